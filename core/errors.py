@@ -1,0 +1,76 @@
+"""The one exception tree.
+
+PadaError
+├── ConfigError (ValueError)              the settings file or a --set is wrong
+├── DatasetError (ValueError)             a file or row is wrong
+│   └── LeakageError                      a validation or test row was about to be trained on
+├── PromptError (ValueError)              a template does not render
+├── AgentError (RuntimeError)
+│   ├── ModelUnavailableError             the LLM is down, unknown, refuses the key, or has no memory
+│   ├── StructuredOutputError             the LLM's answer stayed unusable; costs one batch
+│   └── BudgetExceededError               the user's call, token or money budget is spent
+├── TrainingError (RuntimeError)
+│   └── NonFiniteLossError                the loss became NaN or infinite
+├── EvaluationError (RuntimeError)
+│   └── SandboxError                      the sandbox itself broke (not the candidate program)
+└── ArtifactError (RuntimeError)          the run directory, a model file or an object is damaged
+
+Wrong answers, rejected batches and a candidate program's timeout are values, never exceptions.
+They derive from ValueError or RuntimeError because a LangGraph server hides the text of all others.
+"""
+
+
+class PadaError(Exception):
+    """Base of every error this package raises on purpose; its text says what to do."""
+
+
+class ConfigError(PadaError, ValueError):
+    """Settings that cannot be used; lists every problem at once, with file and key."""
+
+
+class DatasetError(PadaError, ValueError):
+    """Rows that cannot be used; names the file and the line."""
+
+
+class LeakageError(DatasetError):
+    """A validation or test row stands in training data."""
+
+
+class PromptError(PadaError, ValueError):
+    """A prompt template that does not render."""
+
+
+class AgentError(PadaError, RuntimeError):
+    """An LLM agent could not do its work."""
+
+
+class ModelUnavailableError(AgentError):
+    """The LLM cannot be reached or used at all."""
+
+
+class StructuredOutputError(AgentError):
+    """The LLM answered, but never in a form that could be read."""
+
+
+class BudgetExceededError(AgentError):
+    """The run's hard limit on calls, tokens or money is reached."""
+
+
+class TrainingError(PadaError, RuntimeError):
+    """A fine-tuning or prediction job failed."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The training loss is NaN or infinite; names the step and the learning rate."""
+
+
+class EvaluationError(PadaError, RuntimeError):
+    """Scoring itself broke; never a score of 0."""
+
+
+class SandboxError(EvaluationError):
+    """The sandbox could not be set up."""
+
+
+class ArtifactError(PadaError, RuntimeError):
+    """A stored file is missing or damaged."""

@@ -1,0 +1,217 @@
+"""What the rooms below `app` need from the world, as Protocols. `app.wiring` supplies the real ones, tests their own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import Field
+
+from pada_agent.core.records import Record, Usage
+
+R = TypeVar("R", bound=Record)
+
+Role = Literal["analyst", "generator", "judge"]
+
+
+class Message(Record):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ChatRequest(Record):
+    """One call of an LLM. Equal requests give the cached reply; `draw` and `attempt` tell equal-looking ones apart."""
+
+    messages: tuple[Message, ...]
+    temperature: float = 0.0
+    max_output_tokens: int = 1024
+    json_schema: dict[str, Any] | None = None
+    """Asked of providers that can constrain their output; the prompt shows it in any case."""
+    draw: str = ""
+    """Distinguishes samples at temperature > 0: batch id and regeneration."""
+    attempt: int = 0
+    """Re-ask within one structured call."""
+    tags: dict[str, str | int] = Field(default_factory=dict)
+    """Agent, iteration, batch: for tracing and accounting. Not part of the cache key."""
+
+
+class ChatReply(Record):
+    """The LLM's text and what it cost."""
+
+    text: str
+    usage: Usage
+    truncated: bool = False
+    cached: bool = False
+    key: str = ""
+    """Key of the call in the response cache."""
+
+
+class LanguageModel(Protocol):
+    """A chat model. Thread-safe: nodes call it from several threads; limits and retries are its own affair."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def family(self) -> str:
+        """Vendor family such as `qwen`, `llama`, `claude`: a judge should be of another one than the generator."""
+        ...
+
+    def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer.
+
+        Raises:
+            ModelUnavailableError: after the adapter's own retries.
+            BudgetExceededError: before a call that the budget does not allow.
+        """
+        ...
+
+
+class Embedder(Protocol):
+    """Sentence vectors."""
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Unit vectors, one per text, in order."""
+        ...
+
+
+class DatasetSource(Protocol):
+    """Raw rows by location: a path, a hub id, or rows in memory."""
+
+    def read(self, location: str, *, limit: int | None = None) -> list["RawRow"]:
+        """The first `limit` rows.
+
+        Raises:
+            DatasetError: names the file and line.
+        """
+        ...
+
+
+class RawRow(Record):
+    """A row as its file holds it, and where that was (`train.jsonl:17`)."""
+
+    where: str
+    fields: dict[str, Any]
+
+
+class LoraSpec(Record):
+    """LoRA fine-tuning, defaults as in the paper."""
+
+    rank: int = 32
+    alpha: int = 32
+    dropout: float = 0.05
+    target_modules: str = "all-linear"
+    """`all-linear`, or module names joined by commas."""
+    epochs: float = 5
+    learning_rate: float = 2e-4
+    warmup_ratio: float = 0.03
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    batch_size: int = 8
+    """Sequences per optimizer step (effective)."""
+    micro_batch_tokens: int = 2048
+    """Upper bound on padded tokens per forward pass; steps larger than that accumulate."""
+    max_length: int = 1024
+    """Tokens of prompt and answer."""
+    on_too_long: Literal["error", "truncate"] = "error"
+    """`truncate` cuts the prompt from the left, never the answer."""
+    scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    n_steps: int | None = None
+    """A fixed number of optimizer steps, in place of `epochs`."""
+
+
+class FineTuneJob(Record):
+    """Fine-tune the student on rows of `Example` JSON Lines; the output folder holds a PEFT adapter."""
+
+    kind: Literal["fine_tune"] = "fine_tune"
+    student: str
+    """Model store name, hub id or folder."""
+    rows: str
+    """Path of the training rows."""
+    rows_hash: str
+    """Content hash: this, not the path, addresses the job."""
+    lora: LoraSpec
+    system: str | None = None
+    """System turn; None leaves the tokenizer's default."""
+    seed: int = 0
+    start_from: str | None = None
+    """Adapter folder to continue from; None starts from the base model."""
+
+
+class PredictJob(Record):
+    """Answer rows of `Example` JSON Lines; the output folder holds `predictions.jsonl` in the order of the rows."""
+
+    kind: Literal["predict"] = "predict"
+    student: str
+    adapter: str | None = None
+    """Adapter folder; None predicts with the untouched model."""
+    adapter_hash: str | None = None
+    rows: str
+    rows_hash: str
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    """Generation stops before the first of these strings."""
+    batch_size: int = 16
+    system: str | None = None
+
+
+Job = FineTuneJob | PredictJob
+
+
+class Progress(Record):
+    """One line of a job's progress."""
+
+    stage: str
+    done: int
+    total: int
+    rate: float | None = None
+    """`unit` per second."""
+    unit: str = ""
+    detail: str = ""
+
+
+class Compute(Protocol):
+    """Runs jobs on the student, on this machine or another. Job ids are hashes of the spec: submitting twice re-attaches."""
+
+    def submit(self, job: Job) -> str:
+        """Start the job unless it is finished or running; its id."""
+        ...
+
+    def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        """Block until done; the folder with the outputs.
+
+        Raises:
+            TrainingError: with the worker's own words.
+        """
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """End the job within seconds; what it had not finished is dropped."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ArtifactStore(Protocol):
+    """Objects addressed by a hash of what they were made from. Writes are atomic."""
+
+    def key(self, kind: str, *inputs: object) -> str:
+        """Address of the object that `kind` makes from `inputs` (JSON-able values or records)."""
+        ...
+
+    def has(self, key: str) -> bool: ...
+
+    def folder(self, key: str) -> Path: ...
+
+    def write_rows(self, key: str, rows: Sequence[Record]) -> Path:
+        """Store records as JSON Lines; the file's path."""
+        ...
+
+    def read_rows(self, key: str, kind: type[R]) -> list[R]: ...
+
+    def rows_path(self, key: str) -> Path: ...
+
+    def write_json(self, key: str, value: Mapping[str, Any]) -> Path: ...
+
+    def read_json(self, key: str) -> dict[str, Any]: ...

@@ -1,0 +1,206 @@
+"""The frozen values that travel between rooms, named as in the paper.
+
+All are pydantic models: they validate on the way in, and are JSON in the checkpoint, in Studio and on disk.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Branch = Literal["pattern", "training_error"]
+
+
+class Record(BaseModel):
+    """An immutable value; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Provenance(Record):
+    """Where a synthetic example comes from."""
+
+    branch: Branch
+    iteration: int
+    batch_id: str
+    attempt: int
+    """1 for the first draft, 2 for the first regeneration, and so on."""
+    source_id: str
+    """The training example it was written from."""
+    strategy_id: str | None = None
+    call_key: str = ""
+    """Key of the LLM call in `llm_calls.sqlite`."""
+
+
+class Example(Record):
+    """One row: what the student is asked and what it should answer."""
+
+    id: str
+    prompt: str
+    """The user turn, exactly as the student sees it in training and in evaluation."""
+    answer: str
+    """The assistant turn the student is trained to write."""
+    options: tuple[str, ...] = ()
+    """Assistant turns to choose from by likelihood; empty when the student generates."""
+    reference: dict[str, Any] = Field(default_factory=dict)
+    """What the verifier and the writers need beyond the prompt (accepted answers, passage, tests, choices, gold label)."""
+    provenance: Provenance | None = None
+    """None for the user's own rows."""
+
+
+class Prediction(Record):
+    """What the student answered."""
+
+    example_id: str
+    response: str
+    """Generated text, or the chosen option."""
+    option_scores: tuple[float, ...] = ()
+    """Length-normalized log-likelihood by option, in the order of `Example.options`."""
+    n_new_tokens: int = 0
+    truncated: bool = False
+    """Generation stopped at max_new_tokens."""
+
+
+class Verdict(Record):
+    """Whether a prediction is right. `unscored` is not `wrong`: something hindered the scoring."""
+
+    example_id: str
+    value: Literal["correct", "wrong", "unscored"]
+    extracted: str | None = None
+    """The answer found in the response."""
+    reason: str = ""
+    f1: float | None = None
+    """Token F1 in [0, 1], for extraction tasks."""
+
+
+class Metrics(Record):
+    """Accuracy with its 95 % Wilson interval."""
+
+    n: int
+    n_correct: int
+    n_unscored: int = 0
+    accuracy: float
+    low: float
+    high: float
+    f1: float | None = None
+
+
+class ErrorAnalysis(Record):
+    """Why the student failed on one validation example (error analysis subagent)."""
+
+    example_id: str
+    error_cause: str
+    scenario_category: str
+
+
+class Confusion(Record):
+    """A closed-set mix-up: how often `gold` was taken for `predicted` among the analysed errors."""
+
+    gold: str
+    predicted: str
+    count: int
+
+
+class ErrorPattern(Record):
+    """What one cluster of failures has in common (pattern categorization subagent)."""
+
+    id: str
+    category_name: str
+    error_pattern: str
+    example_ids: tuple[str, ...]
+    """Validation examples in the cluster. Their text stays with the analyst."""
+    representative_ids: tuple[str, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+    """Counted, not guessed; empty for tasks without a closed label set."""
+
+
+class Strategy(Record):
+    """How to write data against one pattern (strategy drafting subagent)."""
+
+    id: str
+    pattern_id: str
+    category_name: str
+    strategy_name: str
+    generation_approach: str
+    key_elements: tuple[str, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+
+
+class GuardedStrategy(Record):
+    """A strategy whose text the leak guard has cleared. Only `agents.leak_guard` makes one; generators take nothing else."""
+
+    strategy: Strategy
+    redactions: tuple[str, ...] = ()
+    """Validation or test snippets that were cut out, as evidence."""
+
+
+class Rating(Record):
+    """The judge's reason and three scores, 1 to 10, for one synthetic example."""
+
+    example_id: str
+    reason: str
+    adherence: int | None = Field(default=None, ge=1, le=10)
+    """None in the training-error branch, which follows no strategy."""
+    utility: int = Field(ge=1, le=10)
+    relevance: int = Field(ge=1, le=10)
+    feedback: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean of the scores that apply."""
+        scores = [s for s in (self.adherence, self.utility, self.relevance) if s is not None]
+        return sum(scores) / len(scores)
+
+
+RejectionStage = Literal["format", "label", "duplicate", "contamination", "quality"]
+
+
+class Rejection(Record):
+    """A synthetic example, or a draft that never became one, that will not be trained on."""
+
+    stage: RejectionStage
+    reason: str
+    text: str
+    """The draft as the generator wrote it."""
+    provenance: Provenance
+    rating: Rating | None = None
+
+
+class Ref(Record):
+    """A pointer to an object in the run's store."""
+
+    key: str
+    rows: int = 0
+
+
+class BatchReport(Record):
+    """How one batch fared through generation, label verification and quality control."""
+
+    batch_id: str
+    branch: Branch
+    strategy_id: str | None = None
+    attempts: int
+    n_requested: int
+    n_written: int
+    n_accepted: int
+    n_rejected: dict[str, int] = Field(default_factory=dict)
+    """Count by rejection stage."""
+    score: float | None = None
+    """Mean rating of the last attempt; None when nothing reached the judge."""
+    decision: str
+    accepted: Ref
+    rejected: Ref
+    samples: tuple[str, ...] = ()
+    """Up to two accepted drafts, for a reader in Studio."""
+
+
+class Usage(Record):
+    """LLM consumption. Cached replies count in `n_cached` only."""
+
+    n_calls: int = 0
+    n_cached: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})

@@ -1,0 +1,86 @@
+"""What a task is: how a row becomes an example, what counts as right, and how a draft becomes a row."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import ClassVar
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
+
+
+class DraftProblem(Record):
+    """Why a draft cannot become an example; goes back to the generator as feedback."""
+
+    reason: str
+
+
+class Task(ABC):
+    """One kind of question. Stateless: safe to use from several threads.
+
+    The same `read` serves training, validation and test rows, so there is one template for all.
+    A subclass says what the LLM has to write (`draft_fields`), shows an example in that form (`show`),
+    and turns a draft into an example (`compose`); so generation needs to know nothing of the task.
+    """
+
+    name: ClassVar[str]
+    max_new_tokens: int = 64
+    """Limit for generation; unused when examples have options."""
+    stop: tuple[str, ...] = ()
+    """Generation ends before the first of these."""
+
+    def __init__(self, config: TaskConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def read(self, row: RawRow) -> Example:
+        """The example in a raw row. Its id is the row's `id` or a hash of its content.
+
+        Raises:
+            DatasetError: names `row.where`, the field, what was found and what is expected.
+        """
+
+    @abstractmethod
+    def verify(self, example: Example, prediction: Prediction) -> Verdict:
+        """Whether the prediction is right."""
+
+    def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
+        """Verdicts in order; override where verifying in parallel pays."""
+        return [self.verify(e, p) for e, p in zip(examples, predictions, strict=True)]
+
+    @abstractmethod
+    def draft_fields(self) -> dict[str, str]:
+        """Field name to a short instruction what the LLM writes there. All fields are plain strings."""
+
+    @abstractmethod
+    def show(self, example: Example) -> dict[str, str]:
+        """The example in the form of a draft: the fields of `draft_fields`, then those of `assign` that are fixed."""
+
+    def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
+        """Facts the draft must be written for, such as a label (with its definition) or a passage; empty if none.
+
+        For a closed label set the label is drawn by how often the student got it wrong (`confusions`); without
+        confusions it is the source's. A weak writer writes for a label far better than it labels what it wrote.
+        """
+        del source, confusions, rng
+        return {}
+
+    @abstractmethod
+    def compose(
+        self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
+    ) -> Example | DraftProblem:
+        """The example a draft describes, in the format of the originals; `given` is what `assign` had fixed."""
+
+    def verify_label(self, example: Example) -> Verdict:
+        """Exact check of a synthetic example's own answer; `unscored` where the task has none."""
+        return Verdict(example_id=example.id, value="unscored", reason="no exact check for this task")
+
+    def gold(self, example: Example) -> str:
+        """The right answer, short, for an LLM to read."""
+        return example.answer
+
+    def closed_label(self, example: Example) -> str | None:
+        """The gold label, when labels form a closed set over all rows."""
+        del example
+        return None
