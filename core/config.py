@@ -222,7 +222,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some.") from exc
+        raise ConfigError(
+            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
+        ) from exc
     except yaml.YAMLError as exc:
         raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
     if not isinstance(values, dict):

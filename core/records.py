@@ -84,6 +84,14 @@ class Metrics(Record):
     f1: float | None = None
 
 
+class Failure(Record):
+    """A wrong answer, whole: what the analyst reads."""
+
+    example: Example
+    prediction: Prediction
+    verdict: Verdict
+
+
 class ErrorAnalysis(Record):
     """Why the student failed on one validation example (error analysis subagent)."""
 
@@ -163,6 +171,26 @@ class Rejection(Record):
     """The draft as the generator wrote it."""
     provenance: Provenance
     rating: Rating | None = None
+
+
+class Draft(Record):
+    """What the generator wrote for one row of a batch, before anything was checked."""
+
+    row: int
+    """0-based position in the batch."""
+    fields: dict[str, str]
+    provenance: Provenance
+
+
+class Batch(Record):
+    """Rows to be written together: one strategy or none, one training example per row."""
+
+    id: str
+    branch: Branch
+    iteration: int
+    strategy: GuardedStrategy | None = None
+    source_ids: tuple[str, ...]
+    """Training example each row is written from."""
 
 
 class Ref(Record):

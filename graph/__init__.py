@@ -1,0 +1,1 @@
+"""The state machine: typed shared state, thin nodes, pure routing, one builder."""

@@ -1,0 +1,1 @@
+"""How we talk to an LLM: one template file a prompt, rendering, and calls that return validated items."""

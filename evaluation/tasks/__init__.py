@@ -1,0 +1,1 @@
+"""One benchmark a file; `registry.make_task` builds them by name."""

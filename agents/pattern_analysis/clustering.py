@@ -1,0 +1,65 @@
+"""Grouping of error analyses: k-means, with K by the elbow rule (paper: K from 2 to 10)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
+
+from pada_agent.core.records import Record
+
+Floats = NDArray[np.float64]
+
+
+class Clustering(Record):
+    """Cluster of each vector, and how good the grouping is."""
+
+    labels: tuple[int, ...]
+    """0-based cluster by vector; clusters are numbered by size, largest first."""
+    n_clusters: int
+    inertia_by_k: dict[int, float] = Field(default_factory=dict)
+    silhouette: float | None = None
+    """In [-1, 1]; None for fewer than two clusters or one vector a cluster."""
+
+
+def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: int, seed: int) -> Clustering:
+    """Cluster `(n, d)` vectors.
+
+    Never more clusters than distinct vectors; too few vectors for `k_min` make a single cluster.
+    """
+    points = np.asarray(vectors, dtype=np.float64)
+    n_distinct = len(np.unique(points.round(6), axis=0)) if len(points) else 0
+    k_max = min(k_max, n_distinct - 1 if n_distinct == len(points) else n_distinct)
+    if k_max < max(k_min, 2):
+        return Clustering(labels=(0,) * len(points), n_clusters=min(1, len(points)))
+    fits = {k: KMeans(n_clusters=k, n_init=10, random_state=seed).fit(points) for k in range(k_min, k_max + 1)}
+    inertia_by_k = {k: float(fit.inertia_) for k, fit in fits.items()}
+    k = choose_elbow(inertia_by_k)
+    labels = _number_by_size([int(label) for label in fits[k].labels_])
+    return Clustering(
+        labels=labels, n_clusters=k, inertia_by_k=inertia_by_k, silhouette=_silhouette(points, labels, n_clusters=k)
+    )
+
+
+def choose_elbow(inertia_by_k: dict[int, float]) -> int:
+    """The K whose point lies farthest below the chord of the inertia curve, both axes scaled to [0, 1]; ties to the smaller K."""
+    ks = sorted(inertia_by_k)
+    if len(ks) < 3:
+        return ks[0]
+    first, last = inertia_by_k[ks[0]], inertia_by_k[ks[-1]]
+    span = (first - last) or 1.0
+    gaps = [(1 - (k - ks[0]) / (ks[-1] - ks[0])) - (inertia_by_k[k] - last) / span for k in ks]
+    return ks[int(np.argmax(np.round(gaps, 9)))]
+
+
+def _number_by_size(labels: list[int]) -> tuple[int, ...]:
+    order = sorted(set(labels), key=lambda label: (-labels.count(label), labels.index(label)))
+    return tuple(order.index(label) for label in labels)
+
+
+def _silhouette(points: Floats, labels: tuple[int, ...], *, n_clusters: int) -> float | None:
+    if not 2 <= n_clusters < len(points):
+        return None
+    return float(silhouette_score(points, labels))

@@ -1,0 +1,84 @@
+"""Error analysis subagent: one root cause and one scenario per validation failure."""
+
+from collections.abc import Sequence
+from random import Random
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pada_agent.agents.concurrency import map_concurrently
+from pada_agent.core.errors import StructuredOutputError
+from pada_agent.core.records import ErrorAnalysis, Failure, Record
+from pada_agent.evaluation.task import Task
+from pada_agent.prompts.prompted_model import PromptedModel
+
+
+class ErrorAnalyses(Record):
+    """All analyses of a round, and what could not be analysed."""
+
+    analyses: tuple[ErrorAnalysis, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class AnalysisItem(BaseModel):
+    """What the LLM returns for one sample."""
+
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    sample_idx: int = Field(description="number of the sample")
+    error_cause: str = Field(min_length=3, description="root cause of the wrong answer, one sentence")
+    scenario_category: str = Field(min_length=2, description="kind of situation, 2 to 6 words")
+
+
+def sample_failures(failures: Sequence[Failure], *, limit: int, rng: Random) -> list[Failure]:
+    """At most `limit` failures, drawn without replacement, in their first order."""
+    if len(failures) <= limit:
+        return list(failures)
+    return [failures[i] for i in sorted(rng.sample(range(len(failures)), limit))]
+
+
+def analyse_errors(failures: Sequence[Failure], *, task: Task, analyst: PromptedModel, per_call: int) -> ErrorAnalyses:
+    """Ask the analyst about `per_call` failures at a time; a call that stays unusable costs its samples only."""
+    chunks = [failures[i : i + per_call] for i in range(0, len(failures), per_call)]
+    results = map_concurrently(lambda chunk: _analyse_chunk(chunk, task, analyst), chunks)
+    return ErrorAnalyses(
+        analyses=tuple(a for r in results for a in r.analyses), warnings=tuple(w for r in results for w in r.warnings)
+    )
+
+
+def _analyse_chunk(chunk: Sequence[Failure], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
+    variables = {
+        "task": task.config.description,
+        "samples": [describe_failure(f, task) for f in chunk],
+        "labels": task.config.labels,
+    }
+    try:
+        reply = analyst.ask(
+            "error_analysis", variables, AnalysisItem, expect=len(chunk), tags={"agent": "error_analysis"}
+        )
+    except StructuredOutputError as exc:
+        return ErrorAnalyses(analyses=(), warnings=(f"error analysis: {len(chunk)} failures not analysed ({exc})",))
+    by_number = {item.sample_idx: item for item in reversed(reply.items)}
+    analyses = tuple(
+        ErrorAnalysis(
+            example_id=failure.example.id,
+            error_cause=by_number[n].error_cause,
+            scenario_category=by_number[n].scenario_category,
+        )
+        for n, failure in enumerate(chunk, start=1)
+        if n in by_number
+    )
+    missing = len(chunk) - len(analyses)
+    return ErrorAnalyses(
+        analyses=analyses,
+        warnings=(f"error analysis: the answer left out {missing} of {len(chunk)} failures",) if missing else (),
+    )
+
+
+def describe_failure(failure: Failure, task: Task) -> dict[str, str]:
+    """Query, response, ground truth and evaluation result, as the analyst reads them."""
+    return {
+        "query": failure.example.prompt,
+        "response": failure.prediction.response.strip() or "(empty)",
+        "truth": task.gold(failure.example),
+        "result": failure.verdict.reason or failure.verdict.value,
+    }

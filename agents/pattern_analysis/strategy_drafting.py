@@ -1,0 +1,94 @@
+"""Strategy drafting subagent: one data generation strategy per error pattern, all different."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pada_agent.core.errors import StructuredOutputError
+from pada_agent.core.records import ErrorPattern, Record, Strategy
+from pada_agent.evaluation.contamination import rouge_l
+from pada_agent.evaluation.task import Task
+from pada_agent.prompts.prompted_model import PromptedModel
+
+TOO_SIMILAR_ROUGE = 0.8
+"""ROUGE-L F of two generation approaches above which they count as the same strategy."""
+
+PATTERNS_PER_CALL = 10
+"""More patterns than this are split over calls, to fit the context."""
+
+MAX_ROUNDS = 3
+"""The first call and two more for patterns that got no strategy of their own."""
+
+
+class Strategies(Record):
+    """The strategies of a round, and the patterns that got none."""
+
+    strategies: tuple[Strategy, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class StrategyItem(BaseModel):
+    """What the LLM returns for one pattern."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pattern: int = Field(description="number of the pattern it is for")
+    strategy_name: str = Field(min_length=2, description="short name")
+    generation_approach: str = Field(
+        min_length=15, description="instructions to another writer: which new examples to write, 2 to 4 sentences"
+    )
+    key_elements: list[str] = Field(default_factory=list, description="2 to 4 things every example must contain")
+
+
+def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel) -> Strategies:
+    """Ask for all patterns at once, so that strategies differ; ask again for those left out or doubled."""
+    drafted: dict[str, Strategy] = {}
+    for draw in range(MAX_ROUNDS):
+        open_patterns = [p for p in patterns if p.id not in drafted][:PATTERNS_PER_CALL]
+        if not open_patterns:
+            break
+        for strategy in _ask(open_patterns, list(drafted.values()), task=task, analyst=analyst, draw=draw):
+            if not any(is_same_strategy(strategy, other) for other in drafted.values()):
+                drafted.setdefault(strategy.pattern_id, strategy)
+    left_out = [p.category_name for p in patterns if p.id not in drafted]
+    return Strategies(
+        strategies=tuple(drafted[p.id] for p in patterns if p.id in drafted),
+        warnings=tuple(f"strategy drafting: pattern '{name}' got no strategy of its own" for name in left_out),
+    )
+
+
+def is_same_strategy(one: Strategy, other: Strategy) -> bool:
+    """Whether two strategies would make the same data: nearly the same approach."""
+    return rouge_l(one.generation_approach, other.generation_approach) >= TOO_SIMILAR_ROUGE
+
+
+def _ask(
+    patterns: Sequence[ErrorPattern], taken: Sequence[Strategy], *, task: Task, analyst: PromptedModel, draw: int
+) -> list[Strategy]:
+    variables = {"task": task.config.description, "patterns": patterns, "taken": taken, "fields": task.draft_fields()}
+    try:
+        reply = analyst.ask(
+            "strategy_drafting",
+            variables,
+            StrategyItem,
+            expect=len(patterns),
+            draw=str(draw),
+            tags={"agent": "strategy_drafting"},
+        )
+    except StructuredOutputError:
+        return []
+    return [
+        _to_strategy(item, patterns[item.pattern - 1]) for item in reply.items if 1 <= item.pattern <= len(patterns)
+    ]
+
+
+def _to_strategy(item: StrategyItem, pattern: ErrorPattern) -> Strategy:
+    return Strategy(
+        id=pattern.id.replace("-p", "-s"),
+        pattern_id=pattern.id,
+        category_name=pattern.category_name,
+        strategy_name=item.strategy_name,
+        generation_approach=item.generation_approach,
+        key_elements=tuple(item.key_elements[:4]),
+        confusions=pattern.confusions,
+    )

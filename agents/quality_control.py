@@ -1,0 +1,169 @@
+"""Quality Control Agent: rates a batch, sends it back with feedback, or keeps what stands on its own."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from pada_agent.agents.label_verification import reject, row_of
+from pada_agent.core.errors import StructuredOutputError
+from pada_agent.core.records import Batch, Example, Rating, Record, Rejection
+from pada_agent.evaluation.task import Task
+from pada_agent.prompts.prompted_model import PromptedModel
+
+
+class RatingItem(BaseModel):
+    """What the judge returns for one sample: the reason before the scores."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sample: int = Field(description="number of the sample")
+    reason: str = Field(min_length=3, description="what is right or wrong with it, one sentence")
+
+
+class Review(Record):
+    """The judge's word on one attempt at a batch."""
+
+    ratings: tuple[Rating, ...]
+    unrated_ids: tuple[str, ...] = ()
+    problem: str = ""
+    """Why nothing could be rated, if so."""
+
+    @property
+    def score(self) -> float | None:
+        """Mean rating of the attempt; None when nothing was rated."""
+        return sum(r.mean for r in self.ratings) / len(self.ratings) if self.ratings else None
+
+
+class Decision(Record):
+    """What becomes of an attempt."""
+
+    accepted: tuple[Example, ...]
+    rejected: tuple[Rejection, ...]
+    feedback: str
+    """For the next attempt; says what was wrong."""
+    word: str
+    """One line for a person."""
+
+
+def review_batch(
+    candidates: Sequence[Example],
+    sources: Mapping[str, Example],
+    *,
+    batch: Batch,
+    attempt: int,
+    task: Task,
+    judge: PromptedModel,
+) -> Review:
+    """Rate every candidate from 1 to 10: adherence (pattern branch only), utility, relevance (paper, quality control)."""
+    if not candidates:
+        return Review(ratings=())
+    variables = {
+        "task": task.config.description,
+        "strategy": batch.strategy.strategy if batch.strategy else None,
+        "labels": {k: v for k, v in task.config.labels.items() if k in {task.closed_label(c) for c in candidates}},
+        "pairs": [_describe_pair(n, c, sources, task) for n, c in enumerate(candidates, start=1)],
+    }
+    tags: dict[str, str | int] = {"agent": "quality_control", "iteration": batch.iteration, "batch": batch.id}
+    try:
+        reply = judge.ask(
+            "quality_control",
+            variables,
+            rating_item(with_adherence=batch.strategy is not None),
+            expect=len(candidates),
+            draw=f"{batch.id}/{attempt}",
+            tags=tags,
+        )
+    except StructuredOutputError as exc:
+        return Review(ratings=(), unrated_ids=tuple(c.id for c in candidates), problem=str(exc))
+    by_number = {item.sample: item for item in reversed(reply.items)}
+    ratings = [_to_rating(by_number[n], c) for n, c in enumerate(candidates, start=1) if n in by_number]
+    rated = {r.example_id for r in ratings}
+    return Review(ratings=tuple(ratings), unrated_ids=tuple(c.id for c in candidates if c.id not in rated))
+
+
+def rating_item(*, with_adherence: bool) -> type[RatingItem]:
+    """The item model; adherence is asked only where there is a strategy to adhere to."""
+    texts = {
+        "adherence": "1 to 10: follows the strategy",
+        "utility": "1 to 10: answer is correct, and learning from it helps with the task",
+        "relevance": "1 to 10: same format and style as the original, nothing made up that does not fit",
+    }
+    definitions = {
+        name: (int, Field(ge=1, le=10, description=text))
+        for name, text in texts.items()
+        if with_adherence or name != "adherence"
+    }
+    feedback = (str, Field(default="", description="what to change, empty if nothing"))
+    return create_model("Rating", __base__=RatingItem, feedback=feedback, **definitions)  # type: ignore[call-overload, no-any-return]
+
+
+def decide(candidates: Sequence[Example], review: Review, *, threshold: float, is_last_attempt: bool) -> Decision:
+    """Accept the rated rows of a batch at or above the threshold; below it, all go back.
+
+    After the last attempt a weak batch is salvaged row by row: what passes alone is kept (our reading of the paper).
+    """
+    ratings = {r.example_id: r for r in review.ratings}
+    rated = [c for c in candidates if c.id in ratings]
+    unrated = tuple(
+        reject(c, "quality", review.problem or "the judge did not rate it") for c in candidates if c.id not in ratings
+    )
+    score = review.score
+    if score is not None and score >= threshold:
+        word = f"accepted: mean {score:.1f} of 10"
+        return Decision(
+            accepted=tuple(rated), rejected=unrated, feedback=_feedback(review, candidates, threshold), word=word
+        )
+    keep = [c for c in rated if is_last_attempt and ratings[c.id].mean >= threshold]
+    rejected = tuple(
+        reject(c, "quality", f"rated {ratings[c.id].mean:.1f}: {ratings[c.id].reason}").model_copy(
+            update={"rating": ratings[c.id]}
+        )
+        for c in rated
+        if c not in keep
+    )
+    shown = "nothing rated" if score is None else f"mean {score:.1f} of 10, below {threshold:g}"
+    word = f"salvaged {len(keep)} of {len(rated)} rows: {shown}" if is_last_attempt else f"sent back: {shown}"
+    return Decision(
+        accepted=tuple(keep), rejected=rejected + unrated, feedback=_feedback(review, candidates, threshold), word=word
+    )
+
+
+def accept_unreviewed(candidates: Sequence[Example]) -> Decision:
+    """All candidates, when quality control is switched off."""
+    return Decision(accepted=tuple(candidates), rejected=(), feedback="", word="accepted: quality control is off")
+
+
+def describe_rejections(rejections: Sequence[Rejection]) -> str:
+    """Feedback to the generator from what never reached the judge; held-out text is not repeated."""
+    lines = []
+    for rejection in rejections:
+        if rejection.stage == "quality":
+            continue
+        reason = "too close to text that must not be used" if rejection.stage == "contamination" else rejection.reason
+        lines.append(f"- {reason}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _describe_pair(number: int, candidate: Example, sources: Mapping[str, Example], task: Task) -> dict[str, object]:
+    source = sources[candidate.provenance.source_id] if candidate.provenance else candidate
+    return {
+        "number": number,
+        "original": task.show(source),
+        "original_answer": task.gold(source),
+        "synthetic": task.show(candidate),
+        "synthetic_answer": task.gold(candidate),
+    }
+
+
+def _to_rating(item: RatingItem, candidate: Example) -> Rating:
+    values = item.model_dump(exclude={"sample"})
+    return Rating(example_id=candidate.id, **values)
+
+
+def _feedback(review: Review, candidates: Sequence[Example], threshold: float) -> str:
+    rows = {c.id: row_of(c) + 1 for c in candidates}
+    return "\n".join(
+        f"- row {rows[r.example_id]} (rated {r.mean:.1f}): {r.feedback or r.reason}"
+        for r in review.ratings
+        if r.mean < threshold
+    )

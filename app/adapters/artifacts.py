@@ -1,0 +1,131 @@
+"""The object store in a run's directory: `objects/<key>/rows.jsonl` or `value.json`."""
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
+
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Record
+
+R = TypeVar("R", bound=Record)
+
+ROWS = "rows.jsonl"
+VALUE = "value.json"
+
+
+class FileArtifactStore:
+    """Implements `core.ports.ArtifactStore` with files. Safe for several threads and processes: writers replace whole files."""
+
+    def __init__(self, objects_folder: Path) -> None:
+        self._objects = objects_folder
+
+    def key(self, kind: str, *inputs: object) -> str:
+        text = json.dumps(inputs, default=_dump_record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return f"{kind}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+    def has(self, key: str) -> bool:
+        """Whether rows or a value are stored; other files in the folder do not count."""
+        return any((self._objects / key / name).is_file() for name in (ROWS, VALUE))
+
+    def folder(self, key: str) -> Path:
+        """The object's folder, created when missing."""
+        path = self._objects / key
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_rows(self, key: str, rows: Sequence[Record]) -> Path:
+        text = "".join(_to_json(row.model_dump()) + "\n" for row in rows)
+        return write_atomically(self.folder(key) / ROWS, text)
+
+    def read_rows(self, key: str, kind: type[R]) -> list[R]:
+        path = self.rows_path(key)
+        return [_parse_row(path, n, line, kind) for n, line in enumerate(_read(path).split("\n")[:-1], 1)]
+
+    def rows_path(self, key: str) -> Path:
+        return self._objects / key / ROWS
+
+    def write_json(self, key: str, value: Mapping[str, Any]) -> Path:
+        return write_atomically(self.folder(key) / VALUE, _to_json(dict(value)))
+
+    def read_json(self, key: str) -> dict[str, Any]:
+        path = self._objects / key / VALUE
+        try:
+            value = json.loads(_read(path))
+        except ValueError as exc:
+            raise _damaged(path, str(exc)) from exc
+        if not isinstance(value, dict):
+            raise _damaged(path, f"expected an object, found {type(value).__name__}")
+        return value
+
+
+def write_atomically(path: Path, text: str) -> Path:
+    """Write a file that readers see whole or not at all.
+
+    Raises:
+        ArtifactError: the disk is full or the folder cannot be written.
+    """
+    with _explained(path):
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    return path
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ArtifactError(f"{path}: the disk is full. Free some space, then `pada resume` the run.") from exc
+        raise ArtifactError(f"{path}: cannot be written ({exc.strerror}).") from exc
+
+
+def _dump_record(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"an object's address needs JSON-able inputs, got {type(value).__name__}")
+
+
+def _to_json(value: object) -> str:
+    # json keeps infinite log-likelihoods, which pydantic would write as null.
+    return json.dumps(value, ensure_ascii=False, default=to_jsonable_python)
+
+
+def _parse_row(path: Path, number: int, line: str, kind: type[R]) -> R:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _damaged(path, f"line {number}: {where + ': ' if where else ''}{first['msg']}") from exc
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path}: missing. `pada resume` makes it again.") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _damaged(path, str(exc)) from exc
+
+
+def _damaged(path: Path, what: str) -> ArtifactError:
+    return ArtifactError(f"{path}: damaged ({what}). Delete the folder {path.parent}, then `pada resume` the run.")

@@ -1,0 +1,170 @@
+"""Rows from files, the dataset hub, or memory."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pada_agent.core.errors import DatasetError
+from pada_agent.core.ports import RawRow
+
+_HUB = re.compile(r"hub:(?P<repo>[^/:]+/[^/:]+)(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
+_EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
+
+
+class FileDatasets:
+    """Implements `core.ports.DatasetSource`: `.jsonl`, `.json`, `.csv`, `.parquet`, `hub:owner/name[:config]/split`, `memory:NAME`.
+
+    Args:
+        memory: rows by the NAME of `memory:NAME`.
+        workspace: paths outside this folder are refused; a server sets it, since its input comes from others.
+    """
+
+    def __init__(
+        self, memory: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, *, workspace: Path | None = None
+    ) -> None:
+        self._memory = memory or {}
+        self._workspace = workspace
+
+    def read(self, location: str, *, limit: int | None = None) -> list[RawRow]:
+        rows = list(islice(self._open(location, limit), limit))
+        if not rows:
+            raise DatasetError(f"{location}: has no rows")
+        _check_ids(rows)
+        return rows
+
+    def _open(self, location: str, limit: int | None) -> Iterator[RawRow]:
+        if location.startswith("memory:"):
+            return self._read_memory(location)
+        if location.startswith("hub:"):
+            return _read_hub(location, limit)
+        return _read_file(location, self._find(location))
+
+    def _read_memory(self, location: str) -> Iterator[RawRow]:
+        name = location.removeprefix("memory:")
+        if name not in self._memory:
+            raise DatasetError(f"{location}: no such rows; in memory are: {', '.join(self._memory) or 'none'}")
+        return (_make_row(location, n, fields) for n, fields in enumerate(self._memory[name], 1))
+
+    def _find(self, location: str) -> Path:
+        path = Path(location).expanduser()
+        if self._workspace and not path.resolve().is_relative_to(self._workspace.resolve()):
+            raise DatasetError(f"{location}: outside the workspace {self._workspace}")
+        if not path.is_file():
+            raise DatasetError(f"{location}: no such file (looked from {Path.cwd()})")
+        return path
+
+
+def _read_file(location: str, path: Path) -> Iterator[RawRow]:
+    match path.suffix.lower():
+        case ".jsonl" | ".json":
+            return _read_json_lines(location, path)
+        case ".csv":
+            return _read_csv(location, path)
+        case ".parquet":
+            return _read_parquet(location, path)
+        case suffix:
+            raise DatasetError(f"{location}: unknown format '{suffix}'; use .jsonl, .json, .csv or .parquet")
+
+
+def _read_json_lines(location: str, path: Path) -> Iterator[RawRow]:
+    for number, line in enumerate(_decode_lines(location, path), 1):
+        if line.strip():
+            yield _make_row(location, number, _parse_json(f"{location}:{number}", line))
+
+
+def _parse_json(where: str, line: str) -> Any:
+    try:
+        value = json.loads(line)
+        if "\\ud" in line.lower():  # an escaped half of a surrogate pair parses, but no tokenizer or file takes it
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as exc:
+        raise DatasetError(f"{where}: not valid JSON: {exc}. Each line holds one object.") from exc
+    return value
+
+
+def _read_csv(location: str, path: Path) -> Iterator[RawRow]:
+    reader = csv.reader(_decode_lines(location, path), strict=True)
+    cells = _split_cells(location, reader)
+    _, columns = next(cells, (0, []))
+    if repeated := {c for c in columns if columns.count(c) > 1}:
+        raise DatasetError(f"{location}:1: column named twice: {', '.join(sorted(repeated))}")
+    for number, values in cells:
+        if len(values) != len(columns):
+            raise DatasetError(f"{location}:{number}: {len(values)} values for {len(columns)} columns")
+        yield _make_row(location, number, dict(zip(columns, values, strict=True)))
+
+
+def _split_cells(location: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Non-empty records, each with the number of its last line (a quoted cell may hold line breaks)."""
+    try:
+        for values in reader:
+            if values:
+                yield reader.line_num, values
+    except csv.Error as exc:
+        raise DatasetError(f"{location}:{reader.line_num}: not valid CSV: {exc}") from exc
+
+
+def _decode_lines(location: str, path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as exc:
+                raise DatasetError(f"{location}:{number}: not UTF-8 ({exc.reason} at byte {exc.start + 1})") from exc
+
+
+def _read_parquet(location: str, path: Path) -> Iterator[RawRow]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as exc:
+        raise DatasetError(f"{location}: Parquet {_EXTRA}") from exc
+    try:
+        batches = parquet.ParquetFile(path).iter_batches()
+        rows = (fields for batch in batches for fields in batch.to_pylist())
+        yield from (_make_row(location, n, fields) for n, fields in enumerate(rows, 1))
+    except (OSError, pyarrow.ArrowException) as exc:
+        raise DatasetError(f"{location}: not a readable Parquet file: {exc}") from exc
+
+
+def _read_hub(location: str, limit: int | None) -> Iterator[RawRow]:
+    parts = _HUB.fullmatch(location)
+    if parts is None:
+        raise DatasetError(f"{location}: expected hub:owner/name/split or hub:owner/name:config/split")
+    rows = _load_hub(location, parts)
+    chosen = rows if limit is None else rows.select(range(min(limit, len(rows))))
+    return (_make_row(location, n, fields) for n, fields in enumerate(chosen, 1))
+
+
+def _load_hub(location: str, parts: re.Match[str]) -> Any:
+    try:
+        import datasets
+        import httpx
+    except ImportError as exc:
+        raise DatasetError(f"{location}: the dataset hub {_EXTRA}") from exc
+    try:
+        return datasets.load_dataset(parts["repo"], parts["config"], split=parts["split"])
+    except (OSError, ValueError, httpx.HTTPError) as exc:
+        raise DatasetError(f"{location}: cannot be loaded: {exc}. Check the name and the network.") from exc
+
+
+def _make_row(location: str, number: int, fields: object) -> RawRow:
+    where = f"{location}:{number}"
+    if not isinstance(fields, Mapping):
+        raise DatasetError(f"{where}: expected an object with named fields, found {type(fields).__name__}")
+    return RawRow(where=where, fields=dict(fields))
+
+
+def _check_ids(rows: Iterable[RawRow]) -> None:
+    seen: dict[str, str] = {}
+    for row in rows:
+        name = row.fields.get("id")
+        if name is None:
+            continue
+        if str(name) in seen:
+            raise DatasetError(f"{row.where}: id {name!r} stands also at {seen[str(name)]}; ids must differ")
+        seen[str(name)] = row.where

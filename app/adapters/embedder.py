@@ -1,0 +1,46 @@
+"""Sentence vectors from a sentence-transformers model."""
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+from pada_agent.core.errors import ArtifactError
+
+
+class SentenceEmbedder:
+    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded at the first call."""
+
+    def __init__(self, model: str, *, batch_size: int = 32, device: str | None = None) -> None:
+        self._name = model
+        self._batch_size = batch_size
+        self._device = device
+        self._model: Any = None
+        self._lock = Lock()
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Unit vectors, one per text, in order.
+
+        Raises:
+            ArtifactError: the model is missing or damaged.
+        """
+        if not texts:
+            return []
+        with self._lock:
+            if self._model is None:
+                self._model = _load(self._name, self._device)
+            vectors = self._model.encode(
+                list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+            )
+        return [[float(x) for x in vector] for vector in vectors]
+
+
+def _load(name: str, device: str | None) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(name, device=device)
+    except (OSError, ValueError) as exc:
+        raise ArtifactError(
+            f"embedder {name}: cannot be loaded ({exc}). `pada models pull all-mpnet-base-v2` fetches the default;"
+            " else set models.embedder to a folder or a hub id."
+        ) from exc

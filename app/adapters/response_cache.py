@@ -1,0 +1,84 @@
+"""Every LLM call of a run, in SQLite: a resumed run pays nothing twice, and the ledger knows where the money went."""
+
+import hashlib
+import json
+import sqlite3
+import time
+from pathlib import Path
+from threading import RLock
+
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.ports import ChatReply, ChatRequest
+from pada_agent.core.records import Usage
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS calls (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL,
+    truncated INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost_usd REAL NOT NULL,
+    tags TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, at REAL NOT NULL);
+"""
+"""`started` and `at` are Unix seconds."""
+
+
+def call_key(model: str, request: ChatRequest) -> str:
+    """Address of a call: all that can change its answer, and nothing else."""
+    asked = request.model_dump(mode="json", exclude={"tags"})
+    text = json.dumps({"model": model, **asked}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+class ResponseCache:
+    """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests hold no keys, so neither does the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_TABLES)
+        except (sqlite3.Error, OSError) as exc:
+            raise ArtifactError(f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one.") from exc
+
+    def get(self, key: str, *, role: str = "", agent: str = "") -> ChatReply | None:
+        """The stored reply, marked as cached: its usage is one hit and no tokens. The hit is counted."""
+        with self._lock:
+            query = "SELECT reply, truncated FROM calls WHERE key = ?"
+            row = self._db.execute(query, (key,)).fetchone()
+            if row is None:
+                return None
+            self._db.execute("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
+        return ChatReply(text=row[0], truncated=bool(row[1]), usage=Usage(n_cached=1), cached=True, key=key)
+
+    def put(self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float) -> None:
+        """Store a paid reply under its key; of two equal calls at the same time the first stays."""
+        usage = reply.usage
+        spent = (int(reply.truncated), usage.input_tokens, usage.output_tokens, usage.cost_usd)
+        asked = request.model_dump_json(exclude={"tags"})
+        described = (model, role, str(request.tags.get("agent", "")), asked, reply.text)
+        values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
+        with self._lock:
+            self._db.execute(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values)
+
+    def totals(self) -> Usage:
+        """Consumption of the whole run."""
+        return sum(self.totals_by("role").values(), Usage())
+
+    def totals_by(self, column: str) -> dict[str, Usage]:
+        """Consumption by `role` or `agent`; hits count in `n_cached` alone."""
+        if column not in ("role", "agent"):
+            raise ValueError(f"calls are counted by role or by agent, not by {column}")
+        paid = f"SELECT {column}, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cost_usd) FROM calls GROUP BY {column}"
+        with self._lock:
+            rows = self._db.execute(paid).fetchall()
+            hits = dict(self._db.execute(f"SELECT {column}, COUNT(*) FROM hits GROUP BY {column}").fetchall())
+        totals = {name: Usage(n_calls=n, input_tokens=i, output_tokens=o, cost_usd=c) for name, n, i, o, c in rows}
+        names = sorted({*totals, *hits})
+        return {name: totals.get(name, Usage()) + Usage(n_cached=hits.get(name, 0)) for name in names}
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,237 @@
+"""The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from pada_agent.app.progress import Display
+    from pada_agent.app.running import Answer, RunOutcome
+    from pada_agent.core.config import RunConfig
+
+
+class Commands(TyperGroup):
+    """Turns what a user can fix into one message and exit code 2, and an interruption into 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from pada_agent.core.errors import PadaError
+
+        try:
+            return super().invoke(ctx)
+        except PadaError as exc:
+            typer.echo(f"Error: {exc}", err=True)
+            raise typer.Exit(2) from exc
+        except KeyboardInterrupt as exc:
+            typer.echo(f"Interrupted; {exc}" if str(exc) else "Interrupted.", err=True)
+            raise typer.Exit(130) from exc
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Makes small language models better with their own failures.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models = typer.Typer(help="Models that the project can fetch by name.", no_args_is_help=True)
+settings = typer.Typer(help="Settings.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(settings, name="config")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with settings.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting; may be given several times.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder, in place of runs/NAME.")] = None,
+    review: Annotated[bool, typer.Option("--review", help="Wait for a person after strategies are drafted.")] = False,
+) -> None:
+    """Run the whole loop, or go on with it when its folder is there."""
+    chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out)
+    from pada_agent.app import running
+
+    with _display() as display:
+        outcome = running.start_run(chosen, on_event=display, answer=_choose_answer(display))
+    _report_outcome(outcome)
+
+
+@app.command()
+def resume(
+    folder: RunFolder,
+    answer: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run waits for.")
+    ] = None,
+) -> None:
+    """Go on with an interrupted or waiting run; show a finished one."""
+    from pada_agent.app import review, running
+
+    with _display() as display:
+        reply = review.answer_from_file(answer) if answer else _choose_answer(display)
+        outcome = running.resume_run(folder, on_event=display, answer=reply)
+    _report_outcome(outcome)
+
+
+@app.command()
+def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Say what a run may cost, without running it."""
+    from pada_agent.app import estimating
+    from pada_agent.app.adapters.datasets import FileDatasets
+
+    chosen = _load(config, overrides)
+    counts = estimating.count_rows(chosen, FileDatasets())
+    typer.echo(estimating.describe_estimate(estimating.estimate_run(chosen, counts)))
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="Adapter; none: the untouched model.")] = None,
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Rows to answer.")] = "validation",
+) -> None:
+    """Measure one model on one split."""
+    from pada_agent.app import evaluating
+
+    chosen = _load(config, overrides)
+    with _display() as display:
+        metrics = evaluating.evaluate_model(chosen, adapter=adapter, split=split, on_event=display)
+    typer.echo(evaluating.describe_metrics(metrics, split=split))
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write a finished run's report again, and print its table."""
+    from pada_agent.app.report import document, tables
+    from pada_agent.app.run_folder import load_summary
+
+    summary = load_summary(folder)
+    document.write_report(summary, folder)
+    typer.echo(tables.render_summary(summary, folder), nl=False)
+
+
+@models.command("pull")
+def pull_models(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="As in `pada models list`.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+) -> None:
+    """Fetch models into the model store; those that are there are left alone."""
+    from pada_agent.app.adapters import model_store
+    from pada_agent.app.progress import RunEvent
+    from pada_agent.core.errors import ConfigError
+
+    wanted = list(model_store.catalogue()) if everything else names
+    if not wanted:
+        raise ConfigError("Name the models to pull, or give --all. `pada models list` shows them.")
+    with _display() as display:
+        paths = {
+            n: model_store.pull(n, lambda p: display(RunEvent(mode="custom", data=p.model_dump()))) for n in wanted
+        }
+    for name, path in paths.items():
+        typer.echo(f"{name}: {path}")
+
+
+@models.command("list")
+def list_models() -> None:
+    """Show the models that can be pulled, and which are here."""
+    from pada_agent.app.adapters import model_store
+    from pada_agent.app.report.tables import align_columns
+
+    rows = [["name", "MB", "here", "licence", "what"]]
+    for name, entry in model_store.catalogue().items():
+        here = "yes" if model_store.is_stored(name) else "no"
+        rows.append([name, f"{entry.n_bytes / 1e6:,.0f}", here, entry.license, entry.about])
+    typer.echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
+
+
+@settings.command("show")
+def show_config(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="None: the defaults.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print the settings, with every default."""
+    from pada_agent.app.run_folder import dump_config
+
+    typer.echo(dump_config(_load(config, overrides)), nl=False)
+
+
+def main() -> None:
+    """Entry point of the `pada` command."""
+    app()
+
+
+def _load(path: Path | None, overrides: list[str] | None, out: Path | None = None) -> "RunConfig":
+    from pada_agent.core.config import apply_override, load_config, parse_config
+
+    if out is not None:
+        out = out if out.name not in ("", "..") else out.resolve()
+        overrides = [*(overrides or []), f"runs_folder={_quote(out.parent)}", f"name={_quote(out.name)}"]
+    if path is not None:
+        return load_config(path, overrides)
+    values: dict[str, Any] = {}
+    for override in overrides or []:
+        values = apply_override(values, override)
+    return parse_config(values, origin="--set")
+
+
+def _quote(text: object) -> str:
+    """As a YAML string: a folder named 7 or `yes` stays text."""
+    import json
+
+    return json.dumps(str(text))
+
+
+@contextmanager
+def _display() -> "Iterator[Display]":
+    from pada_agent.app.progress import open_display
+
+    display = open_display()
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def _choose_answer(display: "Display") -> "Answer":
+    """A person answers only where there is a terminal; elsewhere the run waits."""
+    from pada_agent.app import review, running
+
+    if not sys.stdin.isatty():
+        return running.leave_waiting
+    ask = review.ask_on_terminal(_echo_error)
+
+    def answer(question: running.Question) -> Any:
+        with display.paused():
+            return ask(question)
+
+    return answer
+
+
+def _echo_error(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _report_outcome(outcome: "RunOutcome") -> None:
+    from pada_agent.app.report.tables import render_summary
+    from pada_agent.app.review import describe_question, explain_answer
+
+    if outcome.summary is not None:
+        typer.echo(render_summary(outcome.summary, outcome.folder), nl=False)
+        return
+    for question in outcome.questions:
+        typer.echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
+    typer.echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What a run may cost, before it starts: calls and tokens by role, and the student's work."""
+
+import json
+import math
+from collections.abc import Sequence
+
+from pada_agent.core.config import ModelConfig, RunConfig
+from pada_agent.core.ports import DatasetSource, RawRow
+from pada_agent.core.records import Record, Usage
+
+CHARACTERS_PER_TOKEN = 4
+PROMPT_TOKENS = 500
+"""Instructions and schema of one call; a round figure."""
+
+
+class Counts(Record):
+    """Rows by split."""
+
+    train: int
+    validation: int
+    test: int
+    tokens_per_row: int
+
+
+class Estimate(Record):
+    """Bounds: `low` when every batch passes at once, `high` when every batch uses all its regenerations."""
+
+    counts: Counts
+    n_synthetic: int
+    """Rows to request in each iteration."""
+    low: dict[str, Usage]
+    """By role."""
+    high: dict[str, Usage]
+    training_sequences: int
+    """Over all fine-tunings, epochs counted."""
+    predictions: int
+
+
+def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
+    """Read the splits.
+
+    Raises:
+        DatasetError: a split cannot be read.
+    """
+    data = config.data
+    train = datasets.read(data.train, limit=data.train_limit)
+    test = datasets.read(data.test, limit=data.test_limit) if data.test else []
+    return Counts(
+        train=len(train),
+        validation=len(datasets.read(data.validation, limit=data.validation_limit)),
+        test=len(test),
+        tokens_per_row=_measure_tokens(train),
+    )
+
+
+def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
+    """All `max_iterations` iterations, as if none stopped early and the student had enough errors."""
+    n_synthetic = round(config.generation.share * counts.train)
+    return Estimate(
+        counts=counts,
+        n_synthetic=n_synthetic,
+        low=_count_calls(config, counts, n_synthetic, attempts=1),
+        high=_count_calls(config, counts, n_synthetic, attempts=1 + config.quality.max_regenerations),
+        training_sequences=_count_sequences(config, counts, n_synthetic),
+        predictions=(2 + config.loop.max_iterations) * counts.validation
+        + config.loop.max_iterations * counts.train
+        + 3 * counts.test,
+    )
+
+
+def describe_estimate(estimate: Estimate) -> str:
+    """For a terminal."""
+    c = estimate.counts
+    lines = [
+        f"Rows: {c.train} training, {c.validation} validation, {c.test} test; about {c.tokens_per_row} tokens each.",
+        f"Synthetic rows to request in each iteration: {estimate.n_synthetic}",
+        f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
+        "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
+        *(f"  {role}: {_describe_range(estimate.low[role], estimate.high[role])}" for role in estimate.low),
+        "Tokens are counted as characters / 4 and prompts by a round figure; finished work is never paid twice.",
+    ]
+    return "\n".join(lines)
+
+
+def _measure_tokens(rows: Sequence[RawRow]) -> int:
+    characters = sum(len(json.dumps(row.fields, ensure_ascii=False, default=str)) for row in rows)
+    return math.ceil(characters / len(rows) / CHARACTERS_PER_TOKEN)
+
+
+def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> dict[str, Usage]:
+    row, batch = counts.tokens_per_row, config.generation.rows_per_call
+    analysis, n_iterations = config.analysis, config.loop.max_iterations
+    n_errors = min(analysis.max_errors, round((1 - config.data.selection_fraction) * counts.validation))
+    analyses = math.ceil(n_errors / analysis.errors_per_call)
+    clusters = min(analysis.max_clusters, n_errors)
+    batches = math.ceil(n_synthetic / batch) * attempts
+    judged = batches * config.quality.enabled
+    analyst = (
+        _usage(config.models.analyst, analyses, analysis.errors_per_call * 2 * row, analysis.errors_per_call * 80),
+        _usage(config.models.analyst, clusters, math.ceil(n_errors / max(clusters, 1)) * (2 * row + 80), 200),
+        _usage(config.models.analyst, min(clusters, 1), clusters * 150, clusters * 200),
+    )
+    one = {
+        "analyst": sum(analyst, Usage()),
+        "generator": _usage(config.models.generator, batches, batch * row, batch * row),
+        "judge": _usage(config.models.judge, judged, batch * 2 * row, batch * 80),
+    }
+    return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
+
+
+def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:
+    """`n_calls` calls, each with the instructions and `row_tokens` in."""
+    n_in, n_out = n_calls * (PROMPT_TOKENS + row_tokens), n_calls * min(output_tokens, model.max_output_tokens)
+    cost = (n_in * model.usd_per_million_input_tokens + n_out * model.usd_per_million_output_tokens) / 1e6
+    return Usage(n_calls=n_calls, input_tokens=n_in, output_tokens=n_out, cost_usd=cost)
+
+
+def _count_sequences(config: RunConfig, counts: Counts, n_synthetic: int) -> int:
+    n = config.loop.max_iterations
+    added = n * (n + 1) // 2 if config.generation.accumulate else n
+    if config.lora.n_steps is not None:
+        return (n + 1) * config.lora.n_steps * config.lora.batch_size
+    return round(config.lora.epochs * ((n + 1) * counts.train + added * n_synthetic))
+
+
+def _describe_range(low: Usage, high: Usage) -> str:
+    def span(a: float, b: float, form: str = ",.0f") -> str:
+        return f"{a:{form}}" if a == b else f"{a:{form}} to {b:{form}}"
+
+    text = f"{span(low.n_calls, high.n_calls)} calls, {span(low.input_tokens, high.input_tokens)} tokens in"
+    text += f", {span(low.output_tokens, high.output_tokens)} out"
+    return text + (f", ${span(low.cost_usd, high.cost_usd, ',.2f')}" if high.cost_usd else "")

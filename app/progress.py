@@ -1,0 +1,158 @@
+"""What a person sees while a run goes on, and the event log it leaves."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+from pydantic import Field
+from pydantic_core import to_jsonable_python
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichBars
+from rich.progress import TaskID as RichTask
+
+from pada_agent.core.ports import Progress
+from pada_agent.core.records import Record
+
+
+class RunEvent(Record):
+    """One thing that happened in the graph."""
+
+    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    namespace: tuple[str, ...] = ()
+    """Path of subgraphs; empty for the outer graph."""
+    mode: Literal["updates", "custom"]
+    """`updates`: a node has finished, `data` maps its name to what it changed. `custom`: `data` is a `Progress`."""
+    data: dict[str, Any]
+
+
+OnEvent = Callable[[RunEvent], None]
+
+
+class Display(Protocol):
+    """Shows events until it is closed."""
+
+    def __call__(self, event: RunEvent) -> None: ...
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leaves the terminal to a question."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_display(stream: IO[str] | None = None) -> Display:
+    """Live bars on a terminal, plain lines elsewhere; on stderr, so that stdout holds the result only."""
+    stream = stream or sys.stderr
+    return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+
+
+def append_event(path: Path, event: RunEvent) -> None:
+    """Add a line to `events.jsonl`."""
+    line = json.dumps(to_jsonable_python(event, fallback=str), ensure_ascii=False)
+    with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        file.write(line + "\n")
+
+
+def parse_progress(event: RunEvent) -> Progress | None:
+    """The progress in an event; a finished node of the outer graph counts as a stage of one step."""
+    if event.mode == "custom":
+        return Progress.model_validate(event.data)
+    if event.namespace or not event.data:
+        return None
+    return Progress(stage=next(iter(event.data)), done=1, total=1)
+
+
+class PlainDisplay:
+    """A line when a stage starts, when it ends, and in between at most one every `every_seconds`."""
+
+    def __init__(
+        self, stream: IO[str], *, every_seconds: float = 10, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = stream
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self._shown_at: dict[str, float] = {}
+
+    def __call__(self, event: RunEvent) -> None:
+        if (progress := parse_progress(event)) and self._is_due(progress):
+            self._stream.write(f"[{progress.stage}] {describe_progress(progress)}\n")
+            self._stream.flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        yield
+
+    def close(self) -> None: ...
+
+    def _is_due(self, progress: Progress) -> bool:
+        now, last = self._clock(), self._shown_at.get(progress.stage)
+        is_over = progress.done >= progress.total
+        if last is not None and now - last < self._every_seconds and not is_over:
+            return False
+        self._shown_at[progress.stage] = now
+        if is_over:
+            del self._shown_at[progress.stage]
+        return True
+
+
+def describe_progress(progress: Progress) -> str:
+    """Such as `120/450 steps, 3.2 steps/s, 1:43 left, loss 0.71`."""
+    if progress.total <= 1 and progress.done >= progress.total:
+        return progress.detail or "done"
+    parts = [f"{progress.done}/{progress.total} {progress.unit}".rstrip()]
+    if progress.rate:
+        left = round(max(progress.total - progress.done, 0) / progress.rate)
+        parts += [f"{progress.rate:.3g} {progress.unit}/s".replace(" /s", "/s"), f"{left // 60}:{left % 60:02} left"]
+    return ", ".join([*parts, progress.detail] if progress.detail else parts)
+
+
+class LiveDisplay:
+    """One bar per stage that is under way; a finished stage leaves a line."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._bars = RichBars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+        )
+        self._tasks: dict[str, RichTask] = {}
+        self._bars.start()
+
+    def __call__(self, event: RunEvent) -> None:
+        progress = parse_progress(event)
+        if progress is None:
+            return
+        if progress.done >= progress.total:
+            self._finish(progress)
+        else:
+            self._update(progress)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._bars.stop()
+        yield
+        self._bars.start()
+
+    def close(self) -> None:
+        self._bars.stop()
+
+    def _update(self, progress: Progress) -> None:
+        if progress.stage not in self._tasks:
+            self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=progress.total, note="")
+        rate = f"{progress.rate:.3g} {progress.unit}/s" if progress.rate else ""
+        note = " ".join(filter(None, [rate, progress.detail]))
+        self._bars.update(self._tasks[progress.stage], completed=progress.done, total=progress.total, note=note)
+
+    def _finish(self, progress: Progress) -> None:
+        if (task := self._tasks.pop(progress.stage, None)) is not None:
+            self._bars.remove_task(task)
+        self._bars.console.print(f"{progress.stage}: {describe_progress(progress)}", markup=False, highlight=False)

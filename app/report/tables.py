@@ -1,0 +1,147 @@
+"""The end of a run in words and figures, for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from textwrap import indent, wrap
+
+from pada_agent.core.records import ErrorPattern, Metrics, Usage
+from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
+
+WIDTH = 110
+
+
+def render_summary(summary: RunSummary, folder: Path) -> str:
+    """All of it, ready to print; sections without content are left out."""
+    sections = [
+        f"{summary.name}: {summary.task}, {summary.student}, seed {summary.seed}\n{summary.verdict}",
+        align_columns(arm_rows(summary)),
+        "\n".join(describe_comparison(c) for c in summary.comparisons),
+        "\n\n".join(_describe_iteration(p) for p in summary.patterns),
+        describe_rows(summary),
+        _bullets("Warnings", summary.warnings),
+        describe_cost(summary),
+        describe_time(summary),
+        describe_places(summary, folder),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def arm_rows(summary: RunSummary) -> list[list[str]]:
+    """A header, then one row per arm; the test column only where something was measured on test."""
+    with_test = any(arm.test for arm in summary.arms)
+    header = ["model", "rows", "synthetic", "validation n", "accuracy", "95 % interval", "selection"]
+    rows = [_arm_row(arm, is_best=arm.name == summary.best_arm, with_test=with_test) for arm in summary.arms]
+    return [header + ["test", "95 % interval"] * with_test, *rows]
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Text columns: the first to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
+    lines.insert(1, ["-" * w for w in widths])
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def describe_comparison(comparison: Comparison) -> str:
+    """A paired test in one sentence."""
+    c = comparison
+    words = {"gained": "a gain", "lost": "a loss", "not shown": "no difference shown"}
+    return (
+        f"{c.split}, {c.before} → {c.after}: {points(c.difference)} points"
+        f" (95 % interval {points(c.low)} to {points(c.high)}; {c.n_fixed} rows fixed, {c.n_broken} broken of {c.n};"
+        f" paired test p = {c.p_value:.3g}): {words[c.verdict]}."
+    )
+
+
+def describe_rows(summary: RunSummary) -> str:
+    """Synthetic rows requested, written, accepted, rejected and why."""
+    rows = summary.rows
+    if not rows.requested:
+        return "Synthetic rows: none."
+    reasons = ", ".join(f"{stage} {n}" for stage, n in sorted(rows.rejected.items()) if n) or "none"
+    return (
+        f"Synthetic rows: {rows.requested} requested, {rows.written} written, {rows.accepted} accepted."
+        f" Rejected: {reasons}."
+    )
+
+
+def describe_cost(summary: RunSummary) -> str:
+    """LLM calls, tokens and money by role."""
+    if not summary.usage:
+        return "LLM: not used."
+    lines = [_describe_usage(role, usage) for role, usage in summary.usage.items()]
+    if len(summary.usage) > 1:
+        lines.append(_describe_usage("all", sum(summary.usage.values(), Usage())))
+    return "LLM use\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def describe_time(summary: RunSummary) -> str:
+    """Wall time by stage, longest first, and peak memory."""
+    if not summary.seconds_by_stage:
+        return ""
+    stages = sorted(summary.seconds_by_stage.items(), key=lambda item: -item[1])
+    text = "Time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages)
+    return text + (f". Peak memory {summary.peak_memory_mb:,.0f} MB." if summary.peak_memory_mb else ".")
+
+
+def describe_places(summary: RunSummary, folder: Path) -> str:
+    """Why the run ended, and where its fruits lie."""
+    adapter = folder / summary.adapter if summary.adapter else "none: the untouched model is the best"
+    return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_arm}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
+
+
+def count_errors(pattern: ErrorPattern) -> str:
+    n = len(pattern.example_ids)
+    return f"{n} error" + "s" * (n != 1)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """Percentage points with their sign."""
+    return f"{100 * value:+.1f}"
+
+
+def interval(metrics: Metrics) -> str:
+    return f"{100 * metrics.low:.1f} – {100 * metrics.high:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Such as `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _arm_row(arm: ArmResult, *, is_best: bool, with_test: bool) -> list[str]:
+    v = arm.validation
+    row = [arm.name + " *" * is_best, str(arm.n_train_rows), str(arm.n_synthetic), str(v.n)]
+    row += [percent(v.accuracy), interval(v), percent(arm.selection.accuracy)]
+    return row + ([percent(arm.test.accuracy), interval(arm.test)] if arm.test else ["", ""]) * with_test
+
+
+def _describe_iteration(found: IterationPatterns) -> str:
+    lines = [f"Patterns, iteration {found.iteration}"]
+    return "\n".join([*lines, *(_describe_pattern(pair) for pair in found.patterns)])
+
+
+def _describe_pattern(pair: PatternStrategy) -> str:
+    pattern, strategy = pair.pattern, pair.strategy
+    text = indent("\n".join(wrap(pattern.error_pattern, WIDTH - 4)), "    ")
+    name = strategy.strategy_name if strategy else "none"
+    return f"  {pattern.category_name} ({count_errors(pattern)})\n{text}\n    Strategy: {name}"
+
+
+def _describe_usage(role: str, usage: Usage) -> str:
+    cached = f" (and {usage.n_cached} cached)" if usage.n_cached else ""
+    cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd else ""
+    return f"{role}: {usage.n_calls} calls{cached}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
+
+
+def _bullets(title: str, texts: Iterable[str]) -> str:
+    lines = [f"  - {text}" for text in texts]
+    return "\n".join([title, *lines]) if lines else ""

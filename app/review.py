@@ -1,0 +1,157 @@
+"""A person's answer to a run that waits: on the terminal, or from a file."""
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pada_agent.app.running import Answer, Question
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.records import Strategy
+
+APPROVE = "approve"
+_PROMPT = "[a]pprove, [d]rop numbers (d 2 3), [e]dit in $EDITOR, [w]ait: "
+
+
+def describe_question(question: Question) -> str:
+    """What the run asks, with its items numbered from 1."""
+    items = _items(question)
+    lines = [f"The run waits for a review of its {question.payload.get('review', 'next step')} ({len(items)} shown)."]
+    for number, item in enumerate(items, 1):
+        lines.append(f"\n{number}.")
+        lines += [f"   {name}: {_show(value)}" for name, value in item.items() if value not in ("", None, [], ())]
+    return "\n".join(lines)
+
+
+def ask_on_terminal(show: Callable[[str], None], ask: Callable[[str], str] = input) -> Answer:
+    """An answer that shows the question and asks until there is a decision."""
+
+    def answer(question: Question) -> Any:
+        show(describe_question(question))
+        while True:
+            try:
+                return decide(question, ask(_PROMPT))
+            except ConfigError as exc:
+                show(str(exc))
+
+    return answer
+
+
+def decide(question: Question, command: str) -> Any:
+    """The reply for a command as typed; None to wait.
+
+    Raises:
+        ConfigError: not a command, or it cannot be carried out.
+    """
+    word, *numbers = command.split() or [""]
+    match word:
+        case "a":
+            return APPROVE
+        case "d":
+            return drop_items(question, numbers)
+        case "e":
+            return edit_items(question)
+        case "w":
+            return None
+    raise ConfigError(f"{word!r} is none of a, d, e, w")
+
+
+def answer_from_file(path: Path) -> Answer:
+    """An answer to the first question; later ones wait.
+
+    Raises:
+        ConfigError: the file is not JSON; and at the question, when it does not answer it.
+    """
+    try:
+        replies = [json.loads(path.read_bytes())]
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
+        raise ConfigError(f"{path}: not valid JSON: {exc}") from exc
+    return lambda question: check_reply(question, replies.pop()) if replies else None
+
+
+def check_reply(question: Question, reply: Any) -> Any:
+    """The reply, if it answers the question: one that the run refuses would stay in its checkpoint.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if reply == APPROVE:
+        return reply
+    key, kind = ("drop", list[str]) if _is_data(question) else ("strategies", list[Strategy])
+    try:
+        TypeAdapter(dict[str, kind]).validate_python(reply)  # type: ignore[valid-type]
+        if reply.keys() == {key}:
+            return reply
+    except ValidationError as exc:
+        raise ConfigError(f"{explain_answer(question)}\n{exc}") from exc
+    raise ConfigError(f"{explain_answer(question)} Got the keys {', '.join(reply) or 'none'}.")
+
+
+def explain_answer(question: Question) -> str:
+    """What an answer looks like, as JSON."""
+    form = '{"drop": [ids of rows]}' if _is_data(question) else '{"strategies": [those to go on with]}'
+    return f'An answer is "{APPROVE}" or {form}.'
+
+
+def drop_items(question: Question, numbers: Sequence[str]) -> dict[str, Any]:
+    """The reply without the items of these numbers, counted from 1.
+
+    Raises:
+        ConfigError: no such number.
+    """
+    items = _items(question)
+    if not numbers or any(not n.isdecimal() or not 1 <= int(n) <= len(items) for n in numbers):
+        raise ConfigError(f"Give numbers from 1 to {len(items)}, as in: d 2 3")
+    dropped = {int(n) for n in numbers}
+    if _is_data(question):
+        return {"drop": [items[n - 1]["id"] for n in sorted(dropped)]}
+    return {"strategies": [item for n, item in enumerate(items, 1) if n not in dropped]}
+
+
+def edit_items(question: Question) -> Any:
+    """The reply that $EDITOR (or vi) leaves: strategies as edited; rows that were taken out are dropped.
+
+    Raises:
+        ConfigError: the editor failed, or left something that is no answer.
+    """
+    items = _items(question)
+    edited = _open_editor(items)
+    if not _is_data(question):
+        return check_reply(question, {"strategies": edited})
+    if not isinstance(edited, list) or any(row not in items for row in edited):
+        raise ConfigError("Rows can be taken out, not changed. Take whole entries out of the list.")
+    return {"drop": [row["id"] for row in items if row not in edited]}
+
+
+def _open_editor(items: list[dict[str, Any]]) -> Any:
+    editor = shlex.split(os.environ.get("EDITOR") or "vi")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "items.json")
+        path.write_text(json.dumps(items, indent=2, ensure_ascii=False), encoding="utf-8")
+        try:
+            subprocess.run([*editor, str(path)], check=True)
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise ConfigError(f"{editor[0]}: {exc}. Set EDITOR to an editor that waits until it is closed.") from exc
+        except ValueError as exc:
+            raise ConfigError(f"The edited text is not valid JSON: {exc}") from exc
+
+
+def _items(question: Question) -> list[dict[str, Any]]:
+    return list(question.payload.get("rows" if _is_data(question) else "strategies", []))
+
+
+def _is_data(question: Question) -> bool:
+    return question.payload.get("review") == "data"
+
+
+def _show(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,182 @@
+"""A run's directory: who may use it, and the records of how the run was started."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pada_agent.app.adapters.artifacts import write_atomically
+from pada_agent.core.config import RunConfig, load_config
+from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.records import Record
+from pada_agent.graph.summary import RunSummary
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+SUMMARY = "summary.json"
+REPORT = "report.html"
+EVENTS = "events.jsonl"
+CHECKPOINTS = "checkpoints.sqlite"
+_PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
+
+
+class Manifest(Record):
+    """Under which conditions a run was started."""
+
+    started_at: str
+    command: tuple[str, ...]
+    working_folder: str
+    python: str
+    platform: str
+    n_cpus: int | None
+    packages: dict[str, str]
+    data_sha256: dict[str, str]
+    """By location, local files only."""
+
+
+def claim_folder(config: RunConfig) -> Path:
+    """The run's folder: made, or found with the same settings, so that the run goes on.
+
+    Raises:
+        ConfigError: the folder holds another run, or something else.
+    """
+    folder = Path(config.runs_folder) / config.name
+    if (folder / CONFIG).is_file():
+        _check_same(folder, load_run_config(folder), config)
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ArtifactError(f"{folder}: cannot be made ({exc.strerror}). Choose another --out.") from exc
+    write_atomically(folder / CONFIG, dump_config(config))
+    write_atomically(folder / MANIFEST, describe_machine(config).model_dump_json(indent=2) + "\n")
+    return folder
+
+
+def load_run_config(folder: Path) -> RunConfig:
+    """The settings of the run in `folder`.
+
+    Raises:
+        ArtifactError: not a run's folder.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ArtifactError(f"{folder}: not a run's folder (it has no {CONFIG}). `pada run CONFIG` starts a run.")
+    return load_config(folder / CONFIG)
+
+
+def check_place(folder: Path, config: RunConfig) -> None:
+    """An unfinished run goes on only where its settings place it: its state names that folder.
+
+    Raises:
+        ArtifactError: the folder was moved, or the working directory is another.
+    """
+    home = Path(config.runs_folder) / config.name
+    if home.resolve() != folder.resolve():
+        raise ArtifactError(
+            f"{folder}: its settings place this run at {home}, seen from {Path.cwd()}."
+            f" Move it back, or resume from the working folder that its {MANIFEST} names."
+        )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run has published its result."""
+    return (folder / SUMMARY).is_file()
+
+
+def load_summary(folder: Path) -> RunSummary:
+    """The result of a finished run.
+
+    Raises:
+        ArtifactError: not finished, or damaged.
+    """
+    path = folder / SUMMARY
+    try:
+        return RunSummary.model_validate_json(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path}: missing; the run is not finished. Go on with: pada resume {folder}") from exc
+    except (OSError, ValidationError) as exc:
+        raise ArtifactError(f"{path}: damaged ({exc}). Delete it, then: pada resume {folder}") from exc
+
+
+def dump_config(config: RunConfig) -> str:
+    """The settings as YAML, with every default."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes away from the run.
+
+    Raises:
+        ArtifactError: another process is at work on it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise ArtifactError(
+                f"{folder}: another pada process is at work on this run. Wait for it, or end it."
+            ) from exc
+        yield
+
+
+def describe_machine(config: RunConfig) -> Manifest:
+    """The manifest of a run that starts now."""
+    return Manifest(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=tuple(sys.argv),
+        working_folder=str(Path.cwd()),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        n_cpus=os.cpu_count(),
+        packages={name: found for name in _PACKAGES if (found := _find_version(name))},
+        data_sha256=_hash_data(config),
+    )
+
+
+def _find_version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _hash_data(config: RunConfig) -> dict[str, str]:
+    locations = (config.data.train, config.data.validation, config.data.test)
+    files = {location: Path(location).expanduser() for location in locations if location}
+    return {location: _hash_file(path) for location, path in files.items() if path.is_file()}
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_same(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
+    here, there = _flatten(found.model_dump(mode="json")), _flatten(wanted.model_dump(mode="json"))
+    # Keys of a free mapping (task.columns, prompts) may stand on one side only.
+    keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+    if changed := [k for k in keys if k not in ("name", "runs_folder")]:
+        raise ConfigError(
+            f"{folder}: holds a run with other settings ({', '.join(changed)} differ).\n"
+            f"Go on with it:   pada resume {folder}\nStart a new one: set another `name`, or give --out."
+        )
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

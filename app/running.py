@@ -1,0 +1,175 @@
+"""Start a run or go on with one: the graph over its directory's checkpoints."""
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, StateSnapshot
+from pydantic import BaseModel
+
+from pada_agent.app import run_folder, wiring
+from pada_agent.app.progress import OnEvent, RunEvent, append_event
+from pada_agent.core.config import RunConfig, Settings
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Record
+from pada_agent.graph.builder import build_graph
+from pada_agent.graph.summary import RunSummary
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 10_000, "max_concurrency": 16}
+
+
+class Question(Record):
+    """What the run waits for a person to decide."""
+
+    id: str
+    payload: dict[str, Any]
+    """`review` says of what (`strategies` or `data`); the other keys are for the person to read."""
+
+
+Answer = Callable[[Question], Any]
+"""The decision as JSON: `"approve"`, or a mapping as `payload["answer_with"]` says. None leaves the run waiting."""
+
+
+class RunOutcome(Record):
+    """Where a run stands: finished with a summary, or waiting for answers."""
+
+    folder: Path
+    summary: RunSummary | None = None
+    questions: tuple[Question, ...] = ()
+
+
+def leave_waiting(question: Question) -> None:
+    """The answer of nobody: approval is never assumed."""
+    del question
+
+
+def start_run(config: RunConfig, *, on_event: OnEvent, answer: Answer = leave_waiting) -> RunOutcome:
+    """Start the run in `runs_folder/name`, or go on with it when it is there with the same settings.
+
+    Raises:
+        ConfigError: the folder holds another run.
+        KeyboardInterrupt: the user stopped it; its text says how to go on.
+    """
+    return _drive(run_folder.claim_folder(config), config, on_event, answer)
+
+
+def resume_run(folder: Path, *, on_event: OnEvent, answer: Answer = leave_waiting) -> RunOutcome:
+    """Go on with the run in `folder`; a finished one gives its summary again.
+
+    Raises:
+        ArtifactError: not a run's folder, or damaged.
+        KeyboardInterrupt: the user stopped it; its text says how to go on.
+    """
+    config = run_folder.load_run_config(folder)
+    if run_folder.is_finished(folder):
+        return RunOutcome(folder=folder, summary=run_folder.load_summary(folder))
+    run_folder.check_place(folder, config)
+    return _drive(folder, config, on_event, answer)
+
+
+def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -> RunOutcome:
+    def record(event: RunEvent) -> None:
+        append_event(folder / run_folder.EVENTS, event)
+        on_event(event)
+
+    with run_folder.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
+        graph = build_graph(wiring.connect).compile(checkpointer=saver)
+        questions = _run_to_end(graph, config, record, answer)
+    if questions:
+        return RunOutcome(folder=folder, questions=questions)
+    return RunOutcome(folder=folder, summary=run_folder.load_summary(folder))
+
+
+def _run_to_end(
+    graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, on_event: OnEvent, answer: Answer
+) -> tuple[Question, ...]:
+    """The questions left open; none when the run is finished."""
+    while not _is_finished(snapshot := graph.get_state(THREAD)):
+        questions = [_read_question(i.id, i.value) for i in snapshot.interrupts]
+        replies = {q.id: reply for q in questions if (reply := answer(q)) is not None}
+        if questions and not replies:
+            return tuple(questions)
+        for event in _stream(graph, config, _next_input(snapshot, replies)):
+            on_event(event)
+    return ()
+
+
+def _is_finished(snapshot: StateSnapshot) -> bool:
+    # Not `next`: it leaves out nodes that are done but whose step was cut off before it was saved.
+    return snapshot.created_at is not None and not snapshot.tasks
+
+
+def _next_input(snapshot: StateSnapshot, replies: Mapping[str, Any]) -> Any:
+    if replies:
+        return Command(resume=dict(replies))
+    return {} if snapshot.created_at is None else None
+
+
+def _read_question(question_id: str, value: Any) -> Question:
+    return Question(id=question_id, payload=value if isinstance(value, dict) else {"message": str(value)})
+
+
+def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, values: Any) -> Iterator[RunEvent]:
+    # Checkpoints are written before the next node starts: a killed process loses the node in flight, no more.
+    steps = graph.stream(
+        values, THREAD, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
+    )
+    for namespace, mode, data in steps:
+        if "__interrupt__" not in data:
+            yield RunEvent(namespace=namespace, mode=mode, data=data)
+
+
+@contextmanager
+def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
+    path = folder / run_folder.CHECKPOINTS
+    try:
+        with SqliteSaver.from_conn_string(str(path)) as saver:
+            saver.serde = JsonPlusSerializer(allowed_msgpack_modules=_state_types())
+            saver.setup()
+            yield saver
+    except sqlite3.Error as exc:
+        raise ArtifactError(
+            f"{path}: {exc}. If the disk is full, free some space and resume. If the file is damaged, delete it and"
+            " resume: finished work is taken from objects/."
+        ) from exc
+
+
+def _state_types() -> list[type]:
+    """What a checkpoint may hold beyond plain values: nothing else is revived from the file."""
+    return [*_subclasses(Record), *_subclasses(Settings)]
+
+
+def _subclasses(base: type[BaseModel]) -> list[type]:
+    return [kind for child in base.__subclasses__() for kind in [child, *_subclasses(child)]]
+
+
+@contextmanager
+def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
+    """Close the run's engines and workers at the end, and at once on Ctrl-C or SIGTERM: LangGraph waits for nodes in
+    flight, and those wait for them. A second signal leaves without waiting."""
+
+    def stop(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, lambda *_: os._exit(130))
+        sys.stderr.write("\nStopping (again to leave at once) …\n")
+        wiring.close(config)
+        raise KeyboardInterrupt(f"resume with: pada resume {folder}")
+
+    signals = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        wiring.close(config)

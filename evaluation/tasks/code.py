@@ -1,0 +1,175 @@
+"""Python functions, checked by running their tests."""
+
+import ast
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.evaluation.sandbox import run_program
+from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.evaluation.verifiers.python_code import (
+    FunctionNode,
+    complete_program,
+    count_asserts,
+    defines,
+    extract_body,
+    extract_code,
+    extract_preamble,
+    fence,
+    find_syntax_error,
+    replace_with_stub,
+)
+
+MIN_ASSERTS = 2
+
+
+class Code(Task):
+    """A signature with a docstring to complete.
+
+        {"prompt": "def area(w: float, h: float) -> float:\\n    \\"\\"\\"Area of a rectangle.\\"\\"\\"\\n",
+         "canonical_solution": "    return w * h\\n", "entry_point": "area",
+         "test": "assert area(2, 3) == 6\\nassert area(0, 5) == 0"}
+
+    The student is trained on the whole function, prompt and solution, in a fenced block: the form in which chat models
+    answer. A body alone is understood as well. `test` is asserts on the function by name, or defines `check(candidate)`.
+    """
+
+    name: ClassVar[str] = "code"
+    max_new_tokens = 320
+    stop = ("\n```\n", "\nif __name__")
+    default_instruction: ClassVar[str] = "Complete this Python function. Answer with the whole function in one code block."
+
+    def read(self, row: RawRow) -> Example:
+        reader = RowReader(row, self.config.columns)
+        prompt, solution = reader.text("prompt", "question"), reader.text("canonical_solution", "solution")
+        test, entry_point = reader.text("test", "tests"), reader.text("entry_point")
+        if not defines(prompt, entry_point):
+            reader.fail("entry_point", "the prompt defines no such function")
+        program = complete_program(prompt, solution, entry_point)
+        error = find_syntax_error(program)
+        if error:
+            reader.fail(reader.first("canonical_solution", "solution"), f"with the prompt it is not Python: {error}")
+        example_id = str(reader.value("task_id")) if reader.has("task_id") else reader.row_id(prompt, solution)
+        return self._build(prompt, _write_answer(prompt, solution, entry_point), test, entry_point, example_id)
+
+    def verify(self, example: Example, prediction: Prediction) -> Verdict:
+        """Runs the program and its tests; passing means that the last test was reached and held."""
+        reference = example.reference
+        program = complete_program(reference["prompt"], prediction.response, reference["entry_point"])
+        result = run_program(f"{program}\n{_call_tests(reference['test'], reference['entry_point'])}")
+        cut = "; the response was cut off" if prediction.truncated and not result.ok else ""
+        return Verdict(
+            example_id=example.id,
+            value="correct" if result.ok else "wrong",
+            extracted=program,
+            reason=result.reason + cut,
+        )
+
+    def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            return list(pool.map(self.verify, examples, predictions, strict=True))
+
+    def draft_fields(self) -> dict[str, str]:
+        return {
+            "prompt": "the function's signature with its imports and a docstring that says what it returns, without a body",
+            "solution": "the whole function, solved in plain Python",
+            "tests": "three or more assert statements that call the function by its name, one a line",
+        }
+
+    def show(self, example: Example) -> dict[str, str]:
+        reference = example.reference
+        solution = extract_code(example.answer, reference["entry_point"])
+        return {"prompt": reference["prompt"], "solution": solution, "tests": reference["test"]}
+
+    def compose(
+        self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
+    ) -> Example | DraftProblem:
+        """The function that the prompt defines last is the one to write."""
+        del source, given
+        problem = find_empty_field(draft, self.draft_fields()) or _find_syntax_problem(draft)
+        if problem:
+            return problem
+        prompt, tests = _strip_fence(draft["prompt"]), _strip_fence(draft["tests"])
+        entry_point = _find_entry_point(prompt)
+        if entry_point is None:
+            return DraftProblem(reason="field 'prompt' defines no function")
+        program = complete_program(prompt, draft["solution"], entry_point)
+        error = find_syntax_error(program)
+        if error:
+            return DraftProblem(reason=f"field 'solution' is not Python under its prompt: {error}")
+        if count_asserts(tests) < MIN_ASSERTS:
+            return DraftProblem(reason=f"field 'tests' holds fewer than {MIN_ASSERTS} assert statements")
+        answer = _write_answer(prompt, draft["solution"], entry_point)
+        return self._build(prompt, answer, tests, entry_point, example_id)
+
+    def verify_label(self, example: Example) -> Verdict:
+        """The solution passes its tests, and an empty function does not."""
+        reference = example.reference
+        if count_asserts(reference["test"]) < MIN_ASSERTS:
+            return Verdict(example_id=example.id, value="wrong", reason=f"fewer than {MIN_ASSERTS} asserts")
+        verdict = self.verify(example, Prediction(example_id=example.id, response=example.answer))
+        if verdict.value != "correct":
+            return verdict
+        program = complete_program(reference["prompt"], example.answer, reference["entry_point"])
+        stub = replace_with_stub(program, reference["entry_point"])
+        if run_program(f"{stub}\n{_call_tests(reference['test'], reference['entry_point'])}").ok:
+            reason = "the tests prove nothing: a function that returns None passes them too"
+            return Verdict(example_id=example.id, value="wrong", extracted=verdict.extracted, reason=reason)
+        return verdict
+
+    def gold(self, example: Example) -> str:
+        return extract_code(example.answer, example.reference["entry_point"])
+
+    def _build(self, prompt: str, answer: str, test: str, entry_point: str, example_id: str) -> Example:
+        instruction = self.config.instruction or self.default_instruction
+        return Example(
+            id=example_id,
+            prompt=f"{instruction}\n\n{fence(prompt)}",
+            answer=answer,
+            reference={"question": prompt, "prompt": prompt, "test": test, "entry_point": entry_point},
+        )
+
+
+def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
+    """Prompt and body; a solution with helpers of its own keeps its form."""
+    program = complete_program(prompt, solution, entry_point)
+    if not defines(extract_code(solution, entry_point), entry_point):
+        return fence(program)
+    preamble = extract_preamble(prompt, entry_point)
+    body = extract_body(program.removeprefix(f"{preamble}\n"), entry_point)
+    imports = _find_imports(program, prompt)
+    return fence(program if body is None else f"{imports}{prompt.strip()}\n{body}")
+
+
+def _find_imports(program: str, prompt: str) -> str:
+    """Import lines of the program that the prompt lacks."""
+    present = {ast.unparse(node) for node in ast.parse(prompt).body}
+    lines = [ast.unparse(n) for n in ast.parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    new = [line for line in dict.fromkeys(lines) if line not in present]
+    return "".join(f"{line}\n" for line in new)
+
+
+def _call_tests(test: str, entry_point: str) -> str:
+    return f"{test}\ncheck({entry_point})" if defines(test, "check") else test
+
+
+def _strip_fence(text: str) -> str:
+    return extract_code(text, "") if "```" in text else text.strip("\n")
+
+
+def _find_syntax_problem(draft: Mapping[str, str]) -> DraftProblem | None:
+    for name in ("prompt", "tests"):
+        error = find_syntax_error(_strip_fence(draft[name]))
+        if error:
+            return DraftProblem(reason=f"field '{name}' is not Python: {error}")
+    return None
+
+
+def _find_entry_point(prompt: str) -> str | None:
+    names = [node.name for node in ast.parse(prompt).body if isinstance(node, FunctionNode)]
+    return names[-1] if names else None

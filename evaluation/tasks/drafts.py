@@ -1,0 +1,32 @@
+"""Checks that every task makes on a draft, and drawing a label from a closed set."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+
+from pada_agent.core.records import Confusion
+from pada_agent.evaluation.task import DraftProblem
+
+
+def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftProblem | None:
+    """The problem with the first of these fields that is missing or blank."""
+    for name in names:
+        if not draft.get(name, "").strip():
+            return DraftProblem(reason=f"field '{name}' is missing or empty")
+    return None
+
+
+def assign_label(
+    definitions: Mapping[str, str], source_label: str, confusions: Sequence[Confusion], rng: Random
+) -> dict[str, str]:
+    """A label drawn by how often the student missed it, its definition, and one it is taken for, drawn by count."""
+    known = [c for c in confusions if c.gold in definitions and c.predicted in definitions and c.count > 0]
+    label = _draw([(c.gold, c.count) for c in known], rng) or source_label
+    mistaken_for = _draw([(c.predicted, c.count) for c in known if c.gold == label], rng)
+    facts = {"label": label, "definition": definitions[label]}
+    return {**facts, "easily_mistaken_for": mistaken_for} if mistaken_for else facts
+
+
+def _draw(weighted: Sequence[tuple[str, int]], rng: Random) -> str | None:
+    if not weighted:
+        return None
+    return rng.choices([name for name, _ in weighted], weights=[count for _, count in weighted])[0]

@@ -1,0 +1,104 @@
+"""Open answers, judged by an LLM."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.errors import StructuredOutputError
+from pada_agent.core.ports import LanguageModel, RawRow
+from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.prompts.rendering import render
+from pada_agent.prompts.structured_call import structured_call
+
+MAX_OUTPUT_TOKENS = 512
+
+
+class AnswerJudgement(BaseModel):
+    """The judge's reason, and only then its decision."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    reason: str = Field(description="one or two sentences: what the answer says, and where it agrees or differs")
+    correct: Literal["yes", "no"] = Field(description="yes if the answer means the same as the reference answer")
+
+
+class Judge(Task):
+    """The judge role compares the student's answer with the reference answer.
+
+        {"question": "Why did the team move the release?", "answer": "A supplier's certificate had expired."}
+    """
+
+    name: ClassVar[str] = "judge"
+    max_new_tokens = 256
+
+    def __init__(self, config: TaskConfig, judge: LanguageModel, prompts: Mapping[str, str] | None = None) -> None:
+        super().__init__(config)
+        self._judge = judge
+        self._prompts = dict(prompts or {})
+
+    def read(self, row: RawRow) -> Example:
+        reader = RowReader(row, self.config.columns)
+        question, answer = reader.text("question"), reader.text("answer").strip()
+        return self._build(question, answer, reader.row_id(question, answer))
+
+    def verify(self, example: Example, prediction: Prediction) -> Verdict:
+        """An answer of the judge that cannot be used leaves the example unscored; a judge that is gone raises."""
+        if not prediction.response.strip():
+            return Verdict(example_id=example.id, value="wrong", extracted="", reason="no answer")
+        try:
+            judgements = self._ask(example, prediction)
+        except StructuredOutputError as exc:
+            return Verdict(example_id=example.id, value="unscored", reason=f"the judge's answer cannot be used: {exc}")
+        if len(judgements) != 1:
+            return Verdict(example_id=example.id, value="unscored", reason="the judge gave no decision")
+        return Verdict(
+            example_id=example.id,
+            value="correct" if judgements[0].correct == "yes" else "wrong",
+            extracted=prediction.response.strip(),
+            reason=judgements[0].reason,
+        )
+
+    def draft_fields(self) -> dict[str, str]:
+        return {"question": "the question only", "answer": "the right answer, in the style of the example"}
+
+    def show(self, example: Example) -> dict[str, str]:
+        return {"question": example.reference["question"], "answer": example.answer}
+
+    def compose(
+        self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
+    ) -> Example | DraftProblem:
+        del source, given
+        problem = find_empty_field(draft, self.draft_fields())
+        return problem or self._build(draft["question"].strip(), draft["answer"].strip(), example_id)
+
+    def _ask(self, example: Example, prediction: Prediction) -> list[AnswerJudgement]:
+        variables = {
+            "task_description": self.config.description,
+            "question": example.reference["question"],
+            "reference_answer": example.answer,
+            "answer": prediction.response.strip(),
+        }
+        reply = structured_call(
+            self._judge,
+            render("answer_judgement", variables, self._prompts),
+            AnswerJudgement,
+            expect=1,
+            max_output_tokens=MAX_OUTPUT_TOKENS,
+            tags={"agent": "answer_judgement"},
+            wrap="object",
+        )
+        return list(reply.items)
+
+    def _build(self, question: str, answer: str, example_id: str) -> Example:
+        instruction = self.config.instruction
+        return Example(
+            id=example_id,
+            prompt=f"{instruction}\n\n{question}" if instruction else question,
+            answer=answer,
+            reference={"question": question},
+        )

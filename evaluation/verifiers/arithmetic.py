@@ -1,0 +1,76 @@
+"""Checking the calculations that a rationale spells out."""
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import NamedTuple
+
+_ANNOTATION = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
+_NUMBER = r"\(*-?\$?\d[\d,]*(?:\.\d+)?%?\)*"
+_OPERATION = rf"{_NUMBER}(?:\s*[-+*/×÷x]\s*{_NUMBER})+"
+_STATEMENT = re.compile(rf"(?<![\w.$(%])({_OPERATION})\s*=\s*(-?\$?\d[\d,]*(?:\.\d+)?%?)(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])")
+_OPEN_BEFORE = re.compile(r"[-+*/×÷^=)\w]\s*$")
+_OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+class Calculations(NamedTuple):
+    """How many calculations could be checked, and those that do not hold."""
+
+    n_checked: int
+    wrong: tuple[str, ...]
+
+
+def check_calculations(text: str) -> Calculations:
+    """Check every `<<a*b=c>>` annotation and every plain `a op b = c` statement.
+
+    Statements that are part of a larger formula, or that hold anything but numbers, are not checked. Rounding to the
+    digits shown is right.
+    """
+    plain = _ANNOTATION.sub("", text)
+    statements = [m.groups() for m in _ANNOTATION.finditer(text)]
+    statements += [m.groups() for m in _STATEMENT.finditer(plain) if not _OPEN_BEFORE.search(plain[: m.start()])]
+    checked = [(f"{left.strip()} = {right.strip()}", _holds(left, right)) for left, right in statements]
+    known = [(statement, holds) for statement, holds in checked if holds is not None]
+    return Calculations(len(known), tuple(statement for statement, holds in known if not holds))
+
+
+def _holds(left: str, right: str) -> bool | None:
+    """`36/80*100 = 45%` and `36/80 = 45%` are both accepted."""
+    bare = right.strip().rstrip("%")
+    a, b = evaluate(left), evaluate(bare)
+    if a is None or b is None:
+        return None
+    digits = len(bare.partition(".")[2])
+    tolerance = Fraction(1, 10**digits) if digits else Fraction(0)
+    return abs(a - b) <= tolerance or ("%" in right and abs(100 * a - b) <= tolerance)
+
+
+def evaluate(expression: str) -> Fraction | None:
+    """The value of a formula of numbers, + - * / and parentheses; None for anything else."""
+    text = expression.replace(",", "").replace("$", "").replace("×", "*").replace("x", "*").replace("÷", "/")
+    text = re.sub(r"([\d.]+)%", r"(\1/100)", text).strip()
+    if len(text) > 200:
+        return None
+    try:
+        return _evaluate(ast.parse(text, mode="eval").body, text)
+    except (SyntaxError, ZeroDivisionError, ValueError):
+        return None
+
+
+def _evaluate(node: ast.expr, text: str) -> Fraction:
+    match node:
+        case ast.Constant():
+            return Fraction(ast.get_source_segment(text, node) or "")
+        case ast.UnaryOp(op=ast.USub()):
+            return -_evaluate(node.operand, text)
+        case ast.BinOp() if type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](_evaluate(node.left, text), _evaluate(node.right, text))
+        case _:
+            raise ValueError(f"not arithmetic: {text}")

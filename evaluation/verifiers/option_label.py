@@ -1,0 +1,98 @@
+"""Finding the option label a response settles on."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pada_agent.evaluation.verifiers.text import normalize_text
+
+_STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)\s*[:=]?\s*(?i:option\s+|choice\s+)?"
+_NOT_NAMED = re.compile(r"\b(?i:not|isn't|never)\s+\W{0,2}$")
+
+
+class FoundLabel(NamedTuple):
+    """`label` is None when the response names none or several; `reason` says which."""
+
+    label: str | None
+    reason: str
+
+
+def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
+    """The one label the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`.
+
+    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then
+    any mention. Two different labels in the deciding form are ambiguous. A lone `A`, `I` or digit inside a sentence
+    is a word, not a label.
+    """
+    for find in (_find_bare, _find_stated, _find_leading, _find_mentioned):
+        found = list(dict.fromkeys(find(response, labels)))
+        if len(found) == 1:
+            return FoundLabel(found[0], "")
+        if found:
+            return FoundLabel(None, f"ambiguous: names {', '.join(found)}")
+    return FoundLabel(None, "no option found")
+
+
+def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
+    """The one label of a closed set that the response is, or else the only one it names as whole words."""
+    text = normalize_text(response).strip("\"'`*.:()[] ")
+    exact = [label for label in labels if normalize_text(label) == text]
+    if exact:
+        return FoundLabel(exact[0], "")
+    named = _drop_contained([label for label in labels if _names(text, label)], text)
+    if len(named) == 1:
+        return FoundLabel(named[0], "")
+    return FoundLabel(None, f"ambiguous: names {', '.join(named)}" if named else "no option found")
+
+
+def _names(text: str, label: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(normalize_text(label))}(?!\w)", text) is not None
+
+
+def _drop_contained(named: list[str], text: str) -> list[str]:
+    """Without labels that occur only inside a longer one (`card` in `lost card`)."""
+    kept = []
+    for label in named:
+        rest = text
+        for longer in sorted(named, key=len, reverse=True):
+            if longer != label and _names(normalize_text(longer), label):
+                rest = rest.replace(normalize_text(longer), " ")
+        if _names(rest, label):
+            kept.append(label)
+    return kept
+
+
+def _one_of(labels: Sequence[str]) -> str:
+    return "(?P<label>" + "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True)) + ")"
+
+
+def _find_bare(response: str, labels: Sequence[str]) -> list[str]:
+    by_folded = {label.casefold(): label for label in labels}
+    bare = re.sub(r"^[\s*(\[`\"']+|[\s*)\]`\"'.:]+$", "", response).casefold()
+    return [by_folded[bare]] if bare in by_folded else []
+
+
+def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
+    one = _one_of(labels)
+    found = []
+    for match in re.finditer(rf"{_STATEMENT}[\s*(\[`\"']*{one}(?![\w'])", response):
+        found.append(match["label"])
+        alternative = re.match(rf"[)\]*`\"']*\s*(?:or|and|/|,)\s*[*(\[`\"']*{one}(?![\w'])", response[match.end() :])
+        found.extend([alternative["label"]] if alternative else [])
+    return found
+
+
+def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
+    one = _one_of(labels)
+    return [m["label"] for m in re.finditer(rf"(?m)^[\s*(\[]*{one}(?:[).:\]*]|\s*$)", response)]
+
+
+def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
+    found = []
+    for match in re.finditer(rf"(?<![\w']){_one_of(labels)}(?![\w'])", response):
+        before, after = response[: match.start()], response[match.end() :]
+        marked = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
+        wordlike = match["label"] in ("A", "I") or match["label"].isdigit()
+        if not _NOT_NAMED.search(before) and (marked or not wordlike):
+            found.append(match["label"])
+    return found

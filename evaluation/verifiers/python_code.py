@@ -1,0 +1,119 @@
+"""Finding the program in a response, and taking Python source apart."""
+
+import ast
+import re
+import textwrap
+
+_FENCE = re.compile(r"```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
+_CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def fence(code: str) -> str:
+    """The code as a chat model shows it."""
+    return f"```python\n{code.strip(chr(10))}\n```"
+
+
+def parses(code: str) -> bool:
+    return find_syntax_error(code) is None
+
+
+def find_syntax_error(code: str) -> str | None:
+    """`line 3: invalid syntax`, or None."""
+    try:
+        ast.parse(code)
+    except SyntaxError as exc:
+        return f"line {exc.lineno}: {exc.msg}"
+    except (ValueError, RecursionError, MemoryError) as exc:
+        return str(exc) or type(exc).__name__
+    return None
+
+
+def find_function(code: str, name: str) -> FunctionNode | None:
+    """The last top-level definition of this name."""
+    found = [n for n in ast.parse(code).body if isinstance(n, FunctionNode) and n.name == name]
+    return found[-1] if found else None
+
+
+def complete_program(prompt: str, response: str, entry_point: str) -> str:
+    """The program a response to a function prompt stands for.
+
+    A response that defines the function is kept, behind the prompt's own imports and helpers. Anything else is taken
+    for the function's body and put under the prompt.
+    """
+    code = extract_code(response, entry_point)
+    if defines(code, entry_point):
+        return f"{extract_preamble(prompt, entry_point)}\n{trim_to_code(code)}\n"
+    return f"{prompt.rstrip()}\n{_fit_body(prompt, code)}\n"
+
+
+def extract_code(response: str, entry_point: str) -> str:
+    """The fenced block that defines the function, else the first block, else the whole response; a fence may be open."""
+    blocks = [match[1] for match in _FENCE.finditer(response)]
+    defining = [block for block in blocks if defines(block, entry_point)]
+    return (defining or blocks or [response])[0]
+
+
+def defines(code: str, name: str) -> bool:
+    return re.search(rf"^(?:async\s+)?def\s+{re.escape(name)}\s*\(", code, re.MULTILINE) is not None
+
+
+def trim_to_code(code: str) -> str:
+    """Without prose before the first statement and after the last line that still parses."""
+    lines = code.splitlines()
+    start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line)), 0)
+    whole = "\n".join(lines) if parses(code) else "\n".join(lines[start:])
+    return longest_parsing("", whole.splitlines()) or code
+
+
+def longest_parsing(head: str, lines: list[str]) -> str | None:
+    """The longest beginning of `lines` that parses below `head`."""
+    for end in range(len(lines), 0, -1):
+        text = "\n".join(lines[:end])
+        if parses(f"{head}{text}\n"):
+            return text
+    return None
+
+
+def _fit_body(prompt: str, code: str) -> str:
+    head = f"{prompt.rstrip()}\n"
+    indented = textwrap.indent(textwrap.dedent(code), "    ")
+    for body in (code.strip("\n"), indented.strip("\n"), f"    {code.strip()}"):
+        if parses(f"{head}{body}\n") and body[:1].isspace():
+            return body
+    kept = longest_parsing(head, code.strip("\n").splitlines())
+    return kept if kept is not None and kept[:1].isspace() else indented
+
+
+def extract_preamble(prompt: str, entry_point: str) -> str:
+    """The prompt's imports and helper functions."""
+    if not parses(prompt):
+        return ""
+    nodes = [n for n in ast.parse(prompt).body if not (isinstance(n, FunctionNode) and n.name == entry_point)]
+    return "\n".join(ast.unparse(node) for node in nodes)
+
+
+def extract_body(code: str, name: str) -> str | None:
+    """The lines of the function's body without its docstring; None unless the code is this one function alone."""
+    function = find_function(code, name)
+    if function is None or len([n for n in ast.parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)]) != 1:
+        return None
+    statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    if not statements or statements[0].lineno == function.lineno:
+        return None
+    lines = code.splitlines()[statements[0].lineno - 1 : function.end_lineno]
+    return textwrap.indent(textwrap.dedent("\n".join(lines)), "    ")
+
+
+def replace_with_stub(code: str, name: str) -> str:
+    """The program with the function's body gone: it returns None."""
+    tree = ast.parse(code)
+    for node in tree.body:
+        if isinstance(node, FunctionNode) and node.name == name:
+            node.body = [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def count_asserts(code: str) -> int:
+    return sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code)))

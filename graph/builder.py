@@ -1,0 +1,120 @@
+"""Puts the state machine together. The drawing in the README is this file's `draw_mermaid`."""
+
+from typing import Any
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from pada_agent.core.config import RunConfig
+from pada_agent.graph.context import Connect, bind
+from pada_agent.graph.nodes import (
+    augmenting,
+    branches,
+    collecting_errors,
+    evaluating,
+    fine_tuning,
+    finishing,
+    pattern_analysis,
+    synthesis,
+)
+from pada_agent.graph.nodes.prepare import make_prepare
+from pada_agent.graph.routing import fan_out, route_after_evaluation, route_after_quality, route_after_review
+from pada_agent.graph.state import (
+    AnalysisOutput,
+    AnalysisState,
+    BatchOutput,
+    BatchState,
+    BranchOutput,
+    BranchState,
+    RunOutput,
+    RunState,
+)
+
+Compiled = CompiledStateGraph[Any, Any, Any, Any]
+
+
+def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
+    """The whole loop, not yet compiled: the caller chooses the checkpointer.
+
+    Args:
+        connect: settings to adapters; every node calls it.
+    """
+    builder = StateGraph(RunState, context_schema=RunConfig, output_schema=RunOutput)
+    builder.add_node("prepare", make_prepare(connect))
+    builder.add_node("evaluate_untouched", bind("evaluate_untouched", evaluating.evaluate_untouched, connect))
+    builder.add_node("fine_tune", bind("fine_tune", fine_tuning.fine_tune, connect))
+    builder.add_node("evaluate", bind("evaluate", evaluating.evaluate, connect))
+    builder.add_node("collect_errors", bind("collect_errors", collecting_errors.collect_errors, connect))
+    builder.add_node("generalization_branch", build_generalization_branch(connect))
+    builder.add_node("training_error_branch", build_training_error_branch(connect))
+    builder.add_node("augment", bind("augment", augmenting.augment, connect))
+    builder.add_node("review_data", bind("review_data", augmenting.review_data, connect))
+    builder.add_node("finish", bind("finish", finishing.finish, connect))
+    builder.add_edge(START, "prepare")
+    builder.add_edge("prepare", "evaluate_untouched")
+    builder.add_edge("evaluate_untouched", "fine_tune")
+    builder.add_edge("fine_tune", "evaluate")
+    builder.add_conditional_edges("evaluate", route_after_evaluation)
+    builder.add_edge("collect_errors", "generalization_branch")
+    builder.add_edge("collect_errors", "training_error_branch")
+    builder.add_edge(["generalization_branch", "training_error_branch"], "augment")
+    builder.add_edge("augment", "review_data")
+    builder.add_conditional_edges("review_data", route_after_review)
+    builder.add_edge("finish", END)
+    return builder
+
+
+def build_generalization_branch(connect: Connect) -> Compiled:
+    """Patterns in validation failures, a strategy for each, data for each strategy."""
+    builder = StateGraph(BranchState, output_schema=BranchOutput)
+    builder.add_node("pattern_analysis", build_pattern_analysis(connect))
+    builder.add_node("review_strategies", bind("review_strategies", branches.review_strategies, connect))
+    builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
+    builder.add_node("synthesis", build_synthesis(connect))
+    builder.add_edge(START, "pattern_analysis")
+    builder.add_edge("pattern_analysis", "review_strategies")
+    builder.add_edge("review_strategies", "leak_guard")
+    builder.add_conditional_edges("leak_guard", fan_out, ["synthesis"])
+    builder.add_edge("synthesis", END)
+    return builder.compile()
+
+
+def build_training_error_branch(connect: Connect) -> Compiled:
+    """Data from the student's wrong answers on its own training rows."""
+    builder = StateGraph(BranchState, output_schema=BranchOutput)
+    builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
+    builder.add_node("synthesis", build_synthesis(connect))
+    builder.add_edge(START, "training_errors")
+    builder.add_conditional_edges("training_errors", fan_out, ["synthesis"])
+    builder.add_edge("synthesis", END)
+    return builder.compile()
+
+
+def build_pattern_analysis(connect: Connect) -> Compiled:
+    """The Pattern Analysis Agent's three subagents, in sequence."""
+    builder = StateGraph(AnalysisState, output_schema=AnalysisOutput)
+    builder.add_node("error_analysis", bind("error_analysis", pattern_analysis.error_analysis, connect))
+    builder.add_node(
+        "pattern_categorization", bind("pattern_categorization", pattern_analysis.pattern_categorization, connect)
+    )
+    builder.add_node("strategy_drafting", bind("strategy_drafting", pattern_analysis.strategy_drafting, connect))
+    builder.add_edge(START, "error_analysis")
+    builder.add_edge("error_analysis", "pattern_categorization")
+    builder.add_edge("pattern_categorization", "strategy_drafting")
+    builder.add_edge("strategy_drafting", END)
+    return builder.compile()
+
+
+def build_synthesis(connect: Connect) -> Compiled:
+    """One batch: generation, verification, quality control, and back while it is weak."""
+    builder = StateGraph(BatchState, output_schema=BatchOutput)
+    builder.add_node("data_generation", bind("data_generation", synthesis.data_generation, connect))
+    builder.add_node("label_verification", bind("label_verification", synthesis.label_verification, connect))
+    builder.add_node("quality_control", bind("quality_control", synthesis.quality_control, connect))
+    builder.add_node("record_batch", bind("record_batch", synthesis.record_batch, connect))
+    builder.add_edge(START, "data_generation")
+    builder.add_edge("data_generation", "label_verification")
+    builder.add_edge("label_verification", "quality_control")
+    builder.add_conditional_edges("quality_control", route_after_quality)
+    builder.add_edge("record_batch", END)
+    return builder.compile()

@@ -1,0 +1,87 @@
+"""Measures a model on rows: predictions by the compute backend, verdicts here."""
+
+from collections.abc import Sequence
+
+from pada_agent.core.ports import PredictJob
+from pada_agent.core.records import Example, Failure, Prediction, Ref, Verdict
+from pada_agent.evaluation.statistics import summarize
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.nodes.prepare import UNTOUCHED
+from pada_agent.graph.state import Arm, PartialState, RunState
+
+
+def evaluate_untouched(state: RunState, adapters: Adapters) -> PartialState:
+    """Measure the student as it came, on validation."""
+    return {"arms": {UNTOUCHED: measure_on_validation(state["arms"][UNTOUCHED], state, adapters)}}
+
+
+def evaluate(state: RunState, adapters: Adapters) -> PartialState:
+    """Measure the newest fine-tuned model on validation and choose the best so far."""
+    newest = next(a for a in state["arms"].values() if a.iteration == state["iteration"])
+    measured = measure_on_validation(newest, state, adapters)
+    arms = {**state["arms"], measured.name: measured}
+    return {"arms": {measured.name: measured}, "best_arm": choose_best(list(arms.values())).name}
+
+
+def choose_best(arms: Sequence[Arm]) -> Arm:
+    """The fine-tuned arm with the best selection accuracy; ties go to less synthetic data, then to the earlier arm."""
+    measured = [a for a in arms if a.iteration is not None and a.selection is not None]
+    return max(
+        measured, key=lambda a: (a.selection.accuracy if a.selection else 0.0, -a.n_synthetic, -(a.iteration or 0))
+    )
+
+
+def measure_on_validation(arm: Arm, state: RunState, adapters: Adapters) -> Arm:
+    """The arm with its figures on the diagnosis part, the selection part, and both."""
+    data = state["data"]
+    examples = adapters.store.read_rows(data.validation.key, Example)
+    failures_or_not = judge_rows(arm, data.validation, state, adapters, examples)
+    verdicts = [f.verdict for f in failures_or_not]
+    wrong = [f for f in failures_or_not[: data.n_diagnosis] if f.verdict.value == "wrong"]
+    key = adapters.store.key("validation-failures", arm.adapter, data, state["settings"].task)
+    adapters.store.write_rows(key, wrong)
+    return arm.model_copy(
+        update={
+            "validation": summarize(verdicts),
+            "diagnosis": summarize(verdicts[: data.n_diagnosis]),
+            "selection": summarize(verdicts[data.n_diagnosis :]),
+            "validation_failures": Ref(key=key, rows=len(wrong)),
+        }
+    )
+
+
+def judge_rows(arm: Arm, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]) -> list[Failure]:
+    """Every row with the arm's prediction and its verdict, right ones included, in order. Finished work is read back."""
+    settings, store = state["settings"], adapters.store
+    folder = adapters.compute.wait(
+        adapters.compute.submit(
+            PredictJob(
+                student=adapters.student,
+                adapter=str(store.folder(arm.adapter.key)) if arm.adapter else None,
+                adapter_hash=arm.adapter.key if arm.adapter else None,
+                rows=str(store.rows_path(rows.key)),
+                rows_hash=rows.key,
+                max_new_tokens=settings.student.max_new_tokens or adapters.task.max_new_tokens,
+                stop=adapters.task.stop,
+                batch_size=settings.student.eval_batch_size,
+                system=settings.student.system,
+            )
+        ),
+        lambda p: report_progress(p.model_copy(update={"detail": f"{arm.name}: {p.detail}".rstrip(": ")})),
+    )
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    predictions = [Prediction.model_validate_json(line) for line in lines]
+    verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task), adapters)
+    return [
+        Failure(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
+    ]
+
+
+def _verify(
+    examples: Sequence[Example], predictions: Sequence[Prediction], key: str, adapters: Adapters
+) -> list[Verdict]:
+    if adapters.store.has(key):
+        return adapters.store.read_rows(key, Verdict)
+    verdicts = adapters.task.verify_all(examples, predictions)
+    adapters.store.write_rows(key, verdicts)
+    return verdicts

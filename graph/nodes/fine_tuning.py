@@ -1,0 +1,61 @@
+"""Trains the student: the user's rows, and the synthetic rows the loop has gathered."""
+
+from pada_agent.core.ports import FineTuneJob
+from pada_agent.core.records import Example, Ref
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.state import Arm, PartialState, RunState
+
+FINE_TUNED = "fine-tuned"
+
+
+def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
+    """Fine-tune a LoRA adapter on D_train and D_syn."""
+    settings, iteration = state["settings"], state["iteration"]
+    synthetic = synthetic_refs(state)
+    rows = gather_training_rows(state["data"].train, synthetic, adapters)
+    best = state["arms"].get(state.get("best_arm", ""))
+    continued = best.adapter if best and settings.loop.start_from == "best" else None
+    name = FINE_TUNED if iteration == 0 else f"iteration {iteration}"
+    job_id = adapters.compute.submit(
+        FineTuneJob(
+            student=adapters.student,
+            rows=str(adapters.store.rows_path(rows.key)),
+            rows_hash=rows.key,
+            lora=settings.lora,
+            system=settings.student.system,
+            seed=settings.seed,
+            start_from=str(adapters.store.folder(continued.key)) if continued else None,
+        )
+    )
+    adapters.compute.wait(
+        job_id, lambda p: report_progress(p.model_copy(update={"detail": f"{name}: {p.detail}".rstrip(": ")}))
+    )
+    arm = Arm(
+        name=name,
+        iteration=iteration,
+        adapter=Ref(key=job_id),
+        synthetic=synthetic,
+        n_train_rows=rows.rows,
+        n_synthetic=sum(ref.rows for ref in synthetic),
+    )
+    return {"arms": {name: arm}}
+
+
+def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
+    """Synthetic rows to train on: the new ones, after those of the best arm if they accumulate.
+
+    A regressing iteration is not the best arm, so its rows are kept on disk but not used.
+    """
+    if state["iteration"] == 0:
+        return ()
+    earlier = state["arms"][state["best_arm"]].synthetic if state["settings"].generation.accumulate else ()
+    return (*earlier, state["new_rows"])
+
+
+def gather_training_rows(train: Ref, synthetic: tuple[Ref, ...], adapters: Adapters) -> Ref:
+    """One object that holds all training rows."""
+    rows = [row for ref in (train, *synthetic) for row in adapters.store.read_rows(ref.key, Example)]
+    key = adapters.store.key("training-rows", train, synthetic)
+    if not adapters.store.has(key):
+        adapters.store.write_rows(key, rows)
+    return Ref(key=key, rows=len(rows))

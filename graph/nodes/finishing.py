@@ -1,0 +1,115 @@
+"""Ends the run: reads test once, compares arms in pairs, publishes the summary."""
+
+from pada_agent.core.ports import Progress
+from pada_agent.core.records import Example, Ref, Rejection, Verdict
+from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.nodes.evaluating import choose_best, judge_rows
+from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
+from pada_agent.graph.nodes.prepare import UNTOUCHED
+from pada_agent.graph.routing import why_stop
+from pada_agent.graph.state import Arm, PartialState, RunState
+from pada_agent.graph.summarizing import SummaryInputs, summarize_run
+from pada_agent.graph.summary import Comparison, Sample
+
+N_SAMPLES = 12
+"""Accepted and rejected rows shown in the summary; all are in the store."""
+
+
+def finish(state: RunState, adapters: Adapters) -> PartialState:
+    """Read test once for the best model and the arms it is compared with, and publish the result."""
+    compared = arms_to_compare(list(state["arms"].values()), state["best_arm"])
+    verdicts = measure_on_test(compared, state, adapters)
+    stop_reason = why_stop(state) or "no synthetic row was accepted"
+    summary = summarize_run(
+        state,
+        SummaryInputs(
+            student=adapters.student,
+            test={name: summarize(v) for name, v in verdicts.items()},
+            comparisons=tuple(
+                compare_arms(
+                    verdicts or validation_verdicts(compared, state, adapters),
+                    split="test" if verdicts else "selection",
+                )
+            ),
+            accepted_samples=tuple(accepted_samples(state, adapters)),
+            rejected_samples=tuple(rejected_samples(state, adapters)),
+            usage=adapters.usage(),
+            peak_memory_mb=adapters.peak_memory_mb(),
+            stop_reason=stop_reason,
+        ),
+    )
+    adapters.publish(summary)
+    report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
+    return {"summary": summary, "stop_reason": stop_reason}
+
+
+def arms_to_compare(arms: list[Arm], best: str) -> list[Arm]:
+    """Untouched, first fine-tuning, the best model, and the best augmented one where that is another."""
+    augmented = [a for a in arms if a.iteration]
+    names = [UNTOUCHED, FINE_TUNED, *([choose_best(augmented).name] if augmented else []), best]
+    return [arm for arm in arms if arm.name in names]
+
+
+def measure_on_test(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
+    """Test verdicts by arm; empty without test rows."""
+    test = state["data"].test
+    if test is None:
+        return {}
+    return {arm.name: _verdicts(arm, test, state, adapters) for arm in arms}
+
+
+def validation_verdicts(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
+    """Verdicts on the selection part by arm: second best to a test set, since the best arm was chosen on them."""
+    data = state["data"]
+    return {arm.name: _verdicts(arm, data.validation, state, adapters)[data.n_diagnosis :] for arm in arms}
+
+
+def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comparison]:
+    """Paired tests between each arm and the ones before it."""
+    names = list(verdicts)
+    pairs = [(before, after) for i, after in enumerate(names) for before in names[:i]]
+    return [
+        _to_comparison(before, after, split, compare_paired(verdicts[before], verdicts[after]))
+        for before, after in pairs
+    ]
+
+
+def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
+    """One accepted row a batch, up to N_SAMPLES."""
+    shown = []
+    for ref, strategy in _batch_refs(state, "accepted"):
+        rows = adapters.store.read_rows(ref.key, Example)
+        shown += [
+            Sample(text=f"{r.prompt}\n→ {r.answer}", reason=state["batches"][_batch_of(r)].decision, strategy=strategy)
+            for r in rows[:1]
+        ]
+    return shown[:N_SAMPLES]
+
+
+def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:
+    """One rejected row a batch, up to N_SAMPLES, with the stage and the reason. Held-out text is not among them."""
+    shown = []
+    for ref, strategy in _batch_refs(state, "rejected"):
+        rows = adapters.store.read_rows(ref.key, Rejection)
+        shown += [Sample(text=r.text, reason=f"{r.stage}: {r.reason}", strategy=strategy) for r in rows[:1]]
+    return shown[:N_SAMPLES]
+
+
+def _verdicts(arm: Arm, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
+    examples = adapters.store.read_rows(rows.key, Example)
+    return [f.verdict for f in judge_rows(arm, rows, state, adapters, examples)]
+
+
+def _batch_refs(state: RunState, kind: str) -> list[tuple[Ref, str | None]]:
+    names = {g.strategy.id: g.strategy.strategy_name for gs in state.get("strategies", {}).values() for g in gs}
+    return [(getattr(b, kind), names.get(b.strategy_id or "")) for _, b in sorted(state.get("batches", {}).items())]
+
+
+def _batch_of(row: Example) -> str:
+    return row.provenance.batch_id if row.provenance else ""
+
+
+def _to_comparison(before: str, after: str, split: str, test: PairedTest) -> Comparison:
+    values = test.model_dump()
+    return Comparison(before=before, after=after, split=split, verdict=values.pop("words"), **values)

@@ -1,0 +1,60 @@
+"""The three subagents of pattern analysis as nodes."""
+
+from random import Random
+
+from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
+from pada_agent.agents.pattern_analysis.pattern_categorization import categorize_patterns
+from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
+from pada_agent.core.records import Failure
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.state import AnalysisState, PartialState
+
+
+def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
+    """Name a root cause and a scenario for each sampled validation failure."""
+    settings = state["settings"]
+    failures = sample_failures(
+        adapters.store.read_rows(state["plan"].validation_failures.key, Failure),
+        limit=settings.analysis.max_errors,
+        rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
+    )
+    result = analyse_errors(
+        failures, task=adapters.task, analyst=adapters.analyst, per_call=settings.analysis.errors_per_call
+    )
+    return {"analyses": list(result.analyses), "warnings": _label(result.warnings, state)}
+
+
+def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialState:
+    """Group the analyses and name each group's error pattern."""
+    settings, iteration = state["settings"], state["iteration"]
+    if not state["analyses"]:
+        return {"patterns": {str(iteration): []}}
+    failures = adapters.store.read_rows(state["plan"].validation_failures.key, Failure)
+    result = categorize_patterns(
+        state["analyses"],
+        {f.example.id: f for f in failures},
+        task=adapters.task,
+        analyst=adapters.analyst,
+        embedder=adapters.embedder,
+        settings=settings.analysis,
+        iteration=iteration,
+        seed=settings.seed,
+    )
+    store = adapters.store
+    store.write_json(
+        store.key("clustering", state["analyses"], settings.analysis, settings.seed), result.clustering.model_dump()
+    )
+    return {"patterns": {str(iteration): list(result.patterns)}, "warnings": _label(result.warnings, state)}
+
+
+def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
+    """Draft one data generation strategy per pattern."""
+    patterns = state["patterns"][str(state["iteration"])]
+    if not patterns:
+        return {"drafted": []}
+    result = draft_strategies(patterns, task=adapters.task, analyst=adapters.analyst)
+    return {"drafted": list(result.strategies), "warnings": _label(result.warnings, state)}
+
+
+def _label(warnings: tuple[str, ...], state: AnalysisState) -> list[str]:
+    return [f"iteration {state['iteration']}: {warning}" for warning in warnings]

@@ -1,0 +1,102 @@
+"""Reads and checks the data, splits validation, and freezes the settings into the state."""
+
+from collections.abc import Sequence
+from random import Random
+
+from langgraph.runtime import Runtime
+
+from pada_agent.core.config import DataConfig, RunConfig
+from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
+from pada_agent.core.ports import ArtifactStore
+from pada_agent.core.records import Example, Ref
+from pada_agent.evaluation.contamination import find_overlap
+from pada_agent.graph.context import Adapters, Connect
+from pada_agent.graph.state import Arm, DataSplits, PartialState, RunState
+
+UNTOUCHED = "untouched"
+
+
+def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
+    """The first node. It alone reads the run's context, which LangGraph does not keep across a resume."""
+
+    def prepare(state: RunState, runtime: Runtime[RunConfig]) -> PartialState:
+        """Read the rows, check them against each other, freeze the settings."""
+        settings = state.get("settings") or runtime.context
+        if settings is None:
+            raise ConfigError("no settings: pass context=RunConfig(...) to the graph, or `context` over the API")
+        adapters = connect(settings)
+        return {
+            "settings": settings,
+            "data": read_splits(settings, adapters),
+            "iteration": 0,
+            "arms": {UNTOUCHED: Arm(name=UNTOUCHED, iteration=None)},
+            "warnings": list(adapters.warnings),
+        }
+
+    return prepare
+
+
+def read_splits(settings: RunConfig, adapters: Adapters) -> DataSplits:
+    """All rows, checked, in the store.
+
+    Raises:
+        DatasetError, LeakageError: names the file and the row.
+    """
+    data = settings.data
+    train = _read("train", data.train, data.train_limit, adapters)
+    validation = _read("validation", data.validation, data.validation_limit, adapters)
+    test = _read("test", data.test, data.test_limit, adapters) if data.test else []
+    if len(validation) < 2:
+        raise DatasetError(f"{data.validation}: at least 2 validation rows are needed, found {len(validation)}")
+    train = check_overlap(train, [*validation, *test], data)
+    shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
+    n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
+    return DataSplits(
+        train=_store(adapters.store, "train", train),
+        validation=_store(adapters.store, "validation", shuffled),
+        n_diagnosis=len(shuffled) - n_selection,
+        test=_store(adapters.store, "test", test) if test else None,
+    )
+
+
+def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataConfig) -> list[Example]:
+    """The training rows that do not stand in held-out data.
+
+    Raises:
+        LeakageError: there are some, and settings do not say to drop them.
+    """
+    overlaps = [o for o in find_overlap(train, held_out) if o.kind != "ngram"]
+    if not overlaps:
+        return train
+    if data.on_overlap == "error":
+        pairs = ", ".join(f"{o.example_id} = {o.protected_id}" for o in overlaps[:5])
+        raise LeakageError(
+            f"{data.train}: {len(overlaps)} training row(s) also stand in validation or test ({pairs}). "
+            "Remove them, or set data.on_overlap: drop"
+        )
+    dropped = {o.example_id for o in overlaps}
+    kept = [e for e in train if e.id not in dropped]
+    if not kept:
+        raise LeakageError(f"{data.train}: every training row also stands in validation or test")
+    return kept
+
+
+def _read(split: str, location: str, limit: int | None, adapters: Adapters) -> list[Example]:
+    if not location:
+        raise ConfigError(
+            f"data.{split}: no rows given. Set it to a .jsonl, .csv or .parquet path or hub:owner/name/split"
+        )
+    examples = [adapters.task.read(row) for row in adapters.datasets.read(location, limit=limit)]
+    seen: dict[str, str] = {}
+    for example in examples:
+        if example.id in seen:
+            raise DatasetError(f"{location}: id '{example.id}' stands twice (same id, or the same row without one)")
+        seen[example.id] = example.id
+    return examples
+
+
+def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:
+    key = store.key(f"rows-{split}", list(examples))
+    if not store.has(key):
+        store.write_rows(key, examples)
+    return Ref(key=key, rows=len(examples))

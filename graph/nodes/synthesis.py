@@ -1,0 +1,122 @@
+"""The agents that make one batch: generation, label verification, quality control, and the record of it."""
+
+from collections import Counter
+
+from pada_agent.agents.data_generation import Assignment, assign_rows, generate_drafts
+from pada_agent.agents.label_verification import verify_drafts
+from pada_agent.agents.quality_control import accept_unreviewed, decide, describe_rejections, review_batch
+from pada_agent.core.errors import StructuredOutputError
+from pada_agent.core.ports import Progress
+from pada_agent.core.records import BatchReport, Example, Failure, Ref
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.nodes.branches import read_protected
+from pada_agent.graph.state import BatchState, PartialState, open_rows
+
+
+def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
+    """Write the rows of the batch that are still open, heeding feedback."""
+    settings, batch, attempt = state["settings"], state["batch"], state.get("attempt", 0) + 1
+    started = {"attempt": attempt, "candidates": [], "drafts": []}
+    try:
+        drafts = generate_drafts(
+            batch,
+            open_assignments(state, adapters),
+            attempt=attempt,
+            feedback=state.get("feedback", ""),
+            task=adapters.task,
+            generator=adapters.generator,
+            temperature=settings.generation.temperature,
+            show_answer=settings.generation.show_answer,
+        )
+    except StructuredOutputError as exc:
+        warning = f"batch {batch.id}, attempt {attempt}: the generator's answer could not be used ({exc})"
+        return {**started, "warnings": [warning]}
+    return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
+
+
+def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
+    """Check format, label, repetition and contamination of the drafts."""
+    accepted = state.get("accepted", [])
+    result = verify_drafts(
+        state["drafts"],
+        open_assignments(state, adapters),
+        task=adapters.task,
+        existing=[*read_known_rows(state, adapters), *accepted],
+        protected=read_protected(state, adapters),
+        near_duplicate_rouge=state["settings"].generation.near_duplicate_rouge,
+    )
+    return {
+        "candidates": list(result.candidates),
+        "rejected": [*state.get("rejected", []), *result.rejections],
+        "feedback": describe_rejections(result.rejections),
+    }
+
+
+def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
+    """Have the candidates rated; accept the batch, send it back, or salvage it."""
+    quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
+    is_last = state["attempt"] > quality.max_regenerations
+    if quality.enabled:
+        sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
+        review = review_batch(
+            candidates, sources, batch=batch, attempt=state["attempt"], task=adapters.task, judge=adapters.judge
+        )
+        decision = decide(candidates, review, threshold=quality.threshold, is_last_attempt=is_last)
+        score = review.score
+    else:
+        decision, score = accept_unreviewed(candidates), None
+    accepted = [*state.get("accepted", []), *decision.accepted]
+    report_progress(
+        Progress(
+            stage="quality_control",
+            done=len(accepted),
+            total=len(batch.source_ids),
+            detail=f"{batch.id}: {decision.word}",
+        )
+    )
+    return {
+        "accepted": accepted,
+        "rejected": [*state["rejected"], *decision.rejected],
+        "feedback": "\n".join(filter(None, [state["feedback"], decision.feedback])),
+        "score": score,
+        "decision": decision.word,
+    }
+
+
+def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
+    """Put the batch's rows into the store and its figures into the state."""
+    batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
+    keys = {"accepted": store.key("accepted", accepted), "rejected": store.key("rejected", rejected)}
+    store.write_rows(keys["accepted"], accepted)
+    store.write_rows(keys["rejected"], rejected)
+    report = BatchReport(
+        batch_id=batch.id,
+        branch=batch.branch,
+        strategy_id=batch.strategy.strategy.id if batch.strategy else None,
+        attempts=state["attempt"],
+        n_requested=len(batch.source_ids),
+        n_written=state.get("n_written", 0),
+        n_accepted=len(accepted),
+        n_rejected=dict(Counter(r.stage for r in rejected)),
+        score=state["score"],
+        decision=state["decision"],
+        accepted=Ref(key=keys["accepted"], rows=len(accepted)),
+        rejected=Ref(key=keys["rejected"], rows=len(rejected)),
+        samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
+    )
+    return {"batches": {batch.id: report}}
+
+
+def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
+    """The rows still to be written, with their sources and what is given."""
+    sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
+    failures = {f.example.id: f for f in adapters.store.read_rows(state["plan"].training_failures.key, Failure)}
+    every = assign_rows(state["batch"], sources, failures, task=adapters.task, seed=state["settings"].seed)
+    still_open = set(open_rows(state))
+    return [a for a in every if a.row in still_open]
+
+
+def read_known_rows(state: BatchState, adapters: Adapters) -> list[Example]:
+    """Training rows and the synthetic rows of the diagnosed arm."""
+    refs = [state["data"].train, *state["arms"][state["plan"].diagnosed_arm].synthetic]
+    return [example for ref in refs for example in adapters.store.read_rows(ref.key, Example)]

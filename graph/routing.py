@@ -1,0 +1,43 @@
+"""Where the run goes next. Pure: state in, node name out."""
+
+from typing import Literal
+
+from langgraph.types import Send
+
+from pada_agent.graph.state import BatchState, BranchState, RunState, open_rows
+
+
+def why_stop(state: RunState) -> str | None:
+    """The reason to end the outer loop after an evaluation, or None to go on."""
+    loop, iteration = state["settings"].loop, state["iteration"]
+    best = state["arms"][state["best_arm"]]
+    failures = best.validation_failures
+    if iteration >= loop.max_iterations:
+        return f"iteration limit of {loop.max_iterations} reached"
+    if iteration - (best.iteration or 0) >= loop.patience:
+        return f"no improvement on the selection part for {loop.patience} iteration(s)"
+    if failures is None or failures.rows == 0:
+        return "no errors left to diagnose"
+    return None
+
+
+def route_after_evaluation(state: RunState) -> Literal["collect_errors", "finish"]:
+    """The outer loop."""
+    return "finish" if why_stop(state) else "collect_errors"
+
+
+def route_after_review(state: RunState) -> Literal["fine_tune", "finish"]:
+    """Nothing accepted, nothing to train on."""
+    return "fine_tune" if state["new_rows"].rows else "finish"
+
+
+def route_after_quality(state: BatchState) -> Literal["data_generation", "record_batch"]:
+    """The regeneration loop: rows that are still open go back while attempts are left."""
+    attempts_left = state["attempt"] <= state["settings"].quality.max_regenerations
+    return "data_generation" if open_rows(state) and attempts_left else "record_batch"
+
+
+def fan_out(state: BranchState) -> list[Send]:
+    """One synthesis per batch, each independent of the others."""
+    shared = {name: state[name] for name in ("settings", "iteration", "data", "plan", "arms")}  # type: ignore[literal-required]
+    return [Send("synthesis", {**shared, "batch": batch}) for batch in state["planned"]]

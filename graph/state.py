@@ -1,0 +1,199 @@
+"""The typed shared state (the paper's Central Orchestrator holds the same).
+
+What a person wants to see in Studio stands here whole; what is big is a `Ref` into the store.
+All reducers are idempotent merges, so a channel that a subgraph shares with its parent never counts twice.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypedDict, TypeVar
+
+from pada_agent.agents.label_verification import row_of
+from pada_agent.core.config import RunConfig
+from pada_agent.core.records import (
+    Batch,
+    BatchReport,
+    Draft,
+    ErrorAnalysis,
+    ErrorPattern,
+    Example,
+    GuardedStrategy,
+    Metrics,
+    Record,
+    Ref,
+    Rejection,
+    Strategy,
+)
+from pada_agent.graph.summary import RunSummary
+
+ValueT = TypeVar("ValueT")
+Span = tuple[float, float]
+"""Start and end, seconds since the epoch."""
+
+
+def merge(old: dict[str, ValueT], new: dict[str, ValueT]) -> dict[str, ValueT]:
+    """Union by key; the newer value wins."""
+    return {**old, **new}
+
+
+def unite(old: list[str], new: Sequence[str]) -> list[str]:
+    """Union in order of appearance."""
+    return list(dict.fromkeys([*old, *new]))
+
+
+class DataSplits(Record):
+    """The user's rows. Validation is one object; `n_diagnosis` of its rows, the first, are diagnosed, the rest select."""
+
+    train: Ref
+    validation: Ref
+    n_diagnosis: int
+    test: Ref | None = None
+
+
+class Arm(Record):
+    """One model: the untouched student, or one that was fine-tuned, with what it was trained on and how it fared."""
+
+    name: str
+    iteration: int | None
+    """None for the untouched student, 0 for the first fine-tuning."""
+    adapter: Ref | None = None
+    synthetic: tuple[Ref, ...] = ()
+    n_train_rows: int = 0
+    n_synthetic: int = 0
+    validation: Metrics | None = None
+    diagnosis: Metrics | None = None
+    selection: Metrics | None = None
+    validation_failures: Ref | None = None
+    """Wrong answers on the diagnosis part."""
+
+
+class IterationPlan(Record):
+    """What the two branches of an iteration have to do."""
+
+    diagnosed_arm: str
+    n_pattern_rows: int
+    n_training_error_rows: int
+    validation_failures: Ref
+    training_failures: Ref
+
+
+class RunState(TypedDict, total=False):
+    """Shared state of the whole run."""
+
+    settings: RunConfig
+    data: DataSplits
+    iteration: int
+    arms: Annotated[dict[str, Arm], merge]
+    best_arm: str
+    plan: IterationPlan
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    """By iteration."""
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    """By iteration."""
+    batches: Annotated[dict[str, BatchReport], merge]
+    n_joined: Annotated[dict[str, int], merge]
+    """Synthetic rows that joined the training data, by iteration."""
+    new_rows: Ref
+    """Synthetic rows that joined the training data in this iteration."""
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+    """When each node ran: stage/detail to start and end."""
+    stop_reason: str
+    summary: RunSummary
+
+
+class RunOutput(TypedDict):
+    """What a caller gets back."""
+
+    summary: RunSummary
+
+
+class AnalysisState(TypedDict, total=False):
+    """Private state of pattern analysis."""
+
+    settings: RunConfig
+    iteration: int
+    data: DataSplits
+    plan: IterationPlan
+    analyses: list[ErrorAnalysis]
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    drafted: list[Strategy]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class AnalysisOutput(TypedDict, total=False):
+    """What pattern analysis hands on."""
+
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    drafted: list[Strategy]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class BranchState(TypedDict, total=False):
+    """Private state of one branch of an iteration."""
+
+    settings: RunConfig
+    iteration: int
+    data: DataSplits
+    plan: IterationPlan
+    arms: Annotated[dict[str, Arm], merge]
+    drafted: list[Strategy]
+    planned: list[Batch]
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    batches: Annotated[dict[str, BatchReport], merge]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class BranchOutput(TypedDict, total=False):
+    """What a branch hands on."""
+
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    batches: Annotated[dict[str, BatchReport], merge]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class BatchState(TypedDict, total=False):
+    """Private state of the synthesis of one batch."""
+
+    settings: RunConfig
+    iteration: int
+    data: DataSplits
+    plan: IterationPlan
+    arms: dict[str, Arm]
+    batch: Batch
+    attempt: int
+    """Attempts made; 0 before the first."""
+    drafts: list[Draft]
+    candidates: list[Example]
+    accepted: list[Example]
+    rejected: list[Rejection]
+    n_written: int
+    score: float | None
+    decision: str
+    feedback: str
+    """To the generator, from verification and from the judge."""
+    batches: Annotated[dict[str, BatchReport], merge]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class BatchOutput(TypedDict, total=False):
+    """What one batch hands on."""
+
+    batches: Annotated[dict[str, BatchReport], merge]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+def open_rows(state: BatchState) -> list[int]:
+    """Rows of the batch that have no accepted example yet."""
+    done = {row_of(example) for example in state.get("accepted", [])}
+    return [row for row in range(len(state["batch"].source_ids)) if row not in done]
+
+
+PartialState = dict[str, Any]

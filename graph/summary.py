@@ -1,0 +1,111 @@
+"""The machine-readable result of a run: what `summary.json` holds, and what reports and other programs read."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, Record, Strategy, Usage
+
+
+class ArmResult(Record):
+    """One measured model."""
+
+    name: str
+    """`untouched`, `fine-tuned`, `iteration 1` and so on."""
+    iteration: int | None
+    """None for the untouched model, 0 for the first fine-tuning."""
+    n_train_rows: int
+    """Rows it was trained on, the synthetic ones included; 0 for the untouched model."""
+    n_synthetic: int
+    validation: Metrics
+    """On all of validation: the part that is diagnosed and the part that selects."""
+    selection: Metrics
+    test: Metrics | None = None
+    """None for arms that were not measured on test."""
+    adapter: str | None = None
+    """Folder, relative to the run's."""
+
+
+class Comparison(Record):
+    """A paired test of two arms on the same rows."""
+
+    before: str
+    after: str
+    split: Literal["validation", "selection", "test"]
+    n: int
+    n_fixed: int
+    """Rows that only `after` got right."""
+    n_broken: int
+    """Rows that only `before` got right."""
+    difference: float
+    """Accuracy of `after` minus that of `before`."""
+    low: float
+    high: float
+    p_value: float
+    verdict: Literal["gained", "lost", "not shown"]
+
+
+class PatternStrategy(Record):
+    """A pattern and what was done about it."""
+
+    pattern: ErrorPattern
+    strategy: Strategy | None = None
+    """None when no strategy was drafted, or a person dropped it."""
+
+
+class IterationPatterns(Record):
+    """What pattern analysis found in one iteration."""
+
+    iteration: int
+    patterns: tuple[PatternStrategy, ...]
+
+
+class RowCounts(Record):
+    """Synthetic rows over all iterations."""
+
+    requested: int = 0
+    written: int = 0
+    accepted: int = 0
+    rejected: dict[str, int] = Field(default_factory=dict)
+    """Count by rejection stage."""
+
+
+class Sample(Record):
+    """A synthetic row to show to a reader."""
+
+    text: str
+    reason: str
+    strategy: str | None = None
+    """Strategy name; None in the training-error branch."""
+
+
+class RunSummary(Record):
+    """A finished run."""
+
+    name: str
+    task: str
+    student: str
+    config_hash: str
+    seed: int
+    arms: tuple[ArmResult, ...]
+    """In the order they were measured."""
+    best_arm: str
+    comparisons: tuple[Comparison, ...] = ()
+    patterns: tuple[IterationPatterns, ...] = ()
+    batches: tuple[BatchReport, ...] = ()
+    rows: RowCounts = RowCounts()
+    accepted_samples: tuple[Sample, ...] = ()
+    rejected_samples: tuple[Sample, ...] = ()
+    redactions: tuple[str, ...] = ()
+    """What the leak guard cut out of patterns and strategies."""
+    usage: dict[str, Usage] = Field(default_factory=dict)
+    """By LLM role."""
+    seconds_by_stage: dict[str, float] = Field(default_factory=dict)
+    peak_memory_mb: float | None = None
+    warnings: tuple[str, ...] = ()
+    """The judge's warnings and the alarms, ready to print."""
+    verdict: str
+    """One sentence: whether it helped."""
+    adapter: str | None = None
+    """Folder of the best adapter, relative to the run's; None when the untouched model is best."""
+    stop_reason: str

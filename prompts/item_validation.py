@@ -1,0 +1,91 @@
+"""Check one object of an answer against its pydantic model, repairing harmless drift."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pada_agent.prompts.schema import placeholders
+
+ItemT = TypeVar("ItemT", bound=BaseModel)
+
+_LEADING_INTEGER = re.compile(r"\s*(-?\d+)(?:\.0*)?\s*(?:$|[^\d.\s])")
+
+
+@dataclass(frozen=True)
+class Checked(Generic[ItemT]):
+    """Good items, and one line per problem."""
+
+    items: tuple[ItemT, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CheckedItem(Generic[ItemT]):
+    """An item, or why there is none."""
+
+    item: ItemT | None = None
+    problem: str = ""
+
+
+def check_item(
+    draft: dict[str, Any], item: type[ItemT], accept: Callable[[ItemT], str | None] | None, *, where: str
+) -> CheckedItem[ItemT]:
+    """Validate `draft`; numbers where text belongs, `8/10` where a number belongs and a lone value where a list belongs are repaired."""
+    copied = _copied(draft, item)
+    if copied:
+        return CheckedItem(problem=f"{where}: {copied} was copied from the form, not filled in")
+    try:
+        good = _validate(draft, item)
+    except ValidationError as exc:
+        return CheckedItem(problem=f"{where}: {_explain(exc)}")
+    refusal = accept(good) if accept else None
+    return CheckedItem(problem=f"{where}: {refusal}") if refusal else CheckedItem(item=good)
+
+
+def _validate(draft: dict[str, Any], item: type[ItemT]) -> ItemT:
+    try:
+        return item.model_validate(draft)
+    except ValidationError as exc:
+        repaired = draft
+        for error in exc.errors():
+            repaired = _set(repaired, error["loc"], _repair(error))
+        return item.model_validate(repaired)
+
+
+def _repair(error: ErrorDetails) -> Any:
+    kind, found = error["type"], error["input"]
+    if kind == "string_type" and isinstance(found, int | float) and not isinstance(found, bool):
+        return str(found)
+    if kind == "string_type" and isinstance(found, list) and all(isinstance(part, str) for part in found):
+        return "\n".join(found)
+    if kind in ("list_type", "tuple_type") and isinstance(found, str):
+        return [found]
+    if kind == "int_parsing" and isinstance(found, str) and (number := _LEADING_INTEGER.match(found)):
+        return int(number.group(1))
+    return round(found) if kind == "int_from_float" else found
+
+
+def _set(value: Any, path: tuple[int | str, ...], new: Any) -> Any:
+    """A copy of `value` with `new` at `path`; `value` itself where the path does not exist in it."""
+    if not path:
+        return new
+    head, rest = path[0], path[1:]
+    if isinstance(value, dict) and head in value:
+        return {**value, head: _set(value[head], rest, new)}
+    if isinstance(value, list) and isinstance(head, int) and head < len(value):
+        return [*value[:head], _set(value[head], rest, new), *value[head + 1 :]]
+    return value
+
+
+def _copied(draft: dict[str, Any], item: type[BaseModel]) -> str:
+    """The first field that repeats the form's own words."""
+    form = placeholders(item)
+    return next((key for key, value in draft.items() if isinstance(value, str) and value in form), "")
+
+
+def _explain(exc: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, error['loc'])) or 'object'}: {error['msg']}" for error in exc.errors()[:3])

@@ -1,0 +1,51 @@
+"""A model together with the prompts it is asked in: the only way agents speak."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from pada_agent.core.ports import LanguageModel
+from pada_agent.prompts.rendering import render
+from pada_agent.prompts.structured_call import StructuredReply, structured_call
+
+ItemT = TypeVar("ItemT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class PromptedModel:
+    """An LLM in one role, with the user's prompt overrides."""
+
+    model: LanguageModel
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    max_output_tokens: int = 2048
+
+    def ask(
+        self,
+        template: str,
+        variables: Mapping[str, Any],
+        item: type[ItemT],
+        *,
+        expect: int | None = None,
+        wrap: Literal["array", "object"] = "array",
+        temperature: float = 0.0,
+        draw: str = "",
+        tags: Mapping[str, str | int] | None = None,
+    ) -> StructuredReply[ItemT]:
+        """Render the template, call the model, return validated items; `expect` of them, or as many as are good.
+
+        Raises:
+            PromptError, ModelUnavailableError, BudgetExceededError, StructuredOutputError.
+        """
+        return structured_call(
+            self.model,
+            render(template, variables, self.overrides),
+            item,
+            expect=expect,
+            wrap=wrap,
+            temperature=temperature,
+            max_output_tokens=self.max_output_tokens,
+            draw=draw,
+            tags={"prompt": template, **(tags or {})},
+        )

@@ -1,0 +1,63 @@
+"""Real implementations of the ports for tests. They fail when their script runs out, rather than start over."""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+from pada_agent.core.ports import ChatReply, ChatRequest
+from pada_agent.core.records import Usage
+
+Script = Sequence[str | ChatReply | Exception] | Callable[[ChatRequest], str | ChatReply]
+
+
+class ScriptExhausted(AssertionError):
+    """A fake was asked more often than its script foresaw."""
+
+
+class ScriptedModel:
+    """A `LanguageModel` that gives prepared answers in order, or asks a function; exceptions in the script are raised.
+
+    Thread-safe; `requests` holds every request in the order of arrival.
+    """
+
+    def __init__(self, replies: Script, *, name: str = "scripted", family: str = "scripted") -> None:
+        self.name = name
+        self.family = family
+        self.requests: list[ChatRequest] = []
+        self._replies = replies
+        self._lock = Lock()
+
+    @property
+    def prompts(self) -> list[str]:
+        """The last message of every request."""
+        return [request.messages[-1].content for request in self.requests]
+
+    def complete(self, request: ChatRequest) -> ChatReply:
+        with self._lock:
+            self.requests.append(request)
+            n = len(self.requests)
+        answer = self._replies(request) if callable(self._replies) else self._next(n, request)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, ChatReply):
+            return answer
+        return ChatReply(text=answer, usage=count_usage(request, answer), key=f"call-{n}")
+
+    def assert_script_over(self) -> None:
+        """Fail unless every prepared answer was asked for."""
+        if not callable(self._replies) and len(self.requests) != len(self._replies):
+            raise AssertionError(f"{len(self.requests)} of {len(self._replies)} prepared answers were used")
+
+    def _next(self, n: int, request: ChatRequest) -> str | ChatReply | Exception:
+        assert not callable(self._replies)
+        if n > len(self._replies):
+            prompt = request.messages[-1].content[:300]
+            raise ScriptExhausted(
+                f"call {n} of {self.name}, but only {len(self._replies)} answers were prepared. Prompt: {prompt}"
+            )
+        return self._replies[n - 1]
+
+
+def count_usage(request: ChatRequest, answer: str) -> Usage:
+    """One call, with words for tokens."""
+    n_input = sum(len(message.content.split()) for message in request.messages)
+    return Usage(n_calls=1, input_tokens=n_input, output_tokens=len(answer.split()))

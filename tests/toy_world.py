@@ -1,0 +1,226 @@
+"""A small world for the real graph: a student that copies its nearest training row, an embedder that counts words,
+and a teacher that answers every prompt in form. All are complete, deterministic and free of torch."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import TrainingError
+from pada_agent.core.ports import ChatRequest, FineTuneJob, Job, LanguageModel, PredictJob, Progress
+from pada_agent.core.records import Example, Prediction, Usage
+from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.summary import RunSummary
+from pada_agent.prompts.prompted_model import PromptedModel
+from tests.fakes import ScriptedModel
+
+LABELS = {"fruit": "things that grow on trees", "tool": "things to work with", "animal": "things that run about"}
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
+
+
+class NearestRowCompute:
+    """`Compute` with a student that answers what the training row with the most words in common answers.
+
+    The untouched student always takes the first option. Every job that really runs is noted in `ran`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = Lock()
+        self.ran: list[Job] = []
+
+    def submit(self, job: Job) -> str:
+        spec = job.model_dump(exclude={"rows", "adapter", "start_from"})
+        job_id = f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
+        with self._lock:
+            if not (self._folder / job_id).exists():
+                self._run(job, self._folder / job_id)
+        return job_id
+
+    def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        on_progress(Progress(stage="toy", done=1, total=1))
+        if not (self._folder / job_id).exists():
+            raise TrainingError(f"no job {job_id}")
+        return self._folder / job_id
+
+    def cancel(self, job_id: str) -> None:
+        raise TrainingError(f"{job_id}: toy jobs are over before they can be cancelled")
+
+    def close(self) -> None: ...
+
+    def _run(self, job: Job, folder: Path) -> None:
+        self.ran.append(job)
+        rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
+        folder.mkdir(parents=True)
+        if isinstance(job, FineTuneJob):
+            (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
+        else:
+            (folder / "predictions.jsonl").write_text("".join(_predict(row, job).model_dump_json() + "\n" for row in rows))
+
+
+def _predict(row: Example, job: PredictJob) -> Prediction:
+    answer = row.options[0]
+    if job.adapter:
+        memory = json.loads((Path(job.adapter) / "memory.json").read_text())
+        answer = max(memory, key=lambda pair: len(words(pair[0]) & words(row.prompt)))[1]
+    scores = tuple(0.0 if option == answer else -1.0 for option in row.options)
+    return Prediction(example_id=row.id, response=answer, option_scores=scores)
+
+
+class WordCountEmbedder:
+    """`Embedder` with one dimension per hashed word."""
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return [self._embed(text) for text in texts]
+
+    def _embed(self, text: str) -> list[float]:
+        vector = [0.0] * 64
+        for word in words(text):
+            vector[int(hashlib.sha256(word.encode()).hexdigest(), 16) % 64] += 1.0
+        norm = sum(x * x for x in vector) ** 0.5 or 1.0
+        return [x / norm for x in vector]
+
+
+def numbers_in(prompt: str, tag: str) -> list[int]:
+    return [int(n) for n in re.findall(rf'<{tag} number="(\d+)">', prompt)]
+
+
+def teach(request: ChatRequest, *, score: int = 8) -> str:
+    """A teacher that always answers in form; `score` is what it gives as a judge."""
+    prompt, template = request.messages[-1].content, str(request.tags["prompt"])
+    answers: dict[str, Callable[[], Any]] = {
+        "error_analysis": lambda: [
+            {"sample_idx": n, "error_cause": f"overlooked the word {'apple' if n % 2 else 'hammer'}", "scenario_category": f"case {n % 2}"}
+            for n in numbers_in(prompt, "sample")
+        ],
+        "pattern_categorization": lambda: {
+            "category_name": "mixed up kinds",
+            "error_pattern": "the student takes the name of a thing for the name of another thing",
+            "representative_samples": [1],
+        },
+        "strategy_drafting": lambda: [
+            {
+                "pattern": int(n),
+                "strategy_name": f"approach {n}",
+                "generation_approach": f"{'Write short riddles about orchards.' if n == '1' else 'Describe workshops and their smells.'} Number {n}.",
+                "key_elements": ["a thing", "a place"],
+            }
+            for n in re.findall(r"Pattern (\d+):", prompt)
+        ],
+        "pattern_guided_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        "training_error_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        "quality_control": lambda: [
+            {"sample": n, "reason": "clear enough", "adherence": score, "utility": score, "relevance": score, "feedback": "be clearer"}
+            for n in numbers_in(prompt, "sample")
+        ],
+    }
+    return json.dumps(answers[template]())
+
+
+def _write_row(number: int, draw: str) -> dict[str, Any]:
+    token = hashlib.sha256(f"{number}/{draw}".encode()).hexdigest()
+    made_up = " ".join(token[i : i + 6] for i in range(0, 48, 6))
+    return {"row": number, "question": f"tell me about {made_up}"}
+
+
+def make_rows(split: str, texts: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"id": f"{split}-{i}", "question": text, "answer": label} for i, (text, label) in enumerate(texts)]
+
+
+TRAIN = make_rows(
+    "train",
+    [
+        ("a red apple on the sill", "fruit"),
+        ("pears in the old basket", "fruit"),
+        ("the plum stain on a shirt", "fruit"),
+        ("hammer and nails downstairs", "tool"),
+        ("somebody borrowed the long saw", "tool"),
+        ("which spanner fits this bolt", "tool"),
+        ("a fox crossed the road", "animal"),
+        ("our hen has stopped laying", "animal"),
+        # The same words as the row above and another label: a training error for a student that copies.
+        ("our hen has stopped laying eggs", "tool"),
+    ],
+)
+VALIDATION = make_rows(
+    "validation",
+    [
+        ("apple peel everywhere", "fruit"),
+        ("the saw is blunt", "tool"),
+        ("a badger under the shed", "animal"),
+        ("cherries for dessert tonight", "fruit"),
+        ("glue that never sets", "tool"),
+        ("hedgehog asleep in leaves", "animal"),
+        ("a quince is not for eating raw", "fruit"),
+        ("the chisel needs an edge", "tool"),
+        ("swallows came back early", "animal"),
+        ("ten kilos of damsons", "fruit"),
+    ],
+)
+TEST = make_rows(
+    "test",
+    [
+        ("grapes went mouldy fast", "fruit"),
+        ("bolt cutters went missing", "tool"),
+        ("a goat ate the hedge", "animal"),
+        ("walnuts stain fingers", "fruit"),
+    ],
+)
+
+
+def make_settings(**changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "name": "toy",
+        "task": {"name": "multiple_choice", "labels": LABELS},
+        "data": {"train": "memory:train", "validation": "memory:validation", "test": "memory:test"},
+        "analysis": {"errors_per_call": 2, "max_clusters": 3},
+        "generation": {"share": 1.0, "rows_per_call": 2},
+        "quality": {"max_regenerations": 2},
+        "loop": {"max_iterations": 2, "patience": 2},
+    }
+    for key, value in changes.items():
+        values[key] = {**values[key], **value} if isinstance(values.get(key), dict) and isinstance(value, dict) else value
+    return RunConfig.model_validate(values)
+
+
+@dataclass
+class ToyWorld:
+    """Adapters over a folder, and what they saw."""
+
+    folder: Path
+    teacher: LanguageModel = field(default_factory=lambda: ScriptedModel(teach))
+    judge: LanguageModel | None = None
+    published: list[RunSummary] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = FileArtifactStore(self.folder / "objects")
+        self.compute = NearestRowCompute(self.folder / "objects")
+
+    def connect(self, settings: RunConfig) -> Adapters:
+        memory: Mapping[str, Sequence[Mapping[str, Any]]] = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+        teacher = PromptedModel(self.teacher, settings.prompts)
+        return Adapters(
+            datasets=FileDatasets(memory=memory),
+            store=self.store,
+            compute=self.compute,
+            embedder=WordCountEmbedder(),
+            task=make_task(settings.task),
+            analyst=teacher,
+            generator=teacher,
+            judge=PromptedModel(self.judge or self.teacher, settings.prompts),
+            student="toy",
+            usage=lambda: {"generator": Usage(n_calls=1)},
+            publish=self.published.append,
+            peak_memory_mb=lambda: None,
+        )

@@ -1,0 +1,118 @@
+import errno
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Example, Prediction, Ref
+
+TEXT = st.text() | st.sampled_from(["a\u2028b", "a\r\nb\n", "\x85", '"\\'])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=8,
+)
+EXAMPLES = st.builds(
+    Example, id=TEXT, prompt=TEXT, answer=TEXT, options=st.lists(TEXT).map(tuple), reference=st.dictionaries(TEXT, JSON)
+)
+
+
+@settings(max_examples=40)
+@given(rows=st.lists(EXAMPLES, max_size=4))
+def test_rows_come_back_as_they_were(rows: list[Example], tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = FileArtifactStore(tmp_path_factory.mktemp("objects"))
+    path = store.write_rows("rows-1", rows)
+    assert store.read_rows("rows-1", Example) == rows
+    assert path == store.rows_path("rows-1")
+    assert store.has("rows-1")
+
+
+@settings(max_examples=40)
+@given(value=st.dictionaries(TEXT, JSON))
+def test_values_come_back_as_they_were(value: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = FileArtifactStore(tmp_path_factory.mktemp("objects"))
+    store.write_json("value-1", value)
+    assert store.read_json("value-1") == value
+
+
+def test_infinite_scores_survive(tmp_path: Path) -> None:
+    store = FileArtifactStore(tmp_path)
+    store.write_rows("p", [Prediction(example_id="a", response="", option_scores=(-math.inf, 0.5))])
+    assert store.read_rows("p", Prediction)[0].option_scores == (-math.inf, 0.5)
+
+
+def test_the_key_depends_on_kind_and_content_but_not_on_key_order(tmp_path: Path) -> None:
+    store = FileArtifactStore(tmp_path)
+    key = store.key("rows", {"a": 1, "b": [Ref(key="x", rows=2)]}, None)
+    assert key == store.key("rows", {"b": [Ref(key="x", rows=2)], "a": 1}, None)
+    assert key.startswith("rows-")
+    assert len(key) == len("rows-") + 16
+    others = [store.key("other", {"a": 1}), store.key("rows", {"a": 2}), store.key("rows", Ref(key="x", rows=3))]
+    assert len({key, *others}) == 4
+
+
+def test_inputs_without_a_stable_form_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="JSON-able"):
+        FileArtifactStore(tmp_path).key("rows", {1, 2})
+
+
+def test_an_empty_folder_is_not_an_object(tmp_path: Path) -> None:
+    store = FileArtifactStore(tmp_path / "objects")
+    assert not store.has("k")
+    assert store.folder("k").is_dir()
+    assert not store.has("k")
+
+
+def test_a_damaged_row_names_the_file_the_line_and_the_way_out(tmp_path: Path) -> None:
+    store = FileArtifactStore(tmp_path)
+    path = store.write_rows("k", [Ref(key="x"), Ref(key="y")])
+    path.write_text(path.read_text()[:-8] + "\n")
+    with pytest.raises(
+        ArtifactError, match=rf"{path}: damaged \(line 2: .*Delete the folder {path.parent}.*pada resume"
+    ):
+        store.read_rows("k", Ref)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
+def test_a_damaged_value_is_an_artifact_error(tmp_path: Path, content: bytes) -> None:
+    store = FileArtifactStore(tmp_path)
+    store.write_json("k", {}).write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged"):
+        store.read_json("k")
+
+
+def test_a_missing_object_is_an_artifact_error(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="missing"):
+        FileArtifactStore(tmp_path).read_rows("k", Ref)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_atomically(tmp_path / "value.json", "old")
+
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_an_artifact_error(tmp_path: Path) -> None:
+    (tmp_path / "objects").write_text("a file")
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        FileArtifactStore(tmp_path / "objects").write_json("k", {})
+
+
+def test_rows_are_one_json_object_a_line(tmp_path: Path) -> None:
+    path = FileArtifactStore(tmp_path).write_rows("k", [Ref(key="ä\n"), Ref(key="b", rows=1)])
+    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [
+        {"key": "ä\n", "rows": 0},
+        {"key": "b", "rows": 1},
+    ]

@@ -1,0 +1,43 @@
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.core.errors import ArtifactError
+
+
+class FakeModel:
+    loaded = 0
+
+    def __init__(self, name: str, device: str | None) -> None:
+        assert device is None
+        if name == "missing":
+            raise OSError("no such folder")
+        FakeModel.loaded += 1
+
+    def encode(self, texts: list[str], **options: Any) -> list[list[float]]:
+        assert options["normalize_embeddings"] is True
+        assert options["batch_size"] == 2
+        return [[float(len(text)), 1.0] for text in texts]
+
+
+@pytest.fixture(autouse=True)
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeModel.loaded = 0
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=FakeModel))
+
+
+def test_the_model_is_loaded_once_and_only_when_needed() -> None:
+    embedder = SentenceEmbedder("folder", batch_size=2)
+    assert embedder.embed([]) == []
+    assert FakeModel.loaded == 0
+    assert embedder.embed(["a", "bb", "ccc"]) == [[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]
+    embedder.embed(["d"])
+    assert FakeModel.loaded == 1
+
+
+def test_a_missing_model_says_how_to_get_one() -> None:
+    with pytest.raises(ArtifactError, match=r"embedder missing.*pada models pull all-mpnet-base-v2"):
+        SentenceEmbedder("missing").embed(["a"])

@@ -1,0 +1,57 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.estimating import Counts, count_rows, describe_estimate, estimate_run
+from pada_agent.core.config import RunConfig, parse_config
+
+COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
+CONFIG = parse_config(
+    {
+        "loop": {"max_iterations": 2},
+        "lora": {"epochs": 2},
+        "models": {
+            "judge": {"model": "openai:m", "usd_per_million_input_tokens": 1, "usd_per_million_output_tokens": 2}
+        },
+    },
+    origin="test",
+)
+
+
+def test_calls_by_role_from_smooth_to_rough() -> None:
+    estimate = estimate_run(CONFIG, COUNTS)
+    assert estimate.n_synthetic == 50
+    assert estimate.low["analyst"].n_calls == 2 * (6 + 10 + 1)
+    assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (20, 80)
+    assert (estimate.low["judge"].n_calls, estimate.high["judge"].n_calls) == (20, 80)
+    assert estimate.high["judge"].cost_usd == (80 * 1000 * 1 + 80 * 400 * 2) / 1e6
+
+
+def test_the_students_work() -> None:
+    estimate = estimate_run(CONFIG, COUNTS)
+    assert estimate.training_sequences == 2 * (3 * 100 + (1 + 2) * 50)
+    assert estimate.predictions == 4 * 60 + 2 * 100 + 3 * 40
+
+
+def test_in_words() -> None:
+    text = describe_estimate(estimate_run(CONFIG, COUNTS))
+    assert "generator: 20 to 80 calls" in text
+    assert "judge: 20 to 80 calls, 20,000 to 80,000 tokens in, 8,000 to 32,000 out, $0.04 to 0.14" in text
+
+
+def test_rows_are_counted_within_their_limits() -> None:
+    memory = {"train": [{"q": "x" * 40}] * 5, "validation": [{"q": "y"}] * 4}
+    config = parse_config(
+        {"data": {"train": "memory:train", "train_limit": 3, "validation": "memory:validation"}}, origin="test"
+    )
+    counts = count_rows(config, FileDatasets(memory))
+    assert (counts.train, counts.validation, counts.test) == (3, 4, 0)
+    assert counts.tokens_per_row == 13
+
+
+@given(st.integers(1, 3000), st.integers(2, 1000), st.integers(1, 500))
+def test_low_is_never_above_high(train: int, validation: int, tokens: int) -> None:
+    estimate = estimate_run(RunConfig(), Counts(train=train, validation=validation, test=0, tokens_per_row=tokens))
+    for role, low in estimate.low.items():
+        assert low.n_calls <= estimate.high[role].n_calls
+        assert low.input_tokens <= estimate.high[role].input_tokens

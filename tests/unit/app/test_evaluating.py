@@ -1,0 +1,102 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pada_agent.app import evaluating
+from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.progress import RunEvent
+from pada_agent.core.config import RunConfig, parse_config
+from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.ports import PredictJob, Progress, RawRow
+from pada_agent.core.records import Example, Metrics, Prediction, Verdict
+
+CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
+
+
+class OneJob:
+    """`Compute` that answers "yes" to every row of one job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.jobs: list[PredictJob] = []
+
+    def submit(self, job: PredictJob) -> str:
+        self.jobs.append(job)
+        rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
+        lines = [Prediction(example_id=row.id, response="yes").model_dump_json() + "\n" for row in rows]
+        (self._folder / "predictions.jsonl").write_text("".join(lines))
+        return "job"
+
+    def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        on_progress(Progress(stage=job_id, done=1, total=1))
+        return self._folder
+
+
+class YesTask:
+    max_new_tokens = 7
+    stop = ("\n",)
+
+    def read(self, row: RawRow) -> Example:
+        return Example(id=row.where, prompt=row.fields["q"], answer=row.fields["a"])
+
+    def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
+        pairs = zip(examples, predictions, strict=True)
+        return [Verdict(example_id=e.id, value="correct" if p.response == e.answer else "wrong") for e, p in pairs]
+
+
+@pytest.fixture
+def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
+    made = OneJob(tmp_path)
+    rows = [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}, {"q": "3", "a": "no"}]
+    adapters = SimpleNamespace(
+        datasets=FileDatasets({"v": rows}),
+        store=FileArtifactStore(tmp_path / "objects"),
+        compute=made,
+        task=YesTask(),
+        student="folder",
+    )
+    monkeypatch.setattr(evaluating, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))
+    return made
+
+
+def test_a_model_is_measured_on_the_rows_of_a_split(compute: OneJob) -> None:
+    events: list[RunEvent] = []
+    metrics = evaluating.evaluate_model(CONFIG, adapter=None, split="validation", on_event=events.append)
+    assert (metrics.n, metrics.n_correct) == (2, 1)
+    assert (compute.jobs[0].max_new_tokens, compute.jobs[0].stop, compute.jobs[0].adapter) == (7, ("\n",), None)
+    assert [e.data["stage"] for e in events] == ["job"]
+
+
+def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path) -> None:
+    def measure(weights: str) -> PredictJob:
+        adapter = tmp_path / "adapter"
+        adapter.mkdir(exist_ok=True)
+        (adapter / "adapter_config.json").write_text("{}")
+        (adapter / "adapter_model.safetensors").write_text(weights)
+        evaluating.evaluate_model(CONFIG, adapter=adapter, split="validation", on_event=lambda _: None)
+        return compute.jobs[-1]
+
+    assert measure("a").adapter_hash == measure("a").adapter_hash != measure("b").adapter_hash
+
+
+@pytest.mark.usefixtures("compute")
+def test_a_split_without_rows_and_a_folder_without_adapter_are_explained(tmp_path: Path) -> None:
+    def measure(config: RunConfig, **options: Any) -> Metrics:
+        return evaluating.evaluate_model(config, **{"adapter": None, "on_event": lambda _: None, **options})
+
+    with pytest.raises(ConfigError, match=r"data\.test: the settings name no rows"):
+        measure(CONFIG, split="test")
+    with pytest.raises(ArtifactError, match="holds no adapter"):
+        measure(CONFIG, split="validation", adapter=tmp_path)
+
+
+def test_in_words() -> None:
+    metrics = Metrics(n=200, n_correct=100, n_unscored=2, accuracy=0.5, low=0.43, high=0.57, f1=0.61)
+    assert (
+        evaluating.describe_metrics(metrics, split="test")
+        == "test: 50.0 % of 200 (95 % interval 43.0 – 57.0, F1 0.610, 2 could not be scored)"
+    )

@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pada_agent.app import review
+from pada_agent.app.running import Question
+from pada_agent.core.errors import ConfigError
+
+
+def make_strategy(number: int) -> dict[str, Any]:
+    return {
+        "id": f"s{number}",
+        "pattern_id": f"p{number}",
+        "category_name": "c",
+        "strategy_name": f"Strategy {number}",
+        "generation_approach": "a",
+        "key_elements": ["k"],
+        "confusions": [],
+    }
+
+
+STRATEGIES = Question(id="q", payload={"review": "strategies", "strategies": [make_strategy(1), make_strategy(2)]})
+DATA = Question(
+    id="q",
+    payload={
+        "review": "data",
+        "rows": [{"id": "a", "prompt": "p", "answer": "x"}, {"id": "b", "prompt": "p", "answer": "y"}],
+    },
+)
+
+
+def use_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: str) -> None:
+    script = tmp_path / "editor.py"
+    script.write_text(
+        f"import json, pathlib, sys\npath = pathlib.Path(sys.argv[1])\nitems = json.loads(path.read_text())\n{python}\n"
+    )
+    monkeypatch.setenv("EDITOR", f"python3 {script}")
+
+
+def test_a_question_shows_its_items_with_numbers() -> None:
+    text = review.describe_question(STRATEGIES)
+    assert text.startswith("The run waits for a review of its strategies (2 shown).")
+    assert "\n2.\n   id: s2\n" in text
+    assert "confusions" not in text
+
+
+def test_approving_and_waiting() -> None:
+    assert review.decide(STRATEGIES, "a") == "approve"
+    assert review.decide(STRATEGIES, "w") is None
+
+
+def test_dropping_strategies_keeps_the_others_and_dropping_rows_names_them() -> None:
+    assert review.decide(STRATEGIES, "d 1") == {"strategies": [make_strategy(2)]}
+    assert review.decide(DATA, "d 2 1") == {"drop": ["a", "b"]}
+
+
+@pytest.mark.parametrize("command", ["", "x", "d", "d 3", "d 0", "d two"])
+def test_what_is_no_decision_is_asked_again(command: str) -> None:
+    replies, shown = iter([command, "a"]), list[str]()
+    assert review.ask_on_terminal(shown.append, lambda _: next(replies))(STRATEGIES) == "approve"
+    assert len(shown) == 2
+
+
+def test_strategies_are_edited_in_the_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_editor(monkeypatch, tmp_path, "items[0]['strategy_name'] = 'Better'\npath.write_text(json.dumps(items))")
+    assert review.decide(STRATEGIES, "e")["strategies"][0]["strategy_name"] == "Better"
+
+
+def test_rows_are_taken_out_in_the_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_editor(monkeypatch, tmp_path, "path.write_text(json.dumps(items[1:]))")
+    assert review.decide(DATA, "e") == {"drop": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "python", ["path.write_text('{')", "sys.exit(3)", "path.write_text('[{}]')", "path.write_text('{}')"]
+)
+@pytest.mark.parametrize("question", [STRATEGIES, DATA], ids=["strategies", "data"])
+def test_a_spoiled_edit_is_explained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: str, question: Question
+) -> None:
+    use_editor(monkeypatch, tmp_path, python)
+    with pytest.raises(ConfigError):
+        review.edit_items(question)
+
+
+def test_a_file_answers_the_first_question_only(tmp_path: Path) -> None:
+    path = tmp_path / "answer.json"
+    path.write_text(json.dumps({"drop": ["a"]}))
+    answer = review.answer_from_file(path)
+    assert answer(DATA) == {"drop": ["a"]}
+    assert answer(DATA) is None
+
+
+@pytest.mark.parametrize("reply", ["yes", None, {"drop": ["a"]}, {"strategies": [{"id": "s1"}]}, {}, []])
+def test_a_file_that_does_not_answer_the_question_is_refused(tmp_path: Path, reply: object) -> None:
+    path = tmp_path / "answer.json"
+    path.write_text(json.dumps(reply))
+    with pytest.raises(ConfigError, match="An answer is"):
+        review.answer_from_file(path)(STRATEGIES)
+
+
+def test_an_unreadable_answer_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        review.answer_from_file(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ConfigError, match="not valid JSON"):
+        review.answer_from_file(tmp_path / "bad.json")

@@ -1,0 +1,193 @@
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import interrupt
+
+from pada_agent.app import running
+from pada_agent.app.progress import RunEvent
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
+from pada_agent.core.ports import Progress
+from pada_agent.core.records import Ref
+from tests.unit.app.summaries import make_summary
+
+
+class State(TypedDict, total=False):
+    settings: RunConfig
+    ref: Ref
+    reply: Any
+
+
+class World:
+    """A graph of three nodes: prepare, work (which may fail, or ask), finish (which publishes a summary)."""
+
+    def __init__(self) -> None:
+        self.visited: list[str] = []
+        self.closed: list[RunConfig] = []
+        self.work: Callable[[], Any] = lambda: None
+
+    def build_graph(self, _: object) -> StateGraph[Any, Any, Any, Any]:
+        builder = StateGraph(State, context_schema=RunConfig)
+        builder.add_node("prepare", self._prepare)
+        builder.add_node("work", self._work)
+        builder.add_node("finish", self._finish)
+        builder.add_edge(START, "prepare")
+        builder.add_edge("prepare", "work")
+        builder.add_edge("work", "finish")
+        builder.add_edge("finish", END)
+        return builder
+
+    def _prepare(self, state: State, runtime: Runtime[RunConfig]) -> State:
+        assert not state
+        self.visited.append("prepare")
+        return {"settings": runtime.context, "ref": Ref(key="rows", rows=2)}
+
+    def _work(self, state: State) -> State:
+        self.visited.append("work")
+        assert isinstance(state["ref"], Ref)
+        get_stream_writer()(Progress(stage="work", done=1, total=2).model_dump())
+        return {"reply": self.work()}
+
+    def _finish(self, state: State) -> State:
+        self.visited.append("finish")
+        settings = state["settings"]
+        path = Path(settings.runs_folder, settings.name, "summary.json")
+        path.write_text(make_summary().model_dump_json())
+        return {}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(running, "build_graph", made.build_graph)
+    monkeypatch.setattr(running, "wiring", SimpleNamespace(connect=None, close=made.closed.append))
+    return made
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return RunConfig(name="demo", runs_folder=str(tmp_path))
+
+
+def ignore(_: RunEvent) -> None: ...
+
+
+def fail() -> None:
+    raise TrainingError("the loss became NaN")
+
+
+def test_a_run_goes_to_its_end_and_leaves_its_records(world: World, config: RunConfig, tmp_path: Path) -> None:
+    events: list[RunEvent] = []
+    outcome = running.start_run(config, on_event=events.append)
+    assert outcome.summary == make_summary()
+    assert outcome.folder == tmp_path / "demo"
+    assert world.visited == ["prepare", "work", "finish"]
+    assert [next(iter(e.data)) for e in events if e.mode == "updates"] == world.visited
+    assert [e.data["stage"] for e in events if e.mode == "custom"] == ["work"]
+    assert len((tmp_path / "demo" / "events.jsonl").read_text().splitlines()) == len(events)
+    assert world.closed == [config]
+
+
+def test_a_failed_run_goes_on_at_the_node_that_failed(world: World, config: RunConfig, tmp_path: Path) -> None:
+    world.work = fail
+    with pytest.raises(TrainingError, match="NaN"):
+        running.start_run(config, on_event=ignore)
+    assert world.closed == [config]
+    world.work = lambda: "done"
+    assert running.resume_run(tmp_path / "demo", on_event=ignore).summary
+    assert world.visited == ["prepare", "work", "work", "finish"]
+
+
+def test_starting_again_with_the_same_settings_goes_on(world: World, config: RunConfig) -> None:
+    world.work = fail
+    with pytest.raises(TrainingError):
+        running.start_run(config, on_event=ignore)
+    world.work = lambda: "done"
+    running.start_run(config, on_event=ignore)
+    assert running.start_run(config, on_event=ignore).summary
+    assert world.visited == ["prepare", "work", "work", "finish"]
+
+
+@pytest.mark.usefixtures("world")
+def test_other_settings_in_the_same_folder_are_refused(config: RunConfig) -> None:
+    running.start_run(config, on_event=ignore)
+    with pytest.raises(ConfigError, match="seed differ"):
+        running.start_run(config.model_copy(update={"seed": 1}), on_event=ignore)
+
+
+def test_a_finished_run_is_shown_again_wherever_it_lies(world: World, config: RunConfig, tmp_path: Path) -> None:
+    running.start_run(config, on_event=ignore)
+    moved = (tmp_path / "demo").rename(tmp_path / "moved")
+    assert running.resume_run(moved, on_event=ignore).summary == make_summary()
+    assert world.visited == ["prepare", "work", "finish"]
+
+
+def test_nobody_approves_by_default(world: World, config: RunConfig) -> None:
+    world.work = lambda: interrupt({"review": "strategies", "strategies": []})
+    outcome = running.start_run(config, on_event=ignore)
+    assert outcome.summary is None
+    assert [q.payload["review"] for q in outcome.questions] == ["strategies"]
+    assert world.visited == ["prepare", "work"]
+
+
+def test_a_waiting_run_asks_again_without_work_and_takes_the_answer(
+    world: World, config: RunConfig, tmp_path: Path
+) -> None:
+    replies: list[Any] = []
+    world.work = lambda: replies.append(interrupt({"review": "strategies", "strategies": []}))
+    running.start_run(config, on_event=ignore)
+    assert running.resume_run(tmp_path / "demo", on_event=ignore).questions
+    assert world.visited == ["prepare", "work"]
+    assert running.resume_run(tmp_path / "demo", on_event=ignore, answer=lambda _: {"strategies": []}).summary
+    assert replies == [{"strategies": []}]
+
+
+def test_two_questions_in_a_row_are_both_asked(world: World, config: RunConfig) -> None:
+    world.work = lambda: [interrupt({"review": "strategies"}), interrupt({"review": "data"})]
+    asked: list[str] = []
+
+    def answer(question: running.Question) -> str:
+        asked.append(question.payload["review"])
+        return "approve"
+
+    assert running.start_run(config, on_event=ignore, answer=answer).summary
+    assert asked == ["strategies", "data"]
+
+
+def test_damaged_checkpoints_are_named_with_the_way_out(world: World, config: RunConfig, tmp_path: Path) -> None:
+    world.work = fail
+    with pytest.raises(TrainingError):
+        running.start_run(config, on_event=ignore)
+    for path in (tmp_path / "demo").glob("checkpoints.sqlite*"):
+        path.write_bytes(b"not a database, and long enough to be read as one" * 100)
+    with pytest.raises(ArtifactError, match=r"checkpoints\.sqlite: .*delete it and"):
+        running.resume_run(tmp_path / "demo", on_event=ignore)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_closes_the_adapters_first_and_says_how_to_go_on(
+    world: World, config: RunConfig, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        os.kill(os.getpid(), number)
+        while not world.closed:
+            time.sleep(0.01)
+
+    world.work = work
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match=f"resume with: pada resume {tmp_path / 'demo'}"):
+        running.start_run(config, on_event=ignore)
+    assert world.closed
+    assert signal.getsignal(number) is before
+    assert "Stopping" in capsys.readouterr().err
+    world.work = lambda: None
+    assert running.resume_run(tmp_path / "demo", on_event=ignore).summary

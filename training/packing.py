@@ -1,0 +1,104 @@
+"""Token sequences laid out as one tree: what several share at their start is computed once, and nothing is padded.
+
+Prompts share a system turn and an instruction, options share their prompt; on short rows that is most of the tokens.
+A token sees its ancestors only and sits at its own depth, so every log-probability equals that of the sequence alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pada_agent.training.encoding import IGNORE_INDEX, Encoded
+
+
+@dataclass(frozen=True)
+class Pack:
+    """N tree nodes and M predictions to read from them."""
+
+    token_ids: torch.Tensor
+    """(N,)"""
+    depths: torch.Tensor
+    """(N,) position of each node in its sequence."""
+    visible: torch.Tensor
+    """(N, N) bool; row i is true at i and its ancestors."""
+    parents: torch.Tensor
+    """(M,) node whose logits predict the target."""
+    targets: torch.Tensor
+    """(M,) token ids."""
+    owners: torch.Tensor
+    """(M,) index of the sequence that the prediction belongs to."""
+
+
+class _Tree:
+    """Nodes by (parent, token); the last token of a sequence predicts nothing and is left out."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[tuple[int, int], int] = {}
+        self.predictions: list[tuple[int, int, int]] = []
+
+    def count_new(self, row: Encoded) -> int:
+        node = -1
+        for depth, token in enumerate(row.input_ids[:-1]):
+            found = self.nodes.get((node, token))
+            if found is None:
+                return len(row.input_ids) - 1 - depth
+            node = found
+        return 0
+
+    def add(self, owner: int, row: Encoded) -> None:
+        node = -1
+        for token, label in zip(row.input_ids[:-1], row.labels[1:], strict=True):
+            node = self.nodes.setdefault((node, token), len(self.nodes))
+            if label != IGNORE_INDEX:
+                self.predictions.append((node, label, owner))
+
+    def lay_out(self, device: torch.device) -> Pack:
+        n = len(self.nodes)
+        depths = [0] * n
+        visible = torch.eye(n, dtype=torch.bool)
+        for (parent, _), node in self.nodes.items():
+            if parent >= 0:
+                depths[node] = depths[parent] + 1
+                visible[node] |= visible[parent]
+        predictions = torch.tensor(self.predictions, device=device).reshape(-1, 3)
+        return Pack(
+            token_ids=torch.tensor([token for _, token in self.nodes], device=device),
+            depths=torch.tensor(depths, device=device),
+            visible=visible.to(device),
+            parents=predictions[:, 0],
+            targets=predictions[:, 1],
+            owners=predictions[:, 2],
+        )
+
+
+def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Iterator[Pack]:
+    """Packs of at most `max_nodes` nodes (or one longer row), in order. Neighbours share best: sort where order is free."""
+    tree = _Tree()
+    for owner, row in enumerate(rows):
+        if tree.nodes and len(tree.nodes) + tree.count_new(row) > max_nodes:
+            yield tree.lay_out(device)
+            tree = _Tree()
+        tree.add(owner, row)
+    if tree.nodes:
+        yield tree.lay_out(device)
+
+
+def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
+    """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node."""
+    nodes, which = torch.unique(pack.parents, return_inverse=True)
+    mask = torch.zeros(pack.visible.shape, dtype=model.dtype, device=pack.visible.device)
+    mask.masked_fill_(~pack.visible, torch.finfo(model.dtype).min)
+    logits: torch.Tensor = (
+        model(
+            input_ids=pack.token_ids[None],
+            position_ids=pack.depths[None],
+            attention_mask=mask[None, None],
+            use_cache=False,
+            logits_to_keep=nodes,
+        )
+        .logits[0]
+        .float()
+    )
+    return logits[which, pack.targets] - logits.logsumexp(-1)[which]

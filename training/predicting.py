@@ -1,0 +1,57 @@
+"""Answers of the student, with or without an adapter."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from peft import PeftModel
+
+from pada_agent.core.errors import TrainingError
+from pada_agent.core.ports import PredictJob, Progress
+from pada_agent.core.records import Example, Prediction
+from pada_agent.training.encoding import ChatEncoder
+from pada_agent.training.generating import generate
+from pada_agent.training.scoring import score_options
+from pada_agent.training.students import Student
+
+
+def predict(
+    student: Student,
+    job: PredictJob,
+    examples: Sequence[Example],
+    *,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """Write `predictions.jsonl` into `folder`, in the order of the rows. Rows with options choose, the others generate."""
+    if job.adapter:
+        student = merge_adapter(student, Path(job.adapter))
+    encoder = ChatEncoder(student.tokenizer, job.system)
+    choosing = [example for example in examples if example.options]
+    writing = [example for example in examples if not example.options]
+
+    def report(done: int) -> None:
+        on_progress(Progress(stage="predict", done=done, total=len(examples), unit="rows"))
+
+    chosen = iter(score_options(student, encoder, choosing, on_done=report)) if choosing else iter(())
+    written = iter(generate(student, encoder, writing, job=job, on_done=lambda n: report(len(choosing) + n)))
+    ordered = [next(chosen if example.options else written) for example in examples]
+    write_predictions(folder / "predictions.jsonl", ordered)
+
+
+def merge_adapter(student: Student, adapter: Path) -> Student:
+    """A copy of the student with the adapter merged into its weights: the kept one stays bit-identical.
+
+    Raises:
+        TrainingError: not an adapter, or one for another model.
+    """
+    try:
+        adapted = PeftModel.from_pretrained(copy.deepcopy(student.model), str(adapter))
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise TrainingError(f"adapter {adapter} does not load on student {student.source}: {exc}") from exc
+    return replace(student, model=adapted.merge_and_unload().eval())
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    path.write_text("".join(f"{p.model_dump_json()}\n" for p in predictions), encoding="utf-8")

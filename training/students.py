@@ -1,0 +1,106 @@
+"""The student: base model and tokenizer, loaded once per worker and never changed by a job."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pada_agent.core.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Student:
+    """A base model in evaluation mode and its tokenizer."""
+
+    source: str
+    """Hub id or folder that `from_pretrained` takes; of a GGUF file, its safetensors copy."""
+    model: Any
+    tokenizer: Any
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest sequence the model was made for."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 2**31)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one.
+
+    Raises:
+        TrainingError: CUDA is asked for and this torch sees none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("compute.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_student(name: str, device: torch.device) -> Student:
+    """The model called `name`: a hub id, a folder, or a `.gguf` file (see `convert_gguf`).
+
+    fp32 on CPU, where bf16 is tens of times slower without bf16 units; bf16 on CUDA.
+
+    Raises:
+        TrainingError: it cannot be loaded.
+    """
+    source = str(convert_gguf(Path(name))) if name.endswith(".gguf") else name
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+    except (OSError, ValueError) as exc:
+        raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
+    return Student(source=source, model=model.to(device).eval().requires_grad_(False), tokenizer=tokenizer)
+
+
+def convert_gguf(file: Path) -> Path:
+    """The folder next to `file` with its weights dequantized to fp32 safetensors and its tokenizer; made on first use.
+
+    Reading a GGUF takes tens of seconds, reading the copy less than one.
+
+    Raises:
+        TrainingError: no such file, or not a GGUF of a causal language model.
+    """
+    folder = file.with_name(f"{file.name}-fp32")
+    if not file.is_file():
+        raise TrainingError(f"student file {file} does not exist")
+    if folder.is_dir() and folder.stat().st_mtime >= file.stat().st_mtime:
+        return folder
+    partial = file.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        _write_dequantized(file, partial)
+        rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except (OSError, ValueError, KeyError) as exc:
+        raise TrainingError(f"student file {file} cannot be converted to safetensors: {exc}") from exc
+    finally:
+        rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _write_dequantized(file: Path, folder: Path) -> None:
+    """transformers refuses to save what it read from a GGUF until the quantization markers are gone."""
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, **_dequantize_option())
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _dequantize_option() -> dict[str, Any]:
+    """Newer transformers keep the blocks packed where a kernel for them is installed; packed layers take no LoRA."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {"quantization_config": config(dequantize=True)} if config else {}

@@ -1,0 +1,132 @@
+"""The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
+
+Reads one `{"job": FineTuneJob | PredictJob, "folder": "where to write"}` a line from stdin; writes events to stdout:
+`{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
+Ends when stdin closes, also in the middle of a job: so it never outlives its parent, however that died.
+Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads).
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import torch
+import transformers
+from pydantic import Field, TypeAdapter
+
+from pada_agent.core.errors import DatasetError, PadaError
+from pada_agent.core.ports import FineTuneJob, Job, Progress
+from pada_agent.core.records import Example, Record
+from pada_agent.training.fine_tuning import fine_tune
+from pada_agent.training.predicting import predict
+from pada_agent.training.students import Student, choose_device, load_student
+
+NICENESS = 5
+"""Leaves a server on the same machine responsive."""
+
+
+class Request(Record):
+    """One line of stdin."""
+
+    job: Job = Field(discriminator="kind")
+    folder: str
+
+
+class Worker:
+    """Runs jobs and keeps the last student loaded."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._loaded: tuple[str, Student] | None = None
+
+    def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
+        """Leave the job's output in `request.folder`."""
+        examples = read_examples(Path(request.job.rows))
+        folder = Path(request.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        student = self._load(request.job.student, on_progress)
+        if isinstance(request.job, FineTuneJob):
+            fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress)
+        else:
+            predict(student, request.job, examples, folder=folder, on_progress=on_progress)
+
+    def _load(self, name: str, on_progress: Callable[[Progress], None]) -> Student:
+        if self._loaded is None or self._loaded[0] != name:
+            on_progress(Progress(stage="load", done=0, total=1, detail=name))
+            self._loaded = None
+            self._loaded = (name, load_student(name, self._device))
+        return self._loaded[1]
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The rows of a JSON Lines file.
+
+    Raises:
+        DatasetError: the file is missing or a line is not an Example.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [Example.model_validate_json(line) for line in lines if line.strip()]
+    except (OSError, ValueError) as exc:
+        raise DatasetError(f"{path}: {exc}") from exc
+
+
+def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Callable[[Progress], None]], None]) -> None:
+    """Answer each request with progress events and one `done` or `error`."""
+
+    def emit(event: str, **values: object) -> None:
+        events.write(json.dumps({"event": event, **values}) + "\n")
+        events.flush()
+
+    for line in requests:
+        try:
+            request = TypeAdapter(Request).validate_json(line)
+            run(request, lambda progress: emit("progress", **progress.model_dump()))
+            emit("done", folder=request.folder)
+        except PadaError as exc:
+            emit("error", type=type(exc).__name__, message=str(exc))
+        except Exception as exc:  # noqa: BLE001  (the parent turns it into a TrainingError; the log keeps the traceback)
+            traceback.print_exc()
+            emit("error", type="TrainingError", message=f"{type(exc).__name__}: {exc}")
+
+
+def main() -> None:
+    """Serve stdin until it closes."""
+    os.nice(NICENESS)
+    if threads := os.environ.get("PADA_THREADS"):
+        torch.set_num_threads(int(threads))
+    transformers.utils.logging.disable_progress_bar()
+    events = _claim_stdout()
+    worker = Worker(choose_device(os.environ.get("PADA_DEVICE", "auto")))
+    serve(_read_lines(sys.stdin), events, worker.run)
+
+
+def _claim_stdout() -> TextIO:
+    """The real stdout, for events only; whatever libraries print goes to stderr."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def _read_lines(stdin: TextIO) -> Iterator[str]:
+    """Lines as they come. A thread waits for the end of stdin, to leave even while a job runs."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in stdin:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield lines.get()
+
+
+if __name__ == "__main__":
+    main()
