@@ -44,7 +44,8 @@ def run_program(code: str, *, timeout_seconds: float = 5, memory_mb: int = 512) 
     we are root, and limits on wall-clock and CPU time, memory (per process), processes, open files and file size. Its
     processes are killed when it ends or its time is up. Leaving early, as by `sys.exit(0)`, is not ok.
 
-    Not covered: it can read what its user can read, and write (small) files where its user can write. Where
+    Not covered: it can read what its user can read (all files, if we are root and Python lies in root's home), and
+    write small files where its user can write. Where
     `isolated` is false it has the network, and a process that it starts in a session of its own outlives it. A program
     that searches its own interpreter for the success token finds it, and a kernel bug stays a kernel bug: this guards
     against mistakes of a model, not against an attacker. For that, run the whole tool in a container or VM.

@@ -18,7 +18,13 @@ from pada_agent.graph.nodes import (
     synthesis,
 )
 from pada_agent.graph.nodes.prepare import make_prepare
-from pada_agent.graph.routing import fan_out, route_after_evaluation, route_after_quality, route_after_review
+from pada_agent.graph.routing import (
+    fan_out_error_batches,
+    fan_out_pattern_batches,
+    route_after_evaluation,
+    route_after_quality,
+    route_after_review,
+)
 from pada_agent.graph.state import (
     AnalysisOutput,
     AnalysisState,
@@ -70,12 +76,12 @@ def build_generalization_branch(connect: Connect) -> Compiled:
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
     builder.add_node("review_strategies", bind("review_strategies", branches.review_strategies, connect))
     builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
-    builder.add_node("synthesis", build_synthesis(connect))
+    builder.add_node("pattern_synthesis", build_synthesis(connect))
     builder.add_edge(START, "pattern_analysis")
     builder.add_edge("pattern_analysis", "review_strategies")
     builder.add_edge("review_strategies", "leak_guard")
-    builder.add_conditional_edges("leak_guard", fan_out, ["synthesis"])
-    builder.add_edge("synthesis", END)
+    builder.add_conditional_edges("leak_guard", fan_out_pattern_batches, ["pattern_synthesis"])
+    builder.add_edge("pattern_synthesis", END)
     return builder.compile()
 
 
@@ -83,10 +89,10 @@ def build_training_error_branch(connect: Connect) -> Compiled:
     """Data from the student's wrong answers on its own training rows."""
     builder = StateGraph(BranchState, output_schema=BranchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
-    builder.add_node("synthesis", build_synthesis(connect))
+    builder.add_node("error_synthesis", build_synthesis(connect))
     builder.add_edge(START, "training_errors")
-    builder.add_conditional_edges("training_errors", fan_out, ["synthesis"])
-    builder.add_edge("synthesis", END)
+    builder.add_conditional_edges("training_errors", fan_out_error_batches, ["error_synthesis"])
+    builder.add_edge("error_synthesis", END)
     return builder.compile()
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from langgraph.config import get_stream_writer
 
@@ -45,7 +45,13 @@ Connect = Callable[[RunConfig], Adapters]
 Node = Callable[[Any, Adapters], Mapping[str, Any]]
 
 
-def bind(name: str, node: Node, connect: Connect) -> Callable[[Any], dict[str, Any]]:
+class GraphNode(Protocol):
+    """A node as LangGraph takes it."""
+
+    def __call__(self, state: Any) -> dict[str, Any]: ...
+
+
+def bind(name: str, node: Node, connect: Connect) -> GraphNode:
     """A LangGraph node: connects, runs, and notes when it ran."""
 
     def run(state: Any) -> dict[str, Any]:

@@ -37,7 +37,22 @@ def route_after_quality(state: BatchState) -> Literal["data_generation", "record
     return "data_generation" if open_rows(state) and attempts_left else "record_batch"
 
 
-def fan_out(state: BranchState) -> list[Send]:
-    """One synthesis per batch, each independent of the others."""
-    shared = {name: state[name] for name in ("settings", "iteration", "data", "plan", "arms")}  # type: ignore[literal-required]
-    return [Send("synthesis", {**shared, "batch": batch}) for batch in state["planned"]]
+def fan_out_pattern_batches(state: BranchState) -> list[Send]:
+    """One synthesis per batch of the pattern branch, each independent of the others."""
+    return _send_batches("pattern_synthesis", state)
+
+
+def fan_out_error_batches(state: BranchState) -> list[Send]:
+    """One synthesis per batch of the training-error branch."""
+    return _send_batches("error_synthesis", state)
+
+
+def _send_batches(node: str, state: BranchState) -> list[Send]:
+    shared = {
+        "settings": state["settings"],
+        "iteration": state["iteration"],
+        "data": state["data"],
+        "plan": state["plan"],
+        "arms": state["arms"],
+    }
+    return [Send(node, {**shared, "batch": batch}) for batch in state["planned"]]

@@ -13,7 +13,6 @@ from pada_agent.core.records import (
     Batch,
     BatchReport,
     Draft,
-    ErrorAnalysis,
     ErrorPattern,
     Example,
     GuardedStrategy,
@@ -62,6 +61,8 @@ class Arm(Record):
     validation: Metrics | None = None
     diagnosis: Metrics | None = None
     selection: Metrics | None = None
+    measured: Ref | None = None
+    """Every validation row with the answer and its verdict."""
     validation_failures: Ref | None = None
     """Wrong answers on the diagnosis part."""
 
@@ -85,6 +86,8 @@ class RunState(TypedDict, total=False):
     arms: Annotated[dict[str, Arm], merge]
     best_arm: str
     plan: IterationPlan
+    analyses: Annotated[dict[str, Ref], merge]
+    """Error analyses, by iteration."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     """By iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
@@ -114,7 +117,7 @@ class AnalysisState(TypedDict, total=False):
     iteration: int
     data: DataSplits
     plan: IterationPlan
-    analyses: list[ErrorAnalysis]
+    analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     drafted: list[Strategy]
     warnings: Annotated[list[str], unite]
@@ -124,6 +127,7 @@ class AnalysisState(TypedDict, total=False):
 class AnalysisOutput(TypedDict, total=False):
     """What pattern analysis hands on."""
 
+    analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     drafted: list[Strategy]
     warnings: Annotated[list[str], unite]
@@ -140,6 +144,7 @@ class BranchState(TypedDict, total=False):
     arms: Annotated[dict[str, Arm], merge]
     drafted: list[Strategy]
     planned: list[Batch]
+    analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     batches: Annotated[dict[str, BatchReport], merge]
@@ -150,6 +155,7 @@ class BranchState(TypedDict, total=False):
 class BranchOutput(TypedDict, total=False):
     """What a branch hands on."""
 
+    analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     batches: Annotated[dict[str, BatchReport], merge]

@@ -48,6 +48,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         best_arm=best.name,
         comparisons=inputs.comparisons,
         patterns=tuple(pair_patterns(state)),
+        analyses=state.get("analyses", {}),
         batches=tuple(state.get("batches", {}).values()),
         rows=count_rows(state),
         accepted_samples=inputs.accepted_samples,
@@ -149,6 +150,7 @@ def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
         selection=arm.selection,
         test=test,
         adapter=arm.adapter and f"objects/{arm.adapter.key}",
+        measured=arm.measured,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, Record, Strategy, Usage
+from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, Record, Ref, Strategy, Usage
 
 
 class ArmResult(Record):
@@ -24,6 +24,8 @@ class ArmResult(Record):
     """None for arms that were not measured on test."""
     adapter: str | None = None
     """Folder, relative to the run's."""
+    measured: Ref | None = None
+    """Every validation row with answer and verdict, in the store."""
 
 
 class Comparison(Record):
@@ -92,6 +94,8 @@ class RunSummary(Record):
     best_arm: str
     comparisons: tuple[Comparison, ...] = ()
     patterns: tuple[IterationPatterns, ...] = ()
+    analyses: dict[str, Ref] = Field(default_factory=dict)
+    """Error analyses by iteration, in the store."""
     batches: tuple[BatchReport, ...] = ()
     rows: RowCounts = RowCounts()
     accepted_samples: tuple[Sample, ...] = ()

@@ -1,1 +1,36 @@
-"""Pattern-guided data augmentation for small language models (arXiv 2510.18143)."""
+"""Makes small language models better with their own failures (PaDA-Agent, arXiv 2510.18143).
+
+    from pada_agent import RunConfig, build_graph
+    graph = build_graph().compile(checkpointer=...)
+    graph.invoke({}, config, context=RunConfig(...))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from pada_agent.core.config import RunConfig
+    from pada_agent.core.errors import PadaError
+
+__all__ = ["PadaError", "RunConfig", "build_graph"]
+
+
+def build_graph() -> "StateGraph[Any, Any, Any, Any]":
+    """The whole loop with the standard wiring, not yet compiled: choose your own checkpointer."""
+    from pada_agent.app.wiring import connect
+    from pada_agent.graph.builder import build_graph as build
+
+    return build(connect)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RunConfig":
+        from pada_agent.core.config import RunConfig
+
+        return RunConfig
+    if name == "PadaError":
+        from pada_agent.core.errors import PadaError
+
+        return PadaError
+    raise AttributeError(f"module 'pada_agent' has no attribute '{name}'")

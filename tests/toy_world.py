@@ -66,7 +66,9 @@ class NearestRowCompute:
         if isinstance(job, FineTuneJob):
             (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
         else:
-            (folder / "predictions.jsonl").write_text("".join(_predict(row, job).model_dump_json() + "\n" for row in rows))
+            (folder / "predictions.jsonl").write_text(
+                "".join(_predict(row, job).model_dump_json() + "\n" for row in rows)
+            )
 
 
 def _predict(row: Example, job: PredictJob) -> Prediction:
@@ -101,7 +103,11 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
     prompt, template = request.messages[-1].content, str(request.tags["prompt"])
     answers: dict[str, Callable[[], Any]] = {
         "error_analysis": lambda: [
-            {"sample_idx": n, "error_cause": f"overlooked the word {'apple' if n % 2 else 'hammer'}", "scenario_category": f"case {n % 2}"}
+            {
+                "sample_idx": n,
+                "error_cause": f"overlooked the word {'apple' if n % 2 else 'hammer'}",
+                "scenario_category": f"case {n % 2}",
+            }
             for n in numbers_in(prompt, "sample")
         ],
         "pattern_categorization": lambda: {
@@ -121,7 +127,14 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
         "pattern_guided_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
         "training_error_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
         "quality_control": lambda: [
-            {"sample": n, "reason": "clear enough", "adherence": score, "utility": score, "relevance": score, "feedback": "be clearer"}
+            {
+                "sample": n,
+                "reason": "clear enough",
+                "adherence": score,
+                "utility": score,
+                "relevance": score,
+                "feedback": "be clearer",
+            }
             for n in numbers_in(prompt, "sample")
         ],
     }
@@ -190,7 +203,9 @@ def make_settings(**changes: Any) -> RunConfig:
         "loop": {"max_iterations": 2, "patience": 2},
     }
     for key, value in changes.items():
-        values[key] = {**values[key], **value} if isinstance(values.get(key), dict) and isinstance(value, dict) else value
+        values[key] = (
+            {**values[key], **value} if isinstance(values.get(key), dict) and isinstance(value, dict) else value
+        )
     return RunConfig.model_validate(values)
 
 

@@ -41,7 +41,9 @@ class ResponseCache:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_TABLES)
         except (sqlite3.Error, OSError) as exc:
-            raise ArtifactError(f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one.") from exc
+            raise ArtifactError(
+                f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
+            ) from exc
 
     def get(self, key: str, *, role: str = "", agent: str = "") -> ChatReply | None:
         """The stored reply, marked as cached: its usage is one hit and no tokens. The hit is counted."""
@@ -53,7 +55,9 @@ class ResponseCache:
             self._db.execute("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
         return ChatReply(text=row[0], truncated=bool(row[1]), usage=Usage(n_cached=1), cached=True, key=key)
 
-    def put(self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float) -> None:
+    def put(
+        self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float
+    ) -> None:
         """Store a paid reply under its key; of two equal calls at the same time the first stays."""
         usage = reply.usage
         spent = (int(reply.truncated), usage.input_tokens, usage.output_tokens, usage.cost_usd)

@@ -11,6 +11,7 @@ from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.evaluation.sandbox import run_program
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.python_code import (
     FunctionNode,
@@ -42,7 +43,9 @@ class Code(Task):
     name: ClassVar[str] = "code"
     max_new_tokens = 320
     stop = ("\n```\n", "\nif __name__")
-    default_instruction: ClassVar[str] = "Complete this Python function. Answer with the whole function in one code block."
+    default_instruction: ClassVar[str] = (
+        "Complete this Python function. Answer with the whole function in one code block."
+    )
 
     def read(self, row: RawRow) -> Example:
         reader = RowReader(row, self.config.columns)
@@ -72,7 +75,8 @@ class Code(Task):
 
     def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            return list(pool.map(self.verify, examples, predictions, strict=True))
+            pairs = zip(examples, predictions, strict=True)
+            return list(pool.map(lambda pair: self.verify(*pair), pairs))
 
     def draft_fields(self) -> dict[str, str]:
         return {
@@ -126,10 +130,9 @@ class Code(Task):
         return extract_code(example.answer, example.reference["entry_point"])
 
     def _build(self, prompt: str, answer: str, test: str, entry_point: str, example_id: str) -> Example:
-        instruction = self.config.instruction or self.default_instruction
         return Example(
             id=example_id,
-            prompt=f"{instruction}\n\n{fence(prompt)}",
+            prompt=instruct(self.config.instruction or self.default_instruction, fence(prompt)),
             answer=answer,
             reference={"question": prompt, "prompt": prompt, "test": test, "entry_point": entry_point},
         )

@@ -9,6 +9,7 @@ from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field
 from pada_agent.evaluation.tasks.gold_option import find_gold
+from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.text import same_text
 
@@ -75,10 +76,9 @@ class ExactMatch(Task):
         return labels[gold]
 
     def _build(self, question: str, answer: str, example_id: str) -> Example:
-        instruction = self.config.instruction
         return Example(
             id=example_id,
-            prompt=f"{instruction}\n\n{question}" if instruction else question,
+            prompt=instruct(self.config.instruction, question),
             answer=answer,
             reference={"question": question},
         )

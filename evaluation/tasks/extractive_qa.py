@@ -8,6 +8,7 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.span import exact_match, find_span, token_f1
 from pada_agent.evaluation.verifiers.text import same_text
@@ -85,10 +86,10 @@ class ExtractiveQa(Task):
         return " / ".join(dict.fromkeys(example.reference["answers"]))
 
     def _build(self, question: str, passage: str, answers: list[str], example_id: str) -> Example:
-        instruction = self.config.instruction or self.default_instruction
+        body = f"{passage}\n\nQuestion: {question}"
         return Example(
             id=example_id,
-            prompt=f"{instruction}\n\n{passage}\n\nQuestion: {question}",
+            prompt=instruct(self.config.instruction or self.default_instruction, body),
             answer=answers[0],
             reference={"question": question, "passage": passage, "answers": answers},
         )
@@ -99,7 +100,7 @@ def _read_answers(reader: RowReader) -> list[str]:
     found = reader.value(field)
     if isinstance(found, Mapping):
         found = found.get("text")
-    texts = [found] if isinstance(found, str) else list(found if found is not None else [])
+    texts = [found] if isinstance(found, str) else list(found) if isinstance(found, list | tuple) else []
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         reader.fail(field, "expected one or more answers as {text: [...]}, a list of strings, or a string")
     return texts

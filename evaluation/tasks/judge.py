@@ -11,6 +11,7 @@ from pada_agent.core.ports import LanguageModel, RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.prompts.rendering import render
 from pada_agent.prompts.structured_call import structured_call
@@ -30,7 +31,7 @@ class AnswerJudgement(BaseModel):
 class Judge(Task):
     """The judge role compares the student's answer with the reference answer.
 
-        {"question": "Why did the team move the release?", "answer": "A supplier's certificate had expired."}
+    {"question": "Why did the team move the release?", "answer": "A supplier's certificate had expired."}
     """
 
     name: ClassVar[str] = "judge"
@@ -95,10 +96,9 @@ class Judge(Task):
         return list(reply.items)
 
     def _build(self, question: str, answer: str, example_id: str) -> Example:
-        instruction = self.config.instruction
         return Example(
             id=example_id,
-            prompt=f"{instruction}\n\n{question}" if instruction else question,
+            prompt=instruct(self.config.instruction, question),
             answer=answer,
             reference={"question": question},
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from random import Random
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError
@@ -12,6 +12,7 @@ from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field
 from pada_agent.evaluation.tasks.gold_option import find_gold
+from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
 from pada_agent.evaluation.verifiers.text import normalize_text, same_text
@@ -97,10 +98,9 @@ class MultipleChoice(Task):
         """
         label = self.closed_label(source)
         choices = _draft_open(draft, source, example_id) if label is None else self._closed(given.get("label", label))
-        problem = find_empty_field(draft, ["question"])
-        if problem or isinstance(choices, DraftProblem):
-            return problem or choices
-        return self._build(draft["question"].strip(), choices, example_id)
+        if isinstance(choices, DraftProblem):
+            return choices
+        return find_empty_field(draft, ["question"]) or self._build(draft["question"].strip(), choices, example_id)
 
     def gold(self, example: Example) -> str:
         choices = _choices_of(example)
@@ -135,22 +135,18 @@ class MultipleChoice(Task):
         }
         return Example(
             id=example_id,
-            prompt=self._prompt_for_text(question) if by_text else self._prompt_for_label(question, choices),
+            prompt=instruct(self.config.instruction, question) if by_text else self._list_options(question, choices),
             answer=choices.gold_text if by_text else choices.labels[choices.gold],
             options=choices.texts if by_text else (),
             reference=reference,
         )
 
-    def _prompt_for_text(self, question: str) -> str:
-        return f"{self.config.instruction}\n\n{question}" if self.config.instruction else question
-
-    def _prompt_for_label(self, question: str, choices: Choices) -> str:
-        instruction = self.config.instruction or self.label_instruction
+    def _list_options(self, question: str, choices: Choices) -> str:
         listed = "\n".join(
             label if choices.closed else f"{label}. {text}"
             for label, text in zip(choices.labels, choices.texts, strict=True)
         )
-        return f"{instruction}\n\n{question}\n\n{listed}"
+        return instruct(self.config.instruction or self.label_instruction, f"{question}\n\n{listed}")
 
 
 _GOLD_FIELDS = ("answerKey", "label", "answer")
@@ -177,27 +173,24 @@ def _read_options(reader: RowReader, field: str) -> tuple[tuple[str, ...], tuple
     """Labels and texts out of a list of strings, a list of `{label, text}`, or `{label: […], text: […]}` (the hub's ARC)."""
     found = reader.value(field)
     if isinstance(found, Mapping):
-        found = [{"label": lab, "text": text} for lab, text in zip(found["label"], found["text"], strict=True)]
-    options = list(found) if not isinstance(found, str) else []
+        labels, texts = list(found.get("label") or ()), list(found.get("text") or ())
+        if len(labels) != len(texts):
+            reader.fail(field, "expected as many labels as texts")
+        found = [{"label": label, "text": text} for label, text in zip(labels, texts, strict=True)]
+    options = list(found) if isinstance(found, list | tuple) else []
     if len(options) < 2:
         reader.fail(field, "expected a list of two or more options")
     pairs = [_read_option(reader, field, option, i) for i, option in enumerate(options)]
-    labels = tuple(label for label, _ in pairs)
-    if len(set(labels)) < len(labels):
+    if len({label for label, _ in pairs}) < len(pairs):
         reader.fail(field, "expected a different label for each option")
-    return labels, tuple(text for _, text in pairs)
+    return tuple(label for label, _ in pairs), tuple(text for _, text in pairs)
 
 
 def _read_option(reader: RowReader, field: str, option: Any, index: int) -> tuple[str, str]:
-    if isinstance(option, str) and option.strip():
-        return _label_at(index), option
-    if isinstance(option, Mapping) and str(option.get("text") or "").strip():
-        return str(option.get("label") or _label_at(index)), str(option["text"])
-    return _refuse_option(reader, field)
-
-
-def _refuse_option(reader: RowReader, field: str) -> NoReturn:
-    reader.fail(field, "expected strings, or {label, text} with some text")
+    label, text = (option.get("label"), option.get("text")) if isinstance(option, Mapping) else (None, option)
+    if not isinstance(text, str) or not text.strip():
+        reader.fail(field, "expected strings, or {label, text} with some text")
+    return _label_at(index) if label is None else str(label), text
 
 
 def _label_at(index: int) -> str:
@@ -212,8 +205,7 @@ def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:
         return Verdict(example_id=example.id, value="unscored", reason=reason)
     if chosen not in example.options:
         return Verdict(example_id=example.id, value="unscored", extracted=chosen, reason="the response is no option")
-    value, reason = ("correct", "") if chosen == gold else ("wrong", f"chose {chosen!r}, right is {gold!r}")
-    return Verdict.model_validate({"example_id": example.id, "value": value, "extracted": chosen, "reason": reason})
+    return _compare(example, repr(chosen), repr(gold), extracted=chosen)
 
 
 def _verify_written(example: Example, prediction: Prediction) -> Verdict:
@@ -222,8 +214,14 @@ def _verify_written(example: Example, prediction: Prediction) -> Verdict:
     gold = choices.labels[choices.gold]
     if found.label is None:
         return Verdict(example_id=example.id, value="wrong", reason=f"{found.reason}; right is {gold}")
-    value, reason = ("correct", "") if found.label == gold else ("wrong", f"chose {found.label}, right is {gold}")
-    return Verdict.model_validate({"example_id": example.id, "value": value, "extracted": found.label, "reason": reason})
+    return _compare(example, found.label, gold, extracted=found.label)
+
+
+def _compare(example: Example, chosen: str, gold: str, *, extracted: str) -> Verdict:
+    if chosen == gold:
+        return Verdict(example_id=example.id, value="correct", extracted=extracted)
+    reason = f"chose {chosen}, right is {gold}"
+    return Verdict(example_id=example.id, value="wrong", extracted=extracted, reason=reason)
 
 
 def _draft_open(draft: Mapping[str, str], source: Example, example_id: str) -> Choices | DraftProblem:

@@ -7,6 +7,7 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
 from pada_agent.evaluation.verifiers.number import find_answer, find_numbers, format_number, parse_number
@@ -100,11 +101,10 @@ class Numeric(Task):
         return str(example.reference["number"])
 
     def _build(self, question: str, answer: str, example_id: str) -> Example:
-        instruction = self.config.instruction or self.default_instruction
         number = find_answer(answer).value
         return Example(
             id=example_id,
-            prompt=f"{instruction}\n\n{question}" if instruction else question,
+            prompt=instruct(self.config.instruction or self.default_instruction, question),
             answer=answer,
             reference={"question": question, "number": format_number(number) if number is not None else ""},
         )

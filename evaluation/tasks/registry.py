@@ -37,9 +37,7 @@ _KINDS: tuple[type[Task], ...] = (
 BUILT_IN: Mapping[str, type[Task]] = {kind.name: kind for kind in _KINDS}
 
 
-def make_task(
-    config: TaskConfig, judge: LanguageModel | None = None, prompts: Mapping[str, str] | None = None
-) -> Task:
+def make_task(config: TaskConfig, judge: LanguageModel | None = None, prompts: Mapping[str, str] | None = None) -> Task:
     """The task `config.name`. Only tasks of kind `Judge` use `judge`, and `prompts`, the settings' template overrides.
 
     Raises:

@@ -54,7 +54,9 @@ class RowReader:
     def fail(self, name: str, expectation: str) -> NoReturn:
         """Refuse the row for what stands in field `name`."""
         column = self._column(name)
-        raise DatasetError(f"{self._where}: field {column!r} is {_shorten(self._fields.get(column))}, but {expectation}")
+        raise DatasetError(
+            f"{self._where}: field {column!r} is {_shorten(self._fields.get(column))}, but {expectation}"
+        )
 
     def row_id(self, prompt: str, answer: str) -> str:
         """The row's own id, or a short hash of its content."""
@@ -66,7 +68,7 @@ class RowReader:
         return self._columns.get(name, name)
 
     def _read_turns(self, messages: Any) -> dict[str, str]:
-        turns = list(messages) if not isinstance(messages, str) else []
+        turns = list(messages) if isinstance(messages, list | tuple) else []
         roles = [turn.get("role") if isinstance(turn, Mapping) else None for turn in turns]
         if roles != ["user", "assistant"]:
             self.fail("messages", "expected one user turn and then one assistant turn")

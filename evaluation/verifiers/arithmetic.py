@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 _ANNOTATION = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
 _NUMBER = r"\(*-?\$?\d[\d,]*(?:\.\d+)?%?\)*"
-_OPERATION = rf"{_NUMBER}(?:\s*[-+*/×÷x]\s*{_NUMBER})+"
-_STATEMENT = re.compile(rf"(?<![\w.$(%])({_OPERATION})\s*=\s*(-?\$?\d[\d,]*(?:\.\d+)?%?)(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])")
+_OPERATION = rf"{_NUMBER}(?:\s*(?:[-+*/×÷]|x(?!\s*-))\s*{_NUMBER})+"
+_STATEMENT = re.compile(
+    rf"(?<![\w.$(%])({_OPERATION})\s*=\s*(-?\$?\d[\d,]*(?:\.\d+)?%?)(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])"
+)
 _OPEN_BEFORE = re.compile(r"[-+*/×÷^=)\w]\s*$")
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,

@@ -97,7 +97,8 @@ def extract_preamble(prompt: str, entry_point: str) -> str:
 def extract_body(code: str, name: str) -> str | None:
     """The lines of the function's body without its docstring; None unless the code is this one function alone."""
     function = find_function(code, name)
-    if function is None or len([n for n in ast.parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)]) != 1:
+    others = [n for n in ast.parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)][1:]
+    if function is None or others:
         return None
     statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if not statements or statements[0].lineno == function.lineno:

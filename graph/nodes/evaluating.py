@@ -35,17 +35,17 @@ def measure_on_validation(arm: Arm, state: RunState, adapters: Adapters) -> Arm:
     """The arm with its figures on the diagnosis part, the selection part, and both."""
     data = state["data"]
     examples = adapters.store.read_rows(data.validation.key, Example)
-    failures_or_not = judge_rows(arm, data.validation, state, adapters, examples)
-    verdicts = [f.verdict for f in failures_or_not]
-    wrong = [f for f in failures_or_not[: data.n_diagnosis] if f.verdict.value == "wrong"]
-    key = adapters.store.key("validation-failures", arm.adapter, data, state["settings"].task)
-    adapters.store.write_rows(key, wrong)
+    measured = judge_rows(arm, data.validation, state, adapters, examples)
+    verdicts = [row.verdict for row in measured]
+    wrong = [row for row in measured[: data.n_diagnosis] if row.verdict.value == "wrong"]
+    identity = (arm.adapter, data, state["settings"].task)
     return arm.model_copy(
         update={
             "validation": summarize(verdicts),
             "diagnosis": summarize(verdicts[: data.n_diagnosis]),
             "selection": summarize(verdicts[data.n_diagnosis :]),
-            "validation_failures": Ref(key=key, rows=len(wrong)),
+            "measured": _store_rows("measured", identity, measured, adapters),
+            "validation_failures": _store_rows("validation-failures", identity, wrong, adapters),
         }
     )
 
@@ -75,6 +75,12 @@ def judge_rows(arm: Arm, rows: Ref, state: RunState, adapters: Adapters, example
     return [
         Failure(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
+
+
+def _store_rows(kind: str, identity: tuple[object, ...], rows: Sequence[Failure], adapters: Adapters) -> Ref:
+    key = adapters.store.key(kind, *identity)
+    adapters.store.write_rows(key, rows)
+    return Ref(key=key, rows=len(rows))
 
 
 def _verify(

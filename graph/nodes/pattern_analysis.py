@@ -5,7 +5,7 @@ from random import Random
 from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
 from pada_agent.agents.pattern_analysis.pattern_categorization import categorize_patterns
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
-from pada_agent.core.records import Failure
+from pada_agent.core.records import ErrorAnalysis, Failure, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import AnalysisState, PartialState
 
@@ -21,17 +21,21 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
     result = analyse_errors(
         failures, task=adapters.task, analyst=adapters.analyst, per_call=settings.analysis.errors_per_call
     )
-    return {"analyses": list(result.analyses), "warnings": _label(result.warnings, state)}
+    key = adapters.store.key("error-analyses", list(result.analyses))
+    adapters.store.write_rows(key, result.analyses)
+    ref = Ref(key=key, rows=len(result.analyses))
+    return {"analyses": {str(state["iteration"]): ref}, "warnings": _label(result.warnings, state)}
 
 
 def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialState:
     """Group the analyses and name each group's error pattern."""
     settings, iteration = state["settings"], state["iteration"]
-    if not state["analyses"]:
+    analyses = adapters.store.read_rows(state["analyses"][str(iteration)].key, ErrorAnalysis)
+    if not analyses:
         return {"patterns": {str(iteration): []}}
     failures = adapters.store.read_rows(state["plan"].validation_failures.key, Failure)
     result = categorize_patterns(
-        state["analyses"],
+        analyses,
         {f.example.id: f for f in failures},
         task=adapters.task,
         analyst=adapters.analyst,
@@ -42,7 +46,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     )
     store = adapters.store
     store.write_json(
-        store.key("clustering", state["analyses"], settings.analysis, settings.seed), result.clustering.model_dump()
+        store.key("clustering", analyses, settings.analysis, settings.seed), result.clustering.model_dump()
     )
     return {"patterns": {str(iteration): list(result.patterns)}, "warnings": _label(result.warnings, state)}
 

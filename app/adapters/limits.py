@@ -1,0 +1,161 @@
+"""What stands between an agent and a provider: budget, rates, concurrency, retries and a circuit breaker."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from threading import BoundedSemaphore, Lock
+from typing import TypeVar
+
+from pada_agent.core.config import BudgetConfig, ModelConfig
+from pada_agent.core.errors import BudgetExceededError, ModelUnavailableError
+from pada_agent.core.records import Usage
+
+ResultT = TypeVar("ResultT")
+
+MAX_RETRIES = 6
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+LONGEST_OBEYED_SECONDS = 600.0
+"""A provider's Retry-After beyond this is an outage, not a pause."""
+BREAKER_FAILURES = 3
+"""Calls in a row that failed for good before the circuit opens."""
+
+
+class RetryableError(Exception):
+    """A failure that may pass: 429, 5xx, time-out, lost connection."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Clock:
+    """Time, replaceable in tests."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class Budget:
+    """Hard limits over all roles of a run; `spent` tells what the run has used so far."""
+
+    def __init__(self, limits: BudgetConfig, spent: Callable[[], Usage]) -> None:
+        self._limits = limits
+        self._spent = spent
+
+    def check(self) -> None:
+        """Allow the next call.
+
+        Raises:
+            BudgetExceededError: a limit is reached.
+        """
+        used, limits = self._spent(), self._limits
+        found = [
+            ("max_calls", used.n_calls, limits.max_calls),
+            ("max_tokens", used.input_tokens + used.output_tokens, limits.max_tokens),
+            ("max_usd", used.cost_usd, limits.max_usd),
+        ]
+        for name, value, limit in found:
+            if limit is not None and value >= limit:
+                raise BudgetExceededError(
+                    f"budget.{name} is spent: {value:g} of {limit:g}. What was paid for is kept: start again with a higher "
+                    f"limit and a new --out, after copying llm_calls.sqlite of this run into it"
+                )
+
+
+class RateLimiter:
+    """Requests and tokens per minute, as two buckets that refill steadily. Tokens are charged after the call."""
+
+    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None, clock: Clock) -> None:
+        self._rates = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+        self._levels = {name: float(rate) for name, rate in self._rates.items() if rate}
+        self._clock = clock
+        self._refilled = clock.now()
+        self._lock = Lock()
+
+    def acquire(self) -> None:
+        """Wait until a request may go out."""
+        while (seconds := self._take_or_wait()) > 0:
+            self._clock.sleep(seconds)
+
+    def charge(self, tokens: int) -> None:
+        """Note the tokens of a finished call; the level may fall below zero, and the next call waits."""
+        with self._lock:
+            if "tokens" in self._levels:
+                self._levels["tokens"] -= tokens
+
+    def _take_or_wait(self) -> float:
+        with self._lock:
+            self._refill()
+            missing = [
+                (needed - level) * 60 / (self._rates[name] or 1)
+                for name, level in self._levels.items()
+                if level < (needed := 1.0)
+            ]
+            if missing:
+                return max(missing)
+            if "requests" in self._levels:
+                self._levels["requests"] -= 1
+            return 0.0
+
+    def _refill(self) -> None:
+        now = self._clock.now()
+        for name in self._levels:
+            rate = self._rates[name] or 0
+            self._levels[name] = min(rate, self._levels[name] + rate * (now - self._refilled) / 60)
+        self._refilled = now
+
+
+class CallGate:
+    """Lets calls of one role through: at most so many at once and per minute, again when that may help, never for ever."""
+
+    def __init__(self, config: ModelConfig, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._rates = RateLimiter(config.requests_per_minute, config.tokens_per_minute, self._clock)
+        self._slots: AbstractContextManager[object] = BoundedSemaphore(config.max_concurrency)
+        self._failures = 0
+        self._last_failure = ""
+        self._jitter = random.Random()
+
+    def run(self, call: Callable[[], ResultT], *, tokens_of: Callable[[ResultT], int]) -> ResultT:
+        """The call's result.
+
+        Raises:
+            ModelUnavailableError: retries are used up, or calls before this one failed too often.
+        """
+        with self._slots:
+            if self._failures >= BREAKER_FAILURES:
+                raise ModelUnavailableError(
+                    f"gave up after {self._failures} failed calls in a row: {self._last_failure}"
+                )
+            try:
+                result = self._retry(call)
+            except ModelUnavailableError as exc:
+                self._failures += 1
+                self._last_failure = str(exc)
+                raise
+            self._failures = 0
+        self._rates.charge(tokens_of(result))
+        return result
+
+    def _retry(self, call: Callable[[], ResultT]) -> ResultT:
+        for attempt in range(MAX_RETRIES + 1):
+            self._rates.acquire()
+            try:
+                return call()
+            except RetryableError as exc:
+                seconds = self._wait_seconds(exc, attempt)
+                if attempt == MAX_RETRIES or seconds > LONGEST_OBEYED_SECONDS:
+                    raise ModelUnavailableError(f"{exc} (tried {attempt + 1} times)") from exc
+                self._clock.sleep(seconds)
+        raise AssertionError("unreachable")
+
+    def _wait_seconds(self, error: RetryableError, attempt: int) -> float:
+        if error.retry_after_seconds is not None:
+            return error.retry_after_seconds
+        backoff: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
+        return backoff * self._jitter.uniform(0.5, 1.0)

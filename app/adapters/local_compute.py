@@ -1,0 +1,236 @@
+"""Jobs on this machine: one warm worker process, started at the first job that has to run."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+from pada_agent.core import errors
+from pada_agent.core.errors import PadaError, TrainingError
+from pada_agent.core.ports import FineTuneJob, Job, Progress
+
+WORKER = (sys.executable, "-m", "pada_agent.training.worker")
+
+Process = subprocess.Popen[str]
+
+
+class LocalCompute:
+    """Implements `core.ports.Compute` with a child process.
+
+    Outputs stand in `objects_folder/<job id>/` once they are whole; a job that has them never runs again.
+    A job runs in the thread that waits for it, one at a time. A worker that died is replaced for the next job;
+    one whose parent dies ends by itself, because its stdin closes.
+    """
+
+    def __init__(
+        self,
+        objects_folder: Path,
+        log_file: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        command: Sequence[str] = WORKER,
+    ) -> None:
+        self._objects = objects_folder
+        self._log_file = log_file
+        self._log_start = 0
+        self._environment = {"PADA_DEVICE": device, "PADA_THREADS": str(threads or _count_cores())}
+        self._command = tuple(command)
+        self._jobs: dict[str, Job] = {}
+        self._cancelled: set[str] = set()
+        self._running: str | None = None
+        self._worker: Process | None = None
+        self._closed = False
+        self._one_at_a_time = Lock()
+
+    def submit(self, job: Job) -> str:
+        """Take the job in; it starts when someone waits for it. After a failure or a cancel it may be submitted again."""
+        job_id = address_job(job)
+        self._jobs[job_id] = job
+        self._cancelled.discard(job_id)
+        return job_id
+
+    def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        folder = self._objects / job_id
+        with self._one_at_a_time:
+            if not _has_output(folder):
+                self._run(job_id, folder, on_progress)
+        return folder
+
+    def cancel(self, job_id: str) -> None:
+        self._cancelled.add(job_id)
+        if self._running == job_id:
+            self._kill()
+
+    def close(self) -> None:
+        """End the worker at once; jobs in flight or waiting fail in their own threads. Takes no lock: safe in a signal handler."""
+        self._closed = True
+        self._kill()
+
+    def _run(self, job_id: str, folder: Path, on_progress: Callable[[Progress], None]) -> None:
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise TrainingError(f"job {job_id} was not submitted to this backend")
+        scratch = self._objects / f".{job_id}.{os.getpid()}"
+        self._running = job_id
+        try:
+            worker = self._start_worker()
+            self._raise_if_stopped(job_id)
+            _send(worker, json.dumps({"job": job.model_dump(mode="json"), "folder": str(scratch)}))
+            self._follow(worker, job_id, on_progress)
+            scratch.replace(folder)
+        finally:
+            self._running = None
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _follow(self, worker: Process, job_id: str, on_progress: Callable[[Progress], None]) -> None:
+        try:
+            failure = _read_events(worker, on_progress)
+        except EOFError as exc:
+            code = _bury(worker, grace_seconds=5)
+            self._raise_if_stopped(job_id)
+            raise TrainingError(f"the training worker ended ({_explain_exit(code)}). {self._last_words()}") from exc
+        except BaseException:
+            # Interrupted half-way: this worker goes on with the job, so the next job needs another.
+            _bury(worker)
+            raise
+        if failure is not None:
+            raise failure
+
+    def _raise_if_stopped(self, job_id: str) -> None:
+        if self._closed or job_id in self._cancelled:
+            raise TrainingError(
+                f"job {job_id} was cancelled" if not self._closed else f"job {job_id}: compute is closed"
+            )
+
+    def _start_worker(self) -> Process:
+        if self._worker is not None and self._worker.poll() is None:
+            return self._worker
+        if self._worker is not None:
+            _bury(self._worker)
+        self._objects.mkdir(parents=True, exist_ok=True)
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._log_start = log.tell()
+            self._worker = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                encoding="utf-8",
+                env={**os.environ, **self._environment},
+                start_new_session=True,  # Ctrl-C is for the parent, which decides
+            )
+        return self._worker
+
+    def _kill(self) -> None:
+        """A thread that follows the worker sees it end and buries it; without one, that is done here."""
+        if (worker := self._worker) is not None:
+            worker.kill()
+            if self._running is None:
+                _bury(worker)
+
+    def _last_words(self) -> str:
+        with self._log_file.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode("utf-8", "replace").strip().splitlines()[-5:]
+        return f"Its last words in {self._log_file}: {' | '.join(lines) or '(none)'}"
+
+
+def address_job(job: Job) -> str:
+    """The job's id: a hash of what its result depends on, not of where rows and models lie."""
+    spec = job.model_dump(mode="json", exclude={"rows", "adapter", "start_from"})
+    spec["student"] = _identify(job.student)
+    if isinstance(job, FineTuneJob):
+        spec["start_from"] = job.start_from and _identify(job.start_from)
+    else:
+        spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
+    return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _identify(model: str) -> str:
+    """Content hash of a model file or folder; a hub id is its own name."""
+    path = Path(model)
+    files = (
+        [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in {".safetensors", ".bin", ".json"})
+    )
+    if not files:
+        return model
+    stats = [(file, file.stat()) for file in files if file.name != "train_metrics.json"]
+    return "-".join(_hash_file(file, stat.st_size, stat.st_mtime_ns)[:16] for file, stat in stats)
+
+
+@lru_cache(maxsize=256)
+def _hash_file(path: Path, n_bytes: int, mtime_ns: int) -> str:
+    """Size and time of change are there for the cache alone."""
+    del n_bytes, mtime_ns
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _has_output(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _count_cores() -> int:
+    """Cores this process may use, fewer than the machine's in many containers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _send(worker: Process, line: str) -> None:
+    stdin: IO[str] = worker.stdin  # type: ignore[assignment]
+    with suppress(BrokenPipeError):  # the end of its output, awaited next, explains it
+        stdin.write(line + "\n")
+        stdin.flush()
+
+
+def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> PadaError | None:
+    """Follow one job to its end; its failure if it failed.
+
+    Raises:
+        EOFError: the worker ended.
+    """
+    stdout: IO[str] = worker.stdout  # type: ignore[assignment]
+    for line in stdout:
+        event = json.loads(line)
+        kind = event.pop("event")
+        if kind == "done":
+            return None
+        if kind == "error":
+            return _to_error(event)
+        on_progress(Progress.model_validate(event))
+    raise EOFError
+
+
+def _bury(worker: Process, *, grace_seconds: float = 0) -> int:
+    """End the process, now or when it had time to end by itself, and free its pipes; its exit status."""
+    try:
+        worker.wait(timeout=grace_seconds)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+    for pipe in (worker.stdin, worker.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    return worker.wait()
+
+
+def _to_error(event: dict[str, Any]) -> PadaError:
+    kind = getattr(errors, event["type"], TrainingError)
+    error: PadaError = kind(event["message"])
+    return error
+
+
+def _explain_exit(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "killed, probably for lack of memory: try a smaller lora.micro_batch_tokens or student.eval_batch_size"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

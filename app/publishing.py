@@ -1,0 +1,94 @@
+"""The readable view of a run: its objects under names a person looks for."""
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.report.document import write_report
+from pada_agent.app.report.tables import percent
+from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection
+from pada_agent.graph.summary import ArmResult, RunSummary
+
+
+def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+    """Write `iterations/`, `best/`, `report.html`, and last `summary.json`: its presence means the run is finished."""
+    for arm in summary.arms:
+        _write_iteration(arm, summary, folder / "iterations" / _folder_name(arm), store)
+    _write_best(summary, folder)
+    write_report(summary, folder)
+    write_atomically(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+
+
+def _folder_name(arm: ArmResult) -> str:
+    return "untouched" if arm.iteration is None else str(arm.iteration)
+
+
+def _write_iteration(arm: ArmResult, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "metrics.json", arm.model_dump_json(indent=2) + "\n")
+    if arm.measured:
+        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(arm.measured.key, Failure))
+    if arm.adapter:
+        _link(folder / "adapter", Path("../..") / arm.adapter)
+    if arm.iteration:
+        _write_augmentation(arm.iteration, summary, folder, store)
+
+
+def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+    """What the agents of the iteration found and wrote."""
+    found = next((p for p in summary.patterns if p.iteration == iteration), None)
+    pairs = found.patterns if found else ()
+    write_atomically(folder / "patterns.json", _to_json([pair.pattern for pair in pairs]))
+    write_atomically(folder / "strategies.json", _to_json([pair.strategy for pair in pairs if pair.strategy]))
+    if analyses := summary.analyses.get(str(iteration)):
+        _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
+    batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
+    _write_rows(folder / "reviews.jsonl", batches)
+    _write_rows(folder / "synthetic.jsonl", _read_all([b.accepted for b in batches], Example, store))
+    _write_rows(folder / "rejected.jsonl", _read_all([b.rejected for b in batches], Rejection, store))
+
+
+def _write_best(summary: RunSummary, folder: Path) -> None:
+    """A copy, so that the folder can be taken away without the rest."""
+    shutil.rmtree(folder / "best", ignore_errors=True)
+    if summary.adapter is None:
+        return
+    shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
+    best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
+    write_atomically(folder / "best" / "README.md", write_card(summary, best))
+
+
+def write_card(summary: RunSummary, best: ArmResult) -> str:
+    """The adapter's card: what it is, what it was trained on, how it fared."""
+    test = f"{percent(best.test.accuracy)} of {best.test.n} test rows" if best.test else "not measured on test rows"
+    return (
+        f"---\nlibrary_name: peft\nbase_model: {summary.student}\n---\n\n"
+        f"# {summary.name}: {summary.best_arm}\n\n"
+        f"LoRA adapter for {summary.student}, task `{summary.task}`, made by pada-agent. Trained on {best.n_train_rows} rows, "
+        f"{best.n_synthetic} of them synthetic. Validation accuracy {percent(best.validation.accuracy)} of {best.validation.n} rows "
+        f"(it was chosen on part of them); {test}.\n\n{summary.verdict}\n"
+    )
+
+
+def _read_all(refs: Iterable[Ref], kind: type[Record], store: FileArtifactStore) -> list[Record]:
+    return [row for ref in refs for row in store.read_rows(ref.key, kind)]
+
+
+def _write_rows(path: Path, rows: Sequence[Record]) -> None:
+    write_atomically(path, "".join(row.model_dump_json() + "\n" for row in rows))
+
+
+def _to_json(rows: Sequence[Record]) -> str:
+    return json.dumps([row.model_dump(mode="json") for row in rows], ensure_ascii=False, indent=2) + "\n"
+
+
+def _link(link: Path, target: Path) -> None:
+    """A relative link; a file with the target's name where the system allows no links."""
+    if link.is_symlink():
+        link.unlink()
+    try:
+        link.symlink_to(target)
+    except OSError:
+        write_atomically(link.with_suffix(".path"), f"{target}\n")

@@ -1,0 +1,113 @@
+"""Settings to real adapters: the only place that knows them all. One set per settings; closed with the run."""
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from pada_agent.app.adapters import local_engine, model_store
+from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.adapters.chat_models import family_of, make_language_model
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.limits import Budget, CallGate
+from pada_agent.app.adapters.local_compute import LocalCompute
+from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.app.publishing import publish_run
+from pada_agent.core.config import ModelConfig, RunConfig
+from pada_agent.core.ports import Role
+from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.summarizing import hash_config
+from pada_agent.prompts.prompted_model import PromptedModel
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A run's adapters and how to let go of them."""
+
+    adapters: Adapters
+    close: Callable[[], None]
+
+
+_connections: dict[str, Connection] = {}
+_lock = Lock()
+
+
+def connect(config: RunConfig) -> Adapters:
+    """The adapters for these settings, made at the first call."""
+    key = hash_config(config)
+    with _lock:
+        if key not in _connections:
+            _connections[key] = _open(config)
+        return _connections[key].adapters
+
+
+def close(config: RunConfig) -> None:
+    """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
+    if connection := _connections.pop(hash_config(config), None):
+        connection.close()
+
+
+def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
+    """A judge of the generator's family favours its own kind (self-enhancement bias; paper, quality control)."""
+    generator, judge = family_of(config.models.generator.model), family_of(config.models.judge.model)
+    if generator != judge or not config.quality.enabled:
+        return ()
+    return (f"the judge is of the generator's own family ({judge}): its ratings lean towards the generator's work",)
+
+
+def _open(config: RunConfig) -> Connection:
+    folder = Path(config.runs_folder) / config.name
+    cache = ResponseCache(folder / "llm_calls.sqlite")
+    budget = Budget(config.budget, cache.totals)
+    gates: dict[str, CallGate] = {}
+    store = FileArtifactStore(folder / "objects")
+    compute = LocalCompute(
+        folder / "objects", folder / "worker.log", device=config.compute.device, threads=config.compute.threads
+    )
+    judge = _prompt(config.models.judge, "judge", config, cache, budget, gates)
+    adapters = Adapters(
+        datasets=FileDatasets(),
+        store=store,
+        compute=compute,
+        embedder=SentenceEmbedder(str(model_store.resolve(config.models.embedder))),
+        task=make_task(config.task, judge.model),
+        analyst=_prompt(config.models.analyst, "analyst", config, cache, budget, gates),
+        generator=_prompt(config.models.generator, "generator", config, cache, budget, gates),
+        judge=judge,
+        student=str(model_store.resolve(config.student.model)),
+        usage=lambda: cache.totals_by("role"),
+        publish=lambda summary: publish_run(summary, folder, store),
+        peak_memory_mb=measure_peak_memory,
+        warnings=warn_about_judge(config),
+    )
+    files = _local_files(config)
+
+    def close_all() -> None:
+        compute.close()
+        for file in files:
+            local_engine.release(file)
+
+    return Connection(adapters=adapters, close=close_all)
+
+
+def _prompt(
+    model: ModelConfig, role: Role, config: RunConfig, cache: ResponseCache, budget: Budget, gates: dict[str, CallGate]
+) -> PromptedModel:
+    """Roles that share a model share its limits."""
+    gate = gates.setdefault(model.model_dump_json(), CallGate(model))
+    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
+    return PromptedModel(language_model, config.prompts, model.max_output_tokens)
+
+
+def _local_files(config: RunConfig) -> set[Path]:
+    roles = (config.models.analyst, config.models.generator, config.models.judge)
+    return {model_store.resolve(m.model.partition(":")[2]) for m in roles if m.model.startswith("local:")}
+
+
+def measure_peak_memory() -> float:
+    """Largest resident memory of this process and of its largest child together, MiB (Linux)."""
+    own, child = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (own.ru_maxrss + child.ru_maxrss) / 1024

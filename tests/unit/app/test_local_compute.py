@@ -1,0 +1,227 @@
+"""LocalCompute against a scripted worker: a small program that speaks the protocol and does what the row path says."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pada_agent.app.adapters.local_compute import LocalCompute, address_job
+from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
+from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob, Progress
+
+SCRIPT = """
+import json, os, pathlib, sys, time
+for line in sys.stdin:
+    request = json.loads(line)
+    what, folder = request["job"]["rows"], pathlib.Path(request["folder"])
+    def emit(**event): print(json.dumps(event), flush=True)
+    emit(event="progress", stage=what, done=1, total=2)
+    if what == "hang": time.sleep(60)
+    if what == "crash": print("out of luck", file=sys.stderr); sys.exit(3)
+    if what == "die": os.kill(os.getpid(), 9)
+    if what.endswith("Error"):
+        emit(event="error", type=what, message="step 3: loss nan")
+        continue
+    folder.mkdir()
+    (folder / "pid").write_text(str(os.getpid()))
+    (folder / "environment").write_text(os.environ["PADA_DEVICE"] + os.environ["PADA_THREADS"])
+    emit(event="done", folder=str(folder))
+"""
+
+
+@pytest.fixture
+def compute(tmp_path: Path) -> Iterator[LocalCompute]:
+    compute = make_compute(tmp_path)
+    yield compute
+    compute.close()
+
+
+def make_compute(folder: Path) -> LocalCompute:
+    command = (sys.executable, "-c", SCRIPT)
+    return LocalCompute(folder / "objects", folder / "worker.log", device="cpu", threads=2, command=command)
+
+
+def make_job(rows: str, **changes: object) -> PredictJob:
+    return PredictJob.model_validate({"student": "some/student", "rows": rows, "rows_hash": rows, **changes})
+
+
+def run(compute: LocalCompute, job: PredictJob) -> Path:
+    return compute.wait(compute.submit(job), lambda _: None)
+
+
+def test_a_finished_job_leaves_its_folder_and_nothing_else(compute: LocalCompute, tmp_path: Path) -> None:
+    job = make_job("a")
+    folder = run(compute, job)
+    assert folder == tmp_path / "objects" / address_job(job)
+    assert (folder / "environment").read_text() == "cpu2"
+    assert [path.name for path in (tmp_path / "objects").iterdir()] == [folder.name]
+
+
+def test_progress_reaches_the_thread_that_waits(compute: LocalCompute) -> None:
+    seen: list[tuple[Progress, int]] = []
+    compute.wait(compute.submit(make_job("a")), lambda p: seen.append((p, threading.get_ident())))
+    assert seen == [(Progress(stage="a", done=1, total=2), threading.get_ident())]
+
+
+def test_one_worker_serves_all_jobs(compute: LocalCompute) -> None:
+    assert (run(compute, make_job("a")) / "pid").read_text() == (run(compute, make_job("b")) / "pid").read_text()
+
+
+def test_finished_work_is_not_repeated_by_this_or_another_instance(compute: LocalCompute, tmp_path: Path) -> None:
+    written = (run(compute, make_job("a")) / "pid").stat().st_mtime_ns
+    assert (run(compute, make_job("a")) / "pid").stat().st_mtime_ns == written
+    other = LocalCompute(tmp_path / "objects", tmp_path / "log", command=("no-such-program",))
+    assert (run(other, make_job("a")) / "pid").stat().st_mtime_ns == written
+
+
+def test_an_empty_folder_is_no_output(compute: LocalCompute, tmp_path: Path) -> None:
+    (tmp_path / "objects" / address_job(make_job("a"))).mkdir(parents=True)
+    assert (run(compute, make_job("a")) / "pid").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("NonFiniteLossError", NonFiniteLossError),
+        ("TrainingError", TrainingError),
+        ("DatasetError", DatasetError),
+        ("StrangeError", TrainingError),
+    ],
+)
+def test_the_workers_error_is_raised_with_its_words_and_the_worker_lives_on(
+    compute: LocalCompute, name: str, kind: type[Exception]
+) -> None:
+    before = (run(compute, make_job("a")) / "pid").read_text()
+    with pytest.raises(kind, match="step 3: loss nan"):
+        run(compute, make_job(name))
+    assert (run(compute, make_job("b")) / "pid").read_text() == before
+
+
+def test_a_crash_is_explained_and_the_next_job_gets_a_new_worker(compute: LocalCompute, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"exit status 3.*worker\.log: out of luck"):
+        run(compute, make_job("crash"))
+    assert (run(compute, make_job("a")) / "pid").exists()
+    assert [path.name for path in (tmp_path / "objects").iterdir()] == [address_job(make_job("a"))]
+
+
+def test_a_killed_worker_hints_at_memory(compute: LocalCompute) -> None:
+    with pytest.raises(TrainingError, match="lack of memory"):
+        run(compute, make_job("die"))
+
+
+def test_a_worker_killed_between_jobs_is_replaced(compute: LocalCompute) -> None:
+    pid = int((run(compute, make_job("a")) / "pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    await_end(pid)
+    assert int((run(compute, make_job("b")) / "pid").read_text()) != pid
+
+
+def test_cancel_ends_a_running_job_within_seconds_and_it_can_be_submitted_again(compute: LocalCompute) -> None:
+    job_id = compute.submit(make_job("hang"))
+    start = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="was cancelled"):
+            compute.wait(job_id, lambda _: compute.cancel(job_id))
+        compute.submit(make_job("hang"))
+    assert time.monotonic() - start < 5
+    assert (run(compute, make_job("a")) / "pid").exists()
+
+
+def test_a_job_cancelled_before_its_turn_never_starts(compute: LocalCompute) -> None:
+    job_id = compute.submit(make_job("a"))
+    compute.cancel(job_id)
+    with pytest.raises(TrainingError, match="was cancelled"):
+        compute.wait(job_id, lambda _: None)
+
+
+def test_an_interrupted_wait_leaves_no_stale_events_for_the_next_job(compute: LocalCompute) -> None:
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute.wait(compute.submit(make_job("hang")), interrupt)
+    assert (run(compute, make_job("a")) / "pid").exists()
+
+
+def test_close_fails_the_job_in_flight_and_those_that_wait(compute: LocalCompute) -> None:
+    running, waiting = compute.submit(make_job("hang")), compute.submit(make_job("a"))
+    errors: list[str] = []
+
+    def wait(job_id: str) -> None:
+        with pytest.raises(TrainingError) as caught:
+            compute.wait(job_id, lambda _: compute.close())
+        errors.append(str(caught.value))
+
+    threads = [threading.Thread(target=wait, args=[job_id]) for job_id in (running, waiting)]
+    threads[0].start()
+    time.sleep(0.05)
+    threads[1].start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(errors) == sorted(f"job {job_id}: compute is closed" for job_id in (running, waiting))
+
+
+def test_two_threads_waiting_for_one_job_run_it_once(compute: LocalCompute, tmp_path: Path) -> None:
+    job_id, stages = compute.submit(make_job("a")), list[str]()
+    threads = [threading.Thread(target=compute.wait, args=[job_id, lambda p: stages.append(p.stage)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert stages == ["a"]
+
+
+def test_an_unknown_job_is_an_error(compute: LocalCompute) -> None:
+    with pytest.raises(TrainingError, match="not submitted"):
+        compute.wait("predict-0000", lambda _: None)
+
+
+def test_the_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import sys; from tests.unit.app.test_local_compute import *;"
+        "c = make_compute(Path(sys.argv[1])); print((run(c, make_job('a')) / 'pid').read_text(), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    await_end(pid)
+
+
+def await_end(pid: int) -> None:
+    """Until no process has this id, or only a zombie."""
+    status = Path(f"/proc/{pid}/stat")
+    for _ in range(100):
+        if not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {pid} is still there")
+
+
+def test_the_address_follows_content_not_paths(tmp_path: Path) -> None:
+    for name, weights in (("one", b"w"), ("same", b"w"), ("other", b"v")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(weights)
+    base = address_job(make_job("a"))
+    one, same, other = (address_job(make_job("a", adapter=str(tmp_path / n))) for n in ("one", "same", "other"))
+    assert one == same
+    assert len({base, one, other}) == 3
+    assert address_job(make_job("elsewhere", rows_hash="a")) == base
+    assert address_job(make_job("a", adapter="x", adapter_hash="h")) == address_job(
+        make_job("a", adapter="y", adapter_hash="h")
+    )
+
+
+def test_every_setting_of_a_fine_tuning_changes_its_address() -> None:
+    job = FineTuneJob(student="s", rows="r", rows_hash="h", lora=LoraSpec())
+    changes: list[dict[str, object]] = [
+        {"student": "t"}, {"rows_hash": "i"}, {"system": ""}, {"seed": 1}, {"start_from": "x"}, {"lora": LoraSpec(rank=8)},
+    ]  # fmt: skip
+    assert len({address_job(job.model_copy(update=change)) for change in [{}, *changes]}) == 7
+    assert address_job(job) == address_job(job.model_copy(update={"rows": "q"}))
