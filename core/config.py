@@ -13,7 +13,7 @@ from pada_agent.core.ports import LoraSpec
 class Settings(BaseModel):
     """Base of all settings groups: frozen, unknown keys refused, literals under fields become their description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class TaskConfig(Settings):

@@ -13,7 +13,7 @@ Branch = Literal["pattern", "training_error"]
 class Record(BaseModel):
     """An immutable value; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Provenance(Record):

@@ -161,7 +161,7 @@ def _pair(patterns: list[ErrorPattern], strategies: list[GuardedStrategy]) -> li
 
 def _union_seconds(spans: list[Span]) -> float:
     total, reached = 0.0, float("-inf")
-    for start, end in sorted(spans):
+    for start, end in sorted(tuple(span) for span in spans):  # JSON checkpoints give lists back
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total

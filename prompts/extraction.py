@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from pada_agent.prompts.lenient_json import Malformed, Read, read_value
+from pada_agent.prompts.lenient_json import Malformed, Read, TooDeep, read_value
 
 _THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _OPENING = re.compile(r"[\[{]")
@@ -51,24 +51,24 @@ def _scan(text: str) -> list[Any]:
     found = []
     at = 0
     while opening := _OPENING.search(text, at):
-        read = _read(text, opening.start())
-        if read is None:
-            at = opening.start() + 1
-        else:
+        try:
+            read = _read(text, opening.start())
             found.append(read.value)
             at = read.end
+        except TooDeep:
+            break
+        except Malformed:
+            at = opening.start() + 1
     return found
 
 
-def _read(text: str, start: int) -> Read | None:
+def _read(text: str, start: int) -> Read:
     try:
         return Read(*_DECODER.raw_decode(text, start))
-    except (ValueError, RecursionError):
-        pass
-    try:
+    except RecursionError as exc:
+        raise TooDeep from exc
+    except ValueError:
         return read_value(text, start)
-    except Malformed:
-        return None
 
 
 def _join(found: list[Any]) -> Any | None:
@@ -98,11 +98,11 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def _clean(value: Any) -> Any:
-    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates."""
+    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_clean(item) for item in value]
     if isinstance(value, dict):

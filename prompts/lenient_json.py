@@ -19,6 +19,10 @@ class Malformed(ValueError):
     """No JSON value starts here."""
 
 
+class TooDeep(Malformed):
+    """Nested beyond `MAX_DEPTH`: not worth reading from any other place either."""
+
+
 class Read(NamedTuple):
     """A value, where the text goes on after it, and whether the text ended before the value did."""
 
@@ -37,7 +41,9 @@ def read_value(text: str, start: int, depth: int = 0) -> Read:
         Malformed: what stands there is not even meant as JSON.
     """
     start = _skip(text, start)
-    if depth > MAX_DEPTH or start >= len(text):
+    if depth > MAX_DEPTH:
+        raise TooDeep
+    if start >= len(text):
         raise Malformed
     first = text[start]
     if first == "[":

@@ -1,6 +1,7 @@
 """Real implementations of the ports for tests. They fail when their script runs out, rather than start over."""
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from threading import Lock
 
 from pada_agent.core.ports import ChatReply, ChatRequest
@@ -40,12 +41,16 @@ class ScriptedModel:
             raise answer
         if isinstance(answer, ChatReply):
             return answer
-        return ChatReply(text=answer, usage=count_usage(request, answer), key=f"call-{n}")
+        return ChatReply(text=answer, usage=count_usage(request, answer), key=self._key(n, request))
 
     def assert_script_over(self) -> None:
         """Fail unless every prepared answer was asked for."""
         if not callable(self._replies) and len(self.requests) != len(self._replies):
             raise AssertionError(f"{len(self.requests)} of {len(self._replies)} prepared answers were used")
+
+    def _key(self, n: int, request: ChatRequest) -> str:
+        """By content where a function answers, so that the order of threads does not show."""
+        return sha256(request.model_dump_json().encode()).hexdigest()[:8] if callable(self._replies) else f"call-{n}"
 
     def _next(self, n: int, request: ChatRequest) -> str | ChatReply | Exception:
         assert not callable(self._replies)

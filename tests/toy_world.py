@@ -163,7 +163,7 @@ TRAIN = make_rows(
         ("a fox crossed the road", "animal"),
         ("our hen has stopped laying", "animal"),
         # The same words as the row above and another label: a training error for a student that copies.
-        ("our hen has stopped laying eggs", "tool"),
+        ("has our hen stopped laying", "tool"),
     ],
 )
 VALIDATION = make_rows(

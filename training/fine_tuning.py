@@ -63,12 +63,9 @@ def fine_tune(
 
 @contextmanager
 def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
-    """The student with a trainable adapter, new or continued; afterwards the student is as it was."""
+    """The student with a trainable adapter, new or continued (then with that one's rank and targets); afterwards as it was."""
     torch.manual_seed(job.seed)
-    if job.start_from:
-        adapted = PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
-    else:
-        adapted = get_peft_model(student.model, make_lora_config(student.model, job.lora))
+    adapted = _inject(student, job)
     adapted.peft_config["default"].base_model_name_or_path = student.source
     adapted.train()
     try:
@@ -76,6 +73,15 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     finally:
         adapted.unload().eval()
         student.model.requires_grad_(False)
+
+
+def _inject(student: Student, job: FineTuneJob) -> Any:
+    if not job.start_from:
+        return get_peft_model(student.model, make_lora_config(student.model, job.lora))
+    try:
+        return PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise TrainingError(f"adapter {job.start_from} does not load on student {student.source}: {exc}") from exc
 
 
 def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:

@@ -50,18 +50,21 @@ class Worker:
         examples = read_examples(Path(request.job.rows))
         folder = Path(request.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        student = self._load(request.job.student, on_progress)
+        student = self._take(request.job.student, on_progress)
         if isinstance(request.job, FineTuneJob):
             fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress)
         else:
             predict(student, request.job, examples, folder=folder, on_progress=on_progress)
+        self._loaded = (request.job.student, student)
 
-    def _load(self, name: str, on_progress: Callable[[Progress], None]) -> Student:
-        if self._loaded is None or self._loaded[0] != name:
-            on_progress(Progress(stage="load", done=0, total=1, detail=name))
-            self._loaded = None
-            self._loaded = (name, load_student(name, self._device))
-        return self._loaded[1]
+    def _take(self, name: str, on_progress: Callable[[Progress], None]) -> Student:
+        """The student kept from the last job, or a new one. A job that fails does not give it back: it may be half adapted."""
+        kept, self._loaded = self._loaded, None
+        if kept is not None and kept[0] == name:
+            return kept[1]
+        del kept
+        on_progress(Progress(stage="load", done=0, total=1, detail=name))
+        return load_student(name, self._device)
 
 
 def read_examples(path: Path) -> list[Example]:

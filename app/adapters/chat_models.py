@@ -72,36 +72,34 @@ class ChatModelAdapter:
         agent = str(request.tags.get("agent", ""))
         if cached := self._cache.get(key, role=self._role, agent=agent):
             return cached
-        started = time.time()
-        reply = self._gate.run(
-            lambda: self._call(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
+        return self._gate.run(
+            lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
         )
-        seconds = time.time() - started
-        self._cache.put(reply, request, model=self.name, role=self._role, started=started, seconds=seconds)
-        return reply
 
     def _cache_name(self) -> str:
         return f"{self._config.model}@{self._config.base_url or ''}"
 
+    def _pay(self, request: ChatRequest, key: str) -> ChatReply:
+        """Call and note the cost as one, so that the budget counts every call as either in flight or spent."""
+        with self._budget.reserve():
+            started = time.time()
+            reply = self._call(request, key)
+            seconds = time.time() - started
+            self._cache.put(reply, request, model=self.name, role=self._role, started=started, seconds=seconds)
+        return reply
+
     def _call(self, request: ChatRequest, key: str) -> ChatReply:
-        self._budget.check()
         model = self._connect()
-        options: dict[str, Any] = {"temperature": request.temperature, "max_tokens": request.max_output_tokens}
-        if self._constrain and request.json_schema is not None:
-            options["response_format"] = _response_format(request.json_schema)
         agent = str(request.tags.get("agent", self._role))
         try:
             message = model.invoke(
                 [_to_langchain(m) for m in request.messages],
                 config={"run_name": agent, "tags": [self._role], "metadata": dict(request.tags)},
-                **options,
+                **_call_options(self._config, request, constrain=self._constrain),
             )
         except Exception as exc:
-            translated = translate_error(exc, name=self.name, url=self._config.base_url)
-            if translated is None:
-                raise
-            raise translated from exc
-        return self._to_reply(message, key)
+            raise translate_error(exc, name=self.name, url=self._config.base_url) from exc
+        return self._to_reply(message, request, key)
 
     def _connect(self) -> BaseChatModel:
         with self._lock:
@@ -109,15 +107,16 @@ class ChatModelAdapter:
                 self._model = self._open_model()
             return self._model
 
-    def _to_reply(self, message: AIMessage, key: str) -> ChatReply:
+    def _to_reply(self, message: AIMessage, request: ChatRequest, key: str) -> ChatReply:
         counted = message.usage_metadata
-        n_in, n_out = (counted["input_tokens"], counted["output_tokens"]) if counted else (0, 0)
+        n_in = counted["input_tokens"] if counted else sum(_estimate_tokens(m.content) for m in request.messages)
+        n_out = counted["output_tokens"] if counted else _estimate_tokens(message.text)
         cost = (
             n_in * self._config.usd_per_million_input_tokens + n_out * self._config.usd_per_million_output_tokens
         ) / MILLION
         reason = message.response_metadata.get("finish_reason") or message.response_metadata.get("stopReason")
         return ChatReply(
-            text=message.text,
+            text=str(message.text),
             usage=Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost),
             truncated=reason in ("length", "max_tokens"),
             key=key,
@@ -184,8 +183,16 @@ def _open_local(config: ModelConfig, name: str, role: Role) -> Callable[[], Base
 
 
 def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Callable[[], BaseChatModel]:
-    if not (config.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
+    import botocore.session
+
+    session = botocore.session.get_session()
+    if not (config.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")):
         raise ConfigError(f"models.{role}: Bedrock needs an AWS region. Set models.{role}.region or AWS_REGION.")
+    if not os.environ.get("AWS_BEARER_TOKEN_BEDROCK") and session.get_credentials() is None:
+        raise ConfigError(
+            f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
+            "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
+        )
     return lambda: _chat_bedrock(config, name)
 
 
@@ -209,9 +216,10 @@ def _chat_bedrock(config: ModelConfig, name: str) -> BaseChatModel:
 
     limits = Config(read_timeout=config.timeout_seconds, retries={"total_max_attempts": 1})
     try:
-        return ChatBedrockConverse(model=name, region_name=config.region, config=limits)
+        chat: BaseChatModel = ChatBedrockConverse(model=name, region_name=config.region, config=limits)
     except ValueError as exc:
         raise ModelUnavailableError(f"{config.model}: Bedrock cannot be used: {exc}") from exc
+    return chat
 
 
 def _to_langchain(message: Message) -> BaseMessage:
@@ -219,5 +227,31 @@ def _to_langchain(message: Message) -> BaseMessage:
     return kinds[message.role](content=message.content)
 
 
-def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
+def _call_options(config: ModelConfig, request: ChatRequest, *, constrain: bool) -> dict[str, Any]:
+    """What `invoke` needs beside the messages.
+
+    For OpenAI servers most goes through `extra_body`: as a parameter, `response_format` makes the client raise on a
+    truncated answer and lose its text, and `max_tokens` is renamed to a form that older servers ignore.
+    """
+    options: dict[str, Any] = {"temperature": request.temperature}
+    provider = config.model.partition(":")[0]
+    if provider == "bedrock_converse":
+        return {**options, "max_tokens": request.max_output_tokens}
+    official = provider == "openai" and config.base_url is None
+    body: dict[str, Any] = {"max_completion_tokens" if official else "max_tokens": request.max_output_tokens}
+    if constrain and request.json_schema is not None:
+        body["response_format"] = _response_format(request.json_schema, wrap=provider == "openai")
+    return {**options, "extra_body": body}
+
+
+def _response_format(schema: dict[str, Any], *, wrap: bool) -> dict[str, Any]:
+    """OpenAI refuses an array at the root: `wrap` puts it into an object, which `extract_items` opens again."""
+    if wrap and schema.get("type") == "array":
+        wrapped = {"items": schema}
+        schema = {"type": "object", "properties": wrapped, "required": ["items"], "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+
+
+def _estimate_tokens(text: str) -> int:
+    """For servers that report no usage: four characters a token, rounded up."""
+    return -(-len(text) // 4)

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ LONGEST_OBEYED_SECONDS = 600.0
 """A provider's Retry-After beyond this is an outage, not a pause."""
 BREAKER_FAILURES = 3
 """Calls in a row that failed for good before the circuit opens."""
+BREAKER_PAUSE_SECONDS = 60.0
+"""After that calls are let through again: a server process outlives an outage."""
 
 
 class RetryableError(Exception):
@@ -46,16 +48,31 @@ class Budget:
     def __init__(self, limits: BudgetConfig, spent: Callable[[], Usage]) -> None:
         self._limits = limits
         self._spent = spent
+        self._n_in_flight = 0
+        self._lock = Lock()
 
-    def check(self) -> None:
-        """Allow the next call.
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Hold one call until its cost is noted.
+
+        The number of calls is never exceeded. Tokens and money are known only afterwards: calls in flight may overshoot.
 
         Raises:
             BudgetExceededError: a limit is reached.
         """
+        with self._lock:
+            self._check()
+            self._n_in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_in_flight -= 1
+
+    def _check(self) -> None:
         used, limits = self._spent(), self._limits
         found = [
-            ("max_calls", used.n_calls, limits.max_calls),
+            ("max_calls", used.n_calls + self._n_in_flight, limits.max_calls),
             ("max_tokens", used.input_tokens + used.output_tokens, limits.max_tokens),
             ("max_usd", used.cost_usd, limits.max_usd),
         ]
@@ -119,6 +136,7 @@ class CallGate:
         self._slots: AbstractContextManager[object] = BoundedSemaphore(config.max_concurrency)
         self._failures = 0
         self._last_failure = ""
+        self._failed_at = 0.0
         self._jitter = random.Random()
 
     def run(self, call: Callable[[], ResultT], *, tokens_of: Callable[[ResultT], int]) -> ResultT:
@@ -128,19 +146,22 @@ class CallGate:
             ModelUnavailableError: retries are used up, or calls before this one failed too often.
         """
         with self._slots:
-            if self._failures >= BREAKER_FAILURES:
-                raise ModelUnavailableError(
-                    f"gave up after {self._failures} failed calls in a row: {self._last_failure}"
-                )
+            self._check_circuit()
             try:
                 result = self._retry(call)
             except ModelUnavailableError as exc:
                 self._failures += 1
                 self._last_failure = str(exc)
+                self._failed_at = self._clock.now()
                 raise
             self._failures = 0
         self._rates.charge(tokens_of(result))
         return result
+
+    def _check_circuit(self) -> None:
+        paused = self._clock.now() - self._failed_at < BREAKER_PAUSE_SECONDS
+        if self._failures >= BREAKER_FAILURES and paused:
+            raise ModelUnavailableError(f"gave up after {self._failures} failed calls in a row: {self._last_failure}")
 
     def _retry(self, call: Callable[[], ResultT]) -> ResultT:
         for attempt in range(MAX_RETRIES + 1):

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from pada_agent.core.errors import ModelUnavailableError
@@ -22,7 +22,8 @@ class Engine:
 
 
 _engines: dict[Path, Engine] = {}
-_lock = Lock()
+_lock = RLock()
+"""Re-entrant: a signal handler may close while its thread connects."""
 
 
 def acquire(file: Path, *, n_slots: int, context_tokens: int) -> str:
@@ -62,7 +63,7 @@ def _start(file: Path, *, n_slots: int, context_tokens: int) -> Engine:
     params.model.path = str(file)
     params.n_parallel = n_slots
     params.n_ctx = n_slots * context_tokens
-    params.cpuparams.n_threads = os.cpu_count() or 1
+    params.cpuparams.n_threads = _count_cores()
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.port = 0
     params.ui = False
@@ -72,6 +73,11 @@ def _start(file: Path, *, n_slots: int, context_tokens: int) -> Engine:
     except RuntimeError as exc:
         raise ModelUnavailableError(f"local model {file}: the engine did not start ({exc})") from exc
     return Engine(server=server, url=f"{server.listening_address}/v1")
+
+
+def _count_cores() -> int:
+    """Cores this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_memory(file: Path) -> None:

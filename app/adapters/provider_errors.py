@@ -1,6 +1,11 @@
-"""Third-party exceptions as ours: what may pass is retried, what a user can mend says how."""
+"""Third-party exceptions as ours: what may pass is retried, what a user can mend says how, one bad prompt costs one batch."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from langchain_core.exceptions import ContextOverflowError
 from openai import (
     APIConnectionError,
     APIStatusError,
@@ -11,21 +16,42 @@ from openai import (
 )
 
 from pada_agent.app.adapters.limits import RetryableError
-from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 THROTTLED = {"ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException", "ModelTimeoutException"}
+BROKEN = {"InternalServerException", "ModelNotReadyException", "ModelErrorException"}
+PASSING_STATUS = (408, 409, 425, 429)
+OVERFLOW = ("exceed_context_size", "context length", "context size", "context window", "input is too long")
 
 
-def translate_error(error: Exception, *, name: str, url: str | None) -> Exception | None:
-    """Our exception for a provider's, or None for what is not a provider's."""
+def translate_error(error: Exception, *, name: str, url: str | None) -> Exception:
+    """Our exception for one that came out of a call."""
+    text = " ".join(str(error).split())[:400]
+    if isinstance(error, ContextOverflowError) or any(sign in text.casefold() for sign in OVERFLOW):
+        return StructuredOutputError(
+            f"{name}: the prompt does not fit. Ask for fewer rows per call, or give more context: {text}"
+        )
     if isinstance(error, APIConnectionError | APIStatusError):
-        return _translate_openai(error, name, url or "the provider's address")
+        return _translate_openai(error, name, url or "the provider's address", text)
     if isinstance(error, ClientError | BotoCoreError):
         return _translate_aws(error, name)
-    return None
+    return RetryableError(f"{name}: the answer was no chat completion ({type(error).__name__}: {text})")
 
 
-def _translate_openai(error: APIConnectionError | APIStatusError, name: str, url: str) -> Exception:
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds the server asks to wait, given as a number or an HTTP date; None when it does not say."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _translate_openai(error: APIConnectionError | APIStatusError, name: str, url: str, text: str) -> Exception:
     if isinstance(error, APITimeoutError):
         return RetryableError(f"{name}: no answer in time from {url}")
     if isinstance(error, APIConnectionError):
@@ -34,12 +60,15 @@ def _translate_openai(error: APIConnectionError | APIStatusError, name: str, url
         return ModelUnavailableError(f"{name}: the provider refused the key (HTTP {error.status_code})")
     if isinstance(error, NotFoundError):
         return ModelUnavailableError(f"{name}: unknown model at {url} (HTTP 404)")
-    if error.status_code == 429 or error.status_code >= 500:
-        wait = _read_seconds(error.response.headers.get("retry-after"))
-        return RetryableError(f"{name}: HTTP {error.status_code} from {url}", retry_after_seconds=wait)
-    return ModelUnavailableError(
-        f"{name}: the provider refused the request (HTTP {error.status_code}): {error.message}"
-    )
+    code = str(getattr(error, "code", None))
+    if code == "insufficient_quota":
+        return ModelUnavailableError(f"{name}: the account at {url} has no credit left (HTTP {error.status_code})")
+    if code == "content_filter":
+        return StructuredOutputError(f"{name}: the provider refused the content: {text}")
+    if error.status_code in PASSING_STATUS or error.status_code >= 500:
+        wait = read_retry_after(error.response.headers)
+        return RetryableError(f"{name}: HTTP {error.status_code} from {url}: {text}", retry_after_seconds=wait)
+    return ModelUnavailableError(f"{name}: the provider refused the request: {text}")
 
 
 def _translate_aws(error: ClientError | BotoCoreError, name: str) -> Exception:
@@ -50,13 +79,7 @@ def _translate_aws(error: ClientError | BotoCoreError, name: str) -> Exception:
     if not isinstance(error, ClientError):
         return RetryableError(f"{name}: {error}")
     code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-    if code in THROTTLED:
-        return RetryableError(f"{name}: {code}")
+    if code in THROTTLED | BROKEN:
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return RetryableError(f"{name}: {code}", retry_after_seconds=read_retry_after(headers))
     return ModelUnavailableError(f"{name}: Bedrock says {code}: {message}")
-
-
-def _read_seconds(value: str | None) -> float | None:
-    try:
-        return float(value) if value is not None else None
-    except ValueError:
-        return None

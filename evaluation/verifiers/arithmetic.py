@@ -8,12 +8,11 @@ from fractions import Fraction
 from typing import NamedTuple
 
 _ANNOTATION = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
-_NUMBER = r"\(*-?\$?\d[\d,]*(?:\.\d+)?%?\)*"
-_OPERATION = rf"{_NUMBER}(?:\s*(?:[-+*/×÷]|x(?!\s*-))\s*{_NUMBER})+"
-_STATEMENT = re.compile(
-    rf"(?<![\w.$(%])({_OPERATION})\s*=\s*(-?\$?\d[\d,]*(?:\.\d+)?%?)(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])"
-)
-_OPEN_BEFORE = re.compile(r"[-+*/×÷^=)\w]\s*$")
+_BARE = r"-?\$?\d+(?:,\d{3})*(?:\.\d+)?%?"
+_NUMBER = rf"\(*{_BARE}\)*"
+_OPERATION = rf"{_NUMBER}(?:\s*(?:[-+*/×÷]|x(?!\s*-))\s*{_NUMBER}){{1,20}}"
+_STATEMENT = re.compile(rf"(?<![\w.$(%])({_OPERATION})\s*=\s*({_BARE})(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])")
+_OPEN_BEFORE = re.compile(r"[-+*/×÷^)]\s*$|\d\s*x\s*$")
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -35,12 +34,17 @@ def check_calculations(text: str) -> Calculations:
     Statements that are part of a larger formula, or that hold anything but numbers, are not checked. Rounding to the
     digits shown is right.
     """
-    plain = _ANNOTATION.sub("", text)
+    plain = " ".join(_ANNOTATION.sub("", text).split())
     statements = [m.groups() for m in _ANNOTATION.finditer(text)]
-    statements += [m.groups() for m in _STATEMENT.finditer(plain) if not _OPEN_BEFORE.search(plain[: m.start()])]
+    statements += [m.groups() for m in _STATEMENT.finditer(plain) if not _continues(plain, m.start())]
     checked = [(f"{left.strip()} = {right.strip()}", _holds(left, right)) for left, right in statements]
     known = [(statement, holds) for statement, holds in checked if holds is not None]
     return Calculations(len(known), tuple(statement for statement, holds in known if not holds))
+
+
+def _continues(text: str, start: int) -> bool:
+    """Whether what starts here is the rest of a larger formula."""
+    return _OPEN_BEFORE.search(text[max(0, start - 10) : start]) is not None
 
 
 def _holds(left: str, right: str) -> bool | None:

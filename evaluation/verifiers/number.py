@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 _MARKED = re.compile(r"#### (\-?[0-9\.\,]+)")
 """The official extraction of openai/grade-school-math."""
-_NUMBER = re.compile(r"(?:(?<![\w.)])[-−])?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(r"(?:(?<![\w.)])[-−])?\$?(?:\d[\d,]*(?:\.\d+)?|(?<![\d.])\.\d+)")
 
 
 class FoundNumber(NamedTuple):

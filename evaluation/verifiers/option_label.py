@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pada_agent.evaluation.verifiers.text import normalize_text
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)\s*[:=]?\s*(?i:option\s+|choice\s+)?"
+_OR = r"\s*(?:or|and|/|,)\s*"
 _NOT_NAMED = re.compile(r"\b(?i:not|isn't|never)\s+\W{0,2}$")
 
 
@@ -24,8 +25,9 @@ def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
     any mention. Two different labels in the deciding form are ambiguous. A lone `A`, `I` or digit inside a sentence
     is a word, not a label.
     """
+    text = _collapse(response)
     for find in (_find_bare, _find_stated, _find_leading, _find_mentioned):
-        found = list(dict.fromkeys(find(response, labels)))
+        found = list(dict.fromkeys(find(text, labels)))
         if len(found) == 1:
             return FoundLabel(found[0], "")
         if found:
@@ -43,6 +45,11 @@ def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
     if len(named) == 1:
         return FoundLabel(named[0], "")
     return FoundLabel(None, f"ambiguous: names {', '.join(named)}" if named else "no option found")
+
+
+def _collapse(text: str) -> str:
+    """Runs of white space as one space or one line break: keeps the patterns from slowing down on them."""
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def _names(text: str, label: str) -> bool:
@@ -68,31 +75,39 @@ def _one_of(labels: Sequence[str]) -> str:
 
 def _find_bare(response: str, labels: Sequence[str]) -> list[str]:
     by_folded = {label.casefold(): label for label in labels}
-    bare = re.sub(r"^[\s*(\[`\"']+|[\s*)\]`\"'.:]+$", "", response).casefold()
+    bare = response.lstrip(" *([`\"'").rstrip(" *)]`\"'.:").casefold()
     return [by_folded[bare]] if bare in by_folded else []
 
 
 def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    found = []
-    for match in re.finditer(rf"{_STATEMENT}[\s*(\[`\"']*{one}(?![\w'])", response):
-        found.append(match["label"])
-        alternative = re.match(rf"[)\]*`\"']*\s*(?:or|and|/|,)\s*[*(\[`\"']*{one}(?![\w'])", response[match.end() :])
-        found.extend([alternative["label"]] if alternative else [])
-    return found
+    return _with_alternatives(rf"{_STATEMENT}[\s*(\[`\"']*{one}(?![\w'])", response, one)
 
 
 def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    return [m["label"] for m in re.finditer(rf"(?m)^[\s*(\[]*{one}(?:[).:\]*]|\s*$)", response)]
+    return _with_alternatives(rf"(?m)^[\s*(\[]*{one}(?:[).:\]*]|\s*$)", response, one)
+
+
+def _with_alternatives(pattern: str, response: str, one: str) -> list[str]:
+    """The labels of all matches, and those joined to them by `or`, `and`, `/` or a comma."""
+    joined = re.compile(rf"[)\]*`\"']*{_OR}[*(\[`\"']*{one}(?![\w'])")
+    found = []
+    for match in re.finditer(pattern, response):
+        alternative = joined.match(response, match.end())
+        found += [match["label"], alternative["label"]] if alternative else [match["label"]]
+    return found
 
 
 def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
-    found = []
-    for match in re.finditer(rf"(?<![\w']){_one_of(labels)}(?![\w'])", response):
-        before, after = response[: match.start()], response[match.end() :]
-        marked = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
+    one, found = _one_of(labels), []
+    listed_before = re.compile(rf"(?<![\w']){one}[)\]*]?{_OR}[*(\[]?$")
+    listed_after = re.compile(rf"[)\]*]?{_OR}[*(\[]?{one}(?![\w'])")
+    for match in re.finditer(rf"(?<![\w']){one}(?![\w'])", response):
+        before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
+        bracketed = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
         wordlike = match["label"] in ("A", "I") or match["label"].isdigit()
+        marked = bracketed or listed_before.search(before) or listed_after.match(after)
         if not _NOT_NAMED.search(before) and (marked or not wordlike):
             found.append(match["label"])
     return found

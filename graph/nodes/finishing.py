@@ -20,7 +20,8 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
     """Read test once for the best model and the arms it is compared with, and publish the result."""
     compared = arms_to_compare(list(state["arms"].values()), state["best_arm"])
     verdicts = measure_on_test(compared, state, adapters)
-    stop_reason = why_stop(state) or "no synthetic row was accepted"
+    nothing_new = all(arm.iteration != state["iteration"] for arm in state["arms"].values())
+    stop_reason = "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
     summary = summarize_run(
         state,
         SummaryInputs(

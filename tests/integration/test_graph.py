@@ -1,20 +1,37 @@
-"""The real graph over a toy world: every route, both loops, kill and resume."""
+"""The real graph over a toy world: the outer loop, the regeneration loop, rollback, reviews, kill and resume."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 
+from pada_agent.core.errors import LeakageError, ModelUnavailableError
+from pada_agent.core.ports import ChatRequest, FineTuneJob
 from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.toy_world import ToyWorld, make_settings, teach
+from tests.toy_world import VALIDATION, ToyWorld, make_settings, teach
+
+THREAD: Any = {"configurable": {"thread_id": "t"}}
 
 
 def run(world: ToyWorld, **changes: Any) -> RunSummary:
     graph = build_graph(world.connect).compile()
-    return graph.invoke({}, context=make_settings(**changes))["summary"]
+    summary = graph.invoke({}, context=make_settings(**changes))["summary"]
+    assert isinstance(summary, RunSummary)
+    return summary
+
+
+def training_rows(world: ToyWorld, job: FineTuneJob) -> list[Example]:
+    return [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
+
+
+def fine_tunings(world: ToyWorld) -> list[FineTuneJob]:
+    return [job for job in world.compute.ran if isinstance(job, FineTuneJob)]
 
 
 def test_the_loop_runs_to_the_end_and_publishes_a_summary(tmp_path: Path) -> None:
@@ -24,3 +41,181 @@ def test_the_loop_runs_to_the_end_and_publishes_a_summary(tmp_path: Path) -> Non
     assert world.published == [summary]
     assert summary.rows.requested == 18
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
+    assert summary.stop_reason == "iteration limit of 2 reached"
+
+
+def test_ainvoke_gives_the_same_summary_as_invoke(tmp_path: Path) -> None:
+    import asyncio
+
+    graph = build_graph(ToyWorld(tmp_path / "a").connect).compile()
+    later = asyncio.run(graph.ainvoke({}, context=make_settings()))["summary"]
+    now = run(ToyWorld(tmp_path / "b"))
+    assert later.model_dump(exclude={"seconds_by_stage"}) == now.model_dump(exclude={"seconds_by_stage"})
+
+
+def test_zero_iterations_only_fine_tune_and_measure(tmp_path: Path) -> None:
+    summary = run(ToyWorld(tmp_path), loop={"max_iterations": 0})
+    assert [arm.name for arm in summary.arms] == ["untouched", "fine-tuned"]
+    assert summary.verdict == "No augmentation round was compared with plain fine-tuning."
+
+
+def test_patience_ends_the_loop_without_improvement(tmp_path: Path) -> None:
+    summary = run(ToyWorld(tmp_path), loop={"max_iterations": 3, "patience": 1})
+    assert len(summary.arms) == 3
+    assert summary.stop_reason.startswith("no improvement on the selection part")
+
+
+def test_a_regressing_iteration_is_not_built_upon(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    summary = run(world)
+    assert summary.best_arm == "fine-tuned"
+    sizes = [len(training_rows(world, job)) for job in fine_tunings(world)]
+    accepted = [sum(b.n_accepted for b in summary.batches if b.batch_id.startswith(f"i{i}-")) for i in (1, 2)]
+    assert sizes == [9, 9 + accepted[0], 9 + accepted[1]]
+
+
+def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, score=3)))
+    summary = run(world, loop={"max_iterations": 1}, quality={"max_regenerations": 2})
+    assert {b.attempts for b in summary.batches} == {3}
+    assert summary.rows.accepted == 0
+    assert summary.rows.rejected["quality"] == summary.rows.written == 3 * summary.rows.requested
+    assert "alarm: no synthetic row was accepted" in summary.warnings
+    assert summary.stop_reason == "no synthetic row was accepted"
+    assert isinstance(world.teacher, ScriptedModel)
+    second = [r for r in world.teacher.requests if r.tags["prompt"] == "pattern_guided_generation" and r.draw.endswith("/2")]
+    assert second and all("be clearer" in r.messages[-1].content for r in second)
+
+
+def test_a_batch_that_improves_is_accepted_at_the_second_attempt(tmp_path: Path) -> None:
+    judge = ScriptedModel(lambda r: teach(r, score=8 if r.draw.endswith("/2") else 2))
+    summary = run(ToyWorld(tmp_path, judge=judge), loop={"max_iterations": 1})
+    assert {b.attempts for b in summary.batches} == {2}
+    assert summary.rows.accepted == summary.rows.requested
+
+
+def test_without_quality_control_no_judge_is_asked(tmp_path: Path) -> None:
+    summary = run(ToyWorld(tmp_path, judge=ScriptedModel([])), quality={"enabled": False}, loop={"max_iterations": 1})
+    assert summary.rows.accepted == summary.rows.requested
+
+
+def test_both_branches_write_and_every_row_has_its_provenance(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    summary = run(world, loop={"max_iterations": 1})
+    rows = [row for b in summary.batches for row in world.store.read_rows(b.accepted.key, Example)]
+    origins = [row.provenance for row in rows if row.provenance]
+    assert len(origins) == len(rows) > 0
+    assert {o.branch for o in origins} == {"pattern", "training_error"}
+    assert all(o.strategy_id for o in origins if o.branch == "pattern")
+    assert all(o.source_id.startswith("train-") and o.call_key for o in origins)
+
+
+def test_no_validation_or_test_row_is_ever_trained_on_even_if_the_teacher_writes_one(tmp_path: Path) -> None:
+    canary = VALIDATION[0]["question"].upper() + "!"
+
+    def copy_validation(request: ChatRequest) -> str:
+        if "generation" not in str(request.tags["prompt"]):
+            return teach(request)
+        rows = json.loads(teach(request))
+        rows[0]["question"] = canary
+        return json.dumps(rows)
+
+    world = ToyWorld(tmp_path, teacher=ScriptedModel(copy_validation), judge=ScriptedModel(teach))
+    summary = run(world, loop={"max_iterations": 1})
+    assert summary.rows.rejected["contamination"] > 0
+    held_out = {row["question"].casefold() for row in VALIDATION}
+    trained = [row for job in fine_tunings(world) for row in training_rows(world, job)]
+    assert not [row.prompt for row in trained if row.prompt.casefold().strip("!") in held_out]
+
+
+def test_a_canary_in_validation_never_reaches_a_generator_prompt(tmp_path: Path) -> None:
+    canary = VALIDATION[6]["question"]
+
+    def leak(request: ChatRequest) -> str:
+        if request.tags["prompt"] != "strategy_drafting":
+            return teach(request)
+        items = json.loads(teach(request))
+        items[0]["generation_approach"] += f" For example: {canary}."
+        return json.dumps(items)
+
+    world = ToyWorld(tmp_path, teacher=ScriptedModel(leak))
+    summary = run(world, loop={"max_iterations": 1})
+    assert canary in summary.redactions
+    assert isinstance(world.teacher, ScriptedModel)
+    generator_prompts = [r.messages[-1].content for r in world.teacher.requests if "generation" in str(r.tags["prompt"])]
+    assert generator_prompts and not [p for p in generator_prompts if canary in p]
+
+
+def test_training_rows_that_stand_in_validation_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(LeakageError, match="also stand in validation or test"):
+        run(ToyWorld(tmp_path), data={"train": "memory:validation", "validation": "memory:validation"})
+
+
+def test_strategy_review_waits_and_goes_on_with_the_edited_strategies(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    settings = make_settings(review={"strategies": True}, loop={"max_iterations": 1})
+    graph.invoke({}, THREAD, context=settings)
+    (question,) = graph.get_state(THREAD).interrupts
+    kept = question.value["strategies"][:1]
+    kept[0]["strategy_name"] = "mine"
+    summary = graph.invoke(Command(resume={"strategies": kept}), THREAD, context=settings)["summary"]
+    assert [p.strategy.strategy_name for p in summary.patterns[0].patterns if p.strategy] == ["mine"]
+
+
+def test_data_review_drops_the_rows_a_person_refuses(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    settings = make_settings(review={"data": True}, loop={"max_iterations": 1})
+    graph.invoke({}, THREAD, context=settings)
+    (question,) = graph.get_state(THREAD).interrupts
+    refused = question.value["rows"][0]["id"]
+    graph.invoke(Command(resume={"drop": [refused]}), THREAD, context=settings)
+    trained = training_rows(world, fine_tunings(world)[-1])
+    assert refused not in [row.id for row in trained]
+    assert len(trained) == 9 + question.value["n_rows"] - 1
+
+
+@pytest.mark.parametrize(
+    "template", ["error_analysis", "pattern_categorization", "strategy_drafting", "pattern_guided_generation", "quality_control"]
+)
+def test_a_run_whose_llm_fails_resumes_to_the_same_result_without_repeating_student_jobs(tmp_path: Path, template: str) -> None:
+    down = {"now": True}
+
+    def fail_once(request: ChatRequest) -> str:
+        if down["now"] and request.tags["prompt"] == template:
+            raise ModelUnavailableError("the provider is down")
+        return teach(request)
+
+    world = ToyWorld(tmp_path / "cut", teacher=ScriptedModel(fail_once))
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    settings = make_settings(loop={"max_iterations": 1})
+    with pytest.raises(ModelUnavailableError):
+        graph.invoke({}, THREAD, context=settings)
+    n_before = len(world.compute.ran)
+    down["now"] = False
+    resumed = graph.invoke(None, THREAD, context=settings)["summary"]
+    straight = run(ToyWorld(tmp_path / "straight"), loop={"max_iterations": 1})
+    volatile = {"seconds_by_stage"}
+    assert resumed.model_dump(exclude=volatile) == straight.model_dump(exclude=volatile)
+    keys = [job.model_dump_json() for job in world.compute.ran]
+    assert len(keys) == len(set(keys)) > n_before
+
+
+def test_an_unusable_teacher_costs_batches_not_the_run(tmp_path: Path) -> None:
+    def babble(request: ChatRequest) -> str:
+        return "I am sorry." if "generation" in str(request.tags["prompt"]) else teach(request)
+
+    summary = run(ToyWorld(tmp_path, teacher=ScriptedModel(babble)), loop={"max_iterations": 1})
+    assert summary.rows.written == 0
+    assert summary.stop_reason == "no synthetic row was accepted"
+    assert any("could not be used" in w for w in summary.warnings)
+
+
+def test_the_checkpoint_of_a_run_stays_small(tmp_path: Path) -> None:
+    saver = InMemorySaver()
+    graph = build_graph(ToyWorld(tmp_path).connect).compile(checkpointer=saver)
+    graph.invoke({}, THREAD, context=make_settings())
+    state = graph.get_state(THREAD).values
+    state.pop("summary")
+    assert len(json.dumps(state, default=lambda value: value.model_dump(mode="json"))) < 40_000

@@ -167,7 +167,7 @@ def test_close_fails_the_job_in_flight_and_those_that_wait(compute: LocalCompute
     assert sorted(errors) == sorted(f"job {job_id}: compute is closed" for job_id in (running, waiting))
 
 
-def test_two_threads_waiting_for_one_job_run_it_once(compute: LocalCompute, tmp_path: Path) -> None:
+def test_two_threads_waiting_for_one_job_run_it_once(compute: LocalCompute) -> None:
     job_id, stages = compute.submit(make_job("a")), list[str]()
     threads = [threading.Thread(target=compute.wait, args=[job_id, lambda p: stages.append(p.stage)]) for _ in range(4)]
     for thread in threads:

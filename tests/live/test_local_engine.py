@@ -1,0 +1,84 @@
+"""The embedded engine with a real model: small, but all the way."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import pytest
+from pydantic import BaseModel, Field
+
+from pada_agent.app.adapters import local_engine, model_store
+from pada_agent.app.adapters.chat_models import ChatModelAdapter, make_language_model
+from pada_agent.app.adapters.limits import Budget, CallGate
+from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.core.config import BudgetConfig, ModelConfig
+from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
+from pada_agent.core.ports import ChatRequest, Message
+from pada_agent.prompts.structured_call import structured_call
+
+pytestmark = pytest.mark.slow
+
+NAME = "qwen2.5-coder-0.5b-instruct"
+SHARED = "You write messages that customers send to their bank. " * 12
+
+
+class Draft(BaseModel):
+    message: str = Field(description="what the customer writes, one sentence")
+    topic: Literal["card", "transfer", "loan"]
+
+
+@pytest.fixture(scope="module")
+def file() -> Path:
+    return model_store.pull(NAME)
+
+
+@pytest.fixture
+def model(file: Path, tmp_path: Path) -> Iterator[ChatModelAdapter]:
+    config = ModelConfig(model=f"local:{NAME}", context_tokens=1024)
+    cache = ResponseCache(tmp_path / "llm_calls.sqlite")
+    budget = Budget(BudgetConfig(), cache.totals)
+    yield make_language_model(config, role="generator", cache=cache, budget=budget, gate=CallGate(config))
+    local_engine.release(file)
+    cache.close()
+
+
+def test_eight_calls_at_once_all_follow_the_schema(model: ChatModelAdapter) -> None:
+    def write(n: int) -> tuple[int, int]:
+        prompt = f"{SHARED}\nWrite 2 messages for batch {n}."
+        reply = structured_call(model, prompt, Draft, expect=2, temperature=0.7, max_output_tokens=200, draw=str(n))
+        return len(reply.items), len(reply.call_keys)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(write, range(8)))
+    seconds = time.perf_counter() - started
+    usage = model._cache.totals()
+    print(
+        f"\n{usage.output_tokens / seconds:.1f} tokens/s out, {usage.input_tokens} in, {usage.output_tokens} out, {seconds:.0f} s"
+    )
+    assert counts == [(2, 1)] * 8
+
+
+def test_a_prompt_beyond_the_slot_costs_one_batch(model: ChatModelAdapter) -> None:
+    with pytest.raises(StructuredOutputError, match="does not fit"):
+        model.complete(ChatRequest(messages=(Message(role="user", content="word " * 3000),)))
+
+
+def test_roles_share_one_engine_and_the_last_to_leave_stops_it(file: Path) -> None:
+    urls = [local_engine.acquire(file, n_slots=2, context_tokens=512) for _ in range(2)]
+    assert urls[0] == urls[1]
+    local_engine.release(file)
+    assert httpx.get(urls[0].removesuffix("/v1") + "/health").status_code == 200
+    local_engine.release(file)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(urls[0].removesuffix("/v1") + "/health")
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    fake = tmp_path / "model.gguf"
+    fake.write_bytes(b"not a model")
+    with pytest.raises(ModelUnavailableError, match="did not start"):
+        local_engine.acquire(fake, n_slots=1, context_tokens=512)

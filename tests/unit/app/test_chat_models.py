@@ -1,0 +1,287 @@
+"""LLM roles over real LangChain clients, against loopback servers."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tracers.context import register_configure_hook
+
+from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
+from pada_agent.app.adapters.limits import Budget, CallGate, Clock
+from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.core.config import BudgetConfig, ModelConfig
+from pada_agent.core.errors import (
+    ArtifactError,
+    BudgetExceededError,
+    ConfigError,
+    ModelUnavailableError,
+    PadaError,
+    StructuredOutputError,
+)
+from pada_agent.core.ports import ChatRequest, Message
+from tests.fake_chat_server import Answer, FakeChatServer, completion, refusal, serve
+
+ARRAY = {"type": "array", "items": {"type": "object"}}
+
+
+@dataclass
+class FakeClock(Clock):
+    """Time that passes only in sleep."""
+
+    t: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.t
+
+    def sleep(self, seconds: float) -> None:
+        self.t += seconds
+        self.slept.append(seconds)
+
+
+@dataclass
+class World:
+    """A model, the server it talks to, and the time it spends waiting."""
+
+    model: ChatModelAdapter
+    server: FakeChatServer
+    clock: FakeClock
+    cache: ResponseCache
+
+
+@contextmanager
+def open_world(
+    folder: Path, *answers: Answer, budget: BudgetConfig | None = None, base_url: str | None = None, **settings: Any
+) -> Iterator[World]:
+    with serve(answers) as server:
+        config = ModelConfig(model="openai:qwen-x", base_url=base_url or server.url, **settings)
+        world = make_world(folder, config, server, budget)
+        yield world
+        world.cache.close()
+
+
+def make_world(folder: Path, config: ModelConfig, server: FakeChatServer, budget: BudgetConfig | None = None) -> World:
+    cache, clock = ResponseCache(folder / "llm_calls.sqlite"), FakeClock()
+    limits = Budget(budget or BudgetConfig(), cache.totals)
+    model = make_language_model(config, role="judge", cache=cache, budget=limits, gate=CallGate(config, clock))
+    return World(model, server, clock, cache)
+
+
+def ask(text: str = "hi", **fields: Any) -> ChatRequest:
+    return ChatRequest(messages=(Message(role="system", content="s"), Message(role="user", content=text)), **fields)
+
+
+def test_a_reply_carries_text_usage_and_cost(tmp_path: Path) -> None:
+    prices = {"usd_per_million_input_tokens": 1e6, "usd_per_million_output_tokens": 2e6}
+    with open_world(tmp_path, completion("hello"), **prices) as world:
+        reply = world.model.complete(ask(temperature=0.7, max_output_tokens=55))
+    assert (reply.text, reply.truncated, reply.cached) == ("hello", False, False)
+    assert (reply.usage.n_calls, reply.usage.input_tokens, reply.usage.output_tokens) == (1, 7, 3)
+    assert reply.usage.cost_usd == pytest.approx(13.0)
+    asked = world.server.requests[0]
+    assert asked["messages"] == [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
+    assert (asked["model"], asked["temperature"], asked["max_tokens"]) == ("qwen-x", 0.7, 55)
+    assert "response_format" not in asked
+
+
+def test_a_repeated_request_costs_nothing(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("hello")) as world:
+        first, second = world.model.complete(ask()), world.model.complete(ask(tags={"agent": "x"}))
+        assert (second.text, second.key, second.cached) == (first.text, first.key, True)
+        assert (world.cache.totals().n_calls, world.cache.totals().n_cached) == (1, 1)
+
+
+def test_another_draw_is_another_call(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("one"), completion("two")) as world:
+        assert [world.model.complete(ask(draw=d)).text for d in ("1", "2", "1")] == ["one", "two", "one"]
+
+
+def test_usage_is_estimated_for_servers_that_report_none(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("12345", usage=False)) as world:
+        usage = world.model.complete(ask("12345678")).usage
+    assert (usage.input_tokens, usage.output_tokens) == (3, 2)
+
+
+def test_the_schema_goes_to_servers_said_to_know_it_with_an_object_at_the_root(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("[]"), native_json_schema=True) as world:
+        world.model.complete(ask(json_schema=ARRAY))
+    schema = world.server.requests[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"] == {"items": ARRAY}
+
+
+def test_a_truncated_answer_keeps_its_text_even_under_a_schema(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion('[{"a"', finish_reason="length"), native_json_schema=True) as world:
+        reply = world.model.complete(ask(json_schema=ARRAY))
+    assert (reply.text, reply.truncated, reply.usage.output_tokens) == ('[{"a"', True, 3)
+
+
+def test_throttling_is_waited_out_as_the_server_asks(tmp_path: Path) -> None:
+    with open_world(tmp_path, refusal(429, "slow down", Retry_After="3"), completion("ok")) as world:
+        assert world.model.complete(ask()).text == "ok"
+        assert world.cache.totals().n_calls == 1
+    assert world.clock.slept == [3.0]
+
+
+@pytest.mark.parametrize(
+    "hiccup",
+    [refusal(500, "oops"), refusal(503, "busy"), refusal(408, "late"), Answer("<html>"), Answer('{"choices": null}')],
+    ids=["500", "503", "408", "HTML", "no choices"],
+)
+def test_a_hiccup_is_tried_again(tmp_path: Path, hiccup: Answer) -> None:
+    with open_world(tmp_path, hiccup, completion("ok")) as world:
+        assert world.model.complete(ask()).text == "ok"
+    assert len(world.clock.slept) == 1
+
+
+def test_retries_are_bounded_and_are_the_only_ones(tmp_path: Path) -> None:
+    with open_world(tmp_path, *[refusal(500, "oops")] * 20) as world:
+        with pytest.raises(ModelUnavailableError, match=r"HTTP 500.*tried 7 times"):
+            world.model.complete(ask())
+        assert len(world.server.requests) == 7
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        open_world(tmp_path, base_url="http://127.0.0.1:9/v1") as world,
+        pytest.raises(
+            ModelUnavailableError, match=r"no connection to http://127\.0\.0\.1:9/v1\. Is the server running\?"
+        ),
+    ):
+        world.model.complete(ask())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (refusal(401, "bad key sk-123"), ModelUnavailableError, "refused the key"),
+        (refusal(403, "no"), ModelUnavailableError, "refused the key"),
+        (refusal(404, "no such model"), ModelUnavailableError, "unknown model"),
+        (refusal(400, "bad parameter"), ModelUnavailableError, "bad parameter"),
+        (refusal(400, "exceeds the available context size"), StructuredOutputError, "does not fit"),
+        (refusal(400, "maximum context length is 4096 tokens"), StructuredOutputError, "does not fit"),
+        (
+            Answer(json.dumps({"error": {"message": "pay", "code": "insufficient_quota"}}), 429),
+            ModelUnavailableError,
+            "no credit",
+        ),
+    ],
+)
+def test_what_will_not_pass_is_not_tried_again(
+    tmp_path: Path, answer: Answer, error: type[PadaError], words: str
+) -> None:
+    with open_world(tmp_path, answer) as world:
+        with pytest.raises(error, match=words) as caught:
+            world.model.complete(ask())
+        assert len(world.server.requests) == 1
+    assert "sk-123" not in str(caught.value)
+
+
+def test_the_budget_stops_before_the_call(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("a"), completion("b"), budget=BudgetConfig(max_calls=1)) as world:
+        world.model.complete(ask("1"))
+        with pytest.raises(BudgetExceededError, match=r"budget\.max_calls"):
+            world.model.complete(ask("2"))
+        assert world.model.complete(ask("1")).cached
+        assert len(world.server.requests) == 1
+
+
+def test_the_key_is_sent_but_stored_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    with open_world(tmp_path, completion("ok"), api_key_env="MY_KEY") as world:
+        world.model.complete(ask())
+    assert world.server.headers[0]["authorization"] == "Bearer sk-very-secret"
+    assert not any(b"sk-very-secret" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_langchain_callbacks_see_agent_role_and_tags(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Recorder(BaseCallbackHandler):
+        def on_chat_model_start(self, *_: Any, **kwargs: Any) -> None:
+            seen.append(kwargs)
+
+    variable: ContextVar[BaseCallbackHandler | None] = ContextVar("recorder", default=None)
+    register_configure_hook(variable, inheritable=True)
+    variable.set(Recorder())
+    with open_world(tmp_path, completion("ok")) as world:
+        world.model.complete(ask(tags={"agent": "quality_control", "batch": "b7"}))
+    variable.set(None)
+    assert seen[0]["name"] == "quality_control"
+    assert "judge" in seen[0]["tags"]
+    assert seen[0]["metadata"]["batch"] == "b7"
+
+
+@pytest.mark.parametrize("model", ["gpt-4", "anthropic:claude", "openai:", ""])
+def test_an_unknown_provider_lists_those_there_are(tmp_path: Path, model: str) -> None:
+    with pytest.raises(ConfigError, match=r"models\.judge.*bedrock_converse:NAME, openai:NAME, local:NAME"):
+        make_world(tmp_path, ModelConfig(model=model), FakeChatServer("", [], []))
+
+
+def test_a_missing_key_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match=r"models\.judge: no API key\. Set the environment variable OPENAI_API_KEY"):
+        make_world(tmp_path, ModelConfig(model="openai:gpt-4o"), FakeChatServer("", [], []))
+
+
+def test_a_local_model_that_was_not_pulled_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADA_MODELS", str(tmp_path))
+    with pytest.raises(ArtifactError, match=r"pada models pull smollm2-135m-instruct"):
+        make_world(tmp_path, ModelConfig(model="local:smollm2-135m-instruct"), FakeChatServer("", [], []))
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0", "llama"),
+        ("bedrock_converse:us.anthropic.claude-3-5-haiku-20241022-v1:0", "claude"),
+        ("local:qwen2.5-coder-1.5b-instruct", "qwen"),
+        ("openai:gpt-4o-mini", "gpt"),
+        ("openai:mistralai/Mistral-7B", "mistral"),
+        ("openai:my-own-model", "my-own-model"),
+    ],
+)
+def test_the_family_is_in_the_name(model: str, family: str) -> None:
+    assert family_of(model) == family
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """No AWS settings but those the test makes."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return monkeypatch
+
+
+def test_bedrock_without_region_or_credentials_says_what_to_set(tmp_path: Path, aws: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0")
+    with pytest.raises(ConfigError, match="AWS_REGION"):
+        make_world(tmp_path, config, FakeChatServer("", [], []))
+    aws.setenv("AWS_REGION", "us-east-1")
+    with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID"):
+        make_world(tmp_path, config, FakeChatServer("", [], []))
+
+
+def test_bedrock_is_called_with_our_limits_and_read_with_its_usage(tmp_path: Path, aws: pytest.MonkeyPatch) -> None:
+    turn = {"output": {"message": {"role": "assistant", "content": [{"text": "yes"}]}}, "stopReason": "max_tokens"}
+    used = {"usage": {"inputTokens": 5, "outputTokens": 2, "totalTokens": 7}, "metrics": {"latencyMs": 1}}
+    aws.setenv("AWS_ACCESS_KEY_ID", "test")
+    aws.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    throttled = Answer(json.dumps({"message": "slow"}), 429, {"x-amzn-ErrorType": "ThrottlingException"})
+    with serve([throttled, Answer(json.dumps({**turn, **used}))]) as server:
+        aws.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url.removesuffix("/v1"))
+        config = ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0", region="us-east-1")
+        world = make_world(tmp_path, config, server)
+        reply = world.model.complete(ask(temperature=0.7, max_output_tokens=55))
+        world.cache.close()
+    assert (reply.text, reply.truncated, reply.usage.input_tokens) == ("yes", True, 5)
+    assert server.requests[-1]["inferenceConfig"] == {"maxTokens": 55, "temperature": 0.7}
+    assert (len(server.requests), len(world.clock.slept)) == (2, 1)

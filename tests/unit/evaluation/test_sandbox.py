@@ -1,0 +1,162 @@
+"""One test per property of the sandbox."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pada_agent.core.errors import SandboxError
+from pada_agent.evaluation import sandbox
+from pada_agent.evaluation.sandbox import run_program
+
+ISOLATED = run_program("pass").isolated
+needs_isolation = pytest.mark.skipif(not ISOLATED, reason="this kernel or container allows no network or pid namespace")
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Iterator[str]:
+    """A command line argument by which processes of one test are recognised."""
+    yield f"mark-{tmp_path.name}-{os.getpid()}"
+
+
+def alive(mark: str) -> bool:
+    return any(mark.encode() in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+
+
+def test_a_program_that_reaches_its_end_is_ok() -> None:
+    result = run_program("import math, dataclasses\nprint('out', math.pi)")
+    assert result.ok and not result.reason and result.output_tail.startswith("out 3.14")
+
+
+def test_a_failing_assert_is_named() -> None:
+    result = run_program("def f(x):\n    return x\n\nassert f(2) == 4")
+    assert not result.ok
+    assert result.reason == "AssertionError at 'assert f(2) == 4'"
+    assert "sandbox_launcher" not in result.output_tail
+
+
+@pytest.mark.parametrize("code", ["f(", "x = '\ud800'", "x = '\0'"])
+def test_a_program_that_is_no_python_is_not_ok(code: str) -> None:
+    assert not run_program(code).ok
+
+
+@pytest.mark.parametrize("leave", ["import sys; sys.exit(0)", "import os; os._exit(0)", "raise SystemExit"])
+def test_leaving_before_the_tests_does_not_pass(leave: str) -> None:
+    result = run_program(f"{leave}\nassert False")
+    assert (result.ok, result.reason) == (False, "the program ended before its last line")
+
+
+def test_printing_what_looks_like_success_does_not_pass() -> None:
+    assert not run_program("import os\nfor fd in (1, 2):\n    os.write(fd, b'isolated\\nok\\n')\nos._exit(0)").ok
+
+
+def test_an_endless_loop_is_stopped() -> None:
+    result = run_program("while True: pass", timeout_seconds=0.5)
+    assert result.timed_out and result.reason == "no result within 0.5 s"
+
+
+def test_an_endless_sleep_is_stopped() -> None:
+    assert run_program("import time; time.sleep(60)", timeout_seconds=0.5).timed_out
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not ISOLATED, reason="the limit counts the user's other processes too")
+def test_a_fork_bomb_is_limited() -> None:
+    code = "import os, time\nn = 0\ntry:\n    while True:\n        if os.fork() == 0: time.sleep(30)\n        n += 1\n"
+    result = run_program(f"{code}except BlockingIOError:\n    print(n)\n")
+    assert result.ok and int(result.output_tail) < sandbox.MAX_PROCESSES
+
+
+def test_memory_is_limited() -> None:
+    assert run_program("x = bytearray(300 * 2**20)", memory_mb=200).reason == "MemoryError"
+    assert run_program("x = bytearray(100 * 2**20)", memory_mb=200).ok
+
+
+def test_endless_output_is_stopped_and_only_its_end_kept() -> None:
+    result = run_program("while True: print('x' * 10**6)")
+    assert result.reason == "wrote more than 16 MB of output"
+    assert len(result.output_tail) <= sandbox.TAIL_BYTES
+
+
+def test_large_files_are_refused() -> None:
+    assert "File too large" in run_program("open('big', 'wb').write(bytes(17 * 2**20))").reason
+
+
+def test_open_files_are_limited() -> None:
+    assert "Too many open files" in run_program("fs = [open('f', 'w') for _ in range(100)]").reason
+
+
+def test_the_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    result = run_program("import os\nprint(dict(os.environ))\nassert not os.environ")
+    assert result.ok and result.output_tail == "{}"
+
+
+def test_site_packages_and_the_project_are_out_of_reach() -> None:
+    assert "ModuleNotFoundError" in run_program("import pydantic").reason
+    assert "ModuleNotFoundError" in run_program("import pada_agent").reason
+
+
+def test_it_starts_in_an_empty_folder_that_is_removed() -> None:
+    result = run_program("import os\nopen('x', 'w').close()\nprint(os.getcwd(), sorted(os.listdir()))")
+    folder, _, listing = result.output_tail.partition(" ")
+    assert listing == "['program.py', 'x']" and not Path(folder).exists()
+
+
+def test_input_is_at_its_end() -> None:
+    assert run_program("input()").reason.startswith("EOFError")
+
+
+def test_a_crash_is_a_value() -> None:
+    assert run_program("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").reason == "killed by SIGSEGV"
+    assert not run_program("import os; os.killpg(0, 9)").ok
+
+
+@needs_isolation
+def test_the_network_is_refused() -> None:
+    result = run_program("import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=2)", timeout_seconds=4)
+    assert "unreachable" in result.reason
+
+
+@needs_isolation
+@pytest.mark.parametrize("detach", ["", "os.setsid()"])
+def test_a_process_left_behind_is_killed(detach: str, mark: str) -> None:
+    sleeper = f"os.execv({sys.executable!r}, ['python', '-c', 'import time; time.sleep(60)', {mark!r}])"
+    code = f"import os, time\nif os.fork() == 0:\n    {detach or 'pass'}\n    {sleeper}\ntime.sleep(0.2)"
+    assert run_program(code).ok
+    time.sleep(0.1)
+    assert not alive(mark)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a root to give up")
+def test_root_is_given_up() -> None:
+    assert run_program("import os\nassert os.getuid() != 0").ok
+    assert "PermissionError" in run_program("open('/etc/pada-sandbox-test', 'w')").reason
+    assert "PermissionError" in run_program("import os\nos.setuid(0)").reason
+
+
+def test_many_programs_run_side_by_side() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(run_program, [f"assert {i} % 2 == 0" for i in range(8)]))
+    assert [r.ok for r in results] == [True, False] * 4
+
+
+def test_a_sandbox_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(SandboxError, match="could not start"):
+        run_program("pass")
+
+
+def test_a_launcher_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "launcher.py"
+    broken.write_text("raise RuntimeError('no luck')")
+    monkeypatch.setattr(sandbox, "_LAUNCHER", broken)
+    with pytest.raises(SandboxError, match="no luck"):
+        run_program("pass")

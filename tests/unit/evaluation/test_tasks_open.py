@@ -1,0 +1,346 @@
+"""Tasks whose answer is written freely: numbers, spans, code, prose."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.errors import ConfigError, DatasetError, ModelUnavailableError
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Example, Prediction
+from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.tasks import registry
+from pada_agent.evaluation.tasks.exact_match import ExactMatch
+from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
+from tests.fakes import ScriptedModel
+from tests.unit.evaluation.cases import answer, row
+
+GSM8K = make_task(TaskConfig(name="gsm8k"))
+NUMERIC = make_task(TaskConfig(name="numeric"))
+SQUAD = make_task(TaskConfig(name="squad"))
+CODE = make_task(TaskConfig(name="code"))
+
+LEGS = row(id="n1", question="How many legs do six spiders have?", answer="6 * 8 = <<6*8=48>>48\n#### 48")
+LAKE = row(
+    question="What feeds the lake?",
+    context="The lake above the village is fed by two springs.",
+    answers={"text": ["two springs", "springs"]},
+)
+AREA: dict[str, Any] = {
+    "task_id": "c1",
+    "prompt": 'def area(w: float, h: float) -> float:\n    """Area of a rectangle."""\n',
+    "canonical_solution": "    return w * h\n",
+    "entry_point": "area",
+    "test": "def check(candidate):\n    assert candidate(2, 3) == 6\n    assert candidate(0, 5) == 0\n",
+}
+
+
+def compose(task: Task, raw: RawRow, draft: dict[str, str], **given: str) -> Example | DraftProblem:
+    return task.compose(draft, source=task.read(raw), given=given, example_id="syn-1")
+
+
+def test_the_whole_rationale_is_trained_on_and_the_number_is_gold() -> None:
+    example = GSM8K.read(LEGS)
+    assert example.prompt.endswith("number.\n\nHow many legs do six spiders have?")
+    assert (example.answer, GSM8K.gold(example)) == ("6 * 8 = <<6*8=48>>48\n#### 48", "48")
+    assert example.reference["question"] == "How many legs do six spiders have?"
+
+
+def test_a_final_answer_that_disagrees_is_refused() -> None:
+    assert GSM8K.read(row(**LEGS.fields, final_answer="48.0"))
+    with pytest.raises(DatasetError, match="field 'final_answer' is '49', but the answer ends in 48"):
+        GSM8K.read(row(**LEGS.fields, final_answer="49"))
+    with pytest.raises(DatasetError, match="expected a number in it"):
+        GSM8K.read(row(question="How many?", answer="none"))
+
+
+@pytest.mark.parametrize(
+    ("response", "value", "reason"),
+    [
+        ("#### 48", "correct", ""),
+        ("#### 48.00", "correct", ""),
+        ("So $48.", "correct", "no '#### number', took the last number"),
+        ("6*8 is 48\n#### 84", "wrong", "84 is not 48"),
+        ("many", "wrong", "no number found"),
+    ],
+)
+def test_numbers_are_compared_by_value(response: str, value: str, reason: str) -> None:
+    verdict = answer(GSM8K, GSM8K.read(LEGS), response)
+    assert (verdict.value, verdict.reason) == (value, reason)
+
+
+def test_a_truncated_response_says_so() -> None:
+    assert answer(GSM8K, GSM8K.read(LEGS), "well", truncated=True).reason == "no number found; the response was cut off"
+
+
+def test_a_numeric_draft_is_written_like_its_source() -> None:
+    draft = {"question": "Legs of two cats?", "reasoning": "2 * 4 = 8\n#### 9", "final_number": "$8.0"}
+    marked = compose(GSM8K, LEGS, draft)
+    assert isinstance(marked, Example) and marked.answer == "2 * 4 = 8\n#### 8"
+    bare = compose(NUMERIC, row(question="Legs of six spiders?", answer=48), draft)
+    assert isinstance(bare, Example) and (bare.prompt, bare.answer) == ("Legs of two cats?", "8")
+    assert compose(GSM8K, LEGS, {**draft, "final_number": "eight"}) == DraftProblem(
+        reason="final_number 'eight' is not a number alone"
+    )
+    assert isinstance(compose(GSM8K, LEGS, {**draft, "reasoning": ""}), DraftProblem)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "value", "reason"),
+    [
+        ("2 * 4 = 8", "correct", "1 calculations hold"),
+        ("2 * 4 = 8, so 8 for both of the 2", "correct", "1 calculations hold"),
+        ("2 * 4 = 6, plus 2 is 8", "wrong", "does not hold: 2 * 4 = 6"),
+        ("Two cats have 2 * 4 = 9", "wrong", "the reasoning ends in 9, the answer is 8"),
+        ("They have 8.", "unscored", "the reasoning spells out no calculation"),
+    ],
+)
+def test_a_written_rationale_is_checked(reasoning: str, value: str, reason: str) -> None:
+    made = compose(GSM8K, LEGS, {"question": "Legs of two cats?", "reasoning": reasoning, "final_number": "8"})
+    assert isinstance(made, Example)
+    verdict = GSM8K.verify_label(made)
+    assert (verdict.value, verdict.reason) == (value, reason)
+
+
+def test_squad_shows_the_passage_and_accepts_any_of_its_answers() -> None:
+    example = SQUAD.read(LAKE)
+    assert example.prompt.endswith("is fed by two springs.\n\nQuestion: What feeds the lake?")
+    assert (example.answer, SQUAD.gold(example)) == ("two springs", "two springs / springs")
+    right, near = answer(SQUAD, example, "Springs."), answer(SQUAD, example, "by two springs")
+    assert (right.value, right.f1) == ("correct", 1.0)
+    assert (near.value, near.f1) == ("wrong", pytest.approx(0.8))
+
+
+@pytest.mark.parametrize("found", [["two springs"], "two springs"])
+def test_answers_may_be_a_list_or_a_string(found: Any) -> None:
+    assert SQUAD.read(row(**{**LAKE.fields, "answers": found})).answer == "two springs"
+
+
+@pytest.mark.parametrize("found", [[], {"text": []}, {"start": [1]}, [""], 7])
+def test_a_row_without_a_usable_answer_is_refused(found: Any) -> None:
+    with pytest.raises(DatasetError, match="field 'answers' is .* expected one or more answers"):
+        SQUAD.read(row(**{**LAKE.fields, "answers": found}))
+
+
+def test_a_span_draft_keeps_the_passage() -> None:
+    given = SQUAD.assign(SQUAD.read(LAKE), [], Random(0))
+    made = compose(SQUAD, LAKE, {"question": "Where is the lake?", "answer": "above the  village"}, **given)
+    assert isinstance(made, Example) and made.reference["passage"] == LAKE.fields["context"]
+    assert SQUAD.verify_label(made).value == "correct"
+    assert SQUAD.show(SQUAD.read(LAKE))["passage"] == given["passage"]
+
+
+@pytest.mark.parametrize(
+    ("draft", "reason"),
+    [
+        ({"question": "Where?", "answer": "in the valley"}, "does not stand word for word in the passage"),
+        ({"question": "Where?", "answer": "spring"}, "does not stand word for word in the passage"),
+        ({"question": "what feeds  the lake?", "answer": "springs"}, "the question is the source's own"),
+        ({"question": "", "answer": "springs"}, "field 'question' is missing or empty"),
+    ],
+)
+def test_a_span_draft_that_cannot_be_checked_is_a_problem(draft: dict[str, str], reason: str) -> None:
+    made = compose(SQUAD, LAKE, draft)
+    assert isinstance(made, DraftProblem) and reason in made.reason
+
+
+def test_code_is_trained_on_as_a_whole_function_in_a_fence() -> None:
+    example = CODE.read(row(**AREA))
+    assert example.answer == f"```python\n{AREA['prompt']}    return w * h\n```"
+    assert example.id == "c1" and AREA["prompt"].strip() in example.prompt
+    verdicts = CODE.verify_all(
+        [example] * 3, [Prediction(example_id="c1", response=r) for r in (example.answer, "    return w + h", "?")]
+    )
+    assert [v.value for v in verdicts] == ["correct", "wrong", "wrong"]
+    assert verdicts[1].reason == "AssertionError at 'assert candidate(2, 3) == 6'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"entry_point": "volume"}, "field 'entry_point' is 'volume', but the prompt defines no such function"),
+        ({"canonical_solution": "    return w *"}, "field 'canonical_solution' is .* it is not Python: line 3"),
+        ({"test": ""}, "field 'test' is '', but expected some text"),
+    ],
+)
+def test_a_code_row_that_cannot_be_used_says_why(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        CODE.read(row(**{**AREA, **changes}))
+
+
+DRAFT = {
+    "prompt": 'from math import pi\n\ndef circle(r: float) -> float:\n    """Area of a circle."""',
+    "solution": "```python\ndef circle(r: float) -> float:\n    # by definition\n    return pi * r * r\n```",
+    "tests": "assert circle(0) == 0\nassert 3.1 < circle(1) < 3.2",
+}
+
+
+def test_a_code_draft_is_brought_into_the_form_of_the_originals() -> None:
+    made = compose(CODE, row(**AREA), DRAFT)
+    assert isinstance(made, Example)
+    assert made.answer == f"```python\n{DRAFT['prompt']}\n    return pi * r * r\n```"
+    assert made.reference["test"] == DRAFT["tests"] and made.reference["entry_point"] == "circle"
+    assert CODE.verify_label(made).value == "correct"
+    assert CODE.show(made)["solution"] == made.answer.removeprefix("```python\n").removesuffix("\n```")
+
+
+def test_a_solution_with_helpers_keeps_them() -> None:
+    solution = "import math\n\ndef square(x):\n    return x * x\n\ndef circle(r):\n    return math.pi * square(r)"
+    made = compose(CODE, row(**AREA), {**DRAFT, "solution": solution})
+    assert isinstance(made, Example) and "def square" in made.answer
+    assert CODE.verify_label(made).value == "correct"
+
+
+def test_imports_of_a_solution_are_kept() -> None:
+    solution = "import math\n\ndef circle(r):\n    return math.pi * r ** 2"
+    made = compose(CODE, row(**AREA), {**DRAFT, "solution": solution})
+    assert isinstance(made, Example) and made.answer.startswith("```python\nimport math\nfrom math import pi")
+    assert CODE.verify_label(made).value == "correct"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prompt": "def circle(r:\n"}, "field 'prompt' is not Python: line 1"),
+        ({"prompt": "x = 1"}, "field 'prompt' defines no function"),
+        ({"tests": "assert circle(0) =="}, "field 'tests' is not Python: line 1"),
+        ({"tests": "assert circle(0) == 0"}, "field 'tests' holds fewer than 2 assert statements"),
+        ({"solution": "def circle(r:\n    return 1"}, "field 'solution' is not Python"),
+        ({"solution": ""}, "field 'solution' is missing or empty"),
+    ],
+)
+def test_a_code_draft_that_does_not_parse_is_a_problem(changes: dict[str, str], reason: str) -> None:
+    made = compose(CODE, row(**AREA), {**DRAFT, **changes})
+    assert isinstance(made, DraftProblem) and reason in made.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"solution": "def circle(r):\n    return r"}, "AssertionError at 'assert 3.1 < circle(1) < 3.2'"),
+        ({"tests": "assert callable(circle)\nassert True"}, "the tests prove nothing"),
+    ],
+)
+def test_a_code_draft_must_pass_tests_that_prove_something(changes: dict[str, str], reason: str) -> None:
+    made = compose(CODE, row(**AREA), {**DRAFT, **changes})
+    assert isinstance(made, Example)
+    verdict = CODE.verify_label(made)
+    assert verdict.value == "wrong" and reason in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("reply", "value", "reason"),
+    [
+        ('{"reason": "same cause", "correct": "yes"}', "correct", "same cause"),
+        ('{"reason": "another cause", "correct": "no"}', "wrong", "another cause"),
+    ],
+)
+def test_the_judge_decides_with_a_reason(reply: str, value: str, reason: str) -> None:
+    model = ScriptedModel([reply])
+    task = make_task(TaskConfig(name="judge", description="Post mortems."), model)
+    example = task.read(row(question="Why the delay?", answer="An expired certificate."))
+    verdict = answer(task, example, "The certificate had run out.")
+    assert (verdict.value, verdict.reason) == (value, reason)
+    assert "<answer>\nThe certificate had run out.\n</answer>" in model.prompts[0]
+    assert "The task: Post mortems." in model.prompts[0] and model.requests[0].temperature == 0
+
+
+def test_a_judge_that_cannot_be_read_leaves_the_example_unscored() -> None:
+    task = make_task(TaskConfig(name="judge"), ScriptedModel(lambda _: "I would say so"))
+    example = task.read(row(question="Why?", answer="Because."))
+    assert answer(task, example, "It did.").value == "unscored"
+
+
+def test_no_answer_is_wrong_without_asking_and_a_judge_that_is_gone_raises() -> None:
+    task = make_task(TaskConfig(name="judge"), ScriptedModel([ModelUnavailableError("down")]))
+    example = task.read(row(question="Why?", answer="Because."))
+    assert answer(task, example, "  ").value == "wrong"
+    with pytest.raises(ModelUnavailableError):
+        answer(task, example, "It did.")
+
+
+def test_the_judge_prompt_can_be_replaced() -> None:
+    model = ScriptedModel(['{"reason": "ok", "correct": "yes"}'])
+    task = make_task(TaskConfig(name="judge"), model, {"answer_judgement": "{{ question }}|{{ answer }}"})
+    answer(task, task.read(row(question="Why?", answer="Because.")), "It did.")
+    assert model.prompts[0].startswith("Why?|It did.")
+
+
+@pytest.mark.parametrize("name", ["exact_match", "numeric", "judge"])
+def test_rows_may_come_as_messages(name: str) -> None:
+    task = make_task(TaskConfig(name=name), ScriptedModel([]))
+    turns = [{"role": "user", "content": "6 * 8?"}, {"role": "assistant", "content": "48"}]
+    example = task.read(row(messages=turns))
+    assert (example.prompt, example.answer) == ("6 * 8?", "48")
+    assert example.id == task.read(row(question="6 * 8?", answer="48")).id
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        "hi",
+        [{"role": "user", "content": "x"}],
+        [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": None}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": [{"text": "y"}]}],
+        ["x", "y"],
+    ],
+)
+def test_other_messages_are_refused(messages: Any) -> None:
+    with pytest.raises(DatasetError, match=r"train\.jsonl:7: field 'messages' is"):
+        ExactMatch(TaskConfig()).read(row(messages=messages))
+
+
+def test_a_missing_column_names_those_that_are_there() -> None:
+    with pytest.raises(DatasetError, match=r"field 'text' is missing; the row has q, answer. Name the right column"):
+        ExactMatch(TaskConfig(columns={"question": "text"})).read(row(q="x", answer="y"))
+
+
+def test_every_built_in_task_is_made_by_its_name() -> None:
+    assert set(BUILT_IN) == {
+        "arc_challenge", "code", "exact_match", "extractive_qa", "gsm8k", "hellaswag", "humaneval", "judge",
+        "multiple_choice", "numeric", "squad",
+    }  # fmt: skip
+    for name, kind in BUILT_IN.items():
+        assert type(make_task(TaskConfig(name=name), ScriptedModel([]))) is kind
+
+
+def test_an_unknown_task_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"task\.name: there is no task 'gsm9k'; known are arc_challenge, code"):
+        make_task(TaskConfig(name="gsm9k"))
+
+
+def test_a_judge_task_needs_a_judge() -> None:
+    with pytest.raises(ConfigError, match=r"set models\.judge"):
+        make_task(TaskConfig(name="judge"))
+
+
+class _EntryPoint:
+    def __init__(self, name: str, loaded: object) -> None:
+        self.name, self.value, self.loaded = name, "their.tasks:Thing", loaded
+
+    def load(self) -> object:
+        if isinstance(self.loaded, Exception):
+            raise self.loaded
+        return self.loaded
+
+
+def test_third_parties_add_tasks_as_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Spelling(ExactMatch):
+        name = "spelling"
+
+    points = [
+        _EntryPoint("spelling", Spelling),
+        _EntryPoint("gsm8k", Spelling),
+        _EntryPoint("odd", dict),
+        _EntryPoint("gone", ImportError("no module")),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "pada_agent.tasks" else [])
+    assert type(make_task(TaskConfig(name="spelling"))) is Spelling
+    assert type(make_task(TaskConfig(name="gsm8k"))) is BUILT_IN["gsm8k"]
+    with pytest.raises(ConfigError, match="is not a subclass of Task"):
+        make_task(TaskConfig(name="odd"))
+    with pytest.raises(ConfigError, match="does not load: no module"):
+        make_task(TaskConfig(name="gone"))

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pada_agent.evaluation.sandbox import run_program
+from pada_agent.evaluation.verifiers.arithmetic import check_calculations
+from pada_agent.evaluation.verifiers.number import find_answer, format_number, parse_number
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
+from pada_agent.evaluation.verifiers.python_code import complete_program
+from pada_agent.evaluation.verifiers.span import exact_match, find_span, token_f1
+from tests.unit.evaluation.cases import load
+
+OPTIONS, CLOSED, CODE = load("option_labels"), load("closed_labels"), load("code_responses")
+
+
+@pytest.mark.parametrize("case", OPTIONS["cases"], ids=lambda c: repr(c["response"]))
+def test_an_option_label_is_found_or_the_reason_told(case: dict[str, Any]) -> None:
+    found = find_label(case["response"], case.get("labels", OPTIONS["labels"]))
+    assert (found.label, found.reason) == (case["found"], case.get("reason", ""))
+
+
+@pytest.mark.parametrize("case", CLOSED["cases"], ids=lambda c: repr(c["response"]))
+def test_a_closed_label_is_found_or_the_reason_told(case: dict[str, Any]) -> None:
+    found = find_closed_label(case["response"], CLOSED["labels"])
+    assert (found.label, found.reason) == (case["found"], case.get("reason", ""))
+
+
+@pytest.mark.parametrize("case", load("numbers")["cases"], ids=lambda c: repr(c["text"]))
+def test_the_number_of_an_answer_is_found(case: dict[str, Any]) -> None:
+    found = find_answer(case["text"])
+    assert (None if found.value is None else format_number(found.value)) == case["value"]
+    assert found.marked == case["marked"]
+
+
+@pytest.mark.parametrize("case", load("spans")["cases"], ids=lambda c: repr(c["response"]))
+def test_spans_score_as_in_the_official_evaluation(case: dict[str, Any]) -> None:
+    assert exact_match(case["response"], case["golds"]) == case["exact"]
+    assert token_f1(case["response"], case["golds"]) == pytest.approx(case["f1"])
+
+
+@pytest.mark.parametrize("case", load("calculations")["cases"], ids=lambda c: c["text"])
+def test_calculations_are_checked(case: dict[str, Any]) -> None:
+    checked = check_calculations(case["text"])
+    assert (checked.n_checked, list(checked.wrong)) == (case["n_checked"], case["wrong"])
+
+
+@pytest.mark.parametrize("case", CODE["cases"], ids=lambda c: c["name"])
+def test_a_response_becomes_the_program_it_stands_for(case: dict[str, Any]) -> None:
+    program = complete_program(CODE["prompt"], case["response"], CODE["entry_point"])
+    assert run_program(f"{program}\nassert double(3) == 6").ok == case["passes"]
+
+
+def test_a_span_is_looked_for_as_whole_words() -> None:
+    assert find_span("two  springs", "fed by two\nsprings.")
+    assert not find_span("spring", "fed by two springs.")
+    assert not find_span("  ", "fed by two springs.")
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_a_verifier(text: str) -> None:
+    find_label(text, OPTIONS["labels"])
+    find_closed_label(text, CLOSED["labels"])
+    find_answer(text)
+    check_calculations(f"{text} 1 + 1 = 2")
+    token_f1(text, [text])
+    complete_program(CODE["prompt"], text, "double")
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
+def test_a_number_survives_being_written_and_read(value: Any) -> None:
+    assert parse_number(format_number(value)) == value

@@ -1,0 +1,180 @@
+"""Items from an LLM: the form shown, drift repaired, damage bounded."""
+
+import json
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from pada_agent.core.errors import StructuredOutputError
+from pada_agent.core.ports import ChatReply
+from pada_agent.core.records import Usage
+from pada_agent.prompts.schema import json_schema, skeleton
+from pada_agent.prompts.structured_call import StructuredReply, structured_call
+from tests.fakes import ScriptedModel, ScriptExhausted
+
+
+class Part(BaseModel):
+    word: str
+
+
+class Review(BaseModel):
+    """What the tests ask for."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sample_id: int = Field(description="number of the sample")
+    reason: str = Field(description="one sentence.")
+    rating: int = Field(ge=1, le=10)
+    verdict: Literal["keep", "drop"] = "keep"
+    tags: list[str] = Field(default_factory=list, description="a keyword")
+    part: Part | None = None
+
+
+GOOD = {"sample_id": 1, "reason": "clear", "rating": 8}
+
+
+def ask(*replies: str | ChatReply, **options: object) -> tuple[StructuredReply[Review], ScriptedModel]:
+    model = ScriptedModel(list(replies))
+    reply = structured_call(model, "Rate these.", Review, **options)  # type: ignore[arg-type]
+    model.assert_script_over()
+    return reply, model
+
+
+def test_the_form_is_appended_to_the_prompt_word_for_word() -> None:
+    _, model = ask(json.dumps([GOOD]), expect=1)
+    assert model.prompts == [
+        """Rate these.
+
+Answer with a JSON array with exactly 1 object and nothing else, each object in this form:
+[
+{
+  "sample_id": "<whole number: number of the sample>",
+  "reason": "<one sentence>",
+  "rating": "<whole number from 1 to 10>",
+  "verdict": "<one of keep, drop>",
+  "tags": [
+    "<a keyword>"
+  ],
+  "part": "<text or null>"
+}
+]"""
+    ]
+
+
+def test_the_provider_gets_a_schema_it_can_constrain_to() -> None:
+    _, model = ask(json.dumps([GOOD]), expect=3)
+    schema = model.requests[0].json_schema
+    assert schema is not None
+    assert (schema["type"], schema["minItems"], schema["maxItems"]) == ("array", 3, 3)
+    assert schema["items"]["required"] == ["sample_id", "reason", "rating", "verdict", "tags", "part"]
+    assert schema["items"]["additionalProperties"] is False
+    assert schema["items"]["properties"]["part"]["anyOf"][0]["properties"] == {"word": {"type": "string"}}
+    assert "$ref" not in json.dumps(schema)
+
+
+def test_one_object_can_be_asked_for() -> None:
+    reply, model = ask(json.dumps(GOOD), wrap="object")
+    assert [item.rating for item in reply.items] == [8]
+    assert model.requests[0].json_schema == json_schema(Review, array=False)
+    assert "one JSON object" in model.prompts[0]
+
+
+def test_parameters_and_tags_reach_the_model() -> None:
+    _, model = ask(
+        json.dumps([GOOD]),
+        system="Be strict.",
+        temperature=0.7,
+        max_output_tokens=99,
+        draw="b1:2",
+        tags={"agent": "judge"},
+    )
+    asked = model.requests[0]
+    assert [m.role for m in asked.messages] == ["system", "user"]
+    assert (asked.temperature, asked.max_output_tokens, asked.draw, asked.attempt) == (0.7, 99, "b1:2", 0)
+    assert asked.tags == {"agent": "judge"}
+
+
+def test_harmless_drift_is_repaired() -> None:
+    drifted = {"sample_id": "1", "reason": 42, "rating": "8/10", "tags": "billing", "mood": "good"}
+    reply, _ = ask(json.dumps([drifted, {**GOOD, "rating": 7.6}]))
+    assert [item.model_dump(include={"sample_id", "reason", "rating", "tags"}) for item in reply.items] == [
+        {"sample_id": 1, "reason": "42", "rating": 8, "tags": ["billing"]},
+        {"sample_id": 1, "reason": "clear", "rating": 8, "tags": []},
+    ]
+    assert reply.problems == ()
+
+
+def test_the_good_items_of_a_damaged_answer_are_kept() -> None:
+    reply, _ = ask(json.dumps([GOOD, {"sample_id": 2, "reason": "x", "rating": 11}]) + " [", expect=2)
+    assert [item.sample_id for item in reply.items] == [1]
+    assert any("item 2: rating" in problem for problem in reply.problems)
+    assert "1 good items where 2 were asked for" in reply.problems
+    assert reply.call_keys == ("call-1",)
+
+
+def test_items_beyond_those_asked_for_are_cut() -> None:
+    reply, _ = ask(json.dumps([{**GOOD, "sample_id": n} for n in range(5)]), expect=2)
+    assert [item.sample_id for item in reply.items] == [0, 1]
+
+
+def test_words_copied_from_the_form_are_refused() -> None:
+    copied = {**GOOD, "reason": "<one sentence>"}
+    reply, _ = ask(json.dumps([copied, GOOD]))
+    assert len(reply.items) == 1
+    assert "item 1: reason was copied from the form, not filled in" in reply.problems
+
+
+def test_an_item_can_be_refused_for_what_it_says() -> None:
+    reply, model = ask(
+        json.dumps([{**GOOD, "rating": 1}]),
+        json.dumps([GOOD]),
+        accept=lambda review: "too low" if review.rating < 5 else None,
+    )
+    assert [item.rating for item in reply.items] == [8]
+    assert "item 1: too low" in model.prompts[1]
+
+
+def test_an_unusable_answer_is_shown_again_with_what_was_wrong() -> None:
+    reply, model = ask("I would rather not.", json.dumps([GOOD]), system="s")
+    again = model.requests[1]
+    assert [m.role for m in again.messages] == ["system", "user", "assistant", "user"]
+    assert again.messages[2].content == "I would rather not."
+    assert "no JSON object was found" in again.messages[3].content
+    assert (again.attempt, reply.call_keys) == (1, ("call-1", "call-2"))
+
+
+def test_an_empty_answer_makes_no_empty_turn() -> None:
+    _, model = ask("  ", json.dumps([GOOD]))
+    assert [m.role for m in model.requests[1].messages] == ["user"]
+    assert "An earlier answer was empty." in model.prompts[1]
+
+
+def test_only_the_latest_answer_is_repeated() -> None:
+    _, model = ask("first", "second", json.dumps([GOOD]))
+    assert [m.content for m in model.requests[2].messages if m.role == "assistant"] == ["second"]
+
+
+def test_a_cut_off_answer_says_so() -> None:
+    cut = ChatReply(text=f"[{json.dumps(GOOD)}, {{", usage=Usage(), truncated=True, key="k")
+    reply, _ = ask(cut, expect=2)
+    assert any("cut off at the token limit" in problem for problem in reply.problems)
+
+
+def test_asking_again_is_bounded_and_ends_in_a_typed_failure() -> None:
+    model = ScriptedModel(["no", "still no", "never"], name="tiny")
+    with pytest.raises(StructuredOutputError, match=r"tiny gave no usable Review in 3 answers.*never"):
+        structured_call(model, "Rate.", Review, max_reasks=2)
+    assert len(model.requests) == 3
+
+
+def test_a_fake_whose_script_is_over_fails() -> None:
+    with pytest.raises(ScriptExhausted, match="only 1 answers"):
+        structured_call(ScriptedModel(["no"]), "Rate.", Review)
+
+
+def test_nested_models_are_shown_in_full() -> None:
+    class Row(BaseModel):
+        parts: list[Part]
+
+    assert json.loads(skeleton(Row)) == {"parts": [{"word": "<text>"}]}
