@@ -34,24 +34,31 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
     k_max = min(k_max, n_distinct - 1 if n_distinct == len(points) else n_distinct)
     if k_max < max(k_min, 2):
         return Clustering(labels=(0,) * len(points), n_clusters=min(1, len(points)))
-    fits = {k: KMeans(n_clusters=k, n_init=10, random_state=seed).fit(points) for k in range(k_min, k_max + 1)}
+    k_min = max(k_min, 2)
+    # One K below the range, so that the smallest allowed K can be the elbow too.
+    ks = range(k_min - 1, k_max + 1)
+    fits = {k: KMeans(n_clusters=k, n_init=10, random_state=seed).fit(points) for k in ks}
     inertia_by_k = {k: float(fit.inertia_) for k, fit in fits.items()}
-    k = choose_elbow(inertia_by_k)
+    k = choose_elbow(inertia_by_k, k_min=k_min)
     labels = _number_by_size([int(label) for label in fits[k].labels_])
     return Clustering(
         labels=labels, n_clusters=k, inertia_by_k=inertia_by_k, silhouette=_silhouette(points, labels, n_clusters=k)
     )
 
 
-def choose_elbow(inertia_by_k: dict[int, float]) -> int:
-    """The K whose point lies farthest below the chord of the inertia curve, both axes scaled to [0, 1]; ties to the smaller K."""
+def choose_elbow(inertia_by_k: dict[int, float], *, k_min: int) -> int:
+    """The K, at least `k_min`, whose point lies farthest below the chord of the inertia curve; ties to the smaller K.
+
+    Both axes are scaled to [0, 1]. The curve's own ends lie on the chord: give one K below `k_min` too.
+    """
     ks = sorted(inertia_by_k)
+    allowed = [k for k in ks if k >= k_min]
     if len(ks) < 3:
-        return ks[0]
+        return allowed[0]
     first, last = inertia_by_k[ks[0]], inertia_by_k[ks[-1]]
     span = (first - last) or 1.0
-    gaps = [(1 - (k - ks[0]) / (ks[-1] - ks[0])) - (inertia_by_k[k] - last) / span for k in ks]
-    return ks[int(np.argmax(np.round(gaps, 9)))]
+    gaps = [(1 - (k - ks[0]) / (ks[-1] - ks[0])) - (inertia_by_k[k] - last) / span for k in allowed]
+    return allowed[int(np.argmax(np.round(gaps, 9)))]
 
 
 def _number_by_size(labels: list[int]) -> tuple[int, ...]:

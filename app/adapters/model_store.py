@@ -85,7 +85,7 @@ def resolve(name: str) -> Path:
         ConfigError: neither in the catalogue nor a path nor a hub id.
         ArtifactError: in the catalogue, but not pulled.
     """
-    if name not in catalogue() and (Path(name).exists() or _is_hub_id(name)):
+    if name and name not in catalogue() and (Path(name).exists() or _is_hub_id(name)):
         return Path(name)
     if not is_stored(name):
         raise ArtifactError(f"model {name} is not on this machine. Get it with: pada models pull {name}")

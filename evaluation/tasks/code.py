@@ -20,10 +20,10 @@ from pada_agent.evaluation.verifiers.python_code import (
     defines,
     extract_body,
     extract_code,
-    extract_preamble,
     fence,
     find_syntax_error,
     replace_with_stub,
+    trim_to_code,
 )
 
 MIN_ASSERTS = 2
@@ -140,13 +140,9 @@ class Code(Task):
 
 def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
     """Prompt and body; a solution with helpers of its own keeps its form."""
-    program = complete_program(prompt, solution, entry_point)
-    if not defines(extract_code(solution, entry_point), entry_point):
-        return fence(program)
-    preamble = extract_preamble(prompt, entry_point)
-    body = extract_body(program.removeprefix(f"{preamble}\n"), entry_point)
-    imports = _find_imports(program, prompt)
-    return fence(program if body is None else f"{imports}{prompt.strip()}\n{body}")
+    program, code = complete_program(prompt, solution, entry_point), extract_code(solution, entry_point)
+    body = extract_body(trim_to_code(code), entry_point) if defines(code, entry_point) else None
+    return fence(program if body is None else f"{_find_imports(program, prompt)}{prompt.strip()}\n{body}")
 
 
 def _find_imports(program: str, prompt: str) -> str:

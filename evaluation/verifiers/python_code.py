@@ -39,12 +39,13 @@ def find_function(code: str, name: str) -> FunctionNode | None:
 def complete_program(prompt: str, response: str, entry_point: str) -> str:
     """The program a response to a function prompt stands for.
 
-    A response that defines the function is kept, behind the prompt's own imports and helpers. Anything else is taken
+    A response that defines the function is kept, behind those of the prompt's imports and helpers that it lacks. Anything else is taken
     for the function's body and put under the prompt.
     """
     code = extract_code(response, entry_point)
     if defines(code, entry_point):
-        return f"{extract_preamble(prompt, entry_point)}\n{trim_to_code(code)}\n"
+        code = trim_to_code(code)
+        return f"{extract_preamble(prompt, entry_point, code)}{code}\n"
     return f"{prompt.rstrip()}\n{_fit_body(prompt, code)}\n"
 
 
@@ -86,12 +87,18 @@ def _fit_body(prompt: str, code: str) -> str:
     return kept if kept is not None and kept[:1].isspace() else indented
 
 
-def extract_preamble(prompt: str, entry_point: str) -> str:
-    """The prompt's imports and helper functions."""
-    if not parses(prompt):
+def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
+    """The prompt's imports and helpers that `code` lacks, a line each or more."""
+    if not parses(prompt) or not parses(code):
         return ""
-    nodes = [n for n in ast.parse(prompt).body if not (isinstance(n, FunctionNode) and n.name == entry_point)]
-    return "\n".join(ast.unparse(node) for node in nodes)
+    known = {entry_point} | {_name_of(node) for node in ast.parse(code).body}
+    lacking = [ast.unparse(node) for node in ast.parse(prompt).body if _name_of(node) not in known]
+    return "".join(f"{text}\n" for text in lacking)
+
+
+def _name_of(node: ast.stmt) -> str:
+    """A definition's name; any other statement is its own name."""
+    return node.name if isinstance(node, FunctionNode | ast.ClassDef) else ast.unparse(node)
 
 
 def extract_body(code: str, name: str) -> str | None:

@@ -78,7 +78,7 @@ def ask(text: str = "hi", **fields: Any) -> ChatRequest:
 
 
 def test_a_reply_carries_text_usage_and_cost(tmp_path: Path) -> None:
-    prices = {"usd_per_million_input_tokens": 1e6, "usd_per_million_output_tokens": 2e6}
+    prices: dict[str, Any] = {"usd_per_million_input_tokens": 1e6, "usd_per_million_output_tokens": 2e6}
     with open_world(tmp_path, completion("hello"), **prices) as world:
         reply = world.model.complete(ask(temperature=0.7, max_output_tokens=55))
     assert (reply.text, reply.truncated, reply.cached) == ("hello", False, False)

@@ -39,7 +39,7 @@ class FakeClock(Clock):
 
 def make_gate(**limits: int) -> tuple[CallGate, FakeClock]:
     clock = FakeClock()
-    return CallGate(ModelConfig(model="openai:x", **limits), clock), clock  # type: ignore[arg-type]
+    return CallGate(ModelConfig(model="openai:x", **limits), clock), clock
 
 
 def fail_first(n: int, error: RetryableError) -> Callable[[], str]:

@@ -12,7 +12,8 @@ CASES = Path(__file__).parents[2] / "cases"
 
 
 def load(name: str) -> dict[str, Any]:
-    return json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
+    cases: dict[str, Any] = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
+    return cases
 
 
 def row(**fields: Any) -> RawRow:

@@ -33,6 +33,10 @@ def read(name: str, answers: str, split: str) -> list[Example]:
     return [make(name, answers).read(row) for row in rows]
 
 
+def words_of(text: str) -> list[str]:
+    return text.replace(",", "").split()
+
+
 @pytest.mark.parametrize(("name", "answers"), [form for form in FORMS if form[0] != "humaneval"])
 def test_every_row_is_read_and_its_own_answer_is_right(name: str, answers: str) -> None:
     task = make(name, answers)
@@ -66,7 +70,7 @@ def test_an_example_composed_from_its_own_show_asks_and_answers_the_same(name: s
         made = task.compose(draft, source=source, given={}, example_id=source.id)
         assert isinstance(made, Example) or "fewer than 2 assert" in made.reason or "word for word" in made.reason
         if isinstance(made, Example):
-            assert task.gold(made).split(" / ")[0] == task.gold(source).split(" / ")[0] or made.options
+            assert made.options or words_of(made.answer) == words_of(source.answer)
 
 
 @pytest.mark.parametrize("name", SPLITS)

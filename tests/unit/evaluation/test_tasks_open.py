@@ -119,7 +119,7 @@ def test_answers_may_be_a_list_or_a_string(found: Any) -> None:
 
 @pytest.mark.parametrize("found", [[], {"text": []}, {"start": [1]}, [""], 7])
 def test_a_row_without_a_usable_answer_is_refused(found: Any) -> None:
-    with pytest.raises(DatasetError, match="field 'answers' is .* expected one or more answers"):
+    with pytest.raises(DatasetError, match=r"field 'answers' is .* expected one or more answers"):
         SQUAD.read(row(**{**LAKE.fields, "answers": found}))
 
 

@@ -1,0 +1,50 @@
+"""Grouping of analyses: the elbow, and sanity with few or equal vectors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pada_agent.agents.pattern_analysis.clustering import choose_elbow, cluster_vectors
+
+
+def test_two_tight_groups_become_two_clusters_numbered_by_size() -> None:
+    vectors = [[0.0, i / 1000] for i in range(3)] + [[5.0, i / 1000] for i in range(5)]
+    found = cluster_vectors(vectors, k_min=2, k_max=5, seed=0)
+    assert found.n_clusters == 2
+    assert found.labels == (1, 1, 1, 0, 0, 0, 0, 0)
+    assert found.silhouette is not None and found.silhouette > 0.9
+
+
+def test_three_groups_give_the_elbow_at_three() -> None:
+    centers = [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)]
+    vectors = [[x + i / 50, y - i / 50] for x, y in centers for i in range(8)]
+    assert cluster_vectors(vectors, k_min=2, k_max=8, seed=0).n_clusters == 3
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_too_few_vectors_make_one_cluster_at_most(n: int) -> None:
+    found = cluster_vectors([[float(i), 0.0] for i in range(n)], k_min=2, k_max=10, seed=0)
+    assert found.n_clusters == min(1, n)
+    assert found.labels == (0,) * n
+
+
+def test_equal_vectors_make_one_cluster() -> None:
+    assert cluster_vectors([[1.0, 2.0]] * 12, k_min=2, k_max=10, seed=0).n_clusters == 1
+
+
+def test_two_distinct_vectors_repeated_make_two_clusters_not_ten() -> None:
+    found = cluster_vectors([[0.0], [1.0]] * 6, k_min=2, k_max=10, seed=0)
+    assert found.n_clusters == 2
+
+
+def test_the_elbow_is_the_point_farthest_from_the_chord() -> None:
+    assert choose_elbow({1: 300.0, 2: 200.0, 3: 20.0, 4: 15.0, 5: 10.0}, k_min=2) == 3
+
+
+def test_a_straight_curve_has_no_elbow_and_gives_the_smallest_k() -> None:
+    assert choose_elbow({1: 40.0, 2: 30.0, 3: 20.0, 4: 10.0}, k_min=2) == 2
+
+
+@given(st.dictionaries(st.integers(2, 12), st.floats(0, 1e6), min_size=1))
+def test_the_elbow_is_always_one_of_the_candidates(curve: dict[int, float]) -> None:
+    assert choose_elbow(curve, k_min=min(curve)) in curve
