@@ -26,7 +26,7 @@ def run(world: ToyWorld, **changes: Any) -> RunSummary:
     return summary
 
 
-def training_rows(world: ToyWorld, job: FineTuneJob) -> list[Example]:
+def training_rows(job: FineTuneJob) -> list[Example]:
     return [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
 
 
@@ -69,7 +69,7 @@ def test_a_regressing_iteration_is_not_built_upon(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world)
     assert summary.best_arm == "fine-tuned"
-    sizes = [len(training_rows(world, job)) for job in fine_tunings(world)]
+    sizes = [len(training_rows(job)) for job in fine_tunings(world)]
     accepted = [sum(b.n_accepted for b in summary.batches if b.batch_id.startswith(f"i{i}-")) for i in (1, 2)]
     assert sizes == [9, 9 + accepted[0], 9 + accepted[1]]
 
@@ -83,7 +83,9 @@ def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_pat
     assert "alarm: no synthetic row was accepted" in summary.warnings
     assert summary.stop_reason == "no synthetic row was accepted"
     assert isinstance(world.teacher, ScriptedModel)
-    second = [r for r in world.teacher.requests if r.tags["prompt"] == "pattern_guided_generation" and r.draw.endswith("/2")]
+    second = [
+        r for r in world.teacher.requests if r.tags["prompt"] == "pattern_guided_generation" and r.draw.endswith("/2")
+    ]
     assert second and all("be clearer" in r.messages[-1].content for r in second)
 
 
@@ -124,7 +126,7 @@ def test_no_validation_or_test_row_is_ever_trained_on_even_if_the_teacher_writes
     summary = run(world, loop={"max_iterations": 1})
     assert summary.rows.rejected["contamination"] > 0
     held_out = {row["question"].casefold() for row in VALIDATION}
-    trained = [row for job in fine_tunings(world) for row in training_rows(world, job)]
+    trained = [row for job in fine_tunings(world) for row in training_rows(job)]
     assert not [row.prompt for row in trained if row.prompt.casefold().strip("!") in held_out]
 
 
@@ -142,7 +144,9 @@ def test_a_canary_in_validation_never_reaches_a_generator_prompt(tmp_path: Path)
     summary = run(world, loop={"max_iterations": 1})
     assert canary in summary.redactions
     assert isinstance(world.teacher, ScriptedModel)
-    generator_prompts = [r.messages[-1].content for r in world.teacher.requests if "generation" in str(r.tags["prompt"])]
+    generator_prompts = [
+        r.messages[-1].content for r in world.teacher.requests if "generation" in str(r.tags["prompt"])
+    ]
     assert generator_prompts and not [p for p in generator_prompts if canary in p]
 
 
@@ -171,15 +175,18 @@ def test_data_review_drops_the_rows_a_person_refuses(tmp_path: Path) -> None:
     (question,) = graph.get_state(THREAD).interrupts
     refused = question.value["rows"][0]["id"]
     graph.invoke(Command(resume={"drop": [refused]}), THREAD, context=settings)
-    trained = training_rows(world, fine_tunings(world)[-1])
+    trained = training_rows(fine_tunings(world)[-1])
     assert refused not in [row.id for row in trained]
     assert len(trained) == 9 + question.value["n_rows"] - 1
 
 
 @pytest.mark.parametrize(
-    "template", ["error_analysis", "pattern_categorization", "strategy_drafting", "pattern_guided_generation", "quality_control"]
+    "template",
+    ["error_analysis", "pattern_categorization", "strategy_drafting", "pattern_guided_generation", "quality_control"],
 )
-def test_a_run_whose_llm_fails_resumes_to_the_same_result_without_repeating_student_jobs(tmp_path: Path, template: str) -> None:
+def test_a_run_whose_llm_fails_resumes_to_the_same_result_without_repeating_student_jobs(
+    tmp_path: Path, template: str
+) -> None:
     down = {"now": True}
 
     def fail_once(request: ChatRequest) -> str:

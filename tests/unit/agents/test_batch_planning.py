@@ -20,7 +20,8 @@ from pada_agent.evaluation.tasks.registry import make_task
 
 TASK = make_task(TaskConfig(name="multiple_choice", labels={"a": "first", "b": "second", "c": "third"}))
 TRAIN = [
-    TASK.read(RawRow(where=f"t:{i}", fields={"id": f"t{i}", "question": f"question {i}", "answer": "abc"[i % 3]})) for i in range(12)
+    TASK.read(RawRow(where=f"t:{i}", fields={"id": f"t{i}", "question": f"question {i}", "answer": "abc"[i % 3]}))
+    for i in range(12)
 ]
 
 
@@ -44,7 +45,9 @@ def test_even_shares_sum_to_the_total_and_differ_by_one_at_most(total: int, part
 
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.booleans(), st.booleans())
-def test_branch_shares_sum_to_the_total_unless_both_are_empty(n: int, share: float, patterns: bool, errors: bool) -> None:
+def test_branch_shares_sum_to_the_total_unless_both_are_empty(
+    n: int, share: float, patterns: bool, errors: bool
+) -> None:
     shares = split_rows(n, pattern_share=share, has_patterns=patterns, has_training_errors=errors)
     assert shares.n_pattern + shares.n_training_error == (n if patterns or errors else 0)
     assert patterns or shares.n_pattern == 0

@@ -8,11 +8,20 @@ KNOWN = Example(id="t1", prompt="my lamp has gone dark since monday", answer="re
 
 
 def make(approach: str) -> Strategy:
-    return Strategy(id="s", pattern_id="p", category_name="c", strategy_name="n", generation_approach=approach, key_elements=(approach,))
+    return Strategy(
+        id="s",
+        pattern_id="p",
+        category_name="c",
+        strategy_name="n",
+        generation_approach=approach,
+        key_elements=(approach,),
+    )
 
 
 def test_a_quotation_is_cut_from_every_field_and_kept_as_evidence() -> None:
-    cleared = LeakGuard([SECRET], []).clear(make("Write: 'The purple walrus, ordered seven lukewarm teas' in other words."))
+    cleared = LeakGuard([SECRET], []).clear(
+        make("Write: 'The purple walrus, ordered seven lukewarm teas' in other words.")
+    )
     assert cleared.strategy.generation_approach == "Write: '[…]' in other words."
     assert cleared.strategy.key_elements == ("Write: '[…]' in other words.",)
     assert cleared.redactions[0] == "The purple walrus, ordered seven lukewarm teas"

@@ -19,7 +19,9 @@ ORIGIN = Provenance(branch="training_error", iteration=1, batch_id="i1-e-b1", at
 
 
 def candidate(row: int) -> Example:
-    made = TASK.compose({"question": f"new question {row}"}, source=SOURCE, given={}, example_id=f"syn-i1-e-b1-a1-r{row}")
+    made = TASK.compose(
+        {"question": f"new question {row}"}, source=SOURCE, given={}, example_id=f"syn-i1-e-b1-a1-r{row}"
+    )
     assert isinstance(made, Example)
     return made.model_copy(update={"provenance": ORIGIN})
 
@@ -28,11 +30,15 @@ CANDIDATES = [candidate(1), candidate(2)]
 
 
 def rating(row: int, score: int) -> Rating:
-    return Rating(example_id=CANDIDATES[row - 1].id, reason="because", utility=score, relevance=score, feedback="mend it")
+    return Rating(
+        example_id=CANDIDATES[row - 1].id, reason="because", utility=score, relevance=score, feedback="mend it"
+    )
 
 
 def answer(*scores: int) -> str:
-    return json.dumps([{"sample": n, "reason": "because", "utility": s, "relevance": s} for n, s in enumerate(scores, start=1)])
+    return json.dumps(
+        [{"sample": n, "reason": "because", "utility": s, "relevance": s} for n, s in enumerate(scores, start=1)]
+    )
 
 
 def review(*replies: str) -> Review:

@@ -1,0 +1,66 @@
+"""Settings: all problems at once, with file and key; every shipped file loads."""
+
+from pathlib import Path
+
+import pytest
+
+from pada_agent.core.config import RunConfig, load_config, parse_config
+from pada_agent.core.errors import ConfigError
+
+CONFIGS = sorted(Path(__file__).parents[3].joinpath("configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_shipped_file_loads_and_names_its_command(path: Path) -> None:
+    assert load_config(path).data.train
+    assert (
+        f"configs/{path.relative_to(CONFIGS[0].parents[0] if path.parent.name != 'local' else path.parent.parent)}"
+        in path.read_text()
+    )
+
+
+def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("lora: {rank: many}\nqualty: {}\nloop: {patience: 0}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["lora.rank", "loop.patience", "qualty"]
+    assert str(caught.value).count(str(path)) == 3
+
+
+@pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.yaml"):
+        load_config(path)
+
+
+def test_a_missing_file_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        load_config(Path("nowhere.yaml"))
+
+
+def test_overrides_reach_into_groups_and_are_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("loop: {max_iterations: 1}\n")
+    config = load_config(path, ["loop.patience=2", "data.train=x.jsonl", "review.strategies=true"])
+    assert (config.loop.max_iterations, config.loop.patience, config.data.train, config.review.strategies) == (
+        1,
+        2,
+        "x.jsonl",
+        True,
+    )
+
+
+@pytest.mark.parametrize("override", ["loop.patience", "name.x=1", "=3"])
+def test_an_override_that_cannot_be_read_says_so(tmp_path: Path, override: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("name: run\n")
+    with pytest.raises(ConfigError, match="--set"):
+        load_config(path, [override])
+
+
+def test_an_integer_default_equals_the_same_value_given_as_float() -> None:
+    given = parse_config({"lora": {"epochs": 5.0}, "quality": {"threshold": 7.0}}, origin="test")
+    assert given.model_dump_json() == RunConfig().model_dump_json()

@@ -1,0 +1,61 @@
+"""Every route, in a table; and the drawing in the README."""
+
+from pathlib import Path
+
+import pytest
+
+from pada_agent.core.config import RunConfig
+from pada_agent.core.records import Metrics, Ref
+from pada_agent.graph.builder import build_graph
+from pada_agent.graph.routing import route_after_evaluation, route_after_review, why_stop
+from pada_agent.graph.state import Arm, RunState, merge, unite
+
+
+def measured(name: str, iteration: int, *, failures: int = 5) -> Arm:
+    metrics = Metrics(n=10, n_correct=5, accuracy=0.5, low=0.2, high=0.8)
+    ref = Ref(key="f", rows=failures)
+    return Arm(name=name, iteration=iteration, selection=metrics, validation_failures=ref)
+
+
+def state_after(
+    iteration: int, *, best: int, failures: int = 5, max_iterations: int = 3, patience: int = 1
+) -> RunState:
+    settings = RunConfig.model_validate({"loop": {"max_iterations": max_iterations, "patience": patience}})
+    arms = {str(i): measured(str(i), i, failures=failures) for i in range(iteration + 1)}
+    return {"settings": settings, "iteration": iteration, "arms": arms, "best_arm": str(best)}
+
+
+@pytest.mark.parametrize(
+    ("state", "goes_to", "reason"),
+    [
+        (state_after(0, best=0), "collect_errors", None),
+        (state_after(1, best=1), "collect_errors", None),
+        (state_after(1, best=0), "finish", "no improvement on the selection part for 1 iteration(s)"),
+        (state_after(1, best=0, patience=2), "collect_errors", None),
+        (state_after(2, best=0, patience=2), "finish", "no improvement on the selection part for 2 iteration(s)"),
+        (state_after(3, best=3), "finish", "iteration limit of 3 reached"),
+        (state_after(0, best=0, max_iterations=0), "finish", "iteration limit of 0 reached"),
+        (state_after(0, best=0, failures=0), "finish", "no errors left to diagnose"),
+    ],
+)
+def test_after_an_evaluation_the_loop_goes_on_or_ends(state: RunState, goes_to: str, reason: str | None) -> None:
+    assert route_after_evaluation(state) == goes_to
+    assert why_stop(state) == reason
+
+
+@pytest.mark.parametrize(("n_rows", "goes_to"), [(0, "finish"), (1, "fine_tune")])
+def test_without_new_rows_there_is_nothing_to_train_on(n_rows: int, goes_to: str) -> None:
+    assert route_after_review({"new_rows": Ref(key="k", rows=n_rows)}) == goes_to
+
+
+def test_reducers_change_nothing_when_a_node_runs_twice() -> None:
+    assert merge(merge({"a": 1}, {"b": 2}), {"b": 2}) == {"a": 1, "b": 2}
+    assert unite(unite(["x"], ["y"]), ["y"]) == ["x", "y"]
+
+
+def test_the_drawing_in_the_readme_is_the_graph() -> None:
+    drawing = (
+        build_graph(lambda _: pytest.fail("drawing connects to nothing")).compile().get_graph(xray=True).draw_mermaid()
+    )
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text()
+    assert drawing.strip() in readme
