@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from pada_agent.app.adapters import local_engine, model_store
+from pada_agent.app.adapters import model_store
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.adapters.chat_models import family_of, make_language_model
 from pada_agent.app.adapters.datasets import FileDatasets
@@ -73,7 +73,7 @@ def _open(config: RunConfig) -> Connection:
         store=store,
         compute=compute,
         embedder=SentenceEmbedder(str(model_store.resolve(config.models.embedder))),
-        task=make_task(config.task, judge.model),
+        task=make_task(config.task, judge.model, config.prompts),
         analyst=_prompt(config.models.analyst, "analyst", config, cache, budget, gates),
         generator=_prompt(config.models.generator, "generator", config, cache, budget, gates),
         judge=judge,
@@ -83,12 +83,14 @@ def _open(config: RunConfig) -> Connection:
         peak_memory_mb=measure_peak_memory,
         warnings=warn_about_judge(config),
     )
-    files = _local_files(config)
+    roles = (adapters.analyst, adapters.generator, adapters.judge)
 
     def close_all() -> None:
         compute.close()
-        for file in files:
-            local_engine.release(file)
+        for gate in gates.values():
+            gate.close()
+        for role in roles:
+            role.model.close()
 
     return Connection(adapters=adapters, close=close_all)
 
@@ -100,11 +102,6 @@ def _prompt(
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
     language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
     return PromptedModel(language_model, config.prompts, model.max_output_tokens)
-
-
-def _local_files(config: RunConfig) -> set[Path]:
-    roles = (config.models.analyst, config.models.generator, config.models.judge)
-    return {model_store.resolve(m.model.partition(":")[2]) for m in roles if m.model.startswith("local:")}
 
 
 def measure_peak_memory() -> float:

@@ -67,6 +67,10 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what the model holds."""
+        ...
+
 
 class Embedder(Protocol):
     """Sentence vectors."""

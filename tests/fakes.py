@@ -32,6 +32,9 @@ class ScriptedModel:
         """The last message of every request."""
         return [request.messages[-1].content for request in self.requests]
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def complete(self, request: ChatRequest) -> ChatReply:
         with self._lock:
             self.requests.append(request)

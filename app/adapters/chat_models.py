@@ -76,6 +76,13 @@ class ChatModelAdapter:
             lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
         )
 
+    def close(self) -> None:
+        """Let go of the embedded engine, if this role started one."""
+        with self._lock:
+            opened, self._model = self._model, None
+        if opened is not None and self._config.model.startswith("local:"):
+            local_engine.release(model_store.resolve(self._config.model.removeprefix("local:")))
+
     def _cache_name(self) -> str:
         return f"{self._config.model}@{self._config.base_url or ''}"
 

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Event, Lock
 from typing import TypeVar
 
 from pada_agent.core.config import BudgetConfig, ModelConfig
@@ -35,11 +35,23 @@ class RetryableError(Exception):
 class Clock:
     """Time, replaceable in tests."""
 
+    def __init__(self) -> None:
+        self._stopped = Event()
+
     def now(self) -> float:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+        """Wait, or return at once when stopped."""
+        self._stopped.wait(seconds)
+
+    def stop(self) -> None:
+        """End all waiting, now and later."""
+        self._stopped.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped.is_set()
 
 
 class Budget:
@@ -96,7 +108,7 @@ class RateLimiter:
 
     def acquire(self) -> None:
         """Wait until a request may go out."""
-        while (seconds := self._take_or_wait()) > 0:
+        while (seconds := self._take_or_wait()) > 0 and not self._clock.is_stopped:
             self._clock.sleep(seconds)
 
     def charge(self, tokens: int) -> None:
@@ -158,7 +170,13 @@ class CallGate:
         self._rates.charge(tokens_of(result))
         return result
 
+    def close(self) -> None:
+        """Let no further call through, and end the waits of those under way."""
+        self._clock.stop()
+
     def _check_circuit(self) -> None:
+        if self._clock.is_stopped:
+            raise ModelUnavailableError("the run was closed")
         paused = self._clock.now() - self._failed_at < BREAKER_PAUSE_SECONDS
         if self._failures >= BREAKER_FAILURES and paused:
             raise ModelUnavailableError(f"gave up after {self._failures} failed calls in a row: {self._last_failure}")
@@ -166,6 +184,8 @@ class CallGate:
     def _retry(self, call: Callable[[], ResultT]) -> ResultT:
         for attempt in range(MAX_RETRIES + 1):
             self._rates.acquire()
+            if self._clock.is_stopped:
+                raise ModelUnavailableError("the run was closed")
             try:
                 return call()
             except RetryableError as exc:

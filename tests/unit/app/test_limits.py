@@ -29,6 +29,9 @@ class FakeClock(Clock):
     t: float = 0.0
     slept: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        super().__init__()
+
     def now(self) -> float:
         return self.t
 
