@@ -149,15 +149,15 @@ def _run_steps(
         step = _take_step(adapted, batch, optimizer, spec=spec, number=number + 1)
         yield step
         n_tokens += step.n_tokens
-        rate = n_tokens / (time.perf_counter() - start)
+        seconds = time.perf_counter() - start
         on_progress(
             Progress(
                 stage="fine_tune",
                 done=number + 1,
                 total=n_steps,
-                rate=rate,
-                unit="tokens",
-                detail=f"loss {step.loss:.3f}",
+                rate=(number + 1) / seconds,
+                unit="steps",
+                detail=f"loss {step.loss:.3f}, {n_tokens / seconds:.0f} tokens/s",
             )
         )
 

@@ -1,6 +1,7 @@
 """Answers of the student, with or without an adapter."""
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +32,11 @@ def predict(
     choosing = [example for example in examples if example.options]
     writing = [example for example in examples if not example.options]
 
+    start = time.perf_counter()
+
     def report(done: int) -> None:
-        on_progress(Progress(stage="predict", done=done, total=len(examples), unit="rows"))
+        rate = done / (time.perf_counter() - start)
+        on_progress(Progress(stage="predict", done=done, total=len(examples), rate=rate, unit="rows"))
 
     chosen = iter(score_options(student, encoder, choosing, on_done=report)) if choosing else iter(())
     written = iter(generate(student, encoder, writing, job=job, on_done=lambda n: report(len(choosing) + n)))

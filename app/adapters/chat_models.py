@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -57,7 +57,7 @@ class ChatModelAdapter:
         self._open_model = open_model
         self._constrain = constrain
         self._model: BaseChatModel | None = None
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may close while its thread connects
 
     @property
     def name(self) -> str:

@@ -1,0 +1,119 @@
+"""The command line, killed for good in every stage and resumed: the same result, nothing paid for twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.openai_server import serving
+from tests.tiny_models import save_embedder, save_student
+from tests.toy_world import LABELS, TEST, TRAIN, VALIDATION
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+MAX_IN_FLIGHT = 8
+STAGES = [
+    "evaluate_untouched",
+    "fine_tune",
+    "evaluate",
+    "collect_errors",
+    "error_analysis",
+    "strategy_drafting",
+    "data_generation",
+    "quality_control",
+    "augment",
+]
+VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage", "name", "config_hash", "student"}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("world")
+    data = {}
+    for split, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
+        path = folder / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data[split] = str(path)
+    return {
+        "task": {"name": "multiple_choice", "labels": LABELS},
+        "data": data,
+        "student": {"model": str(save_student(folder / "student"))},
+        "lora": {"rank": 2, "alpha": 2, "epochs": 1},
+        "analysis": {"errors_per_call": 2, "max_clusters": 3},
+        "generation": {"share": 1.0, "rows_per_call": 2},
+        "loop": {"max_iterations": 1},
+        "models": {"embedder": str(save_embedder(folder / "embedder"))},
+        "compute": {"device": "cpu", "threads": 1},
+    }
+
+
+def write_config(settings: dict[str, Any], folder: Path, url: str) -> Path:
+    teacher = {"model": "openai:toy", "base_url": url, "max_concurrency": MAX_IN_FLIGHT}
+    models = {**settings["models"], "analyst": teacher, "generator": teacher, "judge": teacher}
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump({**settings, "name": "r", "runs_folder": str(folder), "models": models}))
+    return path
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pada_agent.app.cli", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(*arguments: str) -> None:
+    process = start(*arguments)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+
+
+def kill_when(process: subprocess.Popen[str], events: Path, stage: str) -> bool:
+    """SIGKILL once the events show the stage; False if the run ended before."""
+    while process.poll() is None:
+        if events.exists() and f'"{stage}"' in events.read_text():
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            return True
+        time.sleep(0.01)
+    process.communicate()
+    return False
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    summary = json.loads((folder / "r" / "summary.json").read_text())
+    return {key: value for key, value in summary.items() if key not in VOLATILE}
+
+
+def test_killed_in_every_stage_the_run_ends_as_if_it_had_not_been(settings: dict[str, Any], tmp_path: Path) -> None:
+    n_kills = 0
+    with serving() as server:
+        (tmp_path / "straight").mkdir()
+        finish("run", str(write_config(settings, tmp_path / "straight", server.url)))
+        asked_straight = set(server.asked)
+        server.asked.clear()
+        (tmp_path / "cut").mkdir()
+        config = write_config(settings, tmp_path / "cut", server.url)
+        for stage in STAGES:
+            n_kills += kill_when(start("run", str(config)), tmp_path / "cut" / "r" / "events.jsonl", stage)
+        finish("resume", str(tmp_path / "cut" / "r"))
+    assert n_kills == len(STAGES)
+    assert read_summary(tmp_path / "cut") == read_summary(tmp_path / "straight")
+    assert set(server.asked) == asked_straight
+    repeated = sum(server.asked.values()) - len(server.asked)
+    assert repeated <= n_kills * MAX_IN_FLIGHT
+    jobs = [
+        p.name for p in (tmp_path / "cut" / "r" / "objects").iterdir() if p.name.startswith(("fine_tune", "predict"))
+    ]
+    assert len(jobs) == len(set(jobs))
