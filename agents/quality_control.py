@@ -17,7 +17,7 @@ class RatingItem(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     sample: int = Field(description="number of the sample")
-    reason: str = Field(min_length=3, description="what is right or wrong with it, one sentence")
+    reason: str = Field(min_length=3, description="what is right or wrong with it, at most 15 words")
 
 
 class Review(Record):
@@ -60,7 +60,6 @@ def review_batch(
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "labels": {k: v for k, v in task.config.labels.items() if k in {task.closed_label(c) for c in candidates}},
         "pairs": [_describe_pair(n, c, sources, task) for n, c in enumerate(candidates, start=1)],
     }
     tags: dict[str, str | int] = {"agent": "quality_control", "iteration": batch.iteration, "batch": batch.id}
@@ -93,7 +92,7 @@ def rating_item(*, with_adherence: bool) -> type[RatingItem]:
         for name, text in texts.items()
         if with_adherence or name != "adherence"
     }
-    feedback = (str, Field(default="", description="what to change, empty if nothing"))
+    feedback = (str, Field(default="", description="what to change, a few words; empty if nothing"))
     return create_model("Rating", __base__=RatingItem, feedback=feedback, **definitions)  # type: ignore[call-overload, no-any-return]
 
 
@@ -146,12 +145,13 @@ def describe_rejections(rejections: Sequence[Rejection]) -> str:
 
 def _describe_pair(number: int, candidate: Example, sources: Mapping[str, Example], task: Task) -> dict[str, object]:
     source = sources[candidate.provenance.source_id] if candidate.provenance else candidate
+    original, synthetic = task.show(source), task.show(candidate)
+    shared = {name: value for name, value in synthetic.items() if original.get(name) == value}
     return {
         "number": number,
-        "original": task.show(source),
-        "original_answer": task.gold(source),
-        "synthetic": task.show(candidate),
-        "synthetic_answer": task.gold(candidate),
+        "shared": shared,
+        "original": {name: value for name, value in original.items() if name not in shared},
+        "synthetic": {name: value for name, value in synthetic.items() if name not in shared},
     }
 
 

@@ -49,7 +49,7 @@ def _analyse_chunk(chunk: Sequence[Failure], task: Task, analyst: PromptedModel)
     variables = {
         "task": task.config.description,
         "samples": [describe_failure(f, task) for f in chunk],
-        "labels": task.config.labels,
+        "labels": _labels_involved(chunk, task),
     }
     try:
         reply = analyst.ask(
@@ -72,6 +72,12 @@ def _analyse_chunk(chunk: Sequence[Failure], task: Task, analyst: PromptedModel)
         analyses=analyses,
         warnings=(f"error analysis: the answer left out {missing} of {len(chunk)} failures",) if missing else (),
     )
+
+
+def _labels_involved(chunk: Sequence[Failure], task: Task) -> dict[str, str]:
+    """Definitions of the labels that are right or were given, to keep the prompt short."""
+    names = {label for f in chunk for label in (task.closed_label(f.example), f.verdict.extracted)}
+    return {name: meaning for name, meaning in task.config.labels.items() if name in names}
 
 
 def describe_failure(failure: Failure, task: Task) -> dict[str, str]:
