@@ -25,6 +25,9 @@ from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 
+STOP_SECONDS = 5.0
+"""For nodes in flight to end after a signal; then the process leaves. Checkpoints and calls are on disk by then."""
+
 THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 10_000, "max_concurrency": 16}
 
 
@@ -88,6 +91,20 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=run_folder.load_summary(folder))
+
+
+def _leave_after(seconds: float, message: str) -> threading.Timer:
+    """End the process however busy its threads are: an LLM answer under way may take minutes."""
+
+    def leave() -> None:
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+        os._exit(130)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _run_to_end(
@@ -162,14 +179,18 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
         for number in signals:
             signal.signal(number, lambda *_: os._exit(130))
         sys.stderr.write("\nStopping (again to leave at once) …\n")
+        timers.append(_leave_after(STOP_SECONDS, f"resume with: pada resume {folder}"))
         wiring.close(config)
         raise KeyboardInterrupt(f"resume with: pada resume {folder}")
 
+    timers: list[threading.Timer] = []
     signals = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
         wiring.close(config)
