@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.label_verification import reject, row_of
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Rating, Record, Rejection
@@ -17,7 +18,7 @@ class RatingItem(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     sample: int = Field(description="number of the sample")
-    reason: str = Field(min_length=3, description="what is right or wrong with it, at most 15 words")
+    reason: str = Field(min_length=3, description="does the answer fit, and why, at most 15 words")
 
 
 class Review(Record):
@@ -53,24 +54,42 @@ def review_batch(
     attempt: int,
     task: Task,
     judge: PromptedModel,
+    rows_per_call: int | None = None,
 ) -> Review:
     """Rate every candidate from 1 to 10: adherence (pattern branch only), utility, relevance (paper, quality control)."""
-    if not candidates:
-        return Review(ratings=())
+    size = rows_per_call or max(1, len(candidates))
+    chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
+
+    def review(chunk: Sequence[Example]) -> Review:
+        return _review_chunk(chunk, sources, batch=batch, attempt=attempt, task=task, judge=judge)
+
+    reviews = map_concurrently(review, chunks)
+    return Review(
+        ratings=tuple(rating for r in reviews for rating in r.ratings),
+        unrated_ids=tuple(example_id for r in reviews for example_id in r.unrated_ids),
+        problem="; ".join(dict.fromkeys(r.problem for r in reviews if r.problem)),
+    )
+
+
+def _review_chunk(
+    candidates: Sequence[Example],
+    sources: Mapping[str, Example],
+    *,
+    batch: Batch,
+    attempt: int,
+    task: Task,
+    judge: PromptedModel,
+) -> Review:
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "pairs": [_describe_pair(n, c, sources, task) for n, c in enumerate(candidates, start=1)],
     }
     tags: dict[str, str | int] = {"agent": "quality_control", "iteration": batch.iteration, "batch": batch.id}
+    item = rating_item(with_adherence=batch.strategy is not None)
     try:
         reply = judge.ask(
-            "quality_control",
-            variables,
-            rating_item(with_adherence=batch.strategy is not None),
-            expect=len(candidates),
-            draw=f"{batch.id}/{attempt}",
-            tags=tags,
+            "quality_control", variables, item, expect=len(candidates), draw=f"{batch.id}/{attempt}", tags=tags
         )
     except StructuredOutputError as exc:
         return Review(ratings=(), unrated_ids=tuple(c.id for c in candidates), problem=str(exc))
@@ -83,9 +102,9 @@ def review_batch(
 def rating_item(*, with_adherence: bool) -> type[RatingItem]:
     """The item model; adherence is asked only where there is a strategy to adhere to."""
     texts = {
-        "adherence": "1 to 10: follows the strategy",
-        "utility": "1 to 10: answer is correct, and learning from it helps with the task",
-        "relevance": "1 to 10: same format and style as the original, nothing made up that does not fit",
+        "adherence": "score: 10 if it follows the strategy, 5 in part, 1 not at all",
+        "utility": "score: 10 if its answer is right and learning from it helps, 5 if doubtful, 1 if the answer is wrong",
+        "relevance": "score: 10 if it has the form and style of the original and makes sense, 1 if not",
     }
     definitions = {
         name: (int, Field(ge=1, le=10, description=text))

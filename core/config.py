@@ -132,6 +132,8 @@ class QualityConfig(Settings):
     """Mean rating a batch must reach (paper: 7 of 10)."""
     max_regenerations: int = Field(default=3, ge=0)
     """Times a weak batch goes back (paper: 3)."""
+    rows_per_call: int | None = Field(default=None, ge=1)
+    """Rows the judge sees at once; null: the whole batch (paper). A small judge needs 1: it gives neighbours the same score."""
 
 
 class LoopConfig(Settings):

@@ -18,7 +18,7 @@ TEMPLATE_PHRASES = {
     "strategy_drafting": "Draft one data generation strategy",
     "pattern_guided_generation": "Write one new example for each row",
     "training_error_generation": "still answers them wrongly",
-    "quality_control": "You check training examples",
+    "quality_control": "You rate training examples",
 }
 
 

@@ -73,7 +73,7 @@ class MultipleChoice(Task):
 
     def draft_fields(self) -> dict[str, str]:
         if self.config.labels:
-            return {"question": "the message or question only, without naming its label"}
+            return {"question": "the whole new message, as a person would write it to us, without naming its label"}
         wrong = {f"wrong_{i}": f"{self.option_hint}: wrong, but tempting" for i in (1, 2, 3)}
         return {"question": self.question_hint, "correct": f"{self.option_hint}: the right one", **wrong}
 

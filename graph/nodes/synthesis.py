@@ -59,7 +59,13 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     if quality.enabled:
         sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
         review = review_batch(
-            candidates, sources, batch=batch, attempt=state["attempt"], task=adapters.task, judge=adapters.judge
+            candidates,
+            sources,
+            batch=batch,
+            attempt=state["attempt"],
+            task=adapters.task,
+            judge=adapters.judge,
+            rows_per_call=quality.rows_per_call,
         )
         decision = decide(candidates, review, threshold=quality.threshold, is_last_attempt=is_last)
         score = review.score
