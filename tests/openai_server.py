@@ -16,8 +16,8 @@ TEMPLATE_PHRASES = {
     "error_analysis": "You find out why",
     "pattern_categorization": "were found to be alike",
     "strategy_drafting": "Draft one data generation strategy",
-    "pattern_guided_generation": "Write one new example for each row",
     "training_error_generation": "still answers them wrongly",
+    "pattern_guided_generation": "For each row write one new example",
     "quality_control": "You rate training examples",
 }
 
