@@ -179,7 +179,7 @@ class Compute(Protocol):
     """Runs jobs on the student, on this machine or another. Job ids are hashes of the spec: submitting twice re-attaches."""
 
     def submit(self, job: Job) -> str:
-        """Start the job unless it is finished or running; its id."""
+        """Hand the job over, unless it is finished or running; its id. It may start only when it is waited for."""
         ...
 
     def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
