@@ -18,6 +18,9 @@ N_GRAM_WORDS = 13
 MIN_CONTAINED_WORDS = 8
 """A whole question of at least this many words that stands inside another counts as a copy too."""
 
+CONTAINED_SHARE = 0.95
+"""Share of an older question's words, in order, that makes a new row a copy with something added (recall of ROUGE-L)."""
+
 Words = tuple[str, ...]
 
 
@@ -62,41 +65,45 @@ def find_overlap(rows: Sequence[Example], protected: Sequence[Example]) -> list[
 
 
 def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, threshold: float) -> list[Overlap]:
-    """New rows whose question is nearly one of `existing`, or of an earlier new row: ROUGE-L F of at least `threshold`."""
+    """New rows whose question repeats one of `existing`, or of an earlier new row.
+
+    A row repeats another when ROUGE-L F reaches `threshold`, or when it holds the other whole with words added:
+    a small teacher asked for something new likes to copy and append a sentence.
+    """
     known = [(e.id, _words(question_of(e))) for e in existing]
     found: list[Overlap] = []
     for row in new:
         words = _words(question_of(row))
-        match = next(
-            ((i, s) for i, other in known if (s := _rouge_at_least(words, other, threshold)) is not None), None
-        )
+        match = next(((i, how) for i, other in known if (how := _repeats(words, other, threshold))), None)
         if match is None:
             known.append((row.id, words))
         else:
-            evidence = f"ROUGE-L {match[1]:.2f}"
-            found.append(Overlap(example_id=row.id, protected_id=match[0], kind="near", evidence=evidence))
+            found.append(Overlap(example_id=row.id, protected_id=match[0], kind="near", evidence=match[1]))
     return found
 
 
 def rouge_l(one: str, other: str) -> float:
     """F-measure of the longest common subsequence of words, in [0, 1] (Lin 2004); 1 for two empty texts."""
-    return _rouge(_words(one), _words(other))
+    ours, theirs = _words(one), _words(other)
+    total = len(ours) + len(theirs)
+    return 2 * _common_subsequence(ours, theirs) / total if total else 1.0
 
 
-def _rouge(one: Words, other: Words) -> float:
-    total = len(one) + len(other)
-    return 2 * _common_subsequence(one, other) / total if total else 1.0
-
-
-def _rouge_at_least(one: Words, other: Words, threshold: float) -> float | None:
-    """The score if it reaches the threshold. Cheap bounds first: lengths, then words in common regardless of order."""
-    total = len(one) + len(other)
-    if total and 2 * min(len(one), len(other)) / total < threshold:
+def _repeats(new: Words, old: Words, threshold: float) -> str | None:
+    """How `new` repeats `old`, if it does. A cheap bound first: words in common regardless of order."""
+    total = len(new) + len(old)
+    in_common = (Counter(new) & Counter(old)).total()
+    may_be_near = 2 * in_common >= threshold * total
+    may_contain = len(old) >= MIN_CONTAINED_WORDS and in_common >= CONTAINED_SHARE * len(old)
+    if not (may_be_near or may_contain):
         return None
-    if total and 2 * (Counter(one) & Counter(other)).total() / total < threshold:
-        return None
-    score = _rouge(one, other)
-    return score if score >= threshold else None
+    shared = _common_subsequence(new, old)
+    score = 2 * shared / total if total else 1.0
+    if score >= threshold:
+        return f"ROUGE-L {score:.2f}"
+    if may_contain and shared >= CONTAINED_SHARE * len(old):
+        return f"holds {shared} of its {len(old)} words in order"
+    return None
 
 
 def _common_subsequence(one: Words, other: Words) -> int:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.core.records import Example
-from pada_agent.evaluation.contamination import find_duplicates, find_overlap, normalize, rouge_l
+from pada_agent.evaluation.contamination import Overlap, find_duplicates, find_overlap, normalize, rouge_l
 
 LONG = "a train leaves the station at noon and travels sixty miles an hour for three full hours before it stops"
 
@@ -76,6 +76,16 @@ def test_near_duplicates_are_found_among_old_and_new_rows() -> None:
     found = find_duplicates(new, [example("old", LONG)], threshold=0.85)
     assert [(o.example_id, o.protected_id, o.kind) for o in found] == [("a", "old", "near"), ("c", "b", "near")]
     assert found[0].evidence == "ROUGE-L 0.98"
+
+
+def test_a_copy_with_a_sentence_added_is_a_duplicate() -> None:
+    old = example("old", "Is a reading from the third still fine if the window closed on the first?")
+    added = " If so, would you please tell me which of the two readings you are going to use for my next bill?"
+    copied, changed = example("copied", old.prompt + added), example("changed", f"Can I still send the reading?{added}")
+    (found,) = find_duplicates([copied, changed], [old], threshold=0.85)
+    assert found == Overlap(
+        example_id="copied", protected_id="old", kind="near", evidence="holds 15 of its 15 words in order"
+    )
 
 
 words = st.lists(st.sampled_from("abc"), max_size=7)
