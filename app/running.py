@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pada_agent.app import run_folder, wiring
 from pada_agent.app.progress import OnEvent, RunEvent, append_event
 from pada_agent.core.config import RunConfig, Settings
-from pada_agent.core.errors import ArtifactError
+from pada_agent.core.errors import AgentError, ArtifactError, TrainingError
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
@@ -87,10 +87,21 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
 
     with run_folder.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
-        questions = _run_to_end(graph, config, record, answer)
+        with _say_how_to_go_on(folder):
+            questions = _run_to_end(graph, config, record, answer)
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=run_folder.load_summary(folder))
+
+
+@contextmanager
+def _say_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Adds it to the errors that may pass by themselves."""
+    try:
+        yield
+    except (AgentError, TrainingError) as exc:
+        exc.add_note(f"What is finished is kept. To go on with the same settings: pada resume {folder}")
+        raise
 
 
 def _leave_after(seconds: float, message: str) -> threading.Timer:

@@ -22,6 +22,14 @@ TEMPLATE_PHRASES = {
 }
 
 
+class Refusal(Exception):
+    """Raised by an answer function: the HTTP status to send in place of an answer."""
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.headers = status, headers or {}
+
+
 @dataclass
 class CountingServer:
     """What the teacher was asked over HTTP."""
@@ -34,23 +42,29 @@ class CountingServer:
 
 
 @contextmanager
-def serving(*, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None) -> Iterator[CountingServer]:
+def serving(
+    *, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None, port: int = 0
+) -> Iterator[CountingServer]:
     """Serve until the block ends; `answer` replaces the teacher that always answers in form."""
     counted, reply = CountingServer(), answer or answer_in_form
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
-            prompt = json.loads(body)["messages"][-1]["content"]
+            prompt = next(m["content"] for m in json.loads(body)["messages"] if m["role"] == "user")
             counted.asked[body] += 1
             counted.prompts.append(recognise(prompt))
             time.sleep(delay_seconds)
-            self.send(json.dumps(make_completion(reply(prompt))).encode())
+            try:
+                self.send(200, {}, make_completion(reply(prompt)))
+            except Refusal as refusal:
+                self.send(refusal.status, refusal.headers, {"error": {"message": str(refusal)}})
 
-        def send(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
+        def send(self, status: int, headers: dict[str, str], value: dict[str, object]) -> None:
+            body = json.dumps(value).encode()
+            self.send_response(status)
+            for name, text in {**headers, "content-type": "application/json", "content-length": str(len(body))}.items():
+                self.send_header(name, text)
             self.end_headers()
             try:
                 self.wfile.write(body)
@@ -59,7 +73,7 @@ def serving(*, delay_seconds: float = 0.05, answer: Callable[[str], str] | None 
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     counted.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

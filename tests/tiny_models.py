@@ -38,7 +38,7 @@ def save_student(folder: Path) -> Path:
 def save_embedder(folder: Path) -> Path:
     """A sentence-transformers folder: a small BERT and mean pooling."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     tokenizer = make_byte_tokenizer(["[PAD]", "[UNK]"])
     tokenizer.pad_token, tokenizer.unk_token = "[PAD]", "[UNK]"

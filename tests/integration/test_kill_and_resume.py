@@ -1,20 +1,16 @@
 """The command line, killed for good in every stage and resumed: the same result, nothing paid for twice."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.command_line import MAX_IN_FLIGHT, finish, make_settings, read_summary, start, write_config
 from tests.openai_server import serving
-from tests.tiny_models import save_embedder, save_student
-from tests.toy_world import LABELS, TEST, TRAIN, VALIDATION
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,7 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-MAX_IN_FLIGHT = 8
 STAGES = [
     "evaluate_untouched",
     "fine_tune",
@@ -34,49 +29,11 @@ STAGES = [
     "quality_control",
     "augment",
 ]
-VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage", "name", "config_hash", "student"}
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("world")
-    data = {}
-    for split, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
-        path = folder / f"{split}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        data[split] = str(path)
-    return {
-        "task": {"name": "multiple_choice", "labels": LABELS},
-        "data": data,
-        "student": {"model": str(save_student(folder / "student"))},
-        "lora": {"rank": 2, "alpha": 2, "epochs": 1},
-        "analysis": {"errors_per_call": 2, "max_clusters": 3},
-        "generation": {"share": 1.0, "rows_per_call": 2},
-        "loop": {"max_iterations": 1},
-        "models": {"embedder": str(save_embedder(folder / "embedder"))},
-        "compute": {"device": "cpu", "threads": 1},
-    }
-
-
-def write_config(settings: dict[str, Any], folder: Path, url: str) -> Path:
-    teacher = {"model": "openai:toy", "base_url": url, "max_concurrency": MAX_IN_FLIGHT}
-    models = {**settings["models"], "analyst": teacher, "generator": teacher, "judge": teacher}
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump({**settings, "name": "r", "runs_folder": str(folder), "models": models}))
-    return path
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pada_agent.app.cli", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-
-
-def finish(*arguments: str) -> None:
-    process = start(*arguments)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
+    return make_settings(tmp_path_factory.mktemp("world"))
 
 
 def kill_when(process: subprocess.Popen[str], events: Path, stage: str) -> bool:
@@ -94,11 +51,6 @@ def kill_when(process: subprocess.Popen[str], events: Path, stage: str) -> bool:
 def list_jobs(folder: Path) -> set[str]:
     """Addresses of the student's jobs: one more would be work done twice."""
     return {p.name for p in (folder / "r" / "objects").iterdir() if p.name.startswith(("fine_tune", "predict"))}
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    summary = json.loads((folder / "r" / "summary.json").read_text())
-    return {key: value for key, value in summary.items() if key not in VOLATILE}
 
 
 def test_killed_in_every_stage_the_run_ends_as_if_it_had_not_been(settings: dict[str, Any], tmp_path: Path) -> None:
