@@ -72,7 +72,7 @@ def generate_drafts(
     reply = generator.ask(
         branch_template,
         variables,
-        draft_item(task.draft_fields()),
+        draft_item(task.draft_fields_for([a.source for a in assignments])),
         expect=len(assignments),
         temperature=temperature,
         draw=f"{batch.id}/{attempt}",

@@ -53,6 +53,11 @@ class Task(ABC):
     def draft_fields(self) -> dict[str, str]:
         """Field name to a short instruction what the LLM writes there. All fields are plain strings."""
 
+    def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
+        """The fields for drafts written from these examples; override where they depend on them."""
+        del sources
+        return self.draft_fields()
+
     @abstractmethod
     def show(self, example: Example) -> dict[str, str]:
         """The example in the form of a draft: the fields of `draft_fields`, then those of `assign` that are fixed."""

@@ -72,9 +72,16 @@ class MultipleChoice(Task):
         return _verify_chosen(example, prediction) if example.options else _verify_written(example, prediction)
 
     def draft_fields(self) -> dict[str, str]:
+        return self._fields(n_wrong=3)
+
+    def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
+        """As many wrong options as the source with the most has."""
+        return self._fields(n_wrong=max(len(_choices_of(s).wrong_texts) for s in sources))
+
+    def _fields(self, n_wrong: int) -> dict[str, str]:
         if self.config.labels:
             return {"question": "the whole new message, as a person would write it to us, without naming its label"}
-        wrong = {f"wrong_{i}": f"{self.option_hint}: wrong, but tempting" for i in (1, 2, 3)}
+        wrong = {f"wrong_{i}": f"{self.option_hint}: wrong, but tempting" for i in range(1, n_wrong + 1)}
         return {"question": self.question_hint, "correct": f"{self.option_hint}: the right one", **wrong}
 
     def show(self, example: Example) -> dict[str, str]:
@@ -94,7 +101,7 @@ class MultipleChoice(Task):
     ) -> Example | DraftProblem:
         """The options are shuffled by `example_id`, so that their order tells nothing.
 
-        A draft may hold fewer wrong options than the source (`draft_fields` names three), never more are used.
+        A draft may hold fewer wrong options than the source; of more, the first are used.
         """
         label = self.closed_label(source)
         choices = _draft_open(draft, source, example_id) if label is None else self._closed(given.get("label", label))

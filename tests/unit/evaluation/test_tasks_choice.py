@@ -213,6 +213,15 @@ def test_labels_are_assigned_by_how_often_they_were_missed() -> None:
     assert all(d["easily_mistaken_for"] != d["label"] for d in drawn)
 
 
+@pytest.mark.parametrize("n_options", [2, 5])
+def test_a_draft_has_as_many_options_as_its_source(n_options: int) -> None:
+    texts = [f"organ {i}" for i in range(n_options)]
+    source = BY_TEXT.read(row(question="Which one pumps blood?", choices=texts, answerKey="A"))
+    fields = BY_TEXT.draft_fields_for([source])
+    made = BY_TEXT.compose({name: f"some {name}" for name in fields}, source=source, given={}, example_id="s")
+    assert isinstance(made, Example) and len(made.options) == n_options
+
+
 def test_a_closed_draft_takes_its_label_from_what_was_assigned() -> None:
     source = CLOSED.read(MESSAGE)
     assert list(CLOSED.draft_fields()) == ["question"]
