@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+import psutil
+
 from pada_agent.app.adapters import model_store
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.adapters.chat_models import family_of, make_language_model
@@ -105,6 +107,17 @@ def _prompt(
 
 
 def measure_peak_memory() -> float:
-    """Largest resident memory of this process and of its largest child together, MiB (Linux)."""
-    own, child = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (own.ru_maxrss + child.ru_maxrss) / 1024
+    """Largest resident memory of this process and of those of its children that live, added up, MiB.
+
+    An upper bound: their peaks need not fall together, and shared pages count twice.
+    """
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (own + sum(_peak_kib(child.pid) for child in psutil.Process().children(recursive=True))) / 1024
+
+
+def _peak_kib(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)

@@ -183,8 +183,8 @@ def _open_local(config: ModelConfig, name: str, role: Role) -> Callable[[], Base
     file = model_store.resolve(name)
 
     def start() -> BaseChatModel:
-        url = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
-        return _chat_openai(config, name, key="not-needed", url=url)
+        engine = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
+        return _chat_openai(config, name, key=engine.key, url=engine.url)
 
     return start
 

@@ -1,23 +1,34 @@
-"""The embedded llama.cpp engine: a model file served on a loopback port of this process, with batching."""
+"""The embedded llama.cpp engine: one child process for each model file, shared by the roles that ask it."""
 
 import os
+import secrets
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import IO, NamedTuple
 
 from pada_agent.core.errors import ModelUnavailableError
 
-PROMPT_CACHE_MIB = 512
-"""Host memory for prompt prefixes seen before."""
+SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llama_server")
+
+
+class Endpoint(NamedTuple):
+    """Where an engine answers."""
+
+    url: str
+    """OpenAI-compatible base URL on a loopback port."""
+    key: str
 
 
 @dataclass
 class Engine:
-    """A running server and how many users it has."""
+    """A running engine and how many users it has."""
 
-    server: Any
-    url: str
+    process: subprocess.Popen[str]
+    endpoint: Endpoint
     n_users: int = 0
 
 
@@ -26,8 +37,8 @@ _lock = RLock()
 """Re-entrant: a signal handler may close while its thread connects."""
 
 
-def acquire(file: Path, *, n_slots: int, context_tokens: int) -> str:
-    """The OpenAI-compatible base URL of an engine for the model file, started at the first call.
+def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
+    """Where the model file's engine answers; it starts at the first call, and again if it died.
 
     Args:
         context_tokens: per slot. The settings of the first caller hold for all.
@@ -36,14 +47,18 @@ def acquire(file: Path, *, n_slots: int, context_tokens: int) -> str:
         ModelUnavailableError: no such file, not a model, or not enough memory.
     """
     with _lock:
-        if file not in _engines:
-            _engines[file] = _start(file, n_slots=n_slots, context_tokens=context_tokens)
-        _engines[file].n_users += 1
-        return _engines[file].url
+        engine = _engines.get(file)
+        if engine is None:
+            _engines[file] = engine = Engine(*_start(file, n_slots, context_tokens))
+        elif engine.process.poll() is not None:
+            _end(engine.process)
+            engine.process, engine.endpoint = _start(file, n_slots, context_tokens)
+        engine.n_users += 1
+        return engine.endpoint
 
 
 def release(file: Path) -> None:
-    """Let go of an engine; the last user's leaving frees its memory."""
+    """Let go of an engine; the last user's leaving ends it, also in the middle of an answer."""
     with _lock:
         engine = _engines.get(file)
         if engine is None:
@@ -51,33 +66,40 @@ def release(file: Path) -> None:
         engine.n_users -= 1
         if engine.n_users == 0:
             del _engines[file]
+            _end(engine.process)
 
 
-def _start(file: Path, *, n_slots: int, context_tokens: int) -> Engine:
-    import xllamacpp
-
+def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Popen[str], Endpoint]:
     if not file.is_file():
         raise ModelUnavailableError(f"local model {file}: no such file. `pada models list` shows what is here.")
     _check_memory(file)
-    params = xllamacpp.CommonParams()
-    params.model.path = str(file)
-    params.n_parallel = n_slots
-    params.n_ctx = n_slots * context_tokens
-    params.cpuparams.n_threads = _count_cores()
-    params.cache_ram_mib = PROMPT_CACHE_MIB
-    params.port = 0
-    params.ui = False
-    params.verbosity = 0
-    try:
-        server = xllamacpp.Server(params)
-    except RuntimeError as exc:
-        raise ModelUnavailableError(f"local model {file}: the engine did not start ({exc})") from exc
-    return Engine(server=server, url=f"{server.listening_address}/v1")
+    key = secrets.token_hex(16)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(
+            [*SERVER, str(file), str(n_slots), str(context_tokens)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "PADA_ENGINE_KEY": key},
+            start_new_session=True,  # Ctrl-C is for the parent, which decides
+        )
+        stdout: IO[str] = process.stdout  # type: ignore[assignment]
+        url = stdout.readline().strip()
+        if not url:
+            _end(process)
+            log.seek(0)
+            last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+            raise ModelUnavailableError(f"local model {file}: {last}")
+    return process, Endpoint(url, key)
 
 
-def _count_cores() -> int:
-    """Cores this process may use: in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def _check_memory(file: Path) -> None:

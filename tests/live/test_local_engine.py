@@ -68,13 +68,34 @@ def test_a_prompt_beyond_the_slot_costs_one_batch(model: ChatModelAdapter) -> No
 
 
 def test_roles_share_one_engine_and_the_last_to_leave_stops_it(file: Path) -> None:
-    urls = [local_engine.acquire(file, n_slots=2, context_tokens=512) for _ in range(2)]
-    assert urls[0] == urls[1]
+    first, second = (local_engine.acquire(file, n_slots=2, context_tokens=512) for _ in range(2))
+    assert first == second
     local_engine.release(file)
-    assert httpx.get(urls[0].removesuffix("/v1") + "/health").status_code == 200
+    url = first.url.removesuffix("/v1")
+    assert httpx.get(f"{url}/health").status_code == 200
+    assert httpx.post(f"{first.url}/chat/completions", json={}).status_code == 401
     local_engine.release(file)
     with pytest.raises(httpx.ConnectError):
-        httpx.get(urls[0].removesuffix("/v1") + "/health")
+        httpx.get(f"{url}/health")
+
+
+def test_letting_go_in_the_middle_of_an_answer_returns_at_once(model: ChatModelAdapter, file: Path) -> None:
+    request = ChatRequest(
+        messages=(Message(role="user", content="Write a very long story about a bank and its customers."),),
+        max_output_tokens=900,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(model.complete, request)
+        while file not in local_engine._engines:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        started = time.perf_counter()
+        model._gate.close()
+        model.close()
+        seconds = time.perf_counter() - started
+        with pytest.raises(ModelUnavailableError):
+            answer.result()
+    assert seconds < 1
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

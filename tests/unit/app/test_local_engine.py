@@ -1,36 +1,33 @@
-"""Sharing the embedded engine, with an engine that loads nothing."""
+"""Sharing the embedded engine, with an engine process that loads nothing."""
 
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import psutil
 import pytest
 
 from pada_agent.app.adapters import local_engine
 from pada_agent.core.errors import ModelUnavailableError
 
-
-class FakeServer:
-    """Counts how many were started."""
-
-    started: list[Any]
-
-    def __init__(self, params: Any) -> None:
-        if "broken" in params.model.path:
-            raise RuntimeError("Failed to init server")
-        self.started.append(params)
-        self.listening_address = f"http://127.0.0.1:{1000 + len(self.started)}"
+FAKE = """
+import os, sys
+if "broken" in sys.argv[1]:
+    sys.exit("noise\\nthe engine did not start (not a model)")
+print(f"http://127.0.0.1:{os.getpid()}/v1", flush=True)
+sys.stdin.read()
+"""
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    FakeServer.started = []
-    make_params = lambda: SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace())  # noqa: E731
-    monkeypatch.setitem(sys.modules, "xllamacpp", SimpleNamespace(Server=FakeServer, CommonParams=make_params))
-    yield FakeServer.started
-    local_engine._engines.clear()
+@pytest.fixture(autouse=True)
+def fake_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(local_engine, "SERVER", (sys.executable, "-c", FAKE))
+    yield
+    for file in list(local_engine._engines):
+        local_engine._engines[file].n_users = 1
+        local_engine.release(file)
 
 
 def make_file(folder: Path, name: str = "model.gguf") -> Path:
@@ -39,39 +36,45 @@ def make_file(folder: Path, name: str = "model.gguf") -> Path:
     return file
 
 
-def test_a_model_file_has_one_engine_until_its_last_user_leaves(tmp_path: Path, started: list[Any]) -> None:
+def pid_of(endpoint: local_engine.Endpoint) -> int:
+    return int(endpoint.url.split(":")[2].split("/")[0])
+
+
+def test_a_model_file_has_one_engine_until_its_last_user_leaves(tmp_path: Path) -> None:
     file = make_file(tmp_path)
-    urls = {local_engine.acquire(file, n_slots=8, context_tokens=512) for _ in range(2)}
-    assert (urls, len(started)) == ({"http://127.0.0.1:1001/v1"}, 1)
+    first, second = (local_engine.acquire(file, n_slots=8, context_tokens=512) for _ in range(2))
+    assert first == second
     local_engine.release(file)
-    assert local_engine.acquire(file, n_slots=8, context_tokens=512) in urls
+    assert local_engine.acquire(file, n_slots=8, context_tokens=512) == first
     local_engine.release(file)
     local_engine.release(file)
-    assert local_engine.acquire(file, n_slots=8, context_tokens=512) not in urls
+    assert not psutil.pid_exists(pid_of(first))
+    assert local_engine.acquire(file, n_slots=8, context_tokens=512) != first
 
 
-def test_the_context_is_for_all_slots_together(tmp_path: Path, started: list[Any]) -> None:
-    local_engine.acquire(make_file(tmp_path), n_slots=8, context_tokens=512)
-    assert (started[0].n_parallel, started[0].n_ctx, started[0].port) == (8, 4096, 0)
+def test_an_engine_that_died_is_started_again(tmp_path: Path) -> None:
+    file = make_file(tmp_path)
+    dead = local_engine.acquire(file, n_slots=1, context_tokens=512)
+    os.kill(pid_of(dead), 9)
+    while psutil.pid_exists(pid_of(dead)) and psutil.Process(pid_of(dead)).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert local_engine.acquire(file, n_slots=1, context_tokens=512) != dead
 
 
 def test_letting_go_of_what_was_never_started_is_harmless(tmp_path: Path) -> None:
     local_engine.release(tmp_path / "model.gguf")
 
 
-@pytest.mark.usefixtures("started")
 def test_an_engine_that_does_not_start_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailableError, match=r"broken\.gguf: the engine did not start"):
+    with pytest.raises(ModelUnavailableError, match=r"broken\.gguf: the engine did not start \(not a model\)"):
         local_engine.acquire(make_file(tmp_path, "broken.gguf"), n_slots=1, context_tokens=512)
 
 
-@pytest.mark.usefixtures("started")
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError, match=r"none\.gguf: no such file"):
         local_engine.acquire(tmp_path / "none.gguf", n_slots=1, context_tokens=512)
 
 
-@pytest.mark.usefixtures("started")
 def test_too_little_memory_is_said_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_engine, "_available_bytes", lambda: 3)
     with pytest.raises(ModelUnavailableError, match=r"model\.gguf needs .* GiB of memory"):

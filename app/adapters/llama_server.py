@@ -1,0 +1,46 @@
+"""The embedded engine's process (`python -m pada_agent.app.adapters.llama_server FILE N_SLOTS CONTEXT_TOKENS`).
+
+Serves a GGUF file by llama.cpp on a loopback port, prints that OpenAI-compatible base URL, and ends when stdin closes:
+so it never outlives its parent. A process of its own because the engine, when let go of in the middle of an answer,
+waits for that answer while it holds the interpreter: a run could not be stopped.
+Environment: PADA_ENGINE_KEY, the key that requests must carry.
+"""
+
+import os
+import sys
+
+PROMPT_CACHE_MIB = 512
+"""Host memory for prompt prefixes seen before."""
+
+
+def main() -> None:
+    """Serve until stdin closes; exit code 1 with one line on stderr if the engine does not start."""
+    import xllamacpp
+
+    file, n_slots, context_tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    params = xllamacpp.CommonParams()
+    params.model.path = file
+    params.n_parallel = n_slots
+    params.n_ctx = n_slots * context_tokens
+    params.cpuparams.n_threads = _count_cores()
+    params.cache_ram_mib = PROMPT_CACHE_MIB
+    params.api_keys = [os.environ["PADA_ENGINE_KEY"]]
+    params.port = 0
+    params.ui = False
+    params.verbosity = 0
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as exc:
+        sys.exit(f"the engine did not start ({exc})")
+    print(f"{server.listening_address}/v1", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+
+def _count_cores() -> int:
+    """Cores this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    main()
