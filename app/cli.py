@@ -24,7 +24,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PadaError as exc:
-            typer.echo("\n".join([f"Error: {exc}", *getattr(exc, "__notes__", [])]), err=True)
+            typer.echo(f"Error: {exc}\n{exc.way_on}".rstrip(), err=True)
             raise typer.Exit(2) from exc
         except KeyboardInterrupt as exc:
             typer.echo(f"Interrupted; {exc}" if str(exc) else "Interrupted.", err=True)

@@ -100,7 +100,7 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
     try:
         yield
     except (AgentError, TrainingError) as exc:
-        exc.add_note(f"What is finished is kept. To go on with the same settings: pada resume {folder}")
+        exc.way_on = f"What is finished is kept. To go on with the same settings: pada resume {folder}"
         raise
 
 

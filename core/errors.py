@@ -23,6 +23,9 @@ They derive from ValueError or RuntimeError because a LangGraph server hides the
 class PadaError(Exception):
     """Base of every error this package raises on purpose; its text says what to do."""
 
+    way_on: str = ""
+    """How to go on with what was under way, where that is known further up than the error."""
+
 
 class ConfigError(PadaError, ValueError):
     """Settings that cannot be used; lists every problem at once, with file and key."""
