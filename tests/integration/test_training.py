@@ -246,7 +246,8 @@ class TestPacking:
         (part,) = pack(rows, 100, CPU)
         assert part.token_ids.tolist() == [1, 2, 3, 4]
         assert part.depths.tolist() == [0, 1, 2, 3]
-        assert sorted(zip(part.owners.tolist(), part.parents.tolist(), part.targets.tolist(), strict=True)) == [
+        parents = part.readers[part.which]
+        assert sorted(zip(part.owners.tolist(), parents.tolist(), part.targets.tolist(), strict=True)) == [
             (0, 2, 4), (0, 3, 5), (1, 2, 4), (1, 3, 6), (2, 1, 7),
         ]  # fmt: skip
 
