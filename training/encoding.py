@@ -67,7 +67,9 @@ class ChatEncoder:
             DatasetError: an empty answer, or too long and `on_too_long` is `error` or the answer alone does not fit; names the row.
         """
         if not example.answer.strip():
-            raise DatasetError(f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row.")
+            raise DatasetError(
+                f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row."
+            )
         prompt = self.prompt(example)
         answer = [*self.answers(example, (example.answer,))[0], self._end]
         room = spec.max_length - len(answer)

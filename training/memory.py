@@ -6,9 +6,9 @@ import torch
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """CUDA has a class for it; on CPU torch raises a RuntimeError of its allocator."""
-    return isinstance(exc, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(exc, RuntimeError) and "not enough memory: you tried to allocate" in str(exc)
+    """CUDA has a class for it; on CPU torch's allocator raises a RuntimeError, worded by platform."""
+    return isinstance(exc, torch.cuda.OutOfMemoryError) or (
+        isinstance(exc, RuntimeError) and "memory: you tried to allocate" in str(exc)
     )
 
 

@@ -65,7 +65,7 @@ class _Tree:
                 depths[node] = depths[parent] + 1
                 visible[node] |= visible[parent]
         predictions = torch.tensor(self.predictions).reshape(-1, 3)
-        readers, which = predictions[:, 0].unique(return_inverse=True)  # on CPU: its size is not known before
+        readers, which = torch.unique(predictions[:, 0], return_inverse=True)  # on CPU: its size is not known before
         return Pack(
             token_ids=_move(torch.tensor([token for _, token in self.nodes]), device),
             depths=_move(torch.tensor(depths), device),
