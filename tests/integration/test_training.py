@@ -376,7 +376,7 @@ class TestFineTuning:
                 raise error
             return forward(*arguments, **options)
 
-        monkeypatch.setattr(fine_tuning, "MAX_CPU_PACK_TOKENS", 150)
+        monkeypatch.setattr(fine_tuning, "MAX_CPU_PACK_TOKENS", 100)
         monkeypatch.setattr(type(student.model), "forward", fail_at_the_second_pack)
         details: list[str] = []
         (tmp_path / "found").mkdir()
