@@ -59,7 +59,7 @@ def export_model(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: exists already. Choose another --out.")
-    found = _read_run(source) if (source / run_folder.CONFIG).is_file() else _read_adapter(source)
+    found = read_source(source)
     if student is not None:
         found = found.model_copy(update={"student": str(model_store.resolve(student))})
     scratch = out.parent / f".{out.name}.export"
@@ -69,6 +69,15 @@ def export_model(
         shutil.rmtree(scratch, ignore_errors=True)
     report = json.loads((out / "export.json").read_text(encoding="utf-8"))
     return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"])
+
+
+def read_source(folder: Path) -> Source:
+    """What a finished run's or an adapter's folder names.
+
+    Raises:
+        ArtifactError: it is neither, or the run kept no adapter.
+    """
+    return _read_run(folder) if (folder / run_folder.CONFIG).is_file() else _read_adapter(folder)
 
 
 def describe_export(report: ExportReport) -> str:

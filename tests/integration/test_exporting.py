@@ -1,6 +1,7 @@
 """Merged models, read back by the libraries that others use."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +12,19 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+from pada_agent.app import exporting
 from pada_agent.app.cli import app
 from pada_agent.app.exporting import export_model
+from pada_agent.app.run_folder import dump_config
+from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 from pada_agent.core.ports import ExportJob, FineTuneJob, LoraSpec
-from pada_agent.core.records import Example
+from pada_agent.core.records import Example, Failure, Prediction, Verdict
 from pada_agent.training.exporting import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.students import load_student, read_gguf
 from tests.tiny_models import save_gguf_student, save_student
+from tests.unit.app.summaries import make_summary
 
 # peft 0.21 reads a property that transformers 5.23 renames.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
@@ -131,12 +136,52 @@ def test_what_is_no_run_and_no_adapter_and_a_folder_in_use_are_named(folder_adap
         export_model(folder_adapter, format="safetensors", out=folder_adapter, on_event=lambda _: None)
 
 
-def test_the_command_says_where_and_how_many_rows_agree(folder_adapter: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["export", str(folder_adapter), "--out", str(tmp_path / "out")])
+def make_run(folder: Path, student: Path, adapter: Path) -> Path:
+    """What a finished run leaves and an export reads."""
+    predictions = folder / "iterations" / "untouched" / "predictions"
+    predictions.mkdir(parents=True)
+    failures = [
+        Failure(
+            example=row,
+            prediction=Prediction(example_id=row.id, response="yes"),
+            verdict=Verdict(example_id=row.id, value="wrong"),
+        )
+        for row in [*ROWS, *CHOICES]
+    ]
+    (predictions / "validation.jsonl").write_text("".join(f.model_dump_json() + "\n" for f in failures))
+    (folder / "config.yaml").write_text(dump_config(RunConfig(student=StudentConfig(model=str(student), system=""))))
+    (folder / "summary.json").write_text(make_summary().model_dump_json())
+    shutil.copytree(adapter, folder / "best")
+    return folder
+
+
+def test_the_command_exports_a_run_and_says_how_many_of_its_rows_agree(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", folder_student, folder_adapter)
+    result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert f"safetensors: {tmp_path / 'out'}" in result.stdout
-    assert "Read back: 4 of 4 rows" in result.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert "Read back: 8 of 8 rows" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", folder_student, folder_adapter)
+    shutil.rmtree(run / "best")
+    with pytest.raises(ArtifactError, match="no adapter to merge"):
+        export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+    (run / "summary.json").unlink()
+    with pytest.raises(ArtifactError, match="not finished"):
+        export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+
+
+def test_an_adapter_alone_names_its_student_by_the_gguf_it_was_read_from(
+    gguf_student: Path, gguf_adapter: Path
+) -> None:
+    source = exporting.read_source(gguf_adapter)
+    assert source.student == str(gguf_student)
+    assert [row.prompt for row in source.rows] == list(exporting.PROMPTS)
 
 
 def test_the_card_names_the_base_weights(gguf_student: Path, gguf_adapter: Path) -> None:
