@@ -124,6 +124,14 @@ class LocalCompute:
             return self._worker
         if self._worker is not None:
             _bury(self._worker)
+        try:
+            return self._spawn()
+        except OSError as exc:
+            raise TrainingError(
+                f"the training worker cannot be started: {exc}. Its log goes to {self._log_file}."
+            ) from exc
+
+    def _spawn(self) -> Process:
         self._objects.mkdir(parents=True, exist_ok=True)
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:

@@ -1,5 +1,6 @@
 """The engine against plain transformers and PEFT: padded batches, one row at a time, no packing."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,8 @@ def test_the_same_job_gives_the_same_bytes(student: Student, adapter: Path, tmp_
     again = train(student, tmp_path)
     for name in ("adapter_model.safetensors", "adapter_config.json", "README.md"):
         assert (again / name).read_bytes() == (adapter / name).read_bytes()
+    modules = json.loads((adapter / "adapter_config.json").read_text())["target_modules"]
+    assert modules == sorted(modules), "the order of a set differs from process to process"
 
 
 def test_texts_equal_those_of_single_row_generate_but_for_ties(student: Student) -> None:

@@ -130,6 +130,12 @@ def test_a_killed_worker_hints_at_memory(compute: LocalCompute) -> None:
         run(compute, make_job("die"))
 
 
+def test_a_worker_that_cannot_start_is_explained(tmp_path: Path) -> None:
+    compute = LocalCompute(tmp_path / "objects", tmp_path / "worker.log", command=("no-such-program",))
+    with pytest.raises(TrainingError, match=r"cannot be started: .*no-such-program"):
+        run(compute, make_job("a"))
+
+
 def test_a_worker_killed_between_jobs_is_replaced(compute: LocalCompute) -> None:
     pid = int((run(compute, make_job("a")) / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
