@@ -120,6 +120,25 @@ def report(folder: RunFolder) -> None:
     typer.echo(tables.render_summary(summary, folder), nl=False)
 
 
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the model.")],
+    format: Annotated[
+        Literal["safetensors", "gguf"], typer.Option(help="gguf: only of a student that is a GGUF file.")
+    ] = "safetensors",
+    student: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Base model; none: the one that DIR names.")
+    ] = None,
+) -> None:
+    """Merge the adapter into its student, and check the written model."""
+    from pada_agent.app import exporting
+
+    with _display() as display:
+        report = exporting.export_model(source, format=format, out=out, on_event=display, student=student)
+    typer.echo(exporting.describe_export(report))
+
+
 @models.command("pull")
 def pull_models(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="As in `pada models list`.")] = None,

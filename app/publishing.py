@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
@@ -57,18 +57,28 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
         return
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
-    write_atomically(folder / "best" / "README.md", write_card(summary, best))
+    write_atomically(folder / "best" / "README.md", write_card(summary, best, _read_base_hashes(folder / "best")))
 
 
-def write_card(summary: RunSummary, best: ArmResult) -> str:
-    """The adapter's card: what it is, what it was trained on, how it fared."""
+def _read_base_hashes(adapter: Path) -> dict[str, str]:
+    """File name to SHA-256 of the student's weights; empty where the compute backend noted none."""
+    path = adapter / "train_metrics.json"
+    if not path.is_file():
+        return {}
+    hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("base_sha256", {})
+    return hashes
+
+
+def write_card(summary: RunSummary, best: ArmResult, base_sha256: Mapping[str, str]) -> str:
+    """The adapter's card: what it is, which weights it fits, what it was trained on, how it fared."""
     test = f"{percent(best.test.accuracy)} of {best.test.n} test rows" if best.test else "not measured on test rows"
+    base = "".join(f"\nIt fits only these base weights: `{n}`, SHA-256 `{sha}`.\n" for n, sha in base_sha256.items())
     return (
         f"---\nlibrary_name: peft\nbase_model: {summary.student}\n---\n\n"
         f"# {summary.name}: {summary.best_arm}\n\n"
         f"LoRA adapter for {summary.student}, task `{summary.task}`, made by pada-agent. Trained on {best.n_train_rows} rows, "
         f"{best.n_synthetic} of them synthetic. Validation accuracy {percent(best.validation.accuracy)} of {best.validation.n} rows "
-        f"(it was chosen on part of them); {test}.\n\n{summary.verdict}\n"
+        f"(it was chosen on part of them); {test}.\n\n{summary.verdict}\n{base}"
     )
 
 

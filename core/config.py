@@ -104,6 +104,8 @@ class AnalysisConfig(Settings):
     min_clusters: int = Field(default=2, ge=1)
     max_clusters: int = Field(default=10, ge=1)
     """Range of K for the elbow rule (paper: 2 to 10)."""
+    max_training_errors: int | None = Field(default=None, ge=1)
+    """Training rows are answered in random order until that many are wrong; null answers all of them (paper)."""
 
 
 class GenerationConfig(Settings):

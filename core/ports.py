@@ -160,7 +160,23 @@ class PredictJob(Record):
     system: str | None = None
 
 
-Job = FineTuneJob | PredictJob
+class ExportJob(Record):
+    """Merge an adapter into the student; the output folder holds the model and `export.json`, the result of reading it back."""
+
+    kind: Literal["export"] = "export"
+    student: str
+    adapter: str
+    adapter_hash: str | None = None
+    format: Literal["safetensors", "gguf"]
+    """`gguf` needs a student that came as one: its tokenizer and metadata are taken over."""
+    rows: str
+    """Rows that the merged model and the written one both answer."""
+    rows_hash: str
+    max_new_tokens: int = 32
+    system: str | None = None
+
+
+Job = FineTuneJob | PredictJob | ExportJob
 
 
 class Progress(Record):

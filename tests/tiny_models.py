@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -13,26 +15,75 @@ TEMPLATE = (
 )
 
 
-def save_student(folder: Path) -> Path:
-    """A Llama with a byte tokenizer and a chat template."""
+def save_student(folder: Path, **changes: Any) -> Path:
+    """A Llama with a byte tokenizer and a chat template; `changes` go into its configuration."""
     tokenizer = make_byte_tokenizer(["<|start|>", "<|end|>", "<|pad|>"])
     tokenizer.chat_template = TEMPLATE
     tokenizer.eos_token, tokenizer.pad_token = "<|end|>", "<|pad|>"
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=512,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    values: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 512,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = LlamaConfig(**{**values, **changes})
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_gguf_student(folder: Path, architecture: str = "llama") -> Path:
+    """A Llama or Qwen2 of random F32 weights as a GGUF file, with the tokenizer of `save_student` and one merge."""
+    rng = np.random.default_rng(0)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*alphabet, "th", "<|start|>", "<|end|>", "<|pad|>"]
+    writer = gguf.GGUFWriter(folder / "tiny.gguf", architecture)
+    writer.add_block_count(2)
+    writer.add_context_length(512)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(48)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(8)
+    writer.add_rope_freq_base(10_000.0)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.NORMAL] * (len(tokens) - 3) + [gguf.TokenType.CONTROL] * 3)
+    writer.add_token_merges(["t h"])
+    writer.add_bos_token_id(len(tokens) - 3)
+    writer.add_eos_token_id(len(tokens) - 2)
+    writer.add_pad_token_id(len(tokens) - 1)
+    writer.add_chat_template(TEMPLATE)
+    shapes = {"token_embd.weight": (len(tokens), 32), "output_norm.weight": (32,)}
+    for n in range(2):
+        block = {
+            "attn_q": (32, 32),
+            "attn_k": (16, 32),
+            "attn_v": (16, 32),
+            "attn_output": (32, 32),
+            "attn_norm": (32,),
+        }
+        if architecture == "qwen2":
+            shapes |= {f"blk.{n}.attn_{k}.bias": (32 if k == "q" else 16,) for k in "qkv"}
+        block |= {"ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48), "ffn_norm": (32,)}
+        shapes |= {f"blk.{n}.{name}.weight": shape for name, shape in block.items()}
+    for name, shape in shapes.items():
+        values = rng.normal(scale=0.2, size=shape) if len(shape) > 1 else np.ones(shape)
+        writer.add_tensor(name, values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return folder / "tiny.gguf"
 
 
 def save_embedder(folder: Path) -> Path:

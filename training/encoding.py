@@ -1,6 +1,6 @@
 """From rows to tokens: one chat template path for training, scoring and generation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError
@@ -19,6 +19,8 @@ class Encoded:
 
     input_ids: list[int]
     labels: list[int]
+    n_cut: int = 0
+    """Prompt tokens left out to stay within the limit."""
 
 
 def join(prompt: list[int], answer: list[int]) -> Encoded:
@@ -62,8 +64,12 @@ class ChatEncoder:
         """Prompt, answer and end of turn, at most `spec.max_length` tokens.
 
         Raises:
-            DatasetError: too long, and `on_too_long` is `error` or the answer alone does not fit; names the row.
+            DatasetError: an empty answer, or too long and `on_too_long` is `error` or the answer alone does not fit; names the row.
         """
+        if not example.answer.strip():
+            raise DatasetError(
+                f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row."
+            )
         prompt = self.prompt(example)
         answer = [*self.answers(example, (example.answer,))[0], self._end]
         room = spec.max_length - len(answer)
@@ -72,7 +78,7 @@ class ChatEncoder:
                 f"row {example.id!r} has {len(prompt)} prompt and {len(answer)} answer tokens, lora.max_length is {spec.max_length}:"
                 " raise it, drop the row, or set lora.on_too_long to truncate (which cuts the prompt, never the answer)"
             )
-        return join(prompt[-room:], answer)
+        return replace(join(prompt[-room:], answer), n_cut=max(0, len(prompt) - room))
 
     def _render_prompt(self, user: str) -> str:
         turns = [{"role": "user", "content": user}]

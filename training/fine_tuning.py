@@ -6,23 +6,29 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
 from pada_agent.core.ports import FineTuneJob, LoraSpec, Progress
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
+from pada_agent.training.lora import attach_lora, save_adapter
+from pada_agent.training.memory import is_out_of_memory
 from pada_agent.training.packing import pack, target_logprobs
-from pada_agent.training.students import Student
+from pada_agent.training.students import Student, hash_weights
 
 MAX_CPU_PACK_TOKENS = 512
 """On CPU a pack's dense attention outweighs what longer packs save."""
+
+STEPS_PER_READING = {"cpu": 1, "cuda": 10}
+"""Losses stay on the device that long: reading one waits for all work queued before it."""
+
+LAST_GOOD = "last_good"
+"""Subfolder for the adapter that last had a finite loss, where the fine-tuning broke off."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Step:
 
     loss: float
     """Mean over the answer tokens of the batch, in nats."""
+    grad_norm: float
+    """Before clipping."""
     n_tokens: int
     """Tokens of its rows, prompts included, whether or not rows shared them."""
 
@@ -46,9 +54,9 @@ def fine_tune(
     """Write a PEFT adapter and `train_metrics.json` into `folder`. Equal jobs give equal bytes on equal machines.
 
     Raises:
-        DatasetError: no rows, or one is too long.
-        TrainingError: unknown target modules, or an adapter to start from that does not fit.
-        NonFiniteLossError: names step and learning rate.
+        DatasetError: no rows, or one is empty or too long.
+        TrainingError: unknown target modules, an adapter to start from that does not fit, or no memory for a single row.
+        NonFiniteLossError: names step and learning rate; the adapter of the last finite loss is in `folder/last_good`.
     """
     if not examples:
         raise DatasetError(f"{job.rows}: no rows to fine-tune on")
@@ -56,61 +64,17 @@ def fine_tune(
     rows = [encoder.training_row(example, job.lora) for example in examples]
     start = time.perf_counter()
     with attach_lora(student, job) as adapted:
-        steps = list(_run_steps(adapted, rows, job, on_progress))
-        adapted.save_pretrained(str(folder))
-    _write_metrics(folder, steps, seconds=time.perf_counter() - start)
-
-
-@contextmanager
-def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
-    """The student with a trainable adapter, new or continued (then with that one's rank and targets); afterwards as it was."""
-    torch.manual_seed(job.seed)
-    adapted = _inject(student, job)
-    adapted.peft_config["default"].base_model_name_or_path = student.source
-    adapted.train()
-    try:
-        yield adapted
-    finally:
-        adapted.unload().eval()
-        student.model.requires_grad_(False)
-
-
-def _inject(student: Student, job: FineTuneJob) -> Any:
-    if not job.start_from:
-        return get_peft_model(student.model, make_lora_config(student.model, job.lora))
-    try:
-        return PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
-    except (OSError, ValueError, RuntimeError) as exc:
-        raise TrainingError(f"adapter {job.start_from} does not load on student {student.source}: {exc}") from exc
-
-
-def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
-    """PEFT's settings for `spec`.
-
-    Raises:
-        TrainingError: a target module that the model does not have; lists those it has.
-    """
-    names = [name.strip() for name in spec.target_modules.split(",") if name.strip()]
-    if spec.target_modules != "all-linear":
-        _check_targets(names, model)
-    return LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.alpha,
-        lora_dropout=spec.dropout,
-        target_modules="all-linear" if spec.target_modules == "all-linear" else names,
-        task_type="CAUSAL_LM",
-    )
-
-
-def _check_targets(names: list[str], model: Any) -> None:
-    linear = sorted(
-        {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    )
-    unknown = [name for name in names if name.rpartition(".")[2] not in linear]
-    if unknown or not names:
-        raise TrainingError(
-            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is no linear layer of this model. It has: {', '.join(linear)}"
-        )
+        loop = TrainingLoop(adapted, rows, job)
+        try:
+            loop.run(on_progress)
+        except NonFiniteLossError:
+            if loop.restore_last_good():
+                save_adapter(adapted, student, folder / LAST_GOOD)
+            raise
+        save_adapter(adapted, student, folder)
+    metrics = {**_summarize(loop.steps, seconds=time.perf_counter() - start), **loop.describe_cuts()}
+    metrics["base_sha256"] = hash_weights(student.weights)
+    (folder / "train_metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
 
 
 def learning_rate_factor(step: int, n_steps: int, spec: LoraSpec) -> float:
@@ -135,68 +99,150 @@ def count_steps(n_rows: int, spec: LoraSpec) -> int:
     return spec.n_steps or max(1, round(spec.epochs * math.ceil(n_rows / spec.batch_size)))
 
 
-def _run_steps(
-    adapted: Any, rows: Sequence[Encoded], job: FineTuneJob, on_progress: Callable[[Progress], None]
-) -> Iterator[Step]:
-    spec, n_steps = job.lora, count_steps(len(rows), job.lora)
-    parameters = [p for p in adapted.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, weight_decay=spec.weight_decay)
-    batches = draw_batches(len(rows), spec.batch_size, job.seed)
-    n_tokens, start = 0, time.perf_counter()
-    for number in range(n_steps):
-        optimizer.param_groups[0]["lr"] = spec.learning_rate * learning_rate_factor(number, n_steps, spec)
-        batch = [rows[i] for i in next(batches)]
-        step = _take_step(adapted, batch, optimizer, spec=spec, number=number + 1)
-        yield step
-        n_tokens += step.n_tokens
-        seconds = time.perf_counter() - start
-        on_progress(
-            Progress(
-                stage="fine_tune",
-                done=number + 1,
-                total=n_steps,
-                rate=(number + 1) / seconds,
-                unit="steps",
-                detail=f"loss {step.loss:.3f}, {n_tokens / seconds:.0f} tokens/s",
-            )
-        )
-
-
-def _take_step(
-    adapted: Any, batch: Sequence[Encoded], optimizer: torch.optim.Optimizer, *, spec: LoraSpec, number: int
-) -> Step:
-    loss = backward(adapted, batch, max_pack_tokens=spec.micro_batch_tokens)
-    group = optimizer.param_groups[0]
-    norm = torch.nn.utils.clip_grad_norm_(group["params"], spec.max_grad_norm)
-    if not (math.isfinite(loss) and torch.isfinite(norm)):
-        raise NonFiniteLossError(
-            f"step {number}: loss {loss}, gradient norm {float(norm)} at learning rate {group['lr']:.2e}."
-            " Lower lora.learning_rate, or look for damaged rows."
-        )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return Step(loss=loss, n_tokens=sum(len(row.input_ids) for row in batch))
-
-
-def backward(adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int) -> float:
+def backward(adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int) -> torch.Tensor:
     """Add the batch's gradients and give its loss: the mean over all its answer tokens, however it is cut into packs.
 
     Rows that share a prompt prefix within a pack share its dropout too.
     """
-    if adapted.device.type == "cpu":
-        max_pack_tokens = min(max_pack_tokens, MAX_CPU_PACK_TOKENS)
     n_targets = sum(label != IGNORE_INDEX for row in batch for label in row.labels)
-    total = 0.0
+    total = torch.zeros((), device=adapted.device)
     for part in pack(batch, max_pack_tokens, adapted.device):
         loss = -target_logprobs(adapted, part).sum() / n_targets
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
+        total += loss.detach()
     return total
 
 
-def _write_metrics(folder: Path, steps: Sequence[Step], *, seconds: float) -> None:
+class TrainingLoop:
+    """Optimizer steps on the adapter, read in windows of some steps so that a GPU is never waited for in between."""
+
+    def __init__(self, adapted: Any, rows: Sequence[Encoded], job: FineTuneJob) -> None:
+        spec, device = job.lora, adapted.device
+        self.steps: list[Step] = []
+        self._adapted = adapted
+        self._rows = rows
+        self._spec = spec
+        self._batches = draw_batches(len(rows), spec.batch_size, job.seed)
+        self._n_steps = count_steps(len(rows), spec)
+        self._window = STEPS_PER_READING[device.type]
+        on_cpu = device.type == "cpu"
+        self._max_pack_tokens = min(spec.micro_batch_tokens, MAX_CPU_PACK_TOKENS) if on_cpu else spec.micro_batch_tokens
+        self._n_halvings = 0
+        self._parameters = [p for p in adapted.parameters() if p.requires_grad]
+        self._last_good: list[torch.Tensor] | None = None
+        self._optimizer = torch.optim.AdamW(
+            group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=not on_cpu
+        )
+
+    def run(self, on_progress: Callable[[Progress], None]) -> None:
+        """All steps.
+
+        Raises:
+            NonFiniteLossError: names step and learning rate.
+            TrainingError: no memory for a single row.
+        """
+        start = time.perf_counter()
+        while len(self.steps) < self._n_steps:
+            before = [p.detach().clone() for p in self._parameters]
+            self._take_window()
+            self._last_good = before
+            on_progress(self._report(seconds=time.perf_counter() - start))
+
+    def restore_last_good(self) -> bool:
+        """Put back the weights that last gave a finite loss; False if there are none but the initial ones."""
+        if self._last_good is None:
+            return False
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, self._last_good, strict=True):
+                parameter.copy_(value)
+        return True
+
+    def describe_cuts(self) -> dict[str, int]:
+        """What was made smaller to fit."""
+        return {
+            "n_truncated_rows": sum(row.n_cut > 0 for row in self._rows),
+            "max_pack_tokens": self._max_pack_tokens,
+            "n_memory_halvings": self._n_halvings,
+        }
+
+    def _take_window(self) -> None:
+        first = len(self.steps)
+        numbers = range(first, min(first + self._window, self._n_steps))
+        batches = [[self._rows[i] for i in next(self._batches)] for _ in numbers]
+        rates = [self._spec.learning_rate * learning_rate_factor(n, self._n_steps, self._spec) for n in numbers]
+        measured = [self._step(batch, rate) for batch, rate in zip(batches, rates, strict=True)]
+        for batch, rate, (loss, norm) in zip(batches, rates, torch.stack(measured).tolist(), strict=True):
+            step = Step(loss=loss, grad_norm=norm, n_tokens=sum(len(row.input_ids) for row in batch))
+            _check_finite(step, number=len(self.steps) + 1, rate=rate)
+            self.steps.append(step)
+
+    def _step(self, batch: Sequence[Encoded], rate: float) -> torch.Tensor:
+        """(2,) loss and gradient norm, still on the device."""
+        loss = self._accumulate(batch)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._spec.max_grad_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return torch.stack([loss, norm])
+
+    def _accumulate(self, batch: Sequence[Encoded]) -> torch.Tensor:
+        """The batch's loss and gradients. Out of memory starts it again in packs of half the size: the same batch, the same mean."""
+        longest = max(len(row.input_ids) for row in batch)
+        while True:
+            try:
+                return backward(self._adapted, batch, max_pack_tokens=self._max_pack_tokens)
+            except RuntimeError as exc:
+                if not is_out_of_memory(exc):
+                    raise
+                if self._max_pack_tokens <= longest:
+                    raise TrainingError(
+                        f"out of memory with a single row of {longest} tokens ({exc}). Lower lora.max_length or lora.rank,"
+                        " or choose a smaller student."
+                    ) from exc
+            # Only here are the tensors free that the error's traceback held.
+            self._optimizer.zero_grad(set_to_none=True)
+            self._max_pack_tokens = max(longest, self._max_pack_tokens // 2)
+            self._n_halvings += 1
+            if self._adapted.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _report(self, *, seconds: float) -> Progress:
+        cuts = self.describe_cuts()
+        detail = f"loss {self.steps[-1].loss:.3f}, {sum(s.n_tokens for s in self.steps) / seconds:.0f} tokens/s"
+        if cuts["n_truncated_rows"]:
+            detail += f", {cuts['n_truncated_rows']} rows truncated"
+        if self._n_halvings:
+            detail += f", out of memory: packs cut to {self._max_pack_tokens} tokens"
+        return Progress(
+            stage="fine_tune",
+            done=len(self.steps),
+            total=self._n_steps,
+            rate=len(self.steps) / seconds,
+            unit="steps",
+            detail=detail,
+        )
+
+
+def group_parameters(parameters: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; vectors (biases, norms, which an adapter to continue may hold) do not."""
+    matrices = [p for p in parameters if p.ndim >= 2]
+    vectors = [p for p in parameters if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _check_finite(step: Step, *, number: int, rate: float) -> None:
+    if not (math.isfinite(step.loss) and math.isfinite(step.grad_norm)):
+        raise NonFiniteLossError(
+            f"step {number}: loss {step.loss}, gradient norm {step.grad_norm} at learning rate {rate:.2e}."
+            " Lower lora.learning_rate, or look for damaged rows."
+        )
+
+
+def _summarize(steps: Sequence[Step], *, seconds: float) -> dict[str, Any]:
     n_tokens = sum(step.n_tokens for step in steps)
-    values = {
+    return {
         "losses": [step.loss for step in steps],
         "n_steps": len(steps),
         "n_tokens": n_tokens,
@@ -204,4 +250,3 @@ def _write_metrics(folder: Path, steps: Sequence[Step], *, seconds: float) -> No
         "tokens_per_second": round(n_tokens / seconds, 1),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
-    (folder / "train_metrics.json").write_text(json.dumps(values, indent=1), encoding="utf-8")

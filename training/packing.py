@@ -23,8 +23,10 @@ class Pack:
     """(N,) position of each node in its sequence."""
     visible: torch.Tensor
     """(N, N) bool; row i is true at i and its ancestors."""
-    parents: torch.Tensor
-    """(M,) node whose logits predict the target."""
+    readers: torch.Tensor
+    """(K,) nodes whose logits predict a target, each once."""
+    which: torch.Tensor
+    """(M,) index into `readers`."""
     targets: torch.Tensor
     """(M,) token ids."""
     owners: torch.Tensor
@@ -62,15 +64,22 @@ class _Tree:
             if parent >= 0:
                 depths[node] = depths[parent] + 1
                 visible[node] |= visible[parent]
-        predictions = torch.tensor(self.predictions, device=device).reshape(-1, 3)
+        predictions = torch.tensor(self.predictions).reshape(-1, 3)
+        readers, which = torch.unique(predictions[:, 0], return_inverse=True)  # on CPU: its size is not known before
         return Pack(
-            token_ids=torch.tensor([token for _, token in self.nodes], device=device),
-            depths=torch.tensor(depths, device=device),
-            visible=visible.to(device),
-            parents=predictions[:, 0],
-            targets=predictions[:, 1],
-            owners=predictions[:, 2],
+            token_ids=_move(torch.tensor([token for _, token in self.nodes]), device),
+            depths=_move(torch.tensor(depths), device),
+            visible=_move(visible, device),
+            readers=_move(readers, device),
+            which=_move(which, device),
+            targets=_move(predictions[:, 1].contiguous(), device),
+            owners=_move(predictions[:, 2].contiguous(), device),
         )
+
+
+def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """To the device, without waiting for what that still computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Iterator[Pack]:
@@ -87,7 +96,6 @@ def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Itera
 
 def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
     """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node."""
-    nodes, which = torch.unique(pack.parents, return_inverse=True)
     mask = torch.zeros(pack.visible.shape, dtype=model.dtype, device=pack.visible.device)
     mask.masked_fill_(~pack.visible, torch.finfo(model.dtype).min)
     logits: torch.Tensor = (
@@ -96,9 +104,9 @@ def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
             position_ids=pack.depths[None],
             attention_mask=mask[None, None],
             use_cache=False,
-            logits_to_keep=nodes,
+            logits_to_keep=pack.readers,
         )
         .logits[0]
         .float()
     )
-    return logits[which, pack.targets] - logits.logsumexp(-1)[which]
+    return logits[pack.which, pack.targets] - logits.logsumexp(-1)[pack.which]

@@ -28,20 +28,25 @@ def predict(
     """Write `predictions.jsonl` into `folder`, in the order of the rows. Rows with options choose, the others generate."""
     if job.adapter:
         student = merge_adapter(student, Path(job.adapter))
-    encoder = ChatEncoder(student.tokenizer, job.system)
-    choosing = [example for example in examples if example.options]
-    writing = [example for example in examples if not example.options]
-
     start = time.perf_counter()
 
     def report(done: int) -> None:
         rate = done / (time.perf_counter() - start)
         on_progress(Progress(stage="predict", done=done, total=len(examples), rate=rate, unit="rows"))
 
-    chosen = iter(score_options(student, encoder, choosing, on_done=report)) if choosing else iter(())
-    written = iter(generate(student, encoder, writing, job=job, on_done=lambda n: report(len(choosing) + n)))
-    ordered = [next(chosen if example.options else written) for example in examples]
-    write_predictions(folder / "predictions.jsonl", ordered)
+    write_predictions(folder / "predictions.jsonl", answer_rows(student, job, examples, on_done=report))
+
+
+def answer_rows(
+    student: Student, job: PredictJob, examples: Sequence[Example], *, on_done: Callable[[int], None]
+) -> list[Prediction]:
+    """A prediction for each row, in order."""
+    encoder = ChatEncoder(student.tokenizer, job.system)
+    choosing = [example for example in examples if example.options]
+    writing = [example for example in examples if not example.options]
+    chosen = iter(score_options(student, encoder, choosing, on_done=on_done)) if choosing else iter(())
+    written = iter(generate(student, encoder, writing, job=job, on_done=lambda n: on_done(len(choosing) + n)))
+    return [next(chosen if example.options else written) for example in examples]
 
 
 def merge_adapter(student: Student, adapter: Path) -> Student:

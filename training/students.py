@@ -1,13 +1,16 @@
 """The student: base model and tokenizer, loaded once per worker and never changed by a job."""
 
+import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pada_agent.core.errors import TrainingError
@@ -21,6 +24,8 @@ class Student:
     """Hub id or folder that `from_pretrained` takes; of a GGUF file, its safetensors copy."""
     model: Any
     tokenizer: Any
+    weights: tuple[Path, ...] = ()
+    """The files that were named: safetensors, or a GGUF."""
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +64,28 @@ def load_student(name: str, device: torch.device) -> Student:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
     except (OSError, ValueError) as exc:
         raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
-    return Student(source=source, model=model.to(device).eval().requires_grad_(False), tokenizer=tokenizer)
+    model = model.to(device).eval().requires_grad_(False)
+    return Student(source=source, model=model, tokenizer=tokenizer, weights=_find_weights(name))
+
+
+def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:
+    """File name to SHA-256."""
+    return {file.name: _hash_file(file, file.stat().st_mtime_ns) for file in files}
+
+
+@lru_cache(maxsize=64)
+def _hash_file(file: Path, mtime_ns: int) -> str:
+    """The time of change is there for the cache alone."""
+    del mtime_ns
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _find_weights(name: str) -> tuple[Path, ...]:
+    if Path(name).is_file():
+        return (Path(name),)
+    folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, local_files_only=True))
+    return tuple(sorted(file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin"}))
 
 
 def convert_gguf(file: Path) -> Path:
@@ -87,11 +113,16 @@ def convert_gguf(file: Path) -> Path:
     return folder
 
 
+def read_gguf(file: Path) -> tuple[Any, Any]:
+    """Model, dequantized to fp32, and tokenizer."""
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, **_dequantize_option())
+    return model, AutoTokenizer.from_pretrained(**source)
+
+
 def _write_dequantized(file: Path, folder: Path) -> None:
     """transformers refuses to save what it read from a GGUF until the quantization markers are gone."""
-    source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    tokenizer = AutoTokenizer.from_pretrained(**source)
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, **_dequantize_option())
+    model, tokenizer = read_gguf(file)
     model.hf_quantizer = None
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):

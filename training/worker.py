@@ -1,6 +1,6 @@
 """The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
 
-Reads one `{"job": FineTuneJob | PredictJob, "folder": "where to write"}` a line from stdin; writes events to stdout:
+Reads one `{"job": FineTuneJob | PredictJob | ExportJob, "folder": "where to write"}` a line from stdin; writes events to stdout:
 `{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
 Ends when stdin closes, also in the middle of a job: so it never outlives its parent, however that died.
 Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads).
@@ -20,10 +20,12 @@ import torch
 import transformers
 from pydantic import Field, TypeAdapter
 
-from pada_agent.core.errors import DatasetError, PadaError
-from pada_agent.core.ports import FineTuneJob, Job, Progress
+from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
+from pada_agent.core.ports import FineTuneJob, Job, PredictJob, Progress
 from pada_agent.core.records import Example, Record
+from pada_agent.training.exporting import export
 from pada_agent.training.fine_tuning import fine_tune
+from pada_agent.training.memory import is_disk_full, is_out_of_memory
 from pada_agent.training.predicting import predict
 from pada_agent.training.students import Student, choose_device, load_student
 
@@ -53,8 +55,10 @@ class Worker:
         student = self._take(request.job.student, on_progress)
         if isinstance(request.job, FineTuneJob):
             fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress)
-        else:
+        elif isinstance(request.job, PredictJob):
             predict(student, request.job, examples, folder=folder, on_progress=on_progress)
+        else:
+            export(student, request.job, examples, folder=folder, on_progress=on_progress)
         self._loaded = (request.job.student, student)
 
     def _take(self, name: str, on_progress: Callable[[Progress], None]) -> Student:
@@ -96,7 +100,18 @@ def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Calla
             emit("error", type=type(exc).__name__, message=str(exc))
         except Exception as exc:  # noqa: BLE001  (the parent turns it into a TrainingError; the log keeps the traceback)
             traceback.print_exc()
-            emit("error", type="TrainingError", message=f"{type(exc).__name__}: {exc}")
+            error = explain(exc)
+            emit("error", type=type(error).__name__, message=str(error))
+
+
+def explain(exc: Exception) -> PadaError:
+    """What a machine's limit means for the user; anything else as it is."""
+    words = f"{type(exc).__name__}: {exc}"
+    if is_disk_full(exc):
+        return ArtifactError(f"the disk is full ({words}). Free some space and go on: finished jobs are kept.")
+    if is_out_of_memory(exc):
+        return TrainingError(f"out of memory ({words}). Lower student.eval_batch_size, or close other programs.")
+    return TrainingError(words)
 
 
 def main() -> None:

@@ -24,6 +24,9 @@ PASSIVE = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 """Waiting threads sleep: spinning ones make matrix products about four times slower when the cores are shared
 (measured: 2 threads on 2 busy cores), as they are with the embedded LLM engine."""
 
+LAST_GOOD = "last_good"
+"""Folder in a failed job's output that outlives it (`training.fine_tuning`)."""
+
 Process = subprocess.Popen[str]
 
 
@@ -90,13 +93,13 @@ class LocalCompute:
             worker = self._start_worker()
             self._raise_if_stopped(job_id)
             _send(worker, json.dumps({"job": job.model_dump(mode="json"), "folder": str(scratch)}))
-            self._follow(worker, job_id, on_progress)
+            self._follow(worker, job_id, scratch, on_progress)
             scratch.replace(folder)
         finally:
             self._running = None
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _follow(self, worker: Process, job_id: str, on_progress: Callable[[Progress], None]) -> None:
+    def _follow(self, worker: Process, job_id: str, scratch: Path, on_progress: Callable[[Progress], None]) -> None:
         try:
             failure = _read_events(worker, on_progress)
         except EOFError as exc:
@@ -108,7 +111,7 @@ class LocalCompute:
             _bury(worker)
             raise
         if failure is not None:
-            raise failure
+            raise _keep_last_good(failure, scratch, self._objects / f"{job_id}-{LAST_GOOD}")
 
     def _raise_if_stopped(self, job_id: str) -> None:
         if self._closed or job_id in self._cancelled:
@@ -121,6 +124,14 @@ class LocalCompute:
             return self._worker
         if self._worker is not None:
             _bury(self._worker)
+        try:
+            return self._spawn()
+        except OSError as exc:
+            raise TrainingError(
+                f"the training worker cannot be started: {exc}. Its log goes to {self._log_file}."
+            ) from exc
+
+    def _spawn(self) -> Process:
         self._objects.mkdir(parents=True, exist_ok=True)
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
@@ -179,6 +190,15 @@ def _hash_file(path: Path, n_bytes: int, mtime_ns: int) -> str:
     del n_bytes, mtime_ns
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaError:
+    """The failure, saying where the adapter lies that the job had before it failed; there is not always one."""
+    if not (scratch / LAST_GOOD).is_dir():
+        return failure
+    shutil.rmtree(target, ignore_errors=True)
+    (scratch / LAST_GOOD).replace(target)
+    return type(failure)(f"{failure} The adapter of the last finite loss is kept in {target}.")
 
 
 def _has_output(folder: Path) -> bool:

@@ -148,6 +148,11 @@ def read_predictions(folder: Path) -> list[Prediction]:
     return [Prediction.model_validate_json(line) for line in lines]
 
 
+def read_metrics(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "train_metrics.json").read_text())
+    return metrics
+
+
 def copy_weights(student: Student) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in student.model.state_dict().items()}
 
@@ -205,6 +210,11 @@ class TestEncoding:
         assert cut.input_ids == whole.input_ids[-max_length:]
         assert cut.labels == whole.labels[-max_length:]
         assert cut.labels[-5:] == cut.input_ids[-5:]
+        assert cut.n_cut == len(whole.input_ids) - len(cut.input_ids)
+
+    def test_an_empty_answer_is_refused_by_name(self, encoder: ChatEncoder) -> None:
+        with pytest.raises(DatasetError, match="row 'r1' has an empty answer"):
+            encoder.training_row(ROWS[1].model_copy(update={"answer": " "}), SPEC)
 
     def test_an_answer_that_does_not_fit_is_refused_even_when_truncating(self, encoder: ChatEncoder) -> None:
         with pytest.raises(DatasetError, match="'r3'"):
@@ -246,7 +256,8 @@ class TestPacking:
         (part,) = pack(rows, 100, CPU)
         assert part.token_ids.tolist() == [1, 2, 3, 4]
         assert part.depths.tolist() == [0, 1, 2, 3]
-        assert sorted(zip(part.owners.tolist(), part.parents.tolist(), part.targets.tolist(), strict=True)) == [
+        parents = part.readers[part.which]
+        assert sorted(zip(part.owners.tolist(), parents.tolist(), part.targets.tolist(), strict=True)) == [
             (0, 2, 4), (0, 3, 5), (1, 2, 4), (1, 3, 6), (2, 1, 7),
         ]  # fmt: skip
 
@@ -269,7 +280,7 @@ class TestFineTuning:
                 output.loss.backward()
                 loss = output.loss.item()
             else:
-                loss = backward(adapted, batch, max_pack_tokens=max_pack_tokens)
+                loss = backward(adapted, batch, max_pack_tokens=max_pack_tokens).item()
             return loss, {name: p.grad for name, p in parameters.items()}
 
     @pytest.mark.parametrize("max_pack_tokens", [1, 150, 10_000])
@@ -310,6 +321,13 @@ class TestFineTuning:
         with pytest.raises(TrainingError, match="does not load on student"):
             train(student, tmp_path, start_from=str(tmp_path))
 
+    def test_truncated_rows_are_counted_in_progress_and_metrics(self, student: Student, tmp_path: Path) -> None:
+        details: list[str] = []
+        job = make_job(lora=SPEC.model_copy(update={"max_length": 60, "on_too_long": "truncate", "n_steps": 1}))
+        fine_tune(student, job, OPEN_ROWS, folder=tmp_path, on_progress=lambda p: details.append(p.detail))
+        assert read_metrics(tmp_path)["n_truncated_rows"] == 9
+        assert details[0].endswith(", 9 rows truncated")
+
     def test_a_loss_that_is_no_number_names_step_and_learning_rate_and_frees_the_student(
         self, student: Student, tmp_path: Path
     ) -> None:
@@ -318,6 +336,101 @@ class TestFineTuning:
             train(student, tmp_path, lora=SPEC.model_copy(update={"learning_rate": 1e30, "max_grad_norm": 1e9}))
         assert_same_weights(student, before)
         train(student, tmp_path)
+
+    def test_the_adapter_that_last_had_a_finite_loss_is_kept(
+        self, student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spec = SPEC.model_copy(update={"scheduler": "constant", "warmup_ratio": 0})
+        good = train(student, tmp_path / "good", lora=spec.model_copy(update={"n_steps": 3}))
+        n_calls = 0
+
+        def poisoned(*arguments: Any, **options: Any) -> torch.Tensor:
+            nonlocal n_calls
+            n_calls += 1
+            return backward(*arguments, **options) * (float("nan") if n_calls == 5 else 1)
+
+        monkeypatch.setattr(fine_tuning, "backward", poisoned)
+        with pytest.raises(NonFiniteLossError, match="step 5: loss nan"):
+            train(student, tmp_path / "bad", lora=spec)
+        assert [path.name for path in (tmp_path / "bad").iterdir()] == ["last_good"]
+        kept = (tmp_path / "bad" / "last_good" / "adapter_model.safetensors").read_bytes()
+        assert kept == (good / "adapter_model.safetensors").read_bytes()
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.cuda.OutOfMemoryError("CUDA out of memory."),
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."),
+        ],
+    )
+    def test_out_of_memory_halves_the_packs_and_changes_nothing_else(
+        self, student: Student, tmp_path: Path, error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = train(student, tmp_path / "expected")
+        n_calls, forward = 0, type(student.model).forward
+
+        def fail_at_the_second_pack(*arguments: Any, **options: Any) -> Any:
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls == 2:
+                raise error
+            return forward(*arguments, **options)
+
+        monkeypatch.setattr(fine_tuning, "MAX_CPU_PACK_TOKENS", 100)
+        monkeypatch.setattr(type(student.model), "forward", fail_at_the_second_pack)
+        details: list[str] = []
+        (tmp_path / "found").mkdir()
+        fine_tune(
+            student, make_job(), OPEN_ROWS, folder=tmp_path / "found", on_progress=lambda p: details.append(p.detail)
+        )
+        metrics = read_metrics(tmp_path / "found")
+        assert metrics["n_memory_halvings"] == 1
+        assert details[0].endswith(f"out of memory: packs cut to {metrics['max_pack_tokens']} tokens")
+        assert metrics["losses"] == pytest.approx(read_metrics(expected)["losses"], rel=1e-4)
+
+    def test_a_single_row_that_finds_no_memory_is_a_clear_error(
+        self, student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+        monkeypatch.setattr(type(student.model), "forward", fail)
+        with pytest.raises(TrainingError, match=r"single row of \d+ tokens.*lora\.max_length"):
+            train(student, tmp_path)
+
+    def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(
+        self, student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise RuntimeError("shapes do not match")
+
+        monkeypatch.setattr(type(student.model), "forward", fail)
+        with pytest.raises(RuntimeError, match="shapes do not match"):
+            train(student, tmp_path)
+
+    def test_an_adapter_on_a_bf16_base_has_fp32_weights_that_learn(self, student: Student, tmp_path: Path) -> None:
+        half = replace(student, model=student.model.to(torch.bfloat16))
+        with attach_lora(half, make_job()) as adapted:
+            assert {p.dtype for p in adapted.parameters() if p.requires_grad} == {torch.float32}
+        folder = train(half, tmp_path, lora=SPEC.model_copy(update={"n_steps": 30}))
+        losses = read_metrics(folder)["losses"]
+        assert losses[-1] < 0.5 * losses[0]
+
+    def test_steps_read_in_windows_are_the_same_steps(
+        self, student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = train(student, tmp_path / "one")
+        monkeypatch.setattr(fine_tuning, "STEPS_PER_READING", {"cpu": 4})
+        done: list[int] = []
+        (tmp_path / "four").mkdir()
+        fine_tune(student, make_job(), OPEN_ROWS, folder=tmp_path / "four", on_progress=lambda p: done.append(p.done))
+        assert done == [4, 6]
+        assert read_metrics(tmp_path / "four")["losses"] == read_metrics(one)["losses"]
+
+    def test_only_matrices_decay(self) -> None:
+        matrix, vector = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))
+        groups = fine_tuning.group_parameters([matrix, vector], 0.1)
+        assert [(group["params"], group["weight_decay"]) for group in groups] == [([matrix], 0.1), ([vector], 0.0)]
 
     def test_unknown_target_modules_are_refused_with_those_there_are(self, student: Student, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"no_proj is no linear layer.*down_proj, gate_proj, k_proj"):

@@ -25,6 +25,9 @@ for line in sys.stdin:
     if what == "hang": time.sleep(60)
     if what == "crash": print("out of luck", file=sys.stderr); sys.exit(3)
     if what == "die": os.kill(os.getpid(), 9)
+    if what == "NonFiniteLossError":
+        (folder / "last_good").mkdir(parents=True)
+        (folder / "last_good" / "adapter").write_text("weights")
     if what.endswith("Error"):
         emit(event="error", type=what, message="step 3: loss nan")
         continue
@@ -103,6 +106,18 @@ def test_the_workers_error_is_raised_with_its_words_and_the_worker_lives_on(
     assert (run(compute, make_job("b")) / "pid").read_text() == before
 
 
+def test_the_last_good_adapter_of_a_failed_job_outlives_it(compute: LocalCompute, tmp_path: Path) -> None:
+    job = make_job("NonFiniteLossError")
+    kept = tmp_path / "objects" / f"{address_job(job)}-last_good"
+    for _ in range(2):
+        with pytest.raises(
+            NonFiniteLossError, match=rf"loss nan The adapter of the last finite loss is kept in {kept}"
+        ):
+            run(compute, job)
+        assert (kept / "adapter").read_text() == "weights"
+    assert [path.name for path in (tmp_path / "objects").iterdir()] == [kept.name]
+
+
 def test_a_crash_is_explained_and_the_next_job_gets_a_new_worker(compute: LocalCompute, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"exit status 3.*worker\.log: out of luck"):
         run(compute, make_job("crash"))
@@ -113,6 +128,12 @@ def test_a_crash_is_explained_and_the_next_job_gets_a_new_worker(compute: LocalC
 def test_a_killed_worker_hints_at_memory(compute: LocalCompute) -> None:
     with pytest.raises(TrainingError, match="lack of memory"):
         run(compute, make_job("die"))
+
+
+def test_a_worker_that_cannot_start_is_explained(tmp_path: Path) -> None:
+    compute = LocalCompute(tmp_path / "objects", tmp_path / "worker.log", command=("no-such-program",))
+    with pytest.raises(TrainingError, match=r"cannot be started: .*no-such-program"):
+        run(compute, make_job("a"))
 
 
 def test_a_worker_killed_between_jobs_is_replaced(compute: LocalCompute) -> None:

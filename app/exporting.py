@@ -1,0 +1,148 @@
+"""The fine-tuned student as a plain model that other programs read."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pada_agent.app import run_folder
+from pada_agent.app.adapters import model_store
+from pada_agent.app.adapters.artifacts import write_atomically
+from pada_agent.app.adapters.local_compute import LocalCompute
+from pada_agent.app.progress import OnEvent, RunEvent
+from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.ports import ExportJob
+from pada_agent.core.records import Example, Failure, Record
+
+Format = Literal["safetensors", "gguf"]
+
+N_CHECKED_ROWS = 8
+
+PROMPTS = ("Say hello.", "Name three colours.", "What is 2 + 3?", "Where does the sun rise?")
+"""Asked where no run's rows are at hand."""
+
+
+class ExportReport(Record):
+    """Where the model lies, and whether it answers as before it was written."""
+
+    folder: Path
+    format: Format
+    n_rows: int
+    n_equal: int
+    """Rows with the same pick or the same text."""
+
+
+class Source(Record):
+    """What to merge, and rows to check it with."""
+
+    student: str
+    adapter: Path
+    rows: tuple[Example, ...]
+    system: str | None = None
+
+
+def export_model(
+    source: Path, *, format: Format, out: Path, on_event: OnEvent, student: str | None = None
+) -> ExportReport:
+    """Merge an adapter into its student, on CPU in fp32, and leave the model in the new folder `out`.
+
+    Args:
+        source: a finished run's folder (its best adapter), or an adapter's.
+        student: name or path of the base model; None takes the one that the source names.
+
+    Raises:
+        ArtifactError: `source` is neither, or its run kept no adapter.
+        ConfigError: `out` is taken.
+        TrainingError: the adapter does not fit the student, or the format cannot be had.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: exists already. Choose another --out.")
+    found = read_source(source)
+    if student is not None:
+        found = found.model_copy(update={"student": str(model_store.resolve(student))})
+    scratch = out.parent / f".{out.name}.export"
+    try:
+        _run_job(found, format, scratch, on_event).replace(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    report = json.loads((out / "export.json").read_text(encoding="utf-8"))
+    return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"])
+
+
+def read_source(folder: Path) -> Source:
+    """What a finished run's or an adapter's folder names.
+
+    Raises:
+        ArtifactError: it is neither, or the run kept no adapter.
+    """
+    return _read_run(folder) if (folder / run_folder.CONFIG).is_file() else _read_adapter(folder)
+
+
+def describe_export(report: ExportReport) -> str:
+    """Two lines."""
+    rounding = " (F16 rounds the weights)" if report.format == "gguf" and report.n_equal < report.n_rows else ""
+    return (
+        f"{report.format}: {report.folder}\n"
+        f"Read back: {report.n_equal} of {report.n_rows} rows answered as by student and adapter{rounding}."
+    )
+
+
+def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -> Path:
+    scratch.mkdir(parents=True, exist_ok=True)
+    text = "".join(row.model_dump_json() + "\n" for row in source.rows)
+    rows = write_atomically(scratch / "rows.jsonl", text)
+    compute = LocalCompute(scratch, scratch / "worker.log", device="cpu")
+    job = ExportJob(
+        student=source.student,
+        adapter=str(source.adapter),
+        format=format,
+        rows=str(rows),
+        rows_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
+        system=source.system,
+    )
+    try:
+        return compute.wait(compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump())))
+    finally:
+        compute.close()
+
+
+def _read_run(folder: Path) -> Source:
+    config = run_folder.load_run_config(folder)
+    if not run_folder.is_finished(folder):
+        raise ArtifactError(f"{folder}: this run is not finished. Go on with it: pada resume {folder}")
+    if not (folder / "best").is_dir():
+        raise ArtifactError(f"{folder}: the untouched student was best, so there is no adapter to merge.")
+    return Source(
+        student=str(model_store.resolve(config.student.model)),
+        adapter=folder / "best",
+        rows=_read_rows(folder / "iterations" / "untouched" / "predictions" / "validation.jsonl"),
+        system=config.student.system,
+    )
+
+
+def _read_rows(path: Path) -> tuple[Example, ...]:
+    try:
+        lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")[:N_CHECKED_ROWS]
+        return tuple(Failure.model_validate_json(line).example for line in lines if line)
+    except (OSError, ValueError) as exc:
+        raise ArtifactError(f"{path}: cannot be read ({exc}). `pada report` shows whether the run is whole.") from exc
+
+
+def _read_adapter(folder: Path) -> Source:
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        student = str(config["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError) as exc:
+        raise ArtifactError(
+            f"{folder}: neither a finished run nor an adapter (no readable adapter_config.json). Give a run's folder or its best/."
+        ) from exc
+    rows = tuple(Example(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(PROMPTS, 1))
+    return Source(student=_original(student), adapter=folder, rows=rows)
+
+
+def _original(student: str) -> str:
+    """An adapter names the safetensors copy of a GGUF student; the file itself lies beside it."""
+    gguf = Path(student.removesuffix("-fp32"))
+    return str(gguf) if gguf.suffix == ".gguf" and gguf.is_file() else student

@@ -1,0 +1,191 @@
+"""Merged models, read back by the libraries that others use."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import gguf
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+from pada_agent.app import exporting
+from pada_agent.app.cli import app
+from pada_agent.app.exporting import export_model
+from pada_agent.app.run_folder import dump_config
+from pada_agent.core.config import RunConfig, StudentConfig
+from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
+from pada_agent.core.ports import ExportJob, FineTuneJob, LoraSpec
+from pada_agent.core.records import Example, Failure, Prediction, Verdict
+from pada_agent.training.exporting import export
+from pada_agent.training.fine_tuning import fine_tune
+from pada_agent.training.students import load_student, read_gguf
+from tests.tiny_models import save_gguf_student, save_student
+from tests.unit.app.summaries import make_summary
+
+# peft 0.21 reads a property that transformers 5.23 renames.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+
+CPU = torch.device("cpu")
+ROWS = [Example(id=f"r{i}", prompt=f"Is {i} the even one?", answer="yes" if i % 2 else "no") for i in range(6)]
+CHOICES = [row.model_copy(update={"options": ("yes", "no", "maybe")}) for row in ROWS]
+SPEC = LoraSpec(rank=4, alpha=8, n_steps=8, learning_rate=2e-2, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def folder_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_student(tmp_path_factory.mktemp("student"), initializer_range=0.2)
+
+
+@pytest.fixture(scope="module")
+def folder_adapter(folder_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(folder_student, tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2"])
+def gguf_student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_gguf_student(tmp_path_factory.mktemp("gguf"), request.param)
+
+
+@pytest.fixture(scope="module")
+def gguf_adapter(gguf_student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(gguf_student, tmp_path_factory.mktemp("adapter"))
+
+
+def train(student: Path, folder: Path) -> Path:
+    job = FineTuneJob(student=str(student), rows="rows", rows_hash="h", lora=SPEC)
+    fine_tune(load_student(str(student), CPU), job, ROWS, folder=folder, on_progress=lambda _: None)
+    return folder
+
+
+def write(student: Path, adapter: Path, folder: Path, format: Literal["safetensors", "gguf"]) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    job = ExportJob(student=str(student), adapter=str(adapter), format=format, rows="rows", rows_hash="h")
+    rows = [*ROWS, *CHOICES]
+    export(load_student(str(student), CPU), job, rows, folder=folder, on_progress=lambda _: None)
+    report: dict[str, Any] = json.loads((folder / "export.json").read_text())
+    return report
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        result: torch.Tensor = model.eval()(input_ids=torch.arange(40)[None]).logits
+    return result
+
+
+def test_safetensors_give_the_adapters_logits_in_plain_transformers(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    report = write(folder_student, folder_adapter, tmp_path, "safetensors")
+    assert (report["n_rows"], report["n_equal"]) == (12, 12)
+    base = AutoModelForCausalLM.from_pretrained(folder_student)
+    untouched = logits(base)
+    expected = logits(PeftModel.from_pretrained(base, str(folder_adapter)))
+    found = logits(AutoModelForCausalLM.from_pretrained(tmp_path))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert (found - untouched).abs().max() > 0.1
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template
+
+
+def test_a_gguf_holds_the_merged_weights_in_the_layout_it_had(
+    gguf_student: Path, gguf_adapter: Path, tmp_path: Path
+) -> None:
+    report = write(gguf_student, gguf_adapter, tmp_path, "gguf")
+    assert (report["n_rows"], report["n_equal"]) == (12, 12)
+    base, tokenizer = read_gguf(gguf_student)
+    untouched = logits(base)
+    expected = logits(PeftModel.from_pretrained(base, str(gguf_adapter)))
+    found, tokenizer_found = read_gguf(tmp_path / "model.gguf")
+    torch.testing.assert_close(logits(found), expected, atol=2e-2, rtol=0)
+    assert (expected - untouched).abs().max() > 0.2
+    assert tokenizer_found.chat_template == tokenizer.chat_template
+
+
+def test_a_gguf_keeps_metadata_and_the_tensors_that_were_not_trained(
+    gguf_student: Path, gguf_adapter: Path, tmp_path: Path
+) -> None:
+    write(gguf_student, gguf_adapter, tmp_path, "gguf")
+    before, after = gguf.GGUFReader(gguf_student), gguf.GGUFReader(tmp_path / "model.gguf")
+    fields = {name: field.contents() for name, field in before.fields.items() if not name.startswith("GGUF.")}
+    assert fields == {name: after.fields[name].contents() for name in fields}
+    types = {tensor.name: tensor.tensor_type.name for tensor in after.tensors}
+    assert [tensor.name for tensor in after.tensors] == [tensor.name for tensor in before.tensors]
+    assert types["token_embd.weight"] == types["blk.0.attn_norm.weight"] == "F32"
+    assert types["blk.1.attn_q.weight"] == types["blk.0.ffn_down.weight"] == "F16"
+
+
+def test_a_student_that_is_no_gguf_gives_none_and_the_way_out_is_named(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"no GGUF file.*safetensors.*convert_hf_to_gguf\.py"):
+        write(folder_student, folder_adapter, tmp_path, "gguf")
+
+
+def test_an_adapter_of_another_student_is_refused(gguf_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="does not load on student"):
+        write(gguf_student, folder_adapter, tmp_path, "safetensors")
+
+
+def test_what_is_no_run_and_no_adapter_and_a_folder_in_use_are_named(folder_adapter: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="neither a finished run nor an adapter"):
+        export_model(tmp_path, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+    with pytest.raises(ConfigError, match="exists already"):
+        export_model(folder_adapter, format="safetensors", out=folder_adapter, on_event=lambda _: None)
+
+
+def make_run(folder: Path, student: Path, adapter: Path) -> Path:
+    """What a finished run leaves and an export reads."""
+    predictions = folder / "iterations" / "untouched" / "predictions"
+    predictions.mkdir(parents=True)
+    failures = [
+        Failure(
+            example=row,
+            prediction=Prediction(example_id=row.id, response="yes"),
+            verdict=Verdict(example_id=row.id, value="wrong"),
+        )
+        for row in [*ROWS, *CHOICES]
+    ]
+    (predictions / "validation.jsonl").write_text("".join(f.model_dump_json() + "\n" for f in failures))
+    (folder / "config.yaml").write_text(dump_config(RunConfig(student=StudentConfig(model=str(student), system=""))))
+    (folder / "summary.json").write_text(make_summary().model_dump_json())
+    shutil.copytree(adapter, folder / "best")
+    return folder
+
+
+def test_the_command_exports_a_run_and_says_how_many_of_its_rows_agree(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", folder_student, folder_adapter)
+    result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert f"safetensors: {tmp_path / 'out'}" in result.stdout
+    assert "Read back: 8 of 8 rows" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", folder_student, folder_adapter)
+    shutil.rmtree(run / "best")
+    with pytest.raises(ArtifactError, match="no adapter to merge"):
+        export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+    (run / "summary.json").unlink()
+    with pytest.raises(ArtifactError, match="not finished"):
+        export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+
+
+def test_an_adapter_alone_names_its_student_by_the_gguf_it_was_read_from(
+    gguf_student: Path, gguf_adapter: Path
+) -> None:
+    source = exporting.read_source(gguf_adapter)
+    assert source.student == str(gguf_student)
+    assert [row.prompt for row in source.rows] == list(exporting.PROMPTS)
+
+
+def test_the_card_names_the_base_weights(gguf_student: Path, gguf_adapter: Path) -> None:
+    metrics = json.loads((gguf_adapter / "train_metrics.json").read_text())
+    ((name, sha256),) = metrics["base_sha256"].items()
+    assert (name, len(sha256)) == (gguf_student.name, 64)
+    assert f"- `{name}`: `{sha256}`" in (gguf_adapter / "README.md").read_text()

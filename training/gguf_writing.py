@@ -1,0 +1,85 @@
+"""A GGUF with an adapter merged in: the student's own file, with new numbers where the adapter changed them.
+
+Tokenizer, chat template and metadata are those of the student's file, so nothing about them has to be guessed.
+Tensors the adapter left alone keep their quantization; the others are written as F16.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+
+from pada_agent.core.errors import TrainingError
+
+ARCHITECTURES = ("llama", "qwen2")
+"""Those whose tensor layout is known here: llama.cpp's llama interleaves the rotary halves of queries and keys."""
+
+
+def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> None:
+    """Write `target` like `source`; `base` and `merged` are transformers models of the same shape.
+
+    Raises:
+        TrainingError: an architecture whose layout is not known.
+    """
+    reader = gguf.GGUFReader(source)
+    architecture = str(reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
+    if architecture not in ARCHITECTURES:
+        raise TrainingError(
+            f"{source}: GGUF export knows the layouts {', '.join(ARCHITECTURES)}, not {architecture}. Export with"
+            " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
+        )
+    changed = _find_changed(base.state_dict(), merged.state_dict())
+    names = _name_tensors(list(changed), architecture, merged.config.num_hidden_layers)
+    writer = gguf.GGUFWriter(target, architecture)
+    _copy_metadata(reader, writer)
+    for tensor in reader.tensors:
+        if (name := names.get(tensor.name)) is None:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        else:
+            values = _lay_out(changed[name].float().cpu().numpy(), tensor.name, architecture, merged.config)
+            writer.add_tensor(tensor.name, values.astype(np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _find_changed(base: dict[str, torch.Tensor], merged: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in merged.items() if not torch.equal(value, base[name])}
+
+
+def _name_tensors(names: list[str], architecture: str, n_layers: int) -> dict[str, str]:
+    """GGUF tensor name to transformers name.
+
+    Raises:
+        TrainingError: the adapter changed a tensor that the GGUF names differently.
+    """
+    known = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    tensor_names = gguf.get_tensor_name_map(known[architecture], n_layers)
+    found = {tensor_names.get_name(name, try_suffixes=(".weight", ".bias")): name for name in names}
+    if None in found:
+        raise TrainingError(
+            f"tensor {found[None]} has no name in a {architecture} GGUF: export with --format safetensors"
+        )
+    return {str(gguf_name): name for gguf_name, name in found.items()}
+
+
+def _copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
+    for field in reader.fields.values():
+        written_anyway = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")
+        if written_anyway or field.name == gguf.Keys.General.FILE_TYPE:
+            continue
+        kind, inner = field.types[0], field.types[-1]
+        is_list = kind == gguf.GGUFValueType.ARRAY
+        writer.add_key_value(field.name, field.contents(), kind, sub_type=inner if is_list else None)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+
+
+def _lay_out(values: np.ndarray[Any, Any], name: str, architecture: str, config: Any) -> np.ndarray[Any, Any]:
+    """Rotary embedding pairs value i with i + d/2 in transformers, with its neighbour in llama.cpp's llama."""
+    n_heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(name.split(".")[-2])
+    if architecture != "llama" or n_heads is None:
+        return values
+    return values.reshape(n_heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)

@@ -1,0 +1,86 @@
+"""The LoRA adapter: put on the student, taken off, saved with a card that names the weights it belongs to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers.pytorch_utils import Conv1D
+
+from pada_agent.core.errors import TrainingError
+from pada_agent.core.ports import FineTuneJob, LoraSpec
+from pada_agent.training.students import Student, hash_weights
+
+
+@contextmanager
+def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
+    """The student with a trainable adapter, new or continued (then with that one's rank and targets); afterwards as it was.
+
+    The adapter's weights are fp32 on every base.
+    """
+    torch.manual_seed(job.seed)
+    adapted = _inject(student, job)
+    config = adapted.peft_config["default"]
+    config.base_model_name_or_path = student.source
+    config.target_modules = sorted(config.target_modules)  # a set is written in another order by every process
+    adapted.train()
+    try:
+        yield adapted
+    finally:
+        adapted.unload().eval()
+        student.model.requires_grad_(False)
+
+
+def save_adapter(adapted: Any, student: Student, folder: Path) -> None:
+    """PEFT's format, with our card."""
+    adapted.save_pretrained(str(folder))
+    (folder / "README.md").write_text(write_card(student, adapted.peft_config["default"]), encoding="utf-8")
+
+
+def write_card(student: Student, config: LoraConfig) -> str:
+    """Which weights the adapter belongs to: a student read from a quantized file is another than the hub's."""
+    hashes = "".join(f"- `{name}`: `{sha256}`\n" for name, sha256 in hash_weights(student.weights).items())
+    return (
+        f"---\nlibrary_name: peft\nbase_model: {student.source}\n---\n\n"
+        f"LoRA adapter of rank {config.r}, alpha {config.lora_alpha}, made by pada-agent.\n\n"
+        f"It fits only the base weights it was trained on. Their SHA-256:\n\n{hashes}"
+    )
+
+
+def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
+    """PEFT's settings for `spec`.
+
+    Raises:
+        TrainingError: a target module that the model does not have; lists those it has.
+    """
+    names = [name.strip() for name in spec.target_modules.split(",") if name.strip()]
+    if spec.target_modules != "all-linear":
+        _check_targets(names, model)
+    return LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules="all-linear" if spec.target_modules == "all-linear" else names,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _inject(student: Student, job: FineTuneJob) -> Any:
+    if not job.start_from:
+        return get_peft_model(student.model, make_lora_config(student.model, job.lora))
+    try:
+        return PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise TrainingError(f"adapter {job.start_from} does not load on student {student.source}: {exc}") from exc
+
+
+def _check_targets(names: list[str], model: Any) -> None:
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    unknown = [name for name in names if not any(f".{path}".endswith(f".{name}") for path in linear)]
+    if unknown or not names:
+        known = ", ".join(sorted({path.rpartition(".")[2] for path in linear}))
+        raise TrainingError(
+            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is no linear layer of this model. It has: {known}"
+        )

@@ -1,0 +1,20 @@
+"""What running out of memory or disk looks like, on each device and from each library."""
+
+import errno
+
+import torch
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """CUDA has a class for it; on CPU torch's allocator raises a RuntimeError, worded by platform."""
+    return isinstance(exc, torch.cuda.OutOfMemoryError) or (
+        isinstance(exc, RuntimeError) and "memory: you tried to allocate" in str(exc)
+    )
+
+
+def is_disk_full(exc: BaseException) -> bool:
+    """An OSError says so by number; safetensors has an error of its own, with the number in its text."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(exc, OSError):
+        return exc.errno in numbers
+    return type(exc).__name__ == "SafetensorError" and any(f"os error {number})" in str(exc) for number in numbers)
