@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -92,9 +93,9 @@ class ModelConfig(Settings):
 
     @field_validator("base_url")
     @classmethod
-    def _refuse_keys_in_url(cls, url: str | None) -> str | None:
-        if url is not None and any(sign in url for sign in "@?#"):
-            raise ValueError("a URL without user, query or fragment is expected; api_key_env names the key's variable")
+    def _refuse_credentials(cls, url: str | None) -> str | None:
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("a URL without user and password is expected; api_key_env names the key's variable")
         return url
 
 

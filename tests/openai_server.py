@@ -31,11 +31,18 @@ class CountingServer:
     """By request body."""
     prompts: list[str] = field(default_factory=list)
     """Template names in the order of arrival."""
+    keys: set[str] = field(default_factory=set)
+    """What came as authorization."""
 
 
 @contextmanager
-def serving(*, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None) -> Iterator[CountingServer]:
-    """Serve until the block ends; `answer` replaces the teacher that always answers in form."""
+def serving(
+    *, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None, status: int = 200
+) -> Iterator[CountingServer]:
+    """Serve until the block ends; `answer` replaces the teacher that always answers in form.
+
+    With another `status` every request is refused, in words that repeat its key.
+    """
     counted, reply = CountingServer(), answer or answer_in_form
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,11 +51,13 @@ def serving(*, delay_seconds: float = 0.05, answer: Callable[[str], str] | None 
             prompt = json.loads(body)["messages"][-1]["content"]
             counted.asked[body] += 1
             counted.prompts.append(recognise(prompt))
+            counted.keys.add(self.headers["authorization"])
             time.sleep(delay_seconds)
-            self.send(json.dumps(make_completion(reply(prompt))).encode())
+            refused = {"error": {"message": f"not for {self.headers['authorization']}"}}
+            self.send(json.dumps(make_completion(reply(prompt)) if status == 200 else refused).encode())
 
         def send(self, body: bytes) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
