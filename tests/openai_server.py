@@ -37,7 +37,7 @@ class CountingServer:
 
 @contextmanager
 def serving(
-    *, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None, status: int = 200
+    *, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None, status: int = 200, port: int = 0
 ) -> Iterator[CountingServer]:
     """Serve until the block ends; `answer` replaces the teacher that always answers in form.
 
@@ -68,7 +68,7 @@ def serving(
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     counted.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

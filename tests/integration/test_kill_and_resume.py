@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.openai_server import serving
-from tests.tiny_models import save_embedder, save_student
-from tests.toy_world import LABELS, TEST, TRAIN, VALIDATION
+from tests.tiny_world import MAX_IN_FLIGHT, save_world, write_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-MAX_IN_FLIGHT = 8
 STAGES = [
     "evaluate_untouched",
     "fine_tune",
@@ -39,31 +36,7 @@ VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage", "name", "config_hash"
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("world")
-    data = {}
-    for split, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
-        path = folder / f"{split}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        data[split] = str(path)
-    return {
-        "task": {"name": "multiple_choice", "labels": LABELS},
-        "data": data,
-        "student": {"model": str(save_student(folder / "student"))},
-        "lora": {"rank": 2, "alpha": 2, "epochs": 1},
-        "analysis": {"errors_per_call": 2, "max_clusters": 3},
-        "generation": {"share": 1.0, "rows_per_call": 2},
-        "loop": {"max_iterations": 1},
-        "models": {"embedder": str(save_embedder(folder / "embedder"))},
-        "compute": {"device": "cpu", "threads": 1},
-    }
-
-
-def write_config(settings: dict[str, Any], folder: Path, url: str) -> Path:
-    teacher = {"model": "openai:toy", "base_url": url, "max_concurrency": MAX_IN_FLIGHT}
-    models = {**settings["models"], "analyst": teacher, "generator": teacher, "judge": teacher}
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump({**settings, "name": "r", "runs_folder": str(folder), "models": models}))
-    return path
+    return save_world(tmp_path_factory.mktemp("world"))
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
