@@ -6,7 +6,6 @@ from typing import Any
 
 import yaml
 
-from tests.tiny_models import save_embedder, save_student
 from tests.toy_world import LABELS, TEST, TRAIN, VALIDATION
 
 MAX_IN_FLIGHT = 8
@@ -14,6 +13,13 @@ MAX_IN_FLIGHT = 8
 
 def save_world(folder: Path) -> dict[str, Any]:
     """Write rows and models; the settings that name them, without the LLM roles."""
+    from tests.tiny_models import save_embedder, save_student
+
+    return save_rows(folder, student=save_student(folder / "student"), embedder=save_embedder(folder / "embedder"))
+
+
+def save_rows(folder: Path, *, student: Path, embedder: Path) -> dict[str, Any]:
+    """As `save_world`, with models that lie somewhere."""
     data = {}
     for split, rows in (("train", TRAIN), ("validation", VALIDATION), ("test", TEST)):
         path = folder / f"{split}.jsonl"
@@ -22,12 +28,12 @@ def save_world(folder: Path) -> dict[str, Any]:
     return {
         "task": {"name": "multiple_choice", "labels": LABELS},
         "data": data,
-        "student": {"model": str(save_student(folder / "student"))},
+        "student": {"model": str(student)},
         "lora": {"rank": 2, "alpha": 2, "epochs": 1},
         "analysis": {"errors_per_call": 2, "max_clusters": 3},
         "generation": {"share": 1.0, "rows_per_call": 2},
         "loop": {"max_iterations": 1},
-        "models": {"embedder": str(save_embedder(folder / "embedder"))},
+        "models": {"embedder": str(embedder)},
         "compute": {"device": "cpu", "threads": 1},
     }
 

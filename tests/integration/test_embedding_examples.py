@@ -1,4 +1,7 @@
-"""The programs of examples/embedding as a reader would run them, with a tiny student and a teacher on loopback."""
+"""The programs of examples/embedding as a reader would run them, over HTTP to a teacher on loopback.
+
+Each runs with a toy student in this process, and (slow) with a tiny real one in the worker process.
+"""
 
 import asyncio
 import importlib
@@ -19,10 +22,12 @@ from langchain_openai import ChatOpenAI
 from pada_agent.app import wiring
 from pada_agent.core.config import load_config
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.ports import Job
 from pada_agent.core.records import Example
 from tests import openai_server
 from tests.fake_chat_server import Answer, completion, serve
-from tests.tiny_world import save_world, write_config
+from tests.tiny_world import save_rows, save_world, write_config
+from tests.toy_world import NearestRowCompute, WordCountEmbedder
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "embedding"
 pytestmark = [
@@ -31,9 +36,30 @@ pytestmark = [
 ]
 
 
+class ToyCompute(NearestRowCompute):
+    """The toy student in place of the worker."""
+
+    def __init__(self, objects: Path, _log: Path, **_: object) -> None:
+        super().__init__(objects)
+
+    def _run(self, job: Job, folder: Path) -> None:
+        super()._run(job, folder)
+        (folder / "adapter_config.json").write_text("{}")
+
+
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return save_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(params=["toy", pytest.param("tiny", marks=pytest.mark.slow)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    if request.param == "tiny":
+        tiny: dict[str, Any] = request.getfixturevalue("world")
+        return tiny
+    monkeypatch.setattr(wiring, "LocalCompute", ToyCompute)
+    monkeypatch.setattr(wiring, "SentenceEmbedder", lambda _: WordCountEmbedder())
+    return save_rows(tmp_path, student=tmp_path, embedder=tmp_path)
 
 
 @pytest.fixture
@@ -56,7 +82,7 @@ def test_an_app_measures_improves_adopts_and_measures_again(
     summary = found["summary"]
     best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
     assert found["adapter"] == str(tmp_path / "r" / "best")
-    assert (tmp_path / "r" / "best" / "adapter_model.safetensors").is_file()
+    assert (tmp_path / "r" / "best" / "adapter_config.json").is_file()
     assert found["accuracy"] == pytest.approx(best.validation.accuracy)
 
 
