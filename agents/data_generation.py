@@ -76,7 +76,7 @@ def generate_drafts(
         expect=len(assignments),
         temperature=temperature,
         draw=f"{batch.id}/{attempt}",
-        tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt_no": attempt},
+        tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
     )
     return _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
 

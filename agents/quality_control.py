@@ -85,7 +85,12 @@ def _review_chunk(
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "pairs": [_describe_pair(n, c, sources, task) for n, c in enumerate(candidates, start=1)],
     }
-    tags: dict[str, str | int] = {"agent": "quality_control", "iteration": batch.iteration, "batch": batch.id}
+    tags: dict[str, str | int] = {
+        "agent": "quality_control",
+        "iteration": batch.iteration,
+        "batch": batch.id,
+        "attempt": attempt,
+    }
     item = rating_item(with_adherence=batch.strategy is not None)
     try:
         reply = judge.ask(

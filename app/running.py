@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
-from pydantic import BaseModel
 
 from pada_agent.app import run_folder, wiring
+from pada_agent.app.checkpoints import make_serializer
 from pada_agent.app.progress import OnEvent, RunEvent, append_event
-from pada_agent.core.config import RunConfig, Settings
+from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import AgentError, ArtifactError, TrainingError
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
@@ -162,7 +161,7 @@ def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
     path = folder / run_folder.CHECKPOINTS
     try:
         with SqliteSaver.from_conn_string(str(path)) as saver:
-            saver.serde = JsonPlusSerializer(allowed_msgpack_modules=_state_types())
+            saver.serde = make_serializer()
             saver.setup()
             yield saver
     except sqlite3.Error as exc:
@@ -170,15 +169,6 @@ def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
             f"{path}: {exc}. If the disk is full, free some space and resume. If the file is damaged, delete it and"
             " resume: finished work is taken from objects/."
         ) from exc
-
-
-def _state_types() -> list[type]:
-    """What a checkpoint may hold beyond plain values: nothing else is revived from the file."""
-    return [*_subclasses(Record), *_subclasses(Settings)]
-
-
-def _subclasses(base: type[BaseModel]) -> list[type]:
-    return [kind for child in base.__subclasses__() for kind in [child, *_subclasses(child)]]
 
 
 @contextmanager

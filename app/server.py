@@ -1,6 +1,23 @@
-"""What langgraph.json names: the graph with the standard wiring, for `langgraph dev` and Studio."""
+"""What langgraph.json names: the graph with the standard wiring behind the server's policy, for `langgraph dev` and Studio."""
 
-from pada_agent.app.wiring import connect
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pada_agent.app import wiring
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.server_policy import confine, read_policy
+from pada_agent.core.config import RunConfig
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.context import Adapters
+
+policy = read_policy(os.environ, Path.cwd())
+
+
+def connect(config: RunConfig) -> Adapters:
+    """The standard adapters, for settings that the policy allows."""
+    datasets = FileDatasets(workspace=policy.workspace, max_rows=policy.max_rows, max_file_bytes=policy.max_file_bytes)
+    return replace(wiring.connect(confine(config, policy)), datasets=datasets)
+
 
 graph = build_graph(connect)

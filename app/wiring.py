@@ -2,15 +2,16 @@
 
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 import psutil
+from langchain_core.language_models import BaseChatModel
 
 from pada_agent.app.adapters import model_store
 from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.adapters.chat_models import family_of, make_language_model
+from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
 from pada_agent.app.adapters.datasets import FileDatasets
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.limits import Budget, CallGate
@@ -104,6 +105,17 @@ def _prompt(
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
     language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
     return PromptedModel(language_model, config.prompts, model.max_output_tokens)
+
+
+def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:
+    """The role of the standard wiring, answered by the application's own LangChain model.
+
+    Name it in the settings as `own:NAME`. It is cached, limited, counted and traced like any other; it must take
+    `temperature` and `max_tokens` when it is called.
+    """
+    if not isinstance(role.model, ChatModelAdapter):
+        raise TypeError(f"expected a role of the standard wiring, not one answered by {type(role.model).__name__}")
+    return replace(role, model=role.model.answered_by(chat))
 
 
 def measure_peak_memory() -> float:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.ports import LoraSpec
@@ -13,7 +14,13 @@ from pada_agent.core.ports import LoraSpec
 class Settings(BaseModel):
     """Base of all settings groups: frozen, unknown keys refused, literals under fields become their description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a key put in the wrong place
+    )
 
 
 class TaskConfig(Settings):
@@ -83,6 +90,13 @@ class ModelConfig(Settings):
     """AWS region, Bedrock only."""
     context_tokens: int = Field(default=4096, ge=512)
     """Tokens per request slot, embedded engine only."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _refuse_credentials(cls, url: str | None) -> str | None:
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("a URL without user and password is expected; api_key_env names the key's variable")
+        return url
 
 
 class ModelsConfig(Settings):

@@ -12,16 +12,22 @@ if TYPE_CHECKING:
 
     from pada_agent.core.config import RunConfig
     from pada_agent.core.errors import PadaError
+    from pada_agent.graph.context import Connect
 
 __all__ = ["PadaError", "RunConfig", "build_graph"]
 
 
-def build_graph() -> "StateGraph[Any, Any, Any, Any]":
-    """The whole loop with the standard wiring, not yet compiled: choose your own checkpointer."""
-    from pada_agent.app.wiring import connect
+def build_graph(connect: "Connect | None" = None) -> "StateGraph[Any, Any, Any, Any]":
+    """The whole loop, not yet compiled: choose your own checkpointer.
+
+    Args:
+        connect: settings to adapters; by default the standard wiring, `pada_agent.app.wiring.connect`. Yours may call
+            that and replace parts of what it gives (docs/embedding.md).
+    """
+    from pada_agent.app import wiring
     from pada_agent.graph.builder import build_graph as build
 
-    return build(connect)
+    return build(connect or wiring.connect)
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,15 @@ class Refusal(Exception):
         self.status, self.headers = status, headers or {}
 
 
+def refuse(status: int) -> Callable[[str], str]:
+    """A teacher that refuses every request."""
+
+    def answer(_: str) -> str:
+        raise Refusal(status)
+
+    return answer
+
+
 @dataclass
 class CountingServer:
     """What the teacher was asked over HTTP."""
@@ -39,13 +48,18 @@ class CountingServer:
     """By request body."""
     prompts: list[str] = field(default_factory=list)
     """Template names in the order of arrival."""
+    keys: set[str] = field(default_factory=set)
+    """What came as authorization."""
 
 
 @contextmanager
 def serving(
     *, delay_seconds: float = 0.05, answer: Callable[[str], str] | None = None, port: int = 0
 ) -> Iterator[CountingServer]:
-    """Serve until the block ends; `answer` replaces the teacher that always answers in form."""
+    """Serve until the block ends; `answer` replaces the teacher that always answers in form.
+
+    A `Refusal` that it raises is sent in words that repeat the request's key.
+    """
     counted, reply = CountingServer(), answer or answer_in_form
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,11 +68,14 @@ def serving(
             prompt = next(m["content"] for m in json.loads(body)["messages"] if m["role"] == "user")
             counted.asked[body] += 1
             counted.prompts.append(recognise(prompt))
+            counted.keys.add(self.headers["authorization"])
             time.sleep(delay_seconds)
             try:
                 self.send(200, {}, make_completion(reply(prompt)))
             except Refusal as refusal:
-                self.send(refusal.status, refusal.headers, {"error": {"message": str(refusal)}})
+                self.send(
+                    refusal.status, refusal.headers, {"error": {"message": f"not for {self.headers['authorization']}"}}
+                )
 
         def send(self, status: int, headers: dict[str, str], value: dict[str, object]) -> None:
             body = json.dumps(value).encode()

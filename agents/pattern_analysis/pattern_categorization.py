@@ -106,7 +106,11 @@ def _name_cluster(
     }
     try:
         reply = analyst.ask(
-            "pattern_categorization", variables, PatternItem, wrap="object", tags={"agent": "pattern_categorization"}
+            "pattern_categorization",
+            variables,
+            PatternItem,
+            wrap="object",
+            tags={"agent": "pattern_categorization", "pattern": pattern_id},
         )
     except StructuredOutputError as exc:
         return f"pattern categorization: a cluster of {len(analyses)} errors got no name ({exc})"

@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from pada_agent.app.adapters import local_engine, model_store
 from pada_agent.app.adapters.limits import Budget, CallGate
@@ -35,6 +37,14 @@ FAMILIES = (
 MILLION = 1_000_000
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How to make a role's chat model, and what no error may repeat."""
+
+    open: Callable[[], BaseChatModel]
+    secret: str = field(default="", repr=False)
+
+
 class ChatModelAdapter:
     """Implements `core.ports.LanguageModel` over a LangChain chat model, which is made at the first call that needs it."""
 
@@ -46,16 +56,17 @@ class ChatModelAdapter:
         cache: ResponseCache,
         budget: Budget,
         gate: CallGate,
-        open_model: Callable[[], BaseChatModel],
-        constrain: bool,
+        opening: Opening,
+        constrain: bool = False,
     ) -> None:
         self._config = config
         self._role = role
         self._cache = cache
         self._budget = budget
         self._gate = gate
-        self._open_model = open_model
+        self._opening = opening
         self._constrain = constrain
+        self._traced = RunnableLambda(self._answer)
         self._model: BaseChatModel | None = None
         self._lock = RLock()  # a signal handler may close while its thread connects
 
@@ -68,12 +79,18 @@ class ChatModelAdapter:
         return family_of(self._config.model)
 
     def complete(self, request: ChatRequest) -> ChatReply:
-        key = call_key(self._cache_name(), request)
-        agent = str(request.tags.get("agent", ""))
-        if cached := self._cache.get(key, role=self._role, agent=agent):
-            return cached
-        return self._gate.run(
-            lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
+        """As the port says. A traced run of its own, named after the agent, around the model's; a cached reply has no model run."""
+        return self._traced.invoke(request, config=_describe_call(request, self._role))
+
+    def answered_by(self, chat: BaseChatModel) -> "ChatModelAdapter":
+        """The same role with the same cache, budget, limits and prices, over a chat model that the caller made."""
+        return ChatModelAdapter(
+            self._config,
+            role=self._role,
+            cache=self._cache,
+            budget=self._budget,
+            gate=self._gate,
+            opening=Opening(lambda: chat),
         )
 
     def close(self) -> None:
@@ -82,6 +99,15 @@ class ChatModelAdapter:
             opened, self._model = self._model, None
         if opened is not None and self._config.model.startswith("local:"):
             local_engine.release(model_store.resolve(self._config.model.removeprefix("local:")))
+
+    def _answer(self, request: ChatRequest) -> ChatReply:
+        key = call_key(self._cache_name(), request)
+        agent = str(request.tags.get("agent", ""))
+        if cached := self._cache.get(key, role=self._role, agent=agent):
+            return cached
+        return self._gate.run(
+            lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
+        )
 
     def _cache_name(self) -> str:
         return f"{self._config.model}@{self._config.base_url or ''}"
@@ -97,21 +123,23 @@ class ChatModelAdapter:
 
     def _call(self, request: ChatRequest, key: str) -> ChatReply:
         model = self._connect()
-        agent = str(request.tags.get("agent", self._role))
         try:
             message = model.invoke(
                 [_to_langchain(m) for m in request.messages],
-                config={"run_name": agent, "tags": [self._role], "metadata": dict(request.tags)},
                 **_call_options(self._config, request, constrain=self._constrain),
             )
         except Exception as exc:
-            raise translate_error(exc, name=self.name, url=self._config.base_url) from exc
+            secret = self._opening.secret
+            error = translate_error(exc, name=self.name, url=self._config.base_url, secret=secret)
+            if secret and secret in str(exc):  # some servers repeat the key, and a cause is printed with its error
+                raise error from None
+            raise error from exc
         return self._to_reply(message, request, key)
 
     def _connect(self) -> BaseChatModel:
         with self._lock:
             if self._model is None:
-                self._model = self._open_model()
+                self._model = self._opening.open()
             return self._model
 
     def _to_reply(self, message: AIMessage, request: ChatRequest, key: str) -> ChatReply:
@@ -144,14 +172,14 @@ def make_language_model(
             f"models.{role}.model is '{config.model}'; expected {', '.join(f'{p}:NAME' for p in PROVIDERS)} "
             "(openai: with base_url for any compatible server)"
         )
-    open_model = PROVIDERS[provider](config, name, role)
+    opening = PROVIDERS[provider](config, name, role)
     return ChatModelAdapter(
         config,
         role=role,
         cache=cache,
         budget=budget,
         gate=gate,
-        open_model=open_model,
+        opening=opening,
         constrain=_constrains(config, provider),
     )
 
@@ -168,17 +196,18 @@ def _constrains(config: ModelConfig, provider: str) -> bool:
     return provider == "local" or (provider == "openai" and config.base_url is None)
 
 
-def _open_openai(config: ModelConfig, name: str, role: Role) -> Callable[[], BaseChatModel]:
+def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
     variable = config.api_key_env or "OPENAI_API_KEY"
     key = os.environ.get(variable) or ("not-needed" if config.base_url and not config.api_key_env else None)
     if key is None:
         raise ConfigError(
             f"models.{role}: no API key. Set the environment variable {variable}, or choose another model."
         )
-    return lambda: _chat_openai(config, name, key=key, url=config.base_url)
+    secret = os.environ.get(variable, "")
+    return Opening(lambda: _chat_openai(config, name, key=key, url=config.base_url), secret=secret)
 
 
-def _open_local(config: ModelConfig, name: str, role: Role) -> Callable[[], BaseChatModel]:
+def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
     del role
     file = model_store.resolve(name)
 
@@ -186,10 +215,22 @@ def _open_local(config: ModelConfig, name: str, role: Role) -> Callable[[], Base
         engine = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
         return _chat_openai(config, name, key=engine.key, url=engine.url)
 
-    return start
+    return Opening(start)
 
 
-def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Callable[[], BaseChatModel]:
+def _open_own(config: ModelConfig, name: str, role: Role) -> Opening:
+    del name
+
+    def refuse() -> BaseChatModel:
+        raise ConfigError(
+            f"models.{role}.model is '{config.model}': a model that the application brings, and this one brought none. "
+            "docs/embedding.md shows how."
+        )
+
+    return Opening(refuse)
+
+
+def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Opening:
     import botocore.session
 
     session = botocore.session.get_session()
@@ -200,13 +241,14 @@ def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Callable[[], Ba
             f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
             "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
         )
-    return lambda: _chat_bedrock(config, name)
+    return Opening(lambda: _chat_bedrock(config, name))
 
 
-PROVIDERS: dict[str, Callable[[ModelConfig, str, Role], Callable[[], BaseChatModel]]] = {
+PROVIDERS: dict[str, Callable[[ModelConfig, str, Role], Opening]] = {
     "bedrock_converse": _open_bedrock,
     "openai": _open_openai,
     "local": _open_local,
+    "own": _open_own,
 }
 
 
@@ -229,6 +271,16 @@ def _chat_bedrock(config: ModelConfig, name: str) -> BaseChatModel:
     return chat
 
 
+def _describe_call(request: ChatRequest, role: Role) -> RunnableConfig:
+    """What tracers and callbacks see of a call."""
+    agent = str(request.tags.get("agent", role))
+    return {
+        "run_name": agent,
+        "tags": [role, agent],
+        "metadata": {**request.tags, "role": role, "reask": request.attempt},
+    }
+
+
 def _to_langchain(message: Message) -> BaseMessage:
     kinds: dict[str, type[BaseMessage]] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
     return kinds[message.role](content=message.content)
@@ -242,7 +294,7 @@ def _call_options(config: ModelConfig, request: ChatRequest, *, constrain: bool)
     """
     options: dict[str, Any] = {"temperature": request.temperature}
     provider = config.model.partition(":")[0]
-    if provider == "bedrock_converse":
+    if provider in ("bedrock_converse", "own"):
         return {**options, "max_tokens": request.max_output_tokens}
     official = provider == "openai" and config.base_url is None
     body: dict[str, Any] = {"max_completion_tokens" if official else "max_tokens": request.max_output_tokens}

@@ -20,19 +20,33 @@ class FileDatasets:
 
     Args:
         memory: rows by the NAME of `memory:NAME`.
-        workspace: paths outside this folder are refused; a server sets it, since its input comes from others.
+        workspace: paths are seen from this folder, and refused outside it; a server sets it, since its input comes
+            from others. Without it they are seen from the working directory.
+        max_rows: more than these are an error, unless `limit` takes fewer.
+        max_file_bytes: larger files are not opened.
     """
 
     def __init__(
-        self, memory: Mapping[str, Sequence[Mapping[str, Any]]] | None = None, *, workspace: Path | None = None
+        self,
+        memory: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        *,
+        workspace: Path | None = None,
+        max_rows: int | None = None,
+        max_file_bytes: int | None = None,
     ) -> None:
         self._memory = memory or {}
         self._workspace = workspace
+        self._max_rows = max_rows
+        self._max_file_bytes = max_file_bytes
 
     def read(self, location: str, *, limit: int | None = None) -> list[RawRow]:
-        rows = list(islice(self._open(location, limit), limit))
+        most = None if self._max_rows is None else self._max_rows + 1
+        n_wanted = min((n for n in (limit, most) if n is not None), default=None)
+        rows = list(islice(self._open(location, n_wanted), n_wanted))
         if not rows:
             raise DatasetError(f"{location}: has no rows")
+        if self._max_rows is not None and len(rows) > self._max_rows:
+            raise DatasetError(f"{location}: more than {self._max_rows} rows are not taken here; set a limit")
         _check_ids(rows)
         return rows
 
@@ -50,12 +64,28 @@ class FileDatasets:
         return (_make_row(location, n, fields) for n, fields in enumerate(self._memory[name], 1))
 
     def _find(self, location: str) -> Path:
-        path = Path(location).expanduser()
-        if self._workspace and not path.resolve().is_relative_to(self._workspace.resolve()):
-            raise DatasetError(f"{location}: outside the workspace {self._workspace}")
+        path = Path(location).expanduser() if self._workspace is None else self._find_inside(location, self._workspace)
         if not path.is_file():
-            raise DatasetError(f"{location}: no such file (looked from {Path.cwd()})")
+            place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
+            raise DatasetError(f"{location}: no such file {place}")
+        if self._max_file_bytes is not None and path.stat().st_size > self._max_file_bytes:
+            raise DatasetError(f"{location}: files above {self._max_file_bytes} bytes are not taken here")
         return path
+
+    def _find_inside(self, location: str, workspace: Path) -> Path:
+        path = find_inside(location, workspace)
+        if path is None:
+            raise DatasetError(f"{location}: outside the workspace")
+        return path
+
+
+def find_inside(path: str, workspace: Path) -> Path | None:
+    """The absolute path, links followed, as seen from the workspace; None when it leads out of it."""
+    try:
+        found = (workspace / path).resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
+        return None
+    return found if found.is_relative_to(workspace.resolve()) else None
 
 
 def _read_file(location: str, path: Path) -> Iterator[RawRow]:

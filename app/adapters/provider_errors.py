@@ -24,9 +24,10 @@ PASSING_STATUS = (408, 409, 425, 429)
 OVERFLOW = ("exceed_context_size", "context length", "context size", "context window", "input is too long")
 
 
-def translate_error(error: Exception, *, name: str, url: str | None) -> Exception:
-    """Our exception for one that came out of a call."""
-    text = " ".join(str(error).split())[:400]
+def translate_error(error: Exception, *, name: str, url: str | None, secret: str = "") -> Exception:
+    """Our exception for one that came out of a call, without the key in it."""
+    text = " ".join(str(error).split())
+    text = (text.replace(secret, "[key]") if secret else text)[:400]
     if isinstance(error, ContextOverflowError) or any(sign in text.casefold() for sign in OVERFLOW):
         return StructuredOutputError(
             f"{name}: the prompt does not fit. Ask for fewer rows per call, or give more context: {text}"

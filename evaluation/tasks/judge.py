@@ -90,7 +90,7 @@ class Judge(Task):
             AnswerJudgement,
             expect=1,
             max_output_tokens=MAX_OUTPUT_TOKENS,
-            tags={"agent": "answer_judgement"},
+            tags={"agent": "answer_judgement", "example": example.id},
             wrap="object",
         )
         return list(reply.items)

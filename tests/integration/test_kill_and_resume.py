@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import MAX_IN_FLIGHT, finish, make_settings, read_summary, start, write_config
+from tests.command_line import finish, read_summary, start
 from tests.openai_server import serving
+from tests.tiny_world import MAX_IN_FLIGHT, save_world, write_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,7 +34,7 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return make_settings(tmp_path_factory.mktemp("world"))
+    return save_world(tmp_path_factory.mktemp("world"))
 
 
 def kill_when(process: subprocess.Popen[str], events: Path, stage: str) -> bool:

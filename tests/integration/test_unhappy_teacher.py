@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import finish, make_settings, read_summary, write_config
+from tests.command_line import finish, read_summary
 from tests.openai_server import Refusal, answer_in_form, serving
+from tests.tiny_world import save_world, write_config
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -18,7 +19,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return make_settings(tmp_path_factory.mktemp("world"))
+    return save_world(tmp_path_factory.mktemp("world"))
 
 
 def refusing_first(n: int, status: int, headers: dict[str, str]) -> Callable[[str], str]:

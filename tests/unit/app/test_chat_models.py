@@ -1,6 +1,7 @@
 """LLM roles over real LangChain clients, against loopback servers."""
 
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.tracers.context import register_configure_hook
 
 from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
@@ -202,10 +204,37 @@ def test_the_key_is_sent_but_stored_nowhere(tmp_path: Path, monkeypatch: pytest.
     assert not any(b"sk-very-secret" in file.read_bytes() for file in tmp_path.iterdir())
 
 
+def test_an_error_does_not_repeat_the_key_that_a_server_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "tok-very-secret")
+    answer = refusal(400, "no such plan for token tok-very-secret")
+    refused = pytest.raises(ModelUnavailableError, match=r"no such plan for token \[key\]")
+    with open_world(tmp_path, answer, api_key_env="MY_KEY") as world, refused as caught:
+        world.model.complete(ask())
+    assert "tok-very-secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_role_can_be_answered_by_the_callers_own_chat_model(tmp_path: Path) -> None:
+    config = ModelConfig(model="own:claude-next", usd_per_million_output_tokens=1e6)
+    world = make_world(tmp_path, config, FakeChatServer("", [], []))
+    chat = FakeListChatModel(responses=["one", "two"])
+    model = world.model.answered_by(chat)
+    assert [model.complete(ask(draw=d)).text for d in ("1", "2", "1")] == ["one", "two", "one"]
+    assert (model.family, world.cache.totals().n_calls, world.cache.totals().n_cached) == ("claude", 2, 1)
+    assert world.cache.totals().cost_usd > 0
+    with pytest.raises(ConfigError, match=r"models\.judge\.model is 'own:claude-next'"):
+        world.model.complete(ask(draw="3"))
+    world.cache.close()
+
+
 def test_langchain_callbacks_see_agent_role_and_tags(tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
 
     class Recorder(BaseCallbackHandler):
+        def on_chain_start(self, *_: Any, **kwargs: Any) -> None:
+            seen.append(kwargs)
+
         def on_chat_model_start(self, *_: Any, **kwargs: Any) -> None:
             seen.append(kwargs)
 
@@ -213,16 +242,20 @@ def test_langchain_callbacks_see_agent_role_and_tags(tmp_path: Path) -> None:
     register_configure_hook(variable, inheritable=True)
     variable.set(Recorder())
     with open_world(tmp_path, completion("ok")) as world:
-        world.model.complete(ask(tags={"agent": "quality_control", "batch": "b7"}))
+        for _ in range(2):
+            world.model.complete(ask(tags={"agent": "quality_control", "batch": "b7"}))
     variable.set(None)
-    assert seen[0]["name"] == "quality_control"
-    assert "judge" in seen[0]["tags"]
-    assert seen[0]["metadata"]["batch"] == "b7"
+    paid, model, cached = seen
+    assert paid["name"] == cached["name"] == "quality_control"
+    assert model["parent_run_id"] == paid["run_id"]
+    for run in seen:
+        assert {"judge", "quality_control"} <= set(run["tags"])
+        assert run["metadata"]["batch"] == "b7"
 
 
 @pytest.mark.parametrize("model", ["gpt-4", "anthropic:claude", "openai:", ""])
 def test_an_unknown_provider_lists_those_there_are(tmp_path: Path, model: str) -> None:
-    with pytest.raises(ConfigError, match=r"models\.judge.*bedrock_converse:NAME, openai:NAME, local:NAME"):
+    with pytest.raises(ConfigError, match=r"models\.judge.*bedrock_converse:NAME, openai:NAME, local:NAME, own:NAME"):
         make_world(tmp_path, ModelConfig(model=model), FakeChatServer("", [], []))
 
 

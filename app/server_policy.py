@@ -1,0 +1,226 @@
+"""What settings may ask of a server: whoever sends them is not trusted. The command line is its user's own and is not held to this."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from pada_agent.app.adapters.datasets import find_inside
+from pada_agent.app.adapters.model_store import catalogue
+from pada_agent.core.config import ModelConfig, RunConfig
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.ports import Role
+from pada_agent.evaluation.tasks.code import Code
+from pada_agent.evaluation.tasks.registry import find_task_kind
+
+LIMITS: Mapping[str, float] = MappingProxyType(
+    {
+        "lora.rank": 512,
+        "lora.epochs": 50,
+        "lora.n_steps": 100_000,
+        "lora.batch_size": 1024,
+        "lora.micro_batch_tokens": 65_536,
+        "lora.max_length": 8192,
+        "student.max_new_tokens": 4096,
+        "student.eval_batch_size": 512,
+        "models.*.max_output_tokens": 16_384,
+        "models.*.context_tokens": 32_768,
+        "models.*.max_concurrency": 64,
+        "models.*.timeout_seconds": 3600,
+        "analysis.max_errors": 1000,
+        "analysis.errors_per_call": 100,
+        "analysis.max_clusters": 50,
+        "generation.share": 10,
+        "generation.rows_per_call": 100,
+        "quality.max_regenerations": 10,
+        "quality.rows_per_call": 100,
+        "loop.max_iterations": 20,
+        "compute.threads": 256,
+    }
+)
+"""Largest value by settings key; null stands for the default and passes."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
+ROLES: tuple[Role, ...] = ("analyst", "generator", "judge")
+
+
+@dataclass(frozen=True)
+class ServerPolicy:
+    """What this server's operator allows."""
+
+    workspace: Path
+    """Every path in settings is seen from here and must stay inside, links followed."""
+    hosts: frozenset[str] = frozenset()
+    """`host` or `host:port` that `base_url` may name; none by default, for the server may reach what its clients may not."""
+    models: tuple[str, ...] = ("*",)
+    """Patterns for every model name in settings, as `openai:gpt-4o*`."""
+    hub: tuple[str, ...] = ()
+    """Patterns for hub ids (students, embedders, data) that may be downloaded at a client's word."""
+    key_variables: frozenset[str] = frozenset({"OPENAI_API_KEY"})
+    """Environment variables that `api_key_env` may name: any other would be sent to a host as if it were a key."""
+    allow_code: bool = False
+    """Tasks that run programs written by a model or by whoever wrote the rows."""
+    allow_prompts: bool = False
+    """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory."""
+    max_rows: int = 100_000
+    """Per data file."""
+    max_file_bytes: int = 256 * 2**20
+    max_text_characters: int = 20_000
+    """Of any one text in settings."""
+    max_settings_bytes: int = 200_000
+    limits: Mapping[str, float] = field(default_factory=lambda: LIMITS)
+
+
+def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerPolicy:
+    """The policy that `PADA_WORKSPACE` and `PADA_ALLOWED_…` describe; lists are separated by commas.
+
+    Raises:
+        ConfigError: the workspace is no folder.
+    """
+    workspace = Path(environment.get("PADA_WORKSPACE") or working_folder).expanduser().resolve()
+    if not workspace.is_dir():
+        raise ConfigError(f"PADA_WORKSPACE: {workspace} is no folder. Make it, or name another.")
+
+    def listed(name: str, default: Iterable[str] = ()) -> tuple[str, ...]:
+        names = (item.strip() for item in environment.get(name, "").split(","))
+        return tuple(filter(None, names)) or tuple(default)
+
+    return ServerPolicy(
+        workspace=workspace,
+        hosts=frozenset(host.lower() for host in listed("PADA_ALLOWED_HOSTS")),
+        models=listed("PADA_ALLOWED_MODELS", ["*"]),
+        hub=listed("PADA_ALLOWED_HUB"),
+        key_variables=frozenset(listed("PADA_ALLOWED_KEYS", ["OPENAI_API_KEY"])),
+        allow_code=environment.get("PADA_ALLOW_CODE") == "1",
+        allow_prompts=environment.get("PADA_ALLOW_PROMPTS") == "1",
+    )
+
+
+def confine(config: RunConfig, policy: ServerPolicy) -> RunConfig:
+    """The settings with every path absolute and inside the workspace. Reads the file system, changes nothing.
+
+    Raises:
+        ConfigError: all that the policy forbids, a line each, with the key.
+    """
+    if not isinstance(config, RunConfig):
+        raise ConfigError("settings: expected the run's settings as `context`, not as part of the input")
+    problems = [
+        *_check_sizes(config, policy),
+        *_check_data(config, policy),
+        *_check_run_folder(config, policy),
+        *_check_code(config, policy),
+    ]
+    for role in ROLES:
+        problems += _check_model(f"models.{role}", getattr(config.models, role), policy)
+    problems += _check_weights("student.model", config.student.model, policy)
+    problems += _check_weights("models.embedder", config.models.embedder, policy)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return _make_absolute(config, policy)
+
+
+def _check_sizes(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    n_bytes = len(config.model_dump_json().encode())
+    if n_bytes > policy.max_settings_bytes:
+        yield f"settings: {n_bytes} bytes; this server takes {policy.max_settings_bytes}"
+    for key, value in _flatten(config.model_dump()):
+        if isinstance(value, str) and len(value) > policy.max_text_characters:
+            yield f"{key}: {len(value)} characters; this server takes {policy.max_text_characters}"
+        limit = next((most for pattern, most in policy.limits.items() if fnmatchcase(key, pattern)), None)
+        if limit is not None and value is not None and not value <= limit:  # NaN is not within either
+            yield f"{key}: {value} is more than this server's limit of {limit:g}"
+
+
+def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    for split in ("train", "validation", "test"):
+        location = getattr(config.data, split)
+        if location.startswith("hub:"):
+            repository = location.removeprefix("hub:").partition(":")[0]
+            if not _matches("/".join(repository.split("/")[:2]), policy.hub):
+                yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
+        elif location and not location.startswith("memory:") and find_inside(location, policy.workspace) is None:
+            yield f"data.{split}: outside this server's workspace"
+
+
+def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    for key, path in (("runs_folder", config.runs_folder), ("name", f"{config.runs_folder}/{config.name}")):
+        if find_inside(path, policy.workspace) is None:
+            yield f"{key}: outside this server's workspace"
+            return
+
+
+def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    if not policy.allow_code and issubclass(find_task_kind(config.task.name), Code):
+        yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
+    if config.prompts and not policy.allow_prompts:
+        yield "prompts: templates are not taken here; the operator allows them with PADA_ALLOW_PROMPTS=1"
+
+
+def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:
+    if not _matches(model.model, policy.models):
+        yield f"{key}.model: {model.model} is not among this server's models: {', '.join(policy.models)}"
+    provider, _, name = model.model.partition(":")
+    if provider == "local" and name not in catalogue():
+        yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}"
+    if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
+        yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
+    if model.api_key_env is not None and model.api_key_env not in policy.key_variables:
+        yield f"{key}.api_key_env: this variable is not offered; the operator lists names in PADA_ALLOWED_KEYS"
+    if model.region is not None and not REGION.fullmatch(model.region):
+        yield f"{key}.region: {model.region!r} is no AWS region"
+
+
+def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
+    """A student or an embedder. Embedders are not loaded from folders: such a folder may bring code along."""
+    if not _matches(name, policy.models):
+        yield f"{key}: {name} is not among this server's models: {', '.join(policy.models)}"
+    if name in catalogue():
+        return
+    inside = find_inside(name, policy.workspace)
+    if inside is not None and inside.exists():
+        if key == "models.embedder":
+            yield f"{key}: a folder is not taken here; give one of {', '.join(catalogue())}"
+    elif HUB_ID.fullmatch(name) and not Path(name).exists():
+        if not _matches(name, policy.hub):
+            yield f"{key}: {name} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
+    else:
+        yield f"{key}: no such model in this server's workspace, nor in the catalogue: {', '.join(catalogue())}"
+
+
+def _is_allowed_url(url: str, hosts: frozenset[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https") or parts.username is not None or not parts.hostname:
+        return False
+    default = 443 if parts.scheme == "https" else 80
+    return f"{parts.hostname}:{port or default}" in hosts or (port is None and parts.hostname in hosts)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _make_absolute(config: RunConfig, policy: ServerPolicy) -> RunConfig:
+    def settle(name: str) -> str:
+        inside = find_inside(name, policy.workspace)
+        return str(inside) if name not in catalogue() and inside and inside.exists() else name
+
+    student = config.student.model_copy(update={"model": settle(config.student.model)})
+    runs_folder = str(find_inside(config.runs_folder, policy.workspace))
+    return config.model_copy(update={"runs_folder": runs_folder, "student": student})
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,71 @@
+"""One's own verifier, generator and judge in the standard wiring, without a fork.
+
+    python examples/embedding/own_parts.py mytask.yaml
+
+The settings name the generator `own:gpt-4o`, or whatever client `connect` brings. The judge here is a rule: no LLM.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_openai import ChatOpenAI
+
+from pada_agent import RunConfig, build_graph
+from pada_agent.app import wiring
+from pada_agent.core.config import load_config
+from pada_agent.core.records import Example, Verdict
+from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
+from pada_agent.graph.context import Adapters, Connect
+from pada_agent.graph.summary import RunSummary
+from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.structured_call import StructuredReply
+
+
+class StrictChoice(MultipleChoice):
+    """A verifier of one's own: a synthetic message must be long enough to be a message."""
+
+    def verify_label(self, example: Example) -> Verdict:
+        n_words = len(example.reference["question"].split())
+        value, reason = ("correct", "") if n_words >= 3 else ("wrong", f"{n_words} words are no message")
+        return Verdict(example_id=example.id, value=value, reason=reason)
+
+
+@dataclass(frozen=True)
+class RuleJudge(PromptedModel):
+    """A judge of one's own: gets what the prompt would show, gives the items that an LLM would."""
+
+    def ask(self, template: str, variables: Mapping[str, Any], item: type[Any], **_: Any) -> StructuredReply[Any]:
+        if template != "quality_control":
+            raise NotImplementedError(template)
+        scores = {name: 8 for name in item.model_fields if name in ("adherence", "utility", "relevance")}
+        items = [item(sample=p["number"], reason="follows the rules", **scores) for p in variables["pairs"]]
+        return StructuredReply(tuple(items), problems=(), call_keys=())
+
+
+def make_connect(chat: BaseChatModel) -> Connect:
+    """The standard adapters with three of them replaced."""
+
+    def connect(config: RunConfig) -> Adapters:
+        standard = wiring.connect(config)
+        return replace(
+            standard,
+            task=StrictChoice(config.task),
+            generator=wiring.bring_chat_model(standard.generator, chat),
+            judge=RuleJudge(standard.judge.model),
+        )
+
+    return connect
+
+
+def main(config: str, chat: BaseChatModel | None = None) -> RunSummary:
+    graph = build_graph(make_connect(chat or ChatOpenAI(model="gpt-4o", max_retries=0))).compile()
+    summary: RunSummary = graph.invoke({}, context=load_config(Path(config)))["summary"]
+    return summary
+
+
+if __name__ == "__main__":
+    print(main(*sys.argv[1:]).verdict)

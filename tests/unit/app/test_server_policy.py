@@ -1,0 +1,261 @@
+"""What settings may not ask of a server."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.server_policy import ServerPolicy, confine, read_policy
+from pada_agent.core.config import RunConfig, apply_override
+from pada_agent.core.errors import ConfigError, DatasetError
+
+DATA = {"train": "train.jsonl", "validation": "validation.jsonl"}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace beside a folder that must not be reached, and links from one into the other."""
+    inside, outside = tmp_path / "workspace", tmp_path / "outside"
+    for folder in (inside / "student", outside / "student"):
+        folder.mkdir(parents=True)
+    for name in ("train.jsonl", "validation.jsonl"):
+        (inside / name).write_text('{"q": 1}\n')
+    (outside / "secret.jsonl").write_text('{"q": "secret"}\n')
+    (inside / "link.jsonl").symlink_to(outside / "secret.jsonl")
+    (inside / "link").symlink_to(outside)
+    return inside
+
+
+def make(*overrides: str) -> RunConfig:
+    values: dict[str, Any] = {"data": DATA}
+    for override in overrides:
+        values = apply_override(values, override)
+    return RunConfig.model_validate(values)
+
+
+def judge(model: str, **fields: Any) -> str:
+    return f"models.judge={json.dumps({'model': model, **fields})}"
+
+
+def refusal(config: RunConfig, policy: ServerPolicy) -> str:
+    with pytest.raises(ConfigError) as caught:
+        confine(config, policy)
+    return str(caught.value)
+
+
+def test_ordinary_settings_pass_with_their_run_placed_in_the_workspace(workspace: Path) -> None:
+    confined = confine(make("student.model=student"), ServerPolicy(workspace))
+    assert confined.runs_folder == str(workspace / "runs")
+    assert confined.student.model == str(workspace / "student")
+    assert confined.models == make().models
+
+
+@pytest.mark.parametrize("key", ["data.train", "data.validation", "data.test", "runs_folder", "student.model"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{out}/secret.jsonl",
+        "../outside/secret.jsonl",
+        "link.jsonl",
+        "link/secret.jsonl",
+        "link/../../outside",
+        "/",
+    ],
+)
+def test_no_path_leads_out_of_the_workspace(workspace: Path, key: str, path: str) -> None:
+    value = path.format(out=workspace.parent / "outside")
+    assert f"{key}: " in refusal(make(f"{key}={value}"), ServerPolicy(workspace))
+
+
+def test_a_run_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: Path) -> None:
+    (workspace / "runs").mkdir()
+    (workspace / "runs" / "run").symlink_to(workspace.parent / "outside")
+    assert "name: outside this server's workspace" in refusal(make(), ServerPolicy(workspace))
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "../" * 100])
+def test_odd_paths_are_refused_not_crashed_on(workspace: Path, path: str) -> None:
+    config = make().model_copy(update={"data": make().data.model_copy(update={"train": path})})
+    if path.startswith("x"):
+        with pytest.raises((DatasetError, OSError)):
+            FileDatasets(workspace=workspace).read(confine(config, ServerPolicy(workspace)).data.train)
+    else:
+        assert "data.train: " in refusal(config, ServerPolicy(workspace))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1", "http://169.254.169.254/latest", "https://api.openai.com"])
+def test_no_host_is_called_that_the_operator_has_not_listed(workspace: Path, url: str) -> None:
+    config = make(judge("openai:x", base_url=url))
+    assert "models.judge.base_url: " in refusal(config, ServerPolicy(workspace))
+
+
+@pytest.mark.parametrize(
+    ("url", "passes"),
+    [
+        ("http://llm.internal:8000/v1", True),
+        ("http://LLM.internal:8000/v1", True),
+        ("https://api.example.org/v1", True),
+        ("https://api.example.org:443/v1", False),
+        ("http://llm.internal/v1", False),
+        ("http://llm.internal:8001/v1", False),
+        ("http://llm.internal.evil.org:8000/v1", False),
+        ("ftp://llm.internal:8000/v1", False),
+        ("file:///etc/passwd", False),
+        ("http://llm.internal:99999/v1", False),
+        ("//llm.internal:8000", False),
+    ],
+)
+def test_listed_hosts_are_compared_whole(workspace: Path, url: str, passes: bool) -> None:
+    policy = ServerPolicy(workspace, hosts=frozenset({"llm.internal:8000", "api.example.org"}))
+    config = make(judge("openai:x", base_url=url))
+    if passes:
+        confine(config, policy)
+    else:
+        assert "models.judge.base_url: " in refusal(config, policy)
+
+
+def test_a_variable_that_holds_no_key_is_not_sent_as_one(workspace: Path) -> None:
+    config = make(judge("openai:x", api_key_env="AWS_SECRET_ACCESS_KEY"))
+    assert "models.judge.api_key_env: " in refusal(config, ServerPolicy(workspace))
+    confine(config, ServerPolicy(workspace, key_variables=frozenset({"AWS_SECRET_ACCESS_KEY"})))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        (judge("openai:gpt-5"), "models.judge.model"),
+        ("models.embedder=other/embedder", "models.embedder"),
+        ("student.model=smollm2-135m-instruct", "student.model"),
+    ],
+)
+def test_with_an_allow_list_every_model_must_be_on_it(workspace: Path, override: str, key: str) -> None:
+    listed = ("bedrock_converse:*", "all-mpnet-base-v2", "student")
+    policy = ServerPolicy(workspace, models=listed)
+    confine(make("student.model=student"), policy)
+    assert f"{key}: " in refusal(make("student.model=student", override), policy)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("student.model=owner/name", "student.model"),
+        ("models.embedder=owner/name", "models.embedder"),
+        ("data.train=hub:owner/name/train", "data.train"),
+    ],
+)
+def test_nothing_is_downloaded_that_the_operator_has_not_listed(workspace: Path, override: str, key: str) -> None:
+    assert f"{key}: " in refusal(make(override), ServerPolicy(workspace))
+    confine(make(override), ServerPolicy(workspace, hub=("owner/*",)))
+
+
+def test_a_local_engine_loads_models_of_the_catalogue_only(workspace: Path) -> None:
+    assert "models.judge.model: " in refusal(make(judge("local:/etc/passwd")), ServerPolicy(workspace))
+    confine(make(judge("local:qwen2.5-coder-1.5b-instruct")), ServerPolicy(workspace))
+
+
+def test_an_embedder_folder_is_refused_for_it_may_bring_code(workspace: Path) -> None:
+    assert "models.embedder: a folder" in refusal(make("models.embedder=student"), ServerPolicy(workspace))
+
+
+@pytest.mark.parametrize("task", ["code", "humaneval"])
+def test_programs_run_only_where_the_operator_allows_it(workspace: Path, task: str) -> None:
+    assert "task.name: " in refusal(make(f"task.name={task}"), ServerPolicy(workspace))
+    confine(make(f"task.name={task}"), ServerPolicy(workspace, allow_code=True))
+
+
+@pytest.mark.parametrize("task", ["os:system", "tests.toy_world.ToyWorld", "../task", "evaluation.tasks.code:Code"])
+def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> None:
+    assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
+
+
+def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path) -> None:
+    config = make("prompts={error_analysis: hello}")
+    assert "prompts: " in refusal(config, ServerPolicy(workspace))
+    confine(config, ServerPolicy(workspace, allow_prompts=True))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "lora.epochs=51",
+        "lora.rank=100000",
+        "loop.max_iterations=1000000",
+        "generation.share=.inf",
+        "generation.share=.nan",
+        judge("openai:x", max_concurrency=1000),
+        f"task.description={'x' * 20_001}",
+        f"task.labels={json.dumps({str(n): 'x' * 1000 for n in range(300)})}",
+    ],
+)
+def test_sizes_and_counts_have_limits(workspace: Path, override: str) -> None:
+    try:
+        config = make(override)
+    except ValidationError:
+        return  # the settings themselves know better
+    assert "this server" in refusal(config, ServerPolicy(workspace))
+
+
+def test_all_that_is_wrong_is_said_at_once(workspace: Path) -> None:
+    config = make("data.train=/etc/passwd", "task.name=code", "lora.epochs=51")
+    assert len(refusal(config, ServerPolicy(workspace)).splitlines()) == 3
+
+
+def test_what_is_no_settings_is_refused(workspace: Path) -> None:
+    values: Any = {"data": {"train": "/etc/passwd"}}
+    with pytest.raises(ConfigError, match="as `context`"):
+        confine(values, ServerPolicy(workspace))
+
+
+def test_files_are_seen_from_the_workspace_and_limited_in_rows_and_bytes(workspace: Path) -> None:
+    open_to: Callable[..., FileDatasets] = lambda **limits: FileDatasets(workspace=workspace, **limits)  # noqa: E731
+    (workspace / "many.jsonl").write_text('{"q": 1}\n' * 5)
+    assert len(open_to(max_rows=5, max_file_bytes=1000).read("many.jsonl")) == 5
+    assert len(open_to(max_rows=4).read("many.jsonl", limit=4)) == 4
+    with pytest.raises(DatasetError, match="more than 4 rows"):
+        open_to(max_rows=4).read("many.jsonl")
+    with pytest.raises(DatasetError, match="more than 4 rows"):
+        open_to(max_rows=4).read("many.jsonl", limit=5)
+    with pytest.raises(DatasetError, match="above 10 bytes"):
+        open_to(max_file_bytes=10).read("many.jsonl")
+
+
+def test_the_operator_says_what_is_allowed_in_the_environment(workspace: Path) -> None:
+    environment = {
+        "PADA_WORKSPACE": str(workspace),
+        "PADA_ALLOWED_HOSTS": "LLM.internal:8000, api.example.org",
+        "PADA_ALLOWED_MODELS": "local:*",
+        "PADA_ALLOWED_HUB": "owner/*",
+        "PADA_ALLOWED_KEYS": "MY_KEY",
+        "PADA_ALLOW_CODE": "1",
+        "PADA_ALLOW_PROMPTS": "1",
+    }
+    assert read_policy(environment, Path("/")) == ServerPolicy(
+        workspace,
+        hosts=frozenset({"llm.internal:8000", "api.example.org"}),
+        models=("local:*",),
+        hub=("owner/*",),
+        key_variables=frozenset({"MY_KEY"}),
+        allow_code=True,
+        allow_prompts=True,
+    )
+    assert read_policy({}, workspace) == ServerPolicy(workspace)
+    with pytest.raises(ConfigError, match="PADA_WORKSPACE"):
+        read_policy({"PADA_WORKSPACE": str(workspace / "none")}, workspace)
+
+
+def test_limits_are_a_policy_s_own(workspace: Path) -> None:
+    policy = replace(ServerPolicy(workspace), limits={"loop.max_iterations": 1})
+    assert "loop.max_iterations: 3 is more than" in refusal(make(), policy)
+
+
+@pytest.mark.parametrize("field", ["api_key", "base_url"])
+def test_a_key_in_the_wrong_place_is_refused_without_repeating_it(field: str) -> None:
+    key = "sk-very-secret" if field == "api_key" else "http://user:sk-very-secret@host/v1"
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate({"models": {"judge": {"model": "openai:x", field: key}}})
+    assert field in str(caught.value) and "sk-very-secret" not in str(caught.value)
