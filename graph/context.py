@@ -1,11 +1,16 @@
 """What nodes work with: adapters made from the settings that stand in the state."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
+from langchain_core.runnables import RunnableLambda
 from langgraph.config import get_stream_writer
+from langgraph.errors import GraphBubbleUp
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, Progress
@@ -35,6 +40,8 @@ class Adapters:
     """Largest resident memory of this process and its children together, MiB."""
     publish: Callable[[RunSummary], None]
     """Writes the readable view of the run: summary, iterations, best adapter, report."""
+    close: Callable[[], None]
+    """Ends the worker and what the models hold, at once; work in flight fails. `connect` then makes another set."""
     warnings: tuple[str, ...] = ()
     """Known before the run, e.g. a judge of the generator's family."""
 
@@ -45,24 +52,44 @@ Connect = Callable[[RunConfig], Adapters]
 Node = Callable[[Any, Adapters], Mapping[str, Any]]
 
 
-class GraphNode(Protocol):
-    """A node as LangGraph takes it."""
+ResultT = TypeVar("ResultT")
 
-    def __call__(self, state: Any) -> dict[str, Any]: ...
+_threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="pada-node")
+"""For nodes of async runs: asyncio's own pool has a handful of threads on a small machine, and the server needs those."""
 
 
-def bind(name: str, node: Node, connect: Connect) -> GraphNode:
-    """A LangGraph node: connects, runs, and notes when it ran."""
+def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[str, Any]]:
+    """A LangGraph node for `invoke` and `ainvoke`: connects, runs, and notes when it ran.
+
+    An async run that is cancelled, or in which a node fails, closes its adapters: a thread cannot be stopped, but what
+    it waits for can.
+    """
 
     def run(state: Any) -> dict[str, Any]:
-        adapters = connect(state["settings"])
-        started = time.time()
-        update = dict(node(state, adapters))
-        return {**update, "spans": {_span_key(name, state): (started, time.time())}}
+        return _run_node(name, node, state, connect(state["settings"]))
 
-    run.__name__ = name
-    run.__doc__ = node.__doc__
-    return run
+    async def arun(state: Any) -> dict[str, Any]:
+        adapters = await _in_thread(connect, state["settings"])
+        try:
+            return await _in_thread(_run_node, name, node, state, adapters)
+        except GraphBubbleUp:
+            raise
+        except (asyncio.CancelledError, Exception):
+            _threads.submit(adapters.close)
+            raise
+
+    return RunnableLambda(run, arun, name=name)
+
+
+def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str, Any]:
+    started = time.time()
+    update = dict(node(state, adapters))
+    return {**update, "spans": {_span_key(name, state): (started, time.time())}}
+
+
+async def _in_thread(work: Callable[..., ResultT], *arguments: Any) -> ResultT:
+    """As `asyncio.to_thread`, in our own pool."""
+    return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, work, *arguments)
 
 
 def report_progress(progress: Progress) -> None:

@@ -237,5 +237,6 @@ class ToyWorld:
             student="toy",
             usage=lambda: {"generator": Usage(n_calls=1)},
             publish=self.published.append,
+            close=lambda: None,
             peak_memory_mb=lambda: None,
         )

@@ -17,7 +17,7 @@ N_SAMPLES = 12
 
 
 def finish(state: RunState, adapters: Adapters) -> PartialState:
-    """Read test once for the best model and the arms it is compared with, and publish the result."""
+    """Read test once for the best model and the arms it is compared with, publish the result, end worker and engines."""
     compared = arms_to_compare(list(state["arms"].values()), state["best_arm"])
     verdicts = measure_on_test(compared, state, adapters)
     nothing_new = all(arm.iteration != state["iteration"] for arm in state["arms"].values())
@@ -42,6 +42,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
     )
     adapters.publish(summary)
     report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
+    adapters.close()
     return {"summary": summary, "stop_reason": stop_reason}
 
 
