@@ -75,7 +75,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         store=store,
         compute=compute,
         embedder=SentenceEmbedder(str(model_store.resolve(config.models.embedder))),
-        task=make_task(config.task, judge.model, config.prompts),
+        task=make_task(config.task, judge.model, config.prompts.overrides()),
         analyst=analyst,
         generator=generator,
         judge=judge,
@@ -95,7 +95,7 @@ def _prompt(
     """Roles that share a model share its limits."""
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
     language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
-    return PromptedModel(language_model, config.prompts, model.max_output_tokens)
+    return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
 
 
 def measure_peak_memory() -> float:

@@ -224,7 +224,7 @@ class ToyWorld:
 
     def connect(self, settings: RunConfig) -> Adapters:
         memory: Mapping[str, Sequence[Mapping[str, Any]]] = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-        teacher = PromptedModel(self.teacher, settings.prompts)
+        teacher = PromptedModel(self.teacher, settings.prompts.overrides())
         return Adapters(
             datasets=FileDatasets(memory=memory),
             store=self.store,
@@ -233,7 +233,7 @@ class ToyWorld:
             task=make_task(settings.task),
             analyst=teacher,
             generator=teacher,
-            judge=PromptedModel(self.judge or self.teacher, settings.prompts),
+            judge=PromptedModel(self.judge or self.teacher, settings.prompts.overrides()),
             student="toy",
             usage=lambda: {"generator": Usage(n_calls=1)},
             publish=self.published.append,
