@@ -20,7 +20,6 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
-
 _connections: dict[str, Adapters] = {}
 _lock = Lock()
 

@@ -11,13 +11,49 @@ from typing import Any, TypeVar
 from langchain_core.runnables import RunnableLambda
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
+from pydantic import GetJsonSchemaHandler, ValidationInfo, field_validator
+from pydantic_core import CoreSchema
 
-from pada_agent.core.config import RunConfig
+from pada_agent.core.config import PromptsConfig, RunConfig
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, Progress
 from pada_agent.core.records import Usage
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.summary import RunSummary
 from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.rendering import check_overrides, template_text
+
+
+class EditablePrompts(PromptsConfig):
+    """Prompts with our texts as defaults of the schema, so that a person edits rather than starts from nothing."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        for name, field in handler.resolve_ref_schema(schema)["properties"].items():
+            field["default"] = template_text(name)
+        return schema
+
+    @field_validator("*")
+    @classmethod
+    def _leave_ours(cls, text: str, info: ValidationInfo) -> str:
+        """A text that a form sends back unchanged is no override."""
+        return "" if text == template_text(str(info.field_name)) else text
+
+
+class RunContext(RunConfig):
+    """The settings of a run, as LangGraph Studio shows them."""
+
+    prompts: EditablePrompts = EditablePrompts()
+    """Prompts of the agents: Jinja, rendered in a sandbox."""
+
+    def to_config(self) -> RunConfig:
+        """The same settings, as the state keeps them.
+
+        Raises:
+            PromptError: a prompt does not parse.
+        """
+        check_overrides(self.prompts.overrides())
+        return RunConfig.model_validate(self.model_dump())
 
 
 @dataclass(frozen=True)
@@ -95,6 +131,12 @@ async def _in_thread(work: Callable[..., ResultT], *arguments: Any) -> ResultT:
 def report_progress(progress: Progress) -> None:
     """Send one line of progress to whoever streams the run in `custom` mode."""
     get_stream_writer()(progress.model_dump())
+
+
+def report_stage(stage: str, adapters: Adapters, *, detail: str = "", **counts: int) -> None:
+    """Report a stage that called an LLM as over, with its figures and the run's cost so far."""
+    cost = sum(usage.cost_usd for usage in adapters.usage().values())
+    report_progress(Progress(stage=stage, done=1, total=1, counts=counts, cost_usd=cost, detail=detail))
 
 
 def _span_key(name: str, state: Mapping[str, Any]) -> str:
