@@ -33,6 +33,7 @@ from pada_agent.graph.state import (
     BatchState,
     BranchOutput,
     BranchState,
+    ErrorBranchOutput,
     RunInput,
     RunOutput,
     RunState,
@@ -91,7 +92,7 @@ def build_generalization_branch(connect: Connect) -> Compiled:
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """Data from the student's wrong answers on its own training rows."""
-    builder = StateGraph(BranchState, output_schema=BranchOutput)
+    builder = StateGraph(BranchState, output_schema=ErrorBranchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
     builder.add_node("error_synthesis", build_synthesis(connect))
     builder.add_edge(START, "training_errors")

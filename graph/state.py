@@ -221,12 +221,20 @@ class BranchState(TypedDict, total=False):
 
 
 class BranchOutput(TypedDict, total=False):
-    """What a branch hands on."""
+    """What the generalization branch hands on."""
 
     analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     reviews: Annotated[dict[str, Review], merge]
+    batches: Annotated[dict[str, BatchReport], merge]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class ErrorBranchOutput(TypedDict, total=False):
+    """What the training-error branch hands on: not what it only read, which the other branch changes meanwhile."""
+
     batches: Annotated[dict[str, BatchReport], merge]
     warnings: Annotated[list[str], unite]
     spans: Annotated[dict[str, Span], merge]

@@ -6,16 +6,21 @@ from typing import Any
 
 from pada_agent.agents.batch_planning import plan_error_batches, plan_pattern_batches
 from pada_agent.agents.leak_guard import LeakGuard
-from pada_agent.core.records import Example, Failure
+from pada_agent.core.records import Example, Failure, GuardedStrategy
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.reviewing import StrategiesAnswer, ask_person, note_review
 from pada_agent.graph.state import BranchState, PartialState
 
 
 def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
-    """Wait for a person to approve, edit, drop, add or weigh strategies, if settings say so."""
+    """Wait for a person to approve, edit, drop, add or weigh strategies, if settings say so.
+
+    Strategies that stand in the state already were put there to fork the run: they take the place of the drafted ones.
+    """
     del adapters
     iteration = state["iteration"]
+    if forked := state.get("strategies", {}).get(str(iteration)):
+        return {"drafted": [GuardedStrategy.model_validate(g).strategy for g in forked]}
     if not state["settings"].review.strategies or not state["drafted"]:
         return {}
     payload = {
