@@ -1,9 +1,12 @@
 """Answers to reviews: what is taken, what is refused, and the schema that says so."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pada_agent.core.config import ReviewConfig
+from pada_agent.core.ports import Progress
 from pada_agent.graph.reviewing import (
     ANSWERS,
     CostAnswer,
@@ -53,3 +56,9 @@ def test_what_is_no_answer_is_explained(kind: Any, reply: object) -> None:
 def test_a_decision_keeps_what_was_answered_and_why() -> None:
     answer = parse_answer(DataAnswer, {"drop": ["a"], "comment": "off topic"})
     assert note_review("data", 2, answer)["data/2"].answer == {"drop": ["a"], "comment": "off topic"}
+
+
+def test_the_documentation_names_every_event_field_and_every_review() -> None:
+    text = Path(__file__).parents[3].joinpath("docs/events.md").read_text()
+    named = [*Progress.model_fields, *ANSWERS, *(f"review.{name}" for name in ReviewConfig.model_fields)]
+    assert not [name for name in named if f"`{name}`" not in text]
