@@ -20,7 +20,11 @@ from tests.dev_server import DevServer, running_server, start_server
 from tests.integration.test_dev_server import GRAPH, INPUT, new_thread, run_to_end, until, write_world
 from tests.openai_server import serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
 
 STAGES = [
     "evaluate_untouched",
