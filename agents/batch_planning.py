@@ -24,9 +24,14 @@ def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, has_tra
     return BranchShares(n_pattern=n_pattern, n_training_error=n_rows - n_pattern)
 
 
-def split_evenly(total: int, parts: int) -> list[int]:
-    """`parts` whole numbers that differ by at most one and sum to `total`; the first are the larger."""
-    return [total // parts + (i < total % parts) for i in range(parts)]
+def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to `weights` that sum to `total`; what is left over goes to the largest remainders, the first of equals."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    shares = [int(x) for x in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (round(shares[i] - exact[i], 9), i))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
 
 
 def plan_pattern_batches(
@@ -39,11 +44,12 @@ def plan_pattern_batches(
     task: Task,
     rng: Random,
 ) -> list[Batch]:
-    """Rows spread evenly over strategies (paper), each with a training example drawn for its strategy."""
+    """Rows spread over strategies by weight (paper: evenly), each with a training example drawn for its strategy."""
     if not strategies or not training:
         return []
     batches: list[Batch] = []
-    for guarded, n in zip(strategies, split_evenly(n_rows, len(strategies)), strict=True):
+    shares = split_by_weight(n_rows, [guarded.strategy.weight for guarded in strategies])
+    for guarded, n in zip(strategies, shares, strict=True):
         sources = draw_sources(training, guarded.strategy.confusions, n=n, task=task, rng=rng)
         batches += _cut(
             sources, guarded.strategy.id, "pattern", guarded, rows_per_call=rows_per_call, iteration=iteration

@@ -54,7 +54,11 @@ def reject(example: Example, stage: RejectionStage, reason: str) -> Rejection:
     if example.provenance is None:
         raise ValueError(f"{example.id} is not a synthetic example")
     return Rejection(
-        stage=stage, reason=reason, text=f"{example.prompt}\n→ {example.answer}", provenance=example.provenance
+        stage=stage,
+        reason=reason,
+        text=f"{example.prompt}\n→ {example.answer}",
+        provenance=example.provenance,
+        example=example if stage == "quality" else None,
     )
 
 

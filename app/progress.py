@@ -107,8 +107,10 @@ def describe_progress(progress: Progress) -> str:
         return progress.detail or "done"
     parts = [f"{progress.done}/{progress.total} {progress.unit}".rstrip()]
     if progress.rate:
-        left = round(max(progress.total - progress.done, 0) / progress.rate)
+        left = round(progress.seconds_left or 0)
         parts += [f"{progress.rate:.3g} {progress.unit}/s".replace(" /s", "/s"), f"{left // 60}:{left % 60:02} left"]
+    if progress.cost_usd:
+        parts += [f"${progress.cost_usd:.2f} so far"]
     return ", ".join([*parts, progress.detail] if progress.detail else parts)
 
 

@@ -13,10 +13,11 @@ from pada_agent.graph.summary import ArmResult, RunSummary
 
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
-    """Write `iterations/`, `best/`, `report.html`, and last `summary.json`: its presence means the run is finished."""
+    """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html`, and last `summary.json`: its presence means the run is finished."""
     for arm in summary.arms:
         _write_iteration(arm, summary, folder / "iterations" / _folder_name(arm), store)
     _write_best(summary, folder)
+    _write_rows(folder / "reviews.jsonl", summary.reviews)
     write_report(summary, folder)
     write_atomically(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
@@ -45,7 +46,7 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     if analyses := summary.analyses.get(str(iteration)):
         _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
     batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
-    _write_rows(folder / "reviews.jsonl", batches)
+    _write_rows(folder / "batches.jsonl", batches)
     _write_rows(folder / "synthetic.jsonl", _read_all([b.accepted for b in batches], Example, store))
     _write_rows(folder / "rejected.jsonl", _read_all([b.rejected for b in batches], Rejection, store))
 

@@ -5,27 +5,33 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from pada_agent.app.running import Answer, Question
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.records import Strategy
+from pada_agent.graph.reviewing import ANSWERS, APPROVE, parse_answer
 
-APPROVE = "approve"
-_PROMPT = "[a]pprove, [d]rop numbers (d 2 3), [e]dit in $EDITOR, [w]ait: "
+_PROMPTS = {
+    "strategies": "[a]pprove, [d]rop numbers (d 2 3), [e]dit in $EDITOR, [w]ait: ",
+    "data": "[a]pprove, [d]rop numbers (d 2 3), [k]eep rejected numbers (k 1), [e]dit in $EDITOR, [w]ait: ",
+    "cost": "[a]pprove, [s]top here, [w]ait: ",
+}
 
 
 def describe_question(question: Question) -> str:
     """What the run asks, with its items numbered from 1."""
+    problem = [f"The last answer could not be used: {found}"] if (found := question.payload.get("problem")) else []
+    if _kind(question) == "cost":
+        p = question.payload
+        words = f"about {p['hours']} hours; the limit is {p['limit_hours']}. Basis: {p['basis']}."
+        return "\n".join([*problem, f"The next fine-tuning is expected to take {words}"])
     items = _items(question)
-    lines = [f"The run waits for a review of its {question.payload.get('review', 'next step')} ({len(items)} shown)."]
-    for number, item in enumerate(items, 1):
-        lines.append(f"\n{number}.")
-        lines += [f"   {name}: {_show(value)}" for name, value in item.items() if value not in ("", None, [], ())]
+    lines = [*problem, f"The run waits for a review of its {_kind(question)} ({len(items)} shown)."]
+    lines += _number_items(items)
+    if rejected := question.payload.get("rejected"):
+        lines += [f"\nRefused by the judge ({len(rejected)} shown):", *_number_items(rejected)]
     return "\n".join(lines)
 
 
@@ -36,7 +42,7 @@ def ask_on_terminal(show: Callable[[str], None], ask: Callable[[str], str] = inp
         show(describe_question(question))
         while True:
             try:
-                return decide(question, ask(_PROMPT))
+                return decide(question, ask(_PROMPTS[_kind(question)]))
             except ConfigError as exc:
                 show(str(exc))
 
@@ -50,16 +56,21 @@ def decide(question: Question, command: str) -> Any:
         ConfigError: not a command, or it cannot be carried out.
     """
     word, *numbers = command.split() or [""]
-    match word:
-        case "a":
+    match _kind(question), word:
+        case _, "a":
             return APPROVE
-        case "d":
-            return drop_items(question, numbers)
-        case "e":
-            return edit_items(question)
-        case "w":
+        case _, "w":
             return None
-    raise ConfigError(f"{word!r} is none of a, d, e, w")
+        case "cost", "s":
+            return {"stop": True}
+        case "strategies" | "data", "d":
+            return drop_items(question, numbers)
+        case "data", "k":
+            rejected = question.payload["rejected"]
+            return {"accept": [rejected[n - 1]["id"] for n in _parse_numbers(numbers, len(rejected))]}
+        case "strategies" | "data", "e":
+            return edit_items(question)
+    raise ConfigError(f"{word!r} is not among: {_PROMPTS[_kind(question)]}")
 
 
 def answer_from_file(path: Path) -> Answer:
@@ -83,22 +94,21 @@ def check_reply(question: Question, reply: Any) -> Any:
     Raises:
         ConfigError: it does not.
     """
-    if reply == APPROVE:
-        return reply
-    key, kind = ("drop", list[str]) if _is_data(question) else ("strategies", list[Strategy])
     try:
-        TypeAdapter(dict[str, kind]).validate_python(reply)  # type: ignore[valid-type]
-        if reply.keys() == {key}:
-            return reply
-    except ValidationError as exc:
+        parse_answer(ANSWERS[_kind(question)], reply)
+    except ValueError as exc:
         raise ConfigError(f"{explain_answer(question)}\n{exc}") from exc
-    raise ConfigError(f"{explain_answer(question)} Got the keys {', '.join(reply) or 'none'}.")
+    return reply
 
 
 def explain_answer(question: Question) -> str:
     """What an answer looks like, as JSON."""
-    form = '{"drop": [ids of rows]}' if _is_data(question) else '{"strategies": [those to go on with]}'
-    return f'An answer is "{APPROVE}" or {form}.'
+    forms = {
+        "strategies": '{"strategies": [those to go on with]}',
+        "data": '{"drop": [ids of accepted rows], "accept": [ids of rejected rows]}',
+        "cost": '{"stop": true}',
+    }
+    return f'An answer is "{APPROVE}" or {forms[_kind(question)]}; a "comment" may be added.'
 
 
 def drop_items(question: Question, numbers: Sequence[str]) -> dict[str, Any]:
@@ -108,11 +118,9 @@ def drop_items(question: Question, numbers: Sequence[str]) -> dict[str, Any]:
         ConfigError: no such number.
     """
     items = _items(question)
-    if not numbers or any(not n.isdecimal() or not 1 <= int(n) <= len(items) for n in numbers):
-        raise ConfigError(f"Give numbers from 1 to {len(items)}, as in: d 2 3")
-    dropped = {int(n) for n in numbers}
+    dropped = _parse_numbers(numbers, len(items))
     if _is_data(question):
-        return {"drop": [items[n - 1]["id"] for n in sorted(dropped)]}
+        return {"drop": [items[n - 1]["id"] for n in dropped]}
     return {"strategies": [item for n, item in enumerate(items, 1) if n not in dropped]}
 
 
@@ -149,8 +157,26 @@ def _items(question: Question) -> list[dict[str, Any]]:
     return list(question.payload.get("rows" if _is_data(question) else "strategies", []))
 
 
+def _parse_numbers(numbers: Sequence[str], n_items: int) -> list[int]:
+    if not numbers or any(not n.isdecimal() or not 1 <= int(n) <= n_items for n in numbers):
+        raise ConfigError(f"Give numbers from 1 to {n_items}, as in: d 2 3")
+    return sorted({int(n) for n in numbers})
+
+
+def _number_items(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for number, item in enumerate(items, 1):
+        lines.append(f"\n{number}.")
+        lines += [f"   {name}: {_show(value)}" for name, value in item.items() if value not in ("", None, [], ())]
+    return lines
+
+
 def _is_data(question: Question) -> bool:
-    return question.payload.get("review") == "data"
+    return _kind(question) == "data"
+
+
+def _kind(question: Question) -> str:
+    return str(question.payload["review"])
 
 
 def _show(value: object) -> str:

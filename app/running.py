@@ -35,11 +35,11 @@ class Question(Record):
 
     id: str
     payload: dict[str, Any]
-    """`review` says of what (`strategies` or `data`); the other keys are for the person to read."""
+    """`review` says of what (`strategies`, `data` or `cost`), `answer_schema` how to answer; the rest is to be read."""
 
 
 Answer = Callable[[Question], Any]
-"""The decision as JSON: `"approve"`, or a mapping as `payload["answer_with"]` says. None leaves the run waiting."""
+"""The decision as JSON: `"approve"`, or a mapping as `payload["answer_schema"]` says. None leaves the run waiting."""
 
 
 class RunOutcome(Record):

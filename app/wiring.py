@@ -1,8 +1,7 @@
 """Settings to real adapters: the only place that knows them all. One set per settings; closed with the run."""
 
 import resource
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -25,16 +24,7 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
-
-@dataclass(frozen=True)
-class Connection:
-    """A run's adapters and how to let go of them."""
-
-    adapters: Adapters
-    close: Callable[[], None]
-
-
-_connections: dict[str, Connection] = {}
+_connections: dict[str, Adapters] = {}
 _lock = Lock()
 
 
@@ -43,14 +33,14 @@ def connect(config: RunConfig) -> Adapters:
     key = hash_config(config)
     with _lock:
         if key not in _connections:
-            _connections[key] = _open(config)
-        return _connections[key].adapters
+            _connections[key] = _open(config, key)
+        return _connections[key]
 
 
 def close(config: RunConfig) -> None:
     """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
-    if connection := _connections.pop(hash_config(config), None):
-        connection.close()
+    if adapters := _connections.get(hash_config(config)):
+        adapters.close()
 
 
 def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
@@ -61,7 +51,7 @@ def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
     return (f"the judge is of the generator's own family ({judge}): its ratings lean towards the generator's work",)
 
 
-def _open(config: RunConfig) -> Connection:
+def _open(config: RunConfig, key: str) -> Adapters:
     folder = Path(config.runs_folder) / config.name
     cache = ResponseCache(folder / "llm_calls.sqlite")
     budget = Budget(config.budget, cache.totals)
@@ -71,31 +61,35 @@ def _open(config: RunConfig) -> Connection:
         folder / "objects", folder / "worker.log", device=config.compute.device, threads=config.compute.threads
     )
     judge = _prompt(config.models.judge, "judge", config, cache, budget, gates)
+    analyst = _prompt(config.models.analyst, "analyst", config, cache, budget, gates)
+    generator = _prompt(config.models.generator, "generator", config, cache, budget, gates)
+
+    def close_all() -> None:
+        if _connections.get(key) is adapters:
+            _connections.pop(key, None)
+        compute.close()
+        for gate in gates.values():
+            gate.close()
+        for role in (analyst, generator, judge):
+            role.model.close()
+
     adapters = Adapters(
         datasets=FileDatasets(),
         store=store,
         compute=compute,
         embedder=SentenceEmbedder(str(model_store.resolve(config.models.embedder))),
-        task=make_task(config.task, judge.model, config.prompts),
-        analyst=_prompt(config.models.analyst, "analyst", config, cache, budget, gates),
-        generator=_prompt(config.models.generator, "generator", config, cache, budget, gates),
+        task=make_task(config.task, judge.model, config.prompts.overrides()),
+        analyst=analyst,
+        generator=generator,
         judge=judge,
         student=str(model_store.resolve(config.student.model)),
         usage=lambda: cache.totals_by("role"),
         publish=lambda summary: publish_run(summary, folder, store),
+        close=close_all,
         peak_memory_mb=measure_peak_memory,
         warnings=warn_about_judge(config),
     )
-    roles = (adapters.analyst, adapters.generator, adapters.judge)
-
-    def close_all() -> None:
-        compute.close()
-        for gate in gates.values():
-            gate.close()
-        for role in roles:
-            role.model.close()
-
-    return Connection(adapters=adapters, close=close_all)
+    return adapters
 
 
 def _prompt(
@@ -104,7 +98,7 @@ def _prompt(
     """Roles that share a model share its limits."""
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
     language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
-    return PromptedModel(language_model, config.prompts, model.max_output_tokens)
+    return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
 
 
 def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:

@@ -23,6 +23,11 @@ class Settings(BaseModel):
     )
 
 
+def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
+    """Schema hints for LangGraph Studio: the nodes at which a setting is edited, and whether it is a prompt."""
+    return {"langgraph_nodes": list(nodes), **({"langgraph_type": "prompt"} if prompt else {})}
+
+
 class TaskConfig(Settings):
     """What is asked and what counts as right."""
 
@@ -44,13 +49,17 @@ class DataConfig(Settings):
     """Where rows come from: a `.jsonl`, `.csv` or `.parquet` path, or `hub:owner/name[:config]/split`."""
 
     train: str = ""
+    """Rows the student is fine-tuned on. Required, here or as the graph's input."""
     validation: str = ""
+    """Rows that are diagnosed and that select the best model. Required, here or as the graph's input."""
     test: str = ""
     """Read once, at the end. Empty: no test figures."""
     train_limit: int | None = Field(default=None, ge=1)
-    """Rows, from the top of the file."""
+    """Rows, from the top of the file; null reads all."""
     validation_limit: int | None = Field(default=None, ge=2)
+    """Rows, from the top of the file; null reads all."""
     test_limit: int | None = Field(default=None, ge=1)
+    """Rows, from the top of the file; null reads all."""
     selection_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Part of validation that selects the best model; the rest is diagnosed. Ours: guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
@@ -67,6 +76,7 @@ class StudentConfig(Settings):
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Tokens; null takes the task's own limit."""
     eval_batch_size: int = Field(default=16, ge=1)
+    """Rows answered at once. Ours: 16."""
 
 
 class ModelConfig(Settings):
@@ -75,15 +85,23 @@ class ModelConfig(Settings):
     model: str
     """`bedrock_converse:…`, `openai:…`, `local:…` (embedded llama.cpp), or with base_url any OpenAI-compatible server."""
     base_url: str | None = None
+    """Address of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`; null: the provider's own."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key. Keys themselves never stand in settings."""
     max_output_tokens: int = Field(default=2048, ge=16)
+    """Tokens per answer. Ours: room for a batch of 5 rows."""
     timeout_seconds: float = Field(default=300, gt=0)
+    """Seconds to wait for one answer."""
     max_concurrency: int = Field(default=8, ge=1)
+    """Requests under way at once. Ours: 8."""
     requests_per_minute: int | None = Field(default=None, ge=1)
+    """Limit of the provider; null is no limit."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Input and output tokens together, limit of the provider; null is no limit."""
     usd_per_million_input_tokens: float = Field(default=0, ge=0)
+    """US dollars, for cost figures and `budget.max_usd`; 0 counts as free."""
     usd_per_million_output_tokens: float = Field(default=0, ge=0)
+    """US dollars, for cost figures and `budget.max_usd`; 0 counts as free."""
     native_json_schema: bool | None = None
     """Ask the provider to constrain output to the schema; null: where it is known to work."""
     region: str | None = None
@@ -102,9 +120,21 @@ class ModelConfig(Settings):
 class ModelsConfig(Settings):
     """The three LLM roles; defaults are the paper's models on Bedrock."""
 
-    analyst: ModelConfig = ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0")
-    generator: ModelConfig = ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0")
-    judge: ModelConfig = ModelConfig(model="bedrock_converse:us.anthropic.claude-3-5-haiku-20241022-v1:0")
+    analyst: ModelConfig = Field(
+        default=ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0"),
+        json_schema_extra=_used_by("error_analysis", "pattern_categorization", "strategy_drafting"),
+    )
+    """Finds out why the student fails and drafts strategies (paper: Llama 3.3 70B Instruct)."""
+    generator: ModelConfig = Field(
+        default=ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0"),
+        json_schema_extra=_used_by("data_generation"),
+    )
+    """Writes the synthetic rows (paper: Llama 3.3 70B Instruct)."""
+    judge: ModelConfig = Field(
+        default=ModelConfig(model="bedrock_converse:us.anthropic.claude-3-5-haiku-20241022-v1:0"),
+        json_schema_extra=_used_by("quality_control"),
+    )
+    """Rates the synthetic rows; best of another family than the generator (paper: Claude 3.5 Haiku v2)."""
     embedder: str = "all-mpnet-base-v2"
     """Sentence encoder: model store name, hub id or folder (the paper's)."""
 
@@ -115,9 +145,11 @@ class AnalysisConfig(Settings):
     max_errors: int = Field(default=50, ge=1)
     """Validation errors sampled for analysis (paper: 50)."""
     errors_per_call: int = Field(default=5, ge=1)
+    """Errors that the analyst sees at once. Ours: 5."""
     min_clusters: int = Field(default=2, ge=1)
+    """Smallest K for the elbow rule (paper: 2)."""
     max_clusters: int = Field(default=10, ge=1)
-    """Range of K for the elbow rule (paper: 2 to 10)."""
+    """Largest K for the elbow rule (paper: 10)."""
     max_training_errors: int | None = Field(default=None, ge=1)
     """Training rows are answered in random order until that many are wrong; null answers all of them (paper)."""
 
@@ -130,8 +162,9 @@ class GenerationConfig(Settings):
     pattern_share: float = Field(default=0.5, ge=0, le=1)
     """Part of them from the pattern branch, the rest from training errors. Ours: half and half."""
     rows_per_call: int = Field(default=5, ge=1)
-    """B of the paper."""
+    """B of the paper: rows that the generator writes at once. Ours: 5."""
     temperature: float = Field(default=0.7, ge=0)
+    """Sampling temperature of the generator (paper: 0.7)."""
     show_answer: bool = True
     """The training-error writer sees the right answer of its source."""
     accumulate: bool = True
@@ -144,6 +177,7 @@ class QualityConfig(Settings):
     """Quality control."""
 
     enabled: bool = True
+    """Off: every row that passes label verification is accepted."""
     threshold: float = Field(default=7, ge=1, le=10)
     """Mean rating a batch must reach (paper: 7 of 10)."""
     max_regenerations: int = Field(default=3, ge=0)
@@ -167,49 +201,99 @@ class BudgetConfig(Settings):
     """Hard limits on LLM use; null is no limit."""
 
     max_calls: int | None = Field(default=None, ge=0)
+    """LLM calls of the whole run."""
     max_tokens: int | None = Field(default=None, ge=0)
     """Input and output tokens together."""
     max_usd: float | None = Field(default=None, ge=0)
+    """US dollars, by the prices under `models`."""
 
 
 class ReviewConfig(Settings):
     """Where the run waits for a person."""
 
     strategies: bool = False
-    """Interrupt after strategy drafting: approve, edit, drop or add."""
+    """Interrupt after strategy drafting: approve, edit, drop, add, or change a strategy's weight."""
     data: bool = False
-    """Interrupt before the accepted rows join the training data."""
+    """Interrupt after quality control: look at accepted and rejected rows, and overrule."""
+    cost_above_hours: float | None = Field(default=None, ge=0)
+    """Interrupt before a fine-tuning that is expected to take more hours than this; null never asks."""
 
 
 class ComputeConfig(Settings):
     """Where the student trains."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where there is a device."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the worker; null takes all cores."""
+
+
+class PromptsConfig(Settings):
+    """Jinja texts that replace ours, rendered in a sandbox; an empty one leaves ours."""
+
+    error_analysis: str = Field(default="", json_schema_extra=_used_by("error_analysis", prompt=True))
+    """Asks the analyst why the student failed on each of some validation rows."""
+    pattern_categorization: str = Field(default="", json_schema_extra=_used_by("pattern_categorization", prompt=True))
+    """Asks the analyst what the failures of one cluster have in common."""
+    strategy_drafting: str = Field(default="", json_schema_extra=_used_by("strategy_drafting", prompt=True))
+    """Asks the analyst for one generation strategy per pattern."""
+    pattern_guided_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator for rows that follow a strategy."""
+    training_error_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator for rows like the student's wrong answers on its training rows."""
+    quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
+    """Asks the judge to rate synthetic rows."""
+    answer_judgement: str = Field(default="", json_schema_extra=_used_by("evaluate", prompt=True))
+    """Asks the judge whether an open answer is right; task `judge` only."""
+
+    def overrides(self) -> dict[str, str]:
+        """Template name to the text that replaces ours."""
+        return {name: text for name, text in self.model_dump().items() if text}
 
 
 class RunConfig(Settings):
     """One run, whole. `pada config show` prints it with every default."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Folder under `runs_folder`."""
+    """Folder under `runs_folder`. Runs of one name share finished work."""
     runs_folder: str = "runs"
+    """Folder for runs, seen from where the command or the server was started."""
     seed: int = 0
-    task: TaskConfig = TaskConfig()
-    data: DataConfig = DataConfig()
-    student: StudentConfig = StudentConfig()
-    lora: LoraSpec = LoraSpec()
+    """Of the split of validation, of sampling, and of fine-tuning."""
+    task: TaskConfig = Field(default=TaskConfig(), json_schema_extra=_used_by("prepare"))
+    """What is asked and what counts as right."""
+    data: DataConfig = Field(default=DataConfig(), json_schema_extra=_used_by("prepare"))
+    """Where rows come from."""
+    student: StudentConfig = Field(
+        default=StudentConfig(), json_schema_extra=_used_by("evaluate_untouched", "evaluate", "fine_tune")
+    )
+    """The small language model."""
+    lora: LoraSpec = Field(default=LoraSpec(), json_schema_extra=_used_by("fine_tune"))
+    """How it is fine-tuned."""
     models: ModelsConfig = ModelsConfig()
-    analysis: AnalysisConfig = AnalysisConfig()
-    generation: GenerationConfig = GenerationConfig()
-    quality: QualityConfig = QualityConfig()
-    loop: LoopConfig = LoopConfig()
+    """The LLM in each role, and the embedder."""
+    analysis: AnalysisConfig = Field(
+        default=AnalysisConfig(), json_schema_extra=_used_by("error_analysis", "pattern_categorization")
+    )
+    """Pattern analysis."""
+    generation: GenerationConfig = Field(
+        default=GenerationConfig(), json_schema_extra=_used_by("collect_errors", "data_generation")
+    )
+    """How much synthetic data, and how it is written."""
+    quality: QualityConfig = Field(default=QualityConfig(), json_schema_extra=_used_by("quality_control"))
+    """What synthetic data has to reach."""
+    loop: LoopConfig = Field(default=LoopConfig(), json_schema_extra=_used_by("evaluate"))
+    """When to stop."""
     budget: BudgetConfig = BudgetConfig()
-    review: ReviewConfig = ReviewConfig()
-    compute: ComputeConfig = ComputeConfig()
-    prompts: dict[str, str] = Field(default_factory=dict)
-    """Template name (e.g. `error_analysis`) to a Jinja text that replaces ours."""
+    """Hard limits on LLM use."""
+    review: ReviewConfig = Field(
+        default=ReviewConfig(), json_schema_extra=_used_by("review_strategies", "review_data", "review_cost")
+    )
+    """Where the run waits for a person. Off: nowhere."""
+    compute: ComputeConfig = Field(default=ComputeConfig(), json_schema_extra=_used_by("evaluate", "fine_tune"))
+    """Where the student trains."""
+    prompts: PromptsConfig = PromptsConfig()
+    """Prompts of the agents."""
 
     @model_validator(mode="after")
     def _check_clusters(self) -> "RunConfig":

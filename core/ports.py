@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from pada_agent.core.records import Record, Usage
 
@@ -102,16 +102,26 @@ class RawRow(Record):
 class LoraSpec(Record):
     """LoRA fine-tuning, defaults as in the paper."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     rank: int = 32
+    """Rank r of the update (paper: 32)."""
     alpha: int = 32
+    """Scale: the update is multiplied by alpha / rank (paper: 32)."""
     dropout: float = 0.05
+    """Share of inputs of the update that are dropped in training (paper: 0.05)."""
     target_modules: str = "all-linear"
     """`all-linear`, or module names joined by commas."""
     epochs: float = 5
+    """Passes over the training rows (paper: 5)."""
     learning_rate: float = 2e-4
+    """Peak, Adam (paper: 2e-4)."""
     warmup_ratio: float = 0.03
+    """Share of the steps over which the learning rate rises from 0. Ours."""
     weight_decay: float = 0.0
+    """Per step, decoupled (AdamW). Ours: none."""
     max_grad_norm: float = 1.0
+    """L2 norm to which gradients are clipped. Ours."""
     batch_size: int = 8
     """Sequences per optimizer step (effective)."""
     micro_batch_tokens: int = 2048
@@ -121,8 +131,9 @@ class LoraSpec(Record):
     on_too_long: Literal["error", "truncate"] = "error"
     """`truncate` cuts the prompt from the left, never the answer."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    """Course of the learning rate after the warm-up. Ours: linear to 0."""
     n_steps: int | None = None
-    """A fixed number of optimizer steps, in place of `epochs`."""
+    """A fixed number of optimizer steps, in place of `epochs`; null counts epochs."""
 
 
 class FineTuneJob(Record):
@@ -180,15 +191,35 @@ Job = FineTuneJob | PredictJob | ExportJob
 
 
 class Progress(Record):
-    """One line of a job's progress."""
+    """How far a stage is: the `custom` stream of the graph, and a job's progress. docs/events.md explains it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     stage: str
+    """Node or job: `fine_tune`, `predict`, `load`, `error_analysis`, `quality_control`, `finish` and so on."""
     done: int
+    """Steps or rows behind us, in `unit`. The stage is over when it reaches `total`."""
     total: int
+    """Steps or rows of the whole stage, in `unit`."""
     rate: float | None = None
-    """`unit` per second."""
+    """`unit` per second; null before it can be told."""
     unit: str = ""
+    """`steps`, `rows`, …; empty where nothing is counted."""
+    seconds_left: float | None = None
+    """Seconds until `total` at this rate; null without a rate."""
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Figures of the stage by name, such as rows `accepted` and `rejected`."""
+    cost_usd: float | None = None
+    """US dollars of LLM use in the run so far, in stages that call an LLM; null in the others."""
     detail: str = ""
+    """For a person."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_time_left(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("rate") and values.get("seconds_left") is None:
+            return {**values, "seconds_left": max(values["total"] - values["done"], 0) / values["rate"]}
+        return values
 
 
 class Compute(Protocol):

@@ -131,6 +131,8 @@ class Strategy(Record):
     generation_approach: str
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
+    weight: float = Field(default=1, gt=0)
+    """Share of the branch's rows, relative to the other strategies'. Equal weights are the paper's even split."""
 
 
 class GuardedStrategy(Record):
@@ -171,6 +173,8 @@ class Rejection(Record):
     """The draft as the generator wrote it."""
     provenance: Provenance
     rating: Rating | None = None
+    example: Example | None = None
+    """What a person may still accept: a row that only the judge refused."""
 
 
 class Draft(Record):

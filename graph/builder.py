@@ -5,8 +5,7 @@ from typing import Any
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from pada_agent.core.config import RunConfig
-from pada_agent.graph.context import Connect, bind
+from pada_agent.graph.context import Connect, RunContext, bind
 from pada_agent.graph.nodes import (
     augmenting,
     branches,
@@ -15,12 +14,14 @@ from pada_agent.graph.nodes import (
     fine_tuning,
     finishing,
     pattern_analysis,
+    reviewing_cost,
     synthesis,
 )
 from pada_agent.graph.nodes.prepare import make_prepare
 from pada_agent.graph.routing import (
     fan_out_error_batches,
     fan_out_pattern_batches,
+    route_after_cost,
     route_after_evaluation,
     route_after_quality,
     route_after_review,
@@ -32,6 +33,8 @@ from pada_agent.graph.state import (
     BatchState,
     BranchOutput,
     BranchState,
+    ErrorBranchOutput,
+    RunInput,
     RunOutput,
     RunState,
 )
@@ -45,9 +48,10 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     Args:
         connect: settings to adapters; every node calls it.
     """
-    builder = StateGraph(RunState, context_schema=RunConfig, output_schema=RunOutput)
+    builder = StateGraph(RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput)
     builder.add_node("prepare", make_prepare(connect))
     builder.add_node("evaluate_untouched", bind("evaluate_untouched", evaluating.evaluate_untouched, connect))
+    builder.add_node("review_cost", bind("review_cost", reviewing_cost.review_cost, connect))
     builder.add_node("fine_tune", bind("fine_tune", fine_tuning.fine_tune, connect))
     builder.add_node("evaluate", bind("evaluate", evaluating.evaluate, connect))
     builder.add_node("collect_errors", bind("collect_errors", collecting_errors.collect_errors, connect))
@@ -58,7 +62,8 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     builder.add_node("finish", bind("finish", finishing.finish, connect))
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "evaluate_untouched")
-    builder.add_edge("evaluate_untouched", "fine_tune")
+    builder.add_edge("evaluate_untouched", "review_cost")
+    builder.add_conditional_edges("review_cost", route_after_cost)
     builder.add_edge("fine_tune", "evaluate")
     builder.add_conditional_edges("evaluate", route_after_evaluation)
     builder.add_edge("collect_errors", "generalization_branch")
@@ -87,7 +92,7 @@ def build_generalization_branch(connect: Connect) -> Compiled:
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """Data from the student's wrong answers on its own training rows."""
-    builder = StateGraph(BranchState, output_schema=BranchOutput)
+    builder = StateGraph(BranchState, output_schema=ErrorBranchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
     builder.add_node("error_synthesis", build_synthesis(connect))
     builder.add_edge(START, "training_errors")

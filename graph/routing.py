@@ -26,9 +26,14 @@ def route_after_evaluation(state: RunState) -> Literal["collect_errors", "finish
     return "finish" if why_stop(state) else "collect_errors"
 
 
-def route_after_review(state: RunState) -> Literal["fine_tune", "finish"]:
+def route_after_review(state: RunState) -> Literal["review_cost", "finish"]:
     """Nothing accepted, nothing to train on."""
-    return "fine_tune" if state["new_rows"].rows else "finish"
+    return "review_cost" if state["new_rows"].rows else "finish"
+
+
+def route_after_cost(state: RunState) -> Literal["fine_tune", "finish"]:
+    """A person may find the next fine-tuning too expensive."""
+    return "finish" if state.get("stop_reason") else "fine_tune"
 
 
 def route_after_quality(state: BatchState) -> Literal["data_generation", "record_batch"]:

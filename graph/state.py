@@ -5,7 +5,13 @@ All reducers are idempotent merges, so a channel that a subgraph shares with its
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from langgraph.channels import EphemeralValue
+from pydantic import ConfigDict
+
+# Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
+from typing_extensions import TypedDict
 
 from pada_agent.agents.label_verification import row_of
 from pada_agent.core.config import RunConfig
@@ -22,6 +28,7 @@ from pada_agent.core.records import (
     Rejection,
     Strategy,
 )
+from pada_agent.graph.reviewing import Review
 from pada_agent.graph.summary import RunSummary
 
 ValueT = TypeVar("ValueT")
@@ -77,15 +84,48 @@ class IterationPlan(Record):
     training_failures: Ref
 
 
+Rows = str | list[dict[str, Any]]
+
+
+class RunInput(TypedDict, total=False):
+    """What a run needs at the least; everything may stand in the context instead."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
+
+    train: Rows
+    """Training rows: a location as in `data.train`, or the rows themselves."""
+    validation: Rows
+    """Validation rows: a location as in `data.validation`, or the rows themselves."""
+    test: Rows
+    """Test rows: a location as in `data.test`, or the rows themselves."""
+    task: str
+    """Name of the task, as in `task.name`."""
+    model: str
+    """The student, as in `student.model`."""
+
+
 class RunState(TypedDict, total=False):
     """Shared state of the whole run."""
 
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
+
+    train: Annotated[Rows, EphemeralValue]
+    validation: Annotated[Rows, EphemeralValue]
+    test: Annotated[Rows, EphemeralValue]
+    task: Annotated[str, EphemeralValue]
+    model: Annotated[str, EphemeralValue]
     settings: RunConfig
+    """As the run was started with; a resume does not change them."""
     data: DataSplits
+    """The user's rows, in the store."""
     iteration: int
+    """Augmentation round; 0 until the first fine-tuning was measured."""
     arms: Annotated[dict[str, Arm], merge]
+    """Every model measured so far, by name."""
     best_arm: str
+    """The fine-tuned model with the best accuracy on the selection part."""
     plan: IterationPlan
+    """What this iteration diagnoses, and how many rows each branch writes."""
     analyses: Annotated[dict[str, Ref], merge]
     """Error analyses, by iteration."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
@@ -93,21 +133,48 @@ class RunState(TypedDict, total=False):
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """By iteration."""
     batches: Annotated[dict[str, BatchReport], merge]
+    """How each batch fared, with a few of its rows, by batch id."""
     n_joined: Annotated[dict[str, int], merge]
     """Synthetic rows that joined the training data, by iteration."""
     new_rows: Ref
     """Synthetic rows that joined the training data in this iteration."""
+    reviews: Annotated[dict[str, Review], merge]
+    """What people decided, by review and iteration."""
     warnings: Annotated[list[str], unite]
+    """What a reader of the result should know."""
     spans: Annotated[dict[str, Span], merge]
     """When each node ran: stage/detail to start and end."""
     stop_reason: str
+    """Why the run ended."""
     summary: RunSummary
+    """The result."""
 
 
-class RunOutput(TypedDict):
-    """What a caller gets back."""
+class RunOutput(TypedDict, total=False):
+    """What a caller gets back. The server streams these keys alone, so what a person follows stands here too."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     summary: RunSummary
+    """The result, once the run is finished."""
+    iteration: int
+    """Augmentation round; 0 until the first fine-tuning was measured."""
+    arms: Annotated[dict[str, Arm], merge]
+    """Every model measured so far, by name."""
+    best_arm: str
+    """The fine-tuned model with the best accuracy on the selection part."""
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    """By iteration."""
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    """By iteration."""
+    batches: Annotated[dict[str, BatchReport], merge]
+    """How each batch fared, with a few of its rows, by batch id."""
+    reviews: Annotated[dict[str, Review], merge]
+    """What people decided, by review and iteration."""
+    warnings: Annotated[list[str], unite]
+    """What a reader of the result should know."""
+    stop_reason: str
+    """Why the run ended."""
 
 
 class AnalysisState(TypedDict, total=False):
@@ -148,16 +215,26 @@ class BranchState(TypedDict, total=False):
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     batches: Annotated[dict[str, BatchReport], merge]
+    reviews: Annotated[dict[str, Review], merge]
     warnings: Annotated[list[str], unite]
     spans: Annotated[dict[str, Span], merge]
 
 
 class BranchOutput(TypedDict, total=False):
-    """What a branch hands on."""
+    """What the generalization branch hands on."""
 
     analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    reviews: Annotated[dict[str, Review], merge]
+    batches: Annotated[dict[str, BatchReport], merge]
+    warnings: Annotated[list[str], unite]
+    spans: Annotated[dict[str, Span], merge]
+
+
+class ErrorBranchOutput(TypedDict, total=False):
+    """What the training-error branch hands on: not what it only read, which the other branch changes meanwhile."""
+
     batches: Annotated[dict[str, BatchReport], merge]
     warnings: Annotated[list[str], unite]
     spans: Annotated[dict[str, Span], merge]

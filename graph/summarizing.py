@@ -57,6 +57,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         usage=inputs.usage,
         seconds_by_stage=seconds_by_stage(state["spans"]),
         peak_memory_mb=inputs.peak_memory_mb,
+        reviews=tuple(state.get("reviews", {}).values()),
         warnings=(*state.get("warnings", []), *find_alarms(arms, state)),
         verdict=word_verdict(inputs.comparisons, arms),
         adapter=best.adapter and f"objects/{best.adapter.key}",
@@ -86,11 +87,15 @@ def count_rows(state: RunState) -> RowCounts:
     accepted = sum(b.n_accepted for b in batches)
     if repeated := accepted - sum(state.get("n_joined", {}).values()):
         rejected["duplicate"] += repeated
+    answers = [r.answer for r in state.get("reviews", {}).values() if r.review == "data"]
+    n_dropped = sum(len(set(a.get("drop", ()))) for a in answers)
+    n_overruled = sum(len(set(a.get("accept", ()))) for a in answers)
+    rejected.update(person=n_dropped, quality=-n_overruled)
     return RowCounts(
         requested=sum(b.n_requested for b in batches),
         written=sum(b.n_written for b in batches),
-        accepted=accepted - repeated,
-        rejected=dict(rejected),
+        accepted=accepted - repeated - n_dropped + n_overruled,
+        rejected={stage: n for stage, n in rejected.items() if n},
     )
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, Record, Ref, Strategy, Usage
+from pada_agent.graph.reviewing import Review
 
 
 class ArmResult(Record):
@@ -69,7 +70,7 @@ class RowCounts(Record):
     written: int = 0
     accepted: int = 0
     rejected: dict[str, int] = Field(default_factory=dict)
-    """Count by rejection stage."""
+    """Count by rejection stage; `person` for what a review dropped."""
 
 
 class Sample(Record):
@@ -106,6 +107,8 @@ class RunSummary(Record):
     """By LLM role."""
     seconds_by_stage: dict[str, float] = Field(default_factory=dict)
     peak_memory_mb: float | None = None
+    reviews: tuple[Review, ...] = ()
+    """What people decided."""
     warnings: tuple[str, ...] = ()
     """The judge's warnings and the alarms, ready to print."""
     verdict: str

@@ -39,6 +39,11 @@ def render(name: str, variables: Mapping[str, Any], overrides: Mapping[str, str]
         ) from exc
 
 
+def template_text(name: str) -> str:
+    """Our text of template `name`."""
+    return (TEMPLATES / f"{name}.j2").read_text(encoding="utf-8")
+
+
 def template_names() -> list[str]:
     """The templates that settings may override."""
     return sorted(path.stem for path in TEMPLATES.glob("*.j2"))

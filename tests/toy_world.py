@@ -216,6 +216,9 @@ class ToyWorld:
     folder: Path
     teacher: LanguageModel = field(default_factory=lambda: ScriptedModel(teach))
     judge: LanguageModel | None = None
+    memory: Mapping[str, Sequence[Mapping[str, Any]]] = field(
+        default_factory=lambda: {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    )
     published: list[RunSummary] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -223,19 +226,19 @@ class ToyWorld:
         self.compute = NearestRowCompute(self.folder / "objects")
 
     def connect(self, settings: RunConfig) -> Adapters:
-        memory: Mapping[str, Sequence[Mapping[str, Any]]] = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
-        teacher = PromptedModel(self.teacher, settings.prompts)
+        teacher = PromptedModel(self.teacher, settings.prompts.overrides())
         return Adapters(
-            datasets=FileDatasets(memory=memory),
+            datasets=FileDatasets(memory=self.memory),
             store=self.store,
             compute=self.compute,
             embedder=WordCountEmbedder(),
             task=make_task(settings.task),
             analyst=teacher,
             generator=teacher,
-            judge=PromptedModel(self.judge or self.teacher, settings.prompts),
+            judge=PromptedModel(self.judge or self.teacher, settings.prompts.overrides()),
             student="toy",
             usage=lambda: {"generator": Usage(n_calls=1)},
             publish=self.published.append,
+            close=lambda: None,
             peak_memory_mb=lambda: None,
         )

@@ -1,15 +1,15 @@
 """Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows."""
 
-from typing import Any
-
-from langgraph.types import interrupt
-
-from pada_agent.core.errors import ConfigError, LeakageError
-from pada_agent.core.records import Example, Ref
+from pada_agent.core.errors import LeakageError
+from pada_agent.core.records import Example, Ref, Rejection
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.branches import read_protected
+from pada_agent.graph.reviewing import DataAnswer, ask_person, note_review
 from pada_agent.graph.state import PartialState, RunState
+
+N_SHOWN = 50
+"""Accepted rows, and rejected rows, shown to a person; all are in the store."""
 
 
 def augment(state: RunState, adapters: Adapters) -> PartialState:
@@ -36,31 +36,38 @@ def block_leaks(rows: list[Example], protected: list[Example]) -> None:
 
 
 def review_data(state: RunState, adapters: Adapters) -> PartialState:
-    """Wait for a person to look at the accepted rows before they are trained on, if settings say so."""
-    if not state["settings"].review.data or not state["new_rows"].rows:
+    """Wait for a person to look at accepted and rejected rows before any is trained on, if settings say so."""
+    if not state["settings"].review.data:
         return {}
-    rows = adapters.store.read_rows(state["new_rows"].key, Example)
+    rows, refused = adapters.store.read_rows(state["new_rows"].key, Example), read_refused(state, adapters)
+    if not rows and not refused:
+        return {}
     payload = {
-        "review": "data",
-        "rows": [{"id": r.id, "prompt": r.prompt, "answer": r.answer} for r in rows[:50]],
+        "iteration": state["iteration"],
+        "rows": [{"id": r.id, "prompt": r.prompt, "answer": r.answer} for r in rows[:N_SHOWN]],
         "n_rows": len(rows),
-        "answer_with": "{'drop': [ids]} or 'approve'",
+        "rejected": [{"id": e.id, "reason": r.reason, "text": r.text} for r, e in refused[:N_SHOWN]],
+        "n_rejected": len(refused),
     }
-    dropped = read_dropped(interrupt(payload))
-    return {"new_rows": _store([r for r in rows if r.id not in dropped], adapters)}
+    by_id = {e.id: e for _, e in refused}
+
+    def find_problem(answer: DataAnswer) -> str | None:
+        unknown = [i for i in answer.drop if i not in {r.id for r in rows}] + [
+            i for i in answer.accept if i not in by_id
+        ]
+        return f"No such rows: {', '.join(unknown)}." if unknown else None
+
+    answer = ask_person("data", DataAnswer, payload, find_problem)
+    chosen = [r for r in rows if r.id not in answer.drop] + [by_id[i] for i in dict.fromkeys(answer.accept)]
+    block_leaks(chosen, read_protected(state, adapters))
+    return {"new_rows": _store(chosen, adapters), "reviews": note_review("data", state["iteration"], answer)}
 
 
-def read_dropped(answer: Any) -> set[str]:
-    """Ids of the rows a person refused.
-
-    Raises:
-        ConfigError: the answer is neither `approve` nor a list of ids.
-    """
-    if answer == "approve":
-        return set()
-    if isinstance(answer, dict) and isinstance(answer.get("drop"), list):
-        return {str(row_id) for row_id in answer["drop"]}
-    raise ConfigError(f"answer to the data review: expected 'approve' or {{'drop': [ids]}}, got {answer!r}")
+def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
+    """The iteration's rows that passed every exact check and that the judge refused."""
+    reports = [b for b in state.get("batches", {}).values() if b.batch_id.startswith(f"i{state['iteration']}-")]
+    rejections = [r for b in reports for r in adapters.store.read_rows(b.rejected.key, Rejection)]
+    return [(r, r.example) for r in rejections if r.example is not None]
 
 
 def _store(rows: list[Example], adapters: Adapters) -> Ref:

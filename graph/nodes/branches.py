@@ -1,50 +1,46 @@
 """What stands before synthesis in each branch: a person's review, the leak guard, and the planning of batches."""
 
+from collections import Counter
 from random import Random
 from typing import Any
 
-from langgraph.types import interrupt
-from pydantic import TypeAdapter, ValidationError
-
 from pada_agent.agents.batch_planning import plan_error_batches, plan_pattern_batches
 from pada_agent.agents.leak_guard import LeakGuard
-from pada_agent.core.errors import ConfigError
-from pada_agent.core.records import Example, Failure, Strategy
+from pada_agent.core.records import Example, Failure, GuardedStrategy
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.reviewing import StrategiesAnswer, ask_person, note_review
 from pada_agent.graph.state import BranchState, PartialState
 
 
 def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
-    """Wait for a person to approve, edit, drop or add strategies, if settings say so."""
+    """Wait for a person to approve, edit, drop, add or weigh strategies, if settings say so.
+
+    Strategies that stand in the state already were put there to fork the run: they take the place of the drafted ones.
+    """
     del adapters
+    iteration = state["iteration"]
+    if forked := state.get("strategies", {}).get(str(iteration)):
+        return {"drafted": [GuardedStrategy.model_validate(g).strategy for g in forked]}
     if not state["settings"].review.strategies or not state["drafted"]:
         return {}
     payload = {
-        "review": "strategies",
-        "strategies": [s.model_dump() for s in state["drafted"]],
+        "iteration": iteration,
+        "n_rows": state["plan"].n_pattern_rows,
+        "strategies": [s.model_dump(mode="json") for s in state["drafted"]],
         "patterns": [
-            p.model_dump(exclude={"example_ids", "representative_ids"})
-            for p in state["patterns"][str(state["iteration"])]
+            p.model_dump(mode="json", exclude={"example_ids", "representative_ids"})
+            for p in state["patterns"][str(iteration)]
         ],
-        "answer_with": "{'strategies': [...]} to replace them, or 'approve'",
     }
-    return {"drafted": read_answer(interrupt(payload), state["drafted"])}
+    answer = ask_person("strategies", StrategiesAnswer, payload, find_repeated_ids)
+    chosen = state["drafted"] if answer.strategies is None else list(answer.strategies)
+    return {"drafted": chosen, "reviews": note_review("strategies", iteration, answer)}
 
 
-def read_answer(answer: Any, drafted: list[Strategy]) -> list[Strategy]:
-    """The strategies to go on with.
-
-    Raises:
-        ConfigError: the answer is neither `approve` nor a list of strategies.
-    """
-    if answer == "approve":
-        return drafted
-    try:
-        return TypeAdapter(list[Strategy]).validate_python(answer["strategies"])
-    except (ValidationError, KeyError, TypeError) as exc:
-        raise ConfigError(
-            f"answer to the strategy review: expected 'approve' or {{'strategies': [...]}}: {exc}"
-        ) from exc
+def find_repeated_ids(answer: StrategiesAnswer) -> str | None:
+    """Why these strategies cannot be told apart, or None."""
+    repeated = [i for i, n in Counter(s.id for s in answer.strategies or ()).items() if n > 1]
+    return f"Strategies need ids of their own; these stand twice: {', '.join(repeated)}." if repeated else None
 
 
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:

@@ -17,11 +17,10 @@ N_SAMPLES = 12
 
 
 def finish(state: RunState, adapters: Adapters) -> PartialState:
-    """Read test once for the best model and the arms it is compared with, and publish the result."""
+    """Read test once for the best model and the arms it is compared with, publish the result, end worker and engines."""
     compared = arms_to_compare(list(state["arms"].values()), state["best_arm"])
     verdicts = measure_on_test(compared, state, adapters)
-    nothing_new = all(arm.iteration != state["iteration"] for arm in state["arms"].values())
-    stop_reason = "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
+    stop_reason = state.get("stop_reason") or explain_stop(state)
     summary = summarize_run(
         state,
         SummaryInputs(
@@ -42,7 +41,14 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
     )
     adapters.publish(summary)
     report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
+    adapters.close()
     return {"summary": summary, "stop_reason": stop_reason}
+
+
+def explain_stop(state: RunState) -> str:
+    """Why the loop ended, where no person ended it."""
+    nothing_new = all(arm.iteration != state["iteration"] for arm in state["arms"].values())
+    return "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
 
 
 def arms_to_compare(arms: list[Arm], best: str) -> list[Arm]:

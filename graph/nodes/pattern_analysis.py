@@ -6,7 +6,7 @@ from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sa
 from pada_agent.agents.pattern_analysis.pattern_categorization import categorize_patterns
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
 from pada_agent.core.records import ErrorAnalysis, Failure, Ref
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.state import AnalysisState, PartialState
 
 
@@ -24,6 +24,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
     key = adapters.store.key("error-analyses", list(result.analyses))
     adapters.store.write_rows(key, result.analyses)
     ref = Ref(key=key, rows=len(result.analyses))
+    report_stage("error_analysis", adapters, errors=len(failures), analysed=ref.rows)
     return {"analyses": {str(state["iteration"]): ref}, "warnings": _label(result.warnings, state)}
 
 
@@ -48,6 +49,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     store.write_json(
         store.key("clustering", analyses, settings.analysis, settings.seed), result.clustering.model_dump()
     )
+    report_stage("pattern_categorization", adapters, analyses=len(analyses), patterns=len(result.patterns))
     return {"patterns": {str(iteration): list(result.patterns)}, "warnings": _label(result.warnings, state)}
 
 
@@ -57,6 +59,7 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
     if not patterns:
         return {"drafted": []}
     result = draft_strategies(patterns, task=adapters.task, analyst=adapters.analyst)
+    report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
     return {"drafted": list(result.strategies), "warnings": _label(result.warnings, state)}
 
 

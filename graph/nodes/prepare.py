@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Literal
 
 from langgraph.runtime import Runtime
 
-from pada_agent.core.config import DataConfig, RunConfig
+from pada_agent.core.config import DataConfig, RunConfig, parse_config
 from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
-from pada_agent.core.ports import ArtifactStore
+from pada_agent.core.ports import ArtifactStore, RawRow
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
-from pada_agent.graph.context import Adapters, Connect
+from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.state import Arm, DataSplits, PartialState, RunState
 
 UNTOUCHED = "untouched"
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
@@ -21,13 +25,11 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
 
     def prepare(state: RunState, runtime: Runtime[RunConfig]) -> PartialState:
         """Read the rows, check them against each other, freeze the settings."""
-        settings = state.get("settings") or runtime.context
-        if settings is None:
-            raise ConfigError("no settings: pass context=RunConfig(...) to the graph, or `context` over the API")
+        settings = state.get("settings") or read_settings(state, runtime.context)
         adapters = connect(settings)
         return {
             "settings": settings,
-            "data": read_splits(settings, adapters),
+            "data": read_splits(settings, state, adapters),
             "iteration": 0,
             "arms": {UNTOUCHED: Arm(name=UNTOUCHED, iteration=None)},
             "warnings": list(adapters.warnings),
@@ -36,18 +38,40 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
     return prepare
 
 
-def read_splits(settings: RunConfig, adapters: Adapters) -> DataSplits:
+def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
+    """The context, with what the input says in its place.
+
+    Raises:
+        ConfigError: neither says anything, or the input is not valid.
+        PromptError: a prompt in the context does not parse.
+    """
+    if context is None and not any(given.get(key) for key in ("task", "model", *SPLITS)):
+        raise ConfigError("no settings: pass context=RunConfig(...) to the graph, or `context` over the API")
+    config = context.to_config() if isinstance(context, RunContext) else context or RunConfig()
+    values = config.model_dump()
+    for key, group, name in (("task", "task", "name"), ("model", "student", "model")):
+        if value := given.get(key):
+            values[group][name] = value
+    for split in SPLITS:
+        if isinstance(location := given.get(split), str):
+            values["data"][split] = location
+    return parse_config(values, origin="input")
+
+
+def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> DataSplits:
     """All rows, checked, in the store.
 
     Raises:
         DatasetError, LeakageError: names the file and the row.
     """
     data = settings.data
-    train = _read("train", data.train, data.train_limit, adapters)
-    validation = _read("validation", data.validation, data.validation_limit, adapters)
-    test = _read("test", data.test, data.test_limit, adapters) if data.test else []
+    train = _read("train", data.train, data.train_limit, given, adapters)
+    validation = _read("validation", data.validation, data.validation_limit, given, adapters)
+    test = _read("test", data.test, data.test_limit, given, adapters) if data.test or given.get("test") else []
     if len(validation) < 2:
-        raise DatasetError(f"{data.validation}: at least 2 validation rows are needed, found {len(validation)}")
+        raise DatasetError(
+            f"{data.validation or 'input.validation'}: at least 2 validation rows are needed, found {len(validation)}"
+        )
     train = check_overlap(train, [*validation, *test], data)
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
@@ -71,22 +95,28 @@ def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataC
     if data.on_overlap == "error":
         pairs = ", ".join(f"{o.example_id} = {o.protected_id}" for o in overlaps[:5])
         raise LeakageError(
-            f"{data.train}: {len(overlaps)} training row(s) also stand in validation or test ({pairs}). "
+            f"{data.train or 'input.train'}: {len(overlaps)} training row(s) also stand in validation or test ({pairs}). "
             "Remove them, or set data.on_overlap: drop"
         )
     dropped = {o.example_id for o in overlaps}
     kept = [e for e in train if e.id not in dropped]
     if not kept:
-        raise LeakageError(f"{data.train}: every training row also stands in validation or test")
+        raise LeakageError(f"{data.train or 'input.train'}: every training row also stands in validation or test")
     return kept
 
 
-def _read(split: str, location: str, limit: int | None, adapters: Adapters) -> list[Example]:
-    if not location:
+def _read(split: Split, location: str, limit: int | None, given: RunState, adapters: Adapters) -> list[Example]:
+    rows = given.get(split)
+    if isinstance(rows, list):
+        location = f"input.{split}"
+        raw = [RawRow(where=f"{location}:{number}", fields=row) for number, row in enumerate(rows[:limit], 1)]
+    elif location:
+        raw = adapters.datasets.read(location, limit=limit)
+    else:
         raise ConfigError(
             f"data.{split}: no rows given. Set it to a .jsonl, .csv or .parquet path or hub:owner/name/split"
         )
-    examples = [adapters.task.read(row) for row in adapters.datasets.read(location, limit=limit)]
+    examples = [adapters.task.read(row) for row in raw]
     seen: dict[str, str] = {}
     for example in examples:
         if example.id in seen:

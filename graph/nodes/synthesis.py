@@ -6,9 +6,8 @@ from pada_agent.agents.data_generation import Assignment, assign_rows, generate_
 from pada_agent.agents.label_verification import verify_drafts
 from pada_agent.agents.quality_control import accept_unreviewed, decide, describe_rejections, review_batch
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.ports import Progress
 from pada_agent.core.records import BatchReport, Example, Failure, Ref
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.nodes.branches import read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
 
@@ -72,13 +71,13 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     else:
         decision, score = accept_unreviewed(candidates), None
     accepted = [*state.get("accepted", []), *decision.accepted]
-    report_progress(
-        Progress(
-            stage="quality_control",
-            done=len(accepted),
-            total=len(batch.source_ids),
-            detail=f"{batch.id}: {decision.word}",
-        )
+    report_stage(
+        "quality_control",
+        adapters,
+        detail=f"{batch.id}, attempt {state['attempt']}: {decision.word}",
+        requested=len(batch.source_ids),
+        accepted=len(accepted),
+        rejected=len(state["rejected"]) + len(decision.rejected),
     )
     return {
         "accepted": accepted,

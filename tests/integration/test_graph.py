@@ -1,6 +1,9 @@
 """The real graph over a toy world: the outer loop, the regeneration loop, rollback, reviews, kill and resume."""
 
+import asyncio
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +11,13 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from pada_agent.core.errors import LeakageError, ModelUnavailableError
+from pada_agent.core.errors import DatasetError, LeakageError, ModelUnavailableError
 from pada_agent.core.ports import ChatRequest, FineTuneJob
 from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.toy_world import VALIDATION, ToyWorld, make_settings, teach
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings, teach
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
@@ -45,8 +48,6 @@ def test_the_loop_runs_to_the_end_and_publishes_a_summary(tmp_path: Path) -> Non
 
 
 def test_ainvoke_gives_the_same_summary_as_invoke(tmp_path: Path) -> None:
-    import asyncio
-
     graph = build_graph(ToyWorld(tmp_path / "a").connect).compile()
     later = asyncio.run(graph.ainvoke({}, context=make_settings()))["summary"]
     now = run(ToyWorld(tmp_path / "b"))
@@ -194,6 +195,124 @@ def test_data_review_drops_the_rows_a_person_refuses(tmp_path: Path) -> None:
     trained = training_rows(fine_tunings(world)[-1])
     assert refused not in [row.id for row in trained]
     assert len(trained) == 9 + question.value["n_rows"] - 1
+
+
+def ask(world: ToyWorld, **changes: Any) -> tuple[Any, dict[str, Any]]:
+    """A graph that waits for its first review, and the question."""
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    graph.invoke({}, THREAD, context=make_settings(**changes))
+    (question,) = graph.get_state(THREAD).interrupts
+    return graph, question.value
+
+
+def test_a_person_may_weigh_and_add_strategies(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    graph, question = ask(world, review={"strategies": True}, loop={"max_iterations": 1}, generation={"share": 2.0})
+    first = question["strategies"][0]
+    added = {**first, "id": "mine", "pattern_id": "", "strategy_name": "mine", "weight": 2.0}
+    result = graph.invoke(Command(resume={"strategies": [first, added]}), THREAD)
+    requested = {"i1-s1": 0, "mine": 0}
+    for batch in result["batches"].values():
+        if batch.strategy_id:
+            requested[batch.strategy_id] += batch.n_requested
+    assert requested == {"i1-s1": 3, "mine": 6}
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [("yes", "An answer is"), ({"drop": ["nobody"]}, "No such rows: nobody"), ({"acept": []}, "Extra inputs")],
+)
+def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path, answer: object, problem: str) -> None:
+    graph, _ = ask(ToyWorld(tmp_path), review={"data": True}, loop={"max_iterations": 1})
+    graph.invoke(Command(resume=answer), THREAD)
+    (question,) = graph.get_state(THREAD).interrupts
+    assert problem in question.value["problem"]
+    assert "summary" in graph.invoke(Command(resume="approve"), THREAD)
+
+
+def test_a_person_overrules_the_judge_and_the_counts_say_so(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, score=3)))
+    graph, question = ask(world, review={"data": True}, loop={"max_iterations": 1}, quality={"max_regenerations": 0})
+    assert question["rows"] == [] and question["n_rejected"] == 9
+    wanted = [row["id"] for row in question["rejected"][:2]]
+    summary = graph.invoke(Command(resume={"accept": wanted, "comment": "fine rows"}), THREAD)["summary"]
+    assert summary.rows.accepted == 2
+    assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
+    assert [row.id for row in training_rows(fine_tunings(world)[-1])][-2:] == wanted
+    assert summary.reviews[0].answer == {"accept": wanted, "comment": "fine rows"}
+
+
+def note_training_time(world: ToyWorld, seconds: float) -> None:
+    """What the real worker leaves beside an adapter."""
+    for folder in world.store.folder("x").parent.glob("fine_tune-*"):
+        metrics = {"seconds": seconds, "tokens_per_second": 10.0}
+        (folder / "train_metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.mark.parametrize(("answer", "n_fine_tunings"), [("approve", 2), ({"stop": True, "comment": "too long"}, 1)])
+def test_an_expensive_fine_tuning_waits_for_a_person(tmp_path: Path, answer: object, n_fine_tunings: int) -> None:
+    world = ToyWorld(tmp_path)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver(), interrupt_before=["collect_errors"])
+    settings = make_settings(review={"cost_above_hours": 1.0}, loop={"max_iterations": 1})
+    graph.invoke({}, THREAD, context=settings)
+    note_training_time(world, seconds=3600)
+    graph.invoke(None, THREAD)
+    (question,) = graph.get_state(THREAD).interrupts
+    assert question.value["hours"] == pytest.approx(18 / 9, abs=0.01), "twice the rows, twice the hour"
+    summary = graph.invoke(Command(resume=answer), THREAD)["summary"]
+    assert len(fine_tunings(world)) == n_fine_tunings
+    if n_fine_tunings == 1:
+        assert summary.stop_reason == "a person stopped before the fine-tuning"
+        assert summary.best_arm == "fine-tuned"
+
+
+def test_before_anything_was_fine_tuned_there_is_nothing_to_stop_with(tmp_path: Path) -> None:
+    graph, question = ask(ToyWorld(tmp_path), review={"cost_above_hours": 0.0}, loop={"max_iterations": 0})
+    assert question["basis"].startswith("rough")
+    graph.invoke(Command(resume={"stop": True}), THREAD)
+    (again,) = graph.get_state(THREAD).interrupts
+    assert "Nothing was fine-tuned yet" in again.value["problem"]
+
+
+def test_with_reviews_off_nothing_waits(tmp_path: Path) -> None:
+    graph = build_graph(ToyWorld(tmp_path).connect).compile(checkpointer=InMemorySaver())
+    summary = graph.invoke({}, THREAD, context=make_settings())["summary"]
+    assert summary.reviews == () and not graph.get_state(THREAD).interrupts
+
+
+def test_rows_and_names_may_come_as_input(tmp_path: Path) -> None:
+    graph = build_graph(ToyWorld(tmp_path / "a").connect).compile()
+    context = make_settings(data={"train": "", "validation": "", "test": ""}, loop={"max_iterations": 1})
+    given = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "model": "toy-student"}
+    summary = graph.invoke(given, context=context)["summary"]
+    told = run(ToyWorld(tmp_path / "b"), loop={"max_iterations": 1})
+    assert summary.student == "toy-student"
+    assert [arm.validation for arm in summary.arms] == [arm.validation for arm in told.arms]
+
+
+def test_a_bad_inline_row_is_named(tmp_path: Path) -> None:
+    graph = build_graph(ToyWorld(tmp_path).connect).compile()
+    with pytest.raises(DatasetError, match=r"input\.train:2"):
+        graph.invoke({"train": [TRAIN[0], {"text": "no question"}], "validation": VALIDATION}, context=make_settings())
+
+
+async def test_a_cancelled_run_closes_its_adapters(tmp_path: Path) -> None:
+    asked, closed = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(request: ChatRequest) -> str:
+        loop.call_soon_threadsafe(asked.set)
+        closed.wait(30)
+        return teach(request)
+
+    world = ToyWorld(tmp_path, teacher=ScriptedModel(wait))
+    graph = build_graph(lambda settings: replace(world.connect(settings), close=closed.set)).compile()
+    task = asyncio.create_task(graph.ainvoke({}, context=make_settings()))
+    await asyncio.wait_for(asked.wait(), 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(closed.wait, 5)
 
 
 @pytest.mark.parametrize(

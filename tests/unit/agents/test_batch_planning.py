@@ -10,7 +10,7 @@ from pada_agent.agents.batch_planning import (
     plan_error_batches,
     plan_pattern_batches,
     relevant_confusions,
-    split_evenly,
+    split_by_weight,
     split_rows,
 )
 from pada_agent.core.config import TaskConfig
@@ -39,9 +39,18 @@ def guarded(number: int, *confusions: Confusion) -> GuardedStrategy:
 
 @given(st.integers(0, 5000), st.integers(1, 60))
 def test_even_shares_sum_to_the_total_and_differ_by_one_at_most(total: int, parts: int) -> None:
-    shares = split_evenly(total, parts)
+    shares = split_by_weight(total, [1.0] * parts)
     assert sum(shares) == total
     assert max(shares) - min(shares) <= 1
+
+
+@given(st.integers(0, 5000), st.lists(st.floats(0.01, 100), min_size=1, max_size=20))
+def test_weighted_shares_sum_to_the_total_and_are_within_one_of_the_proportion(
+    total: int, weights: list[float]
+) -> None:
+    shares = split_by_weight(total, weights)
+    assert sum(shares) == total
+    assert all(abs(n - total * w / sum(weights)) < 1.000001 for n, w in zip(shares, weights, strict=True))
 
 
 @given(st.integers(0, 1000), st.floats(0, 1), st.booleans(), st.booleans())

@@ -43,7 +43,7 @@ def test_after_an_evaluation_the_loop_goes_on_or_ends(state: RunState, goes_to: 
     assert why_stop(state) == reason
 
 
-@pytest.mark.parametrize(("n_rows", "goes_to"), [(0, "finish"), (1, "fine_tune")])
+@pytest.mark.parametrize(("n_rows", "goes_to"), [(0, "finish"), (1, "review_cost")])
 def test_without_new_rows_there_is_nothing_to_train_on(n_rows: int, goes_to: str) -> None:
     assert route_after_review({"new_rows": Ref(key="k", rows=n_rows)}) == goes_to
 

@@ -1,0 +1,65 @@
+"""Asks before a fine-tuning that is expected to take long."""
+
+import json
+
+from pada_agent.core.records import Record
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.reviewing import CostAnswer, ask_person, note_review
+from pada_agent.graph.state import PartialState, RunState
+
+FORWARD_TO_TRAINING = 3
+"""A training step costs about three forward passes: one forward, two backward."""
+
+
+class CostEstimate(Record):
+    """What the next fine-tuning is expected to take."""
+
+    hours: float
+    basis: str
+    """What was measured."""
+
+
+def review_cost(state: RunState, adapters: Adapters) -> PartialState:
+    """Wait for a person if the next fine-tuning is expected to exceed the limit in settings."""
+    limit = state["settings"].review.cost_above_hours
+    estimate = None if limit is None else estimate_fine_tuning(state, adapters)
+    if limit is None or estimate is None or estimate.hours <= limit:
+        return {}
+
+    def find_problem(answer: CostAnswer) -> str | None:
+        if answer.stop and not state.get("best_arm"):
+            return "Nothing was fine-tuned yet, so there is no result to stop with: cancel the run, or approve."
+        return None
+
+    payload = {"hours": round(estimate.hours, 3), "limit_hours": limit, "basis": estimate.basis}
+    answer = ask_person("cost", CostAnswer, payload, find_problem)
+    decision = {"reviews": note_review("cost", state["iteration"], answer)}
+    return {**decision, "stop_reason": "a person stopped before the fine-tuning"} if answer.stop else decision
+
+
+def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | None:
+    """Hours of the next fine-tuning, from the last one, or before the first from the evaluation of the untouched student."""
+    lora = state["settings"].lora
+    n_new = state["new_rows"].rows if state["iteration"] else 0
+    trained = [arm for arm in state["arms"].values() if arm.adapter]
+    if not trained:
+        return _estimate_from_evaluation(state)
+    last = trained[-1]
+    path = adapters.store.folder(last.adapter.key if last.adapter else "") / "train_metrics.json"
+    if not path.is_file():
+        return None
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    kept = state["arms"][state["best_arm"]].n_synthetic if state["settings"].generation.accumulate else 0
+    n_rows = state["data"].train.rows + kept + n_new
+    growth = 1.0 if lora.n_steps is not None else n_rows / last.n_train_rows
+    basis = f"'{last.name}': {measured['tokens_per_second']:,.0f} tokens/s over {last.n_train_rows} rows"
+    return CostEstimate(hours=measured["seconds"] * growth / 3600, basis=basis)
+
+
+def _estimate_from_evaluation(state: RunState) -> CostEstimate | None:
+    if (span := state.get("spans", {}).get("evaluate_untouched/0")) is None:
+        return None
+    lora, data = state["settings"].lora, state["data"]
+    n_trained = lora.n_steps * lora.batch_size if lora.n_steps is not None else data.train.rows * lora.epochs
+    seconds = FORWARD_TO_TRAINING * (span[1] - span[0]) / data.validation.rows * n_trained
+    return CostEstimate(hours=seconds / 3600, basis="rough: three times the evaluation of the untouched student, a row")
