@@ -65,7 +65,7 @@ class ServerPolicy:
     """Environment variables that `api_key_env` may name: any other would be sent to a host as if it were a key."""
     allow_code: bool = False
     """Tasks that run programs written by a model or by whoever wrote the rows."""
-    allow_prompts: bool = False
+    allow_prompts: bool = True
     """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory."""
     max_rows: int = 100_000
     """Per data file."""
@@ -97,7 +97,7 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
         hub=listed("PADA_ALLOWED_HUB"),
         key_variables=frozenset(listed("PADA_ALLOWED_KEYS", ["OPENAI_API_KEY"])),
         allow_code=environment.get("PADA_ALLOW_CODE") == "1",
-        allow_prompts=environment.get("PADA_ALLOW_PROMPTS") == "1",
+        allow_prompts=environment.get("PADA_ALLOW_PROMPTS") != "0",
     )
 
 
@@ -157,8 +157,8 @@ def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     if not policy.allow_code and issubclass(find_task_kind(config.task.name), Code):
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
-    if config.prompts and not policy.allow_prompts:
-        yield "prompts: templates are not taken here; the operator allows them with PADA_ALLOW_PROMPTS=1"
+    if config.prompts.overrides() and not policy.allow_prompts:
+        yield "prompts: templates are not taken here; the operator has set PADA_ALLOW_PROMPTS=0"
 
 
 def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:

@@ -173,10 +173,10 @@ def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> Non
     assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
 
 
-def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path) -> None:
+def test_templates_are_taken_unless_the_operator_forbids_them(workspace: Path) -> None:
     config = make("prompts={error_analysis: hello}")
-    assert "prompts: " in refusal(config, ServerPolicy(workspace))
-    confine(config, ServerPolicy(workspace, allow_prompts=True))
+    confine(config, ServerPolicy(workspace))
+    assert "prompts: " in refusal(config, ServerPolicy(workspace, allow_prompts=False))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_the_operator_says_what_is_allowed_in_the_environment(workspace: Path) -
         "PADA_ALLOWED_HUB": "owner/*",
         "PADA_ALLOWED_KEYS": "MY_KEY",
         "PADA_ALLOW_CODE": "1",
-        "PADA_ALLOW_PROMPTS": "1",
+        "PADA_ALLOW_PROMPTS": "0",
     }
     assert read_policy(environment, Path("/")) == ServerPolicy(
         workspace,
@@ -241,7 +241,7 @@ def test_the_operator_says_what_is_allowed_in_the_environment(workspace: Path) -
         hub=("owner/*",),
         key_variables=frozenset({"MY_KEY"}),
         allow_code=True,
-        allow_prompts=True,
+        allow_prompts=False,
     )
     assert read_policy({}, workspace) == ServerPolicy(workspace)
     with pytest.raises(ConfigError, match="PADA_WORKSPACE"):
