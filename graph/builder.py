@@ -31,6 +31,7 @@ from pada_agent.graph.state import (
     AnalysisState,
     BatchOutput,
     BatchState,
+    BranchInput,
     BranchOutput,
     BranchState,
     ErrorBranchOutput,
@@ -77,7 +78,7 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
 
 def build_generalization_branch(connect: Connect) -> Compiled:
     """Patterns in validation failures, a strategy for each, data for each strategy."""
-    builder = StateGraph(BranchState, output_schema=BranchOutput)
+    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BranchOutput)
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
     builder.add_node("review_strategies", bind("review_strategies", branches.review_strategies, connect))
     builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
@@ -92,7 +93,7 @@ def build_generalization_branch(connect: Connect) -> Compiled:
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """Data from the student's wrong answers on its own training rows."""
-    builder = StateGraph(BranchState, output_schema=ErrorBranchOutput)
+    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=ErrorBranchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
     builder.add_node("error_synthesis", build_synthesis(connect))
     builder.add_edge(START, "training_errors")

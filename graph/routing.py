@@ -53,11 +53,12 @@ def fan_out_error_batches(state: BranchState) -> list[Send]:
 
 
 def _send_batches(node: str, state: BranchState) -> list[Send]:
+    diagnosed = state["plan"].diagnosed_arm
     shared = {
         "settings": state["settings"],
         "iteration": state["iteration"],
         "data": state["data"],
         "plan": state["plan"],
-        "arms": state["arms"],
+        "arms": {diagnosed: state["arms"][diagnosed]},
     }
     return [Send(node, {**shared, "batch": batch}) for batch in state["planned"]]

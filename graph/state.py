@@ -201,6 +201,18 @@ class AnalysisOutput(TypedDict, total=False):
     spans: Annotated[dict[str, Span], merge]
 
 
+class BranchInput(TypedDict, total=False):
+    """What a branch reads. The rest of the shared state would only fill its checkpoints."""
+
+    settings: RunConfig
+    iteration: int
+    data: DataSplits
+    plan: IterationPlan
+    arms: Annotated[dict[str, Arm], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    """This iteration's, if the run was forked with others than drafted."""
+
+
 class BranchState(TypedDict, total=False):
     """Private state of one branch of an iteration."""
 

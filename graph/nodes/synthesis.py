@@ -45,6 +45,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         near_duplicate_rouge=state["settings"].generation.near_duplicate_rouge,
     )
     return {
+        "drafts": [],
         "candidates": list(result.candidates),
         "rejected": [*state.get("rejected", []), *result.rejections],
         "feedback": describe_rejections(result.rejections),
@@ -80,6 +81,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         rejected=len(state["rejected"]) + len(decision.rejected),
     )
     return {
+        "candidates": [],
         "accepted": accepted,
         "rejected": [*state["rejected"], *decision.rejected],
         "feedback": "\n".join(filter(None, [state["feedback"], decision.feedback])),
@@ -109,7 +111,8 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         rejected=Ref(key=keys["rejected"], rows=len(rejected)),
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
-    return {"batches": {batch.id: report}}
+    # The rows are in the store now: checkpoints need them no longer.
+    return {"batches": {batch.id: report}, "accepted": [], "rejected": []}
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
