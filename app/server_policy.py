@@ -176,15 +176,15 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
 
 
 def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
-    """A student or an embedder. Embedders are not loaded from folders: such a folder may bring code along."""
+    """A student or an embedder. An embedder's folder may bring code along: the operator must have listed it by its name."""
     if not _matches(name, policy.models):
         yield f"{key}: {name} is not among this server's models: {', '.join(policy.models)}"
     if name in catalogue():
         return
     inside = find_inside(name, policy.workspace)
     if inside is not None and inside.exists():
-        if key == "models.embedder":
-            yield f"{key}: a folder is not taken here; give one of {', '.join(catalogue())}"
+        if key == "models.embedder" and name not in policy.models:
+            yield f"{key}: a folder is not taken here unless the operator lists it; give one of {', '.join(catalogue())}"
     elif HUB_ID.fullmatch(name) and not Path(name).exists():
         if not _matches(name, policy.hub):
             yield f"{key}: {name} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"

@@ -25,6 +25,7 @@ from tests.tiny_models import TEMPLATE, make_byte_tokenizer, save_embedder
 from tests.toy_world import LABELS, TRAIN, VALIDATION
 
 PAUSE_SECONDS = 0.1
+UNUSED = "http://127.0.0.1:9/v1"
 
 
 def save_large_student(folder: Path) -> Path:
@@ -75,14 +76,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="of each measurement")
     seconds = parser.parse_args().seconds
-    with tempfile.TemporaryDirectory() as name, running_server(Path(name, "server")) as server:
-        folder, llm = Path(name), {"model": "openai:unused", "base_url": "http://127.0.0.1:9/v1"}
+    with tempfile.TemporaryDirectory() as name, running_server(Path(name, "server"), UNUSED) as server:
+        folder, llm = Path(name), {"model": "openai:unused", "base_url": UNUSED}
         context: Any = {
             "task": {"labels": LABELS},
             "student": {"model": str(save_large_student(folder / "student"))},
             "lora": {"n_steps": 100_000, "max_length": 512},
             "loop": {"max_iterations": 0},
-            "models": {"analyst": llm, "generator": llm, "judge": llm, "embedder": str(save_embedder(folder / "e"))},
+            "models": {
+                "analyst": llm,
+                "generator": llm,
+                "judge": llm,
+                "embedder": str(save_embedder(folder / "embedder")),
+            },
         }
         with get_sync_client(url=server.url) as client:
             thread = client.threads.create()["thread_id"]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -53,8 +54,11 @@ class DevServer:
             self.kill()
 
 
-def start_server(folder: Path) -> DevServer:
-    """Start the graph that the repository's langgraph.json names, with `folder` as working directory; wait until it answers."""
+def start_server(folder: Path, teacher_url: str) -> DevServer:
+    """Start the graph that the repository's langgraph.json names, in `folder`; wait until it answers.
+
+    Its workspace is the folder above; settings may name the teacher, and `embedder` in the workspace.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads((ROOT / "langgraph.json").read_text())
     (folder / "langgraph.json").write_text(json.dumps({**settings, "dependencies": [str(ROOT)]}))
@@ -66,7 +70,15 @@ def start_server(folder: Path) -> DevServer:
             cwd=folder,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "LANGSMITH_TRACING": "false", "HF_HUB_OFFLINE": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "LANGSMITH_TRACING": "false",
+                "HF_HUB_OFFLINE": "1",
+                "PADA_WORKSPACE": str(folder.parent),
+                "PADA_ALLOWED_HOSTS": urlsplit(teacher_url).netloc,
+                "PADA_ALLOWED_MODELS": f"*,{folder.parent / 'embedder' / 'whole'}",
+            },
         )
     server = DevServer(folder=folder, url=f"http://127.0.0.1:{port}", process=process)
     _wait_until_ready(server)
@@ -74,8 +86,8 @@ def start_server(folder: Path) -> DevServer:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[DevServer]:
-    server = start_server(folder)
+def running_server(folder: Path, teacher_url: str) -> Iterator[DevServer]:
+    server = start_server(folder, teacher_url)
     try:
         yield server
     finally:

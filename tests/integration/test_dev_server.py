@@ -53,6 +53,7 @@ def write_world(folder: Path, url: str) -> MakeSettings:
     def make(name: str, **changes: Any) -> dict[str, Any]:
         return {
             "name": name,
+            "runs_folder": "server/runs",
             "task": {"labels": LABELS},
             "student": {"model": student},
             "lora": {"rank": 2, "alpha": 2, "epochs": 1},
@@ -68,8 +69,8 @@ def write_world(folder: Path, url: str) -> MakeSettings:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[DevServer]:
-    with running_server(folder / "server") as started:
+def server(folder: Path, teacher: CountingServer) -> Iterator[DevServer]:
+    with running_server(folder / "server", teacher.url) as started:
         yield started
 
 

@@ -35,22 +35,23 @@ STAGES = [
     "augment",
     "predict",
 ]
-VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage"}
+VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage", "config_hash"}
 MAX_IN_FLIGHT = 8
 
 
 class Interrupted:
     """One run over many lives of a server."""
 
-    def __init__(self, folder: Path, context: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, teacher_url: str, context: dict[str, Any]) -> None:
         self.folder = folder
+        self.teacher_url = teacher_url
         self.context = context
         self.thread: str | None = None
         self.n_lost_threads = 0
 
     def kill_at(self, stage: str) -> None:
         """Start the server, see the run go on, and kill the server once the stage shows."""
-        server = start_server(self.folder)
+        server = start_server(self.folder, self.teacher_url)
         try:
             with get_sync_client(url=server.url) as client, closing(self._follow(client)) as parts:
                 next((p for p in parts if stage in json.dumps(p.data)), None)
@@ -109,14 +110,16 @@ def list_jobs(folder: Path, name: str) -> set[str]:
 def test_killed_in_every_stage_the_server_ends_the_run_as_if_it_had_not_been(tmp_path: Path) -> None:
     with serving(delay_seconds=0.05) as teacher:
         make = write_world(tmp_path, teacher.url)
-        with running_server(tmp_path / "straight") as server, get_sync_client(url=server.url) as client:
-            straight = run_to_end(client, new_thread(client), input=INPUT, context=make("r"))["summary"]
+        with running_server(tmp_path / "straight", teacher.url) as server, get_sync_client(url=server.url) as client:
+            straight = run_to_end(
+                client, new_thread(client), input=INPUT, context=make("r", runs_folder="straight/runs")
+            )["summary"]
         asked = set(teacher.asked)
         teacher.asked.clear()
-        cut = Interrupted(tmp_path / "cut", make("r"))
+        cut = Interrupted(tmp_path / "cut", teacher.url, make("r", runs_folder="cut/runs"))
         for stage in STAGES:
             cut.kill_at(stage)
-        with running_server(tmp_path / "cut") as server:
+        with running_server(tmp_path / "cut", teacher.url) as server:
             summary = cut.end(server)
     print(f"threads lost with the server: {cut.n_lost_threads} of {len(STAGES)} kills")
     assert {k: v for k, v in summary.items() if k not in VOLATILE} == {
