@@ -91,6 +91,14 @@ class DatasetSource(Protocol):
         """
         ...
 
+    def accept(self, rows: Sequence[Mapping[str, Any]], *, location: str, limit: int | None = None) -> list["RawRow"]:
+        """The first `limit` of rows that came along with the input; `location` is what errors call it.
+
+        Raises:
+            DatasetError: names the row.
+        """
+        ...
+
 
 class RawRow(Record):
     """A row as its file holds it, and where that was (`train.jsonl:17`)."""

@@ -1,7 +1,7 @@
 """A model together with the prompts it is asked in: the only way agents speak."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
@@ -20,6 +20,12 @@ class PromptedModel:
     model: LanguageModel
     overrides: Mapping[str, str] = field(default_factory=dict)
     max_output_tokens: int = 2048
+    tags: Mapping[str, str | int] = field(default_factory=dict)
+    """Added to those of every call: for tracing."""
+
+    def tagged(self, **tags: str | int) -> "PromptedModel":
+        """The same, its calls traced with these tags too."""
+        return replace(self, tags={**self.tags, **tags})
 
     def ask(
         self,
@@ -47,5 +53,5 @@ class PromptedModel:
             temperature=temperature,
             max_output_tokens=self.max_output_tokens,
             draw=draw,
-            tags={"prompt": template, **(tags or {})},
+            tags={"prompt": template, **self.tags, **(tags or {})},
         )

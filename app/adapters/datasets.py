@@ -40,9 +40,22 @@ class FileDatasets:
         self._max_file_bytes = max_file_bytes
 
     def read(self, location: str, *, limit: int | None = None) -> list[RawRow]:
+        n_wanted = self._count_wanted(limit)
+        return self._check(location, list(islice(self._open(location, n_wanted), n_wanted)))
+
+    def accept(self, rows: Sequence[Mapping[str, Any]], *, location: str, limit: int | None = None) -> list[RawRow]:
+        n_bytes = len(json.dumps(rows, default=str)) if self._max_file_bytes is not None else 0
+        if self._max_file_bytes is not None and n_bytes > self._max_file_bytes:
+            raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not taken here")
+        wanted = rows[: self._count_wanted(limit)]
+        return self._check(location, [_make_row(location, n, fields) for n, fields in enumerate(wanted, 1)])
+
+    def _count_wanted(self, limit: int | None) -> int | None:
+        """One more than may be taken, so that too many show."""
         most = None if self._max_rows is None else self._max_rows + 1
-        n_wanted = min((n for n in (limit, most) if n is not None), default=None)
-        rows = list(islice(self._open(location, n_wanted), n_wanted))
+        return min((n for n in (limit, most) if n is not None), default=None)
+
+    def _check(self, location: str, rows: list[RawRow]) -> list[RawRow]:
         if not rows:
             raise DatasetError(f"{location}: has no rows")
         if self._max_rows is not None and len(rows) > self._max_rows:

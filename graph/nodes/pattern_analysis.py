@@ -8,6 +8,7 @@ from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategie
 from pada_agent.core.records import ErrorAnalysis, Failure, Ref
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.state import AnalysisState, PartialState
+from pada_agent.prompts.prompted_model import PromptedModel
 
 
 def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
@@ -19,7 +20,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
         rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
     )
     result = analyse_errors(
-        failures, task=adapters.task, analyst=adapters.analyst, per_call=settings.analysis.errors_per_call
+        failures, task=adapters.task, analyst=_analyst(state, adapters), per_call=settings.analysis.errors_per_call
     )
     key = adapters.store.key("error-analyses", list(result.analyses))
     adapters.store.write_rows(key, result.analyses)
@@ -39,7 +40,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
         analyses,
         {f.example.id: f for f in failures},
         task=adapters.task,
-        analyst=adapters.analyst,
+        analyst=_analyst(state, adapters),
         embedder=adapters.embedder,
         settings=settings.analysis,
         iteration=iteration,
@@ -58,9 +59,13 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
     patterns = state["patterns"][str(state["iteration"])]
     if not patterns:
         return {"drafted": []}
-    result = draft_strategies(patterns, task=adapters.task, analyst=adapters.analyst)
+    result = draft_strategies(patterns, task=adapters.task, analyst=_analyst(state, adapters))
     report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
     return {"drafted": list(result.strategies), "warnings": _label(result.warnings, state)}
+
+
+def _analyst(state: AnalysisState, adapters: Adapters) -> PromptedModel:
+    return adapters.analyst.tagged(iteration=state["iteration"])
 
 
 def _label(warnings: tuple[str, ...], state: AnalysisState) -> list[str]:

@@ -8,7 +8,7 @@ from langgraph.runtime import Runtime
 
 from pada_agent.core.config import DataConfig, RunConfig, parse_config
 from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
-from pada_agent.core.ports import ArtifactStore, RawRow
+from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.graph.context import Adapters, Connect, RunContext
@@ -109,7 +109,7 @@ def _read(split: Split, location: str, limit: int | None, given: RunState, adapt
     rows = given.get(split)
     if isinstance(rows, list):
         location = f"input.{split}"
-        raw = [RawRow(where=f"{location}:{number}", fields=row) for number, row in enumerate(rows[:limit], 1)]
+        raw = adapters.datasets.accept(rows, location=location, limit=limit)
     elif location:
         raw = adapters.datasets.read(location, limit=limit)
     else:

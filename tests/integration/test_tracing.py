@@ -104,6 +104,7 @@ def test_every_agent_call_is_a_named_run_under_its_node(tmp_path: Path, is_async
         assert run.metadata["agent"] == run.name
         assert run.metadata["role"] == AGENTS[run.name]
         assert run.metadata["customer"] == "c1"
+        assert run.metadata["iteration"] == 1
         assert {AGENTS[run.name], run.name, "nightly"} <= set(run.tags or [])
         assert [child.run_type for child in run.child_runs] == ["llm"]
 

@@ -150,3 +150,14 @@ def test_a_workspace_keeps_paths_inside(tmp_path: Path) -> None:
     for location in (secret, str(inside / ".." / "secret.jsonl"), str(inside / "link.jsonl")):
         with pytest.raises(DatasetError, match="outside the workspace"):
             source.read(location)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"), [({"max_rows": 1}, "more than 1 rows"), ({"max_file_bytes": 9}, "9 bytes")]
+)
+def test_rows_of_the_input_are_held_to_the_same_limits(limits: dict[str, int], message: str) -> None:
+    given = [{"question": "a"}, {"question": "b"}]
+    rows = FileDatasets().accept(given, location="input.train")
+    assert [(r.where, r.fields) for r in rows] == [("input.train:1", given[0]), ("input.train:2", given[1])]
+    with pytest.raises(DatasetError, match=f"input.train: .*{message}"):
+        FileDatasets(**limits).accept(given, location="input.train")
