@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the worker runs
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # no warning for each type in a checkpoint
 
 MODULES = {
     "C1": "training",
