@@ -34,7 +34,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("ids", nargs="*", metavar="ID", help=f"of {', '.join(MODULES)}; none: all that need no GPU")
     parser.add_argument("--gpu", action="store_true", help="G1 and G2")
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with gsm8k/, hellaswag/, arc_challenge/")
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help="folder with gsm8k/, hellaswag/, arc_challenge/"
+    )
     parser.add_argument("--student", default="smollm2-135m-instruct", help="model store name, hub id or folder")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition, nothing is kept")
     arguments = parser.parse_args()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,11 +84,8 @@ def measure(options: Options, *, n_rows: int, row_tokens: int) -> dict[str, floa
         if steps[-1] - steps[0] > limit or progress.done == progress.total:
             raise _TimeIsUp
 
-    with TemporaryDirectory() as folder:
-        try:
-            fine_tune(student, job, examples, folder=Path(folder), on_progress=on_progress)
-        except _TimeIsUp:
-            pass
+    with TemporaryDirectory() as folder, suppress(_TimeIsUp):
+        fine_tune(student, job, examples, folder=Path(folder), on_progress=on_progress)
     batches = draw_batches(n_rows, job.lora.batch_size, job.seed)
     taken = [next(batches) for _ in steps][1:]  # the first step is warm-up
     n_tokens = sum(len(encoder.training_row(examples[i], job.lora).input_ids) for batch in taken for i in batch)

@@ -112,7 +112,9 @@ def prepare(folder: Path, options: Options) -> None:
     run_iteration(start, pace=0.0, n_at_once=1)
 
 
-def run_iteration(config: RunConfig, *, pace: float, n_at_once: int, wrap: Wrap = lambda adapters: adapters) -> Finished:
+def run_iteration(
+    config: RunConfig, *, pace: float, n_at_once: int, wrap: Wrap = lambda adapters: adapters
+) -> Finished:
     """Run the graph to its end, or on from its checkpoint, with the jobs of `start` as done."""
     folder = Path(config.runs_folder) / config.name
     finished = folder.with_name("start") / "objects"

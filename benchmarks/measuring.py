@@ -10,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +18,7 @@ from pada_agent.core.errors import PadaError
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("pada-agent", "torch", "transformers", "peft", "trl", "lm_eval", "langgraph", "unsloth", "vllm")
 
-PeerArm = Callable[[int], float]
+Arm = Callable[[int], float]
 """Runs one repetition, by number, and gives its figure."""
 
 
@@ -70,7 +69,7 @@ class Outcome:
     rows: Sequence[Comparison]
 
 
-def interleave(arms: Mapping[str, PeerArm], repetitions: int) -> dict[str, list[float]]:
+def interleave(arms: Mapping[str, Arm], repetitions: int) -> dict[str, list[float]]:
     """Figures by arm. Each repetition runs every arm, in turn from another one on, so that none has the quiet minutes."""
     names = list(arms)
     figures: dict[str, list[float]] = {name: [] for name in names}
@@ -145,6 +144,8 @@ def round_figures(row: dict[str, Any]) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Where the figures come from; `load` is the one-minute load average at the end."""
+    import torch
+
     return {
         "processor": _read_processor() or platform.processor(),
         "cores": os.cpu_count(),

@@ -113,7 +113,9 @@ def measure_orchestration(folder: Path, options: Options) -> tuple[Comparison, s
 
     def wrap(adapters: Adapters) -> Adapters:
         teacher = PromptedModel(stopwatch.watch(adapters.generator.model), adapters.generator.overrides)
-        ports = {name: stopwatch.watch(getattr(adapters, name)) for name in ("store", "compute", "embedder", "datasets")}
+        ports = {
+            name: stopwatch.watch(getattr(adapters, name)) for name in ("store", "compute", "embedder", "datasets")
+        }
         return replace(adapters, **ports, analyst=teacher, generator=teacher, judge=teacher)
 
     config = make_config(folder, "whole", options)

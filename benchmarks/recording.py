@@ -1,6 +1,6 @@
 """LLM calls of a real run, to be replayed with their latencies.
 
-    python -m benchmarks.recording runs/demo > benchmarks/recordings/demo.jsonl
+python -m benchmarks.recording runs/demo > benchmarks/recordings/demo.jsonl
 """
 
 import json

@@ -37,7 +37,9 @@ def perturb(golds: list[str], others: list[str], rng: Random) -> str:
 
 
 def test_exact_match_and_f1_are_those_of_the_official_script_on_every_row() -> None:
-    squad = pytest.importorskip("torchmetrics.functional.text", reason="needs the extra: pip install -e '.[bench]'").squad
+    squad = pytest.importorskip(
+        "torchmetrics.functional.text", reason="needs the extra: pip install -e '.[bench]'"
+    ).squad
     rng, golds = Random(0), read_golds()
     predictions = [perturb(answers, golds[i - 1], rng) for i, answers in enumerate(golds)]
     assert len(predictions) == N_ROWS
