@@ -36,10 +36,11 @@ def run(options: Options) -> Outcome:
     """Both arms on the same slices.
 
     Raises:
-        BenchmarkError: no rows, or another text.
+        DatasetError: no rows.
+        BenchmarkError: another text.
     """
     on_gpu = options.device == "cuda"
-    n_rows, max_new_tokens = (8, 24) if options.quick else (160 if on_gpu else 64, 200)
+    n_rows, max_new_tokens = (8, 24) if options.quick else (160 if on_gpu else BATCH_SIZE, 256)
     student = open_student(options)
     examples = read_examples(options.data, "gsm8k", "validation", n_rows * options.repetitions)
     parts = list(cut(examples, n_rows))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measuring import BenchmarkError, Options
+from benchmarks.measuring import Options
 from pada_agent.app.adapters import model_store
 from pada_agent.core.config import TaskConfig
+from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.tasks.registry import make_task
@@ -24,18 +25,18 @@ def read_examples(data: Path, task: str, split: str, n_rows: int) -> list[Exampl
     """The first rows of `data/task/split.jsonl`.
 
     Raises:
-        BenchmarkError: no such file, or not that many rows.
+        DatasetError: no such file, or not that many rows.
     """
     path = data / task / f"{split}.jsonl"
     if not path.is_file():
-        raise BenchmarkError(
+        raise DatasetError(
             f"{path}: not there. Give the folder that holds {task}/{split}.jsonl: make bench DATA=FOLDER"
         )
     reader = make_task(TaskConfig(name=task))
     with path.open(encoding="utf-8") as file:
         lines = list(itertools.islice(file, n_rows))
     if len(lines) < n_rows:
-        raise BenchmarkError(f"{path}: {len(lines)} rows, {n_rows} are needed")
+        raise DatasetError(f"{path}: {len(lines)} rows, {n_rows} are needed")
     return [reader.read(RawRow(where=f"{path}:{i}", fields=json.loads(line))) for i, line in enumerate(lines, start=1)]
 
 

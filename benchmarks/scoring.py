@@ -38,7 +38,8 @@ def run(options: Options) -> Outcome:
     """Both arms on the same slices; every slice is compared, then timed figures are put together.
 
     Raises:
-        BenchmarkError: no rows, or another pick.
+        DatasetError: no rows.
+        BenchmarkError: another pick.
     """
     student = open_student(options)
     peer = open_peer(student)

@@ -4,7 +4,8 @@ Every arm trains on the same rows for the same number of optimizer steps at the 
 - ours: `training.fine_tuning.fine_tune`, as the worker calls it.
 - TRL stock: `SFTTrainer` with its defaults; on CPU in fp32, since its default of bf16 is far slower there.
 - TRL tuned: loss on the answer only, rows grouped by length, no gradient checkpointing.
-- TRL tuned, padding-free: the same, with a batch's rows joined to one sequence.
+- on a GPU also padding-free: the same, with a batch's rows joined to one sequence. On CPU, where attention is dense, that
+  gains nothing.
 """
 
 import json
@@ -28,8 +29,8 @@ from pada_agent.training.students import Student
 BATCH_SIZE = 8
 PARITY_STEPS = 3
 PARITY_BATCH = 2
-PARITY_TOLERANCE = 1e-4
-"""Largest relative difference of a step's loss."""
+PARITY_TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
+"""Largest relative difference of a step's loss; on a GPU both compute in bf16."""
 TUNED: dict[str, Any] = {"completion_only_loss": True, "gradient_checkpointing": False}
 GROUPED: dict[str, Any] = {**TUNED, "train_sampling_strategy": "group_by_length"}
 
@@ -38,7 +39,8 @@ def run(options: Options) -> Outcome:
     """Parity of the losses, then the arms.
 
     Raises:
-        BenchmarkError: no rows, or the losses differ.
+        DatasetError: no rows.
+        BenchmarkError: the losses differ.
     """
     n_rows = BATCH_SIZE if options.quick else 2 * BATCH_SIZE
     on_gpu = options.device == "cuda"
@@ -61,14 +63,22 @@ def run(options: Options) -> Outcome:
         "ours": ours,
         "TRL stock": lambda i: trl(i),
         "TRL tuned": lambda i: trl(i, **GROUPED),
-        "TRL tuned, padding-free": lambda i: trl(i, **GROUPED, padding_free=True, max_length=None),
     }
+    if on_gpu:
+        arms["TRL tuned, padding-free"] = lambda i: trl(i, **GROUPED, padding_free=True, max_length=None)
     figures = interleave(arms, options.repetitions)
-    targets = {"TRL stock": 4.0 if on_gpu else 1.8, "TRL tuned": 2.0 if on_gpu else 1.3}
-    targets["TRL tuned, padding-free"] = targets["TRL tuned"]
+    stock, tuned = (4.0, 2.0) if on_gpu else (1.8, 1.3)
     peers = [
-        compare("training", figures["ours"], figures[name], peer_name=name, unit="tokens/s", target=target)
-        for name, target in targets.items()
+        compare(
+            "training",
+            figures["ours"],
+            figures[name],
+            peer_name=name,
+            unit="tokens/s",
+            target=stock if name == "TRL stock" else tuned,
+        )
+        for name in arms
+        if name != "ours"
     ]
     return Outcome(parity=parity, rows=peers)
 
@@ -132,7 +142,7 @@ def check_parity(student: Student, examples: Sequence[Example]) -> str:
     """Without dropout, the first steps on the same batches have the same losses in ours and in TRL.
 
     Raises:
-        BenchmarkError: they differ by more than `PARITY_TOLERANCE`.
+        BenchmarkError: they differ by more than the tolerance.
     """
     job = make_job(dropout=0.0, batch_size=PARITY_BATCH, scheduler="constant", warmup_ratio=0.0)
     encoder = ChatEncoder(student.tokenizer, SYSTEM)
@@ -146,8 +156,9 @@ def check_parity(student: Student, examples: Sequence[Example]) -> str:
     trainer.train()
     theirs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     differences = [abs(a - b) / b for a, b in zip(ours, theirs, strict=True)]
-    if not max(differences) <= PARITY_TOLERANCE:
+    tolerance = PARITY_TOLERANCE[student.device.type]
+    if not max(differences) <= tolerance:
         raise BenchmarkError(
-            f"the losses of the first {PARITY_STEPS} steps differ by more than {PARITY_TOLERANCE}: {ours}, TRL {theirs}"
+            f"the losses of the first {PARITY_STEPS} steps differ by more than {tolerance}: {ours}, TRL {theirs}"
         )
     return f"losses of the first {PARITY_STEPS} steps within {max(differences):.1e} of TRL's"
