@@ -11,6 +11,7 @@ counts as a tie. On a GPU in bf16 that margin is wider.
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -28,8 +29,18 @@ BATCH_SIZE = 32
 TIE = {"cpu": 1e-4, "cuda": 0.5}
 """Logits this close may go either way; in bf16 neighbouring values lie 0.06 to 0.125 apart."""
 
-Write = Callable[[Sequence[Example]], list[list[int]]]
-"""Output tokens by row, without the end of turn."""
+
+@dataclass(frozen=True)
+class Written:
+    """One row's output, without its end of turn."""
+
+    text: str
+    n_tokens: int
+    tokens: tuple[int, ...] = ()
+    """Empty for ours, which keeps texts only."""
+
+
+Write = Callable[[Sequence[Example]], list[Written]]
 
 
 def run(options: Options) -> Outcome:
@@ -53,13 +64,14 @@ def run(options: Options) -> Outcome:
         arms["generate_batch"] = lambda rows: write_continuous(student, encoder, rows, max_new_tokens)
         if find_spec("vllm"):
             arms["vLLM cold"] = lambda rows: write_vllm(student, encoder, rows, max_new_tokens)
-    written: dict[str, dict[int, list[list[int]]]] = {name: {} for name in arms}
+    written: dict[str, dict[int, list[Written]]] = {name: {} for name in arms}
 
     def time_arm(name: str) -> Callable[[int], float]:
         def once(i: int) -> float:
             start = time.perf_counter()
             written[name][i] = arms[name](parts[i])
-            return sum(map(len, written[name][i])) / (time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            return sum(row.n_tokens for row in written[name][i]) / seconds
 
         return once
 
@@ -80,15 +92,13 @@ def run(options: Options) -> Outcome:
 
 def write_ours(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
-) -> list[list[int]]:
+) -> list[Written]:
     job = PredictJob(student="", rows="", rows_hash="", max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
     predictions = generate(student, encoder, examples, job=job, on_done=lambda _: None)
-    return [student.tokenizer(p.response, add_special_tokens=False)["input_ids"] for p in predictions]
+    return [Written(text=p.response, n_tokens=p.n_new_tokens) for p in predictions]
 
 
-def write_hf(
-    student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
-) -> list[list[int]]:
+def write_hf(student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int) -> list[Written]:
     rows = []
     for part in cut(list(examples), BATCH_SIZE):
         prompts = [encoder.prompt(example) for example in part]
@@ -103,13 +113,13 @@ def write_hf(
             eos_token_id=encoder.end_token_id,
             pad_token_id=encoder.end_token_id,
         )
-        rows += [cut_at_end(row, encoder.end_token_id) for row in out[:, width:].tolist()]
+        rows += [read(student, row, encoder.end_token_id) for row in out[:, width:].tolist()]
     return rows
 
 
 def write_continuous(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
-) -> list[list[int]]:
+) -> list[Written]:
     """transformers' continuous batching; it only logs errors, so missing rows are looked for.
 
     Raises:
@@ -122,12 +132,12 @@ def write_continuous(
     outputs = student.model.generate_batch(inputs=prompts, generation_config=config)
     if len(outputs) != len(prompts):
         raise BenchmarkError(f"generate_batch gave {len(outputs)} of {len(prompts)} rows")
-    return [cut_at_end(output.generated_tokens, encoder.end_token_id) for output in outputs.values()]
+    return [read(student, output.generated_tokens, encoder.end_token_id) for output in outputs.values()]
 
 
 def write_vllm(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
-) -> list[list[int]]:
+) -> list[Written]:
     """vLLM from its start, as a run that evaluates a new adapter would pay it."""
     from vllm import LLM, SamplingParams
 
@@ -138,16 +148,24 @@ def write_vllm(
         settings = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop_token_ids=[encoder.end_token_id])
         prompts: Any = [{"prompt_token_ids": encoder.prompt(example)} for example in examples]
         return [
-            cut_at_end(list(o.outputs[0].token_ids), encoder.end_token_id) for o in engine.generate(prompts, settings)
+            read(student, list(o.outputs[0].token_ids), encoder.end_token_id)
+            for o in engine.generate(prompts, settings)
         ]
 
 
-def cut_at_end(tokens: list[int], end: int) -> list[int]:
-    return tokens[: tokens.index(end)] if end in tokens else tokens
+def read(student: Student, tokens: list[int], end: int) -> Written:
+    """What stands before the end of turn."""
+    kept = tokens[: tokens.index(end)] if end in tokens else tokens
+    return Written(text=decode(student, kept), n_tokens=len(kept), tokens=tuple(kept))
+
+
+def decode(student: Student, tokens: Sequence[int]) -> str:
+    text: str = student.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
 
 
 def check_parity(
-    student: Student, encoder: ChatEncoder, examples: Sequence[Example], written: Sequence[list[list[int]]]
+    student: Student, encoder: ChatEncoder, examples: Sequence[Example], written: Sequence[list[Written]]
 ) -> int:
     """How many rows part at a tie.
 
@@ -156,25 +174,24 @@ def check_parity(
     """
     n_ties = 0
     for example, ours, theirs in zip(examples, *written, strict=True):
-        texts = [student.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in (ours, theirs)]
-        if texts[0] == texts[1]:
+        if ours.text == theirs.text:
             continue
-        gap = measure_gap(student, encoder.prompt(example), theirs, count_common(ours, theirs))
+        gap = measure_gap(student, encoder.prompt(example), theirs.tokens[: count_common(student, ours, theirs)])
         if gap > TIE[student.device.type]:
-            raise BenchmarkError(f"row {example.id}: another text, at logits {gap:.2e} apart: {texts}")
+            raise BenchmarkError(f"row {example.id}: another text, at logits {gap:.2e} apart: {ours}, {theirs}")
         n_ties += 1
     return n_ties
 
 
-def count_common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    pairs = zip(a, b, strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+def count_common(student: Student, ours: Written, theirs: Written) -> int:
+    """How many of their tokens spell a beginning of our text."""
+    lengths = range(len(theirs.tokens) + 1)
+    return max(n for n in lengths if ours.text.startswith(decode(student, theirs.tokens[:n])))
 
 
 @torch.inference_mode()
-def measure_gap(student: Student, prompt: list[int], tokens: list[int], n_common: int) -> float:
-    """Difference of the two best logits where the texts part."""
-    ids = torch.tensor([prompt + tokens[:n_common]], device=student.device)
+def measure_gap(student: Student, prompt: list[int], common: Sequence[int]) -> float:
+    """Difference of the two best logits after the tokens that both wrote."""
+    ids = torch.tensor([[*prompt, *common]], device=student.device)
     best, second = student.model(input_ids=ids).logits[0, -1].float().topk(2).values.tolist()
     return float(best - second)
