@@ -8,8 +8,6 @@
   Peer: the limit of one.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -144,13 +142,15 @@ def kill_and_resume(config: RunConfig) -> tuple[int, str]:
     settings = folder.with_name("cut.yaml")
     settings.write_text(dump_config(config), encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks.iteration", str(settings), str(KILL_PACE)]
-    process = subprocess.Popen(command, start_new_session=True)
-    while process.poll() is None and _count_lines(paid) < KILL_AFTER_CALLS:
-        time.sleep(0.02)
-    if process.poll() is not None:
-        raise BenchmarkError(f"the run ended after {_count_lines(paid)} calls, before it could be killed")
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process = subprocess.Popen(command)
+    try:
+        while process.poll() is None and _count_lines(paid) < KILL_AFTER_CALLS:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            raise BenchmarkError(f"the run ended after {_count_lines(paid)} calls, before it could be killed")
+    finally:
+        process.kill()
+        process.wait()
     result = run_iteration(config, pace=KILL_PACE, n_at_once=1).result
     keys = paid.read_text(encoding="utf-8").splitlines()
     return len(keys) - len(set(keys)), result
