@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+BENCH_STAMP := .venv/.installed-bench
 DEMO_MODELS := smollm2-135m-instruct qwen2.5-coder-1.5b-instruct all-mpnet-base-v2
 
-.PHONY: demo smoke test test-slow check studio
+.PHONY: demo smoke test test-slow check studio bench bench-gpu
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -33,6 +34,16 @@ check: $(STAMP)
 studio: $(STAMP)
 	$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
+# make bench ONLY=C1 runs one, DATA=FOLDER says where the benchmark rows are, QUICK=1 only shows that it works.
+BENCH_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
+
+bench: $(BENCH_STAMP)
+	$(BIN)/pada models pull smollm2-135m-instruct all-mpnet-base-v2
+	$(BIN)/python -m benchmarks $(ONLY) $(BENCH_OPTIONS)
+
+bench-gpu: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks --gpu $(ONLY) $(BENCH_OPTIONS) $(if $(STUDENT),--student $(STUDENT))
+
 # torch comes first and alone: from whichever index pip is set to, which decides between the CPU and the CUDA build.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pada-agent needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 2; }
@@ -41,3 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,studio]' -c constraints.txt
 	@touch $(STAMP)
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
+	@touch $(BENCH_STAMP)

@@ -1,0 +1,1 @@
+"""What `make bench` measures: each file one benchmark, with `run(options) -> Outcome`."""

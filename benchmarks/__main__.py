@@ -1,0 +1,88 @@
+"""`python -m benchmarks [ID ...]`: print each benchmark's table and keep `results/<id>.json`.
+
+Several benchmarks run one after the other, each in a process of its own.
+"""
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the worker runs
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # no warning for each type in a checkpoint
+
+MODULES = {
+    "C1": "training",
+    "C2": "scoring",
+    "C3": "generation",
+    "C4": "iteration",
+    "C5": "overhead",
+    "growth": "growth",
+    "G1": "training",
+    "G2": "generation",
+}
+ON_GPU = ("G1", "G2")
+DEFAULT_DATA = Path("../shared/data")
+
+
+def main() -> int:
+    """Exit codes: 0 done, 2 it cannot be run here, 1 a parity gate or a bug."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("ids", nargs="*", metavar="ID", help=f"of {', '.join(MODULES)}; none: all that need no GPU")
+    parser.add_argument("--gpu", action="store_true", help="G1 and G2")
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help="folder with gsm8k/, hellaswag/, arc_challenge/"
+    )
+    parser.add_argument("--student", default="smollm2-135m-instruct", help="model store name, hub id or folder")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition, nothing is kept")
+    arguments = parser.parse_args()
+    ids = arguments.ids or [name for name in MODULES if (name in ON_GPU) == arguments.gpu]
+    if unknown := [name for name in ids if name not in MODULES]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(MODULES)}")
+    if len(ids) > 1:
+        return run_each(ids, arguments)
+    return run_one(ids[0], arguments)
+
+
+def run_each(ids: list[str], arguments: argparse.Namespace) -> int:
+    """One process each; the worst exit code."""
+    shared = ["--data", str(arguments.data), "--student", arguments.student, *(["--quick"] if arguments.quick else [])]
+    return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *shared]).returncode for name in ids)
+
+
+def run_one(name: str, arguments: argparse.Namespace) -> int:
+    import torch
+
+    from benchmarks.measuring import BenchmarkError, Options, show, write
+    from pada_agent.core.errors import PadaError
+
+    if name in ON_GPU and not torch.cuda.is_available():
+        print(f"{name}: needs a CUDA GPU, and torch sees none here", file=sys.stderr)
+        return 2
+    options = Options(
+        data=arguments.data,
+        student=arguments.student,
+        quick=arguments.quick,
+        device="cuda" if name in ON_GPU else "cpu",
+    )
+    print(f"{name} …", flush=True)
+    try:
+        outcome = importlib.import_module(f"benchmarks.{MODULES[name]}").run(options)
+    except BenchmarkError as exc:
+        print(f"{name}: {exc}", file=sys.stderr)
+        return 1
+    except PadaError as exc:
+        print(f"{name}: {exc}", file=sys.stderr)
+        return 2
+    show(name, outcome)
+    if not options.quick:
+        print(write(name, outcome, f"make bench{'-gpu' if name in ON_GPU else ''} ONLY={name}"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""C3 and G2: greedy generation on GSM8K prompts, in real output tokens a second (neither padding nor what follows the end).
+
+- ours: `training.generating.generate`.
+- generate: transformers' `generate`, the rows in their order, batches of 32, padded on the left.
+- on a GPU also transformers' continuous batching (`generate_batch`), and vLLM where it can be imported, its start included.
+
+Both get the same prompt tokens. Texts have to be equal; where they part at two tokens whose logits lie within 1e-4, the row
+counts as a tie. On a GPU in bf16 that margin is wider.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from benchmarks.measuring import BenchmarkError, Options, Outcome, compare, interleave
+from benchmarks.rows import SYSTEM, cut, open_student, read_examples
+from pada_agent.core.ports import PredictJob
+from pada_agent.core.records import Example
+from pada_agent.training.encoding import ChatEncoder
+from pada_agent.training.generating import generate
+from pada_agent.training.students import Student
+
+BATCH_SIZE = 32
+TIE = {"cpu": 1e-4, "cuda": 0.5}
+"""Logits this close may go either way; in bf16 neighbouring values lie 0.06 to 0.125 apart."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """One row's output, without its end of turn."""
+
+    text: str
+    n_tokens: int
+    tokens: tuple[int, ...] = ()
+    """Empty for ours, which keeps texts only."""
+
+
+Write = Callable[[Sequence[Example]], list[Written]]
+
+
+def run(options: Options) -> Outcome:
+    """Both arms on the same slices.
+
+    Raises:
+        DatasetError: no rows.
+        BenchmarkError: another text.
+    """
+    on_gpu = options.device == "cuda"
+    n_rows, max_new_tokens = (8, 24) if options.quick else (160 if on_gpu else BATCH_SIZE, 256)
+    student = open_student(options)
+    examples = read_examples(options.data, "gsm8k", "validation", n_rows * options.repetitions)
+    parts = list(cut(examples, n_rows))
+    encoder = ChatEncoder(student.tokenizer, SYSTEM)
+    arms: dict[str, Write] = {
+        "ours": lambda rows: write_ours(student, encoder, rows, max_new_tokens),
+        "generate": lambda rows: write_hf(student, encoder, rows, max_new_tokens),
+    }
+    if on_gpu:
+        arms["generate_batch"] = lambda rows: write_continuous(student, encoder, rows, max_new_tokens)
+        if find_spec("vllm"):
+            arms["vLLM cold"] = lambda rows: write_vllm(student, encoder, rows, max_new_tokens)
+    written: dict[str, dict[int, list[Written]]] = {name: {} for name in arms}
+
+    def time_arm(name: str) -> Callable[[int], float]:
+        def once(i: int) -> float:
+            start = time.perf_counter()
+            written[name][i] = arms[name](parts[i])
+            seconds = time.perf_counter() - start
+            return sum(row.n_tokens for row in written[name][i]) / seconds
+
+        return once
+
+    figures = interleave({name: time_arm(name) for name in arms}, options.repetitions)
+    n_ties = sum(
+        check_parity(student, encoder, part, [written["ours"][i], written["generate"][i]])
+        for i, part in enumerate(parts[: options.repetitions])
+    )
+    n_all = sum(map(len, parts[: options.repetitions]))
+    targets = {"generate": 4.0 if on_gpu else 2.0, "generate_batch": 2.0, "vLLM cold": 10.0}
+    peers = [
+        compare("generation", figures["ours"], figures[name], peer_name=name, unit="tokens/s", target=targets[name])
+        for name in arms
+        if name != "ours"
+    ]
+    return Outcome(parity=f"{n_all - n_ties} of {n_all} texts the same, {n_ties} part at a tie", rows=peers)
+
+
+def write_ours(
+    student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
+) -> list[Written]:
+    job = PredictJob(student="", rows="", rows_hash="", max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
+    predictions = generate(student, encoder, examples, job=job, on_done=lambda _: None)
+    return [Written(text=p.response, n_tokens=p.n_new_tokens) for p in predictions]
+
+
+def write_hf(student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int) -> list[Written]:
+    rows = []
+    for part in cut(list(examples), BATCH_SIZE):
+        prompts = [encoder.prompt(example) for example in part]
+        width = max(map(len, prompts))
+        ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=student.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=student.device)
+        out = student.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=encoder.end_token_id,
+            pad_token_id=encoder.end_token_id,
+        )
+        rows += [read(student, row, encoder.end_token_id) for row in out[:, width:].tolist()]
+    return rows
+
+
+def write_continuous(
+    student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
+) -> list[Written]:
+    """transformers' continuous batching; it only logs errors, so missing rows are looked for.
+
+    Raises:
+        BenchmarkError: a row is missing.
+    """
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=encoder.end_token_id)
+    prompts = [encoder.prompt(example) for example in examples]
+    outputs = student.model.generate_batch(inputs=prompts, generation_config=config)
+    if len(outputs) != len(prompts):
+        raise BenchmarkError(f"generate_batch gave {len(outputs)} of {len(prompts)} rows")
+    return [read(student, output.generated_tokens, encoder.end_token_id) for output in outputs.values()]
+
+
+def write_vllm(
+    student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
+) -> list[Written]:
+    """vLLM from its start, as a run that evaluates a new adapter would pay it."""
+    from vllm import LLM, SamplingParams
+
+    with tempfile.TemporaryDirectory() as folder:
+        student.model.save_pretrained(folder)
+        student.tokenizer.save_pretrained(folder)
+        engine = LLM(model=folder, dtype="bfloat16", gpu_memory_utilization=0.5)
+        settings = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop_token_ids=[encoder.end_token_id])
+        prompts: Any = [{"prompt_token_ids": encoder.prompt(example)} for example in examples]
+        return [
+            read(student, list(o.outputs[0].token_ids), encoder.end_token_id)
+            for o in engine.generate(prompts, settings)
+        ]
+
+
+def read(student: Student, tokens: list[int], end: int) -> Written:
+    """What stands before the end of turn."""
+    kept = tokens[: tokens.index(end)] if end in tokens else tokens
+    return Written(text=decode(student, kept), n_tokens=len(kept), tokens=tuple(kept))
+
+
+def decode(student: Student, tokens: Sequence[int]) -> str:
+    text: str = student.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def check_parity(
+    student: Student, encoder: ChatEncoder, examples: Sequence[Example], written: Sequence[list[Written]]
+) -> int:
+    """How many rows part at a tie.
+
+    Raises:
+        BenchmarkError: a text differs otherwise; names the row.
+    """
+    n_ties = 0
+    for example, ours, theirs in zip(examples, *written, strict=True):
+        if ours.text == theirs.text:
+            continue
+        gap = measure_gap(student, encoder.prompt(example), theirs.tokens[: count_common(student, ours, theirs)])
+        if gap > TIE[student.device.type]:
+            raise BenchmarkError(f"row {example.id}: another text, at logits {gap:.2e} apart: {ours}, {theirs}")
+        n_ties += 1
+    return n_ties
+
+
+def count_common(student: Student, ours: Written, theirs: Written) -> int:
+    """How many of their tokens spell a beginning of our text."""
+    lengths = range(len(theirs.tokens) + 1)
+    return max(n for n in lengths if ours.text.startswith(decode(student, theirs.tokens[:n])))
+
+
+@torch.inference_mode()
+def measure_gap(student: Student, prompt: list[int], common: Sequence[int]) -> float:
+    """Difference of the two best logits after the tokens that both wrote."""
+    ids = torch.tensor([[*prompt, *common]], device=student.device)
+    best, second = student.model(input_ids=ids).logits[0, -1].float().topk(2).values.tolist()
+    return float(best - second)

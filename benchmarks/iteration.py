@@ -1,0 +1,162 @@
+"""C4: one whole iteration of the loop with a recorded run's LLM calls, in seconds.
+
+Both arms run the real graph, worker and kernels on the demo's rows, from the same first fine-tuning:
+- ours: up to 32 LLM calls at once, as with a hosted model.
+- in sequence: one LLM call at a time, everything else the same.
+
+The recorded calls come from a CPU engine that eight callers shared. Their latencies are scaled to a mean of 6.5 seconds,
+what 230 calls in 25 minutes make (an iteration at the paper's size, one call after the other, with a 70B model).
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from benchmarks.measuring import BenchmarkError, Options, Outcome, compare
+from benchmarks.recording import RecordedCall, ReplayingModel, read
+from pada_agent.app import wiring
+from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.core.config import RunConfig, load_config
+from pada_agent.graph.builder import build_graph
+from pada_agent.graph.context import Adapters, Connect
+from pada_agent.prompts.prompted_model import PromptedModel
+
+RECORDING = Path(__file__).with_name("recordings") / "demo.jsonl"
+CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
+MEAN_SECONDS = 6.5
+AT_ONCE = 32
+THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000, "max_concurrency": AT_ONCE}
+
+Wrap = Callable[[Adapters], Adapters]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run of the graph came to."""
+
+    result: str
+    """Accepted rows and accuracies: equal runs say the same."""
+    graph_seconds: float
+    """In the graph, without opening and closing what it works with."""
+
+
+def run(options: Options) -> Outcome:
+    """Each arm once; both have to end in the same rows and the same models.
+
+    Raises:
+        BenchmarkError: the arms differ.
+    """
+    with TemporaryDirectory() as folder:
+        prepare(Path(folder), options)
+        results, seconds = {}, {}
+        for name, n_at_once in (("ours", AT_ONCE), ("in sequence", 1)):
+            config = make_config(Path(folder), name.replace(" ", "-"), options)
+            start = time.perf_counter()
+            results[name] = run_iteration(config, pace=choose_pace(options), n_at_once=n_at_once).result
+            seconds[name] = time.perf_counter() - start
+            print(f"  {name}: {seconds[name]:.1f} s", flush=True)
+    if results["ours"] != results["in sequence"]:
+        raise BenchmarkError(f"the arms end differently: {results}")
+    row = compare(
+        "one iteration",
+        [seconds["ours"]],
+        [seconds["in sequence"]],
+        peer_name="in sequence",
+        unit="s",
+        target=3.0,
+        less_is_better=True,
+    )
+    return Outcome(parity=f"both arms: {results['ours']}", rows=[row])
+
+
+def choose_pace(options: Options) -> float:
+    """Factor on the recorded latencies."""
+    calls = read(RECORDING)
+    mean = sum(call.seconds for call in calls) / len(calls)
+    return (0.05 if options.quick else MEAN_SECONDS) / mean
+
+
+def make_config(folder: Path, name: str, options: Options, **changes: Any) -> RunConfig:
+    """The demo's settings, fewer rows and epochs, batches of five as in the recording."""
+    n_train, n_validation = (16, 10) if options.quick else (80, 60)
+    overrides = {
+        "name": name,
+        "runs_folder": str(folder),
+        "student.model": options.student,
+        "data.test": "''",
+        "data.train_limit": n_train,
+        "data.validation_limit": n_validation,
+        "lora.epochs": 1,
+        "generation.rows_per_call": 5,
+        **changes,
+    }
+    return load_config(CONFIG, [f"{key}={value}" for key, value in overrides.items()])
+
+
+def prepare(folder: Path, options: Options) -> None:
+    """What an iteration starts from: the first fine-tuning and its evaluations, into `folder/start`.
+
+    The embedder is used once, so that the first arm does not pay for its imports.
+    """
+    start = make_config(folder, "start", options, **{"loop.max_iterations": 0})
+    wiring.connect(start).embedder.embed(["warm"])
+    run_iteration(start, pace=0.0, n_at_once=1)
+
+
+def run_iteration(
+    config: RunConfig, *, pace: float, n_at_once: int, wrap: Wrap = lambda adapters: adapters
+) -> Finished:
+    """Run the graph to its end, or on from its checkpoint, with the jobs of `start` as done."""
+    folder = Path(config.runs_folder) / config.name
+    finished = folder.with_name("start") / "objects"
+    if finished.is_dir() and not folder.exists():
+        shutil.copytree(finished, folder / "objects")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        replaying(config, read(RECORDING), pace, n_at_once, wrap) as connect,
+        SqliteSaver.from_conn_string(str(folder / "checkpoints.sqlite")) as saver,
+    ):
+        graph = build_graph(connect).compile(checkpointer=saver)
+        first = graph.get_state(THREAD).created_at is None
+        start = time.perf_counter()
+        graph.invoke({} if first else None, THREAD, context=config, durability="sync")
+        seconds = time.perf_counter() - start
+        state = graph.get_state(THREAD).values
+    accuracies = [f"{arm.name} {arm.validation.accuracy:.3f}" for arm in state["arms"].values() if arm.validation]
+    n_accepted = state["new_rows"].rows if "new_rows" in state else 0
+    return Finished(result=f"{n_accepted} rows accepted, {', '.join(accuracies)}", graph_seconds=seconds)
+
+
+@contextmanager
+def replaying(
+    config: RunConfig, calls: list[RecordedCall], pace: float, n_at_once: int, wrap: Wrap
+) -> Iterator[Connect]:
+    """The standard wiring, with recorded calls in place of the LLMs. Calls that are paid for stand in `paid.txt`."""
+    folder = Path(config.runs_folder) / config.name
+    cache = ResponseCache(folder / "llm_calls.sqlite")
+
+    def note(key: str) -> None:
+        with (folder / "paid.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{key}\n")
+
+    model = ReplayingModel(calls, cache, pace=pace, n_at_once=n_at_once, on_call=note)
+    teacher = PromptedModel(model, config.prompts)
+    adapters = replace(wiring.connect(config), analyst=teacher, generator=teacher, judge=teacher)
+    wrapped = wrap(adapters)
+    try:
+        yield lambda _: wrapped
+    finally:
+        wiring.close(config)
+
+
+if __name__ == "__main__":
+    run_iteration(load_config(Path(sys.argv[1])), pace=float(sys.argv[2]), n_at_once=1)

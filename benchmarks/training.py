@@ -1,0 +1,164 @@
+"""C1 and G1: LoRA training on GSM8K rows, in real tokens a second (prompt and answer; padding does not count).
+
+Every arm trains on the same rows for the same number of optimizer steps at the paper's LoRA settings.
+- ours: `training.fine_tuning.fine_tune`, as the worker calls it.
+- TRL stock: `SFTTrainer` with its defaults; on CPU in fp32, since its default of bf16 is far slower there.
+- TRL tuned: loss on the answer only, rows grouped by length, no gradient checkpointing.
+- on a GPU also padding-free: the same, with a batch's rows joined to one sequence. On CPU, where attention is dense, that
+  gains nothing.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from peft import get_peft_model
+
+from benchmarks.measuring import BenchmarkError, Options, Outcome, compare, interleave
+from benchmarks.rows import SYSTEM, copy_of, cut, open_student, read_examples
+from pada_agent.core.ports import FineTuneJob, LoraSpec
+from pada_agent.core.records import Example
+from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
+from pada_agent.training.fine_tuning import draw_batches, fine_tune, make_lora_config
+from pada_agent.training.students import Student
+
+BATCH_SIZE = 8
+PARITY_STEPS = 3
+PARITY_BATCH = 2
+PARITY_TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
+"""Largest relative difference of a step's loss; on a GPU both compute in bf16."""
+TUNED: dict[str, Any] = {"completion_only_loss": True, "gradient_checkpointing": False}
+GROUPED: dict[str, Any] = {**TUNED, "train_sampling_strategy": "group_by_length"}
+
+
+def run(options: Options) -> Outcome:
+    """Parity of the losses, then the arms.
+
+    Raises:
+        DatasetError: no rows.
+        BenchmarkError: the losses differ.
+    """
+    n_rows = BATCH_SIZE if options.quick else 2 * BATCH_SIZE
+    on_gpu = options.device == "cuda"
+    if on_gpu and not options.quick:
+        n_rows = 32 * BATCH_SIZE
+    student = open_student(options)
+    examples = read_examples(options.data, "gsm8k", "train_1000", n_rows * options.repetitions)
+    encoder = ChatEncoder(student.tokenizer, SYSTEM)
+    parts = list(cut(examples, n_rows))
+    encoded = [[encoder.training_row(example, LoraSpec()) for example in part] for part in parts]
+    parity = check_parity(student, examples[: PARITY_STEPS * PARITY_BATCH])
+
+    def ours(i: int) -> float:
+        return count_tokens(encoded[i]) / time_ours(student, parts[i])
+
+    def trl(i: int, **settings: Any) -> float:
+        return count_tokens(encoded[i]) / time_trl(student, encoded[i], settings)
+
+    arms = {
+        "ours": ours,
+        "TRL stock": lambda i: trl(i),
+        "TRL tuned": lambda i: trl(i, **GROUPED),
+    }
+    if on_gpu:
+        arms["TRL tuned, padding-free"] = lambda i: trl(i, **GROUPED, padding_free=True, max_length=None)
+    figures = interleave(arms, options.repetitions)
+    stock, tuned = (4.0, 2.0) if on_gpu else (1.8, 1.3)
+    peers = [
+        compare(
+            "training",
+            figures["ours"],
+            figures[name],
+            peer_name=name,
+            unit="tokens/s",
+            target=stock if name == "TRL stock" else tuned,
+        )
+        for name in arms
+        if name != "ours"
+    ]
+    return Outcome(parity=parity, rows=peers)
+
+
+def count_tokens(rows: Sequence[Encoded]) -> int:
+    return sum(len(row.input_ids) for row in rows)
+
+
+def make_job(**changes: Any) -> FineTuneJob:
+    """One epoch at the paper's LoRA settings, or as `changes` say."""
+    lora = LoraSpec(**{"epochs": 1, "batch_size": BATCH_SIZE, "max_length": 2048, **changes})
+    return FineTuneJob(student="", rows="", rows_hash="", lora=lora, system=SYSTEM)
+
+
+def time_ours(student: Student, examples: Sequence[Example]) -> float:
+    """Seconds for one epoch, tokenizing and saving included."""
+    with TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        fine_tune(student, make_job(), examples, folder=Path(folder), on_progress=lambda _: None)
+        return time.perf_counter() - start
+
+
+def time_trl(student: Student, rows: Sequence[Encoded], settings: dict[str, Any]) -> float:
+    """Seconds for one epoch on tokenized rows, without setting up."""
+    trainer = make_trainer(student, rows, make_job(), settings)
+    start = time.perf_counter()
+    trainer.train()
+    return time.perf_counter() - start
+
+
+def make_trainer(student: Student, rows: Sequence[Encoded], job: FineTuneJob, settings: dict[str, Any]) -> Any:
+    """TRL's trainer with our LoRA settings and our first weights."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    lora, on_cpu = job.lora, student.device.type == "cpu"
+    torch.manual_seed(job.seed)
+    model = get_peft_model(copy_of(student).model, make_lora_config(student.model, lora))
+    config = SFTConfig(
+        output_dir="/tmp/pada-bench",
+        per_device_train_batch_size=lora.batch_size,
+        learning_rate=lora.learning_rate,
+        num_train_epochs=1,
+        lr_scheduler_type=lora.scheduler,
+        bf16=not on_cpu,
+        use_cpu=on_cpu,
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **settings,
+    )
+    dataset = Dataset.from_list(
+        [{"input_ids": r.input_ids, "completion_mask": [int(x != IGNORE_INDEX) for x in r.labels]} for r in rows]
+    )
+    return SFTTrainer(model=model, args=config, train_dataset=dataset, processing_class=student.tokenizer)
+
+
+def check_parity(student: Student, examples: Sequence[Example]) -> str:
+    """Without dropout, the first steps on the same batches have the same losses in ours and in TRL.
+
+    Raises:
+        BenchmarkError: they differ by more than the tolerance.
+    """
+    job = make_job(dropout=0.0, batch_size=PARITY_BATCH, scheduler="constant", warmup_ratio=0.0)
+    encoder = ChatEncoder(student.tokenizer, SYSTEM)
+    rows = [encoder.training_row(example, job.lora) for example in examples]
+    batches = draw_batches(len(rows), PARITY_BATCH, job.seed)
+    ordered = [rows[i] for _ in range(PARITY_STEPS) for i in next(batches)]
+    with TemporaryDirectory() as folder:
+        fine_tune(student, job, examples, folder=Path(folder), on_progress=lambda _: None)
+        ours = json.loads((Path(folder) / "train_metrics.json").read_text(encoding="utf-8"))["losses"]
+    trainer = make_trainer(student, ordered, job, {**TUNED, "train_sampling_strategy": "sequential"})
+    trainer.train()
+    theirs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    differences = [abs(a - b) / b for a, b in zip(ours, theirs, strict=True)]
+    tolerance = PARITY_TOLERANCE[student.device.type]
+    if not max(differences) <= tolerance:
+        raise BenchmarkError(
+            f"the losses of the first {PARITY_STEPS} steps differ by more than {tolerance}: {ours}, TRL {theirs}"
+        )
+    return f"losses of the first {PARITY_STEPS} steps within {max(differences):.1e} of TRL's"
