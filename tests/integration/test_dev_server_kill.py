@@ -48,13 +48,15 @@ class Interrupted:
         self.context = context
         self.thread: str | None = None
         self.n_lost_threads = 0
+        self.killed_at: list[str] = []
 
     def kill_at(self, stage: str) -> None:
         """Start the server, see the run go on, and kill the server once the stage shows."""
         server = start_server(self.folder, self.teacher_url)
         try:
             with get_sync_client(url=server.url) as client, closing(self._follow(client)) as parts:
-                next((p for p in parts if stage in json.dumps(p.data)), None)
+                if any(stage in json.dumps(part.data) for part in parts):
+                    self.killed_at.append(stage)
         except httpx.HTTPError:
             pass  # the stream may end in the middle
         finally:
@@ -122,6 +124,7 @@ def test_killed_in_every_stage_the_server_ends_the_run_as_if_it_had_not_been(tmp
         with running_server(tmp_path / "cut", teacher.url) as server:
             summary = cut.end(server)
     print(f"threads lost with the server: {cut.n_lost_threads} of {len(STAGES)} kills")
+    assert cut.killed_at == STAGES
     assert {k: v for k, v in summary.items() if k not in VOLATILE} == {
         k: v for k, v in straight.items() if k not in VOLATILE
     }
