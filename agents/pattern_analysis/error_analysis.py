@@ -56,7 +56,7 @@ def _analyse_chunk(chunk: Sequence[Failure], task: Task, analyst: PromptedModel)
             "error_analysis", variables, AnalysisItem, expect=len(chunk), tags={"agent": "error_analysis"}
         )
     except StructuredOutputError as exc:
-        return ErrorAnalyses(analyses=(), warnings=(f"error analysis: {len(chunk)} failures not analysed ({exc})",))
+        return ErrorAnalyses(analyses=(), warnings=(f"error analysis: {len(chunk)} failure(s) not analysed ({exc})",))
     by_number = {item.sample_idx: item for item in reversed(reply.items)}
     analyses = tuple(
         ErrorAnalysis(

@@ -8,6 +8,7 @@ from pada_agent.core.records import ErrorPattern, Metrics, Usage
 from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
 
 WIDTH = 110
+MAX_WARNINGS = 10
 
 
 def render_summary(summary: RunSummary, folder: Path) -> str:
@@ -18,7 +19,7 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
         "\n".join(describe_comparison(c) for c in summary.comparisons),
         "\n\n".join(_describe_iteration(p) for p in summary.patterns),
         describe_rows(summary),
-        _bullets("Warnings", summary.warnings),
+        _bullets("Warnings", _shorten(summary.warnings)),
         describe_cost(summary),
         describe_time(summary),
         describe_places(summary, folder),
@@ -140,6 +141,14 @@ def _describe_usage(role: str, usage: Usage) -> str:
     cached = f" (and {usage.n_cached} cached)" if usage.n_cached else ""
     cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd else ""
     return f"{role}: {usage.n_calls} calls{cached}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
+
+
+def _shorten(warnings: Sequence[str]) -> list[str]:
+    """A teacher that fails says the same for every batch; alarms come last and must be seen."""
+    if len(warnings) <= MAX_WARNINGS:
+        return list(warnings)
+    left_out = f"… {len(warnings) - MAX_WARNINGS} more: see summary.json"
+    return [*warnings[: MAX_WARNINGS // 2], left_out, *warnings[-MAX_WARNINGS // 2 :]]
 
 
 def _bullets(title: str, texts: Iterable[str]) -> str:

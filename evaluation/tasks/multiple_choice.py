@@ -111,7 +111,9 @@ class MultipleChoice(Task):
 
     def gold(self, example: Example) -> str:
         choices = _choices_of(example)
-        return choices.gold_text if choices.closed else f"{choices.labels[choices.gold]}. {choices.gold_text}"
+        if choices.closed or self.config.answers == "text":
+            return choices.gold_text
+        return f"{choices.labels[choices.gold]}. {choices.gold_text}"
 
     def closed_label(self, example: Example) -> str | None:
         choices = _choices_of(example)

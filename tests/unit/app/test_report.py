@@ -35,6 +35,13 @@ def test_the_test_columns_stand_only_where_test_was_read() -> None:
     assert "test" not in tables.arm_rows(make_summary(arms=arms))[0]
 
 
+def test_of_many_warnings_the_first_and_the_last_are_printed() -> None:
+    warnings = (*(f"batch {n} was lost" for n in range(50)), "alarm: at chance")
+    text = tables.render_summary(make_summary(warnings=warnings), Path("runs/r"))
+    assert "batch 0 was lost" in text and "batch 30 was" not in text
+    assert "41 more: see summary.json" in text and "alarm: at chance" in text
+
+
 def test_durations_in_words() -> None:
     assert [tables.duration(s) for s in (0.24, 48, 725, 12_000)] == ["0.2 s", "48 s", "12 min 5 s", "3 h 20 min"]
 

@@ -174,6 +174,7 @@ def test_a_closed_set_makes_its_labels_the_options_of_every_row() -> None:
     )
     assert example.reference["closed"] and CLOSED.closed_label(example) == "delivery"
     assert CLOSED.gold(example) == "delivery" and BY_TEXT.closed_label(BY_TEXT.read(row(**ORGANS))) is None
+    assert BY_TEXT.gold(BY_TEXT.read(row(**ORGANS))) == BY_TEXT.read(row(**ORGANS)).answer
 
 
 def test_a_closed_label_can_be_written() -> None:
