@@ -15,7 +15,11 @@ from pada_agent.graph.summary import ArmResult, RunSummary
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html`, and last `summary.json`: its presence means the run is finished."""
     for arm in summary.arms:
-        _write_iteration(arm, summary, folder / "iterations" / _folder_name(arm), store)
+        _write_iteration(arm, folder / "iterations" / _folder_name(arm), store)
+    # Also of an iteration that left nothing to train on, and so no arm.
+    for iteration in {found.iteration for found in summary.patterns} | {arm.iteration or 0 for arm in summary.arms}:
+        if iteration:
+            _write_augmentation(iteration, summary, folder / "iterations" / str(iteration), store)
     _write_best(summary, folder)
     _write_rows(folder / "reviews.jsonl", summary.reviews)
     write_report(summary, folder)
@@ -26,19 +30,18 @@ def _folder_name(arm: ArmResult) -> str:
     return "untouched" if arm.iteration is None else str(arm.iteration)
 
 
-def _write_iteration(arm: ArmResult, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+def _write_iteration(arm: ArmResult, folder: Path, store: FileArtifactStore) -> None:
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "metrics.json", arm.model_dump_json(indent=2) + "\n")
     if arm.measured:
         _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(arm.measured.key, Failure))
     if arm.adapter:
         _link(folder / "adapter", Path("../..") / arm.adapter)
-    if arm.iteration:
-        _write_augmentation(arm.iteration, summary, folder, store)
 
 
 def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """What the agents of the iteration found and wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
     found = next((p for p in summary.patterns if p.iteration == iteration), None)
     pairs = found.patterns if found else ()
     write_atomically(folder / "patterns.json", _to_json([pair.pattern for pair in pairs]))

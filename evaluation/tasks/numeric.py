@@ -1,6 +1,7 @@
 """Questions whose answer is a number, usually at the end of a rationale."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
@@ -57,8 +58,8 @@ class Numeric(Task):
     def draft_fields(self) -> dict[str, str]:
         return {
             "question": "the problem, with every figure that is needed to solve it",
-            "reasoning": "the solution step by step, each calculation written out as a * b = c",
-            "final_number": "the final number alone, in digits",
+            "reasoning": "the solution step by step, each calculation written out, such as 6 * 8 = 48",
+            "final_number": "the final number alone, in digits, such as 48",
         }
 
     def show(self, example: Example) -> dict[str, str]:
@@ -74,9 +75,9 @@ class Numeric(Task):
         problem = find_empty_field(draft, ["question", "final_number"] if bare else self.draft_fields())
         if problem:
             return problem
-        number = parse_number(draft["final_number"])
+        number = _only_number(draft["final_number"])
         if number is None:
-            return DraftProblem(reason=f"final_number '{draft['final_number']}' is not a number alone")
+            return DraftProblem(reason=f"final_number '{draft['final_number']}' does not hold one number")
         reasoning = draft.get("reasoning", "").partition("####")[0].strip()
         answer = format_number(number) if bare else f"{reasoning}\n#### {format_number(number)}"
         return self._build(draft["question"].strip(), answer, example_id)
@@ -108,3 +109,9 @@ class Numeric(Task):
             answer=answer,
             reference={"question": question, "number": format_number(number) if number is not None else ""},
         )
+
+
+def _only_number(text: str) -> Decimal | None:
+    """The number, or the only one in the text: weak writers put words and brackets around it."""
+    found = set(find_numbers(text))
+    return parse_number(text) if parse_number(text) is not None else found.pop() if len(found) == 1 else None

@@ -81,9 +81,23 @@ def test_a_numeric_draft_is_written_like_its_source() -> None:
     bare = compose(NUMERIC, row(question="Legs of six spiders?", answer=48), draft)
     assert isinstance(bare, Example) and (bare.prompt, bare.answer) == ("Legs of two cats?", "8")
     assert compose(GSM8K, LEGS, {**draft, "final_number": "eight"}) == DraftProblem(
-        reason="final_number 'eight' is not a number alone"
+        reason="final_number 'eight' does not hold one number"
     )
     assert isinstance(compose(GSM8K, LEGS, {**draft, "reasoning": ""}), DraftProblem)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("{15}", "15"), ("fmt(48)", "48"), (": 1,440", "1440"), ("It is 8. #### 8", "8")]
+)
+def test_a_final_number_may_stand_among_words(written: str, number: str) -> None:
+    made = compose(NUMERIC, row(question="How many?", answer=1), {"question": "Legs?", "final_number": written})
+    assert isinstance(made, Example) and made.answer == number
+
+
+@pytest.mark.parametrize("written", ["C", "2 or 3", ""])
+def test_a_final_number_that_is_none_or_several_is_refused(written: str) -> None:
+    made = compose(NUMERIC, row(question="How many?", answer=1), {"question": "Legs?", "final_number": written})
+    assert isinstance(made, DraftProblem)
 
 
 @pytest.mark.parametrize(
