@@ -45,14 +45,17 @@ class Manifest(Record):
 
 
 def claim_folder(config: RunConfig) -> Path:
-    """The run's folder: made, or found with the same settings, so that the run goes on.
+    """The run's folder: made, or found with the same settings, so that the run goes on. The budget may differ: the new one holds.
 
     Raises:
         ConfigError: the folder holds another run, or something else.
     """
     folder = Path(config.runs_folder) / config.name
     if (folder / CONFIG).is_file():
-        _check_same(folder, load_run_config(folder), config)
+        found = load_run_config(folder)
+        _check_same(folder, found, config)
+        if found.budget != config.budget:
+            write_atomically(folder / CONFIG, dump_config(found.model_copy(update={"budget": config.budget})))
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or --out.")
@@ -168,7 +171,7 @@ def _check_same(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
     here, there = _flatten(found.model_dump(mode="json")), _flatten(wanted.model_dump(mode="json"))
     # Keys of a free mapping (task.columns, prompts) may stand on one side only.
     keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
-    if changed := [k for k in keys if k not in ("name", "runs_folder")]:
+    if changed := [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]:
         raise ConfigError(
             f"{folder}: holds a run with other settings ({', '.join(changed)} differ).\n"
             f"Go on with it:   pada resume {folder}\nStart a new one: set another `name`, or give --out."

@@ -19,7 +19,7 @@ from pada_agent.app import run_folder, wiring
 from pada_agent.app.checkpoints import make_serializer
 from pada_agent.app.progress import OnEvent, RunEvent, append_event
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import AgentError, ArtifactError, TrainingError
+from pada_agent.core.errors import AgentError, ArtifactError, BudgetExceededError, NonFiniteLossError, TrainingError
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
@@ -85,6 +85,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
         on_event(event)
 
     with run_folder.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
+        wiring.connect(config)  # with the budget of now: the one in the checkpoints is that of the start
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
@@ -98,6 +99,8 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
     """Adds it to the errors that may pass by themselves."""
     try:
         yield
+    except (BudgetExceededError, NonFiniteLossError):
+        raise  # the same settings would end the same way
     except (AgentError, TrainingError) as exc:
         exc.way_on = f"What is finished is kept. To go on with the same settings: pada resume {folder}"
         raise

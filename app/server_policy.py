@@ -140,8 +140,9 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     for split in ("train", "validation", "test"):
         location = getattr(config.data, split)
         if location.startswith("hub:"):
-            repository = location.removeprefix("hub:").partition(":")[0]
-            if not _matches("/".join(repository.split("/")[:2]), policy.hub):
+            repository = "/".join(location.removeprefix("hub:").partition(":")[0].split("/")[:2])
+            known = HUB_ID.fullmatch(repository) and not Path(repository).exists()
+            if not known or not _matches(repository, policy.hub):
                 yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
         elif location and not location.startswith("memory:") and find_inside(location, policy.workspace) is None:
             yield f"data.{split}: outside this server's workspace"
@@ -215,7 +216,8 @@ def _make_absolute(config: RunConfig, policy: ServerPolicy) -> RunConfig:
 
     student = config.student.model_copy(update={"model": settle(config.student.model)})
     runs_folder = str(find_inside(config.runs_folder, policy.workspace))
-    return config.model_copy(update={"runs_folder": runs_folder, "student": student})
+    models = config.models.model_copy(update={"embedder": settle(config.models.embedder)})
+    return config.model_copy(update={"runs_folder": runs_folder, "student": student, "models": models})
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,7 @@ from pada_agent.app.adapters.limits import Budget, CallGate
 from pada_agent.app.adapters.local_compute import LocalCompute
 from pada_agent.app.adapters.response_cache import ResponseCache
 from pada_agent.app.publishing import publish_run
-from pada_agent.core.config import ModelConfig, RunConfig
+from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.ports import Role
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters
@@ -29,8 +29,8 @@ _lock = Lock()
 
 
 def connect(config: RunConfig) -> Adapters:
-    """The adapters for these settings, made at the first call."""
-    key = hash_config(config)
+    """The adapters for these settings, made at the first call, whose budget holds."""
+    key = _key(config)
     with _lock:
         if key not in _connections:
             _connections[key] = _open(config, key)
@@ -39,8 +39,13 @@ def connect(config: RunConfig) -> Adapters:
 
 def close(config: RunConfig) -> None:
     """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
-    if adapters := _connections.get(hash_config(config)):
+    if adapters := _connections.get(_key(config)):
         adapters.close()
+
+
+def _key(config: RunConfig) -> str:
+    """A run may go on with another budget; its nodes still name the one it was started with."""
+    return hash_config(config.model_copy(update={"budget": BudgetConfig()}))
 
 
 def warn_about_judge(config: RunConfig) -> tuple[str, ...]:

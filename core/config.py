@@ -86,7 +86,7 @@ class ModelConfig(Settings):
     """`bedrock_converse:…`, `openai:…`, `local:…` (embedded llama.cpp), or with base_url any OpenAI-compatible server."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`; null: the provider's own."""
-    api_key_env: str | None = None
+    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key. Keys themselves never stand in settings."""
     max_output_tokens: int = Field(default=2048, ge=16)
     """Tokens per answer. Ours: room for a batch of 5 rows."""
@@ -112,8 +112,8 @@ class ModelConfig(Settings):
     @field_validator("base_url")
     @classmethod
     def _refuse_credentials(cls, url: str | None) -> str | None:
-        if url is not None and "@" in urlsplit(url).netloc:
-            raise ValueError("a URL without user and password is expected; api_key_env names the key's variable")
+        if url is not None and ("@" in urlsplit(url).netloc or urlsplit(url).query or urlsplit(url).fragment):
+            raise ValueError("a URL without user, password or ?key= is expected; api_key_env names the key's variable")
         return url
 
 

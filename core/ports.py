@@ -112,35 +112,35 @@ class LoraSpec(Record):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    rank: int = 32
+    rank: int = Field(default=32, ge=1)
     """Rank r of the update (paper: 32)."""
-    alpha: int = 32
+    alpha: int = Field(default=32, ge=1)
     """Scale: the update is multiplied by alpha / rank (paper: 32)."""
-    dropout: float = 0.05
+    dropout: float = Field(default=0.05, ge=0, lt=1)
     """Share of inputs of the update that are dropped in training (paper: 0.05)."""
     target_modules: str = "all-linear"
     """`all-linear`, or module names joined by commas."""
-    epochs: float = 5
+    epochs: float = Field(default=5, gt=0)
     """Passes over the training rows (paper: 5)."""
-    learning_rate: float = 2e-4
+    learning_rate: float = Field(default=2e-4, gt=0)
     """Peak, Adam (paper: 2e-4)."""
-    warmup_ratio: float = 0.03
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     """Share of the steps over which the learning rate rises from 0. Ours."""
-    weight_decay: float = 0.0
+    weight_decay: float = Field(default=0.0, ge=0)
     """Per step, decoupled (AdamW). Ours: none."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = Field(default=1.0, gt=0)
     """L2 norm to which gradients are clipped. Ours."""
-    batch_size: int = 8
+    batch_size: int = Field(default=8, ge=1)
     """Sequences per optimizer step (effective)."""
-    micro_batch_tokens: int = 2048
-    """Upper bound on padded tokens per forward pass; steps larger than that accumulate."""
-    max_length: int = 1024
+    micro_batch_tokens: int = Field(default=2048, ge=1)
+    """Upper bound on tokens per forward pass (on CPU 512 at most); steps larger than that accumulate."""
+    max_length: int = Field(default=1024, ge=2)
     """Tokens of prompt and answer."""
     on_too_long: Literal["error", "truncate"] = "error"
     """`truncate` cuts the prompt from the left, never the answer."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """Course of the learning rate after the warm-up. Ours: linear to 0."""
-    n_steps: int | None = None
+    n_steps: int | None = Field(default=None, ge=1)
     """A fixed number of optimizer steps, in place of `epochs`; null counts epochs."""
 
 

@@ -131,7 +131,7 @@ class Strategy(Record):
     generation_approach: str
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
-    weight: float = Field(default=1, gt=0)
+    weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies'. Equal weights are the paper's even split."""
 
 

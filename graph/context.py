@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableLambda
@@ -90,7 +91,7 @@ Node = Callable[[Any, Adapters], Mapping[str, Any]]
 
 ResultT = TypeVar("ResultT")
 
-_threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="pada-node")
+_threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="pada-node")
 """For nodes of async runs: asyncio's own pool has a handful of threads on a small machine, and the server needs those."""
 
 
@@ -111,7 +112,7 @@ def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[st
         except GraphBubbleUp:
             raise
         except (asyncio.CancelledError, Exception):
-            _threads.submit(adapters.close)
+            Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
             raise
 
     return RunnableLambda(run, arun, name=name)

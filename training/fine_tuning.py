@@ -96,7 +96,9 @@ def draw_batches(n_rows: int, batch_size: int, seed: int) -> Iterator[list[int]]
 
 def count_steps(n_rows: int, spec: LoraSpec) -> int:
     """Optimizer steps of a fine-tuning."""
-    return spec.n_steps or max(1, round(spec.epochs * math.ceil(n_rows / spec.batch_size)))
+    if spec.n_steps is not None:
+        return spec.n_steps
+    return max(1, round(spec.epochs * math.ceil(n_rows / spec.batch_size)))
 
 
 def backward(adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -68,6 +69,7 @@ class ChatModelAdapter:
         self._constrain = constrain
         self._traced = RunnableLambda(self._answer)
         self._model: BaseChatModel | None = None
+        self._closed = False
         self._lock = RLock()  # a signal handler may close while its thread connects
 
     @property
@@ -94,11 +96,13 @@ class ChatModelAdapter:
         )
 
     def close(self) -> None:
-        """Let go of the embedded engine, if this role started one."""
-        with self._lock:
-            opened, self._model = self._model, None
-        if opened is not None and self._config.model.startswith("local:"):
-            local_engine.release(model_store.resolve(self._config.model.removeprefix("local:")))
+        """Let go of the embedded engine, if this role started one. A thread that is starting it lets go of it itself."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._let_go()
+            finally:
+                self._lock.release()
 
     def _answer(self, request: ChatRequest) -> ChatReply:
         key = call_key(self._cache_name(), request)
@@ -138,9 +142,26 @@ class ChatModelAdapter:
 
     def _connect(self) -> BaseChatModel:
         with self._lock:
-            if self._model is None:
+            if self._engine_file is not None and self._model is not None and local_engine.has_died(self._engine_file):
+                self._let_go()
+            if self._model is None and not self._closed:
                 self._model = self._opening.open()
+            if self._closed:
+                self._let_go()
+            if self._model is None:
+                raise ModelUnavailableError("the run was closed")
             return self._model
+
+    @property
+    def _engine_file(self) -> Path | None:
+        """The embedded engine's model file."""
+        provider, _, name = self._config.model.partition(":")
+        return model_store.resolve(name) if provider == "local" else None
+
+    def _let_go(self) -> None:
+        opened, self._model = self._model, None
+        if opened is not None and self._engine_file is not None:
+            local_engine.release(self._engine_file)
 
     def _to_reply(self, message: AIMessage, request: ChatRequest, key: str) -> ChatReply:
         counted = message.usage_metadata

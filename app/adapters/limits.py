@@ -91,8 +91,8 @@ class Budget:
         for name, value, limit in found:
             if limit is not None and value >= limit:
                 raise BudgetExceededError(
-                    f"budget.{name} is spent: {value:g} of {limit:g}. What was paid for is kept: start again with a higher "
-                    f"limit and a new --out, after copying llm_calls.sqlite of this run into it"
+                    f"budget.{name} is spent: {value:g} of {limit:g}. What was paid for is kept. To go on, run the same "
+                    f"settings again with a higher budget.{name}."
                 )
 
 

@@ -57,6 +57,13 @@ def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
         return engine.endpoint
 
 
+def has_died(file: Path) -> bool:
+    """Whether the model file's engine ended by itself: for lack of memory, most likely."""
+    with _lock:
+        engine = _engines.get(file)
+        return engine is not None and engine.process.poll() is not None
+
+
 def release(file: Path) -> None:
     """Let go of an engine; the last user's leaving ends it, also in the middle of an answer."""
     with _lock:

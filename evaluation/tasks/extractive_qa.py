@@ -71,9 +71,10 @@ class ExtractiveQa(Task):
         passage = given.get("passage", source.reference["passage"])
         if same_text(question, source.reference["question"]):
             return DraftProblem(reason="the question is the source's own; ask something else about the passage")
-        if not find_span(answer, passage):
+        span = find_span(answer, passage)
+        if span is None:
             return DraftProblem(reason=f"the answer '{answer}' does not stand word for word in the passage")
-        return self._build(question, passage, [answer], example_id)
+        return self._build(question, passage, [span], example_id)
 
     def verify_label(self, example: Example) -> Verdict:
         """The answer stands in the passage; whether it answers the question is for an LLM to say."""

@@ -113,5 +113,7 @@ class Numeric(Task):
 
 def _only_number(text: str) -> Decimal | None:
     """The number, or the only one in the text: weak writers put words and brackets around it."""
-    found = set(find_numbers(text))
-    return parse_number(text) if parse_number(text) is not None else found.pop() if len(found) == 1 else None
+    whole, answer, found = parse_number(text), find_answer(text), find_numbers(text)
+    if whole is not None or answer.marked:
+        return whole if whole is not None else answer.value
+    return found[0] if len(found) == 1 else None

@@ -29,7 +29,8 @@ def _f1(response: str, gold: str) -> float:
     return 2 * shared / (len(found) + len(wanted)) if shared else 0.0
 
 
-def find_span(answer: str, passage: str) -> bool:
-    """Whether the answer stands verbatim in the passage, as whole words; runs of white space count as one."""
+def find_span(answer: str, passage: str) -> str | None:
+    """The passage's own words for the answer, case aside, as whole words; runs of white space count as one."""
     wanted = " ".join(answer.split())
-    return bool(wanted) and re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", " ".join(passage.split())) is not None
+    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", " ".join(passage.split()), re.IGNORECASE)
+    return found.group() if wanted and found else None

@@ -14,14 +14,19 @@ N_SHOWN = 50
 
 def augment(state: RunState, adapters: Adapters) -> PartialState:
     """Unite the accepted rows of both branches, without repeats between batches."""
-    threshold = state["settings"].generation.near_duplicate_rouge
     rows: list[Example] = []
     for batch_id in sorted(b for b in state.get("batches", {}) if b.startswith(f"i{state['iteration']}-")):
         accepted = adapters.store.read_rows(state["batches"][batch_id].accepted.key, Example)
-        repeated = {o.example_id for o in find_duplicates(accepted, rows, threshold=threshold)}
-        rows += [row for row in accepted if row.id not in repeated]
+        rows += without_repeats(accepted, rows, state)
     block_leaks(rows, read_protected(state, adapters))
     return {"new_rows": _store(rows, adapters), "n_joined": {str(state["iteration"]): len(rows)}}
+
+
+def without_repeats(rows: list[Example], known: list[Example], state: RunState) -> list[Example]:
+    """The rows that repeat neither a known row nor one another."""
+    threshold = state["settings"].generation.near_duplicate_rouge
+    repeated = {o.example_id for o in find_duplicates(rows, known, threshold=threshold)}
+    return [row for row in rows if row.id not in repeated]
 
 
 def block_leaks(rows: list[Example], protected: list[Example]) -> None:
@@ -58,7 +63,8 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
         return f"No such rows: {', '.join(unknown)}." if unknown else None
 
     answer = ask_person("data", DataAnswer, payload, find_problem)
-    chosen = [r for r in rows if r.id not in answer.drop] + [by_id[i] for i in dict.fromkeys(answer.accept)]
+    kept, restored = [r for r in rows if r.id not in answer.drop], [by_id[i] for i in dict.fromkeys(answer.accept)]
+    chosen = [*kept, *without_repeats(restored, kept, state)]
     block_leaks(chosen, read_protected(state, adapters))
     return {"new_rows": _store(chosen, adapters), "reviews": note_review("data", state["iteration"], answer)}
 

@@ -13,6 +13,7 @@ from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.state import Arm, DataSplits, PartialState, RunState
+from pada_agent.prompts.rendering import check_overrides
 
 UNTOUCHED = "untouched"
 
@@ -25,7 +26,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
 
     def prepare(state: RunState, runtime: Runtime[RunConfig]) -> PartialState:
         """Read the rows, check them against each other, freeze the settings."""
-        settings = state.get("settings") or read_settings(state, runtime.context)
+        settings = settle(state, runtime.context)
         adapters = connect(settings)
         return {
             "settings": settings,
@@ -38,12 +39,28 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
     return prepare
 
 
+def settle(state: RunState, context: RunConfig | None) -> RunConfig:
+    """The run's settings. A thread holds one run: begun again it goes on with what is finished, as it was started.
+
+    Raises:
+        ConfigError: the thread's run is finished, or was started with other settings.
+    """
+    settings = state.get("settings")
+    if settings is None:
+        return read_settings(state, context)
+    if state.get("summary"):
+        raise ConfigError("this thread's run is finished; start another on a new thread")
+    if context is not None and read_settings(state, context) != settings:
+        raise ConfigError("this thread holds a run with other settings; start another on a new thread")
+    return settings
+
+
 def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
     """The context, with what the input says in its place.
 
     Raises:
         ConfigError: neither says anything, or the input is not valid.
-        PromptError: a prompt in the context does not parse.
+        PromptError: a prompt does not parse.
     """
     if context is None and not any(given.get(key) for key in ("task", "model", *SPLITS)):
         raise ConfigError("no settings: pass context=RunConfig(...) to the graph, or `context` over the API")
@@ -55,7 +72,9 @@ def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
     for split in SPLITS:
         if isinstance(location := given.get(split), str):
             values["data"][split] = location
-    return parse_config(values, origin="input")
+    config = parse_config(values, origin="input")
+    check_overrides(config.prompts.overrides())
+    return config
 
 
 def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> DataSplits:

@@ -11,7 +11,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from pada_agent.core.errors import DatasetError, LeakageError, ModelUnavailableError
+from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, ModelUnavailableError, PromptError
 from pada_agent.core.ports import ChatRequest, FineTuneJob
 from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
@@ -294,6 +294,21 @@ def test_a_bad_inline_row_is_named(tmp_path: Path) -> None:
     graph = build_graph(ToyWorld(tmp_path).connect).compile()
     with pytest.raises(DatasetError, match=r"input\.train:2"):
         graph.invoke({"train": [TRAIN[0], {"text": "no question"}], "validation": VALIDATION}, context=make_settings())
+
+
+def test_a_thread_holds_one_run(tmp_path: Path) -> None:
+    graph = build_graph(ToyWorld(tmp_path).connect).compile(checkpointer=InMemorySaver())
+    settings = make_settings(loop={"max_iterations": 0})
+    graph.invoke({}, THREAD, context=settings)
+    with pytest.raises(ConfigError, match="new thread"):
+        graph.invoke({}, THREAD, context=settings)
+
+
+def test_a_prompt_that_does_not_parse_stops_the_run_before_any_work(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    with pytest.raises(PromptError, match="quality_control"):
+        run(world, prompts={"quality_control": "{% for"})
+    assert not world.compute.ran
 
 
 async def test_a_cancelled_run_closes_its_adapters(tmp_path: Path) -> None:

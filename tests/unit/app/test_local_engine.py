@@ -9,7 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pada_agent.app.adapters import local_engine
+from pada_agent.app.adapters import local_engine, model_store
+from pada_agent.app.adapters.chat_models import make_language_model
+from pada_agent.app.adapters.limits import Budget, CallGate
+from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import ModelUnavailableError
 
 FAKE = """
@@ -59,6 +63,23 @@ def test_an_engine_that_died_is_started_again(tmp_path: Path) -> None:
     while psutil.pid_exists(pid_of(dead)) and psutil.Process(pid_of(dead)).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     assert local_engine.acquire(file, n_slots=1, context_tokens=512) != dead
+
+
+def test_a_role_asks_the_new_engine_where_the_old_one_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "resolve", lambda _: make_file(tmp_path))
+    config = ModelConfig(model="local:toy")
+    cache = ResponseCache(tmp_path / "llm_calls.sqlite")
+    budget = Budget(BudgetConfig(), cache.totals)
+    role = make_language_model(config, role="judge", cache=cache, budget=budget, gate=CallGate(config))
+    before = role._connect()
+    (engine,) = local_engine._engines.values()
+    engine.process.kill()
+    engine.process.wait()
+    assert role._connect() is not before
+    role.close()
+    assert not local_engine._engines
+    with pytest.raises(ModelUnavailableError, match="closed"):
+        role._connect()
 
 
 def test_letting_go_of_what_was_never_started_is_harmless(tmp_path: Path) -> None:

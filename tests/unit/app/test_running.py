@@ -14,7 +14,8 @@ from langgraph.types import interrupt
 
 from pada_agent.app import running
 from pada_agent.app.progress import RunEvent
-from pada_agent.core.config import RunConfig
+from pada_agent.app.run_folder import load_run_config
+from pada_agent.core.config import BudgetConfig, RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 from pada_agent.core.ports import Progress
 from pada_agent.core.records import Ref
@@ -32,6 +33,7 @@ class World:
 
     def __init__(self) -> None:
         self.visited: list[str] = []
+        self.connected: list[RunConfig] = []
         self.closed: list[RunConfig] = []
         self.work: Callable[[], Any] = lambda: None
 
@@ -69,7 +71,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(running, "build_graph", made.build_graph)
-    monkeypatch.setattr(running, "wiring", SimpleNamespace(connect=None, close=made.closed.append))
+    monkeypatch.setattr(running, "wiring", SimpleNamespace(connect=made.connected.append, close=made.closed.append))
     return made
 
 
@@ -115,6 +117,18 @@ def test_starting_again_with_the_same_settings_goes_on(world: World, config: Run
     running.start_run(config, on_event=ignore)
     assert running.start_run(config, on_event=ignore).summary
     assert world.visited == ["prepare", "work", "work", "finish"]
+
+
+def test_a_spent_budget_is_raised_in_place(world: World, config: RunConfig, tmp_path: Path) -> None:
+    world.work = fail
+    with pytest.raises(TrainingError):
+        running.start_run(config, on_event=ignore)
+    world.work = lambda: "done"
+    richer = config.model_copy(update={"budget": BudgetConfig(max_calls=9)})
+    assert running.start_run(richer, on_event=ignore).summary
+    assert world.visited == ["prepare", "work", "work", "finish"]
+    assert world.connected[-1].budget == richer.budget
+    assert load_run_config(tmp_path / "demo").budget == richer.budget
 
 
 @pytest.mark.usefixtures("world")

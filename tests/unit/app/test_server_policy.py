@@ -153,6 +153,16 @@ def test_nothing_is_downloaded_that_the_operator_has_not_listed(workspace: Path,
     confine(make(override), ServerPolicy(workspace, hub=("owner/*",)))
 
 
+def test_what_is_no_hub_id_is_no_hub_id_however_much_is_allowed(workspace: Path) -> None:
+    assert "data.train: " in refusal(make("data.train=hub:../private/train"), ServerPolicy(workspace, hub=("*",)))
+
+
+def test_a_listed_embedder_is_loaded_from_the_workspace(workspace: Path) -> None:
+    (workspace / "embedder").mkdir()
+    settled = confine(make("models.embedder=embedder"), ServerPolicy(workspace, models=("*", "embedder")))
+    assert settled.models.embedder == str(workspace / "embedder")
+
+
 def test_a_local_engine_loads_models_of_the_catalogue_only(workspace: Path) -> None:
     assert "models.judge.model: " in refusal(make(judge("local:/etc/passwd")), ServerPolicy(workspace))
     confine(make(judge("local:qwen2.5-coder-1.5b-instruct")), ServerPolicy(workspace))

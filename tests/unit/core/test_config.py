@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.core.config import RunConfig, load_config, parse_config
+from pada_agent.core.config import RunConfig, apply_override, load_config, parse_config
 from pada_agent.core.errors import ConfigError
 
 CONFIGS = sorted(Path(__file__).parents[3].joinpath("configs").rglob("*.yaml"))
@@ -64,3 +64,12 @@ def test_an_override_that_cannot_be_read_says_so(tmp_path: Path, override: str) 
 def test_an_integer_default_equals_the_same_value_given_as_float() -> None:
     given = parse_config({"lora": {"epochs": 5.0}, "quality": {"threshold": 7.0}}, origin="test")
     assert given.model_dump_json() == RunConfig().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "setting", ["api_key_env=sk-proj-abc", "base_url=http://host/v1?api_key=sk-1", "base_url=http://me:sk-1@host/v1"]
+)
+def test_a_key_in_the_wrong_place_is_refused_without_repeating_it(setting: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config(apply_override({}, f"models.judge.{setting}"), origin="--set")
+    assert "sk-" not in str(refused.value)

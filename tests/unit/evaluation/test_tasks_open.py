@@ -94,7 +94,7 @@ def test_a_final_number_may_stand_among_words(written: str, number: str) -> None
     assert isinstance(made, Example) and made.answer == number
 
 
-@pytest.mark.parametrize("written", ["C", "2 or 3", ""])
+@pytest.mark.parametrize("written", ["C", "2 or 3", "8 * 8", ""])
 def test_a_final_number_that_is_none_or_several_is_refused(written: str) -> None:
     made = compose(NUMERIC, row(question="How many?", answer=1), {"question": "Legs?", "final_number": written})
     assert isinstance(made, DraftProblem)

@@ -53,9 +53,9 @@ def test_a_response_becomes_the_program_it_stands_for(case: dict[str, Any]) -> N
 
 
 def test_a_span_is_looked_for_as_whole_words() -> None:
-    assert find_span("two  springs", "fed by two\nsprings.")
-    assert not find_span("spring", "fed by two springs.")
-    assert not find_span("  ", "fed by two springs.")
+    assert find_span("Two  springs", "fed by two\nsprings.") == "two springs"
+    assert find_span("spring", "fed by two springs.") is None
+    assert find_span("  ", "fed by two springs.") is None
 
 
 @given(st.text(max_size=80))
