@@ -59,7 +59,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
         warnings=(*state.get("warnings", []), *find_alarms(arms, state)),
-        verdict=word_verdict(inputs.comparisons, arms),
+        verdict=word_verdict(inputs.comparisons, arms, equal_steps=state["settings"].lora.n_steps is not None),
         adapter=best.adapter and f"objects/{best.adapter.key}",
         stop_reason=inputs.stop_reason,
     )
@@ -127,8 +127,8 @@ def find_alarms(arms: Iterable[ArmResult], state: RunState) -> list[str]:
     return alarms
 
 
-def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult]) -> str:
-    """One sentence: whether augmentation helped over plain fine-tuning."""
+def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool) -> str:
+    """Whether augmentation helped over plain fine-tuning. More rows for as many epochs are more steps: not the data alone."""
     augmented = [arm.name for arm in arms if arm.iteration]
     found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]
     if not found:
@@ -140,7 +140,13 @@ def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult]) -
         "lost": "Augmentation did harm",
         "not shown": "No effect of augmentation is shown",
     }[c.verdict]
-    return f"{words}: '{c.after}' against '{c.before}' {figures}."
+    told = f"{words}: '{c.after}' against '{c.before}' {figures}."
+    if c.verdict != "gained" or equal_steps:
+        return told
+    return (
+        f"The augmented model is better: '{c.after}' against '{c.before}' {figures}. It also took more optimizer steps, "
+        "which may be all of it: fix lora.n_steps to compare the data alone."
+    )
 
 
 def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
