@@ -1,5 +1,6 @@
 """Models of a few thousand parameters, made in memory and saved where a run finds them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 
 TEMPLATE = (
     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
@@ -113,3 +116,17 @@ def make_byte_tokenizer(special: list[str]) -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def pad(rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """A padded batch, as plain transformers take it."""
+    width = max(len(row.input_ids) for row in rows)
+
+    def fill(values: list[int], filler: int) -> list[int]:
+        return values + [filler] * (width - len(values))
+
+    return {
+        "input_ids": torch.tensor([fill(row.input_ids, 0) for row in rows]),
+        "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
+        "labels": torch.tensor([fill(row.labels, IGNORE_INDEX) for row in rows]),
+    }

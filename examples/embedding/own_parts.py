@@ -40,7 +40,7 @@ class RuleJudge(PromptedModel):
 
     def ask(self, template: str, variables: Mapping[str, Any], item: type[Any], **_: Any) -> StructuredReply[Any]:
         if template != "quality_control":
-            raise NotImplementedError(template)
+            raise ValueError(f"this judge rates rows (quality_control), it cannot answer {template}")
         scores = {name: 8 for name in item.model_fields if name in ("adherence", "utility", "relevance")}
         items = [item(sample=p["number"], reason="follows the rules", **scores) for p in variables["pairs"]]
         return StructuredReply(tuple(items), problems=(), call_keys=())

@@ -19,6 +19,7 @@ from langgraph_sdk.errors import NotFoundError
 from tests.dev_server import DevServer, running_server, start_server
 from tests.integration.test_dev_server import GRAPH, INPUT, new_thread, run_to_end, until, write_world
 from tests.openai_server import serving
+from tests.tiny_world import MAX_IN_FLIGHT
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,7 +37,6 @@ STAGES = [
     "predict",
 ]
 VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage", "config_hash"}
-MAX_IN_FLIGHT = 8
 
 
 class Interrupted:

@@ -18,7 +18,7 @@ from pada_agent.training.fine_tuning import draw_batches, fine_tune
 from pada_agent.training.predicting import answer_rows
 from pada_agent.training.students import Student, convert_gguf, load_student
 from tests.integration.test_training import read_metrics
-from tests.tiny_models import save_student
+from tests.tiny_models import pad, save_student
 
 # peft 0.21 reads a property that transformers 5.23 renames.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
@@ -100,19 +100,6 @@ def render_plainly(folder: Path) -> list[Encoded]:
         labels = [IGNORE_INDEX] * len(prompt) + whole[len(prompt) : end + 1]
         rows.append(Encoded(input_ids=whole[: end + 1], labels=labels))
     return rows
-
-
-def pad(rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-    width = max(len(row.input_ids) for row in rows)
-
-    def fill(values: list[int], filler: int) -> list[int]:
-        return values + [filler] * (width - len(values))
-
-    return {
-        "input_ids": torch.tensor([fill(row.input_ids, 0) for row in rows]),
-        "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
-        "labels": torch.tensor([fill(row.labels, IGNORE_INDEX) for row in rows]),
-    }
 
 
 def weight_update(model: Any) -> torch.Tensor:

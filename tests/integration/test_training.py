@@ -25,6 +25,7 @@ from pada_agent.training.packing import pack, target_logprobs
 from pada_agent.training.predicting import predict
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student, load_student
+from tests.tiny_models import pad
 
 # peft 0.21 reads a property that transformers 5.23 renames.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
@@ -467,19 +468,6 @@ class TestFineTuning:
         assert factors[2:] == sorted(factors[2:], reverse=True)
         assert 0 < factors[-1] <= 0.125
         assert learning_rate_factor(9, 10, spec.model_copy(update={"scheduler": "constant"})) == 1
-
-
-def pad(rows: list[Encoded]) -> dict[str, torch.Tensor]:
-    width = max(len(row.input_ids) for row in rows)
-
-    def fill(values: list[int], filler: int) -> list[int]:
-        return values + [filler] * (width - len(values))
-
-    return {
-        "input_ids": torch.tensor([fill(row.input_ids, 0) for row in rows]),
-        "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
-        "labels": torch.tensor([fill(row.labels, IGNORE_INDEX) for row in rows]),
-    }
 
 
 class TestPredicting:
