@@ -34,7 +34,6 @@ from pada_agent.graph.state import (
     BranchInput,
     BranchOutput,
     BranchState,
-    ErrorBranchOutput,
     RunInput,
     RunOutput,
     RunState,
@@ -82,24 +81,24 @@ def build_generalization_branch(connect: Connect) -> Compiled:
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
     builder.add_node("review_strategies", bind("review_strategies", branches.review_strategies, connect))
     builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
-    builder.add_node("pattern_synthesis", build_synthesis(connect))
+    builder.add_node("pattern_synthesis", synthesis := build_synthesis(connect))
     builder.add_edge(START, "pattern_analysis")
     builder.add_edge("pattern_analysis", "review_strategies")
     builder.add_edge("review_strategies", "leak_guard")
     builder.add_conditional_edges("leak_guard", fan_out_pattern_batches, ["pattern_synthesis"])
     builder.add_edge("pattern_synthesis", END)
-    return builder.compile()
+    return compile_drawn(builder, "pattern_synthesis", synthesis)
 
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """Data from the student's wrong answers on its own training rows."""
-    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=ErrorBranchOutput)
+    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BatchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
-    builder.add_node("error_synthesis", build_synthesis(connect))
+    builder.add_node("error_synthesis", synthesis := build_synthesis(connect))
     builder.add_edge(START, "training_errors")
     builder.add_conditional_edges("training_errors", fan_out_error_batches, ["error_synthesis"])
     builder.add_edge("error_synthesis", END)
-    return builder.compile()
+    return compile_drawn(builder, "error_synthesis", synthesis)
 
 
 def build_pattern_analysis(connect: Connect) -> Compiled:
@@ -118,7 +117,10 @@ def build_pattern_analysis(connect: Connect) -> Compiled:
 
 
 def build_synthesis(connect: Connect) -> Compiled:
-    """One batch: generation, verification, quality control, and back while it is weak."""
+    """One batch: generation, verification, quality control, and back while it is weak.
+
+    Without checkpoints of its own: a run has hundreds of batches, and one that was cut off finds its replies in the store.
+    """
     builder = StateGraph(BatchState, output_schema=BatchOutput)
     builder.add_node("data_generation", bind("data_generation", synthesis.data_generation, connect))
     builder.add_node("label_verification", bind("label_verification", synthesis.label_verification, connect))
@@ -129,4 +131,11 @@ def build_synthesis(connect: Connect) -> Compiled:
     builder.add_edge("label_verification", "quality_control")
     builder.add_conditional_edges("quality_control", route_after_quality)
     builder.add_edge("record_batch", END)
-    return builder.compile()
+    return builder.compile(checkpointer=False)
+
+
+def compile_drawn(builder: StateGraph[Any, Any, Any, Any], name: str, part: Compiled) -> Compiled:
+    """The compiled branch, with the inside of `part` in its drawing: LangGraph leaves out parts without checkpoints."""
+    compiled = builder.compile()
+    compiled.nodes[name].subgraphs = [part]
+    return compiled

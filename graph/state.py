@@ -7,7 +7,7 @@ All reducers are idempotent merges, so a channel that a subgraph shares with its
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from langgraph.channels import EphemeralValue
+from langgraph.channels import EphemeralValue, LastValue
 from pydantic import ConfigDict
 
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
@@ -44,6 +44,13 @@ def merge(old: dict[str, ValueT], new: dict[str, ValueT]) -> dict[str, ValueT]:
 def unite(old: list[str], new: Sequence[str]) -> list[str]:
     """Union in order of appearance."""
     return list(dict.fromkeys([*old, *new]))
+
+
+class Same(LastValue[ValueT]):
+    """A value that parts running side by side may all hand back: they do, when their events are streamed."""
+
+    def update(self, values: Sequence[ValueT]) -> bool:
+        return super().update(values[-1:])
 
 
 class DataSplits(Record):
@@ -104,7 +111,60 @@ class RunInput(TypedDict, total=False):
     """The student, as in `student.model`."""
 
 
-class RunState(TypedDict, total=False):
+class Given(TypedDict, total=False):
+    """What every part of the graph reads and none of them changes on its own."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
+
+    settings: Annotated[RunConfig, Same]
+    """As the run was started with; a resume does not change them."""
+    data: Annotated[DataSplits, Same]
+    """The user's rows, in the store."""
+    iteration: Annotated[int, Same]
+    """Augmentation round; 0 until the first fine-tuning was measured."""
+    plan: Annotated[IterationPlan, Same]
+    """What this iteration diagnoses, and how many rows each branch writes."""
+
+
+class Told(TypedDict, total=False):
+    """What every part of the graph has to say."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
+
+    warnings: Annotated[list[str], unite]
+    """What a reader of the result should know."""
+    spans: Annotated[dict[str, Span], merge]
+    """When each node ran: stage/detail to start and end."""
+
+
+class RunOutput(TypedDict, total=False):
+    """What a caller gets back. The server streams these keys alone, so what a person follows stands here too."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
+
+    summary: RunSummary
+    """The result, once the run is finished."""
+    iteration: Annotated[int, Same]
+    """Augmentation round; 0 until the first fine-tuning was measured."""
+    arms: Annotated[dict[str, Arm], merge]
+    """Every model measured so far, by name."""
+    best_arm: str
+    """The fine-tuned model with the best accuracy on the selection part."""
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    """By iteration."""
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    """By iteration."""
+    batches: Annotated[dict[str, BatchReport], merge]
+    """How each batch fared, with a few of its rows, by batch id."""
+    reviews: Annotated[dict[str, Review], merge]
+    """What people decided, by review and iteration."""
+    warnings: Annotated[list[str], unite]
+    """What a reader of the result should know."""
+    stop_reason: str
+    """Why the run ended."""
+
+
+class RunState(Given, Told, total=False):
     """Shared state of the whole run."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
@@ -114,18 +174,10 @@ class RunState(TypedDict, total=False):
     test: Annotated[Rows, EphemeralValue]
     task: Annotated[str, EphemeralValue]
     model: Annotated[str, EphemeralValue]
-    settings: RunConfig
-    """As the run was started with; a resume does not change them."""
-    data: DataSplits
-    """The user's rows, in the store."""
-    iteration: int
-    """Augmentation round; 0 until the first fine-tuning was measured."""
     arms: Annotated[dict[str, Arm], merge]
     """Every model measured so far, by name."""
     best_arm: str
     """The fine-tuned model with the best accuracy on the selection part."""
-    plan: IterationPlan
-    """What this iteration diagnoses, and how many rows each branch writes."""
     analyses: Annotated[dict[str, Ref], merge]
     """Error analyses, by iteration."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
@@ -140,125 +192,58 @@ class RunState(TypedDict, total=False):
     """Synthetic rows that joined the training data in this iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
-    warnings: Annotated[list[str], unite]
-    """What a reader of the result should know."""
-    spans: Annotated[dict[str, Span], merge]
-    """When each node ran: stage/detail to start and end."""
     stop_reason: str
     """Why the run ended."""
     summary: RunSummary
     """The result."""
 
 
-class RunOutput(TypedDict, total=False):
-    """What a caller gets back. The server streams these keys alone, so what a person follows stands here too."""
-
-    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
-
-    summary: RunSummary
-    """The result, once the run is finished."""
-    iteration: int
-    """Augmentation round; 0 until the first fine-tuning was measured."""
-    arms: Annotated[dict[str, Arm], merge]
-    """Every model measured so far, by name."""
-    best_arm: str
-    """The fine-tuned model with the best accuracy on the selection part."""
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    """By iteration."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    """By iteration."""
-    batches: Annotated[dict[str, BatchReport], merge]
-    """How each batch fared, with a few of its rows, by batch id."""
-    reviews: Annotated[dict[str, Review], merge]
-    """What people decided, by review and iteration."""
-    warnings: Annotated[list[str], unite]
-    """What a reader of the result should know."""
-    stop_reason: str
-    """Why the run ended."""
-
-
-class AnalysisState(TypedDict, total=False):
-    """Private state of pattern analysis."""
-
-    settings: RunConfig
-    iteration: int
-    data: DataSplits
-    plan: IterationPlan
-    analyses: Annotated[dict[str, Ref], merge]
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    drafted: list[Strategy]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
-
-
-class AnalysisOutput(TypedDict, total=False):
+class AnalysisOutput(Told, total=False):
     """What pattern analysis hands on."""
 
     analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     drafted: list[Strategy]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
 
 
-class BranchInput(TypedDict, total=False):
-    """What a branch reads. The rest of the shared state would only fill its checkpoints."""
-
-    settings: RunConfig
-    iteration: int
-    data: DataSplits
-    plan: IterationPlan
-    arms: Annotated[dict[str, Arm], merge]
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    """This iteration's, if the run was forked with others than drafted."""
+class AnalysisState(Given, AnalysisOutput, total=False):
+    """Private state of pattern analysis."""
 
 
-class BranchState(TypedDict, total=False):
-    """Private state of one branch of an iteration."""
+class BatchOutput(Told, total=False):
+    """What one batch hands on; and the training-error branch, which has nothing but batches to tell of."""
 
-    settings: RunConfig
-    iteration: int
-    data: DataSplits
-    plan: IterationPlan
-    arms: Annotated[dict[str, Arm], merge]
-    drafted: list[Strategy]
-    planned: list[Batch]
-    analyses: Annotated[dict[str, Ref], merge]
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     batches: Annotated[dict[str, BatchReport], merge]
-    reviews: Annotated[dict[str, Review], merge]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
 
 
-class BranchOutput(TypedDict, total=False):
+class BranchOutput(BatchOutput, total=False):
     """What the generalization branch hands on."""
 
     analyses: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     reviews: Annotated[dict[str, Review], merge]
-    batches: Annotated[dict[str, BatchReport], merge]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
 
 
-class ErrorBranchOutput(TypedDict, total=False):
-    """What the training-error branch hands on: not what it only read, which the other branch changes meanwhile."""
+class BranchInput(Given, total=False):
+    """What a branch reads. The rest of the shared state would only fill its checkpoints."""
 
-    batches: Annotated[dict[str, BatchReport], merge]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
+    arms: Annotated[dict[str, Arm], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    """This iteration's, if the run was forked with others than drafted."""
 
 
-class BatchState(TypedDict, total=False):
+class BranchState(Given, BranchOutput, total=False):
+    """Private state of one branch of an iteration."""
+
+    arms: Annotated[dict[str, Arm], merge]
+    drafted: list[Strategy]
+    planned: list[Batch]
+
+
+class BatchState(Given, BatchOutput, total=False):
     """Private state of the synthesis of one batch."""
 
-    settings: RunConfig
-    iteration: int
-    data: DataSplits
-    plan: IterationPlan
     arms: dict[str, Arm]
     batch: Batch
     attempt: int
@@ -272,17 +257,6 @@ class BatchState(TypedDict, total=False):
     decision: str
     feedback: str
     """To the generator, from verification and from the judge."""
-    batches: Annotated[dict[str, BatchReport], merge]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
-
-
-class BatchOutput(TypedDict, total=False):
-    """What one batch hands on."""
-
-    batches: Annotated[dict[str, BatchReport], merge]
-    warnings: Annotated[list[str], unite]
-    spans: Annotated[dict[str, Span], merge]
 
 
 def open_rows(state: BatchState) -> list[int]:

@@ -97,9 +97,6 @@ def test_every_checkpoint_is_under_1_mb(database: Path) -> None:
     assert largest < 1 * MB
 
 
-@pytest.mark.xfail(
-    strict=True, reason="measured: 30.6 MB, 13.7 of them in six small checkpoints for each of 300 batches"
-)
 def test_all_checkpoints_are_under_20_mb(database: Path) -> None:
     (states,) = query(database, "select sum(length(checkpoint)) from checkpoints")
     (writes,) = query(database, "select sum(length(value)) from writes")

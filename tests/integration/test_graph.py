@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.runnables.schema import StreamEvent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
@@ -52,6 +53,22 @@ def test_ainvoke_gives_the_same_summary_as_invoke(tmp_path: Path) -> None:
     later = asyncio.run(graph.ainvoke({}, context=make_settings()))["summary"]
     now = run(ToyWorld(tmp_path / "b"))
     assert later.model_dump(exclude={"seconds_by_stage"}) == now.model_dump(exclude={"seconds_by_stage"})
+
+
+def test_streaming_events_gives_the_same_summary_as_invoke(tmp_path: Path) -> None:
+    async def collect() -> list[StreamEvent]:
+        graph = build_graph(ToyWorld(tmp_path / "a").connect).compile()
+        return [event async for event in graph.astream_events({}, context=make_settings(), version="v2")]
+
+    events = asyncio.run(collect())
+    streamed = events[-1]["data"]["output"]["summary"]
+    straight = run(ToyWorld(tmp_path / "b"))
+    volatile = {"seconds_by_stage"}
+    assert streamed.model_dump(exclude=volatile) == straight.model_dump(exclude=volatile)
+    assert {event["metadata"].get("langgraph_node") for event in events} > {
+        "quality_control",
+        "finish",
+    }
 
 
 def test_zero_iterations_only_fine_tune_and_measure(tmp_path: Path) -> None:
