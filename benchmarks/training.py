@@ -23,7 +23,8 @@ from benchmarks.rows import SYSTEM, copy_of, cut, open_student, read_examples
 from pada_agent.core.ports import FineTuneJob, LoraSpec
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
-from pada_agent.training.fine_tuning import draw_batches, fine_tune, make_lora_config
+from pada_agent.training.fine_tuning import draw_batches, fine_tune
+from pada_agent.training.lora import make_lora_config
 from pada_agent.training.students import Student
 
 BATCH_SIZE = 8

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.ports import FineTuneJob, LoraSpec
+from pada_agent.training.lora_linear import speed_up
 from pada_agent.training.students import Student, hash_weights
 
 
@@ -26,6 +27,7 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     config.base_model_name_or_path = student.source
     config.target_modules = sorted(config.target_modules)  # a set is written in another order by every process
     adapted.train()
+    speed_up(adapted)
     try:
         yield adapted
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pada_agent.training.branch_attention import Branch, attend_by_branch
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 
 
@@ -31,6 +32,8 @@ class Pack:
     """(M,) token ids."""
     owners: torch.Tensor
     """(M,) index of the sequence that the prediction belongs to."""
+    branches: tuple[Branch, ...]
+    """The nodes once more, as what each sequence added."""
 
 
 class _Tree:
@@ -39,6 +42,7 @@ class _Tree:
     def __init__(self) -> None:
         self.nodes: dict[tuple[int, int], int] = {}
         self.predictions: list[tuple[int, int, int]] = []
+        self.branches: list[Branch] = []
 
     def count_new(self, row: Encoded) -> int:
         node = -1
@@ -50,11 +54,14 @@ class _Tree:
         return 0
 
     def add(self, owner: int, row: Encoded) -> None:
-        node = -1
+        node, start, path = -1, len(self.nodes), []
         for token, label in zip(row.input_ids[:-1], row.labels[1:], strict=True):
             node = self.nodes.setdefault((node, token), len(self.nodes))
+            path.append(node)
             if label != IGNORE_INDEX:
                 self.predictions.append((node, label, owner))
+        if n_new := len(self.nodes) - start:
+            self.branches.append(Branch(ancestors=tuple(path[:-n_new]), start=start, stop=len(self.nodes)))
 
     def lay_out(self, device: torch.device) -> Pack:
         n = len(self.nodes)
@@ -74,6 +81,7 @@ class _Tree:
             which=_move(which, device),
             targets=_move(predictions[:, 1].contiguous(), device),
             owners=_move(predictions[:, 2].contiguous(), device),
+            branches=tuple(self.branches),
         )
 
 
@@ -98,15 +106,13 @@ def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
     """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node."""
     mask = torch.zeros(pack.visible.shape, dtype=model.dtype, device=pack.visible.device)
     mask.masked_fill_(~pack.visible, torch.finfo(model.dtype).min)
-    logits: torch.Tensor = (
-        model(
+    with attend_by_branch(model, pack.branches):
+        out = model(
             input_ids=pack.token_ids[None],
             position_ids=pack.depths[None],
             attention_mask=mask[None, None],
             use_cache=False,
             logits_to_keep=pack.readers,
         )
-        .logits[0]
-        .float()
-    )
-    return logits[pack.which, pack.targets] - logits.logsumexp(-1)[pack.which]
+    logits: torch.Tensor = out.logits[0].float()
+    return logits.log_softmax(-1)[pack.which, pack.targets]

@@ -18,7 +18,7 @@ from pada_agent.app.adapters.local_compute import LocalCompute
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
 from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training import fine_tuning
+from pada_agent.training import branch_attention, fine_tuning, lora_linear
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded, join
 from pada_agent.training.fine_tuning import attach_lora, backward, draw_batches, fine_tune, learning_rate_factor
 from pada_agent.training.packing import pack, target_logprobs
@@ -172,6 +172,24 @@ def logprobs_alone(model: Any, row: Encoded) -> torch.Tensor:
     return torch.gather(logits[kept], 1, labels[kept, None])[:, 0]
 
 
+def restore_pefts_forward(adapted: Any) -> None:
+    for module in adapted.modules():
+        vars(module).pop("forward", None)
+
+
+def count_calls(module: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that grows with every call."""
+    calls: list[str] = []
+    original = getattr(module, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
+
+
 class TestEncoding:
     def test_only_the_answer_and_its_end_of_turn_are_learned(self, encoder: ChatEncoder, student: Student) -> None:
         row = encoder.training_row(ROWS[0], SPEC)
@@ -263,6 +281,90 @@ class TestPacking:
         ]  # fmt: skip
 
 
+class TestBranchAttention:
+    ROWS = (
+        join(list(range(3, 43)), list(range(43, 60))),
+        join(list(range(3, 8)), list(range(90, 130))),  # a few ancestors
+        join(list(range(3, 41)), [200, 201, 202]),  # many ancestors
+        join(list(range(3, 20)), [20, 21]),  # nothing new
+        join(list(range(150, 170)), list(range(170, 180))),  # no ancestors
+    )
+
+    def measure(self, model: Any, rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(M,) log-probabilities, and the gradient of a sum of theirs, each with another weight, at the embeddings."""
+        embeddings = model.get_input_embeddings().weight.requires_grad_(True)
+        (part,) = pack(rows, 10_000, CPU)
+        found = target_logprobs(model, part)
+        (gradient,) = torch.autograd.grad((found * torch.linspace(0.5, 1.5, len(found))).sum(), embeddings)
+        return found.detach(), gradient
+
+    def test_it_computes_what_the_mask_says(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(branch_attention, "WORTH", 0.0)
+        dense = self.measure(student.model, self.ROWS)
+        monkeypatch.setattr(branch_attention, "WORTH", 10.0)
+        calls = count_calls(branch_attention, "_attend_branch", monkeypatch)
+        by_branch = self.measure(student.model, self.ROWS)
+        assert len(calls) == 4 * student.model.config.num_hidden_layers
+        assert student.model.config._attn_implementation == "sdpa"
+        torch.testing.assert_close(by_branch, dense, atol=1e-4, rtol=1e-4)
+
+    def test_it_is_used_where_it_is_less_work(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = count_calls(branch_attention, "_attend_branch", monkeypatch)
+        self.measure(student.model, [join([n % 250 for n in range(240)], [1])])
+        assert calls
+        calls.clear()
+        nearly_all_shared = [join(list(range(3, 63)), [n]) for n in range(100, 140)]
+        nearly_all_shared += [join([*range(3, 63), n], [n + 50]) for n in range(100, 140)]
+        self.measure(student.model, nearly_all_shared)
+        assert not calls
+
+
+class TestLoraLinear:
+    def test_with_the_same_mask_it_is_pefts_layer(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+        def mask(n: int) -> torch.Tensor:
+            return (torch.arange(n) % 7 > 0).float()
+
+        class SameDropout(torch.nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x * mask(x.numel()).view_as(x) / (1 - 0.05)
+
+        monkeypatch.setattr(lora_linear, "draw_mask", lambda n, _: mask(n))
+        job = make_job().model_copy(update={"lora": SPEC.model_copy(update={"dropout": 0.05})})
+        found = []
+        for ours in (True, False):
+            with attach_lora(student, job) as adapted:
+                layer = next(m for name, m in adapted.named_modules() if name.endswith("q_proj"))
+                assert "forward" in vars(layer)
+                if not ours:
+                    restore_pefts_forward(adapted)
+                    layer.lora_dropout["default"] = SameDropout()
+                torch.manual_seed(0)
+                torch.nn.init.normal_(layer.lora_B["default"].weight)
+                x = torch.randn(2, 5, layer.in_features, requires_grad=True)
+                out = layer(x)
+                wanted = [x, layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+                found.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
+        torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+
+    def test_the_share_that_is_dropped_is_the_one_asked_for(self) -> None:
+        torch.manual_seed(0)
+        mask = lora_linear.draw_mask(1_000_001, 0.05)
+        assert set(mask.unique().tolist()) == {0.0, 1.0}
+        assert 1 - mask.mean().item() == pytest.approx(0.05, abs=0.001)  # 4.6 standard deviations
+        kept = mask[:1_000_000].view(-1, 4).mean(0)
+        assert kept.tolist() == pytest.approx([0.95] * 4, abs=0.002)
+
+    def test_evaluation_drops_nothing(self, student: Student) -> None:
+        job = make_job().model_copy(update={"lora": SPEC.model_copy(update={"dropout": 0.5})})
+        with attach_lora(student, job) as adapted:
+            layer = next(m for name, m in adapted.named_modules() if name.endswith("q_proj"))
+            torch.nn.init.normal_(layer.lora_B["default"].weight)
+            x = torch.randn(1, 5, layer.in_features)
+            assert not torch.equal(layer(x), layer(x))
+            layer.eval()
+            torch.testing.assert_close(layer(x), layer(x))
+
+
 class TestFineTuning:
     @pytest.fixture
     def batch(self, encoder: ChatEncoder) -> list[Encoded]:
@@ -277,6 +379,7 @@ class TestFineTuning:
                 if "lora_B" in name:
                     torch.nn.init.normal_(p, std=0.1)
             if max_pack_tokens is None:
+                restore_pefts_forward(adapted)
                 output = adapted(**pad(batch))
                 output.loss.backward()
                 loss = output.loss.item()

@@ -1,0 +1,110 @@
+"""Attention over a tree of tokens, branch by branch, on CPU: its kernel computes every pair that a mask then hides.
+
+A branch is the run of new nodes that one sequence brings; it sees its ancestors and, causally, itself.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "pada_branches"
+WORTH = 0.6
+"""Part of the dense work up to which the smaller products pay."""
+PAIRS_PER_CALL = 2000
+"""What calling the kernel once more costs, as pairs of query and key."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Nodes `start` to `stop`, after `ancestors`."""
+
+    ancestors: tuple[int, ...]
+    start: int
+    stop: int
+
+    @property
+    def n_new(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def n_pairs(self) -> float:
+        """Products of query and key that are computed."""
+        n_seen = len(self.ancestors) + self.n_new
+        return n_seen * (n_seen / 2 if self.asks_again else self.n_new)
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether few ancestors ask once more: then all of it is one causal triangle, which the kernel halves."""
+        return len(self.ancestors) <= self.n_new
+
+
+_branches: ContextVar[Sequence[Branch] | None] = ContextVar("branches", default=None)
+
+
+@contextmanager
+def attend_by_branch(model: Any, branches: Sequence[Branch]) -> Iterator[None]:
+    """Within it the model's attention runs branch by branch where that is less work. It computes the same as the mask."""
+    config = model.config
+    n_nodes = sum(b.n_new for b in branches)
+    less_work = sum(b.n_pairs + PAIRS_PER_CALL for b in branches) < WORTH * n_nodes * n_nodes
+    if model.device.type != "cpu" or config._attn_implementation != "sdpa" or not less_work:
+        yield
+        return
+    token = _branches.set(branches)
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"
+        _branches.reset(token)
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """(1, H, N, D) queries, keys and values to (1, N, H, D)."""
+    branches = _branches.get()
+    if branches is None:
+        out: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return out
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    lengths = [b.n_new for b in branches]
+    parts = zip(branches, *(torch.split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
+    found = [_attend_branch(b, (query, key, value), (q, k, v), scaling) for b, q, k, v in parts]
+    return torch.cat(found, dim=2).transpose(1, 2), None
+
+
+def _attend_branch(
+    branch: Branch, whole: tuple[torch.Tensor, ...], own: tuple[torch.Tensor, ...], scale: float | None
+) -> torch.Tensor:
+    query, key, value = own
+    if not branch.ancestors:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+    n_before, before = len(branch.ancestors), torch.tensor(branch.ancestors)
+    key, value = (torch.cat([t.index_select(2, before), new], dim=2) for t, new in zip(whole[1:], own[1:], strict=True))
+    if branch.asks_again:
+        query = torch.cat([whole[0].index_select(2, before), query], dim=2)
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)[:, :, n_before:]
+    seen = torch.ones(branch.n_new, n_before + branch.n_new, dtype=torch.bool).tril(n_before)
+    return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)
