@@ -15,7 +15,7 @@ from pada_agent.graph.reviewing import ANSWERS, APPROVE, parse_answer
 
 _PROMPTS = {
     "strategies": "[a]pprove, [d]rop numbers (d 2 3), [e]dit in $EDITOR, [w]ait: ",
-    "data": "[a]pprove, [d]rop numbers (d 2 3), [k]eep rejected numbers (k 1), [e]dit in $EDITOR, [w]ait: ",
+    "data": "[a]pprove, [d]rop and [k]eep rejected numbers (d 2 3 k 1), [e]dit in $EDITOR, [w]ait: ",
     "cost": "[a]pprove, [s]top here, [w]ait: ",
 }
 
@@ -63,11 +63,10 @@ def decide(question: Question, command: str) -> Any:
             return None
         case "cost", "s":
             return {"stop": True}
-        case "strategies" | "data", "d":
-            return drop_items(question, numbers)
-        case "data", "k":
-            rejected = question.payload["rejected"]
-            return {"accept": [rejected[n - 1]["id"] for n in _parse_numbers(numbers, len(rejected))]}
+        case "strategies", "d":
+            return drop_strategies(question, numbers)
+        case "data", "d" | "k":
+            return choose_rows(question, [word, *numbers])
         case "strategies" | "data", "e":
             return edit_items(question)
     raise ConfigError(f"{word!r} is not among: {_PROMPTS[_kind(question)]}")
@@ -111,17 +110,31 @@ def explain_answer(question: Question) -> str:
     return f'An answer is "{APPROVE}" or {forms[_kind(question)]}; a "comment" may be added.'
 
 
-def drop_items(question: Question, numbers: Sequence[str]) -> dict[str, Any]:
-    """The reply without the items of these numbers, counted from 1.
+def drop_strategies(question: Question, numbers: Sequence[str]) -> dict[str, Any]:
+    """The reply without the strategies of these numbers, counted from 1.
 
     Raises:
         ConfigError: no such number.
     """
     items = _items(question)
     dropped = _parse_numbers(numbers, len(items))
-    if _is_data(question):
-        return {"drop": [items[n - 1]["id"] for n in dropped]}
     return {"strategies": [item for n, item in enumerate(items, 1) if n not in dropped]}
+
+
+def choose_rows(question: Question, words: Sequence[str]) -> dict[str, Any]:
+    """The reply to `d`, numbers of accepted rows to drop, and `k`, numbers of rejected rows to keep; either or both.
+
+    Raises:
+        ConfigError: no such number.
+    """
+    starts = [i for i, word in enumerate(words) if word in ("d", "k")]
+    groups = {words[i]: words[i + 1 : j] for i, j in zip(starts, [*starts[1:], len(words)], strict=True)}
+    listed = {"d": _items(question), "k": list(question.payload.get("rejected", []))}
+    chosen = {
+        word: [listed[word][n - 1]["id"] for n in _parse_numbers(numbers, len(listed[word]))]
+        for word, numbers in groups.items()
+    }
+    return {name: chosen[word] for word, name in (("d", "drop"), ("k", "accept")) if word in chosen}
 
 
 def edit_items(question: Question) -> Any:

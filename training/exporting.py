@@ -26,21 +26,36 @@ def export(
     """Write the merged model into `folder`, and `export.json`: on how many rows its answers equal the unwritten one's.
 
     Raises:
-        TrainingError: not an adapter of this student, or a GGUF cannot be had.
+        TrainingError: not an adapter of this student, a GGUF cannot be had, or safetensors read back answer otherwise.
     """
+    _check_format(job)
     merged = merge_adapter(student, Path(job.adapter))
     expected = _ask(merged, job, examples, "merged", on_progress)
     _write(merged, student, job, folder)
     del merged
     found = _ask(_read_back(student, job, folder), job, examples, "written", on_progress)
+    n_equal = sum(one.response == other.response for one, other in zip(expected, found, strict=True))
+    if job.format == "safetensors" and n_equal < len(examples):
+        raise TrainingError(
+            f"{len(examples) - n_equal} of {len(examples)} rows are answered otherwise by the written model, whose weights"
+            " should be the same: it was not kept"
+        )
     report = {
         "format": job.format,
         "n_rows": len(examples),
-        "n_equal": sum(one.response == other.response for one, other in zip(expected, found, strict=True)),
+        "n_equal": n_equal,
         "student": job.student,
         "base_sha256": hash_weights(student.weights),
     }
     (folder / "export.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _check_format(job: ExportJob) -> None:
+    if job.format == "gguf" and not job.student.endswith(".gguf"):
+        raise TrainingError(
+            f"student {job.student} is no GGUF file, so its tokenizer is not known in that form. Export with"
+            " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
+        )
 
 
 def _write(merged: Student, student: Student, job: ExportJob, folder: Path) -> None:
@@ -48,11 +63,6 @@ def _write(merged: Student, student: Student, job: ExportJob, folder: Path) -> N
         merged.model.save_pretrained(folder)
         merged.tokenizer.save_pretrained(folder)
         return
-    if not job.student.endswith(".gguf"):
-        raise TrainingError(
-            f"student {job.student} is no GGUF file, so its tokenizer is not known in that form. Export with"
-            " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
-        )
     write_merged_gguf(Path(job.student), folder / GGUF_FILE, base=student.model, merged=merged.model)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import PredictJob
@@ -98,7 +99,7 @@ def _write_batch(student: Student, rows: list[_Row], stops: _Stops) -> None:
     """Prefill once, then one token a step for the rows still open."""
     input_ids, mask = _left_pad([row.prompt for row in rows], student.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache: Any = None
+    cache = _make_cache(student)
     while True:
         output = student.model(
             input_ids=input_ids,
@@ -108,7 +109,7 @@ def _write_batch(student: Student, rows: list[_Row], stops: _Stops) -> None:
             use_cache=True,
             logits_to_keep=1,
         )
-        cache, tokens = output.past_key_values, output.logits[:, -1].argmax(-1)
+        tokens = output.logits[:, -1].argmax(-1)
         for row, token in zip(rows, tokens.tolist(), strict=True):
             stops.add(row, token)
         keep = [slot for slot, row in enumerate(rows) if not row.finished]
@@ -121,6 +122,52 @@ def _write_batch(student: Student, rows: list[_Row], stops: _Stops) -> None:
             tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
         input_ids, positions = tokens[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+
+
+class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values with room for those to come: a step writes its own, where the library's layer copies all."""
+
+    ROOM = 64
+    """Positions that are added when there is no room left."""
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Start without any position."""
+        super().lazy_initialization(key_states, value_states)
+        self.keys = self._keys = key_states[..., :0, :]
+        self.values = self._values = value_states[..., :0, :]
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add positions; gives all keys and values, (B, H, T, D) each."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        before = self.keys.shape[-2]
+        after = before + key_states.shape[-2]
+        if after > self._keys.shape[-2]:
+            self._keys, self._values = self._extend(self.keys, after), self._extend(self.values, after)
+        self._keys[..., before:after, :] = key_states
+        self._values[..., before:after, :] = value_states
+        self.keys, self.values = self._keys[..., :after, :], self._values[..., :after, :]
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these rows."""
+        n = self.keys.shape[-2]
+        self._keys, self._values = self._keys[indices], self._values[indices]
+        self.keys, self.values = self._keys[..., :n, :], self._values[..., :n, :]
+
+    def _extend(self, old: torch.Tensor, n: int) -> torch.Tensor:
+        new = old.new_empty(*old.shape[:-2], n + self.ROOM, old.shape[-1])
+        new[..., : old.shape[-2], :] = old
+        return new
+
+
+def _make_cache(student: Student) -> DynamicCache:
+    """The library's own for this model, with room in its plain layers."""
+    cache = DynamicCache(config=student.model.config)
+    cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
 
 
 def _left_pad(prompts: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,6 +20,7 @@ from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 from pada_agent.core.ports import ExportJob, FineTuneJob, LoraSpec
 from pada_agent.core.records import Example, Failure, Prediction, Verdict
+from pada_agent.training import exporting as exporting_job
 from pada_agent.training.exporting import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.students import load_student, read_gguf
@@ -122,6 +123,15 @@ def test_a_student_that_is_no_gguf_gives_none_and_the_way_out_is_named(
 ) -> None:
     with pytest.raises(TrainingError, match=r"no GGUF file.*safetensors.*convert_hf_to_gguf\.py"):
         write(folder_student, folder_adapter, tmp_path, "gguf")
+
+
+def test_a_written_model_that_answers_otherwise_is_not_kept(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting_job, "load_student", lambda *_: load_student(str(folder_student), CPU))
+    with pytest.raises(TrainingError, match="rows are answered otherwise by the written model"):
+        write(folder_student, folder_adapter, tmp_path, "safetensors")
+    assert not (tmp_path / "export.json").exists()
 
 
 def test_an_adapter_of_another_student_is_refused(gguf_student: Path, folder_adapter: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ DATA = Question(
     payload={
         "review": "data",
         "rows": [{"id": "a", "prompt": "p", "answer": "x"}, {"id": "b", "prompt": "p", "answer": "y"}],
+        "rejected": [{"id": "r", "reason": "too easy", "text": "t"}],
     },
 )
 
@@ -54,6 +55,13 @@ def test_approving_and_waiting() -> None:
 def test_dropping_strategies_keeps_the_others_and_dropping_rows_names_them() -> None:
     assert review.decide(STRATEGIES, "d 1") == {"strategies": [make_strategy(2)]}
     assert review.decide(DATA, "d 2 1") == {"drop": ["a", "b"]}
+
+
+def test_rows_may_be_dropped_and_kept_in_one_answer() -> None:
+    assert review.decide(DATA, "d 2 k 1") == {"drop": ["b"], "accept": ["r"]}
+    assert review.decide(DATA, "k 1") == {"accept": ["r"]}
+    with pytest.raises(ConfigError, match="from 1 to 1"):
+        review.decide(DATA, "d 2 k 2")
 
 
 @pytest.mark.parametrize("command", ["", "x", "d", "d 3", "d 0", "d two"])
