@@ -133,7 +133,7 @@ class TrainingLoop:
         self._parameters = [p for p in adapted.parameters() if p.requires_grad]
         self._last_good: list[torch.Tensor] | None = None
         self._optimizer = torch.optim.AdamW(
-            group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=not on_cpu
+            group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
 
     def run(self, on_progress: Callable[[Progress], None]) -> None:
