@@ -111,13 +111,10 @@ def evaluate(
 
 @app.command()
 def report(folder: RunFolder) -> None:
-    """Write a finished run's report again, and print its table."""
+    """Write a run's report again, of an unfinished one what there is so far, and print its table."""
     from pada_agent.app.report import document, tables
-    from pada_agent.app.run_folder import load_summary
 
-    summary = load_summary(folder)
-    document.write_report(summary, folder)
-    typer.echo(tables.render_summary(summary, folder), nl=False)
+    typer.echo(tables.render_summary(document.rebuild_report(folder), folder), nl=False)
 
 
 @app.command()

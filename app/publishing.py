@@ -50,7 +50,9 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
         _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
     batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
     _write_rows(folder / "batches.jsonl", batches)
-    _write_rows(folder / "synthetic.jsonl", _read_all([b.accepted for b in batches], Example, store))
+    # What was trained on: without repeats between batches, and as a person left it.
+    added = [arm.synthetic[-1] for arm in summary.arms if arm.iteration == iteration and arm.synthetic]
+    _write_rows(folder / "synthetic.jsonl", _read_all(added, Example, store))
     _write_rows(folder / "rejected.jsonl", _read_all([b.rejected for b in batches], Rejection, store))
 
 

@@ -1,8 +1,13 @@
 import re
 from pathlib import Path
 
-from pada_agent.app.report import tables
+import pytest
+
+from pada_agent.app.report import charts, tables
+from pada_agent.app.report.data import SyntheticRow, number_patterns, pick_evenly
 from pada_agent.app.report.document import write_report
+from pada_agent.core.records import ErrorPattern
+from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
 
 
@@ -46,14 +51,17 @@ def test_durations_in_words() -> None:
     assert [tables.duration(s) for s in (0.24, 48, 725, 12_000)] == ["0.2 s", "48 s", "12 min 5 s", "3 h 20 min"]
 
 
-def test_the_report_stands_alone_and_escapes_what_models_wrote(tmp_path: Path) -> None:
+def test_the_report_stands_alone(tmp_path: Path) -> None:
     page = write_report(make_summary(), tmp_path).read_text("utf-8")
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "Refund &lt;b&gt;or&lt;/b&gt; return" in page
-    assert not re.search(r"""(src|href)=|url\(|@import""", page)
+    assert not re.search(r"""(src|href)=(?!"#)|url\(|@import""", page)
+    assert "default-src 'none'" in page and "script-src 'sha256-" in page
     assert 'name="viewport"' in page
     assert "prefers-color-scheme: dark" in page
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    page = write_report(make_summary(), tmp_path).read_text("utf-8")
+    assert "2 parts of this run cannot be read" in page and "objects/a/rows.jsonl: missing" in page
 
 
 def test_the_report_holds_the_same_content_as_the_text(tmp_path: Path) -> None:
@@ -67,3 +75,37 @@ def test_the_report_holds_the_same_content_as_the_text(tmp_path: Path) -> None:
         "max_iterations reached",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize("largest", [0, 0.004, 0.9, 1, 5, 59.3, 60, 67, 100, 1319, 4e6])
+def test_an_axis_reaches_the_largest_value_with_few_ticks(largest: float) -> None:
+    scale = charts.make_scale(largest)
+    assert scale.top >= largest and (scale.top <= 2 * largest or scale.top == 1)
+    assert 2 <= len(scale.ticks) <= charts.MAX_TICKS + 1
+    assert (scale.ticks[0].at, scale.ticks[-1].at) == (0, 100)
+
+
+def test_stacked_pieces_stand_side_by_side() -> None:
+    pieces = charts.stack([3, 0, 5], charts.make_scale(10))
+    assert [(p.at, p.width) for p in pieces] == [(0, 30), (30, 0), (30, 50)]
+
+
+def test_a_pattern_that_comes_back_keeps_its_number() -> None:
+    def find(iteration: int, *names: str) -> IterationPatterns:
+        patterns = [
+            ErrorPattern(id=f"i{iteration}-p{n}", category_name=name, error_pattern="", example_ids=())
+            for n, name in enumerate(names)
+        ]
+        return IterationPatterns(iteration=iteration, patterns=tuple(PatternStrategy(pattern=p) for p in patterns))
+
+    numbers = number_patterns([find(1, "Refunds", "Dates"), find(2, "dates", "Dates", "Units")])
+    assert numbers == {"i1-p0": 1, "i1-p1": 2, "i2-p0": 2, "i2-p1": 3, "i2-p2": 4}
+
+
+def test_of_many_rows_an_even_choice_is_shown() -> None:
+    rows = [
+        SyntheticRow(id=str(n), iteration=1, status="accepted", source="s", strategy_id=None, text="", reason="")
+        for n in range(10)
+    ]
+    assert [r.id for r in pick_evenly(rows, 4)] == ["0", "2", "5", "7"]
+    assert pick_evenly(rows, 10) == rows
