@@ -2,21 +2,9 @@ import json
 from pathlib import Path
 
 from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.publishing import publish_run, write_card
+from pada_agent.app.publishing import publish_run
 from pada_agent.core.records import Example, Ref
 from tests.unit.app.summaries import make_summary
-
-
-def test_the_card_names_the_base_weights_it_fits() -> None:
-    summary = make_summary()
-    card = write_card(summary, summary.arms[-1], {"student.gguf": "b179c952"})
-    assert card.endswith("It fits only these base weights: `student.gguf`, SHA-256 `b179c952`.\n")
-    assert summary.verdict in card
-
-
-def test_the_card_of_an_unknown_base_says_nothing_about_it() -> None:
-    summary = make_summary()
-    assert "SHA-256" not in write_card(summary, summary.arms[-1], {})
 
 
 def test_an_iteration_that_left_nothing_to_train_on_is_still_shown(tmp_path: Path) -> None:
