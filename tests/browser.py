@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LOAD_SECONDS = 60
+LOAD_SECONDS = 300
 _FIRST_FREE = 20
 """The pipe's ends stand above 3 and 4, where the browser expects them."""
 

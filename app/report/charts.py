@@ -34,9 +34,9 @@ class Piece(Record):
     width: float
 
 
-def make_scale(largest: float) -> Scale:
-    """An axis that ends at the first multiple of a 1-2-5 step not below `largest`, with few ticks."""
-    step = _choose_step(largest)
+def make_scale(largest: float, *, whole: bool = False) -> Scale:
+    """An axis that ends at the first multiple of a 1-2-5 step not below `largest`, with few ticks; `whole` for counts."""
+    step = max(_choose_step(largest), float(whole))
     n = max(1, ceil(round(largest / step, 9)))
     return Scale(
         top=n * step, ticks=tuple(Tick(at=round(100 * i / n, 2), label=f"{i * step:,.10g}") for i in range(n + 1))

@@ -1,6 +1,7 @@
 """From a run's files to what its report shows. Pure: the page is drawn from `ReportData` alone."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder import Manifest
@@ -90,6 +91,8 @@ class FailureStack(Record):
     """Wrong answers of one model on the diagnosed part of validation, by the patterns of one iteration."""
 
     iteration: int
+    moment: Literal["before", "after"]
+    """The model that the iteration diagnosed, or the one it trained."""
     arm: str
     segments: tuple[Segment, ...]
     """In the order of the patterns, the rest last."""
@@ -180,12 +183,15 @@ def find_trained(summary: RunSummary, iteration: int) -> ArmResult | None:
 
 def stack_failures(files: RunFiles, numbers: Mapping[str, int]) -> list[FailureStack]:
     """For each iteration the wrong answers of the diagnosed model, then those of the model it trained."""
-    return [
-        _stack(files, found, arm, numbers)
-        for found in files.summary.patterns
-        for arm in (find_diagnosed(files.summary, found.iteration), find_trained(files.summary, found.iteration))
-        if arm and files.measured.get(arm.name)
-    ]
+    stacks = []
+    for found in files.summary.patterns:
+        before = find_diagnosed(files.summary, found.iteration)
+        after = find_trained(files.summary, found.iteration)
+        if before and files.measured.get(before.name):
+            stacks.append(_stack(files, found, before, numbers, "before"))
+        if after and files.measured.get(after.name):
+            stacks.append(_stack(files, found, after, numbers, "after"))
+    return stacks
 
 
 def describe_pattern(
@@ -243,7 +249,13 @@ def cut(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} … ({len(text):,} characters)"
 
 
-def _stack(files: RunFiles, found: IterationPatterns, arm: ArmResult, numbers: Mapping[str, int]) -> FailureStack:
+def _stack(
+    files: RunFiles,
+    found: IterationPatterns,
+    arm: ArmResult,
+    numbers: Mapping[str, int],
+    moment: Literal["before", "after"],
+) -> FailureStack:
     n_diagnosis = arm.validation.n - arm.selection.n
     failed = {f.example.id for f in files.measured[arm.name][:n_diagnosis] if not _is_right(f)}
     segments = [
@@ -255,7 +267,7 @@ def _stack(files: RunFiles, found: IterationPatterns, arm: ArmResult, numbers: M
         for pair in found.patterns
     ]
     rest = Segment(number=None, name="in no pattern", n=len(failed) - sum(s.n for s in segments))
-    return FailureStack(iteration=found.iteration, arm=arm.name, segments=(*segments, rest))
+    return FailureStack(iteration=found.iteration, moment=moment, arm=arm.name, segments=(*segments, rest))
 
 
 def _by_id(files: RunFiles, arm: ArmResult | None) -> dict[str, Failure]:

@@ -240,6 +240,43 @@ def test_charts_keep_within_their_place_and_have_names(files: RunFiles, browser:
     )
 
 
+CONTRASTS = """
+(() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length == 3 || c[3]) return c; } };
+  const texts = [...document.querySelectorAll('main *, header *')].filter(e => [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()) && e.checkVisibility());
+  return texts.filter(e => !e.matches('.on, title, desc, option')).map(e => {
+    const style = getComputedStyle(e), ink = light(parse(e.matches('svg *') ? style.fill : style.color)), page = light(ground(e));
+    return [(Math.max(ink, page) + 0.05) / (Math.min(ink, page) + 0.05), e.outerHTML.slice(0, 80)];
+  });
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_stands_out_from_its_ground(files: RunFiles, browser: Browser, tmp_path: Path, dark: bool) -> None:
+    """At 4.5 to 1 or better, as WCAG asks of text (level AA)."""
+    page = tmp_path / "report.html"
+    page.write_text(render_report(describe_run(fill(files))), encoding="utf-8")
+    browser.open(page, width=1000, dark=dark)
+    found = browser.run(CONTRASTS)
+    assert len(found) > 100
+    assert [text for ratio, text in found if ratio < 4.5] == []
+
+
+def test_a_printed_page_cuts_nothing_off(files: RunFiles, browser: Browser, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(render_report(describe_run(fill(files))), encoding="utf-8")
+    browser.open(page, width=700, media="print", dark=True)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run("document.documentElement.scrollWidth") <= 700
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    cut = "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > 700).length"
+    assert browser.run(cut) == 0
+
+
 def test_the_filter_hides_rows_and_print_opens_everything(files: RunFiles, browser: Browser, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     page.write_text(render_report(describe_run(files)), encoding="utf-8")
