@@ -30,7 +30,7 @@ def write_adapter_card(
         f"# {summary.name}: {arm.name}\n\n"
         f"LoRA adapter for {_base_name(summary.student)}, task `{summary.task}`, made by pada-agent."
         f" Trained on {arm.n_train_rows} rows, {arm.n_synthetic} of them synthetic.\n\n{summary.verdict}\n\n"
-        f"## Results\n\n```\n{_tabulate(arm)}\n```\n\nIt was chosen on part of validation. Test was read once.\n\n{tests}\n"
+        f"## Results\n\n```\n{_tabulate(arm)}\n```\n\nIt was chosen on part of validation.{' Test was read once.' if arm.test else ''}\n\n{tests}\n"
         f"## Limitations\n\n{base}{_list_limits(summary, config)}"
     )
 

@@ -134,7 +134,10 @@ def export(
 ) -> None:
     """Merge the adapter into its student, and check the written model; or write the synthetic rows as a data set."""
     from pada_agent.app import data_export, exporting
+    from pada_agent.core.errors import ConfigError
 
+    if license != "unknown" and what != "data":
+        raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
     if what == "data":
         typer.echo(data_export.describe_data(data_export.export_data(source, out=out, license=license)))
         return

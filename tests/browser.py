@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import select
 import shlex
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LOAD_SECONDS = 300
+WAIT_SECONDS = 300.0
+"""For an answer or a page; a busy machine starts a browser in half a minute."""
 _FIRST_FREE = 20
 """The pipe's ends stand above 3 and 4, where the browser expects them."""
 
@@ -57,7 +59,7 @@ class Browser:
         self.ask("Page.navigate", url=url)
         started_at = time.monotonic()
         while not self.run(f"location.href == {url!r} && document.readyState == 'complete'"):
-            if time.monotonic() - started_at > LOAD_SECONDS:
+            if time.monotonic() - started_at > WAIT_SECONDS:
                 raise TimeoutError(url)
             time.sleep(0.02)
 
@@ -70,6 +72,8 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._from], [], [], WAIT_SECONDS)[0]:
+                raise TimeoutError(f"the browser has said nothing for {WAIT_SECONDS} s")
             if not (part := os.read(self._from, 1 << 20)):
                 raise RuntimeError("the browser has gone")
             self._rest += part
@@ -104,7 +108,11 @@ def open_browser(profile: Path) -> Iterator[Browser]:
         os.close(write_here)
         os.close(read_here)
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _make_pipe() -> tuple[int, int]:

@@ -188,9 +188,9 @@ def stack_failures(files: RunFiles, numbers: Mapping[str, int]) -> list[FailureS
         before = find_diagnosed(files.summary, found.iteration)
         after = find_trained(files.summary, found.iteration)
         if before and files.measured.get(before.name):
-            stacks.append(_stack(files, found, before, numbers, "before"))
+            stacks.append(_stack(files, found, before, numbers, moment="before"))
         if after and files.measured.get(after.name):
-            stacks.append(_stack(files, found, after, numbers, "after"))
+            stacks.append(_stack(files, found, after, numbers, moment="after"))
     return stacks
 
 
@@ -254,6 +254,7 @@ def _stack(
     found: IterationPatterns,
     arm: ArmResult,
     numbers: Mapping[str, int],
+    *,
     moment: Literal["before", "after"],
 ) -> FailureStack:
     n_diagnosis = arm.validation.n - arm.selection.n
