@@ -111,32 +111,50 @@ def evaluate(
 
 @app.command()
 def report(folder: RunFolder) -> None:
-    """Write a finished run's report again, and print its table."""
+    """Write a run's report again, of an unfinished one what there is so far, and print its table."""
     from pada_agent.app.report import document, tables
-    from pada_agent.app.run_folder import load_summary
 
-    summary = load_summary(folder)
-    document.write_report(summary, folder)
-    typer.echo(tables.render_summary(summary, folder), nl=False)
+    typer.echo(tables.render_summary(document.rebuild_report(folder), folder), nl=False)
 
 
 @app.command()
 def export(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the model.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for what is written.")],
+    what: Annotated[
+        Literal["model", "data"], typer.Option(help="data: the synthetic rows with provenance, and their card.")
+    ] = "model",
     format: Annotated[
         Literal["safetensors", "gguf"], typer.Option(help="gguf: only of a student that is a GGUF file.")
     ] = "safetensors",
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="Base model; none: the one that DIR names.")
     ] = None,
+    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card of the data.")] = "unknown",
 ) -> None:
-    """Merge the adapter into its student, and check the written model."""
-    from pada_agent.app import exporting
+    """Merge the adapter into its student, and check the written model; or write the synthetic rows as a data set."""
+    from pada_agent.app import data_export, exporting
+    from pada_agent.core.errors import ConfigError
 
+    if license != "unknown" and what != "data":
+        raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
+    if what == "data":
+        typer.echo(data_export.describe_data(data_export.export_data(source, out=out, license=license)))
+        return
     with _display() as display:
         report = exporting.export_model(source, format=format, out=out, on_event=display, student=student)
     typer.echo(exporting.describe_export(report))
+
+
+@app.command()
+def track(
+    folder: RunFolder,
+    to: Annotated[Literal["mlflow", "wandb", "tensorboard"], typer.Option(help="Each an extra of the same name.")],
+) -> None:
+    """Log a run to an experiment tracker: settings, figures by model, training loss, the report."""
+    from pada_agent.app import tracking
+
+    typer.echo(tracking.track_run(folder, to=to))
 
 
 @models.command("pull")

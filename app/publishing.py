@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pada_agent.app import run_folder
 from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.cards import write_adapter_card
 from pada_agent.app.report.document import write_report
-from pada_agent.app.report.tables import percent
 from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection
 from pada_agent.graph.summary import ArmResult, RunSummary
 
@@ -50,7 +51,9 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
         _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
     batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
     _write_rows(folder / "batches.jsonl", batches)
-    _write_rows(folder / "synthetic.jsonl", _read_all([b.accepted for b in batches], Example, store))
+    # What was trained on: without repeats between batches, and as a person left it.
+    added = [arm.synthetic[-1] for arm in summary.arms if arm.iteration == iteration and arm.synthetic]
+    _write_rows(folder / "synthetic.jsonl", _read_all(added, Example, store))
     _write_rows(folder / "rejected.jsonl", _read_all([b.rejected for b in batches], Rejection, store))
 
 
@@ -61,7 +64,9 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
         return
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
-    write_atomically(folder / "best" / "README.md", write_card(summary, best, _read_base_hashes(folder / "best")))
+    config = run_folder.load_run_config(folder) if (folder / run_folder.CONFIG).is_file() else None
+    card = write_adapter_card(summary, best, _read_base_hashes(folder / "best"), config)
+    write_atomically(folder / "best" / "README.md", card)
 
 
 def _read_base_hashes(adapter: Path) -> dict[str, str]:
@@ -71,19 +76,6 @@ def _read_base_hashes(adapter: Path) -> dict[str, str]:
         return {}
     hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("base_sha256", {})
     return hashes
-
-
-def write_card(summary: RunSummary, best: ArmResult, base_sha256: Mapping[str, str]) -> str:
-    """The adapter's card: what it is, which weights it fits, what it was trained on, how it fared."""
-    test = f"{percent(best.test.accuracy)} of {best.test.n} test rows" if best.test else "not measured on test rows"
-    base = "".join(f"\nIt fits only these base weights: `{n}`, SHA-256 `{sha}`.\n" for n, sha in base_sha256.items())
-    return (
-        f"---\nlibrary_name: peft\nbase_model: {summary.student}\n---\n\n"
-        f"# {summary.name}: {summary.best_arm}\n\n"
-        f"LoRA adapter for {summary.student}, task `{summary.task}`, made by pada-agent. Trained on {best.n_train_rows} rows, "
-        f"{best.n_synthetic} of them synthetic. Validation accuracy {percent(best.validation.accuracy)} of {best.validation.n} rows "
-        f"(it was chosen on part of them); {test}.\n\n{summary.verdict}\n{base}"
-    )
 
 
 def _read_all(refs: Iterable[Ref], kind: type[Record], store: FileArtifactStore) -> list[Record]:

@@ -16,7 +16,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import run_folder, wiring
-from pada_agent.app.checkpoints import make_serializer
+from pada_agent.app.checkpoints import THREAD_ID, make_serializer
 from pada_agent.app.progress import OnEvent, RunEvent, append_event
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import AgentError, ArtifactError, BudgetExceededError, NonFiniteLossError, TrainingError
@@ -27,7 +27,7 @@ from pada_agent.graph.summary import RunSummary
 STOP_SECONDS = 5.0
 """For nodes in flight to end after a signal; then the process leaves. Checkpoints and calls are on disk by then."""
 
-THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 10_000, "max_concurrency": 16}
+THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "recursion_limit": 10_000, "max_concurrency": 16}
 
 
 class Question(Record):

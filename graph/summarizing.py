@@ -162,6 +162,7 @@ def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
         test=test,
         adapter=arm.adapter and f"objects/{arm.adapter.key}",
         measured=arm.measured,
+        synthetic=arm.synthetic,
     )
 
 

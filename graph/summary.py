@@ -27,6 +27,8 @@ class ArmResult(Record):
     """Folder, relative to the run's."""
     measured: Ref | None = None
     """Every validation row with answer and verdict, in the store."""
+    synthetic: tuple[Ref, ...] = ()
+    """Synthetic rows it was trained on, in the store; the last object is what its iteration added."""
 
 
 class Comparison(Record):

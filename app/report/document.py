@@ -1,29 +1,75 @@
-"""The run as one HTML file that stands alone: no script, no font, no address outside it."""
+"""The run as one HTML file that stands alone: no font, image or address outside it, and one script that it works without."""
 
+import base64
+import hashlib
+import re
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
+from pada_agent.app import run_folder
 from pada_agent.app.adapters.artifacts import write_atomically
-from pada_agent.app.report import tables
+from pada_agent.app.report import charts, tables
+from pada_agent.app.report.data import MAX_ROWS, ReportData, describe_run
+from pada_agent.app.report.reading import read_files
 from pada_agent.graph.summary import RunSummary
 
+HERE = Path(__file__).parent
 
-def write_report(summary: RunSummary, folder: Path) -> Path:
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""Control characters, those that turn the direction of text, and halves of surrogate pairs."""
+
+
+def rebuild_report(folder: Path) -> RunSummary:
+    """Write the report of the run in `folder` again; of an unfinished one, what there is so far.
+
+    Raises:
+        ArtifactError: not a run's folder, nothing measured yet, or damaged.
+    """
+    is_finished = run_folder.is_finished(folder)
+    if is_finished:
+        summary = run_folder.load_summary(folder)
+    else:
+        from pada_agent.app.report.unfinished import summarize_unfinished
+
+        summary = summarize_unfinished(folder)
+    write_report(summary, folder, is_finished=is_finished)
+    return summary
+
+
+def write_report(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> Path:
     """Write `report.html` into the run's folder."""
-    return write_atomically(folder / "report.html", render_report(summary, folder))
+    data = describe_run(read_files(summary, folder, is_finished=is_finished))
+    return write_atomically(folder / run_folder.REPORT, render_report(data))
 
 
-def render_report(summary: RunSummary, folder: Path) -> str:
-    """The page; all that models or data wrote is escaped."""
+def render_report(data: ReportData) -> str:
+    """The page; all that models or data wrote is escaped, and characters that hide or turn text are made visible."""
     environment = jinja2.Environment(
         autoescape=True,
+        finalize=_show_unseen,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(HERE),
     )
-    header, *arms = tables.arm_rows(summary)
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    header, *arms = tables.arm_rows(data.summary)
     return environment.get_template("report.html.j2").render(
-        summary=summary, folder=folder, header=header, arms=arms, tables=tables
+        data=data,
+        summary=data.summary,
+        header=header,
+        arms=arms,
+        tables=tables,
+        charts=charts,
+        max_rows=MAX_ROWS,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _show_unseen(value: object) -> object:
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)

@@ -26,6 +26,8 @@ assert Path(decide.__code__.co_filename).is_relative_to(Path("installed").resolv
 graph = build_graph(ToyWorld(Path("run")).connect).compile()
 summary = graph.invoke({}, context=make_settings(loop={"max_iterations": 1}))["summary"]
 assert "generalization_branch" in build_graph().compile().get_graph().nodes
+from pada_agent.app.report.document import write_report
+assert "<script>" in write_report(summary, Path("run")).read_text()
 print(agents.GREETING, len(summary.arms))
 """
 

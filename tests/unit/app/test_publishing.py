@@ -2,27 +2,31 @@ import json
 from pathlib import Path
 
 from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.publishing import publish_run, write_card
+from pada_agent.app.publishing import publish_run
+from pada_agent.core.records import Example, Ref
 from tests.unit.app.summaries import make_summary
-
-
-def test_the_card_names_the_base_weights_it_fits() -> None:
-    summary = make_summary()
-    card = write_card(summary, summary.arms[-1], {"student.gguf": "b179c952"})
-    assert card.endswith("It fits only these base weights: `student.gguf`, SHA-256 `b179c952`.\n")
-    assert summary.verdict in card
-
-
-def test_the_card_of_an_unknown_base_says_nothing_about_it() -> None:
-    summary = make_summary()
-    assert "SHA-256" not in write_card(summary, summary.arms[-1], {})
 
 
 def test_an_iteration_that_left_nothing_to_train_on_is_still_shown(tmp_path: Path) -> None:
     """Its patterns and why its rows were rejected are what a person wants to see then."""
     whole = make_summary()
-    stopped = make_summary(arms=whole.arms[:1], batches=(), analyses={}, adapter=None)
+    stopped = make_summary(arms=whole.arms[:1], best_arm="untouched", batches=(), analyses={}, adapter=None)
     assert [found.iteration for found in stopped.patterns] == [1]
     publish_run(stopped, tmp_path, FileArtifactStore(tmp_path / "objects"))
     patterns = json.loads((tmp_path / "iterations" / "1" / "patterns.json").read_text())
     assert [p["id"] for p in patterns] == [pair.pattern.id for pair in whole.patterns[0].patterns]
+
+
+def test_synthetic_rows_are_those_that_were_trained_on(tmp_path: Path) -> None:
+    """Not what the batches accepted: rows may repeat between batches, and a person may drop or restore some."""
+    store = FileArtifactStore(tmp_path / "objects")
+    rows = [Example(id=f"syn-i1-s1-b1-a1-r{n}", prompt=f"question {n}", answer="refund") for n in (1, 2, 3)]
+    store.write_rows("a", rows)
+    store.write_rows("earlier", [rows[0].model_copy(update={"id": "syn-i0"})])
+    store.write_rows("joined", rows[1:])
+    store.write_rows("r", [])
+    whole = make_summary()
+    trained = whole.arms[-1].model_copy(update={"synthetic": (Ref(key="earlier", rows=1), Ref(key="joined", rows=2))})
+    publish_run(make_summary(arms=(*whole.arms[:2], trained), adapter=None), tmp_path, store)
+    lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [row.id for row in rows[1:]]

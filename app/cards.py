@@ -1,0 +1,135 @@
+"""Cards in the model hub's format, for people and for machines: the adapter's and the synthetic data's. Pure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pada_agent.app.report.tables import align_columns, describe_comparison, describe_rows, interval, percent
+from pada_agent.core.config import RunConfig
+from pada_agent.core.records import Metrics
+from pada_agent.graph.summary import ArmResult, RunSummary
+
+UNKNOWN = "unknown"
+"""The hub's word for a licence that nobody has stated."""
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+
+
+def write_adapter_card(
+    summary: RunSummary, arm: ArmResult, base_sha256: Mapping[str, str], config: RunConfig | None = None
+) -> str:
+    """What the adapter is, which weights it fits, what it was trained on, how it fared, and what to mind.
+
+    The licence is left to the user: it follows from the base model's, the data's and the teacher's.
+    """
+    base = "".join(f"- It fits only these base weights: `{n}`, SHA-256 `{sha}`.\n" for n, sha in base_sha256.items())
+    tests = "".join(f"- {describe_comparison(c)}\n" for c in summary.comparisons)
+    return (
+        f"{_front_matter(_describe_model(summary, arm, config))}\n"
+        f"# {summary.name}: {arm.name}\n\n"
+        f"LoRA adapter for {_base_name(summary.student)}, task `{summary.task}`, made by pada-agent."
+        f" Trained on {arm.n_train_rows} rows, {arm.n_synthetic} of them synthetic.\n\n{summary.verdict}\n\n"
+        f"## Results\n\n```\n{_tabulate(arm)}\n```\n\nIt was chosen on part of validation.{' Test was read once.' if arm.test else ''}\n\n{tests}\n"
+        f"## Limitations\n\n{base}{_list_limits(summary, config)}"
+    )
+
+
+def write_data_card(summary: RunSummary, n_rows: int, config: RunConfig, *, license: str = UNKNOWN) -> str:
+    """What the synthetic rows are, where they come from, and what to mind."""
+    size = next((name for limit, name in _SIZES if n_rows < limit), "n>100K")
+    values: dict[str, Any] = {
+        "license": license,
+        "pretty_name": f"{summary.name}, synthetic rows",
+        "tags": ["pada-agent", "synthetic"],
+        "size_categories": [size],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train.jsonl"}]}],
+    }
+    return (
+        f"{_front_matter(values | _list_sources('source_datasets', config))}\n"
+        f"# {summary.name}: synthetic rows\n\n"
+        f"{n_rows} rows for the task `{summary.task}`, written by `{config.models.generator.model}` against the errors of"
+        f" {_base_name(summary.student)}, checked by rule and rated by `{config.models.judge.model}`, by pada-agent."
+        f" {describe_rows(summary)}\n\n{summary.verdict}\n\n"
+        "## Columns\n\n"
+        "`prompt` and `answer`: the turns that the student was trained on. `options`: answers to choose from, empty where it"
+        " writes freely. `iteration`, `branch`, `strategy`, `pattern`, `batch_id`, `attempt`: why and when the row was"
+        " written. `source_id`: the training row it was written from. `generator`: the model that wrote it."
+        " `in_best_model`: whether the model that the run returned was trained on it; null where the run did not note it.\n\n"
+        f"## Limitations\n\n- Each row was written from a training row: the licence of the sources holds for it too.\n"
+        f"{_list_limits(summary, config)}"
+    )
+
+
+def _front_matter(values: Mapping[str, Any]) -> str:
+    return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _describe_model(summary: RunSummary, arm: ArmResult, config: RunConfig | None) -> dict[str, Any]:
+    sources = _list_sources("datasets", config)
+    return {
+        "license": UNKNOWN,
+        "library_name": "peft",
+        "base_model": _base_name(summary.student),
+        "tags": ["pada-agent", "lora", "synthetic-data"],
+        **sources,
+        "model-index": [
+            {
+                "name": f"{summary.name}: {arm.name}",
+                "results": [
+                    _describe_result(summary.task, split, metrics, sources.get("datasets", [summary.task])[0])
+                    for split, metrics in (("validation", arm.validation), ("test", arm.test))
+                    if metrics
+                ],
+            }
+        ],
+    }
+
+
+def _describe_result(task: str, split: str, metrics: Metrics, dataset: str) -> dict[str, Any]:
+    found = [{"type": "accuracy", "value": round(metrics.accuracy, 4), "name": f"accuracy, {_describe_n(metrics)}"}]
+    if metrics.f1 is not None:
+        found.append({"type": "f1", "value": round(metrics.f1, 4), "name": "token F1"})
+    return {
+        "task": {"type": "text-generation", "name": task},
+        "dataset": {"type": dataset, "name": dataset, "split": split},
+        "metrics": found,
+    }
+
+
+def _describe_n(metrics: Metrics) -> str:
+    return f"95 % interval {metrics.low:.3f} to {metrics.high:.3f}, n = {metrics.n}"
+
+
+def _list_sources(key: str, config: RunConfig | None) -> dict[str, list[str]]:
+    """Hub ids among the data locations; nothing for files, whose place is nobody's business."""
+    data = config.data if config else None
+    locations = (data.train, data.validation, data.test) if data else ()
+    ids = [x.removeprefix("hub:").rpartition("/")[0].partition(":")[0] for x in locations if x and x.startswith("hub:")]
+    return {key: list(dict.fromkeys(ids))} if ids else {}
+
+
+def _base_name(student: str) -> str:
+    """Of a folder or file only its name."""
+    return Path(student).name if Path(student).is_absolute() or student.startswith((".", "~")) else student
+
+
+def _tabulate(arm: ArmResult) -> str:
+    rows = [["rows of", "n", "accuracy", "95 % interval"]]
+    rows += [
+        [split, str(m.n), percent(m.accuracy), interval(m)]
+        for split, m in (("validation", arm.validation), ("selection", arm.selection), ("test", arm.test))
+        if m
+    ]
+    return align_columns(rows)
+
+
+def _list_limits(summary: RunSummary, config: RunConfig | None) -> str:
+    limits = [
+        "One task, one seed: the intervals speak of the rows, not of other seeds or data.",
+        "The synthetic rows were written by an LLM. Rules and a judge looked at them, people only where a review says so.",
+    ]
+    if config:
+        limits.append(f"The terms of `{config.models.generator.model}`, which wrote the rows, hold too.")
+    limits += [text for text in summary.warnings if text.startswith("alarm")]
+    return "".join(f"- {limit}\n" for limit in limits)

@@ -1,0 +1,102 @@
+"""The synthetic rows of a run as a folder that `datasets` and others load, with where each row comes from."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pada_agent.app import run_folder
+from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.cards import UNKNOWN, write_data_card
+from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.records import Branch, Example, Record
+from pada_agent.graph.summary import PatternStrategy, RunSummary
+
+
+class DataRow(Record):
+    """A line of `data/train.jsonl`: the same columns in every row of every task."""
+
+    id: str
+    prompt: str
+    answer: str
+    options: tuple[str, ...]
+    iteration: int
+    branch: Branch
+    strategy: str | None
+    """Name; null in the training-error branch."""
+    pattern: str | None
+    """Name of the pattern that the strategy is aimed at."""
+    source_id: str
+    """Training row it was written from."""
+    batch_id: str
+    attempt: int
+    generator: str
+    in_best_model: bool | None
+    """Null where the run did not note it."""
+
+
+class DataReport(Record):
+    """What was written."""
+
+    folder: Path
+    n_rows: int
+
+
+def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataReport:
+    """Write the rows that the iterations of a finished run trained on, and a card, into the new folder `out`.
+
+    Raises:
+        ArtifactError: `source` is no finished run, or has no synthetic rows.
+        ConfigError: `out` is taken.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out}: exists already. Choose another --out.")
+    config, summary = run_folder.load_run_config(source), run_folder.load_summary(source)
+    rows = list(collect_rows(summary, source, generator=config.models.generator.model))
+    if not rows:
+        raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "data" / "train.jsonl", "".join(row.model_dump_json() + "\n" for row in rows))
+    write_atomically(out / "README.md", write_data_card(summary, len(rows), config, license=license))
+    return DataReport(folder=out, n_rows=len(rows))
+
+
+def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterator[DataRow]:
+    """All rows of `iterations/*/synthetic.jsonl`, in order."""
+    pairs = {p.strategy.id: p for i in summary.patterns for p in i.patterns if p.strategy}
+    used = _read_best_ids(summary, FileArtifactStore(folder / "objects"))
+    for path in sorted((folder / "iterations").glob("[0-9]*/synthetic.jsonl"), key=lambda p: int(p.parent.name)):
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+            try:
+                example = Example.model_validate_json(line)
+            except ValueError as exc:
+                raise ArtifactError(f"{path}: line {number} is damaged ({exc}).") from exc
+            yield _describe_row(example, pairs, generator, None if used is None else example.id in used)
+
+
+def describe_data(report: DataReport) -> str:
+    """One line, and how to load it."""
+    return f'{report.n_rows} rows: {report.folder}\nLoad: datasets.load_dataset("{report.folder}")'
+
+
+def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | None:
+    """Ids of the synthetic rows that the best model was trained on; None where the summary does not name them."""
+    best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
+    if sum(ref.rows for ref in best.synthetic) != best.n_synthetic:
+        return None
+    return {row.id for ref in best.synthetic for row in store.read_rows(ref.key, Example)}
+
+
+def _describe_row(
+    example: Example, pairs: Mapping[str, PatternStrategy], generator: str, in_best_model: bool | None
+) -> DataRow:
+    origin = example.provenance
+    if origin is None:
+        raise ArtifactError(f"{example.id}: a synthetic row without provenance.")
+    pair = pairs.get(origin.strategy_id or "")
+    return DataRow(
+        **example.model_dump(include={"id", "prompt", "answer", "options"}),
+        **origin.model_dump(include={"iteration", "branch", "source_id", "batch_id", "attempt"}),
+        strategy=pair.strategy.strategy_name if pair and pair.strategy else None,
+        pattern=pair.pattern.category_name if pair else None,
+        generator=generator,
+        in_best_model=in_best_model,
+    )

@@ -1,0 +1,331 @@
+"""From a run's files to what its report shows. Pure: the page is drawn from `ReportData` alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pada_agent.app.report.reading import RunFiles
+from pada_agent.app.run_folder import Manifest
+from pada_agent.core.records import (
+    BatchReport,
+    ErrorAnalysis,
+    ErrorPattern,
+    Example,
+    Failure,
+    Record,
+    Rejection,
+    Strategy,
+    Usage,
+)
+from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
+from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
+
+MAX_ROWS = 300
+"""Synthetic rows in the table: the page stays under a megabyte."""
+MAX_CHARACTERS = 700
+"""Of each text shown."""
+N_EXAMPLES = 3
+"""Failures, accepted rows and rejected rows shown with each pattern."""
+
+TRAINING_ERRORS = "training errors"
+ACCEPTED = "accepted"
+LEFT_OUT = "left out"
+
+
+class FailureExample(Record):
+    """A validation row that the diagnosed model got wrong."""
+
+    prompt: str
+    expected: str
+    answered: str
+    cause: str | None
+    """By the analyst; None where it was not analysed."""
+    answered_after: str | None
+    """By the model of the iteration; None where there is none."""
+    is_fixed: bool
+
+
+class SyntheticRow(Record):
+    """A row that the generator wrote, and what became of it."""
+
+    id: str
+    iteration: int
+    status: str
+    """`accepted`, the stage that rejected it, or `left out`: accepted by the judge, but repeated or dropped by a person."""
+    source: str
+    """Strategy name, or `training errors`."""
+    strategy_id: str | None
+    text: str
+    reason: str
+
+
+class PatternPage(Record):
+    """A pattern, what was done about it, and what came of that."""
+
+    number: int
+    """1-based over the whole run; a later pattern of the same name keeps the number."""
+    iteration: int
+    pattern: ErrorPattern
+    strategy: Strategy | None
+    after: str | None
+    """Model trained in the iteration; None when none was."""
+    n_errors: int
+    n_fixed: int | None
+    """Errors of the pattern that the model trained in the iteration answers rightly; None where that is not known."""
+    failures: tuple[FailureExample, ...]
+    accepted: tuple[SyntheticRow, ...]
+    rejected: tuple[SyntheticRow, ...]
+    n_accepted: int
+    n_rejected: int
+
+
+class Segment(Record):
+    """A share of the wrong answers of one model."""
+
+    number: int | None
+    """Of the pattern; None for errors outside every pattern."""
+    name: str
+    n: int
+
+
+class FailureStack(Record):
+    """Wrong answers of one model on the diagnosed part of validation, by the patterns of one iteration."""
+
+    iteration: int
+    moment: Literal["before", "after"]
+    """The model that the iteration diagnosed, or the one it trained."""
+    arm: str
+    segments: tuple[Segment, ...]
+    """In the order of the patterns, the rest last."""
+
+
+class ReportData(Record):
+    """All that the page says."""
+
+    summary: RunSummary
+    is_finished: bool
+    best: ArmResult
+    main: Comparison | None
+    """Augmented against plain fine-tuning: the comparison that the verdict speaks of."""
+    alarms: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """Those that are no alarms."""
+    stacks: tuple[FailureStack, ...]
+    patterns: tuple[PatternPage, ...]
+    """In the order they were found."""
+    rows: tuple[SyntheticRow, ...]
+    n_rows: int
+    """Of which `rows` are those shown."""
+    usage: Usage
+    usage_by_agent: dict[str, Usage]
+    elapsed_seconds: float | None
+    settings: str
+    manifest: Manifest | None
+    missing: tuple[str, ...]
+
+
+def describe_run(files: RunFiles) -> ReportData:
+    """Everything that the page shows, with long lists cut."""
+    summary, rows = files.summary, list_rows(files)
+    numbers = number_patterns(summary.patterns)
+    return ReportData(
+        summary=summary,
+        is_finished=files.is_finished,
+        best=next(arm for arm in summary.arms if arm.name == summary.best_arm),
+        main=find_main(summary),
+        alarms=tuple(text for text in summary.warnings if text.startswith("alarm")),
+        warnings=tuple(text for text in summary.warnings if not text.startswith("alarm")),
+        stacks=tuple(stack_failures(files, numbers)),
+        patterns=tuple(describe_pattern(files, i, p, numbers, rows) for i in summary.patterns for p in i.patterns),
+        rows=tuple(pick_evenly(rows, MAX_ROWS)),
+        n_rows=len(rows),
+        usage=sum((files.usage_by_agent or summary.usage).values(), Usage()),
+        usage_by_agent=files.usage_by_agent,
+        elapsed_seconds=files.elapsed_seconds,
+        settings=files.settings,
+        manifest=files.manifest,
+        missing=files.missing,
+    )
+
+
+def find_main(summary: RunSummary) -> Comparison | None:
+    """The last comparison of an augmented model with plain fine-tuning."""
+    augmented = [arm.name for arm in summary.arms if arm.iteration]
+    return next((c for c in reversed(summary.comparisons) if c.before == FINE_TUNED and c.after in augmented), None)
+
+
+def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
+    """Pattern id to a number for the reader: a name that comes back in a later iteration keeps its number."""
+    by_name: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    for iteration in found:
+        taken: set[int] = set()
+        for pair in iteration.patterns:
+            name = pair.pattern.category_name.casefold()
+            number = by_name.get(name)
+            if number is None or number in taken:
+                number = max([0, *by_name.values(), *numbers.values()]) + 1
+            by_name.setdefault(name, number)
+            numbers[pair.pattern.id] = number
+            taken.add(number)
+    return numbers
+
+
+def find_diagnosed(summary: RunSummary, iteration: int) -> ArmResult | None:
+    """The model whose errors the iteration studied: the best before it, as the loop chooses."""
+    earlier = [arm for arm in summary.arms if arm.iteration is not None and arm.iteration < iteration]
+    return max(earlier, key=lambda a: (a.selection.accuracy, -a.n_synthetic, -(a.iteration or 0)), default=None)
+
+
+def find_trained(summary: RunSummary, iteration: int) -> ArmResult | None:
+    """The model that the iteration trained."""
+    return next((arm for arm in summary.arms if arm.iteration == iteration), None)
+
+
+def stack_failures(files: RunFiles, numbers: Mapping[str, int]) -> list[FailureStack]:
+    """For each iteration the wrong answers of the diagnosed model, then those of the model it trained."""
+    stacks = []
+    for found in files.summary.patterns:
+        before = find_diagnosed(files.summary, found.iteration)
+        after = find_trained(files.summary, found.iteration)
+        if before and files.measured.get(before.name):
+            stacks.append(_stack(files, found, before, numbers, moment="before"))
+        if after and files.measured.get(after.name):
+            stacks.append(_stack(files, found, after, numbers, moment="after"))
+    return stacks
+
+
+def describe_pattern(
+    files: RunFiles,
+    found: IterationPatterns,
+    pair: PatternStrategy,
+    numbers: Mapping[str, int],
+    rows: Sequence[SyntheticRow],
+) -> PatternPage:
+    """One pattern with its errors before and after, and the rows written for it."""
+    pattern, strategy = pair.pattern, pair.strategy
+    before, after = find_diagnosed(files.summary, found.iteration), find_trained(files.summary, found.iteration)
+    failed = _by_id(files, before)
+    answered = _by_id(files, after)
+    causes = {a.example_id: a for a in files.analyses.get(str(found.iteration), ())}
+    written = [r for r in rows if strategy and (r.iteration, r.strategy_id) == (found.iteration, strategy.id)]
+    accepted, rejected = [r for r in written if r.status == ACCEPTED], [r for r in written if r.status != ACCEPTED]
+    ids = [i for i in dict.fromkeys((*pattern.representative_ids, *pattern.example_ids)) if i in failed]
+    return PatternPage(
+        number=numbers[pattern.id],
+        iteration=found.iteration,
+        pattern=pattern,
+        strategy=strategy,
+        after=after.name if after else None,
+        n_errors=len(pattern.example_ids),
+        n_fixed=sum(_is_right(answered.get(i)) for i in pattern.example_ids) if answered else None,
+        failures=tuple(_show_failure(failed[i], causes.get(i), answered.get(i)) for i in ids[:N_EXAMPLES]),
+        accepted=tuple(accepted[:N_EXAMPLES]),
+        rejected=tuple(rejected[:N_EXAMPLES]),
+        n_accepted=len(accepted),
+        n_rejected=len(rejected),
+    )
+
+
+def list_rows(files: RunFiles) -> list[SyntheticRow]:
+    """Every synthetic row of the run, batch by batch, the accepted ones of a batch first."""
+    names = {p.strategy.id: p.strategy.strategy_name for i in files.summary.patterns for p in i.patterns if p.strategy}
+    rows: list[SyntheticRow] = []
+    for batch in files.summary.batches:
+        trained = _trained_ids(files, batch)
+        source = names.get(batch.strategy_id or "", batch.strategy_id or TRAINING_ERRORS)
+        accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
+        rows += [_show_accepted(e, batch, source, trained) for e in accepted]
+        rows += [_show_rejected(r, batch, source, trained) for r in rejected]
+    return rows
+
+
+def pick_evenly(rows: Sequence[SyntheticRow], n: int) -> list[SyntheticRow]:
+    """At most `n` of the rows, from first to last at even distances."""
+    return list(rows) if len(rows) <= n else [rows[i * len(rows) // n] for i in range(n)]
+
+
+def cut(text: str) -> str:
+    """The text, shortened where it is very long."""
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} … ({len(text):,} characters)"
+
+
+def _stack(
+    files: RunFiles,
+    found: IterationPatterns,
+    arm: ArmResult,
+    numbers: Mapping[str, int],
+    *,
+    moment: Literal["before", "after"],
+) -> FailureStack:
+    n_diagnosis = arm.validation.n - arm.selection.n
+    failed = {f.example.id for f in files.measured[arm.name][:n_diagnosis] if not _is_right(f)}
+    segments = [
+        Segment(
+            number=numbers[pair.pattern.id],
+            name=pair.pattern.category_name,
+            n=len(failed.intersection(pair.pattern.example_ids)),
+        )
+        for pair in found.patterns
+    ]
+    rest = Segment(number=None, name="in no pattern", n=len(failed) - sum(s.n for s in segments))
+    return FailureStack(iteration=found.iteration, moment=moment, arm=arm.name, segments=(*segments, rest))
+
+
+def _by_id(files: RunFiles, arm: ArmResult | None) -> dict[str, Failure]:
+    return {f.example.id: f for f in files.measured.get(arm.name, ())} if arm else {}
+
+
+def _is_right(answer: Failure | None) -> bool:
+    return answer is not None and answer.verdict.value == "correct"
+
+
+def _show_failure(failed: Failure, cause: ErrorAnalysis | None, after: Failure | None) -> FailureExample:
+    return FailureExample(
+        prompt=cut(failed.example.prompt),
+        expected=cut(failed.example.answer),
+        answered=cut(failed.verdict.extracted or failed.prediction.response),
+        cause=cause.error_cause if cause else None,
+        answered_after=cut(after.verdict.extracted or after.prediction.response) if after else None,
+        is_fixed=_is_right(after),
+    )
+
+
+def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
+    """Ids of the rows that the batch's iteration trained on; None where it is not known."""
+    trained = files.trained.get(str(_iteration_of(batch)))
+    return None if trained is None else {row.id for row in trained}
+
+
+def _show_accepted(row: Example, batch: BatchReport, source: str, trained: set[str] | None) -> SyntheticRow:
+    is_kept = trained is None or row.id in trained
+    return SyntheticRow(
+        id=row.id,
+        iteration=_iteration_of(batch),
+        status=ACCEPTED if is_kept else LEFT_OUT,
+        source=source,
+        strategy_id=batch.strategy_id,
+        text=cut(f"{row.prompt}\n→ {row.answer}"),
+        reason=cut(
+            batch.decision.removeprefix("accepted: ")
+            if is_kept
+            else "repeats another batch's row, or dropped in review"
+        ),
+    )
+
+
+def _show_rejected(rejection: Rejection, batch: BatchReport, source: str, trained: set[str] | None) -> SyntheticRow:
+    example = rejection.example
+    is_restored = example is not None and example.id in (trained or ())
+    return SyntheticRow(
+        id=example.id if example else batch.batch_id,
+        iteration=_iteration_of(batch),
+        status=ACCEPTED if is_restored else rejection.stage,
+        source=source,
+        strategy_id=batch.strategy_id,
+        text=cut(rejection.text),
+        reason=cut(f"accepted in review; {rejection.reason}" if is_restored else rejection.reason),
+    )
+
+
+def _iteration_of(batch: BatchReport) -> int:
+    return int(batch.batch_id.removeprefix("i").partition("-")[0])

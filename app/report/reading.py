@@ -1,0 +1,104 @@
+"""What a report shows of a run, read from its folder. What cannot be read is named, never made up."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pada_agent.app import run_folder
+from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection, Usage
+from pada_agent.graph.summary import RunSummary
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+class RunFiles(Record):
+    """A run's folder, as far as a report needs it."""
+
+    summary: RunSummary
+    is_finished: bool
+    measured: dict[str, tuple[Failure, ...]]
+    """Every validation row with answer and verdict, by arm."""
+    analyses: dict[str, tuple[ErrorAnalysis, ...]]
+    """By iteration."""
+    accepted: dict[str, tuple[Example, ...]]
+    """By batch id."""
+    rejected: dict[str, tuple[Rejection, ...]]
+    """By batch id."""
+    trained: dict[str, tuple[Example, ...]]
+    """Rows that an iteration added to the training data, by iteration; without those that trained nothing."""
+    usage_by_agent: dict[str, Usage]
+    settings: str
+    """`config.yaml`; empty where there is none."""
+    manifest: run_folder.Manifest | None
+    elapsed_seconds: float | None
+    """From the first event to the last, pauses included."""
+    missing: tuple[str, ...]
+    """Why something is not shown."""
+
+
+def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> RunFiles:
+    """Everything beside the summary; the store is read through the summary's references."""
+    rows = _Rows(FileArtifactStore(folder / "objects"))
+    return RunFiles(
+        summary=summary,
+        is_finished=is_finished,
+        measured={arm.name: rows.read(arm.measured, Failure) for arm in summary.arms if arm.measured},
+        analyses={iteration: rows.read(ref, ErrorAnalysis) for iteration, ref in summary.analyses.items()},
+        accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in summary.batches},
+        rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in summary.batches},
+        trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.arms if a.synthetic},
+        usage_by_agent=_read_usage(folder / "llm_calls.sqlite"),
+        settings=_read_text(folder / run_folder.CONFIG),
+        manifest=_read_manifest(folder / run_folder.MANIFEST),
+        elapsed_seconds=_read_elapsed(folder / run_folder.EVENTS),
+        missing=tuple(rows.missing),
+    )
+
+
+class _Rows:
+    """Rows of the store; notes what is not there, such as in a folder that was copied without its objects."""
+
+    def __init__(self, store: FileArtifactStore) -> None:
+        self._store = store
+        self.missing: list[str] = []
+
+    def read(self, ref: Ref, kind: type[RecordT]) -> tuple[RecordT, ...]:
+        try:
+            return tuple(self._store.read_rows(ref.key, kind))
+        except ArtifactError as exc:
+            self.missing.append(str(exc))
+            return ()
+
+
+def _read_usage(path: Path) -> dict[str, Usage]:
+    if not path.is_file():
+        return {}
+    cache = ResponseCache(path)
+    try:
+        return cache.totals_by("agent")
+    finally:
+        cache.close()
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _read_manifest(path: Path) -> run_folder.Manifest | None:
+    text = _read_text(path)
+    try:
+        return run_folder.Manifest.model_validate_json(text) if text else None
+    except ValueError as exc:
+        raise ArtifactError(f"{path}: damaged ({exc}). Delete it; the report is then written without it.") from exc
+
+
+def _read_elapsed(path: Path) -> float | None:
+    lines = _read_text(path).split("\n")[:-1]
+    if len(lines) < 2:
+        return None
+    start, end = (datetime.fromisoformat(json.loads(line)["time"]) for line in (lines[0], lines[-1]))
+    return (end - start).total_seconds()

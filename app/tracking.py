@@ -1,0 +1,175 @@
+"""A finished run, logged to an experiment tracker through the tracker's own library. All three are optional extras."""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pada_agent.app import run_folder
+from pada_agent.app.report.data import find_main
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.records import Record
+from pada_agent.graph.summary import ArmResult, RunSummary
+
+Tracker = Literal["mlflow", "wandb", "tensorboard"]
+PROJECT = "pada-agent"
+MAX_CHARACTERS = 500
+"""Of a setting; the whole file is logged beside it where the tracker takes files."""
+
+
+class Figure(Record):
+    """A number to log."""
+
+    name: str
+    value: float
+    step: int
+    """0 for figures of the whole run."""
+    axis: Literal["model", "optimizer_step"] = "model"
+    """What `step` counts. Models: 0 is the untouched one, then in the order they were measured."""
+
+
+class TrackedRun(Record):
+    """What a tracker is told."""
+
+    folder: Path
+    name: str
+    verdict: str
+    settings: dict[str, str]
+    """By dotted key."""
+    figures: tuple[Figure, ...]
+
+
+def track_run(folder: Path, *, to: Tracker) -> str:
+    """Log the run in `folder`; where to look for it, in a line.
+
+    Raises:
+        ArtifactError: not a finished run.
+        ConfigError: the tracker is not installed, or refuses.
+    """
+    config, summary = run_folder.load_run_config(folder), run_folder.load_summary(folder)
+    run = TrackedRun(
+        folder=folder,
+        name=summary.name,
+        verdict=summary.verdict,
+        settings={k: v[:MAX_CHARACTERS] for k, v in _flatten(config.model_dump(mode="json"))},
+        figures=(*collect_figures(summary), *read_losses(summary, folder)),
+    )
+    trackers: dict[Tracker, Callable[[TrackedRun], str]] = {
+        "mlflow": log_to_mlflow,
+        "wandb": log_to_wandb,
+        "tensorboard": log_to_tensorboard,
+    }
+    return trackers[to](run)
+
+
+def collect_figures(summary: RunSummary) -> Iterator[Figure]:
+    """Accuracy and rows by model, then gain, cost, rows and time of the whole run."""
+    for step, arm in enumerate(summary.arms):
+        yield from (Figure(name=name, value=value, step=step) for name, value in _describe_arm(arm))
+    if main := find_main(summary):
+        yield Figure(name="gain/accuracy", value=main.difference, step=0)
+        yield Figure(name="gain/p_value", value=main.p_value, step=0)
+    for name, n in (("requested", summary.rows.requested), ("written", summary.rows.written)):
+        yield Figure(name=f"rows/{name}", value=n, step=0)
+    yield Figure(name="rows/accepted", value=summary.rows.accepted, step=0)
+    for stage, n in summary.rows.rejected.items():
+        yield Figure(name=f"rows/rejected_{stage}", value=n, step=0)
+    for role, usage in summary.usage.items():
+        yield Figure(name=f"llm/{role}_calls", value=usage.n_calls, step=0)
+        yield Figure(name=f"llm/{role}_tokens", value=usage.input_tokens + usage.output_tokens, step=0)
+        yield Figure(name=f"llm/{role}_usd", value=usage.cost_usd, step=0)
+    for stage, seconds in summary.seconds_by_stage.items():
+        yield Figure(name=f"seconds/{stage}", value=seconds, step=0)
+
+
+def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
+    """Training loss by optimizer step of every fine-tuned model whose adapter is there and noted it."""
+    for arm in summary.arms:
+        path = folder / (arm.adapter or "") / "train_metrics.json"
+        if arm.adapter and path.is_file():
+            losses: list[float] = json.loads(path.read_text(encoding="utf-8")).get("losses", [])
+            for step, loss in enumerate(losses, 1):
+                yield Figure(name=f"loss/{arm.name}", value=loss, step=step, axis="optimizer_step")
+
+
+def log_to_mlflow(run: TrackedRun) -> str:
+    """To the server or folder that MLFLOW_TRACKING_URI names."""
+    mlflow = _load("mlflow", "mlflow")
+    try:
+        with mlflow.start_run(run_name=run.name, description=run.verdict) as started:
+            for key, value in run.settings.items():
+                mlflow.log_param(key, value)
+            for figure in run.figures:
+                mlflow.log_metric(figure.name, figure.value, step=figure.step)
+            for path in _list_files(run.folder):
+                mlflow.log_artifact(str(path))
+    except mlflow.exceptions.MlflowException as exc:
+        raise ConfigError(f"mlflow: {exc}") from exc
+    return f"mlflow: run {started.info.run_id} at {mlflow.get_tracking_uri()}"
+
+
+def log_to_wandb(run: TrackedRun) -> str:
+    """To the account that is logged in; WANDB_MODE=offline writes a folder only."""
+    wandb = _load("wandb", "wandb")
+    try:
+        with wandb.init(project=PROJECT, name=run.name, notes=run.verdict, config=run.settings) as started:
+            started.define_metric("*", step_metric="model")
+            started.define_metric("loss/*", step_metric="optimizer_step")
+            for (axis, step), values in _group_by_step(run.figures).items():
+                started.log({axis: step, **values})
+            for path in _list_files(run.folder):
+                started.save(str(path), base_path=str(run.folder), policy="now")
+    except wandb.errors.Error as exc:
+        raise ConfigError(f"wandb: {exc}") from exc
+    return f"wandb: {started.url or started.dir}"
+
+
+def log_to_tensorboard(run: TrackedRun) -> str:
+    """Into the folder `tensorboard` of the run."""
+    target = run.folder / "tensorboard"
+    with _load("torch.utils.tensorboard", "tensorboard").SummaryWriter(log_dir=str(target)) as writer:
+        writer.add_text("verdict", run.verdict)
+        writer.add_text("settings", "\n".join(f"    {key}: {value}" for key, value in run.settings.items()))
+        for figure in run.figures:
+            writer.add_scalar(figure.name, figure.value, figure.step)
+    return f"tensorboard --logdir {target}"
+
+
+def _describe_arm(arm: ArmResult) -> list[tuple[str, float]]:
+    found = [("rows/train", float(arm.n_train_rows)), ("rows/synthetic", float(arm.n_synthetic))]
+    for split, metrics in (("validation", arm.validation), ("selection", arm.selection), ("test", arm.test)):
+        if metrics:
+            figures = {"accuracy": metrics.accuracy, "low": metrics.low, "high": metrics.high}
+            found += [(f"{split}/{name}", value) for name, value in figures.items()]
+    return found
+
+
+def _group_by_step(figures: tuple[Figure, ...]) -> dict[tuple[str, int], dict[str, float]]:
+    grouped: dict[tuple[str, int], dict[str, float]] = {}
+    for figure in figures:
+        grouped.setdefault((figure.axis, figure.step), {})[figure.name] = figure.value
+    return grouped
+
+
+def _list_files(folder: Path) -> list[Path]:
+    names = (run_folder.REPORT, run_folder.SUMMARY, run_folder.CONFIG)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _load(module: str, extra: Tracker) -> Any:
+    try:
+        found = importlib.import_module(module)
+        if found.__file__ is None:  # the folder `wandb` that a run of W&B left here imports as an empty package
+            raise ImportError(f"{module} is a folder, not the library")
+        return found
+    except ImportError as exc:
+        raise ConfigError(f"{extra} cannot be loaded ({exc}). Get it with: pip install 'pada-agent[{extra}]'") from exc
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "" if value is None else str(value)

@@ -1,0 +1,79 @@
+"""The synthetic rows of a real toy run, loaded by the library that others use."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.cli import app
+from pada_agent.app.publishing import publish_run
+from pada_agent.app.run_folder import dump_config
+from pada_agent.graph.builder import build_graph
+from tests.toy_world import ToyWorld, make_settings
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    world, settings = ToyWorld(folder), make_settings()
+    build_graph(world.connect).compile().invoke({}, context=settings)
+    (folder / "config.yaml").write_text(dump_config(settings))
+    publish_run(world.published[0], folder, FileArtifactStore(folder / "objects"))
+    return folder
+
+
+def export(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, arguments), "--what", "data"])
+
+
+def test_rows_come_with_their_provenance_and_a_card(run: Path, tmp_path: Path) -> None:
+    result = export(run, "--out", tmp_path / "out", "--license", "cc0-1.0")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((run / "summary.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "out" / "data" / "train.jsonl").read_text().splitlines()]
+    assert len(rows) == summary["rows"]["accepted"]
+    assert f"{len(rows)} rows: " in result.stdout
+    assert {row["branch"] for row in rows} == {"pattern", "training_error"}
+    assert all((row["pattern"] is not None) == (row["branch"] == "pattern") for row in rows)
+    assert all(row["source_id"].startswith("train-") for row in rows)
+    best = next(arm for arm in summary["arms"] if arm["name"] == summary["best_arm"])
+    assert sum(row["in_best_model"] for row in rows) == best["n_synthetic"]
+    assert "license: cc0-1.0\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_adapter_in_best_has_a_card(run: Path) -> None:
+    assert "model-index:" in (run / "best" / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_loads_the_folder(run: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    export(run, "--out", tmp_path / "out")
+    lines = (tmp_path / "out" / "data" / "train.jsonl").read_text().splitlines()
+    for name, options in ((str(tmp_path / "out"), {}), ("json", {"data_files": f"{tmp_path}/out/data/train.jsonl"})):
+        loaded = datasets.load_dataset(name, split="train", cache_dir=str(tmp_path / "cache"), **options)
+        assert [row["id"] for row in loaded] == [json.loads(line)["id"] for line in lines]
+        assert {"prompt", "answer", "pattern", "in_best_model"} <= set(loaded.column_names)
+
+
+def test_a_licence_is_not_dropped_in_silence(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out"), "--license", "mit"])
+    assert result.exit_code == 2 and "Give --what data" in result.stderr
+
+
+def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
+    taken = export(run, "--out", run)
+    assert taken.exit_code == 2 and "exists already" in taken.stderr
+    for path in (run / "iterations").glob("[0-9]*/synthetic.jsonl"):
+        path.write_text("")
+    empty = export(run, "--out", tmp_path / "out")
+    assert empty.exit_code == 2 and "no synthetic row was trained on" in empty.stderr
+    assert not (tmp_path / "out").exists()
+    shutil.rmtree(run / "iterations")
+    (run / "summary.json").unlink()
+    unfinished = export(run, "--out", tmp_path / "out")
+    assert unfinished.exit_code == 2 and "not finished" in unfinished.stderr

@@ -1,0 +1,105 @@
+"""The trackers' own libraries are optional: what they are told is tested always, the telling where they are installed."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pada_agent.app import tracking
+from pada_agent.app.run_folder import dump_config
+from pada_agent.app.tracking import Tracker, track_run
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ArtifactError, ConfigError
+from tests.unit.app.summaries import make_summary
+
+LOSSES = [2.5, 1.25]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished run with two adapters, one of which noted its losses."""
+    summary = make_summary()
+    (tmp_path / "config.yaml").write_text(dump_config(RunConfig()))
+    (tmp_path / "summary.json").write_text(summary.model_dump_json())
+    (tmp_path / "report.html").write_text("<!doctype html>")
+    adapter = tmp_path / str(summary.arms[-1].adapter)
+    adapter.mkdir(parents=True)
+    (adapter / "train_metrics.json").write_text(json.dumps({"losses": LOSSES}))
+    return tmp_path
+
+
+def test_figures_stand_by_model_and_for_the_whole_run() -> None:
+    figures = {(f.name, f.step): f.value for f in tracking.collect_figures(make_summary())}
+    assert [figures["validation/accuracy", step] for step in range(3)] == [0.2, 0.5, 0.6]
+    assert ("test/accuracy", 0) not in figures and figures["test/accuracy", 2] == 0.6
+    assert figures["gain/accuracy", 0] == 0.1
+    assert figures["rows/rejected_label", 0] == 5
+    assert figures["llm/generator_tokens", 0] == 15_400
+    assert figures["seconds/fine_tune", 0] == 3_725
+
+
+def test_losses_are_counted_by_optimizer_step(folder: Path) -> None:
+    found = [(f.name, f.step, f.value, f.axis) for f in tracking.read_losses(make_summary(), folder)]
+    assert found == [("loss/iteration 1", n, loss, "optimizer_step") for n, loss in enumerate(LOSSES, 1)]
+
+
+@pytest.mark.parametrize("to", ["mlflow", "wandb", "tensorboard"])
+def test_a_tracker_that_is_not_installed_is_named_with_its_extra(
+    folder: Path, to: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = {"tensorboard": "torch.utils.tensorboard"}.get(to, to)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'pada-agent\[{to}\]'"):
+        track_run(folder, to=to)
+
+
+def test_a_folder_of_the_trackers_name_is_not_the_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(__file__=None))
+    with pytest.raises(ConfigError, match="a folder, not the library"):
+        track_run(folder, to="wandb")
+
+
+def test_an_unfinished_run_is_not_tracked(folder: Path) -> None:
+    (folder / "summary.json").unlink()
+    with pytest.raises(ArtifactError, match="not finished"):
+        track_run(folder, to="tensorboard")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensorboard_reads_what_was_logged(folder: Path) -> None:
+    accumulating = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    told = track_run(folder, to="tensorboard")
+    read = accumulating.EventAccumulator(str(folder / "tensorboard"))
+    read.Reload()
+    assert told == f"tensorboard --logdir {folder / 'tensorboard'}"
+    assert [round(e.value, 6) for e in read.Scalars("validation/accuracy")] == [0.2, 0.5, 0.6]
+    assert [(e.step, e.value) for e in read.Scalars("loss/iteration 1")] == list(enumerate(LOSSES, 1))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_reads_what_was_logged(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run_id = track_run(folder, to="mlflow").split()[2]
+    client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    assert run.data.params["lora.rank"] == "32"
+    assert run.data.metrics["gain/accuracy"] == 0.1
+    assert [m.value for m in client.get_metric_history(run_id, "loss/iteration 1")] == LOSSES
+    assert {f.path for f in client.list_artifacts(run_id)} == {"report.html", "summary.json", "config.yaml"}
+
+
+@pytest.mark.enable_socket
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_writes_an_offline_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(folder))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    track_run(folder, to="wandb")
+    (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    written = log.read_bytes()
+    assert b"validation/accuracy" in written and b"loss/iteration 1" in written and b"lora.rank" in written
