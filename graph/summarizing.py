@@ -128,25 +128,25 @@ def find_alarms(arms: Iterable[ArmResult], state: RunState) -> list[str]:
 
 
 def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool) -> str:
-    """Whether augmentation helped over plain fine-tuning. More rows for as many epochs are more steps: not the data alone."""
+    """How the augmented model fares against plain fine-tuning, and what that does not say.
+
+    More rows for as many epochs are more steps. And one seed is one draw: another may turn the sign (docs/results).
+    """
     augmented = [arm.name for arm in arms if arm.iteration]
     found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]
     if not found:
         return "No augmentation round was compared with plain fine-tuning."
     c = found[-1]
-    figures = f"{c.difference:+.1%} on {c.split} (95 % interval {c.low:+.1%} to {c.high:+.1%}, n = {c.n}, p = {c.p_value:.3f})"
-    words = {
-        "gained": "Augmentation helped",
-        "lost": "Augmentation did harm",
-        "not shown": "No effect of augmentation is shown",
-    }[c.verdict]
-    told = f"{words}: '{c.after}' against '{c.before}' {figures}."
-    if c.verdict != "gained" or equal_steps:
-        return told
-    return (
-        f"The augmented model is better: '{c.after}' against '{c.before}' {figures}. It also took more optimizer steps, "
-        "which may be all of it: fix lora.n_steps to compare the data alone."
+    figures = (
+        f"'{c.after}' against '{c.before}' {100 * c.difference:+.1f} points on {c.split} "
+        f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p = {c.p_value:.3f})"
     )
+    if c.verdict == "not shown":
+        return f"No effect of augmentation is shown: {figures}."
+    told = f"The augmented model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
+    if c.verdict == "gained" and not equal_steps:
+        return f"{told} It also took more optimizer steps, which may be all of it: fix lora.n_steps to compare the data alone."
+    return f"{told} One seed speaks of these two models; of the method, only several seeds do."
 
 
 def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
