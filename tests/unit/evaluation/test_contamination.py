@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.core.records import Example
-from pada_agent.evaluation.contamination import Overlap, find_duplicates, find_overlap, normalize, rouge_l
+from pada_agent.core.records import Example, Overlap
+from pada_agent.evaluation.contamination import find_duplicates, find_overlap, normalize, rouge_l
 
 LONG = "a train leaves the station at noon and travels sixty miles an hour for three full hours before it stops"
 
