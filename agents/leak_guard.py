@@ -50,7 +50,9 @@ class LeakGuard:
         near = self.find_paraphrases(_texts_of(quoted))
 
         def cut(text: str) -> str:
-            return " ".join(REDACTED if s in near else s for s in split_sentences(text)) if near else text
+            for sentence in near:
+                text = text.replace(sentence, REDACTED)
+            return text
 
         return GuardedStrategy(
             strategy=_rewrite(quoted, cut),

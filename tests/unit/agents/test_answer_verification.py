@@ -71,7 +71,7 @@ def test_a_label_that_the_majority_does_not_give_is_refused_with_the_votes_and_m
 def test_a_solver_with_a_favourite_place_is_found_out_by_shuffled_options() -> None:
     model = ScriptedModel([say("A")] * 9)
     solved = verify([choice()], model, votes=9)
-    assert len({prompt.split("<sample")[1] for prompt in model.prompts}) > 1
+    assert len({prompt.split("<sample number")[1] for prompt in model.prompts}) > 1
     assert [r.example.id for r in solved.rejected if r.example] == ["r1"]
 
 
