@@ -91,14 +91,14 @@ def test_catches_false_alarms_and_what_was_missed_are_counted() -> None:
 def test_probes_are_rated_with_the_rows_and_count_in_no_score() -> None:
     task, training = TRAINING["closed"]
     origin = Provenance(branch="training_error", iteration=1, batch_id="b", attempt=1, source_id="t0")
-    made = task.compose({"question": "new one"}, source=training[0], given={}, example_id="syn-b-a1-r1")
+    made = task.compose({"question": "a zebra"}, source=training[0], given={}, example_id="syn-b-a1-r1")
     assert isinstance(made, Example)
     candidate = made.model_copy(update={"provenance": origin})
     probes = make_probes(training, n_rows=3, share=1.0, task=task, rng=Random(1))
 
     def rate(request: ChatRequest) -> str:
         samples = request.messages[-1].content.split("<sample number=")[1:]
-        scores = [9 if "new one" in s else 1 for s in samples]
+        scores = [9 if "a zebra" in s else 1 for s in samples]
         return json.dumps(
             [{"sample": n, "reason": "because", "utility": s, "relevance": s} for n, s in enumerate(scores, 1)]
         )
