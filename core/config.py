@@ -176,12 +176,15 @@ class GenerationConfig(Settings):
 
 
 class GuardConfig(Settings):
-    """Keeps held-out rows away from the generator and from training, by meaning. Word for word is always checked."""
+    """Keeps held-out rows away from the generator and from training, by meaning. Word for word is always checked.
+
+    The defaults were measured with all-mpnet-base-v2 (docs/adr/0008); another embedder has another scale.
+    """
 
     leak_similarity: float | None = Field(default=0.65, gt=0, le=1)
-    """Cosine at which a sentence of a strategy says what a validation or test row says, and is cut; null compares words only. Measured: docs/adr/0008."""
+    """Cosine at which a sentence of a strategy says what a validation or test row says, and is cut; null compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
-    """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only. Measured: docs/adr/0008."""
+    """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
 
 
 class VerificationConfig(Settings):
