@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from pada_agent.agents.data_generation import Assignment
-from pada_agent.core.records import Draft, Example, Record, Rejection, RejectionStage
-from pada_agent.evaluation.contamination import find_duplicates, find_overlap
+from pada_agent.core.ports import Embedder
+from pada_agent.core.records import Draft, Example, Overlap, Record, Rejection, RejectionStage
+from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
 from pada_agent.evaluation.task import DraftProblem, Task
 
 
@@ -23,12 +24,15 @@ def verify_drafts(
     existing: Sequence[Example],
     protected: Sequence[Example],
     near_duplicate_rouge: float,
+    embedder: Embedder | None = None,
+    contamination_similarity: float | None = None,
 ) -> VerifiedDrafts:
     """Format, label, repetition and contamination, in that order.
 
     Args:
         existing: rows a draft must not repeat (training data so far).
         protected: validation and test rows.
+        contamination_similarity: cosine at which a draft says what a protected row says; None compares words only.
     """
     by_row = {a.row: a for a in assignments}
     candidates: list[Example] = []
@@ -40,7 +44,10 @@ def verify_drafts(
         else:
             rejections.append(made)
     candidates = _drop_repeats(candidates, existing, near_duplicate_rouge, rejections)
-    candidates = _drop_contaminated(candidates, protected, rejections)
+    candidates = _drop_contaminated(candidates, find_overlap(candidates, protected), rejections)
+    if embedder is not None and contamination_similarity is not None:
+        near = find_near(candidates, protected, embedder=embedder, threshold=contamination_similarity)
+        candidates = _drop_contaminated(candidates, near, rejections)
     return VerifiedDrafts(candidates=tuple(candidates), rejections=tuple(rejections))
 
 
@@ -49,8 +56,13 @@ def row_of(example: Example) -> int:
     return int(example.id.rsplit("-r", 1)[1]) - 1
 
 
-def reject(example: Example, stage: RejectionStage, reason: str) -> Rejection:
-    """A rejection that keeps the example's text and provenance."""
+def is_a_persons_matter(stage: RejectionStage, overlap: Overlap | None) -> bool:
+    """Whether a person may overrule a rejection: what a model judged, but nothing that was checked exactly."""
+    return stage in ("quality", "verification") or (overlap is not None and overlap.kind == "embedding")
+
+
+def reject(example: Example, stage: RejectionStage, reason: str, overlap: Overlap | None = None) -> Rejection:
+    """A rejection that keeps the example's text and provenance, and the row it overlaps as evidence."""
     if example.provenance is None:
         raise ValueError(f"{example.id} is not a synthetic example")
     return Rejection(
@@ -58,7 +70,8 @@ def reject(example: Example, stage: RejectionStage, reason: str) -> Rejection:
         reason=reason,
         text=f"{example.prompt}\n→ {example.answer}",
         provenance=example.provenance,
-        example=example if stage == "quality" else None,
+        overlap=overlap,
+        example=example if is_a_persons_matter(stage, overlap) else None,
     )
 
 
@@ -87,12 +100,12 @@ def _drop_repeats(
 
 
 def _drop_contaminated(
-    candidates: list[Example], protected: Sequence[Example], rejections: list[Rejection]
+    candidates: list[Example], found: Sequence[Overlap], rejections: list[Rejection]
 ) -> list[Example]:
-    overlaps = {o.example_id: o for o in find_overlap(candidates, protected)}
+    overlaps = {o.example_id: o for o in found}
     rejections += [
-        reject(c, "contamination", f"{overlaps[c.id].kind} overlap with a held-out row: {overlaps[c.id].evidence}")
+        reject(c, "contamination", f"{o.kind} overlap with held-out row {o.protected_id}: {o.evidence}", o)
         for c in candidates
-        if c.id in overlaps
+        if (o := overlaps.get(c.id))
     ]
     return [c for c in candidates if c.id not in overlaps]

@@ -1,9 +1,12 @@
-"""Keeps validation and test content out of what the generator reads."""
+"""Keeps validation and test content out of what the generator reads: quotations, and sentences that say the same."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from pada_agent.core.records import Example, GuardedStrategy, Strategy
+import numpy as np
+
+from pada_agent.core.ports import Embedder
+from pada_agent.core.records import Example, GuardedStrategy, NearText, Strategy
 
 N_WORDS = 6
 """Words in a row that count as a quotation; a protected text shorter than this counts as a whole."""
@@ -13,11 +16,26 @@ MIN_WORDS = 4
 
 REDACTED = "[…]"
 
+_SENTENCE_END = re.compile(r"(?<=[.!?:;])[\"'”’)]*\s+|\n+|(?<=\s)[\"“](?=\w)|(?<=\s)'(?=\w)")
+"""A colon and an opening quotation mark too: what a strategy gives as an example stands after them."""
+
 
 class LeakGuard:
-    """Cuts quotations of protected rows out of strategies. What also stands in training rows is no secret."""
+    """Cuts out of strategies what protected rows say. What also stands in training rows is no secret."""
 
-    def __init__(self, protected: Iterable[Example], training: Iterable[Example]) -> None:
+    def __init__(
+        self,
+        protected: Sequence[Example],
+        training: Sequence[Example],
+        *,
+        embedder: Embedder | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        """Without `embedder` or `threshold` (a cosine) only words are compared."""
+        self._protected = protected
+        self._training = training
+        self._embedder = embedder if threshold is not None else None
+        self._threshold = threshold or 1.0
         known: set[tuple[str, ...]] = set()
         for text in _texts(training):
             words = _words(text)
@@ -26,21 +44,41 @@ class LeakGuard:
         self._secrets = {gram for text in _texts(protected) for gram in _ngrams(_words(text), N_WORDS)} - known
 
     def clear(self, strategy: Strategy) -> GuardedStrategy:
-        """The strategy with every quotation replaced by `[…]`, and the quotations as evidence."""
+        """The strategy with every quotation and every sentence near a protected row replaced by `[…]`, and these as evidence."""
         evidence: list[str] = []
+        quoted = _rewrite(strategy, lambda text: self._redact(text, evidence))
+        near = self.find_paraphrases(_texts_of(quoted))
 
         def cut(text: str) -> str:
-            return self._redact(text, evidence)
+            for sentence in near:
+                text = text.replace(sentence, REDACTED)
+            return text
 
-        cleared = strategy.model_copy(
-            update={
-                "category_name": cut(strategy.category_name),
-                "strategy_name": cut(strategy.strategy_name),
-                "generation_approach": cut(strategy.generation_approach),
-                "key_elements": tuple(cut(element) for element in strategy.key_elements),
-            }
+        return GuardedStrategy(
+            strategy=_rewrite(quoted, cut),
+            redactions=(*evidence, *near),
+            near=tuple(near.values()),
         )
-        return GuardedStrategy(strategy=cleared, redactions=tuple(evidence))
+
+    def find_paraphrases(self, texts: Sequence[str]) -> dict[str, NearText]:
+        """The sentences of the texts that are near a protected row and nearer to it than to any training row."""
+        sentences = [s for text in texts for s in split_sentences(text) if len(_words(s)) >= MIN_WORDS]
+        if self._embedder is None or not sentences or not self._protected:
+            return {}
+        ours = np.asarray(self._embedder.embed(sentences))
+        secret, known = _sentences_by_row(self._protected), _sentences_by_row(self._training)
+        similarities = ours @ np.asarray(self._embedder.embed([text for text, _ in secret])).T
+        floor = (
+            (ours @ np.asarray(self._embedder.embed([text for text, _ in known])).T).max(axis=1)
+            if known
+            else np.full(len(ours), -1.0)
+        )
+        nearest = similarities.argmax(axis=1)
+        return {
+            sentence: NearText(text=sentence, row_id=secret[j][1], similarity=float(similarities[i, j]))
+            for i, (sentence, j) in enumerate(zip(sentences, nearest, strict=True))
+            if similarities[i, j] >= self._threshold and similarities[i, j] > floor[i]
+        }
 
     def _redact(self, text: str, evidence: list[str]) -> str:
         tokens = list(re.finditer(r"\w+", text))
@@ -67,6 +105,37 @@ def _replace_runs(text: str, tokens: Sequence[re.Match[str]], hidden: Sequence[b
         position = tokens[j].end()
         i = j + 1
     return "".join([*pieces, text[position:]])
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences, and what stands between quotation marks or after a colon, without the space around them."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]
+
+
+def _rewrite(strategy: Strategy, rewrite: Callable[[str], str]) -> Strategy:
+    return strategy.model_copy(
+        update={
+            "category_name": rewrite(strategy.category_name),
+            "strategy_name": rewrite(strategy.strategy_name),
+            "generation_approach": rewrite(strategy.generation_approach),
+            "key_elements": tuple(rewrite(element) for element in strategy.key_elements),
+        }
+    )
+
+
+def _texts_of(strategy: Strategy) -> list[str]:
+    return [strategy.category_name, strategy.strategy_name, strategy.generation_approach, *strategy.key_elements]
+
+
+def _sentences_by_row(examples: Sequence[Example]) -> list[tuple[str, str]]:
+    """Each row's texts, whole and sentence by sentence, with its id; short ones are too common to mean anything."""
+    return [
+        (text, example.id)
+        for example in examples
+        for whole in _texts([example])
+        for text in dict.fromkeys([whole, *split_sentences(whole)])
+        if len(_words(text)) >= MIN_WORDS
+    ]
 
 
 def _texts(examples: Iterable[Example]) -> Iterable[str]:

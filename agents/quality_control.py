@@ -1,13 +1,15 @@
 """Quality Control Agent: rates a batch, sends it back with feedback, or keeps what stands on its own."""
 
 from collections.abc import Mapping, Sequence
+from random import Random
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.concurrency import map_concurrently
+from pada_agent.agents.judge_calibration import Pair, Probe, mix, note_probe
 from pada_agent.agents.label_verification import reject, row_of
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import Batch, Example, Rating, Record, Rejection
+from pada_agent.core.records import Batch, Example, JudgeProbe, Rating, Record, Rejection
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -28,6 +30,8 @@ class Review(Record):
     unrated_ids: tuple[str, ...] = ()
     problem: str = ""
     """Why nothing could be rated, if so."""
+    probe_ratings: tuple[Rating, ...] = ()
+    """Of the probes, under their ids; they count in nothing else."""
 
     @property
     def score(self) -> float | None:
@@ -55,25 +59,39 @@ def review_batch(
     task: Task,
     judge: PromptedModel,
     rows_per_call: int | None = None,
+    probes: Sequence[Probe] = (),
 ) -> Review:
-    """Rate every candidate from 1 to 10: adherence (pattern branch only), utility, relevance (paper, quality control)."""
-    size = rows_per_call or max(1, len(candidates))
-    chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
+    """Rate every candidate from 1 to 10: adherence (pattern branch only), utility, relevance (paper, quality control).
 
-    def review(chunk: Sequence[Example]) -> Review:
-        return _review_chunk(chunk, sources, batch=batch, attempt=attempt, task=task, judge=judge)
+    Probes stand among the candidates, at places drawn by the batch's id, and are rated like them.
+    """
+    pairs = [_pair(c, sources, task) for c in candidates]
+    pairs = mix(pairs, [p.pair for p in probes], Random(f"mix/{batch.id}/{attempt}"))
+    size = rows_per_call or max(1, len(pairs))
+    chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+
+    def review(chunk: Sequence[Pair]) -> Review:
+        return _review_chunk(chunk, batch=batch, attempt=attempt, task=task, judge=judge)
 
     reviews = map_concurrently(review, chunks)
+    probe_ids = {p.pair.id for p in probes}
+    ratings = [rating for r in reviews for rating in r.ratings]
     return Review(
-        ratings=tuple(rating for r in reviews for rating in r.ratings),
-        unrated_ids=tuple(example_id for r in reviews for example_id in r.unrated_ids),
+        ratings=tuple(r for r in ratings if r.example_id not in probe_ids),
+        unrated_ids=tuple(i for r in reviews for i in r.unrated_ids if i not in probe_ids),
         problem="; ".join(dict.fromkeys(r.problem for r in reviews if r.problem)),
+        probe_ratings=tuple(r for r in ratings if r.example_id in probe_ids),
     )
 
 
+def read_probes(probes: Sequence[Probe], review: Review, *, threshold: float) -> tuple[JudgeProbe, ...]:
+    """What the judge made of each probe."""
+    ratings = {r.example_id: r for r in review.probe_ratings}
+    return tuple(note_probe(p, ratings.get(p.pair.id), threshold=threshold) for p in probes)
+
+
 def _review_chunk(
-    candidates: Sequence[Example],
-    sources: Mapping[str, Example],
+    pairs: Sequence[Pair],
     *,
     batch: Batch,
     attempt: int,
@@ -83,7 +101,7 @@ def _review_chunk(
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "pairs": [_describe_pair(n, c, sources, task) for n, c in enumerate(candidates, start=1)],
+        "pairs": [_describe_pair(n, pair) for n, pair in enumerate(pairs, start=1)],
     }
     tags: dict[str, str | int] = {
         "agent": "quality_control",
@@ -94,14 +112,14 @@ def _review_chunk(
     item = rating_item(with_adherence=batch.strategy is not None)
     try:
         reply = judge.ask(
-            "quality_control", variables, item, expect=len(candidates), draw=f"{batch.id}/{attempt}", tags=tags
+            "quality_control", variables, item, expect=len(pairs), draw=f"{batch.id}/{attempt}", tags=tags
         )
     except StructuredOutputError as exc:
-        return Review(ratings=(), unrated_ids=tuple(c.id for c in candidates), problem=str(exc))
+        return Review(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problem=str(exc))
     by_number = {item.sample: item for item in reversed(reply.items)}
-    ratings = [_to_rating(by_number[n], c) for n, c in enumerate(candidates, start=1) if n in by_number]
+    ratings = [_to_rating(by_number[n], pair) for n, pair in enumerate(pairs, start=1) if n in by_number]
     rated = {r.example_id for r in ratings}
-    return Review(ratings=tuple(ratings), unrated_ids=tuple(c.id for c in candidates if c.id not in rated))
+    return Review(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
 
 
 def rating_item(*, with_adherence: bool) -> type[RatingItem]:
@@ -167,10 +185,17 @@ def describe_rejections(rejections: Sequence[Rejection]) -> str:
     return "\n".join(dict.fromkeys(lines))
 
 
-def _describe_pair(number: int, candidate: Example, sources: Mapping[str, Example], task: Task) -> dict[str, object]:
+def _pair(candidate: Example, sources: Mapping[str, Example], task: Task) -> Pair:
     source = sources[candidate.provenance.source_id] if candidate.provenance else candidate
-    original, synthetic = task.show(source), task.show(candidate)
+    return Pair(id=candidate.id, original=task.show(source), synthetic=task.show(candidate))
+
+
+def _describe_pair(number: int, pair: Pair) -> dict[str, object]:
+    """What both have in common stands once; a copy is shown twice, so that it can be seen to be one."""
+    original, synthetic = pair.original, pair.synthetic
     shared = {name: value for name, value in synthetic.items() if original.get(name) == value}
+    if shared == synthetic:
+        shared = {}
     return {
         "number": number,
         "shared": shared,
@@ -179,9 +204,9 @@ def _describe_pair(number: int, candidate: Example, sources: Mapping[str, Exampl
     }
 
 
-def _to_rating(item: RatingItem, candidate: Example) -> Rating:
+def _to_rating(item: RatingItem, pair: Pair) -> Rating:
     values = item.model_dump(exclude={"sample"})
-    return Rating(example_id=candidate.id, **values)
+    return Rating(example_id=pair.id, **values)
 
 
 def _feedback(review: Review, candidates: Sequence[Example], threshold: float) -> str:

@@ -94,7 +94,6 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
     analyses = math.ceil(n_errors / analysis.errors_per_call)
     clusters = min(analysis.max_clusters, n_errors)
     batches = math.ceil(n_synthetic / batch) * attempts
-    judged = batches * config.quality.enabled
     analyst = (
         _usage(config.models.analyst, analyses, analysis.errors_per_call * 2 * row, analysis.errors_per_call * 80),
         _usage(config.models.analyst, clusters, math.ceil(n_errors / max(clusters, 1)) * (2 * row + 80), 200),
@@ -103,9 +102,20 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
     one = {
         "analyst": sum(analyst, Usage()),
         "generator": _usage(config.models.generator, batches, batch * row, batch * row),
-        "judge": _usage(config.models.judge, judged, batch * 2 * row, batch * 80),
+        "judge": _count_judging(config, n_synthetic, row_tokens=row, attempts=attempts),
     }
     return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
+
+
+def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, attempts: int) -> Usage:
+    """Ratings, the rows of known quality among them where each is a call, and independent solving."""
+    quality, verification = config.quality, config.verification
+    size = quality.rows_per_call or config.generation.rows_per_call
+    n_probes = math.ceil(n_synthetic * quality.probe_share) if quality.rows_per_call else 0
+    n_rated = (math.ceil(n_synthetic / size) * attempts + math.ceil(n_probes / size)) * quality.enabled
+    n_solved = math.ceil(n_synthetic * verification.share / size) * verification.votes
+    rated = _usage(config.models.judge, n_rated, size * 2 * row_tokens, size * 80)
+    return rated + _usage(config.models.judge, n_solved, size * row_tokens, size * 80)
 
 
 def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:

@@ -89,6 +89,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         judge=judge,
         student=str(model_store.resolve(config.student.model)),
         usage=lambda: cache.totals_by("role"),
+        usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),
         close=close_all,
         peak_memory_mb=measure_peak_memory,

@@ -171,6 +171,31 @@ class GenerationConfig(Settings):
     """Synthetic rows of earlier iterations stay in training."""
     near_duplicate_rouge: float = Field(default=0.85, gt=0, le=1)
     """ROUGE-L F above which two questions count as near duplicates."""
+    allocation: Literal["even", "by_repair"] = "even"
+    """Rows by strategy: `even` (paper), or more against patterns whose last strategy repaired a larger share of their rows."""
+
+
+class GuardConfig(Settings):
+    """Keeps held-out rows away from the generator and from training, by meaning. Word for word is always checked.
+
+    The defaults were measured with all-mpnet-base-v2 (docs/adr/0008); another embedder has another scale.
+    """
+
+    leak_similarity: float | None = Field(default=0.65, gt=0, le=1)
+    """Cosine at which a sentence of a strategy says what a validation or test row says, and is cut; null compares words only."""
+    contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
+    """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
+
+
+class VerificationConfig(Settings):
+    """Label verification by independent solving: the judge answers accepted rows itself, without seeing their label."""
+
+    votes: int = Field(default=0, ge=0)
+    """Times each row is solved; more than half must give its label. 0: off. Costs that many judge calls for every `quality.rows_per_call` rows."""
+    share: float = Field(default=1.0, gt=0, le=1)
+    """Part of the rows that the rating passed and that are solved, drawn by their ids."""
+    temperature: float = Field(default=0.7, ge=0)
+    """Sampling temperature, so that votes can differ. Options are shuffled for each vote."""
 
 
 class QualityConfig(Settings):
@@ -184,6 +209,8 @@ class QualityConfig(Settings):
     """Times a weak batch goes back (paper: 3)."""
     rows_per_call: int | None = Field(default=None, ge=1)
     """Rows the judge sees at once; null: the whole batch (paper). A small judge needs 1: it gives neighbours the same score."""
+    probe_share: float = Field(default=0.1, ge=0, le=1)
+    """Rows of known quality mixed into what the judge rates at the first attempt, per row: a fourth good, the rest bad. Never trained on. With `rows_per_call: 1` each is a call. 0: none."""
 
 
 class LoopConfig(Settings):
@@ -243,6 +270,8 @@ class PromptsConfig(Settings):
     """Asks the generator for rows like the student's wrong answers on its training rows."""
     quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
     """Asks the judge to rate synthetic rows."""
+    answer_solving: str = Field(default="", json_schema_extra=_used_by("answer_verification", prompt=True))
+    """Asks the judge to answer synthetic rows itself."""
     answer_judgement: str = Field(default="", json_schema_extra=_used_by("evaluate", prompt=True))
     """Asks the judge whether an open answer is right; task `judge` only."""
 
@@ -282,6 +311,12 @@ class RunConfig(Settings):
     """How much synthetic data, and how it is written."""
     quality: QualityConfig = Field(default=QualityConfig(), json_schema_extra=_used_by("quality_control"))
     """What synthetic data has to reach."""
+    guard: GuardConfig = Field(default=GuardConfig(), json_schema_extra=_used_by("leak_guard", "label_verification"))
+    """Keeps held-out rows away from the generator and from training."""
+    verification: VerificationConfig = Field(
+        default=VerificationConfig(), json_schema_extra=_used_by("answer_verification")
+    )
+    """Label verification by independent solving. Off by default."""
     loop: LoopConfig = Field(default=LoopConfig(), json_schema_extra=_used_by("evaluate"))
     """When to stop."""
     budget: BudgetConfig = BudgetConfig()

@@ -119,6 +119,8 @@ class ErrorPattern(Record):
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     """Counted, not guessed; empty for tasks without a closed label set."""
+    continues: str | None = None
+    """Id of the pattern of the iteration before that this one is again; None when it is new."""
 
 
 class Strategy(Record):
@@ -135,12 +137,23 @@ class Strategy(Record):
     """Share of the branch's rows, relative to the other strategies'. Equal weights are the paper's even split."""
 
 
+class NearText(Record):
+    """A sentence that says what a held-out row says."""
+
+    text: str
+    row_id: str
+    similarity: float
+    """Cosine of the sentence vectors."""
+
+
 class GuardedStrategy(Record):
     """A strategy whose text the leak guard has cleared. Only `agents.leak_guard` makes one; generators take nothing else."""
 
     strategy: Strategy
     redactions: tuple[str, ...] = ()
     """Validation or test snippets that were cut out, as evidence."""
+    near: tuple[NearText, ...] = ()
+    """Those of them that quote nothing, and were cut for their meaning."""
 
 
 class Rating(Record):
@@ -161,7 +174,19 @@ class Rating(Record):
         return sum(scores) / len(scores)
 
 
-RejectionStage = Literal["format", "label", "duplicate", "contamination", "quality"]
+class Overlap(Record):
+    """A row that repeats another."""
+
+    example_id: str
+    protected_id: str
+    kind: Literal["exact", "normalized", "ngram", "near", "embedding"]
+    evidence: str
+    """The shared words, or the similarity."""
+    similarity: float | None = None
+    """Cosine of the sentence vectors, of kind `embedding`."""
+
+
+RejectionStage = Literal["format", "label", "duplicate", "contamination", "quality", "verification"]
 
 
 class Rejection(Record):
@@ -173,8 +198,10 @@ class Rejection(Record):
     """The draft as the generator wrote it."""
     provenance: Provenance
     rating: Rating | None = None
+    overlap: Overlap | None = None
+    """The held-out row it is too close to, and how close."""
     example: Example | None = None
-    """What a person may still accept: a row that only the judge refused."""
+    """What a person may still accept: a row that no exact check refused, but the judge or the embedder did."""
 
 
 class Draft(Record):
@@ -204,6 +231,17 @@ class Ref(Record):
     rows: int = 0
 
 
+ProbeKind = Literal["good", "swapped key", "copy", "off format"]
+
+
+class JudgeProbe(Record):
+    """A row of known quality, made from training rows, and what the judge made of it."""
+
+    kind: ProbeKind
+    passed: bool | None
+    """Whether its rating reached the threshold; None when the judge left it out."""
+
+
 class BatchReport(Record):
     """How one batch fared through generation, label verification and quality control."""
 
@@ -218,6 +256,10 @@ class BatchReport(Record):
     """Count by rejection stage."""
     score: float | None = None
     """Mean rating of the last attempt; None when nothing reached the judge."""
+    n_solved: int = 0
+    """Rows that the rating passed and the judge then solved on its own."""
+    probes: tuple[JudgeProbe, ...] = ()
+    """Rows of known quality that were mixed into what the judge rated."""
     decision: str
     accepted: Ref
     rejected: Ref

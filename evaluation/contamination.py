@@ -1,4 +1,4 @@
-"""Whether rows repeat others: exactly, after normalization, by long word runs, or nearly.
+"""Whether rows repeat others: exactly, after normalization, by long word runs, nearly, or in their meaning.
 
 Rows are compared by their question (`reference["question"]`, else the prompt), so that two questions on one given
 passage do not count as the same.
@@ -8,9 +8,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
-from pada_agent.core.records import Example, Record
+import numpy as np
+
+from pada_agent.core.ports import Embedder
+from pada_agent.core.records import Example, Overlap
 
 N_GRAM_WORDS = 13
 """Words in a row that count as a copy (as in GPT-3's contamination study, arXiv 2005.14165, appendix C)."""
@@ -22,16 +24,6 @@ CONTAINED_SHARE = 0.95
 """Share of an older question's words, in order, that makes a new row a copy with something added (recall of ROUGE-L)."""
 
 Words = tuple[str, ...]
-
-
-class Overlap(Record):
-    """A row that repeats another."""
-
-    example_id: str
-    protected_id: str
-    kind: Literal["exact", "normalized", "ngram", "near"]
-    evidence: str
-    """The shared words, or the similarity."""
 
 
 def question_of(example: Example) -> str:
@@ -79,6 +71,30 @@ def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, thre
             known.append((row.id, words))
         else:
             found.append(Overlap(example_id=row.id, protected_id=match[0], kind="near", evidence=match[1]))
+    return found
+
+
+def find_near(
+    rows: Sequence[Example], protected: Sequence[Example], *, embedder: Embedder, threshold: float
+) -> list[Overlap]:
+    """Rows whose question says what a protected one says: the nearest, where the cosine reaches `threshold`."""
+    if not rows or not protected:
+        return []
+    questions = [question_of(p) for p in protected]
+    similarities = np.asarray(embedder.embed([question_of(r) for r in rows])) @ np.asarray(embedder.embed(questions)).T
+    found = []
+    for row, near in zip(rows, similarities, strict=True):
+        nearest = int(near.argmax())
+        if near[nearest] >= threshold:
+            found.append(
+                Overlap(
+                    example_id=row.id,
+                    protected_id=protected[nearest].id,
+                    kind="embedding",
+                    evidence=f"similarity {near[nearest]:.2f}: {questions[nearest]}",
+                    similarity=float(near[nearest]),
+                )
+            )
     return found
 
 

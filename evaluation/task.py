@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import ClassVar
 
+from pydantic import Field
+
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
@@ -14,6 +16,16 @@ class DraftProblem(Record):
     """Why a draft cannot become an example; goes back to the generator as feedback."""
 
     reason: str
+
+
+class OpenQuestion(Record):
+    """A row as a solver sees it."""
+
+    question: str
+    options: tuple[str, ...] = ()
+    """To choose from, in the order shown; empty when the answer is written freely."""
+    notes: dict[str, str] = Field(default_factory=dict)
+    """What an option means, where that is defined."""
 
 
 class Task(ABC):
@@ -84,6 +96,30 @@ class Task(ABC):
     def gold(self, example: Example) -> str:
         """The right answer, short, for an LLM to read."""
         return example.answer
+
+    def misanswer(self, example: Example, other: Example) -> dict[str, str]:
+        """The example as `show` has it, with a wrong answer; `other` has another right one."""
+        shown = self.show(example)
+        question = next(iter(shown))
+        return {**self.show(other), question: shown[question]}
+
+    def pose(self, example: Example, rng: Random) -> OpenQuestion | None:
+        """The example without its answer, for a solver; None where its label is checked otherwise, or cannot be.
+
+        `rng` shuffles options, so that a solver with a favourite place is found out.
+        """
+        del example, rng
+        return None
+
+    def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
+        """Whether a solver's answer to `posed` is the example's label."""
+        del posed
+        return self.verify(example, Prediction(example_id=example.id, response=answer)).value == "correct"
+
+    def chance(self, example: Example) -> float | None:
+        """Accuracy of guessing, in (0, 1]; None where there is nothing to choose from."""
+        del example
+        return None
 
     def closed_label(self, example: Example) -> str | None:
         """The gold label, when labels form a closed set over all rows."""

@@ -79,6 +79,8 @@ class Adapters:
     """Writes the readable view of the run: summary, iterations, best adapter, report."""
     close: Callable[[], None]
     """Ends the worker and what the models hold, at once; work in flight fails. `connect` then makes another set."""
+    usage_by_batch: Callable[[], dict[str, Usage]] = dict
+    """LLM consumption of the run so far, by batch of synthetic rows."""
     warnings: tuple[str, ...] = ()
     """Known before the run, e.g. a judge of the generator's family."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from langgraph.channels import EphemeralValue, LastValue
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
@@ -22,6 +22,7 @@ from pada_agent.core.records import (
     ErrorPattern,
     Example,
     GuardedStrategy,
+    JudgeProbe,
     Metrics,
     Record,
     Ref,
@@ -89,6 +90,8 @@ class IterationPlan(Record):
     n_training_error_rows: int
     validation_failures: Ref
     training_failures: Ref
+    repaired: dict[str, float] = Field(default_factory=dict)
+    """Share of its rows that each pattern of the iteration before got repaired; empty where rows are allocated evenly."""
 
 
 Rows = str | list[dict[str, Any]]
@@ -180,6 +183,8 @@ class RunState(Given, Told, total=False):
     """The fine-tuned model with the best accuracy on the selection part."""
     analyses: Annotated[dict[str, Ref], merge]
     """Error analyses, by iteration."""
+    clusterings: Annotated[dict[str, Ref], merge]
+    """How they were grouped, and how well, by iteration."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     """By iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
@@ -192,6 +197,8 @@ class RunState(Given, Told, total=False):
     """Synthetic rows that joined the training data in this iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
+    overruled: Annotated[dict[str, dict[str, int]], merge]
+    """Rejected rows that a person took in all the same, by iteration and by stage of rejection."""
     stop_reason: str
     """Why the run ended."""
     summary: RunSummary
@@ -202,6 +209,7 @@ class AnalysisOutput(Told, total=False):
     """What pattern analysis hands on."""
 
     analyses: Annotated[dict[str, Ref], merge]
+    clusterings: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     drafted: list[Strategy]
 
@@ -220,6 +228,7 @@ class BranchOutput(BatchOutput, total=False):
     """What the generalization branch hands on."""
 
     analyses: Annotated[dict[str, Ref], merge]
+    clusterings: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     reviews: Annotated[dict[str, Review], merge]
@@ -229,6 +238,9 @@ class BranchInput(Given, total=False):
     """What a branch reads. The rest of the shared state would only fill its checkpoints."""
 
     arms: Annotated[dict[str, Arm], merge]
+    clusterings: Annotated[dict[str, Ref], merge]
+    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    """Those of earlier iterations, to recognise."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """This iteration's, if the run was forked with others than drafted."""
 
@@ -257,6 +269,8 @@ class BatchState(Given, BatchOutput, total=False):
     decision: str
     feedback: str
     """To the generator, from verification and from the judge."""
+    probes: list[JudgeProbe]
+    n_solved: int
 
 
 def open_rows(state: BatchState) -> list[int]:

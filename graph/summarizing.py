@@ -4,6 +4,11 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
+from pydantic import Field
+
+from pada_agent.agents.judge_calibration import JudgeCalibration, calibrate
+from pada_agent.agents.pattern_analysis.clustering import Clustering
+from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Usage
 from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
@@ -19,6 +24,9 @@ from pada_agent.graph.summary import (
     Sample,
 )
 
+MAX_WITHOUT_ANSWER = 0.05
+"""Share of a fine-tuned model's responses without an answer that raises an alarm."""
+
 
 class SummaryInputs(Record):
     """What the summary needs beside the state."""
@@ -31,12 +39,20 @@ class SummaryInputs(Record):
     usage: dict[str, Usage]
     peak_memory_mb: float | None
     stop_reason: str
+    chance: float | None = None
+    n_without_answer: dict[str, int] = Field(default_factory=dict)
+    """By arm."""
+    clusterings: dict[str, Clustering] = Field(default_factory=dict)
+    """By iteration."""
+    outcomes: dict[str, tuple[PatternOutcome, ...]] = Field(default_factory=dict)
+    """By iteration."""
 
 
 def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     """The machine-readable result."""
     settings = state["settings"]
-    arms = tuple(_to_result(arm, inputs.test.get(arm.name)) for arm in state["arms"].values())
+    arms = tuple(_to_result(arm, inputs) for arm in state["arms"].values())
+    judge = calibrate([probe for b in state.get("batches", {}).values() for probe in b.probes])
     best = state["arms"][state["best_arm"]]
     return RunSummary(
         name=settings.name,
@@ -47,18 +63,21 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         arms=arms,
         best_arm=best.name,
         comparisons=inputs.comparisons,
-        patterns=tuple(pair_patterns(state)),
+        patterns=tuple(pair_patterns(state, inputs)),
         analyses=state.get("analyses", {}),
         batches=tuple(state.get("batches", {}).values()),
         rows=count_rows(state),
         accepted_samples=inputs.accepted_samples,
         rejected_samples=inputs.rejected_samples,
         redactions=tuple(r for gs in state.get("strategies", {}).values() for g in gs for r in g.redactions),
+        near=tuple(n for gs in state.get("strategies", {}).values() for g in gs for n in g.near),
+        judge=judge,
+        chance=inputs.chance,
         usage=inputs.usage,
         seconds_by_stage=seconds_by_stage(state["spans"]),
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
-        warnings=(*state.get("warnings", []), *find_alarms(arms, state)),
+        warnings=(*state.get("warnings", []), *find_alarms(arms, state, judge=judge, chance=inputs.chance)),
         verdict=word_verdict(inputs.comparisons, arms, equal_steps=state["settings"].lora.n_steps is not None),
         adapter=best.adapter and f"objects/{best.adapter.key}",
         stop_reason=inputs.stop_reason,
@@ -70,12 +89,22 @@ def hash_config(settings: RunConfig) -> str:
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
 
 
-def pair_patterns(state: RunState) -> list[IterationPatterns]:
-    """Each iteration's patterns with the strategy drafted for each."""
-    return [
-        IterationPatterns(iteration=int(i), patterns=tuple(_pair(patterns, state.get("strategies", {}).get(i, []))))
-        for i, patterns in sorted(state.get("patterns", {}).items(), key=lambda kv: int(kv[0]))
-    ]
+def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatterns]:
+    """Each iteration's patterns with the strategy drafted for each, how good their grouping is, and what became of them."""
+    found = []
+    for i, patterns in sorted(state.get("patterns", {}).items(), key=lambda kv: int(kv[0])):
+        grouped = inputs.clusterings.get(i)
+        found.append(
+            IterationPatterns(
+                iteration=int(i),
+                patterns=tuple(_pair(patterns, state.get("strategies", {}).get(i, []))),
+                n_clusters=grouped.n_clusters if grouped else 0,
+                silhouette=grouped.silhouette if grouped else None,
+                stability=grouped.stability if grouped else None,
+                outcomes=inputs.outcomes.get(i, ()),
+            )
+        )
+    return found
 
 
 def count_rows(state: RunState) -> RowCounts:
@@ -89,13 +118,15 @@ def count_rows(state: RunState) -> RowCounts:
         rejected["duplicate"] += repeated
     answers = [r.answer for r in state.get("reviews", {}).values() if r.review == "data"]
     n_dropped = sum(len(set(a.get("drop", ()))) for a in answers)
-    n_overruled = sum(len(set(a.get("accept", ()))) for a in answers)
-    rejected.update(person=n_dropped, quality=-n_overruled)
+    overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
+    rejected.update(person=n_dropped)
+    rejected.subtract(overruled)
     return RowCounts(
         requested=sum(b.n_requested for b in batches),
         written=sum(b.n_written for b in batches),
-        accepted=accepted - repeated - n_dropped + n_overruled,
+        accepted=accepted - repeated - n_dropped + overruled.total(),
         rejected={stage: n for stage, n in rejected.items() if n},
+        solved=sum(b.n_solved for b in batches),
     )
 
 
@@ -107,8 +138,22 @@ def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
     return {stage: round(_union_seconds(stage_spans), 1) for stage, stage_spans in by_stage.items()}
 
 
-def find_alarms(arms: Iterable[ArmResult], state: RunState) -> list[str]:
-    """What should make a reader stop: an arm below the untouched model, answers that could not be scored, nothing accepted."""
+def find_alarms(
+    arms: Iterable[ArmResult], state: RunState, *, judge: JudgeCalibration, chance: float | None
+) -> list[str]:
+    """What should make a reader stop: models, answers, data, patterns or a judge that cannot be what they should be."""
+    arms = list(arms)
+    return [
+        *_find_weak_arms(arms, chance),
+        *_find_lost_answers(arms),
+        *_find_empty_iterations(state),
+        *_find_few_errors(state),
+        *_find_blind_judge(judge),
+    ]
+
+
+def _find_weak_arms(arms: Iterable[ArmResult], chance: float | None) -> list[str]:
+    """A fine-tuned model at chance, or below the untouched one. The untouched model may well guess: that is why it is tuned."""
     by_name = {arm.name: arm for arm in arms}
     floor = by_name[UNTOUCHED].validation.accuracy
     alarms = [
@@ -116,15 +161,52 @@ def find_alarms(arms: Iterable[ArmResult], state: RunState) -> list[str]:
         for arm in by_name.values()
         if arm.validation.accuracy < floor
     ]
-    alarms += [
-        f"alarm: {arm.validation.n_unscored} of {arm.validation.n} answers of '{arm.name}' could not be scored"
+    if chance is None:
+        return alarms
+    return alarms + [
+        f"alarm: '{arm.name}' does no better than chance on validation"
+        f" ({arm.validation.accuracy:.1%}, interval from {arm.validation.low:.1%}; chance is {chance:.1%})"
         for arm in by_name.values()
-        if arm.validation.n_unscored
+        if arm.iteration is not None and arm.validation.low <= chance
     ]
+
+
+def _find_lost_answers(arms: Iterable[ArmResult]) -> list[str]:
+    """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found."""
+    alarms = []
+    for arm in arms:
+        n, n_unscored, n_lost = arm.validation.n, arm.validation.n_unscored, arm.n_without_answer
+        if n_unscored:
+            alarms.append(f"alarm: {n_unscored} of {n} answers of '{arm.name}' could not be scored")
+        if arm.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
+            alarms.append(f"alarm: {n_lost} of {n} answers of '{arm.name}' are out of format ({n_lost / n:.0%})")
+    return alarms
+
+
+def _find_empty_iterations(state: RunState) -> list[str]:
     batches = state.get("batches", {}).values()
     if batches and not any(b.n_accepted for b in batches):
-        alarms.append("alarm: no synthetic row was accepted")
-    return alarms
+        return ["alarm: no synthetic row was accepted"]
+    accepted: Counter[str] = Counter()
+    for batch in batches:
+        accepted[batch.batch_id.partition("-")[0]] += batch.n_accepted
+    return [f"alarm: no synthetic row of iteration {i[1:]} was accepted" for i, n in accepted.items() if not n]
+
+
+def _find_few_errors(state: RunState) -> list[str]:
+    """So few errors that the number of clusters was theirs to set, not the elbow's."""
+    limit = state["settings"].analysis.max_clusters
+    return [
+        f"alarm: iteration {i} has {ref.rows} analysed error(s), fewer than the {limit} clusters that settings allow"
+        for i, ref in state.get("analyses", {}).items()
+        if 0 < ref.rows < limit
+    ]
+
+
+def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
+    if not judge.n_bad or judge.n_caught:
+        return []
+    return [f"alarm: the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
 
 
 def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool) -> str:
@@ -149,7 +231,7 @@ def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *
     return f"{told} One seed speaks of these two models; of the method, only several seeds do."
 
 
-def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
+def _to_result(arm: Arm, inputs: SummaryInputs) -> ArmResult:
     if arm.validation is None or arm.selection is None:
         raise ValueError(f"arm '{arm.name}' was never evaluated")
     return ArmResult(
@@ -159,7 +241,10 @@ def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
         n_synthetic=arm.n_synthetic,
         validation=arm.validation,
         selection=arm.selection,
-        test=test,
+        diagnosis=arm.diagnosis,
+        overfitting_gap=arm.diagnosis.accuracy - arm.selection.accuracy if arm.diagnosis else None,
+        n_without_answer=inputs.n_without_answer.get(arm.name, 0),
+        test=inputs.test.get(arm.name),
         adapter=arm.adapter and f"objects/{arm.adapter.key}",
         measured=arm.measured,
         synthetic=arm.synthetic,

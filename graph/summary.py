@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, Record, Ref, Strategy, Usage
+from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
+from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
 from pada_agent.graph.reviewing import Review
 
 
@@ -21,6 +23,12 @@ class ArmResult(Record):
     validation: Metrics
     """On all of validation: the part that is diagnosed and the part that selects."""
     selection: Metrics
+    diagnosis: Metrics | None = None
+    """On the part whose errors the agents read; `selection` is the part that they never do."""
+    overfitting_gap: float | None = None
+    """Accuracy on the diagnosis part minus that on the selection part. The parts differ by chance: read it against the first fine-tuning's."""
+    n_without_answer: int = 0
+    """Validation responses in which no answer was found, or that could not be scored."""
     test: Metrics | None = None
     """None for arms that were not measured on test."""
     adapter: str | None = None
@@ -63,6 +71,13 @@ class IterationPatterns(Record):
 
     iteration: int
     patterns: tuple[PatternStrategy, ...]
+    n_clusters: int = 0
+    silhouette: float | None = None
+    """Of the grouping, in [-1, 1]."""
+    stability: float | None = None
+    """Mean adjusted Rand index under resampling, at most 1; about 0: another sample would give other patterns."""
+    outcomes: tuple[PatternOutcome, ...] = ()
+    """What became of each pattern; empty where the iteration left no model."""
 
 
 class RowCounts(Record):
@@ -72,7 +87,9 @@ class RowCounts(Record):
     written: int = 0
     accepted: int = 0
     rejected: dict[str, int] = Field(default_factory=dict)
-    """Count by rejection stage; `person` for what a review dropped."""
+    """Count by rejection stage; `person` for what a review dropped. `verification`: passed by the rating, refused by solving."""
+    solved: int = 0
+    """Rows that the rating passed and the judge then solved on its own."""
 
 
 class Sample(Record):
@@ -105,6 +122,12 @@ class RunSummary(Record):
     rejected_samples: tuple[Sample, ...] = ()
     redactions: tuple[str, ...] = ()
     """What the leak guard cut out of patterns and strategies."""
+    near: tuple[NearText, ...] = ()
+    """Those of them that the embedder found, with the held-out row."""
+    judge: JudgeCalibration = JudgeCalibration()
+    """The judge on rows of known quality."""
+    chance: float | None = None
+    """Accuracy of guessing on validation; None for open answers."""
     usage: dict[str, Usage] = Field(default_factory=dict)
     """By LLM role."""
     seconds_by_stage: dict[str, float] = Field(default_factory=dict)

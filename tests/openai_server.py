@@ -19,6 +19,7 @@ TEMPLATE_PHRASES = {
     "training_error_generation": "still answers them wrongly",
     "pattern_guided_generation": "For each row write one new example",
     "quality_control": "You rate training examples",
+    "answer_solving": "You answer questions on your own",
 }
 
 

@@ -33,6 +33,7 @@ def save_rows(folder: Path, *, student: Path, embedder: Path) -> dict[str, Any]:
         "analysis": {"errors_per_call": 2, "max_clusters": 3},
         "generation": {"share": 1.0, "rows_per_call": 2},
         "loop": {"max_iterations": 1},
+        "guard": {"leak_similarity": None, "contamination_similarity": None},  # the embedder was never trained
         "models": {"embedder": str(embedder)},
         "compute": {"device": "cpu", "threads": 1},
     }

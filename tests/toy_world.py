@@ -98,6 +98,11 @@ def numbers_in(prompt: str, tag: str) -> list[int]:
     return [int(n) for n in re.findall(rf'<{tag} number="(\d+)">', prompt)]
 
 
+def solve_toy(prompt: str) -> list[tuple[int, str]]:
+    """Sample and answer: always `fruit`, so that the votes agree with rows of that label alone."""
+    return [(n, "fruit") for n in numbers_in(prompt, "sample")]
+
+
 def teach(request: ChatRequest, *, score: int = 8) -> str:
     """A teacher that always answers in form; `score` is what it gives as a judge."""
     prompt, template = request.messages[-1].content, str(request.tags["prompt"])
@@ -126,6 +131,9 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
         ],
         "pattern_guided_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
         "training_error_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        "answer_solving": lambda: [
+            {"sample": n, "working": "it says so", "answer": label} for n, label in solve_toy(prompt)
+        ],
         "quality_control": lambda: [
             {
                 "sample": n,

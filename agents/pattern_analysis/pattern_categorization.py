@@ -73,6 +73,11 @@ def categorize_patterns(
     )
 
 
+def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> dict[str, tuple[float, ...]]:
+    """Unit vector of each pattern's cluster, by pattern id."""
+    return {p.id: clustering.centroids[int(p.id.rsplit("-p", 1)[1]) - 1] for p in patterns}
+
+
 def count_confusions(failures: Sequence[Failure], task: Task) -> tuple[Confusion, ...]:
     """Gold label against the label given, most frequent first; empty for tasks without a closed label set."""
     pairs = Counter(

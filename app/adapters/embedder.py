@@ -6,15 +6,19 @@ from typing import Any
 
 from pada_agent.core.errors import ArtifactError
 
+MAX_REMEMBERED = 20_000
+"""Texts whose vectors are kept: held-out rows are compared with every batch. 6 KB each at 768 dimensions."""
+
 
 class SentenceEmbedder:
-    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded at the first call."""
+    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded at the first call, and each text embedded once."""
 
     def __init__(self, model: str, *, batch_size: int = 32, device: str | None = None) -> None:
         self._name = model
         self._batch_size = batch_size
         self._device = device
         self._model: Any = None
+        self._known: dict[str, list[float]] = {}
         self._lock = Lock()
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -26,11 +30,19 @@ class SentenceEmbedder:
         if not texts:
             return []
         with self._lock:
-            if self._model is None:
-                self._model = _load(self._name, self._device)
-            vectors = self._model.encode(
-                list(texts), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-            )
+            if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+                if len(self._known) + len(new) > MAX_REMEMBERED:
+                    self._known = {}
+                    new = list(dict.fromkeys(texts))
+                self._known.update(zip(new, self._encode(new), strict=True))
+            return [self._known[text] for text in texts]
+
+    def _encode(self, texts: list[str]) -> list[list[float]]:
+        if self._model is None:
+            self._model = _load(self._name, self._device)
+        vectors = self._model.encode(
+            texts, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
         return [[float(x) for x in vector] for vector in vectors]
 
 

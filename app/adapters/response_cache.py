@@ -80,6 +80,16 @@ class ResponseCache:
         names = sorted({*totals, *hits})
         return {name: totals.get(name, Usage()) + Usage(n_cached=hits.get(name, 0)) for name in names}
 
+    def totals_by_tag(self, tag: str) -> dict[str, Usage]:
+        """What was paid for, by the value of a tag; calls without it are left out, and hits are not counted."""
+        query = (
+            "SELECT json_extract(tags, ?) AS value, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cost_usd)"
+            " FROM calls GROUP BY value HAVING value IS NOT NULL"
+        )
+        with self._lock:
+            rows = self._db.execute(query, (f"$.{tag}",)).fetchall()
+        return {str(v): Usage(n_calls=n, input_tokens=i, output_tokens=o, cost_usd=c) for v, n, i, o, c in rows}
+
     def close(self) -> None:
         with self._lock:
             self._db.close()

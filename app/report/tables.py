@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import indent, wrap
 
+from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.core.records import ErrorPattern, Metrics, Usage
 from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
 
@@ -17,8 +19,10 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
         f"{summary.name}: {summary.task}, {summary.student}, seed {summary.seed}\n{summary.verdict}",
         align_columns(arm_rows(summary)),
         "\n".join(describe_comparison(c) for c in summary.comparisons),
+        describe_overfitting(summary),
         "\n\n".join(_describe_iteration(p) for p in summary.patterns),
         describe_rows(summary),
+        describe_judge(summary.judge),
         _bullets("Warnings", _shorten(summary.warnings)),
         describe_cost(summary),
         describe_time(summary),
@@ -54,6 +58,40 @@ def describe_comparison(comparison: Comparison) -> str:
     )
 
 
+def describe_overfitting(summary: RunSummary) -> str:
+    """Diagnosis against selection accuracy by iteration; nothing where no iteration was diagnosed."""
+    arms = [
+        arm for arm in summary.arms if arm.iteration is not None and arm.diagnosis and arm.overfitting_gap is not None
+    ]
+    if len(arms) < 2:
+        return ""
+    rows = [
+        [arm.name, percent(arm.diagnosis.accuracy), percent(arm.selection.accuracy), points(arm.overfitting_gap)]
+        for arm in arms
+        if arm.diagnosis and arm.overfitting_gap is not None
+    ]
+    return align_columns([["adaptive overfitting", "diagnosed part", "selecting part", "gap"], *rows])
+
+
+def outcome_rows(found: IterationPatterns) -> list[list[str]]:
+    """A header, then one row per pattern: what became of its validation rows, and what that took."""
+    names = {pair.pattern.id: pair.pattern.category_name for pair in found.patterns}
+    header = ["pattern", "status", "errors", "repaired", "broken", "rows", "rows/repaired", "tokens/repaired"]
+    return [header, *(_outcome_row(names[o.pattern_id], o) for o in found.outcomes)]
+
+
+def describe_judge(judge: JudgeCalibration) -> str:
+    """Catch rate and false alarms on rows of known quality; nothing without such rows."""
+    if not judge.n_bad + judge.n_good + judge.n_unrated:
+        return ""
+    missed = ", ".join(f"{kind} {n}" for kind, n in judge.missed.items())
+    return (
+        f"Judge on known rows: {judge.n_caught} of {judge.n_bad} bad ones caught"
+        + (f" (missed: {missed})" if missed else "")
+        + f", {judge.n_false_alarms} of {judge.n_good} good ones refused."
+    )
+
+
 def describe_rows(summary: RunSummary) -> str:
     """Synthetic rows requested, written, accepted, rejected and why."""
     rows = summary.rows
@@ -62,8 +100,16 @@ def describe_rows(summary: RunSummary) -> str:
     reasons = ", ".join(f"{stage} {n}" for stage, n in sorted(rows.rejected.items()) if n) or "none"
     return (
         f"Synthetic rows: {rows.requested} requested, {rows.written} written, {rows.accepted} accepted."
-        f" Rejected: {reasons}."
+        f" Rejected: {reasons}." + describe_solving(summary)
     )
+
+
+def describe_solving(summary: RunSummary) -> str:
+    """What independent solving made of rows that the rating had passed."""
+    if not summary.rows.solved:
+        return ""
+    refused = summary.rows.rejected.get("verification", 0)
+    return f" Of {summary.rows.solved} rows that the rating passed and the judge then solved, {refused} were refused."
 
 
 def describe_cost(summary: RunSummary) -> str:
@@ -126,8 +172,27 @@ def _arm_row(arm: ArmResult, *, is_best: bool, with_test: bool) -> list[str]:
 
 
 def _describe_iteration(found: IterationPatterns) -> str:
-    lines = [f"Patterns, iteration {found.iteration}"]
-    return "\n".join([*lines, *(_describe_pattern(pair) for pair in found.patterns)])
+    lines = [f"Patterns, iteration {found.iteration}{_describe_grouping(found)}"]
+    lines += [_describe_pattern(pair) for pair in found.patterns]
+    return "\n".join([*lines, *([indent(align_columns(outcome_rows(found)), "  ")] if found.outcomes else [])])
+
+
+def _describe_grouping(found: IterationPatterns) -> str:
+    figures = [
+        f"{name} {value:.2f}"
+        for name, value in (("silhouette", found.silhouette), ("stability", found.stability))
+        if value is not None
+    ]
+    return f" ({', '.join(figures)})" if figures else ""
+
+
+def _outcome_row(name: str, outcome: PatternOutcome) -> list[str]:
+    o = outcome
+    rates = [
+        "" if o.accepted_per_repaired is None else f"{o.accepted_per_repaired:.1f}",
+        "" if o.tokens_per_repaired is None else f"{o.tokens_per_repaired:,.0f}",
+    ]
+    return [name, o.status, str(o.n_rows), str(o.n_repaired), str(len(o.broken_ids)), str(o.n_accepted), *rates]
 
 
 def _describe_pattern(pair: PatternStrategy) -> str:

@@ -6,11 +6,12 @@ from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
-from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field
 from pada_agent.evaluation.tasks.gold_option import find_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.evaluation.verifiers.option_label import pick_option
 from pada_agent.evaluation.verifiers.text import same_text
 
 
@@ -61,6 +62,24 @@ class ExactMatch(Task):
         if self.config.labels and answer not in self.config.labels:
             return DraftProblem(reason=f"'{answer}' is not one of the labels {', '.join(self.config.labels)}")
         return self._build(draft["question"].strip(), answer, example_id)
+
+    def pose(self, example: Example, rng: Random) -> OpenQuestion:
+        """Labels are options; without them the answer is written freely."""
+        labels = list(self.config.labels)
+        return OpenQuestion(
+            question=example.reference["question"],
+            options=tuple(rng.sample(labels, len(labels))),
+            notes=dict(self.config.labels),
+        )
+
+    def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
+        if posed.options:
+            return pick_option(answer, posed.options) == example.answer
+        return same_text(answer.strip().strip("."), example.answer.strip("."))
+
+    def chance(self, example: Example) -> float | None:
+        del example
+        return 1 / len(self.config.labels) if self.config.labels else None
 
     def closed_label(self, example: Example) -> str | None:
         return example.answer if self.config.labels else None

@@ -9,12 +9,12 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
-from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field
 from pada_agent.evaluation.tasks.gold_option import find_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, label_at, pick_option
 from pada_agent.evaluation.verifiers.text import normalize_text, same_text
 
 
@@ -115,6 +115,25 @@ class MultipleChoice(Task):
             return choices.gold_text
         return f"{choices.labels[choices.gold]}. {choices.gold_text}"
 
+    def misanswer(self, example: Example, other: Example) -> dict[str, str]:
+        """With options of its own, the right one and a wrong one change places."""
+        if _choices_of(example).closed:
+            return super().misanswer(example, other)
+        shown = self.show(example)
+        return {**shown, "correct": shown["wrong_1"], "wrong_1": shown["correct"]}
+
+    def pose(self, example: Example, rng: Random) -> OpenQuestion:
+        choices = _choices_of(example)
+        options = tuple(rng.sample(choices.texts, len(choices.texts)))
+        notes = dict(self.config.labels) if choices.closed else {}
+        return OpenQuestion(question=example.reference["question"], options=options, notes=notes)
+
+    def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
+        return pick_option(answer, posed.options) == _choices_of(example).gold_text
+
+    def chance(self, example: Example) -> float:
+        return 1 / len(_choices_of(example).texts)
+
     def closed_label(self, example: Example) -> str | None:
         choices = _choices_of(example)
         return choices.gold_text if choices.closed else None
@@ -199,11 +218,7 @@ def _read_option(reader: RowReader, field: str, option: Any, index: int) -> tupl
     label, text = (option.get("label"), option.get("text")) if isinstance(option, Mapping) else (None, option)
     if not isinstance(text, str) or not text.strip():
         reader.fail(field, "expected strings, or {label, text} with some text")
-    return _label_at(index) if label is None else str(label), text
-
-
-def _label_at(index: int) -> str:
-    return chr(ord("A") + index) if index < 26 else str(index + 1)
+    return label_at(index) if label is None else str(label), text
 
 
 def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:

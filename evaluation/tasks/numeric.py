@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from random import Random
 from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
-from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -97,6 +98,10 @@ class Numeric(Task):
             return Verdict(example_id=example.id, value="unscored", reason="the reasoning spells out no calculation")
         reason = f"{calculations.n_checked} calculations hold"
         return Verdict(example_id=example.id, value="correct", extracted=gold, reason=reason)
+
+    def pose(self, example: Example, rng: Random) -> OpenQuestion:
+        del rng
+        return OpenQuestion(question=example.reference["question"])
 
     def gold(self, example: Example) -> str:
         return str(example.reference["number"])

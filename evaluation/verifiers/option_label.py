@@ -35,6 +35,22 @@ def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
     return FoundLabel(None, "no option found")
 
 
+def label_at(index: int) -> str:
+    """`A` to `Z`, then numbers from 27."""
+    return chr(ord("A") + index) if index < 26 else str(index + 1)
+
+
+def pick_option(response: str, options: Sequence[str]) -> str | None:
+    """The one of `options`, listed under the labels of `label_at`, that a response gives by its text or its label."""
+    wanted = normalize_text(response).strip("\"'`*.:()[] ")
+    by_text = [option for option in options if normalize_text(option).strip("\"'`*.:()[] ") == wanted]
+    if len(by_text) == 1:
+        return by_text[0]
+    labels = [label_at(i) for i in range(len(options))]
+    label = find_label(response, labels).label
+    return options[labels.index(label)] if label else None
+
+
 def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
     """The one label of a closed set that the response is, or else the only one it names as whole words."""
     text = normalize_text(response).strip("\"'`*.:()[] ")

@@ -1,5 +1,7 @@
 """Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows."""
 
+from collections import Counter
+
 from pada_agent.core.errors import LeakageError
 from pada_agent.core.records import Example, Ref, Rejection
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
@@ -66,11 +68,16 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
     kept, restored = [r for r in rows if r.id not in answer.drop], [by_id[i] for i in dict.fromkeys(answer.accept)]
     chosen = [*kept, *without_repeats(restored, kept, state)]
     block_leaks(chosen, read_protected(state, adapters))
-    return {"new_rows": _store(chosen, adapters), "reviews": note_review("data", state["iteration"], answer)}
+    stages = Counter(r.stage for r, e in refused if e.id in answer.accept)
+    return {
+        "new_rows": _store(chosen, adapters),
+        "reviews": note_review("data", state["iteration"], answer),
+        "overruled": {str(state["iteration"]): dict(stages)},
+    }
 
 
 def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
-    """The iteration's rows that passed every exact check and that the judge refused."""
+    """The iteration's rows that passed every exact check and that the judge or the embedder refused, with the reason."""
     reports = [b for b in state.get("batches", {}).values() if b.batch_id.startswith(f"i{state['iteration']}-")]
     rejections = [r for b in reports for r in adapters.store.read_rows(b.rejected.key, Rejection)]
     return [(r, r.example) for r in rejections if r.example is not None]

@@ -6,6 +6,7 @@ from typing import Any
 
 from pada_agent.agents.batch_planning import plan_error_batches, plan_pattern_batches
 from pada_agent.agents.leak_guard import LeakGuard
+from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
 from pada_agent.core.records import Example, Failure, GuardedStrategy
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.reviewing import StrategiesAnswer, ask_person, note_review
@@ -47,10 +48,16 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     """Cut quotations of held-out rows out of the strategies, and plan the batches of the pattern branch."""
     settings, data, iteration = state["settings"], state["data"], state["iteration"]
     training = adapters.store.read_rows(data.train.key, Example)
-    guard = LeakGuard(read_protected(state, adapters), training)
+    guard = LeakGuard(
+        read_protected(state, adapters),
+        training,
+        embedder=adapters.embedder,
+        threshold=settings.guard.leak_similarity,
+    )
     guarded = [guard.clear(strategy) for strategy in state["drafted"]]
+    repaired = state["plan"].repaired
     batches = plan_pattern_batches(
-        guarded,
+        weigh_by_repair(guarded, state["patterns"][str(iteration)], repaired) if repaired else guarded,
         training,
         n_rows=state["plan"].n_pattern_rows,
         rows_per_call=settings.generation.rows_per_call,

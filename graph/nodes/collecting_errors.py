@@ -6,6 +6,7 @@ from pada_agent.agents.batch_planning import split_rows
 from pada_agent.core.records import Example, Failure, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.evaluating import judge_rows
+from pada_agent.graph.nodes.tracking import find_repaired_shares
 from pada_agent.graph.state import IterationPlan, PartialState, RunState
 
 
@@ -30,6 +31,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
         n_training_error_rows=shares.n_training_error,
         validation_failures=validation_failures,
         training_failures=Ref(key=key, rows=len(wrong)),
+        repaired=find_repaired_shares(state, adapters),
     )
     return {"iteration": state["iteration"] + 1, "plan": plan}
 

@@ -1,5 +1,8 @@
 """Ends the run: reads test once, compares arms in pairs, publishes the summary."""
 
+from statistics import fmean
+from typing import Any
+
 from pada_agent.core.ports import Progress
 from pada_agent.core.records import Example, Ref, Rejection, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
@@ -7,6 +10,7 @@ from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.evaluating import choose_best, judge_rows
 from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
 from pada_agent.graph.nodes.prepare import UNTOUCHED
+from pada_agent.graph.nodes.tracking import assess_iteration, read_clusterings, read_measured
 from pada_agent.graph.routing import why_stop
 from pada_agent.graph.state import Arm, PartialState, RunState
 from pada_agent.graph.summarizing import SummaryInputs, summarize_run
@@ -37,12 +41,29 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
             usage=adapters.usage(),
             peak_memory_mb=adapters.peak_memory_mb(),
             stop_reason=stop_reason,
+            **read_checks(state, adapters),
         ),
     )
     adapters.publish(summary)
     report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
     adapters.close()
     return {"summary": summary, "stop_reason": stop_reason}
+
+
+def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
+    """What the summary tells of patterns and of answers, from the store."""
+    measured = {name: read_measured(arm, adapters) for name, arm in state["arms"].items()}
+    chances = [adapters.task.chance(row.example) for row in next(iter(measured.values()))]
+    usage = adapters.usage_by_batch()
+    return {
+        "chance": fmean(c for c in chances if c) if all(chances) else None,
+        "n_without_answer": {
+            name: sum(row.verdict.value == "unscored" or row.verdict.extracted is None for row in rows)
+            for name, rows in measured.items()
+        },
+        "clusterings": read_clusterings(state, adapters),
+        "outcomes": {i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
+    }
 
 
 def explain_stop(state: RunState) -> str:
@@ -95,7 +116,7 @@ def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
 
 
 def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:
-    """One rejected row a batch, up to N_SAMPLES, with the stage and the reason. Held-out text is not among them."""
+    """One rejected row a batch, up to N_SAMPLES, with the stage and the reason, which may quote the held-out row it is too close to."""
     shown = []
     for ref, strategy in _batch_refs(state, "rejected"):
         rows = adapters.store.read_rows(ref.key, Rejection)

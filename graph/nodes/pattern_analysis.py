@@ -2,10 +2,12 @@
 
 from random import Random
 
+from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
-from pada_agent.agents.pattern_analysis.pattern_categorization import categorize_patterns
+from pada_agent.agents.pattern_analysis.pattern_categorization import Categorization, categorize_patterns, centroids_of
+from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
-from pada_agent.core.records import ErrorAnalysis, Failure, Ref
+from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Failure, Ref
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -46,12 +48,31 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
         iteration=iteration,
         seed=settings.seed,
     )
-    store = adapters.store
-    store.write_json(
-        store.key("clustering", analyses, settings.analysis, settings.seed), result.clustering.model_dump()
-    )
+    grouped = Ref(key=adapters.store.key("clustering", analyses, settings.analysis, settings.seed), rows=len(analyses))
+    adapters.store.write_json(grouped.key, result.clustering.model_dump())
     report_stage("pattern_categorization", adapters, analyses=len(analyses), patterns=len(result.patterns))
-    return {"patterns": {str(iteration): list(result.patterns)}, "warnings": _label(result.warnings, state)}
+    return {
+        "clusterings": {str(iteration): grouped},
+        "patterns": {str(iteration): recognise(result, state, adapters)},
+        "warnings": _label(result.warnings, state),
+    }
+
+
+def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -> list[ErrorPattern]:
+    """The patterns, with those of the iteration before that they continue."""
+    before = str(state["iteration"] - 1)
+    previous, ref = state.get("patterns", {}).get(before, []), state.get("clusterings", {}).get(before)
+    if not previous or ref is None:
+        return list(found.patterns)
+    grouped = Clustering.model_validate(adapters.store.read_json(ref.key))
+    return list(
+        link_patterns(
+            found.patterns,
+            previous,
+            centroids=centroids_of(found.patterns, found.clustering),
+            previous_centroids=centroids_of(previous, grouped),
+        )
+    )
 
 
 def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:

@@ -1,10 +1,19 @@
 """The agents that make one batch: generation, label verification, quality control, and the record of it."""
 
 from collections import Counter
+from random import Random
 
+from pada_agent.agents.answer_verification import verify_answers
 from pada_agent.agents.data_generation import Assignment, assign_rows, generate_drafts
+from pada_agent.agents.judge_calibration import Probe, make_probes
 from pada_agent.agents.label_verification import verify_drafts
-from pada_agent.agents.quality_control import accept_unreviewed, decide, describe_rejections, review_batch
+from pada_agent.agents.quality_control import (
+    accept_unreviewed,
+    decide,
+    describe_rejections,
+    read_probes,
+    review_batch,
+)
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import BatchReport, Example, Failure, Ref
 from pada_agent.graph.context import Adapters, report_stage
@@ -43,6 +52,8 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         existing=[*read_known_rows(state, adapters), *accepted],
         protected=read_protected(state, adapters),
         near_duplicate_rouge=state["settings"].generation.near_duplicate_rouge,
+        embedder=adapters.embedder,
+        contamination_similarity=state["settings"].guard.contamination_similarity,
     )
     return {
         "drafts": [],
@@ -56,6 +67,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     """Have the candidates rated; accept the batch, send it back, or salvage it."""
     quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
     is_last = state["attempt"] > quality.max_regenerations
+    probes: list[Probe] = []
     if quality.enabled:
         sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
         review = review_batch(
@@ -66,11 +78,12 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
             task=adapters.task,
             judge=adapters.judge,
             rows_per_call=quality.rows_per_call,
+            probes=(probes := draw_probes(state, list(sources.values()), adapters)),
         )
         decision = decide(candidates, review, threshold=quality.threshold, is_last_attempt=is_last)
-        score = review.score
+        score, found = review.score, read_probes(probes, review, threshold=quality.threshold)
     else:
-        decision, score = accept_unreviewed(candidates), None
+        decision, score, found = accept_unreviewed(candidates), None, ()
     accepted = [*state.get("accepted", []), *decision.accepted]
     report_stage(
         "quality_control",
@@ -87,7 +100,46 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         "feedback": "\n".join(filter(None, [state["feedback"], decision.feedback])),
         "score": score,
         "decision": decision.word,
+        "probes": [*state.get("probes", []), *found],
     }
+
+
+def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
+    """Have the judge solve what it has just passed, without the labels; what it solves otherwise goes back."""
+    settings, attempt = state["settings"], state["attempt"]
+    if not settings.verification.votes:
+        return {}
+    new = [e for e in state["accepted"] if e.provenance and e.provenance.attempt == attempt]
+    solved = verify_answers(
+        new,
+        batch=state["batch"],
+        attempt=attempt,
+        task=adapters.task,
+        judge=adapters.judge,
+        settings=settings.verification,
+        rows_per_call=settings.quality.rows_per_call,
+        seed=settings.seed,
+    )
+    refused = {r.example.id for r in solved.rejected if r.example}
+    return {
+        "accepted": [e for e in state["accepted"] if e.id not in refused],
+        "rejected": [*state["rejected"], *solved.rejected],
+        "feedback": "\n".join(filter(None, [state["feedback"], describe_rejections(solved.rejected)])),
+        "n_solved": state.get("n_solved", 0) + solved.n_solved,
+    }
+
+
+def draw_probes(state: BatchState, training: list[Example], adapters: Adapters) -> list[Probe]:
+    """Rows of known quality for the first attempt at a batch; none for those after it, and none where nothing is rated."""
+    if state["attempt"] > 1 or not state["candidates"]:
+        return []
+    return make_probes(
+        training,
+        n_rows=len(state["candidates"]),
+        share=state["settings"].quality.probe_share,
+        task=adapters.task,
+        rng=Random(f"probes/{state['settings'].seed}/{state['batch'].id}"),
+    )
 
 
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
@@ -106,13 +158,15 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         n_accepted=len(accepted),
         n_rejected=dict(Counter(r.stage for r in rejected)),
         score=state["score"],
+        n_solved=state.get("n_solved", 0),
+        probes=tuple(state.get("probes", [])),
         decision=state["decision"],
         accepted=Ref(key=keys["accepted"], rows=len(accepted)),
         rejected=Ref(key=keys["rejected"], rows=len(rejected)),
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
     # The rows are in the store now: checkpoints need them no longer.
-    return {"batches": {batch.id: report}, "accepted": [], "rejected": []}
+    return {"batches": {batch.id: report}, "accepted": [], "rejected": [], "probes": []}
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:

@@ -60,6 +60,7 @@ def write_world(folder: Path, url: str) -> MakeSettings:
             "analysis": {"errors_per_call": 2, "max_clusters": 3},
             "generation": {"share": 1.0, "rows_per_call": 2},
             "loop": {"max_iterations": 1},
+            "guard": {"leak_similarity": None, "contamination_similarity": None},  # the embedder was never trained
             "models": models,
             "compute": {"device": "cpu", "threads": 1},
             **changes,

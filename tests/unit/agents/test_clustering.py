@@ -1,10 +1,11 @@
 """Grouping of analyses: the elbow, and sanity with few or equal vectors."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.agents.pattern_analysis.clustering import choose_elbow, cluster_vectors
+from pada_agent.agents.pattern_analysis.clustering import choose_elbow, cluster_vectors, measure_stability
 
 
 def test_two_tight_groups_become_two_clusters_numbered_by_size() -> None:
@@ -48,3 +49,23 @@ def test_a_straight_curve_has_no_elbow_and_gives_the_smallest_k() -> None:
 @given(st.dictionaries(st.integers(2, 12), st.floats(0, 1e6), min_size=1))
 def test_the_elbow_is_always_one_of_the_candidates(curve: dict[int, float]) -> None:
     assert choose_elbow(curve, k_min=min(curve)) in curve
+
+
+def test_clear_groups_are_stable_under_resampling_and_a_cloud_is_not() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.concatenate([rng.normal(center, 0.1, (12, 2)) for center in ((0, 0), (9, 0), (0, 9))])
+    cloud = rng.normal(0, 1, (36, 2))
+    labels = [i // 12 for i in range(36)]
+    clear, vague = measure_stability(groups, labels, seed=0), measure_stability(cloud, labels, seed=0)
+    assert clear is not None and clear > 0.99
+    assert vague is not None and vague < 0.3
+    assert measure_stability(groups, labels, seed=0) == clear
+    assert measure_stability(groups, [0] * 36, seed=0) is None
+
+
+def test_centroids_are_unit_vectors_in_the_order_of_the_labels() -> None:
+    found = cluster_vectors(
+        [[3.0, 0.01 * i] for i in range(3)] + [[0.01 * i, 4.0] for i in range(5)], k_min=2, k_max=2, seed=0
+    )
+    assert found.centroids[0][1] > 0.99 and found.centroids[1][0] > 0.99
+    assert [np.linalg.norm(c) for c in found.centroids] == pytest.approx([1.0, 1.0])

@@ -1,7 +1,10 @@
 """Held-out text never passes; training text and plain words do."""
 
-from pada_agent.agents.leak_guard import LeakGuard
+import pytest
+
+from pada_agent.agents.leak_guard import LeakGuard, split_sentences
 from pada_agent.core.records import Example, Strategy
+from tests.toy_world import WordCountEmbedder
 
 SECRET = Example(id="v1", prompt="the purple walrus ordered seven lukewarm teas", answer="zoo desk")
 KNOWN = Example(id="t1", prompt="my lamp has gone dark since monday", answer="repairs")
@@ -47,3 +50,59 @@ def test_a_clean_strategy_passes_unchanged() -> None:
 def test_a_short_held_out_text_counts_as_a_whole() -> None:
     short = Example(id="v3", prompt="walrus wants tea now", answer="x")
     assert "walrus" not in LeakGuard([short], []).clear(make("e.g. Walrus wants tea now!")).strategy.generation_approach
+
+
+PARAPHRASE = "Seven lukewarm teas the purple walrus ordered."
+
+
+def guard(threshold: float | None = 0.8, training: tuple[Example, ...] = (KNOWN,)) -> LeakGuard:
+    return LeakGuard([SECRET], training, embedder=WordCountEmbedder(), threshold=threshold)
+
+
+@pytest.mark.parametrize(
+    "approach",
+    [
+        f"Write about animals. {PARAPHRASE} Vary the drink.",
+        f"Write about animals. For example: {PARAPHRASE} Vary the drink.",
+        f'Write about animals, as in "{PARAPHRASE}" Vary the drink.',
+        f"Write about animals.\n- {PARAPHRASE}\n- Vary the drink.",
+    ],
+)
+def test_a_sentence_in_other_words_is_cut_with_its_row_and_similarity_as_evidence(approach: str) -> None:
+    cleared = guard().clear(make(approach))
+    assert "walrus" not in cleared.strategy.generation_approach + cleared.strategy.key_elements[0]
+    assert "Vary the drink" in cleared.strategy.generation_approach
+    (near,) = cleared.near
+    assert near.row_id == "v1" and near.similarity > 0.8 and "walrus" in near.text
+    assert near.text in cleared.redactions
+
+
+def test_without_a_threshold_the_paraphrase_gets_through() -> None:
+    assert "walrus" in guard(threshold=None).clear(make(PARAPHRASE)).strategy.generation_approach
+
+
+def test_a_sentence_nearer_to_a_training_row_is_no_secret() -> None:
+    twin = Example(id="t2", prompt=PARAPHRASE, answer="zoo desk")
+    assert "walrus" in guard(training=(KNOWN, twin)).clear(make(PARAPHRASE)).strategy.generation_approach
+
+
+def test_a_sentence_of_a_long_row_is_found_alone() -> None:
+    long = Example(id="v4", prompt=f"{SECRET.prompt}. Nobody in the kitchen believed him at first.", answer="x")
+    found = LeakGuard([long], [], embedder=WordCountEmbedder(), threshold=0.8).clear(make(PARAPHRASE))
+    assert [n.row_id for n in found.near] == ["v4"]
+
+
+def test_text_without_anything_near_is_left_as_it_is() -> None:
+    strategy = make("Write about  orchards:\n- one tree\n- a 'quoted' word")
+    assert guard().clear(strategy).strategy == strategy
+
+
+def test_sentences_end_at_stops_colons_line_breaks_and_open_at_quotation_marks() -> None:
+    assert split_sentences("One. Two: three\nfour, as in 'five six'. Don't") == [
+        "One.",
+        "Two:",
+        "three",
+        "four, as in",
+        "five six'.",
+        "Don't",
+    ]

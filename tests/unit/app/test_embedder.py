@@ -41,3 +41,22 @@ def test_the_model_is_loaded_once_and_only_when_needed() -> None:
 def test_a_missing_model_says_how_to_get_one() -> None:
     with pytest.raises(ArtifactError, match=r"embedder missing.*pada models pull all-mpnet-base-v2"):
         SentenceEmbedder("missing").embed(["a"])
+
+
+def test_a_text_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    encode = FakeModel.encode
+    monkeypatch.setattr(
+        FakeModel, "encode", lambda self, texts, **o: [asked.extend(texts), encode(self, texts, **o)][1]
+    )
+    embedder = SentenceEmbedder("folder", batch_size=2)
+    embedder.embed(["a", "bb", "a"])
+    assert embedder.embed(["bb", "ccc"]) == [[2.0, 1.0], [3.0, 1.0]]
+    assert asked == ["a", "bb", "ccc"]
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pada_agent.app.adapters.embedder.MAX_REMEMBERED", 3)
+    embedder = SentenceEmbedder("folder", batch_size=2)
+    for texts in (["a", "bb"], ["bb", "ccc", "dddd"], ["a", "bb", "ccc", "dddd", "eeeee"]):
+        assert [v[0] for v in embedder.embed(texts)] == [float(len(t)) for t in texts]

@@ -27,6 +27,14 @@ def test_calls_by_role_from_smooth_to_rough() -> None:
     assert estimate.high["judge"].cost_usd == (80 * 1000 * 1 + 80 * 400 * 2) / 1e6
 
 
+def test_the_judges_calls_for_single_rows_known_rows_and_solving() -> None:
+    quality = CONFIG.quality.model_copy(update={"rows_per_call": 1})
+    verification = CONFIG.verification.model_copy(update={"votes": 3, "share": 0.5})
+    estimate = estimate_run(CONFIG.model_copy(update={"quality": quality, "verification": verification}), COUNTS)
+    assert estimate.low["judge"].n_calls == 2 * (50 + 5 + 3 * 25)
+    assert estimate.high["judge"].n_calls == 2 * (4 * 50 + 5 + 3 * 25)
+
+
 def test_the_students_work() -> None:
     estimate = estimate_run(CONFIG, COUNTS)
     assert estimate.training_sequences == 2 * (3 * 100 + (1 + 2) * 50)

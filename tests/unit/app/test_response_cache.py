@@ -79,6 +79,14 @@ def test_the_ledger_counts_by_role_and_agent_and_hits_apart(cache: ResponseCache
     assert cache.totals() == one + one + one + Usage(n_cached=1)
 
 
+def test_the_ledger_counts_what_was_paid_by_a_tag(cache: ResponseCache) -> None:
+    for n, batch in enumerate(("b1", "b2", "b1")):
+        pay(cache, ask(str(n), tags={"batch": batch}))
+    pay(cache, ask("no batch", tags={"agent": "a"}))
+    one = Usage(n_calls=1, input_tokens=10, output_tokens=5, cost_usd=0.25)
+    assert cache.totals_by_tag("batch") == {"b1": one + one, "b2": one}
+
+
 def test_an_empty_ledger_is_zero(cache: ResponseCache) -> None:
     assert cache.totals() == Usage()
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.core.records import Example
-from pada_agent.evaluation.contamination import Overlap, find_duplicates, find_overlap, normalize, rouge_l
+from pada_agent.core.records import Example, Overlap
+from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap, normalize, rouge_l
+from tests.toy_world import WordCountEmbedder
 
 LONG = "a train leaves the station at noon and travels sixty miles an hour for three full hours before it stops"
 
@@ -104,3 +105,14 @@ def test_the_shortcuts_lose_no_duplicate(one: list[str], other: list[str], thres
     rows = example("new", " ".join(one)), example("old", " ".join(other))
     found = find_duplicates(rows[:1], rows[1:], threshold=threshold)
     assert bool(found) == (rouge_l(rows[0].prompt, rows[1].prompt) >= threshold)
+
+
+def test_a_row_in_other_words_is_found_by_its_vector_with_the_row_and_the_cosine() -> None:
+    held_out = [example("h1", "the lamp in the hall is broken"), example("h2", "where is my parcel today")]
+    rows = [example("r1", "today my parcel is where"), example("r2", "do you sell garden chairs")]
+    (found,) = find_near(rows, held_out, embedder=WordCountEmbedder(), threshold=0.9)
+    assert (found.example_id, found.protected_id, found.kind) == ("r1", "h2", "embedding")
+    assert found.similarity == pytest.approx(1.0)
+    assert "where is my parcel today" in found.evidence
+    assert find_near([], held_out, embedder=WordCountEmbedder(), threshold=0.9) == []
+    assert find_near(rows, [], embedder=WordCountEmbedder(), threshold=0.9) == []

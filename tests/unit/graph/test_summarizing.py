@@ -1,4 +1,11 @@
-from pada_agent.graph.summarizing import word_verdict
+from typing import Any
+
+from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.core.config import RunConfig
+from pada_agent.core.records import BatchReport, Metrics, Ref
+from pada_agent.graph.state import RunState
+from pada_agent.graph.summarizing import find_alarms, word_verdict
+from pada_agent.graph.summary import ArmResult
 from tests.unit.app.summaries import make_summary
 
 
@@ -23,3 +30,74 @@ def test_a_loss_and_no_effect_are_said_as_such() -> None:
     assert word_verdict(lost, summary.arms, equal_steps=False).startswith("The augmented model is worse: ")
     unclear = [c.model_copy(update={"verdict": "not shown"}) for c in summary.comparisons]
     assert word_verdict(unclear, summary.arms, equal_steps=True).startswith("No effect of augmentation is shown: ")
+
+
+def arm(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ArmResult:
+    measured = Metrics(n=100, n_correct=round(100 * accuracy), accuracy=accuracy, low=low, high=1)
+    made = ArmResult(
+        name=name, iteration=iteration, n_train_rows=9, n_synthetic=0, validation=measured, selection=measured
+    )
+    return made.model_copy(update=changes)
+
+
+def alarms(*arms: ArmResult, judge: JudgeCalibration | None = None, **state: Any) -> list[str]:
+    untouched = arm("untouched", None, 0.25)
+    run: RunState = {"settings": RunConfig(), **state}  # type: ignore[typeddict-item]
+    return find_alarms([untouched, *arms], run, judge=judge or JudgeCalibration(), chance=0.25)
+
+
+def test_a_good_arm_raises_no_alarm_and_an_untouched_model_may_guess() -> None:
+    assert alarms(arm("fine-tuned", 0, 0.6, low=0.5)) == []
+
+
+def test_an_arm_below_the_untouched_model_and_at_chance_raises_two() -> None:
+    below, at_chance = alarms(arm("fine-tuned", 0, 0.2, low=0.13))
+    assert "below the untouched model" in below
+    assert (
+        at_chance
+        == "alarm: 'fine-tuned' does no better than chance on validation (20.0%, interval from 13.0%; chance is 25.0%)"
+    )
+
+
+def test_an_arm_above_chance_whose_interval_reaches_it_is_at_chance() -> None:
+    (alarm,) = alarms(arm("fine-tuned", 0, 0.3, low=0.22))
+    assert "no better than chance" in alarm
+
+
+def test_answers_out_of_format_raise_an_alarm_from_five_percent() -> None:
+    assert alarms(arm("fine-tuned", 0, 0.6, low=0.5, n_without_answer=4)) == []
+    (alarm,) = alarms(arm("fine-tuned", 0, 0.6, low=0.5, n_without_answer=5))
+    assert alarm == "alarm: 5 of 100 answers of 'fine-tuned' are out of format (5%)"
+
+
+def batch(batch_id: str, n_accepted: int) -> BatchReport:
+    ref = Ref(key="k")
+    return BatchReport(
+        batch_id=batch_id,
+        branch="pattern",
+        attempts=1,
+        n_requested=1,
+        n_written=1,
+        n_accepted=n_accepted,
+        decision="x",
+        accepted=ref,
+        rejected=ref,
+    )
+
+
+def test_an_iteration_whose_rows_were_all_rejected_is_named() -> None:
+    batches = {b.batch_id: b for b in (batch("i1-s1-b1", 2), batch("i2-s1-b1", 0), batch("i2-e-b1", 0))}
+    assert alarms(batches=batches) == ["alarm: no synthetic row of iteration 2 was accepted"]
+
+
+def test_fewer_errors_than_clusters_raise_an_alarm() -> None:
+    refs = {"1": Ref(key="a", rows=10), "2": Ref(key="b", rows=9), "3": Ref(key="c", rows=0)}
+    (alarm,) = alarms(analyses=refs)
+    assert alarm == "alarm: iteration 2 has 9 analysed error(s), fewer than the 10 clusters that settings allow"
+
+
+def test_a_judge_that_catches_nothing_raises_an_alarm() -> None:
+    (alarm,) = alarms(judge=JudgeCalibration(n_bad=3, n_good=2))
+    assert "passed all 3 known-bad row(s)" in alarm
+    assert alarms(judge=JudgeCalibration(n_bad=3, n_caught=1)) == []
+    assert alarms(judge=JudgeCalibration(n_good=2, n_false_alarms=2)) == []

@@ -1,0 +1,71 @@
+"""Reads from the store what became of the patterns of each iteration."""
+
+from collections.abc import Mapping, Sequence
+
+from pada_agent.agents.pattern_analysis.clustering import Clustering
+from pada_agent.agents.pattern_analysis.pattern_tracking import (
+    PatternOutcome,
+    assess_patterns,
+    find_broken,
+    nearest_pattern,
+    repaired_share,
+)
+from pada_agent.core.records import ErrorPattern, Example, Failure, Usage
+from pada_agent.evaluation.contamination import question_of
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.nodes.evaluating import choose_best
+from pada_agent.graph.state import Arm, RunState
+
+
+def read_measured(arm: Arm, adapters: Adapters) -> list[Failure]:
+    """Every validation row with the arm's answer and its verdict."""
+    return adapters.store.read_rows(arm.measured.key, Failure) if arm.measured else []
+
+
+def read_clusterings(state: RunState, adapters: Adapters) -> dict[str, Clustering]:
+    """By iteration."""
+    refs = state.get("clusterings", {})
+    return {i: Clustering.model_validate(adapters.store.read_json(ref.key)) for i, ref in refs.items()}
+
+
+def find_repaired_shares(state: RunState, adapters: Adapters) -> dict[str, float]:
+    """Share of its rows that each pattern of the last iteration got repaired, for the next one's budget."""
+    if state["settings"].generation.allocation == "even":
+        return {}
+    outcomes = assess_iteration(state["iteration"], state, adapters, usage={})
+    return {o.pattern_id: repaired_share(o.n_repaired, o.n_rows) for o in outcomes}
+
+
+def assess_iteration(
+    iteration: int, state: RunState, adapters: Adapters, *, usage: Mapping[str, Usage]
+) -> tuple[PatternOutcome, ...]:
+    """What became of the patterns of an iteration; nothing where it left no model to measure."""
+    patterns = state.get("patterns", {}).get(str(iteration), [])
+    arms = list(state["arms"].values())
+    model = next((a for a in arms if a.iteration == iteration), None)
+    if not patterns or model is None:
+        return ()
+    n_diagnosis = state["data"].n_diagnosis
+    before = read_measured(choose_best([a for a in arms if (a.iteration or 0) < iteration]), adapters)[:n_diagnosis]
+    after = read_measured(model, adapters)[:n_diagnosis]
+    broken = find_broken([row.verdict for row in before], [row.verdict for row in after])
+    return assess_patterns(
+        patterns,
+        state.get("strategies", {}).get(str(iteration), []),
+        [b for b in state.get("batches", {}).values() if b.batch_id.startswith(f"i{iteration}-")],
+        after={row.example.id: row.verdict for row in after},
+        broken=assign_broken(broken, patterns, [row.example for row in after], adapters),
+        usage=usage,
+    )
+
+
+def assign_broken(
+    broken: Sequence[str], patterns: Sequence[ErrorPattern], rows: Sequence[Example], adapters: Adapters
+) -> dict[str, str]:
+    """Newly wrong row to the pattern with the nearest question."""
+    if not broken:
+        return {}
+    wanted = {*broken, *(i for p in patterns for i in p.example_ids)}
+    compared = [row for row in rows if row.id in wanted]
+    vectors = adapters.embedder.embed([question_of(row) for row in compared])
+    return nearest_pattern(broken, patterns, {row.id: v for row, v in zip(compared, vectors, strict=True)})

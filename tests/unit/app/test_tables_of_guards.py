@@ -1,0 +1,58 @@
+"""What the guards found, in the text at the end of a run."""
+
+from pathlib import Path
+
+from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
+from pada_agent.app.report import tables
+from pada_agent.core.records import Metrics, Usage
+from pada_agent.graph.summary import RowCounts
+from tests.unit.app.summaries import make_summary
+
+
+def test_the_judge_on_known_rows() -> None:
+    judge = JudgeCalibration(n_bad=5, n_caught=3, n_good=2, n_false_alarms=1, missed={"copy": 2})
+    assert tables.describe_judge(judge) == (
+        "Judge on known rows: 3 of 5 bad ones caught (missed: copy 2), 1 of 2 good ones refused."
+    )
+    assert tables.describe_judge(JudgeCalibration()) == ""
+
+
+def test_what_solving_refused_after_the_rating() -> None:
+    rows = RowCounts(requested=9, written=9, accepted=6, rejected={"verification": 3}, solved=8)
+    text = tables.describe_rows(make_summary(rows=rows))
+    assert text.endswith("Of 8 rows that the rating passed and the judge then solved, 3 were refused.")
+
+
+def test_the_gap_stands_for_every_fine_tuned_model() -> None:
+    measured = Metrics(n=50, n_correct=30, accuracy=0.6, low=0.5, high=0.7)
+    arms = tuple(a.model_copy(update={"diagnosis": measured, "overfitting_gap": 0.1}) for a in make_summary().arms)
+    lines = tables.describe_overfitting(make_summary(arms=arms)).splitlines()
+    assert [line.split("  ")[0] for line in lines[2:]] == ["fine-tuned", "iteration 1"]
+    assert lines[2].endswith("+10.0")
+    assert tables.describe_overfitting(make_summary()) == ""
+
+
+def test_what_became_of_each_pattern() -> None:
+    (found,) = make_summary().patterns
+    outcomes = (
+        PatternOutcome(
+            pattern_id="p1",
+            continues=None,
+            status="new",
+            n_rows=4,
+            n_repaired=2,
+            broken_ids=("v9",),
+            n_written=8,
+            n_accepted=6,
+            usage=Usage(input_tokens=2_500, output_tokens=500),
+        ),
+        PatternOutcome(pattern_id="p2", continues="p0", status="persisting", n_rows=1, n_repaired=0),
+    )
+    told = found.model_copy(update={"outcomes": outcomes, "silhouette": 0.123, "stability": 0.7})
+    text = tables.render_summary(make_summary(patterns=(told,)), Path("runs/r"))
+    assert "Patterns, iteration 1 (silhouette 0.12, stability 0.70)" in text
+    assert tables.outcome_rows(told)[1:] == [
+        ["Refund <b>or</b> return", "new", "4", "2", "1", "6", "3.0", "1,500"],
+        ["Other", "persisting", "1", "0", "0", "0", "", ""],
+    ]
