@@ -54,8 +54,12 @@ class DataConfig(Settings):
     """Rows that are diagnosed and that select the best model. Required, here or as the graph's input."""
     test: str = ""
     """Read once, at the end. Empty: no test figures."""
+    held_back: str = ""
+    """Real rows for `generation.sources: held_back`. Empty: the training rows that `train_limit` leaves over."""
     train_limit: int | None = Field(default=None, ge=1)
-    """Rows, from the top of the file; null reads all."""
+    """Rows, from the top of the file (or of `train_shuffle`'s order); null reads all."""
+    train_shuffle: int | None = None
+    """Seed of the order in which training rows are taken: of two limits, the smaller set is part of the larger. Null: the file's order."""
     validation_limit: int | None = Field(default=None, ge=2)
     """Rows, from the top of the file; null reads all."""
     test_limit: int | None = Field(default=None, ge=1)
@@ -160,7 +164,17 @@ class GenerationConfig(Settings):
     share: float = Field(default=0.5, gt=0)
     """Synthetic rows per training row (paper: 0.5)."""
     pattern_share: float = Field(default=0.5, ge=0, le=1)
-    """Part of them from the pattern branch, the rest from training errors. Ours: half and half."""
+    """Part of them from the pattern branch, the rest from training errors. 0 or 1 switches a branch off. Ours: half and half."""
+    sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
+    """What the training-error branch writes from: wrong answers, any training rows, or nothing: real rows are taken as they are."""
+    template: Literal["training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"] = (
+        "training_error_generation"
+    )
+    """Prompt of the training-error branch. `rephrasing` rewrites the question and copies the rest."""
+    n_contrasts: int = Field(default=3, ge=1)
+    """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
+    repeat_sources: bool = True
+    """Errors fewer than rows to write are written from again; false: one row for each (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
     """B of the paper: rows that the generator writes at once. Ours: 5."""
     temperature: float = Field(default=0.7, ge=0)
@@ -241,6 +255,12 @@ class PromptsConfig(Settings):
     """Asks the generator for rows that follow a strategy."""
     training_error_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator for rows like the student's wrong answers on its training rows."""
+    contrast_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """The same, with like rows that the student answers rightly (LLMs-as-Instructors, by contrast)."""
+    similar_item_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator for one row like each row that the student answered wrongly (LLM2LLM)."""
+    rephrasing: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator to say a training row's question in other words (AugGPT)."""
     quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
     """Asks the judge to rate synthetic rows."""
     answer_judgement: str = Field(default="", json_schema_extra=_used_by("evaluate", prompt=True))
@@ -258,6 +278,8 @@ class RunConfig(Settings):
     """Folder under `runs_folder`. Runs of one name share finished work."""
     runs_folder: str = "runs"
     """Folder for runs, seen from where the command or the server was started."""
+    shared_folder: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")
+    """Folder beside the run's, in `runs_folder`, for objects and LLM replies that several runs share; empty: nothing is shared."""
     seed: int = 0
     """Of the split of validation, of sampling, and of fine-tuning."""
     task: TaskConfig = Field(default=TaskConfig(), json_schema_extra=_used_by("prepare"))
@@ -345,10 +367,19 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
+    return set_value(values, key, yaml.safe_load(text), origin=f"--set {override}")
+
+
+def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:
+    """A copy of `values` with `a.b` set.
+
+    Raises:
+        ConfigError: a key under something that is not a group.
+    """
     head, _, rest = key.partition(".")
     if not rest:
-        return {**values, head: yaml.safe_load(text)}
+        return {**values, head: value}
     inner = values.get(head) or {}
     if not isinstance(inner, dict):
-        raise ConfigError(f"--set {override}: {head} is a value, not a group")
-    return {**values, head: apply_override(inner, f"{rest}={text}")}
+        raise ConfigError(f"{origin}: {head} is a value, not a group")
+    return {**values, head: set_value(inner, rest, value, origin=origin)}

@@ -60,6 +60,8 @@ class DataSplits(Record):
     validation: Ref
     n_diagnosis: int
     test: Ref | None = None
+    held_back: Ref | None = None
+    """Real rows that may join the training data in place of synthetic ones."""
 
 
 class Arm(Record):
@@ -72,6 +74,8 @@ class Arm(Record):
     synthetic: tuple[Ref, ...] = ()
     n_train_rows: int = 0
     n_synthetic: int = 0
+    n_steps: int | None = None
+    """Optimizer steps trained; None where the compute backend noted none."""
     validation: Metrics | None = None
     diagnosis: Metrics | None = None
     selection: Metrics | None = None
@@ -89,6 +93,8 @@ class IterationPlan(Record):
     n_training_error_rows: int
     validation_failures: Ref
     training_failures: Ref
+    training_successes: Ref | None = None
+    """Training rows answered rightly, where they are shown beside errors."""
 
 
 Rows = str | list[dict[str, Any]]

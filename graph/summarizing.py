@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from pada_agent.core.config import RunConfig
-from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Usage
+from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
 from pada_agent.graph.nodes.prepare import UNTOUCHED
 from pada_agent.graph.state import Arm, RunState, Span
@@ -25,6 +25,7 @@ class SummaryInputs(Record):
 
     student: str
     test: dict[str, Metrics]
+    tested: dict[str, Ref]
     comparisons: tuple[Comparison, ...]
     accepted_samples: tuple[Sample, ...]
     rejected_samples: tuple[Sample, ...]
@@ -36,7 +37,9 @@ class SummaryInputs(Record):
 def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     """The machine-readable result."""
     settings = state["settings"]
-    arms = tuple(_to_result(arm, inputs.test.get(arm.name)) for arm in state["arms"].values())
+    arms = tuple(
+        _to_result(arm, inputs.test.get(arm.name), inputs.tested.get(arm.name)) for arm in state["arms"].values()
+    )
     best = state["arms"][state["best_arm"]]
     return RunSummary(
         name=settings.name,
@@ -149,7 +152,7 @@ def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *
     )
 
 
-def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
+def _to_result(arm: Arm, test: Metrics | None, tested: Ref | None) -> ArmResult:
     if arm.validation is None or arm.selection is None:
         raise ValueError(f"arm '{arm.name}' was never evaluated")
     return ArmResult(
@@ -157,11 +160,13 @@ def _to_result(arm: Arm, test: Metrics | None) -> ArmResult:
         iteration=arm.iteration,
         n_train_rows=arm.n_train_rows,
         n_synthetic=arm.n_synthetic,
+        n_steps=arm.n_steps,
         validation=arm.validation,
         selection=arm.selection,
         test=test,
         adapter=arm.adapter and f"objects/{arm.adapter.key}",
         measured=arm.measured,
+        tested=tested,
     )
 
 

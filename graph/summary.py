@@ -18,6 +18,8 @@ class ArmResult(Record):
     n_train_rows: int
     """Rows it was trained on, the synthetic ones included; 0 for the untouched model."""
     n_synthetic: int
+    n_steps: int | None = None
+    """Optimizer steps trained; None for the untouched model, and where the compute backend noted none."""
     validation: Metrics
     """On all of validation: the part that is diagnosed and the part that selects."""
     selection: Metrics
@@ -27,6 +29,8 @@ class ArmResult(Record):
     """Folder, relative to the run's."""
     measured: Ref | None = None
     """Every validation row with answer and verdict, in the store."""
+    tested: Ref | None = None
+    """Every test row with answer and verdict, in the store; None for arms that were not measured on test."""
 
 
 class Comparison(Record):

@@ -17,6 +17,9 @@ TEMPLATE_PHRASES = {
     "pattern_categorization": "were found to be alike",
     "strategy_drafting": "Draft one data generation strategy",
     "training_error_generation": "still answers them wrongly",
+    "contrast_generation": "though it answers like questions rightly",
+    "similar_item_generation": "The old questions below are hard for it",
+    "rephrasing": "You rewrite training examples",
     "pattern_guided_generation": "For each row write one new example",
     "quality_control": "You rate training examples",
 }

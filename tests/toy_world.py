@@ -125,7 +125,10 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
             for n in re.findall(r"Pattern (\d+):", prompt)
         ],
         "pattern_guided_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
-        "training_error_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        **dict.fromkeys(
+            ("training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"),
+            lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        ),
         "quality_control": lambda: [
             {
                 "sample": n,
