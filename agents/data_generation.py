@@ -12,7 +12,6 @@ from pada_agent.core.records import Batch, Draft, Example, Failure, Provenance, 
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
-
 REPHRASING = "rephrasing"
 """The template that rewrites the first field of a draft, which asks, and leaves the others as they are."""
 

@@ -14,7 +14,6 @@ from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection
 from pada_agent.graph.summary import ArmResult, RunSummary
 
-
 TEST = "test.jsonl"
 """In an arm's `predictions/`: every test row with answer and verdict."""
 

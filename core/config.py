@@ -1,7 +1,7 @@
 """The settings of a run. Every field says its unit, its meaning and where its default comes from."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,6 +21,9 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,  # it may be a key put in the wrong place
     )
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
@@ -330,8 +333,17 @@ def parse_config(values: dict[str, Any], *, origin: str) -> RunConfig:
     Raises:
         ConfigError: one line per problem, each with `origin` and the key.
     """
+    return parse_settings(RunConfig, values, origin=origin)
+
+
+def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str) -> SettingsT:
+    """Validate settings of any kind.
+
+    Raises:
+        ConfigError: one line per problem, each with `origin` and the key.
+    """
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as exc:
         lines = [f"{origin}: {'.'.join(map(str, e['loc'])) or '(top level)'}: {e['msg']}" for e in exc.errors()]
         raise ConfigError("\n".join(lines)) from exc
@@ -343,6 +355,18 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         ConfigError: no such file, not YAML, not a mapping, or invalid values.
     """
+    values = read_yaml(path)
+    for override in overrides or []:
+        values = apply_override(values, override)
+    return parse_config(values, origin=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
@@ -353,9 +377,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    for override in overrides or []:
-        values = apply_override(values, override)
-    return parse_config(values, origin=str(path))
+    return values
 
 
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:

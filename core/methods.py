@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
+from pydantic import Field
+
 from pada_agent.core.config import RunConfig, parse_config, set_value
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record
@@ -19,7 +21,7 @@ class Method(Record):
 
     about: str
     """What it does, in a line."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """`a.b` to value."""
     measured: Measured = "augmented"
     """`augmented`: the best augmentation round by the selection part."""

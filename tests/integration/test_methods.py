@@ -18,10 +18,12 @@ from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_s
 
 HELD_BACK = make_rows(
     "held",
-    [(text, label) for text, label in zip(["figs", "an axe", "two newts", "rakes", "sloes"] * 4, ["fruit"] * 20)],
+    [
+        (f"{text} number {n} of the lot", "fruit")
+        for n in range(4)
+        for text in ("figs", "sloes", "limes", "dates", "plums")
+    ],
 )
-for n, row in enumerate(HELD_BACK):
-    row["question"] += f" number {n} of the lot"
 AUGMENTED = [name for name, method in METHODS.items() if method.measured == "augmented"]
 
 
