@@ -1,0 +1,135 @@
+"""A whole experiment over the toy rows: tiny student, real worker, a teacher behind HTTP."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pada_agent.app import running
+from pada_agent.app.adapters import local_compute
+from pada_agent.app.comparing import compare_runs, describe_runs
+from pada_agent.app.experiment.grid import load_grid
+from pada_agent.app.experiment.results import ExperimentResult
+from pada_agent.app.experiment.running import run_experiment
+from pada_agent.core.errors import ConfigError
+from tests.openai_server import CountingServer, serving
+from tests.tiny_world import save_world, write_config
+from tests.toy_world import make_rows
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "le", "pada", "pada_no_quality"]
+
+
+def write_grid(folder: Path, url: str, **changes: Any) -> Path:
+    held_back = make_rows("held", [(f"figs and sloes, box {n} of the {n}th lot", "fruit") for n in range(9)])
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_back))
+    config = write_config(save_world(folder), folder, url)
+    values: dict[str, Any] = {
+        "name": "grid",
+        "runs_folder": str(folder / "runs"),
+        "tasks": {"toy": {"config": str(config), "set": {"data.held_back": str(folder / "held.jsonl")}}},
+        "arms": ARMS,
+        "seeds": [0, 1],
+        "set": {"lora.n_steps": 2},
+    }
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
+class Watched:
+    """An experiment, and what it did: runs started, workers spawned, words said."""
+
+    def __init__(self, folder: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.server = folder, server
+        self.grid = write_grid(folder, server.url)
+        self.started: list[str] = []
+        self.n_workers = 0
+        self.said: list[str] = []
+        start_run, popen = running.start_run, local_compute.subprocess.Popen
+
+        def start(config: Any, **options: Any) -> Any:
+            self.started.append(config.name)
+            return start_run(config, **options)
+
+        def spawn(*arguments: Any, **options: Any) -> Any:
+            self.n_workers += 1
+            return popen(*arguments, **options)
+
+        monkeypatch.setattr(running, "start_run", start)
+        monkeypatch.setattr(local_compute.subprocess, "Popen", spawn)
+
+    def run(self, *, probe_only: bool = False) -> ExperimentResult:
+        return run_experiment(
+            load_grid(self.grid),
+            command="pada experiment",
+            probe_only=probe_only,
+            on_event=lambda _: None,
+            say=self.said.append,
+        )
+
+
+def test_an_experiment_shares_what_is_shared_resumes_and_writes_its_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(delay_seconds=0) as server:
+        watched = Watched(tmp_path, server, monkeypatch)
+        probe = watched.run(probe_only=True)
+        assert not server.asked, "the probe asks no LLM"
+        assert [o.arm for o in probe.outcomes] == ["untouched", "vanilla", "oracle"]
+        assert any("no headroom shown" in text for text in watched.said)
+        probed = list(watched.started)
+        result = watched.run()
+        assert watched.started[: len(probed)] == probed and len(watched.started) == len(set(watched.started)) == 12
+        assert watched.n_workers == 2, "one worker serves all runs of a call"
+        n_started = len(watched.started)
+        again = watched.run()
+        assert again == result and len(watched.started) == n_started
+        assert max(server.asked.values()) == 1, "what one arm has paid for, the next finds"
+    by_arm = {o.arm: o for o in result.outcomes}
+    assert list(by_arm) == ["untouched", "vanilla", "oracle", "auggpt", "le", "pada", "pada_no_quality"]
+    assert by_arm["vanilla"].also == ("vanilla_equal_steps",)
+    assert {o.n_steps for o in result.outcomes if o.arm != "untouched"} == {(2, 2)}
+    assert by_arm["oracle"].n_synthetic == (9, 9) and by_arm["oracle"].p_holm is None
+    assert all(by_arm[a].test and by_arm[a].p_holm is not None for a in ("auggpt", "le", "pada", "pada_no_quality"))
+    assert by_arm["pada_no_quality"].usage.n_cached > 0
+    folder = tmp_path / "runs" / "grid"
+    check_jobs(folder, n_seeds=2)
+    for name in ("results.md", "results.csv", "results.tex"):
+        text = (folder / name).read_text()
+        assert "toy" in text and ("vanilla = vanilla_equal_steps" in text or "vanilla_equal" in text)
+    assert ExperimentResult.model_validate_json((folder / "results.json").read_text()) == result
+    runs = [folder / "toy-all-auggpt-s0", folder / "toy-all-pada-s0"]
+    told = describe_runs(compare_runs(runs))
+    assert "toy-all-pada-s0" in told and "paired test p" in told
+    refuse_other_rows(runs)
+
+
+def check_jobs(folder: Path, *, n_seeds: int) -> None:
+    """Plain fine-tuning and the untouched student's answers are there once a seed, whatever the number of arms."""
+    objects = folder / "shared" / "objects"
+    kinds = Counter(path.name.split("-")[0] for path in objects.iterdir())
+    assert kinds["fine_tune"] <= n_seeds * 6
+    assert not [path for path in folder.glob("*/objects") if path.parent.name != "shared" and not path.is_symlink()]
+    plain = {json.loads(p.read_text())["arms"][1]["adapter"] for p in folder.glob("*/summary.json")}
+    assert len(plain) == n_seeds
+
+
+def refuse_other_rows(runs: list[Path]) -> None:
+    path = runs[1] / "iterations" / "1" / "predictions" / "test.jsonl"
+    best = json.loads((runs[1] / "summary.json").read_text())["best_arm"]
+    path = runs[1] / "iterations" / ("0" if best == "fine-tuned" else best.split()[-1]) / "predictions" / "test.jsonl"
+    path.write_text(path.read_text().replace("walnuts", "chestnuts"))
+    with pytest.raises(ConfigError, match="test row 4 differs"):
+        compare_runs(runs)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(ConfigError, match="4 and 2 test rows"):
+        compare_runs(runs)
