@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
@@ -81,7 +82,7 @@ def build_generalization_branch(connect: Connect) -> Compiled:
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
     builder.add_node("review_strategies", bind("review_strategies", branches.review_strategies, connect))
     builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
-    builder.add_node("pattern_synthesis", synthesis := build_synthesis(connect))
+    builder.add_node("pattern_synthesis", run_whole(synthesis := build_synthesis(connect)))
     builder.add_edge(START, "pattern_analysis")
     builder.add_edge("pattern_analysis", "review_strategies")
     builder.add_edge("review_strategies", "leak_guard")
@@ -94,7 +95,7 @@ def build_training_error_branch(connect: Connect) -> Compiled:
     """Data from the student's wrong answers on its own training rows."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BatchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
-    builder.add_node("error_synthesis", synthesis := build_synthesis(connect))
+    builder.add_node("error_synthesis", run_whole(synthesis := build_synthesis(connect)))
     builder.add_edge(START, "training_errors")
     builder.add_conditional_edges("training_errors", fan_out_error_batches, ["error_synthesis"])
     builder.add_edge("error_synthesis", END)
@@ -132,6 +133,25 @@ def build_synthesis(connect: Connect) -> Compiled:
     builder.add_conditional_edges("quality_control", route_after_quality)
     builder.add_edge("record_batch", END)
     return builder.compile(checkpointer=False)
+
+
+def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
+    """A node that runs a part without checkpoints.
+
+    It keeps the caller's wish for durability from it: LangGraph 1.2 looks for a checkpoint there that it never wrote.
+    """
+
+    def settle(config: RunnableConfig) -> RunnableConfig:
+        wishes = config.get("configurable", {})
+        return {**config, "configurable": {key: value for key, value in wishes.items() if "durability" not in key}}
+
+    def run(state: Any, config: RunnableConfig) -> Any:
+        return part.invoke(state, settle(config))
+
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        return await part.ainvoke(state, settle(config))
+
+    return RunnableLambda(run, arun)
 
 
 def compile_drawn(builder: StateGraph[Any, Any, Any, Any], name: str, part: Compiled) -> Compiled:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.runnables.schema import StreamEvent
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.types import Command, Durability
 
 from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, ModelUnavailableError, PromptError
 from pada_agent.core.ports import ChatRequest, FineTuneJob
@@ -52,6 +52,15 @@ def test_ainvoke_gives_the_same_summary_as_invoke(tmp_path: Path) -> None:
     graph = build_graph(ToyWorld(tmp_path / "a").connect).compile()
     later = asyncio.run(graph.ainvoke({}, context=make_settings()))["summary"]
     now = run(ToyWorld(tmp_path / "b"))
+    assert later.model_dump(exclude={"seconds_by_stage"}) == now.model_dump(exclude={"seconds_by_stage"})
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_any_durability_gives_the_same_summary(tmp_path: Path, durability: Durability) -> None:
+    graph = build_graph(ToyWorld(tmp_path / "a").connect).compile(checkpointer=InMemorySaver())
+    later = asyncio.run(graph.ainvoke({}, THREAD, context=make_settings(), durability=durability))["summary"]
+    graph = build_graph(ToyWorld(tmp_path / "b").connect).compile(checkpointer=InMemorySaver())
+    now = graph.invoke({}, THREAD, context=make_settings(), durability=durability)["summary"]
     assert later.model_dump(exclude={"seconds_by_stage"}) == now.model_dump(exclude={"seconds_by_stage"})
 
 
