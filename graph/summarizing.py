@@ -62,7 +62,12 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
         warnings=(*state.get("warnings", []), *find_alarms(arms, state)),
-        verdict=word_verdict(inputs.comparisons, arms, equal_steps=state["settings"].lora.n_steps is not None),
+        verdict=word_verdict(
+            inputs.comparisons,
+            arms,
+            equal_steps=settings.lora.n_steps is not None,
+            cause="more real data" if settings.generation.sources == "held_back" else "augmentation",
+        ),
         adapter=best.adapter and f"objects/{best.adapter.key}",
         stop_reason=inputs.stop_reason,
     )
@@ -130,7 +135,9 @@ def find_alarms(arms: Iterable[ArmResult], state: RunState) -> list[str]:
     return alarms
 
 
-def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool) -> str:
+def word_verdict(
+    comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool, cause: str = "augmentation"
+) -> str:
     """Whether augmentation helped over plain fine-tuning. More rows for as many epochs are more steps: not the data alone."""
     augmented = [arm.name for arm in arms if arm.iteration]
     found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]
@@ -139,9 +146,9 @@ def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *
     c = found[-1]
     figures = f"{c.difference:+.1%} on {c.split} (95 % interval {c.low:+.1%} to {c.high:+.1%}, n = {c.n}, p = {c.p_value:.3f})"
     words = {
-        "gained": "Augmentation helped",
-        "lost": "Augmentation did harm",
-        "not shown": "No effect of augmentation is shown",
+        "gained": f"{cause.capitalize()} helped",
+        "lost": f"{cause.capitalize()} did harm",
+        "not shown": f"No effect of {cause} is shown",
     }[c.verdict]
     told = f"{words}: '{c.after}' against '{c.before}' {figures}."
     if c.verdict != "gained" or equal_steps:

@@ -1,3 +1,6 @@
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +50,19 @@ def test_rows_are_counted_within_their_limits() -> None:
     counts = count_rows(config, FileDatasets(memory))
     assert (counts.train, counts.validation, counts.test) == (3, 4, 0)
     assert counts.tokens_per_row == 13
+
+
+@pytest.mark.parametrize(
+    ("data", "n_spare"),
+    [({"train_limit": 4}, 2), ({"train_limit": 5}, 1), ({}, 0), ({"held_back": "memory:held"}, 3)],
+)
+def test_the_headroom_probe_is_offered_where_real_rows_are_to_spare(data: dict[str, Any], n_spare: int) -> None:
+    memory = {"train": [{"q": "x"}] * 6, "validation": [{"q": "y"}] * 4, "held": [{"q": "z"}] * 9}
+    data = {"train": "memory:train", "validation": "memory:validation", **data}
+    config = parse_config({"data": data}, origin="test")
+    counts = count_rows(config, FileDatasets(memory))
+    assert counts.spare == n_spare
+    assert ("--arm oracle" in describe_estimate(estimate_run(config, counts))) == (n_spare > 0)
 
 
 @given(st.integers(1, 3000), st.integers(2, 1000), st.integers(1, 500))
