@@ -47,13 +47,13 @@ class Grid(Settings):
     """Folder under `runs_folder`."""
     runs_folder: str = "runs"
     """Seen from the working directory."""
-    tasks: dict[str, TaskEntry] = Field(min_length=1)
+    tasks: dict[str, TaskEntry]
     """By the name that the table shows."""
-    sizes: tuple[int | None, ...] = Field(default=(None,), min_length=1)
+    sizes: tuple[int | None, ...] = (None,)
     """Training rows; null takes what the task's settings take."""
-    arms: tuple[str | ArmEntry, ...] = Field(min_length=1)
+    arms: tuple[str | ArmEntry, ...]
     """Methods of docs/arms.md, or variants of them."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     """Of the runs; three or more let the result speak of methods."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Settings to change in every run, `a.b` to value."""
@@ -91,9 +91,15 @@ def load_grid(path: Path) -> Grid:
         for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
         if name not in METHODS
     ]
-    for key, values in (("arms", [_name_of(a) for a in grid.arms]), ("seeds", grid.seeds), ("sizes", grid.sizes)):
-        if len(set(values)) < len(values):
-            problems.append(f"{path}: {key}: something stands twice")
+    lists = {
+        "tasks": list(grid.tasks),
+        "arms": [_name_of(a) for a in grid.arms],
+        "seeds": grid.seeds,
+        "sizes": grid.sizes,
+    }
+    for key, values in lists.items():
+        if not values or len(set(values)) < len(values):
+            problems.append(f"{path}: {key}: {'something stands twice' if values else 'at least one is needed'}")
     if problems:
         raise ConfigError("\n".join(problems))
     return grid

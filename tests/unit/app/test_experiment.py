@@ -100,6 +100,7 @@ def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Pa
     [
         ({"arms": ["magic"]}, "arms.0: there is no method 'magic'"),
         ({"arms": ["pada", "pada"]}, "arms: something stands twice"),
+        ({"seeds": []}, "seeds: at least one is needed"),
         ({"seeds": [1, 1]}, "seeds: something stands twice"),
         ({"tasks": {"a/b": {"config": "x.yaml"}}}, "tasks.a/b: a name"),
         ({"tasks": {"a": {"config": "nowhere.yaml"}}}, "nowhere.yaml: cannot be read"),
