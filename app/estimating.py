@@ -110,10 +110,12 @@ def _measure_tokens(rows: Sequence[RawRow]) -> int:
 def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> dict[str, Usage]:
     row, batch = counts.tokens_per_row, config.generation.rows_per_call
     analysis, n_iterations = config.analysis, config.loop.max_iterations
+    generation = config.generation
     n_errors = min(analysis.max_errors, round((1 - config.data.selection_fraction) * counts.validation))
+    n_errors *= generation.pattern_share > 0
     analyses = math.ceil(n_errors / analysis.errors_per_call)
     clusters = min(analysis.max_clusters, n_errors)
-    batches = math.ceil(n_synthetic / batch) * attempts
+    batches = math.ceil(n_synthetic / batch) * attempts * (generation.sources != "held_back")
     judged = batches * config.quality.enabled
     analyst = (
         _usage(config.models.analyst, analyses, analysis.errors_per_call * 2 * row, analysis.errors_per_call * 80),

@@ -130,12 +130,12 @@ def compare_methods(before: Sequence[Sequence[Verdict]], after: Sequence[Sequenc
     rows and other seeds. With one or two it is an exact sign-flip test over rows; of one seed, McNemar's.
 
     Raises:
-        ValueError: the verdicts do not pair, or there are none.
+        ValueError: the verdicts do not pair, or are of fewer than two rows.
     """
     ids = [v.example_id for v in before[0]] if before else []
-    if not ids or len(before) != len(after) or any([v.example_id for v in vs] != ids for vs in (*before, *after)):
+    if len(ids) < 2 or len(before) != len(after) or any([v.example_id for v in vs] != ids for vs in (*before, *after)):
         raise ValueError(
-            "paired verdicts must be of the same rows, in the same order, for the same seeds, and not empty"
+            "paired verdicts must be of the same rows, in the same order, for the same seeds, and at least two"
         )
     right = [np.array([[v.value == "correct" for v in vs] for vs in side], dtype=float) for side in (before, after)]
     signs = right[1] - right[0]

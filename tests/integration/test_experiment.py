@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
-ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "le", "pada", "pada_no_quality"]
+ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "pada", "pada_no_quality"]
 
 
 def write_grid(folder: Path, url: str, **changes: Any) -> Path:
@@ -61,7 +61,7 @@ class Watched:
             return start_run(config, **options)
 
         def spawn(*arguments: Any, **options: Any) -> Any:
-            self.n_workers += 1
+            self.n_workers += tuple(arguments[0]) == local_compute.WORKER
             return popen(*arguments, **options)
 
         monkeypatch.setattr(running, "start_run", start)
@@ -88,18 +88,18 @@ def test_an_experiment_shares_what_is_shared_resumes_and_writes_its_tables(
         assert any("no headroom shown" in text for text in watched.said)
         probed = list(watched.started)
         result = watched.run()
-        assert watched.started[: len(probed)] == probed and len(watched.started) == len(set(watched.started)) == 12
+        assert watched.started[: len(probed)] == probed and len(watched.started) == len(set(watched.started)) == 10
         assert watched.n_workers == 2, "one worker serves all runs of a call"
         n_started = len(watched.started)
         again = watched.run()
         assert again == result and len(watched.started) == n_started
         assert max(server.asked.values()) == 1, "what one arm has paid for, the next finds"
     by_arm = {o.arm: o for o in result.outcomes}
-    assert list(by_arm) == ["untouched", "vanilla", "oracle", "auggpt", "le", "pada", "pada_no_quality"]
+    assert list(by_arm) == ["untouched", "vanilla", "oracle", "auggpt", "pada", "pada_no_quality"]
     assert by_arm["vanilla"].also == ("vanilla_equal_steps",)
     assert {o.n_steps for o in result.outcomes if o.arm != "untouched"} == {(2, 2)}
     assert by_arm["oracle"].n_synthetic == (9, 9) and by_arm["oracle"].p_holm is None
-    assert all(by_arm[a].test and by_arm[a].p_holm is not None for a in ("auggpt", "le", "pada", "pada_no_quality"))
+    assert all(by_arm[a].test and by_arm[a].p_holm is not None for a in ("auggpt", "pada", "pada_no_quality"))
     assert by_arm["pada_no_quality"].usage.n_cached > 0
     folder = tmp_path / "runs" / "grid"
     check_jobs(folder, n_seeds=2)
@@ -124,7 +124,6 @@ def check_jobs(folder: Path, *, n_seeds: int) -> None:
 
 
 def refuse_other_rows(runs: list[Path]) -> None:
-    path = runs[1] / "iterations" / "1" / "predictions" / "test.jsonl"
     best = json.loads((runs[1] / "summary.json").read_text())["best_arm"]
     path = runs[1] / "iterations" / ("0" if best == "fine-tuned" else best.split()[-1]) / "predictions" / "test.jsonl"
     path.write_text(path.read_text().replace("walnuts", "chestnuts"))

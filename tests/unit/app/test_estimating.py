@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pada_agent.app.adapters.datasets import FileDatasets
 from pada_agent.app.estimating import Counts, count_rows, describe_estimate, estimate_run
 from pada_agent.core.config import RunConfig, parse_config
+from pada_agent.core.methods import apply_settings, find_method
 
 COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
 CONFIG = parse_config(
@@ -28,6 +29,18 @@ def test_calls_by_role_from_smooth_to_rough() -> None:
     assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (20, 80)
     assert (estimate.low["judge"].n_calls, estimate.high["judge"].n_calls) == (20, 80)
     assert estimate.high["judge"].cost_usd == (80 * 1000 * 1 + 80 * 400 * 2) / 1e6
+
+
+def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
+    oracle = apply_settings(CONFIG, find_method("oracle").settings, origin="test")
+    assert {role: usage.n_calls for role, usage in estimate_run(oracle, COUNTS).high.items()} == {
+        "analyst": 0,
+        "generator": 0,
+        "judge": 0,
+    }
+    rephrasing = apply_settings(CONFIG, find_method("auggpt").settings, origin="test")
+    low = estimate_run(rephrasing, COUNTS).low
+    assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 20, 0)
 
 
 def test_the_students_work() -> None:
