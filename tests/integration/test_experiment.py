@@ -1,7 +1,9 @@
 """A whole experiment over the toy rows: tiny student, real worker, a teacher behind HTTP."""
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,11 @@ def test_an_experiment_shares_what_is_shared_resumes_and_writes_its_tables(
         n_started = len(watched.started)
         again = watched.run()
         assert again == result and len(watched.started) == n_started
-        assert max(server.asked.values()) == 1, "what one arm has paid for, the next finds"
+        n_paid = sum(
+            count_calls(path) for path in tmp_path.glob("runs/grid/*/llm_calls.sqlite") if "shared" not in str(path)
+        )
+        assert count_calls(tmp_path / "runs/grid/shared/llm_calls.sqlite") == n_paid == sum(server.asked.values())
+        assert Counter(server.prompts)["strategy_drafting"] == 2, "once a seed: one arm's is found by the next"
     by_arm = {o.arm: o for o in result.outcomes}
     assert list(by_arm) == ["untouched", "vanilla", "oracle", "auggpt", "pada", "pada_no_quality"]
     assert by_arm["vanilla"].also == ("vanilla_equal_steps",)
@@ -111,6 +117,12 @@ def test_an_experiment_shares_what_is_shared_resumes_and_writes_its_tables(
     told = describe_runs(compare_runs(runs))
     assert "toy-all-pada-s0" in told and "paired test p" in told
     refuse_other_rows(runs)
+
+
+def count_calls(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        (n,) = database.execute("SELECT COUNT(*) FROM calls").fetchone()
+    return int(n)
 
 
 def check_jobs(folder: Path, *, n_seeds: int) -> None:
