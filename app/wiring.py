@@ -101,7 +101,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
     folder = Path(config.runs_folder) / config.name
     shared = Path(config.runs_folder) / config.shared_folder if config.shared_folder else None
     if shared:
-        _link_objects(folder, config.shared_folder)
+        link_objects(folder, config.shared_folder)
     cache = ResponseCache(folder / CALLS, shared=shared / CALLS if shared else None)
     budget = Budget(config.budget, cache.totals)
     gates: dict[str, CallGate] = {}
@@ -140,7 +140,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
     return adapters
 
 
-def _link_objects(folder: Path, shared: str) -> None:
+def link_objects(folder: Path, shared: str) -> None:
     """`objects` of the run leads to those that runs share, so that all paths below the run's folder stay as they are."""
     (folder.parent / shared / "objects").mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What an experiment compares, and the settings of each of its runs."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,4 @@ def _name_of(arm: str | ArmEntry) -> str:
 
 
 def _odd(grid: Grid) -> Iterator[str]:
-    import re
-
     return (name for name in grid.tasks if not re.match(NAME, name))

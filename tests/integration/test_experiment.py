@@ -121,7 +121,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
 
     def connect(config: RunConfig) -> Adapters:
         folder = Path(config.runs_folder) / config.name
-        wiring._link_objects(folder, config.shared_folder)
+        wiring.link_objects(folder, config.shared_folder)
         return replace(world.connect(config), publish=lambda summary: publish_run(summary, folder, world.store))
 
     monkeypatch.setattr(wiring, "connect", connect)
