@@ -15,7 +15,12 @@ class BranchShares(Record):
 
 
 def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, has_training_errors: bool) -> BranchShares:
-    """Divide `n_rows` between the branches; one without input gives its share to the other."""
+    """Divide `n_rows` between the branches; one without input gives its share to the other, unless that is switched off.
+
+    A `pattern_share` of 0 switches the pattern branch off, of 1 the training-error branch.
+    """
+    has_patterns = has_patterns and pattern_share > 0
+    has_training_errors = has_training_errors and pattern_share < 1
     if not has_patterns and not has_training_errors:
         return BranchShares(n_pattern=0, n_training_error=0)
     if not has_training_errors:
@@ -60,7 +65,7 @@ def plan_pattern_batches(
 def plan_error_batches(
     errors: Sequence[Example], *, n_rows: int, rows_per_call: int, iteration: int, rng: Random
 ) -> list[Batch]:
-    """Rows spread evenly over training errors, in random order."""
+    """Rows spread evenly over training errors (or what else is written from), in random order."""
     if not errors:
         return []
     sources = _draw_in_rounds(list(errors), n=n_rows, rng=rng)

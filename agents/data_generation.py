@@ -7,9 +7,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.batch_planning import relevant_confusions
+from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Batch, Draft, Example, Failure, Provenance, Record
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
+
+REPHRASING = "rephrasing"
+"""The template that rewrites the first field of a draft, which asks, and leaves the others as they are."""
 
 
 class Assignment(Record):
@@ -20,6 +24,8 @@ class Assignment(Record):
     given: dict[str, str]
     student_answer: str | None = None
     """What the student wrongly answered to the source (training-error branch)."""
+    contrasts: tuple[Example, ...] = ()
+    """Like training rows that the student answers rightly."""
 
 
 class DraftItem(BaseModel):
@@ -42,7 +48,8 @@ def assign_rows(
         rng = Random(f"{seed}/{batch.id}/{row}")
         given = task.assign(source, relevant_confusions(source, confusions, task), rng)
         answer = failure.prediction.response if failure else None
-        assignments.append(Assignment(row=row, source=source, given=given, student_answer=answer))
+        contrasts = tuple(sources[i] for i in batch.contrast_ids[row]) if batch.contrast_ids else ()
+        assignments.append(Assignment(row=row, source=source, given=given, student_answer=answer, contrasts=contrasts))
     return assignments
 
 
@@ -54,31 +61,37 @@ def generate_drafts(
     feedback: str,
     task: Task,
     generator: PromptedModel,
-    temperature: float,
-    show_answer: bool,
+    settings: GenerationConfig,
 ) -> list[Draft]:
     """Have the assigned rows written in one call.
 
     Raises:
         StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
     """
-    branch_template = "pattern_guided_generation" if batch.branch == "pattern" else "training_error_generation"
+    template = "pattern_guided_generation" if batch.branch == "pattern" else settings.template
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "rows": [_describe(a, task, show_answer=show_answer) for a in assignments],
+        "rows": [_describe(a, task, show_answer=settings.show_answer) for a in assignments],
         "feedback": feedback,
     }
+    fields = task.draft_fields_for([a.source for a in assignments])
+    copied: dict[int, dict[str, str]] = {}
+    if template == REPHRASING:
+        question = next(iter(fields))
+        fields = {question: f"the {question} of the row in other words"}
+        copied = {a.row: task.show(a.source) for a in assignments}
     reply = generator.ask(
-        branch_template,
-        variables,
-        draft_item(task.draft_fields_for([a.source for a in assignments])),
+        template,
+        {**variables, "field": next(iter(fields))},
+        draft_item(fields),
         expect=len(assignments),
-        temperature=temperature,
+        temperature=settings.temperature,
         draw=f"{batch.id}/{attempt}",
         tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
     )
-    return _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
+    drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
+    return [d.model_copy(update={"fields": {**copied.get(d.row, {}), **d.fields}}) for d in drafts]
 
 
 def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:
@@ -95,6 +108,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "truth": task.gold(assignment.source) if show_answer else None,
         "given": assignment.given,
         "student_answer": assignment.student_answer,
+        "contrasts": [{"question": e.prompt, "answer": task.gold(e)} for e in assignment.contrasts],
     }
 
 

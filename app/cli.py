@@ -56,9 +56,14 @@ def run(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder, in place of runs/NAME.")] = None,
     review: Annotated[bool, typer.Option("--review", help="Wait for a person after strategies are drafted.")] = False,
+    arm: Annotated[str | None, typer.Option(metavar="NAME", help="Settings of a method of docs/arms.md.")] = None,
 ) -> None:
     """Run the whole loop, or go on with it when its folder is there."""
+    from pada_agent.core.methods import apply_settings, find_method
+
     chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out)
+    if arm:
+        chosen = apply_settings(chosen, find_method(arm).settings, origin=f"--arm {arm}")
     from pada_agent.app import running
 
     with _display() as display:
@@ -155,6 +160,34 @@ def track(
     from pada_agent.app import tracking
 
     typer.echo(tracking.track_run(folder, to=to))
+
+
+@app.command()
+def experiment(
+    grid: Annotated[Path, typer.Argument(metavar="GRID", help="YAML file with tasks, sizes, arms and seeds.")],
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Only plain fine-tuning and the oracle: is there headroom? Asks no LLM.")
+    ] = False,
+) -> None:
+    """Compare methods: run every combination that is not finished, and print the table."""
+    from pada_agent.app.experiment.grid import load_grid
+    from pada_agent.app.experiment.running import run_experiment
+    from pada_agent.app.experiment.tables import render_result
+
+    loaded = load_grid(grid)
+    with _display() as display:
+        result = run_experiment(
+            loaded, command=f"pada experiment {grid}", probe_only=probe, on_event=display, say=_echo_error
+        )
+    typer.echo(render_result(result), nl=False)
+
+
+@app.command()
+def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Finished runs' folders.")]) -> None:
+    """Lay finished runs side by side, with paired tests on their test rows."""
+    from pada_agent.app import comparing
+
+    typer.echo(comparing.describe_runs(comparing.compare_runs(folders)), nl=False)
 
 
 @models.command("pull")

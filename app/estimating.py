@@ -20,6 +20,8 @@ class Counts(Record):
     validation: int
     test: int
     tokens_per_row: int
+    spare: int = 0
+    """Real rows that settings leave over, up to those of one augmentation round: they can measure the headroom."""
 
 
 class Estimate(Record):
@@ -50,6 +52,7 @@ def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
         validation=len(datasets.read(data.validation, limit=data.validation_limit)),
         test=len(test),
         tokens_per_row=_measure_tokens(train),
+        spare=_count_spare(config, len(train), datasets),
     )
 
 
@@ -78,8 +81,25 @@ def describe_estimate(estimate: Estimate) -> str:
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
         *(f"  {role}: {_describe_range(estimate.low[role], estimate.high[role])}" for role in estimate.low),
         "Tokens are counted as characters / 4 and prompts by a round figure; finished work is never paid twice.",
+        *([_offer_probe(c.spare)] if c.spare else []),
     ]
     return "\n".join(lines)
+
+
+def _offer_probe(n_spare: int) -> str:
+    return (
+        f"Headroom: {n_spare} real rows are to spare. `pada run CONFIG --arm oracle --set name=oracle` trains on them in place"
+        " of synthetic rows and asks no LLM: where they do not help, no method can."
+    )
+
+
+def _count_spare(config: RunConfig, n_train: int, datasets: DatasetSource) -> int:
+    data, n_wanted = config.data, round(config.generation.share * n_train)
+    if data.held_back:
+        return min(n_wanted, len(datasets.read(data.held_back, limit=max(n_wanted, 1))))
+    if data.train_limit is None:
+        return 0
+    return len(datasets.read(data.train, limit=n_train + n_wanted)) - n_train
 
 
 def _measure_tokens(rows: Sequence[RawRow]) -> int:
@@ -90,10 +110,12 @@ def _measure_tokens(rows: Sequence[RawRow]) -> int:
 def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> dict[str, Usage]:
     row, batch = counts.tokens_per_row, config.generation.rows_per_call
     analysis, n_iterations = config.analysis, config.loop.max_iterations
+    generation = config.generation
     n_errors = min(analysis.max_errors, round((1 - config.data.selection_fraction) * counts.validation))
+    n_errors *= generation.pattern_share > 0
     analyses = math.ceil(n_errors / analysis.errors_per_call)
     clusters = min(analysis.max_clusters, n_errors)
-    batches = math.ceil(n_synthetic / batch) * attempts
+    batches = math.ceil(n_synthetic / batch) * attempts * (generation.sources != "held_back")
     analyst = (
         _usage(config.models.analyst, analyses, analysis.errors_per_call * 2 * row, analysis.errors_per_call * 80),
         _usage(config.models.analyst, clusters, math.ceil(n_errors / max(clusters, 1)) * (2 * row + 80), 200),

@@ -5,12 +5,18 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pada_agent.app import run_folder
 from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.cards import write_adapter_card
 from pada_agent.app.report.document import write_report
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection
 from pada_agent.graph.summary import ArmResult, RunSummary
+
+TEST = "test.jsonl"
+"""In an arm's `predictions/`: every test row with answer and verdict."""
 
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
@@ -27,6 +33,25 @@ def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
     write_atomically(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
 
+def read_tested(folder: Path, arm: ArmResult) -> list[Failure]:
+    """Every test row with the arm's answer and verdict, from the run in `folder`.
+
+    Raises:
+        ArtifactError: not there, as in runs of older versions, or damaged.
+    """
+    path = folder / "iterations" / _folder_name(arm) / "predictions" / TEST
+    try:
+        return [Failure.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    except FileNotFoundError as exc:
+        raise ArtifactError(
+            f"{path}: missing. '{arm.name}' was not measured on test, or by a version that kept no answers; run it again"
+        ) from exc
+    except ValidationError as exc:
+        raise ArtifactError(
+            f"{path}: damaged ({exc.errors()[0]['msg']}). Delete the run's folder and run it again"
+        ) from exc
+
+
 def _folder_name(arm: ArmResult) -> str:
     return "untouched" if arm.iteration is None else str(arm.iteration)
 
@@ -36,6 +61,8 @@ def _write_iteration(arm: ArmResult, folder: Path, store: FileArtifactStore) -> 
     write_atomically(folder / "metrics.json", arm.model_dump_json(indent=2) + "\n")
     if arm.measured:
         _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(arm.measured.key, Failure))
+    if arm.tested:
+        _write_rows(folder / "predictions" / TEST, store.read_rows(arm.tested.key, Failure))
     if arm.adapter:
         _link(folder / "adapter", Path("../..") / arm.adapter)
 

@@ -184,7 +184,7 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
             signal.signal(number, lambda *_: os._exit(130))
         sys.stderr.write("\nStopping (again to leave at once) …\n")
         timers.append(_leave_after(STOP_SECONDS, f"resume with: pada resume {folder}"))
-        wiring.close(config)
+        wiring.stop(config)
         raise KeyboardInterrupt(f"resume with: pada resume {folder}")
 
     timers: list[threading.Timer] = []

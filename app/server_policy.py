@@ -137,7 +137,7 @@ def _check_sizes(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 
 
 def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation", "test", "held_back"):
         location = getattr(config.data, split)
         if location.startswith("hub:"):
             repository = "/".join(location.removeprefix("hub:").partition(":")[0].split("/")[:2])
@@ -149,7 +149,9 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 
 
 def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
-    for key, path in (("runs_folder", config.runs_folder), ("name", f"{config.runs_folder}/{config.name}")):
+    folder = config.runs_folder
+    names = (("name", config.name), ("shared_folder", config.shared_folder))
+    for key, path in (("runs_folder", folder), *((key, f"{folder}/{name}") for key, name in names)):
         if find_inside(path, policy.workspace) is None:
             yield f"{key}: outside this server's workspace"
             return

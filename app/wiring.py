@@ -1,14 +1,17 @@
 """Settings to real adapters: the only place that knows them all. One set per settings; closed with the run."""
 
 import resource
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import psutil
 from langchain_core.language_models import BaseChatModel
 
-from pada_agent.app.adapters import model_store
+from pada_agent.app.adapters import local_engine, model_store
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
 from pada_agent.app.adapters.datasets import FileDatasets
@@ -24,8 +27,21 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
+CALLS = "llm_calls.sqlite"
 _connections: dict[str, Adapters] = {}
 _lock = Lock()
+
+
+@dataclass(frozen=True)
+class Warm:
+    """What outlives a run, for the next one."""
+
+    computes: dict[tuple[object, ...], LocalCompute] = field(default_factory=dict)
+    embedders: dict[str, SentenceEmbedder] = field(default_factory=dict)
+
+
+_warm: list[Warm] = []
+"""One while runs follow each other."""
 
 
 def connect(config: RunConfig) -> Adapters:
@@ -35,6 +51,31 @@ def connect(config: RunConfig) -> Adapters:
         if key not in _connections:
             _connections[key] = _open(config, key)
         return _connections[key]
+
+
+@contextmanager
+def keep_warm() -> Iterator[None]:
+    """Inside, runs with one `shared_folder` use one worker, and embedders and engines stay for the next run."""
+    warm = Warm()
+    _warm.append(warm)
+    local_engine.keep_idle(True)
+    try:
+        yield
+    finally:
+        _cool_down()
+
+
+def stop(config: RunConfig) -> None:
+    """As `close`, and nothing is kept warm: work in flight ends. Safe in a signal handler."""
+    _cool_down()
+    close(config)
+
+
+def _cool_down() -> None:
+    while _warm:
+        for compute in _warm.pop().computes.values():
+            compute.close()
+    local_engine.keep_idle(False)
 
 
 def close(config: RunConfig) -> None:
@@ -58,13 +99,14 @@ def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
 
 def _open(config: RunConfig, key: str) -> Adapters:
     folder = Path(config.runs_folder) / config.name
-    cache = ResponseCache(folder / "llm_calls.sqlite")
+    shared = Path(config.runs_folder) / config.shared_folder if config.shared_folder else None
+    if shared:
+        link_objects(folder, config.shared_folder)
+    cache = ResponseCache(folder / CALLS, shared=shared / CALLS if shared else None)
     budget = Budget(config.budget, cache.totals)
     gates: dict[str, CallGate] = {}
     store = FileArtifactStore(folder / "objects")
-    compute = LocalCompute(
-        folder / "objects", folder / "worker.log", device=config.compute.device, threads=config.compute.threads
-    )
+    compute = _find_compute(config, shared or folder)
     judge = _prompt(config.models.judge, "judge", config, cache, budget, gates)
     analyst = _prompt(config.models.analyst, "analyst", config, cache, budget, gates)
     generator = _prompt(config.models.generator, "generator", config, cache, budget, gates)
@@ -72,7 +114,8 @@ def _open(config: RunConfig, key: str) -> Adapters:
     def close_all() -> None:
         if _connections.get(key) is adapters:
             _connections.pop(key, None)
-        compute.close()
+        if not any(compute in warm.computes.values() for warm in _warm):
+            compute.close()
         for gate in gates.values():
             gate.close()
         for role in (analyst, generator, judge):
@@ -82,7 +125,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         datasets=FileDatasets(),
         store=store,
         compute=compute,
-        embedder=SentenceEmbedder(str(model_store.resolve(config.models.embedder))),
+        embedder=_find_embedder(str(model_store.resolve(config.models.embedder))),
         task=make_task(config.task, judge.model, config.prompts.overrides()),
         analyst=analyst,
         generator=generator,
@@ -96,6 +139,29 @@ def _open(config: RunConfig, key: str) -> Adapters:
         warnings=warn_about_judge(config),
     )
     return adapters
+
+
+def link_objects(folder: Path, shared: str) -> None:
+    """`objects` of the run leads to those that runs share, so that all paths below the run's folder stay as they are."""
+    (folder.parent / shared / "objects").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "objects").exists():
+        (folder / "objects").symlink_to(Path("..") / shared / "objects")
+
+
+def _find_compute(config: RunConfig, folder: Path) -> LocalCompute:
+    device, threads = config.compute.device, config.compute.threads
+    make = partial(LocalCompute, folder / "objects", folder / "worker.log", device=device, threads=threads)
+    if not _warm:
+        return make()
+    computes, key = _warm[-1].computes, (folder, device, threads)
+    if key not in computes:
+        computes[key] = make()
+    return computes[key]
+
+
+def _find_embedder(model: str) -> SentenceEmbedder:
+    return _warm[-1].embedders.setdefault(model, SentenceEmbedder(model)) if _warm else SentenceEmbedder(model)
 
 
 def _prompt(

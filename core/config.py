@@ -1,7 +1,7 @@
 """The settings of a run. Every field says its unit, its meaning and where its default comes from."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,6 +21,9 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,  # it may be a key put in the wrong place
     )
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
@@ -54,8 +57,12 @@ class DataConfig(Settings):
     """Rows that are diagnosed and that select the best model. Required, here or as the graph's input."""
     test: str = ""
     """Read once, at the end. Empty: no test figures."""
+    held_back: str = ""
+    """Real rows for `generation.sources: held_back`. Empty: the training rows that `train_limit` leaves over."""
     train_limit: int | None = Field(default=None, ge=1)
-    """Rows, from the top of the file; null reads all."""
+    """Rows, from the top of the file (or of `train_shuffle`'s order); null reads all."""
+    train_shuffle: int | None = None
+    """Seed of the order in which training rows are taken: of two limits, the smaller set is part of the larger. Null: the file's order."""
     validation_limit: int | None = Field(default=None, ge=2)
     """Rows, from the top of the file; null reads all."""
     test_limit: int | None = Field(default=None, ge=1)
@@ -160,7 +167,17 @@ class GenerationConfig(Settings):
     share: float = Field(default=0.5, gt=0)
     """Synthetic rows per training row (paper: 0.5)."""
     pattern_share: float = Field(default=0.5, ge=0, le=1)
-    """Part of them from the pattern branch, the rest from training errors. Ours: half and half."""
+    """Part of them from the pattern branch, the rest from training errors. 0 or 1 switches a branch off. Ours: half and half."""
+    sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
+    """What the training-error branch writes from: wrong answers, any training rows, or nothing: real rows are taken as they are."""
+    template: Literal["training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"] = (
+        "training_error_generation"
+    )
+    """Prompt of the training-error branch. `rephrasing` rewrites the question and copies the rest."""
+    n_contrasts: int = Field(default=3, ge=1)
+    """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
+    repeat_sources: bool = True
+    """Errors fewer than rows to write are written from again; false: one row for each (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
     """B of the paper: rows that the generator writes at once. Ours: 5."""
     temperature: float = Field(default=0.7, ge=0)
@@ -268,6 +285,12 @@ class PromptsConfig(Settings):
     """Asks the generator for rows that follow a strategy."""
     training_error_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator for rows like the student's wrong answers on its training rows."""
+    contrast_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """The same, with like rows that the student answers rightly (LLMs-as-Instructors, by contrast)."""
+    similar_item_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator for one row like each row that the student answered wrongly (LLM2LLM)."""
+    rephrasing: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator to say a training row's question in other words (AugGPT)."""
     quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
     """Asks the judge to rate synthetic rows."""
     answer_solving: str = Field(default="", json_schema_extra=_used_by("answer_verification", prompt=True))
@@ -287,6 +310,8 @@ class RunConfig(Settings):
     """Folder under `runs_folder`. Runs of one name share finished work."""
     runs_folder: str = "runs"
     """Folder for runs, seen from where the command or the server was started."""
+    shared_folder: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")
+    """Folder beside the run's, in `runs_folder`, for objects and LLM replies that several runs share; empty: nothing is shared."""
     seed: int = 0
     """Of the split of validation, of sampling, and of fine-tuning."""
     task: TaskConfig = Field(default=TaskConfig(), json_schema_extra=_used_by("prepare"))
@@ -343,8 +368,17 @@ def parse_config(values: dict[str, Any], *, origin: str) -> RunConfig:
     Raises:
         ConfigError: one line per problem, each with `origin` and the key.
     """
+    return parse_settings(RunConfig, values, origin=origin)
+
+
+def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str) -> SettingsT:
+    """Validate settings of any kind.
+
+    Raises:
+        ConfigError: one line per problem, each with `origin` and the key.
+    """
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as exc:
         lines = [f"{origin}: {'.'.join(map(str, e['loc'])) or '(top level)'}: {e['msg']}" for e in exc.errors()]
         raise ConfigError("\n".join(lines)) from exc
@@ -356,6 +390,18 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         ConfigError: no such file, not YAML, not a mapping, or invalid values.
     """
+    values = read_yaml(path)
+    for override in overrides or []:
+        values = apply_override(values, override)
+    return parse_config(values, origin=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
@@ -366,9 +412,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    for override in overrides or []:
-        values = apply_override(values, override)
-    return parse_config(values, origin=str(path))
+    return values
 
 
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
@@ -380,10 +424,19 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
+    return set_value(values, key, yaml.safe_load(text), origin=f"--set {override}")
+
+
+def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:
+    """A copy of `values` with `a.b` set.
+
+    Raises:
+        ConfigError: a key under something that is not a group.
+    """
     head, _, rest = key.partition(".")
     if not rest:
-        return {**values, head: yaml.safe_load(text)}
+        return {**values, head: value}
     inner = values.get(head) or {}
     if not isinstance(inner, dict):
-        raise ConfigError(f"--set {override}: {head} is a value, not a group")
-    return {**values, head: apply_override(inner, f"{rest}={text}")}
+        raise ConfigError(f"{origin}: {head} is a value, not a group")
+    return {**values, head: set_value(inner, rest, value, origin=origin)}

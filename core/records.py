@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Branch = Literal["pattern", "training_error"]
+Branch = Literal["pattern", "training_error", "held_back"]
+"""Where a row that joins the training data comes from; `held_back` rows are real ones, not synthetic."""
 
 
 class Record(BaseModel):
@@ -222,6 +223,8 @@ class Batch(Record):
     strategy: GuardedStrategy | None = None
     source_ids: tuple[str, ...]
     """Training example each row is written from."""
+    contrast_ids: tuple[tuple[str, ...], ...] = ()
+    """By row, the training examples that are shown beside its source; empty when none are."""
 
 
 class Ref(Record):

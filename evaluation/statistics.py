@@ -1,15 +1,22 @@
 """Intervals and paired tests. Accuracy counts an unscored answer as not correct, and says how many there were."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from numpy.typing import NDArray
+from scipy.stats import binom, binomtest, norm, t
 
 from pada_agent.core.records import Metrics, Record, Verdict
 
 LEVEL = 0.95
+POWER = 0.8
+N_DRAWS = 4000
+"""Bootstrap draws."""
+
+Words = Literal["gained", "lost", "not shown"]
 
 
 class Interval(Record):
@@ -33,7 +40,27 @@ class PairedTest(Record):
     high: float
     p_value: float
     """McNemar's exact test, two-sided."""
-    words: Literal["gained", "lost", "not shown"]
+    words: Words
+
+
+class MethodTest(Record):
+    """Two methods on the same rows, each with one adapter for every seed."""
+
+    n: int
+    """Rows."""
+    by_seed: tuple[float, ...]
+    """Accuracy of the second method's adapter minus that of the first's, seed by seed: the spread."""
+    difference: float
+    """Mean of `by_seed`."""
+    low: float
+    high: float
+    p_value: float
+    """Two-sided, of no difference."""
+    smallest_shown: float
+    """True difference that so many rows and seeds, spread like these, would show in 8 of 10 experiments."""
+    speaks_of: Literal["adapters", "methods"]
+    """Up to two seeds say nothing of the spread between adapters: the test is then of these adapters alone."""
+    words: Words
 
 
 def summarize(verdicts: Sequence[Verdict]) -> Metrics:
@@ -77,7 +104,6 @@ def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Paire
     p_value = mcnemar_exact(n_fixed, n_broken)
     difference = float(signs.mean())
     interval = bootstrap_mean(signs)
-    shown = p_value < 1 - LEVEL
     return PairedTest(
         n=len(signs),
         n_fixed=n_fixed,
@@ -86,8 +112,99 @@ def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Paire
         low=interval.low,
         high=interval.high,
         p_value=p_value,
-        words="not shown" if not shown else "gained" if difference > 0 else "lost",
+        words=word_difference(difference, p_value),
     )
+
+
+def word_difference(difference: float, p_value: float) -> Words:
+    """What a test shows at the 5 % level."""
+    if p_value >= 1 - LEVEL:
+        return "not shown"
+    return "gained" if difference > 0 else "lost"
+
+
+def compare_methods(before: Sequence[Sequence[Verdict]], after: Sequence[Sequence[Verdict]]) -> MethodTest:
+    """Verdicts of two methods, one sequence a seed, seeds and rows in the same order.
+
+    With three seeds or more, rows and seeds are both drawn anew (a crossed bootstrap), so the answer holds for other
+    rows and other seeds. With one or two it is an exact sign-flip test over rows; of one seed, McNemar's.
+
+    Raises:
+        ValueError: the verdicts do not pair, or are of fewer than two rows.
+    """
+    ids = [v.example_id for v in before[0]] if before else []
+    if len(ids) < 2 or len(before) != len(after) or any([v.example_id for v in vs] != ids for vs in (*before, *after)):
+        raise ValueError(
+            "paired verdicts must be of the same rows, in the same order, for the same seeds, and at least two"
+        )
+    right = [np.array([[v.value == "correct" for v in vs] for vs in side], dtype=float) for side in (before, after)]
+    signs = right[1] - right[0]
+    spread = _measure_spread_of_rows(signs) if len(before) <= 2 else bootstrap_crossed(signs)
+    difference = float(signs.mean())
+    half = float(t.ppf((1 + LEVEL) / 2, spread.df)) * spread.stderr
+    p_value = sign_flip_exact(signs.sum(axis=0)) if len(before) <= 2 else _t_test(difference, spread)
+    return MethodTest(
+        n=len(ids),
+        by_seed=tuple(float(x) for x in signs.mean(axis=1)),
+        difference=difference,
+        low=difference - half,
+        high=difference + half,
+        p_value=p_value,
+        smallest_shown=half + float(t.ppf(POWER, spread.df)) * spread.stderr,
+        speaks_of="adapters" if len(before) <= 2 else "methods",
+        words=word_difference(difference, p_value),
+    )
+
+
+class Spread(Record):
+    """Uncertainty of a mean over rows and seeds."""
+
+    stderr: float
+    df: float
+    """Degrees of freedom (Satterthwaite)."""
+
+
+def bootstrap_crossed(values: NDArray[np.float64]) -> Spread:
+    """Standard error of the mean of `(n_seeds, n_rows)` values when rows and seeds are drawn independently.
+
+    Owen's pigeonhole bootstrap (2007, Annals of Applied Statistics 1:2), with its two known biases taken out: it counts the
+    interaction of rows and seeds three times, and few seeds spread too little. A fixed seed, so a report can be rebuilt.
+    """
+    n_seeds, n_rows = values.shape
+    by_seed, by_row, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
+    rest = values - by_seed[:, None] - by_row[None, :] + mean
+    widened = values + (sqrt(n_seeds / (n_seeds - 1)) - 1) * (by_seed - mean)[:, None]
+    means = ((_draw_counts(n_rows, 0) @ widened.T) * _draw_counts(n_seeds, 1)).sum(axis=1) / values.size
+    df_seeds, df_rows = n_seeds - 1, n_rows - 1
+    from_rest = float((rest**2).sum()) / max(df_seeds * df_rows, 1) / values.size
+    from_seeds, from_rows = by_seed.var(ddof=1) / n_seeds, by_row.var(ddof=1) / n_rows
+    variance = max(float(means.var()) - 2 * from_rest, from_rest, float(from_seeds), 1e-12)
+    doubt = from_seeds**2 / df_seeds + from_rows**2 / df_rows + from_rest**2 / (df_seeds * df_rows)
+    return Spread(
+        stderr=sqrt(variance), df=max(float(df_seeds), variance**2 / float(doubt)) if doubt else float(df_rows)
+    )
+
+
+def sign_flip_exact(values: NDArray[np.float64]) -> float:
+    """Two-sided p-value of a sum of whole numbers as far from 0, were every sign equally likely. Of -1, 0, 1: McNemar's."""
+    chances = np.ones(1)
+    for size in range(1, int(abs(values).max(initial=0)) + 1):
+        n = int((abs(values) == size).sum())
+        flipped = np.zeros(2 * n * size + 1)
+        flipped[:: 2 * size] = binom.pmf(np.arange(n + 1), n, 0.5)
+        chances = np.convolve(chances, flipped)
+    sums = np.arange(len(chances)) - len(chances) // 2
+    return min(1.0, float(chances[abs(sums) >= abs(values.sum()) - 1e-9].sum()))
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down p-values: below 0.05 together, any of them is wrong in at most 5 % of cases."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, reached = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = reached
+    return adjusted
 
 
 def mcnemar_exact(n_fixed: int, n_broken: int) -> float:
@@ -105,10 +222,27 @@ def bootstrap_mean(values: "np.ndarray[tuple[int], np.dtype[np.int_]]", *, n_dra
     return Interval(low=float(low), high=float(high))
 
 
-def smallest_detectable_gain(n: int, *, changed_share: float = 0.2, power: float = 0.8) -> float:
+def smallest_detectable_gain(n: int, *, changed_share: float = 0.2, power: float = POWER) -> float:
     """Smallest true accuracy difference that a paired test on `n` rows finds with this power.
 
     `changed_share` is the share of rows on which the two models differ. Normal approximation of McNemar's test.
     """
     z = norm.ppf((1 + LEVEL) / 2) + norm.ppf(power)
     return float(min(changed_share, z * sqrt(changed_share / n)))
+
+
+@lru_cache(maxsize=4)
+def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
+    """How often each of `n` is drawn, `(N_DRAWS, n)`."""
+    drawn = np.random.default_rng(seed).integers(n, size=(N_DRAWS, n)) + n * np.arange(N_DRAWS)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n * N_DRAWS).reshape(N_DRAWS, n).astype(float)
+
+
+def _measure_spread_of_rows(signs: NDArray[np.float64]) -> Spread:
+    by_row = signs.mean(axis=0)
+    n = len(by_row)
+    return Spread(stderr=float(by_row.std(ddof=1)) / sqrt(n) if n > 1 else 0.0, df=max(1.0, n - 1.0))
+
+
+def _t_test(difference: float, spread: Spread) -> float:
+    return 2 * float(t.sf(abs(difference) / spread.stderr, spread.df))

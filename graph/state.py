@@ -61,6 +61,8 @@ class DataSplits(Record):
     validation: Ref
     n_diagnosis: int
     test: Ref | None = None
+    held_back: Ref | None = None
+    """Real rows that may join the training data in place of synthetic ones."""
 
 
 class Arm(Record):
@@ -73,6 +75,8 @@ class Arm(Record):
     synthetic: tuple[Ref, ...] = ()
     n_train_rows: int = 0
     n_synthetic: int = 0
+    n_steps: int | None = None
+    """Optimizer steps trained; None where the compute backend noted none."""
     validation: Metrics | None = None
     diagnosis: Metrics | None = None
     selection: Metrics | None = None
@@ -92,6 +96,8 @@ class IterationPlan(Record):
     training_failures: Ref
     repaired: dict[str, float] = Field(default_factory=dict)
     """Share of its rows that each pattern of the iteration before got repaired; empty where rows are allocated evenly."""
+    training_successes: Ref | None = None
+    """Training rows answered rightly, where they are shown beside errors."""
 
 
 Rows = str | list[dict[str, Any]]

@@ -10,7 +10,7 @@ from pada_agent.agents.judge_calibration import JudgeCalibration, calibrate
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.core.config import RunConfig
-from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Usage
+from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
 from pada_agent.graph.nodes.prepare import UNTOUCHED
 from pada_agent.graph.state import Arm, RunState, Span
@@ -33,6 +33,7 @@ class SummaryInputs(Record):
 
     student: str
     test: dict[str, Metrics]
+    tested: dict[str, Ref] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...]
     accepted_samples: tuple[Sample, ...]
     rejected_samples: tuple[Sample, ...]
@@ -78,7 +79,12 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
         warnings=(*state.get("warnings", []), *find_alarms(arms, state, judge=judge, chance=inputs.chance)),
-        verdict=word_verdict(inputs.comparisons, arms, equal_steps=state["settings"].lora.n_steps is not None),
+        verdict=word_verdict(
+            inputs.comparisons,
+            arms,
+            equal_steps=settings.lora.n_steps is not None,
+            cause="more real data" if settings.generation.sources == "held_back" else "augmentation",
+        ),
         adapter=best.adapter and f"objects/{best.adapter.key}",
         stop_reason=inputs.stop_reason,
     )
@@ -209,7 +215,9 @@ def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
     return [f"alarm: the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
 
 
-def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool) -> str:
+def word_verdict(
+    comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool, cause: str = "augmentation"
+) -> str:
     """How the augmented model fares against plain fine-tuning, and what that does not say.
 
     More rows for as many epochs are more steps. And one seed is one draw: another may turn the sign (docs/results).
@@ -224,8 +232,8 @@ def word_verdict(comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *
         f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p = {c.p_value:.3f})"
     )
     if c.verdict == "not shown":
-        return f"No effect of augmentation is shown: {figures}."
-    told = f"The augmented model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
+        return f"No effect of {cause} is shown: {figures}."
+    told = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
     if c.verdict == "gained" and not equal_steps:
         return f"{told} It also took more optimizer steps, which may be all of it: fix lora.n_steps to compare the data alone."
     return f"{told} One seed speaks of these two models; of the method, only several seeds do."
@@ -239,6 +247,7 @@ def _to_result(arm: Arm, inputs: SummaryInputs) -> ArmResult:
         iteration=arm.iteration,
         n_train_rows=arm.n_train_rows,
         n_synthetic=arm.n_synthetic,
+        n_steps=arm.n_steps,
         validation=arm.validation,
         selection=arm.selection,
         diagnosis=arm.diagnosis,
@@ -248,6 +257,7 @@ def _to_result(arm: Arm, inputs: SummaryInputs) -> ArmResult:
         adapter=arm.adapter and f"objects/{arm.adapter.key}",
         measured=arm.measured,
         synthetic=arm.synthetic,
+        tested=inputs.tested.get(arm.name),
     )
 
 

@@ -20,6 +20,8 @@ class ArmResult(Record):
     n_train_rows: int
     """Rows it was trained on, the synthetic ones included; 0 for the untouched model."""
     n_synthetic: int
+    n_steps: int | None = None
+    """Optimizer steps trained; None for the untouched model, and where the compute backend noted none."""
     validation: Metrics
     """On all of validation: the part that is diagnosed and the part that selects."""
     selection: Metrics
@@ -37,6 +39,8 @@ class ArmResult(Record):
     """Every validation row with answer and verdict, in the store."""
     synthetic: tuple[Ref, ...] = ()
     """Synthetic rows it was trained on, in the store; the last object is what its iteration added."""
+    tested: Ref | None = None
+    """Every test row with answer and verdict, in the store; None for arms that were not measured on test."""
 
 
 class Comparison(Record):

@@ -130,7 +130,10 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
             for n in re.findall(r"Pattern (\d+):", prompt)
         ],
         "pattern_guided_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
-        "training_error_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        **dict.fromkeys(
+            ("training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"),
+            lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        ),
         "answer_solving": lambda: [
             {"sample": n, "working": "it says so", "answer": label} for n, label in solve_toy(prompt)
         ],

@@ -29,10 +29,13 @@ class Engine:
 
     process: subprocess.Popen[str]
     endpoint: Endpoint
+    shape: tuple[int, int]
+    """Slots, and context tokens of each."""
     n_users: int = 0
 
 
 _engines: dict[Path, Engine] = {}
+_keeps_idle = False
 _lock = RLock()
 """Re-entrant: a signal handler may close while its thread connects."""
 
@@ -47,12 +50,13 @@ def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
         ModelUnavailableError: no such file, not a model, or not enough memory.
     """
     with _lock:
-        engine = _engines.get(file)
+        shape, engine = (n_slots, context_tokens), _engines.get(file)
         if engine is None:
-            _engines[file] = engine = Engine(*_start(file, n_slots, context_tokens))
-        elif engine.process.poll() is not None:
+            _engines[file] = engine = Engine(*_start(file, *shape), shape)
+        elif engine.process.poll() is not None or (engine.n_users == 0 and engine.shape != shape):
             _end(engine.process)
-            engine.process, engine.endpoint = _start(file, n_slots, context_tokens)
+            engine.process, engine.endpoint = _start(file, *shape)
+            engine.shape = shape
         engine.n_users += 1
         return engine.endpoint
 
@@ -65,15 +69,28 @@ def has_died(file: Path) -> bool:
 
 
 def release(file: Path) -> None:
-    """Let go of an engine; the last user's leaving ends it, also in the middle of an answer."""
+    """Let go of an engine; the last user's leaving ends it, also in the middle of an answer, unless idle ones are kept."""
     with _lock:
         engine = _engines.get(file)
         if engine is None:
             return
         engine.n_users -= 1
-        if engine.n_users == 0:
-            del _engines[file]
-            _end(engine.process)
+        _end_idle()
+
+
+def keep_idle(keep: bool) -> None:
+    """Whether engines outlive their last user, so that the next finds them warm; False ends those that wait."""
+    global _keeps_idle
+    with _lock:
+        _keeps_idle = keep
+        _end_idle()
+
+
+def _end_idle() -> None:
+    if _keeps_idle:
+        return
+    for file in [f for f, engine in _engines.items() if engine.n_users == 0]:
+        _end(_engines.pop(file).process)
 
 
 def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Popen[str], Endpoint]:

@@ -30,10 +30,15 @@ def call_key(model: str, request: ChatRequest) -> str:
 
 
 class ResponseCache:
-    """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests hold no keys, so neither does the file."""
+    """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests hold no keys, so neither does the file.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        shared: a second such file, of several runs. A reply that one of them paid for is a hit for the others.
+    """
+
+    def __init__(self, path: Path, *, shared: Path | None = None) -> None:
         self._lock = RLock()
+        self._shared = ResponseCache(shared) if shared else None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
@@ -45,9 +50,8 @@ class ResponseCache:
     def get(self, key: str, *, role: str = "", agent: str = "") -> ChatReply | None:
         """The stored reply, marked as cached: its usage is one hit and no tokens. The hit is counted."""
         with self._lock:
-            query = "SELECT reply, truncated FROM calls WHERE key = ?"
-            row = self._db.execute(query, (key,)).fetchone()
-            if row is None:
+            row = self._find(key) or (self._shared and self._shared._find(key))
+            if not row:
                 return None
             self._db.execute("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
         return ChatReply(text=row[0], truncated=bool(row[1]), usage=Usage(n_cached=1), cached=True, key=key)
@@ -56,6 +60,8 @@ class ResponseCache:
         self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float
     ) -> None:
         """Store a paid reply under its key; of two equal calls at the same time the first stays."""
+        if self._shared:
+            self._shared.put(reply, request, model=model, role=role, started=started, seconds=seconds)
         usage = reply.usage
         spent = (int(reply.truncated), usage.input_tokens, usage.output_tokens, usage.cost_usd)
         asked = request.model_dump_json(exclude={"tags"})
@@ -93,6 +99,15 @@ class ResponseCache:
     def close(self) -> None:
         with self._lock:
             self._db.close()
+        if self._shared:
+            self._shared.close()
+
+    def _find(self, key: str) -> tuple[str, int] | None:
+        with self._lock:
+            row: tuple[str, int] | None = self._db.execute(
+                "SELECT reply, truncated FROM calls WHERE key = ?", (key,)
+            ).fetchone()
+        return row
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -32,11 +32,15 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
 
 
 def arm_rows(summary: RunSummary) -> list[list[str]]:
-    """A header, then one row per arm; the test column only where something was measured on test."""
+    """A header, then one row per arm; columns for steps and test only where something is known of them."""
     with_test = any(arm.test for arm in summary.arms)
-    header = ["model", "rows", "synthetic", "validation n", "accuracy", "95 % interval", "selection"]
-    rows = [_arm_row(arm, is_best=arm.name == summary.best_arm, with_test=with_test) for arm in summary.arms]
-    return [header + ["test", "95 % interval"] * with_test, *rows]
+    with_steps = any(arm.n_steps for arm in summary.arms)
+    header = ["model", "rows", "synthetic", *["steps"] * with_steps, "validation n", "accuracy", "95 % interval"]
+    rows = [
+        _arm_row(arm, is_best=arm.name == summary.best_arm, with_test=with_test, with_steps=with_steps)
+        for arm in summary.arms
+    ]
+    return [header + ["selection"] + ["test", "95 % interval"] * with_test, *rows]
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
@@ -164,9 +168,10 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _arm_row(arm: ArmResult, *, is_best: bool, with_test: bool) -> list[str]:
+def _arm_row(arm: ArmResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:
     v = arm.validation
-    row = [arm.name + " *" * is_best, str(arm.n_train_rows), str(arm.n_synthetic), str(v.n)]
+    row = [arm.name + " *" * is_best, str(arm.n_train_rows), str(arm.n_synthetic)]
+    row += [str(arm.n_steps or 0)] * with_steps + [str(v.n)]
     row += [percent(v.accuracy), interval(v), percent(arm.selection.accuracy)]
     return row + ([percent(arm.test.accuracy), interval(arm.test)] if arm.test else ["", ""]) * with_test
 

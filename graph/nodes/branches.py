@@ -5,10 +5,12 @@ from random import Random
 from typing import Any
 
 from pada_agent.agents.batch_planning import plan_error_batches, plan_pattern_batches
+from pada_agent.agents.contrasts import find_contrasts, show_contrasts
 from pada_agent.agents.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
 from pada_agent.core.records import Example, Failure, GuardedStrategy
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.nodes.holding_back import take_held_back
 from pada_agent.graph.reviewing import StrategiesAnswer, ask_person, note_review
 from pada_agent.graph.state import BranchState, PartialState
 
@@ -74,17 +76,30 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
 
 
 def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
-    """Plan the batches of the training-error branch."""
-    settings, iteration = state["settings"], state["iteration"]
-    failures = adapters.store.read_rows(state["plan"].training_failures.key, Failure)
+    """Plan the batches of the training-error branch; or take real rows, where settings say so."""
+    settings, iteration, plan = state["settings"], state["iteration"], state["plan"]
+    if settings.generation.sources == "held_back":
+        return take_held_back(state, adapters)
+    sources = read_sources(state, adapters)
     batches = plan_error_batches(
-        [f.example for f in failures],
-        n_rows=state["plan"].n_training_error_rows,
+        sources,
+        n_rows=plan.n_training_error_rows,
         rows_per_call=settings.generation.rows_per_call,
         iteration=iteration,
         rng=Random(f"error-batches/{settings.seed}/{iteration}"),
     )
-    return {"planned": batches}
+    if plan.training_successes is None:
+        return {"planned": batches}
+    successes = adapters.store.read_rows(plan.training_successes.key, Example)
+    contrasts = find_contrasts(sources, successes, k=settings.generation.n_contrasts, embedder=adapters.embedder)
+    return {"planned": [show_contrasts(batch, contrasts) for batch in batches]}
+
+
+def read_sources(state: BranchState, adapters: Adapters) -> list[Example]:
+    """The training rows that the training-error branch writes from."""
+    if state["settings"].generation.sources == "training_rows":
+        return adapters.store.read_rows(state["data"].train.key, Example)
+    return [f.example for f in adapters.store.read_rows(state["plan"].training_failures.key, Failure)]
 
 
 def read_protected(state: Any, adapters: Adapters) -> list[Example]:

@@ -1,9 +1,11 @@
 """Opens an iteration: the best model's errors on both sides, and how many rows each branch writes."""
 
+from collections.abc import Sequence
 from random import Random
 
 from pada_agent.agents.batch_planning import split_rows
-from pada_agent.core.records import Example, Failure, Ref
+from pada_agent.core.config import GenerationConfig
+from pada_agent.core.records import Example, Failure, Record, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.evaluating import judge_rows
 from pada_agent.graph.nodes.tracking import find_repaired_shares
@@ -13,44 +15,68 @@ from pada_agent.graph.state import IterationPlan, PartialState, RunState
 def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     """Find the best model's wrong answers on D_train, and share out the rows to write."""
     settings, data = state["settings"], state["data"]
+    generation, limit = settings.generation, settings.analysis.max_training_errors
     best = state["arms"][state["best_arm"]]
-    wrong = find_training_failures(state, adapters)
-    limit = settings.analysis.max_training_errors
-    key = adapters.store.key("training-failures", best.adapter, data.train, settings.task, limit, settings.seed)
-    adapters.store.write_rows(key, wrong)
-    validation_failures = best.validation_failures or Ref(key=key)
+    answered = answer_training_rows(state, adapters) if reads_training_errors(generation) else []
+    wrong = [f for f in answered if f.verdict.value == "wrong"][:limit]
+    identity = (best.adapter, data.train, settings.task, limit, settings.seed)
+    failures = _store_rows(adapters, "training-failures", (*identity, generation.sources), wrong)
     shares = split_rows(
-        round(data.train.rows * settings.generation.share),
-        pattern_share=settings.generation.pattern_share,
-        has_patterns=validation_failures.rows > 0,
-        has_training_errors=bool(wrong),
+        round(data.train.rows * generation.share),
+        pattern_share=generation.pattern_share,
+        has_patterns=best.validation_failures is not None and best.validation_failures.rows > 0,
+        has_training_errors=bool(wrong) or not reads_training_errors(generation),
     )
+    n_training_error = shares.n_training_error
+    if reads_training_errors(generation) and not generation.repeat_sources:
+        n_training_error = min(n_training_error, len(wrong))
+    successes = None
+    if generation.template == "contrast_generation":
+        right = [f.example for f in answered if f.verdict.value == "correct"]
+        successes = _store_rows(adapters, "training-successes", identity, right)
     plan = IterationPlan(
         diagnosed_arm=best.name,
         n_pattern_rows=shares.n_pattern,
-        n_training_error_rows=shares.n_training_error,
-        validation_failures=validation_failures,
-        training_failures=Ref(key=key, rows=len(wrong)),
+        n_training_error_rows=n_training_error,
+        validation_failures=_to_diagnose(best.validation_failures, shares.n_pattern, adapters),
+        training_failures=failures,
+        training_successes=successes,
         repaired=find_repaired_shares(state, adapters),
     )
     return {"iteration": state["iteration"] + 1, "plan": plan}
 
 
-def find_training_failures(state: RunState, adapters: Adapters) -> list[Failure]:
-    """The best model's wrong answers on D_train: all, or the first `max_training_errors` in an order fixed by the seed."""
+def reads_training_errors(generation: GenerationConfig) -> bool:
+    """Whether rows are written from the student's wrong answers on D_train."""
+    return generation.sources == "training_errors" and generation.pattern_share < 1
+
+
+def answer_training_rows(state: RunState, adapters: Adapters) -> list[Failure]:
+    """The best model's answers on D_train, right ones included: all, or in an order fixed by the seed until `max_training_errors` are wrong."""
     settings, train, store = state["settings"], state["data"].train, adapters.store
     best, limit = state["arms"][state["best_arm"]], settings.analysis.max_training_errors
     examples = store.read_rows(train.key, Example)
     if limit is None:
-        return [f for f in judge_rows(best, train, state, adapters, examples) if f.verdict.value == "wrong"]
+        return judge_rows(best, train, state, adapters, examples)
     order = Random(f"training-errors/{settings.seed}").sample(examples, len(examples))
     size = max(limit, settings.student.eval_batch_size)
-    wrong: list[Failure] = []
+    answered: list[Failure] = []
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         ref = Ref(key=store.key("training-part", train, settings.seed, size, start), rows=len(rows))
         store.write_rows(ref.key, rows)
-        wrong += [f for f in judge_rows(best, ref, state, adapters, rows) if f.verdict.value == "wrong"]
-        if len(wrong) >= limit:
+        answered += judge_rows(best, ref, state, adapters, rows)
+        if sum(f.verdict.value == "wrong" for f in answered) >= limit:
             break
-    return wrong[:limit]
+    return answered
+
+
+def _to_diagnose(failures: Ref | None, n_pattern: int, adapters: Adapters) -> Ref:
+    """No failures where the pattern branch writes nothing: its analysis would be paid for in vain."""
+    return failures if failures and n_pattern else _store_rows(adapters, "validation-failures", (), [])
+
+
+def _store_rows(adapters: Adapters, kind: str, identity: tuple[object, ...], rows: Sequence[Record]) -> Ref:
+    key = adapters.store.key(kind, *identity)
+    adapters.store.write_rows(key, rows)
+    return Ref(key=key, rows=len(rows))

@@ -1,5 +1,8 @@
 """Trains the student: the user's rows, and the synthetic rows the loop has gathered."""
 
+import json
+from pathlib import Path
+
 from pada_agent.core.ports import FineTuneJob
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters, report_progress
@@ -37,8 +40,16 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
         synthetic=synthetic,
         n_train_rows=rows.rows,
         n_synthetic=sum(ref.rows for ref in synthetic),
+        n_steps=read_steps(adapters.store.folder(job_id)),
     )
     return {"arms": {name: arm}}
+
+
+def read_steps(adapter: Path) -> int | None:
+    """Optimizer steps of a fine-tuning, where the compute backend noted them."""
+    path = adapter / "train_metrics.json"
+    n_steps: int | None = json.loads(path.read_text(encoding="utf-8")).get("n_steps") if path.is_file() else None
+    return n_steps
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:

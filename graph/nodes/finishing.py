@@ -4,7 +4,7 @@ from statistics import fmean
 from typing import Any
 
 from pada_agent.core.ports import Progress
-from pada_agent.core.records import Example, Ref, Rejection, Verdict
+from pada_agent.core.records import Example, Failure, Ref, Rejection, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.evaluating import choose_best, judge_rows
@@ -23,13 +23,15 @@ N_SAMPLES = 12
 def finish(state: RunState, adapters: Adapters) -> PartialState:
     """Read test once for the best model and the arms it is compared with, publish the result, end worker and engines."""
     compared = arms_to_compare(list(state["arms"].values()), state["best_arm"])
-    verdicts = measure_on_test(compared, state, adapters)
+    tested = measure_on_test(compared, state, adapters)
+    verdicts = {name: [row.verdict for row in rows] for name, rows in tested.items()}
     stop_reason = state.get("stop_reason") or explain_stop(state)
     summary = summarize_run(
         state,
         SummaryInputs(
             student=adapters.student,
             test={name: summarize(v) for name, v in verdicts.items()},
+            tested={name: _store_tested(rows, adapters) for name, rows in tested.items()},
             comparisons=tuple(
                 compare_arms(
                     verdicts or validation_verdicts(compared, state, adapters),
@@ -79,12 +81,13 @@ def arms_to_compare(arms: list[Arm], best: str) -> list[Arm]:
     return [arm for arm in arms if arm.name in names]
 
 
-def measure_on_test(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
-    """Test verdicts by arm; empty without test rows."""
+def measure_on_test(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Failure]]:
+    """Every test row with answer and verdict, right ones included, by arm; empty without test rows."""
     test = state["data"].test
     if test is None:
         return {}
-    return {arm.name: _verdicts(arm, test, state, adapters) for arm in arms}
+    examples = adapters.store.read_rows(test.key, Example)
+    return {arm.name: judge_rows(arm, test, state, adapters, examples) for arm in arms}
 
 
 def validation_verdicts(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
@@ -127,6 +130,12 @@ def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:
 def _verdicts(arm: Arm, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
     examples = adapters.store.read_rows(rows.key, Example)
     return [f.verdict for f in judge_rows(arm, rows, state, adapters, examples)]
+
+
+def _store_tested(rows: list[Failure], adapters: Adapters) -> Ref:
+    key = adapters.store.key("tested", rows)
+    adapters.store.write_rows(key, rows)
+    return Ref(key=key, rows=len(rows))
 
 
 def _batch_refs(state: RunState, kind: str) -> list[tuple[Ref, str | None]]:

@@ -84,7 +84,7 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
         DatasetError, LeakageError: names the file and the row.
     """
     data = settings.data
-    train = _read("train", data.train, data.train_limit, given, adapters)
+    train, left_over = _read_train(settings, given, adapters)
     validation = _read("validation", data.validation, data.validation_limit, given, adapters)
     test = _read("test", data.test, data.test_limit, given, adapters) if data.test or given.get("test") else []
     if len(validation) < 2:
@@ -92,6 +92,7 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
             f"{data.validation or 'input.validation'}: at least 2 validation rows are needed, found {len(validation)}"
         )
     train = check_overlap(train, [*validation, *test], data)
+    held_back = read_held_back(settings, left_over, [*train, *validation, *test], adapters)
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
     return DataSplits(
@@ -99,7 +100,30 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
         validation=_store(adapters.store, "validation", shuffled),
         n_diagnosis=len(shuffled) - n_selection,
         test=_store(adapters.store, "test", test) if test else None,
+        held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
     )
+
+
+def read_held_back(
+    settings: RunConfig, left_over: list[Example], known: Sequence[Example], adapters: Adapters
+) -> list[Example]:
+    """Real rows for the oracle, without those that stand in `known` data; none where settings take none.
+
+    Raises:
+        ConfigError: settings take real rows, and there are none to spare.
+    """
+    data = settings.data
+    if settings.generation.sources != "held_back":
+        return []
+    rows = [adapters.task.read(row) for row in adapters.datasets.read(data.held_back)] if data.held_back else left_over
+    known_ids, overlaps = {e.id for e in known}, {o.example_id for o in find_overlap(rows, known)}
+    spare = [e for e in rows if e.id not in known_ids | overlaps]
+    if not spare:
+        raise ConfigError(
+            "generation.sources: held_back takes real rows, and there are none to spare."
+            " Set data.held_back to a file of them, or data.train_limit below the rows there are"
+        )
+    return spare
 
 
 def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataConfig) -> list[Example]:
@@ -122,6 +146,18 @@ def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataC
     if not kept:
         raise LeakageError(f"{data.train or 'input.train'}: every training row also stands in validation or test")
     return kept
+
+
+def _read_train(settings: RunConfig, given: RunState, adapters: Adapters) -> tuple[list[Example], list[Example]]:
+    """Training rows, and those that the limit leaves over where they are wanted (otherwise they are not read)."""
+    data = settings.data
+    wants_left_over = settings.generation.sources == "held_back" and not data.held_back
+    if data.train_shuffle is None and not wants_left_over:
+        return _read("train", data.train, data.train_limit, given, adapters), []
+    rows = _read("train", data.train, None, given, adapters)
+    if data.train_shuffle is not None:
+        rows = Random(f"train-order/{data.train_shuffle}").sample(rows, len(rows))
+    return rows[: data.train_limit], rows[data.train_limit :] if data.train_limit else []
 
 
 def _read(split: Split, location: str, limit: int | None, given: RunState, adapters: Adapters) -> list[Example]:

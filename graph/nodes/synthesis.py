@@ -33,8 +33,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
             feedback=state.get("feedback", ""),
             task=adapters.task,
             generator=adapters.generator,
-            temperature=settings.generation.temperature,
-            show_answer=settings.generation.show_answer,
+            settings=settings.generation,
         )
     except StructuredOutputError as exc:
         warning = f"batch {batch.id}, attempt {attempt}: the generator's answer could not be used ({exc})"

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,7 +54,7 @@ def test_weighted_shares_sum_to_the_total_and_are_within_one_of_the_proportion(
     assert all(abs(n - total * w / sum(weights)) < 1.000001 for n, w in zip(shares, weights, strict=True))
 
 
-@given(st.integers(0, 1000), st.floats(0, 1), st.booleans(), st.booleans())
+@given(st.integers(0, 1000), st.floats(0, 1, exclude_min=True, exclude_max=True), st.booleans(), st.booleans())
 def test_branch_shares_sum_to_the_total_unless_both_are_empty(
     n: int, share: float, patterns: bool, errors: bool
 ) -> None:
@@ -61,6 +62,14 @@ def test_branch_shares_sum_to_the_total_unless_both_are_empty(
     assert shares.n_pattern + shares.n_training_error == (n if patterns or errors else 0)
     assert patterns or shares.n_pattern == 0
     assert errors or shares.n_training_error == 0
+
+
+@pytest.mark.parametrize(("share", "n_pattern", "n_training_error"), [(0, 0, 0), (1, 7, 0)])
+def test_a_branch_that_is_switched_off_does_not_take_the_others_share(
+    share: float, n_pattern: int, n_training_error: int
+) -> None:
+    shares = split_rows(7, pattern_share=share, has_patterns=True, has_training_errors=False)
+    assert (shares.n_pattern, shares.n_training_error) == (n_pattern, n_training_error)
 
 
 def test_rows_are_spread_evenly_over_strategies_and_cut_into_batches() -> None:

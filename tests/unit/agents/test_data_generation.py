@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pada_agent.agents.data_generation import assign_rows, generate_drafts
-from pada_agent.core.config import TaskConfig
+from pada_agent.core.config import GenerationConfig, TaskConfig
 from pada_agent.core.ports import ChatRequest, RawRow
 from pada_agent.core.records import Batch, Failure, GuardedStrategy, Prediction, Strategy, Verdict
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
@@ -50,9 +50,20 @@ def test_no_task_is_left_out() -> None:
     assert ROWS.keys() == BUILT_IN.keys()
 
 
-@pytest.mark.parametrize("branch", ["pattern", "training_error"])
+@pytest.mark.parametrize(
+    ("branch", "template"),
+    [
+        ("pattern", "training_error_generation"),
+        ("training_error", "training_error_generation"),
+        ("training_error", "contrast_generation"),
+        ("training_error", "similar_item_generation"),
+        ("training_error", "rephrasing"),
+    ],
+)
 @pytest.mark.parametrize("name", ROWS)
-def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(name: str, branch: Any) -> None:
+def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
+    name: str, branch: Any, template: Any
+) -> None:
     task = make_task(TaskConfig(name=name), ScriptedModel([]))
     source = task.read(RawRow(where="train.jsonl:1", fields={"id": "t1", **ROWS[name]}))
     failure = Failure(
@@ -66,14 +77,17 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(name
         iteration=1,
         strategy=GuardedStrategy(strategy=STRATEGY) if branch == "pattern" else None,
         source_ids=("t1",),
+        contrast_ids=(("t2",),) if template == "contrast_generation" else (),
     )
-    fields = task.draft_fields_for([source])
+    fields = list(task.draft_fields_for([source]))
+    asked = fields[:1] if template == "rephrasing" else fields
 
     def write(_: ChatRequest) -> str:
-        return json.dumps([{"row": 1, **dict.fromkeys(fields, "something new")}])
+        return json.dumps([{"row": 1, **dict.fromkeys(asked, "something new")}])
 
     model = ScriptedModel(write)
-    assignments = assign_rows(batch, {"t1": source}, {"t1": failure}, task=task, seed=0)
+    other = source.model_copy(update={"id": "t2", "prompt": "Which of these freezes first?"})
+    assignments = assign_rows(batch, {"t1": source, "t2": other}, {"t1": failure}, task=task, seed=0)
     (draft,) = generate_drafts(
         batch,
         assignments,
@@ -81,11 +95,13 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(name
         feedback="",
         task=task,
         generator=PromptedModel(model),
-        temperature=0.7,
-        show_answer=True,
+        settings=GenerationConfig(template=template),
     )
-    assert draft.fields == dict.fromkeys(fields, "something new")
+    copied = task.show(source) if template == "rephrasing" else {}
+    assert draft.fields == {**copied, **dict.fromkeys(asked, "something new")}
     (prompt,) = model.prompts
     assert QUESTION in prompt
     assert ("warm things" in prompt) == (branch == "pattern")
-    assert ("iron" in prompt.lower()) or branch == "pattern"
+    sees_wrong_answer = branch == "training_error" and template in ("training_error_generation", "contrast_generation")
+    assert ("model's wrong answer to it: iron" in prompt) == sees_wrong_answer
+    assert ("Which of these freezes first?" in prompt) == (template == "contrast_generation")

@@ -201,3 +201,17 @@ def test_evaluate_prints_one_line(config_file: Path, monkeypatch: pytest.MonkeyP
     assert invoke("evaluate", config_file, "--split", "test", "--adapter", "best").stdout == "test: 100\n"
     assert (asked[0]["split"], asked[0]["adapter"]) == ("test", Path("best"))
     assert invoke("evaluate", config_file, "--split", "train").exit_code == 2
+
+
+def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunConfig]) -> None:
+    assert invoke("run", config_file, "--arm", "pada_no_quality").exit_code == 0
+    assert not started[0].quality.enabled
+    result = invoke("run", config_file, "--arm", "magic")
+    assert result.exit_code == 2 and "There are: untouched" in result.stderr
+
+
+def test_a_grid_that_is_none_and_a_run_that_is_not_there_end_with_2(tmp_path: Path) -> None:
+    assert invoke("experiment", tmp_path / "none.yaml").exit_code == 2
+    missing = invoke("compare", tmp_path / "a", tmp_path / "b")
+    assert missing.exit_code == 2 and "summary.json" in missing.stderr
+    assert "two or more different runs" in invoke("compare", tmp_path, tmp_path).stderr

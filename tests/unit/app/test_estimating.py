@@ -1,9 +1,13 @@
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.app.adapters.datasets import FileDatasets
 from pada_agent.app.estimating import Counts, count_rows, describe_estimate, estimate_run
 from pada_agent.core.config import RunConfig, parse_config
+from pada_agent.core.methods import apply_settings, find_method
 
 COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
 CONFIG = parse_config(
@@ -35,6 +39,18 @@ def test_the_judges_calls_for_single_rows_known_rows_and_solving() -> None:
     assert estimate.high["judge"].n_calls == 2 * (4 * 50 + 5 + 3 * 25)
 
 
+def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
+    oracle = apply_settings(CONFIG, find_method("oracle").settings, origin="test")
+    assert {role: usage.n_calls for role, usage in estimate_run(oracle, COUNTS).high.items()} == {
+        "analyst": 0,
+        "generator": 0,
+        "judge": 0,
+    }
+    rephrasing = apply_settings(CONFIG, find_method("auggpt").settings, origin="test")
+    low = estimate_run(rephrasing, COUNTS).low
+    assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 20, 0)
+
+
 def test_the_students_work() -> None:
     estimate = estimate_run(CONFIG, COUNTS)
     assert estimate.training_sequences == 2 * (3 * 100 + (1 + 2) * 50)
@@ -55,6 +71,19 @@ def test_rows_are_counted_within_their_limits() -> None:
     counts = count_rows(config, FileDatasets(memory))
     assert (counts.train, counts.validation, counts.test) == (3, 4, 0)
     assert counts.tokens_per_row == 13
+
+
+@pytest.mark.parametrize(
+    ("data", "n_spare"),
+    [({"train_limit": 4}, 2), ({"train_limit": 5}, 1), ({}, 0), ({"held_back": "memory:held"}, 3)],
+)
+def test_the_headroom_probe_is_offered_where_real_rows_are_to_spare(data: dict[str, Any], n_spare: int) -> None:
+    memory = {"train": [{"q": "x"}] * 6, "validation": [{"q": "y"}] * 4, "held": [{"q": "z"}] * 9}
+    data = {"train": "memory:train", "validation": "memory:validation", **data}
+    config = parse_config({"data": data}, origin="test")
+    counts = count_rows(config, FileDatasets(memory))
+    assert counts.spare == n_spare
+    assert ("--arm oracle" in describe_estimate(estimate_run(config, counts))) == (n_spare > 0)
 
 
 @given(st.integers(1, 3000), st.integers(2, 1000), st.integers(1, 500))

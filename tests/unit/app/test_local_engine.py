@@ -30,8 +30,8 @@ def fake_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(local_engine, "SERVER", (sys.executable, "-c", FAKE))
     yield
     for file in list(local_engine._engines):
-        local_engine._engines[file].n_users = 1
-        local_engine.release(file)
+        local_engine._engines[file].n_users = 0
+    local_engine.keep_idle(False)
 
 
 def make_file(folder: Path, name: str = "model.gguf") -> Path:
@@ -54,6 +54,20 @@ def test_a_model_file_has_one_engine_until_its_last_user_leaves(tmp_path: Path) 
     local_engine.release(file)
     assert not psutil.pid_exists(pid_of(first))
     assert local_engine.acquire(file, n_slots=8, context_tokens=512) != first
+
+
+def test_an_idle_engine_waits_for_the_next_user_while_idle_ones_are_kept(tmp_path: Path) -> None:
+    file = make_file(tmp_path)
+    local_engine.keep_idle(True)
+    first = local_engine.acquire(file, n_slots=8, context_tokens=512)
+    local_engine.release(file)
+    assert local_engine.acquire(file, n_slots=8, context_tokens=512) == first
+    local_engine.release(file)
+    assert local_engine.acquire(file, n_slots=8, context_tokens=1024) != first, "too small for the next user"
+    assert not psutil.pid_exists(pid_of(first))
+    local_engine.release(file)
+    local_engine.keep_idle(False)
+    assert not local_engine._engines
 
 
 def test_an_engine_that_died_is_started_again(tmp_path: Path) -> None:

@@ -68,6 +68,20 @@ def test_replies_outlive_the_process(cache: ResponseCache, tmp_path: Path) -> No
     assert found.text == "yes"
 
 
+def test_what_another_run_has_paid_for_is_a_hit_and_costs_this_one_nothing(tmp_path: Path) -> None:
+    shared = tmp_path / "shared" / "llm_calls.sqlite"
+    first, second = (ResponseCache(tmp_path / name / "llm_calls.sqlite", shared=shared) for name in ("a", "b"))
+    alone = ResponseCache(tmp_path / "c" / "llm_calls.sqlite")
+    try:
+        key = pay(first, ask())
+        assert second.get(key, role="judge") == first.get(key)
+        assert alone.get(key) is None
+        assert (first.totals().n_calls, second.totals().n_calls, second.totals().n_cached) == (1, 0, 1)
+    finally:
+        for cache in (first, second, alone):
+            cache.close()
+
+
 def test_the_ledger_counts_by_role_and_agent_and_hits_apart(cache: ResponseCache) -> None:
     key = pay(cache, ask("1", tags={"agent": "a"}), role="judge")
     pay(cache, ask("2", tags={"agent": "b"}), role="judge")

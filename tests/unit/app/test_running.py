@@ -71,7 +71,11 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(running, "build_graph", made.build_graph)
-    monkeypatch.setattr(running, "wiring", SimpleNamespace(connect=made.connected.append, close=made.closed.append))
+    monkeypatch.setattr(
+        running,
+        "wiring",
+        SimpleNamespace(connect=made.connected.append, close=made.closed.append, stop=made.closed.append),
+    )
     return made
 
 

@@ -55,7 +55,9 @@ def test_ordinary_settings_pass_with_their_run_placed_in_the_workspace(workspace
     assert confined.models == make().models
 
 
-@pytest.mark.parametrize("key", ["data.train", "data.validation", "data.test", "runs_folder", "student.model"])
+@pytest.mark.parametrize(
+    "key", ["data.train", "data.validation", "data.test", "data.held_back", "runs_folder", "student.model"]
+)
 @pytest.mark.parametrize(
     "path",
     [
@@ -76,6 +78,15 @@ def test_a_run_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: 
     (workspace / "runs").mkdir()
     (workspace / "runs" / "run").symlink_to(workspace.parent / "outside")
     assert "name: outside this server's workspace" in refusal(make(), ServerPolicy(workspace))
+
+
+def test_a_shared_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: Path) -> None:
+    (workspace / "runs").mkdir()
+    (workspace / "runs" / "shared").symlink_to(workspace.parent / "outside")
+    assert "shared_folder: outside" in refusal(make("shared_folder=shared"), ServerPolicy(workspace))
+    for name in ("..", "a/b", "/tmp"):
+        with pytest.raises(ValidationError, match="shared_folder"):
+            make(f"shared_folder={name}")
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "../" * 100])

@@ -7,16 +7,14 @@ import pytest
 from pada_agent.core.config import RunConfig, apply_override, load_config, parse_config
 from pada_agent.core.errors import ConfigError
 
-CONFIGS = sorted(Path(__file__).parents[3].joinpath("configs").rglob("*.yaml"))
+FOLDER = Path(__file__).parents[3] / "configs"
+CONFIGS = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "experiments")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_shipped_file_loads_and_names_its_command(path: Path) -> None:
     assert load_config(path).data.train
-    assert (
-        f"configs/{path.relative_to(CONFIGS[0].parents[0] if path.parent.name != 'local' else path.parent.parent)}"
-        in path.read_text()
-    )
+    assert f"configs/{path.relative_to(FOLDER)}" in path.read_text()
 
 
 def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
 
 from pada_agent.core.records import Verdict
 from pada_agent.evaluation.statistics import (
+    adjust_holm,
+    bootstrap_crossed,
+    compare_methods,
     compare_paired,
     mcnemar_exact,
+    sign_flip_exact,
     smallest_detectable_gain,
     summarize,
     wilson_interval,
@@ -109,3 +115,116 @@ def test_swapping_the_models_mirrors_the_test(pattern: str) -> None:
     there, back = compare_paired(verdicts(pattern), verdicts(other)), compare_paired(verdicts(other), verdicts(pattern))
     assert (there.n_fixed, there.difference, there.p_value) == (back.n_broken, -back.difference, back.p_value)
     assert -1 <= there.low <= there.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("given_p", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.001, 0.002, 0.003], [0.003, 0.004, 0.004]),
+        ([0.6, 0.7], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([], []),
+    ],
+)
+def test_holm_has_its_textbook_values(given_p: list[float], adjusted: list[float]) -> None:
+    """As R's `p.adjust(p, "holm")`, worked by hand: sorted p times (m, m - 1, ...), then the running maximum, at most 1."""
+    assert adjust_holm(given_p) == pytest.approx(adjusted)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_only_raises_and_keeps_the_order(p_values: list[float]) -> None:
+    adjusted = adjust_holm(p_values)
+    assert all(p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    assert [adjusted[i] for i in order] == sorted(adjusted)
+
+
+@pytest.mark.parametrize("values", [[1, 1, -1, 0, 2, 2, -2, 1, 2], [0, 0], [3, -1], [1] * 6, [-2, -1, -1, 2]])
+def test_the_sign_flip_test_agrees_with_scipys(values: list[int]) -> None:
+    def total(*samples: "np.ndarray", axis: int) -> "np.ndarray":  # type: ignore[type-arg]
+        return np.sum(samples[0], axis=axis)
+
+    found = permutation_test(
+        (np.array(values, dtype=float),), total, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert sign_flip_exact(np.array(values, dtype=float)) == pytest.approx(found.pvalue)
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_the_sign_flip_test_of_one_seed_is_mcnemars(n_fixed: int, n_broken: int) -> None:
+    signs = np.array([1.0] * n_fixed + [-1.0] * n_broken + [0.0])
+    assert sign_flip_exact(signs) == pytest.approx(mcnemar_exact(n_fixed, n_broken))
+
+
+def test_one_seed_speaks_of_adapters_and_agrees_with_the_paired_test() -> None:
+    before, after = verdicts("-" * 12 + "+" * 28), verdicts("+" * 10 + "-" * 4 + "+" * 26)
+    alone, paired = compare_methods([before], [after]), compare_paired(before, after)
+    assert (alone.speaks_of, alone.words) == ("adapters", paired.words)
+    assert (alone.p_value, alone.difference) == (pytest.approx(paired.p_value), pytest.approx(paired.difference))
+    assert (alone.low, alone.high) == (pytest.approx(paired.low, abs=0.02), pytest.approx(paired.high, abs=0.02))
+
+
+def test_three_seeds_speak_of_methods_and_show_their_spread() -> None:
+    before = [verdicts("-" * 30 + "+" * 30)] * 3
+    after = [verdicts("+" * n + "-" * (30 - n) + "+" * 30) for n in (12, 15, 18)]
+    test = compare_methods(before, after)
+    assert (test.n, test.speaks_of) == (60, "methods")
+    assert test.by_seed == pytest.approx((0.2, 0.25, 0.3)) and test.difference == pytest.approx(0.25)
+    assert test.low < 0.2 and test.high > 0.3 and test.words == "gained"
+    assert test.smallest_shown > test.difference - test.low
+
+
+def test_adapters_that_disagree_show_no_effect_of_the_method() -> None:
+    before = [verdicts("-" * 40 + "+" * 60)] * 3
+    after = [verdicts("+" * n + "-" * (40 - n) + "+" * 60) for n in (0, 2, 30)]
+    pooled = compare_methods(before[:2], [after[2]] * 2)
+    assert pooled.words == "gained"
+    assert compare_methods(before, after).words == "not shown"
+
+
+def test_methods_on_other_rows_or_seeds_do_not_pair() -> None:
+    for before, after in (([], []), ([verdicts("+")], [verdicts("+")] * 2), ([verdicts("++")], [verdicts("+")])):
+        with pytest.raises(ValueError, match="same rows"):
+            compare_methods(before, after)
+
+
+def test_equal_methods_have_no_difference() -> None:
+    same = [verdicts("+-" * 10)] * 3
+    test = compare_methods(same, same)
+    assert (test.difference, test.p_value, test.words) == (0, 1, "not shown")
+
+
+def test_the_crossed_bootstrap_agrees_with_the_analysis_of_variance() -> None:
+    """Two-way random effects: Var(mean) = (MS_seeds + MS_rows - MS_rest) / (S N)."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(4, 1)) * 0.3 + rng.normal(size=(1, 60)) * 0.5 + rng.normal(size=(4, 60))
+    rest = values - values.mean(1, keepdims=True) - values.mean(0, keepdims=True) + values.mean()
+    mean_squares = 60 * values.mean(1).var(ddof=1) + 4 * values.mean(0).var(ddof=1) - (rest**2).sum() / (3 * 59)
+    assert bootstrap_crossed(values).stderr == pytest.approx((mean_squares / 240) ** 0.5, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "sd_of_seeds", "sd_of_rows"),
+    [(1, 0.0, 0.3), (2, 0.0, 0.3), (3, 0.3, 0.0), (3, 0.1, 0.5), (5, 0.2, 0.3)],
+)
+def test_without_an_effect_a_gain_is_claimed_in_at_most_one_of_twenty_experiments(
+    n_seeds: int, sd_of_seeds: float, sd_of_rows: float
+) -> None:
+    """1,000 simulated experiments on 60 rows: adapters differ by seed, methods by row, neither on average."""
+    rng = np.random.default_rng(7)
+    n_claimed = 0
+    for _ in range(1000):
+        ease = rng.normal(0, 1.2, 60)
+        shift = rng.normal(0, sd_of_rows, 60)
+        luck, noise = rng.normal(0, sd_of_seeds, (2, n_seeds, 1)), rng.normal(0, 0.7, (2, n_seeds, 60))
+        sides = [[to_verdicts(row) for row in ease + m * shift + luck[m] + noise[m]] for m in (0, 1)]
+        n_claimed += compare_methods(sides[0], sides[1]).words == "gained"
+    assert n_claimed <= 50
+
+
+def to_verdicts(scores: "np.ndarray") -> list[Verdict]:  # type: ignore[type-arg]
+    return [CORRECT[i] if score > 0 else WRONG[i] for i, score in enumerate(scores)]
+
+
+CORRECT, WRONG = verdicts("+" * 60), verdicts("-" * 60)

@@ -1,0 +1,100 @@
+"""Finished runs side by side, with paired tests on the same test rows."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from pada_agent.app.publishing import read_tested
+from pada_agent.app.report.tables import align_columns, describe_comparison, interval, percent
+from pada_agent.app.run_folder import load_summary
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.records import Failure, Record
+from pada_agent.evaluation.statistics import adjust_holm, compare_paired, word_difference
+from pada_agent.graph.summary import ArmResult, Comparison
+
+
+class ComparedRun(Record):
+    """The model that a run returns."""
+
+    label: str
+    """Run folder and model."""
+    seed: int
+    arm: ArmResult
+
+
+class RunsCompared(Record):
+    """Every run, and every pair of them."""
+
+    runs: tuple[ComparedRun, ...]
+    comparisons: tuple[Comparison, ...]
+    """Verdicts are after Holm's correction over all pairs."""
+
+
+def compare_runs(folders: Sequence[Path]) -> RunsCompared:
+    """The best model of each run by its own selection part, and paired tests on test.
+
+    Raises:
+        ConfigError: fewer than two runs, or test rows that differ.
+        ArtifactError: a run is not finished, or kept no test answers.
+    """
+    if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
+        raise ConfigError("pada compare: name two or more different runs")
+    summaries = [load_summary(folder) for folder in folders]
+    best = [next(arm for arm in s.arms if arm.name == s.best_arm) for s in summaries]
+    tested = [read_tested(folder, arm) for folder, arm in zip(folders, best, strict=True)]
+    for folder, rows in zip(folders[1:], tested[1:], strict=True):
+        check_same_rows(folders[0], tested[0], folder, rows)
+    runs = tuple(
+        ComparedRun(label=f"{folder}: {arm.name}", seed=summary.seed, arm=arm)
+        for folder, summary, arm in zip(folders, summaries, best, strict=True)
+    )
+    return RunsCompared(runs=runs, comparisons=tuple(_compare_pairs([run.label for run in runs], tested)))
+
+
+def check_same_rows(first: Path, ours: Sequence[Failure], other: Path, theirs: Sequence[Failure]) -> None:
+    """Whether both were measured on the same rows in the same order.
+
+    Raises:
+        ConfigError: with the first row that differs.
+    """
+    if len(ours) != len(theirs):
+        raise ConfigError(f"{first} and {other} cannot be compared: {len(ours)} and {len(theirs)} test rows")
+    for number, (one, two) in enumerate(zip(ours, theirs, strict=True), start=1):
+        if one.example != two.example:
+            raise ConfigError(
+                f"{first} and {other} cannot be compared: test row {number} differs"
+                f" ('{one.example.id}' and '{two.example.id}'). Runs pair only on the same test rows and task settings."
+            )
+
+
+def describe_runs(compared: RunsCompared) -> str:
+    """For a terminal."""
+    header = ["run", "seed", "rows", "synthetic", "steps", "test n", "test", "95 % interval"]
+    table = align_columns([header, *map(_to_row, compared.runs)])
+    corrected = f"Verdicts are corrected for {len(compared.comparisons)} comparisons (Holm); p-values are not.\n"
+    adapters = "Each run is one adapter: the tests speak of these adapters, not of methods.\n"
+    tests = "\n".join(describe_comparison(c) for c in compared.comparisons)
+    return f"{table}\n\n{tests}\n\n{corrected * (len(compared.comparisons) > 1)}{adapters}"
+
+
+def _compare_pairs(labels: Sequence[str], tested: Sequence[Sequence[Failure]]) -> list[Comparison]:
+    pairs = list(combinations(range(len(labels)), 2))
+    verdicts = [[row.verdict for row in rows] for rows in tested]
+    tests = [compare_paired(verdicts[i], verdicts[j]) for i, j in pairs]
+    return [
+        Comparison(
+            before=labels[i],
+            after=labels[j],
+            split="test",
+            verdict=word_difference(test.difference, p_holm),
+            **test.model_dump(exclude={"words"}),
+        )
+        for (i, j), test, p_holm in zip(pairs, tests, adjust_holm([t.p_value for t in tests]), strict=True)
+    ]
+
+
+def _to_row(run: ComparedRun) -> list[str]:
+    arm, test = run.arm, run.arm.test
+    measured = [str(test.n), percent(test.accuracy), interval(test)] if test else ["", "", ""]
+    steps = "" if arm.n_steps is None else str(arm.n_steps)
+    return [run.label, str(run.seed), str(arm.n_train_rows), str(arm.n_synthetic), steps, *measured]

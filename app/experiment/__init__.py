@@ -1,0 +1,1 @@
+"""Methods compared over tasks, sizes and seeds: the grid, its runs, and their table."""

@@ -1,0 +1,202 @@
+"""What an experiment compares, and the settings of each of its runs."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pada_agent.core.config import RunConfig, Settings, load_config, parse_settings, read_yaml
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.methods import METHODS, Measured, apply_settings, find_method
+from pada_agent.core.ports import DatasetSource
+from pada_agent.core.records import Record
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SHARED = "shared"
+"""Folder of the experiment for what its runs share."""
+SUBSET_SEED = 0
+"""Of the order in which every size takes its training rows: smaller sets are part of larger ones, whatever the run's seed."""
+
+
+class TaskEntry(Settings):
+    """One task of the grid."""
+
+    config: str
+    """YAML file with the run's settings, seen from the working directory."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Settings to change, `a.b` to value."""
+
+
+class ArmEntry(Settings):
+    """A method with other settings."""
+
+    name: str = Field(pattern=NAME)
+    """What the table calls it."""
+    like: str
+    """The method it is a variant of."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Settings to change, `a.b` to value."""
+
+
+class Grid(Settings):
+    """Tasks × sizes × arms × seeds. Every combination is a run."""
+
+    name: str = Field(pattern=NAME)
+    """Folder under `runs_folder`."""
+    runs_folder: str = "runs"
+    """Seen from the working directory."""
+    tasks: dict[str, TaskEntry]
+    """By the name that the table shows."""
+    sizes: tuple[int | None, ...] = (None,)
+    """Training rows; null takes what the task's settings take."""
+    arms: tuple[str | ArmEntry, ...]
+    """Methods of docs/arms.md, or variants of them."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the runs; three or more let the result speak of methods."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Settings to change in every run, `a.b` to value."""
+
+
+class Cell(Record):
+    """One combination, and the run that answers it; cells with equal settings have one run."""
+
+    task: str
+    size: int | None
+    arm: str
+    seed: int
+    measured: Measured
+    """Which of the run's models stands for the arm."""
+    is_probe: bool
+    """Measures the headroom with real rows."""
+    config: RunConfig
+
+    @property
+    def folder(self) -> Path:
+        """The run's."""
+        return Path(self.config.runs_folder) / self.config.name
+
+
+def load_grid(path: Path) -> Grid:
+    """Read a grid's YAML file.
+
+    Raises:
+        ConfigError: one line per problem, with file and key.
+    """
+    grid = parse_settings(Grid, read_yaml(path), origin=str(path))
+    problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
+    problems += [
+        f"{path}: arms.{i}: there is no method '{name}'. There are: {', '.join(METHODS)}"
+        for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
+        if name not in METHODS
+    ]
+    lists = {
+        "tasks": list(grid.tasks),
+        "arms": [_name_of(a) for a in grid.arms],
+        "seeds": grid.seeds,
+        "sizes": grid.sizes,
+    }
+    for key, values in lists.items():
+        if not values or len(set(values)) < len(values):
+            problems.append(f"{path}: {key}: {'something stands twice' if values else 'at least one is needed'}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return grid
+
+
+def plan_cells(grid: Grid, datasets: DatasetSource) -> list[Cell]:
+    """Every combination in the order of running: task and size, then plain fine-tuning, then the probe, then the rest.
+
+    Raises:
+        ConfigError: a run's settings are not valid, or it would wait for a person.
+        DatasetError: training rows cannot be counted.
+    """
+    cells: list[Cell] = []
+    for task, entry in grid.tasks.items():
+        base = load_config(Path(entry.config))
+        base = apply_settings(base, {**grid.set, **entry.set}, origin=f"tasks.{task}")
+        check_base(base, task)
+        for size in grid.sizes:
+            sized = fix_steps(take_subset(base, size), datasets)
+            cells += _plan_arms(grid, task, size, base=base, sized=sized)
+    return _share_runs(cells)
+
+
+def check_base(config: RunConfig, task: str) -> None:
+    """Whether runs of these settings can be compared unattended.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if config.review.strategies or config.review.data or config.review.cost_above_hours is not None:
+        raise ConfigError(f"tasks.{task}: review: an experiment waits for nobody; switch reviews off")
+    if not config.data.test:
+        raise ConfigError(f"tasks.{task}: data.test: no rows given, and arms are compared on test rows")
+
+
+def take_subset(config: RunConfig, size: int | None) -> RunConfig:
+    """The settings with `size` training rows."""
+    if size is None:
+        return config
+    return apply_settings(config, {"data.train_limit": size, "data.train_shuffle": SUBSET_SEED}, origin="sizes")
+
+
+def fix_steps(config: RunConfig, datasets: DatasetSource) -> RunConfig:
+    """The settings with a number of optimizer steps: as given, or as many as `epochs` take over the rows of one augmentation round."""
+    if config.lora.n_steps is not None:
+        return config
+    n_train = len(datasets.read(config.data.train, limit=config.data.train_limit))
+    n_rows = n_train + round(n_train * config.generation.share)
+    n_steps = max(1, round(config.lora.epochs * math.ceil(n_rows / config.lora.batch_size)))
+    return apply_settings(config, {"lora.n_steps": n_steps}, origin="lora")
+
+
+def _plan_arms(grid: Grid, task: str, size: int | None, *, base: RunConfig, sized: RunConfig) -> list[Cell]:
+    cells = [_make_cell(grid, task, size, arm, seed, base, sized) for arm in grid.arms for seed in grid.seeds]
+    return sorted(cells, key=lambda cell: (cell.measured == "augmented", not cell.is_probe))
+
+
+def _make_cell(
+    grid: Grid, task: str, size: int | None, arm: str | ArmEntry, seed: int, base: RunConfig, sized: RunConfig
+) -> Cell:
+    name, like = (arm, arm) if isinstance(arm, str) else (arm.name, arm.like)
+    method = find_method(like)
+    own_steps = {"lora.n_steps": base.lora.n_steps} if like == "vanilla" else {}
+    place = {
+        "name": f"{task}-{size or 'all'}-{name}-s{seed}",
+        "runs_folder": str(Path(grid.runs_folder) / grid.name),
+        "shared_folder": SHARED,
+        "seed": seed,
+    }
+    changes = {**own_steps, **method.settings, **({} if isinstance(arm, str) else arm.set), **place}
+    config = apply_settings(sized, changes, origin=f"arms.{name}")
+    is_probe = config.generation.sources == "held_back"
+    return Cell(task=task, size=size, arm=name, seed=seed, measured=method.measured, is_probe=is_probe, config=config)
+
+
+def _share_runs(cells: Iterable[Cell]) -> list[Cell]:
+    """Cells whose settings differ in nothing but the run's name take the first one's run."""
+    first: dict[str, RunConfig] = {}
+    return [cell.model_copy(update={"config": first.setdefault(_address(cell.config), cell.config)}) for cell in cells]
+
+
+def _address(config: RunConfig) -> str:
+    return config.model_copy(update={"name": "run"}).model_dump_json()
+
+
+def group_cells(cells: Iterable[Cell]) -> Mapping[tuple[str, int | None, str], list[Cell]]:
+    """By task, size and arm; one cell a seed."""
+    groups: dict[tuple[str, int | None, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.size, cell.arm), []).append(cell)
+    return groups
+
+
+def _name_of(arm: str | ArmEntry) -> str:
+    return arm if isinstance(arm, str) else arm.name
+
+
+def _odd(grid: Grid) -> Iterator[str]:
+    return (name for name in grid.tasks if not re.match(NAME, name))

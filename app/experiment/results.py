@@ -1,0 +1,195 @@
+"""From finished runs to the comparison of methods. Reads run folders, decides nothing but figures."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from pada_agent.app.experiment.grid import Cell, group_cells
+from pada_agent.app.publishing import read_tested
+from pada_agent.app.run_folder import load_summary
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Record, Usage, Verdict
+from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
+from pada_agent.graph.nodes.evaluating import choose_best
+from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
+from pada_agent.graph.nodes.prepare import UNTOUCHED
+from pada_agent.graph.state import Arm
+from pada_agent.graph.summary import ArmResult, RunSummary
+
+
+class ArmOutcome(Record):
+    """One arm on one task and size, over its seeds."""
+
+    task: str
+    size: int | None
+    arm: str
+    also: tuple[str, ...] = ()
+    """Arms that come to the same here."""
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    """Run folders, by seed."""
+    models: tuple[str, ...]
+    """Which of the run's models was measured, by seed."""
+    n_synthetic: tuple[int, ...]
+    """Rows that joined the training rows, by seed: fewer than asked for where checks refused some."""
+    n_requested: tuple[int, ...]
+    n_steps: tuple[int | None, ...]
+    accuracy: tuple[float, ...]
+    """On test, by seed."""
+    test: MethodTest | None = None
+    """Against plain fine-tuning for as many steps, on the same test rows; None for arms without augmentation."""
+    p_holm: float | None = None
+    """Corrected over all tasks, sizes and arms of the experiment."""
+    words: Words | None = None
+    """After that correction."""
+    is_probe: bool = False
+    """Real rows: measures the headroom, and is not one of the compared methods."""
+    usage: Usage = Usage()
+    """Of all seeds. What another arm has paid for counts as cached."""
+    hours: float = 0.0
+    """Wall time of all stages and seeds; work shared with another arm is not in it."""
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over seeds."""
+        return sum(self.accuracy) / len(self.accuracy)
+
+
+class ExperimentResult(Record):
+    """All of it, and what a reader should know."""
+
+    name: str
+    outcomes: tuple[ArmOutcome, ...]
+    notes: tuple[str, ...] = Field(default_factory=tuple)
+
+
+def collect_result(name: str, cells: Sequence[Cell]) -> ExperimentResult:
+    """The outcome of all cells, which must be finished.
+
+    Raises:
+        ArtifactError: a run is not finished, or kept no test answers.
+    """
+    outcomes = correct_for_number(merge_equal([measure_arm(group) for group in group_cells(cells).values()]))
+    return ExperimentResult(name=name, outcomes=tuple(outcomes), notes=tuple(describe_limits(outcomes)))
+
+
+def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
+    """One arm on one task and size."""
+    summaries = [load_summary(cell.folder) for cell in cells]
+    models = [find_model(summary, cell) for summary, cell in zip(summaries, cells, strict=True)]
+    first, augmented = cells[0], cells[0].measured == "augmented"
+    return ArmOutcome(
+        task=first.task,
+        size=first.size,
+        arm=first.arm,
+        seeds=tuple(cell.seed for cell in cells),
+        runs=tuple(str(cell.folder) for cell in cells),
+        models=tuple(model.name for model in models),
+        n_synthetic=tuple(model.n_synthetic for model in models),
+        n_requested=tuple(s.rows.requested for s in summaries),
+        n_steps=tuple(model.n_steps for model in models),
+        accuracy=tuple(model.test.accuracy if model.test else 0.0 for model in models),
+        test=compare_with_plain(cells, summaries, models) if augmented else None,
+        is_probe=first.is_probe,
+        usage=sum((u for s in summaries for u in s.usage.values()), Usage()),
+        hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
+    )
+
+
+def find_model(summary: RunSummary, cell: Cell) -> ArmResult:
+    """The run's model that stands for the arm: of an augmenting one the best round by the selection part.
+
+    Raises:
+        ArtifactError: it was not measured on test.
+    """
+    by_name = {arm.name: arm for arm in summary.arms}
+    rounds = [Arm(**arm.model_dump(include=_CHOOSING)) for arm in summary.arms if arm.iteration]
+    name = UNTOUCHED if cell.measured == "untouched" else FINE_TUNED
+    if cell.measured == "augmented" and rounds:
+        name = choose_best(rounds).name
+    if by_name[name].test is None:
+        raise ArtifactError(f"{cell.folder}: '{name}' was not measured on test. Delete the folder and run it again.")
+    return by_name[name]
+
+
+_CHOOSING = {"name", "iteration", "selection", "n_synthetic"}
+
+
+def compare_with_plain(
+    cells: Sequence[Cell], summaries: Sequence[RunSummary], models: Sequence[ArmResult]
+) -> MethodTest:
+    """The arm's models against the first fine-tuning of the same runs, which has trained for as many steps."""
+    plain = [next(arm for arm in s.arms if arm.name == FINE_TUNED) for s in summaries]
+    return compare_methods(
+        [_read_verdicts(cell, arm) for cell, arm in zip(cells, plain, strict=True)],
+        [_read_verdicts(cell, arm) for cell, arm in zip(cells, models, strict=True)],
+    )
+
+
+def merge_equal(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
+    """Arms with the same runs and the same models of them are one row."""
+    merged: dict[tuple[tuple[str, ...], tuple[str, ...]], ArmOutcome] = {}
+    for outcome in outcomes:
+        key = (outcome.runs, outcome.models)
+        first = merged.get(key)
+        merged[key] = first.model_copy(update={"also": (*first.also, outcome.arm)}) if first else outcome
+    return list(merged.values())
+
+
+def correct_for_number(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
+    """The outcomes with p-values corrected by Holm's procedure; the probe is left out, it is no method."""
+    compared = [o for o in outcomes if o.test and not o.is_probe]
+    adjusted = dict(zip(map(id, compared), adjust_holm([o.test.p_value for o in compared if o.test]), strict=True))
+    return [_word(outcome, adjusted.get(id(outcome))) for outcome in outcomes]
+
+
+def describe_headroom(outcome: ArmOutcome) -> str | None:
+    """A warning where real rows in place of synthetic ones show no gain; None where they do."""
+    if outcome.test is None or outcome.test.words == "gained":
+        return None
+    t = outcome.test
+    return (
+        f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change test accuracy by"
+        f" {100 * t.difference:+.1f} points ({100 * t.low:+.1f} to {100 * t.high:+.1f}) at as many steps; {t.n} rows and"
+        f" {len(t.by_seed)} seed(s) could show {100 * t.smallest_shown:.1f}. No method can be expected to win here."
+    )
+
+
+def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
+    """What a reader of the table should know."""
+    notes = [
+        f"On {place(o)}, {o.arm} and {', '.join(o.also)} are one arm: their settings are equal."
+        for o in outcomes
+        if o.also
+    ]
+    notes += [f"Warning: {text}" for o in outcomes if o.is_probe and (text := describe_headroom(o))]
+    if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
+        notes.append("Two seeds or fewer: the tests speak of these adapters, not of the methods.")
+    notes += [
+        f"{o.arm} on {place(o)}: {_span(o.n_synthetic)} rows of {_span(o.n_requested)} asked for joined the training rows."
+        for o in outcomes
+        if o.test and o.n_synthetic != o.n_requested
+    ]
+    return notes
+
+
+def place(outcome: ArmOutcome) -> str:
+    """Task and size in words."""
+    return f"{outcome.task} ({outcome.size} rows)" if outcome.size else outcome.task
+
+
+def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
+    if outcome.test is None:
+        return outcome
+    p_value = outcome.test.p_value if p_holm is None else p_holm
+    words = word_difference(outcome.test.difference, p_value)
+    return outcome.model_copy(update={"p_holm": p_holm, "words": words})
+
+
+def _read_verdicts(cell: Cell, arm: ArmResult) -> list[Verdict]:
+    return [row.verdict for row in read_tested(cell.folder, arm)]
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,53 @@
+"""Runs the cells of a grid one after the other; what is finished is skipped."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pada_agent.app import run_folder, running, wiring
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.experiment.grid import Cell, Grid, group_cells, plan_cells
+from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
+from pada_agent.app.experiment.tables import write_tables
+from pada_agent.app.progress import OnEvent
+from pada_agent.core.errors import PadaError
+
+
+def run_experiment(
+    grid: Grid, *, command: str, probe_only: bool, on_event: OnEvent, say: Callable[[str], None]
+) -> ExperimentResult:
+    """Run what is not finished, and write the tables into the experiment's folder.
+
+    Args:
+        command: what goes on with the experiment, for messages.
+        probe_only: stop after plain fine-tuning and the headroom probe, which ask no LLM.
+
+    Raises:
+        ConfigError: the grid, or a folder that holds a run with other settings.
+        KeyboardInterrupt: the user stopped it; its text says how to go on.
+    """
+    cells = [c for c in plan_cells(grid, FileDatasets()) if not probe_only or c.is_probe or c.measured != "augmented"]
+    folder = Path(grid.runs_folder) / grid.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_folder.locked(folder), wiring.keep_warm():
+        try:
+            run_cells(cells, on_event, say)
+        except PadaError as exc:
+            exc.way_on = f"What is finished is kept. To go on: {command}"
+            raise
+        except KeyboardInterrupt as exc:
+            raise KeyboardInterrupt(f"go on with: {command}") from exc
+    result = collect_result(grid.name, cells)
+    write_tables(result, folder)
+    return result
+
+
+def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], None]) -> None:
+    """Run every cell's run once, and say after each probe whether there is headroom."""
+    for group in group_cells(cells).values():
+        for cell in group:
+            if run_folder.is_finished(run_folder.claim_folder(cell.config)):
+                continue
+            say(f"{cell.task}, {cell.size or 'all'} rows, {cell.arm}, seed {cell.seed}")
+            running.start_run(cell.config, on_event=on_event)
+        if group[0].is_probe and (warning := describe_headroom(measure_arm(group))):
+            say(f"Warning: {warning}")

@@ -1,0 +1,111 @@
+"""An experiment's result as a table: for a terminal, Markdown, CSV and LaTeX."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pada_agent.app.adapters.artifacts import write_atomically
+from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult
+from pada_agent.app.report.tables import align_columns
+
+HEADER = [
+    "task",
+    "training rows",
+    "arm",
+    "seeds",
+    "added rows",
+    "steps",
+    "test",
+    "by seed",
+    "points",
+    "95 % interval",
+    "p",
+    "p (Holm)",
+    "verdict",
+    "could show",
+    "LLM calls",
+    "cached",
+    "USD",
+    "hours",
+]
+LEGEND = (
+    "`points`: test accuracy against plain fine-tuning of the same runs for as many steps, mean over seeds, paired on the same"
+    " rows. `could show`: the true difference that this many rows and seeds would show in 8 of 10 experiments."
+    " `verdict`: at 5 %, after Holm's correction over all methods, tasks and sizes."
+)
+
+
+def write_tables(result: ExperimentResult, folder: Path) -> None:
+    """Write `results.md`, `.csv`, `.tex` and `.json`."""
+    write_atomically(folder / "results.md", to_markdown(result))
+    write_atomically(folder / "results.csv", to_csv(result))
+    write_atomically(folder / "results.tex", to_latex(result))
+    write_atomically(folder / "results.json", result.model_dump_json(indent=2) + "\n")
+
+
+def render_result(result: ExperimentResult) -> str:
+    """For a terminal: the columns that fit, and the notes."""
+    shown = [i for i, name in enumerate(HEADER) if name not in ("by seed", "p", "could show", "cached", "USD")]
+    rows = [[row[i] for i in shown] for row in [HEADER, *map(_to_row, result.outcomes)]]
+    return "\n".join([result.name, "", align_columns(rows), "", *result.notes]).rstrip() + "\n"
+
+
+def to_markdown(result: ExperimentResult) -> str:
+    """A table with its notes."""
+    lines = [f"| {' | '.join(row)} |" for row in [HEADER, ["---"] * len(HEADER), *map(_to_row, result.outcomes)]]
+    notes = [f"- {note}" for note in result.notes]
+    return "\n".join([f"# {result.name}", "", *lines, "", LEGEND, "", *notes]).rstrip() + "\n"
+
+
+def to_csv(result: ExperimentResult) -> str:
+    """The same columns."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([HEADER, *map(_to_row, result.outcomes)])
+    return text.getvalue()
+
+
+def to_latex(result: ExperimentResult) -> str:
+    """A `tabular` that needs no package."""
+    columns = [
+        "task",
+        "training rows",
+        "arm",
+        "seeds",
+        "added rows",
+        "steps",
+        "test",
+        "points",
+        "95 % interval",
+        "p (Holm)",
+        "verdict",
+    ]
+    places = [HEADER.index(name) for name in columns]
+    lines = [" & ".join(_escape(row[i]) for i in places) + r" \\" for row in [HEADER, *map(_to_row, result.outcomes)]]
+    head = r"\begin{tabular}{lrlrrrrrrrl}"
+    return "\n".join([head, r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"]) + "\n"
+
+
+def _to_row(outcome: ArmOutcome) -> list[str]:
+    o, t, usage = outcome, outcome.test, outcome.usage
+    tested = ["", "", "", "", "", ""]
+    if t is not None:
+        p_holm = "" if o.p_holm is None else f"{o.p_holm:.3g}"
+        bounds = f"{100 * t.low:+.1f} to {100 * t.high:+.1f}"
+        tested = [f"{100 * t.difference:+.1f}", bounds, f"{t.p_value:.3g}", p_holm, str(o.words)]
+        tested.append(f"{100 * t.smallest_shown:.1f}")
+    name = " = ".join((o.arm, *o.also))
+    figures = [_listed(o.n_synthetic), _listed([n or 0 for n in o.n_steps]), f"{100 * o.mean:.1f} %"]
+    figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
+    cost = [str(usage.n_calls), str(usage.n_cached), f"{usage.cost_usd:.2f}", f"{o.hours:.2f}"]
+    return [o.task, str(o.size or "all"), name, str(len(o.seeds)), *figures, *tested, *cost]
+
+
+def _listed(counts: Sequence[int]) -> str:
+    """One figure where all seeds agree."""
+    return str(counts[0]) if len(set(counts)) == 1 else " ".join(map(str, counts))
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", "/"))

@@ -1,0 +1,134 @@
+"""The methods that can be compared, as settings: an arm is a configuration of the one graph.
+
+docs/arms.md says for each what the matched budget changes of the published method.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pada_agent.core.config import RunConfig, parse_config, set_value
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.records import Record
+
+Measured = Literal["untouched", "fine-tuned", "augmented"]
+
+
+class Method(Record):
+    """A method: what it changes in the settings, and which of its run's models stands for it."""
+
+    about: str
+    """What it does, in a line."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """`a.b` to value."""
+    measured: Measured = "augmented"
+    """`augmented`: the best augmentation round by the selection part."""
+
+
+_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "quality.enabled": False}
+_AUGGPT = {
+    **_ONLY_ERROR_BRANCH,
+    "generation.sources": "training_rows",
+    "generation.template": "rephrasing",
+    "generation.near_duplicate_rouge": 1.0,
+}
+_LEC = {**_ONLY_ERROR_BRANCH, "generation.template": "contrast_generation"}
+_LLM2LLM = {
+    **_ONLY_ERROR_BRANCH,
+    "generation.template": "similar_item_generation",
+    "generation.repeat_sources": False,
+    "generation.near_duplicate_rouge": 0.95,
+}
+_OWN_STEPS = {"lora.n_steps": None}
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "untouched": Method(about="the student as it came", settings={"loop.max_iterations": 0}, measured="untouched"),
+        "vanilla": Method(
+            about="fine-tuned on the training rows for the settings' own steps or epochs",
+            settings={"loop.max_iterations": 0},
+            measured="fine-tuned",
+        ),
+        "vanilla_equal_steps": Method(
+            about="fine-tuned on the training rows for as many steps as the augmented arms",
+            settings={"loop.max_iterations": 0},
+            measured="fine-tuned",
+        ),
+        "oracle": Method(
+            about="as many real rows in place of synthetic ones: the headroom",
+            settings={
+                **_ONLY_ERROR_BRANCH,
+                "generation.sources": "held_back",
+                "generation.near_duplicate_rouge": 1.0,
+            },
+        ),
+        "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, blind to errors", settings=_AUGGPT),
+        "le": Method(about="LLMs-as-Instructors, learning from error", settings=_ONLY_ERROR_BRANCH),
+        "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
+        "llm2llm": Method(about="LLM2LLM: one new row for each wrongly answered training row", settings=_LLM2LLM),
+        "pada": Method(about="PaDA-Agent"),
+        "pada_no_patterns": Method(about="PaDA-Agent without patterns", settings={"generation.pattern_share": 0}),
+        "pada_no_errors": Method(about="PaDA-Agent without training errors", settings={"generation.pattern_share": 1}),
+        "pada_no_quality": Method(about="PaDA-Agent without quality control", settings={"quality.enabled": False}),
+        "auggpt_native": Method(
+            about="AugGPT at its own budget: one pass, six rephrasings a row",
+            settings={**_AUGGPT, **_OWN_STEPS, "generation.share": 6, "loop.max_iterations": 1},
+        ),
+        "le_native": Method(
+            about="LE at its own budget: one row for each error, the right answer not shown",
+            settings={
+                **_ONLY_ERROR_BRANCH,
+                **_OWN_STEPS,
+                "generation.share": 1,
+                "generation.repeat_sources": False,
+                "generation.show_answer": False,
+            },
+        ),
+        "lec_native": Method(
+            about="LEC at its own budget: one row for each error, the right answer not shown",
+            settings={
+                **_LEC,
+                **_OWN_STEPS,
+                "generation.share": 1,
+                "generation.repeat_sources": False,
+                "generation.show_answer": False,
+            },
+        ),
+        "llm2llm_native": Method(
+            about="LLM2LLM at its own budget: every wrong row once a round, five rounds, no early stop",
+            settings={
+                **_LLM2LLM,
+                **_OWN_STEPS,
+                "generation.share": 1,
+                "loop.max_iterations": 5,
+                "loop.patience": 5,
+            },
+        ),
+    }
+)
+"""By name. Those that end in `_native` leave the matched budget."""
+
+
+def find_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"arm '{name}': there is no such method. There are: {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def apply_settings(config: RunConfig, settings: Mapping[str, Any], *, origin: str) -> RunConfig:
+    """The settings with `a.b` set to what `settings` says.
+
+    Raises:
+        ConfigError: a key or a value that there is not.
+    """
+    values = config.model_dump()
+    for key, value in settings.items():
+        values = set_value(values, key, value, origin=origin)
+    return parse_config(values, origin=origin)

@@ -1,0 +1,47 @@
+"""Real rows in place of synthetic ones: the oracle, which measures what more data could do at all."""
+
+from pada_agent.core.records import BatchReport, Example, Provenance, Ref
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.state import BranchState, PartialState
+
+
+def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
+    """As many held-back rows as would be written, without those the diagnosed model was trained on; told as a batch."""
+    n_wanted, iteration, store = state["plan"].n_training_error_rows, state["iteration"], adapters.store
+    used = {
+        e.id for ref in state["arms"][state["plan"].diagnosed_arm].synthetic for e in store.read_rows(ref.key, Example)
+    }
+    held_back = state["data"].held_back
+    pool = store.read_rows(held_back.key, Example) if held_back else []
+    rows = [_label(e, iteration) for e in pool if e.id not in used][:n_wanted]
+    report = _report(rows, n_wanted, iteration, adapters)
+    few = f"iteration {iteration}: only {len(rows)} of {n_wanted} real rows were left to take"
+    return {"planned": [], "batches": {report.batch_id: report}, "warnings": [few] if len(rows) < n_wanted else []}
+
+
+def _label(example: Example, iteration: int) -> Example:
+    origin = Provenance(
+        branch="held_back", iteration=iteration, batch_id=_batch_id(iteration), attempt=1, source_id=example.id
+    )
+    return example.model_copy(update={"provenance": origin})
+
+
+def _batch_id(iteration: int) -> str:
+    return f"i{iteration}-held-back"
+
+
+def _report(rows: list[Example], n_wanted: int, iteration: int, adapters: Adapters) -> BatchReport:
+    keys = {"accepted": adapters.store.key("accepted", rows), "rejected": adapters.store.key("rejected", [])}
+    adapters.store.write_rows(keys["accepted"], rows)
+    adapters.store.write_rows(keys["rejected"], [])
+    return BatchReport(
+        batch_id=_batch_id(iteration),
+        branch="held_back",
+        attempts=1,
+        n_requested=n_wanted,
+        n_written=len(rows),
+        n_accepted=len(rows),
+        decision="real rows, held back",
+        accepted=Ref(key=keys["accepted"], rows=len(rows)),
+        rejected=Ref(key=keys["rejected"]),
+    )

@@ -1,0 +1,193 @@
+"""A whole experiment over the toy rows: tiny student, real worker, a teacher behind HTTP."""
+
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pada_agent.app import running, wiring
+from pada_agent.app.adapters import local_compute
+from pada_agent.app.comparing import compare_runs, describe_runs
+from pada_agent.app.experiment.grid import Grid, TaskEntry, load_grid
+from pada_agent.app.experiment.results import ExperimentResult
+from pada_agent.app.experiment.running import run_experiment
+from pada_agent.app.publishing import publish_run
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.methods import METHODS
+from pada_agent.core.ports import FineTuneJob
+from pada_agent.graph.context import Adapters
+from tests.openai_server import CountingServer, serving
+from tests.tiny_world import save_world, write_config
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "pada", "pada_no_quality"]
+
+
+HELD_BACK = make_rows("held", [(f"figs and sloes, box {n} of the {n}th lot", "fruit") for n in range(9)])
+
+
+def write_grid(folder: Path, url: str, **changes: Any) -> Path:
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in HELD_BACK))
+    config = write_config(save_world(folder), folder, url)
+    values: dict[str, Any] = {
+        "name": "grid",
+        "runs_folder": str(folder / "runs"),
+        "tasks": {"toy": {"config": str(config), "set": {"data.held_back": str(folder / "held.jsonl")}}},
+        "arms": ARMS,
+        "seeds": [0, 1],
+        "set": {"lora.n_steps": 2},
+    }
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
+class Watched:
+    """An experiment, and what it did: runs started, workers spawned, words said."""
+
+    def __init__(self, folder: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.server = folder, server
+        self.grid = write_grid(folder, server.url)
+        self.started: list[str] = []
+        self.n_workers = 0
+        self.said: list[str] = []
+        start_run, popen = running.start_run, local_compute.subprocess.Popen
+
+        def start(config: Any, **options: Any) -> Any:
+            self.started.append(config.name)
+            return start_run(config, **options)
+
+        def spawn(*arguments: Any, **options: Any) -> Any:
+            self.n_workers += tuple(arguments[0]) == local_compute.WORKER
+            return popen(*arguments, **options)
+
+        monkeypatch.setattr(running, "start_run", start)
+        monkeypatch.setattr(local_compute.subprocess, "Popen", spawn)
+
+    def run(self, *, probe_only: bool = False) -> ExperimentResult:
+        return run_experiment(
+            load_grid(self.grid),
+            command="pada experiment",
+            probe_only=probe_only,
+            on_event=lambda _: None,
+            say=self.said.append,
+        )
+
+
+def test_an_experiment_shares_what_is_shared_resumes_and_writes_its_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(delay_seconds=0) as server:
+        watched = Watched(tmp_path, server, monkeypatch)
+        probe = watched.run(probe_only=True)
+        assert not server.asked, "the probe asks no LLM"
+        assert [o.arm for o in probe.outcomes] == ["untouched", "vanilla", "oracle"]
+        assert any("no headroom shown" in text for text in watched.said)
+        probed = list(watched.started)
+        result = watched.run()
+        assert watched.started[: len(probed)] == probed and len(watched.started) == len(set(watched.started)) == 10
+        assert watched.n_workers == 2, "one worker serves all runs of a call"
+        n_started = len(watched.started)
+        again = watched.run()
+        assert again == result and len(watched.started) == n_started
+        n_paid = sum(
+            count_calls(path) for path in tmp_path.glob("runs/grid/*/llm_calls.sqlite") if "shared" not in str(path)
+        )
+        assert count_calls(tmp_path / "runs/grid/shared/llm_calls.sqlite") == n_paid == sum(server.asked.values())
+        assert Counter(server.prompts)["strategy_drafting"] <= 2, (
+            "two arms and two seeds: one arm's is found by the next"
+        )
+    assert {o.n_steps for o in result.outcomes if o.arm != "untouched"} == {(2, 2)}
+    assert {o.arm: o for o in result.outcomes}["pada_no_quality"].usage.n_cached > 0
+    check_jobs(tmp_path / "runs" / "grid", n_seeds=2)
+
+
+def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "held": HELD_BACK}
+    world = ToyWorld(tmp_path / "runs" / "grid" / "shared", memory=memory)
+
+    def connect(config: RunConfig) -> Adapters:
+        folder = Path(config.runs_folder) / config.name
+        wiring.link_objects(folder, config.shared_folder)
+        return replace(world.connect(config), publish=lambda summary: publish_run(summary, folder, world.store))
+
+    monkeypatch.setattr(wiring, "connect", connect)
+    settings = make_settings(loop={"max_iterations": 1}, data={"held_back": "memory:held"}, lora={"n_steps": 2})
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    grid = Grid(
+        name="grid",
+        runs_folder=str(tmp_path / "runs"),
+        tasks={"toy": TaskEntry(config=str(tmp_path / "run.yaml"))},
+        sizes=(6, 9),
+        arms=tuple(name for name in METHODS if not name.endswith("_native")),
+        seeds=(0, 1, 2),
+    )
+
+    def run(*, probe_only: bool = False) -> ExperimentResult:
+        return run_experiment(grid, command="", probe_only=probe_only, on_event=lambda _: None, say=lambda _: None)
+
+    assert [o.arm for o in run(probe_only=True).outcomes] == ["untouched", "vanilla", "oracle"] * 2
+    result = run()
+    n_jobs = len(world.compute.ran)
+    assert run() == result and len(world.compute.ran) == n_jobs
+    plain = {job.rows_hash for job in world.compute.ran if isinstance(job, FineTuneJob) and job.seed == 0}
+    assert len([j for j in world.compute.ran if isinstance(j, FineTuneJob) and j.seed == 0]) == len(plain)
+    check_tables(result, tmp_path / "runs" / "grid")
+    runs = [tmp_path / "runs" / "grid" / f"toy-9-{arm}-s0" for arm in ("auggpt", "pada")]
+    told = describe_runs(compare_runs(runs))
+    assert "toy-9-pada-s0" in told and "paired test p" in told
+    refuse_other_rows(runs)
+
+
+def check_tables(result: ExperimentResult, folder: Path) -> None:
+    by_arm = {o.arm: o for o in result.outcomes if o.size == 9}
+    assert by_arm["vanilla"].also == ("vanilla_equal_steps",) and by_arm["vanilla"].test is None
+    assert by_arm["oracle"].n_synthetic == (9, 9, 9) and by_arm["oracle"].p_holm is None
+    compared = [o for o in result.outcomes if o.p_holm is not None]
+    assert len(compared) == 2 * 8 and {o.test.speaks_of for o in compared if o.test} == {"methods"}
+    for name in ("results.md", "results.csv", "results.tex"):
+        text = (folder / name).read_text().replace("\\_", "_")
+        assert text.count("toy") >= 22 and "vanilla = vanilla_equal_steps" in text
+    assert ExperimentResult.model_validate_json((folder / "results.json").read_text()) == result
+
+
+def count_calls(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        (n,) = database.execute("SELECT COUNT(*) FROM calls").fetchone()
+    return int(n)
+
+
+def check_jobs(folder: Path, *, n_seeds: int) -> None:
+    """Plain fine-tuning and the untouched student's answers are there once a seed, whatever the number of arms."""
+    objects = folder / "shared" / "objects"
+    kinds = Counter(path.name.split("-")[0] for path in objects.iterdir())
+    assert kinds["fine_tune"] <= n_seeds * 6
+    assert not [path for path in folder.glob("*/objects") if path.parent.name != "shared" and not path.is_symlink()]
+    plain = {json.loads(p.read_text())["arms"][1]["adapter"] for p in folder.glob("*/summary.json")}
+    assert len(plain) == n_seeds
+
+
+def refuse_other_rows(runs: list[Path]) -> None:
+    best = json.loads((runs[1] / "summary.json").read_text())["best_arm"]
+    path = runs[1] / "iterations" / ("0" if best == "fine-tuned" else best.split()[-1]) / "predictions" / "test.jsonl"
+    path.write_text(path.read_text().replace("walnuts", "chestnuts"))
+    with pytest.raises(ConfigError, match="test row 4 differs"):
+        compare_runs(runs)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(ConfigError, match="4 and 2 test rows"):
+        compare_runs(runs)

@@ -1,0 +1,180 @@
+"""Every method of the comparison as a configuration of the real graph, over the toy world."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.methods import METHODS, apply_settings, find_method
+from pada_agent.core.ports import FineTuneJob
+from pada_agent.core.records import Example
+from pada_agent.graph.builder import build_graph
+from pada_agent.graph.summary import RunSummary
+from tests.fakes import ScriptedModel
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
+
+HELD_BACK = make_rows(
+    "held",
+    [
+        (f"{text} number {n} of the lot", "fruit")
+        for n in range(4)
+        for text in ("figs", "sloes", "limes", "dates", "plums")
+    ],
+)
+AUGMENTED = [name for name, method in METHODS.items() if method.measured == "augmented"]
+
+
+def settings_of(name: str, **changes: Any) -> RunConfig:
+    base = make_settings(loop={"max_iterations": 1, "patience": 1}, data={"held_back": "memory:held_back"}, **changes)
+    return apply_settings(base, find_method(name).settings, origin=name)
+
+
+def run(name: str, folder: Path, **changes: Any) -> tuple[RunSummary, ToyWorld]:
+    memory = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "held_back": HELD_BACK}
+    world = ToyWorld(folder, memory=memory)
+    summary = build_graph(world.connect).compile().invoke({}, context=settings_of(name, **changes))["summary"]
+    return summary, world
+
+
+def asked(world: ToyWorld) -> Counter[str]:
+    assert isinstance(world.teacher, ScriptedModel)
+    return Counter(str(request.tags["prompt"]) for request in world.teacher.requests)
+
+
+def new_rows(summary: RunSummary, world: ToyWorld) -> list[Example]:
+    return [row for b in summary.batches for row in world.store.read_rows(b.accepted.key, Example)]
+
+
+@pytest.mark.parametrize("name", AUGMENTED)
+def test_every_method_adds_rows_that_say_where_they_come_from(name: str, tmp_path: Path) -> None:
+    summary, world = run(name, tmp_path)
+    rows = new_rows(summary, world)
+    assert rows and all(row.provenance for row in rows)
+    assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
+    first = next(arm for arm in summary.arms if arm.iteration == 1)
+    n_first = sum(b.n_accepted for b in summary.batches if b.batch_id.startswith("i1-"))
+    assert (first.n_synthetic, first.n_train_rows) == (n_first, 9 + n_first)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.measured != "augmented"])
+def test_methods_without_augmentation_ask_no_llm(name: str, tmp_path: Path) -> None:
+    summary, world = run(name, tmp_path)
+    assert [arm.name for arm in summary.arms] == ["untouched", "fine-tuned"]
+    assert not asked(world)
+
+
+@pytest.mark.parametrize(
+    ("name", "templates"),
+    [
+        ("auggpt", {"rephrasing"}),
+        ("le", {"training_error_generation"}),
+        ("lec", {"contrast_generation"}),
+        ("llm2llm", {"similar_item_generation"}),
+        ("oracle", set()),
+        ("pada_no_patterns", {"training_error_generation", "quality_control"}),
+        (
+            "pada_no_errors",
+            {
+                "error_analysis",
+                "pattern_categorization",
+                "strategy_drafting",
+                "pattern_guided_generation",
+                "quality_control",
+            },
+        ),
+        (
+            "pada_no_quality",
+            {
+                "error_analysis",
+                "pattern_categorization",
+                "strategy_drafting",
+                "pattern_guided_generation",
+                "training_error_generation",
+            },
+        ),
+    ],
+)
+def test_a_method_pays_for_its_own_prompts_only(name: str, templates: set[str], tmp_path: Path) -> None:
+    _, world = run(name, tmp_path)
+    assert set(asked(world)) == templates
+
+
+def test_rephrasing_is_blind_to_errors_and_keeps_the_answer(tmp_path: Path) -> None:
+    summary, world = run("auggpt", tmp_path)
+    rows, answers = new_rows(summary, world), {row["id"]: row["answer"] for row in TRAIN}
+    assert {row.provenance.source_id for row in rows if row.provenance} == set(answers)
+    assert all(row.provenance and row.answer == answers[row.provenance.source_id] for row in rows)
+    assert not [job for job in world.compute.ran if "train" in job.rows_hash and not isinstance(job, FineTuneJob)]
+
+
+def test_contrast_shows_rows_that_the_student_answers_rightly(tmp_path: Path) -> None:
+    _, world = run("lec", tmp_path)
+    assert isinstance(world.teacher, ScriptedModel)
+    for request in world.teacher.requests:
+        prompt = request.messages[-1].content
+        assert prompt.count("like question:") == 3 * prompt.count("old question:") > 0
+        assert "has our hen stopped laying" not in prompt.split("like question:", 1)[1].split("</row>")[0]
+
+
+def test_one_row_is_written_for_each_wrong_row_and_no_more(tmp_path: Path) -> None:
+    summary, _ = run("llm2llm", tmp_path)
+    many, _ = run("le", tmp_path / "le")
+    assert summary.rows.requested == 1
+    assert many.rows.requested == 9
+
+
+def test_the_oracle_takes_real_rows_as_they_are_and_says_so(tmp_path: Path) -> None:
+    summary, world = run("oracle", tmp_path)
+    rows = new_rows(summary, world)
+    assert [row.id for row in rows] == [f"held-{i}" for i in range(9)]
+    assert {(row.provenance.branch, row.provenance.source_id) for row in rows if row.provenance} == {
+        ("held_back", row.id) for row in rows
+    }
+    assert summary.rows.accepted == 9 and summary.rows.rejected == {}
+
+
+def test_the_oracle_takes_other_rows_in_every_round_and_says_when_they_run_out(tmp_path: Path) -> None:
+    memory = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "held_back": HELD_BACK[:5]}
+    world = ToyWorld(tmp_path, memory=memory)
+    summary = build_graph(world.connect).compile().invoke({}, context=settings_of("oracle"))["summary"]
+    assert summary.rows.accepted == 5
+    assert "iteration 1: only 5 of 9 real rows were left to take" in summary.warnings
+
+
+def test_rows_that_a_limit_leaves_over_are_to_spare(tmp_path: Path) -> None:
+    settings = {"train_limit": 6, "train_shuffle": 0, "held_back": ""}
+    base = make_settings(
+        loop={"max_iterations": 1}, data=settings, generation={"share": 0.5, "near_duplicate_rouge": 1}
+    )
+    world = ToyWorld(tmp_path)
+    config = apply_settings(base, find_method("oracle").settings, origin="oracle")
+    summary = build_graph(world.connect).compile().invoke({}, context=config)["summary"]
+    taken = {row.id for row in new_rows(summary, world)}
+    first = next(job for job in world.compute.ran if isinstance(job, FineTuneJob))
+    trained = {Example.model_validate_json(line).id for line in Path(first.rows).read_text().splitlines()}
+    assert len(trained) == 6 and taken and not taken & trained
+
+
+def test_smaller_training_sets_are_part_of_larger_ones(tmp_path: Path) -> None:
+    sets = []
+    for limit in (3, 6):
+        world = ToyWorld(tmp_path / str(limit))
+        config = make_settings(loop={"max_iterations": 0}, data={"train_limit": limit, "train_shuffle": 0})
+        build_graph(world.connect).compile().invoke({}, context=config)
+        job = next(job for job in world.compute.ran if isinstance(job, FineTuneJob))
+        sets.append([Example.model_validate_json(line).id for line in Path(job.rows).read_text().splitlines()])
+    assert sets[1][:3] == sets[0] != [row["id"] for row in TRAIN[:3]]
+
+
+def test_without_rows_to_spare_the_oracle_says_what_to_set(tmp_path: Path) -> None:
+    config = apply_settings(make_settings(), find_method("oracle").settings, origin="oracle")
+    with pytest.raises(ConfigError, match=r"data\.held_back"):
+        build_graph(ToyWorld(tmp_path).connect).compile().invoke({}, context=config)
+
+
+def test_an_unknown_method_lists_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="untouched, vanilla"):
+        find_method("magic")

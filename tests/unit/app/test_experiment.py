@@ -1,0 +1,201 @@
+"""Grids, their runs, and the tables; whole experiments are in tests/integration/test_experiment.py."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.experiment.grid import Cell, group_cells, load_grid, plan_cells
+from pada_agent.app.experiment.results import (
+    ArmOutcome,
+    ExperimentResult,
+    correct_for_number,
+    describe_headroom,
+    describe_limits,
+    merge_equal,
+)
+from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.methods import METHODS
+from pada_agent.evaluation.statistics import MethodTest, Words
+
+ROOT = Path(__file__).parents[3]
+GRIDS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+ROWS = FileDatasets({"train": [{"question": f"q{i}", "answer": "a"} for i in range(20)]})
+
+
+def write(folder: Path, *, run: dict[str, Any] | None = None, **grid: Any) -> Path:
+    data = {"train": "memory:train", "validation": "memory:v", "test": "memory:t", "held_back": "memory:h"}
+    (folder / "run.yaml").write_text(yaml.safe_dump({"data": data, "lora": {"epochs": 2}, **(run or {})}))
+    values = {"name": "g", "runs_folder": "r", "tasks": {"toy": {"config": str(folder / "run.yaml")}}, **grid}
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def plan(folder: Path, **grid: Any) -> list[Cell]:
+    return plan_cells(load_grid(write(folder, **{"arms": ["pada"], "seeds": [0], **grid})), ROWS)
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda p: p.stem)
+def test_every_shipped_grid_names_its_command_and_its_runs_have_valid_settings(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(FileDatasets, "read", lambda *_, limit=None: [None] * (limit or 60))
+    grid = load_grid(path)
+    cells = plan_cells(grid, FileDatasets())
+    assert len(cells) == len(grid.tasks) * len(grid.sizes) * len(grid.arms) * len(grid.seeds)
+    assert f"pada experiment {path.relative_to(ROOT)}" in path.read_text()
+
+
+def test_cells_are_ordered_so_that_the_probe_comes_before_money_is_spent(tmp_path: Path) -> None:
+    cells = plan(tmp_path, arms=["pada", "auggpt", "oracle", "vanilla"], seeds=[0, 1], sizes=[4, 8])
+    assert [key[1:] for key in group_cells(cells)] == [
+        (size, arm) for size in (4, 8) for arm in ("vanilla", "oracle", "pada", "auggpt")
+    ]
+    assert [cell.seed for cell in cells[:2]] == [0, 1]
+
+
+def test_steps_are_fixed_by_task_and_size_for_all_arms_but_vanilla(tmp_path: Path) -> None:
+    cells = plan(tmp_path, arms=["untouched", "vanilla", "vanilla_equal_steps", "pada", "auggpt_native"], sizes=[8, 16])
+    steps = {(c.size, c.arm): c.config.lora.n_steps for c in cells}
+    assert steps[8, "pada"] == steps[8, "vanilla_equal_steps"] == 2 * 2, "2 epochs over 8 + 4 rows, 8 a step"
+    assert steps[16, "pada"] == 2 * 3
+    assert steps[8, "vanilla"] is steps[8, "auggpt_native"] is None
+
+
+def test_sizes_take_nested_rows_whatever_the_seed(tmp_path: Path) -> None:
+    cells = plan(tmp_path, sizes=[4, 8], seeds=[0, 1])
+    assert {(c.config.data.train_limit, c.config.data.train_shuffle) for c in cells} == {(4, 0), (8, 0)}
+
+
+def test_cells_with_equal_settings_have_one_run(tmp_path: Path) -> None:
+    arms = ["untouched", "vanilla", "vanilla_equal_steps", "pada"]
+    assert len({c.folder for c in plan(tmp_path, arms=arms)}) == 3
+    assert len({c.folder for c in plan(tmp_path, arms=arms, set={"lora.n_steps": 9})}) == 2
+    assert {c.config.shared_folder for c in plan(tmp_path, arms=arms)} == {"shared"}
+
+
+def test_a_variant_changes_settings_of_its_method(tmp_path: Path) -> None:
+    variant = {"name": "more", "like": "auggpt", "set": {"generation.share": 2.0}}
+    (cell,) = plan(tmp_path, arms=[variant])
+    assert (cell.config.generation.share, cell.config.generation.template) == (2.0, "rephrasing")
+    assert cell.config.name == "toy-all-more-s0"
+
+
+def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Path) -> None:
+    path = write(tmp_path, arms=["pada"], seeds=["one"], sice=[3])
+    with pytest.raises(ConfigError) as caught:
+        load_grid(path)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["seeds.0", "sice"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({"arms": ["magic"]}, "arms.0: there is no method 'magic'"),
+        ({"arms": ["pada", "pada"]}, "arms: something stands twice"),
+        ({"seeds": []}, "seeds: at least one is needed"),
+        ({"seeds": [1, 1]}, "seeds: something stands twice"),
+        ({"tasks": {"a/b": {"config": "x.yaml"}}}, "tasks.a/b: a name"),
+        ({"tasks": {"a": {"config": "nowhere.yaml"}}}, "nowhere.yaml: cannot be read"),
+        ({"set": {"lora.stepz": 3}}, "tasks.toy: lora.stepz"),
+        ({"arms": [{"name": "x", "like": "pada", "set": {"quality.threshold": 99}}]}, "arms.x: quality.threshold"),
+        ({"run": {"review": {"data": True}}}, "waits for nobody"),
+        ({"set": {"data.test": ""}}, "data.test"),
+    ],
+)
+def test_a_grid_that_cannot_run_says_why(tmp_path: Path, grid: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        plan(tmp_path, **grid)
+
+
+def make_test(difference: float, p_value: float, words: Words = "not shown", n_seeds: int = 3) -> MethodTest:
+    return MethodTest(
+        n=300,
+        by_seed=(difference,) * n_seeds,
+        difference=difference,
+        low=difference - 0.04,
+        high=difference + 0.04,
+        p_value=p_value,
+        smallest_shown=0.05,
+        speaks_of="methods" if n_seeds > 2 else "adapters",
+        words=words,
+    )
+
+
+def outcome(arm: str, test: MethodTest | None = None, **changes: Any) -> ArmOutcome:
+    n = len(test.by_seed) if test else 3
+    values: dict[str, Any] = {
+        "task": "gsm8k_&_more",
+        "size": 300,
+        "arm": arm,
+        "seeds": tuple(range(n)),
+        "runs": tuple(f"{arm}-{i}" for i in range(n)),
+        "models": ("iteration 1",) * n,
+        "n_synthetic": (150,) * n,
+        "n_requested": (150,) * n,
+        "n_steps": (100,) * n,
+        "accuracy": (0.4, 0.42, 0.44)[:n],
+        "test": test,
+    }
+    return ArmOutcome.model_validate({**values, **changes})
+
+
+def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_probe_is_not_counted() -> None:
+    outcomes = [outcome("oracle", make_test(0.1, 0.04, "gained"), is_probe=True)]
+    outcomes += [outcome(arm, make_test(0.05, p)) for arm, p in (("auggpt", 0.03), ("le", 0.5), ("pada", 0.01))]
+    oracle, auggpt, le, pada = correct_for_number(outcomes)
+    assert (oracle.p_holm, oracle.words) == (None, "gained")
+    assert [o.p_holm for o in (auggpt, le, pada)] == pytest.approx([0.06, 0.5, 0.03])
+    assert [o.words for o in (auggpt, le, pada)] == ["not shown", "not shown", "gained"]
+
+
+def test_arms_with_the_same_runs_are_one_row() -> None:
+    one, two = outcome("vanilla", runs=("x",)), outcome("vanilla_equal_steps", runs=("x",))
+    (merged,) = merge_equal([one, two])
+    assert merged.also == ("vanilla_equal_steps",)
+    assert merge_equal([one, two.model_copy(update={"models": ("untouched",)})])[1].arm == "vanilla_equal_steps"
+
+
+@pytest.mark.parametrize(("words", "warns"), [("gained", False), ("not shown", True), ("lost", True)])
+def test_a_probe_without_gain_warns(words: Words, warns: bool) -> None:
+    told = describe_headroom(outcome("oracle", make_test(0.01, 0.5, words), is_probe=True))
+    assert (told is not None) == warns
+    assert told is None or ("no headroom shown on gsm8k_&_more (300 rows)" in told and "could show 5.0" in told)
+
+
+def test_notes_say_what_the_budget_did_not_match_and_of_what_the_tests_speak() -> None:
+    notes = "\n".join(describe_limits([outcome("pada", make_test(0, 1, n_seeds=2), n_synthetic=(140, 150))]))
+    assert "140 to 150 rows of 150 asked for" in notes and "not of the methods" in notes
+    assert not describe_limits([outcome("pada", make_test(0, 1))])
+
+
+def test_tables_say_the_same_in_every_form() -> None:
+    outcomes = correct_for_number([outcome("untouched"), outcome("pada", make_test(0.051, 0.004, "gained"))])
+    result = ExperimentResult(name="grid", outcomes=tuple(outcomes), notes=("a note",))
+    header, untouched, pada = csv.reader(to_csv(result).splitlines())
+    assert header == HEADER and len(untouched) == len(pada) == len(HEADER)
+    figures = ["42.0 %", "+5.1", "+1.1 to +9.1", "0.004", "gained"]
+    assert [c for c in pada if c in figures] == [*figures[:3], "0.004", "0.004", "gained"]
+    for text in (to_markdown(result), render_result(result)):
+        assert all(figure in text for figure in figures) and "a note" in text
+    latex = to_latex(result)
+    assert r"gsm8k\_\&\_more" in latex and r"42.0 \%" in latex
+    assert {line.count(" & ") for line in latex.splitlines() if "&" in line} == {10}
+
+
+def test_every_method_is_documented_with_its_settings() -> None:
+    text = (ROOT / "docs" / "arms.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", text, flags=re.MULTILINE))
+    assert list(rows) == list(METHODS)
+    for name, method in METHODS.items():
+        expected = ", ".join(
+            f"`{key}: {yaml.safe_dump(value).split(chr(10))[0]}`" for key, value in method.settings.items()
+        )
+        assert rows[name] == (expected or "none"), f"{name}: {expected}"
