@@ -154,19 +154,11 @@ def find_main(summary: RunSummary) -> Comparison | None:
 
 
 def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
-    """Pattern id to a number for the reader: a name that comes back in a later iteration keeps its number."""
-    by_name: dict[str, int] = {}
+    """Pattern id to a number for the reader: a pattern that goes on in a later iteration keeps its number."""
     numbers: dict[str, int] = {}
-    for iteration in found:
-        taken: set[int] = set()
-        for pair in iteration.patterns:
-            name = pair.pattern.category_name.casefold()
-            number = by_name.get(name)
-            if number is None or number in taken:
-                number = max([0, *by_name.values(), *numbers.values()]) + 1
-            by_name.setdefault(name, number)
-            numbers[pair.pattern.id] = number
-            taken.add(number)
+    for pair in (pair for iteration in found for pair in iteration.patterns):
+        new = max(numbers.values(), default=0) + 1
+        numbers[pair.pattern.id] = numbers.get(pair.pattern.continues or "", new)
     return numbers
 
 

@@ -19,7 +19,7 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
         f"{summary.name}: {summary.task}, {summary.student}, seed {summary.seed}\n{summary.verdict}",
         align_columns(arm_rows(summary)),
         "\n".join(describe_comparison(c) for c in summary.comparisons),
-        describe_overfitting(summary),
+        align_columns(overfitting_rows(summary)),
         "\n\n".join(_describe_iteration(p) for p in summary.patterns),
         describe_rows(summary),
         describe_judge(summary.judge),
@@ -44,7 +44,9 @@ def arm_rows(summary: RunSummary) -> list[list[str]]:
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text columns: the first to the left, figures to the right."""
+    """Text columns: the first to the left, figures to the right. Nothing for no rows."""
+    if not rows:
+        return ""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
     lines.insert(1, ["-" * w for w in widths])
@@ -62,19 +64,19 @@ def describe_comparison(comparison: Comparison) -> str:
     )
 
 
-def describe_overfitting(summary: RunSummary) -> str:
-    """Diagnosis against selection accuracy by iteration; nothing where no iteration was diagnosed."""
+def overfitting_rows(summary: RunSummary) -> list[list[str]]:
+    """A header, then diagnosis against selection accuracy by iteration; nothing where no iteration was diagnosed."""
     arms = [
         arm for arm in summary.arms if arm.iteration is not None and arm.diagnosis and arm.overfitting_gap is not None
     ]
     if len(arms) < 2:
-        return ""
+        return []
     rows = [
         [arm.name, percent(arm.diagnosis.accuracy), percent(arm.selection.accuracy), points(arm.overfitting_gap)]
         for arm in arms
         if arm.diagnosis and arm.overfitting_gap is not None
     ]
-    return align_columns([["adaptive overfitting", "diagnosed part", "selecting part", "gap"], *rows])
+    return [["adaptive overfitting", "diagnosed part", "selecting part", "gap"], *rows]
 
 
 def outcome_rows(found: IterationPatterns) -> list[list[str]]:
@@ -177,12 +179,13 @@ def _arm_row(arm: ArmResult, *, is_best: bool, with_test: bool, with_steps: bool
 
 
 def _describe_iteration(found: IterationPatterns) -> str:
-    lines = [f"Patterns, iteration {found.iteration}{_describe_grouping(found)}"]
+    lines = [f"Patterns, iteration {found.iteration}{describe_grouping(found)}"]
     lines += [_describe_pattern(pair) for pair in found.patterns]
     return "\n".join([*lines, *([indent(align_columns(outcome_rows(found)), "  ")] if found.outcomes else [])])
 
 
-def _describe_grouping(found: IterationPatterns) -> str:
+def describe_grouping(found: IterationPatterns) -> str:
+    """Silhouette and stability of the clusters, in brackets; nothing where they are not known."""
     figures = [
         f"{name} {value:.2f}"
         for name, value in (("silhouette", found.silhouette), ("stability", found.stability))

@@ -95,16 +95,18 @@ def test_stacked_pieces_stand_side_by_side() -> None:
     assert [(p.at, p.width) for p in pieces] == [(0, 30), (30, 0), (30, 50)]
 
 
-def test_a_pattern_that_comes_back_keeps_its_number() -> None:
-    def find(iteration: int, *names: str) -> IterationPatterns:
+def test_a_pattern_that_goes_on_keeps_its_number() -> None:
+    def find(iteration: int, *continued: str | None) -> IterationPatterns:
         patterns = [
-            ErrorPattern(id=f"i{iteration}-p{n}", category_name=name, error_pattern="", example_ids=())
-            for n, name in enumerate(names)
+            ErrorPattern(
+                id=f"i{iteration}-p{n}", category_name="c", error_pattern="", example_ids=(), continues=earlier
+            )
+            for n, earlier in enumerate(continued)
         ]
         return IterationPatterns(iteration=iteration, patterns=tuple(PatternStrategy(pattern=p) for p in patterns))
 
-    numbers = number_patterns([find(1, "Refunds", "Dates"), find(2, "dates", "Dates", "Units")])
-    assert numbers == {"i1-p0": 1, "i1-p1": 2, "i2-p0": 2, "i2-p1": 3, "i2-p2": 4}
+    numbers = number_patterns([find(1, None, None), find(2, "i1-p1", None), find(3, "i2-p0")])
+    assert numbers == {"i1-p0": 1, "i1-p1": 2, "i2-p0": 2, "i2-p1": 3, "i3-p0": 2}
 
 
 def answer(row: str, *, is_right: bool) -> Failure:

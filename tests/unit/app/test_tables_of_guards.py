@@ -27,10 +27,11 @@ def test_what_solving_refused_after_the_rating() -> None:
 def test_the_gap_stands_for_every_fine_tuned_model() -> None:
     measured = Metrics(n=50, n_correct=30, accuracy=0.6, low=0.5, high=0.7)
     arms = tuple(a.model_copy(update={"diagnosis": measured, "overfitting_gap": 0.1}) for a in make_summary().arms)
-    lines = tables.describe_overfitting(make_summary(arms=arms)).splitlines()
+    lines = tables.align_columns(tables.overfitting_rows(make_summary(arms=arms))).splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["fine-tuned", "iteration 1"]
     assert lines[2].endswith("+10.0")
-    assert tables.describe_overfitting(make_summary()) == ""
+    assert tables.overfitting_rows(make_summary()) == []
+    assert tables.align_columns([]) == ""
 
 
 def test_what_became_of_each_pattern() -> None:
