@@ -13,7 +13,7 @@ from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 SPLITS = {"gsm8k": "train_1000", "arc_challenge": "train_1000", "hellaswag": "train_1000", "squad": "train_1000"}
 SPLITS |= {"humaneval": "train_300"}
 FORMS = [(name, "text") for name in SPLITS] + [("arc_challenge", "label"), ("hellaswag", "label")]
