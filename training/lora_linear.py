@@ -1,4 +1,4 @@
-"""PEFT's LoRA layer on CPU, with fewer passes over memory and a dropout mask that costs a seventh.
+"""PEFT's LoRA layer on CPU, with fewer passes over memory and a cheaper dropout mask.
 
 The layers stay PEFT's, with their weights and their format; only how a training step computes them is ours.
 """
