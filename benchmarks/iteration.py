@@ -149,7 +149,7 @@ def replaying(
             file.write(f"{key}\n")
 
     model = ReplayingModel(calls, cache, pace=pace, n_at_once=n_at_once, on_call=note)
-    teacher = PromptedModel(model, config.prompts)
+    teacher = PromptedModel(model, config.prompts.overrides())
     adapters = replace(wiring.connect(config), analyst=teacher, generator=teacher, judge=teacher)
     wrapped = wrap(adapters)
     try:

@@ -11,13 +11,15 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import torch
 from langgraph_sdk import get_sync_client
+from langgraph_sdk.schema import StreamPart
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.dev_server import DevServer, running_server
@@ -96,11 +98,12 @@ def main() -> None:
             run = client.runs.create(
                 thread,
                 "pada_agent",
-                input={"train": TRAIN, "validation": VALIDATION},
+                input=cast(dict[str, Any], {"train": TRAIN, "validation": VALIDATION}),
                 context=context,
                 stream_mode="custom",
             )
-            with closing(client.runs.join_stream(thread, run["run_id"], stream_mode="custom")) as events:
+            events = client.runs.join_stream(thread, run["run_id"], stream_mode="custom")
+            with closing(cast(Generator[StreamPart, None, None], events)):
                 next(e for e in events if e.event == "custom" and e.data["stage"] == "fine_tune")
             load_before = os.getloadavg()
             busy = measure(server, thread, seconds)

@@ -65,7 +65,7 @@ class NearestRowCompute:
         folder.mkdir(parents=True)
         if isinstance(job, FineTuneJob):
             (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
-        else:
+        if isinstance(job, PredictJob):
             (folder / "predictions.jsonl").write_text(
                 "".join(_predict(row, job).model_dump_json() + "\n" for row in rows)
             )
