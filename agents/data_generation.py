@@ -26,6 +26,10 @@ class Assignment(Record):
     """What the student wrongly answered to the source (training-error branch)."""
     contrasts: tuple[Example, ...] = ()
     """Like training rows that the student answers rightly."""
+    demonstrations: tuple[Example, ...] = ()
+    """Other training rows of the label to write for."""
+    counterexample: Example | None = None
+    """A training row of the label that it is mistaken for."""
 
 
 class DraftItem(BaseModel):
@@ -37,9 +41,18 @@ class DraftItem(BaseModel):
 
 
 def assign_rows(
-    batch: Batch, sources: Mapping[str, Example], failures: Mapping[str, Failure], *, task: Task, seed: int
+    batch: Batch,
+    sources: Mapping[str, Example],
+    failures: Mapping[str, Failure],
+    *,
+    task: Task,
+    seed: int,
+    n_demonstrations: int = 0,
 ) -> list[Assignment]:
-    """The batch's rows with what each must be written for; equal on every call with the same seed."""
+    """The batch's rows with what each must be written for; equal on every call with the same seed.
+
+    In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of it.
+    """
     confusions = batch.strategy.strategy.confusions if batch.strategy else ()
     assignments = []
     for row, source_id in enumerate(batch.source_ids):
@@ -49,8 +62,27 @@ def assign_rows(
         given = task.assign(source, relevant_confusions(source, confusions, task), rng)
         answer = failure.prediction.response if failure else None
         contrasts = tuple(sources[i] for i in batch.contrast_ids[row]) if batch.contrast_ids else ()
-        assignments.append(Assignment(row=row, source=source, given=given, student_answer=answer, contrasts=contrasts))
+        assigned = Assignment(row=row, source=source, given=given, student_answer=answer, contrasts=contrasts)
+        if batch.branch == "pattern" and n_demonstrations:
+            assigned = demonstrate(assigned, list(sources.values()), n=n_demonstrations, task=task, rng=rng)
+        assignments.append(assigned)
     return assignments
+
+
+def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, task: Task, rng: Random) -> Assignment:
+    """The assignment with `n` other training rows of its label, and one of the label it is mistaken for.
+
+    A weak writer takes tone and detail from real rows, not from instructions. Without closed labels nothing is added.
+    """
+    label, taken_for = assigned.given.get("label"), assigned.given.get("easily_mistaken_for")
+    alike = [e for e in training if label and task.closed_label(e) == label and e.id != assigned.source.id]
+    others = [e for e in training if taken_for and task.closed_label(e) == taken_for]
+    return assigned.model_copy(
+        update={
+            "demonstrations": tuple(rng.sample(alike, min(n, len(alike)))),
+            "counterexample": rng.choice(others) if others else None,
+        }
+    )
 
 
 def generate_drafts(
@@ -109,7 +141,14 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "given": assignment.given,
         "student_answer": assignment.student_answer,
         "contrasts": [{"question": e.prompt, "answer": task.gold(e)} for e in assignment.contrasts],
+        "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
+        "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,
     }
+
+
+def _show_written(example: Example, assignment: Assignment, task: Task) -> dict[str, str]:
+    """The fields that a writer writes, without those that are given."""
+    return {name: text for name, text in task.show(example).items() if name not in assignment.given}
 
 
 def _to_drafts(

@@ -1,5 +1,6 @@
 """Strategy drafting subagent: one data generation strategy per error pattern, all different."""
 
+import re
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,15 @@ PATTERNS_PER_CALL = 10
 MAX_ROUNDS = 3
 """The first call and two more for patterns that got no strategy of their own."""
 
+_QUOTED = r"""(?:"[^"]+"|“[^”]+”|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))"""
+_SAMPLES = re.compile(
+    rf"[\s,;:(]*(?:\b(?:(?:for example|for instance|such as|like|including)\b|e\.g\.)[\s,:]*)?"
+    rf"(?P<quoted>{_QUOTED})(?:[\s,;]*(?:\b(?:or|and)\b\s*)?{_QUOTED})*\)?",
+    re.IGNORECASE,
+)
+_SAMPLE_WORDS = 4
+"""A quotation of fewer words is a term, not a sample."""
+
 
 class Strategies(Record):
     """The strategies of a round, and the patterns that got none."""
@@ -35,7 +45,8 @@ class StrategyItem(BaseModel):
     pattern: int = Field(description="number of the pattern it is for")
     strategy_name: str = Field(min_length=2, description="short name")
     generation_approach: str = Field(
-        min_length=15, description="instructions to another writer: which new examples to write, 2 to 4 sentences"
+        min_length=15,
+        description="instructions to another writer: which situations to write about, and which detail decides, 2 to 4 sentences without samples",
     )
     key_elements: list[str] = Field(default_factory=list, description="2 to 4 things every example must contain")
 
@@ -60,6 +71,15 @@ def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: P
 def is_same_strategy(one: Strategy, other: Strategy) -> bool:
     """Whether two strategies would make the same data: nearly the same approach."""
     return rouge_l(one.generation_approach, other.generation_approach) >= TOO_SIMILAR_ROUGE
+
+
+def cut_samples(text: str) -> str:
+    """The text without the sample examples that it quotes: a writer repeats them, and they may repeat held-out rows.
+
+    A weak analyst gives them whatever it is told. A text that is nothing but samples stays as it is.
+    """
+    kept = _SAMPLES.sub(lambda m: m[0] if len(m["quoted"].split()) < _SAMPLE_WORDS else "", text).strip()
+    return kept if len(kept.split()) > 1 else text
 
 
 def _ask(
@@ -88,7 +108,7 @@ def _to_strategy(item: StrategyItem, pattern: ErrorPattern) -> Strategy:
         pattern_id=pattern.id,
         category_name=pattern.category_name,
         strategy_name=item.strategy_name,
-        generation_approach=item.generation_approach,
-        key_elements=tuple(item.key_elements[:4]),
+        generation_approach=cut_samples(item.generation_approach),
+        key_elements=tuple(cut_samples(element) for element in item.key_elements[:4]),
         confusions=pattern.confusions,
     )

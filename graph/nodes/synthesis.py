@@ -172,7 +172,14 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
     """The rows still to be written, with their sources and what is given."""
     sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
     failures = {f.example.id: f for f in adapters.store.read_rows(state["plan"].training_failures.key, Failure)}
-    every = assign_rows(state["batch"], sources, failures, task=adapters.task, seed=state["settings"].seed)
+    every = assign_rows(
+        state["batch"],
+        sources,
+        failures,
+        task=adapters.task,
+        seed=state["settings"].seed,
+        n_demonstrations=state["settings"].generation.n_demonstrations,
+    )
     still_open = set(open_rows(state))
     return [a for a in every if a.row in still_open]
 

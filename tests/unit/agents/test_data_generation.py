@@ -8,7 +8,7 @@ import pytest
 from pada_agent.agents.data_generation import assign_rows, generate_drafts
 from pada_agent.core.config import GenerationConfig, TaskConfig
 from pada_agent.core.ports import ChatRequest, RawRow
-from pada_agent.core.records import Batch, Failure, GuardedStrategy, Prediction, Strategy, Verdict
+from pada_agent.core.records import Batch, Confusion, Failure, GuardedStrategy, Prediction, Strategy, Verdict
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
@@ -105,3 +105,59 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
     sees_wrong_answer = branch == "training_error" and template in ("training_error_generation", "contrast_generation")
     assert ("model's wrong answer to it: iron" in prompt) == sees_wrong_answer
     assert ("Which of these freezes first?" in prompt) == (template == "contrast_generation")
+
+
+LABELS = {"outages": "the supply is off", "billing": "what a charge is"}
+
+
+def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_is_mistaken_for() -> None:
+    task = make_task(TaskConfig(name="multiple_choice", labels=LABELS), ScriptedModel([]))
+    rows = [
+        ("t1", "Dark since nine", "outages"),
+        ("t2", "No power again", "outages"),
+        ("t3", "Why this fee", "billing"),
+    ]
+    training = {
+        i: task.read(RawRow(where=i, fields={"id": i, "question": question, "answer": label}))
+        for i, question, label in rows
+    }
+    strategy = STRATEGY.model_copy(update={"confusions": (Confusion(gold="outages", predicted="billing", count=2),)})
+    batch = Batch(
+        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=strategy), source_ids=("t1",)
+    )
+    model = ScriptedModel(['[{"row": 1, "question": "The street is dark"}]'])
+    generate_drafts(
+        batch,
+        assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3),
+        attempt=1,
+        feedback="",
+        task=task,
+        generator=PromptedModel(model),
+        settings=GenerationConfig(),
+    )
+    (prompt,) = model.prompts
+    row = prompt[prompt.index("<row number") : prompt.index("</row>")]
+    assert row == (
+        '<row number="1">\n'
+        "label: outages\n"
+        "definition: the supply is off\n"
+        "easily_mistaken_for: billing\n"
+        "real example, question: Dark since nine\n"
+        "real example, question: No power again\n"
+        'for contrast, question that is "billing": Why this fee\n'
+        'at first sight the new one may look like "billing", because it mentions something of it; but one detail makes'
+        ' it "outages"\n'
+    )
+
+
+def test_no_demonstrations_are_shown_where_none_are_asked_for_or_labels_are_open() -> None:
+    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    training = {
+        i: task.read(RawRow(where=i, fields={"id": i, "question": f"Question {i}?", "answer": "ice"}))
+        for i in ("t1", "t2")
+    }
+    batch = Batch(
+        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=STRATEGY), source_ids=("t1",)
+    )
+    (assigned,) = assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3)
+    assert (assigned.demonstrations, assigned.counterexample) == ((), None)

@@ -1,0 +1,49 @@
+"""What a strategy keeps of what the analyst wrote."""
+
+import json
+
+import pytest
+
+from pada_agent.agents.pattern_analysis.strategy_drafting import cut_samples, draft_strategies
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.records import ErrorPattern
+from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.prompts.prompted_model import PromptedModel
+from tests.fakes import ScriptedModel
+
+PATTERN = ErrorPattern(id="i1-p1", category_name="bills", error_pattern="Takes debts for bills.", example_ids=("v1",))
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (
+            "State the issue. For example, 'I'm having trouble with it. Can you help?' or 'I need to check my bill.'",
+            "State the issue.",
+        ),
+        ('Write of refunds, such as "where has my money gone today", and of debt.', "Write of refunds, and of debt."),
+        ("Ask about a bill (e.g. “how do I pay my own bill”) in passing.", "Ask about a bill in passing."),
+        (
+            "Write rows for 'meter faults' with a customer's name.",
+            "Write rows for 'meter faults' with a customer's name.",
+        ),
+        ("Don't name it; keep the customers' words, and don't explain.",) * 2,
+        ("'I am a sample and nothing else at all.'",) * 2,
+    ],
+)
+def test_quoted_samples_are_cut_and_quoted_terms_and_apostrophes_stay(written: str, kept: str) -> None:
+    assert cut_samples(written) == kept
+
+
+def test_a_drafted_strategy_carries_no_sample_to_the_writer() -> None:
+    item = {
+        "pattern": 1,
+        "strategy_name": "debts",
+        "generation_approach": "Write of debts. For example, 'I cannot pay my bill, can you help me?'",
+        "key_elements": ['a debt, like "I owe you so much money"', "a person"],
+    }
+    model = ScriptedModel([json.dumps([item])])
+    task = make_task(TaskConfig(name="exact_match"), model)
+    (strategy,) = draft_strategies([PATTERN], task=task, analyst=PromptedModel(model)).strategies
+    assert strategy.generation_approach == "Write of debts."
+    assert strategy.key_elements == ("a debt", "a person")
