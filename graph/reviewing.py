@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from langgraph.types import interrupt
 from pydantic import ConfigDict, Field, ValidationError
 
 from pada_agent.core.records import Record, Strategy
@@ -74,6 +73,8 @@ def ask_person(
         payload: for the person to read.
         find_problem: why an answer of the right form cannot be carried out, or None.
     """
+    from langgraph.types import interrupt
+
     question = {"review": review, **payload, "answer_schema": answer_schema(kind)}
     problem: str | None = None
     while True:

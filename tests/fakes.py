@@ -1,9 +1,11 @@
 """Real implementations of the ports for tests. They fail when their script runs out, rather than start over."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import Lock
 
+from pada_agent.app.adapters.limits import Clock
 from pada_agent.core.ports import ChatReply, ChatRequest
 from pada_agent.core.records import Usage
 
@@ -63,6 +65,24 @@ class ScriptedModel:
                 f"call {n} of {self.name}, but only {len(self._replies)} answers were prepared. Prompt: {prompt}"
             )
         return self._replies[n - 1]
+
+
+@dataclass
+class FakeClock(Clock):
+    """Time that passes only in sleep."""
+
+    t: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def now(self) -> float:
+        return self.t
+
+    def sleep(self, seconds: float) -> None:
+        self.t += seconds
+        self.slept.append(seconds)
 
 
 def count_usage(request: ChatRequest, answer: str) -> Usage:

@@ -86,8 +86,9 @@ def choose_elbow(inertia_by_k: dict[int, float], *, k_min: int) -> int:
     if len(ks) < 3:
         return allowed[0]
     first, last = inertia_by_k[ks[0]], inertia_by_k[ks[-1]]
-    span = (first - last) or 1.0
-    gaps = [(1 - (k - ks[0]) / (ks[-1] - ks[0])) - (inertia_by_k[k] - last) / span for k in allowed]
+    height = max(inertia_by_k.values()) - min(inertia_by_k.values()) or 1.0
+    chord = {k: last + (first - last) * (ks[-1] - k) / (ks[-1] - ks[0]) for k in allowed}
+    gaps = [(chord[k] - inertia_by_k[k]) / height for k in allowed]
     return allowed[int(np.argmax(np.round(gaps, 9)))]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from pada_agent.core.records import BatchReport, ErrorPattern, GuardedStrategy, Record, Usage, Verdict
 
@@ -66,6 +65,8 @@ def link_patterns(
 
     Pairs are assigned so that the sum of their likeness is largest (Hungarian method).
     """
+    from scipy.optimize import linear_sum_assignment
+
     if not current or not previous:
         return tuple(current)
     have_rows_in_common = bool(_rows(current) & _rows(previous))

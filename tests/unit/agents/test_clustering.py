@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pada_agent.agents.pattern_analysis.clustering import choose_elbow, cluster_vectors, measure_stability
@@ -46,7 +46,12 @@ def test_a_straight_curve_has_no_elbow_and_gives_the_smallest_k() -> None:
     assert choose_elbow({1: 40.0, 2: 30.0, 3: 20.0, 4: 10.0}, k_min=2) == 2
 
 
+def test_in_a_curve_that_rises_the_elbow_lies_below_the_chord() -> None:
+    assert choose_elbow({1: 0.0, 2: 20.0, 3: 1.0, 4: 10.0}, k_min=2) == 3
+
+
 @given(st.dictionaries(st.integers(2, 12), st.floats(0, 1e6), min_size=1))
+@example({2: 0.0, 3: 1.0, 4: 1e-308})
 def test_the_elbow_is_always_one_of_the_candidates(curve: dict[int, float]) -> None:
     assert choose_elbow(curve, k_min=min(curve)) in curve
 

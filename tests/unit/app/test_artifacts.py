@@ -22,10 +22,15 @@ EXAMPLES = st.builds(
 )
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FileArtifactStore:
+    """One folder for all examples: each replaces what the one before wrote."""
+    return FileArtifactStore(tmp_path_factory.mktemp("objects"))
+
+
 @settings(max_examples=40)
 @given(rows=st.lists(EXAMPLES, max_size=4))
-def test_rows_come_back_as_they_were(rows: list[Example], tmp_path_factory: pytest.TempPathFactory) -> None:
-    store = FileArtifactStore(tmp_path_factory.mktemp("objects"))
+def test_rows_come_back_as_they_were(rows: list[Example], store: FileArtifactStore) -> None:
     path = store.write_rows("rows-1", rows)
     assert store.read_rows("rows-1", Example) == rows
     assert path == store.rows_path("rows-1")
@@ -34,8 +39,7 @@ def test_rows_come_back_as_they_were(rows: list[Example], tmp_path_factory: pyte
 
 @settings(max_examples=40)
 @given(value=st.dictionaries(TEXT, JSON))
-def test_values_come_back_as_they_were(value: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
-    store = FileArtifactStore(tmp_path_factory.mktemp("objects"))
+def test_values_come_back_as_they_were(value: dict[str, object], store: FileArtifactStore) -> None:
     store.write_json("value-1", value)
     assert store.read_json("value-1") == value
 

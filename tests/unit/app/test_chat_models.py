@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.tracers.context import register_configure_hook
 
 from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
-from pada_agent.app.adapters.limits import Budget, CallGate, Clock
+from pada_agent.app.adapters.limits import Budget, CallGate
 from pada_agent.app.adapters.response_cache import ResponseCache
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import (
@@ -28,26 +28,9 @@ from pada_agent.core.errors import (
 )
 from pada_agent.core.ports import ChatRequest, Message
 from tests.fake_chat_server import Answer, FakeChatServer, completion, refusal, serve
+from tests.fakes import FakeClock
 
 ARRAY = {"type": "array", "items": {"type": "object"}}
-
-
-@dataclass
-class FakeClock(Clock):
-    """Time that passes only in sleep."""
-
-    t: float = 0.0
-    slept: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def now(self) -> float:
-        return self.t
-
-    def sleep(self, seconds: float) -> None:
-        self.t += seconds
-        self.slept.append(seconds)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pada_agent.app.running import Question, RunOutcome
 from pada_agent.core.config import RunConfig
 from tests.unit.app.summaries import make_summary
 
-HEAVY = ("torch", "langgraph", "langchain_core", "transformers", "sentence_transformers", "sklearn")
+HEAVY = ("torch", "langgraph", "langchain_core", "transformers", "sentence_transformers", "sklearn", "scipy")
 QUESTION = Question(id="q", payload={"review": "strategies", "strategies": []})
 
 
@@ -61,6 +61,12 @@ def test_help_answers_in_a_second_and_loads_nothing_heavy() -> None:
         seconds.append(time.monotonic() - started_at)
     assert done.stdout.endswith("[]\n")
     assert min(seconds) < 1
+
+
+def test_settings_are_shown_without_loading_anything_heavy() -> None:
+    code = f"import sys; from pada_agent.app.cli import app; app(['config', 'show'], standalone_mode=False); print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
 
 
 def test_run_prints_the_table(config_file: Path, started: list[RunConfig]) -> None:

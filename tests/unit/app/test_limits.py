@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from threading import Lock
 
 import pytest
@@ -14,30 +13,12 @@ from pada_agent.app.adapters.limits import (
     MAX_RETRIES,
     Budget,
     CallGate,
-    Clock,
     RetryableError,
 )
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import BudgetExceededError, ModelUnavailableError
 from pada_agent.core.records import Usage
-
-
-@dataclass
-class FakeClock(Clock):
-    """Time that passes only in sleep."""
-
-    t: float = 0.0
-    slept: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def now(self) -> float:
-        return self.t
-
-    def sleep(self, seconds: float) -> None:
-        self.t += seconds
-        self.slept.append(seconds)
+from tests.fakes import FakeClock
 
 
 def make_gate(**limits: int) -> tuple[CallGate, FakeClock]:

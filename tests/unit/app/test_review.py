@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def use_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: str) -> 
     script.write_text(
         f"import json, pathlib, sys\npath = pathlib.Path(sys.argv[1])\nitems = json.loads(path.read_text())\n{python}\n"
     )
-    monkeypatch.setenv("EDITOR", f"python3 {script}")
+    monkeypatch.setenv("EDITOR", f"{sys.executable} -I -S {script}")
 
 
 def test_a_question_shows_its_items_with_numbers() -> None:

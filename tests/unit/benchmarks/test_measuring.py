@@ -1,12 +1,11 @@
 """What all benchmarks share."""
 
-import json
 import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.measuring import Outcome, compare, interleave, write
+from benchmarks.measuring import compare, interleave
 from benchmarks.overhead import Stopwatch
 from benchmarks.recording import RecordedCall, ReplayingModel, read
 from pada_agent.app.adapters.response_cache import ResponseCache
@@ -32,14 +31,6 @@ def test_every_repetition_starts_with_another_arm() -> None:
     figures = interleave({"a": lambda _: arm("a"), "b": lambda _: arm("b")}, 3)
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert figures == {"a": [1.0] * 3, "b": [1.0] * 3}
-
-
-def test_a_result_file_says_what_was_compared_and_where(tmp_path: Path) -> None:
-    row = compare("x", [2.0], [1.0], peer_name="p", unit="s")
-    path = write("C9", Outcome(parity="same", rows=[row]), "make bench ONLY=C9", tmp_path)
-    value = json.loads(path.read_text())
-    assert set(value) == {"id", "parity", "rows", "machine", "versions", "command"}
-    assert set(value["rows"][0]) >= {"ours", "peer", "peer_name", "unit", "ratio", "ratio_min", "ratio_max"}
 
 
 def ask(model: ReplayingModel, draw: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from pada_agent.evaluation.verifiers.span import exact_match, normalize_span, token_f1
 
-DATA = Path(__file__).parents[4] / "shared" / "data" / "squad" / "validation.jsonl"
+DATA = Path(__file__).parents[3] / "shared" / "data" / "squad" / "validation.jsonl"
 N_ROWS = 500
 
 pytestmark = pytest.mark.skipif(not DATA.is_file(), reason=f"no SQuAD rows in {DATA}")
