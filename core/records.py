@@ -266,6 +266,8 @@ class BatchReport(Record):
     decision: str
     accepted: Ref
     rejected: Ref
+    ratings: Ref | None = None
+    """The judge's ratings of the accepted rows, apart from the rows: nothing trains on them. None where nothing was rated."""
     samples: tuple[str, ...] = ()
     """Up to two accepted drafts, for a reader in Studio."""
 

@@ -5,11 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
 from pada_agent.app import run_folder
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.adapters.response_cache import ResponseCache
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection, Usage
+from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection, Usage
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -28,6 +30,8 @@ class RunFiles(Record):
     """By batch id."""
     rejected: dict[str, tuple[Rejection, ...]]
     """By batch id."""
+    ratings: dict[str, tuple[Rating, ...]] = Field(default_factory=dict)
+    """The judge's, of accepted rows, by batch id; without batches of which nothing was rated, or none kept."""
     trained: dict[str, tuple[Example, ...]]
     """Rows that an iteration added to the training data, by iteration; without those that trained nothing."""
     usage_by_agent: dict[str, Usage]
@@ -50,6 +54,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         analyses={iteration: rows.read(ref, ErrorAnalysis) for iteration, ref in summary.analyses.items()},
         accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in summary.batches},
         rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in summary.batches},
+        ratings={b.batch_id: rows.read(b.ratings, Rating) for b in summary.batches if b.ratings},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.arms if a.synthetic},
         usage_by_agent=_read_usage(folder / "llm_calls.sqlite"),
         settings=_read_text(folder / run_folder.CONFIG),

@@ -19,6 +19,7 @@ from pada_agent.app.report.reading import RunFiles, read_files
 from pada_agent.app.run_folder import describe_machine, dump_config
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.reviewing import Review
+from pada_agent.graph.summary import RunSummary
 from tests.browser import CHROMIUM, Browser, open_browser
 from tests.fakes import ScriptedModel
 from tests.toy_world import ToyWorld, make_settings, teach
@@ -150,6 +151,40 @@ def test_rows_that_a_person_dropped_or_restored_are_told_apart(tmp_path: Path) -
     rows = {row.id: row for row in describe_run(read_files(world.published[0], tmp_path)).rows}
     assert rows[dropped].status == "left out"
     assert rows[restored].status == "accepted" and rows[restored].reason.startswith("accepted in review")
+
+
+def test_accepted_rows_come_with_the_judges_scores_and_reason(files: RunFiles) -> None:
+    data = describe_run(files)
+    accepted = [row for row in data.rows if row.status == "accepted"]
+    assert {row.reason for row in accepted} == {"rated 8.0: clear enough"}
+    assert {(row.strategy_id is None, row.scores) for row in accepted} == {
+        (True, "utility 8, relevance 8"),
+        (False, "adherence 8, utility 8, relevance 8"),
+    }
+    page = data.patterns[0]
+    assert page.accepted and all(row.reason == "rated 8.0: clear enough" for row in page.accepted)
+    shown = render_report(data)
+    assert "<b>accepted</b>: <bdi>rated 8.0: clear enough</bdi><br>adherence 8, utility 8, relevance 8" in shown
+
+
+def test_a_run_that_kept_no_ratings_still_says_what_became_of_the_batch(files: RunFiles) -> None:
+    batches = tuple(b.model_copy(update={"ratings": None}) for b in files.summary.batches)
+    dumped = files.summary.model_copy(update={"batches": batches}).model_dump(mode="json")
+    for batch in dumped["batches"]:
+        del batch["ratings"]
+    old = files.model_copy(update={"summary": RunSummary.model_validate(dumped), "ratings": {}})
+    accepted = [row for row in describe_run(old).rows if row.status == "accepted"]
+    assert {(row.reason, row.scores) for row in accepted} == {("mean 8.0 of 10", "")}
+    assert "mean 8.0 of 10" in render_report(describe_run(old))
+
+
+def test_a_row_that_was_rejected_for_its_rating_shows_the_scores_too(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda request: teach(request, score=3)))
+    graph = build_graph(world.connect).compile()
+    summary = graph.invoke({}, context=make_settings(quality={"max_regenerations": 0}))["summary"]
+    rejected = [row for row in describe_run(read_files(summary, tmp_path)).rows if row.status == "quality"]
+    assert rejected and {row.reason for row in rejected} == {"rated 3.0: clear enough"}
+    assert all("utility 3" in row.scores for row in rejected)
 
 
 def test_hostile_text_stays_text(files: RunFiles) -> None:
