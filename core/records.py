@@ -144,7 +144,7 @@ class NearText(Record):
     text: str
     row_id: str
     similarity: float
-    """Cosine of the sentence vectors."""
+    """Cosine of the vectors of the row and of the sentence, or of the part of it that is nearest."""
 
 
 class GuardedStrategy(Record):
