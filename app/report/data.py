@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.agents.quality_control import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder import Manifest
@@ -116,6 +117,8 @@ class ReportData(Record):
     stacks: tuple[FailureStack, ...]
     patterns: tuple[PatternPage, ...]
     """In the order they were found."""
+    sensitivities: dict[str, Sensitivity]
+    """By iteration; without those that were not asked."""
     rows: tuple[SyntheticRow, ...]
     n_rows: int
     """Of which `rows` are those shown."""
@@ -140,6 +143,7 @@ def describe_run(files: RunFiles) -> ReportData:
         warnings=tuple(text for text in summary.warnings if not text.startswith("alarm")),
         stacks=tuple(stack_failures(files, numbers)),
         patterns=tuple(describe_pattern(files, i, p, numbers, rows) for i in summary.patterns for p in i.patterns),
+        sensitivities=files.sensitivities,
         rows=tuple(pick_evenly(rows, MAX_ROWS)),
         n_rows=len(rows),
         usage=sum((files.usage_by_agent or summary.usage).values(), Usage()),

@@ -35,8 +35,7 @@ def test_the_default_thresholds_find_paraphrases_and_leave_honest_text_alone() -
     found = {
         row: guard.clear(strategy(f"Write messages. For example: {text}")) for row, text in CASES["paraphrases"].items()
     }
-    missed = [row for row, cleared in found.items() if not cleared.near]
-    assert missed == ["validation-022"]
+    assert not [row for row, cleared in found.items() if not cleared.near]
     demo = json.loads((ROOT / "docs" / "results" / "demo" / "strategies.json").read_text(encoding="utf-8"))
     honest = [*map(strategy, CASES["strategies"] + CASES["honest_clauses"]), *map(Strategy.model_validate, demo)]
     held_out = LeakGuard([*validation, *read("test")], train, embedder=embedder, threshold=settings.leak_similarity)
