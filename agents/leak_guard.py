@@ -14,6 +14,12 @@ N_WORDS = 6
 MIN_WORDS = 4
 """Texts shorter than this are too common to be called a quotation."""
 
+WINDOW_PERCENTILES = (50, 90)
+"""Where the lengths of the held-out texts are taken from, in words, at which windows slide over a longer sentence."""
+
+ROUNDING = 1e-6
+"""Of cosines: as near to a training row is not nearer to a held-out one."""
+
 REDACTED = "[…]"
 
 _SENTENCE_END = re.compile(r"(?<=[.!?:;])[\"'”’)]*\s+|\n+|(?<=\s)[\"“](?=\w)|(?<=\s)'(?=\w)")
@@ -61,24 +67,30 @@ class LeakGuard:
         )
 
     def find_paraphrases(self, texts: Sequence[str]) -> dict[str, NearText]:
-        """The sentences of the texts that are near a protected row and nearer to it than to any training row."""
+        """The sentences of the texts that are near a protected row and nearer to it than to any training row.
+
+        So is a sentence of which a part is: what is woven into an instruction drowns in it.
+        """
         sentences = [s for text in texts for s in split_sentences(text) if len(_words(s)) >= MIN_WORDS]
-        if self._embedder is None or not sentences or not self._protected:
-            return {}
-        ours = np.asarray(self._embedder.embed(sentences))
         secret, known = _sentences_by_row(self._protected), _sentences_by_row(self._training)
+        if self._embedder is None or not sentences or not secret:
+            return {}
+        sizes = _window_sizes([text for text, _ in secret])
+        parts = [(s, part) for s in dict.fromkeys(sentences) for part in (s, *slide_windows(s, sizes))]
+        ours = np.asarray(self._embedder.embed([part for _, part in parts]))
         similarities = ours @ np.asarray(self._embedder.embed([text for text, _ in secret])).T
         floor = (
             (ours @ np.asarray(self._embedder.embed([text for text, _ in known])).T).max(axis=1)
             if known
             else np.full(len(ours), -1.0)
         )
-        nearest = similarities.argmax(axis=1)
-        return {
-            sentence: NearText(text=sentence, row_id=secret[j][1], similarity=float(similarities[i, j]))
-            for i, (sentence, j) in enumerate(zip(sentences, nearest, strict=True))
-            if similarities[i, j] >= self._threshold and similarities[i, j] > floor[i]
-        }
+        found: dict[str, NearText] = {}
+        for (sentence, _), near, limit in zip(parts, similarities, floor, strict=True):
+            j = int(near.argmax())
+            best = found[sentence].similarity if sentence in found else self._threshold
+            if near[j] >= best and near[j] > limit + ROUNDING:
+                found[sentence] = NearText(text=sentence, row_id=secret[j][1], similarity=float(near[j]))
+        return found
 
     def _redact(self, text: str, evidence: list[str]) -> str:
         tokens = list(re.finditer(r"\w+", text))
@@ -110,6 +122,23 @@ def _replace_runs(text: str, tokens: Sequence[re.Match[str]], hidden: Sequence[b
 def split_sentences(text: str) -> list[str]:
     """Sentences, and what stands between quotation marks or after a colon, without the space around them."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]
+
+
+def slide_windows(sentence: str, sizes: Sequence[int]) -> list[str]:
+    """Runs of words of each size that is shorter than the sentence, a quarter of their size apart, the last at the end."""
+    words = list(re.finditer(r"\w+(?:['’]\w+)*", sentence))
+    windows = []
+    for size in sizes:
+        last = len(words) - size
+        starts = [*range(0, last, max(1, size // 4)), last] if last > 0 else []
+        windows += [sentence[words[i].start() : words[i + size - 1].end()] for i in starts]
+    return windows
+
+
+def _window_sizes(held_out: Sequence[str]) -> list[int]:
+    """Windows must be of the size of what they are compared with: a vector speaks of the whole text."""
+    lengths = [len(_words(text)) for text in held_out]
+    return sorted({int(np.percentile(lengths, p)) for p in WINDOW_PERCENTILES})
 
 
 def _rewrite(strategy: Strategy, rewrite: Callable[[str], str]) -> Strategy:

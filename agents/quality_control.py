@@ -43,6 +43,8 @@ class Decision(Record):
     """What becomes of an attempt."""
 
     accepted: tuple[Example, ...]
+    ratings: tuple[Rating, ...] = ()
+    """Of the accepted rows; empty when nothing is rated."""
     rejected: tuple[Rejection, ...]
     feedback: str
     """For the next attempt; says what was wrong."""
@@ -152,21 +154,45 @@ def decide(candidates: Sequence[Example], review: Review, *, threshold: float, i
     if score is not None and score >= threshold:
         word = f"accepted: mean {score:.1f} of 10"
         return Decision(
-            accepted=tuple(rated), rejected=unrated, feedback=_feedback(review, candidates, threshold), word=word
+            accepted=tuple(rated),
+            ratings=keep_ratings(rated, review.ratings),
+            rejected=unrated,
+            feedback=_feedback(review, candidates, threshold),
+            word=word,
         )
     keep = [c for c in rated if is_last_attempt and ratings[c.id].mean >= threshold]
     rejected = tuple(
-        reject(c, "quality", f"rated {ratings[c.id].mean:.1f}: {ratings[c.id].reason}").model_copy(
-            update={"rating": ratings[c.id]}
-        )
+        reject(c, "quality", word_rating(ratings[c.id])).model_copy(update={"rating": ratings[c.id]})
         for c in rated
         if c not in keep
     )
     shown = "nothing rated" if score is None else f"mean {score:.1f} of 10, below {threshold:g}"
     word = f"salvaged {len(keep)} of {len(rated)} rows: {shown}" if is_last_attempt else f"sent back: {shown}"
     return Decision(
-        accepted=tuple(keep), rejected=rejected + unrated, feedback=_feedback(review, candidates, threshold), word=word
+        accepted=tuple(keep),
+        ratings=keep_ratings(keep, review.ratings),
+        rejected=rejected + unrated,
+        feedback=_feedback(review, candidates, threshold),
+        word=word,
     )
+
+
+def word_rating(rating: Rating) -> str:
+    """The judge's mean and its reason, as rejected and accepted rows give them."""
+    return f"rated {rating.mean:.1f}: {rating.reason}"
+
+
+def keep_ratings(accepted: Sequence[Example], ratings: Sequence[Rating]) -> tuple[Rating, ...]:
+    """The ratings of the accepted rows, in their order; rows that nobody rated have none."""
+    by_id = {r.example_id: r for r in ratings}
+    return tuple(by_id[e.id] for e in accepted if e.id in by_id)
+
+
+def explain_acceptance(rating: Rating | None, *, decision: str, refused: Rejection | None = None) -> str:
+    """Why a row is in: the judge's word on it, else what became of its batch; `refused` is what a person overruled."""
+    if refused:
+        return f"accepted in review; {refused.reason}"
+    return word_rating(rating) if rating else decision.removeprefix("accepted: ")
 
 
 def accept_unreviewed(candidates: Sequence[Example]) -> Decision:

@@ -55,7 +55,10 @@ def write_data_card(summary: RunSummary, n_rows: int, config: RunConfig, *, lice
         "`prompt` and `answer`: the turns that the student was trained on. `options`: answers to choose from, empty where it"
         " writes freely. `iteration`, `branch`, `strategy`, `pattern`, `batch_id`, `attempt`: why and when the row was"
         " written. `source_id`: the training row it was written from. `generator`: the model that wrote it."
-        " `in_best_model`: whether the model that the run returned was trained on it; null where the run did not note it.\n\n"
+        " `in_best_model`: whether the model that the run returned was trained on it; null where the run did not note it."
+        " `reason`: why the row was accepted, in the judge's words. `rating`: the mean of the judge's scores `adherence`,"
+        " `utility` and `relevance`, 1 to 10; null where nothing was rated. Ratings are one LLM's opinion of another's rows;"
+        " nothing was trained on them.\n\n"
         f"## Limitations\n\n- Each row was written from a training row: the licence of the sources holds for it too.\n"
         f"{_list_limits(summary, config)}"
     )

@@ -115,10 +115,24 @@ def evaluate(
 
 
 @app.command()
-def report(folder: RunFolder) -> None:
+def report(
+    folder: RunFolder,
+    embedders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--embedder",
+            metavar="NAME",
+            help="Group the errors by this one too, and say how far the groups agree; may be given several times.",
+        ),
+    ] = None,
+) -> None:
     """Write a run's report again, of an unfinished one what there is so far, and print its table."""
     from pada_agent.app.report import document, tables
 
+    if embedders:
+        from pada_agent.app.report.regrouping import compare_embedders
+
+        compare_embedders(folder, embedders)
     typer.echo(tables.render_summary(document.rebuild_report(folder), folder), nl=False)
 
 

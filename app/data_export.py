@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pada_agent.app import run_folder
+from pada_agent.app.accepted_rows import AcceptedRow
 from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.cards import UNKNOWN, write_data_card
 from pada_agent.core.errors import ArtifactError, ConfigError
@@ -31,6 +32,14 @@ class DataRow(Record):
     generator: str
     in_best_model: bool | None
     """Null where the run did not note it."""
+    reason: str
+    """Why it was accepted; empty where the run kept none."""
+    rating: float | None
+    """Mean of the judge's scores from 1 to 10; null where it gave none."""
+    adherence: int | None
+    """Null in the training-error branch, which follows no strategy."""
+    utility: int | None
+    relevance: int | None
 
 
 class DataReport(Record):
@@ -66,10 +75,10 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
     for path in sorted((folder / "iterations").glob("[0-9]*/synthetic.jsonl"), key=lambda p: int(p.parent.name)):
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
             try:
-                example = Example.model_validate_json(line)
+                row = AcceptedRow.model_validate_json(line)
             except ValueError as exc:
                 raise ArtifactError(f"{path}: line {number} is damaged ({exc}).") from exc
-            yield _describe_row(example, pairs, generator, None if used is None else example.id in used)
+            yield _describe_row(row, pairs, generator, None if used is None else row.id in used)
 
 
 def describe_data(report: DataReport) -> str:
@@ -86,17 +95,21 @@ def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | 
 
 
 def _describe_row(
-    example: Example, pairs: Mapping[str, PatternStrategy], generator: str, in_best_model: bool | None
+    row: AcceptedRow, pairs: Mapping[str, PatternStrategy], generator: str, in_best_model: bool | None
 ) -> DataRow:
-    origin = example.provenance
+    origin, rating = row.provenance, row.rating
     if origin is None:
-        raise ArtifactError(f"{example.id}: a synthetic row without provenance.")
+        raise ArtifactError(f"{row.id}: a synthetic row without provenance.")
     pair = pairs.get(origin.strategy_id or "")
     return DataRow(
-        **example.model_dump(include={"id", "prompt", "answer", "options"}),
+        **row.model_dump(include={"id", "prompt", "answer", "options", "reason"}),
         **origin.model_dump(include={"iteration", "branch", "source_id", "batch_id", "attempt"}),
         strategy=pair.strategy.strategy_name if pair and pair.strategy else None,
         pattern=pair.pattern.category_name if pair else None,
         generator=generator,
         in_best_model=in_best_model,
+        rating=round(rating.mean, 2) if rating else None,
+        adherence=rating.adherence if rating else None,
+        utility=rating.utility if rating else None,
+        relevance=rating.relevance if rating else None,
     )

@@ -4,16 +4,20 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from pada_agent.app import run_folder
+from pada_agent.app.accepted_rows import explain_rows
 from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.cards import write_adapter_card
 from pada_agent.app.report.document import write_report
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection
+from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection
 from pada_agent.graph.summary import ArmResult, RunSummary
+
+RecordT = TypeVar("RecordT", bound=Record)
 
 TEST = "test.jsonl"
 """In an arm's `predictions/`: every test row with answer and verdict."""
@@ -80,8 +84,11 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     _write_rows(folder / "batches.jsonl", batches)
     # What was trained on: without repeats between batches, and as a person left it.
     added = [arm.synthetic[-1] for arm in summary.arms if arm.iteration == iteration and arm.synthetic]
-    _write_rows(folder / "synthetic.jsonl", _read_all(added, Example, store))
-    _write_rows(folder / "rejected.jsonl", _read_all([b.rejected for b in batches], Rejection, store))
+    rejected = _read_all([b.rejected for b in batches], Rejection, store)
+    ratings = {r.example_id: r for r in _read_all([b.ratings for b in batches if b.ratings], Rating, store)}
+    by_id = {b.batch_id: b for b in batches}
+    _write_rows(folder / "synthetic.jsonl", explain_rows(_read_all(added, Example, store), by_id, ratings, rejected))
+    _write_rows(folder / "rejected.jsonl", rejected)
 
 
 def _write_best(summary: RunSummary, folder: Path) -> None:
@@ -105,7 +112,7 @@ def _read_base_hashes(adapter: Path) -> dict[str, str]:
     return hashes
 
 
-def _read_all(refs: Iterable[Ref], kind: type[Record], store: FileArtifactStore) -> list[Record]:
+def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore) -> list[RecordT]:
     return [row for ref in refs for row in store.read_rows(ref.key, kind)]
 
 

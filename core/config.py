@@ -201,7 +201,7 @@ class GuardConfig(Settings):
     """
 
     leak_similarity: float | None = Field(default=0.65, gt=0, le=1)
-    """Cosine at which a sentence of a strategy says what a validation or test row says, and is cut; null compares words only."""
+    """Cosine at which a sentence of a strategy, or a run of words in it, says what a validation or test row says, and is cut; null compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
     """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
 

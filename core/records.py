@@ -144,7 +144,7 @@ class NearText(Record):
     text: str
     row_id: str
     similarity: float
-    """Cosine of the sentence vectors."""
+    """Cosine of the vectors of the row and of the sentence, or of the part of it that is nearest."""
 
 
 class GuardedStrategy(Record):
@@ -266,6 +266,8 @@ class BatchReport(Record):
     decision: str
     accepted: Ref
     rejected: Ref
+    ratings: Ref | None = None
+    """The judge's ratings of the accepted rows, apart from the rows: nothing trains on them. None where nothing was rated."""
     samples: tuple[str, ...] = ()
     """Up to two accepted drafts, for a reader in Studio."""
 

@@ -24,6 +24,7 @@ from pada_agent.core.records import (
     GuardedStrategy,
     JudgeProbe,
     Metrics,
+    Rating,
     Record,
     Ref,
     Rejection,
@@ -269,6 +270,8 @@ class BatchState(Given, BatchOutput, total=False):
     drafts: list[Draft]
     candidates: list[Example]
     accepted: list[Example]
+    ratings: list[Rating]
+    """Of accepted rows."""
     rejected: list[Rejection]
     n_written: int
     score: float | None

@@ -107,6 +107,7 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
                 n_clusters=grouped.n_clusters if grouped else 0,
                 silhouette=grouped.silhouette if grouped else None,
                 stability=grouped.stability if grouped else None,
+                sensitivity=grouped.sensitivity if grouped else None,
                 outcomes=inputs.outcomes.get(i, ()),
             )
         )

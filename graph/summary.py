@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
 from pada_agent.graph.reviewing import Review
@@ -80,6 +81,8 @@ class IterationPatterns(Record):
     """Of the grouping, in [-1, 1]."""
     stability: float | None = None
     """Mean adjusted Rand index under resampling, at most 1; about 0: another sample would give other patterns."""
+    sensitivity: Sensitivity | None = None
+    """How the grouping moves with the number of clusters and with the embedder; None in runs of versions that did not ask."""
     outcomes: tuple[PatternOutcome, ...] = ()
     """What became of each pattern; empty where the iteration left no model."""
 

@@ -1,12 +1,15 @@
 """Grouping of error analyses: k-means, with K by the elbow rule (paper: K from 2 to 10)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
+from threadpoolctl import threadpool_limits
 
 from pada_agent.core.records import Record
 
@@ -14,6 +17,60 @@ Floats = NDArray[np.float64]
 
 N_RESAMPLES = 20
 """Bootstrap samples by which the stability of a grouping is told."""
+
+
+_one_at_a_time = RLock()
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """For so few points the threads of k-means only wait for each other, ten times as long as one works.
+
+    One caller at a time: the limit is the process's, and each puts back what it found.
+    """
+    with _one_at_a_time, threadpool_limits(limits=1):
+        yield
+
+
+class GroupingByNumber(Record):
+    """The grouping into `n_clusters`, had the elbow chosen that number."""
+
+    n_clusters: int
+    inertia: float
+    silhouette: float | None
+    stability: float | None
+    agreement: float
+    """Adjusted Rand index with the grouping that was used: 1 the same groups, about 0 as alike as chance."""
+
+
+class GroupingByEmbedder(Record):
+    """The grouping of the same errors by the vectors of another embedder."""
+
+    embedder: str
+    n_clusters: int
+    """By the elbow, on its own vectors."""
+    silhouette: float | None
+    """Of its own grouping, among its own vectors."""
+    stability: float | None
+    agreement: float
+    """Adjusted Rand index of its own grouping with the one that was used."""
+    agreement_at_number: float
+    """The same, with as many clusters as were used."""
+
+
+class Sensitivity(Record):
+    """How the grouping of an iteration's errors moves with what could have been chosen otherwise."""
+
+    n_errors: int
+    embedder: str = ""
+    """The one used; empty where the run did not note it."""
+    n_clusters: int
+    """Those used."""
+    silhouette: float | None = None
+    stability: float | None = None
+    by_number: tuple[GroupingByNumber, ...] = ()
+    """One for each number of clusters that the settings allow and the errors can fill."""
+    by_embedder: tuple[GroupingByEmbedder, ...] = ()
 
 
 class Clustering(Record):
@@ -29,34 +86,59 @@ class Clustering(Record):
     """Mean adjusted Rand index, at most 1, between this grouping and those of bootstrap samples; None for one cluster."""
     centroids: tuple[tuple[float, ...], ...] = ()
     """Mean vector by cluster, scaled to length 1."""
+    sensitivity: Sensitivity | None = None
 
 
+@on_one_thread()
 def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: int, seed: int) -> Clustering:
     """Cluster `(n, d)` vectors.
 
     Never more clusters than distinct vectors; too few vectors for `k_min` make a single cluster.
     """
     points = np.asarray(vectors, dtype=np.float64)
-    n_distinct = len(np.unique(points.round(6), axis=0)) if len(points) else 0
-    k_max = min(k_max, n_distinct - 1 if n_distinct == len(points) else n_distinct)
-    if k_max < max(k_min, 2):
+    allowed = allowed_numbers(points, k_min=k_min, k_max=k_max)
+    if not allowed:
         labels = (0,) * len(points)
         return Clustering(labels=labels, n_clusters=min(1, len(points)), centroids=_centroids(points, labels))
-    k_min = max(k_min, 2)
     # One K below the range, so that the smallest allowed K can be the elbow too.
-    ks = range(k_min - 1, k_max + 1)
-    fits = {k: KMeans(n_clusters=k, n_init=10, random_state=seed).fit(points) for k in ks}
-    inertia_by_k = {k: float(fit.inertia_) for k, fit in fits.items()}
-    k = choose_elbow(inertia_by_k, k_min=k_min)
-    labels = _number_by_size([int(label) for label in fits[k].labels_])
+    found = {k: group(points, k, seed=seed) for k in (allowed[0] - 1, *allowed)}
+    inertia_by_k = {k: grouped.inertia for k, grouped in found.items()}
+    k = choose_elbow(inertia_by_k, k_min=allowed[0])
+    labels = found[k].labels
     return Clustering(
         labels=labels,
         n_clusters=k,
         inertia_by_k=inertia_by_k,
-        silhouette=_silhouette(points, labels, n_clusters=k),
+        silhouette=measure_silhouette(points, labels),
         stability=measure_stability(points, labels, seed=seed),
         centroids=_centroids(points, labels),
     )
+
+
+def allowed_numbers(points: Floats, *, k_min: int, k_max: int) -> range:
+    """The numbers of clusters, at least two, that the settings allow and the vectors can fill; may be empty."""
+    n_distinct = len(np.unique(points.round(6), axis=0)) if len(points) else 0
+    largest = min(k_max, n_distinct - 1 if n_distinct == len(points) else n_distinct)
+    return range(max(k_min, 2), largest + 1)
+
+
+class Group(Record):
+    """A grouping into a given number of clusters."""
+
+    labels: tuple[int, ...]
+    """Numbered by size, largest first."""
+    inertia: float
+
+
+def group(points: Floats, n_clusters: int, *, seed: int) -> Group:
+    """K-means, the best of ten starts."""
+    fit = KMeans(n_clusters=n_clusters, n_init=10, random_state=seed).fit(points)
+    return Group(labels=_number_by_size([int(label) for label in fit.labels_]), inertia=float(fit.inertia_))
+
+
+def measure_silhouette(points: Floats, labels: Sequence[int]) -> float | None:
+    """Mean silhouette, in [-1, 1]; None for fewer than two clusters or one vector a cluster."""
+    return float(silhouette_score(points, labels)) if 2 <= len(set(labels)) < len(points) else None
 
 
 def measure_stability(
@@ -101,9 +183,3 @@ def _centroids(points: Floats, labels: Sequence[int]) -> tuple[tuple[float, ...]
     which = np.asarray(labels)
     means = [points[which == k].mean(axis=0) for k in sorted(set(labels))]
     return tuple(tuple(float(x) for x in mean / (np.linalg.norm(mean) or 1.0)) for mean in means)
-
-
-def _silhouette(points: Floats, labels: tuple[int, ...], *, n_clusters: int) -> float | None:
-    if not 2 <= n_clusters < len(points):
-        return None
-    return float(silhouette_score(points, labels))

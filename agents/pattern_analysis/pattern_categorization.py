@@ -55,7 +55,7 @@ def categorize_patterns(
     Args:
         failures: by example id; must hold every analysed one.
     """
-    vectors = embedder.embed([f"{a.scenario_category}: {a.error_cause}" for a in analyses])
+    vectors = embedder.embed([describe_analysis(a) for a in analyses])
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)
     members = [
         [a for a, label in zip(analyses, clustering.labels, strict=True) if label == k]
@@ -71,6 +71,11 @@ def categorize_patterns(
         clustering=clustering,
         warnings=tuple(w for w in named if isinstance(w, str)),
     )
+
+
+def describe_analysis(analysis: ErrorAnalysis) -> str:
+    """What an analysis is grouped by."""
+    return f"{analysis.scenario_category}: {analysis.error_cause}"
 
 
 def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> dict[str, tuple[float, ...]]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pada_agent.agents.pattern_analysis.clustering import Sensitivity
+from pada_agent.agents.quality_control import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder import Manifest
 from pada_agent.core.records import (
@@ -11,6 +13,7 @@ from pada_agent.core.records import (
     ErrorPattern,
     Example,
     Failure,
+    Rating,
     Record,
     Rejection,
     Strategy,
@@ -56,6 +59,8 @@ class SyntheticRow(Record):
     strategy_id: str | None
     text: str
     reason: str
+    scores: str = ""
+    """The judge's, in words; empty where it gave none."""
 
 
 class PatternPage(Record):
@@ -112,6 +117,8 @@ class ReportData(Record):
     stacks: tuple[FailureStack, ...]
     patterns: tuple[PatternPage, ...]
     """In the order they were found."""
+    sensitivities: dict[str, Sensitivity]
+    """By iteration; without those that were not asked."""
     rows: tuple[SyntheticRow, ...]
     n_rows: int
     """Of which `rows` are those shown."""
@@ -136,6 +143,7 @@ def describe_run(files: RunFiles) -> ReportData:
         warnings=tuple(text for text in summary.warnings if not text.startswith("alarm")),
         stacks=tuple(stack_failures(files, numbers)),
         patterns=tuple(describe_pattern(files, i, p, numbers, rows) for i in summary.patterns for p in i.patterns),
+        sensitivities=files.sensitivities,
         rows=tuple(pick_evenly(rows, MAX_ROWS)),
         n_rows=len(rows),
         usage=sum((files.usage_by_agent or summary.usage).values(), Usage()),
@@ -226,7 +234,8 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
         trained = _trained_ids(files, batch)
         source = names.get(batch.strategy_id or "", batch.strategy_id or TRAINING_ERRORS)
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
-        rows += [_show_accepted(e, batch, source, trained) for e in accepted]
+        ratings = {r.example_id: r for r in files.ratings.get(batch.batch_id, ())}
+        rows += [_show_accepted(e, batch, source, trained, ratings.get(e.id)) for e in accepted]
         rows += [_show_rejected(r, batch, source, trained) for r in rejected]
     return rows
 
@@ -288,7 +297,18 @@ def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
     return None if trained is None else {row.id for row in trained}
 
 
-def _show_accepted(row: Example, batch: BatchReport, source: str, trained: set[str] | None) -> SyntheticRow:
+def list_scores(rating: Rating | None) -> str:
+    """The scores that apply, from 1 to 10."""
+    if rating is None:
+        return ""
+    scores = {"adherence": rating.adherence, "utility": rating.utility, "relevance": rating.relevance}
+    return ", ".join(f"{name} {score}" for name, score in scores.items() if score is not None)
+
+
+def _show_accepted(
+    row: Example, batch: BatchReport, source: str, trained: set[str] | None, rating: Rating | None
+) -> SyntheticRow:
+    why = explain_acceptance(rating, decision=batch.decision)
     is_kept = trained is None or row.id in trained
     return SyntheticRow(
         id=row.id,
@@ -297,11 +317,8 @@ def _show_accepted(row: Example, batch: BatchReport, source: str, trained: set[s
         source=source,
         strategy_id=batch.strategy_id,
         text=cut(f"{row.prompt}\n→ {row.answer}"),
-        reason=cut(
-            batch.decision.removeprefix("accepted: ")
-            if is_kept
-            else "repeats another batch's row, or dropped in review"
-        ),
+        reason=cut(why if is_kept else f"repeats another batch's row, or dropped in review; {why}"),
+        scores=list_scores(rating),
     )
 
 
@@ -315,7 +332,8 @@ def _show_rejected(rejection: Rejection, batch: BatchReport, source: str, traine
         source=source,
         strategy_id=batch.strategy_id,
         text=cut(rejection.text),
-        reason=cut(f"accepted in review; {rejection.reason}" if is_restored else rejection.reason),
+        reason=cut(explain_acceptance(None, decision="", refused=rejection) if is_restored else rejection.reason),
+        scores=list_scores(rejection.rating),
     )
 
 

@@ -5,11 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
+from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.app import run_folder
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.adapters.response_cache import ResponseCache
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import ErrorAnalysis, Example, Failure, Record, Ref, Rejection, Usage
+from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection, Usage
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -28,8 +31,12 @@ class RunFiles(Record):
     """By batch id."""
     rejected: dict[str, tuple[Rejection, ...]]
     """By batch id."""
+    ratings: dict[str, tuple[Rating, ...]] = Field(default_factory=dict)
+    """The judge's, of accepted rows, by batch id; without batches of which nothing was rated, or none kept."""
     trained: dict[str, tuple[Example, ...]]
     """Rows that an iteration added to the training data, by iteration; without those that trained nothing."""
+    sensitivities: dict[str, Sensitivity] = Field(default_factory=dict)
+    """How the grouping of an iteration's errors moves with other choices, by iteration."""
     usage_by_agent: dict[str, Usage]
     settings: str
     """`config.yaml`; empty where there is none."""
@@ -50,7 +57,9 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         analyses={iteration: rows.read(ref, ErrorAnalysis) for iteration, ref in summary.analyses.items()},
         accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in summary.batches},
         rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in summary.batches},
+        ratings={b.batch_id: rows.read(b.ratings, Rating) for b in summary.batches if b.ratings},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.arms if a.synthetic},
+        sensitivities=_read_sensitivities(summary, folder),
         usage_by_agent=_read_usage(folder / "llm_calls.sqlite"),
         settings=_read_text(folder / run_folder.CONFIG),
         manifest=_read_manifest(folder / run_folder.MANIFEST),
@@ -72,6 +81,24 @@ class _Rows:
         except ArtifactError as exc:
             self.missing.append(str(exc))
             return ()
+
+
+def sensitivity_path(folder: Path, iteration: int) -> Path:
+    """What `pada report --embedder` leaves behind; it takes the place of what the run itself measured."""
+    return folder / "iterations" / str(iteration) / "grouping.json"
+
+
+def _read_sensitivities(summary: RunSummary, folder: Path) -> dict[str, Sensitivity]:
+    measured = {found.iteration: found.sensitivity for found in summary.patterns}
+    for iteration in measured:
+        if text := _read_text(path := sensitivity_path(folder, iteration)):
+            try:
+                measured[iteration] = Sensitivity.model_validate_json(text)
+            except ValueError as exc:
+                raise ArtifactError(
+                    f"{path}: damaged ({exc}). Delete it; the report is then written without it."
+                ) from exc
+    return {str(iteration): found for iteration, found in measured.items() if found}
 
 
 def _read_usage(path: Path) -> dict[str, Usage]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import indent, wrap
 
 from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.core.records import ErrorPattern, Metrics, Usage
 from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
@@ -84,6 +85,53 @@ def outcome_rows(found: IterationPatterns) -> list[list[str]]:
     names = {pair.pattern.id: pair.pattern.category_name for pair in found.patterns}
     header = ["pattern", "status", "errors", "repaired", "broken", "rows", "rows/repaired", "tokens/repaired"]
     return [header, *(_outcome_row(names[o.pattern_id], o) for o in found.outcomes)]
+
+
+def describe_sensitivity(found: Sensitivity) -> str:
+    """How far other numbers of clusters and other embedders give the groups that were used, in two sentences."""
+    groups = f"{found.n_clusters} group{'s' * (found.n_clusters != 1)}"
+    text = f"{found.n_errors} error{'s' * (found.n_errors != 1)} in {groups}."
+    if not found.by_number:
+        return f"{text} Too few different ones to group otherwise."
+    others = [row for row in found.by_number if row.n_clusters != found.n_clusters]
+    compared = [f"{row.agreement:.2f} with the groups of '{row.embedder}'" for row in found.by_embedder]
+    if others:
+        low, high = (f"{pick(row.agreement for row in others):.2f}" for pick in (min, max))
+        told = low if low == high else f"{low} to {high}"
+        numbers = " to ".join(dict.fromkeys(str(others[i].n_clusters) for i in (0, -1)))
+        compared.insert(0, f"{told} with {numbers} groups instead")
+    return f"{text} Agreement: {', '.join(compared)}." if compared else text
+
+
+def number_rows(found: Sensitivity) -> list[list[str]]:
+    """A header, then one row for each number of clusters; a star at the one that was used."""
+    rows = [
+        [
+            f"{r.n_clusters}{' *' * (r.n_clusters == found.n_clusters)}",
+            figure(r.agreement),
+            figure(r.stability),
+            figure(r.silhouette),
+            figure(r.inertia),
+        ]
+        for r in found.by_number
+    ]
+    return [["groups", "agreement", "stability", "silhouette", "inertia"], *rows]
+
+
+def embedder_rows(found: Sensitivity) -> list[list[str]]:
+    """A header, then the embedder that was used, with a star, then the others."""
+    header = ["embedder", "groups", "agreement", f"at {found.n_clusters} groups", "stability", "silhouette"]
+    used = [f"{found.embedder or 'its own'} *", str(found.n_clusters), figure(1.0), figure(1.0)]
+    rows = [
+        [r.embedder, str(r.n_clusters), *map(figure, (r.agreement, r.agreement_at_number, r.stability, r.silhouette))]
+        for r in found.by_embedder
+    ]
+    return [header, [*used, figure(found.stability), figure(found.silhouette)], *rows]
+
+
+def figure(value: float | None) -> str:
+    """Two digits; a dash for what is not defined."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def describe_judge(judge: JudgeCalibration) -> str:

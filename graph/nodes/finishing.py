@@ -3,8 +3,9 @@
 from statistics import fmean
 from typing import Any
 
+from pada_agent.agents.quality_control import explain_acceptance
 from pada_agent.core.ports import Progress
-from pada_agent.core.records import Example, Failure, Ref, Rejection, Verdict
+from pada_agent.core.records import BatchReport, Example, Failure, Rating, Ref, Rejection, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.evaluating import choose_best, judge_rows
@@ -109,10 +110,14 @@ def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comp
 def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
     """One accepted row a batch, up to N_SAMPLES."""
     shown = []
-    for ref, strategy in _batch_refs(state, "accepted"):
-        rows = adapters.store.read_rows(ref.key, Example)
+    for batch, strategy in _sort_batches(state):
+        rows, ratings = adapters.store.read_rows(batch.accepted.key, Example), read_ratings(batch, adapters)
         shown += [
-            Sample(text=f"{r.prompt}\n→ {r.answer}", reason=state["batches"][_batch_of(r)].decision, strategy=strategy)
+            Sample(
+                text=f"{r.prompt}\n→ {r.answer}",
+                reason=explain_acceptance(ratings.get(r.id), decision=batch.decision),
+                strategy=strategy,
+            )
             for r in rows[:1]
         ]
     return shown[:N_SAMPLES]
@@ -121,10 +126,16 @@ def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
 def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:
     """One rejected row a batch, up to N_SAMPLES, with the stage and the reason, which may quote the held-out row it is too close to."""
     shown = []
-    for ref, strategy in _batch_refs(state, "rejected"):
-        rows = adapters.store.read_rows(ref.key, Rejection)
+    for batch, strategy in _sort_batches(state):
+        rows = adapters.store.read_rows(batch.rejected.key, Rejection)
         shown += [Sample(text=r.text, reason=f"{r.stage}: {r.reason}", strategy=strategy) for r in rows[:1]]
     return shown[:N_SAMPLES]
+
+
+def read_ratings(batch: BatchReport, adapters: Adapters) -> dict[str, Rating]:
+    """The judge's ratings of the batch's accepted rows, by row id."""
+    rated = adapters.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []
+    return {rating.example_id: rating for rating in rated}
 
 
 def _verdicts(arm: Arm, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
@@ -138,13 +149,10 @@ def _store_tested(rows: list[Failure], adapters: Adapters) -> Ref:
     return Ref(key=key, rows=len(rows))
 
 
-def _batch_refs(state: RunState, kind: str) -> list[tuple[Ref, str | None]]:
+def _sort_batches(state: RunState) -> list[tuple[BatchReport, str | None]]:
+    """The batches by id, each with the name of its strategy."""
     names = {g.strategy.id: g.strategy.strategy_name for gs in state.get("strategies", {}).values() for g in gs}
-    return [(getattr(b, kind), names.get(b.strategy_id or "")) for _, b in sorted(state.get("batches", {}).items())]
-
-
-def _batch_of(row: Example) -> str:
-    return row.provenance.batch_id if row.provenance else ""
+    return [(b, names.get(b.strategy_id or "")) for _, b in sorted(state.get("batches", {}).items())]
 
 
 def _to_comparison(before: str, after: str, split: str, test: PairedTest) -> Comparison:

@@ -4,8 +4,14 @@ from random import Random
 
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
-from pada_agent.agents.pattern_analysis.pattern_categorization import Categorization, categorize_patterns, centroids_of
+from pada_agent.agents.pattern_analysis.pattern_categorization import (
+    Categorization,
+    categorize_patterns,
+    centroids_of,
+    describe_analysis,
+)
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
+from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Failure, Ref
 from pada_agent.graph.context import Adapters, report_stage
@@ -49,13 +55,29 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
         seed=settings.seed,
     )
     grouped = Ref(key=adapters.store.key("clustering", analyses, settings.analysis, settings.seed), rows=len(analyses))
-    adapters.store.write_json(grouped.key, result.clustering.model_dump())
+    adapters.store.write_json(grouped.key, try_other_groupings(result, analyses, state, adapters).model_dump())
     report_stage("pattern_categorization", adapters, analyses=len(analyses), patterns=len(result.patterns))
     return {
         "clusterings": {str(iteration): grouped},
         "patterns": {str(iteration): recognise(result, state, adapters)},
         "warnings": _label(result.warnings, state),
     }
+
+
+def try_other_groupings(
+    found: Categorization, analyses: list[ErrorAnalysis], state: AnalysisState, adapters: Adapters
+) -> Clustering:
+    """The clustering, with how it moves with the number of clusters and with the embedder: for the report alone."""
+    settings, texts = state["settings"], [describe_analysis(a) for a in analyses]
+    moved = measure_sensitivity(
+        texts,
+        adapters.embedder.embed(texts),
+        found.clustering,
+        settings=settings.analysis,
+        seed=settings.seed,
+        embedder=settings.models.embedder,
+    )
+    return found.clustering.model_copy(update={"sensitivity": moved})
 
 
 def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -> list[ErrorPattern]:

@@ -1,6 +1,7 @@
 """The agents that make one batch: generation, label verification, quality control, and the record of it."""
 
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 from pada_agent.agents.answer_verification import verify_answers
@@ -11,11 +12,12 @@ from pada_agent.agents.quality_control import (
     accept_unreviewed,
     decide,
     describe_rejections,
+    keep_ratings,
     read_probes,
     review_batch,
 )
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, Example, Failure, Ref
+from pada_agent.core.records import BatchReport, Example, Failure, Rating, Ref
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.nodes.branches import read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
@@ -95,6 +97,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     return {
         "candidates": [],
         "accepted": accepted,
+        "ratings": [*state.get("ratings", []), *decision.ratings],
         "rejected": [*state["rejected"], *decision.rejected],
         "feedback": "\n".join(filter(None, [state["feedback"], decision.feedback])),
         "score": score,
@@ -162,10 +165,20 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         decision=state["decision"],
         accepted=Ref(key=keys["accepted"], rows=len(accepted)),
         rejected=Ref(key=keys["rejected"], rows=len(rejected)),
+        ratings=store_ratings(keep_ratings(accepted, state.get("ratings", [])), adapters),
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
     # The rows are in the store now: checkpoints need them no longer.
-    return {"batches": {batch.id: report}, "accepted": [], "rejected": [], "probes": []}
+    return {"batches": {batch.id: report}, "accepted": [], "ratings": [], "rejected": [], "probes": []}
+
+
+def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
+    """An object of its own: what the rows' hash and the training rows hold must not depend on what a judge said."""
+    if not ratings:
+        return None
+    key = adapters.store.key("ratings", ratings)
+    adapters.store.write_rows(key, ratings)
+    return Ref(key=key, rows=len(ratings))
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:

@@ -42,7 +42,19 @@ def test_rows_come_with_their_provenance_and_a_card(run: Path, tmp_path: Path) -
     assert all(row["source_id"].startswith("train-") for row in rows)
     best = next(arm for arm in summary["arms"] if arm["name"] == summary["best_arm"])
     assert sum(row["in_best_model"] for row in rows) == best["n_synthetic"]
+    assert {(row["reason"], row["rating"], row["utility"]) for row in rows} == {("rated 8.0: clear enough", 8.0, 8)}
+    assert all((row["adherence"] is None) == (row["branch"] == "training_error") for row in rows)
     assert "license: cc0-1.0\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_run_that_kept_no_ratings_is_exported_without_them(run: Path, tmp_path: Path) -> None:
+    for path in (run / "iterations").glob("[0-9]*/synthetic.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        old = [{k: v for k, v in row.items() if k not in ("reason", "rating")} for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert export(run, "--out", tmp_path / "out").exit_code == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "data" / "train.jsonl").read_text().splitlines()]
+    assert rows and {(row["reason"], row["rating"], row["relevance"]) for row in rows} == {("", None, None)}
 
 
 def test_the_adapter_in_best_has_a_card(run: Path) -> None:

@@ -20,10 +20,10 @@ from langchain_core.messages import ToolMessage
 from langchain_openai import ChatOpenAI
 
 from pada_agent.app import wiring
+from pada_agent.app.accepted_rows import AcceptedRow
 from pada_agent.core.config import load_config
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.ports import Job
-from pada_agent.core.records import Example
 from tests import openai_server
 from tests.fake_chat_server import Answer, completion, serve
 from tests.tiny_world import save_rows, save_world, write_config
@@ -140,7 +140,8 @@ def test_own_verifier_generator_and_judge_take_part(
     assert "judge" not in summary.usage
     assert summary.rows.accepted > 0 and summary.rows.rejected["label"] > 0
     rows = (tmp_path / "r" / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
-    assert all(len(Example.model_validate_json(row).prompt.split()) >= 3 for row in rows)
+    found = [AcceptedRow.model_validate_json(row) for row in rows]
+    assert all(len(row.prompt.split()) >= 3 and row.reason == "rated 8.0: follows the rules" for row in found)
 
 
 def test_an_own_model_that_nobody_brought_is_asked_for(

@@ -14,7 +14,7 @@ from langgraph.types import Command, Durability
 
 from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, ModelUnavailableError, PromptError
 from pada_agent.core.ports import ChatRequest, FineTuneJob
-from pada_agent.core.records import Example
+from pada_agent.core.records import Example, Rating
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
@@ -402,3 +402,36 @@ def test_the_checkpoint_of_a_run_stays_small(tmp_path: Path) -> None:
     state = graph.get_state(THREAD).values
     state.pop("summary")
     assert len(json.dumps(state, default=lambda value: value.model_dump(mode="json"))) < 40_000
+
+
+def test_what_the_judge_says_of_a_row_is_kept_and_changes_no_training_row(tmp_path: Path) -> None:
+    jobs = []
+    for score, word in ((8, "clear enough"), (10, "quite splendid")):
+        judge = ScriptedModel(lambda r, s=score, w=word: teach(r, score=s).replace("clear enough", w))
+        world = ToyWorld(tmp_path / word, judge=judge)
+        summary = run(world, quality={"probe_share": 0.0})
+        for batch in summary.batches:
+            rows = world.store.read_rows(batch.accepted.key, Example)
+            ratings = world.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []
+            assert [r.example_id for r in ratings] == [row.id for row in rows]
+            assert {(r.mean, r.reason) for r in ratings} == {(float(score), word)}
+        assert summary.rows.accepted and {s.reason for s in summary.accepted_samples} == {f"rated {score}.0: {word}"}
+        jobs.append([job.rows_hash for job in fine_tunings(world)])
+        assert all(word not in Path(job.rows).read_text() for job in fine_tunings(world))
+    assert jobs[0] == jobs[1]
+
+
+def test_without_quality_control_no_rating_is_made_up(tmp_path: Path) -> None:
+    summary = run(ToyWorld(tmp_path), quality={"enabled": False})
+    assert summary.rows.accepted and all(batch.ratings is None for batch in summary.batches)
+    assert {s.reason for s in summary.accepted_samples} == {"quality control is off"}
+
+
+def test_rows_that_solving_refused_leave_no_rating_behind(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)  # its solver always answers `fruit`
+    summary = run(world, verification={"votes": 1}, loop={"max_iterations": 1})
+    assert summary.rows.rejected["verification"]
+    for batch in summary.batches:
+        ratings = world.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []
+        accepted = world.store.read_rows(batch.accepted.key, Example)
+        assert [r.example_id for r in ratings] == [row.id for row in accepted]

@@ -35,9 +35,16 @@ def test_the_default_thresholds_find_paraphrases_and_leave_honest_text_alone() -
     found = {
         row: guard.clear(strategy(f"Write messages. For example: {text}")) for row, text in CASES["paraphrases"].items()
     }
-    missed = [row for row, cleared in found.items() if not cleared.near]
-    assert missed == ["validation-022"]
-    assert not [text for text in CASES["strategies"] if guard.clear(strategy(text)).near]
+    assert not [row for row, cleared in found.items() if not cleared.near]
+    demo = json.loads((ROOT / "docs" / "results" / "demo" / "strategies.json").read_text(encoding="utf-8"))
+    honest = [*map(strategy, CASES["strategies"] + CASES["honest_clauses"]), *map(Strategy.model_validate, demo)]
+    held_out = LeakGuard([*validation, *read("test")], train, embedder=embedder, threshold=settings.leak_similarity)
+    assert not [cleared.near for cleared in map(held_out.clear, honest) if cleared.near]
+
+    woven = {row: held_out.clear(strategy(text)) for row, text in CASES["woven"].items()}
+    missed = [row for row, cleared in woven.items() if not cleared.near]
+    assert missed == ["validation-001", "validation-008", "validation-006", "validation-058"]
+    assert sum(near.row_id == row for row, cleared in woven.items() for near in cleared.near) == 19
 
     copies = [Example(id=row, prompt=text, answer="") for row, text in CASES["paraphrases"].items()]
     threshold = settings.contamination_similarity or 1.0

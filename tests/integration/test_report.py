@@ -11,6 +11,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 from typer.testing import CliRunner
 
+from pada_agent.agents.pattern_analysis.clustering import GroupingByEmbedder, GroupingByNumber, Sensitivity
 from pada_agent.app.checkpoints import make_serializer
 from pada_agent.app.cli import app
 from pada_agent.app.report.data import MAX_ROWS, describe_run
@@ -19,6 +20,7 @@ from pada_agent.app.report.reading import RunFiles, read_files
 from pada_agent.app.run_folder import describe_machine, dump_config
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.reviewing import Review
+from pada_agent.graph.summary import RunSummary
 from tests.browser import CHROMIUM, Browser, open_browser
 from tests.fakes import ScriptedModel
 from tests.toy_world import ToyWorld, make_settings, teach
@@ -43,8 +45,26 @@ HOSTILE = (
 FREE_TEXT = {
     *("category_name", "error_pattern", "strategy_name", "generation_approach", "key_elements", "text", "reason"),
     *("prompt", "answer", "response", "extracted", "error_cause", "warnings", "verdict", "gold", "predicted"),
-    *("decision", "redactions", "stop_reason", "student", "settings", "missing", "command", "comment"),
+    *("embedder", "decision", "redactions", "stop_reason", "student", "settings", "missing", "command", "comment"),
 }  # fmt: skip
+
+
+MOVED = Sensitivity(
+    n_errors=20,
+    embedder="all-mpnet-base-v2",
+    n_clusters=2,
+    silhouette=0.4,
+    stability=0.5,
+    by_number=tuple(
+        GroupingByNumber(n_clusters=k, inertia=18 / k, silhouette=0.4, stability=0.5, agreement=agreement)
+        for k, agreement in ((2, 1.0), (3, 0.62), (4, 0.31))
+    ),
+    by_embedder=(
+        GroupingByEmbedder(
+            embedder="words", n_clusters=3, silhouette=None, stability=0.2, agreement=-0.01, agreement_at_number=0.11
+        ),
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +99,7 @@ def fill(files: RunFiles) -> RunFiles:
     summary = files.summary.model_copy(update=told)
     manifest = describe_machine(make_settings())
     parts = {"missing": ("gone",), "settings": "name: toy", "elapsed_seconds": 3.0, "manifest": manifest}
-    return files.model_copy(update={"summary": summary, **parts})
+    return files.model_copy(update={"summary": summary, "sensitivities": {"1": MOVED}, **parts})
 
 
 def make_hostile(files: RunFiles) -> RunFiles:
@@ -150,6 +170,58 @@ def test_rows_that_a_person_dropped_or_restored_are_told_apart(tmp_path: Path) -
     rows = {row.id: row for row in describe_run(read_files(world.published[0], tmp_path)).rows}
     assert rows[dropped].status == "left out"
     assert rows[restored].status == "accepted" and rows[restored].reason.startswith("accepted in review")
+
+
+def test_accepted_rows_come_with_the_judges_scores_and_reason(files: RunFiles) -> None:
+    data = describe_run(files)
+    accepted = [row for row in data.rows if row.status == "accepted"]
+    assert {row.reason for row in accepted} == {"rated 8.0: clear enough"}
+    assert {(row.strategy_id is None, row.scores) for row in accepted} == {
+        (True, "utility 8, relevance 8"),
+        (False, "adherence 8, utility 8, relevance 8"),
+    }
+    page = data.patterns[0]
+    assert page.accepted and all(row.reason == "rated 8.0: clear enough" for row in page.accepted)
+    shown = render_report(data)
+    assert "<b>accepted</b>: <bdi>rated 8.0: clear enough</bdi><br>adherence 8, utility 8, relevance 8" in shown
+
+
+def test_a_run_that_kept_no_ratings_still_says_what_became_of_the_batch(files: RunFiles) -> None:
+    batches = tuple(b.model_copy(update={"ratings": None}) for b in files.summary.batches)
+    dumped = files.summary.model_copy(update={"batches": batches}).model_dump(mode="json")
+    for batch in dumped["batches"]:
+        del batch["ratings"]
+    old = files.model_copy(update={"summary": RunSummary.model_validate(dumped), "ratings": {}})
+    accepted = [row for row in describe_run(old).rows if row.status == "accepted"]
+    assert {(row.reason, row.scores) for row in accepted} == {("mean 8.0 of 10", "")}
+    assert "mean 8.0 of 10" in render_report(describe_run(old))
+
+
+def test_a_row_that_was_rejected_for_its_rating_shows_the_scores_too(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda request: teach(request, score=3)))
+    graph = build_graph(world.connect).compile()
+    summary = graph.invoke({}, context=make_settings(quality={"max_regenerations": 0}))["summary"]
+    rejected = [row for row in describe_run(read_files(summary, tmp_path)).rows if row.status == "quality"]
+    assert rejected and {row.reason for row in rejected} == {"rated 3.0: clear enough"}
+    assert all("utility 3" in row.scores for row in rejected)
+
+
+def test_the_report_says_how_the_groups_move_with_other_choices(files: RunFiles) -> None:
+    data = describe_run(files)
+    assert data.sensitivities.keys() == {"1", "2"}
+    for found, iteration in zip(data.sensitivities.values(), files.summary.patterns, strict=True):
+        assert found.n_clusters == iteration.n_clusters and found.by_embedder
+        assert (found.silhouette, found.stability) == (iteration.silhouette, iteration.stability)
+    assert "Would other choices give the same groups?" in render_report(data)
+    page = render_report(describe_run(fill(files)))
+    assert "20 errors in 2 groups. Agreement: 0.31 to 0.62 with 3 to 4 groups instead, -0.01 with the groups of" in page
+    assert "<td>2 *</td><td>1.00</td><td>0.50</td><td>0.40</td><td>9.00</td>" in page
+    assert "<td>words</td><td>3</td><td>-0.01</td><td>0.11</td><td>0.20</td><td>–</td>" in page
+
+
+def test_a_run_that_did_not_ask_has_no_such_section(files: RunFiles) -> None:
+    page = render_report(describe_run(files.model_copy(update={"sensitivities": {}})))
+    assert "Would other choices" not in page
 
 
 def test_hostile_text_stays_text(files: RunFiles) -> None:

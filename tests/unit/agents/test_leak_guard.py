@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.agents.leak_guard import LeakGuard, split_sentences
+from pada_agent.agents.leak_guard import LeakGuard, slide_windows, split_sentences
 from pada_agent.core.records import Example, Strategy
 from tests.toy_world import WordCountEmbedder
 
@@ -106,3 +106,44 @@ def test_sentences_end_at_stops_colons_line_breaks_and_open_at_quotation_marks()
         "five six'.",
         "Don't",
     ]
+
+
+WOVEN = (
+    "Write polite messages in which a clerk tells us that seven lukewarm teas were what the purple walrus ordered"
+    " and then asks a supervisor to send somebody round with a mop and a new menu."
+)
+
+
+def test_a_paraphrase_woven_into_an_instruction_takes_its_sentence_with_it() -> None:
+    cleared = guard(threshold=0.7).clear(make(f"Write about animals. {WOVEN} Vary the drink."))
+    assert cleared.strategy.generation_approach == "Write about animals. […] Vary the drink."
+    (near,) = cleared.near
+    assert near.row_id == "v1" and near.similarity > 0.7 and near.text == WOVEN
+    words = WordCountEmbedder()
+    whole, row = words.embed([WOVEN, SECRET.prompt])
+    assert sum(a * b for a, b in zip(whole, row, strict=True)) < 0.7, "the whole sentence alone would pass"
+
+
+def test_a_part_nearer_to_a_training_row_is_no_secret() -> None:
+    twin = Example(id="t2", prompt="seven lukewarm teas were what the purple walrus ordered", answer="zoo desk")
+    strategy = make(WOVEN)
+    assert guard(threshold=0.7, training=(KNOWN, twin)).clear(strategy).strategy == strategy
+
+
+def test_windows_cover_a_sentence_to_its_last_word_and_leave_short_ones_alone() -> None:
+    assert slide_windows("One two, don't four five six.", [4]) == [
+        "One two, don't four",
+        "two, don't four five",
+        "don't four five six",
+    ]
+    assert slide_windows("one two three four five six seven eight nine", [8]) == [
+        "one two three four five six seven eight",
+        "two three four five six seven eight nine",
+    ]
+    assert slide_windows("one two three", [3, 8]) == []
+
+
+def test_without_a_held_out_text_of_some_length_nothing_is_near() -> None:
+    short = Example(id="v9", prompt="tea", answer="zoo")
+    strategy = make(WOVEN)
+    assert LeakGuard([short], [KNOWN], embedder=WordCountEmbedder(), threshold=0.1).clear(strategy).strategy == strategy

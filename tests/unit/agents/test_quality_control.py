@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from pada_agent.agents.quality_control import Review, decide, describe_rejections, review_batch
+from pada_agent.agents.quality_control import (
+    Review,
+    accept_unreviewed,
+    decide,
+    describe_rejections,
+    explain_acceptance,
+    review_batch,
+)
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Batch, Example, Provenance, Rating, Rejection
@@ -94,3 +101,26 @@ def test_feedback_names_the_rows_below_the_threshold() -> None:
 def test_feedback_on_contamination_does_not_repeat_held_out_text() -> None:
     caught = Rejection(stage="contamination", reason="exact overlap: the secret text", text="x", provenance=ORIGIN)
     assert "secret" not in describe_rejections([caught])
+
+
+def test_accepted_rows_keep_their_ratings_and_rejected_ones_theirs() -> None:
+    found = Review(ratings=(rating(1, 9), rating(2, 4)))
+    whole = decide(CANDIDATES, found, threshold=6, is_last_attempt=False)
+    assert [(r.example_id, r.mean) for r in whole.ratings] == [(CANDIDATES[0].id, 9.0), (CANDIDATES[1].id, 4.0)]
+    salvaged = decide(CANDIDATES, found, threshold=7, is_last_attempt=True)
+    assert [r.example_id for r in salvaged.ratings] == [e.id for e in salvaged.accepted] == [CANDIDATES[0].id]
+    assert [r.rating for r in salvaged.rejected] == [rating(2, 4)]
+    assert decide(CANDIDATES, found, threshold=7, is_last_attempt=False).ratings == ()
+
+
+def test_the_reason_for_a_row_is_the_judges_or_says_that_nobody_judged() -> None:
+    assert explain_acceptance(rating(1, 8), decision="accepted: mean 7.5 of 10") == "rated 8.0: because"
+    off = accept_unreviewed(CANDIDATES)
+    assert off.ratings == () and explain_acceptance(None, decision=off.word) == "quality control is off"
+
+
+def test_the_reason_for_a_row_that_a_person_took_in_says_what_was_overruled() -> None:
+    (refused, _) = decide(
+        CANDIDATES, Review(ratings=(rating(1, 3), rating(2, 4))), threshold=7, is_last_attempt=True
+    ).rejected
+    assert explain_acceptance(None, decision="", refused=refused) == "accepted in review; rated 3.0: because"

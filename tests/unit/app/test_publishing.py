@@ -3,7 +3,7 @@ from pathlib import Path
 
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.publishing import publish_run
-from pada_agent.core.records import Example, Ref
+from pada_agent.core.records import Example, Provenance, Rating, Ref, Rejection
 from tests.unit.app.summaries import make_summary
 
 
@@ -30,3 +30,39 @@ def test_synthetic_rows_are_those_that_were_trained_on(tmp_path: Path) -> None:
     publish_run(make_summary(arms=(*whole.arms[:2], trained), adapter=None), tmp_path, store)
     lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [row.id for row in rows[1:]]
+
+
+def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
+    """In the judge's words; after a review, what the person overruled; else what became of the batch."""
+    store, origin = (
+        FileArtifactStore(tmp_path / "objects"),
+        Provenance(branch="pattern", iteration=1, batch_id="i1-s1-b1", attempt=1, source_id="t1"),
+    )
+    rated, restored, unrated = (
+        Example(id=f"r{n}", prompt=f"question {n}", answer="refund", provenance=origin) for n in (1, 2, 3)
+    )
+    given = [
+        Rating(example_id=row.id, reason="fits", adherence=8, utility=score, relevance=8)
+        for row, score in ((rated, 8), (restored, 2))
+    ]
+    refused = Rejection(
+        stage="quality", reason="rated 6.0: fits", text="", provenance=origin, rating=given[1], example=restored
+    )
+    store.write_rows("a", [rated])
+    store.write_rows("r", [refused])
+    store.write_rows("ratings", given[:1])
+    store.write_rows("joined", [rated, restored, unrated])
+    whole = make_summary()
+    trained = whole.arms[-1].model_copy(update={"synthetic": (Ref(key="joined", rows=3),)})
+    batch = whole.batches[0].model_copy(
+        update={"batch_id": "i1-s1-b1", "decision": "accepted: quality control is off", "ratings": Ref(key="ratings")}
+    )
+    summary = make_summary(arms=(*whole.arms[:2], trained), batches=(batch,), adapter=None)
+    publish_run(summary, tmp_path, store)
+    lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
+    assert [(row["reason"], row["rating"] and row["rating"]["utility"]) for row in map(json.loads, lines)] == [
+        ("rated 8.0: fits", 8),
+        ("accepted in review; rated 6.0: fits", 2),
+        ("quality control is off", None),
+    ]
+    assert store.read_rows("joined", Example) == [rated, restored, unrated]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.pattern_analysis.clustering import GroupingByNumber, Sensitivity
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.app.report import tables
 from pada_agent.core.records import Metrics, Usage
@@ -57,3 +58,23 @@ def test_what_became_of_each_pattern() -> None:
         ["Refund <b>or</b> return", "new", "4", "2", "1", "6", "3.0", "1,500"],
         ["Other", "persisting", "1", "0", "0", "0", "", ""],
     ]
+
+
+def test_how_the_groups_move_in_words() -> None:
+    few = Sensitivity(n_errors=1, n_clusters=1)
+    assert tables.describe_sensitivity(few) == "1 error in 1 group. Too few different ones to group otherwise."
+    two, three = (
+        GroupingByNumber(n_clusters=k, inertia=1, silhouette=None, stability=None, agreement=agreement)
+        for k, agreement in ((2, 0.5), (3, 1.0))
+    )
+    told = Sensitivity(n_errors=9, n_clusters=3, by_number=(two, three))
+    assert tables.describe_sensitivity(told) == "9 errors in 3 groups. Agreement: 0.50 with 2 groups instead."
+    assert tables.number_rows(told)[1:] == [["2", "0.50", "–", "–", "1.00"], ["3 *", "1.00", "–", "–", "1.00"]]
+    assert tables.embedder_rows(told)[1][:3] == ["its own *", "3", "1.00"]
+
+
+def test_a_single_number_of_groups_leaves_nothing_to_compare() -> None:
+    only = GroupingByNumber(n_clusters=2, inertia=1, silhouette=None, stability=None, agreement=1.0)
+    assert (
+        tables.describe_sensitivity(Sensitivity(n_errors=9, n_clusters=2, by_number=(only,))) == "9 errors in 2 groups."
+    )

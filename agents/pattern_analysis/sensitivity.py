@@ -1,0 +1,111 @@
+"""How the grouping of errors moves with the number of clusters and with the embedder. Figures only, and no LLM call."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import randomized_svd
+
+from pada_agent.agents.pattern_analysis.clustering import (
+    Clustering,
+    Floats,
+    GroupingByEmbedder,
+    GroupingByNumber,
+    Sensitivity,
+    allowed_numbers,
+    cluster_vectors,
+    group,
+    measure_silhouette,
+    measure_stability,
+    on_one_thread,
+)
+from pada_agent.core.config import AnalysisConfig
+
+WORDS = "words (TF-IDF + SVD)"
+"""The embedder that is always at hand, and knows nothing of meaning."""
+
+N_DIMENSIONS = 50
+"""Kept of the words' vectors; latent semantic analysis takes 50 to 100 for small collections."""
+
+
+@on_one_thread()
+def measure_sensitivity(
+    texts: Sequence[str],
+    vectors: Sequence[Sequence[float]],
+    used: Clustering,
+    *,
+    settings: AnalysisConfig,
+    seed: int,
+    embedder: str = "",
+    others: Mapping[str, Sequence[Sequence[float]]] | None = None,
+) -> Sensitivity:
+    """Against the grouping that was used: each other number of clusters, the words alone, and other embedders.
+
+    Args:
+        vectors: of `embedder`, which the grouping was made from.
+        others: embedder to its vectors of the same texts.
+    """
+    points = rotate(np.asarray(vectors, dtype=np.float64))
+    spaces = {WORDS: embed_words(texts, seed=seed), **(others or {})}
+    return Sensitivity(
+        n_errors=len(texts),
+        embedder=embedder,
+        n_clusters=used.n_clusters,
+        silhouette=used.silhouette,
+        stability=used.stability,
+        by_number=tuple(
+            _try_number(points, k, used, seed=seed)
+            for k in allowed_numbers(points, k_min=settings.min_clusters, k_max=settings.max_clusters)
+        ),
+        by_embedder=tuple(_try_embedder(n, v, used, settings=settings, seed=seed) for n, v in spaces.items()),
+    )
+
+
+def embed_words(texts: Sequence[str], *, seed: int) -> list[list[float]]:
+    """Unit vectors of latent semantic analysis over these texts alone; zeros for texts without a word."""
+    try:
+        counts = TfidfVectorizer(token_pattern=r"\w+").fit_transform(texts)
+    except ValueError:  # not a word in all of them
+        return [[0.0] for _ in texts]
+    n_kept = min(N_DIMENSIONS, *counts.shape)
+    left, scale, _ = randomized_svd(counts, n_components=n_kept, random_state=seed)
+    return [[float(x) for x in row] for row in normalize(left * scale)]
+
+
+def rotate(points: Floats) -> Floats:
+    """The same points, as far from each other as they were, in as few dimensions as they fill: quicker to group."""
+    if not len(points):
+        return points
+    left, scale, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    rotated: Floats = left * scale
+    return rotated
+
+
+def _try_number(points: Floats, k: int, used: Clustering, *, seed: int) -> GroupingByNumber:
+    grouped = group(points, k, seed=seed)
+    return GroupingByNumber(
+        n_clusters=k,
+        inertia=grouped.inertia,
+        silhouette=measure_silhouette(points, grouped.labels),
+        stability=measure_stability(points, grouped.labels, seed=seed),
+        agreement=float(adjusted_rand_score(used.labels, grouped.labels)),
+    )
+
+
+def _try_embedder(
+    name: str, vectors: Sequence[Sequence[float]], used: Clustering, *, settings: AnalysisConfig, seed: int
+) -> GroupingByEmbedder:
+    points = rotate(np.asarray(vectors, dtype=np.float64))
+    own = cluster_vectors(points.tolist(), k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)
+    n_distinct = len(np.unique(points.round(6), axis=0))
+    same = group(points, min(used.n_clusters, n_distinct), seed=seed).labels if len(points) else ()
+    return GroupingByEmbedder(
+        embedder=name,
+        n_clusters=own.n_clusters,
+        silhouette=own.silhouette,
+        stability=own.stability,
+        agreement=float(adjusted_rand_score(used.labels, own.labels)),
+        agreement_at_number=float(adjusted_rand_score(used.labels, same)),
+    )

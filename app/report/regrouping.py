@@ -1,0 +1,63 @@
+"""Groups the errors of a finished run again with other embedders, for its report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pada_agent.agents.pattern_analysis.clustering import cluster_vectors
+from pada_agent.agents.pattern_analysis.pattern_categorization import describe_analysis
+from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
+from pada_agent.app import run_folder
+from pada_agent.app.adapters import model_store
+from pada_agent.app.adapters.artifacts import write_atomically
+from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.report.reading import sensitivity_path
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.ports import Embedder
+from pada_agent.core.records import ErrorAnalysis
+
+
+def load_embedder(name: str) -> Embedder:
+    """By its name in the model store, as a folder, or a hub id."""
+    return SentenceEmbedder(str(model_store.resolve(name)))
+
+
+def compare_embedders(folder: Path, names: Sequence[str]) -> None:
+    """Write `iterations/<i>/grouping.json` of every iteration that analysed errors; the report then shows it.
+
+    Raises:
+        ArtifactError: not a finished run, no analysed errors, or an embedder that cannot be loaded.
+    """
+    config = run_folder.load_run_config(folder)
+    run_folder.load_summary(folder)
+    paths = sorted((folder / "iterations").glob("[0-9]*/error_analyses.jsonl"), key=lambda p: int(p.parent.name))
+    if not paths:
+        raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to group again.")
+    used, others = load_embedder(config.models.embedder), {name: load_embedder(name) for name in names}
+    for path in paths:
+        _regroup(path, folder, config, used, others)
+
+
+def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others: dict[str, Embedder]) -> None:
+    texts = _read_texts(path)
+    settings, vectors = config.analysis, used.embed(texts)
+    # As the run did: k-means is the same for the same vectors and seed.
+    grouped = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=config.seed)
+    found = measure_sensitivity(
+        texts,
+        vectors,
+        grouped,
+        settings=settings,
+        seed=config.seed,
+        embedder=config.models.embedder,
+        others={name: embedder.embed(texts) for name, embedder in others.items()},
+    )
+    write_atomically(sensitivity_path(folder, int(path.parent.name)), found.model_dump_json(indent=2) + "\n")
+
+
+def _read_texts(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        return [describe_analysis(ErrorAnalysis.model_validate_json(line)) for line in lines]
+    except ValueError as exc:
+        raise ArtifactError(f"{path}: damaged ({exc}).") from exc

@@ -1,0 +1,81 @@
+"""`pada report --embedder`: a finished run's errors, grouped again by another embedder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.cli import app
+from pada_agent.app.publishing import publish_run
+from pada_agent.app.report import regrouping
+from pada_agent.app.run_folder import dump_config
+from pada_agent.core.ports import Embedder
+from pada_agent.core.records import ErrorAnalysis
+from pada_agent.graph.builder import build_graph
+from tests.toy_world import ToyWorld, WordCountEmbedder, make_settings
+
+CAUSES = ("overlooked the amount in the message", "took a refund for a return", "left out the unit")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    world, settings = ToyWorld(folder), make_settings()
+    build_graph(world.connect).compile().invoke({}, context=settings)
+    (folder / "config.yaml").write_text(dump_config(settings))
+    publish_run(world.published[0], folder, FileArtifactStore(folder / "objects"))
+    return folder
+
+
+def load(name: str) -> Embedder:
+    del name
+    return WordCountEmbedder()
+
+
+def test_another_embedder_joins_the_table_and_stays_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regrouping, "load_embedder", load)
+    name = "<b>other</b>"
+    result = CliRunner().invoke(app, ["report", str(run), "--embedder", name])
+    assert result.exit_code == 0, result.output
+    summary = json.loads((run / "summary.json").read_text())
+    for found in summary["patterns"]:
+        again = json.loads((run / "iterations" / str(found["iteration"]) / "grouping.json").read_text())
+        measured = found["sensitivity"]
+        assert again["by_number"] == measured["by_number"], "the run's own grouping is found again"
+        assert [row["embedder"] for row in again["by_embedder"]] == [measured["by_embedder"][0]["embedder"], name]
+        assert again["by_embedder"][1]["agreement"] == 1.0
+
+
+def test_the_report_shows_the_other_embedder_also_when_it_is_written_again(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regrouping, "load_embedder", load)
+    errors = [
+        ErrorAnalysis(example_id=f"v{n}", error_cause=f"{CAUSES[n % 3]} {n}", scenario_category=f"case {n % 3}")
+        for n in range(12)
+    ]
+    path = run / "iterations" / "1" / "error_analyses.jsonl"
+    path.write_text("".join(error.model_dump_json() + "\n" for error in errors))
+    for arguments in (["--embedder", "<b>other</b>"], []):
+        assert CliRunner().invoke(app, ["report", str(run), *arguments]).exit_code == 0
+        page = (run / "report.html").read_text()
+        assert "&lt;b&gt;other&lt;/b&gt;" in page and "<b>other</b>" not in page
+        assert "all-mpnet-base-v2 *" in page and "words (TF-IDF + SVD)" in page
+
+
+def test_what_cannot_be_grouped_again_is_one_clear_error(run: Path) -> None:
+    unknown = CliRunner().invoke(app, ["report", str(run), "--embedder", "no-such-model"])
+    assert unknown.exit_code == 2 and "no-such-model" in unknown.stderr
+    for path in (run / "iterations").glob("*/error_analyses.jsonl"):
+        path.unlink()
+    empty = CliRunner().invoke(app, ["report", str(run), "--embedder", "no-such-model"])
+    assert empty.exit_code == 2 and "no errors were analysed" in empty.stderr
+
+
+def test_a_damaged_table_is_named(run: Path) -> None:
+    (run / "iterations" / "1" / "grouping.json").write_text("{")
+    result = CliRunner().invoke(app, ["report", str(run)])
+    assert result.exit_code == 2 and "grouping.json: damaged" in result.stderr
