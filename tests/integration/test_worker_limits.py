@@ -98,7 +98,7 @@ def test_answers_that_find_no_memory_name_the_setting_to_lower(
     def fail(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("pada_agent.training.generating._write_batch", fail)
+    monkeypatch.setattr("pada_agent.training.generating.write_in_slots", fail)
     event = ask(Worker(torch.device("cpu")), predict_job(student, rows), tmp_path / "out")
     assert event["type"] == "TrainingError"
     assert "Lower student.eval_batch_size" in event["message"]

@@ -1,0 +1,56 @@
+"""Batches as any causal model of transformers takes them: padded on the left, finished rows dropped."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers.cache_utils import DynamicCache
+
+from pada_agent.training.students import Student
+from pada_agent.training.writing import Row, Stops
+
+
+def write_padded(
+    student: Student, rows: Sequence[Row], stops: Stops, *, batch_size: int, on_done: Callable[[int], None]
+) -> None:
+    """Write all rows, those of similar length together."""
+    ordered = sorted(rows, key=lambda row: len(row.prompt), reverse=True)
+    for first in range(0, len(ordered), batch_size):
+        _write_batch(student, ordered[first : first + batch_size], stops)
+        on_done(min(first + batch_size, len(ordered)))
+
+
+def _write_batch(student: Student, rows: list[Row], stops: Stops) -> None:
+    """Prefill once, then one token a step for the rows still open."""
+    input_ids, mask = _left_pad([row.prompt for row in rows], student.device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache = DynamicCache(config=student.model.config)
+    while True:
+        output = student.model(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        tokens = output.logits[:, -1].argmax(-1)
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            stops.add(row, token)
+        keep = [slot for slot, row in enumerate(rows) if not row.finished]
+        if not keep:
+            return
+        if len(keep) < len(rows):
+            rows = [rows[slot] for slot in keep]
+            kept = torch.tensor(keep, device=student.device)
+            cache.batch_select_indices(kept)
+            tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
+        input_ids, positions = tokens[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+
+
+def _left_pad(prompts: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, both (B, T); which id pads is irrelevant under the mask."""
+    width = max(map(len, prompts))
+    ids = [[0] * (width - len(p)) + p for p in prompts]
+    mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

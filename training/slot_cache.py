@@ -1,0 +1,223 @@
+"""Keys and values of the rows being written, each row in a slot of its own, and the model's forward pass over them.
+
+A column of a slot is a position of its row. So the tokens of all rows go through the model's products as one sequence
+without padding, a token that turns out wrong is written over, and a free slot takes the next row.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+NAME = "pada_slots"
+ROOM = 64
+"""Columns that are added when there is no room left."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Tokens that a row puts in."""
+
+    tokens: Sequence[int]
+    start: int
+    """Position of the first one."""
+    n_asked: int = 1
+    """Last tokens for which the next one is asked."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the N tokens of a pass belong: B rows in the slots from `first` on, L tokens the longest, T columns."""
+
+    first: int
+    owners: torch.Tensor
+    """(N,) row in the batch."""
+    offsets: torch.Tensor
+    """(N,) place among its row's tokens."""
+    positions: torch.Tensor
+    """(N,)"""
+    n_rows: int
+    n_wide: int
+    n_columns: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all rows put in the same number of tokens."""
+        return len(self.owners) == self.n_rows * self.n_wide
+
+    def spread(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(N, ...) to (B, L, ...), with zeros where a row has fewer tokens."""
+        if self.is_full:
+            return tokens.reshape(self.n_rows, self.n_wide, *tokens.shape[1:])
+        grid = tokens.new_zeros(self.n_rows, self.n_wide, *tokens.shape[1:])
+        grid[self.owners, self.offsets] = tokens
+        return grid
+
+    def collect(self, grid: torch.Tensor) -> torch.Tensor:
+        """(B, L, ...) to (N, ...)."""
+        return grid.flatten(0, 1) if self.is_full else grid[self.owners, self.offsets]
+
+    def make_mask(self, dtype: torch.dtype) -> torch.Tensor:
+        """(B, 1, L, T), to be added: a token sees the columns up to its own."""
+        columns = torch.arange(self.n_columns, device=self.positions.device)
+        hidden = columns > self.spread(self.positions)[..., None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
+            hidden, torch.finfo(dtype).min
+        )[:, None]
+
+
+_layout: ContextVar[_Layout | None] = ContextVar("layout", default=None)
+
+
+class SlotCache:
+    """Slots for `n_slots` rows, and the forward pass that fills them."""
+
+    def __init__(self, model: Any, n_slots: int) -> None:
+        self._model = model
+        self._cache = DynamicCache(config=model.config)
+        self._cache.layers = [_SlotLayer(n_slots) for _ in self._cache.layers]
+        self.n_slots = n_slots
+
+    @staticmethod
+    def fits(model: Any) -> bool:
+        """Whether each layer of the model attends to all earlier tokens, through transformers' attention interface."""
+        layers = DynamicCache(config=model.config).layers
+        plain = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+        return plain and model._supports_attention_backend and model.config._attn_implementation == "sdpa"
+
+    def feed(self, feeds: Sequence[Feed], *, first: int = 0) -> list[list[int]]:
+        """Put in tokens of the rows in the slots from `first` on; gives the best next token after each one asked for."""
+        layout = _lay_out(feeds, first, self._model.device)
+        ends = accumulate(len(feed.tokens) for feed in feeds)
+        asked = [at for feed, end in zip(feeds, ends, strict=True) for at in range(end - feed.n_asked, end)]
+        with _attend_to_slots(self._model.config, layout):
+            output = self._model(
+                input_ids=torch.tensor([[t for feed in feeds for t in feed.tokens]], device=self._model.device),
+                position_ids=layout.positions[None],
+                attention_mask=layout.make_mask(self._model.dtype),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=torch.tensor(asked, device=self._model.device),
+            )
+        best = iter(output.logits[0].argmax(-1).tolist())
+        return [[next(best) for _ in range(feed.n_asked)] for feed in feeds]
+
+    def share(self, tokens: Sequence[int]) -> None:
+        """Begin every slot with these tokens, computed once."""
+        self.feed([Feed(tokens, start=0)])
+        for layer in self._cache.layers:
+            layer.share(len(tokens))
+
+    def move(self, source: int, target: int, n_columns: int) -> None:
+        """Give a row another slot."""
+        for layer in self._cache.layers:
+            layer.move(source, target, n_columns)
+
+
+class _SlotLayer(DynamicLayer):  # type: ignore[misc]
+    """One layer's keys and values, (slots, H, columns, D) each."""
+
+    def __init__(self, n_slots: int) -> None:
+        super().__init__()
+        self._n_slots = n_slots
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Zeros: what was never written is hidden by the mask, but must be a number."""
+        super().lazy_initialization(key_states, value_states)
+        self.keys, self.values = (
+            t.new_zeros(self._n_slots, t.shape[1], 0, t.shape[-1]) for t in (key_states, value_states)
+        )
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write those of the tokens put in, (1, H, N, D); gives all of their rows, (B, H, T, D)."""
+        layout = _layout.get()
+        assert layout is not None
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        if layout.n_columns > self.keys.shape[2]:
+            self.keys, self.values = (_extend(t, layout.n_columns + ROOM) for t in (self.keys, self.values))
+        slots = layout.owners + layout.first
+        self.keys[slots, :, layout.positions] = key_states[0].transpose(0, 1)
+        self.values[slots, :, layout.positions] = value_states[0].transpose(0, 1)
+        rows = slice(layout.first, layout.first + layout.n_rows)
+        return self.keys[rows, :, : layout.n_columns], self.values[rows, :, : layout.n_columns]
+
+    def share(self, n_columns: int) -> None:
+        """Copy the first slot's columns into all others."""
+        for t in (self.keys, self.values):
+            t[1:, :, :n_columns] = t[:1, :, :n_columns]
+
+    def move(self, source: int, target: int, n_columns: int) -> None:
+        """Copy a slot's columns into another one."""
+        for t in (self.keys, self.values):
+            t[target, :, :n_columns] = t[source, :, :n_columns]
+
+
+def _extend(old: torch.Tensor, n_columns: int) -> torch.Tensor:
+    new = old.new_zeros(*old.shape[:2], n_columns, old.shape[-1])
+    new[:, :, : old.shape[2]] = old
+    return new
+
+
+def _lay_out(feeds: Sequence[Feed], first: int, device: torch.device) -> _Layout:
+    lengths = [len(feed.tokens) for feed in feeds]
+    return _Layout(
+        first=first,
+        owners=torch.tensor([i for i, n in enumerate(lengths) for _ in range(n)], device=device),
+        offsets=torch.tensor([k for n in lengths for k in range(n)], device=device),
+        positions=torch.tensor(
+            [f.start + k for f, n in zip(feeds, lengths, strict=True) for k in range(n)], device=device
+        ),
+        n_rows=len(feeds),
+        n_wide=max(lengths),
+        n_columns=max(feed.start + n for feed, n in zip(feeds, lengths, strict=True)),
+    )
+
+
+@contextmanager
+def _attend_to_slots(config: Any, layout: _Layout) -> Iterator[None]:
+    token = _layout.set(layout)
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = "sdpa"
+        _layout.reset(token)
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """(1, H, N, D) queries, (B, H', T, D) keys and values to (1, N, H, D). Keys are read once for all their queries."""
+    layout = _layout.get()
+    if layout is None or attention_mask is None:
+        out: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return out
+    n_groups, length = query.shape[1] // key.shape[1], layout.n_wide
+    grid = layout.spread(query[0].transpose(0, 1))  # (B, L, H, D)
+    packed = grid.view(*grid.shape[:2], -1, n_groups, grid.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    mask = attention_mask.repeat(1, 1, n_groups, 1) if length > 1 else attention_mask
+    found = scaled_dot_product_attention(packed, key, value, attn_mask=mask, scale=scaling)  # (B, H', G * L, D)
+    found = found.reshape(*found.shape[:2], n_groups, length, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
+    return layout.collect(found)[None], None
+
+
+AttentionInterface.register(NAME, _attend)

@@ -1,0 +1,124 @@
+"""Greedy generation in slots: the next row starts where one has finished, and texts that repeat themselves are guessed ahead.
+
+A guess is what followed the last time the same three tokens stood there (prompt lookup decoding). The model computes the
+guessed tokens in one pass and only those that it would have chosen are kept, so no text changes.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from pada_agent.training.slot_cache import Feed, SlotCache
+from pada_agent.training.students import Student
+from pada_agent.training.writing import Row, Stops
+
+MAX_STARTING = 8
+"""Rows whose prompts go in at once: more gain nothing, and need memory."""
+MIN_STARTING = 4
+"""Slots that have to be free before further rows start: short passes cost as much as long ones."""
+MAX_GUESSED = 16
+MAX_FED = 32
+"""Tokens of a pass up to which rows guess: from here on a guessed token costs as much as one that is written."""
+N_ALIKE = 3
+
+
+def write_in_slots(
+    student: Student, rows: Sequence[Row], stops: Stops, *, batch_size: int, on_done: Callable[[int], None]
+) -> None:
+    """Write all rows, at most `batch_size` at a time."""
+    cache = SlotCache(student.model, min(batch_size, len(rows)))
+    n_shared = count_shared([row.prompt for row in rows])
+    if n_shared:
+        cache.share(rows[0].prompt[:n_shared])
+    ordered = sorted(rows, key=lambda row: len(row.prompt), reverse=True)
+    waiting = deque(_Guesser(row, n_shared) for row in ordered)
+    active: list[_Guesser] = []
+    while waiting or active:
+        n_starting = _count_starting(len(waiting), len(active), cache.n_slots)
+        first = len(active) if n_starting else 0
+        active += [waiting.popleft() for _ in range(n_starting)]
+        _take_step(cache, active, first, stops)
+        before, active = len(active), _close_ranks(cache, active)
+        if len(active) < before:
+            on_done(len(rows) - len(waiting) - len(active))
+
+
+def count_shared(prompts: Sequence[list[int]]) -> int:
+    """Tokens at the start of all prompts; each keeps at least one of its own."""
+    if len(prompts) < 2:
+        return 0
+    one, other = min(prompts), max(prompts)  # all others lie between them
+    n = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+    return min(n, min(map(len, prompts)) - 1)
+
+
+def _count_starting(n_waiting: int, n_active: int, n_slots: int) -> int:
+    n = min(n_waiting, n_slots - n_active, MAX_STARTING)
+    return n if n >= min(n_waiting, n_slots, MIN_STARTING) else 0
+
+
+def _take_step(cache: SlotCache, active: Sequence["_Guesser"], first: int, stops: Stops) -> None:
+    """One pass for the rows in the slots from `first` on."""
+    rows = active[first:]
+    n_each = MAX_FED // len(rows) - 1
+    feeds = [row.feed(min(n_each, stops.count_room(row.row) - 1)) for row in rows]
+    for row, best in zip(rows, cache.feed(feeds, first=first), strict=True):
+        row.take(best, stops)
+
+
+def _close_ranks(cache: SlotCache, active: Sequence["_Guesser"]) -> list["_Guesser"]:
+    """The unfinished rows, in the first slots: the last ones move into those that became free."""
+    kept = list(active)
+    for slot in reversed(range(len(kept))):
+        if kept[slot].row.finished:
+            last = kept.pop()
+            if slot < len(kept):
+                cache.move(len(kept), slot, last.n_cached)
+                kept[slot] = last
+    return kept
+
+
+class _Guesser:
+    """A row in a slot, and what it guesses."""
+
+    def __init__(self, row: Row, n_cached: int) -> None:
+        self.row = row
+        self.n_cached = n_cached
+        """Tokens whose keys and values are in the slot."""
+        self._tokens = list(row.prompt)
+        self._guess: list[int] = []
+        self._n_guessed = 1
+        self._seen: dict[tuple[int, ...], int] = {}
+        self._n_noted = N_ALIKE
+
+    def feed(self, n_room: int) -> Feed:
+        """The tokens not yet in the slot, and the guess."""
+        self._guess = self._look_up(min(n_room, self._n_guessed))
+        tokens = self._tokens[self.n_cached :] + self._guess
+        return Feed(tokens, start=self.n_cached, n_asked=1 + len(self._guess))
+
+    def take(self, best: list[int], stops: Stops) -> None:
+        """Add what the model chose, up to the first token that was guessed wrong."""
+        self.n_cached = len(self._tokens)
+        n_right = 0
+        for token, guessed in zip(best, [*self._guess, None], strict=True):
+            stops.add(self.row, token)
+            if self.row.finished:
+                return
+            self._tokens.append(token)
+            if token != guessed:
+                break
+            n_right += 1
+        self.n_cached += n_right
+        if self._guess:
+            self._n_guessed = min(2 * self._n_guessed, MAX_GUESSED) if n_right == len(self._guess) else max(1, n_right)
+
+    def _look_up(self, n: int) -> list[int]:
+        """Up to `n` tokens that followed when the last ones stood there before; where that overlaps, it goes round."""
+        for end in range(self._n_noted, len(self._tokens)):
+            self._seen[tuple(self._tokens[end - N_ALIKE : end])] = end
+        self._n_noted = max(N_ALIKE, len(self._tokens))
+        at = self._seen.get(tuple(self._tokens[-N_ALIKE:]))
+        if at is None or n < 1:
+            return []
+        period = len(self._tokens) - at
+        return [self._tokens[at + k % period] for k in range(n)]

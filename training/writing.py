@@ -1,0 +1,60 @@
+"""A row while its text is written, and what ends it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pada_agent.core.ports import PredictJob
+from pada_agent.core.records import Example, Prediction
+from pada_agent.training.students import Student
+
+
+@dataclass
+class Row:
+    """The tokens of one row."""
+
+    prompt: list[int]
+    new: list[int] = field(default_factory=list)
+    finished: bool = False
+
+
+class Stops:
+    """Decides when a row is finished, and reads its text."""
+
+    def __init__(self, student: Student, job: PredictJob, end_of_turn: int) -> None:
+        known = student.model.generation_config.eos_token_id
+        self._end_ids = frozenset([end_of_turn, *([known] if isinstance(known, int) else known or [])])
+        self._tokenizer: Any = student.tokenizer
+        self._strings = job.stop
+        self._max_new_tokens = job.max_new_tokens
+        self._n_tail = 1 + max((len(s.encode()) for s in job.stop), default=0)
+        """A token is at least one byte, so a stop string that just ended stands in this many tokens."""
+
+    def add(self, row: Row, token: int) -> None:
+        """Append the token unless it ends the row."""
+        if token in self._end_ids:
+            row.finished = True
+            return
+        row.new.append(token)
+        row.finished = len(row.new) >= self._max_new_tokens or self._has_stop(row.new[-self._n_tail :])
+
+    def count_room(self, row: Row) -> int:
+        """Tokens that the row may still get."""
+        return self._max_new_tokens - len(row.new)
+
+    def read(self, example: Example, row: Row) -> Prediction:
+        """The text before the first stop string."""
+        text = self._decode(row.new)
+        ends = [at for s in self._strings if (at := text.find(s)) >= 0]
+        return Prediction(
+            example_id=example.id,
+            response=text[: min(ends)] if ends else text,
+            n_new_tokens=len(row.new),
+            truncated=len(row.new) >= self._max_new_tokens and not ends,
+        )
+
+    def _has_stop(self, tokens: list[int]) -> bool:
+        return bool(self._strings) and any(s in self._decode(tokens) for s in self._strings)
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
