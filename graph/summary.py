@@ -5,9 +5,18 @@ from typing import Literal
 from pydantic import Field
 
 from pada_agent.agents.judge_calibration import JudgeCalibration
-from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
-from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
+from pada_agent.core.records import (
+    BatchReport,
+    ErrorPattern,
+    Metrics,
+    NearText,
+    Record,
+    Ref,
+    Sensitivity,
+    Strategy,
+    Usage,
+)
 from pada_agent.graph.reviewing import Review
 
 

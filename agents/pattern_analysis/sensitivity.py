@@ -11,9 +11,6 @@ from sklearn.utils.extmath import randomized_svd
 from pada_agent.agents.pattern_analysis.clustering import (
     Clustering,
     Floats,
-    GroupingByEmbedder,
-    GroupingByNumber,
-    Sensitivity,
     allowed_numbers,
     cluster_vectors,
     group,
@@ -22,6 +19,7 @@ from pada_agent.agents.pattern_analysis.clustering import (
     on_one_thread,
 )
 from pada_agent.core.config import AnalysisConfig
+from pada_agent.core.records import GroupingByEmbedder, GroupingByNumber, Sensitivity
 
 WORDS = "words (TF-IDF + SVD)"
 """The embedder that is always at hand, and knows nothing of meaning."""

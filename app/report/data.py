@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.agents.quality_control import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder import Manifest
@@ -16,6 +15,7 @@ from pada_agent.core.records import (
     Rating,
     Record,
     Rejection,
+    Sensitivity,
     Strategy,
     Usage,
 )

@@ -7,12 +7,11 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.app import run_folder
 from pada_agent.app.adapters.artifacts import FileArtifactStore
 from pada_agent.app.adapters.response_cache import ResponseCache
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection, Usage
+from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection, Sensitivity, Usage
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)

@@ -5,9 +5,8 @@ from pathlib import Path
 from textwrap import indent, wrap
 
 from pada_agent.agents.judge_calibration import JudgeCalibration
-from pada_agent.agents.pattern_analysis.clustering import Sensitivity
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
-from pada_agent.core.records import ErrorPattern, Metrics, Usage
+from pada_agent.core.records import ErrorPattern, Metrics, Sensitivity, Usage
 from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
 
 WIDTH = 110

@@ -11,13 +11,13 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 from typer.testing import CliRunner
 
-from pada_agent.agents.pattern_analysis.clustering import GroupingByEmbedder, GroupingByNumber, Sensitivity
 from pada_agent.app.checkpoints import make_serializer
 from pada_agent.app.cli import app
 from pada_agent.app.report.data import MAX_ROWS, describe_run
 from pada_agent.app.report.document import HERE, render_report
 from pada_agent.app.report.reading import RunFiles, read_files
 from pada_agent.app.run_folder import describe_machine, dump_config
+from pada_agent.core.records import GroupingByEmbedder, GroupingByNumber, Sensitivity
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.reviewing import Review
 from pada_agent.graph.summary import RunSummary

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from pada_agent.agents.judge_calibration import JudgeCalibration
-from pada_agent.agents.pattern_analysis.clustering import GroupingByNumber, Sensitivity
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.app.report import tables
-from pada_agent.core.records import Metrics, Usage
+from pada_agent.core.records import GroupingByNumber, Metrics, Sensitivity, Usage
 from pada_agent.graph.summary import RowCounts
 from tests.unit.app.summaries import make_summary
 
