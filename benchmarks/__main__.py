@@ -22,6 +22,7 @@ MODULES = {
     "C4": "iteration",
     "C5": "overhead",
     "growth": "growth",
+    "memory": "memory",
     "G1": "training",
     "G2": "generation",
 }

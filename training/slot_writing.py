@@ -12,13 +12,15 @@ from pada_agent.training.students import Student
 from pada_agent.training.writing import Row, Stops
 
 MAX_STARTING = 8
-"""Rows whose prompts go in at once: more gain nothing, and need memory."""
+"""Rows whose prompts go in at once: some hundred tokens fill the products, and memory grows with them."""
 MIN_STARTING = 4
-"""Slots that have to be free before further rows start: short passes cost as much as long ones."""
+"""Slots that have to be free before further rows start: all others wait for that pass."""
 MAX_GUESSED = 16
+"""Tokens that a row guesses at most; it starts with one and doubles while all are right."""
 MAX_FED = 32
 """Tokens of a pass up to which rows guess: from here on a guessed token costs as much as one that is written."""
 N_ALIKE = 3
+"""Tokens that have to stand as before for what followed them to be guessed."""
 
 
 def write_in_slots(

@@ -176,6 +176,16 @@ def test_the_command_exports_a_run_and_says_how_many_of_its_rows_agree(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
+def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None:
+    report = exporting.ExportReport(folder=tmp_path, format="gguf", n_rows=8, n_equal=7)
+    assert exporting.describe_export(report).splitlines() == [
+        f"gguf: {tmp_path}",
+        "Read back: 7 of 8 rows answered as by student and adapter (F16 rounds the weights).",
+        exporting.LLAMA_CPP,
+    ]
+    assert "llama.cpp" not in exporting.describe_export(report.model_copy(update={"format": "safetensors"}))
+
+
 def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", folder_student, folder_adapter)
     shutil.rmtree(run / "best")
