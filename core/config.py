@@ -177,7 +177,7 @@ class GenerationConfig(Settings):
     n_contrasts: int = Field(default=3, ge=1)
     """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
-    """Training rows of the same label that the pattern-guided writer sees beside the source, where labels form a closed set. Ours: 3, measured in docs/adr/0010."""
+    """Training rows of the same label that the pattern-guided writer sees beside the source, where labels form a closed set. Ours: 3 (docs/adr/0010)."""
     repeat_sources: bool = True
     """Errors fewer than rows to write are written from again; false: one row for each (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
