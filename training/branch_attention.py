@@ -5,17 +5,16 @@ A branch is the run of new nodes that one sequence brings; it sees its ancestors
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.integrations.sdpa_attention import repeat_kv
 
-NAME = "pada_branches"
+from pada_agent.training.own_attention import attend_by
+
 WORTH = 0.6
 """Part of the dense work up to which the smaller products pay."""
 PAIRS_PER_CALL = 2000
@@ -46,9 +45,6 @@ class Branch:
         return len(self.ancestors) <= self.n_new
 
 
-_branches: ContextVar[Sequence[Branch] | None] = ContextVar("branches", default=None)
-
-
 @contextmanager
 def attend_by_branch(model: Any, branches: Sequence[Branch]) -> Iterator[None]:
     """Within it the model's attention runs branch by branch where that is less work. It computes the same as the mask."""
@@ -58,37 +54,25 @@ def attend_by_branch(model: Any, branches: Sequence[Branch]) -> Iterator[None]:
     if model.device.type != "cpu" or config._attn_implementation != "sdpa" or not less_work:
         yield
         return
-    token = _branches.set(branches)
-    config._attn_implementation = NAME
-    try:
+    with attend_by(config, partial(_attend, branches)):
         yield
-    finally:
-        config._attn_implementation = "sdpa"
-        _branches.reset(token)
 
 
 def _attend(
-    module: torch.nn.Module,
+    branches: Sequence[Branch],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """(1, H, N, D) queries, keys and values to (1, N, H, D)."""
-    branches = _branches.get()
-    if branches is None:
-        out: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return out
+    scale: float | None,
+) -> torch.Tensor:
+    del attention_mask
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     lengths = [b.n_new for b in branches]
     parts = zip(branches, *(torch.split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
-    found = [_attend_branch(b, (query, key, value), (q, k, v), scaling) for b, q, k, v in parts]
-    return torch.cat(found, dim=2).transpose(1, 2), None
+    found = [_attend_branch(b, (query, key, value), (q, k, v), scale) for b, q, k, v in parts]
+    return torch.cat(found, dim=2).transpose(1, 2)
 
 
 def _attend_branch(
@@ -104,7 +88,3 @@ def _attend_branch(
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)[:, :, n_before:]
     seen = torch.ones(branch.n_new, n_before + branch.n_new, dtype=torch.bool).tril(n_before)
     return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
-
-
-AttentionInterface.register(NAME, _attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -18,7 +18,9 @@ from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.lora import attach_lora, save_adapter
 from pada_agent.training.memory import is_out_of_memory
+from pada_agent.training.own_attention import is_plain
 from pada_agent.training.packing import pack, target_logprobs
+from pada_agent.training.recorded_backward import RecordedBackward
 from pada_agent.training.students import Student, hash_weights
 
 MAX_CPU_PACK_TOKENS = 512
@@ -135,6 +137,7 @@ class TrainingLoop:
         self._optimizer = torch.optim.AdamW(
             group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
+        self._recorded = None if on_cpu or not is_plain(adapted) else RecordedBackward(adapted, spec.batch_size)
 
     def run(self, on_progress: Callable[[Progress], None]) -> None:
         """All steps.
@@ -185,7 +188,7 @@ class TrainingLoop:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._clear_gradients()
         return torch.stack([loss, norm])
 
     def _accumulate(self, batch: Sequence[Encoded]) -> torch.Tensor:
@@ -193,6 +196,8 @@ class TrainingLoop:
         longest = max(len(row.input_ids) for row in batch)
         while True:
             try:
+                if self._recorded:
+                    return self._recorded(batch, max_pack_tokens=self._max_pack_tokens)
                 return backward(self._adapted, batch, max_pack_tokens=self._max_pack_tokens)
             except RuntimeError as exc:
                 if not is_out_of_memory(exc):
@@ -203,11 +208,16 @@ class TrainingLoop:
                         " or choose a smaller student."
                     ) from exc
             # Only here are the tensors free that the error's traceback held.
-            self._optimizer.zero_grad(set_to_none=True)
+            self._clear_gradients()
             self._max_pack_tokens = max(longest, self._max_pack_tokens // 2)
             self._n_halvings += 1
+            if self._recorded:
+                self._recorded.forget()
             if self._adapted.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _clear_gradients(self) -> None:
+        self._optimizer.zero_grad(set_to_none=self._recorded is None)
 
     def _report(self, *, seconds: float) -> Progress:
         cuts = self.describe_cuts()

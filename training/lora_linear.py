@@ -1,6 +1,7 @@
-"""PEFT's LoRA layer on CPU, with fewer passes over memory and a cheaper dropout mask.
+"""PEFT's LoRA layer with fewer passes over memory and a cheaper dropout mask.
 
-The layers stay PEFT's, with their weights and their format; only how a training step computes them is ours.
+The layers stay PEFT's, with their weights and their format; only how a training step computes them is ours. On a bf16 base
+the products of the fp32 adapter are in bf16, as under autocast.
 """
 
 from functools import partial
@@ -14,7 +15,7 @@ LEVELS = 2**16
 
 
 def speed_up(adapted: Any) -> None:
-    """Give the plain fp32 LoRA layers on CPU our forward pass; all others keep theirs."""
+    """Give the plain LoRA layers our forward pass; all others keep theirs."""
     for layer in adapted.modules():
         if isinstance(layer, Linear) and _is_plain(layer):
             layer.forward = partial(_forward, layer)
@@ -24,8 +25,7 @@ def _is_plain(layer: Any) -> bool:
     base = layer.base_layer
     return (
         type(base) is torch.nn.Linear
-        and base.weight.device.type == "cpu"
-        and base.weight.dtype == torch.float32
+        and base.weight.dtype in (torch.float32, torch.bfloat16)
         and layer.active_adapters == ["default"]
         and not layer.use_dora.get("default")
         and not layer.lora_bias.get("default")
@@ -49,10 +49,13 @@ def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def draw_mask(n: int, share: float) -> torch.Tensor:
-    """(n,) float32: 0 with probability `share`, else 1. One 64-bit draw serves four values."""
+def draw_mask(x: torch.Tensor, share: float) -> torch.Tensor:
+    """Like `x`: 0 with probability `share`, else 1. On CPU one 64-bit draw serves four values."""
+    if x.is_cuda:
+        return torch.empty_like(x).bernoulli_(1 - share)
+    n = x.numel()
     draws = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:n]
-    return (draws >= round(share * LEVELS) - LEVELS // 2).float()
+    return (draws >= round(share * LEVELS) - LEVELS // 2).to(x.dtype).view_as(x)
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -70,7 +73,9 @@ class _LoraLinear(torch.autograd.Function):
         share: float,
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        mask = draw_mask(flat.numel(), share).view_as(flat) if share else None
+        ctx.dtype = a.dtype
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        mask = draw_mask(flat, share) if share else None
         kept = flat if mask is None else flat * mask
         low = kept @ a.T
         out = torch.nn.functional.linear(flat, weight, bias).addmm_(low, b.T, alpha=scale)
@@ -91,4 +96,5 @@ class _LoraLinear(torch.autograd.Function):
             else:
                 grad_x.addcmul_(grad_low @ a, mask)
             grad_x = grad_x.view(*grads[0].shape[:-1], -1)
-        return grad_x, None, None, grad_low.T @ kept, (grad.T @ low).mul_(ctx.scale), None, None
+        grad_a, grad_b = grad_low.T @ kept, (grad.T @ low).mul_(ctx.scale)
+        return grad_x, None, None, grad_a.to(ctx.dtype), grad_b.to(ctx.dtype), None, None

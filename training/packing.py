@@ -65,17 +65,18 @@ class _Tree:
 
     def lay_out(self, device: torch.device) -> Pack:
         n = len(self.nodes)
-        depths = [0] * n
-        visible = torch.eye(n, dtype=torch.bool)
-        for (parent, _), node in self.nodes.items():
-            if parent >= 0:
-                depths[node] = depths[parent] + 1
-                visible[node] |= visible[parent]
+        depths = torch.zeros(n, dtype=torch.long)
+        visible = torch.zeros(n, n, dtype=torch.bool)
+        for branch in self.branches:
+            new, n_before = slice(branch.start, branch.stop), len(branch.ancestors)
+            depths[new] = torch.arange(n_before, n_before + branch.n_new)
+            visible[new, list(branch.ancestors)] = True
+            visible[new, new] = torch.ones(branch.n_new, branch.n_new, dtype=torch.bool).tril()
         predictions = torch.tensor(self.predictions).reshape(-1, 3)
         readers, which = torch.unique(predictions[:, 0], return_inverse=True)  # on CPU: its size is not known before
         return Pack(
             token_ids=_move(torch.tensor([token for _, token in self.nodes]), device),
-            depths=_move(torch.tensor(depths), device),
+            depths=_move(depths, device),
             visible=_move(visible, device),
             readers=_move(readers, device),
             which=_move(which, device),

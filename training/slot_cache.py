@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 from transformers.cache_utils import DynamicCache, DynamicLayer
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-NAME = "pada_slots"
+from pada_agent.training.own_attention import attend_by
+
 ROOM = 64
 """Columns that are added when there is no room left."""
 
@@ -80,35 +80,50 @@ _layout: ContextVar[_Layout | None] = ContextVar("layout", default=None)
 class SlotCache:
     """Slots for `n_slots` rows, and the forward pass that fills them."""
 
-    def __init__(self, model: Any, n_slots: int) -> None:
+    def __init__(self, model: Any, n_slots: int, n_columns: int = 0) -> None:
+        """`n_columns` are there from the start; more are made when they are needed."""
         self._model = model
         self._cache = DynamicCache(config=model.config)
-        self._cache.layers = [_SlotLayer(n_slots) for _ in self._cache.layers]
+        self._cache.layers = [_SlotLayer(n_slots, n_columns) for _ in self._cache.layers]
         self.n_slots = n_slots
-
-    @staticmethod
-    def fits(model: Any) -> bool:
-        """Whether each layer of the model attends to all earlier tokens, through transformers' attention interface."""
-        layers = DynamicCache(config=model.config).layers
-        plain = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
-        return plain and model._supports_attention_backend and model.config._attn_implementation == "sdpa"
+        self.n_columns = n_columns
 
     def feed(self, feeds: Sequence[Feed], *, first: int = 0) -> list[list[int]]:
         """Put in tokens of the rows in the slots from `first` on; gives the best next token after each one asked for."""
-        layout = _lay_out(feeds, first, self._model.device)
+        device = self._model.device
         ends = accumulate(len(feed.tokens) for feed in feeds)
         asked = [at for feed, end in zip(feeds, ends, strict=True) for at in range(end - feed.n_asked, end)]
+        tokens = torch.tensor([t for feed in feeds for t in feed.tokens], device=device)
+        chosen = self._choose(tokens, _lay_out(feeds, first, device), torch.tensor(asked, device=device))
+        best = iter(chosen.tolist())
+        return [[next(best) for _ in range(feed.n_asked)] for feed in feeds]
+
+    def feed_all(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Put one token into every slot, each at its position; gives the best next ones. All (B,), on the model's device."""
+        layout = _Layout(
+            first=0,
+            owners=torch.arange(self.n_slots, device=tokens.device),
+            offsets=torch.zeros_like(positions),
+            positions=positions,
+            n_rows=self.n_slots,
+            n_wide=1,
+            n_columns=self.n_columns,
+        )
+        return self._choose(tokens, layout, 0)
+
+    def _choose(self, tokens: torch.Tensor, layout: _Layout, asked: torch.Tensor | int) -> torch.Tensor:
+        """(M,) best next token after each one asked for; after all of them at 0."""
         with _attend_to_slots(self._model.config, layout):
             output = self._model(
-                input_ids=torch.tensor([[t for feed in feeds for t in feed.tokens]], device=self._model.device),
+                input_ids=tokens[None],
                 position_ids=layout.positions[None],
                 attention_mask=layout.make_mask(self._model.dtype),
                 past_key_values=self._cache,
                 use_cache=True,
-                logits_to_keep=torch.tensor(asked, device=self._model.device),
+                logits_to_keep=asked,
             )
-        best = iter(output.logits[0].argmax(-1).tolist())
-        return [[next(best) for _ in range(feed.n_asked)] for feed in feeds]
+        best: torch.Tensor = output.logits[0].argmax(-1)
+        return best
 
     def share(self, tokens: Sequence[int]) -> None:
         """Begin every slot with these tokens, computed once."""
@@ -125,15 +140,16 @@ class SlotCache:
 class _SlotLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values, (slots, H, columns, D) each."""
 
-    def __init__(self, n_slots: int) -> None:
+    def __init__(self, n_slots: int, n_columns: int) -> None:
         super().__init__()
-        self._n_slots = n_slots
+        self._shape = n_slots, n_columns
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Zeros: what was never written is hidden by the mask, but must be a number."""
         super().lazy_initialization(key_states, value_states)
+        n_slots, n_columns = self._shape
         self.keys, self.values = (
-            t.new_zeros(self._n_slots, t.shape[1], 0, t.shape[-1]) for t in (key_states, value_states)
+            t.new_zeros(n_slots, t.shape[1], n_columns, t.shape[-1]) for t in (key_states, value_states)
         )
 
     def update(
@@ -187,37 +203,27 @@ def _lay_out(feeds: Sequence[Feed], first: int, device: torch.device) -> _Layout
 @contextmanager
 def _attend_to_slots(config: Any, layout: _Layout) -> Iterator[None]:
     token = _layout.set(layout)
-    config._attn_implementation = NAME
     try:
-        yield
+        with attend_by(config, partial(_attend, layout)):
+            yield
     finally:
-        config._attn_implementation = "sdpa"
         _layout.reset(token)
 
 
 def _attend(
-    module: torch.nn.Module,
+    layout: _Layout,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """(1, H, N, D) queries, (B, H', T, D) keys and values to (1, N, H, D). Keys are read once for all their queries."""
-    layout = _layout.get()
-    if layout is None or attention_mask is None:
-        out: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
-        )
-        return out
+    scale: float | None,
+) -> torch.Tensor:
+    """Keys and values are the slots', (B, H', T, D): they are read once for all their queries."""
+    assert attention_mask is not None
     n_groups, length = query.shape[1] // key.shape[1], layout.n_wide
     grid = layout.spread(query[0].transpose(0, 1))  # (B, L, H, D)
     packed = grid.view(*grid.shape[:2], -1, n_groups, grid.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
     mask = attention_mask.repeat(1, 1, n_groups, 1) if length > 1 else attention_mask
-    found = scaled_dot_product_attention(packed, key, value, attn_mask=mask, scale=scaling)  # (B, H', G * L, D)
+    found = scaled_dot_product_attention(packed, key, value, attn_mask=mask, scale=scale)  # (B, H', G * L, D)
     found = found.reshape(*found.shape[:2], n_groups, length, -1).permute(0, 3, 1, 2, 4).flatten(2, 3)
-    return layout.collect(found)[None], None
-
-
-AttentionInterface.register(NAME, _attend)
+    return layout.collect(found)[None]

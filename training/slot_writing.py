@@ -6,6 +6,8 @@ guessed tokens in one pass and only those that it would have chosen are kept, so
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from pada_agent.training.slot_cache import Feed, SlotCache
 from pada_agent.training.students import Student
@@ -39,7 +41,7 @@ def write_in_slots(
         first = len(active) if n_starting else 0
         active += [waiting.popleft() for _ in range(n_starting)]
         _take_step(cache, active, first, stops)
-        before, active = len(active), _close_ranks(cache, active)
+        before, active = len(active), close_ranks(cache, active)
         if len(active) < before:
             on_done(len(rows) - len(waiting) - len(active))
 
@@ -67,7 +69,19 @@ def _take_step(cache: SlotCache, active: Sequence["_Guesser"], first: int, stops
         row.take(best, stops)
 
 
-def _close_ranks(cache: SlotCache, active: Sequence["_Guesser"]) -> list["_Guesser"]:
+@dataclass
+class SlotRow:
+    """A row in a slot."""
+
+    row: Row
+    n_cached: int
+    """Tokens whose keys and values are in the slot."""
+
+
+AnySlotRow = TypeVar("AnySlotRow", bound=SlotRow)
+
+
+def close_ranks(cache: SlotCache, active: Sequence[AnySlotRow]) -> list[AnySlotRow]:
     """The unfinished rows, in the first slots: the last ones move into those that became free."""
     kept = list(active)
     for slot in reversed(range(len(kept))):
@@ -79,13 +93,11 @@ def _close_ranks(cache: SlotCache, active: Sequence["_Guesser"]) -> list["_Guess
     return kept
 
 
-class _Guesser:
-    """A row in a slot, and what it guesses."""
+class _Guesser(SlotRow):
+    """A row, and what it guesses."""
 
     def __init__(self, row: Row, n_cached: int) -> None:
-        self.row = row
-        self.n_cached = n_cached
-        """Tokens whose keys and values are in the slot."""
+        super().__init__(row, n_cached)
         self._tokens = list(row.prompt)
         self._guess: list[int] = []
         self._n_guessed = 1

@@ -25,7 +25,7 @@ class Stops:
         self._end_ids = frozenset([end_of_turn, *([known] if isinstance(known, int) else known or [])])
         self._tokenizer: Any = student.tokenizer
         self._strings = job.stop
-        self._max_new_tokens = job.max_new_tokens
+        self.max_new_tokens = job.max_new_tokens
         self._n_tail = 1 + max((len(s.encode()) for s in job.stop), default=0)
         """A token is at least one byte, so a stop string that just ended stands in this many tokens."""
 
@@ -35,11 +35,11 @@ class Stops:
             row.finished = True
             return
         row.new.append(token)
-        row.finished = len(row.new) >= self._max_new_tokens or self._has_stop(row.new[-self._n_tail :])
+        row.finished = len(row.new) >= self.max_new_tokens or self._has_stop(row.new[-self._n_tail :])
 
     def count_room(self, row: Row) -> int:
         """Tokens that the row may still get."""
-        return self._max_new_tokens - len(row.new)
+        return self.max_new_tokens - len(row.new)
 
     def read(self, example: Example, row: Row) -> Prediction:
         """The text before the first stop string."""
@@ -49,7 +49,7 @@ class Stops:
             example_id=example.id,
             response=text[: min(ends)] if ends else text,
             n_new_tokens=len(row.new),
-            truncated=len(row.new) >= self._max_new_tokens and not ends,
+            truncated=len(row.new) >= self.max_new_tokens and not ends,
         )
 
     def _has_stop(self, tokens: list[int]) -> bool:

@@ -10,13 +10,15 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from pada_agent.core.ports import PredictJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training import packed_linear, slot_writing
+from pada_agent.training import packed_linear, recorded_writing, slot_writing
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.generating import generate
+from pada_agent.training.own_attention import is_plain
 from pada_agent.training.packed_linear import pack_linear_layers
 from pada_agent.training.slot_cache import Feed, SlotCache
 from pada_agent.training.slot_writing import count_shared
 from pada_agent.training.students import Student, load_student
+from pada_agent.training.writing import Row, Stops
 from tests.tiny_models import save_student
 
 CPU = torch.device("cpu")
@@ -74,6 +76,16 @@ def write(student: Student, rows: Sequence[Example], **changes: Any) -> list[Pre
     return generate(student, ChatEncoder(student.tokenizer), rows, job=job, on_done=lambda _: None)
 
 
+def write_recorded_rows(student: Student, rows: Sequence[Example], **changes: Any) -> list[str]:
+    """As on a GPU; on CPU nothing is recorded, all else is the same."""
+    job = PredictJob(student="s", rows="rows", rows_hash="h", **{"max_new_tokens": N_NEW, **changes})
+    encoder = ChatEncoder(student.tokenizer)
+    stops, waiting = Stops(student, job, encoder.end_token_id), [Row(encoder.prompt(row)) for row in rows]
+    with torch.inference_mode():
+        recorded_writing.write_recorded(student, waiting, stops, on_done=lambda _: None)
+    return [stops.read(example, row).response for example, row in zip(rows, waiting, strict=True)]
+
+
 def write_alone(student: Student, row: Example) -> str:
     encoder = ChatEncoder(student.tokenizer)
     prompt = torch.tensor([encoder.prompt(row)])
@@ -87,13 +99,40 @@ def write_alone(student: Student, row: Example) -> str:
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 32])
 @pytest.mark.parametrize("rows", [ROWS, SAME, ROWS[:1]], ids=["different", "identical", "single"])
 def test_each_text_is_that_of_the_row_alone(student: Student, rows: list[Example], batch_size: int) -> None:
-    assert SlotCache.fits(student.model)
+    assert is_plain(student.model)
     found = write(student, rows, batch_size=batch_size)
     assert [p.response for p in found] == [write_alone(student, row) for row in rows]
 
 
+@pytest.mark.parametrize("n_slots", [1, 3, 32])
+@pytest.mark.parametrize("rows", [ROWS, SAME, ROWS[:1]], ids=["different", "identical", "single"])
+def test_steps_for_all_slots_write_the_same_texts(
+    student: Student, rows: list[Example], n_slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_writing, "N_SLOTS", n_slots)
+    plain = write(student, rows)
+    assert write_recorded_rows(student, rows) == [p.response for p in plain]
+    stop = plain[0].response[5:7]
+    assert write_recorded_rows(student, rows, stop=(stop,)) == [p.response.split(stop)[0] for p in plain]
+
+
+def test_no_memory_for_all_slots_takes_half_as_many(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    feed_all = SlotCache.feed_all
+
+    def fail(cache: SlotCache, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        tried.append(cache.n_slots)
+        if cache.n_slots > 3:
+            raise torch.cuda.OutOfMemoryError("no memory")
+        return feed_all(cache, tokens, positions)
+
+    monkeypatch.setattr(SlotCache, "feed_all", fail)
+    assert write_recorded_rows(student, ROWS) == [p.response for p in write(student, ROWS)]
+    assert sorted(set(tried)) == [3, 6, 12]
+
+
 def test_models_with_windows_take_the_padded_way(sliding: Student) -> None:
-    assert not SlotCache.fits(sliding.model)
+    assert not is_plain(sliding.model)
     assert [p.response for p in write(sliding, ROWS)] == [write_alone(sliding, row) for row in ROWS]
 
 

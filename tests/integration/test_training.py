@@ -23,6 +23,7 @@ from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded, joi
 from pada_agent.training.fine_tuning import attach_lora, backward, draw_batches, fine_tune, learning_rate_factor
 from pada_agent.training.packing import pack, target_logprobs
 from pada_agent.training.predicting import predict
+from pada_agent.training.recorded_backward import RecordedBackward, round_up
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student, load_student
 from tests.tiny_models import pad
@@ -321,14 +322,14 @@ class TestBranchAttention:
 
 class TestLoraLinear:
     def test_with_the_same_mask_it_is_pefts_layer(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
-        def mask(n: int) -> torch.Tensor:
-            return (torch.arange(n) % 7 > 0).float()
+        def mask(x: torch.Tensor) -> torch.Tensor:
+            return (torch.arange(x.numel()) % 7 > 0).float().view_as(x)
 
         class SameDropout(torch.nn.Module):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return x * mask(x.numel()).view_as(x) / (1 - 0.05)
+                return x * mask(x) / (1 - 0.05)
 
-        monkeypatch.setattr(lora_linear, "draw_mask", lambda n, _: mask(n))
+        monkeypatch.setattr(lora_linear, "draw_mask", lambda x, _: mask(x))
         job = make_job().model_copy(update={"lora": SPEC.model_copy(update={"dropout": 0.05})})
         found = []
         for ours in (True, False):
@@ -348,7 +349,7 @@ class TestLoraLinear:
 
     def test_the_share_that_is_dropped_is_the_one_asked_for(self) -> None:
         torch.manual_seed(0)
-        mask = lora_linear.draw_mask(1_000_001, 0.05)
+        mask = lora_linear.draw_mask(torch.empty(1_000_001), 0.05)
         assert set(mask.unique().tolist()) == {0.0, 1.0}
         assert 1 - mask.mean().item() == pytest.approx(0.05, abs=0.001)  # 4.6 standard deviations
         kept = mask[:1_000_000].view(-1, 4).mean(0)
@@ -365,12 +366,22 @@ class TestLoraLinear:
             torch.testing.assert_close(layer(x), layer(x))
 
 
+@pytest.mark.parametrize(
+    ("n", "per_octave", "expected"),
+    [(3, 4, 64), (64, 4, 64), (65, 4, 80), (1024, 4, 1024), (1025, 4, 1280), (700, 1, 1024)],
+)
+def test_shapes_are_few(n: int, per_octave: int, expected: int) -> None:
+    assert round_up(n, per_octave=per_octave) == expected
+
+
 class TestFineTuning:
     @pytest.fixture
     def batch(self, encoder: ChatEncoder) -> list[Encoded]:
         return [encoder.training_row(row, SPEC) for row in ROWS]
 
-    def backward_grads(self, student: Student, batch: list[Encoded], max_pack_tokens: int | None) -> tuple[float, Any]:
+    def backward_grads(
+        self, student: Student, batch: list[Encoded], max_pack_tokens: int | None, *, recorded: bool = False
+    ) -> tuple[float, Any]:
         """Loss and gradients of our loop, or of PEFT's own forward when `max_pack_tokens` is None."""
         with attach_lora(student, make_job()) as adapted:
             torch.manual_seed(1)
@@ -383,15 +394,22 @@ class TestFineTuning:
                 output = adapted(**pad(batch))
                 output.loss.backward()
                 loss = output.loss.item()
+            elif recorded:
+                add = RecordedBackward(adapted, len(batch))
+                add(batch, max_pack_tokens=max_pack_tokens)
+                for p in parameters.values():
+                    p.grad.zero_()
+                loss = add(batch, max_pack_tokens=max_pack_tokens).item()
             else:
                 loss = backward(adapted, batch, max_pack_tokens=max_pack_tokens).item()
             return loss, {name: p.grad for name, p in parameters.items()}
 
+    @pytest.mark.parametrize("recorded", [False, True], ids=["", "as on a GPU"])
     @pytest.mark.parametrize("max_pack_tokens", [1, 150, 10_000])
     def test_loss_and_gradients_equal_pefts_own_however_the_batch_is_cut(
-        self, student: Student, batch: list[Encoded], max_pack_tokens: int
+        self, student: Student, batch: list[Encoded], max_pack_tokens: int, recorded: bool
     ) -> None:
-        loss, grads = self.backward_grads(student, batch, max_pack_tokens)
+        loss, grads = self.backward_grads(student, batch, max_pack_tokens, recorded=recorded)
         expected, expected_grads = self.backward_grads(student, batch, None)
         assert loss == pytest.approx(expected, abs=1e-5)
         torch.testing.assert_close(grads, expected_grads, atol=1e-5, rtol=1e-4)
