@@ -182,16 +182,25 @@ def experiment(
     probe: Annotated[
         bool, typer.Option("--probe", help="Only plain fine-tuning and the oracle: is there headroom? Asks no LLM.")
     ] = False,
+    arms: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these arms; other processes may run the others meanwhile.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Only these seeds, likewise.")] = None,
 ) -> None:
-    """Compare methods: run every combination that is not finished, and print the table."""
-    from pada_agent.app.experiment.grid import load_grid
+    """Compare methods: run every combination that is not finished, and print the table.
+
+    With --arms or --seeds several processes share the work and the experiment's folder; the same command without them
+    then writes the tables.
+    """
+    from pada_agent.app.experiment.grid import Part, load_grid
     from pada_agent.app.experiment.running import run_experiment
     from pada_agent.app.experiment.tables import render_result
 
+    part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
     loaded = load_grid(grid)
     with _display() as display:
         result = run_experiment(
-            loaded, command=f"pada experiment {grid}", probe_only=probe, on_event=display, say=_echo_error
+            loaded, part, command=f"pada experiment {grid}", probe_only=probe, on_event=display, say=_echo_error
         )
     typer.echo(render_result(result), nl=False)
 
@@ -266,6 +275,18 @@ def _load(path: Path | None, overrides: list[str] | None, out: Path | None = Non
     for override in overrides or []:
         values = apply_override(values, override)
     return parse_config(values, origin="--set")
+
+
+def _split(text: str | None) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()] if text else []
+
+
+def _read_seed(text: str) -> int:
+    from pada_agent.core.errors import ConfigError
+
+    if not text.isdecimal():
+        raise ConfigError(f"--seeds: '{text}' is no seed; expected whole numbers joined by commas, such as 0,1")
+    return int(text)
 
 
 def _quote(text: object) -> str:

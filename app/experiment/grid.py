@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,19 @@ class Cell(Record):
         return Path(self.config.runs_folder) / self.config.name
 
 
+class Part(Record):
+    """Some cells of a grid, for one of several processes."""
+
+    arms: tuple[str, ...] = ()
+    """Empty: all."""
+    seeds: tuple[int, ...] = ()
+    """Empty: all."""
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.arms or self.seeds)
+
+
 def load_grid(path: Path) -> Grid:
     """Read a grid's YAML file.
 
@@ -122,6 +135,21 @@ def plan_cells(grid: Grid, datasets: DatasetSource) -> list[Cell]:
             sized = fix_steps(take_subset(base, size), datasets)
             cells += _plan_arms(grid, task, size, base=base, sized=sized)
     return _share_runs(cells)
+
+
+def select_cells(cells: Sequence[Cell], part: Part) -> list[Cell]:
+    """The cells of a part.
+
+    Raises:
+        ConfigError: an arm or a seed that the grid does not have.
+    """
+    for what, wanted, known in (
+        ("arm", part.arms, {cell.arm: None for cell in cells}),
+        ("seed", part.seeds, {cell.seed: None for cell in cells}),
+    ):
+        if unknown := [str(value) for value in wanted if value not in known]:
+            raise ConfigError(f"the grid has no {what} {', '.join(unknown)}. It has: {', '.join(map(str, known))}")
+    return [c for c in cells if c.arm in (part.arms or (c.arm,)) and c.seed in (part.seeds or (c.seed,))]
 
 
 def check_base(config: RunConfig, task: str) -> None:

@@ -1,11 +1,12 @@
 """Runs the cells of a grid one after the other; what is finished is skipped."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pada_agent.app import run_folder, running, wiring
 from pada_agent.app.adapters.datasets import FileDatasets
-from pada_agent.app.experiment.grid import Cell, Grid, group_cells, plan_cells
+from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_cells, select_cells
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.tables import write_tables
 from pada_agent.app.progress import OnEvent
@@ -13,11 +14,12 @@ from pada_agent.core.errors import PadaError
 
 
 def run_experiment(
-    grid: Grid, *, command: str, probe_only: bool, on_event: OnEvent, say: Callable[[str], None]
+    grid: Grid, part: Part, *, command: str, probe_only: bool, on_event: OnEvent, say: Callable[[str], None]
 ) -> ExperimentResult:
     """Run what is not finished, and write the tables into the experiment's folder.
 
     Args:
+        part: what to run of the grid. Of a part no tables are written, and several processes may each run one.
         command: what goes on with the experiment, for messages.
         probe_only: stop after plain fine-tuning and the headroom probe, which ask no LLM.
 
@@ -25,10 +27,12 @@ def run_experiment(
         ConfigError: the grid, or a folder that holds a run with other settings.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
-    cells = [c for c in plan_cells(grid, FileDatasets()) if not probe_only or c.is_probe or c.measured != "augmented"]
+    cells = select_cells(plan_cells(grid, FileDatasets()), part)
+    if probe_only:
+        cells = [c for c in cells if c.is_probe or c.measured != "augmented"]
     folder = Path(grid.runs_folder) / grid.name
     folder.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked(folder), wiring.keep_warm():
+    with nullcontext() if part.is_given else run_folder.locked(folder), wiring.keep_warm():
         try:
             run_cells(cells, on_event, say)
         except PadaError as exc:
@@ -37,7 +41,8 @@ def run_experiment(
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(f"go on with: {command}") from exc
     result = collect_result(grid.name, cells)
-    write_tables(result, folder)
+    if not part.is_given:
+        write_tables(result, folder)
     return result
 
 

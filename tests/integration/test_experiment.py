@@ -14,7 +14,7 @@ import yaml
 from pada_agent.app import running, wiring
 from pada_agent.app.adapters import local_compute
 from pada_agent.app.comparing import compare_runs, describe_runs
-from pada_agent.app.experiment.grid import Grid, TaskEntry, load_grid
+from pada_agent.app.experiment.grid import Grid, Part, TaskEntry, load_grid
 from pada_agent.app.experiment.results import ExperimentResult
 from pada_agent.app.experiment.running import run_experiment
 from pada_agent.app.publishing import publish_run
@@ -33,6 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
+WHOLE = Part()
 ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "pada", "pada_no_quality"]
 
 
@@ -77,9 +78,10 @@ class Watched:
         monkeypatch.setattr(running, "start_run", start)
         monkeypatch.setattr(local_compute.subprocess, "Popen", spawn)
 
-    def run(self, *, probe_only: bool = False) -> ExperimentResult:
+    def run(self, part: Part = WHOLE, *, probe_only: bool = False) -> ExperimentResult:
         return run_experiment(
             load_grid(self.grid),
+            part,
             command="pada experiment",
             probe_only=probe_only,
             on_event=lambda _: None,
@@ -138,10 +140,21 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         seeds=(0, 1, 2),
     )
 
-    def run(*, probe_only: bool = False) -> ExperimentResult:
-        return run_experiment(grid, command="", probe_only=probe_only, on_event=lambda _: None, say=lambda _: None)
+    def run(part: Part = WHOLE, *, probe_only: bool = False) -> ExperimentResult:
+        return run_experiment(
+            grid, part, command="", probe_only=probe_only, on_event=lambda _: None, say=lambda _: None
+        )
 
     assert [o.arm for o in run(probe_only=True).outcomes] == ["untouched", "vanilla", "oracle"] * 2
+    table = tmp_path / "runs" / "grid" / "results.md"
+    table.unlink()
+    part = run(Part(arms=("pada", "vanilla"), seeds=(1,)))
+    assert [(o.arm, o.size, o.seeds) for o in part.outcomes] == [
+        (arm, size, (1,)) for size in (6, 9) for arm in ("vanilla", "pada")
+    ]
+    assert not table.exists(), "a part of the grid is not its table"
+    with pytest.raises(ConfigError, match="the grid has no seed 7"):
+        run(Part(seeds=(7,)))
     result = run()
     n_jobs = len(world.compute.ran)
     assert run() == result and len(world.compute.ran) == n_jobs
