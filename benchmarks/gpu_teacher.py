@@ -1,0 +1,504 @@
+"""An OpenAI-compatible chat server for one GPU: the teacher that llama.cpp otherwise runs on the CPU, from the same GGUF file.
+
+    python benchmarks/gpu_teacher.py FILE.gguf --port 8077
+
+One thread owns the model and writes all requests together, a token a step; a request joins between two steps. Beyond torch
+and transformers it needs the packages gguf and llguidance. Answers are drawn as llama.cpp's server draws them by default,
+except that a grammar masks before the draw and not after a draw that it refuses.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+import torch
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.gguf_loading import count_tokens, read_config, read_model, read_tokenizer
+
+TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
+"""The defaults of llama.cpp's server, which applies them before the temperature."""
+PREFILL_TOKENS = 16_384
+"""Prompt tokens read at once, padding included: bounds the memory of a step."""
+WHITESPACE = r"( |\n{1,2}[ \t]{0,20})"
+"""Between the tokens of JSON, as llama.cpp's grammars allow it. A model made to write none leaves its habits."""
+IDLE_SECONDS = 5.0
+"""After which memory kept for reuse goes back to the GPU."""
+GROUPED = "grouped_sdpa"
+
+log = logging.getLogger("gpu_teacher")
+
+
+class RequestError(ValueError):
+    """A request that cannot be served as it is: HTTP 400."""
+
+
+class WritingError(RuntimeError):
+    """A request that failed while it was written: HTTP 500."""
+
+
+@dataclass(eq=False)
+class Row:
+    """One request, from its prompt to its end."""
+
+    prompt: list[int]
+    max_tokens: int
+    temperature: float
+    matcher: Any = None
+    """llguidance's; None writes freely."""
+    written: list[int] = field(default_factory=list)
+    """With the end token, if there is one."""
+    done: "Future[str]" = field(default_factory=Future)
+    """Its finish reason, or a WritingError."""
+
+    @property
+    def n_cached(self) -> int:
+        """The last token written was not read yet."""
+        return len(self.prompt) + len(self.written) - 1
+
+    def add(self, token: int, ends: frozenset[int]) -> None:
+        """Append a token; at the last one the row is done."""
+        if self.done.done():
+            return
+        self.written.append(token)
+        if self.matcher is not None and not self.matcher.consume_token(token):
+            self.fail(f"the grammar refused token {token}: {self.matcher.get_error()}")
+        elif token in ends or (self.matcher is not None and self.matcher.is_stopped()):
+            self.done.set_result("stop")
+        elif len(self.written) >= self.max_tokens:
+            self.done.set_result("length")
+
+    def fail(self, reason: str) -> None:
+        """End it with an error, unless it has ended."""
+        if not self.done.done():
+            log.error("a request failed: %s", reason)
+            self.done.set_exception(WritingError(reason))
+
+
+@dataclass
+class Batch:
+    """Rows under way, and the keys and values of what each has read, padded on the left: (B, H, T, D) a layer."""
+
+    rows: list[Row]
+    cache: Any
+
+    @property
+    def width(self) -> int:
+        return int(self.cache.get_seq_length())
+
+    def drop_finished(self) -> bool:
+        """Keep the open rows and the columns that they use. False if no row is left."""
+        keep = [slot for slot, row in enumerate(self.rows) if not row.done.done()]
+        if keep and len(keep) < len(self.rows):
+            self.rows = [self.rows[slot] for slot in keep]
+            width = max(row.n_cached for row in self.rows)
+            for layer in self.cache.layers:
+                kept = torch.tensor(keep, device=layer.keys.device)
+                layer.keys = layer.keys[kept, :, -width:]
+                layer.values = layer.values[kept, :, -width:]
+        return bool(keep)
+
+    def join(self, other: "Batch") -> None:
+        """Add the rows of `other`, the narrower cache padded with zeros."""
+        self.rows = self.rows + other.rows
+        for ours, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+            ours.keys = _stack(ours.keys, theirs.keys)
+            ours.values = _stack(ours.values, theirs.values)
+
+
+def _stack(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    width = max(one.shape[-2], two.shape[-2])
+    return torch.cat([pad(t, (0, 0, width - t.shape[-2], 0)) for t in (one, two)])
+
+
+def mask_left(lengths: Sequence[int], width: int, device: torch.device) -> torch.Tensor:
+    """(B, width): each row's last `lengths` columns are 1."""
+    return (torch.arange(width, device=device) >= width - torch.tensor(lengths, device=device)[:, None]).long()
+
+
+def draw(logits: torch.Tensor, temperatures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """(B, V) fp32 logits to (B,) tokens; the likeliest one where the temperature is 0.
+
+    Adds Gumbel noise and takes the highest: unlike `multinomial` that needs no check that a GPU answers by aborting.
+    """
+    best, ids = logits.topk(min(TOP_K, logits.shape[-1]), dim=-1)
+    chances = best.softmax(-1)
+    keep = (chances.cumsum(-1) - chances < TOP_P) & (chances >= MIN_P * chances[:, :1])
+    scores = (best / temperatures.clamp(min=1e-6)[:, None]).masked_fill(~keep, -torch.inf)
+    noise = torch.empty_like(scores).exponential_(generator=generator).clamp_(min=1e-20).log()
+    drawn = ids.gather(1, (scores - noise).argmax(-1, keepdim=True))[:, 0]
+    return torch.where(temperatures > 0, drawn, logits.argmax(-1))
+
+
+def forbid(logits: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    """Minus infinity where the bit of (B, ceil(V / 32)) int32 words is 0."""
+    bits = torch.arange(32, device=logits.device, dtype=torch.int32)
+    flags = ((allowed[:, :, None] >> bits) & 1).reshape(len(allowed), -1)[:, : logits.shape[-1]]
+    return logits.masked_fill(flags == 0, -torch.inf)
+
+
+def attend_grouped(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """For one query a row: heads that share keys become queries of one head, so that keys are not copied for each of them."""
+    if query.shape[2] > 1:
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return found
+    n_rows, n_heads, _, size = query.shape
+    grouped = query.reshape(n_rows, key.shape[1], n_heads // key.shape[1], size)
+    out = scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
+    return out.reshape(n_rows, 1, n_heads, size), None
+
+
+AttentionInterface.register(GROUPED, attend_grouped)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)
+
+
+class Engine:
+    """The model and the thread that runs it."""
+
+    def __init__(self, model: Any, ends: frozenset[int], *, n_tokens: int, max_rows: int, seed: int) -> None:
+        """`n_tokens`: size of the vocabulary that may be written; the logits may be wider."""
+        self._model, self._ends, self._n_tokens, self._max_rows = model, ends, n_tokens, max_rows
+        self._device: torch.device = model.device
+        self._generator = torch.Generator(device=self._device).manual_seed(seed)
+        self._executor = llguidance.LLExecutor()
+        self._waiting: deque[Row] = deque()
+        self._arrived = threading.Condition()
+        self._batch: Batch | None = None
+        model.config._attn_implementation = GROUPED
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
+
+    def write(self, row: Row) -> str:
+        """Wait until the row is written; its finish reason.
+
+        Raises:
+            WritingError: it could not be.
+        """
+        with self._arrived:
+            self._waiting.append(row)
+            self._arrived.notify()
+        return row.done.result()
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Rows being written and rows waiting."""
+        batch = self._batch
+        return len(batch.rows) if batch else 0, len(self._waiting)
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while True:
+            new = self._take()
+            try:
+                self._step(new)
+            except Exception as exc:
+                log.exception("a step failed")
+                for row in [*new, *(self._batch.rows if self._batch else [])]:
+                    row.fail(f"{type(exc).__name__}: {exc}")
+                self._batch = None
+                self._release_memory()
+
+    def _take(self) -> list[Row]:
+        """Waiting rows that there is room for; waits for one if none is under way."""
+        n_free = self._max_rows - (len(self._batch.rows) if self._batch else 0)
+        taken: list[Row] = []
+        with self._arrived:
+            while not self._waiting and self._batch is None:
+                if not self._arrived.wait(IDLE_SECONDS):
+                    self._release_memory()
+            while self._waiting and len(taken) < n_free:
+                longest = max(len(row.prompt) for row in [*taken, self._waiting[0]])
+                if taken and longest * (len(taken) + 1) > PREFILL_TOKENS:
+                    break
+                taken.append(self._waiting.popleft())
+        return taken
+
+    def _release_memory(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _step(self, new: list[Row]) -> None:
+        """Read the prompts of new rows, then write a token of every row."""
+        if new:
+            fresh = self._read_prompts(new)
+            if fresh.drop_finished():
+                if self._batch is None:
+                    self._batch = fresh
+                else:
+                    self._batch.join(fresh)
+        if self._batch is not None:
+            self._write_tokens(self._batch)
+            if not self._batch.drop_finished():
+                self._batch = None
+
+    def _read_prompts(self, rows: list[Row]) -> Batch:
+        """Their caches, and a first token for each."""
+        width = max(len(row.prompt) for row in rows)
+        mask = mask_left([len(row.prompt) for row in rows], width, self._device)
+        ids = torch.tensor([[0] * (width - len(row.prompt)) + row.prompt for row in rows], device=self._device)
+        batch = Batch(rows, DynamicCache())
+        self._forward(batch, ids, mask, (mask.cumsum(-1) - 1).clamp(min=0))
+        return batch
+
+    def _write_tokens(self, batch: Batch) -> None:
+        lengths = [row.n_cached for row in batch.rows]
+        mask = mask_left([n + 1 for n in lengths], batch.width + 1, self._device)
+        ids = torch.tensor([row.written[-1:] for row in batch.rows], device=self._device)
+        self._forward(batch, ids, mask, torch.tensor(lengths, device=self._device)[:, None])
+
+    def _forward(self, batch: Batch, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> None:
+        output = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=batch.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits = output.logits[:, -1].float()
+        logits[:, self._n_tokens :] = -torch.inf
+        if any(row.matcher is not None for row in batch.rows):
+            logits = forbid(logits, self._fill_masks(batch.rows, logits.shape[-1]))
+        temperatures = torch.tensor([row.temperature for row in batch.rows], device=self._device)
+        tokens = draw(logits, temperatures, self._generator).tolist()
+        for row, token in zip(batch.rows, tokens, strict=True):
+            row.add(token, self._ends)
+
+    def _fill_masks(self, rows: list[Row], n_logits: int) -> torch.Tensor:
+        """The tokens that each row's grammar allows now, all for a row without one."""
+        masks = np.full((len(rows), -(-n_logits // 32)), -1, dtype=np.int32)
+        bound = [(row.matcher, slot) for slot, row in enumerate(rows) if row.matcher is not None]
+        llguidance.numpy.fill_next_token_bitmask_par(self._executor, bound, masks)
+        for matcher, slot in bound:
+            if matcher.is_error() or not masks[slot].any():
+                rows[slot].fail(f"the grammar allows no token: {matcher.get_error() or matcher.stop_reason()}")
+        return torch.from_numpy(masks).to(self._device)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a Teacher works."""
+
+    device: str
+    """cuda (bf16) or cpu (fp32)."""
+    max_rows: int = 96
+    """Requests written at once."""
+    max_context: int = 3072
+    """Tokens of prompt and answer together."""
+    compact: bool = False
+    """JSON without any whitespace."""
+    seed: int = 0
+
+
+class Teacher:
+    """What the endpoints answer."""
+
+    def __init__(self, file: Path, options: "Options") -> None:
+        device = torch.device(options.device)
+        self.name, self._max_context = file.stem, options.max_context
+        self._json_style = {"whitespace_flexible": False} if options.compact else {"whitespace_pattern": WHITESPACE}
+        config = read_config(file)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        with ThreadPoolExecutor(1) as pool:
+            tokenizer = pool.submit(read_tokenizer, file)
+            model = read_model(file, config, device=device, dtype=dtype)
+            self._tokenizer: Any = tokenizer.result()
+        self._tokenizing = threading.Lock()  # the tokenizers package forbids some uses at once
+        ends = _find_ends(self._tokenizer, config)
+        self._grammar_tokens = llguidance.LLTokenizer(
+            self._tokenizer.backend_tokenizer.to_str(), n_vocab=config.vocab_size, eos_token=sorted(ends)
+        )
+        self.engine = Engine(model, ends, n_tokens=count_tokens(file), max_rows=options.max_rows, seed=options.seed)
+
+    def answer(self, body: Any) -> dict[str, Any]:
+        """A chat completion.
+
+        Raises:
+            RequestError: the body asks for what cannot be done.
+            WritingError: the model could not answer.
+        """
+        row = self._read_request(body)
+        reason = self.engine.write(row)
+        with self._tokenizing:
+            text = self._tokenizer.decode(row.written, skip_special_tokens=True)
+        n_in, n_out = len(row.prompt), len(row.written)
+        message = {"role": "assistant", "content": text}
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self.name,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+            "usage": {"prompt_tokens": n_in, "completion_tokens": n_out, "total_tokens": n_in + n_out},
+        }
+
+    def _read_request(self, body: Any) -> Row:
+        if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
+            raise RequestError("the body has to be an object with messages")
+        if body.get("stream"):
+            raise RequestError("stream is not supported")
+        try:
+            temperature = float(body["temperature"]) if body.get("temperature") is not None else 0.8
+            asked = body.get("max_completion_tokens") or body.get("max_tokens") or self._max_context
+            max_tokens = int(asked)
+        except (TypeError, ValueError) as exc:
+            raise RequestError(f"temperature and max_tokens have to be numbers: {exc}") from exc
+        prompt = self._encode(body["messages"])
+        room = self._max_context - len(prompt)
+        if room < 1:
+            raise RequestError(f"the prompt has {len(prompt)} tokens; the context holds {self._max_context}")
+        if max_tokens < 1 or temperature < 0:
+            raise RequestError(f"max_tokens is {max_tokens}, temperature {temperature}; at least 1 and 0 are needed")
+        return Row(prompt, min(max_tokens, room), temperature, self._make_matcher(body.get("response_format")))
+
+    def _encode(self, messages: list[Any]) -> list[int]:
+        try:
+            with self._tokenizing:
+                ids = self._tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=True, tokenize=True, return_dict=False
+                )
+        except Exception as exc:
+            raise RequestError(f"the chat template refuses the messages: {exc}") from exc
+        return [int(token) for token in ids]
+
+    def _make_matcher(self, response_format: Any) -> Any:
+        """None for plain text."""
+        if response_format is None or response_format == {"type": "text"}:
+            return None
+        try:
+            schema = response_format["json_schema"]["schema"]
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, defaults=self._json_style)
+        except (TypeError, KeyError, ValueError) as exc:
+            raise RequestError(f"response_format has to be absent or a json_schema: {exc!r}") from exc
+        matcher = llguidance.LLMatcher(self._grammar_tokens, grammar)
+        if matcher.is_error():
+            raise RequestError(f"the schema cannot be used: {matcher.get_error()}")
+        return matcher
+
+
+def _find_ends(tokenizer: Any, config: Any) -> frozenset[int]:
+    """Tokens that end an answer."""
+    named = config.eos_token_id
+    vocabulary = tokenizer.get_vocab()
+    ends = {vocabulary[token] for token in ("<|im_end|>", "<|endoftext|>") if token in vocabulary}
+    ends |= set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id}
+    return frozenset(int(end) for end in ends if end is not None)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """HTTP around a Teacher."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: "TeacherServer"
+
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            n_rows, n_waiting = self.server.teacher.engine.load
+            self._send(200, {"status": "ok", "rows": n_rows, "waiting": n_waiting})
+        elif self.path == "/v1/models":
+            model = {"id": self.server.teacher.name, "object": "model", "created": 0, "owned_by": "gpu_teacher"}
+            self._send(200, {"object": "list", "data": [model]})
+        else:
+            self._refuse(404, f"no such path: {self.path}")
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path != "/v1/chat/completions":
+            self._refuse(404, f"no such path: {self.path}")
+            return
+        try:
+            answer = self.server.teacher.answer(json.loads(content))
+        except ValueError as exc:  # with RequestError, and content that is no JSON
+            self._refuse(400, str(exc))
+        except WritingError as exc:
+            self._refuse(500, str(exc))
+        except Exception as exc:
+            log.exception("a request failed")
+            self._refuse(500, f"{type(exc).__name__}: {exc}")
+        else:
+            self._send(200, answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: a line a request would drown the errors."""
+
+    def _refuse(self, status: int, message: str) -> None:
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        self._send(status, {"error": {"message": message, "type": kind, "code": status}})
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+        except ConnectionError:
+            self.close_connection = True  # the client has gone
+
+
+class TeacherServer(ThreadingHTTPServer):
+    """A thread a connection; port 0 takes a free one."""
+
+    request_queue_size = 256
+    daemon_threads = True
+
+    def __init__(self, teacher: Teacher, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.teacher = teacher
+
+
+def main() -> None:
+    """Load, answer once to warm up, serve until interrupted."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--port", type=int, default=8077)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--max-rows", type=int, default=Options.max_rows, help="requests written at once")
+    parser.add_argument("--max-context", type=int, default=Options.max_context, help="tokens of prompt and answer")
+    parser.add_argument("--compact", action="store_true", help="JSON without any whitespace")
+    parser.add_argument("--seed", type=int, default=Options.seed)
+    given = vars(parser.parse_args())
+    file, port = given.pop("file"), given.pop("port")
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    started = time.monotonic()
+    teacher = Teacher(file.resolve(), Options(**given))
+    server = TeacherServer(teacher, port)
+    hello = {"type": "json_schema", "json_schema": {"name": "hello", "schema": {"type": "string", "maxLength": 8}}}
+    teacher.answer({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 8, "response_format": hello})
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    print(f"ready {url} after {time.monotonic() - started:.1f} s", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
