@@ -181,12 +181,23 @@ AttentionInterface.register(GROUPED, attend_grouped)
 AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """What may be written."""
+
+    ends: frozenset[int]
+    """Tokens that end an answer."""
+    n_tokens: int
+    """Ids below this may be written; the logits may be wider."""
+    n_masked: int
+    """Ids that a grammar's mask covers, at least as many as there are logits."""
+
+
 class Engine:
     """The model and the thread that runs it."""
 
-    def __init__(self, model: Any, ends: frozenset[int], *, n_tokens: int, max_rows: int, seed: int) -> None:
-        """`n_tokens`: size of the vocabulary that may be written; the logits may be wider."""
-        self._model, self._ends, self._n_tokens, self._max_rows = model, ends, n_tokens, max_rows
+    def __init__(self, model: Any, vocabulary: Vocabulary, *, max_rows: int, seed: int) -> None:
+        self._model, self._vocabulary, self._max_rows = model, vocabulary, max_rows
         self._device: torch.device = model.device
         self._generator = torch.Generator(device=self._device).manual_seed(seed)
         self._executor = llguidance.LLExecutor()
@@ -284,17 +295,17 @@ class Engine:
             logits_to_keep=1,
         )
         logits = output.logits[:, -1].float()
-        logits[:, self._n_tokens :] = -torch.inf
+        logits[:, self._vocabulary.n_tokens :] = -torch.inf
         if any(row.matcher is not None for row in batch.rows):
-            logits = forbid(logits, self._fill_masks(batch.rows, logits.shape[-1]))
+            logits = forbid(logits, self._fill_masks(batch.rows))
         temperatures = torch.tensor([row.temperature for row in batch.rows], device=self._device)
         tokens = draw(logits, temperatures, self._generator).tolist()
         for row, token in zip(batch.rows, tokens, strict=True):
-            row.add(token, self._ends)
+            row.add(token, self._vocabulary.ends)
 
-    def _fill_masks(self, rows: list[Row], n_logits: int) -> torch.Tensor:
+    def _fill_masks(self, rows: list[Row]) -> torch.Tensor:
         """The tokens that each row's grammar allows now, all for a row without one."""
-        masks = np.full((len(rows), -(-n_logits // 32)), -1, dtype=np.int32)
+        masks = np.full((len(rows), -(-self._vocabulary.n_masked // 32)), -1, dtype=np.int32)
         bound = [(row.matcher, slot) for slot, row in enumerate(rows) if row.matcher is not None]
         llguidance.numpy.fill_next_token_bitmask_par(self._executor, bound, masks)
         for matcher, slot in bound:
@@ -325,6 +336,8 @@ class Teacher:
         device = torch.device(options.device)
         self.name, self._max_context = file.stem, options.max_context
         self._json_style = {"whitespace_flexible": False} if options.compact else {"whitespace_pattern": WHITESPACE}
+        # cuDNN's attention plans anew for each shape, and every step has another
+        torch.backends.cuda.enable_cudnn_sdp(False)
         config = read_config(file)
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         with ThreadPoolExecutor(1) as pool:
@@ -334,9 +347,12 @@ class Teacher:
         self._tokenizing = threading.Lock()  # the tokenizers package forbids some uses at once
         ends = _find_ends(self._tokenizer, config)
         self._grammar_tokens = llguidance.LLTokenizer(
-            self._tokenizer.backend_tokenizer.to_str(), n_vocab=config.vocab_size, eos_token=sorted(ends)
+            self._tokenizer.backend_tokenizer.to_str(),
+            n_vocab=max(config.vocab_size, len(self._tokenizer)),
+            eos_token=sorted(ends),
         )
-        self.engine = Engine(model, ends, n_tokens=count_tokens(file), max_rows=options.max_rows, seed=options.seed)
+        vocabulary = Vocabulary(ends, n_tokens=count_tokens(file), n_masked=self._grammar_tokens.vocab_size)
+        self.engine = Engine(model, vocabulary, max_rows=options.max_rows, seed=options.seed)
 
     def answer(self, body: Any) -> dict[str, Any]:
         """A chat completion.
@@ -363,6 +379,8 @@ class Teacher:
     def _read_request(self, body: Any) -> Row:
         if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
             raise RequestError("the body has to be an object with messages")
+        if not all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in body["messages"]):
+            raise RequestError("each message has to be an object whose content is a text")
         if body.get("stream"):
             raise RequestError("stream is not supported")
         try:
