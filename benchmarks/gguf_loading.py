@@ -47,6 +47,11 @@ def read_tokenizer(file: Path) -> Any:
         return AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
 
 
+def close_file() -> None:
+    """Forget the open file: a million small arrays."""
+    _open.cache_clear()
+
+
 def count_tokens(file: Path) -> int:
     """Size of the vocabulary without the unused entries at its end, which only widen the matrices."""
     kinds = _open(str(file)).fields["tokenizer.ggml.token_type"].contents()

@@ -13,8 +13,8 @@ from tests.tiny_models import save_gguf_student
 
 pytest.importorskip("llguidance")
 
-from benchmarks import gpu_teacher
-from benchmarks.gpu_teacher import Options, RequestError, Row, Teacher, TeacherServer, WritingError
+from benchmarks.gpu_teacher import Options, RequestError, Teacher, TeacherServer
+from benchmarks.joined_writing import Row, WritingError, draw, forbid
 
 SCHEMA = {
     "type": "object",
@@ -105,14 +105,14 @@ def test_the_server_answers_as_openai_does(teacher: Teacher) -> None:
 
 def test_what_llama_cpp_cuts_off_is_never_drawn() -> None:
     chances = torch.tensor([[0.5, 0.44, 0.02, 0.02, 0.02]]).repeat(200, 1)
-    drawn = gpu_teacher.draw(chances.log(), torch.full((200,), 5.0), torch.Generator().manual_seed(0))
+    drawn = draw(chances.log(), torch.full((200,), 5.0), torch.Generator().manual_seed(0))
     assert set(drawn.tolist()) == {0, 1}, "top_p would keep the third; min_p does not"
-    assert gpu_teacher.draw(chances.log(), torch.zeros(200), torch.Generator()).tolist() == [0] * 200
+    assert draw(chances.log(), torch.zeros(200), torch.Generator()).tolist() == [0] * 200
 
 
 def test_bits_name_the_tokens_that_are_allowed() -> None:
     allowed = torch.tensor([[1 << 3 | -(1 << 31), 2]], dtype=torch.int32)
-    kept = gpu_teacher.forbid(torch.zeros(1, 40), allowed).isfinite()[0].nonzero().flatten().tolist()
+    kept = forbid(torch.zeros(1, 40), allowed).isfinite()[0].nonzero().flatten().tolist()
     assert kept == [3, 31, 33]
 
 
