@@ -53,8 +53,8 @@ class RecordedBackward:
 
     def _run(self, part: Pack, weight: float) -> None:
         shape = (
-            round_up(len(part.token_ids), per_octave=4),
-            round_up(len(part.targets), per_octave=2),
+            round_up(len(part.token_ids), per_octave=2),
+            round_up(len(part.targets), per_octave=1),
             round_up(max(len(b.ancestors) + b.n_new for b in part.branches), per_octave=1),
         )
         if shape not in self._passes:
