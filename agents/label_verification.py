@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pada_agent.agents.data_generation import Assignment
+from pada_agent.agents.label_likelihood import LabelRank, rank_labels
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Draft, Example, Overlap, Record, Rejection, RejectionStage
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
@@ -26,13 +27,16 @@ def verify_drafts(
     near_duplicate_rouge: float,
     embedder: Embedder | None = None,
     contamination_similarity: float | None = None,
+    training: Sequence[Example] = (),
+    max_label_rank: int | None = None,
 ) -> VerifiedDrafts:
-    """Format, label, repetition and contamination, in that order.
+    """Format, label, repetition, contamination and likeness to the label's training rows, in that order.
 
     Args:
         existing: rows a draft must not repeat (training data so far).
         protected: validation and test rows.
         contamination_similarity: cosine at which a draft says what a protected row says; None compares words only.
+        training: the human rows, for `max_label_rank`: a draft's label has to be among the so many likeliest by them.
     """
     by_row = {a.row: a for a in assignments}
     candidates: list[Example] = []
@@ -48,6 +52,9 @@ def verify_drafts(
     if embedder is not None and contamination_similarity is not None:
         near = find_near(candidates, protected, embedder=embedder, threshold=contamination_similarity)
         candidates = _drop_contaminated(candidates, near, rejections)
+    if embedder is not None and max_label_rank is not None:
+        ranks = rank_labels(candidates, training, task=task, embedder=embedder)
+        candidates = _drop_strayed(candidates, ranks, max_label_rank, rejections)
     return VerifiedDrafts(candidates=tuple(candidates), rejections=tuple(rejections))
 
 
@@ -58,7 +65,7 @@ def row_of(example: Example) -> int:
 
 def is_a_persons_matter(stage: RejectionStage, overlap: Overlap | None) -> bool:
     """Whether a person may overrule a rejection: what a model judged, but nothing that was checked exactly."""
-    return stage in ("quality", "verification") or (overlap is not None and overlap.kind == "embedding")
+    return stage in ("unlikely", "quality", "verification") or (overlap is not None and overlap.kind == "embedding")
 
 
 def reject(example: Example, stage: RejectionStage, reason: str, overlap: Overlap | None = None) -> Rejection:
@@ -97,6 +104,18 @@ def _drop_repeats(
         if c.id in repeats
     ]
     return [c for c in candidates if c.id not in repeats]
+
+
+def _drop_strayed(
+    candidates: list[Example], ranks: Sequence[LabelRank | None], max_rank: int, rejections: list[Rejection]
+) -> list[Example]:
+    strayed = {c.id: r for c, r in zip(candidates, ranks, strict=True) if r and r.rank > max_rank}
+    rejections += [
+        reject(c, "unlikely", f"row {row_of(c) + 1} reads like {r.likeliest}, not like {c.answer}")
+        for c in candidates
+        if (r := strayed.get(c.id))
+    ]
+    return [c for c in candidates if c.id not in strayed]
 
 
 def _drop_contaminated(

@@ -187,7 +187,7 @@ class Overlap(Record):
     """Cosine of the sentence vectors, of kind `embedding`."""
 
 
-RejectionStage = Literal["format", "label", "duplicate", "contamination", "quality", "verification"]
+RejectionStage = Literal["format", "label", "duplicate", "contamination", "unlikely", "quality", "verification"]
 
 
 class Rejection(Record):

@@ -45,16 +45,18 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
     """Check format, label, repetition and contamination of the drafts."""
-    accepted = state.get("accepted", [])
+    settings, accepted = state["settings"], state.get("accepted", [])
     result = verify_drafts(
         state["drafts"],
         open_assignments(state, adapters),
         task=adapters.task,
         existing=[*read_known_rows(state, adapters), *accepted],
         protected=read_protected(state, adapters),
-        near_duplicate_rouge=state["settings"].generation.near_duplicate_rouge,
+        near_duplicate_rouge=settings.generation.near_duplicate_rouge,
         embedder=adapters.embedder,
-        contamination_similarity=state["settings"].guard.contamination_similarity,
+        contamination_similarity=settings.guard.contamination_similarity,
+        training=adapters.store.read_rows(state["data"].train.key, Example),
+        max_label_rank=settings.quality.max_label_rank if settings.quality.enabled else None,
     )
     return {
         "drafts": [],

@@ -1,0 +1,58 @@
+"""Label verification by likeness: how likely a row's label is, seen from the training rows of all labels.
+
+A weak writer strays from its label, and a weak judge does not see it. Sentence vectors do, for labels of a closed set: a
+regression on those of the training rows costs no call (docs/adr/0011).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from pada_agent.core.ports import Embedder
+from pada_agent.core.records import Example
+from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.task import Task
+
+INVERSE_REGULARIZATION = 20.0
+"""Weak, as unit vectors need: their coordinates are small."""
+
+
+class LabelRank(NamedTuple):
+    """Where the row's label stands among all, from 1, and the label that stands first."""
+
+    rank: int
+    likeliest: str
+
+
+def rank_labels(
+    rows: Sequence[Example], training: Sequence[Example], *, task: Task, embedder: Embedder
+) -> list[LabelRank | None]:
+    """One per row; None where labels form no closed set, or the row's stands in no training row."""
+    known = [(question_of(e), label) for e in training if (label := task.closed_label(e)) is not None]
+    labels = sorted({label for _, label in known})
+    if not rows or len(labels) < 2:
+        return [None] * len(rows)
+    regression = _fit(tuple(known), embedder.embed)
+    likelihoods = regression.predict_log_proba(np.asarray(embedder.embed([question_of(row) for row in rows])))
+    return [
+        _rank(row_likelihoods, labels, task.closed_label(row))
+        for row, row_likelihoods in zip(rows, likelihoods, strict=True)
+    ]
+
+
+@lru_cache(maxsize=4)
+def _fit(known: tuple[tuple[str, str], ...], embed: Callable[[Sequence[str]], list[list[float]]]) -> LogisticRegression:
+    """Every batch of an iteration asks for the same one."""
+    texts, labels = zip(*known, strict=True)
+    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(np.asarray(embed(texts)), labels)
+
+
+def _rank(likelihoods: np.ndarray, labels: Sequence[str], label: str | None) -> LabelRank | None:
+    """`likelihoods` in the order of the sorted `labels`, as scikit-learn gives them."""
+    if label not in labels:
+        return None
+    above = int((likelihoods > likelihoods[labels.index(label)]).sum())
+    return LabelRank(rank=above + 1, likeliest=labels[int(likelihoods.argmax())])

@@ -1,0 +1,69 @@
+"""A row's label seen from the training rows, over an embedder that counts words."""
+
+from pada_agent.agents.data_generation import Assignment
+from pada_agent.agents.label_likelihood import LabelRank, rank_labels
+from pada_agent.agents.label_verification import verify_drafts
+from pada_agent.agents.quality_control import describe_rejections
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Draft, Example, Provenance
+from pada_agent.evaluation.tasks.registry import make_task
+from tests.toy_world import WordCountEmbedder
+
+TASK = make_task(
+    TaskConfig(name="multiple_choice", labels={"power": "no current", "money": "bills", "login": "accounts"})
+)
+TEXTS = {
+    "power": ("the lights went out", "no current in the house", "the lights flicker in the house"),
+    "money": ("the bill is too high", "a charge on the bill", "why this charge"),
+    "login": ("the password fails", "a new password please", "the app wants a password"),
+}
+
+
+def read(text: str, label: str, name: str) -> Example:
+    return TASK.read(RawRow(where="t:1", fields={"id": name, "question": text, "answer": label}))
+
+
+TRAINING = [read(text, label, f"{label}-{n}") for label, texts in TEXTS.items() for n, text in enumerate(texts)]
+
+
+def test_a_label_ranks_by_the_training_rows_that_are_like_the_row() -> None:
+    rows = [read("my password fails", "login", "a"), read("my password fails", "power", "b")]
+    right, wrong = rank_labels(rows, TRAINING, task=TASK, embedder=WordCountEmbedder())
+    assert right == LabelRank(1, "login")
+    assert wrong is not None and wrong.rank > 1 and wrong.likeliest == "login"
+
+
+def test_a_label_without_training_rows_cannot_be_ranked() -> None:
+    known = [e for e in TRAINING if e.answer != "login"]
+    assert rank_labels([TRAINING[-1]], known, task=TASK, embedder=WordCountEmbedder()) == [None]
+    assert rank_labels([TRAINING[0]], TRAINING[:3], task=TASK, embedder=WordCountEmbedder()) == [None], "one label"
+
+
+def test_open_answers_are_not_ranked() -> None:
+    task = make_task(TaskConfig(name="exact_match"))
+    row = task.read(RawRow(where="t:1", fields={"id": "x", "question": "what", "answer": "that"}))
+    assert rank_labels([row], [row, row], task=task, embedder=WordCountEmbedder()) == [None]
+
+
+def test_a_draft_that_strays_from_its_label_goes_back_with_what_it_reads_like() -> None:
+    def draft(row: int, text: str) -> Draft:
+        origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="power-0")
+        return Draft(row=row, fields={"question": text}, provenance=origin)
+
+    verified = verify_drafts(
+        [draft(0, "no lights in my house"), draft(1, "my password fails again")],
+        [Assignment(row=n, source=TRAINING[0], given={"label": "power"}) for n in range(2)],
+        task=TASK,
+        existing=[],
+        protected=[],
+        near_duplicate_rouge=0.9,
+        embedder=WordCountEmbedder(),
+        training=TRAINING,
+        max_label_rank=1,
+    )
+    assert [c.prompt for c in verified.candidates] == ["no lights in my house"]
+    (refused,) = verified.rejections
+    assert refused.stage == "unlikely"
+    assert refused.example is not None, "a person may overrule it"
+    assert describe_rejections([refused]) == "- row 2 reads like login, not like power"
