@@ -94,7 +94,7 @@ class LocalCompute:
             self._raise_if_stopped(job_id)
             _send(worker, json.dumps({"job": job.model_dump(mode="json"), "folder": str(scratch)}))
             self._follow(worker, job_id, scratch, on_progress)
-            scratch.replace(folder)
+            _move_in(scratch, folder)
         finally:
             self._running = None
             shutil.rmtree(scratch, ignore_errors=True)
@@ -199,6 +199,15 @@ def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaErro
     shutil.rmtree(target, ignore_errors=True)
     (scratch / LAST_GOOD).replace(target)
     return type(failure)(f"{failure} The adapter of the last finite loss is kept in {target}.")
+
+
+def _move_in(scratch: Path, folder: Path) -> None:
+    """Another process of the same experiment may have finished the same job meanwhile: then its output stays."""
+    try:
+        scratch.replace(folder)
+    except OSError:
+        if not _has_output(folder):
+            raise
 
 
 def _has_output(folder: Path) -> bool:

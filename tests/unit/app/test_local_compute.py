@@ -83,6 +83,19 @@ def test_finished_work_is_not_repeated_by_this_or_another_instance(compute: Loca
     assert (run(other, make_job("a")) / "pid").stat().st_mtime_ns == written
 
 
+def test_what_another_process_finished_meanwhile_stays(compute: LocalCompute, tmp_path: Path) -> None:
+    job = make_job("a")
+
+    def finish_first(_: Progress) -> None:
+        theirs = tmp_path / "objects" / address_job(job)
+        theirs.mkdir()
+        (theirs / "pid").write_text("theirs")
+
+    folder = compute.wait(compute.submit(job), finish_first)
+    assert (folder / "pid").read_text() == "theirs"
+    assert [path.name for path in (tmp_path / "objects").iterdir()] == [folder.name]
+
+
 def test_an_empty_folder_is_no_output(compute: LocalCompute, tmp_path: Path) -> None:
     (tmp_path / "objects" / address_job(make_job("a"))).mkdir(parents=True)
     assert (run(compute, make_job("a")) / "pid").exists()
