@@ -1,15 +1,17 @@
 """`python -m benchmarks.draw_student TOKENIZER_FOLDER OUT`: random weights in the shape of Llama 3.2 1B.
 
-As fast as the model itself, for a machine that cannot fetch it. The tokenizer is another model's, with fewer tokens.
+As fast as the model itself, for a machine that cannot fetch it. The tokenizer is another model's, filled up with made-up
+tokens: texts are compared, so each token has to have one.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-LLAMA_1B = {
+LLAMA_1B: dict[str, Any] = {
     "vocab_size": 128_256,
     "hidden_size": 2048,
     "intermediate_size": 8192,
@@ -26,6 +28,7 @@ LLAMA_1B = {
 def draw_student(tokenizer_folder: Path, out: Path) -> None:
     """Write model and tokenizer as safetensors, in bf16."""
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.add_tokens([f"<{i}>" for i in range(len(tokenizer), LLAMA_1B["vocab_size"])])
     torch.manual_seed(0)
     rope = {"rope_type": "default", "rope_theta": 500_000.0}
     config = LlamaConfig(
