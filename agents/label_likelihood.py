@@ -43,7 +43,7 @@ def rank_labels(
     ]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _fit(known: tuple[tuple[str, str], ...], embed: Callable[[Sequence[str]], list[list[float]]]) -> LogisticRegression:
     """Every batch of an iteration asks for the same one."""
     texts, labels = zip(*known, strict=True)

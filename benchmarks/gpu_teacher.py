@@ -107,8 +107,8 @@ class Teacher:
             raise RequestError("stream is not supported")
         try:
             temperature = float(body["temperature"]) if body.get("temperature") is not None else 0.8
-            asked = body.get("max_completion_tokens") or body.get("max_tokens") or self._max_context
-            max_tokens = int(asked)
+            limits = [body[key] for key in ("max_completion_tokens", "max_tokens") if body.get(key) is not None]
+            max_tokens = int(limits[0]) if limits else self._max_context
         except (TypeError, ValueError) as exc:
             raise RequestError(f"temperature and max_tokens have to be numbers: {exc}") from exc
         prompt = self._encode(body["messages"])

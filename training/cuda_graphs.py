@@ -3,10 +3,15 @@
 A step of a small model is thousands of short kernels, and launching them one by one takes longer than computing them.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from pada_agent.training.memory import is_out_of_memory
+
+log = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -14,40 +19,75 @@ class Recorder:
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
+        self._recordings: list[Recording] = []
         if self._on_gpu:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pool: Any = torch.cuda.graph_pool_handle()
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """`work`, which only reads and writes tensors that stay where they are: runs at the first call, replayed from the third."""
-        return _Recording(work, self._stream, self._pool) if self._on_gpu else work
+    def record(self, work: Callable[[], None]) -> "Recording":
+        """`work`, which only reads and writes tensors that stay where they are: recorded at the second call, then replayed."""
+        recording = Recording(work, self._stream, self._pool) if self._on_gpu else Recording(work)
+        self._recordings.append(recording)
+        return recording
+
+    def forget(self) -> None:
+        """Let go of all recordings, and of what their work holds: they must not be called again."""
+        for recording in self._recordings:
+            recording.forget()
+        self._recordings = []
 
 
-class _Recording:
+class Recording:
     """The first call runs the work, so that what is made ready on first use is not recorded; the second records it."""
 
-    def __init__(self, work: Callable[[], None], stream: torch.cuda.Stream, pool: Any) -> None:
-        self._work = work
+    def __init__(
+        self, work: Callable[[], None], stream: torch.cuda.Stream | None = None, pool: object | None = None
+    ) -> None:
+        self._work: Callable[[], None] | None = work
         self._stream = stream
-        self._pool = pool
+        self._pool: Any = pool
         self._is_warm = False
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
-        if not self._is_warm:
-            self._run_aside()
-            self._is_warm = True
-            return
-        if self._graph is None:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                self._work()
-            self._graph = graph
-        self._graph.replay()
-
-    def _run_aside(self) -> None:
-        """On the stream that records."""
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+        assert self._work is not None
+        if self._stream is None:
             self._work()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        elif not self._is_warm:
+            self._run_aside(self._work, self._stream)
+            self._is_warm = True
+        else:
+            if self._graph is None:
+                self._record(self._work, self._stream)
+            self._replay(self._work)
+
+    def forget(self) -> None:
+        """The work holds tensors, and often, through its owner, this recording: a circle that Python would free late."""
+        self._work = self._graph = None
+
+    def _run_aside(self, work: Callable[[], None], stream: torch.cuda.Stream) -> None:
+        """On the stream that records."""
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            work()
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _record(self, work: Callable[[], None], stream: torch.cuda.Stream) -> None:
+        """A model that waits for the GPU within its forward pass cannot be recorded; its work is run each time."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+                work()
+        except RuntimeError as exc:
+            if is_out_of_memory(exc):
+                raise
+            log.warning("this model cannot be recorded as a CUDA graph, so it runs slower: %s", exc)
+            self._stream = None
+            return
+        self._graph = graph
+
+    def _replay(self, work: Callable[[], None]) -> None:
+        if self._graph is None:
+            work()
+        else:
+            self._graph.replay()

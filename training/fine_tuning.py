@@ -53,7 +53,7 @@ def fine_tune(
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Write a PEFT adapter and `train_metrics.json` into `folder`. Equal jobs give equal bytes on equal machines.
+    """Write a PEFT adapter and `train_metrics.json` into `folder`. Equal jobs give equal bytes on equal CPUs.
 
     Raises:
         DatasetError: no rows, or one is empty or too long.
@@ -73,6 +73,8 @@ def fine_tune(
             if loop.restore_last_good():
                 save_adapter(adapted, student, folder / LAST_GOOD)
             raise
+        finally:
+            loop.close()
         save_adapter(adapted, student, folder)
     metrics = {**_summarize(loop.steps, seconds=time.perf_counter() - start), **loop.describe_cuts()}
     metrics["base_sha256"] = hash_weights(student.weights)
@@ -152,6 +154,11 @@ class TrainingLoop:
             self._take_window()
             self._last_good = before
             on_progress(self._report(seconds=time.perf_counter() - start))
+
+    def close(self) -> None:
+        """Let go of a GPU's memory."""
+        if self._recorded:
+            self._recorded.forget()
 
     def restore_last_good(self) -> bool:
         """Put back the weights that last gave a finite loss; False if there are none but the initial ones."""

@@ -6,10 +6,15 @@ import torch
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """CUDA has a class for it; on CPU torch's allocator raises a RuntimeError, worded by platform."""
-    return isinstance(exc, torch.cuda.OutOfMemoryError) or (
-        isinstance(exc, RuntimeError) and "memory: you tried to allocate" in str(exc)
-    )
+    """CUDA has a class for it; on CPU torch's allocator raises a RuntimeError, worded by platform.
+
+    Ending the recording of a CUDA graph may fail in turn: then it stands behind that error.
+    """
+    if isinstance(exc, torch.cuda.OutOfMemoryError):
+        return True
+    if isinstance(exc, RuntimeError) and "memory: you tried to allocate" in str(exc):
+        return True
+    return exc.__context__ is not None and is_out_of_memory(exc.__context__)
 
 
 def is_disk_full(exc: BaseException) -> bool:

@@ -33,9 +33,14 @@ _attend: ContextVar[Attend | None] = ContextVar("attend", default=None)
 
 
 def is_plain(model: Any) -> bool:
-    """Whether each layer of the model attends to all earlier tokens, through transformers' attention interface."""
+    """Whether each layer attends to all earlier tokens, through transformers' attention interface, and each row alone.
+
+    Rotary embeddings that change with the longest row in a pass would let one row change another.
+    """
     layers = DynamicCache(config=model.config).layers
     full = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    full = full and rope.get("rope_type", "default") not in ("dynamic", "longrope")
     return full and bool(model._supports_attention_backend) and model.config._attn_implementation == "sdpa"
 
 

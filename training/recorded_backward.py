@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
@@ -33,7 +33,7 @@ class RecordedBackward:
         self._n_rows = batch_size
         self._total = torch.zeros((), device=adapted.device)
         self._recorder = Recorder(adapted.device)
-        self._passes: dict[tuple[int, int, int], _Pass] = {}
+        self._passes: dict[Shape, _Pass] = {}
         for parameter in adapted.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)
@@ -48,18 +48,28 @@ class RecordedBackward:
 
     def forget(self) -> None:
         """Let go of what is recorded, and of its memory."""
+        self._recorder.forget()
         self._passes = {}
-        self._recorder = Recorder(self._adapted.device)
 
     def _run(self, part: Pack, weight: float) -> None:
-        shape = (
-            round_up(len(part.token_ids), per_octave=2),
-            round_up(len(part.targets), per_octave=1),
-            round_up(max(len(b.ancestors) + b.n_new for b in part.branches), per_octave=1),
+        shape = Shape(
+            n_nodes=round_up(len(part.token_ids), per_octave=2),
+            n_targets=round_up(len(part.targets), per_octave=1),
+            n_rows=min(self._n_rows, 1 << (len(part.branches) - 1).bit_length()),
+            n_columns=round_up(max(len(b.ancestors) + b.n_new for b in part.branches), per_octave=1),
         )
         if shape not in self._passes:
-            self._passes[shape] = _Pass(self._adapted, self._total, self._recorder, shape, self._n_rows)
+            self._passes[shape] = _Pass(self._adapted, self._total, self._recorder, shape)
         self._passes[shape].run(part, weight)
+
+
+class Shape(NamedTuple):
+    """What packs are filled up to. Rows and columns are those of attention."""
+
+    n_nodes: int
+    n_targets: int
+    n_rows: int
+    n_columns: int
 
 
 def round_up(n: int, *, per_octave: int) -> int:
@@ -77,7 +87,7 @@ class Grid:
     nodes: torch.Tensor
     """(R * L,) node in each place; behind a row's end one or another, not always the same: gradients are added up."""
     places: torch.Tensor
-    """(N,) where each node is new."""
+    """(N,) where each node is new; of what fills the nodes up, one or another."""
     n_rows: int
 
     def attend(
@@ -101,10 +111,11 @@ class Grid:
         return rows.view(self.n_rows, -1, *rows.shape[1:]).transpose(1, 2)
 
 
-def lay_rows(branches: Sequence[Branch], n_nodes: int, n_rows: int, n_columns: int) -> Grid:
-    """The grid of a pack, filled up to `n_nodes` and `n_rows`."""
-    nodes = (torch.arange(n_rows * n_columns) % n_nodes).view(n_rows, n_columns)
-    places = torch.zeros(n_nodes, dtype=torch.long)
+def lay_rows(branches: Sequence[Branch], shape: Shape) -> Grid:
+    """The grid of a pack."""
+    n_rows, n_columns = shape.n_rows, shape.n_columns
+    nodes = (torch.arange(n_rows * n_columns) % shape.n_nodes).view(n_rows, n_columns)
+    places = torch.arange(shape.n_nodes) % (n_rows * n_columns)
     for i, branch in enumerate(branches):
         path = [*branch.ancestors, *range(branch.start, branch.stop)]
         nodes[i, : len(path)] = torch.tensor(path)
@@ -116,25 +127,22 @@ def lay_rows(branches: Sequence[Branch], n_nodes: int, n_rows: int, n_columns: i
 class _Pass:
     """Forward and backward of all packs of one shape."""
 
-    def __init__(
-        self, adapted: Any, total: torch.Tensor, recorder: Recorder, shape: tuple[int, int, int], n_rows: int
-    ) -> None:
+    def __init__(self, adapted: Any, total: torch.Tensor, recorder: Recorder, shape: Shape) -> None:
         self._adapted = adapted
         self._total = total
-        self._n_nodes, self._n_targets, self._n_columns = shape
-        self._n_rows = n_rows
+        self._shape = shape
         index = partial(torch.zeros, dtype=torch.long, device=adapted.device)
-        self._token_ids, self._depths, self._places = (index(self._n_nodes) for _ in range(3))
-        self._nodes = index(n_rows * self._n_columns)
-        self._readers, self._which, self._targets = (index(self._n_targets) for _ in range(3))
-        self._weights = torch.zeros(self._n_targets, device=adapted.device)
+        self._token_ids, self._depths, self._places = (index(shape.n_nodes) for _ in range(3))
+        self._nodes = index(shape.n_rows * shape.n_columns)
+        self._readers, self._which, self._targets = (index(shape.n_targets) for _ in range(3))
+        self._weights = torch.zeros(shape.n_targets, device=adapted.device)
         self._no_mask = torch.zeros(1, 1, 1, 1, device=adapted.device)
         """A mask with four dimensions is handed on as it is."""
         self._compute = recorder.record(self._add_gradients)
 
     def run(self, part: Pack, weight: float) -> None:
         """Add the gradients of this pack's targets, each weighted, and their loss."""
-        grid = lay_rows(part.branches, self._n_nodes, self._n_rows, self._n_columns)
+        grid = lay_rows(part.branches, self._shape)
         for static, new in (
             (self._token_ids, part.token_ids),
             (self._depths, part.depths),
@@ -149,7 +157,7 @@ class _Pass:
         self._compute()
 
     def _add_gradients(self) -> None:
-        grid = Grid(nodes=self._nodes, places=self._places, n_rows=self._n_rows)
+        grid = Grid(nodes=self._nodes, places=self._places, n_rows=self._shape.n_rows)
         with attend_by(self._adapted.config, grid.attend):
             out = self._adapted(
                 input_ids=self._token_ids[None],

@@ -58,9 +58,25 @@ def _write(student: Student, rows: Sequence[Row], stops: Stops, n_slots: int, on
     n_shared = count_shared([row.prompt for row in rows])
     if n_shared:
         cache.share(rows[0].prompt[:n_shared])
-    stepper = _Stepper(cache, student.device)
+    recorder = Recorder(student.device)
+    stepper = _Stepper(cache, recorder, student.device)
     waiting = deque(SlotRow(row, n_shared) for row in sorted(rows, key=lambda row: len(row.prompt), reverse=True))
+    try:
+        _write_in_turn(cache, stepper, waiting, stops, on_done, len(rows))
+    finally:
+        recorder.forget()
+
+
+def _write_in_turn(
+    cache: SlotCache,
+    stepper: "_Stepper",
+    waiting: deque[SlotRow],
+    stops: Stops,
+    on_done: Callable[[int], None],
+    n_rows: int,
+) -> None:
     active: list[SlotRow] = []
+    n_slots = cache.n_slots
     while waiting or active:
         n_free = n_slots - len(active)
         if waiting and n_free * WORTH >= n_slots:
@@ -71,7 +87,7 @@ def _write(student: Student, rows: Sequence[Row], stops: Stops, n_slots: int, on
             stepper.run(active, stops)
         before, active = len(active), close_ranks(cache, active)
         if len(active) < before:
-            on_done(len(rows) - len(waiting) - len(active))
+            on_done(n_rows - len(waiting) - len(active))
 
 
 def _start(cache: SlotCache, starting: Sequence[SlotRow], first: int, stops: Stops) -> None:
@@ -85,11 +101,11 @@ def _start(cache: SlotCache, starting: Sequence[SlotRow], first: int, stops: Sto
 class _Stepper:
     """Steps for all slots, of which the first ones hold rows. A row's last token is not in its slot yet."""
 
-    def __init__(self, cache: SlotCache, device: torch.device) -> None:
+    def __init__(self, cache: SlotCache, recorder: Recorder, device: torch.device) -> None:
         self._cache = cache
         self._tokens = torch.zeros(cache.n_slots, dtype=torch.long, device=device)
         self._positions = torch.zeros_like(self._tokens)
-        self._step = Recorder(device).record(self._take)
+        self._step = recorder.record(self._take)
 
     def run(self, active: Sequence[SlotRow], stops: Stops) -> None:
         """Write `N_STEPS` tokens of each row, or to its end."""

@@ -87,6 +87,7 @@ class SlotCache:
         self._cache.layers = [_SlotLayer(n_slots, n_columns) for _ in self._cache.layers]
         self.n_slots = n_slots
         self.n_columns = n_columns
+        self._last_position = int(getattr(model.config, "max_position_embeddings", 0) or 2**31) - 1
 
     def feed(self, feeds: Sequence[Feed], *, first: int = 0) -> list[list[int]]:
         """Put in tokens of the rows in the slots from `first` on; gives the best next token after each one asked for."""
@@ -116,7 +117,8 @@ class SlotCache:
         with _attend_to_slots(self._model.config, layout):
             output = self._model(
                 input_ids=tokens[None],
-                position_ids=layout.positions[None],
+                # Tokens that run on past a row's end are dropped, but the model must have a position for them.
+                position_ids=layout.positions[None].clamp(max=self._last_position),
                 attention_mask=layout.make_mask(self._model.dtype),
                 past_key_values=self._cache,
                 use_cache=True,

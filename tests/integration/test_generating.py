@@ -1,5 +1,7 @@
 """However rows are batched, shared, refilled and guessed ahead, each gets the text that `generate` gives it alone."""
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -114,6 +116,42 @@ def test_steps_for_all_slots_write_the_same_texts(
     assert write_recorded_rows(student, rows) == [p.response for p in plain]
     stop = plain[0].response[5:7]
     assert write_recorded_rows(student, rows, stop=(stop,)) == [p.response.split(stop)[0] for p in plain]
+
+
+def test_what_was_written_in_lets_go_of_its_memory_at_once(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's collector of circles comes late, and by then a smaller attempt may have found no memory."""
+    made: list[weakref.ref[SlotCache]] = []
+    prepare = SlotCache.__init__
+
+    def watch(cache: SlotCache, *arguments: Any, **options: Any) -> None:
+        prepare(cache, *arguments, **options)
+        made.append(weakref.ref(cache))
+
+    monkeypatch.setattr(SlotCache, "__init__", watch)
+    gc.disable()
+    try:
+        write_recorded_rows(student, ROWS)
+        assert [cache() for cache in made] == [None]
+    finally:
+        gc.enable()
+
+
+def test_positions_past_a_rows_end_stay_within_the_models_context(student: Student) -> None:
+    """A model with learned positions has none beyond; here the last row fills the context up."""
+    asked: list[int] = []
+    rotary = student.model.model.rotary_emb
+
+    def watch(_: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        asked.append(int(options.get("position_ids", arguments[-1]).max()))
+
+    context = student.model.config.max_position_embeddings
+    n_prompt = max(len(ChatEncoder(student.tokenizer).prompt(row)) for row in ROWS)
+    hook = rotary.register_forward_pre_hook(watch, with_kwargs=True)
+    try:
+        write_recorded_rows(student, ROWS, max_new_tokens=context - n_prompt)
+    finally:
+        hook.remove()
+    assert max(asked) == context - 1
 
 
 def test_no_memory_for_all_slots_takes_half_as_many(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """The student's side, for real: a Llama of a few thousand parameters with a byte tokenizer, made in memory."""
 
+import gc
 import json
 import os
 import signal
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -368,10 +370,27 @@ class TestLoraLinear:
 
 @pytest.mark.parametrize(
     ("n", "per_octave", "expected"),
-    [(3, 4, 64), (64, 4, 64), (65, 4, 80), (1024, 4, 1024), (1025, 4, 1280), (700, 1, 1024)],
+    [(3, 2, 64), (64, 1, 64), (65, 2, 96), (97, 2, 128), (1024, 2, 1024), (1025, 2, 1536), (700, 1, 1024)],
 )
 def test_shapes_are_few(n: int, per_octave: int, expected: int) -> None:
     assert round_up(n, per_octave=per_octave) == expected
+
+
+def test_recorded_passes_let_go_of_their_memory_at_once(student: Student, encoder: ChatEncoder) -> None:
+    batch = [encoder.training_row(row, SPEC) for row in ROWS[:3]]
+    with attach_lora(student, make_job()) as adapted:
+        recorded = RecordedBackward(adapted, 4)
+        recorded(batch, max_pack_tokens=10_000)
+        recorded(batch, max_pack_tokens=1)
+        shapes = list(recorded._passes)
+        passes = [weakref.ref(p) for p in recorded._passes.values()]
+        gc.disable()
+        try:
+            recorded.forget()
+            assert [p() for p in passes] == [None] * len(passes)
+        finally:
+            gc.enable()
+    assert {shape.n_rows for shape in shapes} == {4, 1}, "a pack of one row attends over one"
 
 
 class TestFineTuning:
