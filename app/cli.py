@@ -200,7 +200,12 @@ def experiment(
     loaded = load_grid(grid)
     with _display() as display:
         result = run_experiment(
-            loaded, part, command=f"pada experiment {grid}", probe_only=probe, on_event=display, say=_echo_error
+            loaded,
+            part,
+            command=_word_experiment(grid, probe, arms, seeds),
+            probe_only=probe,
+            on_event=display,
+            say=_echo_error,
         )
     typer.echo(render_result(result), nl=False)
 
@@ -275,6 +280,11 @@ def _load(path: Path | None, overrides: list[str] | None, out: Path | None = Non
     for override in overrides or []:
         values = apply_override(values, override)
     return parse_config(values, origin="--set")
+
+
+def _word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None) -> str:
+    options = [("--probe", probe), (f"--arms {arms}", arms), (f"--seeds {seeds}", seeds)]
+    return " ".join([f"pada experiment {grid}", *(text for text, given in options if given)])
 
 
 def _split(text: str | None) -> list[str]:

@@ -10,7 +10,12 @@ from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_c
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.tables import write_tables
 from pada_agent.app.progress import OnEvent
-from pada_agent.core.errors import PadaError
+from pada_agent.core.errors import ConfigError, PadaError
+
+OF_A_PART = (
+    "A part of the grid: p values are corrected over its arms only. Without --arms and --seeds the whole is compared, and"
+    " its tables are written."
+)
 
 
 def run_experiment(
@@ -30,6 +35,8 @@ def run_experiment(
     cells = select_cells(plan_cells(grid, FileDatasets()), part)
     if probe_only:
         cells = [c for c in cells if c.is_probe or c.measured != "augmented"]
+    if not cells:
+        raise ConfigError("nothing to run: the probe needs no LLM, and none of these arms does without one")
     folder = Path(grid.runs_folder) / grid.name
     folder.mkdir(parents=True, exist_ok=True)
     with nullcontext() if part.is_given else run_folder.locked(folder), wiring.keep_warm():
@@ -41,8 +48,9 @@ def run_experiment(
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(f"go on with: {command}") from exc
     result = collect_result(grid.name, cells)
-    if not part.is_given:
-        write_tables(result, folder)
+    if part.is_given:
+        return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})
+    write_tables(result, folder)
     return result
 
 

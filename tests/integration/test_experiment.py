@@ -153,8 +153,11 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         (arm, size, (1,)) for size in (6, 9) for arm in ("vanilla", "pada")
     ]
     assert not table.exists(), "a part of the grid is not its table"
+    assert part.notes[-1].startswith("A part of the grid")
     with pytest.raises(ConfigError, match="the grid has no seed 7"):
         run(Part(seeds=(7,)))
+    with pytest.raises(ConfigError, match="nothing to run"):
+        run(Part(arms=("pada",)), probe_only=True)
     result = run()
     n_jobs = len(world.compute.ran)
     assert run() == result and len(world.compute.ran) == n_jobs

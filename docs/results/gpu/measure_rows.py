@@ -1,7 +1,7 @@
 """`python docs/results/gpu/measure_rows.py RUNS OUT.csv`: are written rows on their label? (docs/adr/0011)
 
 RUNS holds the folders of `pada experiment configs/experiments/gpu.yaml`. A logistic regression on sentence vectors of the
-560 real rows that no run was fine-tuned on says what each written row reads like; another one, on the 120 training rows,
+560 real rows that no run but the oracle's was fine-tuned on says what each written row reads like; another one, on the 120 training rows,
 ranks its label as `quality.max_label_rank` does.
 """
 
@@ -31,13 +31,16 @@ def main(runs: Path, out: Path) -> None:
     )
     training = fit(read(ROWS / "train.jsonl"), embedder)
     folders = [f for f in sorted(runs.glob("*-s[0-9]")) if "oracle" not in f.name]  # its rows are among the 560
+    print(
+        f"of the human training rows {share(list(others.predict(vectors_of('train', embedder)) == labels_of('train')))} on their label"
+    )
+    for name in ("held_back", "validation", "test"):
+        ranks = rank(training, vectors_of(name, embedder), labels_of(name))
+        print(f"{name}: {share([r == 1 for r in ranks])} rank first, {share([r <= 2 for r in ranks])} first or second")
     rows = [row for folder in folders for row in read_written(folder)]
     vectors = np.asarray(embedder.embed([text for *_, text in rows]))
     read_as = others.predict(vectors)
-    ranks = [
-        1 + int((p > p[list(training.classes_).index(row[2])]).sum())
-        for row, p in zip(rows, training.predict_proba(vectors), strict=True)
-    ]
+    ranks = rank(training, vectors, [row[2] for row in rows])
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "became", "label", "reads like", "rank of the label", "text"])
@@ -49,6 +52,20 @@ def main(runs: Path, out: Path) -> None:
             f"{' '.join(group)}: {len(mine)} rows, {share([a for a, _ in mine])} on their label; of the {len(likely)}"
             f" whose label ranks first or second {share(likely)}"
         )
+
+
+def rank(regression: LogisticRegression, vectors: np.ndarray, labels: list[str]) -> list[int]:
+    """Place of each row's label, from 1."""
+    places = [list(regression.classes_).index(label) for label in labels]
+    return [1 + int((p > p[i]).sum()) for i, p in zip(places, regression.predict_proba(vectors), strict=True)]
+
+
+def vectors_of(name: str, embedder: SentenceEmbedder) -> np.ndarray:
+    return np.asarray(embedder.embed([row["message"] for row in read(ROWS / f"{name}.jsonl")]))
+
+
+def labels_of(name: str) -> list[str]:
+    return [row["queue"] for row in read(ROWS / f"{name}.jsonl")]
 
 
 def share(values: list[bool]) -> str:

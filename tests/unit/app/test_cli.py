@@ -218,6 +218,8 @@ def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunCo
 
 def test_a_grid_that_is_none_and_a_run_that_is_not_there_end_with_2(tmp_path: Path) -> None:
     assert invoke("experiment", tmp_path / "none.yaml").exit_code == 2
+    wrong = invoke("experiment", "configs/experiments/local.yaml", "--seeds", "0,one")
+    assert wrong.exit_code == 2 and "'one' is no seed" in wrong.output
     missing = invoke("compare", tmp_path / "a", tmp_path / "b")
     assert missing.exit_code == 2 and "summary.json" in missing.stderr
     assert "two or more different runs" in invoke("compare", tmp_path, tmp_path).stderr
