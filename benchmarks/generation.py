@@ -51,7 +51,7 @@ def run(options: Options) -> Outcome:
         BenchmarkError: another text.
     """
     on_gpu = options.device == "cuda"
-    n_rows, max_new_tokens = (8, 24) if options.quick else (4 * BATCH_SIZE if on_gpu else BATCH_SIZE, 256)
+    n_rows, max_new_tokens = (8, 24) if options.quick else ((4 if on_gpu else 2) * BATCH_SIZE, 256)
     student = open_student(options)
     examples = read_examples(options.data, "gsm8k", "validation", n_rows * options.repetitions)
     parts = list(cut(examples, n_rows))

@@ -30,10 +30,10 @@ class Recorder:
         self._recordings.append(recording)
         return recording
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Let go of all recordings, and of what their work holds: they must not be called again."""
         for recording in self._recordings:
-            recording.forget()
+            recording.close()
         self._recordings = []
 
 
@@ -61,7 +61,7 @@ class Recording:
                 self._record(self._work, self._stream)
             self._replay(self._work)
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """The work holds tensors, and often, through its owner, this recording: a circle that Python would free late."""
         self._work = self._graph = None
 

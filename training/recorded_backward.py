@@ -48,7 +48,7 @@ class RecordedBackward:
 
     def forget(self) -> None:
         """Let go of what is recorded, and of its memory."""
-        self._recorder.forget()
+        self._recorder.close()
         self._passes = {}
 
     def _run(self, part: Pack, weight: float) -> None:

@@ -5,6 +5,7 @@ Waiting for a token costs as much as computing it. So a row may run on a few tok
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import torch
 
@@ -58,36 +59,21 @@ def _write(student: Student, rows: Sequence[Row], stops: Stops, n_slots: int, on
     n_shared = count_shared([row.prompt for row in rows])
     if n_shared:
         cache.share(rows[0].prompt[:n_shared])
-    recorder = Recorder(student.device)
-    stepper = _Stepper(cache, recorder, student.device)
     waiting = deque(SlotRow(row, n_shared) for row in sorted(rows, key=lambda row: len(row.prompt), reverse=True))
-    try:
-        _write_in_turn(cache, stepper, waiting, stops, on_done, len(rows))
-    finally:
-        recorder.forget()
-
-
-def _write_in_turn(
-    cache: SlotCache,
-    stepper: "_Stepper",
-    waiting: deque[SlotRow],
-    stops: Stops,
-    on_done: Callable[[int], None],
-    n_rows: int,
-) -> None:
     active: list[SlotRow] = []
-    n_slots = cache.n_slots
-    while waiting or active:
-        n_free = n_slots - len(active)
-        if waiting and n_free * WORTH >= n_slots:
-            first = len(active)
-            active += [waiting.popleft() for _ in range(min(n_free, len(waiting), N_STARTING))]
-            _start(cache, active[first:], first, stops)
-        else:
-            stepper.run(active, stops)
-        before, active = len(active), close_ranks(cache, active)
-        if len(active) < before:
-            on_done(n_rows - len(waiting) - len(active))
+    with closing(Recorder(student.device)) as recorder:
+        stepper = _Stepper(cache, recorder, student.device)
+        while waiting or active:
+            n_free = n_slots - len(active)
+            if waiting and n_free * WORTH >= n_slots:
+                first = len(active)
+                active += [waiting.popleft() for _ in range(min(n_free, len(waiting), N_STARTING))]
+                _start(cache, active[first:], first, stops)
+            else:
+                stepper.run(active, stops)
+            before, active = len(active), close_ranks(cache, active)
+            if len(active) < before:
+                on_done(len(rows) - len(waiting) - len(active))
 
 
 def _start(cache: SlotCache, starting: Sequence[SlotRow], first: int, stops: Stops) -> None:
