@@ -7,19 +7,25 @@ three on a GPU, where the first steps of ours record what the others replay.
 - TRL tuned: loss on the answer only, rows grouped by length, no gradient checkpointing.
 - on a GPU also padding-free: the same, with a batch's rows joined to one sequence. On CPU, where attention is dense, that
   gains nothing.
+- unsloth, tuned likewise, if `PADA_UNSLOTH_PYTHON` names the Python of an environment that has it; and both at dropout 0,
+  where its own kernels compute the adapters' products.
 """
 
 import json
+import os
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import torch
 from peft import get_peft_model
 
-from benchmarks.measuring import BenchmarkError, Options, Outcome, compare, interleave
+from benchmarks.measuring import Arm, BenchmarkError, Options, Outcome, compare, interleave
 from benchmarks.rows import SYSTEM, copy_of, cut, open_student, read_examples
 from pada_agent.core.ports import FineTuneJob, LoraSpec
 from pada_agent.core.records import Example
@@ -30,6 +36,7 @@ from pada_agent.training.students import Student
 
 BATCH_SIZE = 8
 EPOCHS = {"cpu": 1, "cuda": 3}
+NO_DROPOUT = ", no dropout"
 PARITY_STEPS = 3
 PARITY_BATCH = 2
 PARITY_TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
@@ -54,36 +61,40 @@ def run(options: Options) -> Outcome:
     encoder = ChatEncoder(student.tokenizer, SYSTEM)
     parts = list(cut(examples, n_rows))
     encoded = [[encoder.training_row(example, LoraSpec()) for example in part] for part in parts]
-    parity = check_parity(student, examples[: PARITY_STEPS * PARITY_BATCH])
-
     epochs = EPOCHS[options.device]
 
-    def ours(i: int) -> float:
-        return epochs * count_tokens(encoded[i]) / time_ours(student, parts[i], epochs)
+    def ours(i: int, **changes: Any) -> float:
+        return epochs * count_tokens(encoded[i]) / time_ours(student, parts[i], make_job(epochs=epochs, **changes))
 
     def trl(i: int, **settings: Any) -> float:
         return epochs * count_tokens(encoded[i]) / time_trl(student, encoded[i], epochs, settings)
 
-    arms = {
-        "ours": ours,
-        "TRL stock": lambda i: trl(i),
-        "TRL tuned": lambda i: trl(i, **GROUPED),
-    }
+    def unsloth(peer: Unsloth, i: int, **changes: Any) -> float:
+        answer = peer.train(encoded[i], make_job(epochs=epochs, **changes), sampling="group_by_length")
+        return float(epochs * count_tokens(encoded[i]) / answer["seconds"])
+
+    arms: dict[str, Arm] = {"ours": ours, "TRL stock": trl, "TRL tuned": partial(trl, **GROUPED)}
     if on_gpu:
-        arms["TRL tuned, padding-free"] = lambda i: trl(i, **GROUPED, padding_free=True, max_length=None)
-    figures = interleave(arms, options.repetitions)
-    stock, tuned = (4.0, 2.0) if on_gpu else (1.8, 1.3)
+        arms["TRL tuned, padding-free"] = partial(trl, **GROUPED, padding_free=True, max_length=None)
+    with open_unsloth(student) as peer:
+        if peer:
+            arms["unsloth"] = partial(unsloth, peer)
+            arms["ours" + NO_DROPOUT] = partial(ours, dropout=0.0)
+            arms["unsloth" + NO_DROPOUT] = partial(unsloth, peer, dropout=0.0)
+        parity = check_parity(student, examples[: PARITY_STEPS * PARITY_BATCH], peer)
+        figures = interleave(arms, options.repetitions)
+    targets = {"TRL stock": (1.8, 4.0), "TRL tuned": (1.3, 2.0), "TRL tuned, padding-free": (1.3, 2.0)}
     peers = [
         compare(
             "training",
-            figures["ours"],
+            figures["ours" + NO_DROPOUT * name.endswith(NO_DROPOUT)],
             figures[name],
             peer_name=name,
             unit="tokens/s",
-            target=stock if name == "TRL stock" else tuned,
+            target=targets.get(name, (1.5, 1.5))[on_gpu],
         )
         for name in arms
-        if name != "ours"
+        if not name.startswith("ours")
     ]
     return Outcome(parity=parity, rows=peers)
 
@@ -98,11 +109,11 @@ def make_job(**changes: Any) -> FineTuneJob:
     return FineTuneJob(student="", rows="", rows_hash="", lora=lora, system=SYSTEM)
 
 
-def time_ours(student: Student, examples: Sequence[Example], epochs: int) -> float:
+def time_ours(student: Student, examples: Sequence[Example], job: FineTuneJob) -> float:
     """Seconds, tokenizing, recording and saving included."""
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        fine_tune(student, make_job(epochs=epochs), examples, folder=Path(folder), on_progress=lambda _: None)
+        fine_tune(student, job, examples, folder=Path(folder), on_progress=lambda _: None)
         return time.perf_counter() - start
 
 
@@ -143,8 +154,49 @@ def make_trainer(student: Student, rows: Sequence[Encoded], job: FineTuneJob, se
     return SFTTrainer(model=model, args=config, train_dataset=dataset, processing_class=student.tokenizer)
 
 
-def check_parity(student: Student, examples: Sequence[Example]) -> str:
+class Unsloth:
+    """The warm process of `unsloth_peer`."""
+
+    def __init__(self, requests: IO[str], answers: IO[str]) -> None:
+        self._requests, self._answers = requests, answers
+
+    def train(self, rows: Sequence[Encoded], job: FineTuneJob, *, sampling: str) -> dict[str, Any]:
+        """Seconds and losses of one fine-tuning.
+
+        Raises:
+            BenchmarkError: it ended; what it printed stands above.
+        """
+        request = {
+            "lora": job.lora.model_dump(mode="json"),
+            "seed": job.seed,
+            "rows": [{"input_ids": row.input_ids, "labels": row.labels} for row in rows],
+            "sampling": sampling,
+        }
+        print(json.dumps(request), file=self._requests, flush=True)
+        answer = self._answers.readline()
+        if not answer:
+            raise BenchmarkError("unsloth's process ended; see what it printed")
+        return dict(json.loads(answer))
+
+
+@contextmanager
+def open_unsloth(student: Student) -> Iterator[Unsloth | None]:
+    """Its process, if there is a Python for it."""
+    python = os.environ.get("PADA_UNSLOTH_PYTHON")
+    if not python:
+        yield None
+        return
+    command = [python, str(Path(__file__).with_name("unsloth_peer.py")), student.source]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        yield Unsloth(process.stdin, process.stdout)
+        process.stdin.close()
+
+
+def check_parity(student: Student, examples: Sequence[Example], peer: Unsloth | None = None) -> str:
     """Without dropout, the first steps on the same batches have the same losses in ours and in TRL.
+
+    Of unsloth, whose adapter starts from other random weights that have no effect yet, the first step alone.
 
     Raises:
         BenchmarkError: they differ by more than the tolerance.
@@ -160,10 +212,18 @@ def check_parity(student: Student, examples: Sequence[Example]) -> str:
     trainer = make_trainer(student, ordered, job, {**TUNED, "train_sampling_strategy": "sequential"})
     trainer.train()
     theirs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    differences = [abs(a - b) / b for a, b in zip(ours, theirs, strict=True)]
+    found = (
+        f"losses of the first {PARITY_STEPS} steps within {_compare_losses(student, ours, theirs, 'TRL'):.1e} of TRL's"
+    )
+    if peer:
+        losses = peer.train(ordered, job, sampling="sequential")["losses"]
+        found += f", of the first within {_compare_losses(student, ours[:1], losses[:1], 'unsloth'):.1e} of unsloth's"
+    return found
+
+
+def _compare_losses(student: Student, ours: list[float], theirs: list[float], name: str) -> float:
+    worst = max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
     tolerance = PARITY_TOLERANCE[student.device.type]
-    if not max(differences) <= tolerance:
-        raise BenchmarkError(
-            f"the losses of the first {PARITY_STEPS} steps differ by more than {tolerance}: {ours}, TRL {theirs}"
-        )
-    return f"losses of the first {PARITY_STEPS} steps within {max(differences):.1e} of TRL's"
+    if not worst <= tolerance:
+        raise BenchmarkError(f"the losses of the first steps differ by more than {tolerance}: {ours}, {name} {theirs}")
+    return worst

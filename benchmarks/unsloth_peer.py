@@ -1,0 +1,74 @@
+"""G1's unsloth arm, a program of its own: unsloth changes transformers and TRL where it is imported, and pins older ones.
+
+Run by the Python that has unsloth (`PADA_UNSLOTH_PYTHON`), with the student's folder as its argument; needs none of this
+project. Reads one request a line: `lora`, `seed`, `rows` of `input_ids` and `labels`, and `sampling`; answers each with
+`{"seconds": ..., "losses": [...]}`, where loading the model and setting up the trainer are not counted.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+
+MAX_LENGTH = 2048
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""All linear layers of Llama's family."""
+
+
+def train(folder: str, request: dict[str, Any]) -> dict[str, Any]:
+    """One fine-tuning from the model's own weights."""
+    from unsloth import FastLanguageModel  # isort: skip  (it has to come before those that it changes)
+    from datasets import Dataset
+    from transformers import DataCollatorForSeq2Seq
+    from trl import SFTConfig, SFTTrainer
+
+    lora, on_gpu = request["lora"], torch.cuda.is_available()
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        folder, max_seq_length=MAX_LENGTH, dtype=torch.bfloat16 if on_gpu else torch.float32, load_in_4bit=False
+    )
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=lora["rank"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=LINEAR,
+        bias="none",
+        use_gradient_checkpointing=False,
+        random_state=request["seed"],
+    )
+    config = SFTConfig(
+        output_dir="/tmp/pada-bench",
+        per_device_train_batch_size=lora["batch_size"],
+        learning_rate=lora["learning_rate"],
+        num_train_epochs=lora["epochs"],
+        lr_scheduler_type=lora["scheduler"],
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        gradient_checkpointing=False,
+        max_length=MAX_LENGTH,
+        train_sampling_strategy=request["sampling"],
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(request["rows"]),
+        processing_class=tokenizer,
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    start = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "losses": [e["loss"] for e in trainer.state.log_history if "loss" in e]}
+
+
+if __name__ == "__main__":
+    answers, sys.stdout = sys.stdout, sys.stderr  # what the libraries print must not come between the answers
+    for line in sys.stdin:
+        print(json.dumps(train(sys.argv[1], json.loads(line))), file=answers, flush=True)
