@@ -34,8 +34,9 @@ check: $(STAMP)
 studio: $(STAMP)
 	$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
-# make bench ONLY=C1 runs one, DATA=FOLDER says where the benchmark rows are, QUICK=1 only shows that it works.
-BENCH_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
+# make bench ONLY=C1 runs one, DATA=FOLDER says where the benchmark rows are, QUICK=1 only shows that it works,
+# MINUTES=10 begins no repetition that would end later.
+BENCH_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(BENCH_STAMP)
 	$(BIN)/pada models pull smollm2-135m-instruct all-mpnet-base-v2

@@ -5,12 +5,14 @@ Several benchmarks run one after the other, each in a process of its own.
 
 import argparse
 import importlib
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the worker runs
+for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}.items():  # as the worker runs
+    os.environ.setdefault(name, value)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # no warning for each type in a checkpoint
@@ -39,6 +41,7 @@ def main() -> int:
         "--data", type=Path, default=DEFAULT_DATA, help="folder with gsm8k/, hellaswag/, arc_challenge/"
     )
     parser.add_argument("--student", default="smollm2-135m-instruct", help="model store name, hub id or folder")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="at most, for a benchmark's repetitions")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition, nothing is kept")
     arguments = parser.parse_args()
     ids = arguments.ids or [name for name in MODULES if (name in ON_GPU) == arguments.gpu]
@@ -51,7 +54,8 @@ def main() -> int:
 
 def run_each(ids: list[str], arguments: argparse.Namespace) -> int:
     """One process each; the worst exit code."""
-    shared = ["--data", str(arguments.data), "--student", arguments.student, *(["--quick"] if arguments.quick else [])]
+    shared = ["--data", str(arguments.data), "--student", arguments.student, "--minutes", str(arguments.minutes)]
+    shared += ["--quick"] if arguments.quick else []
     return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *shared]).returncode for name in ids)
 
 
@@ -68,6 +72,7 @@ def run_one(name: str, arguments: argparse.Namespace) -> int:
         data=arguments.data,
         student=arguments.student,
         quick=arguments.quick,
+        minutes=arguments.minutes,
         device="cuda" if name in ON_GPU else "cpu",
     )
     print(f"{name} …", flush=True)

@@ -1,6 +1,9 @@
 """C3 and G2: greedy generation on GSM8K prompts, in real output tokens a second (neither padding nor what follows the end).
 
-- ours: `training.generating.generate`.
+On CPU with two students: fine-tuned on other rows, as each iteration of a run evaluates it, and untouched, as a run evaluates
+it once; that one often writes on to the limit. On a GPU with the student that is given.
+
+- ours: `training.generating.generate`, as many rows at once as it takes by default.
 - generate: transformers' `generate`, the rows in their order, batches of 32, padded on the left.
 - on a GPU also transformers' continuous batching (`generate_batch`), and vLLM where it can be imported, its start included.
 
@@ -12,20 +15,25 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.measuring import BenchmarkError, Options, Outcome, compare, interleave
 from benchmarks.rows import SYSTEM, cut, open_student, read_examples
-from pada_agent.core.ports import PredictJob
+from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import ChatEncoder
+from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.generating import generate
+from pada_agent.training.predicting import merge_adapter
 from pada_agent.training.students import Student
 
 BATCH_SIZE = 32
+N_TUNING = 128
 TIE = {"cpu": 1e-4, "cuda": 0.5}
 """Logits this close may go either way; in bf16 neighbouring values lie 0.06 to 0.125 apart."""
 
@@ -40,60 +48,71 @@ class Written:
     """Empty for ours, which keeps texts only."""
 
 
-Write = Callable[[Sequence[Example]], list[Written]]
+Write = Callable[[Student, ChatEncoder, Sequence[Example], int], list[Written]]
 
 
 def run(options: Options) -> Outcome:
-    """Both arms on the same slices.
+    """All arms on the same slices, for each student.
 
     Raises:
         DatasetError: no rows.
         BenchmarkError: another text.
     """
-    on_gpu = options.device == "cuda"
-    n_rows, max_new_tokens = (8, 24) if options.quick else ((4 if on_gpu else 2) * BATCH_SIZE, 256)
     student = open_student(options)
+    students = {"untouched student": student}
+    if options.device == "cpu":
+        students = {"fine-tuned student": fine_tuned(student, options), **students}
+    outcomes = [compare_arms(student, name, options) for name, student in students.items()]
+    return Outcome(parity="; ".join(o.parity for o in outcomes), rows=[row for o in outcomes for row in o.rows])
+
+
+def fine_tuned(student: Student, options: Options) -> Student:
+    """The student after one epoch on rows of the training split."""
+    examples = read_examples(options.data, "gsm8k", "train_300", BATCH_SIZE if options.quick else N_TUNING)
+    job = FineTuneJob(student="", rows="", rows_hash="", lora=LoraSpec(epochs=1), system=SYSTEM)
+    with tempfile.TemporaryDirectory() as folder:
+        fine_tune(student, job, examples, folder=Path(folder), on_progress=lambda _: None)
+        return merge_adapter(student, Path(folder))
+
+
+def compare_arms(student: Student, name: str, options: Options) -> Outcome:
+    """One student's table."""
+    on_gpu = student.device.type == "cuda"
+    n_rows, max_new_tokens = (8, 24) if options.quick else ((4 if on_gpu else 2) * BATCH_SIZE, 256)
     examples = read_examples(options.data, "gsm8k", "validation", n_rows * options.repetitions)
     parts = list(cut(examples, n_rows))
     encoder = ChatEncoder(student.tokenizer, SYSTEM)
-    arms: dict[str, Write] = {
-        "ours": lambda rows: write_ours(student, encoder, rows, max_new_tokens),
-        "generate": lambda rows: write_hf(student, encoder, rows, max_new_tokens),
-    }
+    writers: dict[str, Write] = {"ours": write_ours, "generate": write_hf}
     if on_gpu:
-        arms["generate_batch"] = lambda rows: write_continuous(student, encoder, rows, max_new_tokens)
+        writers["generate_batch"] = write_continuous
         if find_spec("vllm"):
-            arms["vLLM cold"] = lambda rows: write_vllm(student, encoder, rows, max_new_tokens)
-    written: dict[str, dict[int, list[Written]]] = {name: {} for name in arms}
+            writers["vLLM cold"] = write_vllm
+    written: dict[str, dict[int, list[Written]]] = {arm: {} for arm in writers}
 
-    def time_arm(name: str) -> Callable[[int], float]:
-        def once(i: int) -> float:
-            start = time.perf_counter()
-            written[name][i] = arms[name](parts[i])
-            seconds = time.perf_counter() - start
-            return sum(row.n_tokens for row in written[name][i]) / seconds
+    def time_arm(arm: str, i: int) -> float:
+        start = time.perf_counter()
+        written[arm][i] = writers[arm](student, encoder, parts[i], max_new_tokens)
+        seconds = time.perf_counter() - start
+        return sum(row.n_tokens for row in written[arm][i]) / seconds
 
-        return once
-
-    figures = interleave({name: time_arm(name) for name in arms}, options.repetitions)
+    figures = interleave({arm: partial(time_arm, arm) for arm in writers}, options)
     n_ties = sum(
-        check_parity(student, encoder, part, [written["ours"][i], written["generate"][i]])
-        for i, part in enumerate(parts[: options.repetitions])
+        check_parity(student, encoder, parts[i], [ours, written["generate"][i]]) for i, ours in written["ours"].items()
     )
-    n_all = sum(map(len, parts[: options.repetitions]))
+    n_all = sum(map(len, written["ours"].values()))
     targets = {"generate": 4.0 if on_gpu else 2.0, "generate_batch": 2.0, "vLLM cold": 10.0}
     peers = [
-        compare("generation", figures["ours"], figures[name], peer_name=name, unit="tokens/s", target=targets[name])
-        for name in arms
-        if name != "ours"
+        compare(name, figures["ours"], figures[arm], peer_name=arm, unit="tokens/s", target=targets[arm])
+        for arm in writers
+        if arm != "ours"
     ]
-    return Outcome(parity=f"{n_all - n_ties} of {n_all} texts the same, {n_ties} part at a tie", rows=peers)
+    return Outcome(parity=f"{name}: {n_all - n_ties} of {n_all} texts the same, {n_ties} part at a tie", rows=peers)
 
 
 def write_ours(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
 ) -> list[Written]:
-    job = PredictJob(student="", rows="", rows_hash="", max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
+    job = PredictJob(student="", rows="", rows_hash="", max_new_tokens=max_new_tokens)
     predictions = generate(student, encoder, examples, job=job, on_done=lambda _: None)
     return [Written(text=p.response, n_tokens=p.n_new_tokens) for p in predictions]
 

@@ -34,6 +34,7 @@ RECORDING = Path(__file__).with_name("recordings") / "demo.jsonl"
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 MEAN_SECONDS = 6.5
 AT_ONCE = 32
+PAID = "paid.txt"
 THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000, "max_concurrency": AT_ONCE}
 
 Wrap = Callable[[Adapters], Adapters]
@@ -44,7 +45,7 @@ class Finished:
     """What a run of the graph came to."""
 
     result: str
-    """Accepted rows and accuracies: equal runs say the same."""
+    """Calls, accepted rows and accuracies: equal runs say the same."""
     graph_seconds: float
     """In the graph, without opening and closing what it works with."""
 
@@ -96,6 +97,7 @@ def make_config(folder: Path, name: str, options: Options, **changes: Any) -> Ru
         "data.train_limit": n_train,
         "data.validation_limit": n_validation,
         "lora.epochs": 1,
+        "lora.n_steps": "null",
         "generation.rows_per_call": 5,
         **changes,
     }
@@ -133,19 +135,27 @@ def run_iteration(
         state = graph.get_state(THREAD).values
     accuracies = [f"{arm.name} {arm.validation.accuracy:.3f}" for arm in state["arms"].values() if arm.validation]
     n_accepted = state["new_rows"].rows if "new_rows" in state else 0
-    return Finished(result=f"{n_accepted} rows accepted, {', '.join(accuracies)}", graph_seconds=seconds)
+    n_calls = len(set(read_paid(folder)))
+    result = f"{n_calls} LLM calls, {n_accepted} rows accepted, {', '.join(accuracies)}"
+    return Finished(result=result, graph_seconds=seconds)
+
+
+def read_paid(folder: Path) -> list[str]:
+    """The key of each call that a run paid for."""
+    path = folder / PAID
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 @contextmanager
 def replaying(
     config: RunConfig, calls: list[RecordedCall], pace: float, n_at_once: int, wrap: Wrap
 ) -> Iterator[Connect]:
-    """The standard wiring, with recorded calls in place of the LLMs. Calls that are paid for stand in `paid.txt`."""
+    """The standard wiring, with recorded calls in place of the LLMs. `read_paid` tells what was paid for."""
     folder = Path(config.runs_folder) / config.name
     cache = ResponseCache(folder / "llm_calls.sqlite")
 
     def note(key: str) -> None:
-        with (folder / "paid.txt").open("a", encoding="utf-8") as file:
+        with (folder / PAID).open("a", encoding="utf-8") as file:
             file.write(f"{key}\n")
 
     model = ReplayingModel(calls, cache, pace=pace, n_at_once=n_at_once, on_call=note)

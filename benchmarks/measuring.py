@@ -1,9 +1,11 @@
 """What every benchmark shares: options, interleaved arms, ratios, and how a result is written."""
 
 import json
+import math
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +39,8 @@ class Options:
     quick: bool = False
     """A few rows, one repetition: shows that it works, says nothing about speed."""
     device: str = "cpu"
+    minutes: float = math.inf
+    """No repetition is begun that would probably end later."""
 
     @property
     def repetitions(self) -> int:
@@ -57,6 +61,7 @@ class Comparison:
     """Median of the repetitions' own ratios."""
     ratio_min: float
     ratio_max: float
+    repetitions: int
     target: float | None = None
 
 
@@ -69,11 +74,19 @@ class Outcome:
     rows: Sequence[Comparison]
 
 
-def interleave(arms: Mapping[str, Arm], repetitions: int) -> dict[str, list[float]]:
-    """Figures by arm. Each repetition runs every arm, in turn from another one on, so that none has the quiet minutes."""
+def interleave(arms: Mapping[str, Arm], options: Options) -> dict[str, list[float]]:
+    """Figures by arm, as many each as there was time for.
+
+    Each repetition runs every arm, in turn from another one on, so that none has the quiet minutes.
+    """
     names = list(arms)
     figures: dict[str, list[float]] = {name: [] for name in names}
-    for repetition in range(repetitions):
+    start = time.perf_counter()
+    for repetition in range(options.repetitions):
+        minutes = (time.perf_counter() - start) / 60
+        if repetition and minutes * (repetition + 1) / repetition > options.minutes:
+            print(f"  no time for repetition {repetition + 1}", flush=True)
+            break
         for i in range(len(names)):
             name = names[(repetition + i) % len(names)]
             figures[name].append(arms[name](repetition))
@@ -103,6 +116,7 @@ def compare(
         ratio=statistics.median(ratios),
         ratio_min=min(ratios),
         ratio_max=max(ratios),
+        repetitions=len(ratios),
         target=target,
     )
 

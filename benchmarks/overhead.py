@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.iteration import AT_ONCE, choose_pace, make_config, prepare, run_iteration
+from benchmarks.iteration import AT_ONCE, choose_pace, make_config, prepare, read_paid, run_iteration
 from benchmarks.measuring import BenchmarkError, Comparison, Options, Outcome, compare
 from pada_agent.app.run_folder import dump_config
 from pada_agent.core.config import RunConfig
@@ -138,23 +138,18 @@ def _time_process(command: Sequence[str]) -> float:
 def kill_and_resume(config: RunConfig) -> tuple[int, str]:
     """Calls that were paid for twice, and what the run came to."""
     folder = Path(config.runs_folder) / config.name
-    paid = folder / "paid.txt"
     settings = folder.with_name("cut.yaml")
     settings.write_text(dump_config(config), encoding="utf-8")
     command = [sys.executable, "-m", "benchmarks.iteration", str(settings), str(KILL_PACE)]
     process = subprocess.Popen(command)
     try:
-        while process.poll() is None and _count_lines(paid) < KILL_AFTER_CALLS:
+        while process.poll() is None and len(read_paid(folder)) < KILL_AFTER_CALLS:
             time.sleep(0.02)
         if process.poll() is not None:
-            raise BenchmarkError(f"the run ended after {_count_lines(paid)} calls, before it could be killed")
+            raise BenchmarkError(f"the run ended after {len(read_paid(folder))} calls, before it could be killed")
     finally:
         process.kill()
         process.wait()
     result = run_iteration(config, pace=KILL_PACE, n_at_once=1).result
-    keys = paid.read_text(encoding="utf-8").splitlines()
+    keys = read_paid(folder)
     return len(keys) - len(set(keys)), result
-
-
-def _count_lines(path: Path) -> int:
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0

@@ -66,7 +66,7 @@ def measure(task: str, student: Student, peer: Any, options: Options) -> Outcome
         sums["lm-eval"][i] = score_peer(peer, student, parts[i])
         return len(parts[i]) / (time.perf_counter() - start)
 
-    figures = interleave({"ours": ours, "lm-eval": lm_eval}, options.repetitions)
+    figures = interleave({"ours": ours, "lm-eval": lm_eval}, options)
     parity = check_parity(task, [flatten(sums["ours"]), flatten(sums["lm-eval"])])
     row = compare(task, figures["ours"], figures["lm-eval"], peer_name="lm-eval hf", unit="rows/s", target=1.8)
     return Outcome(parity=parity, rows=[row])

@@ -11,6 +11,7 @@ three on a GPU, where the first steps of ours record what the others replay.
   where its own kernels compute the adapters' products.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -82,7 +83,7 @@ def run(options: Options) -> Outcome:
             arms["ours" + NO_DROPOUT] = partial(ours, dropout=0.0)
             arms["unsloth" + NO_DROPOUT] = partial(unsloth, peer, dropout=0.0)
         parity = check_parity(student, examples[: PARITY_STEPS * PARITY_BATCH], peer)
-        figures = interleave(arms, options.repetitions)
+        figures = interleave(arms, options)
     targets = {"TRL stock": (1.8, 4.0), "TRL tuned": (1.3, 2.0), "TRL tuned, padding-free": (1.3, 2.0)}
     peers = [
         compare(
@@ -122,7 +123,10 @@ def time_trl(student: Student, rows: Sequence[Encoded], epochs: int, settings: d
     trainer = make_trainer(student, rows, make_job(epochs=epochs), settings)
     start = time.perf_counter()
     trainer.train()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    del trainer
+    gc.collect()  # it holds gigabytes in cycles
+    return seconds
 
 
 def make_trainer(student: Student, rows: Sequence[Encoded], job: FineTuneJob, settings: dict[str, Any]) -> Any:

@@ -82,8 +82,9 @@ class StudentConfig(Settings):
     """System turn; null keeps the tokenizer's default, an empty string asks for none."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Tokens; null takes the task's own limit."""
-    eval_batch_size: int = Field(default=16, ge=1)
-    """Rows answered at once on CPU; on a GPU as many as there is memory for, 256 at most. Ours: 16."""
+    eval_batch_size: int = Field(default=64, ge=1)
+    """Rows answered at once on CPU, fewer where keys and values would take over 2 GB; on a GPU as many as there is memory for,
+    256 at most. Ours: 64."""
 
 
 class ModelConfig(Settings):

@@ -175,7 +175,7 @@ class PredictJob(Record):
     max_new_tokens: int = 256
     stop: tuple[str, ...] = ()
     """Generation stops before the first of these strings."""
-    batch_size: int = 16
+    batch_size: int = 64
     system: str | None = None
 
 

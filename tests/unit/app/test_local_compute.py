@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.adapters.local_compute import LocalCompute, address_job
+from pada_agent.app.adapters.local_compute import WAITING, LocalCompute, address_job
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
 from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob, Progress
 
@@ -34,6 +34,7 @@ for line in sys.stdin:
     folder.mkdir()
     (folder / "pid").write_text(str(os.getpid()))
     (folder / "environment").write_text(os.environ["PADA_DEVICE"] + os.environ["PADA_THREADS"])
+    (folder / "waiting").write_text(os.environ.get("OMP_WAIT_POLICY", "") + os.environ.get("GOMP_SPINCOUNT", ""))
     emit(event="done", folder=str(folder))
 """
 
@@ -64,6 +65,19 @@ def test_a_finished_job_leaves_its_folder_and_nothing_else(compute: LocalCompute
     assert folder == tmp_path / "objects" / address_job(job)
     assert (folder / "environment").read_text() == "cpu2"
     assert [path.name for path in (tmp_path / "objects").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(("policy", "expected"), [(None, "PASSIVE30000"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_as_measured_unless_the_environment_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str | None, expected: str
+) -> None:
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    compute = make_compute(tmp_path)
+    assert (run(compute, make_job("a")) / "waiting").read_text() == expected
+    compute.close()
 
 
 def test_progress_reaches_the_thread_that_waits(compute: LocalCompute) -> None:

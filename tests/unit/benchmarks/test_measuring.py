@@ -1,17 +1,20 @@
 """What all benchmarks share."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.measuring import compare, interleave
+from benchmarks.measuring import Options, compare, interleave
 from benchmarks.overhead import Stopwatch
 from benchmarks.recording import RecordedCall, ReplayingModel, read
 from pada_agent.app.adapters.response_cache import ResponseCache
 from pada_agent.core.ports import ChatRequest, Message
 
 RECORDING = Path(__file__).parents[3] / "benchmarks" / "recordings" / "demo.jsonl"
+
+OPTIONS = Options(data=Path(), student="")
 
 
 def test_a_ratio_above_one_means_that_ours_is_better_in_any_unit() -> None:
@@ -28,9 +31,17 @@ def test_every_repetition_starts_with_another_arm() -> None:
         order.append(name)
         return 1.0
 
-    figures = interleave({"a": lambda _: arm("a"), "b": lambda _: arm("b")}, 3)
+    arms = {"a": lambda _: arm("a"), "b": lambda _: arm("b")}
+    figures = interleave(arms, OPTIONS)
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert figures == {"a": [1.0] * 3, "b": [1.0] * 3}
+
+
+def test_where_time_is_short_whole_repetitions_are_left_out() -> None:
+    arms = {"a": lambda _: 1.0, "b": lambda _: 2.0}
+    figures = interleave(arms, replace(OPTIONS, minutes=0.0))
+    assert figures == {"a": [1.0], "b": [2.0]}
+    assert compare("x", figures["a"], figures["b"], peer_name="p", unit="s").repetitions == 1
 
 
 def ask(model: ReplayingModel, draw: str) -> str:
