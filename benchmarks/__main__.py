@@ -7,12 +7,15 @@ import argparse
 import importlib
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}.items():  # as the worker runs
-    os.environ.setdefault(name, value)
+from pada_agent.app.adapters.local_compute import WAITING
+
+if not WAITING.keys() & os.environ.keys():
+    os.environ.update(WAITING)  # as the worker runs
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # no warning for each type in a checkpoint
@@ -41,7 +44,7 @@ def main() -> int:
         "--data", type=Path, default=DEFAULT_DATA, help="folder with gsm8k/, hellaswag/, arc_challenge/"
     )
     parser.add_argument("--student", default="smollm2-135m-instruct", help="model store name, hub id or folder")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="at most, for a benchmark's repetitions")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="at most, for the repetitions of each table")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition, nothing is kept")
     arguments = parser.parse_args()
     ids = arguments.ids or [name for name in MODULES if (name in ON_GPU) == arguments.gpu]
@@ -86,7 +89,7 @@ def run_one(name: str, arguments: argparse.Namespace) -> int:
         return 2
     show(name, outcome)
     if not options.quick:
-        print(write(name, outcome, f"make bench{'-gpu' if name in ON_GPU else ''} ONLY={name}"))
+        print(write(name, outcome, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])))
     return 0
 
 

@@ -40,7 +40,7 @@ class Options:
     """A few rows, one repetition: shows that it works, says nothing about speed."""
     device: str = "cpu"
     minutes: float = math.inf
-    """No repetition is begun that would probably end later."""
+    """For a table's repetitions: none is begun that would probably end later."""
 
     @property
     def repetitions(self) -> int:

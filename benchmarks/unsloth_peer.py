@@ -1,11 +1,14 @@
 """G1's unsloth arm, a program of its own: unsloth changes transformers and TRL where it is imported, and pins older ones.
 
+Its batches are padded: with a collator given it leaves its padding-free batches out.
 Run by the Python that has unsloth (`PADA_UNSLOTH_PYTHON`), with the student's folder as its argument; needs none of this
 project. Reads one request a line: `lora`, `seed`, `rows` of `input_ids` and `labels`, and `sampling`; answers each with
 `{"seconds": ..., "losses": [...]}`, where loading the model and setting up the trainer are not counted.
 """
 
+import gc
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -54,6 +57,11 @@ def train(folder: str, request: dict[str, Any]) -> dict[str, Any]:
         max_length=MAX_LENGTH,
         train_sampling_strategy=request["sampling"],
         dataset_kwargs={"skip_prepare_dataset": True},
+        # Of its own it accumulates two batches, decays weights, warms up and takes an 8-bit Adam.
+        gradient_accumulation_steps=1,
+        optim="adamw_torch_fused",
+        weight_decay=0.0,
+        warmup_steps=0,
     )
     trainer = SFTTrainer(
         model=model,
@@ -65,10 +73,15 @@ def train(folder: str, request: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "losses": [e["loss"] for e in trainer.state.log_history if "loss" in e]}
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    del trainer, model
+    gc.collect()
+    torch.cuda.empty_cache()
+    return {"seconds": seconds, "losses": losses}
 
 
 if __name__ == "__main__":
-    answers, sys.stdout = sys.stdout, sys.stderr  # what the libraries print must not come between the answers
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the libraries print, in any language, must not come between the answers
     for line in sys.stdin:
         print(json.dumps(train(sys.argv[1], json.loads(line))), file=answers, flush=True)

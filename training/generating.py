@@ -1,6 +1,7 @@
 """Greedy generation: each row gets the text it would get alone."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -15,6 +16,9 @@ from pada_agent.training.recorded_writing import write_recorded
 from pada_agent.training.slot_writing import write_in_slots
 from pada_agent.training.students import Student
 from pada_agent.training.writing import Row, Stops
+
+MAX_BYTES = 2 * 2**30
+"""Keys and values of all rows at once on CPU, were each to reach its last token."""
 
 
 @torch.inference_mode()
@@ -43,6 +47,16 @@ def generate(
         write_recorded(student, rows, stops, on_done=on_done)
     elif rows:
         write = write_in_slots if is_plain(student.model) else write_padded
+        longest = max(len(row.prompt) for row in rows) + job.max_new_tokens
+        n_affordable = max(1, MAX_BYTES // (longest * count_position_bytes(student.model)))
         with pack_linear_layers(student.model):
-            write(student, rows, stops, batch_size=job.batch_size, on_done=on_done)
+            write(student, rows, stops, batch_size=min(job.batch_size, n_affordable), on_done=on_done)
     return [stops.read(example, row) for example, row in zip(examples, rows, strict=True)]
+
+
+def count_position_bytes(model: Any) -> int:
+    """Keys and values of one token in all layers; at least 1, for a model that has none."""
+    config = model.config.get_text_config()
+    n_heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 0)
+    width = getattr(config, "head_dim", None) or config.hidden_size // max(1, getattr(config, "num_attention_heads", 1))
+    return max(1, 2 * config.num_hidden_layers * n_heads * width * model.dtype.itemsize)

@@ -181,14 +181,6 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
             t[target, :, :n_columns] = t[source, :, :n_columns]
 
 
-def count_column_bytes(model: Any) -> int:
-    """Keys and values of one position in all layers."""
-    config = model.config
-    n_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * n_heads * width * model.dtype.itemsize)
-
-
 def _extend(old: torch.Tensor, n_columns: int) -> torch.Tensor:
     new = old.new_zeros(*old.shape[:2], n_columns, old.shape[-1])
     new[:, :, : old.shape[2]] = old

@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pada_agent.training.slot_cache import Feed, SlotCache, count_column_bytes
+from pada_agent.training.slot_cache import Feed, SlotCache
 from pada_agent.training.students import Student
 from pada_agent.training.writing import Row, Stops
 
-MAX_BYTES = 2 * 2**30
-"""Keys and values of all slots, were each to reach its last column."""
 MAX_STARTING = 8
 """Rows whose prompts go in at once: some hundred tokens fill the products, and memory grows with them."""
 MIN_STARTING = 4
@@ -30,10 +28,8 @@ N_ALIKE = 3
 def write_in_slots(
     student: Student, rows: Sequence[Row], stops: Stops, *, batch_size: int, on_done: Callable[[int], None]
 ) -> None:
-    """Write all rows, at most `batch_size` at a time, and no more than `MAX_BYTES` hold."""
-    longest = max(len(row.prompt) for row in rows) + stops.max_new_tokens
-    n_affordable = max(1, MAX_BYTES // (longest * count_column_bytes(student.model)))
-    cache = SlotCache(student.model, min(batch_size, len(rows), n_affordable))
+    """Write all rows, at most `batch_size` at a time."""
+    cache = SlotCache(student.model, min(batch_size, len(rows)))
     n_shared = count_shared([row.prompt for row in rows])
     if n_shared:
         cache.share(rows[0].prompt[:n_shared])

@@ -21,7 +21,7 @@ from pada_agent.core.ports import FineTuneJob, Job, Progress
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
 
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
-"""How threads wait for each other, unless the environment says it: some ten microseconds awake, then asleep.
+"""How threads wait for each other, unless the environment says it: some tenths of a millisecond awake, then asleep.
 
 Spinning on makes matrix products about four times slower when the cores are shared (2 threads on 2 busy cores), as they are
 with the embedded LLM engine. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy

@@ -33,7 +33,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     successes = None
     if generation.template == "contrast_generation":
         right = [f.example for f in answered if f.verdict.value == "correct"]
-        successes = _store_rows(adapters, "training-successes", identity, right)
+        successes = _store_rows(adapters, "training-successes", (*identity, settings.student.eval_batch_size), right)
     plan = IterationPlan(
         diagnosed_arm=best.name,
         n_pattern_rows=shares.n_pattern,

@@ -12,12 +12,12 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from pada_agent.core.ports import PredictJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training import packed_linear, recorded_writing, slot_writing
+from pada_agent.training import generating, packed_linear, recorded_writing, slot_writing
 from pada_agent.training.encoding import ChatEncoder
-from pada_agent.training.generating import generate
+from pada_agent.training.generating import count_position_bytes, generate
 from pada_agent.training.own_attention import is_plain
 from pada_agent.training.packed_linear import pack_linear_layers
-from pada_agent.training.slot_cache import Feed, SlotCache, count_column_bytes
+from pada_agent.training.slot_cache import Feed, SlotCache
 from pada_agent.training.slot_writing import count_shared
 from pada_agent.training.students import Student, load_student
 from pada_agent.training.writing import Row, Stops
@@ -128,12 +128,12 @@ def test_slots_take_no_more_memory_than_they_may(student: Student, monkeypatch: 
 
     monkeypatch.setattr(SlotCache, "__init__", watch)
     longest = max(len(ChatEncoder(student.tokenizer).prompt(row)) for row in ROWS) + N_NEW
-    monkeypatch.setattr(slot_writing, "MAX_BYTES", 3 * longest * count_column_bytes(student.model))
+    monkeypatch.setattr(generating, "MAX_BYTES", 3 * longest * count_position_bytes(student.model))
     assert write(student, ROWS, batch_size=64) == expected
     layers = made[0]._cache.layers
     assert made[0].n_slots == len(layers[0].keys) == 3
     n_bytes = sum(t.nbytes for layer in layers for t in (layer.keys, layer.values))
-    assert n_bytes == 3 * layers[0].keys.shape[2] * count_column_bytes(student.model)
+    assert n_bytes == 3 * layers[0].keys.shape[2] * count_position_bytes(student.model)
 
 
 def test_what_was_written_in_lets_go_of_its_memory_at_once(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
