@@ -59,4 +59,4 @@ def count_position_bytes(model: Any) -> int:
     config = model.config.get_text_config()
     n_heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 0)
     width = getattr(config, "head_dim", None) or config.hidden_size // max(1, getattr(config, "num_attention_heads", 1))
-    return max(1, 2 * config.num_hidden_layers * n_heads * width * model.dtype.itemsize)
+    return max(1, int(2 * config.num_hidden_layers * n_heads * width * model.dtype.itemsize))
