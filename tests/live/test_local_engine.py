@@ -48,7 +48,7 @@ def model(file: Path, tmp_path: Path) -> Iterator[ChatModelAdapter]:
 def test_eight_calls_at_once_all_follow_the_schema(model: ChatModelAdapter) -> None:
     def write(n: int) -> tuple[int, int]:
         prompt = f"{SHARED}\nWrite 2 messages for batch {n}."
-        reply = structured_call(model, prompt, Draft, expect=2, temperature=0.7, max_output_tokens=100, draw=str(n))
+        reply = structured_call(model, prompt, Draft, expect=2, temperature=0.7, max_output_tokens=250, draw=str(n))
         return len(reply.items), len(reply.call_keys)
 
     started = time.perf_counter()
