@@ -1,0 +1,1 @@
+"""Data Generation Agent: which rows to write, from what, and the writing of them."""

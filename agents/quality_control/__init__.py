@@ -1,0 +1,1 @@
+"""Quality Control Agent: the judge's ratings, its calibration, and independent solving."""

@@ -1,0 +1,1 @@
+"""Where jobs on the student run."""

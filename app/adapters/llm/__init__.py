@@ -1,0 +1,1 @@
+"""Chat models: providers, limits, the reply cache and the embedded engine."""

@@ -1,0 +1,1 @@
+"""Rows, artifacts and models on disk or on the hub."""

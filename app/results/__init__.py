@@ -1,0 +1,1 @@
+"""What a finished run leaves: its readable view, cards, exports, trackers."""

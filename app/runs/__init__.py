@@ -1,0 +1,1 @@
+"""Driving one run: start, resume, estimate; evaluating a model without one."""

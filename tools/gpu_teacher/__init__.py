@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server of a local teacher on a GPU."""

@@ -1,0 +1,1 @@
+"""The student and its adapter as one model: safetensors and GGUF."""

@@ -1,0 +1,1 @@
+"""Greedy generation: static batching, continuous batching, prompt lookup, CUDA graphs."""
