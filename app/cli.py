@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from pada_agent.app.progress import Display
-    from pada_agent.app.running import Answer, RunOutcome
+    from pada_agent.app.runs.driver import Answer, RunOutcome
+    from pada_agent.app.terminal.display import Display
     from pada_agent.core.config import RunConfig
 
 
@@ -59,15 +59,15 @@ def run(
     arm: Annotated[str | None, typer.Option(metavar="NAME", help="Settings of a method of docs/arms.md.")] = None,
 ) -> None:
     """Run the whole loop, or go on with it when its folder is there."""
-    from pada_agent.core.methods import apply_settings, find_method
+    from pada_agent.app.experiment.methods import apply_settings, find_method
 
     chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out)
     if arm:
         chosen = apply_settings(chosen, find_method(arm).settings, origin=f"--arm {arm}")
-    from pada_agent.app import running
+    from pada_agent.app.runs import driver
 
     with _display() as display:
-        outcome = running.start_run(chosen, on_event=display, answer=_choose_answer(display))
+        outcome = driver.start_run(chosen, on_event=display, answer=_choose_answer(display))
     _report_outcome(outcome)
 
 
@@ -79,23 +79,24 @@ def resume(
     ] = None,
 ) -> None:
     """Go on with an interrupted or waiting run; show a finished one."""
-    from pada_agent.app import review, running
+    from pada_agent.app.runs import driver
+    from pada_agent.app.terminal import answers
 
     with _display() as display:
-        reply = review.answer_from_file(answer) if answer else _choose_answer(display)
-        outcome = running.resume_run(folder, on_event=display, answer=reply)
+        reply = answers.answer_from_file(answer) if answer else _choose_answer(display)
+        outcome = driver.resume_run(folder, on_event=display, answer=reply)
     _report_outcome(outcome)
 
 
 @app.command()
 def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say what a run may cost, without running it."""
-    from pada_agent.app import estimating
-    from pada_agent.app.adapters.datasets import FileDatasets
+    from pada_agent.app.adapters.storage.datasets import FileDatasets
+    from pada_agent.app.runs import estimate
 
     chosen = _load(config, overrides)
-    counts = estimating.count_rows(chosen, FileDatasets())
-    typer.echo(estimating.describe_estimate(estimating.estimate_run(chosen, counts)))
+    counts = estimate.count_rows(chosen, FileDatasets())
+    typer.echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
 
 
 @app.command()
@@ -106,12 +107,12 @@ def evaluate(
     split: Annotated[Literal["validation", "test"], typer.Option(help="Rows to answer.")] = "validation",
 ) -> None:
     """Measure one model on one split."""
-    from pada_agent.app import evaluating
+    from pada_agent.app.runs import evaluate_model
 
     chosen = _load(config, overrides)
     with _display() as display:
-        metrics = evaluating.evaluate_model(chosen, adapter=adapter, split=split, on_event=display)
-    typer.echo(evaluating.describe_metrics(metrics, split=split))
+        metrics = evaluate_model.evaluate_model(chosen, adapter=adapter, split=split, on_event=display)
+    typer.echo(evaluate_model.describe_metrics(metrics, split=split))
 
 
 @app.command()
@@ -152,7 +153,7 @@ def export(
     license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card of the data.")] = "unknown",
 ) -> None:
     """Merge the adapter into its student, and check the written model; or write the synthetic rows as a data set."""
-    from pada_agent.app import data_export, exporting
+    from pada_agent.app.results import data_export, model_export
     from pada_agent.core.errors import ConfigError
 
     if license != "unknown" and what != "data":
@@ -161,8 +162,8 @@ def export(
         typer.echo(data_export.describe_data(data_export.export_data(source, out=out, license=license)))
         return
     with _display() as display:
-        report = exporting.export_model(source, format=format, out=out, on_event=display, student=student)
-    typer.echo(exporting.describe_export(report))
+        report = model_export.export_model(source, format=format, out=out, on_event=display, student=student)
+    typer.echo(model_export.describe_export(report))
 
 
 @app.command()
@@ -171,9 +172,9 @@ def track(
     to: Annotated[Literal["mlflow", "wandb", "tensorboard"], typer.Option(help="Each an extra of the same name.")],
 ) -> None:
     """Log a run to an experiment tracker: settings, figures by model, training loss, the report."""
-    from pada_agent.app import tracking
+    from pada_agent.app.results import trackers
 
-    typer.echo(tracking.track_run(folder, to=to))
+    typer.echo(trackers.track_run(folder, to=to))
 
 
 @app.command()
@@ -213,9 +214,9 @@ def experiment(
 @app.command()
 def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Finished runs' folders.")]) -> None:
     """Lay finished runs side by side, with paired tests on their test rows."""
-    from pada_agent.app import comparing
+    from pada_agent.app.experiment import compare_runs
 
-    typer.echo(comparing.describe_runs(comparing.compare_runs(folders)), nl=False)
+    typer.echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
 
 
 @models.command("pull")
@@ -224,8 +225,8 @@ def pull_models(
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """Fetch models into the model store; those that are there are left alone."""
-    from pada_agent.app.adapters import model_store
-    from pada_agent.app.progress import RunEvent
+    from pada_agent.app.adapters.storage import model_store
+    from pada_agent.app.run_folder.events import RunEvent
     from pada_agent.core.errors import ConfigError
 
     wanted = list(model_store.catalogue()) if everything else names
@@ -242,8 +243,8 @@ def pull_models(
 @models.command("list")
 def list_models() -> None:
     """Show the models that can be pulled, and which are here."""
-    from pada_agent.app.adapters import model_store
-    from pada_agent.app.report.tables import align_columns
+    from pada_agent.app.adapters.storage import model_store
+    from pada_agent.app.text import align_columns
 
     rows = [["name", "MB", "here", "licence", "what"]]
     for name, entry in model_store.catalogue().items():
@@ -258,7 +259,7 @@ def show_config(
     overrides: Overrides = None,
 ) -> None:
     """Print the settings, with every default."""
-    from pada_agent.app.run_folder import dump_config
+    from pada_agent.app.run_folder.layout import dump_config
 
     typer.echo(dump_config(_load(config, overrides)), nl=False)
 
@@ -269,7 +270,7 @@ def main() -> None:
 
 
 def _load(path: Path | None, overrides: list[str] | None, out: Path | None = None) -> "RunConfig":
-    from pada_agent.core.config import apply_override, load_config, parse_config
+    from pada_agent.core.config_files import apply_override, load_config, parse_config
 
     if out is not None:
         out = out if out.name not in ("", "..") else out.resolve()
@@ -308,7 +309,7 @@ def _quote(text: object) -> str:
 
 @contextmanager
 def _display() -> "Iterator[Display]":
-    from pada_agent.app.progress import open_display
+    from pada_agent.app.terminal.display import open_display
 
     display = open_display()
     try:
@@ -319,13 +320,14 @@ def _display() -> "Iterator[Display]":
 
 def _choose_answer(display: "Display") -> "Answer":
     """A person answers only where there is a terminal; elsewhere the run waits."""
-    from pada_agent.app import review, running
+    from pada_agent.app.runs import driver
+    from pada_agent.app.terminal import answers
 
     if not sys.stdin.isatty():
-        return running.leave_waiting
-    ask = review.ask_on_terminal(_echo_error)
+        return driver.leave_waiting
+    ask = answers.ask_on_terminal(_echo_error)
 
-    def answer(question: running.Question) -> Any:
+    def answer(question: driver.Question) -> Any:
         with display.paused():
             return ask(question)
 
@@ -337,8 +339,8 @@ def _echo_error(text: str) -> None:
 
 
 def _report_outcome(outcome: "RunOutcome") -> None:
-    from pada_agent.app.report.tables import render_summary
-    from pada_agent.app.review import describe_question, explain_answer
+    from pada_agent.app.terminal.answers import describe_question, explain_answer
+    from pada_agent.app.terminal.summary import render_summary
 
     if outcome.summary is not None:
         typer.echo(render_summary(outcome.summary, outcome.folder), nl=False)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pada_agent.app import wiring
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.server_policy import confine, read_policy
 from pada_agent.core.config import RunConfig
 from pada_agent.graph.builder import build_graph

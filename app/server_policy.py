@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from pada_agent.app.adapters.datasets import find_inside
-from pada_agent.app.adapters.model_store import catalogue
+from pada_agent.app.adapters.storage.datasets import find_inside
+from pada_agent.app.adapters.storage.model_store import catalogue
+from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.ports import Role
 from pada_agent.evaluation.tasks.code import Code
 from pada_agent.evaluation.tasks.registry import find_task_kind
 

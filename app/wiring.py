@@ -11,17 +11,18 @@ from threading import Lock
 import psutil
 from langchain_core.language_models import BaseChatModel
 
-from pada_agent.app.adapters import local_engine, model_store
-from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.embedder import SentenceEmbedder
-from pada_agent.app.adapters.limits import Budget, CallGate
-from pada_agent.app.adapters.local_compute import LocalCompute
-from pada_agent.app.adapters.response_cache import ResponseCache
-from pada_agent.app.publishing import publish_run
+from pada_agent.app.adapters.llm import local_engine
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
+from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.results.publish import publish_run
+from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
-from pada_agent.core.ports import Role
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.summarizing import hash_config

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pada_agent.app.adapters.local_compute import WAITING
+from pada_agent.app.adapters.compute.local_compute import WAITING
 
 if not WAITING.keys() & os.environ.keys():
     os.environ.update(WAITING)  # as the worker runs

@@ -24,11 +24,11 @@ import torch
 
 from benchmarks.measuring import BenchmarkError, Options, Outcome, compare, interleave
 from benchmarks.rows import SYSTEM, cut, open_student, read_examples
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.fine_tuning import fine_tune
-from pada_agent.training.generating import generate
+from pada_agent.training.generation.greedy import generate
 from pada_agent.training.predicting import merge_adapter
 from pada_agent.training.students import Student
 

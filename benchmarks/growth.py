@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.measuring import BenchmarkError, Comparison, Options, Outcome, compare
 from benchmarks.rows import SYSTEM, open_student, read_examples
 from benchmarks.training import make_job
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.fine_tuning import draw_batches, fine_tune

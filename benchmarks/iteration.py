@@ -24,8 +24,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from benchmarks.measuring import BenchmarkError, Options, Outcome, compare
 from benchmarks.recording import RecordedCall, ReplayingModel, read
 from pada_agent.app import wiring
-from pada_agent.app.adapters.response_cache import ResponseCache
-from pada_agent.core.config import RunConfig, load_config
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import load_config
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.context import Adapters, Connect
 from pada_agent.prompts.prompted_model import PromptedModel

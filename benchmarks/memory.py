@@ -10,9 +10,9 @@ import psutil
 
 from benchmarks.measuring import Options, Outcome, compare
 from benchmarks.rows import SYSTEM, read_examples
-from pada_agent.app.adapters import model_store
-from pada_agent.app.adapters.local_compute import LocalCompute
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 
 N_ROUNDS, N_QUICK_ROUNDS = 10, 2
 N_ROWS, N_NEW_TOKENS = 4, 8

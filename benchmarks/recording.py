@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import BoundedSemaphore
 
-from pada_agent.app.adapters.response_cache import ResponseCache, call_key
-from pada_agent.core.ports import ChatReply, ChatRequest
+from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
+from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.records import Record, Usage
 
 

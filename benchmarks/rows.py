@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measuring import Options
-from pada_agent.app.adapters import model_store
+from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow

@@ -27,7 +27,7 @@ from peft import get_peft_model
 
 from benchmarks.measuring import Arm, BenchmarkError, Options, Outcome, compare, interleave
 from benchmarks.rows import SYSTEM, copy_of, cut, open_student, read_examples
-from pada_agent.core.ports import FineTuneJob, LoraSpec
+from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.fine_tuning import draw_batches, fine_tune

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.ports import LoraSpec
+from pada_agent.core.jobs import LoraSpec
 
 
 class Settings(BaseModel):

@@ -85,7 +85,7 @@ class Metrics(Record):
     f1: float | None = None
 
 
-class Failure(Record):
+class ScoredRow(Record):
     """A wrong answer, whole: what the analyst reads."""
 
     example: Example

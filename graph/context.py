@@ -16,7 +16,8 @@ from pydantic import GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
 
 from pada_agent.core.config import PromptsConfig, RunConfig
-from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, Progress
+from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.summary import RunSummary

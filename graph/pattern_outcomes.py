@@ -10,16 +10,16 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import (
     nearest_pattern,
     repaired_share,
 )
-from pada_agent.core.records import ErrorPattern, Example, Failure, Usage
+from pada_agent.core.records import ErrorPattern, Example, ScoredRow, Usage
 from pada_agent.evaluation.contamination import question_of
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.nodes.evaluating import choose_best
-from pada_agent.graph.state import Arm, RunState
+from pada_agent.graph.models import TrainedModel, choose_best
+from pada_agent.graph.state import RunState
 
 
-def read_measured(arm: Arm, adapters: Adapters) -> list[Failure]:
+def read_measured(arm: TrainedModel, adapters: Adapters) -> list[ScoredRow]:
     """Every validation row with the arm's answer and its verdict."""
-    return adapters.store.read_rows(arm.measured.key, Failure) if arm.measured else []
+    return adapters.store.read_rows(arm.measured.key, ScoredRow) if arm.measured else []
 
 
 def read_clusterings(state: RunState, adapters: Adapters) -> dict[str, Clustering]:
@@ -41,7 +41,7 @@ def assess_iteration(
 ) -> tuple[PatternOutcome, ...]:
     """What became of the patterns of an iteration; nothing where it left no model to measure."""
     patterns = state.get("patterns", {}).get(str(iteration), [])
-    arms = list(state["arms"].values())
+    arms = list(state["models"].values())
     model = next((a for a in arms if a.iteration == iteration), None)
     if not patterns or model is None:
         return ()

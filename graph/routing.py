@@ -10,7 +10,7 @@ from pada_agent.graph.state import BatchState, BranchState, RunState, open_rows
 def why_stop(state: RunState) -> str | None:
     """The reason to end the outer loop after an evaluation, or None to go on."""
     loop, iteration = state["settings"].loop, state["iteration"]
-    best = state["arms"][state["best_arm"]]
+    best = state["models"][state["best_model"]]
     failures = best.validation_failures
     if iteration >= loop.max_iterations:
         return f"iteration limit of {loop.max_iterations} reached"
@@ -53,12 +53,12 @@ def fan_out_error_batches(state: BranchState) -> list[Send]:
 
 
 def _send_batches(node: str, state: BranchState) -> list[Send]:
-    diagnosed = state["plan"].diagnosed_arm
+    diagnosed = state["plan"].diagnosed_model
     shared = {
         "settings": state["settings"],
         "iteration": state["iteration"],
         "data": state["data"],
         "plan": state["plan"],
-        "arms": {diagnosed: state["arms"][diagnosed]},
+        "models": {diagnosed: state["models"][diagnosed]},
     }
     return [Send(node, {**shared, "batch": batch}) for batch in state["planned"]]

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
 
-from pada_agent.agents.label_verification import row_of
+from pada_agent.agents.guards.draft_checks import row_of
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import (
     Batch,
@@ -66,7 +66,7 @@ class DataSplits(Record):
     """Real rows that may join the training data in place of synthetic ones."""
 
 
-class Arm(Record):
+class TrainedModel(Record):
     """One model: the untouched student, or one that was fine-tuned, with what it was trained on and how it fared."""
 
     name: str
@@ -90,7 +90,7 @@ class Arm(Record):
 class IterationPlan(Record):
     """What the two branches of an iteration have to do."""
 
-    diagnosed_arm: str
+    diagnosed_model: str
     n_pattern_rows: int
     n_training_error_rows: int
     validation_failures: Ref
@@ -156,9 +156,9 @@ class RunOutput(TypedDict, total=False):
     """The result, once the run is finished."""
     iteration: Annotated[int, Same]
     """Augmentation round; 0 until the first fine-tuning was measured."""
-    arms: Annotated[dict[str, Arm], merge]
+    arms: Annotated[dict[str, TrainedModel], merge]
     """Every model measured so far, by name."""
-    best_arm: str
+    best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     """By iteration."""
@@ -184,9 +184,9 @@ class RunState(Given, Told, total=False):
     test: Annotated[Rows, EphemeralValue]
     task: Annotated[str, EphemeralValue]
     model: Annotated[str, EphemeralValue]
-    arms: Annotated[dict[str, Arm], merge]
+    arms: Annotated[dict[str, TrainedModel], merge]
     """Every model measured so far, by name."""
-    best_arm: str
+    best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
     analyses: Annotated[dict[str, Ref], merge]
     """Error analyses, by iteration."""
@@ -244,7 +244,7 @@ class BranchOutput(BatchOutput, total=False):
 class BranchInput(Given, total=False):
     """What a branch reads. The rest of the shared state would only fill its checkpoints."""
 
-    arms: Annotated[dict[str, Arm], merge]
+    arms: Annotated[dict[str, TrainedModel], merge]
     clusterings: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     """Those of earlier iterations, to recognise."""
@@ -255,7 +255,7 @@ class BranchInput(Given, total=False):
 class BranchState(Given, BranchOutput, total=False):
     """Private state of one branch of an iteration."""
 
-    arms: Annotated[dict[str, Arm], merge]
+    arms: Annotated[dict[str, TrainedModel], merge]
     drafted: list[Strategy]
     planned: list[Batch]
 
@@ -263,7 +263,7 @@ class BranchState(Given, BranchOutput, total=False):
 class BatchState(Given, BatchOutput, total=False):
     """Private state of the synthesis of one batch."""
 
-    arms: dict[str, Arm]
+    arms: dict[str, TrainedModel]
     batch: Batch
     attempt: int
     """Attempts made; 0 before the first."""

@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
-from pada_agent.agents.judge_calibration import JudgeCalibration, calibrate
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
+from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration, calibrate
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
-from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
-from pada_agent.graph.nodes.prepare import UNTOUCHED
-from pada_agent.graph.state import Arm, RunState, Span
+from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
+from pada_agent.graph.state import RunState, Span
 from pada_agent.graph.summary import (
-    ArmResult,
     Comparison,
     IterationPatterns,
+    ModelResult,
     PatternStrategy,
     RowCounts,
     RunSummary,
@@ -52,9 +51,9 @@ class SummaryInputs(Record):
 def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     """The machine-readable result."""
     settings = state["settings"]
-    arms = tuple(_to_result(arm, inputs) for arm in state["arms"].values())
+    arms = tuple(_to_result(arm, inputs) for arm in state["models"].values())
     judge = calibrate([probe for b in state.get("batches", {}).values() for probe in b.probes])
-    best = state["arms"][state["best_arm"]]
+    best = state["models"][state["best_model"]]
     return RunSummary(
         name=settings.name,
         task=settings.task.name,
@@ -62,7 +61,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         config_hash=hash_config(settings),
         seed=settings.seed,
         arms=arms,
-        best_arm=best.name,
+        best_model=best.name,
         comparisons=inputs.comparisons,
         patterns=tuple(pair_patterns(state, inputs)),
         analyses=state.get("analyses", {}),
@@ -146,7 +145,7 @@ def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
 
 
 def find_alarms(
-    arms: Iterable[ArmResult], state: RunState, *, judge: JudgeCalibration, chance: float | None
+    arms: Iterable[ModelResult], state: RunState, *, judge: JudgeCalibration, chance: float | None
 ) -> list[str]:
     """What should make a reader stop: models, answers, data, patterns or a judge that cannot be what they should be."""
     arms = list(arms)
@@ -159,7 +158,7 @@ def find_alarms(
     ]
 
 
-def _find_weak_arms(arms: Iterable[ArmResult], chance: float | None) -> list[str]:
+def _find_weak_arms(arms: Iterable[ModelResult], chance: float | None) -> list[str]:
     """A fine-tuned model at chance, or below the untouched one. The untouched model may well guess: that is why it is tuned."""
     by_name = {arm.name: arm for arm in arms}
     floor = by_name[UNTOUCHED].validation.accuracy
@@ -178,7 +177,7 @@ def _find_weak_arms(arms: Iterable[ArmResult], chance: float | None) -> list[str
     ]
 
 
-def _find_lost_answers(arms: Iterable[ArmResult]) -> list[str]:
+def _find_lost_answers(arms: Iterable[ModelResult]) -> list[str]:
     """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found."""
     alarms = []
     for arm in arms:
@@ -217,7 +216,7 @@ def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
 
 
 def word_verdict(
-    comparisons: Iterable[Comparison], arms: Iterable[ArmResult], *, equal_steps: bool, cause: str = "augmentation"
+    comparisons: Iterable[Comparison], arms: Iterable[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
 ) -> str:
     """How the augmented model fares against plain fine-tuning, and what that does not say.
 
@@ -240,10 +239,10 @@ def word_verdict(
     return f"{told} One seed speaks of these two models; of the method, only several seeds do."
 
 
-def _to_result(arm: Arm, inputs: SummaryInputs) -> ArmResult:
+def _to_result(arm: TrainedModel, inputs: SummaryInputs) -> ModelResult:
     if arm.validation is None or arm.selection is None:
         raise ValueError(f"arm '{arm.name}' was never evaluated")
-    return ArmResult(
+    return ModelResult(
         name=arm.name,
         iteration=arm.iteration,
         n_train_rows=arm.n_train_rows,

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pada_agent.agents.judge_calibration import JudgeCalibration
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
+from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.core.records import (
     BatchReport,
     ErrorPattern,
@@ -20,7 +20,7 @@ from pada_agent.core.records import (
 from pada_agent.graph.reviewing import Review
 
 
-class ArmResult(Record):
+class ModelResult(Record):
     """One measured model."""
 
     name: str
@@ -125,9 +125,9 @@ class RunSummary(Record):
     student: str
     config_hash: str
     seed: int
-    arms: tuple[ArmResult, ...]
+    arms: tuple[ModelResult, ...]
     """In the order they were measured."""
-    best_arm: str
+    best_model: str
     comparisons: tuple[Comparison, ...] = ()
     patterns: tuple[IterationPatterns, ...] = ()
     analyses: dict[str, Ref] = Field(default_factory=dict)

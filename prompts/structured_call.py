@@ -6,8 +6,9 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.ports import ChatReply, ChatRequest, LanguageModel, Message
+from pada_agent.core.ports import LanguageModel
 from pada_agent.prompts.extraction import extract_items
 from pada_agent.prompts.item_validation import Checked, check_item
 from pada_agent.prompts.schema import json_schema, skeleton

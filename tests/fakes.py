@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import Lock
 
-from pada_agent.app.adapters.limits import Clock
-from pada_agent.core.ports import ChatReply, ChatRequest
+from pada_agent.app.adapters.llm.limits import Clock
+from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.records import Usage
 
 Script = Sequence[str | ChatReply | Exception] | Callable[[ChatRequest], str | ChatReply]

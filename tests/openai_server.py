@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pada_agent.core.ports import ChatRequest, Message
+from pada_agent.core.chat import ChatRequest, Message
 from tests.toy_world import teach
 
 TEMPLATE_PHRASES = {

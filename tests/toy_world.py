@@ -10,11 +10,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.ports import ChatRequest, FineTuneJob, Job, LanguageModel, PredictJob, Progress
+from pada_agent.core.jobs import FineTuneJob, Job, PredictJob
+from pada_agent.core.ports import LanguageModel
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Usage
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters

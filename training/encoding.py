@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from pada_agent.core.errors import DatasetError, TrainingError
-from pada_agent.core.ports import LoraSpec
+from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.records import Example
 
 IGNORE_INDEX = -100

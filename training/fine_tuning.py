@@ -13,14 +13,15 @@ from typing import Any
 import torch
 
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
-from pada_agent.core.ports import FineTuneJob, LoraSpec, Progress
+from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
+from pada_agent.training.kernels.attention_hook import is_plain
+from pada_agent.training.kernels.graphed_backward import RecordedBackward
+from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.lora import attach_lora, save_adapter
 from pada_agent.training.memory import is_out_of_memory
-from pada_agent.training.own_attention import is_plain
-from pada_agent.training.packing import pack, target_logprobs
-from pada_agent.training.recorded_backward import RecordedBackward
 from pada_agent.training.students import Student, hash_weights
 
 MAX_CPU_PACK_TOKENS = 512

@@ -10,8 +10,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.ports import FineTuneJob, LoraSpec
-from pada_agent.training.lora_linear import speed_up
+from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, hash_weights
 
 

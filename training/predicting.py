@@ -9,10 +9,11 @@ from pathlib import Path
 from peft import PeftModel
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.ports import PredictJob, Progress
+from pada_agent.core.jobs import PredictJob
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder
-from pada_agent.training.generating import generate
+from pada_agent.training.generation.greedy import generate
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
 

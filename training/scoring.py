@@ -7,7 +7,7 @@ import torch
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder, Encoded, join
-from pada_agent.training.packing import pack, target_logprobs
+from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.students import Student
 
 MAX_PACK_TOKENS = {"cpu": 512, "cuda": 4096}

@@ -21,9 +21,10 @@ import transformers
 from pydantic import Field, TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.ports import FineTuneJob, Job, PredictJob, Progress
+from pada_agent.core.jobs import FineTuneJob, Job, PredictJob
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record
-from pada_agent.training.exporting import export
+from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
 from pada_agent.training.predicting import predict

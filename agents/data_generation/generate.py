@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pada_agent.agents.batch_planning import relevant_confusions
+from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.records import Batch, Draft, Example, Failure, Provenance, Record
+from pada_agent.core.records import Batch, Draft, Example, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -43,7 +43,7 @@ class DraftItem(BaseModel):
 def assign_rows(
     batch: Batch,
     sources: Mapping[str, Example],
-    failures: Mapping[str, Failure],
+    failures: Mapping[str, ScoredRow],
     *,
     task: Task,
     seed: int,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pada_agent.agents.data_generation import Assignment
-from pada_agent.agents.label_likelihood import LabelRank, rank_labels
+from pada_agent.agents.data_generation.generate import Assignment
+from pada_agent.agents.guards.label_likelihood import LabelRank, rank_labels
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Draft, Example, Overlap, Record, Rejection, RejectionStage
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap

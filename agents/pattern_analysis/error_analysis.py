@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import ErrorAnalysis, Failure, Record
+from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -29,14 +29,16 @@ class AnalysisItem(BaseModel):
     scenario_category: str = Field(min_length=2, description="kind of situation, 2 to 6 words")
 
 
-def sample_failures(failures: Sequence[Failure], *, limit: int, rng: Random) -> list[Failure]:
+def sample_failures(failures: Sequence[ScoredRow], *, limit: int, rng: Random) -> list[ScoredRow]:
     """At most `limit` failures, drawn without replacement, in their first order."""
     if len(failures) <= limit:
         return list(failures)
     return [failures[i] for i in sorted(rng.sample(range(len(failures)), limit))]
 
 
-def analyse_errors(failures: Sequence[Failure], *, task: Task, analyst: PromptedModel, per_call: int) -> ErrorAnalyses:
+def analyse_errors(
+    failures: Sequence[ScoredRow], *, task: Task, analyst: PromptedModel, per_call: int
+) -> ErrorAnalyses:
     """Ask the analyst about `per_call` failures at a time; a call that stays unusable costs its samples only."""
     chunks = [failures[i : i + per_call] for i in range(0, len(failures), per_call)]
     results = map_concurrently(lambda chunk: _analyse_chunk(chunk, task, analyst), chunks)
@@ -45,7 +47,7 @@ def analyse_errors(failures: Sequence[Failure], *, task: Task, analyst: Prompted
     )
 
 
-def _analyse_chunk(chunk: Sequence[Failure], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
+def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
     variables = {
         "task": task.config.description,
         "samples": [describe_failure(f, task) for f in chunk],
@@ -74,13 +76,13 @@ def _analyse_chunk(chunk: Sequence[Failure], task: Task, analyst: PromptedModel)
     )
 
 
-def _labels_involved(chunk: Sequence[Failure], task: Task) -> dict[str, str]:
+def _labels_involved(chunk: Sequence[ScoredRow], task: Task) -> dict[str, str]:
     """Definitions of the labels that are right or were given, to keep the prompt short."""
     names = {label for f in chunk for label in (task.closed_label(f.example), f.verdict.extracted)}
     return {name: meaning for name, meaning in task.config.labels.items() if name in names}
 
 
-def describe_failure(failure: Failure, task: Task) -> dict[str, str]:
+def describe_failure(failure: ScoredRow, task: Task) -> dict[str, str]:
     """Query, response, ground truth and evaluation result, as the analyst reads them."""
     return {
         "query": failure.example.prompt,

@@ -11,7 +11,7 @@ from pada_agent.agents.pattern_analysis.error_analysis import describe_failure
 from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder
-from pada_agent.core.records import Confusion, ErrorAnalysis, ErrorPattern, Failure, Record
+from pada_agent.core.records import Confusion, ErrorAnalysis, ErrorPattern, Record, ScoredRow
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -41,7 +41,7 @@ class PatternItem(BaseModel):
 
 def categorize_patterns(
     analyses: Sequence[ErrorAnalysis],
-    failures: Mapping[str, Failure],
+    failures: Mapping[str, ScoredRow],
     *,
     task: Task,
     analyst: PromptedModel,
@@ -83,7 +83,7 @@ def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> di
     return {p.id: clustering.centroids[int(p.id.rsplit("-p", 1)[1]) - 1] for p in patterns}
 
 
-def count_confusions(failures: Sequence[Failure], task: Task) -> tuple[Confusion, ...]:
+def count_confusions(failures: Sequence[ScoredRow], task: Task) -> tuple[Confusion, ...]:
     """Gold label against the label given, most frequent first; empty for tasks without a closed label set."""
     pairs = Counter(
         (gold, failure.verdict.extracted or "")
@@ -97,7 +97,7 @@ def count_confusions(failures: Sequence[Failure], task: Task) -> tuple[Confusion
 
 def _name_cluster(
     analyses: Sequence[ErrorAnalysis],
-    failures: Mapping[str, Failure],
+    failures: Mapping[str, ScoredRow],
     *,
     task: Task,
     analyst: PromptedModel,

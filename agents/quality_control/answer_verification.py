@@ -6,7 +6,7 @@ from random import Random
 from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.concurrency import map_concurrently
-from pada_agent.agents.label_verification import reject
+from pada_agent.agents.guards.draft_checks import reject
 from pada_agent.core.config import VerificationConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection

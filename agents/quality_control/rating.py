@@ -6,8 +6,8 @@ from random import Random
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.concurrency import map_concurrently
-from pada_agent.agents.judge_calibration import Pair, Probe, mix, note_probe
-from pada_agent.agents.label_verification import reject, row_of
+from pada_agent.agents.guards.draft_checks import reject, row_of
+from pada_agent.agents.quality_control.judge_calibration import Pair, Probe, mix, note_probe
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, JudgeProbe, Rating, Record, Rejection
 from pada_agent.evaluation.task import Task

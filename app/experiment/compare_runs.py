@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
-from pada_agent.app.publishing import read_tested
-from pada_agent.app.report.tables import align_columns, describe_comparison, interval, percent
-from pada_agent.app.run_folder import load_summary
+from pada_agent.app.report.tables import describe_comparison
+from pada_agent.app.results.publish import read_tested
+from pada_agent.app.run_folder.layout import load_summary
+from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.records import Failure, Record
+from pada_agent.core.records import Record, ScoredRow
 from pada_agent.evaluation.statistics import adjust_holm, compare_paired, word_difference
-from pada_agent.graph.summary import ArmResult, Comparison
+from pada_agent.graph.summary import Comparison, ModelResult
 
 
 class ComparedRun(Record):
@@ -19,7 +20,7 @@ class ComparedRun(Record):
     label: str
     """Run folder and model."""
     seed: int
-    arm: ArmResult
+    arm: ModelResult
 
 
 class RunsCompared(Record):
@@ -40,7 +41,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("pada compare: name two or more different runs")
     summaries = [load_summary(folder) for folder in folders]
-    best = [next(arm for arm in s.arms if arm.name == s.best_arm) for s in summaries]
+    best = [next(arm for arm in s.models if arm.name == s.best_model) for s in summaries]
     tested = [read_tested(folder, arm) for folder, arm in zip(folders, best, strict=True)]
     for folder, rows in zip(folders[1:], tested[1:], strict=True):
         check_same_rows(folders[0], tested[0], folder, rows)
@@ -51,7 +52,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     return RunsCompared(runs=runs, comparisons=tuple(_compare_pairs([run.label for run in runs], tested)))
 
 
-def check_same_rows(first: Path, ours: Sequence[Failure], other: Path, theirs: Sequence[Failure]) -> None:
+def check_same_rows(first: Path, ours: Sequence[ScoredRow], other: Path, theirs: Sequence[ScoredRow]) -> None:
     """Whether both were measured on the same rows in the same order.
 
     Raises:
@@ -77,7 +78,7 @@ def describe_runs(compared: RunsCompared) -> str:
     return f"{table}\n\n{tests}\n\n{corrected * (len(compared.comparisons) > 1)}{adapters}"
 
 
-def _compare_pairs(labels: Sequence[str], tested: Sequence[Sequence[Failure]]) -> list[Comparison]:
+def _compare_pairs(labels: Sequence[str], tested: Sequence[Sequence[ScoredRow]]) -> list[Comparison]:
     pairs = list(combinations(range(len(labels)), 2))
     verdicts = [[row.verdict for row in rows] for rows in tested]
     tests = [compare_paired(verdicts[i], verdicts[j]) for i, j in pairs]

@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
-from pada_agent.core.config import RunConfig, Settings, load_config, parse_settings, read_yaml
+from pada_agent.app.experiment.methods import METHODS, Measured, apply_settings, find_method
+from pada_agent.core.config import RunConfig, Settings
+from pada_agent.core.config_files import load_config, parse_settings, read_yaml
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.methods import METHODS, Measured, apply_settings, find_method
 from pada_agent.core.ports import DatasetSource
 from pada_agent.core.records import Record
 
@@ -89,7 +90,7 @@ class Part(Record):
 
     @property
     def is_given(self) -> bool:
-        return bool(self.arms or self.seeds)
+        return bool(self.models or self.seeds)
 
 
 def load_grid(path: Path) -> Grid:

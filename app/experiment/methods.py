@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pada_agent.core.config import RunConfig, parse_config, set_value
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import parse_config, set_value
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record
 

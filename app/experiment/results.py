@@ -5,16 +5,13 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from pada_agent.app.experiment.grid import Cell, group_cells
-from pada_agent.app.publishing import read_tested
-from pada_agent.app.run_folder import load_summary
+from pada_agent.app.results.publish import read_tested
+from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, Usage, Verdict
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
-from pada_agent.graph.nodes.evaluating import choose_best
-from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
-from pada_agent.graph.nodes.prepare import UNTOUCHED
-from pada_agent.graph.state import Arm
-from pada_agent.graph.summary import ArmResult, RunSummary
+from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
+from pada_agent.graph.summary import ModelResult, RunSummary
 
 
 class ArmOutcome(Record):
@@ -96,14 +93,14 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
     )
 
 
-def find_model(summary: RunSummary, cell: Cell) -> ArmResult:
+def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
     """The run's model that stands for the arm: of an augmenting one the best round by the selection part.
 
     Raises:
         ArtifactError: it was not measured on test.
     """
-    by_name = {arm.name: arm for arm in summary.arms}
-    rounds = [Arm(**arm.model_dump(include=_CHOOSING)) for arm in summary.arms if arm.iteration]
+    by_name = {arm.name: arm for arm in summary.models}
+    rounds = [TrainedModel(**arm.model_dump(include=_CHOOSING)) for arm in summary.models if arm.iteration]
     name = UNTOUCHED if cell.measured == "untouched" else FINE_TUNED
     if cell.measured == "augmented" and rounds:
         name = choose_best(rounds).name
@@ -116,10 +113,10 @@ _CHOOSING = {"name", "iteration", "selection", "n_synthetic"}
 
 
 def compare_with_plain(
-    cells: Sequence[Cell], summaries: Sequence[RunSummary], models: Sequence[ArmResult]
+    cells: Sequence[Cell], summaries: Sequence[RunSummary], models: Sequence[ModelResult]
 ) -> MethodTest:
     """The arm's models against the first fine-tuning of the same runs, which has trained for as many steps."""
-    plain = [next(arm for arm in s.arms if arm.name == FINE_TUNED) for s in summaries]
+    plain = [next(arm for arm in s.models if arm.name == FINE_TUNED) for s in summaries]
     return compare_methods(
         [_read_verdicts(cell, arm) for cell, arm in zip(cells, plain, strict=True)],
         [_read_verdicts(cell, arm) for cell, arm in zip(cells, models, strict=True)],
@@ -186,7 +183,7 @@ def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
     return outcome.model_copy(update={"p_holm": p_holm, "words": words})
 
 
-def _read_verdicts(cell: Cell, arm: ArmResult) -> list[Verdict]:
+def _read_verdicts(cell: Cell, arm: ModelResult) -> list[Verdict]:
     return [row.verdict for row in read_tested(cell.folder, arm)]
 
 

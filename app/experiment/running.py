@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from pada_agent.app import run_folder, running, wiring
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app import wiring
+from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_cells, select_cells
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.tables import write_tables
-from pada_agent.app.progress import OnEvent
+from pada_agent.app.run_folder.events import OnEvent
+from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
 
 OF_A_PART = (
@@ -39,7 +41,7 @@ def run_experiment(
         raise ConfigError("nothing to run: the probe needs no LLM, and none of these arms does without one")
     folder = Path(grid.runs_folder) / grid.name
     folder.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if part.is_given else run_folder.locked(folder), wiring.keep_warm():
+    with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
         try:
             run_cells(cells, on_event, say)
         except PadaError as exc:
@@ -58,9 +60,9 @@ def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], Non
     """Run every cell's run once, and say after each probe whether there is headroom."""
     for group in group_cells(cells).values():
         for cell in group:
-            if run_folder.is_finished(run_folder.claim_folder(cell.config)):
+            if layout.is_finished(layout.claim_folder(cell.config)):
                 continue
             say(f"{cell.task}, {cell.size or 'all'} rows, {cell.arm}, seed {cell.seed}")
-            running.start_run(cell.config, on_event=on_event)
+            driver.start_run(cell.config, on_event=on_event)
         if group[0].is_probe and (warning := describe_headroom(measure_arm(group))):
             say(f"Warning: {warning}")

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pada_agent.app.adapters.artifacts import write_atomically
+from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult
-from pada_agent.app.report.tables import align_columns
+from pada_agent.app.text import align_columns
 
 HEADER = [
     "task",

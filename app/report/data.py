@@ -3,24 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pada_agent.agents.quality_control import explain_acceptance
+from pada_agent.agents.quality_control.rating import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
-from pada_agent.app.run_folder import Manifest
+from pada_agent.app.run_folder.layout import Manifest
 from pada_agent.core.records import (
     BatchReport,
     ErrorAnalysis,
     ErrorPattern,
     Example,
-    Failure,
     Rating,
     Record,
     Rejection,
+    ScoredRow,
     Sensitivity,
     Strategy,
     Usage,
 )
-from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
-from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
+from pada_agent.graph.models import FINE_TUNED
+from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary
 
 MAX_ROWS = 300
 """Synthetic rows in the table: the page stays under a megabyte."""
@@ -108,7 +108,7 @@ class ReportData(Record):
 
     summary: RunSummary
     is_finished: bool
-    best: ArmResult
+    best: ModelResult
     main: Comparison | None
     """Augmented against plain fine-tuning: the comparison that the verdict speaks of."""
     alarms: tuple[str, ...]
@@ -137,7 +137,7 @@ def describe_run(files: RunFiles) -> ReportData:
     return ReportData(
         summary=summary,
         is_finished=files.is_finished,
-        best=next(arm for arm in summary.arms if arm.name == summary.best_arm),
+        best=next(arm for arm in summary.models if arm.name == summary.best_model),
         main=find_main(summary),
         alarms=tuple(text for text in summary.warnings if text.startswith("alarm")),
         warnings=tuple(text for text in summary.warnings if not text.startswith("alarm")),
@@ -157,7 +157,7 @@ def describe_run(files: RunFiles) -> ReportData:
 
 def find_main(summary: RunSummary) -> Comparison | None:
     """The last comparison of an augmented model with plain fine-tuning."""
-    augmented = [arm.name for arm in summary.arms if arm.iteration]
+    augmented = [arm.name for arm in summary.models if arm.iteration]
     return next((c for c in reversed(summary.comparisons) if c.before == FINE_TUNED and c.after in augmented), None)
 
 
@@ -170,15 +170,15 @@ def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
     return numbers
 
 
-def find_diagnosed(summary: RunSummary, iteration: int) -> ArmResult | None:
+def find_diagnosed(summary: RunSummary, iteration: int) -> ModelResult | None:
     """The model whose errors the iteration studied: the best before it, as the loop chooses."""
-    earlier = [arm for arm in summary.arms if arm.iteration is not None and arm.iteration < iteration]
+    earlier = [arm for arm in summary.models if arm.iteration is not None and arm.iteration < iteration]
     return max(earlier, key=lambda a: (a.selection.accuracy, -a.n_synthetic, -(a.iteration or 0)), default=None)
 
 
-def find_trained(summary: RunSummary, iteration: int) -> ArmResult | None:
+def find_trained(summary: RunSummary, iteration: int) -> ModelResult | None:
     """The model that the iteration trained."""
-    return next((arm for arm in summary.arms if arm.iteration == iteration), None)
+    return next((arm for arm in summary.models if arm.iteration == iteration), None)
 
 
 def stack_failures(files: RunFiles, numbers: Mapping[str, int]) -> list[FailureStack]:
@@ -253,7 +253,7 @@ def cut(text: str) -> str:
 def _stack(
     files: RunFiles,
     found: IterationPatterns,
-    arm: ArmResult,
+    arm: ModelResult,
     numbers: Mapping[str, int],
     *,
     moment: Literal["before", "after"],
@@ -272,15 +272,15 @@ def _stack(
     return FailureStack(iteration=found.iteration, moment=moment, arm=arm.name, segments=(*segments, rest))
 
 
-def _by_id(files: RunFiles, arm: ArmResult | None) -> dict[str, Failure]:
+def _by_id(files: RunFiles, arm: ModelResult | None) -> dict[str, ScoredRow]:
     return {f.example.id: f for f in files.measured.get(arm.name, ())} if arm else {}
 
 
-def _is_right(answer: Failure | None) -> bool:
+def _is_right(answer: ScoredRow | None) -> bool:
     return answer is not None and answer.verdict.value == "correct"
 
 
-def _show_failure(failed: Failure, cause: ErrorAnalysis | None, after: Failure | None) -> FailureExample:
+def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredRow | None) -> FailureExample:
     return FailureExample(
         prompt=cut(failed.example.prompt),
         expected=cut(failed.example.answer),

@@ -8,11 +8,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from pada_agent.app import run_folder
-from pada_agent.app.adapters.artifacts import write_atomically
+from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report import charts, tables
 from pada_agent.app.report.data import MAX_ROWS, ReportData, describe_run
 from pada_agent.app.report.reading import read_files
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.graph.summary import RunSummary
 
 HERE = Path(__file__).parent
@@ -27,9 +27,9 @@ def rebuild_report(folder: Path) -> RunSummary:
     Raises:
         ArtifactError: not a run's folder, nothing measured yet, or damaged.
     """
-    is_finished = run_folder.is_finished(folder)
+    is_finished = layout.is_finished(folder)
     if is_finished:
-        summary = run_folder.load_summary(folder)
+        summary = layout.load_summary(folder)
     else:
         from pada_agent.app.report.unfinished import summarize_unfinished
 
@@ -41,7 +41,7 @@ def rebuild_report(folder: Path) -> RunSummary:
 def write_report(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> Path:
     """Write `report.html` into the run's folder."""
     data = describe_run(read_files(summary, folder, is_finished=is_finished))
-    return write_atomically(folder / run_folder.REPORT, render_report(data))
+    return write_atomically(folder / layout.REPORT, render_report(data))
 
 
 def render_report(data: ReportData) -> str:

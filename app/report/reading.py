@@ -7,11 +7,21 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from pada_agent.app import run_folder
-from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection, Sensitivity, Usage
+from pada_agent.core.records import (
+    ErrorAnalysis,
+    Example,
+    Rating,
+    Record,
+    Ref,
+    Rejection,
+    ScoredRow,
+    Sensitivity,
+    Usage,
+)
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -22,7 +32,7 @@ class RunFiles(Record):
 
     summary: RunSummary
     is_finished: bool
-    measured: dict[str, tuple[Failure, ...]]
+    measured: dict[str, tuple[ScoredRow, ...]]
     """Every validation row with answer and verdict, by arm."""
     analyses: dict[str, tuple[ErrorAnalysis, ...]]
     """By iteration."""
@@ -39,7 +49,7 @@ class RunFiles(Record):
     usage_by_agent: dict[str, Usage]
     settings: str
     """`config.yaml`; empty where there is none."""
-    manifest: run_folder.Manifest | None
+    manifest: layout.Manifest | None
     elapsed_seconds: float | None
     """From the first event to the last, pauses included."""
     missing: tuple[str, ...]
@@ -52,17 +62,17 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
     return RunFiles(
         summary=summary,
         is_finished=is_finished,
-        measured={arm.name: rows.read(arm.measured, Failure) for arm in summary.arms if arm.measured},
+        measured={arm.name: rows.read(arm.measured, ScoredRow) for arm in summary.models if arm.measured},
         analyses={iteration: rows.read(ref, ErrorAnalysis) for iteration, ref in summary.analyses.items()},
         accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in summary.batches},
         rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in summary.batches},
         ratings={b.batch_id: rows.read(b.ratings, Rating) for b in summary.batches if b.ratings},
-        trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.arms if a.synthetic},
+        trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.models if a.synthetic},
         sensitivities=_read_sensitivities(summary, folder),
         usage_by_agent=_read_usage(folder / "llm_calls.sqlite"),
-        settings=_read_text(folder / run_folder.CONFIG),
-        manifest=_read_manifest(folder / run_folder.MANIFEST),
-        elapsed_seconds=_read_elapsed(folder / run_folder.EVENTS),
+        settings=_read_text(folder / layout.CONFIG),
+        manifest=_read_manifest(folder / layout.MANIFEST),
+        elapsed_seconds=_read_elapsed(folder / layout.EVENTS),
         missing=tuple(rows.missing),
     )
 
@@ -114,10 +124,10 @@ def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _read_manifest(path: Path) -> run_folder.Manifest | None:
+def _read_manifest(path: Path) -> layout.Manifest | None:
     text = _read_text(path)
     try:
-        return run_folder.Manifest.model_validate_json(text) if text else None
+        return layout.Manifest.model_validate_json(text) if text else None
     except ValueError as exc:
         raise ArtifactError(f"{path}: damaged ({exc}). Delete it; the report is then written without it.") from exc
 

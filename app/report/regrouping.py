@@ -6,11 +6,11 @@ from pathlib import Path
 from pada_agent.agents.pattern_analysis.clustering import cluster_vectors
 from pada_agent.agents.pattern_analysis.pattern_categorization import describe_analysis
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
-from pada_agent.app import run_folder
-from pada_agent.app.adapters import model_store
-from pada_agent.app.adapters.artifacts import write_atomically
 from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report.reading import sensitivity_path
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.ports import Embedder
@@ -28,8 +28,8 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
     Raises:
         ArtifactError: not a finished run, no analysed errors, or an embedder that cannot be loaded.
     """
-    config = run_folder.load_run_config(folder)
-    run_folder.load_summary(folder)
+    config = layout.load_run_config(folder)
+    layout.load_summary(folder)
     paths = sorted((folder / "iterations").glob("[0-9]*/error_analyses.jsonl"), key=lambda p: int(p.parent.name))
     if not paths:
         raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to group again.")

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import indent, wrap
 
-from pada_agent.agents.judge_calibration import JudgeCalibration
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
+from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.core.records import ErrorPattern, Metrics, Sensitivity, Usage
-from pada_agent.graph.summary import ArmResult, Comparison, IterationPatterns, PatternStrategy, RunSummary
+from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary
 
 WIDTH = 110
 MAX_WARNINGS = 10
@@ -33,12 +33,12 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
 
 def arm_rows(summary: RunSummary) -> list[list[str]]:
     """A header, then one row per arm; columns for steps and test only where something is known of them."""
-    with_test = any(arm.test for arm in summary.arms)
-    with_steps = any(arm.n_steps for arm in summary.arms)
+    with_test = any(arm.test for arm in summary.models)
+    with_steps = any(arm.n_steps for arm in summary.models)
     header = ["model", "rows", "synthetic", *["steps"] * with_steps, "validation n", "accuracy", "95 % interval"]
     rows = [
-        _arm_row(arm, is_best=arm.name == summary.best_arm, with_test=with_test, with_steps=with_steps)
-        for arm in summary.arms
+        _arm_row(arm, is_best=arm.name == summary.best_model, with_test=with_test, with_steps=with_steps)
+        for arm in summary.models
     ]
     return [header + ["selection"] + ["test", "95 % interval"] * with_test, *rows]
 
@@ -67,7 +67,7 @@ def describe_comparison(comparison: Comparison) -> str:
 def overfitting_rows(summary: RunSummary) -> list[list[str]]:
     """A header, then diagnosis against selection accuracy by iteration; nothing where no iteration was diagnosed."""
     arms = [
-        arm for arm in summary.arms if arm.iteration is not None and arm.diagnosis and arm.overfitting_gap is not None
+        arm for arm in summary.models if arm.iteration is not None and arm.diagnosis and arm.overfitting_gap is not None
     ]
     if len(arms) < 2:
         return []
@@ -187,7 +187,7 @@ def describe_time(summary: RunSummary) -> str:
 def describe_places(summary: RunSummary, folder: Path) -> str:
     """Why the run ended, and where its fruits lie."""
     adapter = folder / summary.adapter if summary.adapter else "none: the untouched model is the best"
-    return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_arm}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
+    return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_model}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
 
 
 def count_errors(pattern: ErrorPattern) -> str:
@@ -217,7 +217,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _arm_row(arm: ArmResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:
+def _arm_row(arm: ModelResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:
     v = arm.validation
     row = [arm.name + " *" * is_best, str(arm.n_train_rows), str(arm.n_synthetic)]
     row += [str(arm.n_steps or 0)] * with_steps + [str(v.n)]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pada_agent.app import run_folder
-from pada_agent.app.checkpoints import read_state
+from pada_agent.app.run_folder.checkpoints import read_state
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError
-from pada_agent.graph.nodes.prepare import UNTOUCHED
+from pada_agent.graph.models import UNTOUCHED
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summarizing import SummaryInputs, summarize_run
 from pada_agent.graph.summary import RunSummary
@@ -17,12 +17,12 @@ def summarize_unfinished(folder: Path) -> RunSummary:
     Raises:
         ArtifactError: not a run's folder, or nothing was measured yet.
     """
-    run_folder.load_run_config(folder)
-    state = read_state(folder / run_folder.CHECKPOINTS)
-    measured = {name: arm for name, arm in state.get("arms", {}).items() if arm.validation and arm.selection}
+    layout.load_run_config(folder)
+    state = read_state(folder / layout.CHECKPOINTS)
+    measured = {name: arm for name, arm in state.get("models", {}).items() if arm.validation and arm.selection}
     if UNTOUCHED not in measured:
         raise ArtifactError(f"{folder}: nothing has been measured yet. Go on with: pada resume {folder}")
-    best = state.get("best_arm", UNTOUCHED)
+    best = state.get("best_model", UNTOUCHED)
     inputs = SummaryInputs(
         student=state["settings"].student.model,
         test={},
@@ -33,13 +33,13 @@ def summarize_unfinished(folder: Path) -> RunSummary:
         peak_memory_mb=None,
         stop_reason="not finished",
     )
-    so_far: RunState = {**state, "arms": measured, "best_arm": best if best in measured else UNTOUCHED}
+    so_far: RunState = {**state, "arms": measured, "best_model": best if best in measured else UNTOUCHED}
     summary = summarize_run(so_far, inputs)
     return summary.model_copy(update={"verdict": _word_progress(summary, so_far, folder)})
 
 
 def _word_progress(summary: RunSummary, state: RunState, folder: Path) -> str:
-    names = ", ".join(f"'{arm.name}'" for arm in summary.arms)
+    names = ", ".join(f"'{arm.name}'" for arm in summary.models)
     return (
         f"This run is not finished: iteration {state.get('iteration', 0)}, measured so far {names}."
         f" Whether it helped is not known yet. Go on with: pada resume {folder}"

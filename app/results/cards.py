@@ -6,10 +6,11 @@ from typing import Any
 
 import yaml
 
-from pada_agent.app.report.tables import align_columns, describe_comparison, describe_rows, interval, percent
+from pada_agent.app.report.tables import describe_comparison, describe_rows
+from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Metrics
-from pada_agent.graph.summary import ArmResult, RunSummary
+from pada_agent.graph.summary import ModelResult, RunSummary
 
 UNKNOWN = "unknown"
 """The hub's word for a licence that nobody has stated."""
@@ -17,7 +18,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
 def write_adapter_card(
-    summary: RunSummary, arm: ArmResult, base_sha256: Mapping[str, str], config: RunConfig | None = None
+    summary: RunSummary, arm: ModelResult, base_sha256: Mapping[str, str], config: RunConfig | None = None
 ) -> str:
     """What the adapter is, which weights it fits, what it was trained on, how it fared, and what to mind.
 
@@ -68,7 +69,7 @@ def _front_matter(values: Mapping[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
 
 
-def _describe_model(summary: RunSummary, arm: ArmResult, config: RunConfig | None) -> dict[str, Any]:
+def _describe_model(summary: RunSummary, arm: ModelResult, config: RunConfig | None) -> dict[str, Any]:
     sources = _list_sources("datasets", config)
     return {
         "license": UNKNOWN,
@@ -117,7 +118,7 @@ def _base_name(student: str) -> str:
     return Path(student).name if Path(student).is_absolute() or student.startswith((".", "~")) else student
 
 
-def _tabulate(arm: ArmResult) -> str:
+def _tabulate(arm: ModelResult) -> str:
     rows = [["rows of", "n", "accuracy", "95 % interval"]]
     rows += [
         [split, str(m.n), percent(m.accuracy), interval(m)]

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pada_agent.app import run_folder
-from pada_agent.app.accepted_rows import AcceptedRow
-from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
-from pada_agent.app.cards import UNKNOWN, write_data_card
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.results.accepted_rows import AcceptedRow
+from pada_agent.app.results.cards import UNKNOWN, write_data_card
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.records import Branch, Example, Record
 from pada_agent.graph.summary import PatternStrategy, RunSummary
@@ -58,7 +58,7 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: exists already. Choose another --out.")
-    config, summary = run_folder.load_run_config(source), run_folder.load_summary(source)
+    config, summary = layout.load_run_config(source), layout.load_summary(source)
     rows = list(collect_rows(summary, source, generator=config.models.generator.model))
     if not rows:
         raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
@@ -88,7 +88,7 @@ def describe_data(report: DataReport) -> str:
 
 def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | None:
     """Ids of the synthetic rows that the best model was trained on; None where the summary does not name them."""
-    best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
+    best = next(arm for arm in summary.models if arm.name == summary.best_model)
     if sum(ref.rows for ref in best.synthetic) != best.n_synthetic:
         return None
     return {row.id for ref in best.synthetic for row in store.read_rows(ref.key, Example)}

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pada_agent.app import run_folder
-from pada_agent.app.adapters import model_store
-from pada_agent.app.adapters.artifacts import write_atomically
-from pada_agent.app.adapters.local_compute import LocalCompute
-from pada_agent.app.progress import OnEvent, RunEvent
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.app.adapters.storage.artifacts import write_atomically
+from pada_agent.app.run_folder.events import OnEvent, RunEvent
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.ports import ExportJob
-from pada_agent.core.records import Example, Failure, Record
+from pada_agent.core.jobs import ExportJob
+from pada_agent.core.records import Example, Record, ScoredRow
 
 Format = Literal["safetensors", "gguf"]
 
@@ -83,7 +83,7 @@ def read_source(folder: Path) -> Source:
     Raises:
         ArtifactError: it is neither, or the run kept no adapter.
     """
-    return _read_run(folder) if (folder / run_folder.CONFIG).is_file() else _read_adapter(folder)
+    return _read_run(folder) if (folder / layout.CONFIG).is_file() else _read_adapter(folder)
 
 
 def describe_export(report: ExportReport) -> str:
@@ -116,8 +116,8 @@ def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -
 
 
 def _read_run(folder: Path) -> Source:
-    config = run_folder.load_run_config(folder)
-    if not run_folder.is_finished(folder):
+    config = layout.load_run_config(folder)
+    if not layout.is_finished(folder):
         raise ArtifactError(f"{folder}: this run is not finished. Go on with it: pada resume {folder}")
     if not (folder / "best").is_dir():
         raise ArtifactError(f"{folder}: the untouched student was best, so there is no adapter to merge.")
@@ -132,7 +132,7 @@ def _read_run(folder: Path) -> Source:
 def _read_rows(path: Path) -> tuple[Example, ...]:
     try:
         lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")[:N_CHECKED_ROWS]
-        return tuple(Failure.model_validate_json(line).example for line in lines if line)
+        return tuple(ScoredRow.model_validate_json(line).example for line in lines if line)
     except (OSError, ValueError) as exc:
         raise ArtifactError(f"{path}: cannot be read ({exc}). `pada report` shows whether the run is whole.") from exc
 

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pada_agent.app import run_folder
-from pada_agent.app.accepted_rows import explain_rows
-from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
-from pada_agent.app.cards import write_adapter_card
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.report.document import write_report
+from pada_agent.app.results.accepted_rows import explain_rows
+from pada_agent.app.results.cards import write_adapter_card
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import ErrorAnalysis, Example, Failure, Rating, Record, Ref, Rejection
-from pada_agent.graph.summary import ArmResult, RunSummary
+from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
+from pada_agent.graph.summary import ModelResult, RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -25,10 +25,10 @@ TEST = "test.jsonl"
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html`, and last `summary.json`: its presence means the run is finished."""
-    for arm in summary.arms:
+    for arm in summary.models:
         _write_iteration(arm, folder / "iterations" / _folder_name(arm), store)
     # Also of an iteration that left nothing to train on, and so no arm.
-    for iteration in {found.iteration for found in summary.patterns} | {arm.iteration or 0 for arm in summary.arms}:
+    for iteration in {found.iteration for found in summary.patterns} | {arm.iteration or 0 for arm in summary.models}:
         if iteration:
             _write_augmentation(iteration, summary, folder / "iterations" / str(iteration), store)
     _write_best(summary, folder)
@@ -37,7 +37,7 @@ def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
     write_atomically(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
 
-def read_tested(folder: Path, arm: ArmResult) -> list[Failure]:
+def read_tested(folder: Path, arm: ModelResult) -> list[ScoredRow]:
     """Every test row with the arm's answer and verdict, from the run in `folder`.
 
     Raises:
@@ -45,7 +45,7 @@ def read_tested(folder: Path, arm: ArmResult) -> list[Failure]:
     """
     path = folder / "iterations" / _folder_name(arm) / "predictions" / TEST
     try:
-        return [Failure.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        return [ScoredRow.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     except FileNotFoundError as exc:
         raise ArtifactError(
             f"{path}: missing. '{arm.name}' was not measured on test, or by a version that kept no answers; run it again"
@@ -56,17 +56,17 @@ def read_tested(folder: Path, arm: ArmResult) -> list[Failure]:
         ) from exc
 
 
-def _folder_name(arm: ArmResult) -> str:
+def _folder_name(arm: ModelResult) -> str:
     return "untouched" if arm.iteration is None else str(arm.iteration)
 
 
-def _write_iteration(arm: ArmResult, folder: Path, store: FileArtifactStore) -> None:
+def _write_iteration(arm: ModelResult, folder: Path, store: FileArtifactStore) -> None:
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "metrics.json", arm.model_dump_json(indent=2) + "\n")
     if arm.measured:
-        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(arm.measured.key, Failure))
+        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(arm.measured.key, ScoredRow))
     if arm.tested:
-        _write_rows(folder / "predictions" / TEST, store.read_rows(arm.tested.key, Failure))
+        _write_rows(folder / "predictions" / TEST, store.read_rows(arm.tested.key, ScoredRow))
     if arm.adapter:
         _link(folder / "adapter", Path("../..") / arm.adapter)
 
@@ -83,7 +83,7 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
     _write_rows(folder / "batches.jsonl", batches)
     # What was trained on: without repeats between batches, and as a person left it.
-    added = [arm.synthetic[-1] for arm in summary.arms if arm.iteration == iteration and arm.synthetic]
+    added = [arm.synthetic[-1] for arm in summary.models if arm.iteration == iteration and arm.synthetic]
     rejected = _read_all([b.rejected for b in batches], Rejection, store)
     ratings = {r.example_id: r for r in _read_all([b.ratings for b in batches if b.ratings], Rating, store)}
     by_id = {b.batch_id: b for b in batches}
@@ -97,8 +97,8 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
     if summary.adapter is None:
         return
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
-    best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
-    config = run_folder.load_run_config(folder) if (folder / run_folder.CONFIG).is_file() else None
+    best = next(arm for arm in summary.models if arm.name == summary.best_model)
+    config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
     card = write_adapter_card(summary, best, _read_base_hashes(folder / "best"), config)
     write_atomically(folder / "best" / "README.md", card)
 

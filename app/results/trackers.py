@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pada_agent.app import run_folder
 from pada_agent.app.report.data import find_main
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record
-from pada_agent.graph.summary import ArmResult, RunSummary
+from pada_agent.graph.summary import ModelResult, RunSummary
 
 Tracker = Literal["mlflow", "wandb", "tensorboard"]
 PROJECT = "pada-agent"
@@ -47,7 +47,7 @@ def track_run(folder: Path, *, to: Tracker) -> str:
         ArtifactError: not a finished run.
         ConfigError: the tracker is not installed, or refuses.
     """
-    config, summary = run_folder.load_run_config(folder), run_folder.load_summary(folder)
+    config, summary = layout.load_run_config(folder), layout.load_summary(folder)
     run = TrackedRun(
         folder=folder,
         name=summary.name,
@@ -65,7 +65,7 @@ def track_run(folder: Path, *, to: Tracker) -> str:
 
 def collect_figures(summary: RunSummary) -> Iterator[Figure]:
     """Accuracy and rows by model, then gain, cost, rows and time of the whole run."""
-    for step, arm in enumerate(summary.arms):
+    for step, arm in enumerate(summary.models):
         yield from (Figure(name=name, value=value, step=step) for name, value in _describe_arm(arm))
     if main := find_main(summary):
         yield Figure(name="gain/accuracy", value=main.difference, step=0)
@@ -85,7 +85,7 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
 
 def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
     """Training loss by optimizer step of every fine-tuned model whose adapter is there and noted it."""
-    for arm in summary.arms:
+    for arm in summary.models:
         path = folder / (arm.adapter or "") / "train_metrics.json"
         if arm.adapter and path.is_file():
             losses: list[float] = json.loads(path.read_text(encoding="utf-8")).get("losses", [])
@@ -136,7 +136,7 @@ def log_to_tensorboard(run: TrackedRun) -> str:
     return f"tensorboard --logdir {target}"
 
 
-def _describe_arm(arm: ArmResult) -> list[tuple[str, float]]:
+def _describe_arm(arm: ModelResult) -> list[tuple[str, float]]:
     found = [("rows/train", float(arm.n_train_rows)), ("rows/synthetic", float(arm.n_synthetic))]
     for split, metrics in (("validation", arm.validation), ("selection", arm.selection), ("test", arm.test)):
         if metrics:
@@ -153,7 +153,7 @@ def _group_by_step(figures: tuple[Figure, ...]) -> dict[tuple[str, int], dict[st
 
 
 def _list_files(folder: Path) -> list[Path]:
-    names = (run_folder.REPORT, run_folder.SUMMARY, run_folder.CONFIG)
+    names = (layout.REPORT, layout.SUMMARY, layout.CONFIG)
     return [folder / name for name in names if (folder / name).is_file()]
 
 

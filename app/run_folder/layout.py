@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pada_agent.app.adapters.artifacts import write_atomically
-from pada_agent.core.config import RunConfig, load_config
+from pada_agent.app.adapters.storage.artifacts import write_atomically
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import load_config
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import RunSummary

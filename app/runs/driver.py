@@ -15,9 +15,10 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
-from pada_agent.app import run_folder, wiring
-from pada_agent.app.checkpoints import THREAD_ID, make_serializer
-from pada_agent.app.progress import OnEvent, RunEvent, append_event
+from pada_agent.app import wiring
+from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer
+from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
+from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import AgentError, ArtifactError, BudgetExceededError, NonFiniteLossError, TrainingError
 from pada_agent.core.records import Record
@@ -62,7 +63,7 @@ def start_run(config: RunConfig, *, on_event: OnEvent, answer: Answer = leave_wa
         ConfigError: the folder holds another run.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
-    return _drive(run_folder.claim_folder(config), config, on_event, answer)
+    return _drive(layout.claim_folder(config), config, on_event, answer)
 
 
 def resume_run(folder: Path, *, on_event: OnEvent, answer: Answer = leave_waiting) -> RunOutcome:
@@ -72,26 +73,26 @@ def resume_run(folder: Path, *, on_event: OnEvent, answer: Answer = leave_waitin
         ArtifactError: not a run's folder, or damaged.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
-    config = run_folder.load_run_config(folder)
-    if run_folder.is_finished(folder):
-        return RunOutcome(folder=folder, summary=run_folder.load_summary(folder))
-    run_folder.check_place(folder, config)
+    config = layout.load_run_config(folder)
+    if layout.is_finished(folder):
+        return RunOutcome(folder=folder, summary=layout.load_summary(folder))
+    layout.check_place(folder, config)
     return _drive(folder, config, on_event, answer)
 
 
 def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -> RunOutcome:
     def record(event: RunEvent) -> None:
-        append_event(folder / run_folder.EVENTS, event)
+        append_event(folder / layout.EVENTS, event)
         on_event(event)
 
-    with run_folder.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
+    with layout.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
         wiring.connect(config)  # with the budget of now: the one in the checkpoints is that of the start
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
     if questions:
         return RunOutcome(folder=folder, questions=questions)
-    return RunOutcome(folder=folder, summary=run_folder.load_summary(folder))
+    return RunOutcome(folder=folder, summary=layout.load_summary(folder))
 
 
 @contextmanager
@@ -161,7 +162,7 @@ def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, va
 
 @contextmanager
 def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
-    path = folder / run_folder.CHECKPOINTS
+    path = folder / layout.CHECKPOINTS
     try:
         with SqliteSaver.from_conn_string(str(path)) as saver:
             saver.serde = make_serializer()

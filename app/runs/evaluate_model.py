@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from pada_agent.app import wiring
-from pada_agent.app.progress import OnEvent, RunEvent
-from pada_agent.app.report.tables import interval, percent
+from pada_agent.app.run_folder.events import OnEvent, RunEvent
+from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.ports import PredictJob
+from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Metrics, Prediction
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters

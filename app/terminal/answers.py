@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pada_agent.app.running import Answer, Question
+from pada_agent.app.runs.driver import Answer, Question
 from pada_agent.core.errors import ConfigError
 from pada_agent.graph.reviewing import ANSWERS, APPROVE, parse_answer
 

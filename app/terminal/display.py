@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichBars
 from rich.progress import TaskID as RichTask
 
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 
 

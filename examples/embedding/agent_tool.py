@@ -18,7 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from pada_agent import RunConfig, build_graph
-from pada_agent.core.config import load_config
+from pada_agent.core.config_files import load_config
 from pada_agent.graph.summary import RunSummary
 
 MAX_ITERATIONS = 3

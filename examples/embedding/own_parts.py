@@ -16,7 +16,7 @@ from langchain_openai import ChatOpenAI
 
 from pada_agent import RunConfig, build_graph
 from pada_agent.app import wiring
-from pada_agent.core.config import load_config
+from pada_agent.core.config_files import load_config
 from pada_agent.core.records import Example, Verdict
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.graph.context import Adapters, Connect

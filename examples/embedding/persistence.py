@@ -19,8 +19,8 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from subgraph import build_app
 
-from pada_agent.app.checkpoints import make_serializer
-from pada_agent.core.config import load_config
+from pada_agent.app.run_folder.checkpoints import make_serializer
+from pada_agent.core.config_files import load_config
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
 from pada_agent import RunConfig, build_graph
-from pada_agent.app.evaluating import evaluate_model
-from pada_agent.core.config import load_config
+from pada_agent.app.runs.evaluate_model import evaluate_model
+from pada_agent.core.config_files import load_config
 from pada_agent.graph.summary import RunSummary
 
 

@@ -6,8 +6,8 @@ from pada_agent.core.errors import LeakageError
 from pada_agent.core.records import Example, Ref, Rejection
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.nodes.branches import read_protected
 from pada_agent.graph.reviewing import DataAnswer, ask_person, note_review
+from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import PartialState, RunState
 
 N_SHOWN = 50

@@ -4,13 +4,13 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from pada_agent.agents.batch_planning import plan_error_batches, plan_pattern_batches
-from pada_agent.agents.contrasts import find_contrasts, show_contrasts
-from pada_agent.agents.leak_guard import LeakGuard
+from pada_agent.agents.data_generation.batch_planning import plan_error_batches, plan_pattern_batches
+from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
+from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
-from pada_agent.core.records import Example, Failure, GuardedStrategy
+from pada_agent.core.records import Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.nodes.holding_back import take_held_back
+from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.reviewing import StrategiesAnswer, ask_person, note_review
 from pada_agent.graph.state import BranchState, PartialState
 
@@ -99,7 +99,7 @@ def read_sources(state: BranchState, adapters: Adapters) -> list[Example]:
     """The training rows that the training-error branch writes from."""
     if state["settings"].generation.sources == "training_rows":
         return adapters.store.read_rows(state["data"].train.key, Example)
-    return [f.example for f in adapters.store.read_rows(state["plan"].training_failures.key, Failure)]
+    return [f.example for f in adapters.store.read_rows(state["plan"].training_failures.key, ScoredRow)]
 
 
 def read_protected(state: Any, adapters: Adapters) -> list[Example]:

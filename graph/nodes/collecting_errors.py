@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from random import Random
 
-from pada_agent.agents.batch_planning import split_rows
+from pada_agent.agents.data_generation.batch_planning import split_rows
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.records import Example, Failure, Record, Ref
+from pada_agent.core.records import Example, Record, Ref, ScoredRow
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.nodes.evaluating import judge_rows
-from pada_agent.graph.nodes.tracking import find_repaired_shares
+from pada_agent.graph.nodes.evaluating import score_rows
+from pada_agent.graph.pattern_outcomes import find_repaired_shares
 from pada_agent.graph.state import IterationPlan, PartialState, RunState
 
 
@@ -16,7 +16,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     """Find the best model's wrong answers on D_train, and share out the rows to write."""
     settings, data = state["settings"], state["data"]
     generation, limit = settings.generation, settings.analysis.max_training_errors
-    best = state["arms"][state["best_arm"]]
+    best = state["models"][state["best_model"]]
     answered = answer_training_rows(state, adapters) if reads_training_errors(generation) else []
     wrong = [f for f in answered if f.verdict.value == "wrong"][:limit]
     identity = (best.adapter, data.train, settings.task, limit, settings.seed)
@@ -35,7 +35,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
         right = [f.example for f in answered if f.verdict.value == "correct"]
         successes = _store_rows(adapters, "training-successes", (*identity, settings.student.eval_batch_size), right)
     plan = IterationPlan(
-        diagnosed_arm=best.name,
+        diagnosed_model=best.name,
         n_pattern_rows=shares.n_pattern,
         n_training_error_rows=n_training_error,
         validation_failures=_to_diagnose(best.validation_failures, shares.n_pattern, adapters),
@@ -51,21 +51,21 @@ def reads_training_errors(generation: GenerationConfig) -> bool:
     return generation.sources == "training_errors" and generation.pattern_share < 1
 
 
-def answer_training_rows(state: RunState, adapters: Adapters) -> list[Failure]:
+def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]:
     """The best model's answers on D_train, right ones included: all, or in an order fixed by the seed until `max_training_errors` are wrong."""
     settings, train, store = state["settings"], state["data"].train, adapters.store
-    best, limit = state["arms"][state["best_arm"]], settings.analysis.max_training_errors
+    best, limit = state["models"][state["best_model"]], settings.analysis.max_training_errors
     examples = store.read_rows(train.key, Example)
     if limit is None:
-        return judge_rows(best, train, state, adapters, examples)
+        return score_rows(best, train, state, adapters, examples)
     order = Random(f"training-errors/{settings.seed}").sample(examples, len(examples))
     size = max(limit, settings.student.eval_batch_size)
-    answered: list[Failure] = []
+    answered: list[ScoredRow] = []
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         ref = Ref(key=store.key("training-part", train, settings.seed, size, start), rows=len(rows))
         store.write_rows(ref.key, rows)
-        answered += judge_rows(best, ref, state, adapters, rows)
+        answered += score_rows(best, ref, state, adapters, rows)
         if sum(f.verdict.value == "wrong" for f in answered) >= limit:
             break
     return answered

@@ -2,28 +2,28 @@
 
 from collections.abc import Sequence
 
-from pada_agent.core.ports import PredictJob
-from pada_agent.core.records import Example, Failure, Prediction, Ref, Verdict
+from pada_agent.core.jobs import PredictJob
+from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.nodes.prepare import UNTOUCHED
-from pada_agent.graph.state import Arm, PartialState, RunState
+from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.state import PartialState, RunState
 
 
 def evaluate_untouched(state: RunState, adapters: Adapters) -> PartialState:
     """Measure the student as it came, on validation."""
-    return {"arms": {UNTOUCHED: measure_on_validation(state["arms"][UNTOUCHED], state, adapters)}}
+    return {"models": {UNTOUCHED: measure_on_validation(state["models"][UNTOUCHED], state, adapters)}}
 
 
 def evaluate(state: RunState, adapters: Adapters) -> PartialState:
     """Measure the newest fine-tuned model on validation and choose the best so far."""
-    newest = next(a for a in state["arms"].values() if a.iteration == state["iteration"])
+    newest = next(a for a in state["models"].values() if a.iteration == state["iteration"])
     measured = measure_on_validation(newest, state, adapters)
-    arms = {**state["arms"], measured.name: measured}
-    return {"arms": {measured.name: measured}, "best_arm": choose_best(list(arms.values())).name}
+    arms = {**state["models"], measured.name: measured}
+    return {"models": {measured.name: measured}, "best_model": choose_best(list(arms.values())).name}
 
 
-def choose_best(arms: Sequence[Arm]) -> Arm:
+def choose_best(arms: Sequence[TrainedModel]) -> TrainedModel:
     """The fine-tuned arm with the best selection accuracy; ties go to less synthetic data, then to the earlier arm."""
     measured = [a for a in arms if a.iteration is not None and a.selection is not None]
     return max(
@@ -31,11 +31,11 @@ def choose_best(arms: Sequence[Arm]) -> Arm:
     )
 
 
-def measure_on_validation(arm: Arm, state: RunState, adapters: Adapters) -> Arm:
+def measure_on_validation(arm: TrainedModel, state: RunState, adapters: Adapters) -> TrainedModel:
     """The arm with its figures on the diagnosis part, the selection part, and both."""
     data = state["data"]
     examples = adapters.store.read_rows(data.validation.key, Example)
-    measured = judge_rows(arm, data.validation, state, adapters, examples)
+    measured = score_rows(arm, data.validation, state, adapters, examples)
     verdicts = [row.verdict for row in measured]
     wrong = [row for row in measured[: data.n_diagnosis] if row.verdict.value == "wrong"]
     identity = (arm.adapter, data, state["settings"].task)
@@ -50,7 +50,9 @@ def measure_on_validation(arm: Arm, state: RunState, adapters: Adapters) -> Arm:
     )
 
 
-def judge_rows(arm: Arm, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]) -> list[Failure]:
+def score_rows(
+    arm: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
+) -> list[ScoredRow]:
     """Every row with the arm's prediction and its verdict, right ones included, in order. Finished work is read back."""
     settings, store = state["settings"], adapters.store
     folder = adapters.compute.wait(
@@ -73,11 +75,11 @@ def judge_rows(arm: Arm, rows: Ref, state: RunState, adapters: Adapters, example
     predictions = [Prediction.model_validate_json(line) for line in lines]
     verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task), adapters)
     return [
-        Failure(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
+        ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
 
 
-def _store_rows(kind: str, identity: tuple[object, ...], rows: Sequence[Failure], adapters: Adapters) -> Ref:
+def _store_rows(kind: str, identity: tuple[object, ...], rows: Sequence[ScoredRow], adapters: Adapters) -> Ref:
     key = adapters.store.key(kind, *identity)
     adapters.store.write_rows(key, rows)
     return Ref(key=key, rows=len(rows))

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from pada_agent.core.ports import FineTuneJob
+from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.state import Arm, PartialState, RunState
+from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.state import PartialState, RunState
 
 FINE_TUNED = "fine-tuned"
 
@@ -16,7 +17,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
     settings, iteration = state["settings"], state["iteration"]
     synthetic = synthetic_refs(state)
     rows = gather_training_rows(state["data"].train, synthetic, adapters)
-    best = state["arms"].get(state.get("best_arm", ""))
+    best = state["models"].get(state.get("best_model", ""))
     continued = best.adapter if best and settings.loop.start_from == "best" else None
     name = FINE_TUNED if iteration == 0 else f"iteration {iteration}"
     job_id = adapters.compute.submit(
@@ -33,7 +34,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
     adapters.compute.wait(
         job_id, lambda p: report_progress(p.model_copy(update={"detail": f"{name}: {p.detail}".rstrip(": ")}))
     )
-    arm = Arm(
+    arm = TrainedModel(
         name=name,
         iteration=iteration,
         adapter=Ref(key=job_id),
@@ -42,7 +43,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
         n_synthetic=sum(ref.rows for ref in synthetic),
         n_steps=read_steps(adapters.store.folder(job_id)),
     )
-    return {"arms": {name: arm}}
+    return {"models": {name: arm}}
 
 
 def read_steps(adapter: Path) -> int | None:
@@ -59,7 +60,7 @@ def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
     """
     if state["iteration"] == 0:
         return ()
-    earlier = state["arms"][state["best_arm"]].synthetic if state["settings"].generation.accumulate else ()
+    earlier = state["models"][state["best_model"]].synthetic if state["settings"].generation.accumulate else ()
     return (*earlier, state["new_rows"])
 
 

@@ -3,17 +3,16 @@
 from statistics import fmean
 from typing import Any
 
-from pada_agent.agents.quality_control import explain_acceptance
-from pada_agent.core.ports import Progress
-from pada_agent.core.records import BatchReport, Example, Failure, Rating, Ref, Rejection, Verdict
+from pada_agent.agents.quality_control.rating import explain_acceptance
+from pada_agent.core.progress import Progress
+from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.nodes.evaluating import choose_best, judge_rows
-from pada_agent.graph.nodes.fine_tuning import FINE_TUNED
-from pada_agent.graph.nodes.prepare import UNTOUCHED
-from pada_agent.graph.nodes.tracking import assess_iteration, read_clusterings, read_measured
+from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
+from pada_agent.graph.nodes.evaluating import score_rows
+from pada_agent.graph.pattern_outcomes import assess_iteration, read_clusterings, read_measured
 from pada_agent.graph.routing import why_stop
-from pada_agent.graph.state import Arm, PartialState, RunState
+from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.summarizing import SummaryInputs, summarize_run
 from pada_agent.graph.summary import Comparison, Sample
 
@@ -23,7 +22,7 @@ N_SAMPLES = 12
 
 def finish(state: RunState, adapters: Adapters) -> PartialState:
     """Read test once for the best model and the arms it is compared with, publish the result, end worker and engines."""
-    compared = arms_to_compare(list(state["arms"].values()), state["best_arm"])
+    compared = arms_to_compare(list(state["models"].values()), state["best_model"])
     tested = measure_on_test(compared, state, adapters)
     verdicts = {name: [row.verdict for row in rows] for name, rows in tested.items()}
     stop_reason = state.get("stop_reason") or explain_stop(state)
@@ -55,7 +54,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
 
 def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
     """What the summary tells of patterns and of answers, from the store."""
-    measured = {name: read_measured(arm, adapters) for name, arm in state["arms"].items()}
+    measured = {name: read_measured(arm, adapters) for name, arm in state["models"].items()}
     chances = [adapters.task.chance(row.example) for row in next(iter(measured.values()))]
     usage = adapters.usage_by_batch()
     return {
@@ -71,27 +70,27 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
 
 def explain_stop(state: RunState) -> str:
     """Why the loop ended, where no person ended it."""
-    nothing_new = all(arm.iteration != state["iteration"] for arm in state["arms"].values())
+    nothing_new = all(arm.iteration != state["iteration"] for arm in state["models"].values())
     return "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
 
 
-def arms_to_compare(arms: list[Arm], best: str) -> list[Arm]:
+def arms_to_compare(arms: list[TrainedModel], best: str) -> list[TrainedModel]:
     """Untouched, first fine-tuning, the best model, and the best augmented one where that is another."""
     augmented = [a for a in arms if a.iteration]
     names = [UNTOUCHED, FINE_TUNED, *([choose_best(augmented).name] if augmented else []), best]
     return [arm for arm in arms if arm.name in names]
 
 
-def measure_on_test(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Failure]]:
+def measure_on_test(arms: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[ScoredRow]]:
     """Every test row with answer and verdict, right ones included, by arm; empty without test rows."""
     test = state["data"].test
     if test is None:
         return {}
     examples = adapters.store.read_rows(test.key, Example)
-    return {arm.name: judge_rows(arm, test, state, adapters, examples) for arm in arms}
+    return {arm.name: score_rows(arm, test, state, adapters, examples) for arm in arms}
 
 
-def validation_verdicts(arms: list[Arm], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
+def validation_verdicts(arms: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
     """Verdicts on the selection part by arm: second best to a test set, since the best arm was chosen on them."""
     data = state["data"]
     return {arm.name: _verdicts(arm, data.validation, state, adapters)[data.n_diagnosis :] for arm in arms}
@@ -138,12 +137,12 @@ def read_ratings(batch: BatchReport, adapters: Adapters) -> dict[str, Rating]:
     return {rating.example_id: rating for rating in rated}
 
 
-def _verdicts(arm: Arm, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
+def _verdicts(arm: TrainedModel, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
     examples = adapters.store.read_rows(rows.key, Example)
-    return [f.verdict for f in judge_rows(arm, rows, state, adapters, examples)]
+    return [f.verdict for f in score_rows(arm, rows, state, adapters, examples)]
 
 
-def _store_tested(rows: list[Failure], adapters: Adapters) -> Ref:
+def _store_tested(rows: list[ScoredRow], adapters: Adapters) -> Ref:
     key = adapters.store.key("tested", rows)
     adapters.store.write_rows(key, rows)
     return Ref(key=key, rows=len(rows))

@@ -9,7 +9,9 @@ def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     """As many held-back rows as would be written, without those the diagnosed model was trained on; told as a batch."""
     n_wanted, iteration, store = state["plan"].n_training_error_rows, state["iteration"], adapters.store
     used = {
-        e.id for ref in state["arms"][state["plan"].diagnosed_arm].synthetic for e in store.read_rows(ref.key, Example)
+        e.id
+        for ref in state["models"][state["plan"].diagnosed_model].synthetic
+        for e in store.read_rows(ref.key, Example)
     }
     held_back = state["data"].held_back
     pool = store.read_rows(held_back.key, Example) if held_back else []

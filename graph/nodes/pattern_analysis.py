@@ -13,7 +13,7 @@ from pada_agent.agents.pattern_analysis.pattern_categorization import (
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
-from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Failure, Ref
+from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -23,7 +23,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
     """Name a root cause and a scenario for each sampled validation failure."""
     settings = state["settings"]
     failures = sample_failures(
-        adapters.store.read_rows(state["plan"].validation_failures.key, Failure),
+        adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow),
         limit=settings.analysis.max_errors,
         rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
     )
@@ -43,7 +43,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     analyses = adapters.store.read_rows(state["analyses"][str(iteration)].key, ErrorAnalysis)
     if not analyses:
         return {"patterns": {str(iteration): []}}
-    failures = adapters.store.read_rows(state["plan"].validation_failures.key, Failure)
+    failures = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
     result = categorize_patterns(
         analyses,
         {f.example.id: f for f in failures},

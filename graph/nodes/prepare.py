@@ -6,13 +6,15 @@ from typing import Literal
 
 from langgraph.runtime import Runtime
 
-from pada_agent.core.config import DataConfig, RunConfig, parse_config
+from pada_agent.core.config import DataConfig, RunConfig
+from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.graph.context import Adapters, Connect, RunContext
-from pada_agent.graph.state import Arm, DataSplits, PartialState, RunState
+from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
 
 UNTOUCHED = "untouched"
@@ -32,7 +34,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
             "settings": settings,
             "data": read_splits(settings, state, adapters),
             "iteration": 0,
-            "arms": {UNTOUCHED: Arm(name=UNTOUCHED, iteration=None)},
+            "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
             "warnings": list(adapters.warnings),
         }
 

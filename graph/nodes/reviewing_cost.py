@@ -27,7 +27,7 @@ def review_cost(state: RunState, adapters: Adapters) -> PartialState:
         return {}
 
     def find_problem(answer: CostAnswer) -> str | None:
-        if answer.stop and not state.get("best_arm"):
+        if answer.stop and not state.get("best_model"):
             return "Nothing was fine-tuned yet, so there is no result to stop with: cancel the run, or approve."
         return None
 
@@ -41,7 +41,7 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
     """Hours of the next fine-tuning, from the last one, or before the first from the evaluation of the untouched student."""
     lora = state["settings"].lora
     n_new = state["new_rows"].rows if state["iteration"] else 0
-    trained = [arm for arm in state["arms"].values() if arm.adapter]
+    trained = [arm for arm in state["models"].values() if arm.adapter]
     if not trained:
         return _estimate_from_evaluation(state)
     last = trained[-1]
@@ -49,7 +49,7 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
     if not path.is_file():
         return None
     measured = json.loads(path.read_text(encoding="utf-8"))
-    kept = state["arms"][state["best_arm"]].n_synthetic if state["settings"].generation.accumulate else 0
+    kept = state["models"][state["best_model"]].n_synthetic if state["settings"].generation.accumulate else 0
     n_rows = state["data"].train.rows + kept + n_new
     growth = 1.0 if lora.n_steps is not None else n_rows / last.n_train_rows
     basis = f"'{last.name}': {measured['tokens_per_second']:,.0f} tokens/s over {last.n_train_rows} rows"

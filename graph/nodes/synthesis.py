@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from pada_agent.agents.answer_verification import verify_answers
-from pada_agent.agents.data_generation import Assignment, assign_rows, generate_drafts
-from pada_agent.agents.judge_calibration import Probe, make_probes
-from pada_agent.agents.label_verification import verify_drafts
-from pada_agent.agents.quality_control import (
+from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
+from pada_agent.agents.guards.draft_checks import verify_drafts
+from pada_agent.agents.quality_control.answer_verification import verify_answers
+from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
+from pada_agent.agents.quality_control.rating import (
     accept_unreviewed,
     decide,
     describe_rejections,
@@ -17,9 +17,9 @@ from pada_agent.agents.quality_control import (
     review_batch,
 )
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, Example, Failure, Rating, Ref
+from pada_agent.core.records import BatchReport, Example, Rating, Ref, ScoredRow
 from pada_agent.graph.context import Adapters, report_stage
-from pada_agent.graph.nodes.branches import read_protected
+from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
 
 
@@ -186,7 +186,7 @@ def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
     """The rows still to be written, with their sources and what is given."""
     sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
-    failures = {f.example.id: f for f in adapters.store.read_rows(state["plan"].training_failures.key, Failure)}
+    failures = {f.example.id: f for f in adapters.store.read_rows(state["plan"].training_failures.key, ScoredRow)}
     every = assign_rows(
         state["batch"],
         sources,
@@ -201,5 +201,5 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
 
 def read_known_rows(state: BatchState, adapters: Adapters) -> list[Example]:
     """Training rows and the synthetic rows of the diagnosed arm."""
-    refs = [state["data"].train, *state["arms"][state["plan"].diagnosed_arm].synthetic]
+    refs = [state["data"].train, *state["models"][state["plan"].diagnosed_model].synthetic]
     return [example for ref in refs for example in adapters.store.read_rows(ref.key, Example)]

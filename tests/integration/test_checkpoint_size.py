@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from pada_agent.agents import label_verification
-from pada_agent.core.ports import ChatRequest, Job, PredictJob
+from pada_agent.agents.guards import draft_checks
+from pada_agent.core.chat import ChatRequest
+from pada_agent.core.jobs import Job, PredictJob
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.nodes import augmenting, prepare
 from tests.fakes import ScriptedModel
@@ -63,9 +64,9 @@ class FirstOptionCompute(NearestRowCompute):
 
 def skip_text_comparison(patch: pytest.MonkeyPatch) -> None:
     """Random texts repeat nothing, and comparing thousands of them takes minutes."""
-    for module in (label_verification, augmenting, prepare):
+    for module in (draft_checks, augmenting, prepare):
         patch.setattr(module, "find_overlap", lambda *_: [])
-    for module in (label_verification, augmenting):
+    for module in (draft_checks, augmenting):
         patch.setattr(module, "find_duplicates", lambda *_, **__: [])
 
 

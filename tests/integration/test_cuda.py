@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training import fine_tuning
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.fine_tuning import backward, fine_tune
-from pada_agent.training.generating import generate
+from pada_agent.training.generation.greedy import generate
+from pada_agent.training.kernels.graphed_backward import RecordedBackward
 from pada_agent.training.lora import attach_lora
 from pada_agent.training.predicting import predict
-from pada_agent.training.recorded_backward import RecordedBackward
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student, load_student
 from tests.tiny_models import save_student
@@ -134,7 +134,7 @@ def test_rows_in_turn_write_the_same(folder: Path, monkeypatch: pytest.MonkeyPat
     job = PredictJob(student="s", rows="rows", rows_hash="h", max_new_tokens=40)
     encoder = ChatEncoder(student.tokenizer)
     at_once = generate(student, encoder, OPEN_ROWS, job=job, on_done=lambda _: None)
-    monkeypatch.setattr("pada_agent.training.recorded_writing.N_SLOTS", 5)
+    monkeypatch.setattr("pada_agent.training.generation.graphed_batching.N_SLOTS", 5)
     assert generate(student, encoder, OPEN_ROWS, job=job, on_done=lambda _: None) == at_once
 
 

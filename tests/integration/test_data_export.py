@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.cli import app
-from pada_agent.app.publishing import publish_run
-from pada_agent.app.run_folder import dump_config
+from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.graph.builder import build_graph
 from tests.toy_world import ToyWorld, make_settings
 
@@ -40,7 +40,7 @@ def test_rows_come_with_their_provenance_and_a_card(run: Path, tmp_path: Path) -
     assert {row["branch"] for row in rows} == {"pattern", "training_error"}
     assert all((row["pattern"] is not None) == (row["branch"] == "pattern") for row in rows)
     assert all(row["source_id"].startswith("train-") for row in rows)
-    best = next(arm for arm in summary["arms"] if arm["name"] == summary["best_arm"])
+    best = next(arm for arm in summary["models"] if arm["name"] == summary["best_model"])
     assert sum(row["in_best_model"] for row in rows) == best["n_synthetic"]
     assert {(row["reason"], row["rating"], row["utility"]) for row in rows} == {("rated 8.0: clear enough", 8.0, 8)}
     assert all((row["adherence"] is None) == (row["branch"] == "training_error") for row in rows)

@@ -12,7 +12,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 from tests.dev_server import DevServer, running_server
 from tests.openai_server import CountingServer, serving
 from tests.tiny_models import save_embedder, save_student
@@ -182,7 +182,7 @@ def test_values_and_updates_show_the_state_as_it_grows_subgraphs_included(review
     assert outer[0] == {
         "prepare": {
             "iteration": 0,
-            "arms": {"untouched": outer[0]["prepare"]["arms"]["untouched"]},
+            "models": {"untouched": outer[0]["prepare"]["models"]["untouched"]},
             "warnings": outer[0]["prepare"]["warnings"],
         }
     }
@@ -190,7 +190,7 @@ def test_values_and_updates_show_the_state_as_it_grows_subgraphs_included(review
     inner = {name for part in parts if part.event.startswith("updates|") for name in part.data}
     assert {"error_analysis", "strategy_drafting", "leak_guard", "quality_control", "record_batch"} <= inner
     last = data_of(reviewed.answered, "values")[-1]
-    assert {"fine-tuned", "iteration 1"} <= set(last["arms"])
+    assert {"fine-tuned", "iteration 1"} <= set(last["models"])
     assert all(batch["decision"] and batch["samples"] for batch in last["batches"].values())
 
 
@@ -253,7 +253,7 @@ def test_a_cancel_during_fine_tuning_ends_the_worker_and_the_thread_goes_on_late
     until(lambda: client.threads.get(thread)["status"] != "busy")
     assert client.threads.get_state(thread)["next"] == ["fine_tune"]
     summary = run_to_end(client, thread, context=context)["summary"]
-    assert [arm["name"] for arm in summary["arms"]] == ["untouched", "fine-tuned"]
+    assert [arm["name"] for arm in summary["models"]] == ["untouched", "fine-tuned"]
 
 
 @pytest.mark.slow

@@ -20,10 +20,10 @@ from langchain_core.messages import ToolMessage
 from langchain_openai import ChatOpenAI
 
 from pada_agent.app import wiring
-from pada_agent.app.accepted_rows import AcceptedRow
-from pada_agent.core.config import load_config
+from pada_agent.app.results.accepted_rows import AcceptedRow
+from pada_agent.core.config_files import load_config
 from pada_agent.core.errors import ModelUnavailableError
-from pada_agent.core.ports import Job
+from pada_agent.core.jobs import Job
 from tests import openai_server
 from tests.fake_chat_server import Answer, completion, serve
 from tests.tiny_world import save_rows, save_world, write_config
@@ -80,7 +80,7 @@ def test_an_app_measures_improves_adopts_and_measures_again(
 ) -> None:
     found = example("subgraph").main(str(write_config(settings, tmp_path, teacher)), "1.0")
     summary = found["summary"]
-    best = next(arm for arm in summary.arms if arm.name == summary.best_arm)
+    best = next(arm for arm in summary.models if arm.name == summary.best_model)
     assert found["adapter"] == str(tmp_path / "r" / "best")
     assert (tmp_path / "r" / "best" / "adapter_config.json").is_file()
     assert found["accuracy"] == pytest.approx(best.validation.accuracy)

@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from pada_agent.app import running, wiring
-from pada_agent.app.adapters import local_compute
-from pada_agent.app.comparing import compare_runs, describe_runs
+from pada_agent.app import wiring
+from pada_agent.app.adapters.compute import local_compute
+from pada_agent.app.experiment.compare_runs import compare_runs, describe_runs
 from pada_agent.app.experiment.grid import Grid, Part, TaskEntry, load_grid
+from pada_agent.app.experiment.methods import METHODS
 from pada_agent.app.experiment.results import ExperimentResult
 from pada_agent.app.experiment.running import run_experiment
-from pada_agent.app.publishing import publish_run
+from pada_agent.app.results.publish import publish_run
+from pada_agent.app.runs import driver
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.methods import METHODS
-from pada_agent.core.ports import FineTuneJob
+from pada_agent.core.jobs import FineTuneJob
 from pada_agent.graph.context import Adapters
 from tests.openai_server import CountingServer, serving
 from tests.tiny_world import save_world, write_config
@@ -65,7 +66,7 @@ class Watched:
         self.started: list[str] = []
         self.n_workers = 0
         self.said: list[str] = []
-        start_run, popen = running.start_run, local_compute.subprocess.Popen
+        start_run, popen = driver.start_run, local_compute.subprocess.Popen
 
         def start(config: Any, **options: Any) -> Any:
             self.started.append(config.name)
@@ -75,7 +76,7 @@ class Watched:
             self.n_workers += tuple(arguments[0]) == local_compute.WORKER
             return popen(*arguments, **options)
 
-        monkeypatch.setattr(running, "start_run", start)
+        monkeypatch.setattr(driver, "start_run", start)
         monkeypatch.setattr(local_compute.subprocess, "Popen", spawn)
 
     def run(self, part: Part = WHOLE, *, probe_only: bool = False) -> ExperimentResult:
@@ -194,12 +195,12 @@ def check_jobs(folder: Path, *, n_seeds: int) -> None:
     kinds = Counter(path.name.split("-")[0] for path in objects.iterdir())
     assert kinds["fine_tune"] <= n_seeds * 6
     assert not [path for path in folder.glob("*/objects") if path.parent.name != "shared" and not path.is_symlink()]
-    plain = {json.loads(p.read_text())["arms"][1]["adapter"] for p in folder.glob("*/summary.json")}
+    plain = {json.loads(p.read_text())["models"][1]["adapter"] for p in folder.glob("*/summary.json")}
     assert len(plain) == n_seeds
 
 
 def refuse_other_rows(runs: list[Path]) -> None:
-    best = json.loads((runs[1] / "summary.json").read_text())["best_arm"]
+    best = json.loads((runs[1] / "summary.json").read_text())["best_model"]
     path = runs[1] / "iterations" / ("0" if best == "fine-tuned" else best.split()[-1]) / "predictions" / "test.jsonl"
     path.write_text(path.read_text().replace("walnuts", "chestnuts"))
     with pytest.raises(ConfigError, match="test row 4 differs"):

@@ -12,16 +12,16 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
-from pada_agent.app import exporting
 from pada_agent.app.cli import app
-from pada_agent.app.exporting import export_model
-from pada_agent.app.run_folder import dump_config
+from pada_agent.app.results import model_export
+from pada_agent.app.results.model_export import export_model
+from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
-from pada_agent.core.ports import ExportJob, FineTuneJob, LoraSpec
-from pada_agent.core.records import Example, Failure, Prediction, Verdict
-from pada_agent.training import exporting as exporting_job
-from pada_agent.training.exporting import export
+from pada_agent.core.jobs import ExportJob, FineTuneJob, LoraSpec
+from pada_agent.core.records import Example, Prediction, ScoredRow, Verdict
+from pada_agent.training.export import merged_model as exporting_job
+from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.students import load_student, read_gguf
 from tests.tiny_models import save_gguf_student, save_student
@@ -151,7 +151,7 @@ def make_run(folder: Path, student: Path, adapter: Path) -> Path:
     predictions = folder / "iterations" / "untouched" / "predictions"
     predictions.mkdir(parents=True)
     failures = [
-        Failure(
+        ScoredRow(
             example=row,
             prediction=Prediction(example_id=row.id, response="yes"),
             verdict=Verdict(example_id=row.id, value="wrong"),
@@ -177,13 +177,13 @@ def test_the_command_exports_a_run_and_says_how_many_of_its_rows_agree(
 
 
 def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None:
-    report = exporting.ExportReport(folder=tmp_path, format="gguf", n_rows=8, n_equal=7)
-    assert exporting.describe_export(report).splitlines() == [
+    report = model_export.ExportReport(folder=tmp_path, format="gguf", n_rows=8, n_equal=7)
+    assert model_export.describe_export(report).splitlines() == [
         f"gguf: {tmp_path}",
         "Read back: 7 of 8 rows answered as by student and adapter (F16 rounds the weights).",
-        exporting.LLAMA_CPP,
+        model_export.LLAMA_CPP,
     ]
-    assert "llama.cpp" not in exporting.describe_export(report.model_copy(update={"format": "safetensors"}))
+    assert "llama.cpp" not in model_export.describe_export(report.model_copy(update={"format": "safetensors"}))
 
 
 def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_a
 def test_an_adapter_alone_names_its_student_by_the_gguf_it_was_read_from(
     gguf_student: Path, gguf_adapter: Path
 ) -> None:
-    source = exporting.read_source(gguf_adapter)
+    source = model_export.read_source(gguf_adapter)
     assert source.student == str(gguf_student)
-    assert [row.prompt for row in source.rows] == list(exporting.PROMPTS)
+    assert [row.prompt for row in source.rows] == list(model_export.PROMPTS)
 
 
 def test_the_card_names_the_base_weights(gguf_student: Path, gguf_adapter: Path) -> None:

@@ -10,17 +10,18 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from pada_agent.core.ports import PredictJob
+from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training import generating, packed_linear, recorded_writing, slot_writing
 from pada_agent.training.encoding import ChatEncoder
-from pada_agent.training.generating import count_position_bytes, generate
-from pada_agent.training.own_attention import is_plain
-from pada_agent.training.packed_linear import pack_linear_layers
-from pada_agent.training.slot_cache import Feed, SlotCache
-from pada_agent.training.slot_writing import count_shared
+from pada_agent.training.generation import continuous_batching, graphed_batching, greedy
+from pada_agent.training.generation.continuous_batching import count_shared
+from pada_agent.training.generation.greedy import count_position_bytes, generate
+from pada_agent.training.generation.slot_cache import Feed, SlotCache
+from pada_agent.training.generation.stopping import Row, Stops
+from pada_agent.training.kernels import prepacked_linear
+from pada_agent.training.kernels.attention_hook import is_plain
+from pada_agent.training.kernels.prepacked_linear import pack_linear_layers
 from pada_agent.training.students import Student, load_student
-from pada_agent.training.writing import Row, Stops
 from tests.tiny_models import save_student
 
 CPU = torch.device("cpu")
@@ -84,7 +85,7 @@ def write_recorded_rows(student: Student, rows: Sequence[Example], **changes: An
     encoder = ChatEncoder(student.tokenizer)
     stops, waiting = Stops(student, job, encoder.end_token_id), [Row(encoder.prompt(row)) for row in rows]
     with torch.inference_mode():
-        recorded_writing.write_recorded(student, waiting, stops, on_done=lambda _: None)
+        graphed_batching.write_recorded(student, waiting, stops, on_done=lambda _: None)
     return [stops.read(example, row).response for example, row in zip(rows, waiting, strict=True)]
 
 
@@ -111,7 +112,7 @@ def test_each_text_is_that_of_the_row_alone(student: Student, rows: list[Example
 def test_steps_for_all_slots_write_the_same_texts(
     student: Student, rows: list[Example], n_slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorded_writing, "N_SLOTS", n_slots)
+    monkeypatch.setattr(graphed_batching, "N_SLOTS", n_slots)
     plain = write(student, rows)
     assert write_recorded_rows(student, rows) == [p.response for p in plain]
     stop = plain[0].response[5:7]
@@ -128,7 +129,7 @@ def test_slots_take_no_more_memory_than_they_may(student: Student, monkeypatch: 
 
     monkeypatch.setattr(SlotCache, "__init__", watch)
     longest = max(len(ChatEncoder(student.tokenizer).prompt(row)) for row in ROWS) + N_NEW
-    monkeypatch.setattr(generating, "MAX_BYTES", 3 * longest * count_position_bytes(student.model))
+    monkeypatch.setattr(greedy, "MAX_BYTES", 3 * longest * count_position_bytes(student.model))
     assert write(student, ROWS, batch_size=64) == expected
     layers = made[0]._cache.layers
     assert made[0].n_slots == len(layers[0].keys) == 3
@@ -202,7 +203,7 @@ def test_guesses_save_passes_and_change_no_text(student: Student, monkeypatch: p
         return len(passes), found
 
     n_guessing, guessed = count_passes()
-    monkeypatch.setattr(slot_writing, "MAX_FED", 1)
+    monkeypatch.setattr(continuous_batching, "MAX_FED", 1)
     n_plain, plain = count_passes()
     assert guessed == plain
     assert n_guessing < n_plain
@@ -255,6 +256,6 @@ def test_packed_layers_compute_the_same_and_are_taken_off_again(
             assert "forward" in vars(student.model.lm_head)
             torch.testing.assert_close(student.model(input_ids=ids).logits, plain, atol=1e-4, rtol=0)
         assert "forward" not in vars(student.model.lm_head)
-        monkeypatch.setattr(packed_linear, "MAX_BYTES", 0)
+        monkeypatch.setattr(prepacked_linear, "MAX_BYTES", 0)
         with pack_linear_layers(student.model):
             assert "forward" not in vars(student.model.lm_head)

@@ -13,8 +13,8 @@ from tests.tiny_models import save_gguf_student
 
 pytest.importorskip("llguidance")
 
-from benchmarks.gpu_teacher import Options, RequestError, Teacher, TeacherServer
-from benchmarks.joined_writing import Row, WritingError, draw, forbid
+from tools.gpu_teacher.batching import Row, WritingError, draw, forbid
+from tools.gpu_teacher.server import Options, RequestError, Teacher, TeacherServer
 
 SCHEMA = {
     "type": "object",

@@ -12,8 +12,9 @@ from langchain_core.runnables.schema import StreamEvent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability
 
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, ModelUnavailableError, PromptError
-from pada_agent.core.ports import ChatRequest, FineTuneJob
+from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import Example, Rating
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
@@ -41,7 +42,7 @@ def fine_tunings(world: ToyWorld) -> list[FineTuneJob]:
 def test_the_loop_runs_to_the_end_and_publishes_a_summary(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world)
-    assert [arm.name for arm in summary.arms] == ["untouched", "fine-tuned", "iteration 1", "iteration 2"]
+    assert [arm.name for arm in summary.models] == ["untouched", "fine-tuned", "iteration 1", "iteration 2"]
     assert world.published == [summary]
     assert summary.rows.requested == 18
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
@@ -82,20 +83,20 @@ def test_streaming_events_gives_the_same_summary_as_invoke(tmp_path: Path) -> No
 
 def test_zero_iterations_only_fine_tune_and_measure(tmp_path: Path) -> None:
     summary = run(ToyWorld(tmp_path), loop={"max_iterations": 0})
-    assert [arm.name for arm in summary.arms] == ["untouched", "fine-tuned"]
+    assert [arm.name for arm in summary.models] == ["untouched", "fine-tuned"]
     assert summary.verdict == "No augmentation round was compared with plain fine-tuning."
 
 
 def test_patience_ends_the_loop_without_improvement(tmp_path: Path) -> None:
     summary = run(ToyWorld(tmp_path), loop={"max_iterations": 3, "patience": 1})
-    assert len(summary.arms) == 3
+    assert len(summary.models) == 3
     assert summary.stop_reason.startswith("no improvement on the selection part")
 
 
 def test_a_regressing_iteration_is_not_built_upon(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world)
-    assert summary.best_arm == "fine-tuned"
+    assert summary.best_model == "fine-tuned"
     sizes = [len(training_rows(job)) for job in fine_tunings(world)]
     accepted = [sum(b.n_accepted for b in summary.batches if b.batch_id.startswith(f"i{i}-")) for i in (1, 2)]
     assert sizes == [9, 9 + accepted[0], 9 + accepted[1]]
@@ -289,7 +290,7 @@ def test_an_expensive_fine_tuning_waits_for_a_person(tmp_path: Path, answer: obj
     assert len(fine_tunings(world)) == n_fine_tunings
     if n_fine_tunings == 1:
         assert summary.stop_reason == "a person stopped before the fine-tuning"
-        assert summary.best_arm == "fine-tuned"
+        assert summary.best_model == "fine-tuned"
 
 
 def test_before_anything_was_fine_tuned_there_is_nothing_to_stop_with(tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_rows_and_names_may_come_as_input(tmp_path: Path) -> None:
     summary = graph.invoke(given, context=context)["summary"]
     told = run(ToyWorld(tmp_path / "b"), loop={"max_iterations": 1})
     assert summary.student == "toy-student"
-    assert [arm.validation for arm in summary.arms] == [arm.validation for arm in told.arms]
+    assert [arm.validation for arm in summary.models] == [arm.validation for arm in told.models]
 
 
 def test_a_bad_inline_row_is_named(tmp_path: Path) -> None:

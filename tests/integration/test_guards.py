@@ -8,8 +8,8 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from pada_agent.agents.leak_guard import LeakGuard
-from pada_agent.core.ports import ChatRequest
+from pada_agent.agents.guards.leak_guard import LeakGuard
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.records import Example, GuardedStrategy, Rejection
 from pada_agent.graph.builder import build_graph
 from tests.fakes import ScriptedModel
@@ -73,7 +73,7 @@ def test_with_the_guards_off_the_canary_gets_through(
     tmp_path: Path, canary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LeakGuard, "clear", lambda _, strategy: GuardedStrategy(strategy=strategy))
-    monkeypatch.setattr("pada_agent.agents.label_verification.find_overlap", lambda *_: [])
+    monkeypatch.setattr("pada_agent.agents.guards.draft_checks.find_overlap", lambda *_: [])
     monkeypatch.setattr("pada_agent.graph.nodes.augmenting.find_overlap", lambda *_: [])
     assert reaches_the_generator(tmp_path / "a", canary)
     assert is_trained_on(tmp_path / "b", canary, guard={"contamination_similarity": None})
@@ -154,12 +154,12 @@ def test_patterns_are_followed_over_iterations(tmp_path: Path) -> None:
         written = sum(b.n_accepted for b in summary.batches if b.batch_id.startswith(f"i{found.iteration}-s"))
         assert sum(o.n_accepted for o in found.outcomes) == written > 0
     # The first iteration was rolled back, so the same errors are diagnosed again: the patterns are the same.
-    assert summary.best_arm == "fine-tuned"
+    assert summary.best_model == "fine-tuned"
     assert all(pair.pattern.continues for pair in second.patterns)
 
 
 def test_the_gap_between_diagnosis_and_selection_is_told_for_every_model(tmp_path: Path) -> None:
-    for arm in run(ToyWorld(tmp_path)).arms:
+    for arm in run(ToyWorld(tmp_path)).models:
         assert arm.diagnosis is not None
         assert arm.overfitting_gap == pytest.approx(arm.diagnosis.accuracy - arm.selection.accuracy)
         assert arm.diagnosis.n + arm.selection.n == arm.validation.n

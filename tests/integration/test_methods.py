@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from pada_agent.app.experiment.methods import METHODS, apply_settings, find_method
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.methods import METHODS, apply_settings, find_method
-from pada_agent.core.ports import FineTuneJob
+from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
@@ -54,7 +54,7 @@ def test_every_method_adds_rows_that_say_where_they_come_from(name: str, tmp_pat
     rows = new_rows(summary, world)
     assert rows and all(row.provenance for row in rows)
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
-    first = next(arm for arm in summary.arms if arm.iteration == 1)
+    first = next(arm for arm in summary.models if arm.iteration == 1)
     n_first = sum(b.n_accepted for b in summary.batches if b.batch_id.startswith("i1-"))
     assert (first.n_synthetic, first.n_train_rows) == (n_first, 9 + n_first)
 
@@ -62,7 +62,7 @@ def test_every_method_adds_rows_that_say_where_they_come_from(name: str, tmp_pat
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.measured != "augmented"])
 def test_methods_without_augmentation_ask_no_llm(name: str, tmp_path: Path) -> None:
     summary, world = run(name, tmp_path)
-    assert [arm.name for arm in summary.arms] == ["untouched", "fine-tuned"]
+    assert [arm.name for arm in summary.models] == ["untouched", "fine-tuned"]
     assert not asked(world)
 
 

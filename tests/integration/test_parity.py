@@ -10,8 +10,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pada_agent.app.adapters import model_store
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.fine_tuning import draw_batches, fine_tune

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.agents.leak_guard import LeakGuard
-from pada_agent.app.adapters import model_store
+from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import GuardConfig
 from pada_agent.core.records import Example, Strategy
 from pada_agent.evaluation.contamination import find_near

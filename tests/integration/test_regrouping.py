@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pada_agent.app.adapters.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.cli import app
-from pada_agent.app.publishing import publish_run
 from pada_agent.app.report import regrouping
-from pada_agent.app.run_folder import dump_config
+from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorAnalysis
 from pada_agent.graph.builder import build_graph

@@ -11,12 +11,12 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 from typer.testing import CliRunner
 
-from pada_agent.app.checkpoints import make_serializer
 from pada_agent.app.cli import app
 from pada_agent.app.report.data import MAX_ROWS, describe_run
 from pada_agent.app.report.document import HERE, render_report
 from pada_agent.app.report.reading import RunFiles, read_files
-from pada_agent.app.run_folder import describe_machine, dump_config
+from pada_agent.app.run_folder.checkpoints import make_serializer
+from pada_agent.app.run_folder.layout import describe_machine, dump_config
 from pada_agent.core.records import GroupingByEmbedder, GroupingByNumber, Sensitivity
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.reviewing import Review
@@ -130,7 +130,7 @@ def test_every_wrong_answer_of_the_diagnosed_part_stands_in_the_stack(files: Run
     data = describe_run(files)
     assert [(s.iteration, s.arm) for s in data.stacks][:2] == [(1, "fine-tuned"), (1, "iteration 1")]
     for stack in data.stacks:
-        arm = next(a for a in files.summary.arms if a.name == stack.arm)
+        arm = next(a for a in files.summary.models if a.name == stack.arm)
         n_wrong = arm.validation.n - arm.validation.n_correct - (arm.selection.n - arm.selection.n_correct)
         assert sum(segment.n for segment in stack.segments) == n_wrong
         assert all(segment.n >= 0 for segment in stack.segments)

@@ -13,13 +13,13 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from pada_agent.app.adapters.chat_models import ChatModelAdapter, make_language_model
-from pada_agent.app.adapters.limits import Budget, CallGate
-from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, make_language_model
+from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.report.document import write_report
+from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
-from pada_agent.core.ports import Role
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.context import Adapters
 from pada_agent.prompts.prompted_model import PromptedModel

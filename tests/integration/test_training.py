@@ -16,16 +16,17 @@ from peft import PeftModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pada_agent.app.adapters.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training import branch_attention, fine_tuning, lora_linear
+from pada_agent.training import fine_tuning
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded, join
 from pada_agent.training.fine_tuning import attach_lora, backward, draw_batches, fine_tune, learning_rate_factor
-from pada_agent.training.packing import pack, target_logprobs
+from pada_agent.training.kernels import lora_linear, tree_attention
+from pada_agent.training.kernels.graphed_backward import RecordedBackward, round_up
+from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.predicting import predict
-from pada_agent.training.recorded_backward import RecordedBackward, round_up
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student, load_student
 from tests.tiny_models import pad
@@ -302,17 +303,17 @@ class TestBranchAttention:
         return found.detach(), gradient
 
     def test_it_computes_what_the_mask_says(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(branch_attention, "WORTH", 0.0)
+        monkeypatch.setattr(tree_attention, "WORTH", 0.0)
         dense = self.measure(student.model, self.ROWS)
-        monkeypatch.setattr(branch_attention, "WORTH", 10.0)
-        calls = count_calls(branch_attention, "_attend_branch", monkeypatch)
+        monkeypatch.setattr(tree_attention, "WORTH", 10.0)
+        calls = count_calls(tree_attention, "_attend_branch", monkeypatch)
         by_branch = self.measure(student.model, self.ROWS)
         assert len(calls) == 4 * student.model.config.num_hidden_layers
         assert student.model.config._attn_implementation == "sdpa"
         torch.testing.assert_close(by_branch, dense, atol=1e-4, rtol=1e-4)
 
     def test_it_is_used_where_it_is_less_work(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
-        calls = count_calls(branch_attention, "_attend_branch", monkeypatch)
+        calls = count_calls(tree_attention, "_attend_branch", monkeypatch)
         self.measure(student.model, [join([n % 250 for n in range(240)], [1])])
         assert calls
         calls.clear()

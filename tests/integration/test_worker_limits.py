@@ -15,10 +15,11 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 
-from pada_agent.app.adapters import model_store
-from pada_agent.app.adapters.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob, Progress
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.training.worker import Worker, serve
 from tests.tiny_models import save_student
@@ -98,7 +99,7 @@ def test_answers_that_find_no_memory_name_the_setting_to_lower(
     def fail(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("pada_agent.training.generating.write_in_slots", fail)
+    monkeypatch.setattr("pada_agent.training.generation.greedy.write_in_slots", fail)
     event = ask(Worker(torch.device("cpu")), predict_job(student, rows), tmp_path / "out")
     assert event["type"] == "TrainingError"
     assert "Lower student.eval_batch_size" in event["message"]

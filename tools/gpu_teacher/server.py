@@ -1,6 +1,6 @@
 """An OpenAI-compatible chat server for one GPU: the teacher that llama.cpp otherwise runs on the CPU, from the same GGUF file.
 
-    python benchmarks/gpu_teacher.py FILE.gguf --port 8077
+    python tools/gpu_teacher/server.py FILE.gguf --port 8077
 
 It needs torch, transformers with jinja2, gguf and llguidance. Greedy on CPU, it writes what `generate` of transformers does.
 """
@@ -23,7 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.gguf_loading import close_file, count_tokens, read_config, read_model, read_tokenizer
-from benchmarks.joined_writing import Engine, Row, Vocabulary, WritingError
+from tools.gpu_teacher.batching import Engine, Row, Vocabulary, WritingError
 
 WHITESPACE = r"( |\n{1,2}[ \t]{0,20})"
 """Between the tokens of JSON, as llama.cpp's grammars allow it. A model made to write none leaves its habits."""

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.ports import ExportJob, PredictJob, Progress
+from pada_agent.core.jobs import ExportJob, PredictJob
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training.gguf_writing import write_merged_gguf
+from pada_agent.training.export.gguf import write_merged_gguf
 from pada_agent.training.predicting import answer_rows, merge_adapter
 from pada_agent.training.students import Student, hash_weights, load_student, read_gguf
 

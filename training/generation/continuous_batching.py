@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pada_agent.training.slot_cache import Feed, SlotCache
+from pada_agent.training.generation.slot_cache import Feed, SlotCache
+from pada_agent.training.generation.stopping import Row, Stops
 from pada_agent.training.students import Student
-from pada_agent.training.writing import Row, Stops
 
 MAX_STARTING = 8
 """Rows whose prompts go in at once: some hundred tokens fill the products, and memory grows with them."""

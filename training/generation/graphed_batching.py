@@ -10,12 +10,12 @@ from contextlib import closing
 import torch
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.training.cuda_graphs import Recorder
+from pada_agent.training.generation.continuous_batching import SlotRow, close_ranks, count_shared
+from pada_agent.training.generation.slot_cache import Feed, SlotCache
+from pada_agent.training.generation.stopping import Row, Stops
+from pada_agent.training.kernels.cuda_graphs import Recorder
 from pada_agent.training.memory import is_out_of_memory
-from pada_agent.training.slot_cache import Feed, SlotCache
-from pada_agent.training.slot_writing import SlotRow, close_ranks, count_shared
 from pada_agent.training.students import Student
-from pada_agent.training.writing import Row, Stops
 
 N_SLOTS = 256
 """Rows at once where memory allows: a step takes hardly longer for many rows than for one."""

@@ -6,16 +6,16 @@ from typing import Any
 import torch
 
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.ports import PredictJob
+from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder
-from pada_agent.training.own_attention import is_plain
-from pada_agent.training.packed_linear import pack_linear_layers
-from pada_agent.training.padded_writing import write_padded
-from pada_agent.training.recorded_writing import write_recorded
-from pada_agent.training.slot_writing import write_in_slots
+from pada_agent.training.generation.continuous_batching import write_in_slots
+from pada_agent.training.generation.graphed_batching import write_recorded
+from pada_agent.training.generation.static_batching import write_padded
+from pada_agent.training.generation.stopping import Row, Stops
+from pada_agent.training.kernels.attention_hook import is_plain
+from pada_agent.training.kernels.prepacked_linear import pack_linear_layers
 from pada_agent.training.students import Student
-from pada_agent.training.writing import Row, Stops
 
 MAX_BYTES = 2 * 2**30
 """Keys and values of all rows at once on CPU, were each to reach its last token."""

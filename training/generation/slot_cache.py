@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from pada_agent.training.own_attention import attend_by
+from pada_agent.training.kernels.attention_hook import attend_by
 
 ROOM = 64
 """Columns that are added when there is no room left."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers.cache_utils import DynamicCache
 
+from pada_agent.training.generation.stopping import Row, Stops
 from pada_agent.training.students import Student
-from pada_agent.training.writing import Row, Stops
 
 
 def write_padded(

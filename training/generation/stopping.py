@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from pada_agent.core.ports import PredictJob
+from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.students import Student
 

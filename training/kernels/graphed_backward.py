@@ -14,11 +14,11 @@ import torch
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import repeat_kv
 
-from pada_agent.training.branch_attention import Branch
-from pada_agent.training.cuda_graphs import Recorder
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
-from pada_agent.training.own_attention import attend_by
-from pada_agent.training.packing import Pack, pack
+from pada_agent.training.kernels.attention_hook import attend_by
+from pada_agent.training.kernels.cuda_graphs import Recorder
+from pada_agent.training.kernels.prefix_tree import Pack, pack
+from pada_agent.training.kernels.tree_attention import Branch
 
 CPU = torch.device("cpu")
 SMALLEST = 64

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from pada_agent.training.branch_attention import Branch, attend_by_branch
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
+from pada_agent.training.kernels.tree_attention import Branch, attend_by_branch
 
 
 @dataclass(frozen=True)

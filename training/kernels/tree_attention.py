@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import repeat_kv
 
-from pada_agent.training.own_attention import attend_by
+from pada_agent.training.kernels.attention_hook import attend_by
 
 WORTH = 0.6
 """Part of the dense work up to which the smaller products pay."""

@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
-from pada_agent.core.ports import FineTuneJob, Job, Progress
+from pada_agent.core.jobs import FineTuneJob, Job
+from pada_agent.core.progress import Progress
 
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
 

@@ -12,13 +12,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
-from pada_agent.app.adapters import local_engine, model_store
-from pada_agent.app.adapters.limits import Budget, CallGate
-from pada_agent.app.adapters.provider_errors import translate_error
-from pada_agent.app.adapters.response_cache import ResponseCache, call_key
+from pada_agent.app.adapters.llm import local_engine
+from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.provider_errors import translate_error
+from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.core.chat import ChatReply, ChatRequest, Message, Role
 from pada_agent.core.config import ModelConfig
 from pada_agent.core.errors import ConfigError, ModelUnavailableError
-from pada_agent.core.ports import ChatReply, ChatRequest, Message, Role
 from pada_agent.core.records import Usage
 
 FAMILIES = (

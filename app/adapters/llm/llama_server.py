@@ -1,4 +1,4 @@
-"""The embedded engine's process (`python -m pada_agent.app.adapters.llama_server FILE N_SLOTS CONTEXT_TOKENS`).
+"""The embedded engine's process (`python -m pada_agent.app.adapters.llm.llama_server FILE N_SLOTS CONTEXT_TOKENS`).
 
 Serves a GGUF file by llama.cpp on a loopback port, prints that OpenAI-compatible base URL, and ends when stdin closes:
 so it never outlives its parent. A process of its own because the engine, when let go of in the middle of an answer,

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple
 
 from pada_agent.core.errors import ModelUnavailableError
 
-SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llama_server")
+SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.llama_server")
 
 
 class Endpoint(NamedTuple):

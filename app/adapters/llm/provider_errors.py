@@ -15,7 +15,7 @@ from openai import (
     PermissionDeniedError,
 )
 
-from pada_agent.app.adapters.limits import RetryableError
+from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 THROTTLED = {"ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException", "ModelTimeoutException"}

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from threading import RLock
 
+from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.ports import ChatReply, ChatRequest
 from pada_agent.core.records import Usage
 
 _TABLES = """

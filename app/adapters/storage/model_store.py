@@ -21,7 +21,7 @@ from typing import IO
 from pydantic import TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 
 CHUNK_BYTES = 1 << 20

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from pada_agent.agents.label_likelihood import INVERSE_REGULARIZATION
-from pada_agent.app.adapters import model_store
+from pada_agent.agents.guards.label_likelihood import INVERSE_REGULARIZATION
 from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.storage import model_store
 
 ROWS = Path("examples/support_routing")
 Row = tuple[str, str, str, str]

@@ -2,9 +2,9 @@
 
 from pada_agent.core.records import BatchReport, Confusion, ErrorPattern, Metrics, Ref, Strategy, Usage
 from pada_agent.graph.summary import (
-    ArmResult,
     Comparison,
     IterationPatterns,
+    ModelResult,
     PatternStrategy,
     RowCounts,
     RunSummary,
@@ -22,8 +22,8 @@ def _measure(n: int, n_correct: int) -> Metrics:
     return Metrics(n=n, n_correct=n_correct, accuracy=share, low=share - 0.1, high=share + 0.1)
 
 
-def _arm(name: str, iteration: int | None, n_correct: int, *, n_synthetic: int = 0, tested: bool = True) -> ArmResult:
-    return ArmResult(
+def _arm(name: str, iteration: int | None, n_correct: int, *, n_synthetic: int = 0, tested: bool = True) -> ModelResult:
+    return ModelResult(
         name=name,
         iteration=iteration,
         n_train_rows=120 + n_synthetic if iteration is not None else 0,
@@ -46,7 +46,7 @@ _SUMMARY = RunSummary(
         _arm("fine-tuned", 0, 50),
         _arm("iteration 1", 1, 60, n_synthetic=60),
     ),
-    best_arm="iteration 1",
+    best_model="iteration 1",
     comparisons=(
         Comparison(
             before="fine-tuned",

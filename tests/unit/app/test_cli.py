@@ -10,10 +10,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from pada_agent.app import running
-from pada_agent.app.adapters import model_store
+from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.cli import app
-from pada_agent.app.running import Question, RunOutcome
+from pada_agent.app.runs import driver
+from pada_agent.app.runs.driver import Question, RunOutcome
 from pada_agent.core.config import RunConfig
 from tests.unit.app.summaries import make_summary
 
@@ -41,7 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
         configs.append(config)
         return RunOutcome(folder=Path(config.runs_folder, config.name), summary=make_summary())
 
-    monkeypatch.setattr(running, "start_run", start_run)
+    monkeypatch.setattr(driver, "start_run", start_run)
     return configs
 
 
@@ -49,7 +49,7 @@ def raise_in_run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def start_run(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(running, "start_run", start_run)
+    monkeypatch.setattr(driver, "start_run", start_run)
 
 
 def test_help_answers_in_a_second_and_loads_nothing_heavy() -> None:
@@ -85,7 +85,7 @@ def test_out_names_the_folder_and_review_asks_for_one(config_file: Path, started
 
 def test_a_waiting_run_ends_well_and_says_how_to_answer(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = RunOutcome(folder=Path("runs/demo"), questions=(QUESTION,))
-    monkeypatch.setattr(running, "start_run", lambda *_, **__: waiting)
+    monkeypatch.setattr(driver, "start_run", lambda *_, **__: waiting)
     result = invoke("run", config_file, "--review")
     assert result.exit_code == 0
     assert "pada resume runs/demo --answer FILE.json" in result.stdout
@@ -97,7 +97,7 @@ def test_without_a_terminal_nobody_is_asked(config_file: Path, monkeypatch: pyte
         assert answer(QUESTION) is None
         return RunOutcome(folder=Path("x"), summary=make_summary())
 
-    monkeypatch.setattr(running, "start_run", start_run)
+    monkeypatch.setattr(driver, "start_run", start_run)
     assert invoke("run", config_file).exit_code == 0
 
 
@@ -152,7 +152,7 @@ def test_resume_takes_an_answer_from_a_file(tmp_path: Path, monkeypatch: pytest.
         assert answer(QUESTION) == "approve"
         return RunOutcome(folder=folder, summary=make_summary())
 
-    monkeypatch.setattr(running, "resume_run", resume_run)
+    monkeypatch.setattr(driver, "resume_run", resume_run)
     assert invoke("resume", tmp_path, "--answer", tmp_path / "answer.json").exit_code == 0
 
 
@@ -194,7 +194,7 @@ def test_models_are_listed_with_whether_they_are_here(monkeypatch: pytest.Monkey
 
 
 def test_evaluate_prints_one_line(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = make_summary().arms[1].validation
+    metrics = make_summary().models[1].validation
     asked: list[dict[str, Any]] = []
 
     def evaluate_model(_: RunConfig, **options: Any) -> Any:
@@ -202,8 +202,8 @@ def test_evaluate_prints_one_line(config_file: Path, monkeypatch: pytest.MonkeyP
         return metrics
 
     fake = SimpleNamespace(evaluate_model=evaluate_model, describe_metrics=lambda m, split: f"{split}: {m.n}")
-    monkeypatch.setitem(sys.modules, "pada_agent.app.evaluating", fake)
-    monkeypatch.setattr("pada_agent.app.evaluating", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "pada_agent.app.runs.evaluate_model", fake)
+    monkeypatch.setattr("pada_agent.app.runs.evaluate_model", fake, raising=False)
     assert invoke("evaluate", config_file, "--split", "test", "--adapter", "best").stdout == "test: 100\n"
     assert (asked[0]["split"], asked[0]["adapter"]) == ("test", Path("best"))
     assert invoke("evaluate", config_file, "--split", "train").exit_code == 2

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.server_policy import ServerPolicy, confine, read_policy
-from pada_agent.core.config import RunConfig, apply_override
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import apply_override
 from pada_agent.core.errors import ConfigError, DatasetError
 
 DATA = {"train": "train.jsonl", "validation": "validation.jsonl"}

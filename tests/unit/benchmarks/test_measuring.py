@@ -9,8 +9,8 @@ import pytest
 from benchmarks.measuring import Options, compare, interleave
 from benchmarks.overhead import Stopwatch
 from benchmarks.recording import RecordedCall, ReplayingModel, read
-from pada_agent.app.adapters.response_cache import ResponseCache
-from pada_agent.core.ports import ChatRequest, Message
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.core.chat import ChatRequest, Message
 
 RECORDING = Path(__file__).parents[3] / "benchmarks" / "recordings" / "demo.jsonl"
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.core.config import RunConfig, apply_override, load_config, parse_config
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import apply_override, load_config, parse_config
 from pada_agent.core.errors import ConfigError
 
 FOLDER = Path(__file__).parents[3] / "configs"

@@ -4,18 +4,18 @@ import pytest
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Metrics, Ref
-from pada_agent.graph.nodes.evaluating import choose_best
+from pada_agent.graph.models import TrainedModel, choose_best
 from pada_agent.graph.nodes.fine_tuning import synthetic_refs
-from pada_agent.graph.state import Arm, RunState
+from pada_agent.graph.state import RunState
 
 
-def arm(iteration: int | None, n_correct: int, *, n_synthetic: int = 0, diagnosed: int = 5) -> Arm:
+def arm(iteration: int | None, n_correct: int, *, n_synthetic: int = 0, diagnosed: int = 5) -> TrainedModel:
     def measure(n: int) -> Metrics:
         return Metrics(n=10, n_correct=n, accuracy=n / 10, low=0, high=1)
 
     name = "untouched" if iteration is None else f"iteration {iteration}"
     synthetic = (Ref(key=f"rows of {name}", rows=n_synthetic),) if n_synthetic else ()
-    return Arm(
+    return TrainedModel(
         name=name,
         iteration=iteration,
         selection=measure(n_correct),
@@ -38,7 +38,7 @@ def arm(iteration: int | None, n_correct: int, *, n_synthetic: int = 0, diagnose
     ],
     ids=["better", "regressed", "tie: none", "tie: less", "tie: earlier", "untouched never", "selection decides"],
 )
-def test_the_best_on_the_selecting_part_ties_to_less_data(arms: list[Arm], best: str) -> None:
+def test_the_best_on_the_selecting_part_ties_to_less_data(arms: list[TrainedModel], best: str) -> None:
     assert choose_best(arms).name == best
     assert choose_best(arms[::-1]).name == best
 
@@ -47,8 +47,8 @@ def test_after_a_regression_the_rows_of_the_better_model_are_built_upon() -> Non
     state: RunState = {
         "settings": RunConfig(),
         "iteration": 3,
-        "best_arm": "iteration 1",
-        "arms": {a.name: a for a in (arm(0, 4), arm(1, 6, n_synthetic=4), arm(2, 5, n_synthetic=8))},
+        "best_model": "iteration 1",
+        "models": {a.name: a for a in (arm(0, 4), arm(1, 6, n_synthetic=4), arm(2, 5, n_synthetic=8))},
         "new_rows": Ref(key="new", rows=2),
     }
     assert [ref.key for ref in synthetic_refs(state)] == ["rows of iteration 1", "new"]

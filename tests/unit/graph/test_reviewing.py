@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pada_agent.core.config import ReviewConfig
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 from pada_agent.graph.reviewing import (
     ANSWERS,
     CostAnswer,

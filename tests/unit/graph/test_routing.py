@@ -7,14 +7,15 @@ import pytest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Metrics, Ref
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.routing import route_after_evaluation, route_after_review, why_stop
-from pada_agent.graph.state import Arm, RunState, merge, unite
+from pada_agent.graph.state import RunState, merge, unite
 
 
-def measured(name: str, iteration: int, *, failures: int = 5) -> Arm:
+def measured(name: str, iteration: int, *, failures: int = 5) -> TrainedModel:
     metrics = Metrics(n=10, n_correct=5, accuracy=0.5, low=0.2, high=0.8)
     ref = Ref(key="f", rows=failures)
-    return Arm(name=name, iteration=iteration, selection=metrics, validation_failures=ref)
+    return TrainedModel(name=name, iteration=iteration, selection=metrics, validation_failures=ref)
 
 
 def state_after(
@@ -22,7 +23,7 @@ def state_after(
 ) -> RunState:
     settings = RunConfig.model_validate({"loop": {"max_iterations": max_iterations, "patience": patience}})
     arms = {str(i): measured(str(i), i, failures=failures) for i in range(iteration + 1)}
-    return {"settings": settings, "iteration": iteration, "arms": arms, "best_arm": str(best)}
+    return {"settings": settings, "iteration": iteration, "arms": arms, "best_model": str(best)}
 
 
 @pytest.mark.parametrize(

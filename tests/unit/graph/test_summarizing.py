@@ -1,17 +1,17 @@
 from typing import Any
 
-from pada_agent.agents.judge_calibration import JudgeCalibration
+from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import BatchReport, Metrics, Ref
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summarizing import find_alarms, word_verdict
-from pada_agent.graph.summary import ArmResult
+from pada_agent.graph.summary import ModelResult
 from tests.unit.app.summaries import make_summary
 
 
 def test_a_gain_with_more_steps_is_not_called_the_datas() -> None:
     summary = make_summary()
-    words = word_verdict(summary.comparisons, summary.arms, equal_steps=False)
+    words = word_verdict(summary.comparisons, summary.models, equal_steps=False)
     assert words.startswith(
         "With augmentation the model is better: 'iteration 1' against 'fine-tuned' +10.0 points on test"
     )
@@ -20,7 +20,7 @@ def test_a_gain_with_more_steps_is_not_called_the_datas() -> None:
 
 def test_a_gain_at_equal_steps_is_one_seeds() -> None:
     summary = make_summary()
-    words = word_verdict(summary.comparisons, summary.arms, equal_steps=True)
+    words = word_verdict(summary.comparisons, summary.models, equal_steps=True)
     assert "steps" not in words and words.endswith(
         "One seed speaks of these two models; of the method, only several seeds do."
     )
@@ -29,20 +29,20 @@ def test_a_gain_at_equal_steps_is_one_seeds() -> None:
 def test_a_loss_and_no_effect_are_said_as_such() -> None:
     summary = make_summary()
     lost = [c.model_copy(update={"verdict": "lost"}) for c in summary.comparisons]
-    assert word_verdict(lost, summary.arms, equal_steps=False).startswith("With augmentation the model is worse: ")
+    assert word_verdict(lost, summary.models, equal_steps=False).startswith("With augmentation the model is worse: ")
     unclear = [c.model_copy(update={"verdict": "not shown"}) for c in summary.comparisons]
-    assert word_verdict(unclear, summary.arms, equal_steps=True).startswith("No effect of augmentation is shown: ")
+    assert word_verdict(unclear, summary.models, equal_steps=True).startswith("No effect of augmentation is shown: ")
 
 
-def arm(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ArmResult:
+def arm(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ModelResult:
     measured = Metrics(n=100, n_correct=round(100 * accuracy), accuracy=accuracy, low=low, high=1)
-    made = ArmResult(
+    made = ModelResult(
         name=name, iteration=iteration, n_train_rows=9, n_synthetic=0, validation=measured, selection=measured
     )
     return made.model_copy(update=changes)
 
 
-def alarms(*arms: ArmResult, judge: JudgeCalibration | None = None, **state: Any) -> list[str]:
+def alarms(*arms: ModelResult, judge: JudgeCalibration | None = None, **state: Any) -> list[str]:
     untouched = arm("untouched", None, 0.25)
     run: RunState = {"settings": RunConfig(), **state}  # type: ignore[typeddict-item]
     return find_alarms([untouched, *arms], run, judge=judge or JudgeCalibration(), chance=0.25)

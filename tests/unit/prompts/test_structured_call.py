@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from pada_agent.core.chat import ChatReply
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.ports import ChatReply
 from pada_agent.core.records import Usage
 from pada_agent.prompts.schema import json_schema, skeleton
 from pada_agent.prompts.structured_call import StructuredReply, structured_call

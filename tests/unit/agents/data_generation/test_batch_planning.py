@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.agents.batch_planning import (
+from pada_agent.agents.data_generation.batch_planning import (
     draw_sources,
     plan_error_batches,
     plan_pattern_batches,

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from pada_agent.agents.data_generation import assign_rows, generate_drafts
+from pada_agent.agents.data_generation.generate import assign_rows, generate_drafts
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import GenerationConfig, TaskConfig
-from pada_agent.core.ports import ChatRequest, RawRow
-from pada_agent.core.records import Batch, Confusion, Failure, GuardedStrategy, Prediction, Strategy, Verdict
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Batch, Confusion, GuardedStrategy, Prediction, ScoredRow, Strategy, Verdict
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
@@ -66,7 +67,7 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
 ) -> None:
     task = make_task(TaskConfig(name=name), ScriptedModel([]))
     source = task.read(RawRow(where="train.jsonl:1", fields={"id": "t1", **ROWS[name]}))
-    failure = Failure(
+    failure = ScoredRow(
         example=source,
         prediction=Prediction(example_id="t1", response="iron"),
         verdict=Verdict(example_id="t1", value="wrong"),

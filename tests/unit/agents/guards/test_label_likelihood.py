@@ -1,9 +1,9 @@
 """A row's label seen from the training rows, over an embedder that counts words."""
 
-from pada_agent.agents.data_generation import Assignment
-from pada_agent.agents.label_likelihood import LabelRank, rank_labels
-from pada_agent.agents.label_verification import verify_drafts
-from pada_agent.agents.quality_control import describe_rejections
+from pada_agent.agents.data_generation.generate import Assignment
+from pada_agent.agents.guards.draft_checks import verify_drafts
+from pada_agent.agents.guards.label_likelihood import LabelRank, rank_labels
+from pada_agent.agents.quality_control.rating import describe_rejections
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Draft, Example, Provenance

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.agents.leak_guard import LeakGuard, slide_windows, split_sentences
+from pada_agent.agents.guards.leak_guard import LeakGuard, slide_windows, split_sentences
 from pada_agent.core.records import Example, Strategy
 from tests.toy_world import WordCountEmbedder
 

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from pada_agent.agents.answer_verification import Solved, verify_answers
+from pada_agent.agents.quality_control.answer_verification import Solved, verify_answers
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig, VerificationConfig
-from pada_agent.core.ports import ChatRequest, RawRow
+from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Batch, Example, Provenance
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task

@@ -5,10 +5,11 @@ from random import Random
 
 import pytest
 
-from pada_agent.agents.judge_calibration import calibrate, make_probes, mix, note_probe
-from pada_agent.agents.quality_control import read_probes, review_batch
+from pada_agent.agents.quality_control.judge_calibration import calibrate, make_probes, mix, note_probe
+from pada_agent.agents.quality_control.rating import read_probes, review_batch
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import ChatRequest, RawRow
+from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Batch, Example, JudgeProbe, Provenance, Rating
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task

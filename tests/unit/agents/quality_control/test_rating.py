@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pada_agent.agents.quality_control import (
+from pada_agent.agents.quality_control.rating import (
     Review,
     accept_unreviewed,
     decide,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pada_agent.app.adapters.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Example, Prediction, Ref
 

@@ -14,9 +14,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.tracers.context import register_configure_hook
 
-from pada_agent.app.adapters.chat_models import ChatModelAdapter, family_of, make_language_model
-from pada_agent.app.adapters.limits import Budget, CallGate
-from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
+from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.core.chat import ChatRequest, Message
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import (
     ArtifactError,
@@ -26,7 +27,6 @@ from pada_agent.core.errors import (
     PadaError,
     StructuredOutputError,
 )
-from pada_agent.core.ports import ChatRequest, Message
 from tests.fake_chat_server import Answer, FakeChatServer, completion, refusal, serve
 from tests.fakes import FakeClock
 

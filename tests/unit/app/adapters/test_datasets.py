@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.errors import DatasetError
 
 

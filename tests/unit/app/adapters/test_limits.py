@@ -7,7 +7,7 @@ from threading import Lock
 
 import pytest
 
-from pada_agent.app.adapters.limits import (
+from pada_agent.app.adapters.llm.limits import (
     BREAKER_FAILURES,
     BREAKER_PAUSE_SECONDS,
     MAX_RETRIES,

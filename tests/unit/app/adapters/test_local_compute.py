@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.adapters.local_compute import WAITING, LocalCompute, address_job
+from pada_agent.app.adapters.compute.local_compute import WAITING, LocalCompute, address_job
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
-from pada_agent.core.ports import FineTuneJob, LoraSpec, PredictJob, Progress
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.progress import Progress
 
 SCRIPT = """
 import json, os, pathlib, sys, time
@@ -232,7 +233,7 @@ def test_an_unknown_job_is_an_error(compute: LocalCompute) -> None:
 
 def test_the_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
-        "import sys; from tests.unit.app.test_local_compute import *;"
+        "import sys; from tests.unit.app.adapters.test_local_compute import *;"
         "c = make_compute(Path(sys.argv[1])); print((run(c, make_job('a')) / 'pid').read_text(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:

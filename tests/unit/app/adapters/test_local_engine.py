@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pada_agent.app.adapters import local_engine, model_store
-from pada_agent.app.adapters.chat_models import make_language_model
-from pada_agent.app.adapters.limits import Budget, CallGate
-from pada_agent.app.adapters.response_cache import ResponseCache
+from pada_agent.app.adapters.llm import local_engine
+from pada_agent.app.adapters.llm.chat_models import make_language_model
+from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import ModelUnavailableError
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.adapters import model_store
-from pada_agent.app.adapters.model_store import ModelEntry, Parts, catalogue, is_stored, pull, resolve
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.app.adapters.storage.model_store import ModelEntry, Parts, catalogue, is_stored, pull, resolve
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 
 CONTENT = b"GGUF" + bytes(range(200)) * 50
 PARTS = Parts(n=3, package="tiny-part{n}", version="1.0", member="tiny_part{n}/part{n:02d}.bin")

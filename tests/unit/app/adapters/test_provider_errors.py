@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pada_agent.app.adapters.provider_errors import read_retry_after
+from pada_agent.app.adapters.llm.provider_errors import read_retry_after
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("3", 3), ("0.5", 0.5), ("-4", 0), ("soon", None), ("", None)])

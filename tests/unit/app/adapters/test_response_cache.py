@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app.adapters.response_cache import ResponseCache, call_key
+from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
+from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.ports import ChatReply, ChatRequest, Message
 from pada_agent.core.records import Usage
 
 

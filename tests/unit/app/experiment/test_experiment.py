@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pada_agent.app.adapters.datasets import FileDatasets
+from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import Cell, group_cells, load_grid, plan_cells
+from pada_agent.app.experiment.methods import METHODS
 from pada_agent.app.experiment.results import (
     ArmOutcome,
     ExperimentResult,
@@ -20,7 +21,6 @@ from pada_agent.app.experiment.results import (
 )
 from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.methods import METHODS
 from pada_agent.evaluation.statistics import MethodTest, Words
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ from pada_agent.app.report import charts, tables
 from pada_agent.app.report.data import SyntheticRow, describe_run, number_patterns, pick_evenly
 from pada_agent.app.report.document import write_report
 from pada_agent.app.report.reading import RunFiles
-from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Example, Failure, Metrics, Prediction, Verdict
+from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Example, Metrics, Prediction, ScoredRow, Verdict
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
 
@@ -37,7 +37,7 @@ def test_sections_without_content_are_left_out() -> None:
 
 
 def test_the_test_columns_stand_only_where_test_was_read() -> None:
-    arms = tuple(arm.model_copy(update={"test": None}) for arm in make_summary().arms)
+    arms = tuple(arm.model_copy(update={"test": None}) for arm in make_summary().models)
     assert "test" not in tables.arm_rows(make_summary(arms=arms))[0]
 
 
@@ -109,8 +109,8 @@ def test_a_pattern_that_goes_on_keeps_its_number() -> None:
     assert numbers == {"i1-p0": 1, "i1-p1": 2, "i2-p0": 2, "i2-p1": 3, "i3-p0": 2}
 
 
-def answer(row: str, *, is_right: bool) -> Failure:
-    return Failure(
+def answer(row: str, *, is_right: bool) -> ScoredRow:
+    return ScoredRow(
         example=Example(id=row, prompt=f"question {row}", answer="refund"),
         prediction=Prediction(example_id=row, response="refund" if is_right else "return"),
         verdict=Verdict(example_id=row, value="correct" if is_right else "wrong"),
@@ -125,7 +125,7 @@ def make_files() -> RunFiles:
     measured = {"fine-tuned": ("v6",), "iteration 1": ("v1", "v5")}
     update = {"validation": metrics["all"], "selection": metrics["selection"]}
     return RunFiles(
-        summary=summary.model_copy(update={"arms": tuple(a.model_copy(update=update) for a in summary.arms)}),
+        summary=summary.model_copy(update={"arms": tuple(a.model_copy(update=update) for a in summary.models)}),
         is_finished=True,
         measured={
             arm: tuple(answer(f"v{n}", is_right=f"v{n}" in right) for n in range(1, 7))
@@ -160,7 +160,7 @@ def test_a_patterns_page_says_what_was_repaired_and_shows_the_causes() -> None:
 
 def test_where_no_model_was_trained_nothing_is_said_to_be_fixed() -> None:
     files = make_files()
-    summary = files.summary.model_copy(update={"arms": files.summary.arms[:2], "best_arm": "fine-tuned"})
+    summary = files.summary.model_copy(update={"arms": files.summary.models[:2], "best_model": "fine-tuned"})
     data = describe_run(files.model_copy(update={"summary": summary}))
     assert [s.arm for s in data.stacks] == ["fine-tuned"]
     assert [(p.after, p.n_fixed) for p in data.patterns] == [(None, None)] * 2

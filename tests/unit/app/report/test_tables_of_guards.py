@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pada_agent.agents.judge_calibration import JudgeCalibration
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
+from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.app.report import tables
 from pada_agent.core.records import GroupingByNumber, Metrics, Sensitivity, Usage
 from pada_agent.graph.summary import RowCounts
@@ -26,7 +26,7 @@ def test_what_solving_refused_after_the_rating() -> None:
 
 def test_the_gap_stands_for_every_fine_tuned_model() -> None:
     measured = Metrics(n=50, n_correct=30, accuracy=0.6, low=0.5, high=0.7)
-    arms = tuple(a.model_copy(update={"diagnosis": measured, "overfitting_gap": 0.1}) for a in make_summary().arms)
+    arms = tuple(a.model_copy(update={"diagnosis": measured, "overfitting_gap": 0.1}) for a in make_summary().models)
     lines = tables.align_columns(tables.overfitting_rows(make_summary(arms=arms))).splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["fine-tuned", "iteration 1"]
     assert lines[2].endswith("+10.0")

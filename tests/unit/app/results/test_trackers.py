@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pada_agent.app import tracking
-from pada_agent.app.run_folder import dump_config
-from pada_agent.app.tracking import Tracker, track_run
+from pada_agent.app.results import trackers
+from pada_agent.app.results.trackers import Tracker, track_run
+from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
 from tests.unit.app.summaries import make_summary
@@ -24,14 +24,14 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text(dump_config(RunConfig()))
     (tmp_path / "summary.json").write_text(summary.model_dump_json())
     (tmp_path / "report.html").write_text("<!doctype html>")
-    adapter = tmp_path / str(summary.arms[-1].adapter)
+    adapter = tmp_path / str(summary.models[-1].adapter)
     adapter.mkdir(parents=True)
     (adapter / "train_metrics.json").write_text(json.dumps({"losses": LOSSES}))
     return tmp_path
 
 
 def test_figures_stand_by_model_and_for_the_whole_run() -> None:
-    figures = {(f.name, f.step): f.value for f in tracking.collect_figures(make_summary())}
+    figures = {(f.name, f.step): f.value for f in trackers.collect_figures(make_summary())}
     assert [figures["validation/accuracy", step] for step in range(3)] == [0.2, 0.5, 0.6]
     assert ("test/accuracy", 0) not in figures and figures["test/accuracy", 2] == 0.6
     assert figures["gain/accuracy", 0] == 0.1
@@ -41,7 +41,7 @@ def test_figures_stand_by_model_and_for_the_whole_run() -> None:
 
 
 def test_losses_are_counted_by_optimizer_step(folder: Path) -> None:
-    found = [(f.name, f.step, f.value, f.axis) for f in tracking.read_losses(make_summary(), folder)]
+    found = [(f.name, f.step, f.value, f.axis) for f in trackers.read_losses(make_summary(), folder)]
     assert found == [("loss/iteration 1", n, loss, "optimizer_step") for n, loss in enumerate(LOSSES, 1)]
 
 

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app import run_folder
-from pada_agent.core.config import RunConfig, parse_config
+from pada_agent.app.run_folder.layout import layout
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, ConfigError
 from tests.unit.app.summaries import make_summary
 
@@ -17,9 +18,9 @@ def test_a_new_folder_gets_settings_and_manifest(tmp_path: Path) -> None:
     data = tmp_path / "train.jsonl"
     data.write_text("{}")
     config = configure(tmp_path / "runs", data={"train": str(data), "validation": "hub:a/b/c"})
-    folder = run_folder.claim_folder(config)
+    folder = layout.claim_folder(config)
     assert folder == tmp_path / "runs" / "demo"
-    assert run_folder.load_run_config(folder) == config
+    assert layout.load_run_config(folder) == config
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["data_sha256"] == {str(data): "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}
     assert manifest["packages"]["langgraph"]
@@ -28,13 +29,13 @@ def test_a_new_folder_gets_settings_and_manifest(tmp_path: Path) -> None:
 
 def test_the_same_settings_may_go_on(tmp_path: Path) -> None:
     config = configure(tmp_path)
-    assert run_folder.claim_folder(config) == run_folder.claim_folder(config)
+    assert layout.claim_folder(config) == layout.claim_folder(config)
 
 
 def test_other_settings_are_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
-    run_folder.claim_folder(configure(tmp_path))
+    layout.claim_folder(configure(tmp_path))
     with pytest.raises(ConfigError, match=r"loop\.max_iterations, seed, task\.columns\.q differ") as caught:
-        run_folder.claim_folder(configure(tmp_path, seed=1, loop={"max_iterations": 1}, task={"columns": {"q": "a"}}))
+        layout.claim_folder(configure(tmp_path, seed=1, loop={"max_iterations": 1}, task={"columns": {"q": "a"}}))
     assert f"pada resume {tmp_path / 'demo'}" in str(caught.value)
     assert "--out" in str(caught.value)
 
@@ -43,43 +44,43 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis.tex").write_text("x")
     with pytest.raises(ConfigError, match="not a run's folder"):
-        run_folder.claim_folder(configure(tmp_path))
+        layout.claim_folder(configure(tmp_path))
 
 
 def test_a_place_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="cannot be made"):
-        run_folder.claim_folder(configure(tmp_path / "file"))
+        layout.claim_folder(configure(tmp_path / "file"))
 
 
 def test_a_folder_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a run's folder"):
-        run_folder.load_run_config(tmp_path)
+        layout.load_run_config(tmp_path)
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
-    with run_folder.locked(tmp_path):
-        second = run_folder.locked(tmp_path)
+    with layout.locked(tmp_path):
+        second = layout.locked(tmp_path)
         with pytest.raises(ArtifactError, match="another pada process"):
             second.__enter__()
-    with run_folder.locked(tmp_path):
+    with layout.locked(tmp_path):
         pass
 
 
 def test_a_moved_run_does_not_go_on(tmp_path: Path) -> None:
     config = configure(tmp_path)
-    folder = run_folder.claim_folder(config)
-    run_folder.check_place(folder, config)
+    folder = layout.claim_folder(config)
+    layout.check_place(folder, config)
     moved = folder.rename(tmp_path / "elsewhere")
     with pytest.raises(ArtifactError, match="settings place this run at"):
-        run_folder.check_place(moved, config)
+        layout.check_place(moved, config)
 
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"not finished. Go on with: pada resume"):
-        run_folder.load_summary(tmp_path)
+        layout.load_summary(tmp_path)
     (tmp_path / "summary.json").write_text(make_summary().model_dump_json())
-    assert run_folder.load_summary(tmp_path) == make_summary()
+    assert layout.load_summary(tmp_path) == make_summary()
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(ArtifactError, match="damaged"):
-        run_folder.load_summary(tmp_path)
+        layout.load_summary(tmp_path)

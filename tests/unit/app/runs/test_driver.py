@@ -12,12 +12,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from pada_agent.app import running
-from pada_agent.app.progress import RunEvent
-from pada_agent.app.run_folder import load_run_config
+from pada_agent.app.run_folder.events import RunEvent
+from pada_agent.app.run_folder.layout import load_run_config
+from pada_agent.app.runs import driver
 from pada_agent.core.config import BudgetConfig, RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
-from pada_agent.core.ports import Progress
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
 from tests.unit.app.summaries import make_summary
 
@@ -70,9 +70,9 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(running, "build_graph", made.build_graph)
+    monkeypatch.setattr(driver, "build_graph", made.build_graph)
     monkeypatch.setattr(
-        running,
+        driver,
         "wiring",
         SimpleNamespace(connect=made.connected.append, close=made.closed.append, stop=made.closed.append),
     )
@@ -93,7 +93,7 @@ def fail() -> None:
 
 def test_a_run_goes_to_its_end_and_leaves_its_records(world: World, config: RunConfig, tmp_path: Path) -> None:
     events: list[RunEvent] = []
-    outcome = running.start_run(config, on_event=events.append)
+    outcome = driver.start_run(config, on_event=events.append)
     assert outcome.summary == make_summary()
     assert outcome.folder == tmp_path / "demo"
     assert world.visited == ["prepare", "work", "finish"]
@@ -106,30 +106,30 @@ def test_a_run_goes_to_its_end_and_leaves_its_records(world: World, config: RunC
 def test_a_failed_run_goes_on_at_the_node_that_failed(world: World, config: RunConfig, tmp_path: Path) -> None:
     world.work = fail
     with pytest.raises(TrainingError, match="NaN"):
-        running.start_run(config, on_event=ignore)
+        driver.start_run(config, on_event=ignore)
     assert world.closed == [config]
     world.work = lambda: "done"
-    assert running.resume_run(tmp_path / "demo", on_event=ignore).summary
+    assert driver.resume_run(tmp_path / "demo", on_event=ignore).summary
     assert world.visited == ["prepare", "work", "work", "finish"]
 
 
 def test_starting_again_with_the_same_settings_goes_on(world: World, config: RunConfig) -> None:
     world.work = fail
     with pytest.raises(TrainingError):
-        running.start_run(config, on_event=ignore)
+        driver.start_run(config, on_event=ignore)
     world.work = lambda: "done"
-    running.start_run(config, on_event=ignore)
-    assert running.start_run(config, on_event=ignore).summary
+    driver.start_run(config, on_event=ignore)
+    assert driver.start_run(config, on_event=ignore).summary
     assert world.visited == ["prepare", "work", "work", "finish"]
 
 
 def test_a_spent_budget_is_raised_in_place(world: World, config: RunConfig, tmp_path: Path) -> None:
     world.work = fail
     with pytest.raises(TrainingError):
-        running.start_run(config, on_event=ignore)
+        driver.start_run(config, on_event=ignore)
     world.work = lambda: "done"
     richer = config.model_copy(update={"budget": BudgetConfig(max_calls=9)})
-    assert running.start_run(richer, on_event=ignore).summary
+    assert driver.start_run(richer, on_event=ignore).summary
     assert world.visited == ["prepare", "work", "work", "finish"]
     assert world.connected[-1].budget == richer.budget
     assert load_run_config(tmp_path / "demo").budget == richer.budget
@@ -137,21 +137,21 @@ def test_a_spent_budget_is_raised_in_place(world: World, config: RunConfig, tmp_
 
 @pytest.mark.usefixtures("world")
 def test_other_settings_in_the_same_folder_are_refused(config: RunConfig) -> None:
-    running.start_run(config, on_event=ignore)
+    driver.start_run(config, on_event=ignore)
     with pytest.raises(ConfigError, match="seed differ"):
-        running.start_run(config.model_copy(update={"seed": 1}), on_event=ignore)
+        driver.start_run(config.model_copy(update={"seed": 1}), on_event=ignore)
 
 
 def test_a_finished_run_is_shown_again_wherever_it_lies(world: World, config: RunConfig, tmp_path: Path) -> None:
-    running.start_run(config, on_event=ignore)
+    driver.start_run(config, on_event=ignore)
     moved = (tmp_path / "demo").rename(tmp_path / "moved")
-    assert running.resume_run(moved, on_event=ignore).summary == make_summary()
+    assert driver.resume_run(moved, on_event=ignore).summary == make_summary()
     assert world.visited == ["prepare", "work", "finish"]
 
 
 def test_nobody_approves_by_default(world: World, config: RunConfig) -> None:
     world.work = lambda: interrupt({"review": "strategies", "strategies": []})
-    outcome = running.start_run(config, on_event=ignore)
+    outcome = driver.start_run(config, on_event=ignore)
     assert outcome.summary is None
     assert [q.payload["review"] for q in outcome.questions] == ["strategies"]
     assert world.visited == ["prepare", "work"]
@@ -162,10 +162,10 @@ def test_a_waiting_run_asks_again_without_work_and_takes_the_answer(
 ) -> None:
     replies: list[Any] = []
     world.work = lambda: replies.append(interrupt({"review": "strategies", "strategies": []}))
-    running.start_run(config, on_event=ignore)
-    assert running.resume_run(tmp_path / "demo", on_event=ignore).questions
+    driver.start_run(config, on_event=ignore)
+    assert driver.resume_run(tmp_path / "demo", on_event=ignore).questions
     assert world.visited == ["prepare", "work"]
-    assert running.resume_run(tmp_path / "demo", on_event=ignore, answer=lambda _: {"strategies": []}).summary
+    assert driver.resume_run(tmp_path / "demo", on_event=ignore, answer=lambda _: {"strategies": []}).summary
     assert replies == [{"strategies": []}]
 
 
@@ -173,22 +173,22 @@ def test_two_questions_in_a_row_are_both_asked(world: World, config: RunConfig) 
     world.work = lambda: [interrupt({"review": "strategies"}), interrupt({"review": "data"})]
     asked: list[str] = []
 
-    def answer(question: running.Question) -> str:
+    def answer(question: driver.Question) -> str:
         asked.append(question.payload["review"])
         return "approve"
 
-    assert running.start_run(config, on_event=ignore, answer=answer).summary
+    assert driver.start_run(config, on_event=ignore, answer=answer).summary
     assert asked == ["strategies", "data"]
 
 
 def test_damaged_checkpoints_are_named_with_the_way_out(world: World, config: RunConfig, tmp_path: Path) -> None:
     world.work = fail
     with pytest.raises(TrainingError):
-        running.start_run(config, on_event=ignore)
+        driver.start_run(config, on_event=ignore)
     for path in (tmp_path / "demo").glob("checkpoints.sqlite*"):
         path.write_bytes(b"not a database, and long enough to be read as one" * 100)
     with pytest.raises(ArtifactError, match=r"checkpoints\.sqlite: .*delete it and"):
-        running.resume_run(tmp_path / "demo", on_event=ignore)
+        driver.resume_run(tmp_path / "demo", on_event=ignore)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -203,9 +203,9 @@ def test_a_signal_closes_the_adapters_first_and_says_how_to_go_on(
     world.work = work
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt, match=f"resume with: pada resume {tmp_path / 'demo'}"):
-        running.start_run(config, on_event=ignore)
+        driver.start_run(config, on_event=ignore)
     assert world.closed
     assert signal.getsignal(number) is before
     assert "Stopping" in capsys.readouterr().err
     world.work = lambda: None
-    assert running.resume_run(tmp_path / "demo", on_event=ignore).summary
+    assert driver.resume_run(tmp_path / "demo", on_event=ignore).summary

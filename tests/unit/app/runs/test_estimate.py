@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.app.adapters.datasets import FileDatasets
-from pada_agent.app.estimating import Counts, count_rows, describe_estimate, estimate_run
-from pada_agent.core.config import RunConfig, parse_config
-from pada_agent.core.methods import apply_settings, find_method
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.experiment.methods import apply_settings, find_method
+from pada_agent.app.runs.estimate import Counts, count_rows, describe_estimate, estimate_run
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import parse_config
 
 COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
 CONFIG = parse_config(

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app import evaluating
-from pada_agent.app.adapters.artifacts import FileArtifactStore
-from pada_agent.app.adapters.datasets import FileDatasets
-from pada_agent.app.progress import RunEvent
-from pada_agent.core.config import RunConfig, parse_config
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.run_folder.events import RunEvent
+from pada_agent.app.runs import evaluate_model
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.ports import PredictJob, Progress, RawRow
+from pada_agent.core.jobs import PredictJob
+from pada_agent.core.ports import RawRow
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
 
 CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
@@ -59,13 +62,13 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
         task=YesTask(),
         student="folder",
     )
-    monkeypatch.setattr(evaluating, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))
+    monkeypatch.setattr(evaluate_model, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))
     return made
 
 
 def test_a_model_is_measured_on_the_rows_of_a_split(compute: OneJob) -> None:
     events: list[RunEvent] = []
-    metrics = evaluating.evaluate_model(CONFIG, adapter=None, split="validation", on_event=events.append)
+    metrics = evaluate_model.evaluate_model(CONFIG, adapter=None, split="validation", on_event=events.append)
     assert (metrics.n, metrics.n_correct) == (2, 1)
     assert (compute.jobs[0].max_new_tokens, compute.jobs[0].stop, compute.jobs[0].adapter) == (7, ("\n",), None)
     assert [e.data["stage"] for e in events] == ["job"]
@@ -77,7 +80,7 @@ def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path
         adapter.mkdir(exist_ok=True)
         (adapter / "adapter_config.json").write_text("{}")
         (adapter / "adapter_model.safetensors").write_text(weights)
-        evaluating.evaluate_model(CONFIG, adapter=adapter, split="validation", on_event=lambda _: None)
+        evaluate_model.evaluate_model(CONFIG, adapter=adapter, split="validation", on_event=lambda _: None)
         return compute.jobs[-1]
 
     assert measure("a").adapter_hash == measure("a").adapter_hash != measure("b").adapter_hash
@@ -86,7 +89,7 @@ def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path
 @pytest.mark.usefixtures("compute")
 def test_a_split_without_rows_and_a_folder_without_adapter_are_explained(tmp_path: Path) -> None:
     def measure(config: RunConfig, **options: Any) -> Metrics:
-        return evaluating.evaluate_model(config, **{"adapter": None, "on_event": lambda _: None, **options})
+        return evaluate_model.evaluate_model(config, **{"adapter": None, "on_event": lambda _: None, **options})
 
     with pytest.raises(ConfigError, match=r"data\.test: the settings name no rows"):
         measure(CONFIG, split="test")
@@ -97,6 +100,6 @@ def test_a_split_without_rows_and_a_folder_without_adapter_are_explained(tmp_pat
 def test_in_words() -> None:
     metrics = Metrics(n=200, n_correct=100, n_unscored=2, accuracy=0.5, low=0.43, high=0.57, f1=0.61)
     assert (
-        evaluating.describe_metrics(metrics, split="test")
+        evaluate_model.describe_metrics(metrics, split="test")
         == "test: 50.0 % of 200 (95 % interval 43.0 – 57.0, F1 0.610, 2 could not be scored)"
     )

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app import review
-from pada_agent.app.running import Question
+from pada_agent.app.runs.driver import Question
+from pada_agent.app.terminal import answers
 from pada_agent.core.errors import ConfigError
 
 
@@ -42,44 +42,44 @@ def use_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: str) -> 
 
 
 def test_a_question_shows_its_items_with_numbers() -> None:
-    text = review.describe_question(STRATEGIES)
+    text = answers.describe_question(STRATEGIES)
     assert text.startswith("The run waits for a review of its strategies (2 shown).")
     assert "\n2.\n   id: s2\n" in text
     assert "confusions" not in text
 
 
 def test_approving_and_waiting() -> None:
-    assert review.decide(STRATEGIES, "a") == "approve"
-    assert review.decide(STRATEGIES, "w") is None
+    assert answers.decide(STRATEGIES, "a") == "approve"
+    assert answers.decide(STRATEGIES, "w") is None
 
 
 def test_dropping_strategies_keeps_the_others_and_dropping_rows_names_them() -> None:
-    assert review.decide(STRATEGIES, "d 1") == {"strategies": [make_strategy(2)]}
-    assert review.decide(DATA, "d 2 1") == {"drop": ["a", "b"]}
+    assert answers.decide(STRATEGIES, "d 1") == {"strategies": [make_strategy(2)]}
+    assert answers.decide(DATA, "d 2 1") == {"drop": ["a", "b"]}
 
 
 def test_rows_may_be_dropped_and_kept_in_one_answer() -> None:
-    assert review.decide(DATA, "d 2 k 1") == {"drop": ["b"], "accept": ["r"]}
-    assert review.decide(DATA, "k 1") == {"accept": ["r"]}
+    assert answers.decide(DATA, "d 2 k 1") == {"drop": ["b"], "accept": ["r"]}
+    assert answers.decide(DATA, "k 1") == {"accept": ["r"]}
     with pytest.raises(ConfigError, match="from 1 to 1"):
-        review.decide(DATA, "d 2 k 2")
+        answers.decide(DATA, "d 2 k 2")
 
 
 @pytest.mark.parametrize("command", ["", "x", "d", "d 3", "d 0", "d two"])
 def test_what_is_no_decision_is_asked_again(command: str) -> None:
     replies, shown = iter([command, "a"]), list[str]()
-    assert review.ask_on_terminal(shown.append, lambda _: next(replies))(STRATEGIES) == "approve"
+    assert answers.ask_on_terminal(shown.append, lambda _: next(replies))(STRATEGIES) == "approve"
     assert len(shown) == 2
 
 
 def test_strategies_are_edited_in_the_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_editor(monkeypatch, tmp_path, "items[0]['strategy_name'] = 'Better'\npath.write_text(json.dumps(items))")
-    assert review.decide(STRATEGIES, "e")["strategies"][0]["strategy_name"] == "Better"
+    assert answers.decide(STRATEGIES, "e")["strategies"][0]["strategy_name"] == "Better"
 
 
 def test_rows_are_taken_out_in_the_editor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use_editor(monkeypatch, tmp_path, "path.write_text(json.dumps(items[1:]))")
-    assert review.decide(DATA, "e") == {"drop": ["a"]}
+    assert answers.decide(DATA, "e") == {"drop": ["a"]}
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_a_spoiled_edit_is_explained(
 ) -> None:
     use_editor(monkeypatch, tmp_path, python)
     with pytest.raises(ConfigError):
-        review.edit_items(question)
+        answers.edit_items(question)
 
 
 def test_a_file_answers_the_first_question_only(tmp_path: Path) -> None:
     path = tmp_path / "answer.json"
     path.write_text(json.dumps({"drop": ["a"]}))
-    answer = review.answer_from_file(path)
+    answer = answers.answer_from_file(path)
     assert answer(DATA) == {"drop": ["a"]}
     assert answer(DATA) is None
 
@@ -107,12 +107,12 @@ def test_a_file_that_does_not_answer_the_question_is_refused(tmp_path: Path, rep
     path = tmp_path / "answer.json"
     path.write_text(json.dumps(reply))
     with pytest.raises(ConfigError, match="An answer is"):
-        review.answer_from_file(path)(STRATEGIES)
+        answers.answer_from_file(path)(STRATEGIES)
 
 
 def test_an_unreadable_answer_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        review.answer_from_file(tmp_path / "none.json")
+        answers.answer_from_file(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ConfigError, match="not valid JSON"):
-        review.answer_from_file(tmp_path / "bad.json")
+        answers.answer_from_file(tmp_path / "bad.json")

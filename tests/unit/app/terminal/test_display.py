@@ -2,8 +2,9 @@ import io
 import json
 from pathlib import Path
 
-from pada_agent.app.progress import LiveDisplay, PlainDisplay, RunEvent, append_event, describe_progress, open_display
-from pada_agent.core.ports import Progress
+from pada_agent.app.run_folder.events import RunEvent, append_event
+from pada_agent.app.terminal.display import LiveDisplay, PlainDisplay, describe_progress, open_display
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
 
 
