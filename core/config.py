@@ -1,13 +1,10 @@
 """The settings of a run. Every field says its unit, its meaning and where its default comes from."""
 
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import LoraSpec
 
 
@@ -21,9 +18,6 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         hide_input_in_errors=True,  # it may be a key put in the wrong place
     )
-
-
-SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
@@ -365,83 +359,3 @@ class RunConfig(Settings):
         if self.analysis.min_clusters > self.analysis.max_clusters:
             raise ValueError("analysis.min_clusters is larger than analysis.max_clusters")
         return self
-
-
-def parse_config(values: dict[str, Any], *, origin: str) -> RunConfig:
-    """Validate settings.
-
-    Raises:
-        ConfigError: one line per problem, each with `origin` and the key.
-    """
-    return parse_settings(RunConfig, values, origin=origin)
-
-
-def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str) -> SettingsT:
-    """Validate settings of any kind.
-
-    Raises:
-        ConfigError: one line per problem, each with `origin` and the key.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as exc:
-        lines = [f"{origin}: {'.'.join(map(str, e['loc'])) or '(top level)'}: {e['msg']}" for e in exc.errors()]
-        raise ConfigError("\n".join(lines)) from exc
-
-
-def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read a YAML file; `overrides` are `a.b=value` with YAML values. Data paths stay relative to the working directory.
-
-    Raises:
-        ConfigError: no such file, not YAML, not a mapping, or invalid values.
-    """
-    values = read_yaml(path)
-    for override in overrides or []:
-        values = apply_override(values, override)
-    return parse_config(values, origin=str(path))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: no such file, not YAML, or not a mapping.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as exc:
-        raise ConfigError(
-            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
-        ) from exc
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    return values
-
-
-def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of `values` with `a.b=value` set.
-
-    Raises:
-        ConfigError: no `=`, or a key under something that is not a group.
-    """
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
-    return set_value(values, key, yaml.safe_load(text), origin=f"--set {override}")
-
-
-def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:
-    """A copy of `values` with `a.b` set.
-
-    Raises:
-        ConfigError: a key under something that is not a group.
-    """
-    head, _, rest = key.partition(".")
-    if not rest:
-        return {**values, head: value}
-    inner = values.get(head) or {}
-    if not isinstance(inner, dict):
-        raise ConfigError(f"{origin}: {head} is a value, not a group")
-    return {**values, head: set_value(inner, rest, value, origin=origin)}

@@ -15,7 +15,7 @@ from pada_agent.graph.nodes import (
     fine_tuning,
     finishing,
     pattern_analysis,
-    reviewing_cost,
+    reviews,
     synthesis,
 )
 from pada_agent.graph.nodes.prepare import make_prepare
@@ -52,14 +52,14 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     builder = StateGraph(RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput)
     builder.add_node("prepare", make_prepare(connect))
     builder.add_node("evaluate_untouched", bind("evaluate_untouched", evaluating.evaluate_untouched, connect))
-    builder.add_node("review_cost", bind("review_cost", reviewing_cost.review_cost, connect))
+    builder.add_node("review_cost", bind("review_cost", reviews.review_cost, connect))
     builder.add_node("fine_tune", bind("fine_tune", fine_tuning.fine_tune, connect))
     builder.add_node("evaluate", bind("evaluate", evaluating.evaluate, connect))
     builder.add_node("collect_errors", bind("collect_errors", collecting_errors.collect_errors, connect))
     builder.add_node("generalization_branch", build_generalization_branch(connect))
     builder.add_node("training_error_branch", build_training_error_branch(connect))
     builder.add_node("augment", bind("augment", augmenting.augment, connect))
-    builder.add_node("review_data", bind("review_data", augmenting.review_data, connect))
+    builder.add_node("review_data", bind("review_data", reviews.review_data, connect))
     builder.add_node("finish", bind("finish", finishing.finish, connect))
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "evaluate_untouched")
@@ -80,7 +80,7 @@ def build_generalization_branch(connect: Connect) -> Compiled:
     """Patterns in validation failures, a strategy for each, data for each strategy."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BranchOutput)
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
-    builder.add_node("review_strategies", bind("review_strategies", branches.review_strategies, connect))
+    builder.add_node("review_strategies", bind("review_strategies", reviews.review_strategies, connect))
     builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
     builder.add_node("pattern_synthesis", run_whole(synthesis := build_synthesis(connect)))
     builder.add_edge(START, "pattern_analysis")

@@ -17,9 +17,9 @@ from pada_agent.graph.models import TrainedModel, choose_best
 from pada_agent.graph.state import RunState
 
 
-def read_measured(arm: TrainedModel, adapters: Adapters) -> list[ScoredRow]:
-    """Every validation row with the arm's answer and its verdict."""
-    return adapters.store.read_rows(arm.measured.key, ScoredRow) if arm.measured else []
+def read_measured(model: TrainedModel, adapters: Adapters) -> list[ScoredRow]:
+    """Every validation row with the model's answer and its verdict."""
+    return adapters.store.read_rows(model.measured.key, ScoredRow) if model.measured else []
 
 
 def read_clusterings(state: RunState, adapters: Adapters) -> dict[str, Clustering]:
@@ -41,12 +41,12 @@ def assess_iteration(
 ) -> tuple[PatternOutcome, ...]:
     """What became of the patterns of an iteration; nothing where it left no model to measure."""
     patterns = state.get("patterns", {}).get(str(iteration), [])
-    arms = list(state["models"].values())
-    model = next((a for a in arms if a.iteration == iteration), None)
+    models = list(state["models"].values())
+    model = next((a for a in models if a.iteration == iteration), None)
     if not patterns or model is None:
         return ()
     n_diagnosis = state["data"].n_diagnosis
-    before = read_measured(choose_best([a for a in arms if (a.iteration or 0) < iteration]), adapters)[:n_diagnosis]
+    before = read_measured(choose_best([a for a in models if (a.iteration or 0) < iteration]), adapters)[:n_diagnosis]
     after = read_measured(model, adapters)[:n_diagnosis]
     broken = find_broken([row.verdict for row in before], [row.verdict for row in after])
     return assess_patterns(

@@ -23,13 +23,13 @@ from pada_agent.core.records import (
     Example,
     GuardedStrategy,
     JudgeProbe,
-    Metrics,
     Rating,
     Record,
     Ref,
     Rejection,
     Strategy,
 )
+from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.reviewing import Review
 from pada_agent.graph.summary import RunSummary
 
@@ -64,27 +64,6 @@ class DataSplits(Record):
     test: Ref | None = None
     held_back: Ref | None = None
     """Real rows that may join the training data in place of synthetic ones."""
-
-
-class TrainedModel(Record):
-    """One model: the untouched student, or one that was fine-tuned, with what it was trained on and how it fared."""
-
-    name: str
-    iteration: int | None
-    """None for the untouched student, 0 for the first fine-tuning."""
-    adapter: Ref | None = None
-    synthetic: tuple[Ref, ...] = ()
-    n_train_rows: int = 0
-    n_synthetic: int = 0
-    n_steps: int | None = None
-    """Optimizer steps trained; None where the compute backend noted none."""
-    validation: Metrics | None = None
-    diagnosis: Metrics | None = None
-    selection: Metrics | None = None
-    measured: Ref | None = None
-    """Every validation row with the answer and its verdict."""
-    validation_failures: Ref | None = None
-    """Wrong answers on the diagnosis part."""
 
 
 class IterationPlan(Record):
@@ -156,7 +135,7 @@ class RunOutput(TypedDict, total=False):
     """The result, once the run is finished."""
     iteration: Annotated[int, Same]
     """Augmentation round; 0 until the first fine-tuning was measured."""
-    arms: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], merge]
     """Every model measured so far, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
@@ -184,7 +163,7 @@ class RunState(Given, Told, total=False):
     test: Annotated[Rows, EphemeralValue]
     task: Annotated[str, EphemeralValue]
     model: Annotated[str, EphemeralValue]
-    arms: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], merge]
     """Every model measured so far, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
@@ -244,7 +223,7 @@ class BranchOutput(BatchOutput, total=False):
 class BranchInput(Given, total=False):
     """What a branch reads. The rest of the shared state would only fill its checkpoints."""
 
-    arms: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], merge]
     clusterings: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     """Those of earlier iterations, to recognise."""
@@ -255,7 +234,7 @@ class BranchInput(Given, total=False):
 class BranchState(Given, BranchOutput, total=False):
     """Private state of one branch of an iteration."""
 
-    arms: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], merge]
     drafted: list[Strategy]
     planned: list[Batch]
 
@@ -263,7 +242,7 @@ class BranchState(Given, BranchOutput, total=False):
 class BatchState(Given, BatchOutput, total=False):
     """Private state of the synthesis of one batch."""
 
-    arms: dict[str, TrainedModel]
+    models: dict[str, TrainedModel]
     batch: Batch
     attempt: int
     """Attempts made; 0 before the first."""

@@ -41,7 +41,7 @@ class SummaryInputs(Record):
     stop_reason: str
     chance: float | None = None
     n_without_answer: dict[str, int] = Field(default_factory=dict)
-    """By arm."""
+    """By model."""
     clusterings: dict[str, Clustering] = Field(default_factory=dict)
     """By iteration."""
     outcomes: dict[str, tuple[PatternOutcome, ...]] = Field(default_factory=dict)
@@ -51,7 +51,7 @@ class SummaryInputs(Record):
 def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     """The machine-readable result."""
     settings = state["settings"]
-    arms = tuple(_to_result(arm, inputs) for arm in state["models"].values())
+    models = tuple(_to_result(model, inputs) for model in state["models"].values())
     judge = calibrate([probe for b in state.get("batches", {}).values() for probe in b.probes])
     best = state["models"][state["best_model"]]
     return RunSummary(
@@ -60,7 +60,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         student=settings.student.model,
         config_hash=hash_config(settings),
         seed=settings.seed,
-        arms=arms,
+        models=models,
         best_model=best.name,
         comparisons=inputs.comparisons,
         patterns=tuple(pair_patterns(state, inputs)),
@@ -77,10 +77,10 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         seconds_by_stage=seconds_by_stage(state["spans"]),
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
-        warnings=(*state.get("warnings", []), *find_alarms(arms, state, judge=judge, chance=inputs.chance)),
+        warnings=(*state.get("warnings", []), *find_alarms(models, state, judge=judge, chance=inputs.chance)),
         verdict=word_verdict(
             inputs.comparisons,
-            arms,
+            models,
             equal_steps=settings.lora.n_steps is not None,
             cause="more real data" if settings.generation.sources == "held_back" else "augmentation",
         ),
@@ -145,47 +145,47 @@ def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
 
 
 def find_alarms(
-    arms: Iterable[ModelResult], state: RunState, *, judge: JudgeCalibration, chance: float | None
+    models: Iterable[ModelResult], state: RunState, *, judge: JudgeCalibration, chance: float | None
 ) -> list[str]:
     """What should make a reader stop: models, answers, data, patterns or a judge that cannot be what they should be."""
-    arms = list(arms)
+    models = list(models)
     return [
-        *_find_weak_arms(arms, chance),
-        *_find_lost_answers(arms),
+        *_find_weak_arms(models, chance),
+        *_find_lost_answers(models),
         *_find_empty_iterations(state),
         *_find_few_errors(state),
         *_find_blind_judge(judge),
     ]
 
 
-def _find_weak_arms(arms: Iterable[ModelResult], chance: float | None) -> list[str]:
+def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list[str]:
     """A fine-tuned model at chance, or below the untouched one. The untouched model may well guess: that is why it is tuned."""
-    by_name = {arm.name: arm for arm in arms}
+    by_name = {model.name: model for model in models}
     floor = by_name[UNTOUCHED].validation.accuracy
     alarms = [
-        f"alarm: '{arm.name}' is below the untouched model on validation ({arm.validation.accuracy:.1%} against {floor:.1%})"
-        for arm in by_name.values()
-        if arm.validation.accuracy < floor
+        f"alarm: '{model.name}' is below the untouched model on validation ({model.validation.accuracy:.1%} against {floor:.1%})"
+        for model in by_name.values()
+        if model.validation.accuracy < floor
     ]
     if chance is None:
         return alarms
     return alarms + [
-        f"alarm: '{arm.name}' does no better than chance on validation"
-        f" ({arm.validation.accuracy:.1%}, interval from {arm.validation.low:.1%}; chance is {chance:.1%})"
-        for arm in by_name.values()
-        if arm.iteration is not None and arm.validation.low <= chance
+        f"alarm: '{model.name}' does no better than chance on validation"
+        f" ({model.validation.accuracy:.1%}, interval from {model.validation.low:.1%}; chance is {chance:.1%})"
+        for model in by_name.values()
+        if model.iteration is not None and model.validation.low <= chance
     ]
 
 
-def _find_lost_answers(arms: Iterable[ModelResult]) -> list[str]:
+def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
     """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found."""
     alarms = []
-    for arm in arms:
-        n, n_unscored, n_lost = arm.validation.n, arm.validation.n_unscored, arm.n_without_answer
+    for model in models:
+        n, n_unscored, n_lost = model.validation.n, model.validation.n_unscored, model.n_without_answer
         if n_unscored:
-            alarms.append(f"alarm: {n_unscored} of {n} answers of '{arm.name}' could not be scored")
-        if arm.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
-            alarms.append(f"alarm: {n_lost} of {n} answers of '{arm.name}' are out of format ({n_lost / n:.0%})")
+            alarms.append(f"alarm: {n_unscored} of {n} answers of '{model.name}' could not be scored")
+        if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
+            alarms.append(f"alarm: {n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
     return alarms
 
 
@@ -216,13 +216,13 @@ def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
 
 
 def word_verdict(
-    comparisons: Iterable[Comparison], arms: Iterable[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
+    comparisons: Iterable[Comparison], models: Iterable[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
 ) -> str:
     """How the augmented model fares against plain fine-tuning, and what that does not say.
 
     More rows for as many epochs are more steps. And one seed is one draw: another may turn the sign (docs/results).
     """
-    augmented = [arm.name for arm in arms if arm.iteration]
+    augmented = [model.name for model in models if model.iteration]
     found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]
     if not found:
         return "No augmentation round was compared with plain fine-tuning."
@@ -239,25 +239,25 @@ def word_verdict(
     return f"{told} One seed speaks of these two models; of the method, only several seeds do."
 
 
-def _to_result(arm: TrainedModel, inputs: SummaryInputs) -> ModelResult:
-    if arm.validation is None or arm.selection is None:
-        raise ValueError(f"arm '{arm.name}' was never evaluated")
+def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
+    if model.validation is None or model.selection is None:
+        raise ValueError(f"model '{model.name}' was never evaluated")
     return ModelResult(
-        name=arm.name,
-        iteration=arm.iteration,
-        n_train_rows=arm.n_train_rows,
-        n_synthetic=arm.n_synthetic,
-        n_steps=arm.n_steps,
-        validation=arm.validation,
-        selection=arm.selection,
-        diagnosis=arm.diagnosis,
-        overfitting_gap=arm.diagnosis.accuracy - arm.selection.accuracy if arm.diagnosis else None,
-        n_without_answer=inputs.n_without_answer.get(arm.name, 0),
-        test=inputs.test.get(arm.name),
-        adapter=arm.adapter and f"objects/{arm.adapter.key}",
-        measured=arm.measured,
-        synthetic=arm.synthetic,
-        tested=inputs.tested.get(arm.name),
+        name=model.name,
+        iteration=model.iteration,
+        n_train_rows=model.n_train_rows,
+        n_synthetic=model.n_synthetic,
+        n_steps=model.n_steps,
+        validation=model.validation,
+        selection=model.selection,
+        diagnosis=model.diagnosis,
+        overfitting_gap=model.diagnosis.accuracy - model.selection.accuracy if model.diagnosis else None,
+        n_without_answer=inputs.n_without_answer.get(model.name, 0),
+        test=inputs.test.get(model.name),
+        adapter=model.adapter and f"objects/{model.adapter.key}",
+        measured=model.measured,
+        synthetic=model.synthetic,
+        tested=inputs.tested.get(model.name),
     )
 
 

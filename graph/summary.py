@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
@@ -42,7 +42,7 @@ class ModelResult(Record):
     n_without_answer: int = 0
     """Validation responses in which no answer was found, or that could not be scored."""
     test: Metrics | None = None
-    """None for arms that were not measured on test."""
+    """None for models that were not measured on test."""
     adapter: str | None = None
     """Folder, relative to the run's."""
     measured: Ref | None = None
@@ -50,11 +50,11 @@ class ModelResult(Record):
     synthetic: tuple[Ref, ...] = ()
     """Synthetic rows it was trained on, in the store; the last object is what its iteration added."""
     tested: Ref | None = None
-    """Every test row with answer and verdict, in the store; None for arms that were not measured on test."""
+    """Every test row with answer and verdict, in the store; None for models that were not measured on test."""
 
 
 class Comparison(Record):
-    """A paired test of two arms on the same rows."""
+    """A paired test of two models on the same rows."""
 
     before: str
     after: str
@@ -125,9 +125,9 @@ class RunSummary(Record):
     student: str
     config_hash: str
     seed: int
-    arms: tuple[ModelResult, ...]
+    models: tuple[ModelResult, ...] = Field(validation_alias=AliasChoices("models", "arms"))
     """In the order they were measured."""
-    best_model: str
+    best_model: str = Field(validation_alias=AliasChoices("best_model", "best_arm"))
     comparisons: tuple[Comparison, ...] = ()
     patterns: tuple[IterationPatterns, ...] = ()
     analyses: dict[str, Ref] = Field(default_factory=dict)

@@ -23,7 +23,7 @@ class RatingItem(BaseModel):
     reason: str = Field(min_length=3, description="does the answer fit, and why, at most 15 words")
 
 
-class Review(Record):
+class BatchRating(Record):
     """The judge's word on one attempt at a batch."""
 
     ratings: tuple[Rating, ...]
@@ -52,7 +52,7 @@ class Decision(Record):
     """One line for a person."""
 
 
-def review_batch(
+def rate_batch(
     candidates: Sequence[Example],
     sources: Mapping[str, Example],
     *,
@@ -62,7 +62,7 @@ def review_batch(
     judge: PromptedModel,
     rows_per_call: int | None = None,
     probes: Sequence[Probe] = (),
-) -> Review:
+) -> BatchRating:
     """Rate every candidate from 1 to 10: adherence (pattern branch only), utility, relevance (paper, quality control).
 
     Probes stand among the candidates, at places drawn by the batch's id, and are rated like them.
@@ -72,13 +72,13 @@ def review_batch(
     size = rows_per_call or max(1, len(pairs))
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
-    def review(chunk: Sequence[Pair]) -> Review:
+    def review(chunk: Sequence[Pair]) -> BatchRating:
         return _review_chunk(chunk, batch=batch, attempt=attempt, task=task, judge=judge)
 
     reviews = map_concurrently(review, chunks)
     probe_ids = {p.pair.id for p in probes}
     ratings = [rating for r in reviews for rating in r.ratings]
-    return Review(
+    return BatchRating(
         ratings=tuple(r for r in ratings if r.example_id not in probe_ids),
         unrated_ids=tuple(i for r in reviews for i in r.unrated_ids if i not in probe_ids),
         problem="; ".join(dict.fromkeys(r.problem for r in reviews if r.problem)),
@@ -86,7 +86,7 @@ def review_batch(
     )
 
 
-def read_probes(probes: Sequence[Probe], review: Review, *, threshold: float) -> tuple[JudgeProbe, ...]:
+def read_probes(probes: Sequence[Probe], review: BatchRating, *, threshold: float) -> tuple[JudgeProbe, ...]:
     """What the judge made of each probe."""
     ratings = {r.example_id: r for r in review.probe_ratings}
     return tuple(note_probe(p, ratings.get(p.pair.id), threshold=threshold) for p in probes)
@@ -99,7 +99,7 @@ def _review_chunk(
     attempt: int,
     task: Task,
     judge: PromptedModel,
-) -> Review:
+) -> BatchRating:
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
@@ -117,11 +117,11 @@ def _review_chunk(
             "quality_control", variables, item, expect=len(pairs), draw=f"{batch.id}/{attempt}", tags=tags
         )
     except StructuredOutputError as exc:
-        return Review(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problem=str(exc))
+        return BatchRating(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problem=str(exc))
     by_number = {item.sample: item for item in reversed(reply.items)}
     ratings = [_to_rating(by_number[n], pair) for n, pair in enumerate(pairs, start=1) if n in by_number]
     rated = {r.example_id for r in ratings}
-    return Review(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
+    return BatchRating(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
 
 
 def rating_item(*, with_adherence: bool) -> type[RatingItem]:
@@ -140,7 +140,7 @@ def rating_item(*, with_adherence: bool) -> type[RatingItem]:
     return create_model("Rating", __base__=RatingItem, feedback=feedback, **definitions)  # type: ignore[call-overload, no-any-return]
 
 
-def decide(candidates: Sequence[Example], review: Review, *, threshold: float, is_last_attempt: bool) -> Decision:
+def decide(candidates: Sequence[Example], review: BatchRating, *, threshold: float, is_last_attempt: bool) -> Decision:
     """Accept the rated rows of a batch at or above the threshold; below it, all go back.
 
     After the last attempt a weak batch is salvaged row by row: what passes alone is kept (our reading of the paper).
@@ -235,7 +235,7 @@ def _to_rating(item: RatingItem, pair: Pair) -> Rating:
     return Rating(example_id=pair.id, **values)
 
 
-def _feedback(review: Review, candidates: Sequence[Example], threshold: float) -> str:
+def _feedback(review: BatchRating, candidates: Sequence[Example], threshold: float) -> str:
     rows = {c.id: row_of(c) + 1 for c in candidates}
     return "\n".join(
         f"- row {rows[r.example_id]} (rated {r.mean:.1f}): {r.feedback or r.reason}"

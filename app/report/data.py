@@ -98,7 +98,7 @@ class FailureStack(Record):
     iteration: int
     moment: Literal["before", "after"]
     """The model that the iteration diagnosed, or the one it trained."""
-    arm: str
+    model: str
     segments: tuple[Segment, ...]
     """In the order of the patterns, the rest last."""
 
@@ -137,7 +137,7 @@ def describe_run(files: RunFiles) -> ReportData:
     return ReportData(
         summary=summary,
         is_finished=files.is_finished,
-        best=next(arm for arm in summary.models if arm.name == summary.best_model),
+        best=next(model for model in summary.models if model.name == summary.best_model),
         main=find_main(summary),
         alarms=tuple(text for text in summary.warnings if text.startswith("alarm")),
         warnings=tuple(text for text in summary.warnings if not text.startswith("alarm")),
@@ -157,7 +157,7 @@ def describe_run(files: RunFiles) -> ReportData:
 
 def find_main(summary: RunSummary) -> Comparison | None:
     """The last comparison of an augmented model with plain fine-tuning."""
-    augmented = [arm.name for arm in summary.models if arm.iteration]
+    augmented = [model.name for model in summary.models if model.iteration]
     return next((c for c in reversed(summary.comparisons) if c.before == FINE_TUNED and c.after in augmented), None)
 
 
@@ -172,13 +172,13 @@ def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
 
 def find_diagnosed(summary: RunSummary, iteration: int) -> ModelResult | None:
     """The model whose errors the iteration studied: the best before it, as the loop chooses."""
-    earlier = [arm for arm in summary.models if arm.iteration is not None and arm.iteration < iteration]
+    earlier = [model for model in summary.models if model.iteration is not None and model.iteration < iteration]
     return max(earlier, key=lambda a: (a.selection.accuracy, -a.n_synthetic, -(a.iteration or 0)), default=None)
 
 
 def find_trained(summary: RunSummary, iteration: int) -> ModelResult | None:
     """The model that the iteration trained."""
-    return next((arm for arm in summary.models if arm.iteration == iteration), None)
+    return next((model for model in summary.models if model.iteration == iteration), None)
 
 
 def stack_failures(files: RunFiles, numbers: Mapping[str, int]) -> list[FailureStack]:
@@ -253,13 +253,13 @@ def cut(text: str) -> str:
 def _stack(
     files: RunFiles,
     found: IterationPatterns,
-    arm: ModelResult,
+    model: ModelResult,
     numbers: Mapping[str, int],
     *,
     moment: Literal["before", "after"],
 ) -> FailureStack:
-    n_diagnosis = arm.validation.n - arm.selection.n
-    failed = {f.example.id for f in files.measured[arm.name][:n_diagnosis] if not _is_right(f)}
+    n_diagnosis = model.validation.n - model.selection.n
+    failed = {f.example.id for f in files.measured[model.name][:n_diagnosis] if not _is_right(f)}
     segments = [
         Segment(
             number=numbers[pair.pattern.id],
@@ -269,11 +269,11 @@ def _stack(
         for pair in found.patterns
     ]
     rest = Segment(number=None, name="in no pattern", n=len(failed) - sum(s.n for s in segments))
-    return FailureStack(iteration=found.iteration, moment=moment, arm=arm.name, segments=(*segments, rest))
+    return FailureStack(iteration=found.iteration, moment=moment, model=model.name, segments=(*segments, rest))
 
 
-def _by_id(files: RunFiles, arm: ModelResult | None) -> dict[str, ScoredRow]:
-    return {f.example.id: f for f in files.measured.get(arm.name, ())} if arm else {}
+def _by_id(files: RunFiles, model: ModelResult | None) -> dict[str, ScoredRow]:
+    return {f.example.id: f for f in files.measured.get(model.name, ())} if model else {}
 
 
 def _is_right(answer: ScoredRow | None) -> bool:

@@ -55,12 +55,12 @@ def render_report(data: ReportData) -> str:
         loader=jinja2.FileSystemLoader(HERE),
     )
     script = (HERE / "report.js").read_text(encoding="utf-8")
-    header, *arms = tables.arm_rows(data.summary)
+    header, *models = tables.model_rows(data.summary)
     return environment.get_template("report.html.j2").render(
         data=data,
         summary=data.summary,
         header=header,
-        arms=arms,
+        models=models,
         tables=tables,
         charts=charts,
         max_rows=MAX_ROWS,

@@ -33,7 +33,7 @@ class RunFiles(Record):
     summary: RunSummary
     is_finished: bool
     measured: dict[str, tuple[ScoredRow, ...]]
-    """Every validation row with answer and verdict, by arm."""
+    """Every validation row with answer and verdict, by model."""
     analyses: dict[str, tuple[ErrorAnalysis, ...]]
     """By iteration."""
     accepted: dict[str, tuple[Example, ...]]
@@ -62,7 +62,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
     return RunFiles(
         summary=summary,
         is_finished=is_finished,
-        measured={arm.name: rows.read(arm.measured, ScoredRow) for arm in summary.models if arm.measured},
+        measured={model.name: rows.read(model.measured, ScoredRow) for model in summary.models if model.measured},
         analyses={iteration: rows.read(ref, ErrorAnalysis) for iteration, ref in summary.analyses.items()},
         accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in summary.batches},
         rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in summary.batches},

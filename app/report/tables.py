@@ -1,56 +1,22 @@
 """The end of a run in words and figures, for a terminal."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from textwrap import indent, wrap
-
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
-from pada_agent.core.records import ErrorPattern, Metrics, Sensitivity, Usage
-from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary
-
-WIDTH = 110
-MAX_WARNINGS = 10
+from pada_agent.app.text import figure, interval, percent, points
+from pada_agent.core.records import ErrorPattern, Sensitivity
+from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RunSummary
 
 
-def render_summary(summary: RunSummary, folder: Path) -> str:
-    """All of it, ready to print; sections without content are left out."""
-    sections = [
-        f"{summary.name}: {summary.task}, {summary.student}, seed {summary.seed}\n{summary.verdict}",
-        align_columns(arm_rows(summary)),
-        "\n".join(describe_comparison(c) for c in summary.comparisons),
-        align_columns(overfitting_rows(summary)),
-        "\n\n".join(_describe_iteration(p) for p in summary.patterns),
-        describe_rows(summary),
-        describe_judge(summary.judge),
-        _bullets("Warnings", _shorten(summary.warnings)),
-        describe_cost(summary),
-        describe_time(summary),
-        describe_places(summary, folder),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def arm_rows(summary: RunSummary) -> list[list[str]]:
-    """A header, then one row per arm; columns for steps and test only where something is known of them."""
-    with_test = any(arm.test for arm in summary.models)
-    with_steps = any(arm.n_steps for arm in summary.models)
+def model_rows(summary: RunSummary) -> list[list[str]]:
+    """A header, then one row per model; columns for steps and test only where something is known of them."""
+    with_test = any(model.test for model in summary.models)
+    with_steps = any(model.n_steps for model in summary.models)
     header = ["model", "rows", "synthetic", *["steps"] * with_steps, "validation n", "accuracy", "95 % interval"]
     rows = [
-        _arm_row(arm, is_best=arm.name == summary.best_model, with_test=with_test, with_steps=with_steps)
-        for arm in summary.models
+        _model_row(model, is_best=model.name == summary.best_model, with_test=with_test, with_steps=with_steps)
+        for model in summary.models
     ]
     return [header + ["selection"] + ["test", "95 % interval"] * with_test, *rows]
-
-
-def align_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text columns: the first to the left, figures to the right. Nothing for no rows."""
-    if not rows:
-        return ""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
-    lines.insert(1, ["-" * w for w in widths])
-    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -66,15 +32,22 @@ def describe_comparison(comparison: Comparison) -> str:
 
 def overfitting_rows(summary: RunSummary) -> list[list[str]]:
     """A header, then diagnosis against selection accuracy by iteration; nothing where no iteration was diagnosed."""
-    arms = [
-        arm for arm in summary.models if arm.iteration is not None and arm.diagnosis and arm.overfitting_gap is not None
+    models = [
+        model
+        for model in summary.models
+        if model.iteration is not None and model.diagnosis and model.overfitting_gap is not None
     ]
-    if len(arms) < 2:
+    if len(models) < 2:
         return []
     rows = [
-        [arm.name, percent(arm.diagnosis.accuracy), percent(arm.selection.accuracy), points(arm.overfitting_gap)]
-        for arm in arms
-        if arm.diagnosis and arm.overfitting_gap is not None
+        [
+            model.name,
+            percent(model.diagnosis.accuracy),
+            percent(model.selection.accuracy),
+            points(model.overfitting_gap),
+        ]
+        for model in models
+        if model.diagnosis and model.overfitting_gap is not None
     ]
     return [["adaptive overfitting", "diagnosed part", "selecting part", "gap"], *rows]
 
@@ -128,11 +101,6 @@ def embedder_rows(found: Sensitivity) -> list[list[str]]:
     return [header, [*used, figure(found.stability), figure(found.silhouette)], *rows]
 
 
-def figure(value: float | None) -> str:
-    """Two digits; a dash for what is not defined."""
-    return "–" if value is None else f"{value:.2f}"
-
-
 def describe_judge(judge: JudgeCalibration) -> str:
     """Catch rate and false alarms on rows of known quality; nothing without such rows."""
     if not judge.n_bad + judge.n_good + judge.n_unrated:
@@ -165,70 +133,17 @@ def describe_solving(summary: RunSummary) -> str:
     return f" Of {summary.rows.solved} rows that the rating passed and the judge then solved, {refused} were refused."
 
 
-def describe_cost(summary: RunSummary) -> str:
-    """LLM calls, tokens and money by role."""
-    if not summary.usage:
-        return "LLM: not used."
-    lines = [_describe_usage(role, usage) for role, usage in summary.usage.items()]
-    if len(summary.usage) > 1:
-        lines.append(_describe_usage("all", sum(summary.usage.values(), Usage())))
-    return "LLM use\n" + "\n".join(f"  {line}" for line in lines)
-
-
-def describe_time(summary: RunSummary) -> str:
-    """Wall time by stage, longest first, and peak memory."""
-    if not summary.seconds_by_stage:
-        return ""
-    stages = sorted(summary.seconds_by_stage.items(), key=lambda item: -item[1])
-    text = "Time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages)
-    return text + (f". Peak memory {summary.peak_memory_mb:,.0f} MB." if summary.peak_memory_mb else ".")
-
-
-def describe_places(summary: RunSummary, folder: Path) -> str:
-    """Why the run ended, and where its fruits lie."""
-    adapter = folder / summary.adapter if summary.adapter else "none: the untouched model is the best"
-    return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_model}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
-
-
 def count_errors(pattern: ErrorPattern) -> str:
     n = len(pattern.example_ids)
     return f"{n} error" + "s" * (n != 1)
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def points(value: float) -> str:
-    """Percentage points with their sign."""
-    return f"{100 * value:+.1f}"
-
-
-def interval(metrics: Metrics) -> str:
-    return f"{100 * metrics.low:.1f} – {100 * metrics.high:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Such as `48 s`, `12 min 5 s`, `3 h 20 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _arm_row(arm: ModelResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:
-    v = arm.validation
-    row = [arm.name + " *" * is_best, str(arm.n_train_rows), str(arm.n_synthetic)]
-    row += [str(arm.n_steps or 0)] * with_steps + [str(v.n)]
-    row += [percent(v.accuracy), interval(v), percent(arm.selection.accuracy)]
-    return row + ([percent(arm.test.accuracy), interval(arm.test)] if arm.test else ["", ""]) * with_test
-
-
-def _describe_iteration(found: IterationPatterns) -> str:
-    lines = [f"Patterns, iteration {found.iteration}{describe_grouping(found)}"]
-    lines += [_describe_pattern(pair) for pair in found.patterns]
-    return "\n".join([*lines, *([indent(align_columns(outcome_rows(found)), "  ")] if found.outcomes else [])])
+def _model_row(model: ModelResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:
+    v = model.validation
+    row = [model.name + " *" * is_best, str(model.n_train_rows), str(model.n_synthetic)]
+    row += [str(model.n_steps or 0)] * with_steps + [str(v.n)]
+    row += [percent(v.accuracy), interval(v), percent(model.selection.accuracy)]
+    return row + ([percent(model.test.accuracy), interval(model.test)] if model.test else ["", ""]) * with_test
 
 
 def describe_grouping(found: IterationPatterns) -> str:
@@ -248,29 +163,3 @@ def _outcome_row(name: str, outcome: PatternOutcome) -> list[str]:
         "" if o.tokens_per_repaired is None else f"{o.tokens_per_repaired:,.0f}",
     ]
     return [name, o.status, str(o.n_rows), str(o.n_repaired), str(len(o.broken_ids)), str(o.n_accepted), *rates]
-
-
-def _describe_pattern(pair: PatternStrategy) -> str:
-    pattern, strategy = pair.pattern, pair.strategy
-    text = indent("\n".join(wrap(pattern.error_pattern, WIDTH - 4)), "    ")
-    name = strategy.strategy_name if strategy else "none"
-    return f"  {pattern.category_name} ({count_errors(pattern)})\n{text}\n    Strategy: {name}"
-
-
-def _describe_usage(role: str, usage: Usage) -> str:
-    cached = f" (and {usage.n_cached} cached)" if usage.n_cached else ""
-    cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd else ""
-    return f"{role}: {usage.n_calls} calls{cached}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
-
-
-def _shorten(warnings: Sequence[str]) -> list[str]:
-    """A teacher that fails says the same for every batch; alarms come last and must be seen."""
-    if len(warnings) <= MAX_WARNINGS:
-        return list(warnings)
-    left_out = f"… {len(warnings) - MAX_WARNINGS} more: see summary.json"
-    return [*warnings[: MAX_WARNINGS // 2], left_out, *warnings[-MAX_WARNINGS // 2 :]]
-
-
-def _bullets(title: str, texts: Iterable[str]) -> str:
-    lines = [f"  - {text}" for text in texts]
-    return "\n".join([title, *lines]) if lines else ""

@@ -19,7 +19,7 @@ def summarize_unfinished(folder: Path) -> RunSummary:
     """
     layout.load_run_config(folder)
     state = read_state(folder / layout.CHECKPOINTS)
-    measured = {name: arm for name, arm in state.get("models", {}).items() if arm.validation and arm.selection}
+    measured = {name: model for name, model in state.get("models", {}).items() if model.validation and model.selection}
     if UNTOUCHED not in measured:
         raise ArtifactError(f"{folder}: nothing has been measured yet. Go on with: pada resume {folder}")
     best = state.get("best_model", UNTOUCHED)
@@ -33,13 +33,13 @@ def summarize_unfinished(folder: Path) -> RunSummary:
         peak_memory_mb=None,
         stop_reason="not finished",
     )
-    so_far: RunState = {**state, "arms": measured, "best_model": best if best in measured else UNTOUCHED}
+    so_far: RunState = {**state, "models": measured, "best_model": best if best in measured else UNTOUCHED}
     summary = summarize_run(so_far, inputs)
     return summary.model_copy(update={"verdict": _word_progress(summary, so_far, folder)})
 
 
 def _word_progress(summary: RunSummary, state: RunState, folder: Path) -> str:
-    names = ", ".join(f"'{arm.name}'" for arm in summary.models)
+    names = ", ".join(f"'{model.name}'" for model in summary.models)
     return (
         f"This run is not finished: iteration {state.get('iteration', 0)}, measured so far {names}."
         f" Whether it helped is not known yet. Go on with: pada resume {folder}"

@@ -18,7 +18,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
 def write_adapter_card(
-    summary: RunSummary, arm: ModelResult, base_sha256: Mapping[str, str], config: RunConfig | None = None
+    summary: RunSummary, model: ModelResult, base_sha256: Mapping[str, str], config: RunConfig | None = None
 ) -> str:
     """What the adapter is, which weights it fits, what it was trained on, how it fared, and what to mind.
 
@@ -27,11 +27,11 @@ def write_adapter_card(
     base = "".join(f"- It fits only these base weights: `{n}`, SHA-256 `{sha}`.\n" for n, sha in base_sha256.items())
     tests = "".join(f"- {describe_comparison(c)}\n" for c in summary.comparisons)
     return (
-        f"{_front_matter(_describe_model(summary, arm, config))}\n"
-        f"# {summary.name}: {arm.name}\n\n"
+        f"{_front_matter(_describe_model(summary, model, config))}\n"
+        f"# {summary.name}: {model.name}\n\n"
         f"LoRA adapter for {_base_name(summary.student)}, task `{summary.task}`, made by pada-agent."
-        f" Trained on {arm.n_train_rows} rows, {arm.n_synthetic} of them synthetic.\n\n{summary.verdict}\n\n"
-        f"## Results\n\n```\n{_tabulate(arm)}\n```\n\nIt was chosen on part of validation.{' Test was read once.' if arm.test else ''}\n\n{tests}\n"
+        f" Trained on {model.n_train_rows} rows, {model.n_synthetic} of them synthetic.\n\n{summary.verdict}\n\n"
+        f"## Results\n\n```\n{_tabulate(model)}\n```\n\nIt was chosen on part of validation.{' Test was read once.' if model.test else ''}\n\n{tests}\n"
         f"## Limitations\n\n{base}{_list_limits(summary, config)}"
     )
 
@@ -69,7 +69,7 @@ def _front_matter(values: Mapping[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
 
 
-def _describe_model(summary: RunSummary, arm: ModelResult, config: RunConfig | None) -> dict[str, Any]:
+def _describe_model(summary: RunSummary, model: ModelResult, config: RunConfig | None) -> dict[str, Any]:
     sources = _list_sources("datasets", config)
     return {
         "license": UNKNOWN,
@@ -79,10 +79,10 @@ def _describe_model(summary: RunSummary, arm: ModelResult, config: RunConfig | N
         **sources,
         "model-index": [
             {
-                "name": f"{summary.name}: {arm.name}",
+                "name": f"{summary.name}: {model.name}",
                 "results": [
                     _describe_result(summary.task, split, metrics, sources.get("datasets", [summary.task])[0])
-                    for split, metrics in (("validation", arm.validation), ("test", arm.test))
+                    for split, metrics in (("validation", model.validation), ("test", model.test))
                     if metrics
                 ],
             }
@@ -118,11 +118,11 @@ def _base_name(student: str) -> str:
     return Path(student).name if Path(student).is_absolute() or student.startswith((".", "~")) else student
 
 
-def _tabulate(arm: ModelResult) -> str:
+def _tabulate(model: ModelResult) -> str:
     rows = [["rows of", "n", "accuracy", "95 % interval"]]
     rows += [
         [split, str(m.n), percent(m.accuracy), interval(m)]
-        for split, m in (("validation", arm.validation), ("selection", arm.selection), ("test", arm.test))
+        for split, m in (("validation", model.validation), ("selection", model.selection), ("test", model.test))
         if m
     ]
     return align_columns(rows)

@@ -88,7 +88,7 @@ def describe_data(report: DataReport) -> str:
 
 def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | None:
     """Ids of the synthetic rows that the best model was trained on; None where the summary does not name them."""
-    best = next(arm for arm in summary.models if arm.name == summary.best_model)
+    best = next(model for model in summary.models if model.name == summary.best_model)
     if sum(ref.rows for ref in best.synthetic) != best.n_synthetic:
         return None
     return {row.id for ref in best.synthetic for row in store.read_rows(ref.key, Example)}

@@ -20,15 +20,17 @@ from pada_agent.graph.summary import ModelResult, RunSummary
 RecordT = TypeVar("RecordT", bound=Record)
 
 TEST = "test.jsonl"
-"""In an arm's `predictions/`: every test row with answer and verdict."""
+"""In an model's `predictions/`: every test row with answer and verdict."""
 
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html`, and last `summary.json`: its presence means the run is finished."""
-    for arm in summary.models:
-        _write_iteration(arm, folder / "iterations" / _folder_name(arm), store)
-    # Also of an iteration that left nothing to train on, and so no arm.
-    for iteration in {found.iteration for found in summary.patterns} | {arm.iteration or 0 for arm in summary.models}:
+    for model in summary.models:
+        _write_iteration(model, folder / "iterations" / _folder_name(model), store)
+    # Also of an iteration that left nothing to train on, and so no model.
+    for iteration in {found.iteration for found in summary.patterns} | {
+        model.iteration or 0 for model in summary.models
+    }:
         if iteration:
             _write_augmentation(iteration, summary, folder / "iterations" / str(iteration), store)
     _write_best(summary, folder)
@@ -37,18 +39,18 @@ def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
     write_atomically(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
 
-def read_tested(folder: Path, arm: ModelResult) -> list[ScoredRow]:
-    """Every test row with the arm's answer and verdict, from the run in `folder`.
+def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
+    """Every test row with the model's answer and verdict, from the run in `folder`.
 
     Raises:
         ArtifactError: not there, as in runs of older versions, or damaged.
     """
-    path = folder / "iterations" / _folder_name(arm) / "predictions" / TEST
+    path = folder / "iterations" / _folder_name(model) / "predictions" / TEST
     try:
         return [ScoredRow.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     except FileNotFoundError as exc:
         raise ArtifactError(
-            f"{path}: missing. '{arm.name}' was not measured on test, or by a version that kept no answers; run it again"
+            f"{path}: missing. '{model.name}' was not measured on test, or by a version that kept no answers; run it again"
         ) from exc
     except ValidationError as exc:
         raise ArtifactError(
@@ -56,19 +58,19 @@ def read_tested(folder: Path, arm: ModelResult) -> list[ScoredRow]:
         ) from exc
 
 
-def _folder_name(arm: ModelResult) -> str:
-    return "untouched" if arm.iteration is None else str(arm.iteration)
+def _folder_name(model: ModelResult) -> str:
+    return "untouched" if model.iteration is None else str(model.iteration)
 
 
-def _write_iteration(arm: ModelResult, folder: Path, store: FileArtifactStore) -> None:
+def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore) -> None:
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "metrics.json", arm.model_dump_json(indent=2) + "\n")
-    if arm.measured:
-        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(arm.measured.key, ScoredRow))
-    if arm.tested:
-        _write_rows(folder / "predictions" / TEST, store.read_rows(arm.tested.key, ScoredRow))
-    if arm.adapter:
-        _link(folder / "adapter", Path("../..") / arm.adapter)
+    write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
+    if model.measured:
+        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(model.measured.key, ScoredRow))
+    if model.tested:
+        _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
+    if model.adapter:
+        _link(folder / "adapter", Path("../..") / model.adapter)
 
 
 def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
@@ -83,7 +85,7 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
     _write_rows(folder / "batches.jsonl", batches)
     # What was trained on: without repeats between batches, and as a person left it.
-    added = [arm.synthetic[-1] for arm in summary.models if arm.iteration == iteration and arm.synthetic]
+    added = [model.synthetic[-1] for model in summary.models if model.iteration == iteration and model.synthetic]
     rejected = _read_all([b.rejected for b in batches], Rejection, store)
     ratings = {r.example_id: r for r in _read_all([b.ratings for b in batches if b.ratings], Rating, store)}
     by_id = {b.batch_id: b for b in batches}
@@ -97,7 +99,7 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
     if summary.adapter is None:
         return
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
-    best = next(arm for arm in summary.models if arm.name == summary.best_model)
+    best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
     card = write_adapter_card(summary, best, _read_base_hashes(folder / "best"), config)
     write_atomically(folder / "best" / "README.md", card)

@@ -65,8 +65,8 @@ def track_run(folder: Path, *, to: Tracker) -> str:
 
 def collect_figures(summary: RunSummary) -> Iterator[Figure]:
     """Accuracy and rows by model, then gain, cost, rows and time of the whole run."""
-    for step, arm in enumerate(summary.models):
-        yield from (Figure(name=name, value=value, step=step) for name, value in _describe_arm(arm))
+    for step, model in enumerate(summary.models):
+        yield from (Figure(name=name, value=value, step=step) for name, value in _describe_model_run(model))
     if main := find_main(summary):
         yield Figure(name="gain/accuracy", value=main.difference, step=0)
         yield Figure(name="gain/p_value", value=main.p_value, step=0)
@@ -85,12 +85,12 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
 
 def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
     """Training loss by optimizer step of every fine-tuned model whose adapter is there and noted it."""
-    for arm in summary.models:
-        path = folder / (arm.adapter or "") / "train_metrics.json"
-        if arm.adapter and path.is_file():
+    for model in summary.models:
+        path = folder / (model.adapter or "") / "train_metrics.json"
+        if model.adapter and path.is_file():
             losses: list[float] = json.loads(path.read_text(encoding="utf-8")).get("losses", [])
             for step, loss in enumerate(losses, 1):
-                yield Figure(name=f"loss/{arm.name}", value=loss, step=step, axis="optimizer_step")
+                yield Figure(name=f"loss/{model.name}", value=loss, step=step, axis="optimizer_step")
 
 
 def log_to_mlflow(run: TrackedRun) -> str:
@@ -136,9 +136,9 @@ def log_to_tensorboard(run: TrackedRun) -> str:
     return f"tensorboard --logdir {target}"
 
 
-def _describe_arm(arm: ModelResult) -> list[tuple[str, float]]:
-    found = [("rows/train", float(arm.n_train_rows)), ("rows/synthetic", float(arm.n_synthetic))]
-    for split, metrics in (("validation", arm.validation), ("selection", arm.selection), ("test", arm.test)):
+def _describe_model_run(model: ModelResult) -> list[tuple[str, float]]:
+    found = [("rows/train", float(model.n_train_rows)), ("rows/synthetic", float(model.n_synthetic))]
+    for split, metrics in (("validation", model.validation), ("selection", model.selection), ("test", model.test)):
         if metrics:
             figures = {"accuracy": metrics.accuracy, "low": metrics.low, "high": metrics.high}
             found += [(f"{split}/{name}", value) for name, value in figures.items()]

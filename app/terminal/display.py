@@ -1,37 +1,18 @@
 """What a person sees while a run goes on, and the event log it leaves."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Protocol
 
-from pydantic import Field
-from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichBars
 from rich.progress import TaskID as RichTask
 
+from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Record
-
-
-class RunEvent(Record):
-    """One thing that happened in the graph."""
-
-    time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
-    namespace: tuple[str, ...] = ()
-    """Path of subgraphs; empty for the outer graph."""
-    mode: Literal["updates", "custom"]
-    """`updates`: a node has finished, `data` maps its name to what it changed. `custom`: `data` is a `Progress`."""
-    data: dict[str, Any]
-
-
-OnEvent = Callable[[RunEvent], None]
 
 
 class Display(Protocol):
@@ -50,13 +31,6 @@ def open_display(stream: IO[str] | None = None) -> Display:
     """Live bars on a terminal, plain lines elsewhere; on stderr, so that stdout holds the result only."""
     stream = stream or sys.stderr
     return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
-
-
-def append_event(path: Path, event: RunEvent) -> None:
-    """Add a line to `events.jsonl`."""
-    line = json.dumps(to_jsonable_python(event, fallback=str), ensure_ascii=False)
-    with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(line + "\n")
 
 
 def parse_progress(event: RunEvent) -> Progress | None:

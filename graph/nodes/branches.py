@@ -1,49 +1,16 @@
 """What stands before synthesis in each branch: a person's review, the leak guard, and the planning of batches."""
 
-from collections import Counter
 from random import Random
-from typing import Any
 
 from pada_agent.agents.data_generation.batch_planning import plan_error_batches, plan_pattern_batches
 from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
-from pada_agent.core.records import Example, GuardedStrategy, ScoredRow
+from pada_agent.core.records import Example, ScoredRow
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.oracle import take_held_back
-from pada_agent.graph.reviewing import StrategiesAnswer, ask_person, note_review
+from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import BranchState, PartialState
-
-
-def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
-    """Wait for a person to approve, edit, drop, add or weigh strategies, if settings say so.
-
-    Strategies that stand in the state already were put there to fork the run: they take the place of the drafted ones.
-    """
-    del adapters
-    iteration = state["iteration"]
-    if forked := state.get("strategies", {}).get(str(iteration)):
-        return {"drafted": [GuardedStrategy.model_validate(g).strategy for g in forked]}
-    if not state["settings"].review.strategies or not state["drafted"]:
-        return {}
-    payload = {
-        "iteration": iteration,
-        "n_rows": state["plan"].n_pattern_rows,
-        "strategies": [s.model_dump(mode="json") for s in state["drafted"]],
-        "patterns": [
-            p.model_dump(mode="json", exclude={"example_ids", "representative_ids"})
-            for p in state["patterns"][str(iteration)]
-        ],
-    }
-    answer = ask_person("strategies", StrategiesAnswer, payload, find_repeated_ids)
-    chosen = state["drafted"] if answer.strategies is None else list(answer.strategies)
-    return {"drafted": chosen, "reviews": note_review("strategies", iteration, answer)}
-
-
-def find_repeated_ids(answer: StrategiesAnswer) -> str | None:
-    """Why these strategies cannot be told apart, or None."""
-    repeated = [i for i, n in Counter(s.id for s in answer.strategies or ()).items() if n > 1]
-    return f"Strategies need ids of their own; these stand twice: {', '.join(repeated)}." if repeated else None
 
 
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
@@ -100,10 +67,3 @@ def read_sources(state: BranchState, adapters: Adapters) -> list[Example]:
     if state["settings"].generation.sources == "training_rows":
         return adapters.store.read_rows(state["data"].train.key, Example)
     return [f.example for f in adapters.store.read_rows(state["plan"].training_failures.key, ScoredRow)]
-
-
-def read_protected(state: Any, adapters: Adapters) -> list[Example]:
-    """Validation and test rows: for comparison only."""
-    data = state["data"]
-    refs = [data.validation, *([data.test] if data.test else [])]
-    return [example for ref in refs for example in adapters.store.read_rows(ref.key, Example)]

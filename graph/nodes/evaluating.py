@@ -6,7 +6,7 @@ from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.state import PartialState, RunState
 
 
@@ -19,27 +19,19 @@ def evaluate(state: RunState, adapters: Adapters) -> PartialState:
     """Measure the newest fine-tuned model on validation and choose the best so far."""
     newest = next(a for a in state["models"].values() if a.iteration == state["iteration"])
     measured = measure_on_validation(newest, state, adapters)
-    arms = {**state["models"], measured.name: measured}
-    return {"models": {measured.name: measured}, "best_model": choose_best(list(arms.values())).name}
+    models = {**state["models"], measured.name: measured}
+    return {"models": {measured.name: measured}, "best_model": choose_best(list(models.values())).name}
 
 
-def choose_best(arms: Sequence[TrainedModel]) -> TrainedModel:
-    """The fine-tuned arm with the best selection accuracy; ties go to less synthetic data, then to the earlier arm."""
-    measured = [a for a in arms if a.iteration is not None and a.selection is not None]
-    return max(
-        measured, key=lambda a: (a.selection.accuracy if a.selection else 0.0, -a.n_synthetic, -(a.iteration or 0))
-    )
-
-
-def measure_on_validation(arm: TrainedModel, state: RunState, adapters: Adapters) -> TrainedModel:
-    """The arm with its figures on the diagnosis part, the selection part, and both."""
+def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapters) -> TrainedModel:
+    """The model with its figures on the diagnosis part, the selection part, and both."""
     data = state["data"]
     examples = adapters.store.read_rows(data.validation.key, Example)
-    measured = score_rows(arm, data.validation, state, adapters, examples)
+    measured = score_rows(model, data.validation, state, adapters, examples)
     verdicts = [row.verdict for row in measured]
     wrong = [row for row in measured[: data.n_diagnosis] if row.verdict.value == "wrong"]
-    identity = (arm.adapter, data, state["settings"].task)
-    return arm.model_copy(
+    identity = (model.adapter, data, state["settings"].task)
+    return model.model_copy(
         update={
             "validation": summarize(verdicts),
             "diagnosis": summarize(verdicts[: data.n_diagnosis]),
@@ -51,16 +43,16 @@ def measure_on_validation(arm: TrainedModel, state: RunState, adapters: Adapters
 
 
 def score_rows(
-    arm: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
+    model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
 ) -> list[ScoredRow]:
-    """Every row with the arm's prediction and its verdict, right ones included, in order. Finished work is read back."""
+    """Every row with the model's prediction and its verdict, right ones included, in order. Finished work is read back."""
     settings, store = state["settings"], adapters.store
     folder = adapters.compute.wait(
         adapters.compute.submit(
             PredictJob(
                 student=adapters.student,
-                adapter=str(store.folder(arm.adapter.key)) if arm.adapter else None,
-                adapter_hash=arm.adapter.key if arm.adapter else None,
+                adapter=str(store.folder(model.adapter.key)) if model.adapter else None,
+                adapter_hash=model.adapter.key if model.adapter else None,
                 rows=str(store.rows_path(rows.key)),
                 rows_hash=rows.key,
                 max_new_tokens=settings.student.max_new_tokens or adapters.task.max_new_tokens,
@@ -69,7 +61,7 @@ def score_rows(
                 system=settings.student.system,
             )
         ),
-        lambda p: report_progress(p.model_copy(update={"detail": f"{arm.name}: {p.detail}".rstrip(": ")})),
+        lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
     )
     lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     predictions = [Prediction.model_validate_json(line) for line in lines]

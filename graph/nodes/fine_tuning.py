@@ -6,10 +6,8 @@ from pathlib import Path
 from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.state import PartialState, RunState
-
-FINE_TUNED = "fine-tuned"
 
 
 def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
@@ -34,7 +32,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
     adapters.compute.wait(
         job_id, lambda p: report_progress(p.model_copy(update={"detail": f"{name}: {p.detail}".rstrip(": ")}))
     )
-    arm = TrainedModel(
+    model = TrainedModel(
         name=name,
         iteration=iteration,
         adapter=Ref(key=job_id),
@@ -43,7 +41,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
         n_synthetic=sum(ref.rows for ref in synthetic),
         n_steps=read_steps(adapters.store.folder(job_id)),
     )
-    return {"models": {name: arm}}
+    return {"models": {name: model}}
 
 
 def read_steps(adapter: Path) -> int | None:
@@ -54,9 +52,9 @@ def read_steps(adapter: Path) -> int | None:
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
-    """Synthetic rows to train on: the new ones, after those of the best arm if they accumulate.
+    """Synthetic rows to train on: the new ones, after those of the best model if they accumulate.
 
-    A regressing iteration is not the best arm, so its rows are kept on disk but not used.
+    A regressing iteration is not the best model, so its rows are kept on disk but not used.
     """
     if state["iteration"] == 0:
         return ()

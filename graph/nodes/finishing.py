@@ -1,4 +1,4 @@
-"""Ends the run: reads test once, compares arms in pairs, publishes the summary."""
+"""Ends the run: reads test once, compares models in pairs, publishes the summary."""
 
 from statistics import fmean
 from typing import Any
@@ -21,8 +21,8 @@ N_SAMPLES = 12
 
 
 def finish(state: RunState, adapters: Adapters) -> PartialState:
-    """Read test once for the best model and the arms it is compared with, publish the result, end worker and engines."""
-    compared = arms_to_compare(list(state["models"].values()), state["best_model"])
+    """Read test once for the best model and the models it is compared with, publish the result, end worker and engines."""
+    compared = models_to_compare(list(state["models"].values()), state["best_model"])
     tested = measure_on_test(compared, state, adapters)
     verdicts = {name: [row.verdict for row in rows] for name, rows in tested.items()}
     stop_reason = state.get("stop_reason") or explain_stop(state)
@@ -54,7 +54,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
 
 def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
     """What the summary tells of patterns and of answers, from the store."""
-    measured = {name: read_measured(arm, adapters) for name, arm in state["models"].items()}
+    measured = {name: read_measured(model, adapters) for name, model in state["models"].items()}
     chances = [adapters.task.chance(row.example) for row in next(iter(measured.values()))]
     usage = adapters.usage_by_batch()
     return {
@@ -70,34 +70,34 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
 
 def explain_stop(state: RunState) -> str:
     """Why the loop ended, where no person ended it."""
-    nothing_new = all(arm.iteration != state["iteration"] for arm in state["models"].values())
+    nothing_new = all(model.iteration != state["iteration"] for model in state["models"].values())
     return "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
 
 
-def arms_to_compare(arms: list[TrainedModel], best: str) -> list[TrainedModel]:
+def models_to_compare(models: list[TrainedModel], best: str) -> list[TrainedModel]:
     """Untouched, first fine-tuning, the best model, and the best augmented one where that is another."""
-    augmented = [a for a in arms if a.iteration]
+    augmented = [a for a in models if a.iteration]
     names = [UNTOUCHED, FINE_TUNED, *([choose_best(augmented).name] if augmented else []), best]
-    return [arm for arm in arms if arm.name in names]
+    return [model for model in models if model.name in names]
 
 
-def measure_on_test(arms: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[ScoredRow]]:
-    """Every test row with answer and verdict, right ones included, by arm; empty without test rows."""
+def measure_on_test(models: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[ScoredRow]]:
+    """Every test row with answer and verdict, right ones included, by model; empty without test rows."""
     test = state["data"].test
     if test is None:
         return {}
     examples = adapters.store.read_rows(test.key, Example)
-    return {arm.name: score_rows(arm, test, state, adapters, examples) for arm in arms}
+    return {model.name: score_rows(model, test, state, adapters, examples) for model in models}
 
 
-def validation_verdicts(arms: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
-    """Verdicts on the selection part by arm: second best to a test set, since the best arm was chosen on them."""
+def validation_verdicts(models: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
+    """Verdicts on the selection part by model: second best to a test set, since the best model was chosen on them."""
     data = state["data"]
-    return {arm.name: _verdicts(arm, data.validation, state, adapters)[data.n_diagnosis :] for arm in arms}
+    return {model.name: _verdicts(model, data.validation, state, adapters)[data.n_diagnosis :] for model in models}
 
 
 def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comparison]:
-    """Paired tests between each arm and the ones before it."""
+    """Paired tests between each model and the ones before it."""
     names = list(verdicts)
     pairs = [(before, after) for i, after in enumerate(names) for before in names[:i]]
     return [
@@ -137,9 +137,9 @@ def read_ratings(batch: BatchReport, adapters: Adapters) -> dict[str, Rating]:
     return {rating.example_id: rating for rating in rated}
 
 
-def _verdicts(arm: TrainedModel, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
+def _verdicts(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
     examples = adapters.store.read_rows(rows.key, Example)
-    return [f.verdict for f in score_rows(arm, rows, state, adapters, examples)]
+    return [f.verdict for f in score_rows(model, rows, state, adapters, examples)]
 
 
 def _store_tested(rows: list[ScoredRow], adapters: Adapters) -> Ref:

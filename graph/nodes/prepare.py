@@ -13,11 +13,9 @@ from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.graph.context import Adapters, Connect, RunContext
-from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
-
-UNTOUCHED = "untouched"
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -13,13 +13,13 @@ from pada_agent.agents.quality_control.rating import (
     decide,
     describe_rejections,
     keep_ratings,
+    rate_batch,
     read_probes,
-    review_batch,
 )
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, ScoredRow
 from pada_agent.graph.context import Adapters, report_stage
-from pada_agent.graph.rows import read_protected
+from pada_agent.graph.rows import read_known_rows, read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
 
 
@@ -73,7 +73,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     probes: list[Probe] = []
     if quality.enabled:
         sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
-        review = review_batch(
+        review = rate_batch(
             candidates,
             sources,
             batch=batch,
@@ -197,9 +197,3 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
     )
     still_open = set(open_rows(state))
     return [a for a in every if a.row in still_open]
-
-
-def read_known_rows(state: BatchState, adapters: Adapters) -> list[Example]:
-    """Training rows and the synthetic rows of the diagnosed arm."""
-    refs = [state["data"].train, *state["models"][state["plan"].diagnosed_model].synthetic]
-    return [example for ref in refs for example in adapters.store.read_rows(ref.key, Example)]

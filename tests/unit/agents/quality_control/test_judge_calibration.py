@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from pada_agent.agents.quality_control.judge_calibration import calibrate, make_probes, mix, note_probe
-from pada_agent.agents.quality_control.rating import read_probes, review_batch
+from pada_agent.agents.quality_control.rating import rate_batch, read_probes
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
@@ -107,7 +107,7 @@ def test_probes_are_rated_with_the_rows_and_count_in_no_score() -> None:
     batch = Batch(id="b", branch="training_error", iteration=1, source_ids=("t0",))
     sources = {e.id: e for e in training}
     judge = ScriptedModel(rate)
-    review = review_batch(
+    review = rate_batch(
         [candidate], sources, batch=batch, attempt=1, task=task, judge=PromptedModel(judge), probes=probes
     )
     assert len(judge.requests) == 1

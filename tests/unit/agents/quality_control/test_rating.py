@@ -5,12 +5,12 @@ import json
 import pytest
 
 from pada_agent.agents.quality_control.rating import (
-    Review,
+    BatchRating,
     accept_unreviewed,
     decide,
     describe_rejections,
     explain_acceptance,
-    review_batch,
+    rate_batch,
 )
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
@@ -48,9 +48,9 @@ def answer(*scores: int) -> str:
     )
 
 
-def review(*replies: str) -> Review:
+def review(*replies: str) -> BatchRating:
     judge = PromptedModel(ScriptedModel(list(replies)))
-    return review_batch(CANDIDATES, {"t1": SOURCE}, batch=BATCH, attempt=1, task=TASK, judge=judge)
+    return rate_batch(CANDIDATES, {"t1": SOURCE}, batch=BATCH, attempt=1, task=TASK, judge=judge)
 
 
 def test_every_candidate_is_rated_and_the_score_is_the_mean() -> None:
@@ -80,7 +80,7 @@ def test_a_judge_that_talks_nonsense_rates_nothing_and_says_so() -> None:
     ],
 )
 def test_a_batch_passes_goes_back_or_is_salvaged(scores: tuple[int, int], last: bool, accepted: int, word: str) -> None:
-    found = Review(ratings=tuple(rating(n, s) for n, s in enumerate(scores, start=1)))
+    found = BatchRating(ratings=tuple(rating(n, s) for n, s in enumerate(scores, start=1)))
     decision = decide(CANDIDATES, found, threshold=7, is_last_attempt=last)
     assert len(decision.accepted) == accepted
     assert decision.word.startswith(word)
@@ -88,13 +88,13 @@ def test_a_batch_passes_goes_back_or_is_salvaged(scores: tuple[int, int], last: 
 
 
 def test_an_unrated_row_is_rejected_even_in_an_accepted_batch() -> None:
-    decision = decide(CANDIDATES, Review(ratings=(rating(1, 9),)), threshold=7, is_last_attempt=False)
+    decision = decide(CANDIDATES, BatchRating(ratings=(rating(1, 9),)), threshold=7, is_last_attempt=False)
     assert [e.id for e in decision.accepted] == [CANDIDATES[0].id]
     assert [r.stage for r in decision.rejected] == ["quality"]
 
 
 def test_feedback_names_the_rows_below_the_threshold() -> None:
-    decision = decide(CANDIDATES, Review(ratings=(rating(1, 9), rating(2, 4))), threshold=7, is_last_attempt=False)
+    decision = decide(CANDIDATES, BatchRating(ratings=(rating(1, 9), rating(2, 4))), threshold=7, is_last_attempt=False)
     assert decision.feedback == "- row 2 (rated 4.0): mend it"
 
 
@@ -104,7 +104,7 @@ def test_feedback_on_contamination_does_not_repeat_held_out_text() -> None:
 
 
 def test_accepted_rows_keep_their_ratings_and_rejected_ones_theirs() -> None:
-    found = Review(ratings=(rating(1, 9), rating(2, 4)))
+    found = BatchRating(ratings=(rating(1, 9), rating(2, 4)))
     whole = decide(CANDIDATES, found, threshold=6, is_last_attempt=False)
     assert [(r.example_id, r.mean) for r in whole.ratings] == [(CANDIDATES[0].id, 9.0), (CANDIDATES[1].id, 4.0)]
     salvaged = decide(CANDIDATES, found, threshold=7, is_last_attempt=True)
@@ -121,6 +121,6 @@ def test_the_reason_for_a_row_is_the_judges_or_says_that_nobody_judged() -> None
 
 def test_the_reason_for_a_row_that_a_person_took_in_says_what_was_overruled() -> None:
     (refused, _) = decide(
-        CANDIDATES, Review(ratings=(rating(1, 3), rating(2, 4))), threshold=7, is_last_attempt=True
+        CANDIDATES, BatchRating(ratings=(rating(1, 3), rating(2, 4))), threshold=7, is_last_attempt=True
     ).rejected
     assert explain_acceptance(None, decision="", refused=refused) == "accepted in review; rated 3.0: because"

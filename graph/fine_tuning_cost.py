@@ -1,11 +1,10 @@
-"""Asks before a fine-tuning that is expected to take long."""
+"""How long the next fine-tuning is expected to take."""
 
 import json
 
 from pada_agent.core.records import Record
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.reviewing import CostAnswer, ask_person, note_review
-from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.state import RunState
 
 FORWARD_TO_TRAINING = 3
 """A training step costs about three forward passes: one forward, two backward."""
@@ -19,29 +18,11 @@ class CostEstimate(Record):
     """What was measured."""
 
 
-def review_cost(state: RunState, adapters: Adapters) -> PartialState:
-    """Wait for a person if the next fine-tuning is expected to exceed the limit in settings."""
-    limit = state["settings"].review.cost_above_hours
-    estimate = None if limit is None else estimate_fine_tuning(state, adapters)
-    if limit is None or estimate is None or estimate.hours <= limit:
-        return {}
-
-    def find_problem(answer: CostAnswer) -> str | None:
-        if answer.stop and not state.get("best_model"):
-            return "Nothing was fine-tuned yet, so there is no result to stop with: cancel the run, or approve."
-        return None
-
-    payload = {"hours": round(estimate.hours, 3), "limit_hours": limit, "basis": estimate.basis}
-    answer = ask_person("cost", CostAnswer, payload, find_problem)
-    decision = {"reviews": note_review("cost", state["iteration"], answer)}
-    return {**decision, "stop_reason": "a person stopped before the fine-tuning"} if answer.stop else decision
-
-
 def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | None:
     """Hours of the next fine-tuning, from the last one, or before the first from the evaluation of the untouched student."""
     lora = state["settings"].lora
     n_new = state["new_rows"].rows if state["iteration"] else 0
-    trained = [arm for arm in state["models"].values() if arm.adapter]
+    trained = [model for model in state["models"].values() if model.adapter]
     if not trained:
         return _estimate_from_evaluation(state)
     last = trained[-1]

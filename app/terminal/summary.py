@@ -1,0 +1,99 @@
+"""The end of a run in words and figures, for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from textwrap import indent, wrap
+
+from pada_agent.app.report.tables import (
+    count_errors,
+    describe_comparison,
+    describe_grouping,
+    describe_judge,
+    describe_rows,
+    model_rows,
+    outcome_rows,
+    overfitting_rows,
+)
+from pada_agent.app.text import align_columns, duration
+from pada_agent.core.records import Usage
+from pada_agent.graph.summary import IterationPatterns, PatternStrategy, RunSummary
+
+WIDTH = 110
+
+
+MAX_WARNINGS = 10
+
+
+def render_summary(summary: RunSummary, folder: Path) -> str:
+    """All of it, ready to print; sections without content are left out."""
+    sections = [
+        f"{summary.name}: {summary.task}, {summary.student}, seed {summary.seed}\n{summary.verdict}",
+        align_columns(model_rows(summary)),
+        "\n".join(describe_comparison(c) for c in summary.comparisons),
+        align_columns(overfitting_rows(summary)),
+        "\n\n".join(_describe_iteration(p) for p in summary.patterns),
+        describe_rows(summary),
+        describe_judge(summary.judge),
+        _bullets("Warnings", _shorten(summary.warnings)),
+        describe_cost(summary),
+        describe_time(summary),
+        describe_places(summary, folder),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def describe_cost(summary: RunSummary) -> str:
+    """LLM calls, tokens and money by role."""
+    if not summary.usage:
+        return "LLM: not used."
+    lines = [_describe_usage(role, usage) for role, usage in summary.usage.items()]
+    if len(summary.usage) > 1:
+        lines.append(_describe_usage("all", sum(summary.usage.values(), Usage())))
+    return "LLM use\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def describe_time(summary: RunSummary) -> str:
+    """Wall time by stage, longest first, and peak memory."""
+    if not summary.seconds_by_stage:
+        return ""
+    stages = sorted(summary.seconds_by_stage.items(), key=lambda item: -item[1])
+    text = "Time: " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages)
+    return text + (f". Peak memory {summary.peak_memory_mb:,.0f} MB." if summary.peak_memory_mb else ".")
+
+
+def describe_places(summary: RunSummary, folder: Path) -> str:
+    """Why the run ended, and where its fruits lie."""
+    adapter = folder / summary.adapter if summary.adapter else "none: the untouched model is the best"
+    return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_model}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
+
+
+def _describe_iteration(found: IterationPatterns) -> str:
+    lines = [f"Patterns, iteration {found.iteration}{describe_grouping(found)}"]
+    lines += [_describe_pattern(pair) for pair in found.patterns]
+    return "\n".join([*lines, *([indent(align_columns(outcome_rows(found)), "  ")] if found.outcomes else [])])
+
+
+def _describe_pattern(pair: PatternStrategy) -> str:
+    pattern, strategy = pair.pattern, pair.strategy
+    text = indent("\n".join(wrap(pattern.error_pattern, WIDTH - 4)), "    ")
+    name = strategy.strategy_name if strategy else "none"
+    return f"  {pattern.category_name} ({count_errors(pattern)})\n{text}\n    Strategy: {name}"
+
+
+def _describe_usage(role: str, usage: Usage) -> str:
+    cached = f" (and {usage.n_cached} cached)" if usage.n_cached else ""
+    cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd else ""
+    return f"{role}: {usage.n_calls} calls{cached}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
+
+
+def _shorten(warnings: Sequence[str]) -> list[str]:
+    """A teacher that fails says the same for every batch; alarms come last and must be seen."""
+    if len(warnings) <= MAX_WARNINGS:
+        return list(warnings)
+    left_out = f"… {len(warnings) - MAX_WARNINGS} more: see summary.json"
+    return [*warnings[: MAX_WARNINGS // 2], left_out, *warnings[-MAX_WARNINGS // 2 :]]
+
+
+def _bullets(title: str, texts: Iterable[str]) -> str:
+    lines = [f"  - {text}" for text in texts]
+    return "\n".join([title, *lines]) if lines else ""

@@ -1,0 +1,42 @@
+"""Figures and columns as text, for terminal, report and cards."""
+
+from collections.abc import Sequence
+
+from pada_agent.core.records import Metrics
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Text columns: the first to the left, figures to the right. Nothing for no rows."""
+    if not rows:
+        return ""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
+    lines.insert(1, ["-" * w for w in widths])
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def figure(value: float | None) -> str:
+    """Two digits; a dash for what is not defined."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """Percentage points with their sign."""
+    return f"{100 * value:+.1f}"
+
+
+def interval(metrics: Metrics) -> str:
+    return f"{100 * metrics.low:.1f} – {100 * metrics.high:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Such as `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

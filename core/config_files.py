@@ -1,0 +1,92 @@
+"""Settings from YAML files and from `--set`: every mistake is told at once, with file and key."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from pada_agent.core.config import RunConfig, Settings
+from pada_agent.core.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def parse_config(values: dict[str, Any], *, origin: str) -> RunConfig:
+    """Validate settings.
+
+    Raises:
+        ConfigError: one line per problem, each with `origin` and the key.
+    """
+    return parse_settings(RunConfig, values, origin=origin)
+
+
+def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str) -> SettingsT:
+    """Validate settings of any kind.
+
+    Raises:
+        ConfigError: one line per problem, each with `origin` and the key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as exc:
+        lines = [f"{origin}: {'.'.join(map(str, e['loc'])) or '(top level)'}: {e['msg']}" for e in exc.errors()]
+        raise ConfigError("\n".join(lines)) from exc
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a YAML file; `overrides` are `a.b=value` with YAML values. Data paths stay relative to the working directory.
+
+    Raises:
+        ConfigError: no such file, not YAML, not a mapping, or invalid values.
+    """
+    values = read_yaml(path)
+    for override in overrides or []:
+        values = apply_override(values, override)
+    return parse_config(values, origin=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as exc:
+        raise ConfigError(
+            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
+        ) from exc
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    return values
+
+
+def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of `values` with `a.b=value` set.
+
+    Raises:
+        ConfigError: no `=`, or a key under something that is not a group.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
+    return set_value(values, key, yaml.safe_load(text), origin=f"--set {override}")
+
+
+def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:
+    """A copy of `values` with `a.b` set.
+
+    Raises:
+        ConfigError: a key under something that is not a group.
+    """
+    head, _, rest = key.partition(".")
+    if not rest:
+        return {**values, head: value}
+    inner = values.get(head) or {}
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{origin}: {head} is a value, not a group")
+    return {**values, head: set_value(inner, rest, value, origin=origin)}

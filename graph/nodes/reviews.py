@@ -1,0 +1,106 @@
+"""Where a run waits for a person: strategies, rows, and the cost of a fine-tuning."""
+
+from collections import Counter
+
+from pada_agent.core.records import Example, GuardedStrategy, Rejection
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.fine_tuning_cost import estimate_fine_tuning
+from pada_agent.graph.nodes.augmenting import block_leaks, without_repeats
+from pada_agent.graph.reviewing import CostAnswer, DataAnswer, StrategiesAnswer, ask_person, note_review
+from pada_agent.graph.rows import read_protected
+from pada_agent.graph.state import BranchState, PartialState, RunState
+from pada_agent.graph.storing import put_rows
+
+
+def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
+    """Wait for a person to approve, edit, drop, add or weigh strategies, if settings say so.
+
+    Strategies that stand in the state already were put there to fork the run: they take the place of the drafted ones.
+    """
+    del adapters
+    iteration = state["iteration"]
+    if forked := state.get("strategies", {}).get(str(iteration)):
+        return {"drafted": [GuardedStrategy.model_validate(g).strategy for g in forked]}
+    if not state["settings"].review.strategies or not state["drafted"]:
+        return {}
+    payload = {
+        "iteration": iteration,
+        "n_rows": state["plan"].n_pattern_rows,
+        "strategies": [s.model_dump(mode="json") for s in state["drafted"]],
+        "patterns": [
+            p.model_dump(mode="json", exclude={"example_ids", "representative_ids"})
+            for p in state["patterns"][str(iteration)]
+        ],
+    }
+    answer = ask_person("strategies", StrategiesAnswer, payload, find_repeated_ids)
+    chosen = state["drafted"] if answer.strategies is None else list(answer.strategies)
+    return {"drafted": chosen, "reviews": note_review("strategies", iteration, answer)}
+
+
+def find_repeated_ids(answer: StrategiesAnswer) -> str | None:
+    """Why these strategies cannot be told apart, or None."""
+    repeated = [i for i, n in Counter(s.id for s in answer.strategies or ()).items() if n > 1]
+    return f"Strategies need ids of their own; these stand twice: {', '.join(repeated)}." if repeated else None
+
+
+N_SHOWN = 50
+"""Accepted rows, and rejected rows, shown to a person; all are in the store."""
+
+
+def review_data(state: RunState, adapters: Adapters) -> PartialState:
+    """Wait for a person to look at accepted and rejected rows before any is trained on, if settings say so."""
+    if not state["settings"].review.data:
+        return {}
+    rows, refused = adapters.store.read_rows(state["new_rows"].key, Example), read_refused(state, adapters)
+    if not rows and not refused:
+        return {}
+    payload = {
+        "iteration": state["iteration"],
+        "rows": [{"id": r.id, "prompt": r.prompt, "answer": r.answer} for r in rows[:N_SHOWN]],
+        "n_rows": len(rows),
+        "rejected": [{"id": e.id, "reason": r.reason, "text": r.text} for r, e in refused[:N_SHOWN]],
+        "n_rejected": len(refused),
+    }
+    by_id = {e.id: e for _, e in refused}
+
+    def find_problem(answer: DataAnswer) -> str | None:
+        unknown = [i for i in answer.drop if i not in {r.id for r in rows}] + [
+            i for i in answer.accept if i not in by_id
+        ]
+        return f"No such rows: {', '.join(unknown)}." if unknown else None
+
+    answer = ask_person("data", DataAnswer, payload, find_problem)
+    kept, restored = [r for r in rows if r.id not in answer.drop], [by_id[i] for i in dict.fromkeys(answer.accept)]
+    chosen = [*kept, *without_repeats(restored, kept, state)]
+    block_leaks(chosen, read_protected(state, adapters))
+    stages = Counter(r.stage for r, e in refused if e.id in answer.accept)
+    return {
+        "new_rows": put_rows(adapters.store, "synthetic", chosen),
+        "reviews": note_review("data", state["iteration"], answer),
+        "overruled": {str(state["iteration"]): dict(stages)},
+    }
+
+
+def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
+    """The iteration's rows that passed every exact check and that the judge or the embedder refused, with the reason."""
+    reports = [b for b in state.get("batches", {}).values() if b.batch_id.startswith(f"i{state['iteration']}-")]
+    rejections = [r for b in reports for r in adapters.store.read_rows(b.rejected.key, Rejection)]
+    return [(r, r.example) for r in rejections if r.example is not None]
+
+
+def review_cost(state: RunState, adapters: Adapters) -> PartialState:
+    """Wait for a person if the next fine-tuning is expected to exceed the limit in settings."""
+    limit = state["settings"].review.cost_above_hours
+    estimate = None if limit is None else estimate_fine_tuning(state, adapters)
+    if limit is None or estimate is None or estimate.hours <= limit:
+        return {}
+
+    def find_problem(answer: CostAnswer) -> str | None:
+        if answer.stop and not state.get("best_model"):
+            return "Nothing was fine-tuned yet, so there is no result to stop with: cancel the run, or approve."
+        return None
+
+    payload = {"hours": round(estimate.hours, 3), "limit_hours": limit, "basis": estimate.basis}
+    answer = ask_person("cost", CostAnswer, payload, find_problem)
+    decision = {"reviews": note_review("cost", state["iteration"], answer)}
+    return {**decision, "stop_reason": "a person stopped before the fine-tuning"} if answer.stop else decision
