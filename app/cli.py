@@ -128,13 +128,14 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report again, of an unfinished one what there is so far, and print its table."""
-    from pada_agent.app.report import document, tables
+    from pada_agent.app.report import document
+    from pada_agent.app.terminal.summary import render_summary
 
     if embedders:
         from pada_agent.app.report.regrouping import compare_embedders
 
         compare_embedders(folder, embedders)
-    typer.echo(tables.render_summary(document.rebuild_report(folder), folder), nl=False)
+    typer.echo(render_summary(document.rebuild_report(folder), folder), nl=False)
 
 
 @app.command()

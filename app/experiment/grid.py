@@ -90,7 +90,7 @@ class Part(Record):
 
     @property
     def is_given(self) -> bool:
-        return bool(self.models or self.seeds)
+        return bool(self.arms or self.seeds)
 
 
 def load_grid(path: Path) -> Grid:

@@ -9,8 +9,8 @@ from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_cells, select_cells
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.tables import write_tables
+from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent
-from pada_agent.app.run_folder.layout import layout
 from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from pada_agent.app import text
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report import charts, tables
 from pada_agent.app.report.data import MAX_ROWS, ReportData, describe_run
 from pada_agent.app.report.reading import read_files
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.graph.summary import RunSummary
 
 HERE = Path(__file__).parent
@@ -62,6 +63,7 @@ def render_report(data: ReportData) -> str:
         header=header,
         models=models,
         tables=tables,
+        text=text,
         charts=charts,
         max_rows=MAX_ROWS,
         script=Markup(script),

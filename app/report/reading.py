@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import (
     ErrorAnalysis,

@@ -10,7 +10,7 @@ from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report.reading import sensitivity_path
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.ports import Embedder

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.checkpoints import read_state
-from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.graph.models import UNTOUCHED
 from pada_agent.graph.state import RunState

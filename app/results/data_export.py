@@ -6,7 +6,7 @@ from pathlib import Path
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.records import Branch, Example, Record
 from pada_agent.graph.summary import PatternStrategy, RunSummary

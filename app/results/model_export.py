@@ -10,8 +10,8 @@ from typing import Literal
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import write_atomically
+from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
-from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import ExportJob
 from pada_agent.core.records import Example, Record, ScoredRow

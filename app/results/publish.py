@@ -12,7 +12,7 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_a
 from pada_agent.app.report.document import write_report
 from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.graph.summary import ModelResult, RunSummary

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pada_agent.app.report.data import find_main
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import ModelResult, RunSummary

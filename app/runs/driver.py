@@ -16,9 +16,9 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import wiring
+from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
-from pada_agent.app.run_folder.layout import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import AgentError, ArtifactError, BudgetExceededError, NonFiniteLossError, TrainingError
 from pada_agent.core.records import Record

@@ -138,7 +138,7 @@ def test_the_server_shows_schemas_of_input_output_state_and_context(client: Sync
     schemas: Any = client.assistants.get_schemas(assistant["assistant_id"])
     assert set(schemas["input_schema"]["properties"]) == {"train", "validation", "test", "task", "model"}
     assert next(iter(schemas["output_schema"]["properties"])) == "summary"
-    assert {"arms", "patterns", "strategies", "batches", "reviews"} <= set(schemas["state_schema"]["properties"])
+    assert {"models", "patterns", "strategies", "batches", "reviews"} <= set(schemas["state_schema"]["properties"])
     context = schemas["context_schema"]
     assert {"models", "generation", "quality", "loop", "prompts"} <= set(context["properties"])
     (prompts,) = [d for name, d in context["$defs"].items() if "Prompts" in name]

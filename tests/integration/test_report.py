@@ -128,9 +128,9 @@ class Elements(HTMLParser):
 
 def test_every_wrong_answer_of_the_diagnosed_part_stands_in_the_stack(files: RunFiles) -> None:
     data = describe_run(files)
-    assert [(s.iteration, s.arm) for s in data.stacks][:2] == [(1, "fine-tuned"), (1, "iteration 1")]
+    assert [(s.iteration, s.model) for s in data.stacks][:2] == [(1, "fine-tuned"), (1, "iteration 1")]
     for stack in data.stacks:
-        arm = next(a for a in files.summary.models if a.name == stack.arm)
+        arm = next(a for a in files.summary.models if a.name == stack.model)
         n_wrong = arm.validation.n - arm.validation.n_correct - (arm.selection.n - arm.selection.n_correct)
         assert sum(segment.n for segment in stack.segments) == n_wrong
         assert all(segment.n >= 0 for segment in stack.segments)

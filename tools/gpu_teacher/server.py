@@ -1,6 +1,6 @@
 """An OpenAI-compatible chat server for one GPU: the teacher that llama.cpp otherwise runs on the CPU, from the same GGUF file.
 
-    python tools/gpu_teacher/server.py FILE.gguf --port 8077
+    python -m tools.gpu_teacher.server FILE.gguf --port 8077
 
 It needs torch, transformers with jinja2, gguf and llguidance. Greedy on CPU, it writes what `generate` of transformers does.
 """
@@ -8,7 +8,6 @@ It needs torch, transformers with jinja2, gguf and llguidance. Greedy on CPU, it
 import argparse
 import json
 import logging
-import sys
 import threading
 import time
 import uuid
@@ -21,7 +20,6 @@ from typing import Any
 import llguidance
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.gguf_loading import close_file, count_tokens, read_config, read_model, read_tokenizer
 from tools.gpu_teacher.batching import Engine, Row, Vocabulary, WritingError
 

@@ -13,7 +13,7 @@ from pada_agent.graph.summary import (
 
 
 def make_summary(**changes: object) -> RunSummary:
-    """Three arms, one pattern, one batch; its texts hold markup that a report must escape."""
+    """Three models, one pattern, one batch; its texts hold markup that a report must escape."""
     return _SUMMARY.model_copy(update=changes)
 
 
@@ -41,7 +41,7 @@ _SUMMARY = RunSummary(
     student="smollm2-135m-instruct",
     config_hash="abc123",
     seed=7,
-    arms=(
+    models=(
         _arm("untouched", None, 20, tested=False),
         _arm("fine-tuned", 0, 50),
         _arm("iteration 1", 1, 60, n_synthetic=60),

@@ -9,7 +9,7 @@ from pada_agent.graph.nodes.fine_tuning import synthetic_refs
 from pada_agent.graph.state import RunState
 
 
-def arm(iteration: int | None, n_correct: int, *, n_synthetic: int = 0, diagnosed: int = 5) -> TrainedModel:
+def model(iteration: int | None, n_correct: int, *, n_synthetic: int = 0, diagnosed: int = 5) -> TrainedModel:
     def measure(n: int) -> Metrics:
         return Metrics(n=10, n_correct=n, accuracy=n / 10, low=0, high=1)
 
@@ -26,21 +26,21 @@ def arm(iteration: int | None, n_correct: int, *, n_synthetic: int = 0, diagnose
 
 
 @pytest.mark.parametrize(
-    ("arms", "best"),
+    ("models", "best"),
     [
-        ([arm(0, 5), arm(1, 6, n_synthetic=4)], "iteration 1"),
-        ([arm(0, 5), arm(1, 6, n_synthetic=4), arm(2, 5, n_synthetic=8)], "iteration 1"),
-        ([arm(0, 5), arm(1, 5, n_synthetic=4)], "iteration 0"),
-        ([arm(0, 4), arm(1, 6, n_synthetic=8), arm(2, 6, n_synthetic=4)], "iteration 2"),
-        ([arm(0, 4), arm(1, 6, n_synthetic=4), arm(2, 6, n_synthetic=4)], "iteration 1"),
-        ([arm(None, 9), arm(0, 2)], "iteration 0"),
-        ([arm(0, 5, diagnosed=2), arm(1, 4, n_synthetic=4, diagnosed=9)], "iteration 0"),
+        ([model(0, 5), model(1, 6, n_synthetic=4)], "iteration 1"),
+        ([model(0, 5), model(1, 6, n_synthetic=4), model(2, 5, n_synthetic=8)], "iteration 1"),
+        ([model(0, 5), model(1, 5, n_synthetic=4)], "iteration 0"),
+        ([model(0, 4), model(1, 6, n_synthetic=8), model(2, 6, n_synthetic=4)], "iteration 2"),
+        ([model(0, 4), model(1, 6, n_synthetic=4), model(2, 6, n_synthetic=4)], "iteration 1"),
+        ([model(None, 9), model(0, 2)], "iteration 0"),
+        ([model(0, 5, diagnosed=2), model(1, 4, n_synthetic=4, diagnosed=9)], "iteration 0"),
     ],
     ids=["better", "regressed", "tie: none", "tie: less", "tie: earlier", "untouched never", "selection decides"],
 )
-def test_the_best_on_the_selecting_part_ties_to_less_data(arms: list[TrainedModel], best: str) -> None:
-    assert choose_best(arms).name == best
-    assert choose_best(arms[::-1]).name == best
+def test_the_best_on_the_selecting_part_ties_to_less_data(models: list[TrainedModel], best: str) -> None:
+    assert choose_best(models).name == best
+    assert choose_best(models[::-1]).name == best
 
 
 def test_after_a_regression_the_rows_of_the_better_model_are_built_upon() -> None:
@@ -48,7 +48,7 @@ def test_after_a_regression_the_rows_of_the_better_model_are_built_upon() -> Non
         "settings": RunConfig(),
         "iteration": 3,
         "best_model": "iteration 1",
-        "models": {a.name: a for a in (arm(0, 4), arm(1, 6, n_synthetic=4), arm(2, 5, n_synthetic=8))},
+        "models": {a.name: a for a in (model(0, 4), model(1, 6, n_synthetic=4), model(2, 5, n_synthetic=8))},
         "new_rows": Ref(key="new", rows=2),
     }
     assert [ref.key for ref in synthetic_refs(state)] == ["rows of iteration 1", "new"]

@@ -22,8 +22,8 @@ def state_after(
     iteration: int, *, best: int, failures: int = 5, max_iterations: int = 3, patience: int = 1
 ) -> RunState:
     settings = RunConfig.model_validate({"loop": {"max_iterations": max_iterations, "patience": patience}})
-    arms = {str(i): measured(str(i), i, failures=failures) for i in range(iteration + 1)}
-    return {"settings": settings, "iteration": iteration, "arms": arms, "best_model": str(best)}
+    models = {str(i): measured(str(i), i, failures=failures) for i in range(iteration + 1)}
+    return {"settings": settings, "iteration": iteration, "models": models, "best_model": str(best)}
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
@@ -5,7 +6,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.records import BatchReport, Metrics, Ref
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summarizing import find_alarms, word_verdict
-from pada_agent.graph.summary import ModelResult
+from pada_agent.graph.summary import ModelResult, RunSummary
 from tests.unit.app.summaries import make_summary
 
 
@@ -34,7 +35,7 @@ def test_a_loss_and_no_effect_are_said_as_such() -> None:
     assert word_verdict(unclear, summary.models, equal_steps=True).startswith("No effect of augmentation is shown: ")
 
 
-def arm(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ModelResult:
+def model(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ModelResult:
     measured = Metrics(n=100, n_correct=round(100 * accuracy), accuracy=accuracy, low=low, high=1)
     made = ModelResult(
         name=name, iteration=iteration, n_train_rows=9, n_synthetic=0, validation=measured, selection=measured
@@ -42,18 +43,18 @@ def arm(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, 
     return made.model_copy(update=changes)
 
 
-def alarms(*arms: ModelResult, judge: JudgeCalibration | None = None, **state: Any) -> list[str]:
-    untouched = arm("untouched", None, 0.25)
+def alarms(*models: ModelResult, judge: JudgeCalibration | None = None, **state: Any) -> list[str]:
+    untouched = model("untouched", None, 0.25)
     run: RunState = {"settings": RunConfig(), **state}  # type: ignore[typeddict-item]
-    return find_alarms([untouched, *arms], run, judge=judge or JudgeCalibration(), chance=0.25)
+    return find_alarms([untouched, *models], run, judge=judge or JudgeCalibration(), chance=0.25)
 
 
 def test_a_good_arm_raises_no_alarm_and_an_untouched_model_may_guess() -> None:
-    assert alarms(arm("fine-tuned", 0, 0.6, low=0.5)) == []
+    assert alarms(model("fine-tuned", 0, 0.6, low=0.5)) == []
 
 
 def test_an_arm_below_the_untouched_model_and_at_chance_raises_two() -> None:
-    below, at_chance = alarms(arm("fine-tuned", 0, 0.2, low=0.13))
+    below, at_chance = alarms(model("fine-tuned", 0, 0.2, low=0.13))
     assert "below the untouched model" in below
     assert (
         at_chance
@@ -62,13 +63,13 @@ def test_an_arm_below_the_untouched_model_and_at_chance_raises_two() -> None:
 
 
 def test_an_arm_above_chance_whose_interval_reaches_it_is_at_chance() -> None:
-    (alarm,) = alarms(arm("fine-tuned", 0, 0.3, low=0.22))
+    (alarm,) = alarms(model("fine-tuned", 0, 0.3, low=0.22))
     assert "no better than chance" in alarm
 
 
 def test_answers_out_of_format_raise_an_alarm_from_five_percent() -> None:
-    assert alarms(arm("fine-tuned", 0, 0.6, low=0.5, n_without_answer=4)) == []
-    (alarm,) = alarms(arm("fine-tuned", 0, 0.6, low=0.5, n_without_answer=5))
+    assert alarms(model("fine-tuned", 0, 0.6, low=0.5, n_without_answer=4)) == []
+    (alarm,) = alarms(model("fine-tuned", 0, 0.6, low=0.5, n_without_answer=5))
     assert alarm == "alarm: 5 of 100 answers of 'fine-tuned' are out of format (5%)"
 
 
@@ -103,3 +104,10 @@ def test_a_judge_that_catches_nothing_raises_an_alarm() -> None:
     assert "passed all 3 known-bad row(s)" in alarm
     assert alarms(judge=JudgeCalibration(n_bad=3, n_caught=1)) == []
     assert alarms(judge=JudgeCalibration(n_good=2, n_false_alarms=2)) == []
+
+
+def test_the_summary_of_a_run_made_before_the_models_were_called_models_is_still_read() -> None:
+    published = Path(__file__).parents[3] / "docs" / "results" / "demo" / "summary.json"
+    summary = RunSummary.model_validate_json(published.read_text(encoding="utf-8"))
+    assert [model.name for model in summary.models] == ["untouched", "fine-tuned", "iteration 1"]
+    assert summary.best_model == "iteration 1"

@@ -23,7 +23,7 @@ from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_l
 from pada_agent.core.errors import ConfigError
 from pada_agent.evaluation.statistics import MethodTest, Words
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GRIDS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
 ROWS = FileDatasets({"train": [{"question": f"q{i}", "answer": "a"} for i in range(20)]})
 

@@ -7,14 +7,16 @@ from pada_agent.app.report import charts, tables
 from pada_agent.app.report.data import SyntheticRow, describe_run, number_patterns, pick_evenly
 from pada_agent.app.report.document import write_report
 from pada_agent.app.report.reading import RunFiles
+from pada_agent.app.terminal.summary import render_summary
+from pada_agent.app.text import duration
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Example, Metrics, Prediction, ScoredRow, Verdict
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
 
 
 def test_the_end_of_run_text() -> None:
-    text = tables.render_summary(make_summary(), Path("runs/demo"))
-    expected = (Path(__file__).parents[2] / "cases" / "end_of_run.txt").read_text(encoding="utf-8")
+    text = render_summary(make_summary(), Path("runs/demo"))
+    expected = (Path(__file__).parents[3] / "cases" / "end_of_run.txt").read_text(encoding="utf-8")
     assert text == expected
 
 
@@ -28,7 +30,7 @@ def test_sections_without_content_are_left_out() -> None:
         rows=type(make_summary().rows)(),
         adapter=None,
     )
-    text = tables.render_summary(summary, Path("runs/demo"))
+    text = render_summary(summary, Path("runs/demo"))
     assert "Patterns" not in text
     assert "Warnings" not in text
     assert "Synthetic rows: none." in text
@@ -37,19 +39,19 @@ def test_sections_without_content_are_left_out() -> None:
 
 
 def test_the_test_columns_stand_only_where_test_was_read() -> None:
-    arms = tuple(arm.model_copy(update={"test": None}) for arm in make_summary().models)
-    assert "test" not in tables.arm_rows(make_summary(arms=arms))[0]
+    models = tuple(model.model_copy(update={"test": None}) for model in make_summary().models)
+    assert "test" not in tables.model_rows(make_summary(models=models))[0]
 
 
 def test_of_many_warnings_the_first_and_the_last_are_printed() -> None:
     warnings = (*(f"batch {n} was lost" for n in range(50)), "alarm: at chance")
-    text = tables.render_summary(make_summary(warnings=warnings), Path("runs/r"))
+    text = render_summary(make_summary(warnings=warnings), Path("runs/r"))
     assert "batch 0 was lost" in text and "batch 30 was" not in text
     assert "41 more: see summary.json" in text and "alarm: at chance" in text
 
 
 def test_durations_in_words() -> None:
-    assert [tables.duration(s) for s in (0.24, 48, 725, 12_000)] == ["0.2 s", "48 s", "12 min 5 s", "3 h 20 min"]
+    assert [duration(s) for s in (0.24, 48, 725, 12_000)] == ["0.2 s", "48 s", "12 min 5 s", "3 h 20 min"]
 
 
 def test_the_report_stands_alone(tmp_path: Path) -> None:
@@ -125,11 +127,11 @@ def make_files() -> RunFiles:
     measured = {"fine-tuned": ("v6",), "iteration 1": ("v1", "v5")}
     update = {"validation": metrics["all"], "selection": metrics["selection"]}
     return RunFiles(
-        summary=summary.model_copy(update={"arms": tuple(a.model_copy(update=update) for a in summary.models)}),
+        summary=summary.model_copy(update={"models": tuple(a.model_copy(update=update) for a in summary.models)}),
         is_finished=True,
         measured={
-            arm: tuple(answer(f"v{n}", is_right=f"v{n}" in right) for n in range(1, 7))
-            for arm, right in measured.items()
+            model: tuple(answer(f"v{n}", is_right=f"v{n}" in right) for n in range(1, 7))
+            for model, right in measured.items()
         },
         analyses={"1": (ErrorAnalysis(example_id="v2", error_cause="overlooked the amount", scenario_category="x"),)},
         accepted={},
@@ -145,8 +147,8 @@ def make_files() -> RunFiles:
 
 def test_wrong_answers_by_pattern_before_and_after() -> None:
     before, after = describe_run(make_files()).stacks
-    assert (before.arm, [(s.number, s.n) for s in before.segments]) == ("fine-tuned", [(1, 2), (2, 1), (None, 1)])
-    assert (after.arm, [(s.number, s.n) for s in after.segments]) == ("iteration 1", [(1, 1), (2, 1), (None, 1)])
+    assert (before.model, [(s.number, s.n) for s in before.segments]) == ("fine-tuned", [(1, 2), (2, 1), (None, 1)])
+    assert (after.model, [(s.number, s.n) for s in after.segments]) == ("iteration 1", [(1, 1), (2, 1), (None, 1)])
 
 
 def test_a_patterns_page_says_what_was_repaired_and_shows_the_causes() -> None:
@@ -160,9 +162,9 @@ def test_a_patterns_page_says_what_was_repaired_and_shows_the_causes() -> None:
 
 def test_where_no_model_was_trained_nothing_is_said_to_be_fixed() -> None:
     files = make_files()
-    summary = files.summary.model_copy(update={"arms": files.summary.models[:2], "best_model": "fine-tuned"})
+    summary = files.summary.model_copy(update={"models": files.summary.models[:2], "best_model": "fine-tuned"})
     data = describe_run(files.model_copy(update={"summary": summary}))
-    assert [s.arm for s in data.stacks] == ["fine-tuned"]
+    assert [s.model for s in data.stacks] == ["fine-tuned"]
     assert [(p.after, p.n_fixed) for p in data.patterns] == [(None, None)] * 2
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.app.report import tables
+from pada_agent.app.terminal.summary import render_summary
+from pada_agent.app.text import align_columns
 from pada_agent.core.records import GroupingByNumber, Metrics, Sensitivity, Usage
 from pada_agent.graph.summary import RowCounts
 from tests.unit.app.summaries import make_summary
@@ -26,12 +28,12 @@ def test_what_solving_refused_after_the_rating() -> None:
 
 def test_the_gap_stands_for_every_fine_tuned_model() -> None:
     measured = Metrics(n=50, n_correct=30, accuracy=0.6, low=0.5, high=0.7)
-    arms = tuple(a.model_copy(update={"diagnosis": measured, "overfitting_gap": 0.1}) for a in make_summary().models)
-    lines = tables.align_columns(tables.overfitting_rows(make_summary(arms=arms))).splitlines()
+    models = tuple(a.model_copy(update={"diagnosis": measured, "overfitting_gap": 0.1}) for a in make_summary().models)
+    lines = align_columns(tables.overfitting_rows(make_summary(models=models))).splitlines()
     assert [line.split("  ")[0] for line in lines[2:]] == ["fine-tuned", "iteration 1"]
     assert lines[2].endswith("+10.0")
     assert tables.overfitting_rows(make_summary()) == []
-    assert tables.align_columns([]) == ""
+    assert align_columns([]) == ""
 
 
 def test_what_became_of_each_pattern() -> None:
@@ -51,7 +53,7 @@ def test_what_became_of_each_pattern() -> None:
         PatternOutcome(pattern_id="p2", continues="p0", status="persisting", n_rows=1, n_repaired=0),
     )
     told = found.model_copy(update={"outcomes": outcomes, "silhouette": 0.123, "stability": 0.7})
-    text = tables.render_summary(make_summary(patterns=(told,)), Path("runs/r"))
+    text = render_summary(make_summary(patterns=(told,)), Path("runs/r"))
     assert "Patterns, iteration 1 (silhouette 0.12, stability 0.70)" in text
     assert tables.outcome_rows(told)[1:] == [
         ["Refund <b>or</b> return", "new", "4", "2", "1", "6", "3.0", "1,500"],

@@ -10,7 +10,7 @@ from tests.unit.app.summaries import make_summary
 def test_an_iteration_that_left_nothing_to_train_on_is_still_shown(tmp_path: Path) -> None:
     """Its patterns and why its rows were rejected are what a person wants to see then."""
     whole = make_summary()
-    stopped = make_summary(arms=whole.models[:1], best_model="untouched", batches=(), analyses={}, adapter=None)
+    stopped = make_summary(models=whole.models[:1], best_model="untouched", batches=(), analyses={}, adapter=None)
     assert [found.iteration for found in stopped.patterns] == [1]
     publish_run(stopped, tmp_path, FileArtifactStore(tmp_path / "objects"))
     patterns = json.loads((tmp_path / "iterations" / "1" / "patterns.json").read_text())
@@ -27,7 +27,7 @@ def test_synthetic_rows_are_those_that_were_trained_on(tmp_path: Path) -> None:
     store.write_rows("r", [])
     whole = make_summary()
     trained = whole.models[-1].model_copy(update={"synthetic": (Ref(key="earlier", rows=1), Ref(key="joined", rows=2))})
-    publish_run(make_summary(arms=(*whole.models[:2], trained), adapter=None), tmp_path, store)
+    publish_run(make_summary(models=(*whole.models[:2], trained), adapter=None), tmp_path, store)
     lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [row.id for row in rows[1:]]
 
@@ -57,7 +57,7 @@ def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
     batch = whole.batches[0].model_copy(
         update={"batch_id": "i1-s1-b1", "decision": "accepted: quality control is off", "ratings": Ref(key="ratings")}
     )
-    summary = make_summary(arms=(*whole.models[:2], trained), batches=(batch,), adapter=None)
+    summary = make_summary(models=(*whole.models[:2], trained), batches=(batch,), adapter=None)
     publish_run(summary, tmp_path, store)
     lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
     assert [(row["reason"], row["rating"] and row["rating"]["utility"]) for row in map(json.loads, lines)] == [

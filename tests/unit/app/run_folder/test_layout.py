@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.run_folder.layout import layout
+from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, ConfigError
