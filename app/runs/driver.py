@@ -56,7 +56,12 @@ def leave_waiting(question: Question) -> None:
     del question
 
 
-def start_run(config: RunConfig, *, on_event: OnEvent, answer: Answer = leave_waiting) -> RunOutcome:
+def ignore(event: RunEvent) -> None:
+    """The listener of nobody: events are in `events.jsonl` all the same."""
+    del event
+
+
+def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer = leave_waiting) -> RunOutcome:
     """Start the run in `runs_folder/name`, or go on with it when it is there with the same settings.
 
     Raises:
@@ -66,7 +71,7 @@ def start_run(config: RunConfig, *, on_event: OnEvent, answer: Answer = leave_wa
     return _drive(layout.claim_folder(config), config, on_event, answer)
 
 
-def resume_run(folder: Path, *, on_event: OnEvent, answer: Answer = leave_waiting) -> RunOutcome:
+def resume_run(folder: Path, *, on_event: OnEvent = ignore, answer: Answer = leave_waiting) -> RunOutcome:
     """Go on with the run in `folder`; a finished one gives its summary again.
 
     Raises:

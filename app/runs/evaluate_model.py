@@ -6,6 +6,7 @@ from typing import Literal
 
 from pada_agent.app import wiring
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
+from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
@@ -17,7 +18,7 @@ from pada_agent.graph.context import Adapters
 Split = Literal["validation", "test"]
 
 
-def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_event: OnEvent) -> Metrics:
+def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_event: OnEvent = ignore) -> Metrics:
     """Accuracy of the student, with `adapter` or untouched. Works in the folder `runs_folder/evaluate`.
 
     Raises:

@@ -17,9 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
-from pada_agent import RunConfig, build_graph
-from pada_agent.core.config_files import load_config
-from pada_agent.graph.summary import RunSummary
+from pada_agent import RunConfig, RunSummary, build_graph, load_config
 
 MAX_ITERATIONS = 3
 

@@ -12,8 +12,7 @@ from typing import Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableGenerator
 
-from pada_agent import RunConfig, build_graph
-from pada_agent.core.config_files import load_config
+from pada_agent import RunConfig, build_graph, load_config
 
 
 class CallCounter(BaseCallbackHandler):

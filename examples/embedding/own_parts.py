@@ -14,15 +14,21 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_openai import ChatOpenAI
 
-from pada_agent import RunConfig, build_graph
-from pada_agent.app import wiring
-from pada_agent.core.config_files import load_config
-from pada_agent.core.records import Example, Verdict
-from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
-from pada_agent.graph.context import Adapters, Connect
-from pada_agent.graph.summary import RunSummary
-from pada_agent.prompts.prompted_model import PromptedModel
-from pada_agent.prompts.structured_call import StructuredReply
+from pada_agent import (
+    Adapters,
+    Connect,
+    Example,
+    MultipleChoice,
+    PromptedModel,
+    RunConfig,
+    RunSummary,
+    StructuredReply,
+    Verdict,
+    bring_chat_model,
+    build_graph,
+    load_config,
+)
+from pada_agent import connect as standard_connect
 
 
 class StrictChoice(MultipleChoice):
@@ -50,11 +56,11 @@ def make_connect(chat: BaseChatModel) -> Connect:
     """The standard adapters with three of them replaced."""
 
     def connect(config: RunConfig) -> Adapters:
-        standard = wiring.connect(config)
+        standard = standard_connect(config)
         return replace(
             standard,
             task=StrictChoice(config.task),
-            generator=wiring.bring_chat_model(standard.generator, chat),
+            generator=bring_chat_model(standard.generator, chat),
             judge=RuleJudge(standard.judge.model),
         )
 

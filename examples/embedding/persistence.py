@@ -19,8 +19,7 @@ from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from subgraph import build_app
 
-from pada_agent.app.run_folder.checkpoints import make_serializer
-from pada_agent.core.config_files import load_config
+from pada_agent import load_config, make_serializer
 
 
 @contextmanager

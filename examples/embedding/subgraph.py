@@ -14,10 +14,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
-from pada_agent import RunConfig, build_graph
-from pada_agent.app.runs.evaluate_model import evaluate_model
-from pada_agent.core.config_files import load_config
-from pada_agent.graph.summary import RunSummary
+from pada_agent import RunConfig, RunSummary, build_graph, evaluate_model, load_config
 
 
 class AppState(TypedDict, total=False):
