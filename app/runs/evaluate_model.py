@@ -10,7 +10,7 @@ from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.jobs import PredictJob
+from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.records import Example, Metrics, Prediction
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters
@@ -72,7 +72,7 @@ def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], 
 
 
 def _read_predictions(folder: Path) -> list[Prediction]:
-    with (folder / "predictions.jsonl").open(encoding="utf-8", newline="\n") as file:
+    with (folder / PREDICTIONS).open(encoding="utf-8", newline="\n") as file:
         return [Prediction.model_validate_json(line) for line in file]
 
 

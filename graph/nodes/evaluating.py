@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from pada_agent.core.jobs import PredictJob
+from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.storing import put_rows
 
 
 def evaluate_untouched(state: RunState, adapters: Adapters) -> PartialState:
@@ -36,8 +37,8 @@ def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapte
             "validation": summarize(verdicts),
             "diagnosis": summarize(verdicts[: data.n_diagnosis]),
             "selection": summarize(verdicts[data.n_diagnosis :]),
-            "measured": _store_rows("measured", identity, measured, adapters),
-            "validation_failures": _store_rows("validation-failures", identity, wrong, adapters),
+            "measured": put_rows(adapters.store, "measured", measured, *identity),
+            "validation_failures": put_rows(adapters.store, "validation-failures", wrong, *identity),
         }
     )
 
@@ -63,18 +64,12 @@ def score_rows(
         ),
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
     )
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
     predictions = [Prediction.model_validate_json(line) for line in lines]
     verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task), adapters)
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
-
-
-def _store_rows(kind: str, identity: tuple[object, ...], rows: Sequence[ScoredRow], adapters: Adapters) -> Ref:
-    key = adapters.store.key(kind, *identity)
-    adapters.store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
 
 
 def _verify(
