@@ -11,6 +11,7 @@ from threading import RLock
 from typing import IO, NamedTuple
 
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.lines import split_lines
 
 SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.llama_server")
 
@@ -113,7 +114,7 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
         if not url:
             _end(process)
             log.seek(0)
-            last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+            last = (split_lines(log.read().strip()) or ["it said nothing"])[-1]
             raise ModelUnavailableError(f"local model {file}: {last}")
     return process, Endpoint(url, key)
 
@@ -140,5 +141,5 @@ def _available_bytes() -> int | None:
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return None
-    line = next((row for row in meminfo.read_text().splitlines() if row.startswith("MemAvailable:")), None)
+    line = next((row for row in split_lines(meminfo.read_text()) if row.startswith("MemAvailable:")), None)
     return int(line.split()[1]) * 1024 if line else None
