@@ -152,6 +152,13 @@ class AnalysisConfig(Settings):
     """Smallest K for the elbow rule (paper: 2)."""
     max_clusters: int = Field(default=10, ge=1)
     """Largest K for the elbow rule (paper: 10)."""
+    analysis_weight: float = Field(default=1.0, ge=0, le=100)
+    """Weight of the analyst's words (cause and scenario, embedded) in the grouping (paper: these alone)."""
+    question_weight: float = Field(default=0.5, ge=0, le=100)
+    """Weight of what was asked (the question, embedded) in the grouping. Ours; the paper's is 0."""
+    outcome_weight: float = Field(default=2.0, ge=0, le=100)
+    """Weight of how it failed in the grouping: the right label and the one given, for closed labels; else the verifier's
+    reason, embedded. Ours, more than the words: an analyst repeats its own phrasing within a call. The paper's is 0."""
     max_training_errors: int | None = Field(default=None, ge=1)
     """Training rows are answered in random order until that many are wrong; null answers all of them (paper)."""
 

@@ -93,12 +93,28 @@ class ScoredRow(Record):
     verdict: Verdict
 
 
+class FailureTraits(Record):
+    """What can be told of a failure without asking anybody: what failures are grouped by beside the analyst's words."""
+
+    question: str
+    gold: str | None = None
+    """The right label, where labels form a closed set."""
+    predicted: str | None = None
+    """The label given in its place; None where no label was found."""
+    reason: str = ""
+    """The verifier's reason, such as `no such column: capitol`."""
+
+
 class ErrorAnalysis(Record):
     """Why the student failed on one validation example (error analysis subagent)."""
 
     example_id: str
     error_cause: str
     scenario_category: str
+    first_wrong_step: str = ""
+    """Where the response goes wrong first; empty in runs made before this was asked."""
+    traits: FailureTraits | None = None
+    """None in runs made before failures were grouped by more than the analysis."""
 
 
 class Confusion(Record):
@@ -116,10 +132,13 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster. Their text stays with the analyst."""
+    """Validation examples in the cluster, analysed ones first, nearest to its centre first. Their text stays with the analyst."""
+    n_analysed: int | None = None
+    """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster.
+    None in runs made before they were counted."""
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
-    """Counted, not guessed; empty for tasks without a closed label set."""
+    """Counted over all of `example_ids`, not guessed; empty for tasks without a closed label set."""
     continues: str | None = None
     """Id of the pattern of the iteration before that this one is again; None when it is new."""
 
@@ -134,6 +153,7 @@ class Strategy(Record):
     generation_approach: str
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
+    """The mix-ups it was drafted for: rows of other labels are not written with it."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies'. Equal weights are the paper's even split."""
 

@@ -97,6 +97,10 @@ class Task(ABC):
         """The right answer, short, for an LLM to read."""
         return example.answer
 
+    def solution(self, example: Example) -> str:
+        """The right answer as the student should have written it, with its working where it has one."""
+        return self.gold(example)
+
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """The example as `show` has it, with a wrong answer; `other` has another right one."""
         shown = self.show(example)

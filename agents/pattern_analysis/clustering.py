@@ -44,7 +44,7 @@ class Clustering(Record):
     stability: float | None = None
     """Mean adjusted Rand index, at most 1, between this grouping and those of bootstrap samples; None for one cluster."""
     centroids: tuple[tuple[float, ...], ...] = ()
-    """Mean vector by cluster, scaled to length 1."""
+    """Mean vector of the analyst's words by cluster, scaled to length 1: by these a pattern is recognised later on."""
     sensitivity: Sensitivity | None = None
 
 
@@ -58,7 +58,9 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
     allowed = allowed_numbers(points, k_min=k_min, k_max=k_max)
     if not allowed:
         labels = (0,) * len(points)
-        return Clustering(labels=labels, n_clusters=min(1, len(points)), centroids=_centroids(points, labels))
+        return Clustering(
+            labels=labels, n_clusters=min(1, len(points)), centroids=mean_vectors(points.tolist(), labels)
+        )
     # One K below the range, so that the smallest allowed K can be the elbow too.
     found = {k: group(points, k, seed=seed) for k in (allowed[0] - 1, *allowed)}
     inertia_by_k = {k: grouped.inertia for k, grouped in found.items()}
@@ -70,7 +72,7 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
         inertia_by_k=inertia_by_k,
         silhouette=measure_silhouette(points, labels),
         stability=measure_stability(points, labels, seed=seed),
-        centroids=_centroids(points, labels),
+        centroids=mean_vectors(points.tolist(), labels),
     )
 
 
@@ -138,7 +140,8 @@ def _number_by_size(labels: list[int]) -> tuple[int, ...]:
     return tuple(order.index(label) for label in labels)
 
 
-def _centroids(points: Floats, labels: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    which = np.asarray(labels)
+def mean_vectors(vectors: Sequence[Sequence[float]], labels: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """The mean of each cluster's vectors, scaled to length 1, by cluster."""
+    points, which = np.asarray(vectors, dtype=np.float64), np.asarray(labels)
     means = [points[which == k].mean(axis=0) for k in sorted(set(labels))]
     return tuple(tuple(float(x) for x in mean / (np.linalg.norm(mean) or 1.0)) for mean in means)

@@ -6,6 +6,7 @@ from random import Random
 from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.concurrency import map_concurrently
+from pada_agent.agents.pattern_analysis.failure_features import note_traits
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.evaluation.task import Task
@@ -25,8 +26,14 @@ class AnalysisItem(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
     sample_idx: int = Field(description="number of the sample")
-    error_cause: str = Field(min_length=3, description="root cause of the wrong answer, one sentence")
-    scenario_category: str = Field(min_length=2, description="kind of situation, 2 to 6 words")
+    first_wrong_step: str = Field(
+        default="", description="the first step, word or detail at which the response goes wrong, at most 20 words"
+    )
+    error_cause: str = Field(
+        min_length=3,
+        description="what was overlooked or mixed up there, one sentence that would be true of other questions too",
+    )
+    scenario_category: str = Field(min_length=2, description="kind of question, 2 to 6 words")
 
 
 def sample_failures(failures: Sequence[ScoredRow], *, limit: int, rng: Random) -> list[ScoredRow]:
@@ -65,6 +72,8 @@ def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedMode
             example_id=failure.example.id,
             error_cause=by_number[n].error_cause,
             scenario_category=by_number[n].scenario_category,
+            first_wrong_step=by_number[n].first_wrong_step,
+            traits=note_traits(failure, task),
         )
         for n, failure in enumerate(chunk, start=1)
         if n in by_number
@@ -82,11 +91,13 @@ def _labels_involved(chunk: Sequence[ScoredRow], task: Task) -> dict[str, str]:
     return {name: meaning for name, meaning in task.config.labels.items() if name in names}
 
 
-def describe_failure(failure: ScoredRow, task: Task) -> dict[str, str]:
-    """Query, response, ground truth and evaluation result, as the analyst reads them."""
+def describe_failure(failure: ScoredRow, task: Task) -> dict[str, object]:
+    """What the student saw, what it answered, the reference solution and the evaluation result, as the analyst reads them."""
+    example = failure.example
     return {
-        "query": failure.example.prompt,
+        "query": example.prompt,
+        "options": list(example.options) if example.options and task.closed_label(example) is None else [],
         "response": failure.prediction.response.strip() or "(empty)",
-        "truth": task.gold(failure.example),
+        "truth": task.solution(example),
         "result": failure.verdict.reason or failure.verdict.value,
     }

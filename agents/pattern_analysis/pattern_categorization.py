@@ -6,8 +6,15 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.concurrency import map_concurrently
-from pada_agent.agents.pattern_analysis.clustering import Clustering, cluster_vectors
+from pada_agent.agents.pattern_analysis.clustering import Clustering, cluster_vectors, mean_vectors
 from pada_agent.agents.pattern_analysis.error_analysis import describe_failure
+from pada_agent.agents.pattern_analysis.failure_features import (
+    describe_analysis,
+    embed_analyses,
+    nearest_cluster,
+    note_traits,
+    order_by_nearness,
+)
 from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder
@@ -16,7 +23,10 @@ from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
 MAX_SAMPLES_SHOWN = 8
-"""Analyses of one cluster that stand in the prompt."""
+"""Analyses of one cluster in the prompt: those nearest to its centre."""
+
+MAX_PAIRS_SHOWN = 6
+"""Mix-ups of one cluster in the prompts of naming and of drafting, most frequent first."""
 
 
 class Categorization(Record):
@@ -50,32 +60,65 @@ def categorize_patterns(
     iteration: int,
     seed: int,
 ) -> Categorization:
-    """Embed the analyses, group them, and have each group named by one LLM call.
+    """Group the analysed failures, add those that were not analysed, and have each group named by one LLM call.
 
     Args:
-        failures: by example id; must hold every analysed one.
+        failures: by example id, all of the diagnosed part; must hold every analysed one.
     """
-    vectors = embedder.embed([describe_analysis(a) for a in analyses])
+    vectors = embed_analyses(analyses, embedder=embedder, settings=settings)
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)
-    members = [
-        [a for a, label in zip(analyses, clustering.labels, strict=True) if label == k]
-        for k in range(clustering.n_clusters)
-    ]
+    groups = form_groups(analyses, vectors, clustering)
+    joining = join_unanalysed(analyses, failures, clustering, task=task, embedder=embedder, settings=settings)
 
-    def name_cluster(k: int) -> ErrorPattern | str:
-        return _name_cluster(members[k], failures, task=task, analyst=analyst, pattern_id=f"i{iteration}-p{k + 1}")
+    def name_group(k: int) -> ErrorPattern | str:
+        pattern_id = f"i{iteration}-p{k + 1}"
+        return _name_group(groups[k], joining.get(k, []), failures, task=task, analyst=analyst, pattern_id=pattern_id)
 
-    named = map_concurrently(name_cluster, range(clustering.n_clusters))
+    named = map_concurrently(name_group, range(clustering.n_clusters))
+    words = embedder.embed([describe_analysis(a) for a in analyses])
     return Categorization(
         patterns=tuple(p for p in named if isinstance(p, ErrorPattern)),
-        clustering=clustering,
+        clustering=clustering.model_copy(update={"centroids": mean_vectors(words, clustering.labels)}),
         warnings=tuple(w for w in named if isinstance(w, str)),
     )
 
 
-def describe_analysis(analysis: ErrorAnalysis) -> str:
-    """What an analysis is grouped by."""
-    return f"{analysis.scenario_category}: {analysis.error_cause}"
+def form_groups(
+    analyses: Sequence[ErrorAnalysis], vectors: Sequence[Sequence[float]], clustering: Clustering
+) -> list[list[ErrorAnalysis]]:
+    """The analyses of each cluster, nearest to its centre first."""
+    groups = []
+    for k in range(clustering.n_clusters):
+        places = [i for i, label in enumerate(clustering.labels) if label == k]
+        groups.append([analyses[places[i]] for i in order_by_nearness([vectors[i] for i in places])])
+    return groups
+
+
+def join_unanalysed(
+    analyses: Sequence[ErrorAnalysis],
+    failures: Mapping[str, ScoredRow],
+    clustering: Clustering,
+    *,
+    task: Task,
+    embedder: Embedder,
+    settings: AnalysisConfig,
+) -> dict[int, list[str]]:
+    """Failures that the analyst did not read, by the cluster they are most like; none where only its words count."""
+    read = {a.example_id for a in analyses}
+    others = [f for f in failures.values() if f.example.id not in read]
+    if not settings.question_weight + settings.outcome_weight:
+        return {}
+    clusters = nearest_cluster(
+        [note_traits(f, task) for f in others],
+        [note_traits(failures[a.example_id], task) for a in analyses],
+        clustering.labels,
+        embedder=embedder,
+        settings=settings,
+    )
+    joining: dict[int, list[str]] = {}
+    for failure, k in zip(others, clusters, strict=True):
+        joining.setdefault(k, []).append(failure.example.id)
+    return joining
 
 
 def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> dict[str, tuple[float, ...]]:
@@ -95,24 +138,24 @@ def count_confusions(failures: Sequence[ScoredRow], task: Task) -> tuple[Confusi
     )
 
 
-def _name_cluster(
+def _name_group(
     analyses: Sequence[ErrorAnalysis],
+    joining: Sequence[str],
     failures: Mapping[str, ScoredRow],
     *,
     task: Task,
     analyst: PromptedModel,
     pattern_id: str,
 ) -> ErrorPattern | str:
+    ids = (*(a.example_id for a in analyses), *joining)
+    confusions = count_confusions([failures[i] for i in ids], task)
     shown = analyses[:MAX_SAMPLES_SHOWN]
-    confusions = count_confusions([failures[a.example_id] for a in analyses], task)
     variables = {
         "task": task.config.description,
-        "samples": [
-            {**describe_failure(failures[a.example_id], task), "cause": a.error_cause, "scenario": a.scenario_category}
-            for a in shown
-        ],
-        "n_errors": len(analyses),
-        "confusions": confusions[:5],
+        "samples": [_show(a, failures, task) for a in shown],
+        "n_errors": len(ids),
+        "confusions": confusions[:MAX_PAIRS_SHOWN],
+        "labels": define_labels(confusions[:MAX_PAIRS_SHOWN], task),
     }
     try:
         reply = analyst.ask(
@@ -125,13 +168,28 @@ def _name_cluster(
     except StructuredOutputError as exc:
         return f"pattern categorization: a cluster of {len(analyses)} errors got no name ({exc})"
     item = reply.items[0]
+    chosen = [shown[i - 1].example_id for i in item.representative_samples[:2] if 1 <= i <= len(shown)]
     return ErrorPattern(
         id=pattern_id,
         category_name=item.category_name,
         error_pattern=item.error_pattern,
-        example_ids=tuple(a.example_id for a in analyses),
-        representative_ids=tuple(
-            shown[i - 1].example_id for i in item.representative_samples[:2] if 1 <= i <= len(shown)
-        ),
+        example_ids=ids,
+        n_analysed=len(analyses),
+        representative_ids=tuple(chosen),
         confusions=confusions,
     )
+
+
+def define_labels(confusions: Sequence[Confusion], task: Task) -> dict[str, str]:
+    """The definitions of the labels in these mix-ups."""
+    names = {name for c in confusions for name in (c.gold, c.predicted)}
+    return {name: meaning for name, meaning in task.config.labels.items() if name in names}
+
+
+def _show(analysis: ErrorAnalysis, failures: Mapping[str, ScoredRow], task: Task) -> dict[str, object]:
+    return {
+        **describe_failure(failures[analysis.example_id], task),
+        "first_wrong_step": analysis.first_wrong_step,
+        "cause": analysis.error_cause,
+        "scenario": analysis.scenario_category,
+    }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pada_agent.agents.pattern_analysis.pattern_categorization import MAX_PAIRS_SHOWN, define_labels
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.contamination import rouge_l
@@ -44,9 +45,13 @@ class StrategyItem(BaseModel):
 
     pattern: int = Field(description="number of the pattern it is for")
     strategy_name: str = Field(min_length=2, description="short name")
+    deciding_detail: str = Field(
+        default="",
+        description="the detail in the text that makes it the right answer and not the one given by mistake, 1 or 2 sentences",
+    )
     generation_approach: str = Field(
         min_length=15,
-        description="instructions to another writer: which situations to write about, and which detail decides, 2 to 4 sentences without samples",
+        description="instructions to another writer: which situations to write about and how to make that detail decide, 2 to 4 sentences without samples",
     )
     key_elements: list[str] = Field(default_factory=list, description="2 to 4 things every example must contain")
 
@@ -85,7 +90,15 @@ def cut_samples(text: str) -> str:
 def _ask(
     patterns: Sequence[ErrorPattern], taken: Sequence[Strategy], *, task: Task, analyst: PromptedModel, draw: int
 ) -> list[Strategy]:
-    variables = {"task": task.config.description, "patterns": patterns, "taken": taken, "fields": task.draft_fields()}
+    pairs = [c for p in patterns for c in p.confusions[:MAX_PAIRS_SHOWN]]
+    variables = {
+        "task": task.config.description,
+        "patterns": patterns,
+        "n_pairs": MAX_PAIRS_SHOWN,
+        "labels": define_labels(pairs, task),
+        "taken": taken,
+        "fields": task.draft_fields(),
+    }
     try:
         reply = analyst.ask(
             "strategy_drafting",
@@ -109,6 +122,6 @@ def _to_strategy(item: StrategyItem, pattern: ErrorPattern) -> Strategy:
         category_name=pattern.category_name,
         strategy_name=item.strategy_name,
         generation_approach=cut_samples(item.generation_approach),
-        key_elements=tuple(cut_samples(element) for element in item.key_elements[:4]),
-        confusions=pattern.confusions,
+        key_elements=tuple(cut_samples(e) for e in [item.deciding_detail, *item.key_elements[:4]] if e.strip()),
+        confusions=pattern.confusions[:MAX_PAIRS_SHOWN],
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pada_agent.agents.pattern_analysis.clustering import cluster_vectors
-from pada_agent.agents.pattern_analysis.pattern_categorization import describe_analysis
+from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.storage import model_store
@@ -39,8 +39,11 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
 
 
 def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others: dict[str, Embedder]) -> None:
-    texts = _read_texts(path)
-    settings, vectors = config.analysis, used.embed(texts)
+    analyses, settings = _read_analyses(path), config.analysis
+    texts, vectors = (
+        [describe_analysis(a) for a in analyses],
+        embed_analyses(analyses, embedder=used, settings=settings),
+    )
     # As the run did: k-means is the same for the same vectors and seed.
     grouped = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=config.seed)
     found = measure_sensitivity(
@@ -50,14 +53,14 @@ def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others
         settings=settings,
         seed=config.seed,
         embedder=config.models.embedder,
-        others={name: embedder.embed(texts) for name, embedder in others.items()},
+        others={n: embed_analyses(analyses, embedder=e, settings=settings) for n, e in others.items()},
     )
     write_atomically(sensitivity_path(folder, int(path.parent.name)), found.model_dump_json(indent=2) + "\n")
 
 
-def _read_texts(path: Path) -> list[str]:
+def _read_analyses(path: Path) -> list[ErrorAnalysis]:
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
-        return [describe_analysis(ErrorAnalysis.model_validate_json(line)) for line in lines]
+        return [ErrorAnalysis.model_validate_json(line) for line in lines]
     except ValueError as exc:
         raise ArtifactError(f"{path}: damaged ({exc}).") from exc

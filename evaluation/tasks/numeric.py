@@ -106,6 +106,10 @@ class Numeric(Task):
     def gold(self, example: Example) -> str:
         return str(example.reference["number"])
 
+    def solution(self, example: Example) -> str:
+        """The whole rationale, which tells where a wrong one leaves the path."""
+        return example.answer
+
     def _build(self, question: str, answer: str, example_id: str) -> Example:
         number = find_answer(answer).value
         return Example(

@@ -4,11 +4,11 @@ from random import Random
 
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
+from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
 from pada_agent.agents.pattern_analysis.pattern_categorization import (
     Categorization,
     categorize_patterns,
     centroids_of,
-    describe_analysis,
 )
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
@@ -71,7 +71,7 @@ def try_other_groupings(
     settings, texts = state["settings"], [describe_analysis(a) for a in analyses]
     moved = measure_sensitivity(
         texts,
-        adapters.embedder.embed(texts),
+        embed_analyses(analyses, embedder=adapters.embedder, settings=settings.analysis),
         found.clustering,
         settings=settings.analysis,
         seed=settings.seed,

@@ -128,7 +128,7 @@ def test_an_interruption_ends_with_130_and_says_how_to_go_on(
 
 def test_a_bug_keeps_its_traceback_and_ends_with_1(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import pada_agent.core.config as c\ndef fail(*a, **k): raise ZeroDivisionError('a bug')\nc.parse_config = fail\n"
+        "import pada_agent.core.config_files as c\ndef fail(*a, **k): raise ZeroDivisionError('a bug')\nc.parse_config = fail\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "pada_agent.app.cli", "config", "show"],
