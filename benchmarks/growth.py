@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.measuring import BenchmarkError, Comparison, Options, Outcome, compare
 from benchmarks.rows import SYSTEM, open_student, read_examples
 from benchmarks.training import make_job
+from pada_agent.core.lines import split_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import ChatEncoder
@@ -64,7 +65,7 @@ def measure_apart(options: Options, *, n_rows: int, row_tokens: int = 0) -> dict
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise BenchmarkError(f"{n_rows} rows of {row_tokens or 'natural'} tokens: exit status {done.returncode}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(split_lines(done.stdout)[-1])
     print(f"  {n_rows} rows, {row_tokens or 'natural'} tokens each: {found}", flush=True)
     return found
 

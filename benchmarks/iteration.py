@@ -27,6 +27,7 @@ from pada_agent.app import wiring
 from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
+from pada_agent.core.lines import split_lines
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.context import Adapters, Connect
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -144,7 +145,7 @@ def run_iteration(
 def read_paid(folder: Path) -> list[str]:
     """The key of each call that a run paid for."""
     path = folder / PAID
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return split_lines(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pada_agent.core.errors import PadaError
+from pada_agent.core.lines import split_lines
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("pada-agent", "torch", "transformers", "peft", "trl", "lm_eval", "langgraph", "unsloth", "vllm")
@@ -184,5 +185,5 @@ def find_versions() -> dict[str, str]:
 
 def _read_processor() -> str:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = split_lines(path.read_text(encoding="utf-8")) if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

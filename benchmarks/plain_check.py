@@ -14,6 +14,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pada_agent.core.lines import split_lines
+
 
 def main() -> None:
     """Print one JSON line with the counts."""
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100)
     arguments = parser.parse_args()
     folder = arguments.run / "iterations" / arguments.iteration
-    rows = [json.loads(line) for line in (folder / "predictions" / "validation.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in split_lines((folder / "predictions" / "validation.jsonl").read_text())]
     model, tokenizer = load(arguments.student, folder / "adapter")
     counts = {"rows": 0, "same": 0, "differ_within_1e-4": 0, "differ": 0}
     for row in rows[: arguments.rows]:

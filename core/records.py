@@ -32,20 +32,40 @@ class Provenance(Record):
     """Key of the LLM call in `llm_calls.sqlite`."""
 
 
+class Turn(Record):
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
 class Example(Record):
     """One row: what the student is asked and what it should answer."""
 
     id: str
     prompt: str
-    """The user turn, exactly as the student sees it in training and in evaluation."""
+    """The user turn, exactly as the student sees it in training and in evaluation; the last one, where there are several."""
     answer: str
     """The assistant turn the student is trained to write."""
     options: tuple[str, ...] = ()
     """Assistant turns to choose from by likelihood; empty when the student generates."""
     reference: dict[str, Any] = Field(default_factory=dict)
     """What the verifier and the writers need beyond the prompt (accepted answers, passage, tests, choices, gold label)."""
+    system: str | None = None
+    """System turn of this row; None takes `student.system`."""
+    history: tuple[Turn, ...] = ()
+    """Turns before `prompt`, in order. The student sees them, and is trained on `answer` alone."""
     provenance: Provenance | None = None
     """None for the user's own rows."""
+
+    @property
+    def conversation(self) -> str:
+        """What the student is asked, for a reader: the prompt, under the system turn and earlier turns if there are any."""
+        if self.system is None and not self.history:
+            return self.prompt
+        system = [f"System: {self.system}"] if self.system is not None else []
+        turns = [*self.history, Turn(role="user", content=self.prompt)]
+        return "\n".join(system + [f"{turn.role.capitalize()}: {turn.content}" for turn in turns])
 
 
 class Prediction(Record):

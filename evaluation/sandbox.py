@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pada_agent.core.errors import SandboxError
+from pada_agent.core.lines import split_lines
 from pada_agent.core.records import Record
 
 MAX_FILE_BYTES = 16 * 2**20
@@ -135,7 +136,7 @@ def _pipe() -> Iterator[tuple[int, int]]:
 
 def _read_lines(reader: int) -> list[str]:
     with suppress(BlockingIOError):
-        return os.read(reader, 65536).decode(errors="replace").splitlines()
+        return split_lines(os.read(reader, 65536).decode(errors="replace"))
     return []
 
 
@@ -154,7 +155,7 @@ def _explain(ran: _Ran, timeout_seconds: float) -> str:
 
 def _last_error(tail: str) -> str:
     """The last line of the traceback, with the test that failed: `AssertionError at 'assert f(2) == 4'`."""
-    lines = [line.strip() for line in tail.splitlines() if line.strip(" ^~")]
+    lines = [line.strip() for line in split_lines(tail) if line.strip(" ^~")]
     if len(lines) >= 2 and lines[-1].startswith("AssertionError") and lines[-2].startswith("assert"):
         return f"{lines[-1]} at '{lines[-2]}'"
     return lines[-1] if lines else ""

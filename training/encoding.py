@@ -52,11 +52,11 @@ class ChatEncoder:
 
     def prompt(self, example: Example) -> list[int]:
         """Everything up to where the assistant starts to write."""
-        return self._tokenize(self._render_prompt(example.prompt))
+        return self._tokenize(self._render_prompt(example))
 
     def answers(self, example: Example, texts: tuple[str, ...]) -> list[list[int]]:
         """Tokens of each assistant text as it continues the prompt, without the end of turn."""
-        rendered = self._render_prompt(example.prompt)
+        rendered = self._render_prompt(example)
         prompt = self._tokenize(rendered)
         return [self._continue(rendered, prompt, text) for text in texts]
 
@@ -80,9 +80,10 @@ class ChatEncoder:
             )
         return replace(join(prompt[-room:], answer), n_cut=max(0, len(prompt) - room))
 
-    def _render_prompt(self, user: str) -> str:
-        turns = [{"role": "user", "content": user}]
-        renderings = [self._render([*system, *turns], add_generation_prompt=True) for system in self._system_turns]
+    def _render_prompt(self, example: Example) -> str:
+        turns = list_turns(example)
+        systems = self._system_turns if example.system is None else _choose_system_turns(example.system)
+        renderings = [self._render([*system, *turns], add_generation_prompt=True) for system in systems]
         found = [text for text in renderings if text is not None]
         if not found:
             raise TrainingError("the student's chat template takes no system turn: set student.system to null")
@@ -121,6 +122,12 @@ class ChatEncoder:
     def _tokenize(self, text: str) -> list[int]:
         token_ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return token_ids
+
+
+def list_turns(example: Example) -> list[dict[str, str]]:
+    """The row's turns up to the one that is answered, as chat templates take them; without a system turn."""
+    earlier = [{"role": turn.role, "content": turn.content} for turn in example.history]
+    return [*earlier, {"role": "user", "content": example.prompt}]
 
 
 def _choose_system_turns(system: str | None) -> list[list[dict[str, str]]]:

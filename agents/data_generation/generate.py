@@ -136,11 +136,11 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
     return {
         "number": assignment.row + 1,
         "example": task.show(assignment.source),
-        "question": assignment.source.prompt,
+        "question": assignment.source.conversation,
         "truth": task.gold(assignment.source) if show_answer else None,
         "given": assignment.given,
         "student_answer": assignment.student_answer,
-        "contrasts": [{"question": e.prompt, "answer": task.gold(e)} for e in assignment.contrasts],
+        "contrasts": [{"question": e.conversation, "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,
     }

@@ -95,7 +95,7 @@ def describe_failure(failure: ScoredRow, task: Task) -> dict[str, object]:
     """What the student saw, what it answered, the reference solution and the evaluation result, as the analyst reads them."""
     example = failure.example
     return {
-        "query": example.prompt,
+        "query": example.conversation,
         "options": list(example.options) if example.options and task.closed_label(example) is None else [],
         "response": failure.prediction.response.strip() or "(empty)",
         "truth": task.solution(example),

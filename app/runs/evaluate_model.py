@@ -10,10 +10,11 @@ from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.jobs import PREDICTIONS, PredictJob
-from pada_agent.core.records import Example, Metrics, Prediction
+from pada_agent.core.jobs import PredictJob
+from pada_agent.core.records import Example, Metrics
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.nodes.evaluating import read_predictions
 
 Split = Literal["validation", "test"]
 
@@ -35,7 +36,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
-        return summarize(adapters.task.verify_all(examples, _read_predictions(folder)))
+        return summarize(adapters.task.verify_all(examples, read_predictions(folder)))
     finally:
         wiring.close(config)
 
@@ -69,11 +70,6 @@ def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], 
         batch_size=config.student.eval_batch_size,
         system=config.student.system,
     )
-
-
-def _read_predictions(folder: Path) -> list[Prediction]:
-    with (folder / PREDICTIONS).open(encoding="utf-8", newline="\n") as file:
-        return [Prediction.model_validate_json(line) for line in file]
 
 
 def _hash_folder(folder: Path) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pada_agent.core.lines import split_lines
 from pada_agent.evaluation.verifiers.text import normalize_text
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)\s*[:=]?\s*(?i:option\s+|choice\s+)?"
@@ -65,7 +66,7 @@ def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
 
 def _collapse(text: str) -> str:
     """Runs of white space as one space or one line break: keeps the patterns from slowing down on them."""
-    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    return "\n".join(" ".join(line.split()) for line in split_lines(text) if line.strip())
 
 
 def _names(text: str, label: str) -> bool:

@@ -4,6 +4,8 @@ import ast
 import re
 import textwrap
 
+from pada_agent.core.lines import split_lines
+
 _FENCE = re.compile(r"```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
 
@@ -62,10 +64,10 @@ def defines(code: str, name: str) -> bool:
 
 def trim_to_code(code: str) -> str:
     """Without prose before the first statement and after the last line that still parses."""
-    lines = code.splitlines()
+    lines = split_lines(code)
     start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line)), 0)
     whole = "\n".join(lines) if parses(code) else "\n".join(lines[start:])
-    return longest_parsing("", whole.splitlines()) or code
+    return longest_parsing("", split_lines(whole)) or code
 
 
 def longest_parsing(head: str, lines: list[str]) -> str | None:
@@ -79,12 +81,18 @@ def longest_parsing(head: str, lines: list[str]) -> str | None:
 
 def _fit_body(prompt: str, code: str) -> str:
     head = f"{prompt.rstrip()}\n"
-    indented = textwrap.indent(textwrap.dedent(code), "    ")
+    indented = _indent(code)
     for body in (code.strip("\n"), indented.strip("\n"), f"    {code.strip()}"):
         if parses(f"{head}{body}\n") and body[:1].isspace():
             return body
-    kept = longest_parsing(head, code.strip("\n").splitlines())
+    kept = longest_parsing(head, split_lines(code.strip("\n")))
     return kept if kept is not None and kept[:1].isspace() else indented
+
+
+def _indent(code: str) -> str:
+    """Moved to four spaces; `textwrap.indent` would also write them into strings that hold U+2028 or a form feed."""
+    lines = split_lines(textwrap.dedent(code))
+    return "\n".join(f"    {line}" if line.strip() else line for line in lines)
 
 
 def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
@@ -110,8 +118,8 @@ def extract_body(code: str, name: str) -> str | None:
     statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if not statements or statements[0].lineno == function.lineno:
         return None
-    lines = code.splitlines()[statements[0].lineno - 1 : function.end_lineno]
-    return textwrap.indent(textwrap.dedent("\n".join(lines)), "    ")
+    lines = split_lines(code)[statements[0].lineno - 1 : function.end_lineno]
+    return _indent("\n".join(lines))
 
 
 def replace_with_stub(code: str, name: str) -> str:

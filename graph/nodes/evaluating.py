@@ -1,8 +1,10 @@
 """Measures a model on rows: predictions by the compute backend, verdicts here."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
+from pada_agent.core.lines import split_lines
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters, report_progress
@@ -64,12 +66,17 @@ def score_rows(
         ),
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
     )
-    lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
-    predictions = [Prediction.model_validate_json(line) for line in lines]
+    predictions = read_predictions(folder)
     verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task), adapters)
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    """What a finished `PredictJob` left, in the order of its rows."""
+    text = (folder / PREDICTIONS).read_text(encoding="utf-8")
+    return [Prediction.model_validate_json(line) for line in split_lines(text)]
 
 
 def _verify(

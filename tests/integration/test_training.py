@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
-from pada_agent.core.records import Example, Prediction
+from pada_agent.core.records import Example, Prediction, Turn
 from pada_agent.training import fine_tuning
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded, join
 from pada_agent.training.fine_tuning import attach_lora, backward, draw_batches, fine_tune, learning_rate_factor
@@ -217,6 +217,20 @@ class TestEncoding:
     ) -> None:
         prompt = ChatEncoder(student.tokenizer, system).prompt(ROWS[0])
         assert student.tokenizer.decode(prompt).startswith(start)
+
+    def test_earlier_turns_and_the_rows_own_system_turn_are_seen_and_not_learned(self, student: Student) -> None:
+        history = (Turn(role="user", content="Hi."), Turn(role="assistant", content="Yes?"))
+        row = ROWS[0].model_copy(update={"system": "Be brief.", "history": history})
+        encoder = ChatEncoder(student.tokenizer, "Count.")
+        encoded = encoder.training_row(row, SPEC)
+        assert student.tokenizer.decode(encoded.input_ids) == (
+            "<|start|>system\nBe brief.<|end|>\n<|start|>user\nHi.<|end|>\n<|start|>assistant\nYes?<|end|>\n"
+            "<|start|>user\nWhich colour is thing 0?<|end|>\n<|start|>assistant\nred<|end|>"
+        )
+        learned = [label for label in encoded.labels if label != IGNORE_INDEX]
+        assert student.tokenizer.decode(learned) == "red<|end|>"
+        assert encoded.input_ids[: len(encoder.prompt(row))] == encoder.prompt(row)
+        assert encoder.answers(row, ("red", "blue"))[0] == learned[:-1]
 
     def test_a_long_row_is_refused_by_name(self, encoder: ChatEncoder) -> None:
         with pytest.raises(DatasetError, match=r"row 'r3' has 6\d prompt and 5 answer tokens, lora.max_length is 20"):

@@ -17,6 +17,7 @@ from typing import IO, Any
 from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job
+from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import count_cores, hash_file
 from pada_agent.core.progress import Progress
 
@@ -162,7 +163,7 @@ class LocalCompute:
     def _last_words(self) -> str:
         with self._log_file.open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode("utf-8", "replace").strip().splitlines()[-5:]
+            lines = split_lines(log.read().decode("utf-8", "replace").strip())[-5:]
         return f"Its last words in {self._log_file}: {' | '.join(lines) or '(none)'}"
 
 

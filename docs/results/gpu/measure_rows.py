@@ -78,7 +78,7 @@ def fit(rows: list[dict[str, str]], embedder: SentenceEmbedder) -> LogisticRegre
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def read_written(folder: Path) -> Iterator[Row]:
