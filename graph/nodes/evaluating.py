@@ -10,6 +10,7 @@ from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.storing import put_rows
 
 
 def evaluate_untouched(state: RunState, adapters: Adapters) -> PartialState:
@@ -32,14 +33,13 @@ def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapte
     measured = score_rows(model, data.validation, state, adapters, examples)
     verdicts = [row.verdict for row in measured]
     wrong = [row for row in measured[: data.n_diagnosis] if row.verdict.value == "wrong"]
-    identity = (model.adapter, data, state["settings"].task)
     return model.model_copy(
         update={
             "validation": summarize(verdicts),
             "diagnosis": summarize(verdicts[: data.n_diagnosis]),
             "selection": summarize(verdicts[data.n_diagnosis :]),
-            "measured": _store_rows("measured", identity, measured, adapters),
-            "validation_failures": _store_rows("validation-failures", identity, wrong, adapters),
+            "measured": put_rows(adapters.store, "measured", measured),
+            "validation_failures": put_rows(adapters.store, "validation-failures", wrong),
         }
     )
 
@@ -66,7 +66,8 @@ def score_rows(
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
     )
     predictions = read_predictions(folder)
-    verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task), adapters)
+    judge = (settings.models.judge, settings.prompts.answer_judgement)
+    verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task, *judge), adapters)
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
@@ -76,12 +77,6 @@ def read_predictions(folder: Path) -> list[Prediction]:
     """What a finished `PredictJob` left, in the order of its rows."""
     text = (folder / "predictions.jsonl").read_text(encoding="utf-8")
     return [Prediction.model_validate_json(line) for line in split_lines(text)]
-
-
-def _store_rows(kind: str, identity: tuple[object, ...], rows: Sequence[ScoredRow], adapters: Adapters) -> Ref:
-    key = adapters.store.key(kind, *identity)
-    adapters.store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
 
 
 def _verify(
