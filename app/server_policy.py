@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.storage.datasets import find_inside
 from pada_agent.app.adapters.storage.model_store import catalogue
 from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
+from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ConfigError
 from pada_agent.evaluation.tasks.code import Code
 from pada_agent.evaluation.tasks.registry import find_task_kind
@@ -128,7 +128,7 @@ def _check_sizes(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     n_bytes = len(config.model_dump_json().encode())
     if n_bytes > policy.max_settings_bytes:
         yield f"settings: {n_bytes} bytes; this server takes {policy.max_settings_bytes}"
-    for key, value in _flatten(config.model_dump()):
+    for key, value in flatten(config.model_dump()).items():
         if isinstance(value, str) and len(value) > policy.max_text_characters:
             yield f"{key}: {len(value)} characters; this server takes {policy.max_text_characters}"
         limit = next((most for pattern, most in policy.limits.items() if fnmatchcase(key, pattern)), None)
@@ -220,11 +220,3 @@ def _make_absolute(config: RunConfig, policy: ServerPolicy) -> RunConfig:
     runs_folder = str(find_inside(config.runs_folder, policy.workspace))
     models = config.models.model_copy(update={"embedder": settle(config.models.embedder)})
     return config.model_copy(update={"runs_folder": runs_folder, "student": student, "models": models})
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,5 +1,6 @@
 """Settings from YAML files and from `--set`: every mistake is told at once, with file and key."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,3 +91,11 @@ def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> d
     if not isinstance(inner, dict):
         raise ConfigError(f"{origin}: {head} is a value, not a group")
     return {**values, head: set_value(inner, rest, value, origin=origin)}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted key, as `--set` names them. An empty group has no key."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

@@ -6,6 +6,18 @@ from pydantic import ConfigDict, Field
 
 from pada_agent.core.records import Record
 
+PREDICTIONS = "predictions.jsonl"
+"""What a prediction job leaves: one `Prediction` a row, in the order of the rows."""
+
+TRAIN_METRICS = "train_metrics.json"
+"""What a fine-tuning leaves beside the adapter: steps, losses, seconds, tokens. Times differ from one run to the next."""
+
+EXPORT_REPORT = "export.json"
+"""What an export leaves beside the model: how many rows both answered alike."""
+
+LAST_GOOD = "last_good"
+"""Folder of the adapter before the loss stopped being finite."""
+
 
 class LoraSpec(Record):
     """LoRA fine-tuning, defaults as in the paper."""

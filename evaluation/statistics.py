@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest, norm, t
+from scipy.stats import binom, binomtest, t
 
 from pada_agent.core.records import Metrics, Record, Verdict
 
@@ -220,15 +220,6 @@ def bootstrap_mean(values: "np.ndarray[tuple[int], np.dtype[np.int_]]", *, n_dra
     counts = rng.multinomial(n, [np.mean(values == v) for v in (-1, 0, 1)], size=n_draws)
     low, high = np.quantile((counts[:, 2] - counts[:, 0]) / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(low=float(low), high=float(high))
-
-
-def smallest_detectable_gain(n: int, *, changed_share: float = 0.2, power: float = POWER) -> float:
-    """Smallest true accuracy difference that a paired test on `n` rows finds with this power.
-
-    `changed_share` is the share of rows on which the two models differ. Normal approximation of McNemar's test.
-    """
-    z = norm.ppf((1 + LEVEL) / 2) + norm.ppf(power)
-    return float(min(changed_share, z * sqrt(changed_share / n)))
 
 
 @lru_cache(maxsize=4)

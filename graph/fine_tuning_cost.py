@@ -2,6 +2,7 @@
 
 import json
 
+from pada_agent.core.jobs import TRAIN_METRICS
 from pada_agent.core.records import Record
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import RunState
@@ -26,7 +27,7 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
     if not trained:
         return _estimate_from_evaluation(state)
     last = trained[-1]
-    path = adapters.store.folder(last.adapter.key if last.adapter else "") / "train_metrics.json"
+    path = adapters.store.folder(last.adapter.key if last.adapter else "") / TRAIN_METRICS
     if not path.is_file():
         return None
     measured = json.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The models of a run, and which of them is the best so far."""
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from pada_agent.core.records import Metrics, Record, Ref
 
@@ -30,9 +31,23 @@ class TrainedModel(Record):
     """Wrong answers on the diagnosis part."""
 
 
-def choose_best(models: Sequence[TrainedModel]) -> TrainedModel:
+class Measured(Protocol):
+    """What the choice between models looks at."""
+
+    @property
+    def iteration(self) -> int | None: ...
+    @property
+    def selection(self) -> Metrics | None: ...
+    @property
+    def n_synthetic(self) -> int: ...
+
+
+MeasuredT = TypeVar("MeasuredT", bound=Measured)
+
+
+def choose_best(models: Sequence[MeasuredT]) -> MeasuredT:
     """The fine-tuned model with the best selection accuracy; ties go to less synthetic data, then to the earlier model."""
-    measured = [a for a in models if a.iteration is not None and a.selection is not None]
+    measured = [m for m in models if m.iteration is not None and m.selection is not None]
     return max(
-        measured, key=lambda a: (a.selection.accuracy if a.selection else 0.0, -a.n_synthetic, -(a.iteration or 0))
+        measured, key=lambda m: (m.selection.accuracy if m.selection else 0.0, -m.n_synthetic, -(m.iteration or 0))
     )

@@ -30,7 +30,6 @@ MAX_WITHOUT_ANSWER = 0.05
 class SummaryInputs(Record):
     """What the summary needs beside the state."""
 
-    student: str
     test: dict[str, Metrics]
     tested: dict[str, Ref] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...]
@@ -77,7 +76,8 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         seconds_by_stage=seconds_by_stage(state["spans"]),
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
-        warnings=(*state.get("warnings", []), *find_alarms(models, state, judge=judge, chance=inputs.chance)),
+        warnings=tuple(state.get("warnings", [])),
+        alarms=tuple(find_alarms(models, state, judge=judge, chance=inputs.chance)),
         verdict=word_verdict(
             inputs.comparisons,
             models,
@@ -166,14 +166,14 @@ def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list
     by_name = {model.name: model for model in models}
     floor = by_name[UNTOUCHED].validation.accuracy
     alarms = [
-        f"alarm: '{model.name}' is below the untouched model on validation ({model.validation.accuracy:.1%} against {floor:.1%})"
+        f"'{model.name}' is below the untouched model on validation ({model.validation.accuracy:.1%} against {floor:.1%})"
         for model in by_name.values()
         if model.validation.accuracy < floor
     ]
     if chance is None:
         return alarms
     return alarms + [
-        f"alarm: '{model.name}' does no better than chance on validation"
+        f"'{model.name}' does no better than chance on validation"
         f" ({model.validation.accuracy:.1%}, interval from {model.validation.low:.1%}; chance is {chance:.1%})"
         for model in by_name.values()
         if model.iteration is not None and model.validation.low <= chance
@@ -186,27 +186,27 @@ def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
     for model in models:
         n, n_unscored, n_lost = model.validation.n, model.validation.n_unscored, model.n_without_answer
         if n_unscored:
-            alarms.append(f"alarm: {n_unscored} of {n} answers of '{model.name}' could not be scored")
+            alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored")
         if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
-            alarms.append(f"alarm: {n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
+            alarms.append(f"{n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
     return alarms
 
 
 def _find_empty_iterations(state: RunState) -> list[str]:
     batches = state.get("batches", {}).values()
     if batches and not any(b.n_accepted for b in batches):
-        return ["alarm: no synthetic row was accepted"]
+        return ["no synthetic row was accepted"]
     accepted: Counter[int] = Counter()
     for batch in batches:
         accepted[batch.iteration] += batch.n_accepted
-    return [f"alarm: no synthetic row of iteration {i} was accepted" for i, n in accepted.items() if not n]
+    return [f"no synthetic row of iteration {i} was accepted" for i, n in accepted.items() if not n]
 
 
 def _find_few_errors(state: RunState) -> list[str]:
     """So few errors that the number of clusters was theirs to set, not the elbow's."""
     limit = state["settings"].analysis.max_clusters
     return [
-        f"alarm: iteration {i} has {ref.rows} analysed error(s), fewer than the {limit} clusters that settings allow"
+        f"iteration {i} has {ref.rows} analysed error(s), fewer than the {limit} clusters that settings allow"
         for i, ref in state.get("analyses", {}).items()
         if 0 < ref.rows < limit
     ]
@@ -215,7 +215,7 @@ def _find_few_errors(state: RunState) -> list[str]:
 def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
     if not judge.n_bad or judge.n_caught:
         return []
-    return [f"alarm: the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
+    return [f"the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
 
 
 def word_verdict(

@@ -1,8 +1,8 @@
 """The machine-readable result of a run: what `summary.json` holds, and what reports and other programs read."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
@@ -158,9 +158,21 @@ class RunSummary(Record):
     reviews: tuple[Review, ...] = ()
     """What people decided."""
     warnings: tuple[str, ...] = ()
-    """The judge's warnings and the alarms, ready to print."""
+    """What a reader should know, ready to print."""
+    alarms: tuple[str, ...] = ()
+    """What should make a reader stop."""
     verdict: str
     """One sentence: whether it helped."""
     adapter: str | None = None
     """Folder of the best adapter, relative to the run's; None when the untouched model is best."""
     stop_reason: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_alarms(cls, values: Any) -> Any:
+        """Summaries written before alarms had a field of their own hold them among the warnings."""
+        if not isinstance(values, dict) or "alarms" in values:
+            return values
+        told = [str(text) for text in values.get("warnings", ())]
+        alarms = tuple(text.removeprefix("alarm: ") for text in told if text.startswith("alarm: "))
+        return {**values, "warnings": tuple(t for t in told if not t.startswith("alarm: ")), "alarms": alarms}

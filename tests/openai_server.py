@@ -13,9 +13,9 @@ from pada_agent.core.chat import ChatRequest, Message
 from tests.toy_world import teach
 
 TEMPLATE_PHRASES = {
-    "error_analysis": "You find out why",
-    "pattern_categorization": "were found to be alike",
-    "strategy_drafting": "Draft one data generation strategy",
+    "error_analysis": "answered the questions below wrongly. Find out why",
+    "pattern_categorization": "similar mistakes of a small language model",
+    "strategy_drafting": "For each kind, write a strategy",
     "training_error_generation": "still answers them wrongly",
     "contrast_generation": "though it answers like questions rightly",
     "similar_item_generation": "The old questions below are hard for it",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, LoraSpec
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
@@ -30,7 +30,6 @@ MAX_CPU_PACK_TOKENS = 512
 STEPS_PER_READING = {"cpu": 1, "cuda": 10}
 """Losses stay on the device that long: reading one waits for all work queued before it."""
 
-LAST_GOOD = "last_good"
 """Subfolder for the adapter that last had a finite loss, where the fine-tuning broke off."""
 
 
@@ -79,7 +78,7 @@ def fine_tune(
         save_adapter(adapted, student, folder)
     metrics = {**_summarize(loop.steps, seconds=time.perf_counter() - start), **loop.describe_cuts()}
     metrics["base_sha256"] = hash_weights(student.weights)
-    (folder / "train_metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    (folder / TRAIN_METRICS).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
 
 
 def learning_rate_factor(step: int, n_steps: int, spec: LoraSpec) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from peft import PeftModel
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import PredictJob
+from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder
@@ -35,7 +35,7 @@ def predict(
         rate = done / (time.perf_counter() - start)
         on_progress(Progress(stage="predict", done=done, total=len(examples), rate=rate, unit="rows"))
 
-    write_predictions(folder / "predictions.jsonl", answer_rows(student, job, examples, on_done=report))
+    write_predictions(folder / PREDICTIONS, answer_rows(student, job, examples, on_done=report))
 
 
 def answer_rows(

@@ -1,6 +1,5 @@
 """The student: base model and tokenizer, loaded once per worker and never changed by a job."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pada_agent.core.errors import TrainingError
+from pada_agent.core.machine import hash_file
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:
 def _hash_file(file: Path, mtime_ns: int) -> str:
     """The time of change is there for the cache alone."""
     del mtime_ns
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hash_file(file)
 
 
 def _find_weights(name: str) -> tuple[Path, ...]:

@@ -101,7 +101,7 @@ def has_groups(points: Floats, n_clusters: int, *, seed: int) -> bool:
     low, high = inside.min(axis=0), inside.max(axis=0)
     expected = [_log_gain(rng.uniform(low, high, size=inside.shape), n_clusters, seed=seed) for _ in range(N_RESAMPLES)]
     tolerance = float(np.std(expected)) * (1 + 1 / N_RESAMPLES) ** 0.5
-    return _log_gain(inside, n_clusters, seed=seed) > float(np.mean(expected)) + tolerance
+    return bool(_log_gain(inside, n_clusters, seed=seed) > float(np.mean(expected)) + tolerance)
 
 
 def _log_gain(points: Floats, n_clusters: int, *, seed: int) -> float:

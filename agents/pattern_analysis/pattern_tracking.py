@@ -48,11 +48,6 @@ class PatternOutcome(Record):
         n_tokens = self.usage.input_tokens + self.usage.output_tokens
         return n_tokens / self.n_repaired if self.n_repaired else None
 
-    @property
-    def usd_per_repaired(self) -> float | None:
-        """US dollars for each repaired validation row; None when none was repaired."""
-        return self.usage.cost_usd / self.n_repaired if self.n_repaired else None
-
 
 def link_patterns(
     current: Sequence[ErrorPattern],

@@ -10,7 +10,7 @@ from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, Usage, Verdict
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
-from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
+from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 
@@ -100,16 +100,13 @@ def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
         ArtifactError: it was not measured on test.
     """
     by_name = {arm.name: arm for arm in summary.models}
-    rounds = [TrainedModel(**arm.model_dump(include=_CHOOSING)) for arm in summary.models if arm.iteration]
+    rounds = [model for model in summary.models if model.iteration]
     name = UNTOUCHED if cell.measured == "untouched" else FINE_TUNED
     if cell.measured == "augmented" and rounds:
         name = choose_best(rounds).name
     if by_name[name].test is None:
         raise ArtifactError(f"{cell.folder}: '{name}' was not measured on test. Delete the folder and run it again.")
     return by_name[name]
-
-
-_CHOOSING = {"name", "iteration", "selection", "n_synthetic"}
 
 
 def compare_with_plain(

@@ -19,7 +19,7 @@ from pada_agent.core.records import (
     Strategy,
     Usage,
 )
-from pada_agent.graph.models import FINE_TUNED
+from pada_agent.graph.models import FINE_TUNED, choose_best
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary
 
 MAX_ROWS = 300
@@ -139,8 +139,8 @@ def describe_run(files: RunFiles) -> ReportData:
         is_finished=files.is_finished,
         best=next(model for model in summary.models if model.name == summary.best_model),
         main=find_main(summary),
-        alarms=tuple(text for text in summary.warnings if text.startswith("alarm")),
-        warnings=tuple(text for text in summary.warnings if not text.startswith("alarm")),
+        alarms=summary.alarms,
+        warnings=summary.warnings,
         stacks=tuple(stack_failures(files, numbers)),
         patterns=tuple(describe_pattern(files, i, p, numbers, rows) for i in summary.patterns for p in i.patterns),
         sensitivities=files.sensitivities,
@@ -173,7 +173,7 @@ def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
 def find_diagnosed(summary: RunSummary, iteration: int) -> ModelResult | None:
     """The model whose errors the iteration studied: the best before it, as the loop chooses."""
     earlier = [model for model in summary.models if model.iteration is not None and model.iteration < iteration]
-    return max(earlier, key=lambda a: (a.selection.accuracy, -a.n_synthetic, -(a.iteration or 0)), default=None)
+    return choose_best(earlier) if earlier else None
 
 
 def find_trained(summary: RunSummary, iteration: int) -> ModelResult | None:

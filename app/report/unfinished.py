@@ -24,7 +24,6 @@ def summarize_unfinished(folder: Path) -> RunSummary:
         raise ArtifactError(f"{folder}: nothing has been measured yet. Go on with: pada resume {folder}")
     best = state.get("best_model", UNTOUCHED)
     inputs = SummaryInputs(
-        student=state["settings"].student.model,
         test={},
         comparisons=(),
         accepted_samples=(),

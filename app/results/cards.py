@@ -135,5 +135,5 @@ def _list_limits(summary: RunSummary, config: RunConfig | None) -> str:
     ]
     if config:
         limits.append(f"The terms of `{config.models.generator.model}`, which wrote the rows, hold too.")
-    limits += [text for text in summary.warnings if text.startswith("alarm")]
+    limits += list(summary.alarms)
     return "".join(f"- {limit}\n" for limit in limits)

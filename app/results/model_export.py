@@ -13,7 +13,7 @@ from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.jobs import ExportJob
+from pada_agent.core.jobs import EXPORT_REPORT, ExportJob
 from pada_agent.core.records import Example, Record, ScoredRow
 
 Format = Literal["safetensors", "gguf"]
@@ -73,7 +73,7 @@ def export_model(
         _run_job(found, format, scratch, on_event).replace(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    report = json.loads((out / "export.json").read_text(encoding="utf-8"))
+    report = json.loads((out / EXPORT_REPORT).read_text(encoding="utf-8"))
     return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"])
 
 

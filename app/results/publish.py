@@ -14,6 +14,7 @@ from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.jobs import TRAIN_METRICS
 from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -107,7 +108,7 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
 
 def _read_base_hashes(adapter: Path) -> dict[str, str]:
     """File name to SHA-256 of the student's weights; empty where the compute backend noted none."""
-    path = adapter / "train_metrics.json"
+    path = adapter / TRAIN_METRICS
     if not path.is_file():
         return {}
     hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("base_sha256", {})

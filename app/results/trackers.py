@@ -2,13 +2,15 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pada_agent.app.report.data import find_main
 from pada_agent.app.run_folder import layout
+from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.jobs import TRAIN_METRICS
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -52,7 +54,10 @@ def track_run(folder: Path, *, to: Tracker) -> str:
         folder=folder,
         name=summary.name,
         verdict=summary.verdict,
-        settings={k: v[:MAX_CHARACTERS] for k, v in _flatten(config.model_dump(mode="json"))},
+        settings={
+            key: "" if value is None else str(value)[:MAX_CHARACTERS]
+            for key, value in flatten(config.model_dump(mode="json")).items()
+        },
         figures=(*collect_figures(summary), *read_losses(summary, folder)),
     )
     trackers: dict[Tracker, Callable[[TrackedRun], str]] = {
@@ -86,7 +91,7 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
 def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
     """Training loss by optimizer step of every fine-tuned model whose adapter is there and noted it."""
     for model in summary.models:
-        path = folder / (model.adapter or "") / "train_metrics.json"
+        path = folder / (model.adapter or "") / TRAIN_METRICS
         if model.adapter and path.is_file():
             losses: list[float] = json.loads(path.read_text(encoding="utf-8")).get("losses", [])
             for step, loss in enumerate(losses, 1):
@@ -165,11 +170,3 @@ def _load(module: str, extra: Tracker) -> Any:
         return found
     except ImportError as exc:
         raise ConfigError(f"{extra} cannot be loaded ({exc}). Get it with: pip install 'pada-agent[{extra}]'") from exc
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", "" if value is None else str(value)

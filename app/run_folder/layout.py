@@ -1,7 +1,6 @@
 """A run's directory: who may use it, and the records of how the run was started."""
 
 import fcntl
-import hashlib
 import os
 import platform
 import sys
@@ -10,15 +9,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import load_config
+from pada_agent.core.config_files import flatten, load_config
 from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.machine import hash_file
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import RunSummary
 
@@ -160,16 +159,11 @@ def _find_version(package: str) -> str | None:
 def _hash_data(config: RunConfig) -> dict[str, str]:
     locations = (config.data.train, config.data.validation, config.data.test)
     files = {location: Path(location).expanduser() for location in locations if location}
-    return {location: _hash_file(path) for location, path in files.items() if path.is_file()}
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {location: hash_file(path) for location, path in files.items() if path.is_file()}
 
 
 def _check_same(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
-    here, there = _flatten(found.model_dump(mode="json")), _flatten(wanted.model_dump(mode="json"))
+    here, there = flatten(found.model_dump(mode="json")), flatten(wanted.model_dump(mode="json"))
     # Keys of a free mapping (task.columns, prompts) may stand on one side only.
     keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
     if changed := [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]:
@@ -177,10 +171,3 @@ def _check_same(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
             f"{folder}: holds a run with other settings ({', '.join(changed)} differ).\n"
             f"Go on with it:   pada resume {folder}\nStart a new one: set another `name`, or give --out."
         )
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

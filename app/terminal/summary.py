@@ -35,6 +35,7 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
         describe_rows(summary),
         describe_judge(summary.judge),
         _bullets("Warnings", _shorten(summary.warnings)),
+        _bullets("Alarms", summary.alarms),
         describe_cost(summary),
         describe_time(summary),
         describe_places(summary, folder),
@@ -87,7 +88,7 @@ def _describe_usage(role: str, usage: Usage) -> str:
 
 
 def _shorten(warnings: Sequence[str]) -> list[str]:
-    """A teacher that fails says the same for every batch; alarms come last and must be seen."""
+    """A teacher that fails says the same for every batch."""
     if len(warnings) <= MAX_WARNINGS:
         return list(warnings)
     left_out = f"… {len(warnings) - MAX_WARNINGS} more: see summary.json"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pada_agent.core.jobs import PredictJob
+from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.lines import split_lines
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
@@ -75,7 +75,7 @@ def score_rows(
 
 def read_predictions(folder: Path) -> list[Prediction]:
     """What a finished `PredictJob` left, in the order of its rows."""
-    text = (folder / "predictions.jsonl").read_text(encoding="utf-8")
+    text = (folder / PREDICTIONS).read_text(encoding="utf-8")
     return [Prediction.model_validate_json(line) for line in split_lines(text)]
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pada_agent.core.jobs import FineTuneJob
+from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
@@ -46,7 +46,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
 
 def read_steps(adapter: Path) -> int | None:
     """Optimizer steps of a fine-tuning, where the compute backend noted them."""
-    path = adapter / "train_metrics.json"
+    path = adapter / TRAIN_METRICS
     n_steps: int | None = json.loads(path.read_text(encoding="utf-8")).get("n_steps") if path.is_file() else None
     return n_steps
 

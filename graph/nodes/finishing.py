@@ -13,6 +13,7 @@ from pada_agent.graph.nodes.evaluating import score_rows
 from pada_agent.graph.pattern_outcomes import assess_iteration, read_clusterings, read_measured
 from pada_agent.graph.routing import why_stop
 from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.storing import put_rows
 from pada_agent.graph.summarizing import SummaryInputs, summarize_run
 from pada_agent.graph.summary import Comparison, Sample
 
@@ -29,9 +30,8 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
     summary = summarize_run(
         state,
         SummaryInputs(
-            student=adapters.student,
             test={name: summarize(v) for name, v in verdicts.items()},
-            tested={name: _store_tested(rows, adapters) for name, rows in tested.items()},
+            tested={name: put_rows(adapters.store, "tested", rows) for name, rows in tested.items()},
             comparisons=tuple(
                 compare_arms(
                     verdicts or validation_verdicts(compared, state, adapters),
@@ -140,12 +140,6 @@ def read_ratings(batch: BatchReport, adapters: Adapters) -> dict[str, Rating]:
 def _verdicts(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters) -> list[Verdict]:
     examples = adapters.store.read_rows(rows.key, Example)
     return [f.verdict for f in score_rows(model, rows, state, adapters, examples)]
-
-
-def _store_tested(rows: list[ScoredRow], adapters: Adapters) -> Ref:
-    key = adapters.store.key("tested", rows)
-    adapters.store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
 
 
 def _sort_batches(state: RunState) -> list[tuple[BatchReport, str | None]]:

@@ -16,6 +16,7 @@ from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategie
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.state import AnalysisState, PartialState
+from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -30,9 +31,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
     result = analyse_errors(
         failures, task=adapters.task, analyst=_analyst(state, adapters), per_call=settings.analysis.errors_per_call
     )
-    key = adapters.store.key("error-analyses", list(result.analyses))
-    adapters.store.write_rows(key, result.analyses)
-    ref = Ref(key=key, rows=len(result.analyses))
+    ref = put_rows(adapters.store, "error-analyses", list(result.analyses))
     report_stage("error_analysis", adapters, errors=len(failures), analysed=ref.rows)
     return {"analyses": {str(state["iteration"]): ref}, "warnings": _label(result.warnings, state)}
 

@@ -125,7 +125,7 @@ def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_pat
     assert {b.attempts for b in summary.batches} == {3}
     assert summary.rows.accepted == 0
     assert summary.rows.rejected["quality"] == summary.rows.written == 3 * summary.rows.requested
-    assert "alarm: no synthetic row was accepted" in summary.warnings
+    assert "no synthetic row was accepted" in summary.alarms
     assert summary.stop_reason == "no synthetic row was accepted"
     assert isinstance(world.teacher, ScriptedModel)
     second = [

@@ -127,7 +127,7 @@ def test_a_judge_that_passes_everything_is_found_out_and_its_probes_are_not_trai
     world = ToyWorld(tmp_path)
     summary = run(world, loop=ONE, quality={"probe_share": 1.0})
     assert summary.judge.n_bad > 0 == summary.judge.n_caught
-    assert any("the judge passed all" in w for w in summary.warnings)
+    assert any("the judge passed all" in w for w in summary.alarms)
     accepted = {e.id for b in summary.batches for e in world.store.read_rows(b.accepted.key, Example)}
     trained = {row.id for row in training_rows(fine_tunings(world)[-1])}
     assert trained - accepted == {f"train-{n}" for n in range(9)}
@@ -140,7 +140,7 @@ def test_a_strict_judge_catches_all_and_refuses_the_good(tmp_path: Path) -> None
     summary = run(world, loop=ONE, quality={"probe_share": 1.0, "max_regenerations": 0})
     assert summary.judge.n_caught == summary.judge.n_bad > 0
     assert summary.judge.n_false_alarms == summary.judge.n_good
-    assert not any("the judge passed all" in w for w in summary.warnings)
+    assert not any("the judge passed all" in w for w in summary.alarms)
 
 
 def test_patterns_are_followed_over_iterations(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def poison(value: Any, key: str = "") -> Any:
 def fill(files: RunFiles) -> RunFiles:
     """With all that a page can show."""
     review = Review(review="data", iteration=1, time="", answer={"comment": "dropped"})
-    told = {"redactions": ("cut",), "warnings": ("a warning", "alarm: one"), "reviews": (review,)}
+    told = {"redactions": ("cut",), "warnings": ("a warning",), "alarms": ("one",), "reviews": (review,)}
     summary = files.summary.model_copy(update=told)
     manifest = describe_machine(make_settings())
     parts = {"missing": ("gone",), "settings": "name: toy", "elapsed_seconds": 3.0, "manifest": manifest}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import ExportJob, PredictJob
+from pada_agent.core.jobs import EXPORT_REPORT, ExportJob, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.export.gguf import write_merged_gguf
@@ -48,7 +48,7 @@ def export(
         "student": job.student,
         "base_sha256": hash_weights(student.weights),
     }
-    (folder / "export.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    (folder / EXPORT_REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 def _check_format(job: ExportJob) -> None:

@@ -16,8 +16,9 @@ from typing import IO, Any
 
 from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, Job
+from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job
 from pada_agent.core.lines import split_lines
+from pada_agent.core.machine import count_cores, hash_file
 from pada_agent.core.progress import Progress
 
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
@@ -29,7 +30,6 @@ Spinning on makes matrix products about four times slower when the cores are sha
 with the embedded LLM engine. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy
 ones no difference was found."""
 
-LAST_GOOD = "last_good"
 """Folder in a failed job's output that outlives it (`training.fine_tuning`)."""
 
 Process = subprocess.Popen[str]
@@ -56,7 +56,7 @@ class LocalCompute:
         self._log_file = log_file
         self._log_start = 0
         waiting = {} if WAITING.keys() & os.environ.keys() else WAITING
-        self._environment = {**waiting, "PADA_DEVICE": device, "PADA_THREADS": str(threads or _count_cores())}
+        self._environment = {**waiting, "PADA_DEVICE": device, "PADA_THREADS": str(threads or count_cores())}
         self._command = tuple(command)
         self._jobs: dict[str, Job] = {}
         self._cancelled: set[str] = set()
@@ -186,7 +186,7 @@ def _identify(model: str) -> str:
     )
     if not files:
         return model
-    stats = [(file, file.stat()) for file in files if file.name != "train_metrics.json"]
+    stats = [(file, file.stat()) for file in files if file.name != TRAIN_METRICS]
     return "-".join(_hash_file(file, stat.st_size, stat.st_mtime_ns)[:16] for file, stat in stats)
 
 
@@ -194,8 +194,7 @@ def _identify(model: str) -> str:
 def _hash_file(path: Path, n_bytes: int, mtime_ns: int) -> str:
     """Size and time of change are there for the cache alone."""
     del n_bytes, mtime_ns
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)
 
 
 def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaError:
@@ -218,11 +217,6 @@ def _move_in(scratch: Path, folder: Path) -> None:
 
 def _has_output(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
-
-
-def _count_cores() -> int:
-    """Cores this process may use, fewer than the machine's in many containers."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _send(worker: Process, line: str) -> None:

@@ -9,6 +9,8 @@ Environment: PADA_ENGINE_KEY, the key that requests must carry.
 import os
 import sys
 
+from pada_agent.core.machine import count_cores
+
 PROMPT_CACHE_MIB = 512
 """Host memory for prompt prefixes seen before."""
 
@@ -22,7 +24,7 @@ def main() -> None:
     params.model.path = file
     params.n_parallel = n_slots
     params.n_ctx = n_slots * context_tokens
-    params.cpuparams.n_threads = _count_cores()
+    params.cpuparams.n_threads = count_cores()
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.api_keys = [os.environ["PADA_ENGINE_KEY"]]
     params.port = 0
@@ -35,11 +37,6 @@ def main() -> None:
     print(f"{server.listening_address}/v1", flush=True)
     sys.stdin.read()
     os._exit(0)
-
-
-def _count_cores() -> int:
-    """Cores this process may use: in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import RLock
 from typing import IO, NamedTuple
 
+import psutil
+
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.lines import split_lines
 
@@ -129,17 +131,9 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _check_memory(file: Path) -> None:
     """llama.cpp maps the file; without room for it every token would come from disk."""
-    available = _available_bytes()
-    if available is not None and file.stat().st_size > available:
+    available = psutil.virtual_memory().available
+    if file.stat().st_size > available:
         raise ModelUnavailableError(
             f"local model {file.name} needs {file.stat().st_size / 2**30:.1f} GiB of memory, "
             f"{available / 2**30:.1f} GiB are available. Close other programs, or choose a smaller model."
         )
-
-
-def _available_bytes() -> int | None:
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return None
-    line = next((row for row in split_lines(meminfo.read_text()) if row.startswith("MemAvailable:")), None)
-    return int(line.split()[1]) * 1024 if line else None

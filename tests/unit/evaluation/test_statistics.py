@@ -14,7 +14,6 @@ from pada_agent.evaluation.statistics import (
     compare_paired,
     mcnemar_exact,
     sign_flip_exact,
-    smallest_detectable_gain,
     summarize,
     wilson_interval,
 )
@@ -100,13 +99,6 @@ def test_verdicts_that_do_not_pair_are_an_error(before: str, after: str) -> None
 def test_verdicts_of_other_rows_do_not_pair() -> None:
     with pytest.raises(ValueError, match="same rows"):
         compare_paired(verdicts("++"), list(reversed(verdicts("++"))))
-
-
-def test_more_rows_show_smaller_gains() -> None:
-    gains = [smallest_detectable_gain(n) for n in (50, 500, 5000)]
-    assert gains == sorted(gains, reverse=True)
-    assert gains[1] == pytest.approx(0.056, abs=0.001)
-    assert smallest_detectable_gain(4) <= 0.2
 
 
 @given(st.text("+-?", min_size=1, max_size=40))

@@ -58,7 +58,7 @@ def test_an_arm_below_the_untouched_model_and_at_chance_raises_two() -> None:
     assert "below the untouched model" in below
     assert (
         at_chance
-        == "alarm: 'fine-tuned' does no better than chance on validation (20.0%, interval from 13.0%; chance is 25.0%)"
+        == "'fine-tuned' does no better than chance on validation (20.0%, interval from 13.0%; chance is 25.0%)"
     )
 
 
@@ -70,7 +70,7 @@ def test_an_arm_above_chance_whose_interval_reaches_it_is_at_chance() -> None:
 def test_answers_out_of_format_raise_an_alarm_from_five_percent() -> None:
     assert alarms(model("fine-tuned", 0, 0.6, low=0.5, n_without_answer=4)) == []
     (alarm,) = alarms(model("fine-tuned", 0, 0.6, low=0.5, n_without_answer=5))
-    assert alarm == "alarm: 5 of 100 answers of 'fine-tuned' are out of format (5%)"
+    assert alarm == "5 of 100 answers of 'fine-tuned' are out of format (5%)"
 
 
 def batch(batch_id: str, n_accepted: int) -> BatchReport:
@@ -90,13 +90,13 @@ def batch(batch_id: str, n_accepted: int) -> BatchReport:
 
 def test_an_iteration_whose_rows_were_all_rejected_is_named() -> None:
     batches = {b.batch_id: b for b in (batch("i1-s1-b1", 2), batch("i2-s1-b1", 0), batch("i2-e-b1", 0))}
-    assert alarms(batches=batches) == ["alarm: no synthetic row of iteration 2 was accepted"]
+    assert alarms(batches=batches) == ["no synthetic row of iteration 2 was accepted"]
 
 
 def test_fewer_errors_than_clusters_raise_an_alarm() -> None:
     refs = {"1": Ref(key="a", rows=10), "2": Ref(key="b", rows=9), "3": Ref(key="c", rows=0)}
     (alarm,) = alarms(analyses=refs)
-    assert alarm == "alarm: iteration 2 has 9 analysed error(s), fewer than the 10 clusters that settings allow"
+    assert alarm == "iteration 2 has 9 analysed error(s), fewer than the 10 clusters that settings allow"
 
 
 def test_a_judge_that_catches_nothing_raises_an_alarm() -> None:
@@ -111,3 +111,9 @@ def test_the_summary_of_a_run_made_before_the_models_were_called_models_is_still
     summary = RunSummary.model_validate_json(published.read_text(encoding="utf-8"))
     assert [model.name for model in summary.models] == ["untouched", "fine-tuned", "iteration 1"]
     assert summary.best_model == "iteration 1"
+
+
+def test_alarms_that_an_older_summary_holds_among_its_warnings_are_alarms() -> None:
+    old = make_summary(warnings=("a warning", "alarm: at chance")).model_dump(exclude={"alarms"})
+    read = RunSummary.model_validate(old)
+    assert (read.warnings, read.alarms) == (("a warning",), ("at chance",))

@@ -122,7 +122,7 @@ def test_outcomes_count_rows_before_and_after_and_what_was_written_for_them() ->
     )
     assert (one.status, one.continues, one.n_rows, one.n_repaired) == ("persisting", "i1-p3", 3, 2)
     assert (one.n_written, one.n_accepted, one.broken_ids) == (10, 6, ("g",))
-    assert (one.accepted_per_repaired, one.tokens_per_repaired, one.usd_per_repaired) == (3.0, 400.0, 0.25)
+    assert (one.accepted_per_repaired, one.tokens_per_repaired) == (3.0, 400.0)
     assert (two.status, two.n_accepted, two.broken_ids) == ("fixed", 0, ())
     assert (three.status, three.n_repaired, three.accepted_per_repaired) == ("new", 0, None)
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -112,6 +113,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_said_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_engine, "_available_bytes", lambda: 3)
+    monkeypatch.setattr(local_engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=3))
     with pytest.raises(ModelUnavailableError, match=r"model\.gguf needs .* GiB of memory"):
         local_engine.acquire(make_file(tmp_path), n_slots=1, context_tokens=512)

@@ -44,10 +44,10 @@ def test_the_test_columns_stand_only_where_test_was_read() -> None:
 
 
 def test_of_many_warnings_the_first_and_the_last_are_printed() -> None:
-    warnings = (*(f"batch {n} was lost" for n in range(50)), "alarm: at chance")
-    text = render_summary(make_summary(warnings=warnings), Path("runs/r"))
+    warnings = tuple(f"batch {n} was lost" for n in range(50))
+    text = render_summary(make_summary(warnings=warnings, alarms=("at chance",)), Path("runs/r"))
     assert "batch 0 was lost" in text and "batch 30 was" not in text
-    assert "41 more: see summary.json" in text and "alarm: at chance" in text
+    assert "40 more: see summary.json" in text and "Alarms\n  - at chance" in text
 
 
 def test_durations_in_words() -> None:
