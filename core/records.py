@@ -3,9 +3,10 @@
 All are pydantic models: they validate on the way in, and are JSON in the checkpoint, in Studio and on disk.
 """
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Branch = Literal["pattern", "training_error", "held_back"]
 """Where a row that joins the training data comes from; `held_back` rows are real ones, not synthetic."""
@@ -27,6 +28,8 @@ class Provenance(Record):
     """1 for the first draft, 2 for the first regeneration, and so on."""
     source_id: str
     """The training example it was written from."""
+    row: int = 0
+    """0-based place in its batch."""
     strategy_id: str | None = None
     call_key: str = ""
     """Key of the LLM call in `llm_calls.sqlite`."""
@@ -159,6 +162,8 @@ class ErrorPattern(Record):
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     """Counted over all of `example_ids`, not guessed; empty for tasks without a closed label set."""
+    cluster: int | None = None
+    """0-based place of its cluster in the clustering; None in runs made before this was noted."""
     continues: str | None = None
     """Id of the pattern of the iteration before that this one is again; None when it is new."""
 
@@ -289,6 +294,7 @@ class BatchReport(Record):
     """How one batch fared through generation, label verification and quality control."""
 
     batch_id: str
+    iteration: int = 0
     branch: Branch
     strategy_id: str | None = None
     attempts: int
@@ -310,6 +316,15 @@ class BatchReport(Record):
     """The judge's ratings of the accepted rows, apart from the rows: nothing trains on them. None where nothing was rated."""
     samples: tuple[str, ...] = ()
     """Up to two accepted drafts, for a reader in Studio."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_id(cls, values: Any) -> Any:
+        """Reports written before the iteration had a field of its own name it in the batch's id."""
+        if not isinstance(values, dict) or "iteration" in values:
+            return values
+        found = re.match(r"i(\d+)-", str(values.get("batch_id", "")))
+        return {**values, "iteration": int(found.group(1)) if found else 0}
 
 
 class Usage(Record):

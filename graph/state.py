@@ -13,7 +13,6 @@ from pydantic import ConfigDict, Field
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
 
-from pada_agent.agents.guards.draft_checks import row_of
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import (
     Batch,
@@ -263,7 +262,7 @@ class BatchState(Given, BatchOutput, total=False):
 
 def open_rows(state: BatchState) -> list[int]:
     """Rows of the batch that have no accepted example yet."""
-    done = {row_of(example) for example in state.get("accepted", [])}
+    done = {e.provenance.row for e in state.get("accepted", []) if e.provenance}
     return [row for row in range(len(state["batch"].source_ids)) if row not in done]
 
 

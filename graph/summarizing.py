@@ -99,10 +99,13 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
     found = []
     for i, patterns in sorted(state.get("patterns", {}).items(), key=lambda kv: int(kv[0])):
         grouped = inputs.clusterings.get(i)
+        pairs = _pair(patterns, strategies := state.get("strategies", {}).get(i, []))
+        paired = {pair.strategy.id for pair in pairs if pair.strategy}
         found.append(
             IterationPatterns(
                 iteration=int(i),
-                patterns=tuple(_pair(patterns, state.get("strategies", {}).get(i, []))),
+                patterns=tuple(pairs),
+                added=tuple(g.strategy for g in strategies if g.strategy.id not in paired),
                 n_clusters=grouped.n_clusters if grouped else 0,
                 silhouette=grouped.silhouette if grouped else None,
                 stability=grouped.stability if grouped else None,
@@ -193,10 +196,10 @@ def _find_empty_iterations(state: RunState) -> list[str]:
     batches = state.get("batches", {}).values()
     if batches and not any(b.n_accepted for b in batches):
         return ["no synthetic row was accepted"]
-    accepted: Counter[str] = Counter()
+    accepted: Counter[int] = Counter()
     for batch in batches:
-        accepted[batch.batch_id.partition("-")[0]] += batch.n_accepted
-    return [f"no synthetic row of iteration {i[1:]} was accepted" for i, n in accepted.items() if not n]
+        accepted[batch.iteration] += batch.n_accepted
+    return [f"no synthetic row of iteration {i} was accepted" for i, n in accepted.items() if not n]
 
 
 def _find_few_errors(state: RunState) -> list[str]:
@@ -262,7 +265,7 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
 
 
 def _pair(patterns: list[ErrorPattern], strategies: list[GuardedStrategy]) -> list[PatternStrategy]:
-    by_pattern = {g.strategy.pattern_id: g.strategy for g in strategies}
+    by_pattern = {g.strategy.pattern_id: g.strategy for g in reversed(strategies)}
     return [PatternStrategy(pattern=p, strategy=by_pattern.get(p.id)) for p in patterns]
 
 

@@ -85,6 +85,8 @@ class IterationPatterns(Record):
 
     iteration: int
     patterns: tuple[PatternStrategy, ...]
+    added: tuple[Strategy, ...] = ()
+    """Strategies that a person added in review, beside the first one of each pattern."""
     n_clusters: int = 0
     silhouette: float | None = None
     """Of the grouping, in [-1, 1]."""
@@ -94,6 +96,11 @@ class IterationPatterns(Record):
     """How the grouping moves with the number of clusters and with the embedder; None in runs of versions that did not ask."""
     outcomes: tuple[PatternOutcome, ...] = ()
     """What became of each pattern; empty where the iteration left no model."""
+
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """Of the patterns, then those that a person added."""
+        return (*(pair.strategy for pair in self.patterns if pair.strategy), *self.added)
 
 
 class RowCounts(Record):

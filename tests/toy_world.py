@@ -35,7 +35,7 @@ def words(text: str) -> set[str]:
 class NearestRowCompute:
     """`Compute` with a student that answers what the training row with the most words in common answers.
 
-    The untouched student always takes the first option. Every job that really runs is noted in `ran`.
+    The untouched student always takes the first option (with a system turn, the last). Every job that really runs is noted in `ran`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +75,7 @@ class NearestRowCompute:
 
 
 def _predict(row: Example, job: PredictJob) -> Prediction:
-    answer = row.options[0]
+    answer = row.options[-1 if job.system else 0]
     if job.adapter:
         memory = json.loads((Path(job.adapter) / "memory.json").read_text())
         answer = max(memory, key=lambda pair: len(words(pair[0]) & words(row.prompt)))[1]

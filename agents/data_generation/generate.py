@@ -168,6 +168,7 @@ def _to_drafts(
                 batch_id=batch.id,
                 attempt=attempt,
                 source_id=by_row[row].source.id,
+                row=row,
                 strategy_id=batch.strategy.strategy.id if batch.strategy else None,
                 call_key=call_key,
             ),

@@ -58,11 +58,6 @@ def verify_drafts(
     return VerifiedDrafts(candidates=tuple(candidates), rejections=tuple(rejections))
 
 
-def row_of(example: Example) -> int:
-    """Place in its batch of a synthetic example."""
-    return int(example.id.rsplit("-r", 1)[1]) - 1
-
-
 def is_a_persons_matter(stage: RejectionStage, overlap: Overlap | None) -> bool:
     """Whether a person may overrule a rejection: what a model judged, but nothing that was checked exactly."""
     return stage in ("unlikely", "quality", "verification") or (overlap is not None and overlap.kind == "embedding")
@@ -110,8 +105,9 @@ def _drop_strayed(
     candidates: list[Example], ranks: Sequence[LabelRank | None], max_rank: int, rejections: list[Rejection]
 ) -> list[Example]:
     strayed = {c.id: r for c, r in zip(candidates, ranks, strict=True) if r and r.rank > max_rank}
+    rows = {c.id: c.provenance.row + 1 for c in candidates if c.provenance}
     rejections += [
-        reject(c, "unlikely", f"row {row_of(c) + 1} reads like {r.likeliest}, not like {c.answer}")
+        reject(c, "unlikely", f"row {rows[c.id]} reads like {r.likeliest}, not like {c.answer}")
         for c in candidates
         if (r := strayed.get(c.id))
     ]

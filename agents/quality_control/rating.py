@@ -6,7 +6,7 @@ from random import Random
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.concurrency import map_concurrently
-from pada_agent.agents.guards.draft_checks import reject, row_of
+from pada_agent.agents.guards.draft_checks import reject
 from pada_agent.agents.quality_control.judge_calibration import Pair, Probe, mix, note_probe
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, JudgeProbe, Rating, Record, Rejection
@@ -236,7 +236,7 @@ def _to_rating(item: RatingItem, pair: Pair) -> Rating:
 
 
 def _feedback(review: BatchRating, candidates: Sequence[Example], threshold: float) -> str:
-    rows = {c.id: row_of(c) + 1 for c in candidates}
+    rows = {c.id: c.provenance.row + 1 for c in candidates if c.provenance}
     return "\n".join(
         f"- row {rows[r.example_id]} (rated {r.mean:.1f}): {r.feedback or r.reason}"
         for r in review.ratings

@@ -144,8 +144,9 @@ def _verdicts(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapter
 
 def _sort_batches(state: RunState) -> list[tuple[BatchReport, str | None]]:
     """The batches by id, each with the name of its strategy."""
-    names = {g.strategy.id: g.strategy.strategy_name for gs in state.get("strategies", {}).values() for g in gs}
-    return [(b, names.get(b.strategy_id or "")) for _, b in sorted(state.get("batches", {}).items())]
+    names = {(i, g.strategy.id): g.strategy.strategy_name for i, gs in state.get("strategies", {}).items() for g in gs}
+    batches = [b for _, b in sorted(state.get("batches", {}).items())]
+    return [(b, names.get((str(b.iteration), b.strategy_id or ""))) for b in batches]
 
 
 def _to_comparison(before: str, after: str, split: str, test: PairedTest) -> Comparison:

@@ -154,6 +154,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     store.write_rows(keys["rejected"], rejected)
     report = BatchReport(
         batch_id=batch.id,
+        iteration=batch.iteration,
         branch=batch.branch,
         strategy_id=batch.strategy.strategy.id if batch.strategy else None,
         attempts=state["attempt"],

@@ -48,7 +48,7 @@ def test_open_answers_are_not_ranked() -> None:
 
 def test_a_draft_that_strays_from_its_label_goes_back_with_what_it_reads_like() -> None:
     def draft(row: int, text: str) -> Draft:
-        origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="power-0")
+        origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="power-0", row=row)
         return Draft(row=row, fields={"question": text}, provenance=origin)
 
     verified = verify_drafts(

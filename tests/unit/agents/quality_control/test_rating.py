@@ -30,7 +30,7 @@ def candidate(row: int) -> Example:
         {"question": f"new question {row}"}, source=SOURCE, given={}, example_id=f"syn-i1-e-b1-a1-r{row}"
     )
     assert isinstance(made, Example)
-    return made.model_copy(update={"provenance": ORIGIN})
+    return made.model_copy(update={"provenance": ORIGIN.model_copy(update={"row": row - 1})})
 
 
 CANDIDATES = [candidate(1), candidate(2)]
