@@ -12,6 +12,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
 from pada_agent.evaluation.verifiers.option_label import label_at
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -107,7 +108,8 @@ def _solve(
         )
     except StructuredOutputError:
         return {}
-    answers = {item.sample: item.answer for item in reversed(reply.items)}
+    aligned = align_items(reply.items, range(1, len(asked) + 1), lambda item: item.sample)
+    answers = {number: item.answer for number, item in aligned.items()}
     return {row.id: task.agrees(row, answers[n], posed[row.id]) for n, row in enumerate(asked, start=1) if n in answers}
 
 
