@@ -21,6 +21,7 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.evaluation.tasks.registry import make_task
@@ -28,7 +29,6 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
-CALLS = "llm_calls.sqlite"
 _connections: dict[str, Adapters] = {}
 _lock = Lock()
 
