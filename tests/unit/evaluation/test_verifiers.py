@@ -70,7 +70,7 @@ def test_a_number_survives_being_written_and_read(value: Any) -> None:
     "nested", ["1 + " * 400 + "1", "-" * 600 + "1", "w" + ".b" * 400], ids=["sum", "signs", "names"]
 )
 def test_programs_of_any_depth_are_read_and_not_a_crash(nested: str) -> None:
-    prompt = f"w = None\nX = 1\n\ndef f(x):\n    '''Add one.'''\n"
+    prompt = "w = None\nX = 1\n\ndef f(x):\n    '''Add one.'''\n"
     program = complete_program(prompt, f"def f(x):\n    return x + 1\n\nif False:\n    y = {nested}\n", "f")
     assert "return x + 1" in program
     assert "pass" in replace_with_stub(f"y = {nested}\n\ndef f(x):\n    return 1\n", "f")
