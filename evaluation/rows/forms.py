@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pada_agent.core.config import Columns
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.task_config import Columns
 from pada_agent.evaluation.rows.cells import is_conversation, is_empty, is_turn, parse_nested
 from pada_agent.evaluation.rows.conversation import role_of
 

@@ -3,10 +3,10 @@
 import hashlib
 from typing import Any, NoReturn
 
-from pada_agent.core.config import Columns
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Turn
+from pada_agent.core.task_config import Columns
 from pada_agent.evaluation.rows.cells import cell_text, is_conversation, is_empty, parse_nested, to_nfc
 from pada_agent.evaluation.rows.conversation import (
     Conversation,
