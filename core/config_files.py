@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, not YAML, or not a mapping.
     """
     try:
-        values = yaml.safe_load(_decode(path, path.read_bytes())) or {}
+        values = load_yaml(_decode(path, path.read_bytes())) or {}
     except OSError as exc:
         raise ConfigError(
             f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
@@ -80,6 +80,25 @@ def _decode(path: Path, content: bytes) -> str:
         ) from exc
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which `yes`, `no`, `on` and `off` are words, as in YAML 1.2: labels are often called so."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text; settings that are switches still take yes and no.
+
+    Raises:
+        yaml.YAMLError: not YAML.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy of `values` with `a.b=value` set. A setting that is a text takes the value as it is written.
 
@@ -98,7 +117,7 @@ def _read_value(key: str, text: str) -> Any:
     if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
         return text
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as exc:
         problem = getattr(exc, "problem", None) or str(exc)
         raise ConfigError(f"--set {key}={text}: not a YAML value ({problem}). Put a text into quotes.") from exc

@@ -123,3 +123,46 @@ def test_settings_in_another_encoding_are_one_clear_error(tmp_path: Path) -> Non
     path.write_bytes("seed: 1\ntask: {description: Größe}\n".encode("cp1252"))
     with pytest.raises(ConfigError, match=r"c\.yaml:2: byte f6 is not UTF-8.*Save it as UTF-8"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("{yes: it is so, no: it is not}", {"yes": "it is so", "no": "it is not"}),
+        ("{true: it is so, false: it is not}", {"true": "it is so", "false": "it is not"}),
+        ("{0: negative, 1: positive}", {"0": "negative", "1": "positive"}),
+        ("{1.5: a, 2024-05-17: b}", {"1.5": "a", "2024-05-17": "b"}),
+        ("[good, bad, off, 1]", {"good": "", "bad": "", "off": "", "1": ""}),
+        ("{on: , off: no}", {"on": "", "off": "no"}),
+        ("{cafe\u0301: 1}", {"caf\u00e9": "1"}),
+    ],
+)
+def test_labels_are_taken_as_they_are_written(tmp_path: Path, written: str, labels: dict[str, str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"task:\n  labels: {written}\n", encoding="utf-8")
+    assert load_config(path).task.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"labels": {None: "nothing", "some": "x"}}, r"task\.labels: .*a name is empty \(null\): put it in quotes"),
+        ({"labels": {"Yes": "a", "yes ": "b"}}, r"task\.labels: .*'Yes' and 'yes ' differ by case or spaces alone"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart_are_refused(task: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"task": task}, origin="x")
+
+
+def test_switches_still_take_yes_and_no(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("quality: {enabled: no}\ngeneration: {accumulate: off, show_answer: yes}\n")
+    config = load_config(path, ["generation.repeat_sources=no"])
+    assert (config.quality.enabled, config.generation.accumulate) == (False, False)
+    assert (config.generation.show_answer, config.generation.repeat_sources) == (True, False)
+
+
+def test_columns_may_be_several_and_have_numbers_for_names() -> None:
+    task = parse_config({"task": {"columns": {"question": ["instruction", 2], "answer": 1}}}, origin="x").task
+    assert task.columns == {"question": ("instruction", "2"), "answer": "1"}
