@@ -54,7 +54,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, not YAML, or not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = load_yaml(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
         raise ConfigError(
             f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
@@ -66,6 +66,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which `yes`, `no`, `on` and `off` are words, as in YAML 1.2: labels are often called so."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text; settings that are switches still take yes and no.
+
+    Raises:
+        yaml.YAMLError: not YAML.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy of `values` with `a.b=value` set.
 
@@ -75,7 +94,7 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
-    return set_value(values, key, yaml.safe_load(text), origin=f"--set {override}")
+    return set_value(values, key, load_yaml(text), origin=f"--set {override}")
 
 
 def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:

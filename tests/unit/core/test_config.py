@@ -72,3 +72,46 @@ def test_a_key_in_the_wrong_place_is_refused_without_repeating_it(setting: str) 
     with pytest.raises(ConfigError) as refused:
         parse_config(apply_override({}, f"models.judge.{setting}"), origin="--set")
     assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("{yes: it is so, no: it is not}", {"yes": "it is so", "no": "it is not"}),
+        ("{true: it is so, false: it is not}", {"true": "it is so", "false": "it is not"}),
+        ("{0: negative, 1: positive}", {"0": "negative", "1": "positive"}),
+        ("{1.5: a, 2024-05-17: b}", {"1.5": "a", "2024-05-17": "b"}),
+        ("[good, bad, off, 1]", {"good": "", "bad": "", "off": "", "1": ""}),
+        ("{on: , off: no}", {"on": "", "off": "no"}),
+        ("{cafe\u0301: 1}", {"caf\u00e9": "1"}),
+    ],
+)
+def test_labels_are_taken_as_they_are_written(tmp_path: Path, written: str, labels: dict[str, str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"task:\n  labels: {written}\n", encoding="utf-8")
+    assert load_config(path).task.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"labels": {None: "nothing", "some": "x"}}, r"task\.labels: .*a name is empty \(null\): put it in quotes"),
+        ({"labels": {"Yes": "a", "yes ": "b"}}, r"task\.labels: .*'Yes' and 'yes ' differ by case or spaces alone"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart_are_refused(task: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"task": task}, origin="x")
+
+
+def test_switches_still_take_yes_and_no(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("quality: {enabled: no}\ngeneration: {accumulate: off, show_answer: yes}\n")
+    config = load_config(path, ["generation.repeat_sources=no"])
+    assert (config.quality.enabled, config.generation.accumulate) == (False, False)
+    assert (config.generation.show_answer, config.generation.repeat_sources) == (True, False)
+
+
+def test_columns_may_be_several_and_have_numbers_for_names() -> None:
+    task = parse_config({"task": {"columns": {"question": ["instruction", 2], "answer": 1}}}, origin="x").task
+    assert task.columns == {"question": ("instruction", "2"), "answer": "1"}
