@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 studio: $(STAMP)
-	$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
+	PADA_ALLOW_PROMPTS=1 $(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
 # make bench ONLY=C1 runs one, DATA=FOLDER says where the benchmark rows are, QUICK=1 only shows that it works,
 # MINUTES=10 begins no repetition that would end later.

@@ -250,6 +250,9 @@ class BudgetConfig(Settings):
     """Input and output tokens together."""
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the prices under `models`."""
+    seconds_to_finish_calls: float = Field(default=60, ge=0, le=3600)
+    """After Ctrl-C or SIGTERM no new call is begun, and those under way are waited for so many seconds: their answers are
+    paid for. A second signal leaves at once. Ours: 60."""
 
 
 class ReviewConfig(Settings):

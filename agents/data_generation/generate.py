@@ -10,6 +10,7 @@ from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 REPHRASING = "rephrasing"
@@ -160,9 +161,7 @@ def _to_drafts(
     items: Sequence[DraftItem], batch: Batch, assignments: Sequence[Assignment], *, attempt: int, call_key: str
 ) -> list[Draft]:
     by_row = {a.row: a for a in assignments}
-    numbers = [item.row - 1 for item in items]
-    if len(set(numbers)) != len(numbers) or not set(numbers) <= set(by_row):
-        numbers = [a.row for a in assignments][: len(items)]
+    aligned = align_items(items, [a.row + 1 for a in assignments], lambda item: item.row)
     return [
         Draft(
             row=row,
@@ -178,5 +177,5 @@ def _to_drafts(
                 call_key=call_key,
             ),
         )
-        for row, item in zip(numbers, items, strict=False)
+        for row, item in ((number - 1, item) for number, item in aligned.items())
     ]

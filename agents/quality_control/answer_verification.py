@@ -14,6 +14,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
 from pada_agent.evaluation.verifiers.option_label import label_at
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -154,7 +155,8 @@ def _solve(
         )
     except StructuredOutputError:
         return {}
-    answers = {item.sample: str(item.model_dump()["answer"]) for item in reversed(reply.items)}
+    aligned = align_items(reply.items, range(1, len(claims) + 1), lambda item: item.sample)
+    answers = {number: str(item.model_dump()["answer"]) for number, item in aligned.items()}
     return {
         claim.id: Vote(agrees=task.agrees(claim.claimed, answers[n], q), said=task.word_answer(answers[n], q))
         for n, (claim, q) in enumerate(zip(claims, posed, strict=True), start=1)

@@ -10,6 +10,7 @@ from pada_agent.agents.quality_control.judge_calibration import Pair, Probe, mix
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Rating, Record
 from pada_agent.evaluation.task import Task
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOKENS_PER_RATING = 110
@@ -102,7 +103,7 @@ def _review_chunk(
         )
     except StructuredOutputError as exc:
         return BatchRating(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problem=str(exc))
-    by_number = {item.sample: item for item in reversed(reply.items)}
+    by_number = align_items(reply.items, range(1, len(pairs) + 1), lambda item: item.sample)
     ratings = [_to_rating(by_number[n], pair) for n, pair in enumerate(pairs, start=1) if n in by_number]
     rated = {r.example_id for r in ratings}
     return BatchRating(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
