@@ -10,6 +10,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.contamination import rouge_l
 from pada_agent.evaluation.task import Task
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOO_SIMILAR_ROUGE = 0.8
@@ -136,9 +137,8 @@ def _ask(
         )
     except StructuredOutputError:
         return []
-    return [
-        _to_strategy(item, patterns[item.pattern - 1]) for item in reply.items if 1 <= item.pattern <= len(patterns)
-    ]
+    aligned = align_items(reply.items, range(1, len(patterns) + 1), lambda item: item.pattern)
+    return [_to_strategy(item, patterns[number - 1]) for number, item in aligned.items()]
 
 
 def _to_strategy(item: StrategyItem, pattern: ErrorPattern) -> Strategy:

@@ -24,6 +24,7 @@ from pada_agent.evaluation.verifiers.python_code import (
     fence,
     find_syntax_error,
     replace_with_stub,
+    source_of,
     trim_to_code,
 )
 
@@ -157,8 +158,8 @@ def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
 
 def _find_imports(program: str, prompt: str) -> str:
     """Import lines of the program that the prompt lacks."""
-    present = {ast.unparse(node) for node in ast.parse(prompt).body}
-    lines = [ast.unparse(n) for n in ast.parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    present = {source_of(node, prompt) for node in ast.parse(prompt).body}
+    lines = [source_of(n, program) for n in ast.parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
     new = [line for line in dict.fromkeys(lines) if line not in present]
     return "".join(f"{line}\n" for line in new)
 
