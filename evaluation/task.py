@@ -115,6 +115,20 @@ class Task(ABC):
     def draft_fields(self) -> dict[str, str]:
         """Field name to a short instruction what the LLM writes there. All fields are plain strings."""
 
+    @property
+    def question_field(self) -> str:
+        """The draft field that asks: what is rephrased, and what a wrong answer leaves as it is."""
+        return next(iter(self.draft_fields()))
+
+    def about(self, examples: Sequence[Example]) -> str:
+        """What an LLM is told of the task before it is shown these examples, or none; override where they have more in common."""
+        del examples
+        return self.config.description
+
+    def asked(self, example: Example) -> str:
+        """What the student was asked, for an LLM; override where `about` has told a part of it."""
+        return example.conversation
+
     def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
         """The fields for drafts written from these examples; override where they depend on them."""
         del sources
@@ -154,8 +168,7 @@ class Task(ABC):
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """The example as `show` has it, with a wrong answer; `other` has another right one."""
         shown = self.show(example)
-        question = next(iter(shown))
-        return {**self.show(other), question: shown[question]}
+        return {**self.show(other), self.question_field: shown[self.question_field]}
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion | None:
         """The example without its answer, for a solver; None where its label is checked otherwise, or cannot be.
@@ -169,6 +182,11 @@ class Task(ABC):
         """Whether a solver's answer to `posed` is the example's label."""
         del posed
         return self.verify(example, Prediction(example_id=example.id, response=answer)).value == "correct"
+
+    def list_doubts(self, examples: Sequence[Example]) -> list[str]:
+        """What a person should look at in a file's rows, a line each."""
+        del examples
+        return []
 
     def chance(self, example: Example) -> float | None:
         """Accuracy of guessing, in (0, 1]; None where there is nothing to choose from."""

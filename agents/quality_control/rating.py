@@ -73,8 +73,10 @@ def rate_batch(
     size = rows_per_call or max(1, len(pairs))
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
+    about = task.about(candidates)
+
     def review(chunk: Sequence[Pair]) -> BatchRating:
-        return _review_chunk(chunk, batch=batch, attempt=attempt, task=task, judge=judge)
+        return _review_chunk(chunk, batch=batch, attempt=attempt, about=about, judge=judge)
 
     reviews = map_concurrently(review, chunks)
     probe_ids = {p.pair.id for p in probes}
@@ -98,11 +100,11 @@ def _review_chunk(
     *,
     batch: Batch,
     attempt: int,
-    task: Task,
+    about: str,
     judge: PromptedModel,
 ) -> BatchRating:
     variables = {
-        "task": task.config.description,
+        "task": about,
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "pairs": [_describe_pair(n, pair) for n, pair in enumerate(pairs, start=1)],
     }
