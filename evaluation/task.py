@@ -36,6 +36,8 @@ class OpenQuestion(Record):
     """To choose from, in the order shown; empty when the answer is written freely."""
     notes: dict[str, str] = Field(default_factory=dict)
     """What an option means, where that is defined."""
+    expects: str = ""
+    """What a free answer is, in words; empty: a number or a few words."""
 
 
 class Task(ABC):
@@ -170,6 +172,11 @@ class Task(ABC):
         shown = self.show(example)
         return {**self.show(other), self.question_field: shown[self.question_field]}
 
+    def misanswered(self, example: Example, other: Example) -> Example:
+        """An example whose right answer is the wrong one that `misanswer` shows: to compare answers with, not to be used."""
+        del example
+        return other
+
     def pose(self, example: Example, rng: Random) -> OpenQuestion | None:
         """The example without its answer, for a solver; None where its label is checked otherwise, or cannot be.
 
@@ -187,6 +194,11 @@ class Task(ABC):
         """What a person should look at in a file's rows, a line each."""
         del examples
         return []
+
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
+        """What a solver's answer to `posed` says, such as the option behind its letter."""
+        del posed
+        return answer.strip()
 
     def chance(self, example: Example) -> float | None:
         """Accuracy of guessing, in (0, 1]; None where there is nothing to choose from."""

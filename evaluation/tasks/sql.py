@@ -142,13 +142,12 @@ class Sql(Task):
             example_id=example.id,
             value="wrong" if problem else "correct",
             extracted=example.answer,
-            reason=f"the query: {problem}" if problem else f"the query gives {len(found.rows)} row(s)",
+            reason=f"the query: {problem}" if problem else "the query runs and gives something",
         )
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
         del rng
-        tables = self._databases.describe(_database_of(example))
-        return OpenQuestion(question=f"{tables}\n\n{example.reference['question']}")
+        return OpenQuestion(question=example.reference["question"], expects="one SELECT for SQLite, on one line")
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
         """References that leave open what is right."""
