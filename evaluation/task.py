@@ -157,6 +157,11 @@ class Task(ABC):
         question = next(iter(shown))
         return {**self.show(other), question: shown[question]}
 
+    def misanswered(self, example: Example, other: Example) -> Example:
+        """An example whose right answer is the wrong one that `misanswer` shows: to compare answers with, not to be used."""
+        del example
+        return other
+
     def pose(self, example: Example, rng: Random) -> OpenQuestion | None:
         """The example without its answer, for a solver; None where its label is checked otherwise, or cannot be.
 
@@ -169,6 +174,11 @@ class Task(ABC):
         """Whether a solver's answer to `posed` is the example's label."""
         del posed
         return self.verify(example, Prediction(example_id=example.id, response=answer)).value == "correct"
+
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
+        """What a solver's answer to `posed` says, such as the option behind its letter."""
+        del posed
+        return answer.strip()
 
     def chance(self, example: Example) -> float | None:
         """Accuracy of guessing, in (0, 1]; None where there is nothing to choose from."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.records import Batch, Draft, Example, Provenance, Record, ScoredRow
+from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -91,22 +91,27 @@ def generate_drafts(
     assignments: Sequence[Assignment],
     *,
     attempt: int,
-    feedback: str,
+    feedback: Sequence[Feedback],
     task: Task,
     generator: PromptedModel,
     settings: GenerationConfig,
+    seed: int = 0,
 ) -> list[Draft]:
-    """Have the assigned rows written in one call.
+    """Have the assigned rows written in one call; a row that was sent back, with its refused version and advice beside it.
 
     Raises:
         StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
     """
     template = "pattern_guided_generation" if batch.branch == "pattern" else settings.template
+    sent_back = {f.row: f for f in feedback}
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "rows": [_describe(a, task, show_answer=settings.show_answer) for a in assignments],
-        "feedback": feedback,
+        "rows": [
+            {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
+            for a in assignments
+        ],
+        "feedback": "\n".join(f"- row {f.row + 1}: {f.advice}" for a in assignments if (f := sent_back.get(a.row))),
     }
     fields = task.draft_fields_for([a.source for a in assignments])
     copied: dict[int, dict[str, str]] = {}
@@ -120,7 +125,7 @@ def generate_drafts(
         draft_item(fields),
         expect=len(assignments),
         temperature=settings.temperature,
-        draw=f"{batch.id}/{attempt}",
+        draw=f"{seed}/{batch.id}/{attempt}",
         tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
     )
     drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])

@@ -147,6 +147,13 @@ class MultipleChoice(Task):
         shown = self.show(example)
         return {**shown, "correct": shown["wrong_1"], "wrong_1": shown["correct"]}
 
+    def misanswered(self, example: Example, other: Example) -> Example:
+        choices = _choices_of(example)
+        if choices.closed:
+            return other
+        wrong = choices.texts.index(choices.wrong_texts[0])
+        return example.model_copy(update={"reference": {**example.reference, "gold": wrong}})
+
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
         choices = _choices_of(example)
         options = tuple(rng.sample(choices.texts, len(choices.texts)))
@@ -155,6 +162,9 @@ class MultipleChoice(Task):
 
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
         return pick_option(answer, posed.options) == _choices_of(example).gold_text
+
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
+        return pick_option(answer, posed.options) or answer.strip()
 
     def chance(self, example: Example) -> float:
         return 1 / len(_choices_of(example).texts)
