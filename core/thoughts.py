@@ -1,6 +1,7 @@
 """Thoughts that a model writes before its answer, in the forms that models are known to write them."""
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -71,10 +72,8 @@ def has_marks(text: str) -> bool:
 
 def find_open_thought(text: str) -> str:
     """The mark that opened a thought which is still open where `text` ends; empty if there is none."""
-    last = None
-    for last in _marks(text, 0, len(text)):
-        pass
-    return text[last.start : last.end] if last and last.opens else ""
+    marks = deque(_marks(text, 0, len(text)), maxlen=1)
+    return text[marks[0].start : marks[0].end] if marks and marks[0].opens else ""
 
 
 def _outside(text: str, start: int, end: int) -> list[Span] | None:
@@ -105,12 +104,10 @@ def _marks(text: str, start: int, end: int) -> Iterator[_Mark]:
 def _find_final_channel(text: str) -> Span:
     """The last message of the channel `final` (gpt-oss); nothing where other channels are all there is."""
     if "<|channel|>" in text:
-        last = None
-        for last in _FINAL_CHANNEL.finditer(text):
-            pass
-        if last is None:
+        found = deque(_FINAL_CHANNEL.finditer(text), maxlen=1)
+        if not found:
             return len(text), len(text)
-        over = _END_OF_MESSAGE.search(text, last.end())
-        return last.end(), over.start() if over else len(text)
+        over = _END_OF_MESSAGE.search(text, found[0].end())
+        return found[0].end(), over.start() if over else len(text)
     words = _CHANNEL_WORDS.match(text)
     return words.end() if words else 0, len(text)

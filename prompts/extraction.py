@@ -17,6 +17,8 @@ READ_BUDGET = 20
 """Characters read in vain, for each character of the text, before the rest is given up: hostile answers take no minutes."""
 LARGEST_READ_BUDGET = 1_000_000
 """Characters read in vain in a long text: about a second."""
+VAIN_OPENING = 50
+"""What a bracket that opens no value takes of the budget, beside the characters read behind it."""
 _WRAPPER = re.compile(
     "items|samples|results?|data|examples|answers|ratings|strategies|analyses|errors|outputs?|response|rows",
     re.IGNORECASE,
@@ -71,7 +73,7 @@ def _strict_values(text: str) -> Iterator[tuple[int, int]]:
             at = end
         except (ValueError, RecursionError) as exc:
             at = opening.start() + 1
-            budget -= getattr(exc, "pos", len(text)) - opening.start() + 1
+            budget -= getattr(exc, "pos", len(text)) - opening.start() + VAIN_OPENING
 
 
 def _read_budget(text: str) -> int:
@@ -99,7 +101,7 @@ def _scan(text: str) -> list[Read]:
             break
         except Malformed as exc:
             at = opening.start() + 1
-            budget -= (len(text) if exc.at is None else exc.at) - opening.start() + 1
+            budget -= (len(text) if exc.at is None else exc.at) - opening.start() + VAIN_OPENING
     return found
 
 

@@ -33,5 +33,7 @@ from pada_agent.prompts.numbering import align_numbers
         ([], [1, 2], []),
     ],
 )
-def test_each_item_gets_its_number_or_none(numbers: list[int | None], asked: list[int], meant: list[int | None]) -> None:
+def test_each_item_gets_its_number_or_none(
+    numbers: list[int | None], asked: list[int], meant: list[int | None]
+) -> None:
     assert align_numbers(numbers, asked) == meant

@@ -65,7 +65,7 @@ def test_drafts_and_remarks_are_no_rows(answer: str) -> None:
     [
         (f'{DRAFTS}Now: [{{"row": 1, "q": "one"}}, {{"row": 2, "q": "tw', ["1 one"]),
         (f'{DRAFTS}Only this one is good: [{{"row": 2, "q": "two"}}]', ["2 two"]),
-        (f'<think>x</think>[{{"row": 1, "q": "What does </think> mean?"}}, {{"row": 2, "q": "<think>"}}]',
+        ('<think>x</think>[{"row": 1, "q": "What does </think> mean?"}, {"row": 2, "q": "<think>"}]',
          ["1 What does </think> mean?", "2 <think>"]),
     ],
 )  # fmt: skip
