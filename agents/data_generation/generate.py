@@ -10,7 +10,7 @@ from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
 
 REPHRASING = "rephrasing"
@@ -123,7 +123,7 @@ def generate_drafts(
         template,
         {**variables, "field": next(iter(fields))},
         draft_item(fields),
-        expect=len(assignments),
+        numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
         temperature=settings.temperature,
         draw=f"{seed}/{batch.id}/{attempt}",
         tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
@@ -161,21 +161,20 @@ def _to_drafts(
     items: Sequence[DraftItem], batch: Batch, assignments: Sequence[Assignment], *, attempt: int, call_key: str
 ) -> list[Draft]:
     by_row = {a.row: a for a in assignments}
-    aligned = align_items(items, [a.row + 1 for a in assignments], lambda item: item.row)
     return [
         Draft(
-            row=row,
+            row=item.row - 1,
             fields={name: str(value).strip() for name, value in item.model_dump(exclude={"row"}).items()},
             provenance=Provenance(
                 branch=batch.branch,
                 iteration=batch.iteration,
                 batch_id=batch.id,
                 attempt=attempt,
-                source_id=by_row[row].source.id,
-                row=row,
+                source_id=by_row[item.row - 1].source.id,
+                row=item.row - 1,
                 strategy_id=batch.strategy.strategy.id if batch.strategy else None,
                 call_key=call_key,
             ),
         )
-        for row, item in ((number - 1, item) for number, item in aligned.items())
+        for item in items
     ]

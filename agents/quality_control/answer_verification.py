@@ -14,7 +14,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
 from pada_agent.evaluation.verifiers.option_label import label_at
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -143,7 +143,7 @@ def _solve(
                 "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
             },
             solution_item(form),
-            expect=len(claims),
+            numbered=number_from_one("sample", len(claims)),
             temperature=settings.temperature_for(n_votes),
             draw=f"{batch.id}/{attempt}/{vote}",
             tags={
@@ -155,8 +155,7 @@ def _solve(
         )
     except StructuredOutputError:
         return {}
-    aligned = align_items(reply.items, range(1, len(claims) + 1), lambda item: item.sample)
-    answers = {number: str(item.model_dump()["answer"]) for number, item in aligned.items()}
+    answers = {item.sample: str(item.model_dump()["answer"]) for item in reply.items}
     return {
         claim.id: Vote(agrees=task.agrees(claim.claimed, answers[n], q), said=task.word_answer(answers[n], q))
         for n, (claim, q) in enumerate(zip(claims, posed, strict=True), start=1)
