@@ -18,6 +18,9 @@ from pada_agent.evaluation.tasks.row_reader import RowReader
 
 SeenT = TypeVar("SeenT")
 
+TURNS = "earlier_turns"
+"""Name under which `show` and `assign` give what comes before a question."""
+
 COMMON_FIELDS = ("id", "system", "history", "messages")
 """Read for every task."""
 
@@ -170,7 +173,9 @@ class Task(ABC):
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """The example as `show` has it, with a wrong answer; `other` has another right one."""
         shown = self.show(example)
-        return {**self.show(other), self.question_field: shown[self.question_field]}
+        question = self.question_field
+        answer = {name: text for name, text in self.show(other).items() if name != TURNS}
+        return {**answer, **{name: text for name, text in shown.items() if name in (question, TURNS)}}
 
     def misanswered(self, example: Example, other: Example) -> Example:
         """An example whose right answer is the wrong one that `misanswer` shows: to compare answers with, not to be used."""
