@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-import pada_agent
 from pada_agent.core.errors import SandboxError
 from pada_agent.core.lines import split_lines
 from pada_agent.core.records import Record
@@ -22,6 +21,8 @@ MAX_FILE_BYTES = 16 * 2**20
 """Of any one file the program writes, and of its output."""
 MAX_FOLDER_BYTES = 64 * 2**20
 MAX_FILES = 1000
+MAX_PATH = 2000
+"""Characters; Linux takes 4095."""
 MAX_PROCESSES = 64
 """Threads included."""
 MAX_OPEN_FILES = 64
@@ -38,12 +39,14 @@ from pada_agent.evaluation.sandbox_launcher import main
 main()
 """
 """The package itself is left out: its face to the world needs more than the standard library, and time."""
+_PACKAGE = Path(__file__).parents[1]
 _CAN_PASS = (
     "import collections, datetime, decimal, functools, hashlib, itertools, json, math, random, re, string\nx = math.pi"
 )
 _MUST_FAIL = "assert x == 3"
 
-_checked = False
+_isolated: bool | None = None
+"""None: not tried yet."""
 _check_lock = Lock()
 
 
@@ -79,8 +82,8 @@ def run_program(
     keys included, and use the network.
 
     Not covered: a program shares its interpreter with its tests. One that searches it for the success token, or for the
-    expected values, can pass without being right; so can one that returns objects that equal everything (the code task
-    looks for these). Names and sizes of files outside can be asked for and times of the user's own changed, not their
+    expected values in the running tests, can pass without being right. Objects that equal everything are found out in the
+    comparisons of `tests` themselves, unless they choose whom they equal. Names and sizes of files outside can be asked for and times of the user's own changed, not their
     content. A limit on all processes together is looked at
     a hundred times a second: memory can be a few hundred MB above it for that long. What a program needs and does not
     get: /tmp (`tempfile` takes the working folder), sockets, locks and pools of `multiprocessing` (/dev/shm). Where its
@@ -92,8 +95,7 @@ def run_program(
             would make every grade worthless.
     """
     check_sandbox(allow_unisolated=allow_unisolated)
-    sources = [("program.py", code), *([("tests.py", tests)] if tests else [])]
-    return _run(sources, timeout_seconds, memory_mb, allow_unisolated)
+    return _run(code, tests, timeout_seconds, memory_mb=memory_mb, allow_unisolated=allow_unisolated)
 
 
 def check_sandbox(*, allow_unisolated: bool = False) -> bool:
@@ -102,25 +104,26 @@ def check_sandbox(*, allow_unisolated: bool = False) -> bool:
     Raises:
         SandboxError: it cannot grade, or cannot isolate and must.
     """
-    global _checked
+    global _isolated
     with _check_lock:
-        if _checked:
-            return True
-        passed = _run([("program.py", _CAN_PASS), ("tests.py", "assert x > 3")], 30, 512, allow_unisolated)
+        if _isolated or (_isolated is False and allow_unisolated):
+            return _isolated
+        passed = _run(_CAN_PASS, "assert x > 3", PATIENCE_SECONDS, memory_mb=512, allow_unisolated=allow_unisolated)
         if not passed.ok:
             raise SandboxError(
                 f"programs cannot be graded on this machine: one that must pass fails ({passed.reason})."
                 f" Its output: {passed.output_tail or 'none'}"
             )
-        if _run([("program.py", _CAN_PASS), ("tests.py", _MUST_FAIL)], 30, 512, allow_unisolated).ok:
+        if _run(_CAN_PASS, _MUST_FAIL, PATIENCE_SECONDS, memory_mb=512, allow_unisolated=allow_unisolated).ok:
             raise SandboxError("programs cannot be graded on this machine: one that must fail passes")
-        _checked = passed.isolated
-        return passed.isolated
+        _isolated = passed.isolated
+        return _isolated
 
 
-def _run(sources: Sequence[tuple[str, str]], seconds: float, memory_mb: int, allow_unisolated: bool) -> SandboxResult:
+def _run(code: str, tests: str, seconds: float, *, memory_mb: int, allow_unisolated: bool) -> SandboxResult:
     spec = {
-        "sources": sources,
+        "code": code,
+        "tests": tests,
         "token": secrets.token_hex(16),
         "allow_unisolated": allow_unisolated,
         "limits": {
@@ -176,9 +179,8 @@ def _launch(spec: dict[str, Any], seconds: float) -> _Ran:
         order.write(marshal.dumps({**spec, "report": report, "lifeline": lifeline}))
         order.seek(0)
         with (root / "output").open("w+b") as output:
-            package = str(Path(pada_agent.__file__).parent)
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, package],
+                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(_PACKAGE)],
                 stdin=order,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -245,25 +247,25 @@ def _work_folder() -> Iterator[Path]:
 def remove_tree(root: Path) -> None:
     """Remove a folder, however deep, with folders in it that were closed to us. What cannot be removed stays, silently.
 
-    `shutil.rmtree` gives up in a tree that is deeper than its recursion or the number of files it may open: here folders
-    below are moved up to the root first.
+    `shutil.rmtree` gives up in a tree that is deeper than its recursion or than a path may be long: here folders far below
+    are moved up to the root first.
     """
-    n_moved, folders = 0, [root]
+    waiting, emptied = [root], []
     with suppress(OSError):
-        while folders:
-            folder = folders.pop()
+        while waiting:
+            folder = waiting.pop()
+            if len(str(folder)) > MAX_PATH:
+                folder = folder.rename(root / f".{len(emptied)}")
             folder.chmod(0o700)
             with os.scandir(folder) as entries:
-                inside = list(entries)
-            for entry in inside:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path).rename(root / f".{n_moved}"))
-                    n_moved += 1
-                else:
-                    Path(entry.path).unlink()
-            if folder != root:
-                folder.rmdir()
-        root.rmdir()
+                for entry in list(entries):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        Path(entry.path).unlink()
+            emptied.append(folder)
+        for folder in reversed(emptied):  # parents come before what is in them
+            folder.rmdir()
 
 
 def _explain(ran: _Ran, seconds: float, memory_mb: int) -> str:

@@ -27,11 +27,14 @@ from pada_agent.evaluation.confinement.kernel import (
     prctl,
 )
 from pada_agent.evaluation.confinement.supervision import Limits, Stop, count_threads, end_descendants, watch
+from pada_agent.evaluation.value_check import CHECK, check_value, compile_tests
 
 NO_NAMESPACES = 77
 """Exit code of the process that could not enter them."""
 SPARE_THREADS = 4096
 """Where the kernel counts threads by user, as many above all there are: only against a fork bomb that outruns us."""
+PROGRAM, TESTS = "program.py", "tests.py"
+"""Names in tracebacks; there are no such files."""
 OWN_NAMESPACE_COUNTS = (5, 14)
 """Linux from which on a user namespace counts its own processes."""
 
@@ -143,13 +146,14 @@ def run(spec: Spec, places: list[landlock.Place], said: int, *, is_nobody: bool,
     if not spec["allow_unisolated"] and not (guards["landlock"] and guards["seccomp"]):
         return
     module = ModuleType("__main__")
-    module.__file__ = spec["sources"][0][0]
+    module.__file__ = PROGRAM
     sys.modules["__main__"] = module
-    names = [name for name, _ in spec["sources"]]
-    sys.excepthook = lambda kind, error, trace: show_error(kind, error, trace, names)
-    for name, source in spec["sources"]:
-        linecache.cache[name] = (len(source), None, [f"{line}\n" for line in source.split("\n")], name)
-        exec(compile(source, name, "exec"), module.__dict__)
+    sys.excepthook = lambda kind, error, trace: show_error(kind, error, trace, spec["tests"])
+    keep_source(PROGRAM, spec["code"])
+    exec(compile(spec["code"], PROGRAM, "exec"), module.__dict__)
+    if spec["tests"]:
+        module.__dict__[CHECK] = check_value
+        exec(compile_tests(spec["tests"], TESTS), module.__dict__)
     sys.stdout.flush()
     os.write(said, f"{spec['token']}\n".encode())
 
@@ -200,10 +204,16 @@ def forget_ourselves() -> None:
     sys.argv[:] = [""]
 
 
-def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None, names: list[str]) -> None:
-    """Print the traceback without our own frames, below what the program printed."""
+def keep_source(name: str, source: str) -> None:
+    """For tracebacks, and `inspect.getsource`."""
+    linecache.cache[name] = (len(source), None, [f"{line}\n" for line in source.split("\n")], name)
+
+
+def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None, tests: str) -> None:
+    """Print the traceback without our own frames, below what the program printed. Until now the program could not look its tests up."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
-    while trace and trace.tb_frame.f_code.co_filename not in names:
+    keep_source(TESTS, tests)
+    while trace and trace.tb_frame.f_code.co_filename not in (PROGRAM, TESTS):
         trace = trace.tb_next
     traceback.print_exception(kind, error, trace)

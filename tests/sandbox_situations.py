@@ -136,7 +136,8 @@ UNISOLATED: dict[str, Callable[[], None]] = {
 
 
 def put_on(name: str, programs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Results by name of program, `calls` (what came to the listening sockets) and `bait` (as it is afterwards).
+    """Results by name of program, `calls` (what came to the listening sockets), `bait` (as it is afterwards) and `left` (in
+    the folder for temporary files).
 
     Raises:
         CannotSimulate: with the reason.
@@ -184,11 +185,16 @@ def main() -> None:
         sys.stdout.write(json.dumps(run_in(sys.argv[1], json.load(sys.stdin), Path(folder))))
 
 
-def run_in(name: str, programs: dict[str, dict[str, Any]], bait: Path) -> dict[str, Any]:
+def run_in(name: str, programs: dict[str, dict[str, Any]], folder: Path) -> dict[str, Any]:
+    bait, work = folder / "bait", folder / "work"
+    folder.chmod(0o711)
+    bait.mkdir(mode=0o700)
+    work.mkdir()
+    tempfile.tempdir = str(work)
     (bait / "credentials").write_text(KEY)
     (bait / "credentials").chmod(0o600)
     if name.startswith("ordinary user") and os.geteuid() == 0:
-        for path in (bait, bait / "credentials"):
+        for path in (folder, work, bait, bait / "credentials"):
             os.chown(path, ORDINARY_USER, ORDINARY_USER)
     try:
         if not _is_open(ROOT):
@@ -214,8 +220,13 @@ def run_in(name: str, programs: dict[str, dict[str, Any]], bait: Path) -> dict[s
         results = dict(zip(programs, pool.map(run, programs.values()), strict=True))
     calls = [sock.getsockname() for sock in sockets if _was_called(sock)]
     state = (bait / "credentials").stat()
-    kept = {"text": (bait / "credentials").read_text(), "mode": state.st_mode & 0o777, "names": os.listdir(bait)}
-    return {"results": results, "calls": [str(call) for call in calls], "bait": kept}
+    kept = {
+        "text": (bait / "credentials").read_text(),
+        "mode": state.st_mode & 0o777,
+        "names": [path.name for path in bait.iterdir()],
+    }
+    left = [str(path) for path in work.iterdir()]
+    return {"results": results, "calls": [str(call) for call in calls], "bait": kept, "left": left}
 
 
 def _listen(folder: Path) -> list[socket.socket]:

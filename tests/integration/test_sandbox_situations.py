@@ -151,6 +151,7 @@ def test_what_is_outside_stays_as_it_is(situation: str) -> None:
     assert run(situation)["bait"]["text"] == KEY
     assert run(situation)["bait"]["mode"] == 0o600
     assert sorted(run(situation)["bait"]["names"]) == ["credentials", "socket"]
+    assert run(situation)["left"] == []
 
 
 @isolated
