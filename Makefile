@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
 DEMO_MODELS := smollm2-135m-instruct qwen2.5-coder-1.5b-instruct all-mpnet-base-v2
 
-.PHONY: demo smoke test test-slow check studio bench bench-gpu
+.PHONY: demo smoke test test-slow check docs studio bench bench-gpu
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -30,6 +30,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 studio: $(STAMP)
 	PADA_ALLOW_PROMPTS=1 $(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4

@@ -149,7 +149,7 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     for split in ("train", "validation", "test", "held_back"):
         location = getattr(config.data, split)
         if location.startswith("hub:"):
-            repository = "/".join(location.removeprefix("hub:").partition(":")[0].split("/")[:2])
+            repository = "/".join(location.removeprefix("hub:").partition(":")[0].partition("@")[0].split("/")[:2])
             known = HUB_ID.fullmatch(repository) and not Path(repository).exists()
             if not known or not _matches(repository, policy.hub):
                 yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"

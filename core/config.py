@@ -3,43 +3,16 @@
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pada_agent.core.jobs import LoraSpec
-
-
-class Settings(BaseModel):
-    """Base of all settings groups: frozen, unknown keys refused, literals under fields become their description."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,  # it may be a key put in the wrong place
-    )
+from pada_agent.core.settings import Settings as Settings
+from pada_agent.core.task_config import TaskConfig as TaskConfig
 
 
 def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
     """Schema hints for LangGraph Studio: the nodes at which a setting is edited, and whether it is a prompt."""
     return {"langgraph_nodes": list(nodes), **({"langgraph_type": "prompt"} if prompt else {})}
-
-
-class TaskConfig(Settings):
-    """What is asked and what counts as right."""
-
-    name: str = "multiple_choice"
-    """Built-in task or an entry point of the group `pada_agent.tasks`."""
-    answers: Literal["text", "label"] = "text"
-    """Multiple choice: `text` picks the option's text by length-normalized likelihood, `label` has the student write the option's label."""
-    instruction: str = ""
-    """Put before every question, in training and in evaluation alike."""
-    labels: dict[str, str] = Field(default_factory=dict)
-    """Closed label set, label to definition, for rows that do not carry their own choices. The teacher sees the definitions, the student the labels at most."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Our field name to the column that holds it, e.g. `{question: text, answer: queue}`."""
-    description: str = ""
-    """One or two sentences for the LLM agents: what the task is and who asks."""
 
 
 class DataConfig(Settings):
@@ -256,6 +229,9 @@ class BudgetConfig(Settings):
     """Input and output tokens together."""
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the prices under `models`."""
+    seconds_to_finish_calls: float = Field(default=60, ge=0, le=3600)
+    """After Ctrl-C or SIGTERM no new call is begun, and those under way are waited for so many seconds: their answers are
+    paid for. A second signal leaves at once. Ours: 60."""
 
 
 class ReviewConfig(Settings):

@@ -78,7 +78,8 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
         if values is None:
             return {}
         if isinstance(values, dict):
-            return _take_texts(values, read_texts(text), kind)
+            found: dict[str, Any] = _take_texts(values, read_texts(text), kind)
+            return found
     except YamlProblem as exc:
         raise ConfigError(f"{path}{exc.place}: not valid YAML: {exc}") from exc
     raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")

@@ -29,6 +29,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "multiple_choice": OPTIONS,
     "hellaswag": {"ctx": QUESTION, "endings": ["Ice.", "Wax.", "Iron.", "Lead."], "label": 0},
     "squad": {**PASSAGE, "answers": {"text": ["Ice"], "answer_start": [0]}},
+    "squad_v2": {**PASSAGE, "answers": {"text": ["Ice"], "answer_start": [0]}},
     "extractive_qa": PASSAGE,
     "gsm8k": {"question": QUESTION, "answer": "It is ice.\n#### 0"},
     "numeric": {"question": QUESTION, "answer": "0"},

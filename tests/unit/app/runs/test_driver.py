@@ -81,7 +81,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(
         driver,
         "wiring",
-        SimpleNamespace(connect=made.connect, close=made.closed.append, stop=made.closed.append),
+        SimpleNamespace(connect=made.connect, close=made.closed.append, stop=made.closed.append, allow=lambda _: None),
     )
     return made
 
