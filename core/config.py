@@ -182,14 +182,29 @@ class GuardConfig(Settings):
 
 
 class VerificationConfig(Settings):
-    """Label verification by independent solving: the judge answers accepted rows itself, without seeing their label."""
+    """Label verification by independent solving: the judge answers rows itself, without seeing their label, before it rates them."""
 
-    votes: int = Field(default=0, ge=0)
-    """Times each row is solved; more than half must give its label. 0: off. Costs that many judge calls for every `quality.rows_per_call` rows."""
+    votes: int | None = Field(default=None, ge=0)
+    """Times each row is solved; more than half must give its label. Null: once where there are options or a closed set of labels,
+    not at all where the answer is written freely (paper: 0, it asks for an opinion instead). Numbers are worth 3 to 5 votes of a
+    strong judge. A judge that cannot do the task itself refuses good rows: the report's figures on rows of known quality tell;
+    for closed labels `quality.max_label_rank` costs no call and does better than a small judge (docs/adr/0011)."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """Part of the rows that the rating passed and that are solved, drawn by their ids."""
-    temperature: float = Field(default=0.7, ge=0)
-    """Sampling temperature, so that votes can differ. Options are shuffled for each vote."""
+    """Part of the rows that are solved, drawn by their ids."""
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature. Null: 0 for one vote, 0.7 for several, so that they can differ. Options are shuffled for each vote."""
+    rows_per_call: int | None = Field(default=None, ge=1)
+    """Rows that are solved at once; null: as many as `quality.rows_per_call`. Labels of a closed set are listed once a call."""
+
+    def votes_for(self, *, is_choice: bool) -> int:
+        """How often a row is solved, with options to choose from or without."""
+        return int(is_choice) if self.votes is None else self.votes
+
+    def temperature_for(self, n_votes: int) -> float:
+        """At which so many votes are asked for."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.7 if n_votes > 1 else 0.0
 
 
 class QualityConfig(Settings):
@@ -198,7 +213,13 @@ class QualityConfig(Settings):
     enabled: bool = True
     """Off: every row that passes label verification is accepted."""
     threshold: float = Field(default=7, ge=1, le=10)
-    """Mean rating a batch must reach (paper: 7 of 10)."""
+    """Mean rating that a row, or a batch, must reach (paper: 7 of 10)."""
+    floor: int = Field(default=4, ge=1, le=10)
+    """Lowest score a row may have in any dimension: 10 for adherence makes up for no wrong answer. Ours: 4, where the paper's scale
+    begins to call a row moderate. 1: none (paper)."""
+    accept: Literal["rows", "batch"] = "rows"
+    """`rows`: every row that passes by itself is kept, the others are written again. `batch`: all by the mean of the batch, and a
+    weak batch is written again whole (paper); without an attempt left, its rows count one by one."""
     max_regenerations: int = Field(default=3, ge=0)
     """Times a weak batch goes back (paper: 3)."""
     rows_per_call: int | None = Field(default=None, ge=1)

@@ -214,10 +214,15 @@ class Rating(Record):
     feedback: str = ""
 
     @property
+    def scores(self) -> dict[str, int]:
+        """Those that apply, by dimension."""
+        scores = {"adherence": self.adherence, "utility": self.utility, "relevance": self.relevance}
+        return {name: score for name, score in scores.items() if score is not None}
+
+    @property
     def mean(self) -> float:
         """Mean of the scores that apply."""
-        scores = [s for s in (self.adherence, self.utility, self.relevance) if s is not None]
-        return sum(scores) / len(scores)
+        return sum(self.scores.values()) / len(self.scores)
 
 
 class Overlap(Record):
@@ -245,7 +250,7 @@ class Rejection(Record):
     provenance: Provenance
     rating: Rating | None = None
     overlap: Overlap | None = None
-    """The held-out row it is too close to, and how close."""
+    """The row it is too close to, and how close."""
     example: Example | None = None
     """What a person may still accept: a row that no exact check refused, but the judge or the embedder did."""
 
@@ -257,6 +262,17 @@ class Draft(Record):
     """0-based position in the batch."""
     fields: dict[str, str]
     provenance: Provenance
+
+
+class Feedback(Record):
+    """What a row was sent back for, to its writer."""
+
+    row: int
+    """0-based place in its batch."""
+    draft: str = ""
+    """The refused version, field by field; empty where it must not be shown again."""
+    advice: str
+    """What is wrong with it, and what to do."""
 
 
 class Batch(Record):
@@ -287,7 +303,11 @@ class JudgeProbe(Record):
 
     kind: ProbeKind
     passed: bool | None
-    """Whether its rating reached the threshold; None when the judge left it out."""
+    """Whether a row with these answers would be accepted; None when the judge left it out."""
+    rated_well: bool | None = None
+    """Whether its rating alone would let it pass."""
+    answered: bool | None = None
+    """Whether the judge, asked without the answer, gave the one it shows; None when it was not asked, or gave none."""
 
 
 class BatchReport(Record):
@@ -299,6 +319,8 @@ class BatchReport(Record):
     strategy_id: str | None = None
     attempts: int
     n_requested: int
+    n_asked: int = 0
+    """Rows that the generator was asked for, over all attempts; 0 in runs made before this was counted."""
     n_written: int
     n_accepted: int
     n_rejected: dict[str, int] = Field(default_factory=dict)
@@ -306,7 +328,7 @@ class BatchReport(Record):
     score: float | None = None
     """Mean rating of the last attempt; None when nothing reached the judge."""
     n_solved: int = 0
-    """Rows that the rating passed and the judge then solved on its own."""
+    """Rows that the judge answered by itself."""
     probes: tuple[JudgeProbe, ...] = ()
     """Rows of known quality that were mixed into what the judge rated."""
     decision: str

@@ -20,6 +20,7 @@ from pada_agent.core.records import (
     Draft,
     ErrorPattern,
     Example,
+    Feedback,
     GuardedStrategy,
     JudgeProbe,
     Rating,
@@ -251,11 +252,15 @@ class BatchState(Given, BatchOutput, total=False):
     ratings: list[Rating]
     """Of accepted rows."""
     rejected: list[Rejection]
+    n_asked: int
+    """Rows that the generator was asked for, over all attempts."""
     n_written: int
     score: float | None
     decision: str
-    feedback: str
-    """To the generator, from verification and from the judge."""
+    feedback: list[Feedback]
+    """To the generator, from verification and from the judge; the newest for each row."""
+    answered: dict[str, bool]
+    """Whether the judge, asked without the answer, gave the one that a row of known quality shows, by probe."""
     probes: list[JudgeProbe]
     n_solved: int
 

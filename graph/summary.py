@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
+from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.records import (
     BatchReport,
     ErrorPattern,
@@ -110,9 +111,9 @@ class RowCounts(Record):
     written: int = 0
     accepted: int = 0
     rejected: dict[str, int] = Field(default_factory=dict)
-    """Count by rejection stage; `person` for what a review dropped. `verification`: passed by the rating, refused by solving."""
+    """Count by rejection stage; `person` for what a review dropped. `verification`: answered otherwise by the judge."""
     solved: int = 0
-    """Rows that the rating passed and the judge then solved on its own."""
+    """Rows that the judge answered by itself."""
 
 
 class Sample(Record):
@@ -149,6 +150,8 @@ class RunSummary(Record):
     """Those of them that the embedder found, with the held-out row."""
     judge: JudgeCalibration = JudgeCalibration()
     """The judge on rows of known quality."""
+    ratings: RatingSpread = RatingSpread()
+    """Of all rows that the judge rated."""
     chance: float | None = None
     """Accuracy of guessing on validation; None for open answers."""
     usage: dict[str, Usage] = Field(default_factory=dict)

@@ -94,7 +94,7 @@ def _drop_repeats(
 ) -> list[Example]:
     repeats = {o.example_id: o for o in find_duplicates(candidates, existing, threshold=threshold)}
     rejections += [
-        reject(c, "duplicate", f"repeats {repeats[c.id].protected_id}: {repeats[c.id].evidence}")
+        reject(c, "duplicate", f"repeats {repeats[c.id].protected_id}: {repeats[c.id].evidence}", repeats[c.id])
         for c in candidates
         if c.id in repeats
     ]
@@ -105,9 +105,8 @@ def _drop_strayed(
     candidates: list[Example], ranks: Sequence[LabelRank | None], max_rank: int, rejections: list[Rejection]
 ) -> list[Example]:
     strayed = {c.id: r for c, r in zip(candidates, ranks, strict=True) if r and r.rank > max_rank}
-    rows = {c.id: c.provenance.row + 1 for c in candidates if c.provenance}
     rejections += [
-        reject(c, "unlikely", f"row {rows[c.id]} reads like {r.likeliest}, not like {c.answer}")
+        reject(c, "unlikely", f"reads like {r.likeliest}, not like {c.answer}")
         for c in candidates
         if (r := strayed.get(c.id))
     ]

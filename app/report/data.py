@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pada_agent.agents.quality_control.rating import explain_acceptance
+from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder.layout import Manifest
 from pada_agent.core.records import (

@@ -149,8 +149,8 @@ def _find_version(package: str) -> str | None:
 
 
 def hash_data(config: RunConfig) -> dict[str, str]:
-    """SHA-256 of the files with rows, by location."""
+    """SHA-256 of the files with rows, and of a task's databases, by location."""
     data = config.data
-    locations = (data.train, data.validation, data.test, data.held_back)
+    locations = (data.train, data.validation, data.test, data.held_back, config.task.database)
     files = {location: Path(location).expanduser() for location in locations if location}
     return {location: hash_file(path) for location, path in files.items() if path.is_file()}

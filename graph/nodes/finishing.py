@@ -3,7 +3,8 @@
 from statistics import fmean
 from typing import Any
 
-from pada_agent.agents.quality_control.rating import explain_acceptance
+from pada_agent.agents.quality_control.acceptance import explain_acceptance
+from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
@@ -63,9 +64,17 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
             name: sum(row.verdict.value == "unscored" or row.verdict.extracted is None for row in rows)
             for name, rows in measured.items()
         },
+        "ratings": read_spread(state, adapters),
         "clusterings": read_clusterings(state, adapters),
         "outcomes": {i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
     }
+
+
+def read_spread(state: RunState, adapters: Adapters) -> RatingSpread:
+    """The judge's ratings of all rows, accepted and refused."""
+    batches = state.get("batches", {}).values()
+    refused = [r.rating for b in batches for r in adapters.store.read_rows(b.rejected.key, Rejection) if r.rating]
+    return spread_ratings(accepted=[r for b in batches for r in read_ratings(b, adapters).values()], refused=refused)
 
 
 def explain_stop(state: RunState) -> str:

@@ -20,7 +20,7 @@ from pada_agent.core.records import Example, Rating
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings, teach
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings, say_fruit, teach
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
@@ -447,8 +447,8 @@ def test_without_quality_control_no_rating_is_made_up(tmp_path: Path) -> None:
 
 
 def test_rows_that_solving_refused_leave_no_rating_behind(tmp_path: Path) -> None:
-    world = ToyWorld(tmp_path)  # its solver always answers `fruit`
-    summary = run(world, verification={"votes": 1}, loop={"max_iterations": 1})
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, solve=say_fruit)))
+    summary = run(world, loop={"max_iterations": 1})
     assert summary.rows.rejected["verification"]
     for batch in summary.batches:
         ratings = world.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []

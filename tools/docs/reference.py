@@ -26,6 +26,7 @@ def write_pages() -> list[Path]:
         "reference/python.md": render_names(),
         "how-it-works/graph.md": render_graph(),
     }
+    (DOCS / "reference").mkdir(exist_ok=True)
     for name, text in pages.items():
         (DOCS / name).write_text(text, encoding="utf-8")
     return [DOCS / name for name in pages]
@@ -122,7 +123,7 @@ def render_graph() -> str:
     drawing = pada_agent.build_graph().compile().get_graph(xray=True).draw_mermaid()
     return (
         "# The graph\n\nWritten by `python -m tools.docs.reference`: the state machine as LangGraph draws it. Every agent is a node over"
-        " one typed shared state (`graph/state.py`). The arrow from `answer_verification` back to `data_generation` is the"
+        " one typed shared state (`graph/state.py`). The arrow from `quality_control` back to `data_generation` is the"
         " regeneration loop, the one from `review_data` to `review_cost` and on to `fine_tune` the outer loop. Each batch"
         f" of rows goes through generation, label verification and quality control by itself.\n\n```mermaid\n{drawing.strip()}\n```\n"
     )
