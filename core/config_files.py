@@ -93,7 +93,7 @@ def _decode(path: Path, content: bytes) -> str:
     except UnicodeDecodeError as exc:
         line = content[: exc.start].count(b"\n") + 1
         raise ConfigError(
-            f"{path}:{line}: byte {content[exc.start : exc.start + 1].hex()} is not {encoding.upper()}: the file is in another"
+            f"{path}:{line}: byte {content[exc.start : exc.start + 1].hex()} is not {encoding.upper().removesuffix('-SIG')}: the file is in another"
             " encoding, such as Windows-1252. Save it as UTF-8."
         ) from exc
 
