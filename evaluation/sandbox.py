@@ -250,7 +250,8 @@ def remove_tree(root: Path) -> None:
     `shutil.rmtree` gives up in a tree that is deeper than its recursion or than a path may be long: here folders far below
     are moved up to the root first.
     """
-    waiting, emptied = [root], []
+    waiting = [root]
+    emptied: list[Path] = []
     with suppress(OSError):
         while waiting:
             folder = waiting.pop()
