@@ -57,7 +57,7 @@ def analyse_errors(
 
 def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
     variables = {
-        "task": task.config.description,
+        "task": task.about([f.example for f in chunk]),
         "samples": [describe_failure(f, task) for f in chunk],
         "labels": _labels_involved(chunk, task),
     }
@@ -98,7 +98,7 @@ def describe_failure(failure: ScoredRow, task: Task) -> dict[str, object]:
     """What the student saw, what it answered, the reference solution and the evaluation result, as the analyst reads them."""
     example = failure.example
     return {
-        "query": example.conversation,
+        "query": task.asked(example),
         "options": list(example.options) if example.options and task.closed_label(example) is None else [],
         "response": failure.prediction.response.strip() or "(empty)",
         "truth": task.solution(example),

@@ -119,7 +119,7 @@ def _ask(
 ) -> list[Strategy]:
     pairs = [c for p in patterns for c in p.confusions[:MAX_PAIRS_SHOWN]]
     variables = {
-        "task": task.config.description,
+        "task": task.about([]),
         "patterns": patterns,
         "n_pairs": MAX_PAIRS_SHOWN,
         "labels": define_labels(pairs, task),

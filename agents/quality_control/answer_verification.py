@@ -84,7 +84,7 @@ def verify_answers(
     by_form: dict[AnswerForm, list[Claim]] = {}
     for claim in claims:
         if (posed := task.pose(claim.question, Random(0))) is not None:
-            by_form.setdefault(CHOICE if posed.options else FREE, []).append(claim)
+            by_form.setdefault(_form_of(posed), []).append(claim)
     chunks = [
         (chunk, form, vote)
         for form, found in by_form.items()
@@ -107,6 +107,12 @@ def verify_answers(
         n_solved=sum(row.id in votes for row in rows),
         answered={probe.id: agreed[probe.id] for probe in probes if probe.id in agreed},
     )
+
+
+def _form_of(posed: OpenQuestion) -> AnswerForm:
+    if posed.options:
+        return CHOICE
+    return FREE._replace(answer=posed.expects) if posed.expects else FREE
 
 
 def solution_item(form: AnswerForm) -> type[SolutionItem]:
@@ -138,7 +144,7 @@ def _solve(
         reply = judge.ask(
             "answer_solving",
             {
-                "task": task.config.description,
+                "task": task.about([claim.question for claim in claims]),
                 "shared": _list_options(posed[0]) if shared else [],
                 "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
             },

@@ -61,9 +61,10 @@ def rate_batch(
     pairs = mix(pairs, [p.pair for p in probes], Random(f"mix/{batch.id}/{attempt}"))
     size = judge.fit(rows_per_call or max(1, len(pairs)), tokens_each=TOKENS_PER_RATING)
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    told = {"task": task.about(candidates), "labels": tuple(task.config.labels)}
 
     def review(chunk: Sequence[Pair]) -> BatchRating:
-        return _review_chunk(chunk, batch=batch, attempt=attempt, task=task, judge=judge)
+        return _review_chunk(chunk, batch=batch, attempt=attempt, told=told, judge=judge)
 
     reviews = map_concurrently(review, chunks)
     probe_ids = {p.pair.id for p in probes}
@@ -81,13 +82,12 @@ def _review_chunk(
     *,
     batch: Batch,
     attempt: int,
-    task: Task,
+    told: Mapping[str, object],
     judge: PromptedModel,
 ) -> BatchRating:
     variables = {
-        "task": task.config.description,
+        **told,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "labels": tuple(task.config.labels),
         "pairs": [_describe_pair(n, pair) for n, pair in enumerate(pairs, start=1)],
     }
     tags: dict[str, str | int] = {
