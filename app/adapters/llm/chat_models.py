@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 
@@ -98,6 +99,10 @@ class ChatModelAdapter:
             opening=Opening(lambda: PlainClient(chat, self._config)),
         )
 
+    def hide_words(self) -> None:
+        """From now on a server's own words are not shown in errors."""
+        self._opening = replace(self._opening, redaction=replace(self._opening.redaction, hides_words=True))
+
     def close(self) -> None:
         """Let go of the embedded engine, if this role started one. A thread that is starting it lets go of it itself."""
         self._closed = True
@@ -155,9 +160,11 @@ class ChatModelAdapter:
         except Exception as exc:
             redaction, url = self._opening.redaction, self._config.base_url
             error = translate_error(exc, name=self.name, url=url, redaction=redaction)
-            if isinstance(error, NotFoundError):
+            if isinstance(error, NotFoundError) and not redaction.hides_words:
                 error = NotFoundError(f"{error}{explain_not_found(url)}")
-            if redaction.is_in(str(exc)):  # some servers repeat the key, and a cause is printed with its error
+            if redaction.hides_words or redaction.is_in(
+                str(exc)
+            ):  # some servers repeat the key, and a cause is printed with its error
                 raise error from None
             raise error from exc
 

@@ -89,10 +89,12 @@ class _Failure:
     code: str = ""
     parameter: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_shown: bool = True
+    """Whether its words may be."""
 
     @property
     def shown(self) -> str:
-        return self.words[:SHOWN_CHARACTERS]
+        return self.words[:SHOWN_CHARACTERS] if self.is_shown else "(its words are not shown here)"
 
 
 def translate_error(error: Exception, *, name: str, url: str | None, redaction: Redaction) -> Exception:
@@ -186,6 +188,7 @@ def _describe(error: Exception, redaction: Redaction) -> _Failure:
             status=meta.get("HTTPStatusCode"),
             code=str(told.get("Code", "")),
             headers=meta.get("HTTPHeaders", {}),
+            is_shown=not redaction.hides_words,
         )
     body = _read_body(error)
     response = getattr(error, "response", None)
@@ -195,6 +198,7 @@ def _describe(error: Exception, redaction: Redaction) -> _Failure:
         code=str(body.get("code") or getattr(error, "code", "") or ""),
         parameter=str(body.get("param") or ""),
         headers=getattr(response, "headers", None) or {},
+        is_shown=not redaction.hides_words,
     )
 
 

@@ -18,6 +18,8 @@ class Redaction:
     """What must not be repeated."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    hides_words: bool = False
+    """Whether a server's words stay out of errors altogether: whoever reads them may not be meant to see its answers."""
 
     def mask(self, text: str) -> str:
         """The text of an error, without the secrets and without what looks like a key."""

@@ -494,3 +494,24 @@ def test_a_full_disk_stops_calls_before_they_are_made(tmp_path: Path, monkeypatc
         with pytest.raises(ArtifactError, match="the disk is full, so no call is begun"):
             world.model.complete(ask())
         assert world.server.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("", 307, {"location": "http://127.0.0.1:9/latest/meta-data"}),
+        Answer('"INTERNAL"'),
+        Answer("INTERNAL", 404),
+        Answer('{"error": {"message": "INTERNAL"}}', 400),
+        Answer("INTERNAL", 401),
+        Answer('{"detail": "INTERNAL"}', 500),
+    ],
+    ids=["redirect", "no completion", "404", "400", "401", "500"],
+)
+def test_an_error_can_be_kept_from_showing_what_a_server_answered(tmp_path: Path, answer: Answer) -> None:
+    with open_world(tmp_path, *[answer] * 9) as world:
+        world.model.hide_words()
+        with pytest.raises(PadaError, match="its words are not shown here") as caught:
+            world.model.complete(ask())
+        assert len(set(world.server.paths)) == 1
+    assert "INTERNAL" not in "".join(traceback.format_exception(caught.value))
