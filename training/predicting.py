@@ -12,7 +12,6 @@ from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.generation.greedy import generate
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
@@ -42,7 +41,7 @@ def answer_rows(
     student: Student, job: PredictJob, examples: Sequence[Example], *, on_done: Callable[[int], None]
 ) -> list[Prediction]:
     """A prediction for each row, in order."""
-    encoder = ChatEncoder(student.tokenizer, job.system)
+    encoder = student.encode_by(job.chat)
     choosing = [example for example in examples if example.options]
     writing = [example for example in examples if not example.options]
     chosen = iter(score_options(student, encoder, choosing, on_done=on_done)) if choosing else iter(())

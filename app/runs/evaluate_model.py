@@ -68,7 +68,7 @@ def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], 
         max_new_tokens=config.student.max_new_tokens or adapters.task.max_new_tokens,
         stop=adapters.task.stop,
         batch_size=config.student.eval_batch_size,
-        system=config.student.system,
+        chat=config.student.chat,
     )
 
 

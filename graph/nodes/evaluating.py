@@ -61,7 +61,7 @@ def score_rows(
                 max_new_tokens=settings.student.max_new_tokens or adapters.task.max_new_tokens,
                 stop=adapters.task.stop,
                 batch_size=settings.student.eval_batch_size,
-                system=settings.student.system,
+                chat=settings.student.chat,
             )
         ),
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),

@@ -85,6 +85,6 @@ def _ask(
         rows=job.rows,
         rows_hash=job.rows_hash,
         max_new_tokens=job.max_new_tokens,
-        system=job.system,
+        chat=job.chat,
     )
     return answer_rows(student, request, examples, on_done=report)

@@ -42,7 +42,7 @@ def generate(
                 f"row {example.id!r} has {len(row.prompt)} tokens; with {job.max_new_tokens} new ones that is more than"
                 f" the student's context of {student.context_tokens}"
             )
-    stops = Stops(student, job, encoder.end_token_id)
+    stops = Stops(student, job, encoder.stop_token_ids)
     if rows and is_plain(student.model) and student.device.type == "cuda":
         write_recorded(student, rows, stops, on_done=on_done)
     elif rows:

@@ -1,0 +1,61 @@
+"""Thoughts before answers."""
+
+import time
+
+import pytest
+
+from pada_agent.core.thoughts import MARKS, find_open_thought, strip_thoughts
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("42", "42"),
+        ("  42\n", "  42\n"),
+        ("<think>\n6 * 7 is 41? No.\n</think>\n\n42", "42"),
+        ("\n<thinking>hm</thinking> 42 ", "42"),
+        ("6 * 7 is 41? No.\n</think>\n\n42", "42"),
+        ("hm [/THINK]42", "42"),
+        ("<think>first</think>41? <think>second</think>42", "41? 42"),
+        ("<think><think>inside</think>still</think>42", "42"),
+        ("<think>a mark of another kind: </reasoning> 41</think>42", "42"),
+        ("<think>cut off before the ans", ""),
+        ("42 <think>was that right", "42"),
+        ("◁think▷hm◁/think▷42", "42"),
+        ("<|channel|>analysis<|message|>6 * 7<|end|><|start|>assistant<|channel|>final<|message|>42<|return|>", "42"),
+        ("<|channel|>final <|constrain|>json<|message|>42", "42"),
+        ("<|channel|>analysis<|message|>6 * 7 is", ""),
+        ("analysis6 * 7 is 41? No.assistantfinal42", "42"),
+        ("analysis of the text", "analysis of the text"),
+        ("x < 3 and <b>bold</b>", "x < 3 and <b>bold</b>"),
+    ],
+)
+def test_what_is_left_is_the_answer(text: str, answer: str) -> None:
+    assert strip_thoughts(text) == answer
+
+
+@pytest.mark.parametrize(("opener", "closer"), MARKS.items())
+def test_every_form_is_known_whole_closed_alone_and_cut_off(opener: str, closer: str) -> None:
+    assert strip_thoughts(f"{opener}hm{closer}42") == "42"
+    assert strip_thoughts(f"hm{closer}42") == "42"
+    assert strip_thoughts(f"{opener}hm") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "opener"),
+    [
+        ("<|im_start|>assistant\n", ""),
+        ("<|im_start|>assistant\n<think>\n", "<think>"),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),
+        ("[THINK]", "[THINK]"),
+    ],
+)
+def test_a_prompt_that_ends_inside_a_thought_is_seen(text: str, opener: str) -> None:
+    assert find_open_thought(text) == opener
+
+
+@pytest.mark.parametrize("text", ["<think>" * 40_000, "</think>" * 40_000, "analysis" * 40_000, "<|channel|>" * 40_000])
+def test_time_grows_with_the_text_alone(text: str) -> None:
+    start = time.perf_counter()
+    strip_thoughts(text)
+    assert time.perf_counter() - start < 1
