@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
 DEMO_MODELS := smollm2-135m-instruct qwen2.5-coder-1.5b-instruct all-mpnet-base-v2
 
-.PHONY: demo smoke test test-slow check studio bench bench-gpu
+.PHONY: demo smoke test test-slow check docs studio bench bench-gpu
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -31,8 +31,11 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 studio: $(STAMP)
-	$(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
+	PADA_ALLOW_PROMPTS=1 $(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4
 
 # make bench ONLY=C1 runs one, DATA=FOLDER says where the benchmark rows are, QUICK=1 only shows that it works,
 # MINUTES=10 begins no repetition that would end later.

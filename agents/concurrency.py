@@ -3,21 +3,40 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from threading import Event
 from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
+class _NotBegun(Exception):
+    """An item that another one's failure kept from being worked on."""
+
+
 def map_concurrently(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int = 32
 ) -> list[ResultT]:
-    """Results in order. The first exception is raised once the calls under way have ended.
+    """Results in order. After the first exception no further item is begun; it is raised once the calls under way have ended.
 
     Each call runs in a copy of the caller's context, so tracing callbacks see their parent.
     """
     if not items:
         return []
+    failed = Event()
+
+    def work(item: ItemT) -> ResultT:
+        if failed.is_set():
+            raise _NotBegun
+        try:
+            return function(item)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
-        futures = [pool.submit(copy_context().run, function, item) for item in items]
-        return [future.result() for future in futures]
+        futures = [pool.submit(copy_context().run, work, item) for item in items]
+    errors = [error for future in futures if (error := future.exception()) and not isinstance(error, _NotBegun)]
+    if errors:
+        raise errors[0]
+    return [future.result() for future in futures]

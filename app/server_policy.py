@@ -19,7 +19,10 @@ from pada_agent.evaluation.tasks.registry import find_task_kind
 
 LIMITS: Mapping[str, float] = MappingProxyType(
     {
+        "seed": 2**32 - 1,
+        "data.train_shuffle": 2**32 - 1,
         "lora.rank": 512,
+        "lora.alpha": 4096,
         "lora.epochs": 50,
         "lora.n_steps": 100_000,
         "lora.batch_size": 1024,
@@ -33,11 +36,16 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "models.*.timeout_seconds": 3600,
         "analysis.max_errors": 1000,
         "analysis.errors_per_call": 100,
+        "analysis.min_clusters": 50,
         "analysis.max_clusters": 50,
+        "analysis.max_training_errors": 100_000,
         "generation.share": 10,
         "generation.rows_per_call": 100,
+        "generation.n_contrasts": 50,
+        "generation.n_demonstrations": 50,
         "quality.max_regenerations": 10,
         "quality.rows_per_call": 100,
+        "verification.votes": 20,
         "loop.max_iterations": 20,
         "compute.threads": 256,
     }
@@ -65,8 +73,9 @@ class ServerPolicy:
     """Environment variables that `api_key_env` may name: any other would be sent to a host as if it were a key."""
     allow_code: bool = False
     """Tasks that run programs written by a model or by whoever wrote the rows."""
-    allow_prompts: bool = True
-    """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory."""
+    allow_prompts: bool = False
+    """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory: one line
+    such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
     max_rows: int = 100_000
     """Per data file."""
     max_file_bytes: int = 256 * 2**20
@@ -97,7 +106,7 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
         hub=listed("PADA_ALLOWED_HUB"),
         key_variables=frozenset(listed("PADA_ALLOWED_KEYS", ["OPENAI_API_KEY"])),
         allow_code=environment.get("PADA_ALLOW_CODE") == "1",
-        allow_prompts=environment.get("PADA_ALLOW_PROMPTS") != "0",
+        allow_prompts=environment.get("PADA_ALLOW_PROMPTS") == "1",
     )
 
 
@@ -140,7 +149,7 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     for split in ("train", "validation", "test", "held_back"):
         location = getattr(config.data, split)
         if location.startswith("hub:"):
-            repository = "/".join(location.removeprefix("hub:").partition(":")[0].split("/")[:2])
+            repository = "/".join(location.removeprefix("hub:").partition(":")[0].partition("@")[0].split("/")[:2])
             known = HUB_ID.fullmatch(repository) and not Path(repository).exists()
             if not known or not _matches(repository, policy.hub):
                 yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
@@ -161,7 +170,7 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     if not policy.allow_code and issubclass(find_task_kind(config.task.name), Code):
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
     if config.prompts.overrides() and not policy.allow_prompts:
-        yield "prompts: templates are not taken here; the operator has set PADA_ALLOW_PROMPTS=0"
+        yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
 
 
 def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:

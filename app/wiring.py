@@ -22,15 +22,18 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
+from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
-CALLS = "llm_calls.sqlite"
 _connections: dict[str, Adapters] = {}
+_stopped: set[str] = set()
+"""Runs that a signal has ended: nodes that still ask for adapters get none, so no further call is paid for."""
 _lock = Lock()
 
 
@@ -49,6 +52,8 @@ _warm: list[Warm] = []
 def connect(config: RunConfig) -> Adapters:
     """The adapters for these settings, made at the first call, whose budget holds."""
     key = _key(config)
+    if key in _stopped:
+        raise ModelUnavailableError("the run was stopped")
     with _lock:
         if key not in _connections:
             _connections[key] = _open(config, key)
@@ -69,8 +74,14 @@ def keep_warm() -> Iterator[None]:
 
 def stop(config: RunConfig) -> None:
     """As `close`, and nothing is kept warm: work in flight ends. Safe in a signal handler."""
+    _stopped.add(_key(config))
     _cool_down()
     close(config)
+
+
+def allow(config: RunConfig) -> None:
+    """Let the run connect again: it is started or resumed after it was stopped in this process."""
+    _stopped.discard(_key(config))
 
 
 def _cool_down() -> None:

@@ -3,48 +3,17 @@
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pada_agent.core.jobs import ChatSpec, LoraSpec
-
-TEMPLATE_PARAMETERS = frozenset(
-    ["conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs", "sanitize_control_tokens"]
-)
-"""Arguments of a rendering that are not variables of the template."""
-
-
-class Settings(BaseModel):
-    """Base of all settings groups: frozen, unknown keys refused, literals under fields become their description."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,  # it may be a key put in the wrong place
-    )
+from pada_agent.core.jobs import LoraSpec
+from pada_agent.core.settings import Settings as Settings
+from pada_agent.core.student_config import StudentConfig as StudentConfig
+from pada_agent.core.task_config import TaskConfig as TaskConfig
 
 
 def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
     """Schema hints for LangGraph Studio: the nodes at which a setting is edited, and whether it is a prompt."""
     return {"langgraph_nodes": list(nodes), **({"langgraph_type": "prompt"} if prompt else {})}
-
-
-class TaskConfig(Settings):
-    """What is asked and what counts as right."""
-
-    name: str = "multiple_choice"
-    """Built-in task or an entry point of the group `pada_agent.tasks`."""
-    answers: Literal["text", "label"] = "text"
-    """Multiple choice: `text` picks the option's text by length-normalized likelihood, `label` has the student write the option's label."""
-    instruction: str = ""
-    """Put before every question, in training and in evaluation alike."""
-    labels: dict[str, str] = Field(default_factory=dict)
-    """Closed label set, label to definition, for rows that do not carry their own choices. The teacher sees the definitions, the student the labels at most."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Our field name to the column that holds it, e.g. `{question: text, answer: queue}`."""
-    description: str = ""
-    """One or two sentences for the LLM agents: what the task is and who asks."""
 
 
 class DataConfig(Settings):
@@ -70,57 +39,6 @@ class DataConfig(Settings):
     """Part of validation that selects the best model; the rest is diagnosed. Ours: guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
     """Training rows that also stand in validation or test: stop, or drop them from training."""
-
-
-class StudentConfig(Settings):
-    """The small language model."""
-
-    model: str = "smollm2-135m-instruct"
-    """Name in the model store, hub id, or folder."""
-    system: str | None = None
-    """System turn; null keeps the tokenizer's default, an empty string asks for none."""
-    chat_template: str | None = None
-    """Chat template (Jinja), or in a settings file the path of one, relative to the working directory; null takes the tokenizer's.
-    Base models have none."""
-    template_arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    """Variables of the chat template, such as `{enable_thinking: false}` for Qwen3."""
-    control_tokens_in_rows: bool = False
-    """Whether the name of a control token in a row, such as `<|im_end|>`, becomes that token. Off, it is text like any other: a row
-    can end no turn and begin none. Ours: off."""
-    thoughts: Literal["close", "open"] = "close"
-    """For templates that open a thought where the student starts to write (DeepSeek R1, Qwen3 Thinking). `close`: it is closed at
-    once, in training and in evaluation alike, so answers are learned as answers. `open`: the student thinks, and each training
-    answer has to bring its thought. Thoughts are never graded. Ours: close."""
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    """Tokens; null takes the task's own limit."""
-    eval_batch_size: int = Field(default=64, ge=1)
-    """Rows answered at once on CPU, fewer where keys and values would take over 2 GB; on a GPU as many as there is memory for,
-    256 at most. Ours: 64."""
-
-    @field_validator("chat_template")
-    @classmethod
-    def _refuse_other_text(cls, text: str | None) -> str | None:
-        if text is not None and "{{" not in text and "{%" not in text:
-            raise ValueError(f"{text!r} is no Jinja template, and no file of that name was read")
-        return text
-
-    @field_validator("template_arguments")
-    @classmethod
-    def _refuse_taken_names(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if taken := sorted(arguments.keys() & TEMPLATE_PARAMETERS):
-            raise ValueError(f"{', '.join(taken)}: not for settings to choose; rows and their encoding decide")
-        return arguments
-
-    @property
-    def chat(self) -> ChatSpec:
-        """How rows are put into the student's chat format."""
-        return ChatSpec(
-            system=self.system,
-            template=self.chat_template,
-            arguments=self.template_arguments,
-            control_tokens_in_rows=self.control_tokens_in_rows,
-            thoughts=self.thoughts,
-        )
 
 
 class ModelConfig(Settings):
@@ -251,14 +169,29 @@ class GuardConfig(Settings):
 
 
 class VerificationConfig(Settings):
-    """Label verification by independent solving: the judge answers accepted rows itself, without seeing their label."""
+    """Label verification by independent solving: the judge answers rows itself, without seeing their label, before it rates them."""
 
-    votes: int = Field(default=0, ge=0)
-    """Times each row is solved; more than half must give its label. 0: off. Costs that many judge calls for every `quality.rows_per_call` rows."""
+    votes: int | None = Field(default=None, ge=0)
+    """Times each row is solved; more than half must give its label. Null: once where there are options or a closed set of labels,
+    not at all where the answer is written freely (paper: 0, it asks for an opinion instead). Numbers are worth 3 to 5 votes of a
+    strong judge. A judge that cannot do the task itself refuses good rows: the report's figures on rows of known quality tell;
+    for closed labels `quality.max_label_rank` costs no call and does better than a small judge (docs/adr/0011)."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """Part of the rows that the rating passed and that are solved, drawn by their ids."""
-    temperature: float = Field(default=0.7, ge=0)
-    """Sampling temperature, so that votes can differ. Options are shuffled for each vote."""
+    """Part of the rows that are solved, drawn by their ids."""
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature. Null: 0 for one vote, 0.7 for several, so that they can differ. Options are shuffled for each vote."""
+    rows_per_call: int | None = Field(default=None, ge=1)
+    """Rows that are solved at once; null: as many as `quality.rows_per_call`. Labels of a closed set are listed once a call."""
+
+    def votes_for(self, *, is_choice: bool) -> int:
+        """How often a row is solved, with options to choose from or without."""
+        return int(is_choice) if self.votes is None else self.votes
+
+    def temperature_for(self, n_votes: int) -> float:
+        """At which so many votes are asked for."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.7 if n_votes > 1 else 0.0
 
 
 class QualityConfig(Settings):
@@ -267,7 +200,13 @@ class QualityConfig(Settings):
     enabled: bool = True
     """Off: every row that passes label verification is accepted."""
     threshold: float = Field(default=7, ge=1, le=10)
-    """Mean rating a batch must reach (paper: 7 of 10)."""
+    """Mean rating that a row, or a batch, must reach (paper: 7 of 10)."""
+    floor: int = Field(default=4, ge=1, le=10)
+    """Lowest score a row may have in any dimension: 10 for adherence makes up for no wrong answer. Ours: 4, where the paper's scale
+    begins to call a row moderate. 1: none (paper)."""
+    accept: Literal["rows", "batch"] = "rows"
+    """`rows`: every row that passes by itself is kept, the others are written again. `batch`: all by the mean of the batch, and a
+    weak batch is written again whole (paper); without an attempt left, its rows count one by one."""
     max_regenerations: int = Field(default=3, ge=0)
     """Times a weak batch goes back (paper: 3)."""
     rows_per_call: int | None = Field(default=None, ge=1)
@@ -298,6 +237,9 @@ class BudgetConfig(Settings):
     """Input and output tokens together."""
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the prices under `models`."""
+    seconds_to_finish_calls: float = Field(default=60, ge=0, le=3600)
+    """After Ctrl-C or SIGTERM no new call is begun, and those under way are waited for so many seconds: their answers are
+    paid for. A second signal leaves at once. Ours: 60."""
 
 
 class ReviewConfig(Settings):

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import Field
 
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.jobs import Job
@@ -65,11 +67,29 @@ class DatasetSource(Protocol):
         ...
 
 
+class Settled(Record):
+    """How all rows of a file are read (`evaluation.rows`)."""
+
+    form: str = ""
+    """What the rows look like, in words."""
+    columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Our field name to the columns that hold it; several are joined, or are one option each."""
+    conversation: str | None = None
+    """Column with turns, which give question, answer, system turn and earlier turns."""
+    gold_is: Literal["label", "letter", "text", "index", "index_from_1"] | None = None
+    """How the rows name the right option."""
+    decimal_mark: Literal[".", ","] = "."
+    missing: tuple[str, ...] = ()
+    """Texts that count as an empty cell."""
+
+
 class RawRow(Record):
     """A row as its file holds it, and where that was (`train.jsonl:17`)."""
 
     where: str
     fields: dict[str, Any]
+    settled: Settled | None = None
+    """None until its file was looked at as a whole."""
 
 
 class Compute(Protocol):

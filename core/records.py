@@ -3,9 +3,10 @@
 All are pydantic models: they validate on the way in, and are JSON in the checkpoint, in Studio and on disk.
 """
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Branch = Literal["pattern", "training_error", "held_back"]
 """Where a row that joins the training data comes from; `held_back` rows are real ones, not synthetic."""
@@ -27,6 +28,8 @@ class Provenance(Record):
     """1 for the first draft, 2 for the first regeneration, and so on."""
     source_id: str
     """The training example it was written from."""
+    row: int = 0
+    """0-based place in its batch."""
     strategy_id: str | None = None
     call_key: str = ""
     """Key of the LLM call in `llm_calls.sqlite`."""
@@ -173,6 +176,8 @@ class ErrorPattern(Record):
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     """Counted over all of `example_ids`, not guessed; empty for tasks without a closed label set."""
+    cluster: int | None = None
+    """0-based place of its cluster in the clustering; None in runs made before this was noted."""
     continues: str | None = None
     """Id of the pattern of the iteration before that this one is again; None when it is new."""
 
@@ -223,10 +228,15 @@ class Rating(Record):
     feedback: str = ""
 
     @property
+    def scores(self) -> dict[str, int]:
+        """Those that apply, by dimension."""
+        scores = {"adherence": self.adherence, "utility": self.utility, "relevance": self.relevance}
+        return {name: score for name, score in scores.items() if score is not None}
+
+    @property
     def mean(self) -> float:
         """Mean of the scores that apply."""
-        scores = [s for s in (self.adherence, self.utility, self.relevance) if s is not None]
-        return sum(scores) / len(scores)
+        return sum(self.scores.values()) / len(self.scores)
 
 
 class Overlap(Record):
@@ -254,7 +264,7 @@ class Rejection(Record):
     provenance: Provenance
     rating: Rating | None = None
     overlap: Overlap | None = None
-    """The held-out row it is too close to, and how close."""
+    """The row it is too close to, and how close."""
     example: Example | None = None
     """What a person may still accept: a row that no exact check refused, but the judge or the embedder did."""
 
@@ -266,6 +276,17 @@ class Draft(Record):
     """0-based position in the batch."""
     fields: dict[str, str]
     provenance: Provenance
+
+
+class Feedback(Record):
+    """What a row was sent back for, to its writer."""
+
+    row: int
+    """0-based place in its batch."""
+    draft: str = ""
+    """The refused version, field by field; empty where it must not be shown again."""
+    advice: str
+    """What is wrong with it, and what to do."""
 
 
 class Batch(Record):
@@ -296,17 +317,24 @@ class JudgeProbe(Record):
 
     kind: ProbeKind
     passed: bool | None
-    """Whether its rating reached the threshold; None when the judge left it out."""
+    """Whether a row with these answers would be accepted; None when the judge left it out."""
+    rated_well: bool | None = None
+    """Whether its rating alone would let it pass."""
+    answered: bool | None = None
+    """Whether the judge, asked without the answer, gave the one it shows; None when it was not asked, or gave none."""
 
 
 class BatchReport(Record):
     """How one batch fared through generation, label verification and quality control."""
 
     batch_id: str
+    iteration: int = 0
     branch: Branch
     strategy_id: str | None = None
     attempts: int
     n_requested: int
+    n_asked: int = 0
+    """Rows that the generator was asked for, over all attempts; 0 in runs made before this was counted."""
     n_written: int
     n_accepted: int
     n_rejected: dict[str, int] = Field(default_factory=dict)
@@ -314,7 +342,7 @@ class BatchReport(Record):
     score: float | None = None
     """Mean rating of the last attempt; None when nothing reached the judge."""
     n_solved: int = 0
-    """Rows that the rating passed and the judge then solved on its own."""
+    """Rows that the judge answered by itself."""
     probes: tuple[JudgeProbe, ...] = ()
     """Rows of known quality that were mixed into what the judge rated."""
     decision: str
@@ -324,6 +352,15 @@ class BatchReport(Record):
     """The judge's ratings of the accepted rows, apart from the rows: nothing trains on them. None where nothing was rated."""
     samples: tuple[str, ...] = ()
     """Up to two accepted drafts, for a reader in Studio."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_id(cls, values: Any) -> Any:
+        """Reports written before the iteration had a field of its own name it in the batch's id."""
+        if not isinstance(values, dict) or "iteration" in values:
+            return values
+        found = re.match(r"i(\d+)-", str(values.get("batch_id", "")))
+        return {**values, "iteration": int(found.group(1)) if found else 0}
 
 
 class Usage(Record):

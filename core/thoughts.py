@@ -45,6 +45,11 @@ def strip_thoughts(text: str) -> str:
     return "".join(kept if opener else [*kept, text[start:]]).strip()
 
 
+def has_marks(text: str) -> bool:
+    """Whether anything in the text may open or close a thought."""
+    return bool(_MARK.search(text) or "<|channel|>" in text or _CHANNEL_WORDS.match(text))
+
+
 def find_open_thought(text: str) -> str:
     """The mark that opened a thought which is still open where `text` ends; empty if there is none."""
     marks = _MARK.findall(text)

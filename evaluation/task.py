@@ -1,15 +1,25 @@
 """What a task is: how a row becomes an example, what counts as right, and how a draft becomes a row."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from random import Random
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
+from pada_agent.evaluation.rows.forms import Fields, settle_form
+from pada_agent.evaluation.tasks.row_reader import RowReader
+
+SeenT = TypeVar("SeenT")
+
+COMMON_FIELDS = ("id", "system", "history", "messages")
+"""Read for every task."""
 
 
 class DraftProblem(Record):
@@ -37,17 +47,57 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    fields: Fields = MappingProxyType({})
+    """What it reads: our field name to the column names it goes by. Empty: unknown, and unused columns are not told."""
     max_new_tokens: int = 64
     """Limit for generation; unused when examples have options."""
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these."""
 
     def __init__(self, config: TaskConfig) -> None:
+        """Take the settings.
+
+        Raises:
+            ConfigError: `task.columns` names a field that the task does not read.
+        """
         self.config = config
+        known = [*self.fields, *(name for names in self.fields.values() for name in names), *COMMON_FIELDS]
+        if self.fields and (unknown := [name for name in config.columns if name not in known]):
+            raise ConfigError(
+                f"task.columns: {config.name!r} reads no field {unknown[0]!r}; it reads {', '.join([*self.fields, *COMMON_FIELDS])}"
+            )
+
+    def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
+        """How the rows of each file are read; override to settle more than their columns, for all files alike.
+
+        Raises:
+            DatasetError: columns that are not there, or that leave open which is meant.
+        """
+        missing = [text for text in self.config.missing if text not in self.config.labels]
+        return [settle_form(rows, columns=self.config.columns, fields=self.fields, missing=missing) for rows in files]
+
+    def look_at(
+        self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled], look: Callable[[RowReader], SeenT]
+    ) -> list[SeenT]:
+        """What each row shows, to settle more from all of them; rows that cannot be read are refused when they are."""
+        seen = []
+        for rows, form in zip(files, settled, strict=True):
+            for row in rows:
+                with suppress(DatasetError):
+                    seen.append(look(RowReader(row.model_copy(update={"settled": form}), self.config.columns)))
+        return seen
+
+    def reader(self, row: RawRow) -> RowReader:
+        """The row's fields; a row that comes without its file is settled on its own."""
+        if row.settled is None:
+            row = row.model_copy(update={"settled": self.settle([[row]])[0]})
+        return RowReader(row, self.config.columns)
 
     @abstractmethod
     def read(self, row: RawRow) -> Example:
         """The example in a raw row. Its id is the row's `id` or a hash of its content.
+
+        All rows of a run are read by `evaluation.rows.reading.read_files`, which looks at their files as a whole first.
 
         Raises:
             DatasetError: names `row.where`, the field, what was found and what is expected.
@@ -107,6 +157,11 @@ class Task(ABC):
         question = next(iter(shown))
         return {**self.show(other), question: shown[question]}
 
+    def misanswered(self, example: Example, other: Example) -> Example:
+        """An example whose right answer is the wrong one that `misanswer` shows: to compare answers with, not to be used."""
+        del example
+        return other
+
     def pose(self, example: Example, rng: Random) -> OpenQuestion | None:
         """The example without its answer, for a solver; None where its label is checked otherwise, or cannot be.
 
@@ -119,6 +174,11 @@ class Task(ABC):
         """Whether a solver's answer to `posed` is the example's label."""
         del posed
         return self.verify(example, Prediction(example_id=example.id, response=answer)).value == "correct"
+
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
+        """What a solver's answer to `posed` says, such as the option behind its letter."""
+        del posed
+        return answer.strip()
 
     def chance(self, example: Example) -> float | None:
         """Accuracy of guessing, in (0, 1]; None where there is nothing to choose from."""

@@ -24,8 +24,8 @@ from pada_agent.graph.routing import (
     fan_out_pattern_batches,
     route_after_cost,
     route_after_evaluation,
+    route_after_quality_control,
     route_after_review,
-    route_after_verification,
 )
 from pada_agent.graph.state import (
     AnalysisOutput,
@@ -118,21 +118,21 @@ def build_pattern_analysis(connect: Connect) -> Compiled:
 
 
 def build_synthesis(connect: Connect) -> Compiled:
-    """One batch: generation, exact checks, quality control, independent solving, and back while it is weak.
+    """One batch: generation, exact checks, independent solving, quality control, and back while rows are missing.
 
     Without checkpoints of its own: a run has hundreds of batches, and one that was cut off finds its replies in the store.
     """
     builder = StateGraph(BatchState, output_schema=BatchOutput)
     builder.add_node("data_generation", bind("data_generation", synthesis.data_generation, connect))
     builder.add_node("label_verification", bind("label_verification", synthesis.label_verification, connect))
-    builder.add_node("quality_control", bind("quality_control", synthesis.quality_control, connect))
     builder.add_node("answer_verification", bind("answer_verification", synthesis.answer_verification, connect))
+    builder.add_node("quality_control", bind("quality_control", synthesis.quality_control, connect))
     builder.add_node("record_batch", bind("record_batch", synthesis.record_batch, connect))
     builder.add_edge(START, "data_generation")
     builder.add_edge("data_generation", "label_verification")
-    builder.add_edge("label_verification", "quality_control")
-    builder.add_edge("quality_control", "answer_verification")
-    builder.add_conditional_edges("answer_verification", route_after_verification)
+    builder.add_edge("label_verification", "answer_verification")
+    builder.add_edge("answer_verification", "quality_control")
+    builder.add_conditional_edges("quality_control", route_after_quality_control)
     builder.add_edge("record_batch", END)
     return builder.compile(checkpointer=False)
 

@@ -52,7 +52,7 @@ def assess_iteration(
     return assess_patterns(
         patterns,
         state.get("strategies", {}).get(str(iteration), []),
-        [b for b in state.get("batches", {}).values() if b.batch_id.startswith(f"i{iteration}-")],
+        [b for b in state.get("batches", {}).values() if b.iteration == iteration],
         after={row.example.id: row.verdict for row in after},
         broken=assign_broken(broken, patterns, [row.example for row in after], adapters),
         usage=usage,

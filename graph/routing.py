@@ -36,7 +36,7 @@ def route_after_cost(state: RunState) -> Literal["fine_tune", "finish"]:
     return "finish" if state.get("stop_reason") else "fine_tune"
 
 
-def route_after_verification(state: BatchState) -> Literal["data_generation", "record_batch"]:
+def route_after_quality_control(state: BatchState) -> Literal["data_generation", "record_batch"]:
     """The regeneration loop: rows that are still open go back while attempts are left."""
     attempts_left = state["attempt"] <= state["settings"].quality.max_regenerations
     return "data_generation" if open_rows(state) and attempts_left else "record_batch"

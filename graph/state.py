@@ -13,7 +13,6 @@ from pydantic import ConfigDict, Field
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
 
-from pada_agent.agents.guards.draft_checks import row_of
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import (
     Batch,
@@ -21,6 +20,7 @@ from pada_agent.core.records import (
     Draft,
     ErrorPattern,
     Example,
+    Feedback,
     GuardedStrategy,
     JudgeProbe,
     Rating,
@@ -252,18 +252,22 @@ class BatchState(Given, BatchOutput, total=False):
     ratings: list[Rating]
     """Of accepted rows."""
     rejected: list[Rejection]
+    n_asked: int
+    """Rows that the generator was asked for, over all attempts."""
     n_written: int
     score: float | None
     decision: str
-    feedback: str
-    """To the generator, from verification and from the judge."""
+    feedback: list[Feedback]
+    """To the generator, from verification and from the judge; the newest for each row."""
+    answered: dict[str, bool]
+    """Whether the judge, asked without the answer, gave the one that a row of known quality shows, by probe."""
     probes: list[JudgeProbe]
     n_solved: int
 
 
 def open_rows(state: BatchState) -> list[int]:
     """Rows of the batch that have no accepted example yet."""
-    done = {row_of(example) for example in state.get("accepted", [])}
+    done = {e.provenance.row for e in state.get("accepted", []) if e.provenance}
     return [row for row in range(len(state["batch"].source_ids)) if row not in done]
 
 

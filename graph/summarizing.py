@@ -9,6 +9,7 @@ from pydantic import Field
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration, calibrate
+from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
@@ -41,6 +42,7 @@ class SummaryInputs(Record):
     chance: float | None = None
     n_without_answer: dict[str, int] = Field(default_factory=dict)
     """By model."""
+    ratings: RatingSpread = RatingSpread()
     clusterings: dict[str, Clustering] = Field(default_factory=dict)
     """By iteration."""
     outcomes: dict[str, tuple[PatternOutcome, ...]] = Field(default_factory=dict)
@@ -71,13 +73,14 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         redactions=tuple(r for gs in state.get("strategies", {}).values() for g in gs for r in g.redactions),
         near=tuple(n for gs in state.get("strategies", {}).values() for g in gs for n in g.near),
         judge=judge,
+        ratings=inputs.ratings,
         chance=inputs.chance,
         usage=inputs.usage,
         seconds_by_stage=seconds_by_stage(state["spans"]),
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
         warnings=tuple(state.get("warnings", [])),
-        alarms=tuple(find_alarms(models, state, judge=judge, chance=inputs.chance)),
+        alarms=tuple(find_alarms(models, state, judge=judge, ratings=inputs.ratings, chance=inputs.chance)),
         verdict=word_verdict(
             inputs.comparisons,
             models,
@@ -99,10 +102,13 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
     found = []
     for i, patterns in sorted(state.get("patterns", {}).items(), key=lambda kv: int(kv[0])):
         grouped = inputs.clusterings.get(i)
+        pairs = _pair(patterns, strategies := state.get("strategies", {}).get(i, []))
+        paired = {pair.strategy.id for pair in pairs if pair.strategy}
         found.append(
             IterationPatterns(
                 iteration=int(i),
-                patterns=tuple(_pair(patterns, state.get("strategies", {}).get(i, []))),
+                patterns=tuple(pairs),
+                added=tuple(g.strategy for g in strategies if g.strategy.id not in paired),
                 n_clusters=grouped.n_clusters if grouped else 0,
                 silhouette=grouped.silhouette if grouped else None,
                 stability=grouped.stability if grouped else None,
@@ -145,7 +151,12 @@ def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
 
 
 def find_alarms(
-    models: Iterable[ModelResult], state: RunState, *, judge: JudgeCalibration, chance: float | None
+    models: Iterable[ModelResult],
+    state: RunState,
+    *,
+    judge: JudgeCalibration,
+    ratings: RatingSpread,
+    chance: float | None,
 ) -> list[str]:
     """What should make a reader stop: models, answers, data, patterns or a judge that cannot be what they should be."""
     models = list(models)
@@ -155,6 +166,7 @@ def find_alarms(
         *_find_empty_iterations(state),
         *_find_few_errors(state),
         *_find_blind_judge(judge),
+        *_find_empty_ratings(ratings),
     ]
 
 
@@ -193,10 +205,10 @@ def _find_empty_iterations(state: RunState) -> list[str]:
     batches = state.get("batches", {}).values()
     if batches and not any(b.n_accepted for b in batches):
         return ["no synthetic row was accepted"]
-    accepted: Counter[str] = Counter()
+    accepted: Counter[int] = Counter()
     for batch in batches:
-        accepted[batch.batch_id.partition("-")[0]] += batch.n_accepted
-    return [f"no synthetic row of iteration {i[1:]} was accepted" for i, n in accepted.items() if not n]
+        accepted[batch.iteration] += batch.n_accepted
+    return [f"no synthetic row of iteration {i} was accepted" for i, n in accepted.items() if not n]
 
 
 def _find_few_errors(state: RunState) -> list[str]:
@@ -210,9 +222,17 @@ def _find_few_errors(state: RunState) -> list[str]:
 
 
 def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
-    if not judge.n_bad or judge.n_caught:
+    if not judge.n_bad or judge.n_caught_by_rating:
         return []
     return [f"the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
+
+
+def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
+    if not ratings.says_nothing:
+        return []
+    return [
+        f"all {ratings.n_accepted} accepted rows have the rating {next(iter(ratings.accepted))}: it tells them not apart"
+    ]
 
 
 def word_verdict(
@@ -262,7 +282,7 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
 
 
 def _pair(patterns: list[ErrorPattern], strategies: list[GuardedStrategy]) -> list[PatternStrategy]:
-    by_pattern = {g.strategy.pattern_id: g.strategy for g in strategies}
+    by_pattern = {g.strategy.pattern_id: g.strategy for g in reversed(strategies)}
     return [PatternStrategy(pattern=p, strategy=by_pattern.get(p.id)) for p in patterns]
 
 

@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
+from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.records import (
     BatchReport,
     ErrorPattern,
@@ -85,6 +86,8 @@ class IterationPatterns(Record):
 
     iteration: int
     patterns: tuple[PatternStrategy, ...]
+    added: tuple[Strategy, ...] = ()
+    """Strategies that a person added in review, beside the first one of each pattern."""
     n_clusters: int = 0
     silhouette: float | None = None
     """Of the grouping, in [-1, 1]."""
@@ -95,6 +98,11 @@ class IterationPatterns(Record):
     outcomes: tuple[PatternOutcome, ...] = ()
     """What became of each pattern; empty where the iteration left no model."""
 
+    @property
+    def strategies(self) -> tuple[Strategy, ...]:
+        """Of the patterns, then those that a person added."""
+        return (*(pair.strategy for pair in self.patterns if pair.strategy), *self.added)
+
 
 class RowCounts(Record):
     """Synthetic rows over all iterations."""
@@ -103,9 +111,9 @@ class RowCounts(Record):
     written: int = 0
     accepted: int = 0
     rejected: dict[str, int] = Field(default_factory=dict)
-    """Count by rejection stage; `person` for what a review dropped. `verification`: passed by the rating, refused by solving."""
+    """Count by rejection stage; `person` for what a review dropped. `verification`: answered otherwise by the judge."""
     solved: int = 0
-    """Rows that the rating passed and the judge then solved on its own."""
+    """Rows that the judge answered by itself."""
 
 
 class Sample(Record):
@@ -142,6 +150,8 @@ class RunSummary(Record):
     """Those of them that the embedder found, with the held-out row."""
     judge: JudgeCalibration = JudgeCalibration()
     """The judge on rows of known quality."""
+    ratings: RatingSpread = RatingSpread()
+    """Of all rows that the judge rated."""
     chance: float | None = None
     """Accuracy of guessing on validation; None for open answers."""
     usage: dict[str, Usage] = Field(default_factory=dict)

@@ -3,13 +3,17 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from pada_agent.core.surrogates import join_surrogates
+from pada_agent.core.thoughts import has_marks, strip_thoughts
 from pada_agent.prompts.lenient_json import Malformed, Read, TooDeep, read_value
 
-_THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _OPENING = re.compile(r"[\[{]")
 _DECODER = json.JSONDecoder(strict=False)
+READ_BUDGET = 20
+"""Characters read in vain, for each character of the text, before the rest is given up: hostile answers take no minutes."""
 _WRAPPER = re.compile(
     "items|samples|results?|data|examples|answers|ratings|strategies|analyses|errors|outputs?|response|rows",
     re.IGNORECASE,
@@ -23,20 +27,73 @@ def extract_json(text: str) -> Any | None:
     Prose, fences and reasoning around it are passed over. Several objects (JSON Lines, one fence each) or arrays
     become one list. Of a truncated array the complete items stay. NaN and infinities become None.
     """
-    text = _THINKING.sub("", text)
     whole = _decode_whole(text)
     if isinstance(whole, str):
         return extract_json(whole) if len(whole) < len(text) else None
-    if whole is not None:
-        return _clean(whole)
-    return _clean(_join(_scan(text)))
+    return _clean(_join(_scan(strip_thoughts_around_json(text)) if whole is None else [whole]))
 
 
-def extract_items(text: str) -> list[dict[str, Any]]:
-    """The objects that `text` lists; an object that only wraps them, such as `{"samples": […]}`, is opened. Never raises."""
-    value = extract_json(text)
-    found = value if isinstance(value, list) else [value]
-    return [item for entry in found if isinstance(entry, dict) for item in _unwrap(entry)]
+def extract_items(text: str, *, expect: int | None = None) -> list[dict[str, Any]]:
+    """The objects that `text` lists; an object that only wraps them, such as `{"samples": […]}`, is opened. Never raises.
+
+    Where there are more than `expect` because the answer holds drafts before its final version, the last version counts.
+    """
+    whole = _decode_whole(text)
+    if isinstance(whole, str):
+        return extract_items(whole, expect=expect) if len(whole) < len(text) else []
+    found = [_clean(value) for value in (_scan(strip_thoughts_around_json(text)) if whole is None else [whole])]
+    versions = [items for value in found if (items := _list_items(value))]
+    n_items = sum(len(items) for items in versions)
+    if expect is not None and len(versions) > 1 and n_items > expect:
+        return _take_last_version(versions, expect)
+    joined = _join(found)
+    return _list_items(joined) if not isinstance(joined, list) else [i for entry in joined for i in _list_items(entry)]
+
+
+def strip_thoughts_around_json(text: str) -> str:
+    """The text without thoughts; marks of thoughts inside the strings of a JSON value are that string's text."""
+    if not has_marks(text):
+        return text
+    kept: list[str] = []
+
+    def hide(start: int, end: int) -> str:
+        kept.append(text[start:end])
+        return f"\x00{len(kept) - 1}\x00"
+
+    parts, at = [], 0
+    for start, end in _strict_values(text):
+        parts += [text[at:start], hide(start, end)]
+        at = end
+    stripped = strip_thoughts("".join([*parts, text[at:]]))
+    return re.sub("\x00(\\d+)\x00", lambda match: kept[int(match[1])], stripped)
+
+
+def _strict_values(text: str) -> Iterator[tuple[int, int]]:
+    """Places of the outermost arrays and objects that are valid JSON."""
+    at = 0
+    budget = len(text) * READ_BUDGET
+    while budget > 0 and (opening := _OPENING.search(text, at)):
+        try:
+            _, end = _DECODER.raw_decode(text, opening.start())
+            yield opening.start(), end
+            at = end
+        except (ValueError, RecursionError) as exc:
+            at = opening.start() + 1
+            budget -= getattr(exc, "pos", len(text)) - opening.start() + 1
+
+
+def _list_items(value: Any) -> list[dict[str, Any]]:
+    """The objects in one value."""
+    entries = value if isinstance(value, list) else [value]
+    return [item for entry in entries if isinstance(entry, dict) for item in _unwrap(entry)]
+
+
+def _take_last_version(versions: list[list[dict[str, Any]]], expect: int) -> list[dict[str, Any]]:
+    """The last list that is long enough; of loose objects the last ones, where there are enough for two versions."""
+    if whole := [items for items in versions if len(items) >= expect]:
+        return whole[-1]
+    loose = [item for items in versions for item in items]
+    return loose[-expect:] if len(loose) >= 2 * expect else loose[:expect]
 
 
 def _decode_whole(text: str) -> Any | None:
@@ -50,15 +107,17 @@ def _scan(text: str) -> list[Any]:
     """All arrays and objects, outermost first; where one is beyond reading, those inside it."""
     found = []
     at = 0
-    while opening := _OPENING.search(text, at):
+    budget = len(text) * READ_BUDGET
+    while budget > 0 and (opening := _OPENING.search(text, at)):
         try:
             read = _read(text, opening.start())
             found.append(read.value)
             at = read.end
         except TooDeep:
             break
-        except Malformed:
+        except Malformed as exc:
             at = opening.start() + 1
+            budget -= (len(text) if exc.at is None else exc.at) - opening.start() + 1
     return found
 
 
@@ -102,7 +161,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return join_surrogates(value)
     if isinstance(value, list):
         return [_clean(item) for item in value]
     if isinstance(value, dict):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 MAX_DEPTH = 64
 
-_SPACE = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_SPACE = re.compile(r"(?:\s|//[^\n]*)*")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,300}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLOSING = {'"': '"', "'": "'", "“": "”"}
@@ -17,6 +17,11 @@ _ENDS_VALUE = re.compile(r"\s*(?:$|[}\]]|,\s*(?:$|[\"'“\[{}\]\d-]|\w+\s*:|(?i:
 
 class Malformed(ValueError):
     """No JSON value starts here."""
+
+    def __init__(self, at: int | None = None) -> None:
+        super().__init__()
+        self.at = at
+        """How far the text was read."""
 
 
 class TooDeep(Malformed):
@@ -44,7 +49,7 @@ def read_value(text: str, start: int, depth: int = 0) -> Read:
     if depth > MAX_DEPTH:
         raise TooDeep
     if start >= len(text):
-        raise Malformed
+        raise Malformed(start)
     first = text[start]
     if first == "[":
         return _read_array(text, start + 1, depth)
@@ -79,7 +84,7 @@ def _read_object(text: str, at: int, depth: int) -> Read:
         if not key.complete or at >= len(text):
             return Read(members, len(text), complete=False)
         if text[colon] != ":":
-            raise Malformed
+            raise Malformed(colon)
         member = read_value(text, at, depth + 1)
         if member.complete or isinstance(member.value, list | dict):
             members[key.value] = member.value
@@ -94,7 +99,7 @@ def _read_key(text: str, at: int) -> Read:
         return _read_string(text, at, _ENDS_KEY)
     word = _WORD.match(text, at)
     if not word:
-        raise Malformed
+        raise Malformed(at)
     return Read(word.group(), word.end())
 
 
@@ -131,7 +136,7 @@ def _read_scalar(text: str, start: int) -> Read:
     word = _WORD.match(text, start)
     if word and word.group().lower() in _WORDS:
         return Read(_WORDS[word.group().lower()], word.end())
-    raise Malformed
+    raise Malformed(start)
 
 
 def _to_number(digits: str) -> int | float:
@@ -142,8 +147,14 @@ def _to_number(digits: str) -> int | float:
 
 
 def _skip(text: str, at: int, *, commas: bool = False) -> int:
-    match = _SPACE.match(text, at)
-    at = match.end() if match else at
+    at = _skip_space(text, at)
+    while text.startswith("/*", at) and (end := text.find("*/", at + 2)) >= 0:
+        at = _skip_space(text, end + 2)
     while commas and at < len(text) and text[at] == ",":
         at = _skip(text, at + 1)
     return at
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at

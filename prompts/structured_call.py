@@ -15,6 +15,9 @@ from pada_agent.prompts.schema import json_schema, skeleton
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 
+MAX_CHARACTERS_PER_TOKEN = 16
+"""An answer longer than that many characters for each token it was allowed is not read further."""
+
 SHOWN_CHARACTERS = 2000
 """Of an unusable answer, when it is shown to the LLM again."""
 
@@ -66,7 +69,7 @@ def structured_call(
     for attempt in range(max_reasks + 1):
         reply = model.complete(asked)
         keys.append(reply.key)
-        checked = _check_answer(reply, item, accept)
+        checked = _check_answer(reply, item, accept, expect=n_items, limit=max_output_tokens * MAX_CHARACTERS_PER_TOKEN)
         if checked.items:
             return _settle(checked, n_items, tuple(keys))
         asked = _ask_again(request, reply, checked.problems, attempt + 1)
@@ -88,8 +91,15 @@ def _open(system: str, prompt: str) -> tuple[Message, ...]:
     return (Message(role="system", content=system), user) if system else (user,)
 
 
-def _check_answer(reply: ChatReply, item: type[ItemT], accept: Callable[[ItemT], str | None] | None) -> Checked[ItemT]:
-    drafts = extract_items(reply.text)
+def _check_answer(
+    reply: ChatReply,
+    item: type[ItemT],
+    accept: Callable[[ItemT], str | None] | None,
+    *,
+    expect: int | None,
+    limit: int,
+) -> Checked[ItemT]:
+    drafts = extract_items(reply.text[:limit], expect=expect)
     results = [check_item(draft, item, accept, where=f"item {n}") for n, draft in enumerate(drafts, start=1)]
     problems = [result.problem for result in results if result.problem]
     if reply.truncated:

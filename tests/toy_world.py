@@ -35,7 +35,7 @@ def words(text: str) -> set[str]:
 class NearestRowCompute:
     """`Compute` with a student that answers what the training row with the most words in common answers.
 
-    The untouched student always takes the first option. Every job that really runs is noted in `ran`.
+    The untouched student always takes the first option (with a system turn, the last). Every job that really runs is noted in `ran`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +75,7 @@ class NearestRowCompute:
 
 
 def _predict(row: Example, job: PredictJob) -> Prediction:
-    answer = row.options[0]
+    answer = row.options[-1 if job.system else 0]
     if job.adapter:
         memory = json.loads((Path(job.adapter) / "memory.json").read_text())
         answer = max(memory, key=lambda pair: len(words(pair[0]) & words(row.prompt)))[1]
@@ -97,17 +97,32 @@ class WordCountEmbedder:
         return [x / norm for x in vector]
 
 
+def texts_of(prompt: str, tag: str) -> list[tuple[int, str]]:
+    """Number and text of each item that a prompt shows."""
+    found = re.findall(rf'<{tag} number="(\d+)">\n(.*?)</{tag}>', prompt, re.DOTALL)
+    return [(int(n), text) for n, text in found]
+
+
 def numbers_in(prompt: str, tag: str) -> list[int]:
     return [int(n) for n in re.findall(rf'<{tag} number="(\d+)">', prompt)]
 
 
-def solve_toy(prompt: str) -> list[tuple[int, str]]:
-    """Sample and answer: always `fruit`, so that the votes agree with rows of that label alone."""
-    return [(n, "fruit") for n in numbers_in(prompt, "sample")]
+def solve_toy(question: str) -> str:
+    """The right label: of a row of the toy's own, or the one that a written row names."""
+    known = {row["question"]: row["answer"] for row in (*TRAIN, *VALIDATION, *TEST)}
+    return next((label for text, label in known.items() if text in question), "") or next(
+        (label for label in LABELS if label in words(question)), "fruit"
+    )
 
 
-def teach(request: ChatRequest, *, score: int = 8) -> str:
-    """A teacher that always answers in form; `score` is what it gives as a judge."""
+def say_fruit(question: str) -> str:
+    """A solver that agrees with rows of one label alone."""
+    del question
+    return "fruit"
+
+
+def teach(request: ChatRequest, *, score: int = 8, solve: Callable[[str], str] = solve_toy) -> str:
+    """A teacher that always answers in form; `score` is what it gives as a judge, `solve` answers a question."""
     prompt, template = request.messages[-1].content, str(request.tags["prompt"])
     answers: dict[str, Callable[[], Any]] = {
         "error_analysis": lambda: [
@@ -132,13 +147,13 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
             }
             for n in re.findall(r"Pattern (\d+):", prompt)
         ],
-        "pattern_guided_generation": lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+        "pattern_guided_generation": lambda: [_write_row(n, text, request) for n, text in texts_of(prompt, "row")],
         **dict.fromkeys(
             ("training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"),
-            lambda: [_write_row(n, request.draw) for n in numbers_in(prompt, "row")],
+            lambda: [_write_row(n, text, request) for n, text in texts_of(prompt, "row")],
         ),
         "answer_solving": lambda: [
-            {"sample": n, "working": "it says so", "answer": label} for n, label in solve_toy(prompt)
+            {"sample": n, "working": "it says so", "answer": solve(text)} for n, text in texts_of(prompt, "sample")
         ],
         "quality_control": lambda: [
             {
@@ -155,10 +170,12 @@ def teach(request: ChatRequest, *, score: int = 8) -> str:
     return json.dumps(answers[template]())
 
 
-def _write_row(number: int, draw: str) -> dict[str, Any]:
-    token = hashlib.sha256(f"{number}/{draw}".encode()).hexdigest()
+def _write_row(number: int, asked: str, request: ChatRequest) -> dict[str, Any]:
+    """Words that were never written before, and the name of the label it is for."""
+    token = hashlib.sha256(f"{number}/{request.draw}".encode()).hexdigest()
     made_up = " ".join(token[i : i + 6] for i in range(0, 48, 6))
-    return {"row": number, "question": f"tell me about {made_up}"}
+    label = re.search(r"^label: (\w+)$", asked, re.MULTILINE)
+    return {"row": number, "question": f"tell me about {made_up}" + (f" of a {label[1]}" if label else "")}
 
 
 def make_rows(split: str, texts: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

@@ -54,10 +54,10 @@ def plan_pattern_batches(
         return []
     batches: list[Batch] = []
     shares = split_by_weight(n_rows, [guarded.strategy.weight for guarded in strategies])
-    for guarded, n in zip(strategies, shares, strict=True):
+    for number, (guarded, n) in enumerate(zip(strategies, shares, strict=True), start=1):
         sources = draw_sources(training, guarded.strategy.confusions, n=n, task=task, rng=rng)
         batches += _cut(
-            sources, guarded.strategy.id, "pattern", guarded, rows_per_call=rows_per_call, iteration=iteration
+            sources, f"i{iteration}-s{number}", "pattern", guarded, rows_per_call=rows_per_call, iteration=iteration
         )
     return batches
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.records import Batch, Draft, Example, Provenance, Record, ScoredRow
+from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 REPHRASING = "rephrasing"
@@ -90,22 +91,27 @@ def generate_drafts(
     assignments: Sequence[Assignment],
     *,
     attempt: int,
-    feedback: str,
+    feedback: Sequence[Feedback],
     task: Task,
     generator: PromptedModel,
     settings: GenerationConfig,
+    seed: int = 0,
 ) -> list[Draft]:
-    """Have the assigned rows written in one call.
+    """Have the assigned rows written in one call; a row that was sent back, with its refused version and advice beside it.
 
     Raises:
         StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
     """
     template = "pattern_guided_generation" if batch.branch == "pattern" else settings.template
+    sent_back = {f.row: f for f in feedback}
     variables = {
         "task": task.config.description,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "rows": [_describe(a, task, show_answer=settings.show_answer) for a in assignments],
-        "feedback": feedback,
+        "rows": [
+            {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
+            for a in assignments
+        ],
+        "feedback": "\n".join(f"- row {f.row + 1}: {f.advice}" for a in assignments if (f := sent_back.get(a.row))),
     }
     fields = task.draft_fields_for([a.source for a in assignments])
     copied: dict[int, dict[str, str]] = {}
@@ -119,7 +125,7 @@ def generate_drafts(
         draft_item(fields),
         expect=len(assignments),
         temperature=settings.temperature,
-        draw=f"{batch.id}/{attempt}",
+        draw=f"{seed}/{batch.id}/{attempt}",
         tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
     )
     drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
@@ -155,9 +161,7 @@ def _to_drafts(
     items: Sequence[DraftItem], batch: Batch, assignments: Sequence[Assignment], *, attempt: int, call_key: str
 ) -> list[Draft]:
     by_row = {a.row: a for a in assignments}
-    numbers = [item.row - 1 for item in items]
-    if len(set(numbers)) != len(numbers) or not set(numbers) <= set(by_row):
-        numbers = [a.row for a in assignments][: len(items)]
+    aligned = align_items(items, [a.row + 1 for a in assignments], lambda item: item.row)
     return [
         Draft(
             row=row,
@@ -168,9 +172,10 @@ def _to_drafts(
                 batch_id=batch.id,
                 attempt=attempt,
                 source_id=by_row[row].source.id,
+                row=row,
                 strategy_id=batch.strategy.strategy.id if batch.strategy else None,
                 call_key=call_key,
             ),
         )
-        for row, item in zip(numbers, items, strict=False)
+        for row, item in ((number - 1, item) for number, item in aligned.items())
     ]

@@ -58,11 +58,6 @@ def verify_drafts(
     return VerifiedDrafts(candidates=tuple(candidates), rejections=tuple(rejections))
 
 
-def row_of(example: Example) -> int:
-    """Place in its batch of a synthetic example."""
-    return int(example.id.rsplit("-r", 1)[1]) - 1
-
-
 def is_a_persons_matter(stage: RejectionStage, overlap: Overlap | None) -> bool:
     """Whether a person may overrule a rejection: what a model judged, but nothing that was checked exactly."""
     return stage in ("unlikely", "quality", "verification") or (overlap is not None and overlap.kind == "embedding")
@@ -99,7 +94,7 @@ def _drop_repeats(
 ) -> list[Example]:
     repeats = {o.example_id: o for o in find_duplicates(candidates, existing, threshold=threshold)}
     rejections += [
-        reject(c, "duplicate", f"repeats {repeats[c.id].protected_id}: {repeats[c.id].evidence}")
+        reject(c, "duplicate", f"repeats {repeats[c.id].protected_id}: {repeats[c.id].evidence}", repeats[c.id])
         for c in candidates
         if c.id in repeats
     ]
@@ -111,7 +106,7 @@ def _drop_strayed(
 ) -> list[Example]:
     strayed = {c.id: r for c, r in zip(candidates, ranks, strict=True) if r and r.rank > max_rank}
     rejections += [
-        reject(c, "unlikely", f"row {row_of(c) + 1} reads like {r.likeliest}, not like {c.answer}")
+        reject(c, "unlikely", f"reads like {r.likeliest}, not like {c.answer}")
         for c in candidates
         if (r := strayed.get(c.id))
     ]

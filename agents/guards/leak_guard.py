@@ -1,12 +1,15 @@
 """Keeps validation and test content out of what the generator reads: quotations, and sentences that say the same."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, GuardedStrategy, NearText, Strategy
+from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.text_units import Units, count_words, find_units, runs_of, units_of, weigh
 
 N_WORDS = 6
 """Words in a row that count as a quotation; a protected text shorter than this counts as a whole."""
@@ -22,7 +25,9 @@ ROUNDING = 1e-6
 
 REDACTED = "[…]"
 
-_SENTENCE_END = re.compile(r"(?<=[.!?:;])[\"'”’)]*\s+|\n+|(?<=\s)[\"“](?=\w)|(?<=\s)'(?=\w)")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?:;؟؛।])[\"'”’)]*\s+|(?<=[。！？：；…])[\"'”’」』）)]*|\n+|(?<=\s)[\"“«](?=\w)|(?<=\s)'(?=\w)|[「『《]"
+)
 """A colon and an opening quotation mark too: what a strategy gives as an example stands after them."""
 
 
@@ -44,10 +49,9 @@ class LeakGuard:
         self._threshold = threshold or 1.0
         known: set[tuple[str, ...]] = set()
         for text in _texts(training):
-            words = _words(text)
-            for n in range(MIN_WORDS, N_WORDS + 1):
-                known.update(_ngrams(words, n))
-        self._secrets = {gram for text in _texts(protected) for gram in _ngrams(_words(text), N_WORDS)} - known
+            known.update(gram for n in range(MIN_WORDS, N_WORDS + 1) for gram in _ngrams(units_of(text), n))
+        self._secrets = {gram for text in _texts(protected) for gram in _ngrams(units_of(text), N_WORDS)} - known
+        self._lengths = sorted({len(gram) for gram in self._secrets})
 
     def clear(self, strategy: Strategy) -> GuardedStrategy:
         """The strategy with every quotation and every sentence near a protected row replaced by `[…]`, and these as evidence."""
@@ -71,7 +75,7 @@ class LeakGuard:
 
         So is a sentence of which a part is: what is woven into an instruction drowns in it.
         """
-        sentences = [s for text in texts for s in split_sentences(text) if len(_words(s)) >= MIN_WORDS]
+        sentences = [s for text in texts for s in split_sentences(text) if count_words(units_of(s)) >= MIN_WORDS]
         secret, known = _sentences_by_row(self._protected), _sentences_by_row(self._training)
         if self._embedder is None or not sentences or not secret:
             return {}
@@ -93,14 +97,15 @@ class LeakGuard:
         return found
 
     def _redact(self, text: str, evidence: list[str]) -> str:
-        tokens = list(re.finditer(r"\w+", text))
-        words = [t.group().casefold() for t in tokens]
+        given, text = text, unicodedata.normalize("NFKC", text)
+        tokens = find_units(text)
+        words = [token.group().casefold() for token in tokens]
         hidden = [False] * len(words)
-        for n in range(MIN_WORDS, N_WORDS + 1):
+        for n in self._lengths:
             for i in range(len(words) - n + 1):
                 if tuple(words[i : i + n]) in self._secrets:
                     hidden[i : i + n] = [True] * n
-        return _replace_runs(text, tokens, hidden, evidence)
+        return _replace_runs(text, tokens, hidden, evidence) if any(hidden) else given
 
 
 def _replace_runs(text: str, tokens: Sequence[re.Match[str]], hidden: Sequence[bool], evidence: list[str]) -> str:
@@ -126,7 +131,8 @@ def split_sentences(text: str) -> list[str]:
 
 def slide_windows(sentence: str, sizes: Sequence[int]) -> list[str]:
     """Runs of words of each size that is shorter than the sentence, a quarter of their size apart, the last at the end."""
-    words = list(re.finditer(r"\w+(?:['’]\w+)*", sentence))
+    spaced = not any(weigh(unit) < 1 for unit in units_of(sentence))
+    words = list(re.finditer(r"\w+(?:['’]\w+)*", sentence)) if spaced else find_units(sentence)
     windows = []
     for size in sizes:
         last = len(words) - size
@@ -137,7 +143,7 @@ def slide_windows(sentence: str, sizes: Sequence[int]) -> list[str]:
 
 def _window_sizes(held_out: Sequence[str]) -> list[int]:
     """Windows must be of the size of what they are compared with: a vector speaks of the whole text."""
-    lengths = [len(_words(text)) for text in held_out]
+    lengths = [len(units_of(text)) for text in held_out]
     return sorted({int(np.percentile(lengths, p)) for p in WINDOW_PERCENTILES})
 
 
@@ -163,22 +169,18 @@ def _sentences_by_row(examples: Sequence[Example]) -> list[tuple[str, str]]:
         for example in examples
         for whole in _texts([example])
         for text in dict.fromkeys([whole, *split_sentences(whole)])
-        if len(_words(text)) >= MIN_WORDS
+        if count_words(units_of(text)) >= MIN_WORDS
     ]
 
 
 def _texts(examples: Iterable[Example]) -> Iterable[str]:
     for example in examples:
-        yield str(example.reference.get("question") or example.prompt)
+        yield question_of(example)
         yield example.answer
 
 
-def _words(text: str) -> list[str]:
-    return [word.casefold() for word in re.findall(r"\w+", text)]
-
-
-def _ngrams(words: list[str], n: int) -> set[tuple[str, ...]]:
+def _ngrams(units: Units, n: int) -> set[Units]:
     """All runs of `n` words; a shorter text of at least MIN_WORDS is one run by itself."""
-    if len(words) < n:
-        return {tuple(words)} if len(words) >= MIN_WORDS else set()
-    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+    if count_words(units) < n:
+        return {units} if count_words(units) >= MIN_WORDS else set()
+    return {units[start:end] for start, end in runs_of(units, n)}

@@ -19,6 +19,9 @@ N_RESAMPLES = 20
 """Bootstrap samples by which the stability of a grouping is told."""
 
 
+TINY = 1e-12
+"""Inertia of points that lie on each other."""
+
 _one_at_a_time = RLock()
 
 
@@ -52,7 +55,8 @@ class Clustering(Record):
 def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: int, seed: int) -> Clustering:
     """Cluster `(n, d)` vectors.
 
-    Never more clusters than distinct vectors; too few vectors for `k_min` make a single cluster.
+    Never more clusters than distinct vectors; too few vectors for `k_min` make a single cluster, and so do vectors
+    that are no groups at all, where `k_min` allows it.
     """
     points = np.asarray(vectors, dtype=np.float64)
     allowed = allowed_numbers(points, k_min=k_min, k_max=k_max)
@@ -65,6 +69,8 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
     found = {k: group(points, k, seed=seed) for k in (allowed[0] - 1, *allowed)}
     inertia_by_k = {k: grouped.inertia for k, grouped in found.items()}
     k = choose_elbow(inertia_by_k, k_min=allowed[0])
+    if k_min == 1 and not has_groups(points, k, seed=seed):
+        k = 1
     labels = found[k].labels
     return Clustering(
         labels=labels,
@@ -81,6 +87,27 @@ def allowed_numbers(points: Floats, *, k_min: int, k_max: int) -> range:
     n_distinct = len(np.unique(points.round(6), axis=0)) if len(points) else 0
     largest = min(k_max, n_distinct - 1 if n_distinct == len(points) else n_distinct)
     return range(max(k_min, 2), largest + 1)
+
+
+def has_groups(points: Floats, n_clusters: int, *, seed: int) -> bool:
+    """Whether k-means gains more on these points than on points without groups (gap statistic, Tibshirani 2001).
+
+    The elbow cannot tell: the smallest number of clusters is an end of its chord.
+    """
+    rng = np.random.default_rng(seed)
+    centred = points - points.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    inside = centred @ axes.T
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    expected = [_log_gain(rng.uniform(low, high, size=inside.shape), n_clusters, seed=seed) for _ in range(N_RESAMPLES)]
+    tolerance = float(np.std(expected)) * (1 + 1 / N_RESAMPLES) ** 0.5
+    return bool(_log_gain(inside, n_clusters, seed=seed) > float(np.mean(expected)) + tolerance)
+
+
+def _log_gain(points: Floats, n_clusters: int, *, seed: int) -> float:
+    """Logarithm of how many times smaller the inertia is with so many clusters than with one."""
+    whole = float(((points - points.mean(axis=0)) ** 2).sum())
+    return float(np.log(max(whole, TINY) / max(group(points, n_clusters, seed=seed).inertia, TINY)))
 
 
 class Group(Record):

@@ -10,6 +10,7 @@ from pada_agent.agents.pattern_analysis.failure_features import note_traits
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.evaluation.task import Task
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -66,7 +67,7 @@ def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedMode
         )
     except StructuredOutputError as exc:
         return ErrorAnalyses(analyses=(), warnings=(f"error analysis: {len(chunk)} failure(s) not analysed ({exc})",))
-    by_number = {item.sample_idx: item for item in reversed(reply.items)}
+    by_number = align_items(reply.items, range(1, len(chunk) + 1), lambda item: item.sample_idx)
     analyses = tuple(
         ErrorAnalysis(
             example_id=failure.example.id,

@@ -72,7 +72,8 @@ def categorize_patterns(
 
     def name_group(k: int) -> ErrorPattern | str:
         pattern_id = f"i{iteration}-p{k + 1}"
-        return _name_group(groups[k], joining.get(k, []), failures, task=task, analyst=analyst, pattern_id=pattern_id)
+        named = _name_group(groups[k], joining.get(k, []), failures, task=task, analyst=analyst, pattern_id=pattern_id)
+        return named.model_copy(update={"cluster": k}) if isinstance(named, ErrorPattern) else named
 
     named = map_concurrently(name_group, range(clustering.n_clusters))
     words = embedder.embed([describe_analysis(a) for a in analyses])
@@ -122,8 +123,8 @@ def join_unanalysed(
 
 
 def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> dict[str, tuple[float, ...]]:
-    """Unit vector of each pattern's cluster, by pattern id."""
-    return {p.id: clustering.centroids[int(p.id.rsplit("-p", 1)[1]) - 1] for p in patterns}
+    """Unit vector of each pattern's cluster, by pattern id; without patterns whose cluster was not noted."""
+    return {p.id: clustering.centroids[p.cluster] for p in patterns if p.cluster is not None}
 
 
 def count_confusions(failures: Sequence[ScoredRow], task: Task) -> tuple[Confusion, ...]:

@@ -94,11 +94,9 @@ def assess_patterns(
         broken: newly wrong row to the pattern it is nearest to.
         usage: LLM consumption by batch.
     """
-    strategy_ids = {g.strategy.pattern_id: g.strategy.id for g in strategies}
+    aims = {g.strategy.id: g.strategy.pattern_id for g in strategies}
     return tuple(
-        _assess(
-            p, [b for b in batches if b.strategy_id and b.strategy_id == strategy_ids.get(p.id)], after, broken, usage
-        )
+        _assess(p, [b for b in batches if aims.get(b.strategy_id or "") == p.id], after, broken, usage)
         for p in patterns
     )
 

@@ -10,6 +10,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.contamination import rouge_l
 from pada_agent.evaluation.task import Task
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOO_SIMILAR_ROUGE = 0.8
@@ -21,14 +22,19 @@ PATTERNS_PER_CALL = 10
 MAX_ROUNDS = 3
 """The first call and two more for patterns that got no strategy of their own."""
 
-_QUOTED = r"""(?:"[^"]+"|“[^”]+”|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))"""
-_SAMPLES = re.compile(
-    rf"[\s,;:(]*(?:\b(?:(?:for example|for instance|such as|like|including)\b|e\.g\.)[\s,:]*)?"
-    rf"(?P<quoted>{_QUOTED})(?:[\s,;]*(?:\b(?:or|and)\b\s*)?{_QUOTED})*\)?",
-    re.IGNORECASE,
-)
+_QUOTED = re.compile(r"""(?:"[^"]+"|“[^”]+”|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))""")
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+")
 _SAMPLE_WORDS = 4
 """A quotation of fewer words is a term, not a sample."""
+_MASK = "\0"
+"""Stands for a sample while sentences are told apart: a sample may hold several."""
+_MASKS = rf"{_MASK}(?:[\s,;]*(?:\b(?:or|and)\b\s*)?{_MASK})*"
+_INSERTED = re.compile(
+    rf"[\s,;]*(?:\(?[\s,;]*(?:\b(?:for example|for instance|such as|like|including)\b|e\.g\.)[\s,:]*{_MASKS}\)?"
+    rf"|\(\s*{_MASKS}\s*\)|[:–—]\s*{_MASKS}(?=[.!?]?$))",
+    re.IGNORECASE,
+)
+"""Samples that a sentence can do without."""
 
 
 class Strategies(Record):
@@ -81,10 +87,31 @@ def is_same_strategy(one: Strategy, other: Strategy) -> bool:
 def cut_samples(text: str) -> str:
     """The text without the sample examples that it quotes: a writer repeats them, and they may repeat held-out rows.
 
-    A weak analyst gives them whatever it is told. A text that is nothing but samples stays as it is.
+    A weak analyst gives them whatever it is told. A sentence that cannot do without its sample is cut whole; a text
+    that is nothing but samples stays as it is.
     """
-    kept = _SAMPLES.sub(lambda m: m[0] if len(m["quoted"].split()) < _SAMPLE_WORDS else "", text).strip()
+    masked = _QUOTED.sub(_mask_sample, text)
+    sentences = [_cut_inserted(sentence) for sentence in _SENTENCE_END.split(masked)]
+    kept = " ".join(filter(None, sentences)).strip()
     return kept if len(kept.split()) > 1 else text
+
+
+def _mask_sample(found: re.Match[str]) -> str:
+    quoted, rest = found[0], found.string[found.end() :]
+    if len(quoted.split()) < _SAMPLE_WORDS:
+        return quoted
+    ends_sentence = quoted[-2] in ".!?" and re.match(r"$|\s+[A-Z]", rest)
+    return f"{_MASK}." if ends_sentence else _MASK
+
+
+def _cut_inserted(sentence: str) -> str:
+    """The sentence without the samples inserted in it; nothing where it is about a sample."""
+    if _MASK not in sentence:
+        return sentence
+    if (first := _INSERTED.search(sentence)) is None or first.start() == 0:
+        return ""
+    kept = _INSERTED.sub("", sentence)
+    return "" if _MASK in kept else kept
 
 
 def _ask(
@@ -110,9 +137,8 @@ def _ask(
         )
     except StructuredOutputError:
         return []
-    return [
-        _to_strategy(item, patterns[item.pattern - 1]) for item in reply.items if 1 <= item.pattern <= len(patterns)
-    ]
+    aligned = align_items(reply.items, range(1, len(patterns) + 1), lambda item: item.pattern)
+    return [_to_strategy(item, patterns[number - 1]) for number, item in aligned.items()]
 
 
 def _to_strategy(item: StrategyItem, pattern: ErrorPattern) -> Strategy:

@@ -2,17 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.guards.draft_checks import reject
+from pada_agent.agents.quality_control.judge_calibration import Claim
 from pada_agent.core.config import VerificationConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
 from pada_agent.evaluation.verifiers.option_label import label_at
+from pada_agent.prompts.numbering import align_items
 from pada_agent.prompts.prompted_model import PromptedModel
+
+
+class AnswerForm(NamedTuple):
+    """How a question is answered."""
+
+    is_choice: bool
+    answer: str
+    """What the answer alone is."""
+    n_words: int
+    """Of working before it, at most."""
+    n_tokens: int
+    """Room for one item of the solver's answer, with its working and the JSON around it."""
+
+
+CHOICE = AnswerForm(is_choice=True, answer="its letter", n_words=15, n_tokens=60)
+FREE = AnswerForm(is_choice=False, answer="a number or a few words", n_words=40, n_tokens=110)
 
 
 class SolutionItem(BaseModel):
@@ -21,20 +40,26 @@ class SolutionItem(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
     sample: int = Field(description="number of the sample")
-    working: str = Field(description="how to get to the answer, at most 40 words")
-    answer: str = Field(
-        min_length=1, description="the answer alone: the letter of an option, or a number or a few words"
-    )
+
+
+class Vote(Record):
+    """One answer to one claim."""
+
+    agrees: bool
+    said: str
+    """The answer in words."""
 
 
 class Solved(Record):
-    """What solving made of the rows that the rating had passed."""
+    """What solving made of the rows."""
 
     kept: tuple[Example, ...]
     """Confirmed, not drawn, or without a usable vote: what could not be solved is not wrong."""
     rejected: tuple[Rejection, ...] = ()
     n_solved: int = 0
     """Rows with at least one usable vote."""
+    answered: dict[str, bool] = Field(default_factory=dict)
+    """Whether the majority gave the answer that is claimed, by probe; without those that got no usable vote."""
 
 
 def verify_answers(
@@ -47,33 +72,56 @@ def verify_answers(
     settings: VerificationConfig,
     rows_per_call: int | None,
     seed: int,
+    probes: Sequence[Claim] = (),
 ) -> Solved:
-    """Solve a share of the rows `settings.votes` times each; a row whose label no majority gives is rejected.
+    """Solve a share of the rows as often as settings say; a row whose label no majority gives is rejected.
 
-    Rows whose label is checked by other means (code, spans) or cannot be (open answers) are passed on.
+    Rows whose label is checked by other means (code, spans) or cannot be (open answers) are passed on. Probes are
+    solved among the rows, and counted apart.
     """
-    drawn = [row for row in rows if settings.votes and Random(f"solve/{seed}/{row.id}").random() < settings.share]
-    size = rows_per_call or max(1, len(drawn))
-    chunks = [(drawn[i : i + size], vote) for vote in range(settings.votes) for i in range(0, len(drawn), size)]
+    drawn = [row for row in rows if Random(f"solve/{seed}/{row.id}").random() < settings.share]
+    claims = [*(Claim(id=row.id, question=row, claimed=row) for row in drawn), *(probes if drawn else ())]
+    by_form: dict[AnswerForm, list[Claim]] = {}
+    for claim in claims:
+        if (posed := task.pose(claim.question, Random(0))) is not None:
+            by_form.setdefault(CHOICE if posed.options else FREE, []).append(claim)
+    chunks = [
+        (chunk, form, vote)
+        for form, found in by_form.items()
+        for vote in range(settings.votes_for(is_choice=form.is_choice))
+        for chunk in _cut(found, judge.fit(rows_per_call or len(found), tokens_each=form.n_tokens))
+    ]
 
-    def solve(chunk: tuple[Sequence[Example], int]) -> dict[str, bool]:
-        chosen, vote = chunk
-        return _solve(chosen, vote, batch=batch, attempt=attempt, task=task, judge=judge, settings=settings)
+    def solve(chunk: tuple[Sequence[Claim], AnswerForm, int]) -> dict[str, Vote]:
+        return _solve(*chunk, batch=batch, attempt=attempt, task=task, judge=judge, settings=settings)
 
-    votes: dict[str, list[bool]] = {}
+    votes: dict[str, list[Vote]] = {}
     for answers in map_concurrently(solve, chunks):
-        for row_id, agrees in answers.items():
-            votes.setdefault(row_id, []).append(agrees)
-    refused = {row_id for row_id, found in votes.items() if 2 * sum(found) <= len(found)}
+        for claim_id, vote in answers.items():
+            votes.setdefault(claim_id, []).append(vote)
+    agreed = {claim_id: 2 * sum(v.agrees for v in found) > len(found) for claim_id, found in votes.items()}
+    refused = {row.id for row in rows if not agreed.get(row.id, True)}
     return Solved(
         kept=tuple(row for row in rows if row.id not in refused),
         rejected=tuple(_refuse(row, votes[row.id], task) for row in rows if row.id in refused),
-        n_solved=len(votes),
+        n_solved=sum(row.id in votes for row in rows),
+        answered={probe.id: agreed[probe.id] for probe in probes if probe.id in agreed},
+    )
+
+
+def solution_item(form: AnswerForm) -> type[SolutionItem]:
+    """The item model: the working before the answer."""
+    return create_model(
+        "Solution",
+        __base__=SolutionItem,
+        working=(str, Field(description=f"how to get to the answer, at most {form.n_words} words")),
+        answer=(str, Field(min_length=1, description=f"the answer alone: {form.answer}")),
     )
 
 
 def _solve(
-    rows: Sequence[Example],
+    claims: Sequence[Claim],
+    form: AnswerForm,
     vote: int,
     *,
     batch: Batch,
@@ -81,22 +129,22 @@ def _solve(
     task: Task,
     judge: PromptedModel,
     settings: VerificationConfig,
-) -> dict[str, bool]:
-    """Whether one vote agrees with each row's label; without the rows that it gave no answer for."""
-    posed = {row.id: question for row in rows if (question := task.pose(row, Random(f"{row.id}/{vote}")))}
-    asked = [row for row in rows if row.id in posed]
-    if not asked:
-        return {}
+) -> dict[str, Vote]:
+    """One vote for each claim, without those that it gave no answer for."""
+    posed = pose_together(claims, vote, task)
+    shared = posed[0].options if len({q.options for q in posed}) == 1 and posed[0].options else ()
+    n_votes = settings.votes_for(is_choice=form.is_choice)
     try:
         reply = judge.ask(
             "answer_solving",
             {
                 "task": task.config.description,
-                "questions": [_describe(n, posed[row.id]) for n, row in enumerate(asked, start=1)],
+                "shared": _list_options(posed[0]) if shared else [],
+                "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
             },
-            SolutionItem,
-            expect=len(asked),
-            temperature=settings.temperature,
+            solution_item(form),
+            expect=len(claims),
+            temperature=settings.temperature_for(n_votes),
             draw=f"{batch.id}/{attempt}/{vote}",
             tags={
                 "agent": "answer_verification",
@@ -107,17 +155,41 @@ def _solve(
         )
     except StructuredOutputError:
         return {}
-    answers = {item.sample: item.answer for item in reversed(reply.items)}
-    return {row.id: task.agrees(row, answers[n], posed[row.id]) for n, row in enumerate(asked, start=1) if n in answers}
+    aligned = align_items(reply.items, range(1, len(claims) + 1), lambda item: item.sample)
+    answers = {number: str(item.model_dump()["answer"]) for number, item in aligned.items()}
+    return {
+        claim.id: Vote(agrees=task.agrees(claim.claimed, answers[n], q), said=task.word_answer(answers[n], q))
+        for n, (claim, q) in enumerate(zip(claims, posed, strict=True), start=1)
+        if n in answers
+    }
 
 
-def _describe(number: int, posed: OpenQuestion) -> Mapping[str, object]:
-    options = [
+def pose_together(claims: Sequence[Claim], vote: int, task: Task) -> list[OpenQuestion]:
+    """The questions of one call. Options that all of them have stand in one order, so that they can be listed once."""
+    apart = [task.pose(claim.question, Random(f"{claim.id}/{vote}")) for claim in claims]
+    sets = {frozenset(q.options) for q in apart if q}
+    together = [task.pose(claim.question, Random(f"{claims[0].id}/{vote}")) for claim in claims]
+    alike = len(sets) == 1 and len({q.options for q in together if q}) == 1
+    return [q for q in (together if alike else apart) if q is not None]
+
+
+def _cut(claims: Sequence[Claim], size: int) -> list[Sequence[Claim]]:
+    return [claims[i : i + size] for i in range(0, len(claims), size)]
+
+
+def _describe(number: int, posed: OpenQuestion, *, with_options: bool) -> Mapping[str, object]:
+    return {"number": number, "question": posed.question, "options": _list_options(posed) if with_options else []}
+
+
+def _list_options(posed: OpenQuestion) -> list[dict[str, str]]:
+    return [
         {"label": label_at(i), "text": text, "note": posed.notes.get(text, "")} for i, text in enumerate(posed.options)
     ]
-    return {"number": number, "question": posed.question, "options": options}
 
 
-def _refuse(row: Example, votes: Sequence[bool], task: Task) -> Rejection:
-    reason = f"solved without its label, {sum(votes)} of {len(votes)} answers were '{task.gold(row)}'"
-    return reject(row, "verification", reason)
+def _refuse(row: Example, votes: Sequence[Vote], task: Task) -> Rejection:
+    others = [v.said for v in votes if not v.agrees]
+    gold, most = task.gold(row), max(others, key=others.count)
+    n_agree = sum(v.agrees for v in votes)
+    counted = f" ({n_agree} of {len(votes)} answers agree)" if len(votes) > 1 else ""
+    return reject(row, "verification", f"answered on its own it comes out as '{most}', not '{gold}'{counted}")

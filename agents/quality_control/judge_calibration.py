@@ -1,9 +1,9 @@
 """Whether the judge can tell good rows from bad: rows of known quality among those it rates.
 
-A probe is text, never an `Example`: nothing can train on it.
+A probe never stands among the batch's rows: it is rated and answered beside them, and nothing can train on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeVar, get_args
 
@@ -23,24 +23,40 @@ class Pair(Record):
     synthetic: dict[str, str]
 
 
+class Claim(Record):
+    """A question for the judge to answer by itself, and an example whose answer it is said to have."""
+
+    id: str
+    question: Example
+    claimed: Example
+
+
 class Probe(Record):
     """A row of known quality."""
 
     kind: ProbeKind
     pair: Pair
+    claim: Claim | None = None
+    """None where its question is not one that could be answered."""
 
 
 class JudgeCalibration(Record):
     """How the judge fared on rows of known quality."""
 
     n_bad: int = 0
-    """Known-bad rows that it rated."""
+    """Known-bad rows that it was shown."""
     n_caught: int = 0
-    """Of these, rated below the threshold."""
+    """Of these, refused by the rule that holds for rows: rating, and blind answer where one is asked for."""
+    n_caught_by_rating: int = 0
+    """Of these, refused by their rating alone."""
+    n_caught_by_answer: int = 0
+    """Of these, refused because the judge answered them otherwise."""
+    n_answered: int = 0
+    """Known-bad rows that it was asked to answer, and did."""
     n_good: int = 0
-    """Real training rows that it rated."""
+    """Real training rows that it was shown."""
     n_false_alarms: int = 0
-    """Of these, rated below the threshold."""
+    """Of these, refused."""
     n_unrated: int = 0
     missed: dict[str, int] = Field(default_factory=dict)
     """Known-bad rows that passed, by kind."""
@@ -62,10 +78,24 @@ def mix(rows: Sequence[PairT], probes: Sequence[PairT], rng: Random) -> list[Pai
     return mixed
 
 
-def note_probe(probe: Probe, rating: Rating | None, *, threshold: float) -> JudgeProbe:
-    """Utility and relevance alone decide: a training row was not written for a strategy."""
-    passed = None if rating is None else (rating.utility + rating.relevance) / 2 >= threshold
-    return JudgeProbe(kind=probe.kind, passed=passed)
+def note_probe(
+    probe: Probe, rating: Rating | None, *, answered: bool | None, is_good_enough: Callable[[Rating], bool]
+) -> JudgeProbe:
+    """What would become of a row with this rating and this answer.
+
+    A good one was not written for the batch's strategy, so its adherence is not known to be good and does not count.
+
+    Args:
+        answered: whether the judge gave the answer that the probe shows; None where it was not asked or gave none.
+        is_good_enough: the rule for the ratings of rows.
+    """
+    if rating is None:
+        return JudgeProbe(kind=probe.kind, passed=None, answered=answered)
+    counted = rating.model_copy(update={"adherence": None}) if probe.kind == "good" else rating
+    rated_well = is_good_enough(counted)
+    return JudgeProbe(
+        kind=probe.kind, passed=rated_well and answered is not False, rated_well=rated_well, answered=answered
+    )
 
 
 def calibrate(probes: Sequence[JudgeProbe]) -> JudgeCalibration:
@@ -76,6 +106,9 @@ def calibrate(probes: Sequence[JudgeProbe]) -> JudgeCalibration:
     return JudgeCalibration(
         n_bad=len(bad),
         n_caught=len(bad) - len(missed),
+        n_caught_by_rating=sum(p.rated_well is False for p in bad),
+        n_caught_by_answer=sum(p.answered is False for p in bad),
+        n_answered=sum(p.answered is not None for p in bad),
         n_good=len(good),
         n_false_alarms=sum(not p.passed for p in good),
         n_unrated=len(probes) - len(rated),
@@ -85,12 +118,18 @@ def calibrate(probes: Sequence[JudgeProbe]) -> JudgeCalibration:
 
 def _make_probe(kind: ProbeKind, training: Sequence[Example], number: int, task: Task, rng: Random) -> Probe:
     original, row, other = rng.sample(list(training), 3)
-    shown = task.show(original if kind == "copy" else row)
+    probe_id, asked = f"probe-{number + 1}", original if kind == "copy" else row
+    claimed, shown = asked, task.show(asked)
     if kind == "swapped key":
-        shown = task.misanswer(row, _another_answer(row, training, task, rng) or other)
+        other = _another_answer(row, training, task, rng) or other
+        claimed, shown = task.misanswered(row, other), task.misanswer(row, other)
     if kind == "off format":
         shown = _put_out_of_form(shown)
-    return Probe(kind=kind, pair=Pair(id=f"probe-{number + 1}", original=task.show(original), synthetic=shown))
+    return Probe(
+        kind=kind,
+        pair=Pair(id=probe_id, original=task.show(original), synthetic=shown),
+        claim=None if kind == "off format" else Claim(id=probe_id, question=asked, claimed=claimed),
+    )
 
 
 def _another_answer(example: Example, training: Sequence[Example], task: Task, rng: Random) -> Example | None:

@@ -1,6 +1,7 @@
 """Sentence vectors from a sentence-transformers model."""
 
 from collections.abc import Sequence
+from math import isfinite
 from threading import Lock
 from typing import Any
 
@@ -25,7 +26,7 @@ class SentenceEmbedder:
         """Unit vectors, one per text, in order.
 
         Raises:
-            ArtifactError: the model is missing or damaged.
+            ArtifactError: the model is missing or damaged, or gives a vector that is not finite.
         """
         if not texts:
             return []
@@ -43,7 +44,14 @@ class SentenceEmbedder:
         vectors = self._model.encode(
             texts, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
-        return [[float(x) for x in vector] for vector in vectors]
+        found = [[float(x) for x in vector] for vector in vectors]
+        for text, vector in zip(texts, found, strict=True):
+            if not all(map(isfinite, vector)):
+                raise ArtifactError(
+                    f"embedder {self._name}: gave a vector with NaN or infinity for {text[:80]!r}. Its weights are damaged, or"
+                    " it needs another precision: set models.embedder to another model."
+                )
+        return found
 
 
 def _load(name: str, device: str | None) -> Any:

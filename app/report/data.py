@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from pada_agent.agents.quality_control.rating import explain_acceptance
+from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder.layout import Manifest
 from pada_agent.core.records import (
@@ -228,11 +228,12 @@ def describe_pattern(
 
 def list_rows(files: RunFiles) -> list[SyntheticRow]:
     """Every synthetic row of the run, batch by batch, the accepted ones of a batch first."""
-    names = {p.strategy.id: p.strategy.strategy_name for i in files.summary.patterns for p in i.patterns if p.strategy}
+    names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
     for batch in files.summary.batches:
         trained = _trained_ids(files, batch)
-        source = names.get(batch.strategy_id or "", batch.strategy_id or TRAINING_ERRORS)
+        name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
+        source = name or TRAINING_ERRORS
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
         ratings = {r.example_id: r for r in files.ratings.get(batch.batch_id, ())}
         rows += [_show_accepted(e, batch, source, trained, ratings.get(e.id)) for e in accepted]
@@ -293,7 +294,7 @@ def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredR
 
 def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
     """Ids of the rows that the batch's iteration trained on; None where it is not known."""
-    trained = files.trained.get(str(_iteration_of(batch)))
+    trained = files.trained.get(str(batch.iteration))
     return None if trained is None else {row.id for row in trained}
 
 
@@ -312,7 +313,7 @@ def _show_accepted(
     is_kept = trained is None or row.id in trained
     return SyntheticRow(
         id=row.id,
-        iteration=_iteration_of(batch),
+        iteration=batch.iteration,
         status=ACCEPTED if is_kept else LEFT_OUT,
         source=source,
         strategy_id=batch.strategy_id,
@@ -327,7 +328,7 @@ def _show_rejected(rejection: Rejection, batch: BatchReport, source: str, traine
     is_restored = example is not None and example.id in (trained or ())
     return SyntheticRow(
         id=example.id if example else batch.batch_id,
-        iteration=_iteration_of(batch),
+        iteration=batch.iteration,
         status=ACCEPTED if is_restored else rejection.stage,
         source=source,
         strategy_id=batch.strategy_id,
@@ -335,7 +336,3 @@ def _show_rejected(rejection: Rejection, batch: BatchReport, source: str, traine
         reason=cut(explain_acceptance(None, decision="", refused=rejection) if is_restored else rejection.reason),
         scores=list_scores(rejection.rating),
     )
-
-
-def _iteration_of(batch: BatchReport) -> int:
-    return int(batch.batch_id.removeprefix("i").partition("-")[0])

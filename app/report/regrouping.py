@@ -33,27 +33,27 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
     paths = sorted((folder / "iterations").glob("[0-9]*/error_analyses.jsonl"), key=lambda p: int(p.parent.name))
     if not paths:
         raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to group again.")
-    used, others = load_embedder(config.models.embedder), {name: load_embedder(name) for name in names}
+    # The named ones first: a name that cannot be loaded is told before the run's own embedder is looked for.
+    others = {name: load_embedder(name) for name in names}
+    used = load_embedder(config.models.embedder)
     for path in paths:
         _regroup(path, folder, config, used, others)
 
 
 def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others: dict[str, Embedder]) -> None:
     analyses, settings = _read_analyses(path), config.analysis
-    texts, vectors = (
-        [describe_analysis(a) for a in analyses],
-        embed_analyses(analyses, embedder=used, settings=settings),
-    )
+    compared = {n: embed_analyses(analyses, embedder=e, settings=settings) for n, e in others.items()}
+    vectors = embed_analyses(analyses, embedder=used, settings=settings)
     # As the run did: k-means is the same for the same vectors and seed.
     grouped = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=config.seed)
     found = measure_sensitivity(
-        texts,
+        [describe_analysis(a) for a in analyses],
         vectors,
         grouped,
         settings=settings,
         seed=config.seed,
         embedder=config.models.embedder,
-        others={n: embed_analyses(analyses, embedder=e, settings=settings) for n, e in others.items()},
+        others=compared,
     )
     write_atomically(sensitivity_path(folder, int(path.parent.name)), found.model_dump_json(indent=2) + "\n")
 

@@ -1,7 +1,10 @@
 """The end of a run in words and figures, for a terminal."""
 
+from collections.abc import Mapping
+
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
+from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.app.text import figure, interval, percent, points
 from pada_agent.core.records import ErrorPattern, Sensitivity
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RunSummary
@@ -110,6 +113,31 @@ def describe_judge(judge: JudgeCalibration) -> str:
         f"Judge on known rows: {judge.n_caught} of {judge.n_bad} bad ones caught"
         + (f" (missed: {missed})" if missed else "")
         + f", {judge.n_false_alarms} of {judge.n_good} good ones refused."
+        + _word_gates(judge)
+    )
+
+
+def describe_ratings(ratings: RatingSpread) -> str:
+    """How the judge's ratings spread, and whether they say anything; nothing where nothing was rated."""
+    if not ratings.n_accepted + ratings.n_refused:
+        return ""
+    listed = {"accepted": ratings.accepted, "refused": ratings.refused}
+    parts = [f"{name} {_list_counts(counts)}" for name, counts in listed.items() if counts]
+    silent = " All accepted rows have the same rating: it tells them not apart." if ratings.says_nothing else ""
+    return f"Ratings (mean of the scores, 1 to 10): {'; '.join(parts)}.{silent}"
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} x {mean}" for mean, n in counts.items())
+
+
+def _word_gates(judge: JudgeCalibration) -> str:
+    """Which gate caught them, where both were asked."""
+    if not judge.n_answered:
+        return ""
+    return (
+        f" Its ratings alone refused {judge.n_caught_by_rating} of the {judge.n_bad} bad ones;"
+        f" of the {judge.n_answered} that it also answered blindly, {judge.n_caught_by_answer}."
     )
 
 
@@ -126,11 +154,11 @@ def describe_rows(summary: RunSummary) -> str:
 
 
 def describe_solving(summary: RunSummary) -> str:
-    """What independent solving made of rows that the rating had passed."""
+    """What independent solving made of the rows."""
     if not summary.rows.solved:
         return ""
     refused = summary.rows.rejected.get("verification", 0)
-    return f" Of {summary.rows.solved} rows that the rating passed and the judge then solved, {refused} were refused."
+    return f" Of {summary.rows.solved} rows that the judge answered by itself, {refused} came out otherwise and were refused."
 
 
 def count_errors(pattern: ErrorPattern) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pada_agent.agents.quality_control.rating import explain_acceptance
+from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.core.records import BatchReport, Example, Rating, Rejection
 
 

@@ -1,6 +1,6 @@
 """The synthetic rows of a run as a folder that `datasets` and others load, with where each row comes from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
@@ -8,8 +8,8 @@ from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.records import Branch, Example, Record
-from pada_agent.graph.summary import PatternStrategy, RunSummary
+from pada_agent.core.records import Branch, Example, Rating, Record
+from pada_agent.graph.summary import RunSummary
 
 
 class DataRow(Record):
@@ -70,7 +70,8 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
 
 def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterator[DataRow]:
     """All rows of `iterations/*/synthetic.jsonl`, in order."""
-    pairs = {p.strategy.id: p for i in summary.patterns for p in i.patterns if p.strategy}
+    strategies = {(i.iteration, s.id): s for i in summary.patterns for s in i.strategies}
+    patterns = {p.pattern.id: p.pattern.category_name for i in summary.patterns for p in i.patterns}
     used = _read_best_ids(summary, FileArtifactStore(folder / "objects"))
     for path in sorted((folder / "iterations").glob("[0-9]*/synthetic.jsonl"), key=lambda p: int(p.parent.name)):
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
@@ -78,7 +79,18 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
                 row = AcceptedRow.model_validate_json(line)
             except ValueError as exc:
                 raise ArtifactError(f"{path}: line {number} is damaged ({exc}).") from exc
-            yield _describe_row(row, pairs, generator, None if used is None else row.id in used)
+            if (origin := row.provenance) is None:
+                raise ArtifactError(f"{path}: line {number}: {row.id} is a synthetic row without provenance.")
+            strategy = strategies.get((origin.iteration, origin.strategy_id or ""))
+            yield DataRow(
+                **row.model_dump(include={"id", "prompt", "answer", "options", "reason"}),
+                **origin.model_dump(include={"iteration", "branch", "source_id", "batch_id", "attempt"}),
+                **_list_scores(row.rating),
+                strategy=strategy.strategy_name if strategy else None,
+                pattern=patterns.get(strategy.pattern_id) if strategy else None,
+                generator=generator,
+                in_best_model=None if used is None else row.id in used,
+            )
 
 
 def describe_data(report: DataReport) -> str:
@@ -94,22 +106,9 @@ def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | 
     return {row.id for ref in best.synthetic for row in store.read_rows(ref.key, Example)}
 
 
-def _describe_row(
-    row: AcceptedRow, pairs: Mapping[str, PatternStrategy], generator: str, in_best_model: bool | None
-) -> DataRow:
-    origin, rating = row.provenance, row.rating
-    if origin is None:
-        raise ArtifactError(f"{row.id}: a synthetic row without provenance.")
-    pair = pairs.get(origin.strategy_id or "")
-    return DataRow(
-        **row.model_dump(include={"id", "prompt", "answer", "options", "reason"}),
-        **origin.model_dump(include={"iteration", "branch", "source_id", "batch_id", "attempt"}),
-        strategy=pair.strategy.strategy_name if pair and pair.strategy else None,
-        pattern=pair.pattern.category_name if pair else None,
-        generator=generator,
-        in_best_model=in_best_model,
-        rating=round(rating.mean, 2) if rating else None,
-        adherence=rating.adherence if rating else None,
-        utility=rating.utility if rating else None,
-        relevance=rating.relevance if rating else None,
-    )
+def _list_scores(rating: Rating | None) -> dict[str, float | int | None]:
+    """The columns `rating`, `adherence`, `utility` and `relevance`."""
+    scores: dict[str, float | int | None] = dict.fromkeys(("rating", "adherence", "utility", "relevance"))
+    if rating is None:
+        return scores
+    return {**rating.model_dump(include=set(scores)), "rating": round(rating.mean, 2)}

@@ -80,10 +80,10 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     found = next((p for p in summary.patterns if p.iteration == iteration), None)
     pairs = found.patterns if found else ()
     write_atomically(folder / "patterns.json", _to_json([pair.pattern for pair in pairs]))
-    write_atomically(folder / "strategies.json", _to_json([pair.strategy for pair in pairs if pair.strategy]))
+    write_atomically(folder / "strategies.json", _to_json(found.strategies if found else ()))
     if analyses := summary.analyses.get(str(iteration)):
         _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
-    batches = [b for b in summary.batches if b.batch_id.startswith(f"i{iteration}-")]
+    batches = [b for b in summary.batches if b.iteration == iteration]
     _write_rows(folder / "batches.jsonl", batches)
     # What was trained on: without repeats between batches, and as a person left it.
     added = [model.synthetic[-1] for model in summary.models if model.iteration == iteration and model.synthetic]

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import platform
+import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +29,8 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints.sqlite"
+CALLS = "llm_calls.sqlite"
+_DATABASES = (CHECKPOINTS, CALLS)
 _PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
 
 
@@ -53,11 +57,18 @@ def claim_folder(config: RunConfig) -> Path:
     folder = Path(config.runs_folder) / config.name
     if (folder / CONFIG).is_file():
         found = load_run_config(folder)
-        _check_same(folder, found, config)
-        if found.budget != config.budget:
-            write_atomically(folder / CONFIG, dump_config(found.model_copy(update={"budget": config.budget})))
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (changed := _find_changed(found, config)):
+            if found.budget != config.budget:
+                write_atomically(folder / CONFIG, dump_config(found.model_copy(update={"budget": config.budget})))
+            return folder
+        if holds_work(folder):
+            raise ConfigError(
+                f"{folder}: holds a run with other settings ({', '.join(changed)} differ).\n"
+                f"Go on with it:   pada resume {folder}\nStart a new one: set another `name`, or give --out."
+            )
+        with locked(folder):
+            start_over(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +77,50 @@ def claim_folder(config: RunConfig) -> Path:
     write_atomically(folder / CONFIG, dump_config(config))
     write_atomically(folder / MANIFEST, describe_machine(config).model_dump_json(indent=2) + "\n")
     return folder
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether something was computed or paid for: a job's output, an answer of a language model, a step after `prepare`."""
+    objects = folder / "objects"
+    # Where objects are shared, they are other runs' too.
+    made = () if objects.is_symlink() else (f for f in objects.glob("*-*") if f.is_dir() and _is_job(f))
+    return (
+        is_finished(folder)
+        or any(any(f.iterdir()) for f in made)
+        or _has_calls(folder / CALLS)
+        or _is_beyond_preparing(folder / EVENTS)
+    )
+
+
+def _is_job(folder: Path) -> bool:
+    return folder.name.partition("-")[0] in ("fine_tune", "predict", "export")
+
+
+def _has_calls(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as calls:
+            return calls.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
+    except sqlite3.DatabaseError:
+        return True  # what cannot be read may be worth keeping
+
+
+def _is_beyond_preparing(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return any('"mode": "updates"' in line and '"prepare"' not in line for line in text.split("\n"))
+
+
+def start_over(folder: Path) -> None:
+    """Remove what a run wrote that ended before anything was worth keeping, so that corrected settings can take its place."""
+    for name in (CONFIG, MANIFEST, EVENTS, *(f"{stem}{end}" for stem in _DATABASES for end in ("", "-wal", "-shm"))):
+        (folder / name).unlink(missing_ok=True)
+    objects = folder / "objects"
+    if objects.is_symlink():
+        objects.unlink()
+    else:
+        shutil.rmtree(objects, ignore_errors=True)
+    (folder / "worker.log").unlink(missing_ok=True)
 
 
 def load_run_config(folder: Path) -> RunConfig:
@@ -162,12 +217,9 @@ def _hash_data(config: RunConfig) -> dict[str, str]:
     return {location: hash_file(path) for location, path in files.items() if path.is_file()}
 
 
-def _check_same(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
+def _find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
+    """Keys of settings that differ, without those that a run may go on with."""
     here, there = flatten(found.model_dump(mode="json")), flatten(wanted.model_dump(mode="json"))
-    # Keys of a free mapping (task.columns, prompts) may stand on one side only.
+    # Keys of a free mapping (task.columns, prompts) may be on one side only.
     keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
-    if changed := [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]:
-        raise ConfigError(
-            f"{folder}: holds a run with other settings ({', '.join(changed)} differ).\n"
-            f"Go on with it:   pada resume {folder}\nStart a new one: set another `name`, or give --out."
-        )
+    return [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]

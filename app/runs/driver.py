@@ -26,7 +26,8 @@ from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 
 STOP_SECONDS = 5.0
-"""For nodes in flight to end after a signal; then the process leaves. Checkpoints and calls are on disk by then."""
+"""For nodes in flight to end after a signal, beside the calls that are waited for; then the process leaves. Checkpoints and
+calls are on disk by then."""
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "recursion_limit": 10_000, "max_concurrency": 16}
 
@@ -90,6 +91,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
         append_event(folder / layout.EVENTS, event)
         on_event(event)
 
+    wiring.allow(config)
     with layout.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
         wiring.connect(config)  # with the budget of now: the one in the checkpoints is that of the start
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
@@ -188,8 +190,9 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
     def stop(*_: object) -> None:
         for number in signals:
             signal.signal(number, lambda *_: os._exit(130))
-        sys.stderr.write("\nStopping (again to leave at once) …\n")
-        timers.append(_leave_after(STOP_SECONDS, f"resume with: pada resume {folder}"))
+        sys.stderr.write("\nStopping: no new call is made, those under way may end (again to leave at once) …\n")
+        seconds = STOP_SECONDS + config.budget.seconds_to_finish_calls
+        timers.append(_leave_after(seconds, f"resume with: pada resume {folder}"))
         wiring.stop(config)
         raise KeyboardInterrupt(f"resume with: pada resume {folder}")
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.ports import DatasetSource, RawRow
 from pada_agent.core.records import Record, Usage
+from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
+from pada_agent.evaluation.tasks.registry import find_task_kind
 
 CHARACTERS_PER_TOKEN = 4
 PROMPT_TOKENS = 500
@@ -135,9 +137,18 @@ def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, atte
     size = quality.rows_per_call or config.generation.rows_per_call
     n_probes = math.ceil(n_synthetic * quality.probe_share) if quality.rows_per_call else 0
     n_rated = (math.ceil(n_synthetic / size) * attempts + math.ceil(n_probes / size)) * quality.enabled
-    n_solved = math.ceil(n_synthetic * verification.share / size) * verification.votes
+    n_chunks = math.ceil(n_synthetic * verification.share / (verification.rows_per_call or size))
+    n_solved = n_chunks * _count_votes(config) * attempts
     rated = _usage(config.models.judge, n_rated, size * 2 * row_tokens, size * 80)
     return rated + _usage(config.models.judge, n_solved, size * row_tokens, size * 80)
+
+
+def _count_votes(config: RunConfig) -> int:
+    """Times each written row is answered by the judge itself."""
+    verification = config.verification
+    if verification.votes is None and not config.quality.enabled:
+        return 0
+    return verification.votes_for(is_choice=issubclass(find_task_kind(config.task.name), MultipleChoice))
 
 
 def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:

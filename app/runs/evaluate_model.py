@@ -1,6 +1,7 @@
 """Measure one model on one split, outside a run."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +10,11 @@ from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
 from pada_agent.core.jobs import PredictJob
+from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Metrics
+from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.evaluating import read_predictions
@@ -54,7 +57,19 @@ def _read_split(config: RunConfig, split: Split, adapters: Adapters) -> list[Exa
     location, limit = (data.test, data.test_limit) if is_test else (data.validation, data.validation_limit)
     if not location:
         raise ConfigError(f"data.{split}: the settings name no rows")
-    return [adapters.task.read(row) for row in adapters.datasets.read(location, limit=limit)]
+    rows = adapters.datasets.read(location, limit=limit)
+    return read_files(adapters.task, [rows, *_fetch_others(config, split, adapters)])[0].examples
+
+
+def _fetch_others(config: RunConfig, split: Split, adapters: Adapters) -> list[list[RawRow]]:
+    """Rows of the run's other files, where they can be read: what labels and numbers mean is settled from all of them."""
+    data = config.data
+    held_out = (data.validation, data.validation_limit) if split == "test" else (data.test, data.test_limit)
+    found = []
+    for location, limit in ((data.train, data.train_limit), held_out):
+        with suppress(DatasetError):
+            found += [adapters.datasets.read(location, limit=limit)] if location else []
+    return found
 
 
 def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], adapters: Adapters) -> PredictJob:

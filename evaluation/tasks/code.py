@@ -4,15 +4,16 @@ import ast
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sandbox import run_program
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
 from pada_agent.evaluation.tasks.instruction import instruct
-from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.python_code import (
     FunctionNode,
     complete_program,
@@ -23,6 +24,7 @@ from pada_agent.evaluation.verifiers.python_code import (
     fence,
     find_syntax_error,
     replace_with_stub,
+    source_of,
     trim_to_code,
 )
 
@@ -41,6 +43,15 @@ class Code(Task):
     """
 
     name: ClassVar[str] = "code"
+    fields: Fields = MappingProxyType(
+        {
+            "prompt": ("prompt", "question"),
+            "solution": ("canonical_solution", "solution"),
+            "test": ("test", "tests"),
+            "entry_point": ("entry_point",),
+            "task_id": ("task_id",),
+        }
+    )
     max_new_tokens = 320
     stop = ("\n```\n", "\nif __name__")
     default_instruction: ClassVar[str] = (
@@ -48,15 +59,15 @@ class Code(Task):
     )
 
     def read(self, row: RawRow) -> Example:
-        reader = RowReader(row, self.config.columns)
-        prompt, solution = reader.text("prompt", "question"), reader.text("canonical_solution", "solution")
-        test, entry_point = reader.text("test", "tests"), reader.text("entry_point")
+        reader = self.reader(row)
+        prompt, solution = reader.verbatim("prompt"), reader.verbatim("solution")
+        test, entry_point = reader.verbatim("test"), reader.text("entry_point")
         if not defines(prompt, entry_point):
             reader.fail("entry_point", "the prompt defines no such function")
         program = complete_program(prompt, solution, entry_point)
         error = find_syntax_error(program)
         if error:
-            reader.fail(reader.first("canonical_solution", "solution"), f"with the prompt it is not Python: {error}")
+            reader.fail("solution", f"with the prompt it is not Python: {error}")
         example_id = str(reader.value("task_id")) if reader.has("task_id") else reader.row_id(prompt, solution)
         return self._build(prompt, _write_answer(prompt, solution, entry_point), test, entry_point, example_id)
 
@@ -147,8 +158,8 @@ def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
 
 def _find_imports(program: str, prompt: str) -> str:
     """Import lines of the program that the prompt lacks."""
-    present = {ast.unparse(node) for node in ast.parse(prompt).body}
-    lines = [ast.unparse(n) for n in ast.parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    present = {source_of(node, prompt) for node in ast.parse(prompt).body}
+    lines = [source_of(n, program) for n in ast.parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
     new = [line for line in dict.fromkeys(lines) if line not in present]
     return "".join(f"{line}\n" for line in new)
 

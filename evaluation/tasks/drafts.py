@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-from pada_agent.core.records import Confusion
+from pada_agent.core.records import Confusion, Example
 from pada_agent.evaluation.task import DraftProblem
 
 
@@ -13,6 +13,13 @@ def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftPro
         if not draft.get(name, "").strip():
             return DraftProblem(reason=f"field '{name}' is missing or empty")
     return None
+
+
+def keep_turns(source: Example, made: Example) -> Example:
+    """A row that was written for the place of its source in a conversation."""
+    if source.system is None and not source.history:
+        return made
+    return made.model_copy(update={"system": source.system, "history": source.history})
 
 
 def assign_label(

@@ -1,14 +1,19 @@
 """Questions with one short answer, compared word for word."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import ClassVar
 
-from pada_agent.core.ports import RawRow
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.evaluation.rows.answers import list_answers
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field
-from pada_agent.evaluation.tasks.gold_option import find_gold
+from pada_agent.evaluation.tasks.closed_labels import read_label, see_label, settle_labels
+from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.option_label import pick_option
@@ -20,22 +25,37 @@ class ExactMatch(Task):
 
         {"question": "Which country has Tallinn as its capital?", "answer": "Estonia"}
 
+    A list of answers (`answers`, or `answer` with aliases) says what else is right; the student is trained on the first.
+
     With `config.labels` the answer is one of a closed set, and rows are like those of `multiple_choice`; the student
     still writes it, and anything beside the label is wrong.
     """
 
     name: ClassVar[str] = "exact_match"
 
+    def __init__(self, config: TaskConfig) -> None:
+        answers = ("answer", "label") if config.labels else ("answer", "answers")
+        self.fields: Fields = {"question": ("question",), "answer": answers}
+        super().__init__(config)
+
+    def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
+        settled = super().settle(files)
+        if not self.config.labels:
+            return settled
+        seen = self.look_at(files, settled, partial(see_label, config=self.config))
+        return settle_labels(seen, settled, self.config)
+
     def read(self, row: RawRow) -> Example:
-        reader = RowReader(row, self.config.columns)
-        question, answer = reader.text("question"), self._read_answer(reader)
-        return self._build(question, answer, reader.row_id(question, answer))
+        reader = self.reader(row)
+        question, answers = reader.text("question"), self._read_answers(reader)
+        example = self._build(question, answers[0], reader.row_id(question, answers[0]), also=answers[1:])
+        return reader.with_turns(example)
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
         found = prediction.response.strip()
-        if same_text(found, example.answer):
+        if any(same_text(found, answer) for answer in _accepted(example)):
             return Verdict(example_id=example.id, value="correct", extracted=found)
-        reason = f"expected {example.answer!r}" + ("; the response was cut off" if prediction.truncated else "")
+        reason = f"expected {self.gold(example)!r}" + ("; the response was cut off" if prediction.truncated else "")
         return Verdict(example_id=example.id, value="wrong", extracted=found, reason=reason)
 
     def draft_fields(self) -> dict[str, str]:
@@ -61,7 +81,10 @@ class ExactMatch(Task):
         answer = given.get("label", source.answer) if self.config.labels else draft["answer"].strip()
         if self.config.labels and answer not in self.config.labels:
             return DraftProblem(reason=f"'{answer}' is not one of the labels {', '.join(self.config.labels)}")
-        return self._build(draft["question"].strip(), answer, example_id)
+        return keep_turns(source, self._build(to_nfc(draft["question"].strip()), to_nfc(answer), example_id))
+
+    def gold(self, example: Example) -> str:
+        return " / ".join(_accepted(example))
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
         """Labels are options; without them the answer is written freely."""
@@ -75,7 +98,7 @@ class ExactMatch(Task):
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
         if posed.options:
             return pick_option(answer, posed.options) == example.answer
-        return same_text(answer.strip().strip("."), example.answer.strip("."))
+        return any(same_text(answer.strip().strip("."), accepted.strip(".")) for accepted in _accepted(example))
 
     def chance(self, example: Example) -> float | None:
         del example
@@ -84,20 +107,22 @@ class ExactMatch(Task):
     def closed_label(self, example: Example) -> str | None:
         return example.answer if self.config.labels else None
 
-    def _read_answer(self, reader: RowReader) -> str:
-        if not self.config.labels:
-            return reader.text("answer").strip()
-        field = reader.first("answer", "label")
-        labels = tuple(self.config.labels)
-        gold = find_gold(reader.value(field), labels, labels)
-        if gold is None:
-            reader.fail(field, f"the options are {', '.join(labels)}")
-        return labels[gold]
+    def _read_answers(self, reader: RowReader) -> list[str]:
+        if self.config.labels:
+            return [read_label(reader, self.config)]
+        answers = list_answers(reader.value("answer"), is_list=reader.columns("answer") == ("answers",))
+        if not answers:
+            reader.fail("answer", "expected one answer, or a list of answers that are right")
+        return answers
 
-    def _build(self, question: str, answer: str, example_id: str) -> Example:
+    def _build(self, question: str, answer: str, example_id: str, also: Sequence[str] = ()) -> Example:
         return Example(
             id=example_id,
             prompt=instruct(self.config.instruction, question),
             answer=answer,
-            reference={"question": question},
+            reference={"question": question, **({"answers": [answer, *also]} if also else {})},
         )
+
+
+def _accepted(example: Example) -> list[str]:
+    return list(example.reference.get("answers") or [example.answer])

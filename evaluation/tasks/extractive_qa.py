@@ -2,15 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.evaluation.rows.answers import list_answers
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, Task
-from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.span import exact_match, find_span, token_f1
+from pada_agent.evaluation.verifiers.span import (
+    exact_match,
+    find_span,
+    keep_answerable,
+    normalize_span,
+    token_f1,
+    token_f1_or_none,
+)
 from pada_agent.evaluation.verifiers.text import same_text
 
 
@@ -21,22 +32,44 @@ class ExtractiveQa(Task):
          "context": "The lake above the village is fed by two springs and freezes in most winters."}
 
     `answers` may also be a list of strings, or `answer` a single one. The student is trained on the first.
-    Exact match decides the verdict; F1 stands beside it.
+    Exact match decides the verdict; F1 is given beside it.
+
+    With `config.no_answer`, a question whose list of answers is empty has none: the student is told to say so in these
+    words, and the verdict is that of the official evaluation of SQuAD 2.0.
     """
 
     name: ClassVar[str] = "extractive_qa"
     max_new_tokens = 48
+    fields: Fields = MappingProxyType(
+        {
+            "question": ("question",),
+            "passage": ("context", "passage"),
+            "answers": ("answers", "answer"),
+            "is_impossible": ("is_impossible",),
+        }
+    )
     default_instruction: ClassVar[str] = "Answer the question with the exact words of the passage, as few as possible."
+    default_no_answer: ClassVar[str] = ""
+
+    @property
+    def no_answer(self) -> str:
+        """What the student says where there is no answer; empty where every question has one."""
+        return self.config.no_answer.strip() or self.default_no_answer
 
     def read(self, row: RawRow) -> Example:
-        reader = RowReader(row, self.config.columns)
-        question, passage = reader.text("question"), reader.text("context", "passage")
-        answers = _read_answers(reader)
-        return self._build(question, passage, answers, reader.row_id(f"{passage}\n{question}", answers[0]))
+        reader = self.reader(row)
+        question, passage = reader.text("question"), reader.text("passage")
+        answers = self._read_answers(reader)
+        first = answers[0] if answers else self.no_answer
+        return reader.with_turns(
+            self._build(question, passage, answers, reader.row_id(f"{passage}\n{question}", first))
+        )
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
         golds: list[str] = example.reference["answers"]
         found = prediction.response.strip()
+        if self.no_answer:
+            return self._verify_with_none(example, found, keep_answerable(golds))
         right = exact_match(found, golds)
         return Verdict(
             example_id=example.id,
@@ -46,10 +79,23 @@ class ExtractiveQa(Task):
             f1=token_f1(found, golds),
         )
 
+    def _verify_with_none(self, example: Example, found: str, golds: list[str]) -> Verdict:
+        """SQuAD 2.0: the right answer to a question without one is the empty string, which the student says in words."""
+        said = "" if normalize_span(found) == normalize_span(self.no_answer) else found
+        right = exact_match(said, golds)
+        return Verdict(
+            example_id=example.id,
+            value="correct" if right else "wrong",
+            extracted=found,
+            reason="" if right else f"expected {self.gold(example)}",
+            f1=token_f1_or_none(said, golds),
+        )
+
     def draft_fields(self) -> dict[str, str]:
+        none = f"; {self.no_answer}, if the passage does not answer the question" if self.no_answer else ""
         return {
             "question": "a new question that the passage answers",
-            "answer": "the answer, copied word for word from the passage, as short as possible",
+            "answer": f"the answer, copied word for word from the passage, as short as possible{none}",
         }
 
     def show(self, example: Example) -> dict[str, str]:
@@ -67,41 +113,59 @@ class ExtractiveQa(Task):
         problem = find_empty_field(draft, self.draft_fields())
         if problem:
             return problem
-        question, answer = draft["question"].strip(), draft["answer"].strip()
+        question, answer = to_nfc(draft["question"].strip()), to_nfc(draft["answer"].strip())
         passage = given.get("passage", source.reference["passage"])
         if same_text(question, source.reference["question"]):
             return DraftProblem(reason="the question is the source's own; ask something else about the passage")
+        if self.no_answer and same_text(answer, self.no_answer):
+            return keep_turns(source, self._build(question, passage, [], example_id))
         span = find_span(answer, passage)
         if span is None:
             return DraftProblem(reason=f"the answer '{answer}' does not stand word for word in the passage")
-        return self._build(question, passage, [span], example_id)
+        return keep_turns(source, self._build(question, passage, [span], example_id))
 
     def verify_label(self, example: Example) -> Verdict:
         """The answer stands in the passage; whether it answers the question is for an LLM to say."""
+        if not example.reference["answers"]:
+            reason = "that the passage does not answer it, no exact check can tell"
+            return Verdict(example_id=example.id, value="unscored", reason=reason)
         if find_span(example.answer, example.reference["passage"]):
             return Verdict(example_id=example.id, value="correct", extracted=example.answer)
         reason = f"'{example.answer}' does not stand word for word in the passage"
         return Verdict(example_id=example.id, value="wrong", extracted=example.answer, reason=reason)
 
     def gold(self, example: Example) -> str:
-        return " / ".join(dict.fromkeys(example.reference["answers"]))
+        return " / ".join(dict.fromkeys(example.reference["answers"])) or self.no_answer
+
+    def _instruction(self) -> str:
+        if self.config.instruction or not self.no_answer:
+            return self.config.instruction or self.default_instruction
+        return f"{self.default_instruction} If the passage does not answer it, say: {self.no_answer}"
+
+    def _read_answers(self, reader: RowReader) -> list[str]:
+        """None for a question that the row says has none."""
+        impossible = reader.has("is_impossible") and str(reader.value("is_impossible")).strip().lower() in ("true", "1")
+        found = [] if impossible and not reader.has("answers") else reader.value("answers")
+        answers = list_answers(found, is_list=reader.columns("answers") == ("answers",))
+        if answers and not impossible:
+            return answers
+        if answers:
+            reader.fail("answers", "is_impossible says that the question has no answer")
+        if not (impossible or found == [] or (isinstance(found, Mapping) and found.get("text") == [])):
+            reader.fail("answers", "expected one or more answers as {text: [...]}, a list of strings, or a string")
+        if not self.no_answer:
+            reader.fail(
+                "answers",
+                "expected an answer. If questions may have none (SQuAD 2.0), say in task.no_answer what the student should"
+                " write then, such as 'no answer', or use task.name squad_v2",
+            )
+        return []
 
     def _build(self, question: str, passage: str, answers: list[str], example_id: str) -> Example:
         body = f"{passage}\n\nQuestion: {question}"
         return Example(
             id=example_id,
-            prompt=instruct(self.config.instruction or self.default_instruction, body),
-            answer=answers[0],
+            prompt=instruct(self._instruction(), body),
+            answer=answers[0] if answers else self.no_answer,
             reference={"question": question, "passage": passage, "answers": answers},
         )
-
-
-def _read_answers(reader: RowReader) -> list[str]:
-    field = reader.first("answers", "answer")
-    found = reader.value(field)
-    if isinstance(found, Mapping):
-        found = found.get("text")
-    texts = [found] if isinstance(found, str) else list(found) if isinstance(found, list | tuple) else []
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        reader.fail(field, "expected one or more answers as {text: [...]}, a list of strings, or a string")
-    return texts

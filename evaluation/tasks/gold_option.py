@@ -1,31 +1,204 @@
-"""Which of a row's options is the right one, however the row says it."""
+"""Which of a row's options is the right one: one reading for all rows of a run's files.
 
+Rows name the right option by its label (`B`, a number that stands with the options, a label of the closed set), by its
+text, or by its position from 0 or from 1. A reading holds only if it holds for every row; where two do and give different
+options, or where some rows fit one reading and some another, the rows are refused. Nothing is decided row by row: that
+merges classes and shifts others.
+"""
+
+import re
 from collections.abc import Sequence
-from typing import Any
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
-from pada_agent.evaluation.verifiers.text import normalize_text
+from pada_agent.core.errors import DatasetError
+from pada_agent.evaluation.rows.cells import cell_text, to_nfc
+from pada_agent.evaluation.rows.options import Options
+from pada_agent.evaluation.verifiers.option_label import label_at
+from pada_agent.evaluation.verifiers.text import normalize_text, same_text
+
+GoldReading = Literal["label", "letter", "text", "index", "index_from_1"]
+
+READINGS: dict[GoldReading, str] = {
+    "label": "a label",
+    "letter": "a letter",
+    "text": "an option's text",
+    "index": "a position from 0",
+    "index_from_1": "a position from 1",
+}
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+_DECORATED = re.compile(r"[\s(\[{*\"']*(?P<label>[^\s()\[\]{}.:*\"']{1,3})\s*[)\]}.:*\"']+\s*(?P<text>.*)", re.DOTALL)
 
 
-def find_gold(value: Any, labels: Sequence[str], texts: Sequence[str]) -> int | None:
-    """Index of the option that `value` names, or None.
+class GoldSeen(NamedTuple):
+    """What a row says about its right option."""
 
-    Tried in order: a label, the option's text, a zero-based index (int or digits). So `"1"` is the first option where
-    labels run 1 to 4, and the second where they run A to D.
+    where: str
+    field: str
+    value: Any
+    options: Options
+    closed: bool = False
+    """Whether the options are one set of labels for all rows."""
+
+
+def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
+    """The one reading of all these rows.
+
+    Raises:
+        DatasetError: there is none, or more than one.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    readings: list[GoldReading] = ["label", "index", "index_from_1"] if seen[0].closed else list(READINGS)
+    labels = [find_gold(gold, "label") for gold in seen]
+    if None not in labels and all(gold.options.has_labels for gold in seen):
+        return "label"
+    found = {"label": labels, **{r: [find_gold(gold, r) for gold in seen] for r in readings[1:]}}
+    holding = [reading for reading in readings if None not in found[reading]]
+    if holding and holding[0] in ("index", "index_from_1"):
+        _refuse_partial(seen, found["label"])
+    rivals = [r for r in holding[1:] if found[r] != found[holding[0]] and _rivals(holding[0], r, seen)]
+    if rivals:
+        _refuse_two(seen, found, holding[0], rivals[0])
+    if not holding:
+        _refuse_all(seen, found)
+    return holding[0]
+
+
+def find_gold(gold: GoldSeen, reading: GoldReading) -> int | None:
+    """Index of the option that a row names, read one way; None if it names none."""
+    options = gold.options
+    match reading:
+        case "label":
+            found = find_spelled(gold.value, options.labels)
+            return _find_label(gold.value, options) if found is None else found
+        case "letter":
+            return find_spelled(gold.value, tuple(label_at(i) for i in range(len(options.texts))))
+        case "text":
+            return find_spelled(gold.value, options.texts)
+        case "index":
+            return _find_index(gold.value, len(options.texts), first=0)
+        case "index_from_1":
+            return _find_index(gold.value, len(options.texts), first=1)
+
+
+def describe_gold(gold: GoldSeen) -> str:
+    """What a row could have said, for an error."""
+    names = gold.options.labels
+    listed = ", ".join(names[:12]) + (f", … ({len(names)})" if len(names) > 12 else "")
+    hidden = ". -1 usually hides a label: this file has none to learn or to measure" if gold.value == -1 else ""
+    return f"the options are {listed}{hidden}"
+
+
+def _rivals(first: GoldReading, second: GoldReading, seen: Sequence[GoldSeen]) -> bool:
+    """Whether the second reading is one that people would also mean.
+
+    Labels that stand in the rows, and texts that are given as texts, are meant as such; numbers beside options that are
+    texts, and letters beside options that are letters, are not clear.
+    """
+    if first in ("label", "letter"):
+        return second == "text"
+    if first == "text":
+        typed = [isinstance(g.value, int | float | Decimal) and not g.options.are_numbers for g in seen]
+        return second in ("index", "index_from_1") and all(typed)
+    return first == "index" and second == "index_from_1"
+
+
+def _refuse_partial(seen: Sequence[GoldSeen], labels: Sequence[int | None]) -> None:
+    """Positions of which some are also labels that the rows themselves give."""
+    named = [gold for gold, label in zip(seen, labels, strict=True) if label is not None and gold.options.has_labels]
+    if named:
+        other = next(gold for gold, label in zip(seen, labels, strict=True) if label is None)
+        raise _mixed(other, named[0], "label")
+
+
+def _refuse_two(
+    seen: Sequence[GoldSeen], found: dict[GoldReading, list[int | None]], one: GoldReading, other: GoldReading
+) -> None:
+    at = next(i for i in range(len(seen)) if found[one][i] != found[other][i])
+    gold, texts = seen[at], seen[at].options.texts
+    first, second = (texts[index] for index in (found[one][at], found[other][at]) if index is not None)
+    raise DatasetError(
+        f"{gold.where}: field {gold.field} is {gold.value!r}, which as {READINGS[one]} is {first!r} and as"
+        f" {READINGS[other]} is {second!r}, and no row tells which is meant. {_way_out(gold)}"
+    )
+
+
+def _refuse_all(seen: Sequence[GoldSeen], found: dict[GoldReading, list[int | None]]) -> None:
+    """No reading holds: the row at fault, seen from the reading that holds for most."""
+    best = max(found, key=lambda reading: sum(index is not None for index in found[reading]))
+    at = next(i for i in range(len(seen)) if found[best][i] is None)
+    gold = seen[at]
+    fits_other = any(indices[at] is not None for indices in found.values())
+    good = next((g for g, index in zip(seen, found[best], strict=True) if index is not None), None)
+    if fits_other and good is not None:
+        raise _mixed(gold, good, best)
+    raise DatasetError(f"{gold.where}: field {gold.field} is {gold.value!r}, but {describe_gold(gold)}")
+
+
+def _mixed(gold: GoldSeen, other: GoldSeen, reading: GoldReading) -> DatasetError:
+    return DatasetError(
+        f"{gold.where}: field {gold.field} is {gold.value!r}, which is not {READINGS[reading]}; but {other.value!r} at"
+        f" {other.where} is one. All rows must name the right option in one way. {_way_out(gold)}"
+    )
+
+
+def _way_out(gold: GoldSeen) -> str:
+    if gold.closed:
+        return "Set task.gold_is to label, index (from 0) or index_from_1, or say in task.label_values which value is which label."
+    return "Set task.gold_is to label, text, index (from 0) or index_from_1."
+
+
+def find_spelled(value: Any, among: tuple[str, ...]) -> int | None:
+    """The only one that is the value: exactly, or else but for case and white space."""
+    exact, folded = _index(among)
+    for written in _spellings(value):
+        found = exact.get(to_nfc(written).strip())
+        found = folded.get(normalize_text(written)) if found is None else found
+        if found is not None:
+            return found
+    return None
+
+
+@lru_cache(maxsize=256)
+def _index(texts: tuple[str, ...]) -> tuple[dict[str, int | None], dict[str, int | None]]:
+    """Place by text, and by normalized text; None where several are the same."""
+    exact: dict[str, int | None] = {}
+    folded: dict[str, int | None] = {}
+    for place, text in enumerate(texts):
+        for index, key in ((exact, to_nfc(text).strip()), (folded, normalize_text(text))):
+            index[key] = None if key in index else place
+    return exact, folded
+
+
+def _spellings(value: Any) -> tuple[str, ...]:
+    """How a label may be written that a cell holds: true is also yes, 1.0 is also 1."""
+    if isinstance(value, bool):
+        return ("true", "yes") if value else ("false", "no")
+    text = cell_text(value)
+    if text is None:
+        return ()
+    whole = _WHOLE.fullmatch(text.strip())
+    return (text, whole[1]) if whole else (text,)
+
+
+def _find_label(value: Any, options: Options) -> int | None:
+    """`(B)`, `B.`, `B) text`, and the name of the option's column."""
+    if not isinstance(value, str):
         return None
-    index = _find(str(value), labels)
-    if index is None and isinstance(value, str):
-        index = _find(value, texts)
-    return _as_index(value, len(texts)) if index is None else index
+    if options.columns and (found := find_spelled(value, options.columns)) is not None:
+        return found
+    match = _DECORATED.fullmatch(value)
+    label = find_spelled(match["label"], options.labels) if match else None
+    if match is None or label is None:
+        return None
+    return label if not match["text"] or same_text(match["text"], options.texts[label]) else None
 
 
-def _find(value: str, among: Sequence[str]) -> int | None:
-    wanted = normalize_text(value)
-    hits = [i for i, text in enumerate(among) if normalize_text(text) == wanted]
-    return hits[0] if len(hits) == 1 else None
-
-
-def _as_index(value: str | int, n_options: int) -> int | None:
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) < n_options else None
+def _find_index(value: Any, n_options: int, *, first: int) -> int | None:
+    if isinstance(value, bool):
+        return None
+    text = (_spellings(value) or ("",))[-1].strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        return None
+    index = int(text) - first
+    return index if 0 <= index < n_options else None

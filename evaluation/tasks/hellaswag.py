@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from pada_agent.evaluation.tasks.gold_option import GoldReading
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 
 
@@ -16,6 +17,7 @@ class HellaSwag(MultipleChoice):
     """
 
     name: ClassVar[str] = "hellaswag"
+    gold_is: ClassVar[GoldReading | None] = "index"
     question_fields: ClassVar[tuple[str, ...]] = ("question", "ctx")
     label_instruction: ClassVar[str] = "How does the text go on? Answer with the label of the right ending only."
     question_hint: ClassVar[str] = "the beginning of the text, which breaks off where the ending has to follow"

@@ -1,6 +1,7 @@
 """Open answers, judged by an LLM."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,10 +10,11 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel, RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, Task
-from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns
 from pada_agent.evaluation.tasks.instruction import instruct
-from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.prompts.rendering import render
 from pada_agent.prompts.structured_call import structured_call
 
@@ -35,6 +37,7 @@ class Judge(Task):
     """
 
     name: ClassVar[str] = "judge"
+    fields: Fields = MappingProxyType({"question": ("question",), "answer": ("answer",)})
     max_new_tokens = 256
 
     def __init__(self, config: TaskConfig, judge: LanguageModel, prompts: Mapping[str, str] | None = None) -> None:
@@ -43,9 +46,9 @@ class Judge(Task):
         self._prompts = dict(prompts or {})
 
     def read(self, row: RawRow) -> Example:
-        reader = RowReader(row, self.config.columns)
+        reader = self.reader(row)
         question, answer = reader.text("question"), reader.text("answer").strip()
-        return self._build(question, answer, reader.row_id(question, answer))
+        return reader.with_turns(self._build(question, answer, reader.row_id(question, answer)))
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
         """An answer of the judge that cannot be used leaves the example unscored; a judge that is gone raises."""
@@ -73,14 +76,15 @@ class Judge(Task):
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
-        del source, given
+        del given
         problem = find_empty_field(draft, self.draft_fields())
-        return problem or self._build(draft["question"].strip(), draft["answer"].strip(), example_id)
+        question, answer = (to_nfc(draft.get(name, "").strip()) for name in ("question", "answer"))
+        return problem or keep_turns(source, self._build(question, answer, example_id))
 
     def _ask(self, example: Example, prediction: Prediction) -> list[AnswerJudgement]:
         variables = {
             "task_description": self.config.description,
-            "question": example.reference["question"],
+            "question": example.conversation if example.history or example.system else example.reference["question"],
             "reference_answer": example.answer,
             "answer": prediction.response.strip(),
         }

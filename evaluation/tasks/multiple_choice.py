@@ -1,20 +1,25 @@
 """Questions with options: the row's own, or one closed set of labels for all rows."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import isfinite
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.forms import Fields, Header
+from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field
-from pada_agent.evaluation.tasks.gold_option import find_gold
+from pada_agent.evaluation.tasks.closed_labels import only_one, read_label, see_label, settle_labels
+from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, label_at, pick_option
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, pick_option
 from pada_agent.evaluation.verifiers.text import normalize_text, same_text
 
 
@@ -38,7 +43,7 @@ class Choices(NamedTuple):
 class MultipleChoice(Task):
     """Multiple choice, by option text (likelihood) or by label (generated), as `config.answers` says.
 
-    A row with its own options (`choices` may also be a list of strings, or be called `endings`):
+    A row with its own options (`choices` may also be a list of strings, JSON in a cell, or a column for each option):
 
         {"question": "Which of these melts first on a warm day?", "answerKey": "B",
          "choices": [{"label": "A", "text": "a candle"}, {"label": "B", "text": "an ice cube"}]}
@@ -47,12 +52,16 @@ class MultipleChoice(Task):
 
         {"question": "My card has not come back from the repair desk.", "answer": "lost_item"}
 
+    All rows name the right option in one way: by its label, its text, or its position (`gold_option`).
+
     As in lm-evaluation-harness, `text` asks the question alone and scores every option's text; `label` lists them.
     """
 
     name: ClassVar[str] = "multiple_choice"
     max_new_tokens = 16
     question_fields: ClassVar[tuple[str, ...]] = ("question",)
+    gold_is: ClassVar[GoldReading | None] = None
+    """How the rows of a known data set name the right option."""
     label_instruction: ClassVar[str] = "Answer with the label of the right option only."
     question_hint: ClassVar[str] = "the question only, without its options"
     option_hint: ClassVar[str] = "the text of the option, without a label"
@@ -60,13 +69,28 @@ class MultipleChoice(Task):
     def __init__(self, config: TaskConfig) -> None:
         if len(config.labels) == 1:
             raise ConfigError("task.labels: one label leaves nothing to choose; give two or more, or none")
+        fields = {"question": self.question_fields, "answer": _GOLD_COLUMNS}
+        self.fields: Fields = fields if config.labels else {**fields, "choices": _CHOICE_COLUMNS}
         super().__init__(config)
 
+    def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
+        settled = super().settle(files)
+        if self.config.labels:
+            seen = self.look_at(files, settled, partial(see_label, config=self.config))
+            return settle_labels(seen, settled, self.config)
+        settled = [_find_choices(rows, form) for rows, form in zip(files, settled, strict=True)]
+        reading: GoldReading | None = self.gold_is if self.config.gold_is == "auto" else self.config.gold_is
+        if reading is None:
+            seen = self.look_at(files, settled, self._see)
+            reading = settle_gold(seen) if seen else "label"
+        return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
     def read(self, row: RawRow) -> Example:
-        reader = RowReader(row, self.config.columns)
-        question = reader.text(*self.question_fields)
-        choices = self._read_closed(reader) if self.config.labels else _read_open(reader)
-        return self._build(question, choices, reader.row_id(question, choices.gold_text))
+        reader = self.reader(row)
+        question = reader.text("question")
+        choices = self._read_closed(reader) if self.config.labels else self._read_open(reader)
+        asked = question if choices.closed else "\n".join([question, *choices.texts])
+        return reader.with_turns(self._build(question, choices, reader.row_id(asked, choices.gold_text)))
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
         return _verify_chosen(example, prediction) if example.options else _verify_written(example, prediction)
@@ -107,7 +131,8 @@ class MultipleChoice(Task):
         choices = _draft_open(draft, source, example_id) if label is None else self._closed(given.get("label", label))
         if isinstance(choices, DraftProblem):
             return choices
-        return find_empty_field(draft, ["question"]) or self._build(draft["question"].strip(), choices, example_id)
+        problem = find_empty_field(draft, ["question"])
+        return problem or keep_turns(source, self._build(to_nfc(draft["question"].strip()), choices, example_id))
 
     def gold(self, example: Example) -> str:
         choices = _choices_of(example)
@@ -122,6 +147,13 @@ class MultipleChoice(Task):
         shown = self.show(example)
         return {**shown, "correct": shown["wrong_1"], "wrong_1": shown["correct"]}
 
+    def misanswered(self, example: Example, other: Example) -> Example:
+        choices = _choices_of(example)
+        if choices.closed:
+            return other
+        wrong = choices.texts.index(choices.wrong_texts[0])
+        return example.model_copy(update={"reference": {**example.reference, "gold": wrong}})
+
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
         choices = _choices_of(example)
         options = tuple(rng.sample(choices.texts, len(choices.texts)))
@@ -131,6 +163,9 @@ class MultipleChoice(Task):
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
         return pick_option(answer, posed.options) == _choices_of(example).gold_text
 
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
+        return pick_option(answer, posed.options) or answer.strip()
+
     def chance(self, example: Example) -> float:
         return 1 / len(_choices_of(example).texts)
 
@@ -139,12 +174,27 @@ class MultipleChoice(Task):
         return choices.gold_text if choices.closed else None
 
     def _read_closed(self, reader: RowReader) -> Choices:
-        field = reader.first(*_GOLD_FIELDS)
         labels = tuple(self.config.labels)
-        gold = find_gold(reader.value(field), labels, labels)
+        return Choices(labels, labels, labels.index(read_label(reader, self.config)), closed=True)
+
+    def _read_open(self, reader: RowReader) -> Choices:
+        seen = self._see(reader)
+        gold = find_gold(seen, reader.settled.gold_is or "label")
         if gold is None:
-            reader.fail(field, f"the options are {', '.join(labels)}")
-        return Choices(labels, labels, gold, closed=True)
+            reader.fail("answer", describe_gold(seen))
+        return Choices(seen.options.texts, seen.options.labels, gold)
+
+    def _see(self, reader: RowReader) -> GoldSeen:
+        """The row's options, and what it says of the right one."""
+        columns = reader.columns("choices")
+        try:
+            if len(columns) > 1:
+                options = read_option_columns(reader.fields, columns, reader.settled.missing)
+            else:
+                options = read_options(reader.value("choices"))
+        except OptionsProblem as exc:
+            reader.fail("choices", str(exc))
+        return GoldSeen(reader.where, reader.name("answer"), only_one(reader.value("answer")), options)
 
     def _closed(self, label: str) -> Choices | DraftProblem:
         labels = tuple(self.config.labels)
@@ -177,7 +227,11 @@ class MultipleChoice(Task):
         return instruct(self.config.instruction or self.label_instruction, f"{question}\n\n{listed}")
 
 
-_GOLD_FIELDS = ("answerKey", "label", "answer")
+_GOLD_COLUMNS = (
+    *("answerKey", "label", "answer", "correct", "correct_answer", "correct_option", "correct_choice", "gold"),
+    *("answer_idx", "answer_index", "correct_index", "correct_answer_index"),
+)
+_CHOICE_COLUMNS = ("choices", "endings", "options")
 
 
 def _choices_of(example: Example) -> Choices:
@@ -187,38 +241,13 @@ def _choices_of(example: Example) -> Choices:
     )
 
 
-def _read_open(reader: RowReader) -> Choices:
-    field = reader.first("choices", "endings")
-    labels, texts = _read_options(reader, field)
-    gold_field = reader.first(*_GOLD_FIELDS)
-    gold = find_gold(reader.value(gold_field), labels, texts)
-    if gold is None:
-        reader.fail(gold_field, f"the options are {', '.join(labels)}")
-    return Choices(texts, labels, gold)
-
-
-def _read_options(reader: RowReader, field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Labels and texts out of a list of strings, a list of `{label, text}`, or `{label: […], text: […]}` (the hub's ARC)."""
-    found = reader.value(field)
-    if isinstance(found, Mapping):
-        labels, texts = list(found.get("label") or ()), list(found.get("text") or ())
-        if len(labels) != len(texts):
-            reader.fail(field, "expected as many labels as texts")
-        found = [{"label": label, "text": text} for label, text in zip(labels, texts, strict=True)]
-    options = list(found) if isinstance(found, list | tuple) else []
-    if len(options) < 2:
-        reader.fail(field, "expected a list of two or more options")
-    pairs = [_read_option(reader, field, option, i) for i, option in enumerate(options)]
-    if len({label for label, _ in pairs}) < len(pairs):
-        reader.fail(field, "expected a different label for each option")
-    return tuple(label for label, _ in pairs), tuple(text for _, text in pairs)
-
-
-def _read_option(reader: RowReader, field: str, option: Any, index: int) -> tuple[str, str]:
-    label, text = (option.get("label"), option.get("text")) if isinstance(option, Mapping) else (None, option)
-    if not isinstance(text, str) or not text.strip():
-        reader.fail(field, "expected strings, or {label, text} with some text")
-    return label_at(index) if label is None else str(label), text
+def _find_choices(rows: Sequence[RawRow], settled: Settled) -> Settled:
+    """With the columns of the options, where there is no column that holds all of them."""
+    if "choices" in settled.columns:
+        return settled
+    taken = {column for columns in settled.columns.values() for column in columns}
+    columns = find_option_columns([name for name in Header(rows, settled.missing).filled if name not in taken])
+    return settled.model_copy(update={"columns": {**settled.columns, "choices": columns}}) if columns else settled
 
 
 def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:
@@ -254,7 +283,7 @@ def _draft_open(draft: Mapping[str, str], source: Example, example_id: str) -> C
     problem = find_empty_field(draft, ["correct", *(names or ["wrong_1"])])
     if problem:
         return problem
-    correct, wrong = draft["correct"].strip(), [draft[name].strip() for name in names]
+    correct, wrong = to_nfc(draft["correct"].strip()), [to_nfc(draft[name].strip()) for name in names]
     if any(same_text(correct, text) for text in wrong):
         return DraftProblem(reason=f"the correct option '{correct}' is also among the wrong ones")
     if len({normalize_text(text) for text in wrong}) < len(wrong):

@@ -1,18 +1,37 @@
 """Questions whose answer is a number, usually at the end of a rationale."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from random import Random
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, TypeGuard
 
-from pada_agent.core.ports import RawRow
+from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.decimal_mark import GoldNumber, settle_decimal_mark
+from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
-from pada_agent.evaluation.tasks.drafts import find_empty_field
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
-from pada_agent.evaluation.verifiers.number import find_answer, find_numbers, format_number, parse_number
+from pada_agent.evaluation.verifiers.number import (
+    DecimalMark,
+    Number,
+    exact,
+    find_answer,
+    find_numbers,
+    format_number,
+    parse_number,
+    read_gold,
+    same_number,
+)
+
+NO_NUMBER = (
+    "expected one number: alone, behind #### on the last line, or in \\boxed{} (a time, a date, a ratio, a list, or a number"
+    " with words that change it is none)"
+)
 
 
 class Numeric(Task):
@@ -21,38 +40,47 @@ class Numeric(Task):
         {"question": "How many legs do six spiders have?", "answer": "6 * 8 = 48\\n#### 48"}
         {"question": "How many legs do six spiders have?", "answer": "48"}
 
-    The student is trained on `answer` as it stands, also when it comes as `messages`. A column `final_answer`, if
-    there, has to agree with it.
+    The student is trained on `answer` as it stands, also when it comes as `messages`. Its gold is one number: the whole
+    answer, what stands behind `####`, or in `\\boxed{}`; a row with anything else is refused (`verifiers.number` says what
+    a number is). A column `final_answer`, if there, has to agree with it, and gives it where the answer marks none.
     """
 
     name: ClassVar[str] = "numeric"
+    fields: Fields = MappingProxyType(
+        {"question": ("question",), "answer": ("answer",), "final_answer": ("final_answer",)}
+    )
     max_new_tokens = 256
     default_instruction: ClassVar[str] = ""
 
+    def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
+        """Also what a comma and a point mean, for all files."""
+        settled = super().settle(files)
+        golds = [gold for seen in self.look_at(files, settled, _list_golds) for gold in seen]
+        mark = settle_decimal_mark(golds, self.config.decimal_mark)
+        return [form.model_copy(update={"decimal_mark": mark}) for form in settled]
+
     def read(self, row: RawRow) -> Example:
-        reader = RowReader(row, self.config.columns)
-        question, answer = reader.text("question"), reader.text("answer").strip()
-        number = find_answer(answer).value
-        if number is None:
-            reader.fail("answer", "expected a number in it, best as a last line '#### number'")
-        if reader.has("final_answer") and parse_number(reader.text("final_answer")) != number:
-            reader.fail("final_answer", f"the answer ends in {format_number(number)}")
-        return self._build(question, answer, reader.row_id(question, answer))
+        reader = self.reader(row)
+        number = _read_gold(reader)
+        question, answer = reader.text("question"), _read_answer(reader)
+        return reader.with_turns(
+            self._build(question, answer, reader.row_id(question, answer), number, reader.settled.decimal_mark)
+        )
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
-        """Numbers are equal by value: `$1,200.0` is `1200`."""
-        found, gold = find_answer(prediction.response), self.gold(example)
-        if found.value is None:
+        """Numbers are equal by value: `$1,200.0` is `1200`, `3/4` is `0.75`."""
+        found, gold = find_answer(prediction.response, _mark(example)), self.gold(example)
+        if found.number is None:
             cut = "; the response was cut off" if prediction.truncated else ""
             return Verdict(example_id=example.id, value="wrong", reason=f"no number found{cut}")
-        right = found.value == parse_number(gold)
-        notes = [] if right else [f"{format_number(found.value)} is not {gold}"]
+        right = _is_gold(found.number, gold)
+        notes = [] if right else [f"{format_number(found.number)} is not {gold}"]
         notes += [] if found.marked or "####" not in example.answer else ["no '#### number', took the last number"]
         notes += ["the response was cut off"] if prediction.truncated else []
         return Verdict(
             example_id=example.id,
             value="correct" if right else "wrong",
-            extracted=format_number(found.value),
+            extracted=format_number(found.number),
             reason="; ".join(notes),
         )
 
@@ -64,30 +92,34 @@ class Numeric(Task):
         }
 
     def show(self, example: Example) -> dict[str, str]:
-        reasoning = example.answer.partition("####")[0].strip()
+        reasoning = _before_number(example.answer).strip()
         return {"question": example.reference["question"], "reasoning": reasoning, "final_number": self.gold(example)}
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
-        """Written like the source: rationale and `#### number`, or the number alone."""
+        """Written like the source: rationale and `#### number` or `\\boxed{number}`, or the number alone."""
         del given
-        bare = parse_number(source.answer) is not None
+        bare = parse_number(source.answer, _mark(source)) is not None
         problem = find_empty_field(draft, ["question", "final_number"] if bare else self.draft_fields())
         if problem:
             return problem
-        number = _only_number(draft["final_number"])
+        number = _only_number(draft["final_number"], _mark(source))
         if number is None:
             return DraftProblem(reason=f"final_number '{draft['final_number']}' does not hold one number")
-        reasoning = draft.get("reasoning", "").partition("####")[0].strip()
-        answer = format_number(number) if bare else f"{reasoning}\n#### {format_number(number)}"
-        return self._build(draft["question"].strip(), answer, example_id)
+        question, written = to_nfc(draft["question"].strip()), format_number(number)
+        reasoning = _before_number(to_nfc(draft.get("reasoning", ""))).strip()
+        end = (
+            f"$\\boxed{{{written}}}$" if "####" not in source.answer and "boxed" in source.answer else f"#### {written}"
+        )
+        answer = written if bare else f"{reasoning}\n{end}"
+        return keep_turns(source, self._build(question, answer, example_id, number, _mark(source)))
 
     def verify_label(self, example: Example) -> Verdict:
         """The rationale's last number, or its last result after `=`, is the answer; and its calculations hold."""
-        reasoning, gold = example.answer.partition("####")[0], self.gold(example)
-        ends = [*find_numbers(reasoning)[-1:], *find_numbers(reasoning.rpartition("=")[2])[:1]]
-        if ends and parse_number(gold) not in ends:
+        reasoning, gold, mark = _before_number(example.answer), self.gold(example), _mark(example)
+        ends = [*find_numbers(reasoning, mark)[-1:], *find_numbers(reasoning.rpartition("=")[2], mark)[:1]]
+        if ends and not any(_is_gold(end, gold) for end in ends):
             reason = f"the reasoning ends in {format_number(ends[0])}, the answer is {gold}"
             return Verdict(example_id=example.id, value="wrong", extracted=format_number(ends[0]), reason=reason)
         calculations = check_calculations(reasoning)
@@ -110,19 +142,77 @@ class Numeric(Task):
         """The whole rationale, which tells where a wrong one leaves the path."""
         return example.answer
 
-    def _build(self, question: str, answer: str, example_id: str) -> Example:
-        number = find_answer(answer).value
+    def _build(self, question: str, answer: str, example_id: str, number: Number, mark: DecimalMark) -> Example:
+        reference = {"question": question, "number": format_number(number)}
         return Example(
             id=example_id,
             prompt=instruct(self.config.instruction or self.default_instruction, question),
             answer=answer,
-            reference={"question": question, "number": format_number(number) if number is not None else ""},
+            reference=reference | ({"decimal_mark": ","} if mark == "," else {}),
         )
 
 
-def _only_number(text: str) -> Decimal | None:
+def _read_answer(reader: RowReader) -> str:
+    """The text to learn; a number that is none of a text is written plainly."""
+    value = reader.value("answer")
+    number = exact(value) if _is_number(value) else None
+    return reader.text("answer").strip() if number is None else format_number(number)
+
+
+def _read_gold(reader: RowReader) -> Number:
+    """The one number of the row.
+
+    Raises:
+        DatasetError: the answer is not one number, or `final_answer` is another.
+    """
+    number = _read_number(reader, "answer")
+    final = _read_number(reader, "final_answer") if reader.has("final_answer") else None
+    if final is None and reader.has("final_answer"):
+        reader.fail("final_answer", NO_NUMBER)
+    if number is None and final is not None:
+        number = find_answer(reader.text("answer"), reader.settled.decimal_mark).number
+    if number is None:
+        reader.fail("answer", NO_NUMBER)
+    if final is not None and not same_number(number, final):
+        reader.fail("final_answer", f"the answer ends in {format_number(number)}")
+    return number
+
+
+def _read_number(reader: RowReader, field: str) -> Number | None:
+    value = reader.value(field)
+    return exact(value) if _is_number(value) else read_gold(reader.text(field), reader.settled.decimal_mark)
+
+
+def _is_number(value: object) -> TypeGuard[int | float | Decimal]:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _list_golds(reader: RowReader) -> list[GoldNumber]:
+    """Texts that should be numbers."""
+    values = [(name, reader.value(name)) for name in ("answer", "final_answer") if reader.has(name)]
+    return [GoldNumber(reader.where, value) for _, value in values if isinstance(value, str)]
+
+
+def _mark(example: Example) -> DecimalMark:
+    return "," if example.reference.get("decimal_mark") == "," else "."
+
+
+def _is_gold(number: Number, gold: str) -> bool:
+    wanted = parse_number(gold)
+    return wanted is not None and same_number(number, wanted)
+
+
+def _before_number(answer: str) -> str:
+    """The rationale, without the marked number behind it."""
+    if "####" in answer:
+        return answer.partition("####")[0]
+    before, boxed, _ = answer.rpartition("\\boxed")
+    return before.rstrip("$ ") if boxed else answer
+
+
+def _only_number(text: str, mark: DecimalMark) -> Number | None:
     """The number, or the only one in the text: weak writers put words and brackets around it."""
-    whole, answer, found = parse_number(text), find_answer(text), find_numbers(text)
+    whole, answer, found = parse_number(text, mark), find_answer(text, mark), find_numbers(text, mark)
     if whole is not None or answer.marked:
-        return whole if whole is not None else answer.value
+        return whole if whole is not None else answer.number
     return found[0] if len(found) == 1 else None

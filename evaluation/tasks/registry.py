@@ -18,6 +18,7 @@ from pada_agent.evaluation.tasks.judge import Judge
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.evaluation.tasks.numeric import Numeric
 from pada_agent.evaluation.tasks.squad import Squad
+from pada_agent.evaluation.tasks.squad_v2 import SquadV2
 
 ENTRY_POINT_GROUP = "pada_agent.tasks"
 
@@ -33,6 +34,7 @@ _KINDS: tuple[type[Task], ...] = (
     MultipleChoice,
     Numeric,
     Squad,
+    SquadV2,
 )
 BUILT_IN: Mapping[str, type[Task]] = {kind.name: kind for kind in _KINDS}
 

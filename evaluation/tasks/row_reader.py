@@ -1,81 +1,161 @@
 """Reading fields out of raw rows, with errors that say which row and which field."""
 
 import hashlib
-import math
-from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Example, Turn
+from pada_agent.core.task_config import Columns
+from pada_agent.evaluation.rows.cells import cell_text, is_conversation, is_empty, parse_nested, to_nfc
+from pada_agent.evaluation.rows.conversation import (
+    Conversation,
+    ConversationProblem,
+    read_conversation,
+    read_pairs,
+)
+from pada_agent.evaluation.rows.forms import settle_form
 
 
 class RowReader:
-    """One row's fields under our names: `columns` maps them to theirs, a `messages` row gives `question` and `answer`."""
+    """One row's fields under our names.
 
-    def __init__(self, row: RawRow, columns: Mapping[str, str]) -> None:
-        self._where = row.where
-        self._columns = columns
-        self._fields = row.fields
-        messages = row.fields.get(self._column("messages"))
-        if messages is not None:
-            self._fields = {**row.fields, **self._read_turns(messages)}
-            self._columns = {k: v for k, v in columns.items() if k not in ("question", "answer")}
+    Its file's form says which columns hold them; for a row on its own, the form is that of this row.
+    """
+
+    def __init__(self, row: RawRow, columns: Columns) -> None:
+        self.where = row.where
+        self.fields = row.fields
+        self._named = columns
+        self.settled = row.settled or settle_form([row], columns=columns, fields={"question": ("question",)})
+        self._turns = self._read_turns()
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and holds a value (null and NaN do not count)."""
-        value = self._fields.get(self._column(name))
-        return value is not None and not (isinstance(value, float) and math.isnan(value))
+        """Whether the field is there and holds a value (null, NaN and blank texts do not count)."""
+        return any(not self._is_empty(value) for value in self._values(name))
 
     def value(self, *names: str) -> Any:
         """The first of these fields that is there."""
-        return self._fields[self._column(self.first(*names))]
+        name = self.first(*names)
+        return next(value for value in self._values(name) if not self._is_empty(value))
 
     def text(self, *names: str) -> str:
-        """The first of these fields that is there, as a non-empty string."""
+        """The first of these fields that is there, as a non-empty string in NFC; several columns with a blank line between."""
+        return to_nfc(self.verbatim(*names))
+
+    def verbatim(self, *names: str) -> str:
+        """As `text`, with the very characters of the file: for code, and for what is looked up elsewhere."""
         name = self.first(*names)
-        value = self.value(name)
-        if not isinstance(value, str | int | float) or isinstance(value, bool):
+        texts = [cell_text(value) for value in self._values(name) if not self._is_empty(value)]
+        if None in texts:
+            value = next(v for v in self._values(name) if not self._is_empty(v) and cell_text(v) is None)
             self.fail(name, f"expected text, not {type(value).__name__}")
-        if not str(value).strip():
-            self.fail(name, "expected some text")
-        return str(value)
+        return "\n\n".join(text for text in texts if text is not None)
 
     def first(self, *names: str) -> str:
         """Our name of the first of these fields that is there."""
         for name in names:
             if self.has(name):
                 return name
-        wanted = " or ".join(repr(self._column(name)) for name in names)
-        raise DatasetError(
-            f"{self._where}: field {wanted} is missing; the row has {', '.join(self._fields) or 'no fields'}. "
-            "Name the right column in task.columns."
-        )
+        raise self._missing(names)
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """The columns that hold a field."""
+        named = self._named.get(name, name)
+        return self.settled.columns.get(name) or ((named,) if isinstance(named, str) else named)
 
     def fail(self, name: str, expectation: str) -> NoReturn:
         """Refuse the row for what stands in field `name`."""
-        column = self._column(name)
-        raise DatasetError(
-            f"{self._where}: field {column!r} is {_shorten(self._fields.get(column))}, but {expectation}"
-        )
+        value = next(iter(self._values(name)), None)
+        raise DatasetError(f"{self.where}: field {self.name(name)} is {_shorten(value)}, but {expectation}")
 
     def row_id(self, prompt: str, answer: str) -> str:
         """The row's own id, or a short hash of its content."""
         if self.has("id"):
-            return str(self.value("id"))
-        return hashlib.sha256(f"{prompt}\0{answer}".encode()).hexdigest()[:12]
+            return self.text("id").strip()
+        before = [self.system, *((t.role, t.content) for t in self.history)] if self.system or self.history else []
+        content = f"{prompt}\0{answer}" + (f"\0{before}" if before else "")
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
-    def _column(self, name: str) -> str:
-        return self._columns.get(name, name)
+    def with_turns(self, example: Example) -> Example:
+        """The example with the row's own system turn and earlier turns, if it has any."""
+        if self.system is None and not self.history:
+            return example
+        return example.model_copy(update={"system": self.system, "history": self.history})
 
-    def _read_turns(self, messages: Any) -> dict[str, str]:
-        turns = list(messages) if isinstance(messages, list | tuple) else []
-        roles = [turn.get("role") if isinstance(turn, Mapping) else None for turn in turns]
-        if roles != ["user", "assistant"]:
-            self.fail("messages", "expected one user turn and then one assistant turn")
-        question, answer = (turn.get("content") for turn in turns)
-        if not isinstance(question, str) or not isinstance(answer, str):
-            self.fail("messages", "expected plain strings as content")
-        return {"question": question, "answer": answer}
+    @property
+    def system(self) -> str | None:
+        """The row's own system turn."""
+        if self._turns and self._turns.system:
+            return self._turns.system
+        return self.text("system") if "system" in self.settled.columns and self.has("system") else None
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """Turns before the question."""
+        if self._turns:
+            return self._turns.history
+        if "history" not in self.settled.columns or not self.has("history") or self.value("history") == []:
+            return ()
+        try:
+            return read_pairs(self.value("history"))
+        except ConversationProblem as exc:
+            self.fail("history", str(exc))
+
+    def _values(self, name: str) -> list[Any]:
+        if self._turns and self._in_turns(name):
+            return [self._turns.question if name == "question" else self._turns.answer]
+        return [self.fields[column] for column in self.columns(name) if column in self.fields]
+
+    def _is_empty(self, value: Any) -> bool:
+        return is_empty(value, self.settled.missing)
+
+    def name(self, name: str) -> str:
+        """What the file calls a field, for an error."""
+        columns = (str(self.settled.conversation),) if self._in_turns(name) else self.columns(name)
+        return " + ".join(map(repr, columns))
+
+    def _read_turns(self) -> Conversation | None:
+        """The turns; where a completion is a list of turns too, as in TRL, they are its last."""
+        column = self.settled.conversation
+        if column is None:
+            return None
+        value = self.fields.get(column)
+        if self._is_empty(value):
+            raise DatasetError(f"{self.where}: field {column!r} is empty: {_shorten(value)}. Drop the row.")
+        try:
+            return read_conversation([*parse_nested(value), *self._completion()] if self._completion() else value)
+        except ConversationProblem as exc:
+            raise DatasetError(f"{self.where}: field {column!r} is {_shorten(value)}, but {exc}") from exc
+
+    def _completion(self) -> list[Any]:
+        value = self.fields.get(next(iter(self.settled.columns.get("answer", ())), ""))
+        return list(parse_nested(value)) if is_conversation(value) else []
+
+    def _in_turns(self, name: str) -> bool:
+        if self._turns is None or name not in ("question", "answer"):
+            return False
+        if name == "question":
+            return True
+        return self._turns.answer is not None and ("answer" not in self.settled.columns or bool(self._completion()))
+
+    def _missing(self, names: tuple[str, ...]) -> DatasetError:
+        if self._turns and self._turns.answer is None and names == ("answer",) and "answer" not in self.settled.columns:
+            column = str(self.settled.conversation)
+            found = f"field {column!r} is {_shorten(self.fields[column])}"
+            return DatasetError(f"{self.where}: {found}, but expected the assistant's answer as the last turn")
+        wanted = " or ".join(self.name(name) for name in names)
+        blank = [(name, value) for name in names for value in self._values(name)]
+        if blank:
+            name, value = blank[0]
+            counted = " (task.missing counts that as an empty cell)" if isinstance(value, str) and value.strip() else ""
+            return DatasetError(
+                f"{self.where}: field {self.name(name)} is empty: {_shorten(value)}{counted}. Fill it in, or drop the row."
+            )
+        return DatasetError(
+            f"{self.where}: field {wanted} is missing; the row has {', '.join(self.fields) or 'no fields'}. "
+            "Name the right column in task.columns."
+        )
 
 
 def _shorten(value: Any, limit: int = 120) -> str:

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
-_ANNOTATION = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
-_BARE = r"-?\$?\d+(?:,\d{3})*(?:\.\d+)?%?"
-_NUMBER = rf"\(*{_BARE}\)*"
+MAX_CHARACTERS = 20_000
+"""Of a text that are looked at."""
+_ANNOTATION = re.compile(r"<<([^<>=]{1,200})=([^<>=]{1,60})>>")
+_BARE = r"-?\$?\d{1,15}(?:,\d{3}){0,5}(?:\.\d{1,15})?%?"
+_NUMBER = rf"\({{0,5}}{_BARE}\){{0,5}}"
 _OPERATION = rf"{_NUMBER}(?:\s*(?:[-+*/×÷]|x(?!\s*-))\s*{_NUMBER}){{1,20}}"
 _STATEMENT = re.compile(rf"(?<![\w.$(%])({_OPERATION})\s*=\s*({_BARE})(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])")
 _OPEN_BEFORE = re.compile(r"[-+*/×÷^)]\s*$|\d\s*x\s*$")
+_FORMULA = re.compile(r"[\d.\s()+\-*/]+")
+"""No letter: 1e999999999 is a number to Python."""
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -34,6 +38,7 @@ def check_calculations(text: str) -> Calculations:
     Statements that are part of a larger formula, or that hold anything but numbers, are not checked. Rounding to the
     digits shown is right.
     """
+    text = text[:MAX_CHARACTERS]
     plain = " ".join(_ANNOTATION.sub("", text).split())
     statements = [m.groups() for m in _ANNOTATION.finditer(text)]
     statements += [m.groups() for m in _STATEMENT.finditer(plain) if not _continues(plain, m.start())]
@@ -62,11 +67,11 @@ def evaluate(expression: str) -> Fraction | None:
     """The value of a formula of numbers, + - * / and parentheses; None for anything else."""
     text = expression.replace(",", "").replace("$", "").replace("×", "*").replace("x", "*").replace("÷", "/")
     text = re.sub(r"([\d.]+)%", r"(\1/100)", text).strip()
-    if len(text) > 200:
+    if len(text) > 200 or not _FORMULA.fullmatch(text):
         return None
     try:
         return _evaluate(ast.parse(text, mode="eval").body, text)
-    except (SyntaxError, ZeroDivisionError, ValueError):
+    except (SyntaxError, ZeroDivisionError, ValueError, RecursionError, MemoryError):
         return None
 
 

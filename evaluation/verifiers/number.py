@@ -1,47 +1,311 @@
-"""Finding and comparing numbers in answers."""
+"""Finding and comparing numbers: by exact value, however they are written.
+
+A gold number is one number and nothing else (`read_gold`): bare, behind `####`, or in `\\boxed{}`; with a sign, a currency
+or a unit (which do not count), groups (`1,234`, `1 234`, `1'234`, `1_234`, `12,34,567`), a fraction, a mixed number, an
+exponent (`1.5e6`, `3 x 10^8`, `2^100`), `million` and the like, or a percent sign. Times, dates, ratios, ranges, lists,
+`3k`, `5 dozen`, `3π` and numbers of more than `MAX_DIGITS` digits are none. A text that a model wrote may have words
+around its number: `find_answer` takes the last.
+
+What a comma and a point mean is settled for a whole file (`decimal_mark`); in English files `1,234` is a group.
+50% is both 50 and 0.5: people ask for either.
+"""
 
 import re
-from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal, NamedTuple
 
-_MARKED = re.compile(r"#### (\-?[0-9\.\,]+)")
-"""The official extraction of openai/grade-school-math."""
-_NUMBER = re.compile(r"(?:(?<![\w.)])[-−])?\$?(?:\d[\d,]*(?:\.\d+)?|(?<![\d.])\.\d+)")
+from pada_agent.evaluation.verifiers.number_notation import CURRENCY, GROUP_SPACE, to_plain
+from pada_agent.evaluation.verifiers.units import is_unit
+
+DecimalMark = Literal[".", ","]
+
+MAX_DIGITS = 400
+"""Before or after the point: more than any double needs; 2^1000 fits. Larger ones are refused, not computed."""
+
+_MAX_LINE = 500
+"""Characters behind `####` that are looked at."""
+
+_N = rf"(?:(?>\d(?:[\d.,'_{GROUP_SPACE}]*\d)?)|(?<![\w.])\.\d++)"
+_EXPONENT = r"\(?(?P<{}>[-+]?\d{{1,9}})(?!\d)\)?"
+_BRACES = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\[{}]|[{}]")
+_SCALES = {
+    "hundred": 2,
+    "thousand": 3,
+    "lakh": 5,
+    "million": 6,
+    "crore": 7,
+    "billion": 9,
+    "trillion": 12,
+}
+NUMBER = re.compile(
+    rf"""
+    (?P<skip>\d++(?::\d++)++ | \d{{4}}-\d{{1,2}}-\d{{1,2}}(?!\d) | \d{{1,2}}-\d{{1,2}}-\d{{4}}(?!\d) | \d++(?:/\d++){{2,}}+
+        | [A-Za-zÀ-ÿ_^]\d[\d.,'_]*+)
+    |
+    (?P<sign>(?<![\w.)\]}}%])[-+])?
+    (?P<currency>(?:\b[A-Z]{{1,3}})?[{CURRENCY}]\s?|\b(?:USD|EUR|GBP|CHF|INR|JPY|CNY|Rs\.?)\s?)?
+    (?P<sign_inside>(?<=[{CURRENCY}])-)?
+    (?:
+        (?P<whole>\d{{1,9}})[ {GROUP_SPACE}]+(?P<over>\d{{1,9}})\s?/\s?(?P<under>\d{{1,9}})(?![\d/])
+        |
+        (?P<number>{_N})
+        (?:
+            [eE]{_EXPONENT.format("e")}(?!\w)
+            | \s?(?:[×xX*·])\s?10\s?(?:\^|\*\*)\s?{_EXPONENT.format("ten")}
+            | \s?(?:\^|\*\*)\s?{_EXPONENT.format("power")}
+            | \s?/\s?(?P<denominator>{_N})
+        )?
+    )
+    (?P<scale>[ {GROUP_SPACE}](?:{"|".join(_SCALES)})s?\b)?
+    (?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?
+    """,
+    re.VERBOSE,
+)
+
+
+class Number(NamedTuple):
+    """An exact value; `percent` when a percent sign stood behind it (50% has the value 50)."""
+
+    value: Fraction
+    percent: bool = False
 
 
 class FoundNumber(NamedTuple):
-    """`value` is None when the text holds no number; `marked` when it stood after `####`."""
+    """`number` is None when the text holds none; `marked` when it stood after `####` or in `\\boxed{}`."""
 
-    value: Decimal | None
+    number: Number | None
     marked: bool = False
 
 
-def find_answer(text: str) -> FoundNumber:
-    """The number after the first `####`, or else the last number of the text."""
-    match = _MARKED.search(text)
-    value = parse_number(match[1]) if match else None
-    if value is not None:
-        return FoundNumber(value, marked=True)
-    numbers = find_numbers(text)
-    return FoundNumber(numbers[-1] if numbers else None)
+def same_number(one: Number, other: Number) -> bool:
+    """Equal by exact value; a percentage also equals its number and its hundredth, if the other is none."""
+    if one.percent == other.percent:
+        return one.value == other.value
+    share, plain = (one.value, other.value) if one.percent else (other.value, one.value)
+    return plain in (share, share / 100)
 
 
-def find_numbers(text: str) -> list[Decimal]:
-    """All numbers in a text, in order."""
-    values = (parse_number(token) for token in _NUMBER.findall(text))
-    return [value for value in values if value is not None]
-
-
-def parse_number(text: str) -> Decimal | None:
-    """The number in `$1,200.50`, `-3.` or `72`; None if it is none."""
-    bare = text.strip().replace("−", "-").replace(",", "").replace("$", "").rstrip(".")
-    try:
-        value = Decimal(bare)
-    except InvalidOperation:
+def exact(value: int | float | Decimal) -> Number | None:
+    """A number that is none of a text; None where it is not finite or too long."""
+    if isinstance(value, float):
+        value = Decimal(repr(value))
+    if isinstance(value, Decimal) and (not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS):
         return None
-    return value if value.is_finite() else None
+    return _checked(Fraction(value))
 
 
-def format_number(value: Decimal) -> str:
-    """Plain notation without trailing zeros: `1200.5`, `72`."""
-    return f"{value.normalize():f}" if value else "0"
+def read_gold(text: str, mark: DecimalMark = ".") -> Number | None:
+    """The one number of a gold answer; None where it holds none, several, or anything else beside it."""
+    found = [parse_number(part, mark) for part in gold_parts(text)]
+    return found[0] if all(number is not None and number == found[0] for number in found) else None
+
+
+def gold_parts(text: str) -> list[str]:
+    """The parts of a gold answer that give its number: what stands behind `####`, in `\\boxed{}`, or all of it."""
+    if "####" in text:
+        return [_first_line(rest) for rest in text.split("####")[1:]]
+    return _find_boxed(text) or [text]
+
+
+def find_answer(text: str, mark: DecimalMark = ".") -> FoundNumber:
+    """The number after the first `####`, or else in the last `\\boxed{}`, or else the last number of the text."""
+    if "####" in text:
+        line = _first_line(text.partition("####")[2])
+        first = parse_number(line, mark) or next(iter(find_numbers(line, mark)), None)
+        if first is not None:
+            return FoundNumber(first, marked=True)
+    boxed = _find_boxed(text)
+    number = parse_number(boxed[-1], mark) if boxed else None
+    if number is not None:
+        return FoundNumber(number, marked=True)
+    whole = parse_number(text, mark) if len(text) <= _MAX_LINE else None
+    return FoundNumber(_find_last(text, mark) if whole is None else whole)
+
+
+def find_numbers(text: str, mark: DecimalMark = ".") -> list[Number]:
+    """All numbers in a text, in order; times, dates and ratios are none."""
+    return [number for match in NUMBER.finditer(to_plain(text)) for number in _read_all(match, mark)]
+
+
+def parse_number(text: str, mark: DecimalMark = ".") -> Number | None:
+    """The number that the whole text is; None if it is none, or more than one."""
+    plain = bare(text)
+    match = NUMBER.match(plain)
+    if match is None or match["skip"] or (match["sign"] and match["sign_inside"]):
+        return None
+    rest = plain[match.end() :]
+    may_be_symbol = not (match["currency"] or match["percent"] or match["scale"])
+    if rest and not is_unit(rest, may_be_symbol=may_be_symbol):
+        return None
+    return _read(match, mark)
+
+
+def bare(text: str) -> str:
+    """A text that should be one number in plain notation, without what may stand around it."""
+    plain = to_plain(text.strip()[:_MAX_LINE]).strip().strip("*`").strip()
+    if len(plain) > 2 and plain[0] == plain[-1] == "$":
+        plain = plain[1:-1].strip()
+    plain = plain.rstrip(".").rstrip() if not plain.endswith("..") else plain
+    if re.match(r"[^\d]{0,4}\d{1,3} \d{3} ?/", plain):
+        return plain  # 1 234/500 is a mixed number or a fraction of a group
+    return re.sub(r"(?<=\d) (?=\d{3}(?!\d))", GROUP_SPACE, plain)
+
+
+def format_number(number: Number | Fraction) -> str:
+    """Plain notation without trailing zeros, a fraction where there is no end of digits: `1200.5`, `72`, `14/3`, `50%`."""
+    value, percent = number if isinstance(number, Number) else (number, False)
+    return _write(value) + ("%" if percent else "")
+
+
+def parse_digits(run: str, mark: DecimalMark) -> Fraction | None:
+    """The value of digits with their groups and decimal mark; None where they fit no notation.
+
+    Two kinds of marks, or several of one kind, can be read one way only, whatever `mark` says.
+    """
+    if len(run) > 2 * MAX_DIGITS:
+        return None
+    point = _find_point(run, mark)
+    whole, fraction = (run, "") if point is None else (run[:point], run[point + 1 :])
+    digits = _join_groups(whole)
+    if digits is None or not (fraction.isdigit() or not fraction) or not (digits or fraction):
+        return None
+    return _checked_value(Fraction(int(digits + fraction or "0"), 10 ** len(fraction)))
+
+
+def _find_point(run: str, mark: DecimalMark) -> int | None:
+    """Place of the decimal mark."""
+    points, commas = run.count("."), run.count(",")
+    if points + commas == 1 and re.search(f"['_{GROUP_SPACE}]", run):
+        return max(run.find("."), run.find(","))
+    if points and commas:
+        last = max(run.rfind("."), run.rfind(","))
+        return last if run.count(run[last]) == 1 else None
+    if points + commas != 1:
+        return None
+    place = max(run.find("."), run.find(","))
+    is_group = len(run) - place - 1 == 3 and 0 < len(run[:place]) <= 3 and run[0] != "0"
+    if run[place] == mark or (mark == "," and not is_group):
+        return place
+    return None
+
+
+def _join_groups(whole: str) -> str | None:
+    if whole.isdigit() or not whole:
+        return whole
+    separators = {character for character in whole if not character.isdigit()}
+    if len(separators) != 1 or whole[0] == "0":
+        return None
+    separator = separators.pop()
+    head, *groups = whole.split(separator)
+    thousands = 1 <= len(head) <= 3 and all(len(group) == 3 for group in groups)
+    indian = separator == "," and 1 <= len(head) <= 2 and len(groups[-1]) == 3 and all(len(g) == 2 for g in groups[:-1])
+    return head + "".join(groups) if thousands or indian else None
+
+
+def _find_last(text: str, mark: DecimalMark) -> Number | None:
+    """None also where the last number is too long to be read: an earlier one is not the answer."""
+    for match in reversed(list(NUMBER.finditer(to_plain(text)))):
+        if not match["skip"]:
+            return next(iter(list(_read_all(match, mark))[-1:]), None)
+    return None
+
+
+def _read_all(match: re.Match[str], mark: DecimalMark) -> Iterator[Number]:
+    """The number of a match; of a list such as `1,2,3` its members."""
+    if match["skip"]:
+        return
+    number = _read(match, mark)
+    if number is not None:
+        yield number
+    elif match["number"] and "," in match["number"]:
+        for part in match["number"].split(","):
+            if (value := parse_digits(part, mark)) is not None:
+                yield Number(value)
+
+
+def _read(match: re.Match[str], mark: DecimalMark) -> Number | None:
+    value = _read_mixed(match) if match["whole"] else _read_value(match, mark)
+    if value is None:
+        return None
+    if match["scale"]:
+        value = _checked_value(value * 10 ** _SCALES[match["scale"].strip(f" {GROUP_SPACE}").removesuffix("s")])
+    if value is None:
+        return None
+    negative = "-" in (match["sign"], match["sign_inside"])
+    return Number(-value if negative else value, percent=bool(match["percent"]))
+
+
+def _read_mixed(match: re.Match[str]) -> Fraction | None:
+    whole, over, under = (int(match[name]) for name in ("whole", "over", "under"))
+    looks_grouped = len(match["over"]) == 3 and len(match["whole"]) <= 3
+    return whole + Fraction(over, under) if over < under and not looks_grouped else None
+
+
+def _read_value(match: re.Match[str], mark: DecimalMark) -> Fraction | None:
+    value = parse_digits(match["number"], mark)
+    if value is None:
+        return None
+    if exponent := match["e"] or match["ten"]:
+        return _raise(Fraction(10), int(exponent), times=value)
+    if match["power"]:
+        is_odd = int(match["power"]) % 2 == 1
+        return None if match["sign"] and not is_odd else _raise(value, int(match["power"]))
+    if match["denominator"]:
+        if re.match(r"0\d", match["number"]) or re.match(r"0\d", match["denominator"]):
+            return None  # 05/17 is a date
+        denominator = parse_digits(match["denominator"], mark)
+        return _checked_value(value / denominator) if denominator else None
+    return value
+
+
+def _raise(base: Fraction, exponent: int, *, times: Fraction = Fraction(1)) -> Fraction | None:
+    n_digits = max(len(str(base.numerator)), len(str(base.denominator))) - (base in (10, 1))
+    if n_digits * abs(exponent) > 4 * MAX_DIGITS or (base == 0 and exponent <= 0):
+        return None
+    return _checked_value(times * base**exponent)
+
+
+def _checked_value(value: Fraction) -> Fraction | None:
+    return value if max(abs(value.numerator), value.denominator) < 10**MAX_DIGITS else None
+
+
+def _checked(value: Fraction) -> Number | None:
+    checked = _checked_value(value)
+    return None if checked is None else Number(checked)
+
+
+def _write(value: Fraction) -> str:
+    n_places, rest = 0, value.denominator
+    for prime in (2, 5):
+        n_times = 0
+        while rest % prime == 0:
+            rest //= prime
+            n_times += 1
+        n_places = max(n_places, n_times)
+    if rest != 1 or n_places > MAX_DIGITS:
+        return f"{value.numerator}/{value.denominator}"
+    digits = str(abs(value.numerator) * 10**n_places // value.denominator).rjust(n_places + 1, "0")
+    sign = "-" if value < 0 else ""
+    return sign + (f"{digits[:-n_places]}.{digits[-n_places:]}" if n_places else digits)
+
+
+def _first_line(text: str) -> str:
+    return text[:_MAX_LINE].lstrip(" \t").partition("\n")[0].strip()
+
+
+def _find_boxed(text: str) -> list[str]:
+    """What stands in each outermost `\\boxed{…}`."""
+    found: list[str] = []
+    start, depth = 0, 0
+    for match in _BRACES.finditer(text):
+        brace = match[0]
+        if brace == "}" and depth:
+            depth -= 1
+            found += [] if depth else [text[start : match.start()]]
+        elif brace == "{" and depth:
+            depth += 1
+        elif "box" in brace:
+            start, depth = (start, depth + 1) if depth else (match.end(), 1)
+    return found

@@ -1,6 +1,7 @@
 """Finding the option label a response settles on."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,7 +66,8 @@ def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
 
 
 def _collapse(text: str) -> str:
-    """Runs of white space as one space or one line break: keeps the patterns from slowing down on them."""
+    """NFC, and runs of white space as one space or one line break: keeps the patterns from slowing down on them."""
+    text = unicodedata.normalize("NFC", text)
     return "\n".join(" ".join(line.split()) for line in split_lines(text) if line.strip())
 
 

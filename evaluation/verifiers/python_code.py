@@ -99,14 +99,19 @@ def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
     """The prompt's imports and helpers that `code` lacks, a line each or more."""
     if not parses(prompt) or not parses(code):
         return ""
-    known = {entry_point} | {_name_of(node) for node in ast.parse(code).body}
-    lacking = [ast.unparse(node) for node in ast.parse(prompt).body if _name_of(node) not in known]
+    known = {entry_point} | {_name_of(node, code) for node in ast.parse(code).body}
+    lacking = [source_of(node, prompt) for node in ast.parse(prompt).body if _name_of(node, prompt) not in known]
     return "".join(f"{text}\n" for text in lacking)
 
 
-def _name_of(node: ast.stmt) -> str:
+def source_of(node: ast.stmt, code: str) -> str:
+    """The statement as it is written. `ast.unparse` gives up on expressions that are nested a few hundred deep."""
+    return ast.get_source_segment(code, node) or ""
+
+
+def _name_of(node: ast.stmt, code: str) -> str:
     """A definition's name; any other statement is its own name."""
-    return node.name if isinstance(node, FunctionNode | ast.ClassDef) else ast.unparse(node)
+    return node.name if isinstance(node, FunctionNode | ast.ClassDef) else source_of(node, code)
 
 
 def extract_body(code: str, name: str) -> str | None:
@@ -124,11 +129,12 @@ def extract_body(code: str, name: str) -> str | None:
 
 def replace_with_stub(code: str, name: str) -> str:
     """The program with the function's body gone: it returns None."""
-    tree = ast.parse(code)
-    for node in tree.body:
+    for node in ast.parse(code).body:
         if isinstance(node, FunctionNode) and node.name == name:
-            node.body = [ast.Pass()]
-    return ast.unparse(tree)
+            lines, first = split_lines(code), node.body[0]
+            start = lines[first.lineno - 1].encode()[: first.col_offset].decode()
+            return "\n".join([*lines[: first.lineno - 1], f"{start}pass", *lines[node.end_lineno :], ""])
+    return code
 
 
 def count_asserts(code: str) -> int:

@@ -1,7 +1,8 @@
-"""Exact match and token F1 as in the official SQuAD v1.1 evaluation (Rajpurkar et al., 2016)."""
+"""Exact match and token F1 as in the official evaluations of SQuAD 1.1 (Rajpurkar et al., 2016) and 2.0 (2018)."""
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,7 +11,8 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_span(text: str) -> str:
-    """Lower case; no ASCII punctuation, no articles; white space collapsed."""
+    """Lower case; no ASCII punctuation, no articles; white space collapsed. NFC, which the official script leaves to the data."""
+    text = unicodedata.normalize("NFC", text)
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
@@ -23,6 +25,18 @@ def token_f1(response: str, golds: Sequence[str]) -> float:
     return max((_f1(response, gold) for gold in golds), default=0.0)
 
 
+def keep_answerable(golds: Sequence[str]) -> list[str]:
+    """The accepted answers as SQuAD 2.0 counts them: without those that are all articles and punctuation; `""` for none."""
+    return [gold for gold in golds if normalize_span(gold)] or [""]
+
+
+def token_f1_or_none(response: str, golds: Sequence[str]) -> float:
+    """As `token_f1`, but 1 where both are empty: saying rightly that there is no answer (SQuAD 2.0)."""
+    if not normalize_span(response):
+        return float(any(not normalize_span(gold) for gold in golds))
+    return token_f1(response, golds)
+
+
 def _f1(response: str, gold: str) -> float:
     found, wanted = normalize_span(response).split(), normalize_span(gold).split()
     shared = sum((Counter(found) & Counter(wanted)).values())
@@ -31,6 +45,6 @@ def _f1(response: str, gold: str) -> float:
 
 def find_span(answer: str, passage: str) -> str | None:
     """The passage's own words for the answer, case aside, as whole words; runs of white space count as one."""
-    wanted = " ".join(answer.split())
-    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", " ".join(passage.split()), re.IGNORECASE)
+    wanted, within = (" ".join(unicodedata.normalize("NFC", text).split()) for text in (answer, passage))
+    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", within, re.IGNORECASE)
     return found.group() if wanted and found else None

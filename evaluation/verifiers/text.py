@@ -1,8 +1,12 @@
 """Comparing short texts."""
 
+import unicodedata
+
 
 def normalize_text(text: str) -> str:
-    """Case folded, white space collapsed, ends stripped."""
+    """NFC, case folded, white space collapsed, ends stripped."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(text.casefold().split())
 
 

@@ -22,6 +22,7 @@ from pada_agent import (
     PromptedModel,
     RunConfig,
     RunSummary,
+    StructuredOutputError,
     StructuredReply,
     Verdict,
     bring_chat_model,
@@ -42,11 +43,14 @@ class StrictChoice(MultipleChoice):
 
 @dataclass(frozen=True)
 class RuleJudge(PromptedModel):
-    """A judge of one's own: gets what the prompt would show, gives the items that an LLM would."""
+    """A judge of one's own: gets what the prompt would show, gives the items that an LLM would.
+
+    It cannot answer a row by itself (`answer_solving`): rows without such an answer are rated all the same.
+    """
 
     def ask(self, template: str, variables: Mapping[str, Any], item: type[Any], **_: Any) -> StructuredReply[Any]:
         if template != "quality_control":
-            raise ValueError(f"this judge rates rows (quality_control), it cannot answer {template}")
+            raise StructuredOutputError(f"this judge rates rows (quality_control), it cannot answer {template}")
         scores = {name: 8 for name in item.model_fields if name in ("adherence", "utility", "relevance")}
         items = [item(sample=p["number"], reason="follows the rules", **scores) for p in variables["pairs"]]
         return StructuredReply(tuple(items), problems=(), call_keys=())

@@ -12,8 +12,10 @@ from pada_agent.graph.storing import put_rows
 def augment(state: RunState, adapters: Adapters) -> PartialState:
     """Unite the accepted rows of both branches, without repeats between batches."""
     rows: list[Example] = []
-    for batch_id in sorted(b for b in state.get("batches", {}) if b.startswith(f"i{state['iteration']}-")):
-        accepted = adapters.store.read_rows(state["batches"][batch_id].accepted.key, Example)
+    for _, batch in sorted(state.get("batches", {}).items()):
+        if batch.iteration != state["iteration"]:
+            continue
+        accepted = adapters.store.read_rows(batch.accepted.key, Example)
         rows += without_repeats(accepted, rows, state)
     block_leaks(rows, read_protected(state, adapters))
     return {"new_rows": put_rows(adapters.store, "synthetic", rows), "n_joined": {str(state["iteration"]): len(rows)}}

@@ -1,15 +1,15 @@
 """Opens an iteration: the best model's errors on both sides, and how many rows each branch writes."""
 
-from collections.abc import Sequence
 from random import Random
 
 from pada_agent.agents.data_generation.batch_planning import split_rows
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.records import Example, Record, Ref, ScoredRow
+from pada_agent.core.records import Example, Ref, ScoredRow
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.evaluating import score_rows
 from pada_agent.graph.pattern_outcomes import find_repaired_shares
 from pada_agent.graph.state import IterationPlan, PartialState, RunState
+from pada_agent.graph.storing import put_rows
 
 
 def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
@@ -19,8 +19,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     best = state["models"][state["best_model"]]
     answered = answer_training_rows(state, adapters) if reads_training_errors(generation) else []
     wrong = [f for f in answered if f.verdict.value == "wrong"][:limit]
-    identity = (best.adapter, data.train, settings.task, limit, settings.seed)
-    failures = _store_rows(adapters, "training-failures", (*identity, generation.sources), wrong)
+    failures = put_rows(adapters.store, "training-failures", wrong)
     shares = split_rows(
         round(data.train.rows * generation.share),
         pattern_share=generation.pattern_share,
@@ -33,7 +32,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     successes = None
     if generation.template == "contrast_generation":
         right = [f.example for f in answered if f.verdict.value == "correct"]
-        successes = _store_rows(adapters, "training-successes", (*identity, settings.student.eval_batch_size), right)
+        successes = put_rows(adapters.store, "training-successes", right)
     plan = IterationPlan(
         diagnosed_model=best.name,
         n_pattern_rows=shares.n_pattern,
@@ -63,8 +62,7 @@ def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]
     answered: list[ScoredRow] = []
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        ref = Ref(key=store.key("training-part", train, settings.seed, size, start), rows=len(rows))
-        store.write_rows(ref.key, rows)
+        ref = put_rows(store, "training-part", rows)
         answered += score_rows(best, ref, state, adapters, rows)
         if sum(f.verdict.value == "wrong" for f in answered) >= limit:
             break
@@ -73,10 +71,4 @@ def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]
 
 def _to_diagnose(failures: Ref | None, n_pattern: int, adapters: Adapters) -> Ref:
     """No failures where the pattern branch writes nothing: its analysis would be paid for in vain."""
-    return failures if failures and n_pattern else _store_rows(adapters, "validation-failures", (), [])
-
-
-def _store_rows(adapters: Adapters, kind: str, identity: tuple[object, ...], rows: Sequence[Record]) -> Ref:
-    key = adapters.store.key(kind, *identity)
-    adapters.store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
+    return failures if failures and n_pattern else put_rows(adapters.store, "validation-failures", [])

@@ -33,14 +33,13 @@ def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapte
     measured = score_rows(model, data.validation, state, adapters, examples)
     verdicts = [row.verdict for row in measured]
     wrong = [row for row in measured[: data.n_diagnosis] if row.verdict.value == "wrong"]
-    identity = (model.adapter, data, state["settings"].task)
     return model.model_copy(
         update={
             "validation": summarize(verdicts),
             "diagnosis": summarize(verdicts[: data.n_diagnosis]),
             "selection": summarize(verdicts[data.n_diagnosis :]),
-            "measured": put_rows(adapters.store, "measured", measured, *identity),
-            "validation_failures": put_rows(adapters.store, "validation-failures", wrong, *identity),
+            "measured": put_rows(adapters.store, "measured", measured),
+            "validation_failures": put_rows(adapters.store, "validation-failures", wrong),
         }
     )
 
@@ -67,7 +66,8 @@ def score_rows(
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
     )
     predictions = read_predictions(folder)
-    verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task), adapters)
+    judge = (settings.models.judge, settings.prompts.answer_judgement)
+    verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task, *judge), adapters)
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]

@@ -3,7 +3,8 @@
 from statistics import fmean
 from typing import Any
 
-from pada_agent.agents.quality_control.rating import explain_acceptance
+from pada_agent.agents.quality_control.acceptance import explain_acceptance
+from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
@@ -63,9 +64,17 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
             name: sum(row.verdict.value == "unscored" or row.verdict.extracted is None for row in rows)
             for name, rows in measured.items()
         },
+        "ratings": read_spread(state, adapters),
         "clusterings": read_clusterings(state, adapters),
         "outcomes": {i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
     }
+
+
+def read_spread(state: RunState, adapters: Adapters) -> RatingSpread:
+    """The judge's ratings of all rows, accepted and refused."""
+    batches = state.get("batches", {}).values()
+    refused = [r.rating for b in batches for r in adapters.store.read_rows(b.rejected.key, Rejection) if r.rating]
+    return spread_ratings(accepted=[r for b in batches for r in read_ratings(b, adapters).values()], refused=refused)
 
 
 def explain_stop(state: RunState) -> str:
@@ -144,8 +153,9 @@ def _verdicts(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapter
 
 def _sort_batches(state: RunState) -> list[tuple[BatchReport, str | None]]:
     """The batches by id, each with the name of its strategy."""
-    names = {g.strategy.id: g.strategy.strategy_name for gs in state.get("strategies", {}).values() for g in gs}
-    return [(b, names.get(b.strategy_id or "")) for _, b in sorted(state.get("batches", {}).items())]
+    names = {(i, g.strategy.id): g.strategy.strategy_name for i, gs in state.get("strategies", {}).items() for g in gs}
+    batches = [b for _, b in sorted(state.get("batches", {}).items())]
+    return [(b, names.get((str(b.iteration), b.strategy_id or ""))) for b in batches]
 
 
 def _to_comparison(before: str, after: str, split: str, test: PairedTest) -> Comparison:

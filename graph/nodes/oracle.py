@@ -38,6 +38,7 @@ def _report(rows: list[Example], n_wanted: int, iteration: int, adapters: Adapte
     adapters.store.write_rows(keys["rejected"], [])
     return BatchReport(
         batch_id=_batch_id(iteration),
+        iteration=iteration,
         branch="held_back",
         attempts=1,
         n_requested=n_wanted,

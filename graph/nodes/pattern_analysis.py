@@ -53,8 +53,9 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
         iteration=iteration,
         seed=settings.seed,
     )
-    grouped = Ref(key=adapters.store.key("clustering", analyses, settings.analysis, settings.seed), rows=len(analyses))
-    adapters.store.write_json(grouped.key, try_other_groupings(result, analyses, state, adapters).model_dump())
+    clustering = try_other_groupings(result, analyses, state, adapters)
+    grouped = Ref(key=adapters.store.key("clustering", clustering), rows=len(analyses))
+    adapters.store.write_json(grouped.key, clustering.model_dump())
     report_stage("pattern_categorization", adapters, analyses=len(analyses), patterns=len(result.patterns))
     return {
         "clusterings": {str(iteration): grouped},
@@ -89,7 +90,7 @@ def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -
     return list(
         link_patterns(
             found.patterns,
-            previous,
+            [p for p in previous if p.cluster is not None],
             centroids=centroids_of(found.patterns, found.clustering),
             previous_centroids=centroids_of(previous, grouped),
         )

@@ -1,8 +1,7 @@
 """Reads and checks the data, splits validation, and freezes the settings into the state."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Literal
 
 from langgraph.runtime import Runtime
 
@@ -12,13 +11,12 @@ from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
+from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.graph.context import Adapters, Connect, RunContext
+from pada_agent.graph.data_files import SPLITS, FileName, read_run_files, warn_about
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
@@ -28,12 +26,13 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         settings = settle(state, runtime.context)
         adapters = connect(settings)
+        files = read_run_files(settings, state, datasets=adapters.datasets, task=adapters.task)
         return {
             "settings": settings,
-            "data": read_splits(settings, state, adapters),
+            "data": store_splits(settings, files, adapters),
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": list(adapters.warnings),
+            "warnings": [*adapters.warnings, *warn_about(files)],
         }
 
     return prepare
@@ -83,16 +82,27 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     Raises:
         DatasetError, LeakageError: names the file and the row.
     """
+    files = read_run_files(settings, given, datasets=adapters.datasets, task=adapters.task)
+    return store_splits(settings, files, adapters)
+
+
+def store_splits(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> DataSplits:
+    """The rows that were read, checked against each other and split, in the store.
+
+    Raises:
+        DatasetError, LeakageError: names the file and the row.
+    """
     data = settings.data
-    train, left_over = _read_train(settings, given, adapters)
-    validation = _read("validation", data.validation, data.validation_limit, given, adapters)
-    test = _read("test", data.test, data.test_limit, given, adapters) if data.test or given.get("test") else []
+    train, validation, test, held_back = (
+        refuse_repeated(files[name]) if name in files else [] for name in ("train", "validation", "test", "held_back")
+    )
     if len(validation) < 2:
         raise DatasetError(
             f"{data.validation or 'input.validation'}: at least 2 validation rows are needed, found {len(validation)}"
         )
     train = check_overlap(train, [*validation, *test], data)
-    held_back = read_held_back(settings, left_over, [*train, *validation, *test], adapters)
+    if settings.generation.sources == "held_back":
+        held_back = keep_spare(held_back, [*train, *validation, *test])
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
     return DataSplits(
@@ -104,26 +114,35 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     )
 
 
-def read_held_back(
-    settings: RunConfig, left_over: list[Example], known: Sequence[Example], adapters: Adapters
-) -> list[Example]:
-    """Real rows for the oracle, without those that stand in `known` data; none where settings take none.
+def keep_spare(rows: Sequence[Example], known: Sequence[Example]) -> list[Example]:
+    """Real rows for the oracle, without those that repeat `known` data.
 
     Raises:
-        ConfigError: settings take real rows, and there are none to spare.
+        ConfigError: there are none to spare.
     """
-    data = settings.data
-    if settings.generation.sources != "held_back":
-        return []
-    rows = [adapters.task.read(row) for row in adapters.datasets.read(data.held_back)] if data.held_back else left_over
-    known_ids, overlaps = {e.id for e in known}, {o.example_id for o in find_overlap(rows, known)}
-    spare = [e for e in rows if e.id not in known_ids | overlaps]
+    overlaps = {o.example_id for o in find_overlap(rows, known)}
+    spare = [example for example in rows if example.id not in overlaps]
     if not spare:
         raise ConfigError(
             "generation.sources: held_back takes real rows, and there are none to spare."
             " Set data.held_back to a file of them, or data.train_limit below the rows there are"
         )
     return spare
+
+
+def refuse_repeated(file: ReadFile) -> list[Example]:
+    """The rows of a file, of which no two without an id of their own are the same in all that is asked and answered.
+
+    Raises:
+        DatasetError: two are; names both.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for example, where in zip(file.examples, file.wheres, strict=True):
+        same = example.id.partition("#")[0], example.model_dump_json(exclude={"id"})
+        if same in seen and not file.expanded:
+            raise DatasetError(f"{where}: the row is the same as that at {seen[same]}. Drop one of them.")
+        seen[same] = where
+    return file.examples
 
 
 def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataConfig) -> list[Example]:
@@ -146,38 +165,6 @@ def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataC
     if not kept:
         raise LeakageError(f"{data.train or 'input.train'}: every training row also stands in validation or test")
     return kept
-
-
-def _read_train(settings: RunConfig, given: RunState, adapters: Adapters) -> tuple[list[Example], list[Example]]:
-    """Training rows, and those that the limit leaves over where they are wanted (otherwise they are not read)."""
-    data = settings.data
-    wants_left_over = settings.generation.sources == "held_back" and not data.held_back
-    if data.train_shuffle is None and not wants_left_over:
-        return _read("train", data.train, data.train_limit, given, adapters), []
-    rows = _read("train", data.train, None, given, adapters)
-    if data.train_shuffle is not None:
-        rows = Random(f"train-order/{data.train_shuffle}").sample(rows, len(rows))
-    return rows[: data.train_limit], rows[data.train_limit :] if data.train_limit else []
-
-
-def _read(split: Split, location: str, limit: int | None, given: RunState, adapters: Adapters) -> list[Example]:
-    rows = given.get(split)
-    if isinstance(rows, list):
-        location = f"input.{split}"
-        raw = adapters.datasets.accept(rows, location=location, limit=limit)
-    elif location:
-        raw = adapters.datasets.read(location, limit=limit)
-    else:
-        raise ConfigError(
-            f"data.{split}: no rows given. Set it to a .jsonl, .csv or .parquet path or hub:owner/name/split"
-        )
-    examples = [adapters.task.read(row) for row in raw]
-    seen: dict[str, str] = {}
-    for example in examples:
-        if example.id in seen:
-            raise DatasetError(f"{location}: id '{example.id}' stands twice (same id, or the same row without one)")
-        seen[example.id] = example.id
-    return examples
 
 
 def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:

@@ -83,7 +83,7 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
 
 def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
     """The iteration's rows that passed every exact check and that the judge or the embedder refused, with the reason."""
-    reports = [b for b in state.get("batches", {}).values() if b.batch_id.startswith(f"i{state['iteration']}-")]
+    reports = [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
     rejections = [r for b in reports for r in adapters.store.read_rows(b.rejected.key, Rejection)]
     return [(r, r.example) for r in rejections if r.example is not None]
 

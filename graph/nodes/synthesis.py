@@ -6,18 +6,14 @@ from random import Random
 
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
 from pada_agent.agents.guards.draft_checks import verify_drafts
+from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
 from pada_agent.agents.quality_control.answer_verification import verify_answers
+from pada_agent.agents.quality_control.feedback import advise, remember
 from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
-from pada_agent.agents.quality_control.rating import (
-    accept_unreviewed,
-    decide,
-    describe_rejections,
-    keep_ratings,
-    rate_batch,
-    read_probes,
-)
+from pada_agent.agents.quality_control.rating import rate_batch
+from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, Example, Rating, Ref, ScoredRow
+from pada_agent.core.records import BatchReport, Example, JudgeProbe, Rating, Ref, Rejection, ScoredRow
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.rows import read_known_rows, read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
@@ -26,16 +22,23 @@ from pada_agent.graph.state import BatchState, PartialState, open_rows
 def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     """Write the rows of the batch that are still open, heeding feedback."""
     settings, batch, attempt = state["settings"], state["batch"], state.get("attempt", 0) + 1
-    started = {"attempt": attempt, "candidates": [], "drafts": []}
+    assignments = open_assignments(state, adapters)
+    started = {
+        "attempt": attempt,
+        "candidates": [],
+        "drafts": [],
+        "n_asked": state.get("n_asked", 0) + len(assignments),
+    }
     try:
         drafts = generate_drafts(
             batch,
-            open_assignments(state, adapters),
+            assignments,
             attempt=attempt,
-            feedback=state.get("feedback", ""),
+            feedback=state.get("feedback", []),
             task=adapters.task,
             generator=adapters.generator,
             settings=settings.generation,
+            seed=settings.seed,
         )
     except StructuredOutputError as exc:
         warning = f"batch {batch.id}, attempt {attempt}: the generator's answer could not be used ({exc})"
@@ -58,91 +61,101 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         training=adapters.store.read_rows(state["data"].train.key, Example),
         max_label_rank=settings.quality.max_label_rank if settings.quality.enabled else None,
     )
+    return {"candidates": list(result.candidates), **send_back(state, result.rejections)}
+
+
+def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
+    """Have the judge answer the candidates, without the labels; what it answers otherwise goes back."""
+    settings = state["settings"]
+    if not asks_for_answers(settings):
+        return {"answered": {}}
+    solved = verify_answers(
+        state["candidates"],
+        batch=state["batch"],
+        attempt=state["attempt"],
+        task=adapters.task,
+        judge=adapters.judge,
+        settings=settings.verification,
+        rows_per_call=settings.verification.rows_per_call or settings.quality.rows_per_call,
+        seed=settings.seed,
+        probes=[probe.claim for probe in draw_probes(state, adapters) if probe.claim],
+    )
     return {
-        "drafts": [],
-        "candidates": list(result.candidates),
-        "rejected": [*state.get("rejected", []), *result.rejections],
-        "feedback": describe_rejections(result.rejections),
+        "candidates": list(solved.kept),
+        "answered": solved.answered,
+        "n_solved": state.get("n_solved", 0) + solved.n_solved,
+        **send_back(state, solved.rejected),
     }
 
 
+def asks_for_answers(settings: RunConfig) -> bool:
+    """Whether rows are answered blindly: as quality control is, unless settings ask for votes all the same."""
+    return settings.quality.enabled if settings.verification.votes is None else settings.verification.votes > 0
+
+
 def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
-    """Have the candidates rated; accept the batch, send it back, or salvage it."""
+    """Have the candidates rated; accept those that pass, send the others back."""
     quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
-    is_last = state["attempt"] > quality.max_regenerations
-    probes: list[Probe] = []
+    score: float | None = None
+    found: tuple[JudgeProbe, ...] = ()
     if quality.enabled:
-        sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
+        probes = draw_probes(state, adapters) if candidates else []
         review = rate_batch(
             candidates,
-            sources,
+            {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)},
             batch=batch,
             attempt=state["attempt"],
             task=adapters.task,
             judge=adapters.judge,
             rows_per_call=quality.rows_per_call,
-            probes=(probes := draw_probes(state, list(sources.values()), adapters)),
+            probes=probes,
         )
-        decision = decide(candidates, review, threshold=quality.threshold, is_last_attempt=is_last)
-        score, found = review.score, read_probes(probes, review, threshold=quality.threshold)
+        is_last = state["attempt"] > quality.max_regenerations
+        decision = decide(candidates, review, quality=quality, is_last_attempt=is_last)
+        score, found = review.score, read_probes(probes, review, answered=state["answered"], quality=quality)
     else:
-        decision, score, found = accept_unreviewed(candidates), None, ()
+        decision = accept_unreviewed(candidates)
     accepted = [*state.get("accepted", []), *decision.accepted]
+    told = send_back(state, decision.rejected)
     report_stage(
         "quality_control",
         adapters,
         detail=f"{batch.id}, attempt {state['attempt']}: {decision.word}",
         requested=len(batch.source_ids),
         accepted=len(accepted),
-        rejected=len(state["rejected"]) + len(decision.rejected),
+        rejected=len(told["rejected"]),
     )
     return {
+        **told,
         "candidates": [],
         "accepted": accepted,
         "ratings": [*state.get("ratings", []), *decision.ratings],
-        "rejected": [*state["rejected"], *decision.rejected],
-        "feedback": "\n".join(filter(None, [state["feedback"], decision.feedback])),
         "score": score,
         "decision": decision.word,
         "probes": [*state.get("probes", []), *found],
     }
 
 
-def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Have the judge solve what it has just passed, without the labels; what it solves otherwise goes back."""
-    settings, attempt = state["settings"], state["attempt"]
-    if not settings.verification.votes:
-        return {}
-    new = [e for e in state["accepted"] if e.provenance and e.provenance.attempt == attempt]
-    solved = verify_answers(
-        new,
-        batch=state["batch"],
-        attempt=attempt,
-        task=adapters.task,
-        judge=adapters.judge,
-        settings=settings.verification,
-        rows_per_call=settings.quality.rows_per_call,
-        seed=settings.seed,
-    )
-    refused = {r.example.id for r in solved.rejected if r.example}
+def send_back(state: BatchState, rejections: Sequence[Rejection]) -> PartialState:
+    """The refused rows, and what their writer is told: of an attempt that gave nothing usable, what it was told before."""
+    drafts = {draft.row: draft.fields for draft in state["drafts"]}
     return {
-        "accepted": [e for e in state["accepted"] if e.id not in refused],
-        "rejected": [*state["rejected"], *solved.rejected],
-        "feedback": "\n".join(filter(None, [state["feedback"], describe_rejections(solved.rejected)])),
-        "n_solved": state.get("n_solved", 0) + solved.n_solved,
+        "rejected": [*state.get("rejected", []), *rejections],
+        "feedback": remember(state.get("feedback", []), advise(rejections, drafts)),
     }
 
 
-def draw_probes(state: BatchState, training: list[Example], adapters: Adapters) -> list[Probe]:
-    """Rows of known quality for the first attempt at a batch; none for those after it, and none where nothing is rated."""
-    if state["attempt"] > 1 or not state["candidates"]:
+def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
+    """Rows of known quality for the first attempt at a batch, the same ones at every call; none where nothing is rated."""
+    settings, batch = state["settings"], state["batch"]
+    if state["attempt"] > 1 or not settings.quality.enabled:
         return []
     return make_probes(
-        training,
-        n_rows=len(state["candidates"]),
-        share=state["settings"].quality.probe_share,
+        adapters.store.read_rows(state["data"].train.key, Example),
+        n_rows=len(batch.source_ids),
+        share=settings.quality.probe_share,
         task=adapters.task,
-        rng=Random(f"probes/{state['settings'].seed}/{state['batch'].id}"),
+        rng=Random(f"probes/{settings.seed}/{batch.id}"),
     )
 
 
@@ -154,10 +167,12 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     store.write_rows(keys["rejected"], rejected)
     report = BatchReport(
         batch_id=batch.id,
+        iteration=batch.iteration,
         branch=batch.branch,
         strategy_id=batch.strategy.strategy.id if batch.strategy else None,
         attempts=state["attempt"],
         n_requested=len(batch.source_ids),
+        n_asked=state.get("n_asked", 0),
         n_written=state.get("n_written", 0),
         n_accepted=len(accepted),
         n_rejected=dict(Counter(r.stage for r in rejected)),
@@ -171,7 +186,8 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
     # The rows are in the store now: checkpoints need them no longer.
-    return {"batches": {batch.id: report}, "accepted": [], "ratings": [], "rejected": [], "probes": []}
+    emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "probes": [], "drafts": [], "feedback": []}
+    return {"batches": {batch.id: report}, **emptied}
 
 
 def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pada_agent.core.records import Example, Rating
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings, teach
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings, say_fruit, teach
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
@@ -98,7 +99,7 @@ def test_a_regressing_iteration_is_not_built_upon(tmp_path: Path) -> None:
     summary = run(world)
     assert summary.best_model == "fine-tuned"
     sizes = [len(training_rows(job)) for job in fine_tunings(world)]
-    accepted = [sum(b.n_accepted for b in summary.batches if b.batch_id.startswith(f"i{i}-")) for i in (1, 2)]
+    accepted = [sum(b.n_accepted for b in summary.batches if b.iteration == i) for i in (1, 2)]
     assert sizes == [9, 9 + accepted[0], 9 + accepted[1]]
 
 
@@ -232,17 +233,34 @@ def ask(world: ToyWorld, **changes: Any) -> tuple[Any, dict[str, Any]]:
     return graph, question.value
 
 
-def test_a_person_may_weigh_and_add_strategies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("added_id", ["mine", "i9-s9", "a-r2", "i1-e"])
+def test_a_person_may_weigh_and_add_strategies_whatever_they_are_called(tmp_path: Path, added_id: str) -> None:
     world = ToyWorld(tmp_path)
     graph, question = ask(world, review={"strategies": True}, loop={"max_iterations": 1}, generation={"share": 2.0})
     first = question["strategies"][0]
-    added = {**first, "id": "mine", "pattern_id": "", "strategy_name": "mine", "weight": 2.0}
+    added = {**first, "id": added_id, "pattern_id": "", "strategy_name": "mine", "weight": 2.0}
     result = graph.invoke(Command(resume={"strategies": [first, added]}), THREAD)
-    requested = {"i1-s1": 0, "mine": 0}
+    summary = result["summary"]
+    requested = {"i1-s1": 0, added_id: 0}
     for batch in result["batches"].values():
         if batch.strategy_id:
             requested[batch.strategy_id] += batch.n_requested
-    assert requested == {"i1-s1": 3, "mine": 6}
+    assert requested == {"i1-s1": 3, added_id: 6}
+    trained = [row.provenance for row in training_rows(fine_tunings(world)[-1]) if row.provenance]
+    assert Counter(origin.strategy_id for origin in trained if origin.strategy_id) == requested
+    assert summary.rows.accepted == summary.rows.requested and not summary.rows.rejected
+    assert [s.strategy_name for s in summary.patterns[0].added] == ["mine"]
+
+
+def test_a_strategy_with_an_id_of_an_earlier_iteration_overwrites_nothing(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    graph, question = ask(world, review={"strategies": True}, loop={"max_iterations": 2, "patience": 2})
+    graph.invoke(Command(resume="approve"), THREAD)
+    (again,) = graph.get_state(THREAD).interrupts
+    reused = [{**s, "id": question["strategies"][0]["id"]} for s in again.value["strategies"][:1]]
+    summary = graph.invoke(Command(resume={"strategies": reused}), THREAD)["summary"]
+    assert {b.iteration for b in summary.batches} == {1, 2}
+    assert [sum(b.n_requested for b in summary.batches if b.iteration == i) for i in (1, 2)] == [9, 9]
 
 
 @pytest.mark.parametrize(
@@ -429,8 +447,8 @@ def test_without_quality_control_no_rating_is_made_up(tmp_path: Path) -> None:
 
 
 def test_rows_that_solving_refused_leave_no_rating_behind(tmp_path: Path) -> None:
-    world = ToyWorld(tmp_path)  # its solver always answers `fruit`
-    summary = run(world, verification={"votes": 1}, loop={"max_iterations": 1})
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, solve=say_fruit)))
+    summary = run(world, loop={"max_iterations": 1})
     assert summary.rows.rejected["verification"]
     for batch in summary.batches:
         ratings = world.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []

@@ -1,6 +1,7 @@
 """The guards in the real graph: a canary, rows of known quality, solving, a person's word, patterns over iterations."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pada_agent.core.records import Example, GuardedStrategy, Rejection
 from pada_agent.graph.builder import build_graph
 from tests.fakes import ScriptedModel
 from tests.integration.test_graph import ask, fine_tunings, run, training_rows
-from tests.toy_world import VALIDATION, ToyWorld, make_settings, teach
+from tests.toy_world import VALIDATION, ToyWorld, make_settings, say_fruit, teach, texts_of
 
 CANARY = VALIDATION[6]["question"]
 PARAPHRASE = "for eating raw a quince is not"
@@ -57,7 +58,7 @@ def reaches_the_generator(folder: Path, canary: str, **settings: Any) -> bool:
 
 def is_trained_on(folder: Path, canary: str, **settings: Any) -> bool:
     world = ToyWorld(folder, teacher=copy_out(canary), judge=ScriptedModel(teach))
-    run(world, loop=ONE, **settings)
+    run(world, loop=ONE, verification={"votes": 0}, **settings)
     assert fine_tunings(world)
     return any(canary in row.prompt for job in fine_tunings(world) for row in training_rows(job))
 
@@ -105,33 +106,47 @@ def test_what_words_prove_cannot_be_overruled(tmp_path: Path) -> None:
     assert question["rows"] and not [row for row in question["rejected"] if CANARY in row["text"]]
 
 
-def test_solving_refuses_rows_that_the_rating_passed(tmp_path: Path) -> None:
-    world = ToyWorld(tmp_path)  # its solver always answers `fruit`
-    summary = run(world, loop=ONE, verification={"votes": 1}, quality={"max_regenerations": 0})
+def test_rows_that_the_judge_answers_otherwise_are_refused_before_they_are_rated(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, solve=say_fruit)))
+    summary = run(world, loop=ONE, quality={"max_regenerations": 0})
     accepted = [e for b in summary.batches for e in world.store.read_rows(b.accepted.key, Example)]
     assert {e.answer for e in accepted} == {"fruit"}
     assert summary.rows.rejected["verification"] > 0
     assert summary.rows.solved == len(accepted) + summary.rows.rejected["verification"]
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
+    assert isinstance(world.judge, ScriptedModel)
+    rated = [r.messages[-1].content for r in world.judge.requests if r.tags["prompt"] == "quality_control"]
+    assert rated and not [text for text in rated if "of a tool" in text or "of a animal" in text]
 
 
 def test_refused_rows_go_back_to_the_generator_with_the_reason(tmp_path: Path) -> None:
-    world = ToyWorld(tmp_path)
-    run(world, loop=ONE, verification={"votes": 1}, quality={"max_regenerations": 1})
+    world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, solve=say_fruit)))
+    run(world, loop=ONE, quality={"max_regenerations": 1})
     assert isinstance(world.teacher, ScriptedModel)
     again = [r for r in world.teacher.requests if "generation" in str(r.tags["prompt"]) and r.draw.endswith("/2")]
-    assert again and all("solved without its label" in r.messages[-1].content for r in again)
+    assert again
+    for request in again:
+        for _, text in texts_of(request.messages[-1].content, "row"):
+            assert "your earlier version, which was sent back: question: tell me about" in text
+            assert re.search(r"it comes out as 'fruit', not '(tool|animal)': make the detail that decides plain", text)
 
 
 def test_a_judge_that_passes_everything_is_found_out_and_its_probes_are_not_trained_on(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
-    summary = run(world, loop=ONE, quality={"probe_share": 1.0})
+    summary = run(world, loop=ONE, quality={"probe_share": 1.0}, verification={"votes": 0})
     assert summary.judge.n_bad > 0 == summary.judge.n_caught
     assert any("the judge passed all" in w for w in summary.alarms)
     accepted = {e.id for b in summary.batches for e in world.store.read_rows(b.accepted.key, Example)}
     trained = {row.id for row in training_rows(fine_tunings(world)[-1])}
     assert trained - accepted == {f"train-{n}" for n in range(9)}
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
+
+
+def test_a_judge_that_passes_everything_still_catches_wrong_keys_by_answering(tmp_path: Path) -> None:
+    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 3.0 / 4})
+    judge = summary.judge
+    assert judge.n_caught_by_rating == 0 < judge.n_caught_by_answer == judge.n_caught
+    assert "swapped key" not in judge.missed and judge.n_false_alarms == 0 < judge.n_good
 
 
 def test_a_strict_judge_catches_all_and_refuses_the_good(tmp_path: Path) -> None:

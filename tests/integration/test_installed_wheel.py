@@ -21,7 +21,7 @@ from tests.toy_world import ToyWorld, make_settings
 
 assert agents.__file__ == str(Path("agents/__init__.py").resolve()), agents.__file__
 assert Path(pada_agent.__file__).is_relative_to(Path("installed").resolve()), pada_agent.__file__
-from pada_agent.agents.quality_control.rating import decide
+from pada_agent.agents.quality_control.acceptance import decide
 assert Path(decide.__code__.co_filename).is_relative_to(Path("installed").resolve())
 graph = build_graph(ToyWorld(Path("run")).connect).compile()
 summary = graph.invoke({}, context=make_settings(loop={"max_iterations": 1}))["summary"]

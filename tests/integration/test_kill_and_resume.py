@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,23 @@ def test_killed_in_every_stage_the_run_ends_as_if_it_had_not_been(settings: dict
     repeated = sum(server.asked.values()) - len(server.asked)
     assert repeated <= n_kills * MAX_IN_FLIGHT
     assert list_jobs(tmp_path / "cut") == list_jobs(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_a_signal_no_call_is_begun_and_those_under_way_are_kept(
+    settings: dict[str, Any], tmp_path: Path, number: signal.Signals
+) -> None:
+    with serving(delay_seconds=1.5) as server:
+        config = write_config(settings, tmp_path, server.url)
+        process = start("run", str(config))
+        while process.poll() is None and len(server.asked) < 3:
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        asked = dict(server.asked)
+        with closing(sqlite3.connect(tmp_path / "r" / "llm_calls.sqlite")) as calls:
+            (n_stored,) = calls.execute("SELECT COUNT(*) FROM calls").fetchone()
+        assert n_stored == sum(asked.values()), "every call that was begun is kept, and none was begun after the signal"
+        finish("resume", str(tmp_path / "r"))
+        assert max(server.asked.values()) == 1, "nothing is paid for twice"

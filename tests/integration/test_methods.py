@@ -74,7 +74,7 @@ def test_methods_without_augmentation_ask_no_llm(name: str, tmp_path: Path) -> N
         ("lec", {"contrast_generation"}),
         ("llm2llm", {"similar_item_generation"}),
         ("oracle", set()),
-        ("pada_no_patterns", {"training_error_generation", "quality_control"}),
+        ("pada_no_patterns", {"training_error_generation", "answer_solving", "quality_control"}),
         (
             "pada_no_errors",
             {
@@ -82,6 +82,7 @@ def test_methods_without_augmentation_ask_no_llm(name: str, tmp_path: Path) -> N
                 "pattern_categorization",
                 "strategy_drafting",
                 "pattern_guided_generation",
+                "answer_solving",
                 "quality_control",
             },
         ),

@@ -32,6 +32,7 @@ AGENTS = {
     "pattern_categorization": "analyst",
     "strategy_drafting": "analyst",
     "data_generation": "generator",
+    "answer_verification": "judge",
     "quality_control": "judge",
 }
 

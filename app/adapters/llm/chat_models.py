@@ -21,6 +21,7 @@ from pada_agent.core.chat import ChatReply, ChatRequest, Message, Role
 from pada_agent.core.config import ModelConfig
 from pada_agent.core.errors import ConfigError, ModelUnavailableError
 from pada_agent.core.records import Usage
+from pada_agent.core.surrogates import join_surrogates
 
 FAMILIES = (
     "qwen",
@@ -173,7 +174,7 @@ class ChatModelAdapter:
         ) / MILLION
         reason = message.response_metadata.get("finish_reason") or message.response_metadata.get("stopReason")
         return ChatReply(
-            text=str(message.text),
+            text=join_surrogates(str(message.text)),  # before it is stored: the answer is paid for
             usage=Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost),
             truncated=reason in ("length", "max_tokens"),
             key=key,
@@ -276,9 +277,18 @@ PROVIDERS: dict[str, Callable[[ModelConfig, str, Role], Opening]] = {
 
 def _chat_openai(config: ModelConfig, name: str, *, key: str, url: str | None) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
+    from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 
-    # Retries are CallGate's: two layers would multiply.
-    return ChatOpenAI(model=name, api_key=lambda: key, base_url=url, timeout=config.timeout_seconds, max_retries=0)
+    # Retries are CallGate's: two layers would multiply. A redirect could lead past the hosts that a server allows.
+    return ChatOpenAI(
+        model=name,
+        api_key=lambda: key,
+        base_url=url,
+        timeout=config.timeout_seconds,
+        max_retries=0,
+        http_client=DefaultHttpxClient(follow_redirects=False),
+        http_async_client=DefaultAsyncHttpxClient(follow_redirects=False),
+    )
 
 
 def _chat_bedrock(config: ModelConfig, name: str) -> BaseChatModel:

@@ -1,22 +1,24 @@
 """Rows from files, the dataset hub, or memory."""
 
-import csv
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pada_agent.app.adapters.storage.csv_rows import read_csv
+from pada_agent.app.adapters.storage.json_rows import read_json
+from pada_agent.app.adapters.storage.table_rows import read_hub, read_parquet
+from pada_agent.app.adapters.storage.text_files import read_lines
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
 
-_HUB = re.compile(r"hub:(?P<repo>[^/:]+/[^/:]+)(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
-_EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
-
 
 class FileDatasets:
-    """Implements `core.ports.DatasetSource`: `.jsonl`, `.json`, `.csv`, `.parquet`, `hub:owner/name[:config]/split`, `memory:NAME`.
+    """Implements `core.ports.DatasetSource`: files, the hub, and rows in memory.
+
+    Files are `.jsonl`, `.json` (lines, an array, or an object with one list of rows), `.csv`, `.tsv` and `.parquet`, each
+    also as `.gz`. Hub data sets are `hub:owner/name[@revision][:config]/split`, rows in memory `memory:NAME`.
 
     Args:
         memory: rows by the NAME of `memory:NAME`.
@@ -48,7 +50,7 @@ class FileDatasets:
         if self._max_file_bytes is not None and n_bytes > self._max_file_bytes:
             raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not taken here")
         wanted = rows[: self._count_wanted(limit)]
-        return self._check(location, [_make_row(location, n, fields) for n, fields in enumerate(wanted, 1)])
+        return self._check(location, list(_place(location, wanted)))
 
     def _count_wanted(self, limit: int | None) -> int | None:
         """One more than may be taken, so that too many show."""
@@ -60,21 +62,20 @@ class FileDatasets:
             raise DatasetError(f"{location}: has no rows")
         if self._max_rows is not None and len(rows) > self._max_rows:
             raise DatasetError(f"{location}: more than {self._max_rows} rows are not taken here; set a limit")
-        _check_ids(rows)
         return rows
 
     def _open(self, location: str, limit: int | None) -> Iterator[RawRow]:
         if location.startswith("memory:"):
             return self._read_memory(location)
         if location.startswith("hub:"):
-            return _read_hub(location, limit)
-        return _read_file(location, self._find(location))
+            return _place(location, read_hub(location, limit))
+        return _read_file(location, self._find(location), self._max_file_bytes)
 
     def _read_memory(self, location: str) -> Iterator[RawRow]:
         name = location.removeprefix("memory:")
         if name not in self._memory:
             raise DatasetError(f"{location}: no such rows; in memory are: {', '.join(self._memory) or 'none'}")
-        return (_make_row(location, n, fields) for n, fields in enumerate(self._memory[name], 1))
+        return _place(location, self._memory[name])
 
     def _find(self, location: str) -> Path:
         path = Path(location).expanduser() if self._workspace is None else self._find_inside(location, self._workspace)
@@ -101,113 +102,31 @@ def find_inside(path: str, workspace: Path) -> Path | None:
     return found if found.is_relative_to(workspace.resolve()) else None
 
 
-def _read_file(location: str, path: Path) -> Iterator[RawRow]:
-    match path.suffix.lower():
-        case ".jsonl" | ".json":
-            return _read_json_lines(location, path)
-        case ".csv":
-            return _read_csv(location, path)
-        case ".parquet":
-            return _read_parquet(location, path)
-        case suffix:
-            raise DatasetError(f"{location}: unknown format '{suffix}'; use .jsonl, .json, .csv or .parquet")
+def _read_file(location: str, path: Path, max_bytes: int | None) -> Iterator[RawRow]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    suffix = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
+    if suffix == ".parquet":
+        return _place(location, read_parquet(location, path, max_bytes))
+    lines = read_lines(location, path, max_bytes)
+    match suffix:
+        case ".jsonl" | ".ndjson" | ".json":
+            values = read_json(location, lines, may_be_pretty=suffix == ".json")
+            return (_make_row(location, place, value) for place, value in values)
+        case ".csv" | ".tsv":
+            rows = read_csv(location, lines, delimiter="\t" if suffix == ".tsv" else None)
+            return (_make_row(location, place, fields) for place, fields in rows)
+        case _:
+            raise DatasetError(
+                f"{location}: unknown format {suffix!r}; use .jsonl, .json, .csv, .tsv or .parquet, each also as .gz"
+            )
 
 
-def _read_json_lines(location: str, path: Path) -> Iterator[RawRow]:
-    for number, line in enumerate(_decode_lines(location, path), 1):
-        if line.strip():
-            yield _make_row(location, number, _parse_json(f"{location}:{number}", line))
+def _place(location: str, rows: Iterable[object]) -> Iterator[RawRow]:
+    return (_make_row(location, str(n), fields) for n, fields in enumerate(rows, 1))
 
 
-def _parse_json(where: str, line: str) -> Any:
-    try:
-        value = json.loads(line)
-        if "\\ud" in line.lower():  # an escaped half of a surrogate pair parses, but no tokenizer or file takes it
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as exc:
-        raise DatasetError(f"{where}: not valid JSON: {exc}. Each line holds one object.") from exc
-    return value
-
-
-def _read_csv(location: str, path: Path) -> Iterator[RawRow]:
-    reader = csv.reader(_decode_lines(location, path), strict=True)
-    cells = _split_cells(location, reader)
-    _, columns = next(cells, (0, []))
-    if repeated := {c for c in columns if columns.count(c) > 1}:
-        raise DatasetError(f"{location}:1: column named twice: {', '.join(sorted(repeated))}")
-    for number, values in cells:
-        if len(values) != len(columns):
-            raise DatasetError(f"{location}:{number}: {len(values)} values for {len(columns)} columns")
-        yield _make_row(location, number, dict(zip(columns, values, strict=True)))
-
-
-def _split_cells(location: str, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Non-empty records, each with the number of its last line (a quoted cell may hold line breaks)."""
-    try:
-        for values in reader:
-            if values:
-                yield reader.line_num, values
-    except csv.Error as exc:
-        raise DatasetError(f"{location}:{reader.line_num}: not valid CSV: {exc}") from exc
-
-
-def _decode_lines(location: str, path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as exc:
-                raise DatasetError(f"{location}:{number}: not UTF-8 ({exc.reason} at byte {exc.start + 1})") from exc
-
-
-def _read_parquet(location: str, path: Path) -> Iterator[RawRow]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as exc:
-        raise DatasetError(f"{location}: Parquet {_EXTRA}") from exc
-    try:
-        batches = parquet.ParquetFile(path).iter_batches()
-        rows = (fields for batch in batches for fields in batch.to_pylist())
-        yield from (_make_row(location, n, fields) for n, fields in enumerate(rows, 1))
-    except (OSError, pyarrow.ArrowException) as exc:
-        raise DatasetError(f"{location}: not a readable Parquet file: {exc}") from exc
-
-
-def _read_hub(location: str, limit: int | None) -> Iterator[RawRow]:
-    parts = _HUB.fullmatch(location)
-    if parts is None:
-        raise DatasetError(f"{location}: expected hub:owner/name/split or hub:owner/name:config/split")
-    rows = _load_hub(location, parts)
-    chosen = rows if limit is None else rows.select(range(min(limit, len(rows))))
-    return (_make_row(location, n, fields) for n, fields in enumerate(chosen, 1))
-
-
-def _load_hub(location: str, parts: re.Match[str]) -> Any:
-    try:
-        import datasets
-        import httpx
-    except ImportError as exc:
-        raise DatasetError(f"{location}: the dataset hub {_EXTRA}") from exc
-    try:
-        return datasets.load_dataset(parts["repo"], parts["config"], split=parts["split"])
-    except (OSError, ValueError, httpx.HTTPError) as exc:
-        raise DatasetError(f"{location}: cannot be loaded: {exc}. Check the name and the network.") from exc
-
-
-def _make_row(location: str, number: int, fields: object) -> RawRow:
-    where = f"{location}:{number}"
+def _make_row(location: str, place: str, fields: object) -> RawRow:
+    where = f"{location}:{place}"
     if not isinstance(fields, Mapping):
         raise DatasetError(f"{where}: expected an object with named fields, found {type(fields).__name__}")
     return RawRow(where=where, fields=dict(fields))
-
-
-def _check_ids(rows: Iterable[RawRow]) -> None:
-    seen: dict[str, str] = {}
-    for row in rows:
-        name = row.fields.get("id")
-        if name is None:
-            continue
-        if str(name) in seen:
-            raise DatasetError(f"{row.where}: id {name!r} stands also at {seen[str(name)]}; ids must differ")
-        seen[str(name)] = row.where

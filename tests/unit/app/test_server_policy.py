@@ -1,13 +1,15 @@
 """What settings may not ask of a server."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.server_policy import ServerPolicy, confine, read_policy
@@ -16,6 +18,22 @@ from pada_agent.core.config_files import apply_override
 from pada_agent.core.errors import ConfigError, DatasetError
 
 DATA = {"train": "train.jsonl", "validation": "validation.jsonl"}
+
+HARMLESS = (
+    "budget.*",  # larger ones only lift a limit that the operator's own keys have
+    "models.*.usd_per_million_*",
+    "models.*.requests_per_minute",
+    "models.*.tokens_per_minute",
+    "data.*_limit",  # of rows that are bounded by the policy
+    "review.cost_above_hours",
+    "loop.patience",
+    "lora.learning_rate",
+    "lora.weight_decay",
+    "lora.max_grad_norm",
+    "*.temperature",
+    "quality.max_label_rank",
+)
+"""Settings whose size costs the server nothing."""
 
 
 @pytest.fixture
@@ -195,10 +213,32 @@ def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> Non
     assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
 
 
-def test_templates_are_taken_unless_the_operator_forbids_them(workspace: Path) -> None:
+def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path) -> None:
     config = make("prompts={error_analysis: hello}")
-    confine(config, ServerPolicy(workspace))
-    assert "prompts: " in refusal(config, ServerPolicy(workspace, allow_prompts=False))
+    confine(config, ServerPolicy(workspace, allow_prompts=True))
+    assert "PADA_ALLOW_PROMPTS=1" in refusal(config, ServerPolicy(workspace))
+
+
+def _numbers(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in kind.model_fields.items():
+        kinds = get_args(field.annotation) or (field.annotation,)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _numbers(field.annotation, f"{prefix}{name}.")
+        elif {int, float} & set(kinds):
+            yield f"{prefix}{name}", field
+
+
+def test_every_number_in_settings_has_a_limit_or_costs_nothing(workspace: Path) -> None:
+    """A number without one lets a stranger fill the memory with a single request."""
+    policy = ServerPolicy(workspace)
+    unlimited = [
+        key
+        for key, field in _numbers(RunConfig)
+        if not any(fnmatchcase(key, pattern) for pattern in policy.limits)
+        and not any(hasattr(bound, "le") or hasattr(bound, "lt") for bound in field.metadata)
+        and not any(fnmatchcase(key, pattern) for pattern in HARMLESS)
+    ]
+    assert unlimited == []
 
 
 @pytest.mark.parametrize(
@@ -254,7 +294,7 @@ def test_the_operator_says_what_is_allowed_in_the_environment(workspace: Path) -
         "PADA_ALLOWED_HUB": "owner/*",
         "PADA_ALLOWED_KEYS": "MY_KEY",
         "PADA_ALLOW_CODE": "1",
-        "PADA_ALLOW_PROMPTS": "0",
+        "PADA_ALLOW_PROMPTS": "1",
     }
     assert read_policy(environment, Path("/")) == ServerPolicy(
         workspace,
@@ -263,7 +303,7 @@ def test_the_operator_says_what_is_allowed_in_the_environment(workspace: Path) -
         hub=("owner/*",),
         key_variables=frozenset({"MY_KEY"}),
         allow_code=True,
-        allow_prompts=False,
+        allow_prompts=True,
     )
     assert read_policy({}, workspace) == ServerPolicy(workspace)
     with pytest.raises(ConfigError, match="PADA_WORKSPACE"):

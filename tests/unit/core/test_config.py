@@ -1,6 +1,7 @@
 """Settings: all problems at once, with file and key; every shipped file loads."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,96 @@ def test_a_key_in_the_wrong_place_is_refused_without_repeating_it(setting: str) 
     with pytest.raises(ConfigError) as refused:
         parse_config(apply_override({}, f"models.judge.{setting}"), origin="--set")
     assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("task.instruction=[INST] Answer with one word.", "instruction", "[INST] Answer with one word."),
+        ("task.instruction=@home", "instruction", "@home"),
+        ("task.instruction=Answer: yes or no", "instruction", "Answer: yes or no"),
+        ('task.instruction="an open quote', "instruction", '"an open quote'),
+        ("task.instruction='quoted: text'", "instruction", "quoted: text"),
+        ("task.instruction=yes", "instruction", "yes"),
+        ("task.instruction=2024-01-01", "instruction", "2024-01-01"),
+        ("task.instruction=", "instruction", ""),
+        ("task.name=5", "name", "5"),
+    ],
+)
+def test_a_setting_that_is_a_text_takes_what_is_written(override: str, key: str, value: str) -> None:
+    assert apply_override({}, override) == {"task": {key: value}}
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("seed=3", 3), ("student.system=null", None), ("student.system=", None), ("student.system=no", "no")],
+)
+def test_other_settings_take_yaml(override: str, value: Any) -> None:
+    values = apply_override({}, override)
+    assert parse_config(values, origin="x").model_dump()[override.partition("=")[0].partition(".")[0]] is not None
+    found: Any = values
+    for name in override.partition("=")[0].split("."):
+        found = found[name]
+    assert found == value
+
+
+def test_a_value_that_is_no_yaml_is_one_clear_error() -> None:
+    with pytest.raises(ConfigError, match=r"--set seed=\[1: not a YAML value"):
+        apply_override({}, "seed=[1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_settings_in_the_encodings_of_editors_are_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes("task: {description: Größe}\n".encode(encoding))
+    assert load_config(path).task.description == "Größe"
+
+
+def test_settings_in_another_encoding_are_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes("seed: 1\ntask: {description: Größe}\n".encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"c\.yaml:2: byte f6 is not UTF-8.*Save it as UTF-8"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("{yes: it is so, no: it is not}", {"yes": "it is so", "no": "it is not"}),
+        ("{true: it is so, false: it is not}", {"true": "it is so", "false": "it is not"}),
+        ("{0: negative, 1: positive}", {"0": "negative", "1": "positive"}),
+        ("{1.5: a, 2024-05-17: b}", {"1.5": "a", "2024-05-17": "b"}),
+        ("[good, bad, off, 1]", {"good": "", "bad": "", "off": "", "1": ""}),
+        ("{on: , off: no}", {"on": "", "off": "no"}),
+        ("{cafe\u0301: 1}", {"caf\u00e9": "1"}),
+    ],
+)
+def test_labels_are_taken_as_they_are_written(tmp_path: Path, written: str, labels: dict[str, str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"task:\n  labels: {written}\n", encoding="utf-8")
+    assert load_config(path).task.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"labels": {None: "nothing", "some": "x"}}, r"task\.labels: .*a name is empty \(null\): put it in quotes"),
+        ({"labels": {"Yes": "a", "yes ": "b"}}, r"task\.labels: .*'Yes' and 'yes ' differ by case or spaces alone"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart_are_refused(task: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"task": task}, origin="x")
+
+
+def test_switches_still_take_yes_and_no(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("quality: {enabled: no}\ngeneration: {accumulate: off, show_answer: yes}\n")
+    config = load_config(path, ["generation.repeat_sources=no"])
+    assert (config.quality.enabled, config.generation.accumulate) == (False, False)
+    assert (config.generation.show_answer, config.generation.repeat_sources) == (True, False)
+
+
+def test_columns_may_be_several_and_have_numbers_for_names() -> None:
+    task = parse_config({"task": {"columns": {"question": ["instruction", 2], "answer": 1}}}, origin="x").task
+    assert task.columns == {"question": ("instruction", "2"), "answer": "1"}

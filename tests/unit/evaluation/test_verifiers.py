@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
-from pada_agent.evaluation.verifiers.number import find_answer, format_number, parse_number
+from pada_agent.evaluation.verifiers.number import find_answer, format_number
 from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
-from pada_agent.evaluation.verifiers.python_code import complete_program
+from pada_agent.evaluation.verifiers.python_code import complete_program, replace_with_stub
 from pada_agent.evaluation.verifiers.span import exact_match, find_span, token_f1
 from tests.unit.evaluation.cases import load
 
@@ -29,7 +29,7 @@ def test_a_closed_label_is_found_or_the_reason_told(case: dict[str, Any]) -> Non
 @pytest.mark.parametrize("case", load("numbers")["cases"], ids=lambda c: repr(c["text"]))
 def test_the_number_of_an_answer_is_found(case: dict[str, Any]) -> None:
     found = find_answer(case["text"])
-    assert (None if found.value is None else format_number(found.value)) == case["value"]
+    assert (None if found.number is None else format_number(found.number)) == case["value"]
     assert found.marked == case["marked"]
 
 
@@ -61,6 +61,23 @@ def test_no_text_breaks_a_verifier(text: str) -> None:
     complete_program(CODE["prompt"], text, "double")
 
 
-@given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
-def test_a_number_survives_being_written_and_read(value: Any) -> None:
-    assert parse_number(format_number(value)) == value
+@pytest.mark.parametrize(
+    "nested", ["1 + " * 400 + "1", "-" * 600 + "1", "w" + ".b" * 400], ids=["sum", "signs", "names"]
+)
+def test_programs_of_any_depth_are_read_and_not_a_crash(nested: str) -> None:
+    prompt = "w = None\nX = 1\n\ndef f(x):\n    '''Add one.'''\n"
+    program = complete_program(prompt, f"def f(x):\n    return x + 1\n\nif False:\n    y = {nested}\n", "f")
+    assert "return x + 1" in program
+    assert "pass" in replace_with_stub(f"y = {nested}\n\ndef f(x):\n    return 1\n", "f")
+
+
+@pytest.mark.parametrize(
+    ("code", "stub"),
+    [
+        ("def f(x):\n    y = 1\n    return y\nz = 2\n", "def f(x):\n    pass\nz = 2\n"),
+        ("def f(x): return 'ä'\n", "def f(x): pass\n"),
+        ("def g():\n    return 1\n", "def g():\n    return 1\n"),
+    ],
+)
+def test_a_function_s_body_is_replaced_by_pass(code: str, stub: str) -> None:
+    assert replace_with_stub(code, "f") == stub

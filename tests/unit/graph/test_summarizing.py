@@ -1,7 +1,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
+from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import BatchReport, Metrics, Ref
 from pada_agent.graph.state import RunState
@@ -43,10 +46,18 @@ def model(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0
     return made.model_copy(update=changes)
 
 
-def alarms(*models: ModelResult, judge: JudgeCalibration | None = None, **state: Any) -> list[str]:
+def alarms(
+    *models: ModelResult, judge: JudgeCalibration | None = None, ratings: RatingSpread | None = None, **state: Any
+) -> list[str]:
     untouched = model("untouched", None, 0.25)
     run: RunState = {"settings": RunConfig(), **state}  # type: ignore[typeddict-item]
-    return find_alarms([untouched, *models], run, judge=judge or JudgeCalibration(), chance=0.25)
+    return find_alarms(
+        [untouched, *models],
+        run,
+        judge=judge or JudgeCalibration(),
+        ratings=ratings or RatingSpread(),
+        chance=0.25,
+    )
 
 
 def test_a_good_arm_raises_no_alarm_and_an_untouched_model_may_guess() -> None:
@@ -102,8 +113,19 @@ def test_fewer_errors_than_clusters_raise_an_alarm() -> None:
 def test_a_judge_that_catches_nothing_raises_an_alarm() -> None:
     (alarm,) = alarms(judge=JudgeCalibration(n_bad=3, n_good=2))
     assert "passed all 3 known-bad row(s)" in alarm
-    assert alarms(judge=JudgeCalibration(n_bad=3, n_caught=1)) == []
+    assert alarms(judge=JudgeCalibration(n_bad=3, n_caught=1, n_caught_by_rating=1)) == []
+    (alarm,) = alarms(judge=JudgeCalibration(n_bad=3, n_caught=3, n_caught_by_answer=3))
+    assert "its ratings cannot be trusted" in alarm
     assert alarms(judge=JudgeCalibration(n_good=2, n_false_alarms=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("accepted", "raised"),
+    [({"10": 42}, True), ({"10": 9}, False), ({"10": 41, "9": 1}, False), ({}, False)],
+)
+def test_ratings_that_are_all_the_same_raise_an_alarm(accepted: dict[str, int], raised: bool) -> None:
+    found = alarms(ratings=RatingSpread(accepted=accepted, refused={"1": 7, "5": 6}))
+    assert found == (["all 42 accepted rows have the rating 10: it tells them not apart"] if raised else [])
 
 
 def test_the_summary_of_a_run_made_before_the_models_were_called_models_is_still_read() -> None:

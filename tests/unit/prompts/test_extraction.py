@@ -1,6 +1,7 @@
 """Finding JSON in what models write."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -91,3 +92,53 @@ def test_of_a_truncated_array_the_complete_items_stay(rows: list[dict[str, Any]]
     text = json.dumps(rows)
     found = extract_items(text[: data.draw(st.integers(0, len(text)))])
     assert found == rows[: len(found)]
+
+
+DRAFTS = 'First: [{"row": 1, "q": "draft"}, {"row": 2, "q": "draft"}], too alike. '
+FINAL = '[{"row": 1, "q": "one"}, {"row": 2, "q": "two"}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{DRAFTS}</think>\n{FINAL}",
+        f"{DRAFTS}\n</think>\n\n{FINAL}",
+        f"{DRAFTS}\n</think>\n\n```json\n{FINAL}\n```",
+        f"[THINK]{DRAFTS}[/THINK]{FINAL}",
+        f"<reasoning>{DRAFTS}</reasoning>{FINAL}",
+        f"<|channel|>analysis<|message|>{DRAFTS}<|end|><|start|>assistant<|channel|>final<|message|>{FINAL}",
+        f"Thinking: {DRAFTS}\n\nAnswer:\n{FINAL}",
+        f"{DRAFTS}\n\nRevised version:\n```json\n{FINAL}\n```",
+    ],
+)
+def test_of_drafts_and_a_final_version_the_final_one_counts(text: str) -> None:
+    assert [item["q"] for item in extract_items(text, expect=2)] == ["one", "two"]
+
+
+def test_a_thought_that_was_cut_off_is_no_answer() -> None:
+    assert extract_items(f"<think>{DRAFTS} Hmm, let me", expect=2) == []
+
+
+def test_marks_of_thoughts_inside_a_string_are_text() -> None:
+    items = [{"row": 1, "q": "What does <think> do in R1, and where is </think>?"}]
+    for text in (json.dumps(items), f"Here you are:\n```json\n{json.dumps(items)}\n```"):
+        assert extract_items(text, expect=1) == items
+
+
+def test_of_surplus_rows_of_one_list_all_are_given_in_order() -> None:
+    rows = [{"row": n} for n in range(1, 6)]
+    assert extract_items(json.dumps(rows), expect=3) == rows
+
+
+def test_of_two_loose_objects_where_one_was_asked_for_the_last_counts() -> None:
+    assert extract_items('Maybe {"a": 1}. No: {"a": 2}', expect=1) == [{"a": 2}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a' * 4_000 + '":@', '{"a' * 8_000 + '":@', "<think>" * 32_000, "[/*" * 10_000, "{" * 30_000, '["' * 9_000],
+)
+def test_hostile_answers_are_read_in_a_moment(text: str) -> None:
+    start = time.perf_counter()
+    extract_items(text, expect=2)
+    assert time.perf_counter() - start < 5

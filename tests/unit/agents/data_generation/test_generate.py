@@ -9,7 +9,16 @@ from pada_agent.agents.data_generation.generate import assign_rows, generate_dra
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import GenerationConfig, TaskConfig
 from pada_agent.core.ports import RawRow
-from pada_agent.core.records import Batch, Confusion, GuardedStrategy, Prediction, ScoredRow, Strategy, Verdict
+from pada_agent.core.records import (
+    Batch,
+    Confusion,
+    Feedback,
+    GuardedStrategy,
+    Prediction,
+    ScoredRow,
+    Strategy,
+    Verdict,
+)
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
@@ -29,6 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "multiple_choice": OPTIONS,
     "hellaswag": {"ctx": QUESTION, "endings": ["Ice.", "Wax.", "Iron.", "Lead."], "label": 0},
     "squad": {**PASSAGE, "answers": {"text": ["Ice"], "answer_start": [0]}},
+    "squad_v2": {**PASSAGE, "answers": {"text": ["Ice"], "answer_start": [0]}},
     "extractive_qa": PASSAGE,
     "gsm8k": {"question": QUESTION, "answer": "It is ice.\n#### 0"},
     "numeric": {"question": QUESTION, "answer": "0"},
@@ -93,7 +103,7 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
         batch,
         assignments,
         attempt=1,
-        feedback="",
+        feedback=[],
         task=task,
         generator=PromptedModel(model),
         settings=GenerationConfig(template=template),
@@ -131,7 +141,7 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         batch,
         assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3),
         attempt=1,
-        feedback="",
+        feedback=[],
         task=task,
         generator=PromptedModel(model),
         settings=GenerationConfig(),
@@ -149,6 +159,50 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         'at first sight the new one may look like "billing", because it mentions something of it; but one detail makes'
         ' it "outages"\n'
     )
+
+
+def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advice_and_others_are_not() -> None:
+    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    source = task.read(RawRow(where="t1", fields={"id": "t1", "question": "Question?", "answer": "ice"}))
+    batch = Batch(id="b1", branch="training_error", iteration=1, source_ids=("t1", "t1", "t1"))
+    assignments = assign_rows(batch, {"t1": source}, {}, task=task, seed=0)
+    for template in ("training_error_generation", "similar_item_generation", "contrast_generation", "rephrasing"):
+        model = ScriptedModel(['[{"row": 2, "question": "New?", "answer": "snow"}]'])
+        generate_drafts(
+            batch,
+            assignments[1:],
+            attempt=2,
+            feedback=[
+                Feedback(row=0, draft="question: done", advice="this row is done"),
+                Feedback(row=1, draft="question: Old?", advice="it copies its real example"),
+            ],
+            task=task,
+            generator=PromptedModel(model),
+            settings=GenerationConfig.model_validate({"template": template}),
+        )
+        rows = model.prompts[0].split("<row number=")[1:]
+        assert "question: Old?" in rows[0] and "what is wrong with it: it copies its real example" in rows[0]
+        assert "sent back" not in rows[1]
+        assert "this row is done" not in model.prompts[0]
+
+
+def test_seeds_do_not_share_what_the_writer_wrote() -> None:
+    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    source = task.read(RawRow(where="t1", fields={"id": "t1", "question": "Question?", "answer": "ice"}))
+    batch = Batch(id="b1", branch="training_error", iteration=1, source_ids=("t1",))
+    model = ScriptedModel(['[{"row": 1, "question": "New?", "answer": "snow"}]'] * 2)
+    for seed in (0, 1):
+        generate_drafts(
+            batch,
+            assign_rows(batch, {"t1": source}, {}, task=task, seed=seed),
+            attempt=1,
+            feedback=[],
+            task=task,
+            generator=PromptedModel(model),
+            settings=GenerationConfig(),
+            seed=seed,
+        )
+    assert [request.draw for request in model.requests] == ["0/b1/1", "1/b1/1"]
 
 
 def test_no_demonstrations_are_shown_where_none_are_asked_for_or_labels_are_open() -> None:

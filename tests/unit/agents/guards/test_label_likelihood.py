@@ -3,7 +3,6 @@
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.agents.guards.label_likelihood import LabelRank, rank_labels
-from pada_agent.agents.quality_control.rating import describe_rejections
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Draft, Example, Provenance
@@ -48,7 +47,7 @@ def test_open_answers_are_not_ranked() -> None:
 
 def test_a_draft_that_strays_from_its_label_goes_back_with_what_it_reads_like() -> None:
     def draft(row: int, text: str) -> Draft:
-        origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="power-0")
+        origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="power-0", row=row)
         return Draft(row=row, fields={"question": text}, provenance=origin)
 
     verified = verify_drafts(
@@ -66,4 +65,4 @@ def test_a_draft_that_strays_from_its_label_goes_back_with_what_it_reads_like() 
     (refused,) = verified.rejections
     assert refused.stage == "unlikely"
     assert refused.example is not None, "a person may overrule it"
-    assert describe_rejections([refused]) == "- row 2 reads like login, not like power"
+    assert refused.reason == "reads like login, not like power"

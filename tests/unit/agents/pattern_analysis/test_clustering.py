@@ -22,6 +22,30 @@ def test_three_groups_give_the_elbow_at_three() -> None:
     assert cluster_vectors(vectors, k_min=2, k_max=8, seed=0).n_clusters == 3
 
 
+def spread(n: int, n_dimensions: int, *, seed: int) -> list[list[float]]:
+    """Directions without any groups."""
+    points = np.random.default_rng(seed).normal(size=(n, n_dimensions))
+    unit: list[list[float]] = (points / np.linalg.norm(points, axis=1, keepdims=True)).tolist()
+    return unit
+
+
+@pytest.mark.parametrize(("n", "n_dimensions"), [(4, 3), (12, 8), (50, 64)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_one_cluster_is_given_where_settings_allow_it_and_there_are_no_groups(
+    n: int, n_dimensions: int, seed: int
+) -> None:
+    vectors = spread(n, n_dimensions, seed=seed)
+    assert cluster_vectors(vectors, k_min=1, k_max=min(10, n - 1), seed=0).n_clusters == 1
+    assert cluster_vectors(vectors, k_min=2, k_max=min(10, n - 1), seed=0).n_clusters >= 2
+
+
+def test_groups_are_found_where_one_cluster_is_allowed_too() -> None:
+    centers = [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)]
+    vectors = [[x + i / 50, y - i / 50] for x, y in centers for i in range(8)]
+    assert cluster_vectors(vectors, k_min=1, k_max=8, seed=0).n_clusters == 3
+    assert cluster_vectors(vectors, k_min=1, k_max=1, seed=0).n_clusters == 1
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_too_few_vectors_make_one_cluster_at_most(n: int) -> None:
     found = cluster_vectors([[float(i), 0.0] for i in range(n)], k_min=2, k_max=10, seed=0)

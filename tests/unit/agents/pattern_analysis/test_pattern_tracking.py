@@ -127,6 +127,27 @@ def test_outcomes_count_rows_before_and_after_and_what_was_written_for_them() ->
     assert (three.status, three.n_repaired, three.accepted_per_repaired) == ("new", 0, None)
 
 
+def test_every_strategy_against_a_pattern_counts_and_those_against_none_count_for_none() -> None:
+    added = [
+        strategy("i1-p1").strategy.model_copy(update={"id": i, "pattern_id": p})
+        for i, p in (("mine", "i1-p1"), ("x", ""))
+    ]
+    (found,) = assess_patterns(
+        [pattern("i1-p1", "a")],
+        [strategy("i1-p1"), *(GuardedStrategy(strategy=s) for s in added)],
+        [
+            report("i1-s1-b1", "i1-s1", 4),
+            report("i1-s2-b1", "mine", 2),
+            report("i1-s3-b1", "x", 3),
+            report("i1-e-b1", None, 5),
+        ],
+        after={},
+        broken={},
+        usage={"i1-s2-b1": Usage(n_calls=3)},
+    )
+    assert (found.n_accepted, found.usage.n_calls) == (6, 3)
+
+
 def test_broken_rows_were_right_and_are_not_any_more() -> None:
     before = list(verdicts(a="correct", b="correct", c="wrong", d="correct").values())
     after = list(verdicts(a="wrong", b="correct", c="wrong", d="unscored").values())

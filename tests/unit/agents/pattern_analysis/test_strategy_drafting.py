@@ -29,6 +29,16 @@ PATTERN = ErrorPattern(id="i1-p1", category_name="bills", error_pattern="Takes d
         ),
         ("Don't name it; keep the customers' words, and don't explain.",) * 2,
         ("'I am a sample and nothing else at all.'",) * 2,
+        (
+            "State the issue. For example, if the message is 'I need to check my bill', the correct answer is 'billing'.",
+            "State the issue.",
+        ),
+        ('Write "I cannot pay my bill this month" or the like. Name a person.', "Name a person."),
+        ('Say little. A row may be "I owe you money. What now?" Then name a date.', "Say little. Then name a date."),
+        ("For instance, 'where has my money gone' would do. Be brief.", "Be brief."),
+        ("Write of debts (“I cannot pay my bill now”) and of dates.", "Write of debts and of dates."),
+        ("Write of debts: 'I cannot pay my bill now'.", "Write of debts."),
+        ("Say something like 'I cannot log in now', not 'my bill is too high'. Be brief.", "Be brief."),
     ],
 )
 def test_quoted_samples_are_cut_and_quoted_terms_and_apostrophes_stay(written: str, kept: str) -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from pada_agent.agents.quality_control.answer_verification import Solved, verify_answers
+from pada_agent.agents.quality_control.judge_calibration import Claim
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig, VerificationConfig
 from pada_agent.core.ports import RawRow
@@ -51,8 +52,9 @@ def always(text: str) -> ScriptedModel:
     """A solver that finds the option with this text wherever it stands."""
 
     def solve(request: ChatRequest) -> str:
-        found = re.findall(rf"^([A-Z])\. {text}", request.messages[-1].content, re.MULTILINE)
-        return say(*found)
+        prompt = request.messages[-1].content
+        found = re.findall(rf"^([A-Z])\. {text}", prompt, re.MULTILINE)
+        return say(*(found * prompt.count("<sample number") if len(found) == 1 else found))
 
     return ScriptedModel(solve)
 
@@ -65,14 +67,14 @@ def test_a_label_that_the_majority_gives_is_confirmed() -> None:
 def test_a_label_that_the_majority_does_not_give_is_refused_with_the_votes_and_may_be_overruled() -> None:
     (rejection,) = verify([choice()], always("a brick")).rejected
     assert rejection.stage == "verification"
-    assert rejection.reason == "solved without its label, 0 of 3 answers were 'an ice cube'"
+    assert rejection.reason == "answered on its own it comes out as 'a brick', not 'an ice cube' (0 of 3 answers agree)"
     assert rejection.example == choice()
 
 
 def test_a_solver_with_a_favourite_place_is_found_out_by_shuffled_options() -> None:
     model = ScriptedModel([say("A")] * 9)
     solved = verify([choice()], model, votes=9)
-    assert len({prompt.split("<sample number")[1] for prompt in model.prompts}) > 1
+    assert len(set(model.prompts)) > 1
     assert [r.example.id for r in solved.rejected if r.example] == ["r1"]
 
 
@@ -137,3 +139,96 @@ def test_closed_labels_are_options_with_their_definitions() -> None:
     row = read(task, "r", question="It is dark.", answer="lamp")
     assert verify([row], model, task=task, votes=1).rejected == ()
     assert "lamp: gives light" in model.prompts[0]
+
+
+LABELS = {"bill": "asks for money", "lamp": "gives light", "door": "opens"}
+CLOSED = make_task(TaskConfig(name="multiple_choice", labels=LABELS))
+
+
+def closed(example_id: str, question: str, label: str) -> Example:
+    return read(CLOSED, example_id, question=question, answer=label)
+
+
+def label_of(prompt: str, text: str) -> str:
+    """The letter under which a label is listed."""
+    return re.findall(rf"^([A-Z])\. {text}", prompt, re.MULTILINE)[0]
+
+
+def test_labels_of_a_closed_set_are_listed_once_a_call() -> None:
+    def solve(request: ChatRequest) -> str:
+        prompt = request.messages[-1].content
+        return say(label_of(prompt, "lamp"), label_of(prompt, "door"))
+
+    model = ScriptedModel(solve)
+    rows = [closed("r1", "It is dark.", "lamp"), closed("r2", "Who knocks?", "bill")]
+    solved = verify(rows, model, task=CLOSED, votes=None)
+    (prompt,) = model.prompts
+    assert prompt.count("gives light") == 1 and prompt.count("<sample number") == 2
+    assert [row.id for row in solved.kept] == ["r1"]
+    assert solved.rejected[0].reason == "answered on its own it comes out as 'door', not 'bill'"
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "temperatures"),
+    [
+        (CLOSED, {}, [0.0]),
+        (CHOICE, {}, [0.0]),
+        (make_task(TaskConfig(name="numeric")), {}, []),
+        (make_task(TaskConfig(name="numeric")), {"votes": 3}, [0.7] * 3),
+        (CLOSED, {"votes": 0}, []),
+        (CLOSED, {"votes": 1, "temperature": 0.3}, [0.3]),
+    ],
+)
+def test_closed_answers_get_one_vote_at_temperature_0_and_written_ones_none_unless_settings_say_so(
+    task: Task, settings: dict[str, object], temperatures: list[float]
+) -> None:
+    fields: dict[str, object] = {"question": "Six spiders?", "answer": "48"}
+    if task is CLOSED:
+        fields["answer"] = "lamp"
+    if task is CHOICE:
+        fields = {"question": "Which melts first?", "choices": OPTIONS, "answer": "a brick"}
+    model = ScriptedModel(lambda _: say("A"))
+    verify([read(task, "r", **fields)], model, task=task, **{"votes": None, **settings})
+    assert [request.temperature for request in model.requests] == temperatures
+
+
+def test_known_rows_are_answered_among_the_rows_and_counted_apart() -> None:
+    row, good = closed("r1", "It is dark.", "lamp"), closed("t1", "The door is stuck.", "door")
+    probes = [
+        Claim(id="probe-1", question=good, claimed=good),
+        Claim(id="probe-2", question=good, claimed=closed("t2", "How much?", "bill")),
+    ]
+
+    def solve(request: ChatRequest) -> str:
+        prompt = request.messages[-1].content
+        samples = prompt.split("<sample number=")[1:]
+        return say(*(label_of(prompt, "lamp" if "dark" in s else "door") for s in samples))
+
+    solved = verify_answers(
+        [row],
+        batch=BATCH,
+        attempt=1,
+        task=CLOSED,
+        judge=PromptedModel(ScriptedModel(solve)),
+        settings=VerificationConfig(),
+        rows_per_call=None,
+        seed=0,
+        probes=probes,
+    )
+    assert [r.id for r in solved.kept] == ["r1"] and solved.n_solved == 1
+    assert solved.answered == {"probe-1": True, "probe-2": False}
+
+
+def test_no_more_rows_are_solved_at_once_than_the_answer_has_room_for() -> None:
+    model = ScriptedModel(lambda r: say(*["A"] * r.messages[-1].content.count("<sample number")))
+    verify_answers(
+        [closed(f"r{n}", f"question {n}", "lamp") for n in range(5)],
+        batch=BATCH,
+        attempt=1,
+        task=CLOSED,
+        judge=PromptedModel(model, max_output_tokens=130),
+        settings=VerificationConfig(),
+        rows_per_call=None,
+        seed=0,
+    )
+    assert [prompt.count("<sample number") for prompt in model.prompts] == [2, 2, 1]

@@ -5,12 +5,13 @@ from random import Random
 
 import pytest
 
-from pada_agent.agents.quality_control.judge_calibration import calibrate, make_probes, mix, note_probe
-from pada_agent.agents.quality_control.rating import rate_batch, read_probes
+from pada_agent.agents.quality_control.acceptance import find_fault, read_probes
+from pada_agent.agents.quality_control.judge_calibration import Probe, calibrate, make_probes, mix
+from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.chat import ChatRequest
-from pada_agent.core.config import TaskConfig
+from pada_agent.core.config import QualityConfig, TaskConfig
 from pada_agent.core.ports import RawRow
-from pada_agent.core.records import Batch, Example, JudgeProbe, Provenance, Rating
+from pada_agent.core.records import Batch, Example, JudgeProbe, ProbeKind, Provenance, Rating
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -64,28 +65,74 @@ def test_probes_stand_among_the_rows_and_the_rows_keep_their_order() -> None:
     assert len(mixed) == 12
 
 
-def rating(score: int) -> Rating:
-    return Rating(example_id="p", reason="because", adherence=1, utility=score, relevance=score)
+def probe(kind: ProbeKind) -> Probe:
+    found = make_probes(TRAINING["closed"][1], n_rows=60, share=1.0, task=CLOSED, rng=Random(0))
+    return next(p for p in found if p.kind == kind)
 
 
-def test_adherence_does_not_count_for_a_row_that_was_written_for_no_strategy() -> None:
-    (probe,) = make_probes(TRAINING["closed"][1], n_rows=1, share=1.0, task=CLOSED, rng=Random(0))
-    assert note_probe(probe, rating(8), threshold=7).passed is True
-    assert note_probe(probe, rating(6), threshold=7).passed is False
-    assert note_probe(probe, None, threshold=7).passed is None
+@pytest.mark.parametrize("name", ["closed", "open"])
+def test_a_swapped_key_claims_the_answer_it_shows_and_a_good_row_its_own(name: str) -> None:
+    task, training = TRAINING[name]
+    answer = {"closed": "answer", "open": "correct"}[name]
+    for found in make_probes(training, n_rows=60, share=1.0, task=task, rng=Random(0)):
+        if found.kind == "off format":
+            assert found.claim is None
+            continue
+        assert found.claim is not None
+        truth, posed = found.claim.question, task.pose(found.claim.question, Random(0))
+        assert posed is not None
+        gold = task.gold(truth)
+        assert task.agrees(found.claim.claimed, gold, posed) == (found.kind != "swapped key")
+        if name == "open":
+            assert task.agrees(found.claim.claimed, found.pair.synthetic[answer], posed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scores", "answered", "passed"),
+    [
+        ("swapped key", (10, 8, 8), None, True),
+        ("swapped key", (10, 8, 8), True, True),
+        ("swapped key", (10, 8, 8), False, False),
+        ("swapped key", (10, 1, 10), None, False),
+        ("swapped key", (10, 6, 6), None, True),
+        ("copy", (10, 6, 4), True, False),
+        ("good", (1, 8, 8), None, True),
+        ("good", (10, 6, 6), None, False),
+        ("good", (10, 8, 8), False, False),
+    ],
+)
+def test_a_known_row_is_judged_by_the_rule_for_rows(
+    kind: ProbeKind, scores: tuple[int, int, int], answered: bool | None, passed: bool
+) -> None:
+    """A good one was not written for the strategy: its adherence alone does not count against it, nor for it."""
+    known = probe(kind)
+    given = Rating(example_id=known.pair.id, reason="so", adherence=scores[0], utility=scores[1], relevance=scores[2])
+    review = BatchRating(ratings=(), probe_ratings=(given,))
+    answers = {} if answered is None else {known.pair.id: answered}
+    (noted,) = read_probes([known], review, answered=answers, quality=QualityConfig())
+    assert noted.passed is passed and noted.answered is answered
+    if kind != "good":
+        row_passes = find_fault(given, QualityConfig()) is None and answered is not False
+        assert noted.passed is row_passes
+
+
+def test_a_known_row_without_a_rating_is_not_judged() -> None:
+    (noted,) = read_probes([probe("copy")], BatchRating(ratings=()), answered={}, quality=QualityConfig())
+    assert noted.passed is None
 
 
 def test_catches_false_alarms_and_what_was_missed_are_counted() -> None:
     found = calibrate(
         [
-            JudgeProbe(kind="copy", passed=True),
-            JudgeProbe(kind="swapped key", passed=False),
+            JudgeProbe(kind="copy", passed=True, rated_well=True, answered=True),
+            JudgeProbe(kind="swapped key", passed=False, rated_well=True, answered=False),
             JudgeProbe(kind="off format", passed=None),
             JudgeProbe(kind="good", passed=False),
             JudgeProbe(kind="good", passed=True),
         ]
     )
     assert (found.n_bad, found.n_caught, found.n_good, found.n_false_alarms, found.n_unrated) == (2, 1, 2, 1, 1)
+    assert (found.n_caught_by_rating, found.n_caught_by_answer, found.n_answered) == (0, 1, 2)
     assert found.missed == {"copy": 1}
 
 
@@ -112,5 +159,6 @@ def test_probes_are_rated_with_the_rows_and_count_in_no_score() -> None:
     )
     assert len(judge.requests) == 1
     assert [r.example_id for r in review.ratings] == [candidate.id] and review.score == 9.0
-    assert [p.passed for p in read_probes(probes, review, threshold=7)] == [False] * len(probes)
+    noted = read_probes(probes, review, answered={}, quality=QualityConfig())
+    assert [p.passed for p in noted] == [False] * len(probes)
     assert len(probes) == 3

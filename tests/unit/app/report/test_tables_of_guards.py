@@ -4,10 +4,11 @@ from pathlib import Path
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
+from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
 from pada_agent.app.report import tables
 from pada_agent.app.terminal.summary import render_summary
 from pada_agent.app.text import align_columns
-from pada_agent.core.records import GroupingByNumber, Metrics, Sensitivity, Usage
+from pada_agent.core.records import GroupingByNumber, Metrics, Rating, Sensitivity, Usage
 from pada_agent.graph.summary import RowCounts
 from tests.unit.app.summaries import make_summary
 
@@ -18,12 +19,34 @@ def test_the_judge_on_known_rows() -> None:
         "Judge on known rows: 3 of 5 bad ones caught (missed: copy 2), 1 of 2 good ones refused."
     )
     assert tables.describe_judge(JudgeCalibration()) == ""
+    both = judge.model_copy(update={"n_caught_by_rating": 1, "n_caught_by_answer": 2, "n_answered": 3})
+    assert tables.describe_judge(both).endswith(
+        "Its ratings alone refused 1 of the 5 bad ones; of the 3 that it also answered blindly, 2."
+    )
+
+
+def test_how_ratings_spread_and_when_they_say_nothing() -> None:
+    ratings = RatingSpread(accepted={"10": 42}, refused={"5": 6, "1": 7})
+    assert tables.describe_ratings(ratings) == (
+        "Ratings (mean of the scores, 1 to 10): accepted 42 x 10; refused 6 x 5, 7 x 1."
+        " All accepted rows have the same rating: it tells them not apart."
+    )
+    assert tables.describe_ratings(RatingSpread(accepted={"9.3": 2, "7": 3})).endswith("accepted 2 x 9.3, 3 x 7.")
+    assert tables.describe_ratings(RatingSpread()) == ""
+
+
+def test_ratings_are_counted_by_their_mean() -> None:
+    def rate(*scores: int) -> Rating:
+        return Rating(example_id="r", reason="so", adherence=scores[0], utility=scores[1], relevance=scores[2])
+
+    found = spread_ratings(accepted=[rate(10, 10, 8), rate(10, 9, 9), rate(7, 7, 7)], refused=[rate(1, 1, 1)])
+    assert (found.accepted, found.refused) == ({"9.3": 2, "7": 1}, {"1": 1})
 
 
 def test_what_solving_refused_after_the_rating() -> None:
     rows = RowCounts(requested=9, written=9, accepted=6, rejected={"verification": 3}, solved=8)
     text = tables.describe_rows(make_summary(rows=rows))
-    assert text.endswith("Of 8 rows that the rating passed and the judge then solved, 3 were refused.")
+    assert text.endswith("Of 8 rows that the judge answered by itself, 3 came out otherwise and were refused.")
 
 
 def test_the_gap_stands_for_every_fine_tuned_model() -> None:

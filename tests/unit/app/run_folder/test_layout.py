@@ -1,4 +1,6 @@
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,8 @@ def test_the_same_settings_may_go_on(tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
-    layout.claim_folder(configure(tmp_path))
+    folder = layout.claim_folder(configure(tmp_path))
+    (folder / "summary.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"loop\.max_iterations, seed, task\.columns\.q differ") as caught:
         layout.claim_folder(configure(tmp_path, seed=1, loop={"max_iterations": 1}, task={"columns": {"q": "a"}}))
     assert f"pada resume {tmp_path / 'demo'}" in str(caught.value)
@@ -84,3 +87,34 @@ def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(ArtifactError, match="damaged"):
         layout.load_summary(tmp_path)
+
+
+def test_a_folder_with_nothing_to_keep_takes_corrected_settings(tmp_path: Path) -> None:
+    """A wrong column is found while rows are read: the advice of that error must lead on, in the same folder."""
+    config = RunConfig(name="r", runs_folder=str(tmp_path))
+    folder = layout.claim_folder(config)
+    (folder / "checkpoints.sqlite").write_bytes(b"of the old settings")
+    rows = folder / "objects" / "rows-train-1"
+    rows.mkdir(parents=True)
+    (rows / "rows.jsonl").write_text("{}\n")
+    corrected = config.model_copy(update={"seed": 7})
+    assert layout.claim_folder(corrected) == folder
+    assert layout.load_run_config(folder).seed == 7
+    assert not (folder / "checkpoints.sqlite").exists() and not (folder / "objects").exists()
+
+
+@pytest.mark.parametrize("kept", ["a prediction", "an answer"])
+def test_a_folder_with_something_computed_or_paid_for_keeps_its_settings(tmp_path: Path, kept: str) -> None:
+    config = RunConfig(name="r", runs_folder=str(tmp_path))
+    folder = layout.claim_folder(config)
+    if kept == "a prediction":
+        (folder / "objects" / "predict-1").mkdir(parents=True)
+        (folder / "objects" / "predict-1" / "predictions.jsonl").write_text("{}\n")
+    else:
+        with closing(sqlite3.connect(folder / "llm_calls.sqlite")) as calls:
+            calls.execute("CREATE TABLE calls (key)")
+            calls.execute("INSERT INTO calls VALUES ('k')")
+            calls.commit()
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        layout.claim_folder(config.model_copy(update={"seed": 7}))
+    assert layout.load_run_config(folder).seed == 0

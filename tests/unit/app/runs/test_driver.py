@@ -74,7 +74,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(
         driver,
         "wiring",
-        SimpleNamespace(connect=made.connected.append, close=made.closed.append, stop=made.closed.append),
+        SimpleNamespace(
+            connect=made.connected.append, close=made.closed.append, stop=made.closed.append, allow=lambda _: None
+        ),
     )
     return made
 

@@ -28,8 +28,8 @@ def test_calls_by_role_from_smooth_to_rough() -> None:
     assert estimate.n_synthetic == 50
     assert estimate.low["analyst"].n_calls == 2 * (6 + 10 + 1)
     assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (20, 80)
-    assert (estimate.low["judge"].n_calls, estimate.high["judge"].n_calls) == (20, 80)
-    assert estimate.high["judge"].cost_usd == (80 * 1000 * 1 + 80 * 400 * 2) / 1e6
+    assert (estimate.low["judge"].n_calls, estimate.high["judge"].n_calls) == (40, 160), "answered, then rated"
+    assert estimate.high["judge"].cost_usd == (80 * 1000 * 1 + 80 * 750 * 1 + 160 * 400 * 2) / 1e6
 
 
 def test_the_judges_calls_for_single_rows_known_rows_and_solving() -> None:
@@ -37,7 +37,7 @@ def test_the_judges_calls_for_single_rows_known_rows_and_solving() -> None:
     verification = CONFIG.verification.model_copy(update={"votes": 3, "share": 0.5})
     estimate = estimate_run(CONFIG.model_copy(update={"quality": quality, "verification": verification}), COUNTS)
     assert estimate.low["judge"].n_calls == 2 * (50 + 5 + 3 * 25)
-    assert estimate.high["judge"].n_calls == 2 * (4 * 50 + 5 + 3 * 25)
+    assert estimate.high["judge"].n_calls == 2 * (4 * 50 + 5 + 4 * 3 * 25)
 
 
 def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
@@ -61,7 +61,7 @@ def test_the_students_work() -> None:
 def test_in_words() -> None:
     text = describe_estimate(estimate_run(CONFIG, COUNTS))
     assert "generator: 20 to 80 calls" in text
-    assert "judge: 20 to 80 calls, 20,000 to 80,000 tokens in, 8,000 to 32,000 out, $0.04 to 0.14" in text
+    assert "judge: 40 to 160 calls, 35,000 to 140,000 tokens in, 16,000 to 64,000 out, $0.07 to 0.27" in text
 
 
 def test_rows_are_counted_within_their_limits() -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from pada_agent.core.jobs import PredictJob
 from pada_agent.core.ports import RawRow
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
+from pada_agent.evaluation.tasks.exact_match import ExactMatch
 
 CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
 
@@ -39,16 +40,15 @@ class OneJob:
         return self._folder
 
 
-class YesTask:
+class YesTask(ExactMatch):
     max_new_tokens = 7
     stop = ("\n",)
 
     def read(self, row: RawRow) -> Example:
         return Example(id=row.where, prompt=row.fields["q"], answer=row.fields["a"])
 
-    def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-        pairs = zip(examples, predictions, strict=True)
-        return [Verdict(example_id=e.id, value="correct" if p.response == e.answer else "wrong") for e, p in pairs]
+    def verify(self, example: Example, prediction: Prediction) -> Verdict:
+        return Verdict(example_id=example.id, value="correct" if prediction.response == example.answer else "wrong")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
         datasets=FileDatasets({"v": rows}),
         store=FileArtifactStore(tmp_path / "objects"),
         compute=made,
-        task=YesTask(),
+        task=YesTask(CONFIG.task),
         student="folder",
     )
     monkeypatch.setattr(evaluate_model, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))

@@ -1,0 +1,120 @@
+"""What becomes of rated rows: one rule for every row, and for the rows of known quality by which the judge is measured."""
+
+from collections.abc import Mapping, Sequence
+
+from pada_agent.agents.guards.draft_checks import reject
+from pada_agent.agents.quality_control.judge_calibration import Probe, note_probe
+from pada_agent.agents.quality_control.rating import BatchRating
+from pada_agent.core.config import QualityConfig
+from pada_agent.core.records import Example, JudgeProbe, Rating, Record, Rejection
+
+
+class Decision(Record):
+    """What becomes of an attempt."""
+
+    accepted: tuple[Example, ...]
+    ratings: tuple[Rating, ...] = ()
+    """Of the accepted rows; empty when nothing is rated."""
+    rejected: tuple[Rejection, ...]
+    word: str
+    """One line for a person."""
+
+
+def find_fault(rating: Rating, quality: QualityConfig) -> str | None:
+    """Why a row with this rating is refused by itself, or None: a score below the floor, or a mean below the threshold."""
+    if low := _find_low(rating, quality):
+        return f"{low} is below {quality.floor}"
+    return f"mean {rating.mean:.1f} is below {quality.threshold:g}" if rating.mean < quality.threshold else None
+
+
+def decide(
+    candidates: Sequence[Example], review: BatchRating, *, quality: QualityConfig, is_last_attempt: bool
+) -> Decision:
+    """Accept rows one by one; or, as the paper does, all that are rated or none, by the mean of the batch.
+
+    A weak batch that has no attempt left is salvaged row by row (our reading of the paper). No batch carries a row with
+    a score below the floor.
+    """
+    is_strong = _is_strong(review, quality)
+    as_a_whole = quality.accept == "batch" and (is_strong or not is_last_attempt)
+
+    def passes(rating: Rating) -> bool:
+        return is_strong and not _find_low(rating, quality) if as_a_whole else find_fault(rating, quality) is None
+
+    ratings = {r.example_id: r for r in review.ratings}
+    kept = [c for c in candidates if c.id in ratings and passes(ratings[c.id])]
+    ids = {c.id for c in kept}
+    return Decision(
+        accepted=tuple(kept),
+        ratings=keep_ratings(kept, review.ratings),
+        rejected=tuple(_refuse(c, ratings.get(c.id), review, quality) for c in candidates if c.id not in ids),
+        word=_word(len(kept), len(candidates), review, quality),
+    )
+
+
+def accept_unreviewed(candidates: Sequence[Example]) -> Decision:
+    """All candidates, when quality control is switched off."""
+    return Decision(accepted=tuple(candidates), rejected=(), word="accepted: quality control is off")
+
+
+def read_probes(
+    probes: Sequence[Probe], review: BatchRating, *, answered: Mapping[str, bool], quality: QualityConfig
+) -> tuple[JudgeProbe, ...]:
+    """What would become of each probe by the rule that holds for rows.
+
+    Args:
+        answered: whether the judge gave the probe's answer by itself, by probe.
+    """
+    ratings = {r.example_id: r for r in review.probe_ratings}
+    return tuple(
+        note_probe(
+            probe,
+            ratings.get(probe.pair.id),
+            answered=answered.get(probe.pair.id),
+            is_good_enough=lambda rating: find_fault(rating, quality) is None,
+        )
+        for probe in probes
+    )
+
+
+def keep_ratings(accepted: Sequence[Example], ratings: Sequence[Rating]) -> tuple[Rating, ...]:
+    """The ratings of the accepted rows, in their order; rows that nobody rated have none."""
+    by_id = {r.example_id: r for r in ratings}
+    return tuple(by_id[e.id] for e in accepted if e.id in by_id)
+
+
+def word_rating(rating: Rating) -> str:
+    """The judge's mean and its reason, as rejected and accepted rows give them."""
+    return f"rated {rating.mean:.1f}: {rating.reason}"
+
+
+def explain_acceptance(rating: Rating | None, *, decision: str, refused: Rejection | None = None) -> str:
+    """Why a row is in: the judge's word on it, else what became of its batch; `refused` is what a person overruled."""
+    if refused:
+        return f"accepted in review; {refused.reason}"
+    return word_rating(rating) if rating else decision.removeprefix("accepted: ")
+
+
+def _find_low(rating: Rating, quality: QualityConfig) -> str:
+    """The scores below the floor, in words; empty where there are none."""
+    return ", ".join(f"{name} {score}" for name, score in rating.scores.items() if score < quality.floor)
+
+
+def _is_strong(review: BatchRating, quality: QualityConfig) -> bool:
+    return review.score is not None and review.score >= quality.threshold
+
+
+def _refuse(candidate: Example, rating: Rating | None, review: BatchRating, quality: QualityConfig) -> Rejection:
+    if rating is None:
+        return reject(candidate, "quality", review.problem or "the judge did not rate it")
+    low = _find_low(rating, quality) if rating.mean >= quality.threshold else ""
+    reason = f"{word_rating(rating)} ({low} is below {quality.floor})" if low else word_rating(rating)
+    return reject(candidate, "quality", reason).model_copy(update={"rating": rating})
+
+
+def _word(n_kept: int, n_candidates: int, review: BatchRating, quality: QualityConfig) -> str:
+    shown = "nothing rated" if review.score is None else f"mean {review.score:.1f} of 10"
+    if n_kept and n_kept == n_candidates:
+        return f"accepted: {shown}"
+    below = "" if review.score is None or _is_strong(review, quality) else f", below {quality.threshold:g}"
+    return f"accepted {n_kept} of {n_candidates} rows: {shown}{below}" if n_kept else f"sent back: {shown}{below}"

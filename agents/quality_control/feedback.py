@@ -1,0 +1,50 @@
+"""What the writer is told of the rows it has to write again: which, what is wrong with them, and what to do."""
+
+from collections.abc import Mapping, Sequence
+
+from pada_agent.core.records import Feedback, Rejection
+
+MAX_DRAFT_CHARACTERS = 600
+"""Of a refused version, when it is shown to its writer."""
+
+
+def advise(rejections: Sequence[Rejection], drafts: Mapping[int, Mapping[str, str]]) -> list[Feedback]:
+    """One piece of advice for each refused row; the last where a row was refused twice.
+
+    Args:
+        drafts: what was written for each row. Text that overlaps held-out rows is not shown again.
+    """
+    found = {r.provenance.row: _advise(r, drafts.get(r.provenance.row, {})) for r in rejections}
+    return list(found.values())
+
+
+def remember(known: Sequence[Feedback], new: Sequence[Feedback]) -> list[Feedback]:
+    """All advice, the newer in place of the older for the same row: an attempt that gave nothing teaches nothing new."""
+    return sorted({f.row: f for f in (*known, *new)}.values(), key=lambda f: f.row)
+
+
+def _advise(rejection: Rejection, draft: Mapping[str, str]) -> Feedback:
+    shown = "" if rejection.stage == "contamination" else "; ".join(f"{name}: {text}" for name, text in draft.items())
+    return Feedback(row=rejection.provenance.row, draft=shown[:MAX_DRAFT_CHARACTERS], advice=_word(rejection))
+
+
+def _word(rejection: Rejection) -> str:
+    match rejection.stage:
+        case "duplicate":
+            return _word_repeat(rejection)
+        case "contamination":
+            return "it is too close to a text that must not be used: write about something else"
+        case "unlikely" | "verification":
+            return f"{rejection.reason}: make the detail that decides plain, or write about another case"
+        case "quality":
+            rating = rejection.rating
+            return (rating.feedback or rating.reason) if rating else "it could not be rated: write it in plain form"
+        case _:
+            return rejection.reason
+
+
+def _word_repeat(rejection: Rejection) -> str:
+    source = rejection.overlap and rejection.overlap.protected_id == rejection.provenance.source_id
+    if source:
+        return "it copies its real example: write about another person and another case, in other words"
+    return "it says what another row says already: write about another case, in other words"

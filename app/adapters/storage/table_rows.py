@@ -1,0 +1,117 @@
+"""Rows out of Parquet files and hub data sets: needs the extra `data`. Class numbers become the names of the classes."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pada_agent.app.adapters.storage.text_files import open_bytes
+from pada_agent.core.errors import DatasetError
+
+HUB = re.compile(r"hub:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:@]+?))?(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
+HUB_FORM = "hub:owner/name/split, hub:owner/name:config/split or hub:owner/name@revision:config/split"
+_EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
+
+ClassNames = Mapping[str, Sequence[str]]
+"""Column to the names of its classes, in the order of their numbers."""
+
+
+def read_parquet(location: str, path: Path, max_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file.
+
+    Raises:
+        DatasetError: the extra is not installed, or the file is damaged.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as exc:
+        raise DatasetError(f"{location}: Parquet {_EXTRA}") from exc
+    try:
+        with open_bytes(location, path, max_bytes) as file:
+            table = parquet.ParquetFile(file)
+            names = _read_class_names(table.schema_arrow.metadata or {})
+            rows = (fields for batch in table.iter_batches() for fields in batch.to_pylist())
+            yield from _name_classes(rows, names)
+    except DatasetError:
+        raise
+    except (OSError, ValueError, pyarrow.ArrowException) as exc:
+        raise DatasetError(f"{location}: not a readable Parquet file: {exc}") from exc
+
+
+def read_hub(location: str, limit: int | None) -> Iterator[dict[str, Any]]:
+    """The first `limit` rows of a split.
+
+    Raises:
+        DatasetError: no such data set or split, a script, files that do not fit together, or no network.
+    """
+    parts = HUB.fullmatch(location)
+    if parts is None:
+        raise DatasetError(f"{location}: expected {HUB_FORM}")
+    try:
+        import datasets
+    except ImportError as exc:
+        raise DatasetError(f"{location}: the dataset hub {_EXTRA}") from exc
+    options = {"revision": parts["revision"]} if parts["revision"] else {}
+    try:
+        rows = datasets.load_dataset(parts["repo"], parts["config"], split=parts["split"], **options)
+        chosen = rows if limit is None else rows.select(range(min(limit, len(rows))))
+        yield from _name_classes(chosen, _list_class_names(getattr(rows, "features", None) or {}))
+    except DatasetError:
+        raise
+    except Exception as exc:
+        raise DatasetError(f"{location}: cannot be loaded: {_explain(exc)}") from exc
+
+
+def _explain(exc: Exception) -> str:
+    said = str(exc).strip() or type(exc).__name__
+    if exc.__cause__ is not None and str(exc.__cause__) and str(exc.__cause__) not in said:
+        said = f"{said} ({exc.__cause__})"
+    said = " ".join(said.split())[:600]
+    if "script" in said and "no longer supported" in said:
+        return (
+            "it is a script, which is not run. Many have a copy in Parquet: name its revision, as"
+            " hub:owner/name@refs/convert/parquet:config/split"
+        )
+    if "Config name is missing" in said:
+        return f"{said} Name one: hub:owner/name:config/split."
+    return f"{said.rstrip('.')}. Check the name, the split and the network."
+
+
+def _read_class_names(metadata: Mapping[bytes, bytes]) -> ClassNames:
+    """Class names that the `datasets` library keeps in the schema of a Parquet file."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return _list_class_names(features) if isinstance(features, Mapping) else {}
+
+
+def _list_class_names(features: Mapping[str, Any]) -> ClassNames:
+    found = {column: _find_names(feature) for column, feature in features.items()}
+    return {column: names for column, names in found.items() if names}
+
+
+def _find_names(feature: Any) -> Sequence[str] | None:
+    """Names of a class, or of the classes in a list."""
+    if isinstance(feature, Mapping):
+        names, inner = feature.get("names"), feature.get("feature")
+    else:
+        names, inner = getattr(feature, "names", None), getattr(feature, "feature", None)
+    if isinstance(names, Sequence) and names and not isinstance(names, str):
+        return [str(name) for name in names]
+    return _find_names(inner) if inner is not None else None
+
+
+def _name_classes(rows: Iterable[Mapping[str, Any]], names: ClassNames) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        yield {**row, **{c: _name_class(row[c], names[c]) for c in names if c in row}} if names else dict(row)
+
+
+def _name_class(value: Any, names: Sequence[str]) -> Any:
+    """-1 hides a class: it has no name and stays."""
+    if isinstance(value, list):
+        return [_name_class(member, names) for member in value]
+    is_class = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names)
+    return names[value] if is_class else value

@@ -1,0 +1,1 @@
+"""Rows as people hold them, read one way for a whole file."""

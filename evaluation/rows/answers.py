@@ -1,0 +1,39 @@
+"""One right answer or several, in the forms in which people list them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, to_nfc
+from pada_agent.evaluation.verifiers.text import normalize_text
+
+_FIRST = ("value", "text", "answer")
+_ALSO = ("aliases", "answers", "alternatives")
+
+
+def list_answers(value: Any, *, is_list: bool = False) -> list[str]:
+    """The answers in a cell, the first one first: a text, a list, `{text: […]}`, `{value: …, aliases: […]}` (TriviaQA).
+
+    A text is one answer, also where it looks like a list, unless `is_list` says what the column holds. Empty for anything
+    else, or where nothing is left.
+    """
+    found = _collect(parse_nested(value) if is_list else value)
+    if found is None:
+        return []
+    answers: dict[str, str] = {}
+    for answer in found:
+        if not is_empty(answer):
+            answers.setdefault(normalize_text(answer), answer.strip())
+    return list(answers.values())
+
+
+def _collect(value: Any) -> list[str] | None:
+    """All texts; None where there is something else among them."""
+    if isinstance(value, Mapping):
+        parts = [value[key] for key in (*_FIRST, *_ALSO) if not is_empty(value.get(key))]
+    elif isinstance(value, list | tuple):
+        parts = list(value)
+    else:
+        text = cell_text(value)
+        return None if text is None else [to_nfc(text)]
+    collected = [_collect(part) for part in parts]
+    return None if None in collected else [text for texts in collected if texts for text in texts]

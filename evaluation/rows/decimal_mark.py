@@ -1,0 +1,95 @@
+"""What a comma and a point mean in the numbers of a run's files: one of two things, for all of them.
+
+`1,234.56`, `1,234,567` and `3.5` show a decimal point, `1.234,56`, `1.234.567` and `1 234,5` a decimal comma. `3,5` shows
+a comma only where others do: alone it may be two numbers. `1,234` is a group, as in English, where nothing shows a comma.
+`1.234` alone may be either. What the files leave open, or contradict, is refused: `task.decimal_mark` settles it.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from pada_agent.core.errors import DatasetError
+from pada_agent.evaluation.verifiers.number import DecimalMark, bare, gold_parts, parse_digits
+from pada_agent.evaluation.verifiers.number_notation import GROUP_SPACE
+
+Evidence = Literal["point", "comma", "comma or list", "comma group", "point or group"]
+
+_RUN = re.compile(rf"\d[\d.,'_{GROUP_SPACE}]*\d")
+_WAY_OUT = "Set task.decimal_mark to point or comma."
+
+
+class GoldNumber(NamedTuple):
+    """A gold answer in a file."""
+
+    where: str
+    text: str
+
+
+def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "point", "comma"]) -> DecimalMark:
+    """The decimal mark of all these golds.
+
+    Raises:
+        DatasetError: they show both, or one of them can be read in two ways and none tells which.
+    """
+    if wanted != "auto":
+        return "." if wanted == "point" else ","
+    first: dict[Evidence, GoldNumber] = {}
+    for gold in golds:
+        for evidence in weigh(gold.text):
+            first.setdefault(evidence, gold)
+    point, comma = first.get("point"), first.get("comma")
+    if point and comma:
+        raise _refuse(comma, f"has a decimal comma, but {_name(point)} has a decimal point")
+    if comma:
+        group = first.get("comma group")
+        if group:
+            raise _refuse(
+                group, f"is read in two ways: {_name(comma)} has a decimal comma, in which this is no thousand"
+            )
+        return ","
+    if unclear := first.get("comma or list"):
+        raise _refuse(unclear, "may be one number with a decimal comma, or two numbers")
+    unclear = first.get("point or group")
+    if unclear and not point:
+        raise _refuse(unclear, "may have three decimals or be in thousands")
+    return "."
+
+
+def weigh(text: str) -> list[Evidence]:
+    """What the numbers of a gold answer show."""
+    runs = [run for part in gold_parts(text) for run in _RUN.findall(bare(part))]
+    return [evidence for run in runs if (evidence := _weigh(run))]
+
+
+def _weigh(run: str) -> Evidence | None:
+    points, commas = run.count("."), run.count(",")
+    if not points and not commas:
+        return None
+    as_point, as_comma = parse_digits(run, "."), parse_digits(run, ",")
+    if as_point is None and as_comma is None:
+        return None
+    if points + commas == 1:
+        return _weigh_one(run, groups_otherwise=re.search(f"['_{GROUP_SPACE}]", run) is not None)
+    if points and commas:
+        return "comma" if run.rfind(",") > run.rfind(".") else "point"
+    return "point" if commas else "comma"
+
+
+def _weigh_one(run: str, *, groups_otherwise: bool) -> Evidence:
+    """Of a run with one mark, which is its group's or its decimal mark."""
+    is_comma = "," in run
+    whole, _, rest = run.partition("," if is_comma else ".")
+    if groups_otherwise:
+        return "comma" if is_comma else "point"
+    if len(rest) == 3 and len(whole) <= 3 and whole[0] != "0":
+        return "comma group" if is_comma else "point or group"
+    return "comma or list" if is_comma else "point"
+
+
+def _name(gold: GoldNumber) -> str:
+    return f"{gold.text[-60:]!r} at {gold.where}"
+
+
+def _refuse(gold: GoldNumber, problem: str) -> DatasetError:
+    return DatasetError(f"{gold.where}: the number {gold.text[-60:]!r} {problem}. {_WAY_OUT}")

@@ -1,0 +1,199 @@
+"""Which columns of a file hold what: one form for all its rows.
+
+A column that `task.columns` names is taken. Then come a column with one of the task's own names, then the names that
+others use: prompt and completion, Alpaca's instruction (with its input) and output, text and label, lists of turns.
+Names match whatever their case, spaces and underscores. Where two columns could be the question or the answer, none is
+guessed.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pada_agent.core.errors import DatasetError
+from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.task_config import Columns
+from pada_agent.evaluation.rows.cells import is_conversation, is_empty, is_turn, parse_nested
+from pada_agent.evaluation.rows.conversation import role_of
+
+Fields = Mapping[str, tuple[str, ...]]
+"""Our field name to the column names that it goes by, in the order in which they are tried."""
+
+ALIASES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "question": (
+        ("prompt", "instruction", "query", "problem"),
+        ("input", "inputs", "text", "sentence", "message", "utterance"),
+    ),
+    "answer": (("completion", "response", "output", "target", "targets"), ("label", "intent", "solution")),
+}
+"""Names that others use; those of the first group before those of the second, and only one of a group."""
+
+JOINED: Mapping[str, tuple[str, ...]] = {"instruction": ("input", "context")}
+"""Columns that belong behind a question, where they are filled (Alpaca, Dolly)."""
+
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "prompt")
+SYSTEM = ("system_prompt", "system_message")
+"""Columns whose name says enough; `system` alone may be anything, except beside a prompt, an instruction or turns."""
+
+
+class Header:
+    """The columns of a file, found by name."""
+
+    def __init__(self, rows: Sequence[RawRow], missing: Sequence[str] = ()) -> None:
+        self.place = rows[0].where.rpartition(":")[0] if rows else ""
+        self.names = tuple(dict.fromkeys(name for row in rows for name in row.fields))
+        filled = {n for row in rows for n, value in row.fields.items() if not is_empty(value, missing)}
+        self.filled = tuple(name for name in self.names if name in filled)
+
+    def find(self, name: str, *, filled: bool = False) -> str | None:
+        """The column of this name, or the only one whose name differs in case, spaces and underscores alone."""
+        allowed = self.filled if filled else self.names
+        if name in allowed:
+            return name
+        alike = [column for column in allowed if _key(column) == _key(name)]
+        return alike[0] if len(alike) == 1 else None
+
+    def find_first(self, names: Iterable[str]) -> str | None:
+        """The first of these columns that holds something, or else that is there."""
+        names = tuple(names)
+        found = (self.find(name, filled=filled) for filled in (True, False) for name in names)
+        return next((column for column in found if column is not None), None)
+
+
+def settle_form(rows: Sequence[RawRow], *, columns: Columns, fields: Fields, missing: Sequence[str] = ()) -> Settled:
+    """The form of a file's rows, for a task that reads `fields`.
+
+    Raises:
+        DatasetError: `columns` names a column that is not there, or several could be the question or the answer.
+    """
+    header = Header(rows, missing)
+    columns = _name_alike(columns, fields)
+    conversation = _find_conversation(rows, header, columns)
+    in_turns = _list_in_turns(rows, conversation)
+    found = {
+        name: _find_named(header, name, wanted)
+        for name, wanted in columns.items()
+        if name not in ("messages", "question" if conversation else "")
+        and not (name in in_turns and _is_lost(header, wanted))
+    }
+    for name, names in fields.items():
+        if name not in found and name not in in_turns:
+            column = header.find_first(names)
+            found[name] = (column,) if column is not None else _find_alias(header, name, found)
+    found |= _join_behind(header, found, columns)
+    found |= _find_chat_columns(header, found, conversation, columns)
+    return Settled(
+        form=_name_form(found, conversation),
+        columns={name: names for name, names in found.items() if names},
+        conversation=conversation,
+        missing=tuple(missing),
+    )
+
+
+def _name_alike(columns: Columns, fields: Fields) -> Columns:
+    """Settings may call a field by any of its names: `{label: queue}` is `{answer: queue}`."""
+    ours = {name: field for field, names in fields.items() for name in names if name not in fields}
+    return {
+        **{ours.get(name, name): wanted for name, wanted in columns.items()},
+        **{n: w for n, w in columns.items() if n in fields},
+    }
+
+
+def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:
+    """Columns that hold something and that nobody reads, in order."""
+    used = {column for names in settled.columns.values() for column in names} | {settled.conversation}
+    return tuple(column for column in Header(rows, settled.missing).filled if column not in used)
+
+
+def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that `task.columns` names; a file may lack the one for ids."""
+    columns = {column: header.find(column) for column in ([wanted] if isinstance(wanted, str) else wanted)}
+    lost = [column for column, found in columns.items() if found is None]
+    if lost and name != "id":
+        raise DatasetError(
+            f"{header.place}: task.columns takes {name} from {lost[0]!r}, but the columns are"
+            f" {', '.join(header.names) or '(none)'}"
+        )
+    return tuple(found for found in columns.values() if found is not None)
+
+
+def _is_lost(header: Header, wanted: str | tuple[str, ...]) -> bool:
+    return any(header.find(column) is None for column in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+def _find_conversation(rows: Sequence[RawRow], header: Header, columns: Columns) -> str | None:
+    """The column with turns, unless the question was named elsewhere."""
+    if "messages" in columns:
+        return _find_named(header, "messages", columns["messages"])[0]
+    if "question" in columns and not _is_lost(header, columns["question"]):
+        return None
+    found = {column: name for name in CONVERSATIONS if (column := header.find(name, filled=True)) is not None}
+    turns = next((column for column in found if is_conversation(_first_value(rows, column))), None)
+    if turns is None and not any(header.find(name) for names in ALIASES["question"] for name in ("question", *names)):
+        return next((column for column, name in found.items() if name in CONVERSATIONS[:2]), None)
+    return turns
+
+
+def _first_value(rows: Sequence[RawRow], column: str) -> Any:
+    return next((value for row in rows if not is_empty(value := row.fields.get(column))), None)
+
+
+def _list_in_turns(rows: Sequence[RawRow], conversation: str | None) -> tuple[str, ...]:
+    """What the turns hold: the question, and the answer unless they end with the user's turn."""
+    if conversation is None:
+        return ()
+    turns = parse_nested(_first_value(rows, conversation))
+    ends_with_user = isinstance(turns, list | tuple) and turns and is_turn(turns[-1]) and role_of(turns[-1]) == "user"
+    return ("question",) if ends_with_user else ("question", "answer")
+
+
+def _find_alias(header: Header, name: str, found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The only free column with a name that others use for it."""
+    taken = {column for columns in found.values() for column in columns}
+    for group in ALIASES.get(name, ()):
+        columns = {alias: header.find(alias, filled=True) for alias in group}
+        fitting = [c for alias, c in columns.items() if c is not None and c not in taken]
+        if len(fitting) > 1:
+            names = " or ".join(map(repr, fitting))
+            raise DatasetError(
+                f"{header.place}: the {name} could be {names}. Say which: task.columns: {{{name}: {fitting[0]}}}"
+            )
+        if fitting:
+            return (fitting[0],)
+    return ()
+
+
+def _join_behind(header: Header, found: Mapping[str, tuple[str, ...]], columns: Columns) -> dict[str, tuple[str, ...]]:
+    """Question and what belongs behind it; a list in `task.columns` says itself what is joined."""
+    question = found.get("question", ())
+    if len(question) != 1 or not isinstance(columns.get("question", ""), str):
+        return {}
+    taken = {column for names in found.values() for column in names}
+    behind = [header.find(name, filled=True) for name in JOINED.get(_key(question[0]), ())]
+    return {"question": (*question, *(column for column in behind if column and column not in taken))}
+
+
+def _find_chat_columns(
+    header: Header, found: Mapping[str, tuple[str, ...]], conversation: str | None, columns: Columns
+) -> dict[str, tuple[str, ...]]:
+    is_chat = conversation is not None or found.get("question", ())[:1] in (("instruction",), ("prompt",))
+    names: Fields = {
+        "id": ("id",),
+        "system": (*SYSTEM, "system") if is_chat else SYSTEM,
+        "history": ("history",) if is_chat else (),
+    }
+    columns_by_name = {name: header.find_first(alike) for name, alike in names.items() if name not in columns}
+    return {name: (column,) for name, column in columns_by_name.items() if column is not None and name not in found}
+
+
+def _name_form(found: Mapping[str, tuple[str, ...]], conversation: str | None) -> str:
+    if conversation:
+        return f"turns in the column {conversation!r}"
+    question = found.get("question", ())
+    if len(question) > 1:
+        return f"columns; the question is {' and '.join(question)}, joined by a blank line"
+    return "columns"
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold()

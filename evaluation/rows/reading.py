@@ -1,0 +1,174 @@
+"""All files of a run, read in one way: rows become examples, and what was understood is told."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from pada_agent.core.errors import DatasetError
+from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.records import Example, Record
+from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
+from pada_agent.evaluation.rows.conversation import role_of
+from pada_agent.evaluation.rows.forms import list_unused
+from pada_agent.evaluation.task import Task
+from pada_agent.evaluation.tasks.gold_option import READINGS
+from pada_agent.evaluation.tasks.row_reader import RowReader
+
+DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", "-", "--", "?")
+"""Words that may be answers, and may be what is left of an empty cell."""
+
+
+class Understood(Record):
+    """How a file was read, for a person to check."""
+
+    location: str
+    n_rows: int
+    form: str
+    """What the rows look like."""
+    columns: dict[str, tuple[str, ...]]
+    """Our field name to the columns it was read from; turns are named under `messages`."""
+    unused: tuple[str, ...] = ()
+    """Columns that hold something and were not read; empty where the task does not say what it reads."""
+    gold: str = ""
+    """How the rows name the right answer, where there is more than one way."""
+    notes: tuple[str, ...] = ()
+    """What a person should look at."""
+
+
+class ReadFile(NamedTuple):
+    """A file's examples, each with the place of its row, and how they were read."""
+
+    examples: list[Example]
+    wheres: list[str]
+    understood: Understood
+    expanded: bool = False
+    """Whether a row may have become several examples: greetings then repeat rightly."""
+
+
+def read_files(
+    task: Task,
+    files: Sequence[Sequence[RawRow]],
+    *,
+    all_turns: Sequence[bool] = (),
+    problems: list[DatasetError] | None = None,
+) -> list[ReadFile]:
+    """The files of a run, each with its form, and all of them with one reading of labels and numbers.
+
+    Ids are unique within a file: a row that repeats the id of another gets a number behind it. Of files marked in
+    `all_turns`, every answer of a conversation becomes a row. Where `problems` is given, rows that cannot be read are left
+    out and told there, instead of raised.
+
+    Raises:
+        DatasetError: names the row, the field, what was found and what is expected.
+    """
+    tidy = [write_whole_numbers_as_such(rows) for rows in files]
+    settled = task.settle(tidy)
+    expanding = [*all_turns, *[False] * len(files)]
+    return [
+        _read_file(task, rows, form, expand=expand, problems=problems)
+        for rows, form, expand in zip(tidy, settled, expanding[: len(files)], strict=True)
+    ]
+
+
+def _read_file(
+    task: Task, rows: Sequence[RawRow], settled: Settled, *, expand: bool, problems: list[DatasetError] | None
+) -> ReadFile:
+    known = [row.model_copy(update={"settled": settled}) for row in rows]
+    expand = expand and settled.conversation is not None
+    read = [turn for row in known for turn in _expand_turns(row)] if expand else known
+    kept: list[tuple[Example, str]] = []
+    for row in read:
+        try:
+            kept.append((_read_row(task, row), row.where))
+        except DatasetError as exc:
+            if problems is None:
+                raise
+            problems.append(exc)
+    examples = tell_apart([example for example, _ in kept])
+    return ReadFile(examples, [where for _, where in kept], _describe(task, rows, settled, examples), expand)
+
+
+def _read_row(task: Task, row: RawRow) -> Example:
+    """Also a task of a third party, which reads the fields itself, gets earlier turns."""
+    example = task.read(row)
+    return example if example.history or example.system else RowReader(row, task.config.columns).with_turns(example)
+
+
+def tell_apart(examples: Sequence[Example], *, taken: AbstractSet[str] = frozenset()) -> list[Example]:
+    """The examples with a number behind ids that repeat, or that are taken."""
+    seen: dict[str, int] = dict.fromkeys(taken, 1)
+    taken = {*taken, *(example.id for example in examples)}
+    unique = []
+    for example in examples:
+        n = seen.get(example.id, 0) + 1
+        new = example.id if n == 1 else f"{example.id}#{n}"
+        while n > 1 and new in taken:
+            n += 1
+            new = f"{example.id}#{n}"
+        seen[example.id] = n
+        taken.add(new)
+        unique.append(example if new == example.id else example.model_copy(update={"id": new}))
+    return unique
+
+
+def _expand_turns(row: RawRow) -> list[RawRow]:
+    """A row for each answer of the assistant; one row where the turns do not hold the answers."""
+    settled = row.settled or Settled()
+    column = settled.conversation or ""
+    turns = parse_nested(row.fields.get(column))
+    if "answer" in settled.columns or not isinstance(turns, list | tuple):
+        return [row]
+    ends = [n for n, turn in enumerate(turns, start=1) if isinstance(turn, dict) and role_of(turn) == "assistant"]
+    if len(ends) < 2:
+        return [row]
+    id_column = next(iter(settled.columns.get("id", ())), None)
+    name = None if id_column is None or is_empty(row.fields.get(id_column)) else cell_text(row.fields[id_column])
+    return [
+        row.model_copy(
+            update={
+                "where": f"{row.where} (answer {k} of {len(ends)})",
+                "fields": {
+                    **row.fields,
+                    column: turns[:end],
+                    **({id_column: f"{name}/{k}"} if id_column and name else {}),
+                },
+            }
+        )
+        for k, end in enumerate(ends, start=1)
+    ]
+
+
+def _describe(task: Task, rows: Sequence[RawRow], settled: Settled, examples: Sequence[Example]) -> Understood:
+    columns = dict(settled.columns)
+    if settled.conversation:
+        columns["messages"] = (settled.conversation,)
+    return Understood(
+        location=rows[0].where.rpartition(":")[0] if rows else "",
+        n_rows=len(examples),
+        form=settled.form,
+        columns=columns,
+        unused=list_unused(rows, settled) if task.fields else (),
+        gold=_describe_gold(settled),
+        notes=tuple(_list_doubts(task, examples)),
+    )
+
+
+def _describe_gold(settled: Settled) -> str:
+    if settled.gold_is:
+        return f"the right option is given as {READINGS[settled.gold_is]}"
+    return "numbers have a decimal comma" if settled.decimal_mark == "," else ""
+
+
+def _list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
+    """Answers that may be what is left of an empty cell, or whole numbers of which pandas made decimals."""
+    if task.config.labels:
+        return []
+    answers = [example.answer.strip() for example in examples if not example.options]
+    counts = {word: n for word in DOUBTFUL if (n := answers.count(word))}
+    notes = [f"{n} answer(s) are {word!r}: drop the rows if that is an empty cell" for word, n in counts.items()]
+    n_decimals = sum(
+        answer.removeprefix("-").removesuffix(".0").isdigit() and answer.endswith(".0") for answer in answers
+    )
+    if answers and n_decimals == len(answers):
+        notes.append("all answers end in .0: whole numbers that became decimals on the way?")
+    return notes

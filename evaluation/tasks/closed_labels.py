@@ -1,0 +1,65 @@
+"""Labels of a closed set, as rows give them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.ports import Settled
+from pada_agent.evaluation.rows.options import Options
+from pada_agent.evaluation.tasks.gold_option import (
+    GoldReading,
+    GoldSeen,
+    describe_gold,
+    find_gold,
+    find_spelled,
+    settle_gold,
+)
+from pada_agent.evaluation.tasks.row_reader import RowReader
+
+
+def settle_labels(seen: Sequence[GoldSeen], settled: Sequence[Settled], config: TaskConfig) -> list[Settled]:
+    """The forms of the files, with how all of their rows name their label.
+
+    Raises:
+        DatasetError: they name it in no one way.
+    """
+    if config.gold_is != "auto":
+        return [form.model_copy(update={"gold_is": config.gold_is}) for form in settled]
+    reading = settle_gold(seen) if seen else "label"
+    return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
+
+def read_label(reader: RowReader, config: TaskConfig) -> str:
+    """The row's label.
+
+    Raises:
+        DatasetError: the row names none.
+    """
+    seen = see_label(reader, config)
+    reading: GoldReading = reader.settled.gold_is or "label"
+    found = find_gold(seen, reading)
+    if found is None:
+        reader.fail("answer", describe_gold(seen))
+    return seen.options.labels[found]
+
+
+def see_label(reader: RowReader, config: TaskConfig) -> GoldSeen:
+    """What the row says of its label, `task.label_values` applied."""
+    labels = tuple(config.labels)
+    return GoldSeen(
+        where=reader.where,
+        field=reader.name("answer"),
+        value=_translate(only_one(reader.value("answer")), config),
+        options=Options(labels=labels, texts=labels, has_labels=True),
+        closed=True,
+    )
+
+
+def only_one(value: Any) -> Any:
+    """The member of a list of one."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _translate(value: Any, config: TaskConfig) -> Any:
+    found = find_spelled(value, tuple(config.label_values)) if config.label_values else None
+    return value if found is None else list(config.label_values.values())[found]

@@ -1,0 +1,75 @@
+"""Words, in all scripts: where a script puts no spaces between words, its characters are the units.
+
+A character says less than a word. Lengths are therefore measured in words of English: each unit has a weight, and "13 words in
+a row" is a run of units whose weights add up to 13.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+Units = tuple[str, ...]
+
+_UNSPACED = {
+    0.6: "㐀-䶿一-鿿豈-﫿\U00020000-\U0003134f",  # Han
+    0.4: "ぁ-ゟ゠-ヿㇰ-ㇿｦ-ﾟ",  # kana
+    0.25: "฀-๿຀-໿က-႟ក-៿",  # Thai, Lao, Burmese, Khmer
+}
+"""Weight of one character, and its script: how many words of English it is worth in parallel texts, roughly."""
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """A character of an unspaced script with its marks, or a run of other letters, digits and marks."""
+    marks = _marks()
+    unspaced = "".join(_UNSPACED.values())
+    return re.compile(rf"[{unspaced}][{marks}]*|(?:(?![{unspaced}])[\w{marks}])+")
+
+
+@cache
+def _marks() -> str:
+    """Combining marks, as ranges of a character class. `\\w` leaves them out, and so cuts words of many scripts apart."""
+    points = [p for p in range(0x300, 0x1E950) if unicodedata.category(chr(p)).startswith("M")]
+    ranges: list[list[int]] = []
+    for point in points:
+        if ranges and ranges[-1][1] == point - 1:
+            ranges[-1][1] = point
+        else:
+            ranges.append([point, point])
+    return "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges)
+
+
+def find_units(text: str) -> list[re.Match[str]]:
+    """Words and characters of `text` with their places."""
+    return list(_pattern().finditer(text))
+
+
+def units_of(text: str) -> Units:
+    """Words and characters of `text`, NFKC and case folded."""
+    return tuple(_pattern().findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def count_words(units: Sequence[str]) -> float:
+    """Their length in words of English."""
+    return sum(map(weigh, units))
+
+
+@cache
+def weigh(unit: str) -> float:
+    """How many words of English a unit is worth: 1 for a word."""
+    return next((weight for weight, script in _UNSPACED.items() if re.match(f"[{script}]", unit)), 1.0)
+
+
+def runs_of(units: Sequence[str], n_words: float) -> Iterator[tuple[int, int]]:
+    """Start and end of the shortest run from each place that is at least `n_words` long."""
+    weights = [weigh(unit) for unit in units]
+    end, total = 0, 0.0
+    for start in range(len(units)):
+        while end < len(units) and total < n_words - 1e-9:
+            total += weights[end]
+            end += 1
+        if total < n_words - 1e-9:
+            return
+        yield start, end
+        total -= weights[start]

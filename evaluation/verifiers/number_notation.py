@@ -1,0 +1,84 @@
+"""Digits, signs, fractions and LaTeX of all kinds in one plain notation, for `number`."""
+
+import re
+import unicodedata
+
+GROUP_SPACE = "\u00a0"
+"""Stands for every space that separates groups of digits and is no ordinary space."""
+
+CURRENCY = "$€£¥₹₩₽₺₫₴₦₱₪฿₡₲₵₸"
+
+_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys("−–﹣－‐‑", "-"),
+        **dict.fromkeys("＋﹢", "+"),
+        **dict.fromkeys("⁄∕／", "/"),
+        **dict.fromkeys("✕✖⨯╳", "×"),
+        **dict.fromkeys("⋅∙•・", "·"),
+        **dict.fromkeys("％﹪٪", "%"),
+        **dict.fromkeys("’ʼ＇´", "'"),
+        **dict.fromkeys("，٬", ","),
+        **dict.fromkeys("．", "."),
+        **dict.fromkeys("＄﹩", "$"),
+        **dict.fromkeys("\u202f\u2009\u2007\u2008\u200a\u2006", GROUP_SPACE),
+        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u2061\u2062\u2063\u2064\u00ad"),
+    }
+)
+_ARABIC_MARKS = re.compile(r"(?<=\d)٫(?=\d)")
+_SUPERSCRIPT = re.compile(r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+
+_LATEX = (
+    (re.compile(r"\\left|\\right|\\displaystyle|\\!|\\[()\[\]]"), ""),
+    (re.compile(r"\\[,;:]|~|\\ "), GROUP_SPACE),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it|sf)|mbox|operatorname)\s*\{([^{}]{0,80})\}"), r" \1 "),
+    (re.compile(r"\\times(?![a-zA-Z])"), "×"),
+    (re.compile(r"\\cdot(?![a-zA-Z])"), "·"),
+    (re.compile(r"\\([%$#&_])"), r"\1"),
+    (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))"), "°"),
+    (re.compile(r"\^\s*\{([^{}]{1,40})\}"), r"^\1"),
+)
+_FRACTION = re.compile(
+    r"(\d?)\s*\\[dtc]?frac\s*(?:\{\s*([-+]?[\d.,' ]{1,80})\}|(\d))\s*(?:\{\s*([\d.,' ]{1,80})\}|(\d))"
+)
+
+
+def to_plain(text: str) -> str:
+    """The text with ASCII digits, `-`, `/`, `^` for powers and `a b/c` for mixed numbers, whatever it wrote them with.
+
+    Not NFKC: that makes 5½ to 51/2 and 10² to 102.
+    """
+    if not text.isascii():
+        text = _raise(_ARABIC_MARKS.sub(".", _write_digits(text.translate(_CHARACTERS))))
+    return _read_latex(text) if "\\" in text or "{,}" in text else text
+
+
+def _write_digits(text: str) -> str:
+    """Decimal digits of all scripts as ASCII, and ½ as 1/2."""
+    return "".join(character if character.isascii() else _write(character) for character in text)
+
+
+def _write(character: str) -> str:
+    digit = unicodedata.decimal(character, None)
+    if digit is not None:
+        return str(digit)
+    if unicodedata.decomposition(character).startswith("<fraction>"):
+        return f" {unicodedata.normalize('NFKC', character)}".replace("⁄", "/")
+    return character
+
+
+def _raise(text: str) -> str:
+    return _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_RAISED), text)
+
+
+def _read_latex(text: str) -> str:
+    for pattern, plain in _LATEX:
+        text = pattern.sub(plain, text)
+    return _FRACTION.sub(_write_fraction, text)
+
+
+def _write_fraction(match: re.Match[str]) -> str:
+    """`5\\frac{1}{2}` is a mixed number: the digit before the fraction stays apart from it."""
+    numerator, denominator = (match[2] or match[3]).strip(), (match[4] or match[5]).strip()
+    return f"{match[1]} {numerator}/{denominator}" if match[1] else f"{numerator}/{denominator}"

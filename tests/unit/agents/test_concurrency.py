@@ -1,0 +1,27 @@
+from threading import Event
+
+import pytest
+
+from pada_agent.agents.concurrency import map_concurrently
+
+
+def test_results_are_in_the_order_of_the_items() -> None:
+    assert map_concurrently(lambda n: n * n, range(100)) == [n * n for n in range(100)]
+    assert map_concurrently(str, []) == []
+
+
+def test_after_a_failure_no_further_item_is_begun() -> None:
+    """A full disk must not let the queue go on paying for answers that cannot be kept."""
+    begun, gate = [], Event()
+
+    def work(n: int) -> int:
+        begun.append(n)
+        if n == 0:
+            gate.set()
+            raise OSError("No space left on device")
+        gate.wait(5)
+        return n
+
+    with pytest.raises(OSError, match="No space left"):
+        map_concurrently(work, range(500), workers=2)
+    assert len(begun) < 20

@@ -1,0 +1,1 @@
+"""Builds the parts of the documentation that are made from the code."""

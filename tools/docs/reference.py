@@ -1,0 +1,133 @@
+"""Writes the reference pages that are made from the code.
+
+python -m tools.docs.reference          writes docs/reference/*.md and docs/how-it-works/graph.md
+"""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import pada_agent
+from pada_agent.core.config import RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def write_pages() -> list[Path]:
+    """All pages, rewritten where they changed; the paths of all."""
+    pages = {
+        "reference/settings.md": render_settings(),
+        "reference/command-line.md": render_commands(),
+        "reference/python.md": render_names(),
+        "how-it-works/graph.md": render_graph(),
+    }
+    for name, text in pages.items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+    return [DOCS / name for name in pages]
+
+
+def render_settings() -> str:
+    """Every setting with its type, default and meaning, by group."""
+    intro = (
+        "# Settings\n\nWritten by `python -m tools.docs.reference` from `core/config.py`; `pada config show` prints the"
+        " same with a file's own values. Change one for a run with `--set group.name=value`.\n"
+    )
+    return intro + "\n".join(_render_group(name, group) for name, group in _groups(RunConfig, "")) + "\n"
+
+
+def _groups(kind: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield prefix.rstrip("."), kind
+    for name, field in kind.model_fields.items():
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            if field.annotation.__name__ == "ModelConfig" and name != "analyst":
+                continue
+            yield from _groups(field.annotation, f"{prefix}{name}.")
+
+
+def _render_group(name: str, kind: type[BaseModel]) -> str:
+    title = (
+        "The run"
+        if not name
+        else "models.analyst, models.generator, models.judge"
+        if name == "models.analyst"
+        else name
+    )
+    rows = [_render_field(key, field) for key, field in kind.model_fields.items()]
+    rows = [row for row in rows if row]
+    about = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    table = "\n".join(["| setting | type | default | meaning |", "|---|---|---|---|", *rows])
+    return f"\n## {title}\n\n{about}\n\n{table}" if rows else f"\n## {title}\n\n{about}"
+
+
+def _render_field(name: str, field: FieldInfo) -> str:
+    if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+        return ""
+    text = inspect.formatannotation(field.annotation).replace("typing.", "")
+    default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
+    cells = [f"`{name}`", f"`{text}`", f"`{default}`", field.description or ""]
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def render_commands() -> str:
+    """`--help` of every command."""
+    from pada_agent.app.cli import app
+
+    group = typer.main.get_command(app)
+    lines = ["# Command line", "", "Written by `python -m tools.docs.reference` from `app/cli.py`.", ""]
+    lines += [
+        "Exit codes: 0 done; 2 something that you can fix, told in one message; 130 interrupted; 1 a bug.",
+        "",
+    ]
+    for name, command in sorted(_commands(group, "pada")):
+        lines += [f"## {name}", "", inspect.cleandoc(command.help or ""), ""]
+        options = [_render_parameter(parameter) for parameter in command.params if parameter.name != "help"]
+        lines += ["| parameter | meaning |", "|---|---|", *options, ""] if options else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(group: object, prefix: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+    for name, command in getattr(group, "commands", {}).items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+def _render_parameter(parameter: object) -> str:
+    names = getattr(parameter, "opts", []) + getattr(parameter, "secondary_opts", [])
+    is_option = any(name.startswith("-") for name in names)
+    metavar = getattr(parameter, "metavar", None) or ""
+    shown = ", ".join(names) if is_option else metavar or (getattr(parameter, "name", "") or "").upper()
+    meaning = (getattr(parameter, "help", None) or "").replace("|", "\\|").replace("\n", " ")
+    return f"| `{shown}{' ' + metavar if is_option and metavar else ''}` | {meaning} |"
+
+
+def render_names() -> str:
+    """The public names, each with its signature and docstring."""
+    lines = ["# Python", "", "Everything below is importable from `pada_agent`, and nothing else is public.", ""]
+    for name in pada_agent.__all__:
+        value = getattr(pada_agent, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            lines += [f"::: {value.__module__}.{value.__qualname__}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def render_graph() -> str:
+    """The drawing of the compiled graph."""
+    drawing = pada_agent.build_graph().compile().get_graph(xray=True).draw_mermaid()
+    return (
+        "# The graph\n\nWritten by `python -m tools.docs.reference`: the state machine as LangGraph draws it. Every agent is a node over"
+        " one typed shared state (`graph/state.py`). The arrow from `quality_control` back to `data_generation` is the"
+        " regeneration loop, the one from `review_data` to `review_cost` and on to `fine_tune` the outer loop. Each batch"
+        f" of rows goes through generation, label verification and quality control by itself.\n\n```mermaid\n{drawing.strip()}\n```\n"
+    )
+
+
+if __name__ == "__main__":
+    for path in write_pages():
+        print(path.relative_to(ROOT))
