@@ -7,13 +7,11 @@ from pydantic import Field, JsonValue, field_validator
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.settings import Settings
 
-TEMPLATE_PARAMETERS = frozenset(
-    (
-        "conversation messages tools documents chat_template add_generation_prompt continue_final_message tokenize padding"
-        " truncation max_length return_tensors return_dict return_assistant_tokens_mask tokenizer_kwargs"
-        " sanitize_control_tokens"
-    ).split()
-)
+TEMPLATE_PARAMETERS = {
+    *("messages", "conversation", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize"),
+    *("continue_final_message", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("return_assistant_tokens_mask", "tokenizer_kwargs", "sanitize_control_tokens"),
+}
 """Arguments of a rendering that are not variables of the template."""
 
 

@@ -37,7 +37,7 @@ class Tokenizer(Protocol):
 
     def get_chat_template(self, chat_template: str | None) -> Any: ...
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **arguments: Any) -> Any: ...
+    def apply_chat_template(self, conversation: Any, **arguments: Any) -> Any: ...
 
     def convert_ids_to_tokens(self, ids: int) -> Any: ...
 
@@ -191,7 +191,7 @@ class ChatTokenizer:
         except _TEMPLATE_ERRORS as exc:
             raise TrainingError(self._explain(exc, [turn["role"] for turn in turns])) from exc
 
-    def _apply(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    def _apply(self, turns: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         text: str = self._tokenizer.apply_chat_template(
             turns,
             chat_template=self._template,
@@ -204,16 +204,24 @@ class ChatTokenizer:
     def _explain(self, exc: Exception, roles: Sequence[str]) -> str:
         """What the template's failure means for these turns."""
         if isinstance(exc, TemplateSyntaxError):
-            return f"the student's chat template has a mistake in line {exc.lineno}: {exc.message}. {_WAY_OUT}"
+            return f"the student's chat template has a mistake in line {exc.lineno}: {str(exc.message).rstrip('.')}. {_WAY_OUT}"
         if roles[0] == "system" and self._takes(roles[1:]):
             return f"the student's chat template takes no system turn ({exc}): {_NO_SYSTEM}"
         if type(exc) is TemplateError:
             return f"the student's chat template refuses the turns {', '.join(roles)}: {exc}"
+        if self._takes(roles, in_parts=True):
+            return (
+                "the student's chat template wants each turn's content in parts, as models that see pictures do. Set"
+                " student.chat_template to one for text."
+            )
         return f"the student's chat template fails ({type(exc).__name__}: {exc}). {_WAY_OUT}"
 
-    def _takes(self, roles: Sequence[str]) -> bool:
+    def _takes(self, roles: Sequence[str], *, in_parts: bool = False) -> bool:
+        turns: list[dict[str, Any]] = list(_make_probe(roles))
+        if in_parts:
+            turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
         try:
-            self._apply(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
+            self._apply(turns, add_generation_prompt=roles[-1] == "user")
         except _TEMPLATE_ERRORS:
             return False
         return True
