@@ -46,6 +46,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "quality.max_regenerations": 10,
         "quality.rows_per_call": 100,
         "verification.votes": 20,
+        "verification.rows_per_call": 100,
         "loop.max_iterations": 20,
         "compute.threads": 256,
     }

@@ -209,29 +209,33 @@ class ChatTokenizer:
             return f"the student's chat template takes no system turn ({exc}): {_NO_SYSTEM}"
         if type(exc) is TemplateError:
             return f"the student's chat template refuses the turns {', '.join(roles)}: {exc}"
-        if self._takes(roles, in_parts=True):
-            return (
-                "the student's chat template wants each turn's content in parts, as models that see pictures do. Set"
-                " student.chat_template to one for text."
-            )
+        if self._wants_parts(roles):
+            return _PARTS
         return f"the student's chat template fails ({type(exc).__name__}: {exc}). {_WAY_OUT}"
 
-    def _takes(self, roles: Sequence[str], *, in_parts: bool = False) -> bool:
-        turns: list[dict[str, Any]] = list(_make_probe(roles))
-        if in_parts:
-            turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+    def _takes(self, roles: Sequence[str]) -> bool:
         try:
-            self._apply(turns, add_generation_prompt=roles[-1] == "user")
+            self._apply(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
         except _TEMPLATE_ERRORS:
             return False
         return True
+
+    def _wants_parts(self, roles: Sequence[str]) -> bool:
+        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in _make_probe(roles)]
+        try:
+            text = self._apply(turns, add_generation_prompt=roles[-1] == "user")
+        except _TEMPLATE_ERRORS:
+            return False
+        return "'text'" not in text and not _find_missing(roles, text)
 
     def _check_turns(self, roles: tuple[str, ...]) -> None:
         """Refuse a template that leaves out a turn of such a conversation. Each kind is asked about once."""
         if roles in self._sound:
             return
         text = self._render(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
-        missing = [role for i, role in enumerate(roles) if PROBE.format(i) not in text]
+        missing = _find_missing(roles, text)
+        if missing and self._wants_parts(roles):
+            raise TrainingError(_PARTS)
         if "system" in missing:
             raise TrainingError(f"the student's chat template leaves the system turn out: {_NO_SYSTEM}")
         if missing:
@@ -289,6 +293,11 @@ class ChatTokenizer:
 _WAY_OUT = "Correct it in the student's folder, or set student.chat_template to another."
 _NO_SYSTEM = "set student.system to null and put its text into task.instruction, or set student.chat_template to one that shows it"
 
+_PARTS = (
+    "the student's chat template wants each turn's content in parts, as models that see pictures do. Set"
+    " student.chat_template to one for text."
+)
+
 
 def _find_template(tokenizer: Tokenizer, chat: ChatSpec) -> str:
     if not (chat.template or tokenizer.chat_template):
@@ -315,6 +324,11 @@ def list_turns(example: Example, system: str | None = None) -> list[dict[str, st
     first = [{"role": "system", "content": system}] if system else []
     earlier = [{"role": turn.role, "content": turn.content} for turn in example.history]
     return [*first, *earlier, {"role": "user", "content": example.prompt}]
+
+
+def _find_missing(roles: Sequence[str], text: str) -> list[str]:
+    """Turns whose probe does not stand in the rendering."""
+    return [role for i, role in enumerate(roles) if PROBE.format(i) not in text]
 
 
 def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
