@@ -48,7 +48,7 @@ class Student:
             self.tokenizer,
             chat=chat,
             end_token_ids=[eos] if isinstance(eos, int) else eos or [],
-            n_embeddings=self.model.get_input_embeddings().num_embeddings,
+            n_embeddings=self.model.get_input_embeddings().weight.shape[0],
         )
 
 
