@@ -15,7 +15,7 @@ from pada_agent.evaluation.rows.forms import Fields, Header
 from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import only_one, read_label, see_label, settle_labels
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -112,13 +112,15 @@ class MultipleChoice(Task):
         choices = _choices_of(example)
         question = {"question": example.reference["question"]}
         if choices.closed:
-            return question | {"label": choices.gold_text, "definition": self.config.labels[choices.gold_text]}
+            facts = {"label": choices.gold_text, "definition": self.config.labels[choices.gold_text]}
+            return question | facts | tell_turns(example)
         wrong = {f"wrong_{i}": text for i, text in enumerate(choices.wrong_texts, start=1)}
-        return question | {"correct": choices.gold_text} | wrong
+        return question | {"correct": choices.gold_text} | wrong | tell_turns(example)
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
         label = self.closed_label(source)
-        return {} if label is None else assign_label(self.config.labels, label, confusions, rng)
+        facts = {} if label is None else assign_label(self.config.labels, label, confusions, rng)
+        return facts | tell_turns(source)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -158,7 +160,7 @@ class MultipleChoice(Task):
         choices = _choices_of(example)
         options = tuple(rng.sample(choices.texts, len(choices.texts)))
         notes = dict(self.config.labels) if choices.closed else {}
-        return OpenQuestion(question=example.reference["question"], options=options, notes=notes)
+        return OpenQuestion(question=whole_question(example), options=options, notes=notes)
 
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
         return pick_option(answer, posed.options) == _choices_of(example).gold_text

@@ -2,6 +2,7 @@
 
 import datetime
 from decimal import Decimal
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -142,6 +143,24 @@ def test_a_draft_keeps_its_sources_place_in_the_conversation() -> None:
     source = task.read(place([{"messages": TALK}])[0])
     made = task.compose({"question": "Closed?", "answer": "No."}, source=source, given={}, example_id="s")
     assert isinstance(made, Example) and shown(made) == ("Closed?", "No.", "Be kind.", "Hi", "Hello.")
+
+
+@pytest.mark.parametrize("name", ["exact_match", "judge", "numeric", "multiple_choice"])
+def test_who_writes_judges_and_solves_a_row_sees_what_comes_before_it(name: str) -> None:
+    task = task_for(name)
+    talk = [*TALK[:3], *turns(("user", "How many?"), ("assistant", "5"))]
+    row = (
+        {"messages": talk[:4], "answer": "5", "choices": ["5", "6"]}
+        if name == "multiple_choice"
+        else {"messages": talk}
+    )
+    example, before = task.read(place([row])[0]), "System: Be kind.\nUser: Hi\nAssistant: Hello."
+    assert task.show(example)["earlier_turns"] == before == task.assign(example, [], Random(0))["earlier_turns"]
+    posed = task.pose(example, Random(0))
+    assert posed is None or posed.question == f"{before}\nUser: How many?"
+    other = example.model_copy(update={"history": (), "system": None})
+    assert task.misanswer(example, other)["earlier_turns"] == before and "earlier_turns" not in task.show(other)
+    assert "earlier_turns" not in task.misanswer(other, example)
 
 
 def test_a_reader_sees_the_whole_conversation() -> None:
