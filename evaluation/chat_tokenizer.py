@@ -12,7 +12,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from pada_agent.core.errors import DatasetError, TrainingError
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.records import Example
-from pada_agent.core.thoughts import MARKS, find_open_thought
+from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
 from pada_agent.evaluation.control_tokens import ControlTokens
 
 PROBE = "probe-7f3a-{}"
@@ -127,9 +127,9 @@ class ChatTokenizer:
                 f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row."
             )
         prompt = self._render_prompt(example)
-        if prompt.closed and MARKS[prompt.closed] in example.answer:
+        if prompt.closed and find_closer(prompt.closed) in example.answer:
             raise DatasetError(
-                f"row {example.id!r}: its answer brings a thought ({MARKS[prompt.closed]}), but the one that the student's"
+                f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
                 " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
             )
         answer = _join_thought(example, prompt.opening) if prompt.opening else example.answer
@@ -176,7 +176,7 @@ class ChatTokenizer:
         if self._chat.thoughts == "open":
             return Prompt(text, opening)
         line = "\n" if opening.endswith("\n") else ""
-        return Prompt(f"{text}{line}{MARKS[opener]}\n\n", closed=opener)
+        return Prompt(f"{text}{line}{find_closer(opener)}\n\n", closed=opener)
 
     def _render_empty_system(self, turns: list[dict[str, str]]) -> str | None:
         """Some templates take an empty system turn for the wish to have none, in place of their default; others refuse it."""
@@ -248,9 +248,8 @@ class ChatTokenizer:
         """Special tokens, and those that the template writes around turns; line ends and marks of thoughts are text."""
         turns = _make_probe(("user", "assistant"))
         frame = self._render(turns, add_generation_prompt=False) + self._render(turns[:1], add_generation_prompt=True)
-        text = {*MARKS, *MARKS.values()}
         added = [token for token in self._added.values() if not str(token.content).isspace()]
-        named = [t.content for t in added if t.special or (t.content in frame and t.content not in text)]
+        named = [t.content for t in added if t.special or (t.content in frame and not is_mark(str(t.content)))]
         return [*self._tokenizer.all_special_tokens, *named]
 
     def _find_end_of_turn(self) -> int:
@@ -338,9 +337,10 @@ def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
 def _join_thought(example: Example, opening: str) -> str:
     """The answer as it goes on in the thought that the prompt has opened."""
     opener = find_open_thought(opening)
-    if MARKS[opener] not in example.answer:
+    if find_closer(opener) not in example.answer:
         raise DatasetError(
             f"row {example.id!r}: its answer has no thought, but the student's chat template opens one ({opener}) and"
-            " student.thoughts is open: set it to close, or give each answer its thought, ended by " + MARKS[opener]
+            " student.thoughts is open: set it to close, or give each answer its thought, ended by "
+            + find_closer(opener)
         )
     return example.answer.lstrip().removeprefix(opener).lstrip("\n")

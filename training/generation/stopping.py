@@ -5,7 +5,7 @@ from typing import Any
 
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.core.thoughts import MARKS, find_open_thought
+from pada_agent.core.thoughts import find_closer, find_open_thought
 from pada_agent.training.students import Student
 
 
@@ -71,6 +71,6 @@ def _skip_thought(row: Row, text: str) -> int:
     """Where the answer starts: a stop string inside a thought ends nothing."""
     if not row.opening:
         return 0
-    closer = MARKS[find_open_thought(row.opening)]
+    closer = find_closer(find_open_thought(row.opening))
     at = text.find(closer)
     return len(text) if at < 0 else at + len(closer)

@@ -45,6 +45,6 @@ def test_an_option_is_taken_as_it_is() -> None:
     )
     chosen = Prediction(example_id="x", response=options[0], option_scores=(0.0, -1.0))
     seen: list[str] = []
-    task.verify = lambda e, p: seen.append(p.response)  # type: ignore[method-assign,assignment,func-returns-value]
+    task.verify = lambda _, p: seen.append(p.response)  # type: ignore[method-assign,assignment,func-returns-value]
     verify_answers(task, [example], [chosen])
     assert seen == ["</think>"]
