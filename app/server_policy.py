@@ -187,6 +187,8 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
     if config.prompts.overrides() and not policy.allow_prompts:
         yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
+    if config.student.chat_template and not policy.allow_prompts:
+        yield "student.chat_template: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
 
 
 def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:
