@@ -77,14 +77,20 @@ def resume(
     answer: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run waits for.")
     ] = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Go on with an interrupted or waiting run; show a finished one."""
+    """Go on with an interrupted or waiting run; show a finished one.
+
+    With --set it starts over with that setting changed, and finds again what is finished and does not depend on it.
+    """
     from pada_agent.app.runs import driver
     from pada_agent.app.terminal import answers
+    from pada_agent.core.config_files import change_config
 
+    changed = (lambda config: change_config(config, overrides)) if overrides else None
     with _display() as display:
         reply = answers.answer_from_file(answer) if answer else _choose_answer(display)
-        outcome = driver.resume_run(folder, on_event=display, answer=reply)
+        outcome = driver.resume_run(folder, on_event=display, answer=reply, changed=changed)
     _report_outcome(outcome)
 
 

@@ -79,11 +79,15 @@ class MultipleChoice(Task):
             seen = self.look_at(files, settled, partial(see_label, config=self.config))
             return settle_labels(seen, settled, self.config)
         settled = [_find_choices(rows, form) for rows, form in zip(files, settled, strict=True)]
-        reading: GoldReading | None = self.gold_is if self.config.gold_is == "auto" else self.config.gold_is
-        if reading is None:
-            seen = self.look_at(files, settled, self._see)
-            reading = settle_gold(seen) if seen else "label"
+        reading = self.config.gold_is if self.config.gold_is != "auto" else self._settle_gold(files, settled)
         return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
+    def _settle_gold(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> GoldReading:
+        """The benchmark's own reading where it fits every row: copies of one may name the right option in another way."""
+        seen = self.look_at(files, settled, self._see)
+        if self.gold_is and all(find_gold(gold, self.gold_is) is not None for gold in seen):
+            return self.gold_is
+        return settle_gold(seen) if seen else "label"
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)

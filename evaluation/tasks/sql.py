@@ -14,7 +14,7 @@ from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
-from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
@@ -96,7 +96,7 @@ class Sql(Task):
         return "question"
 
     def show(self, example: Example) -> dict[str, str]:
-        return {"query": example.answer, "question": example.reference["question"]}
+        return {"query": example.answer, "question": example.reference["question"], **tell_turns(example)}
 
     def about(self, examples: Sequence[Example]) -> str:
         """The description, and the tables of the databases in question."""
@@ -108,7 +108,7 @@ class Sql(Task):
         return "\n\n".join(filter(None, [self.config.description, *tables]))
 
     def asked(self, example: Example) -> str:
-        return str(example.reference["question"])
+        return whole_question(example)
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
         """Some of the values in the tables that the source is about, other ones for each row: a writer who sees none invents them."""
@@ -117,7 +117,7 @@ class Sql(Task):
         found = self._run_reference(database, source.answer)
         tables = found.tables if isinstance(found, Result) else ()
         values = self._databases.draw_values(database, tables, n=N_VALUES, rng=rng)
-        return {"values": values} if values else {}
+        return ({"values": values} if values else {}) | tell_turns(source)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -147,7 +147,7 @@ class Sql(Task):
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
         del rng
-        return OpenQuestion(question=example.reference["question"], expects="one SELECT for SQLite, on one line")
+        return OpenQuestion(question=whole_question(example), expects="one SELECT for SQLite, on one line")
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
         """References that leave open what is right."""

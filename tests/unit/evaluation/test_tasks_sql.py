@@ -315,3 +315,19 @@ def test_predictions_are_verified_in_order(folder: Path) -> None:
     examples = [read(folder), read(folder, sql="SELECT name FROM author")]
     responses = [Prediction(example_id=e.id, response=r) for e, r in zip(examples, [QUERY, QUERY], strict=True)]
     assert [v.value for v in task(folder).verify_all(examples, responses)] == ["correct", "wrong"]
+
+
+def test_earlier_turns_are_told_to_writers_and_solvers_and_kept(folder: Path) -> None:
+    own = task(folder)
+    turns = [
+        *({"role": "user", "content": "Who wrote Eden?"}, {"role": "assistant", "content": "SELECT name FROM author"}),
+        *({"role": "user", "content": "And Solaris?"}, {"role": "assistant", "content": "SELECT title FROM book"}),
+    ]
+    example = own.read(RawRow(where="rows.jsonl:1", fields={"messages": turns}))
+    assert list(own.show(example)) == ["query", "question", "earlier_turns"]
+    assert "Who wrote Eden?" in own.assign(example, (), Random(0))["earlier_turns"]
+    for asked in (own.asked(example), own.pose(example, Random(0)).question):
+        assert "Who wrote Eden?" in asked and asked.endswith("And Solaris?")
+    draft = {"query": "SELECT year FROM book", "question": "When?"}
+    made = own.compose(draft, source=example, given={}, example_id="syn-1")
+    assert isinstance(made, Example) and made.history == example.history

@@ -109,3 +109,23 @@ def test_rows_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
     assert len(split(tmp_path, memory, data={"train_limit": 3})["train"]) == 3
     with pytest.raises(DatasetError, match=r"memory:train:4: field 'question' is empty"):
         split(tmp_path, memory)
+
+
+def test_shuffled_files_give_samples_where_a_limit_takes_the_top(tmp_path: Path) -> None:
+    memory = {"train": ask("t", 40), "validation": ask("v", 40), "test": ask("held", 40)}
+    limits = {f"{name}_limit": 10 for name in memory}
+    in_order = split(tmp_path, memory, data=limits)
+    drawn = split(tmp_path, memory, data={**limits, "shuffle": 3})
+    for name in memory:
+        top, taken = ({int(e.id) for e in rows[name]} for rows in (in_order, drawn))
+        assert top == set(range(10)) and len(taken) == 10 and max(taken) > 20
+    assert (
+        split(tmp_path, memory, data={**limits, "shuffle": 3}) == drawn != split(tmp_path, memory, data={"shuffle": 4})
+    )
+
+
+def test_rows_of_the_input_are_shuffled_like_those_of_files() -> None:
+    rows = ask("v", 40)
+    taken = [row.fields["id"] for row in FileDatasets().accept(rows, location="input.test", limit=5, shuffle=1)]
+    assert len(taken) == 5 and taken != list(range(5))
+    assert taken == [row.fields["id"] for row in FileDatasets({"v": rows}).read("memory:v", limit=5, shuffle=1)]

@@ -176,3 +176,20 @@ def test_the_real_library_fails_with_one_error(
         (folder / name).write_text(content)
     with pytest.raises(DatasetError, match=f"hub:me/s/train: {message}"):
         FileDatasets().read("hub:me/s/train")
+
+
+def test_with_a_seed_slices_of_one_split_are_samples_that_share_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = serve(monkeypatch, HubRows({"n": n} for n in range(100)))
+
+    def take(cut: str, shuffle: int | None = 7, limit: int | None = None) -> list[int]:
+        return [row.fields["n"] for row in FileDatasets().read(f"hub:me/news/train{cut}", limit=limit, shuffle=shuffle)]
+
+    first, second, rest = take("[:10]"), take("[10:40]"), take("[40%:]")
+    assert sorted([*first, *second, *rest]) == list(range(100)) and first + second + rest == take("")
+    assert first != sorted(first) and take("[:10]", 8) != first and take("[:10]", limit=4) == first[:4]
+    assert take("[-60:]") == rest
+    assert {options["split"] for *_, options in asked} == {"train"}
+    row = FileDatasets().read("hub:me/news/train[:10]", shuffle=7)[0]
+    assert row.where == f"hub:me/news/train[:10]:{first[0] + 1}", "the place is that in the whole split"
+    with pytest.raises(DatasetError, match=r"with data\.shuffle, one split with one slice is expected"):
+        take("+test")
