@@ -186,6 +186,8 @@ def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     if not policy.allow_code and issubclass(find_task_kind(config.task.name), Code):
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
+    if config.task.allow_unisolated_code:
+        yield "task.allow_unisolated_code: programs are isolated on a server, or not run"
     if config.prompts.overrides() and not policy.allow_prompts:
         yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
     if config.student.chat_template and not policy.allow_prompts:

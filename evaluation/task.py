@@ -73,6 +73,14 @@ class Task(ABC):
                 f"task.columns: {config.name!r} reads no field {unknown[0]!r}; it reads {', '.join([*self.fields, *COMMON_FIELDS])}"
             )
 
+    def check_machine(self) -> tuple[str, ...]:
+        """What the user must know of this machine, a sentence each; override where answers are run, not only read.
+
+        Raises:
+            SandboxError: right answers could not be told from wrong ones here, or not without danger.
+        """
+        return ()
+
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
         """How the rows of each file are read; override to settle more than their columns, for all files alike.
 

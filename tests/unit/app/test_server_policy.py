@@ -234,6 +234,11 @@ def test_programs_run_only_where_the_operator_allows_it(workspace: Path, task: s
     confine(make(f"task.name={task}"), ServerPolicy(workspace, allow_code=True))
 
 
+def test_programs_run_isolated_or_not_at_all(workspace: Path) -> None:
+    config = make("task.name=code", "task.allow_unisolated_code=true")
+    assert "task.allow_unisolated_code: " in refusal(config, ServerPolicy(workspace, allow_code=True))
+
+
 @pytest.mark.parametrize("task", ["os:system", "tests.toy_world.ToyWorld", "../task", "evaluation.tasks.code:Code"])
 def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> None:
     assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
