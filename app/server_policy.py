@@ -202,10 +202,23 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
         yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
-    if model.api_key_env is not None and model.api_key_env not in policy.key_variables:
-        yield f"{key}.api_key_env: this variable is not offered; the operator lists names in PADA_ALLOWED_KEYS"
+    variable = "AZURE_OPENAI_API_KEY" if provider == "azure_openai" and model.base_url else None
+    if (variable := model.api_key_env or variable) is not None and variable not in policy.key_variables:
+        yield f"{key}.api_key_env: {variable} is not offered; the operator lists names in PADA_ALLOWED_KEYS"
+    yield from _check_free_settings(key, model)
     if model.region is not None and not REGION.fullmatch(model.region):
         yield f"{key}.region: {model.region!r} is no AWS region"
+
+
+def _check_free_settings(key: str, model: ModelConfig) -> Iterator[str]:
+    """Settings that could name another model or address, or a higher price, past what the operator allows."""
+    for name in ("extra", "headers", "header_envs"):
+        if getattr(model, name):
+            yield f"{key}.{name}: not taken here; the operator can set the same on a proxy in front of the model"
+    if model.service_tier not in (None, "default", "flex"):
+        yield f"{key}.service_tier: {model.service_tier!r} is not taken here; flex is"
+    if model.base_url is not None and model.provider not in ("openai", "azure_openai"):
+        yield f"{key}.base_url: taken with openai:NAME and azure_openai:NAME only"
 
 
 def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:

@@ -32,6 +32,7 @@ from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
 _connections: dict[str, Adapters] = {}
+_budgets: dict[str, Budget] = {}
 _stopped: set[str] = set()
 """Runs that a signal has ended: nodes that still ask for adapters get none, so no further call is paid for."""
 _lock = Lock()
@@ -73,10 +74,16 @@ def keep_warm() -> Iterator[None]:
 
 
 def stop(config: RunConfig) -> None:
-    """As `close`, and nothing is kept warm: work in flight ends. Safe in a signal handler."""
+    """As `close`, and nothing is kept warm: no further call begins, and work in flight ends. Safe in a signal handler."""
     _stopped.add(_key(config))
     _cool_down()
-    close(config)
+    _end(config)
+
+
+def count_calls_under_way(config: RunConfig) -> int:
+    """LLM calls of the run that have begun and not ended. Safe in a signal handler."""
+    budget = _budgets.get(_key(config))
+    return budget.n_in_flight if budget else 0
 
 
 def allow(config: RunConfig) -> None:
@@ -93,6 +100,11 @@ def _cool_down() -> None:
 
 def close(config: RunConfig) -> None:
     """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
+    _end(config)
+    _budgets.pop(_key(config), None)
+
+
+def _end(config: RunConfig) -> None:
     if adapters := _connections.get(_key(config)):
         adapters.close()
 
@@ -116,7 +128,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
     if shared:
         link_objects(folder, config.shared_folder)
     cache = ResponseCache(folder / CALLS, shared=shared / CALLS if shared else None)
-    budget = Budget(config.budget, cache.totals)
+    budget = _budgets[key] = Budget(config.budget, cache.totals)
     gates: dict[str, CallGate] = {}
     store = FileArtifactStore(folder / "objects")
     compute = _find_compute(config, shared or folder)
