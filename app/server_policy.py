@@ -191,6 +191,8 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
         yield "task.allow_unisolated_code: programs are isolated on a server, or not run"
     if config.prompts.overrides() and not policy.allow_prompts:
         yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
+    if config.student.chat_template and not policy.allow_prompts:
+        yield "student.chat_template: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
 
 
 def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:

@@ -12,6 +12,7 @@ import psutil
 from langchain_core.language_models import BaseChatModel
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
@@ -147,6 +148,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         for role in (analyst, generator, judge):
             role.model.close()
 
+    student = str(model_store.resolve(config.student.model))
     adapters = Adapters(
         datasets=FileDatasets(),
         store=store,
@@ -156,7 +158,8 @@ def _open(config: RunConfig, key: str) -> Adapters:
         analyst=analyst,
         generator=generator,
         judge=judge,
-        student=str(model_store.resolve(config.student.model)),
+        student=student,
+        tokens=StudentTokenCounter(compute, student, config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),

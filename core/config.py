@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.settings import Settings as Settings
+from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
 
 
@@ -41,20 +42,6 @@ class DataConfig(Settings):
     """Part of validation that selects the best model; the rest is diagnosed. Ours: guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
     """Training rows that also stand in validation or test: stop, or drop them from training."""
-
-
-class StudentConfig(Settings):
-    """The small language model."""
-
-    model: str = "smollm2-135m-instruct"
-    """Name in the model store, hub id, or folder."""
-    system: str | None = None
-    """System turn; null keeps the tokenizer's default, an empty string asks for none."""
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    """Tokens; null takes the task's own limit."""
-    eval_batch_size: int = Field(default=64, ge=1)
-    """Rows answered at once on CPU, fewer where keys and values would take over 2 GB; on a GPU as many as there is memory for,
-    256 at most. Ours: 64."""
 
 
 class ModelsConfig(Settings):

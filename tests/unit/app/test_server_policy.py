@@ -272,8 +272,11 @@ def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> Non
     assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
 
 
-def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path) -> None:
-    config = make("prompts={error_analysis: hello}")
+@pytest.mark.parametrize(
+    "override", ["prompts={error_analysis: hello}", "student={chat_template: '{{ messages[0].content }}'}"]
+)
+def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path, override: str) -> None:
+    config = make(override)
     confine(config, ServerPolicy(workspace, allow_prompts=True))
     assert "PADA_ALLOW_PROMPTS=1" in refusal(config, ServerPolicy(workspace))
 
