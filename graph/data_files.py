@@ -75,14 +75,17 @@ def count_labels_further_down(
 
 
 def warn_about(files: Mapping[FileName, ReadFile]) -> list[str]:
-    """What a person should know of how the files were read, a line each."""
-    understood = {name: file.understood for name, file in files.items() if file.examples}
-    return list(dict.fromkeys(line for found in understood.values() for line in _warn_about(found)))
+    """What a person should know of how the files were read, a line each; what several files have in common is one line."""
+    understood = [file.understood for file in files.values() if file.examples]
+    places: dict[str, list[str]] = {}
+    for found in understood:
+        for note in _list_notes(found):
+            places.setdefault(note, []).append(found.location)
+    return [f"{', '.join(dict.fromkeys(locations))}: {note}" for note, locations in places.items()]
 
 
-def _warn_about(found: Understood) -> list[str]:
-    unused = f"{found.location}: columns that are not used: {', '.join(found.unused)}"
-    return ([unused] if found.unused else []) + [f"{found.location}: {note}" for note in found.notes]
+def _list_notes(found: Understood) -> list[str]:
+    return [*([f"columns that are not used: {', '.join(found.unused)}"] if found.unused else []), *found.notes]
 
 
 def _fetch_all(

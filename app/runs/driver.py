@@ -153,18 +153,31 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def _leave_after(seconds: float, message: str) -> threading.Timer:
+def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
     """End the process however busy its threads are: an LLM answer under way may take minutes."""
-
-    def leave() -> None:
-        sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
-        os._exit(130)
-
     timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
     return timer
+
+
+def _leave(folder: Path, config: RunConfig) -> None:
+    n = wiring.count_calls_under_way(config)
+    lost = f"{n} LLM calls under way are left, and their answers are lost. " if n else ""
+    sys.stderr.write(f"{lost}resume with: pada resume {folder}\n")
+    sys.stderr.flush()
+    os._exit(130)
+
+
+def _say_stopping(n_calls: int, seconds: float) -> None:
+    waited = f" No new LLM call is begun; {n_calls} under way may end, for at most {seconds:.0f} s." if n_calls else ""
+    sys.stderr.write(f"\nStopping …{waited} (Again to leave at once.)\n")
+
+
+def _seconds_to_finish_calls(config: RunConfig) -> float:
+    models = config.models
+    longest = max(model.timeout_seconds for model in (models.analyst, models.generator, models.judge))
+    return longest if (given := config.budget.seconds_to_finish_calls) is None else given
 
 
 def _run_to_end(
@@ -228,10 +241,10 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         for number in signals:
-            signal.signal(number, lambda *_: os._exit(130))
-        sys.stderr.write("\nStopping: no new call is made, those under way may end (again to leave at once) …\n")
-        seconds = STOP_SECONDS + config.budget.seconds_to_finish_calls
-        timers.append(_leave_after(seconds, f"resume with: pada resume {folder}"))
+            signal.signal(number, lambda *_: _leave(folder, config))
+        seconds = _seconds_to_finish_calls(config)
+        _say_stopping(wiring.count_calls_under_way(config), seconds)
+        timers.append(_leave_after(STOP_SECONDS + seconds, lambda: _leave(folder, config)))
         wiring.stop(config)
         raise KeyboardInterrupt(f"resume with: pada resume {folder}")
 

@@ -24,7 +24,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
             rows=str(adapters.store.rows_path(rows.key)),
             rows_hash=rows.key,
             lora=settings.lora,
-            system=settings.student.system,
+            chat=settings.student.chat,
             seed=settings.seed,
             start_from=str(adapters.store.folder(continued.key)) if continued else None,
         )

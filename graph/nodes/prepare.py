@@ -27,13 +27,14 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         settings = settle(state, runtime.context)
         adapters = connect(settings)
+        told = adapters.task.check_machine()
         files, warnings = read_checked(settings, state, adapters)
         return {
             "settings": settings,
             "data": store_splits(settings, files, adapters),
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *warnings],
+            "warnings": [*adapters.warnings, *told, *warnings],
         }
 
     return prepare
