@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 
 import jinja2
@@ -17,9 +16,6 @@ from pada_agent.app.run_folder import layout
 from pada_agent.graph.summary import RunSummary
 
 HERE = Path(__file__).parent
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, those that turn the direction of text, and halves of surrogate pairs."""
 
 
 def rebuild_report(folder: Path) -> RunSummary:
@@ -49,7 +45,7 @@ def render_report(data: ReportData) -> str:
     """The page; all that models or data wrote is escaped, and characters that hide or turn text are made visible."""
     environment = jinja2.Environment(
         autoescape=True,
-        finalize=_show_unseen,
+        finalize=_finalize,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -71,7 +67,7 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _show_unseen(value: object) -> object:
+def _finalize(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
+    return text.show_unseen(value)
