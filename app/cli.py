@@ -142,7 +142,8 @@ def report(
         from pada_agent.app.report.regrouping import compare_embedders
 
         compare_embedders(folder, embedders)
-    _echo(render_summary(document.rebuild_report(folder), folder), nl=False)
+    _echo(render_summary(document.summarize_folder(folder), folder), nl=False)
+    document.rebuild_report(folder)  # last: the table is for whoever may not write here, too
 
 
 @app.command()

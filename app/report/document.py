@@ -22,17 +22,24 @@ def rebuild_report(folder: Path) -> RunSummary:
     """Write the report of the run in `folder` again; of an unfinished one, what there is so far.
 
     Raises:
+        ArtifactError: not a run's folder, nothing measured yet, damaged, or no place to write to.
+    """
+    summary = summarize_folder(folder)
+    write_report(summary, folder, is_finished=layout.is_finished(folder))
+    return summary
+
+
+def summarize_folder(folder: Path) -> RunSummary:
+    """The summary of the run in `folder`, or what there is so far.
+
+    Raises:
         ArtifactError: not a run's folder, nothing measured yet, or damaged.
     """
-    is_finished = layout.is_finished(folder)
-    if is_finished:
-        summary = layout.load_summary(folder)
-    else:
-        from pada_agent.app.report.unfinished import summarize_unfinished
+    if layout.is_finished(folder):
+        return layout.load_summary(folder)
+    from pada_agent.app.report.unfinished import summarize_unfinished
 
-        summary = summarize_unfinished(folder)
-    write_report(summary, folder, is_finished=is_finished)
-    return summary
+    return summarize_unfinished(folder)
 
 
 def write_report(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> Path:
