@@ -138,6 +138,16 @@ class TokenCounter(Protocol):
         """
         ...
 
+    def count_asked(self, example: Example) -> RowTokens:
+        """Tokens of the prompt, and of what the student has to have room for: the right answer and the end of turn, or the longest
+        option.
+
+        Raises:
+            DatasetError: a row that cannot be encoded; names it.
+            TrainingError: as `count`, or options where the prompt ends inside a thought.
+        """
+        ...
+
     def count_text(self, text: str) -> int:
         """Tokens of a text by itself, such as a gold answer that the student should have room to write."""
         ...

@@ -14,6 +14,7 @@ from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.data_files import SPLITS, FileName, read_run_files, warn_about
+from pada_agent.graph.data_lengths import measure_lengths
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
@@ -28,12 +29,16 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         adapters = connect(settings)
         told = adapters.task.check_machine()
         files = read_run_files(settings, state, datasets=adapters.datasets, task=adapters.task)
+        splits = store_splits(settings, files, adapters)
+        lengths = measure_lengths(settings, files, adapters)
+        if lengths and lengths.problems:
+            raise DatasetError("\n".join(lengths.problems))
         return {
             "settings": settings,
-            "data": store_splits(settings, files, adapters),
+            "data": splits.model_copy(update={"max_new_tokens": lengths.max_new_tokens}) if lengths else splits,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *warn_about(files)],
+            "warnings": [*adapters.warnings, *told, *warn_about(files), *(lengths.warnings if lengths else [])],
         }
 
     return prepare
