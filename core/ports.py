@@ -134,7 +134,8 @@ class TokenCounter(Protocol):
 
         Raises:
             DatasetError: a row that cannot be learned from, such as an empty answer; names it.
-            TrainingError: the student's chat template cannot render it.
+            ConfigError: the student's chat template cannot render it.
+            TrainingError: the tokenizer cannot be loaded.
         """
         ...
 
@@ -144,7 +145,7 @@ class TokenCounter(Protocol):
 
         Raises:
             DatasetError: a row that cannot be encoded; names it.
-            TrainingError: as `count`, or options where the prompt ends inside a thought.
+            ConfigError, TrainingError: as `count`, or options where the prompt ends inside a thought.
         """
         ...
 

@@ -14,7 +14,7 @@ def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], ada
     """What is too long, and how much the student may write; None where rows cannot be measured.
 
     Raises:
-        TrainingError: the student's chat template cannot render rows like these.
+        ConfigError: the student's chat template cannot render rows like these.
     """
     if adapters.tokens is None:
         return None

@@ -5,7 +5,7 @@ from math import ceil
 from typing import NamedTuple
 
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example, RowTokens
@@ -52,7 +52,7 @@ def check_lengths(
         asked: names of the files whose rows the student answers.
 
     Raises:
-        TrainingError: the student's chat template cannot render rows like these.
+        ConfigError: the student's chat template cannot render rows like these.
     """
     problems: list[str] = []
     rows = {name: _measure(file, tokens, problems, learn=name in learned) for name, file in files.items()}
@@ -76,7 +76,7 @@ def explain_unlearnable(example: Example, *, tokens: TokenCounter | None, lora: 
         return None
     try:
         count = tokens.count(example)
-    except (DatasetError, TrainingError) as exc:
+    except (DatasetError, ConfigError) as exc:
         return str(exc)
     if not is_too_long(count, lora, tokens.context_tokens):
         return None
