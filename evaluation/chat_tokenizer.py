@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from jinja2 import TemplateError, TemplateSyntaxError
@@ -78,6 +78,7 @@ class ChatTokenizer:
         self._known_ends = tuple(end_token_ids)
         self._n_embeddings = n_embeddings
         self._sound: set[tuple[str, ...]] = set()
+        self._read_prompt = lru_cache(maxsize=8)(self._tokenize)  # of one row it is asked for several times
         self._check_turns(("user", "assistant"))
         self._check_turns(("user",))
         self._control = ControlTokens(tokenizer, () if chat.control_tokens_in_rows else self._list_control_tokens())
@@ -96,7 +97,7 @@ class ChatTokenizer:
 
     def prompt(self, example: Example) -> list[int]:
         """Everything up to where the assistant starts to write."""
-        return self._tokenize(self._render_prompt(example).text)
+        return list(self._read_prompt(self._render_prompt(example).text))
 
     def opening(self, example: Example) -> str:
         """The text at the prompt's end that opens a thought; empty where none is open."""
@@ -145,7 +146,7 @@ class ChatTokenizer:
 
     def _continue(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of `texts` after the prompt: read in context, unless that would change the prompt's own last token."""
-        before = self._tokenize(prompt)
+        before = self._read_prompt(prompt)
         found = []
         for text in map(self._control.hide, texts):
             joint = self._tokenize(prompt + text)
