@@ -10,17 +10,22 @@ from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.storage.datasets import find_inside
 from pada_agent.app.adapters.storage.model_store import catalogue
+from pada_agent.app.run_folder.layout import CALLS, CHECKPOINTS
 from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ConfigError
 from pada_agent.evaluation.tasks.code import Code
 from pada_agent.evaluation.tasks.registry import find_task_kind
+from pada_agent.evaluation.tasks.sql import Sql
 
 LIMITS: Mapping[str, float] = MappingProxyType(
     {
         "seed": 2**32 - 1,
         "data.train_shuffle": 2**32 - 1,
+        "data.shuffle": 2**32 - 1,
+        "task.sample_values": 50,
+        "task.query_seconds": 60,
         "lora.rank": 512,
         "lora.alpha": 4096,
         "lora.epochs": 50,
@@ -46,6 +51,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "quality.max_regenerations": 10,
         "quality.rows_per_call": 100,
         "verification.votes": 20,
+        "verification.rows_per_call": 100,
         "loop.max_iterations": 20,
         "compute.threads": 256,
     }
@@ -121,6 +127,7 @@ def confine(config: RunConfig, policy: ServerPolicy) -> RunConfig:
     problems = [
         *_check_sizes(config, policy),
         *_check_data(config, policy),
+        *_check_database(config, policy),
         *_check_run_folder(config, policy),
         *_check_code(config, policy),
     ]
@@ -155,6 +162,16 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
                 yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
         elif location and not location.startswith("memory:") and find_inside(location, policy.workspace) is None:
             yield f"data.{split}: outside this server's workspace"
+
+
+def _check_database(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    """One file that settings name: rows come from strangers, and a run's own files are SQLite databases too."""
+    named = config.task.database
+    if not named and not issubclass(find_task_kind(config.task.name), Sql):
+        return
+    inside = find_inside(named, policy.workspace) if named else None
+    if inside is None or not inside.is_file() or inside.name in (CALLS, CHECKPOINTS):
+        yield "task.database: name one SQLite file in this server's workspace; rows cannot name databases here"
 
 
 def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
@@ -228,4 +245,5 @@ def _make_absolute(config: RunConfig, policy: ServerPolicy) -> RunConfig:
     student = config.student.model_copy(update={"model": settle(config.student.model)})
     runs_folder = str(find_inside(config.runs_folder, policy.workspace))
     models = config.models.model_copy(update={"embedder": settle(config.models.embedder)})
-    return config.model_copy(update={"runs_folder": runs_folder, "student": student, "models": models})
+    task = config.task.model_copy(update={"database": settle(config.task.database) if config.task.database else ""})
+    return config.model_copy(update={"runs_folder": runs_folder, "student": student, "models": models, "task": task})

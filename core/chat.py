@@ -38,6 +38,8 @@ class ChatReply(Record):
     text: str
     usage: Usage
     truncated: bool = False
+    refused: bool = False
+    """The provider's filter or the model itself refused; `text` is what was said instead of an answer."""
     cached: bool = False
     key: str = ""
     """Key of the call in the response cache."""

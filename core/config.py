@@ -26,8 +26,11 @@ class DataConfig(Settings):
     """Read once, at the end. Empty: no test figures."""
     held_back: str = ""
     """Real rows for `generation.sources: held_back`. Empty: the training rows that `train_limit` leaves over."""
+    shuffle: int | None = None
+    """Seed of the order into which every file is put before slices (`train[:1000]`) and limits take rows from its top: files are often
+    grouped, and a slice of one is no sample. Slices of one split never share a row. Null: the file's order."""
     train_limit: int | None = Field(default=None, ge=1)
-    """Rows, from the top of the file (or of `train_shuffle`'s order); null reads all."""
+    """Rows, from the top of the file (or of its order by `shuffle`, or `train_shuffle`); null reads all."""
     train_shuffle: int | None = None
     """Seed of the order in which training rows are taken: of two limits, the smaller set is part of the larger. Null: the file's order."""
     validation_limit: int | None = Field(default=None, ge=2)

@@ -50,16 +50,23 @@ class Embedder(Protocol):
 class DatasetSource(Protocol):
     """Raw rows by location: a path, a hub id, or rows in memory."""
 
-    def read(self, location: str, *, limit: int | None = None) -> list["RawRow"]:
-        """The first `limit` rows.
+    def read(self, location: str, *, limit: int | None = None, shuffle: int | None = None) -> list["RawRow"]:
+        """The first `limit` rows, of the file's order or of the order that the seed `shuffle` gives it.
 
         Raises:
             DatasetError: names the file and line.
         """
         ...
 
-    def accept(self, rows: Sequence[Mapping[str, Any]], *, location: str, limit: int | None = None) -> list["RawRow"]:
-        """The first `limit` of rows that came along with the input; `location` is what errors call it.
+    def accept(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        location: str,
+        limit: int | None = None,
+        shuffle: int | None = None,
+    ) -> list["RawRow"]:
+        """As `read`, of rows that came along with the input; `location` is what errors call it.
 
         Raises:
             DatasetError: names the row.

@@ -41,6 +41,13 @@ class TaskConfig(Settings):
     """Numeric tasks: what separates decimals in the rows. `auto` settles it from all rows and refuses what could be either."""
     no_answer: str = ""
     """Extraction: what the student says where the passage has no answer (SQuAD 2.0), e.g. `no answer`; empty: every question has one."""
+    database: str = ""
+    """Task `sql`: the SQLite file that all rows are about, or the folder in which rows' own names for theirs are looked up (and must lie).
+    Empty: seen from the folder of the data file, then from the working directory."""
+    sample_values: int = Field(default=0, ge=0, le=50)
+    """Task `sql`: values of each column that the student is shown under the schema. The writer of new rows always sees some."""
+    query_seconds: float = Field(default=5, gt=0, le=600)
+    """Task `sql`: time that one query may take; one that takes longer is wrong. Ours: 5, as for programs."""
     turns: Literal["last", "all"] = "last"
     """Training rows of several turns: the last answer is learned, or every one (each as a row of its own). Validation and test ask for the last."""
     description: str = ""

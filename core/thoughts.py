@@ -1,48 +1,68 @@
 """Thoughts that a model writes before its answer, in the forms that models are known to write them."""
 
 import re
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
 
-MARKS = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<reasoning>": "</reasoning>",
-    "<seed:think>": "</seed:think>",
+_NAMES = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|reflection|analysis|monologue)"
+"""Of elements, as in `<think>`; with a prefix as in `<seed:think>`."""
+
+PAIRS = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|channel>": "<channel|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
     "◁think▷": "◁/think▷",
     "[THINK]": "[/THINK]",
 }
-"""What opens a thought, and what closes it."""
+"""Marks that are no elements: what opens a thought, and what closes it."""
 
-_CLOSES = {closer: opener for opener, closer in MARKS.items()}
-_MARK = re.compile("|".join(re.escape(mark) for pair in MARKS.items() for mark in pair))
-_FINAL_CHANNEL = re.compile(r"<\|channel\|>final[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
+_CLOSES = {closer: opener for opener, closer in PAIRS.items()}
+_MARK = re.compile(
+    "|".join(re.escape(mark) for pair in PAIRS.items() for mark in pair)
+    + rf"|(?i:<\|?(?P<end>/?)(?P<name>{_NAMES})(?:\s[^<>]{{0,100}})?\|?>)"
+)
+_FINAL_CHANNEL = re.compile(r"<\|channel\|>final[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>")
 _END_OF_MESSAGE = re.compile(r"<\|(?:end|return|call)\|>")
 _CHANNEL_WORDS = re.compile(r"\s*analysis.*assistantfinal", re.DOTALL)
 """What is left of channels when control tokens are not shown."""
 
+Span = tuple[int, int]
+"""From, and up to without."""
+
+
+class _Mark(NamedTuple):
+    start: int
+    end: int
+    opens: str
+    """The kind of thought that begins here; empty where one ends."""
+    closes: str
+
 
 def strip_thoughts(text: str) -> str:
-    """The answer without the thoughts before it; empty where a thought was cut off before an answer came.
+    """The answer without the thoughts around it; empty where a thought was cut off before an answer came.
 
-    A closing mark alone closes a thought that the prompt had opened. Text without any mark is given back as it is.
+    Text without any mark is given back as it is.
     """
-    text = _take_final_channel(text)
-    kept: list[str] = []
-    opener, start, n_marks = "", 0, 0
-    for mark in _MARK.finditer(text):
-        n_marks += 1
-        if mark.group() in MARKS and not opener:
-            kept.append(text[start : mark.start()])
-            opener = mark.group()
-        elif mark.group() in _CLOSES and not opener:
-            kept.clear()
-            start = mark.end()
-        elif _CLOSES.get(mark.group()) == opener:
-            opener, start = "", mark.end()
-    if not n_marks:
+    spans = find_answer(text)
+    if spans == [(0, len(text))]:
         return text
-    return "".join(kept if opener else [*kept, text[start:]]).strip()
+    return "".join(text[start:end] for start, end in spans).strip()
+
+
+def find_answer(text: str) -> list[Span]:
+    """Where in the text the answer is.
+
+    It is what follows the last closing mark, which may stand alone: some servers leave the opening one in the prompt.
+    Where nothing follows, it is what stands outside of the thoughts.
+    """
+    start, end = _find_final_channel(text)
+    parts = _outside(text, start, end)
+    if parts is None:
+        return [(start, end)]
+    *before, last = parts
+    return [last] if text[last[0] : last[1]].strip() else before
 
 
 def has_marks(text: str) -> bool:
@@ -52,14 +72,42 @@ def has_marks(text: str) -> bool:
 
 def find_open_thought(text: str) -> str:
     """The mark that opened a thought which is still open where `text` ends; empty if there is none."""
-    marks = _MARK.findall(text)
-    return marks[-1] if marks and marks[-1] in MARKS else ""
+    marks = deque(_marks(text, 0, len(text)), maxlen=1)
+    return text[marks[0].start : marks[0].end] if marks and marks[0].opens else ""
 
 
-def _take_final_channel(text: str) -> str:
+def _outside(text: str, start: int, end: int) -> list[Span] | None:
+    """The parts outside of thoughts, the last of them from the last closing mark on; None where there is no mark."""
+    parts: list[Span] = []
+    kind, n_marks = "", 0
+    for mark in _marks(text, start, end):
+        n_marks += 1
+        if mark.opens and not kind:
+            parts.append((start, mark.start))
+            kind = mark.opens
+        elif mark.closes and not kind:
+            parts.clear()
+            start = mark.end
+        elif mark.closes == kind:
+            kind, start = "", mark.end
+    return None if not n_marks else [*parts, (end, end) if kind else (start, end)]
+
+
+def _marks(text: str, start: int, end: int) -> Iterator[_Mark]:
+    for found in _MARK.finditer(text, start, end):
+        written = found.group()
+        kind = (found["name"] or _CLOSES.get(written, written)).lower()
+        ends = bool(found["end"]) or written in _CLOSES
+        yield _Mark(found.start(), found.end(), "" if ends else kind, kind if ends else "")
+
+
+def _find_final_channel(text: str) -> Span:
     """The last message of the channel `final` (gpt-oss); nothing where other channels are all there is."""
     if "<|channel|>" in text:
-        found = _FINAL_CHANNEL.split(text)
-        return _END_OF_MESSAGE.split(found[-1])[0] if len(found) > 1 else ""
+        found = deque(_FINAL_CHANNEL.finditer(text), maxlen=1)
+        if not found:
+            return len(text), len(text)
+        over = _END_OF_MESSAGE.search(text, found[0].end())
+        return found[0].end(), over.start() if over else len(text)
     words = _CHANNEL_WORDS.match(text)
-    return text[words.end() :] if words else text
+    return words.end() if words else 0, len(text)

@@ -18,6 +18,9 @@ from pada_agent.evaluation.tasks.row_reader import RowReader
 
 SeenT = TypeVar("SeenT")
 
+TURNS = "earlier_turns"
+"""Name under which `show` and `assign` give what comes before a question."""
+
 COMMON_FIELDS = ("id", "system", "history", "messages")
 """Read for every task."""
 
@@ -36,6 +39,8 @@ class OpenQuestion(Record):
     """To choose from, in the order shown; empty when the answer is written freely."""
     notes: dict[str, str] = Field(default_factory=dict)
     """What an option means, where that is defined."""
+    expects: str = ""
+    """What a free answer is, in words; empty: a number or a few words."""
 
 
 class Task(ABC):
@@ -115,6 +120,20 @@ class Task(ABC):
     def draft_fields(self) -> dict[str, str]:
         """Field name to a short instruction what the LLM writes there. All fields are plain strings."""
 
+    @property
+    def question_field(self) -> str:
+        """The draft field that asks: what is rephrased, and what a wrong answer leaves as it is."""
+        return next(iter(self.draft_fields()))
+
+    def about(self, examples: Sequence[Example]) -> str:
+        """What an LLM is told of the task before it is shown these examples, or none; override where they have more in common."""
+        del examples
+        return self.config.description
+
+    def asked(self, example: Example) -> str:
+        """What the student was asked, for an LLM; override where `about` has told a part of it."""
+        return example.conversation
+
     def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
         """The fields for drafts written from these examples; override where they depend on them."""
         del sources
@@ -154,8 +173,9 @@ class Task(ABC):
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """The example as `show` has it, with a wrong answer; `other` has another right one."""
         shown = self.show(example)
-        question = next(iter(shown))
-        return {**self.show(other), question: shown[question]}
+        question = self.question_field
+        answer = {name: text for name, text in self.show(other).items() if name != TURNS}
+        return {**answer, **{name: text for name, text in shown.items() if name in (question, TURNS)}}
 
     def misanswered(self, example: Example, other: Example) -> Example:
         """An example whose right answer is the wrong one that `misanswer` shows: to compare answers with, not to be used."""
@@ -174,6 +194,11 @@ class Task(ABC):
         """Whether a solver's answer to `posed` is the example's label."""
         del posed
         return self.verify(example, Prediction(example_id=example.id, response=answer)).value == "correct"
+
+    def list_doubts(self, examples: Sequence[Example]) -> list[str]:
+        """What a person should look at in a file's rows, a line each."""
+        del examples
+        return []
 
     def word_answer(self, answer: str, posed: OpenQuestion) -> str:
         """What a solver's answer to `posed` says, such as the option behind its letter."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Literal
 
-from pada_agent.core.config import RunConfig
+from pada_agent.core.config import DataConfig, RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import DatasetSource, RawRow
 from pada_agent.evaluation.rows.reading import ReadFile, Understood, read_files, tell_apart
@@ -55,11 +55,11 @@ def _fetch_all(settings: RunConfig, given: Mapping[str, Any], datasets: DatasetS
     data = settings.data
     train, left_over = _fetch_train(settings, given, datasets)
     found: dict[FileName, list[RawRow]] = {"train": train}
-    found["validation"] = _fetch("validation", data.validation, data.validation_limit, given, datasets)
+    found["validation"] = _fetch("validation", data, given, datasets)
     if data.test or given.get("test"):
-        found["test"] = _fetch("test", data.test, data.test_limit, given, datasets)
+        found["test"] = _fetch("test", data, given, datasets)
     if settings.generation.sources == "held_back":
-        found["held_back"] = datasets.read(data.held_back) if data.held_back else left_over
+        found["held_back"] = datasets.read(data.held_back, shuffle=data.shuffle) if data.held_back else left_over
     return found
 
 
@@ -70,21 +70,19 @@ def _fetch_train(
     data = settings.data
     wants_left_over = settings.generation.sources == "held_back" and not data.held_back
     if data.train_shuffle is None and not wants_left_over:
-        return _fetch("train", data.train, data.train_limit, given, datasets), []
-    rows: Sequence[RawRow] = _fetch("train", data.train, None, given, datasets)
+        return _fetch("train", data, given, datasets), []
+    rows: Sequence[RawRow] = _fetch("train", data.model_copy(update={"train_limit": None}), given, datasets)
     if data.train_shuffle is not None:
         rows = Random(f"train-order/{data.train_shuffle}").sample(rows, len(rows))
     return list(rows[: data.train_limit]), list(rows[data.train_limit :]) if data.train_limit else []
 
 
-def _fetch(
-    split: Split, location: str, limit: int | None, given: Mapping[str, Any], datasets: DatasetSource
-) -> list[RawRow]:
-    rows = given.get(split)
+def _fetch(split: Split, data: DataConfig, given: Mapping[str, Any], datasets: DatasetSource) -> list[RawRow]:
+    rows, location, limit = given.get(split), getattr(data, split), getattr(data, f"{split}_limit")
     if isinstance(rows, list):
-        return datasets.accept(rows, location=f"input.{split}", limit=limit)
+        return datasets.accept(rows, location=f"input.{split}", limit=limit, shuffle=data.shuffle)
     if not location:
         raise ConfigError(
             f"data.{split}: no rows given. Set it to a .jsonl, .json, .csv, .tsv or .parquet path or hub:owner/name/split"
         )
-    return datasets.read(location, limit=limit)
+    return datasets.read(location, limit=limit, shuffle=data.shuffle)

@@ -1,19 +1,24 @@
-"""Find the JSON in a language model's answer."""
+"""Find what a language model's answer lists: JSON objects, in whatever it writes around them."""
 
 import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pada_agent.core.surrogates import join_surrogates
-from pada_agent.core.thoughts import has_marks, strip_thoughts
+from pada_agent.core.thoughts import find_answer, has_marks
 from pada_agent.prompts.lenient_json import Malformed, Read, TooDeep, read_value
 
 _OPENING = re.compile(r"[\[{]")
 _DECODER = json.JSONDecoder(strict=False)
 READ_BUDGET = 20
 """Characters read in vain, for each character of the text, before the rest is given up: hostile answers take no minutes."""
+LARGEST_READ_BUDGET = 1_000_000
+"""Characters read in vain in a long text: about a second."""
+VAIN_OPENING = 50
+"""What a bracket that opens no value takes of the budget, beside the characters read behind it."""
 _WRAPPER = re.compile(
     "items|samples|results?|data|examples|answers|ratings|strategies|analyses|errors|outputs?|response|rows",
     re.IGNORECASE,
@@ -21,57 +26,46 @@ _WRAPPER = re.compile(
 """Keys under which models put a list of items, beside a count or a remark."""
 
 
-def extract_json(text: str) -> Any | None:
-    """The JSON value in `text`, or None; never raises.
+@dataclass(frozen=True)
+class Listing:
+    """The objects of one JSON value."""
 
-    Prose, fences and reasoning around it are passed over. Several objects (JSON Lines, one fence each) or arrays
-    become one list. Of a truncated array the complete items stay. NaN and infinities become None.
+    items: tuple[dict[str, Any], ...]
+    is_list: bool
+    """An array, or an object around one; else a bare object."""
+    complete: bool = True
+    """False where the text ended first: what was incomplete is left out."""
+
+
+def find_listings(text: str) -> list[Listing]:
+    """What each JSON value in `text` lists, in order; never raises.
+
+    Thoughts are passed over, and so are prose and fences. An object that only wraps others, such as
+    `{"samples": […]}`, is opened. NaN and infinities become None.
     """
     whole = _decode_whole(text)
     if isinstance(whole, str):
-        return extract_json(whole) if len(whole) < len(text) else None
-    return _clean(_join(_scan(strip_thoughts_around_json(text)) if whole is None else [whole]))
-
-
-def extract_items(text: str, *, expect: int | None = None) -> list[dict[str, Any]]:
-    """The objects that `text` lists; an object that only wraps them, such as `{"samples": […]}`, is opened. Never raises.
-
-    Where there are more than `expect` because the answer holds drafts before its final version, the last version counts.
-    """
-    whole = _decode_whole(text)
-    if isinstance(whole, str):
-        return extract_items(whole, expect=expect) if len(whole) < len(text) else []
-    found = [_clean(value) for value in (_scan(strip_thoughts_around_json(text)) if whole is None else [whole])]
-    versions = [items for value in found if (items := _list_items(value))]
-    n_items = sum(len(items) for items in versions)
-    if expect is not None and len(versions) > 1 and n_items > expect:
-        return _take_last_version(versions, expect)
-    joined = _join(found)
-    return _list_items(joined) if not isinstance(joined, list) else [i for entry in joined for i in _list_items(entry)]
+        return find_listings(whole) if len(whole) < len(text) else []
+    reads = _scan(strip_thoughts_around_json(text)) if whole is None else [Read(whole, len(text))]
+    return [listing for read in reads if (listing := _to_listing(read)).items]
 
 
 def strip_thoughts_around_json(text: str) -> str:
     """The text without thoughts; marks of thoughts inside the strings of a JSON value are that string's text."""
     if not has_marks(text):
         return text
-    kept: list[str] = []
-
-    def hide(start: int, end: int) -> str:
-        kept.append(text[start:end])
-        return f"\x00{len(kept) - 1}\x00"
-
     parts, at = [], 0
     for start, end in _strict_values(text):
-        parts += [text[at:start], hide(start, end)]
+        parts += [text[at:start], "_" * (end - start)]
         at = end
-    stripped = strip_thoughts("".join([*parts, text[at:]]))
-    return re.sub("\x00(\\d+)\x00", lambda match: kept[int(match[1])], stripped)
+    masked = "".join([*parts, text[at:]])
+    return "".join(text[start:end] for start, end in find_answer(masked))
 
 
 def _strict_values(text: str) -> Iterator[tuple[int, int]]:
     """Places of the outermost arrays and objects that are valid JSON."""
     at = 0
-    budget = len(text) * READ_BUDGET
+    budget = _read_budget(text)
     while budget > 0 and (opening := _OPENING.search(text, at)):
         try:
             _, end = _DECODER.raw_decode(text, opening.start())
@@ -79,21 +73,11 @@ def _strict_values(text: str) -> Iterator[tuple[int, int]]:
             at = end
         except (ValueError, RecursionError) as exc:
             at = opening.start() + 1
-            budget -= getattr(exc, "pos", len(text)) - opening.start() + 1
+            budget -= getattr(exc, "pos", len(text)) - opening.start() + VAIN_OPENING
 
 
-def _list_items(value: Any) -> list[dict[str, Any]]:
-    """The objects in one value."""
-    entries = value if isinstance(value, list) else [value]
-    return [item for entry in entries if isinstance(entry, dict) for item in _unwrap(entry)]
-
-
-def _take_last_version(versions: list[list[dict[str, Any]]], expect: int) -> list[dict[str, Any]]:
-    """The last list that is long enough; of loose objects the last ones, where there are enough for two versions."""
-    if whole := [items for items in versions if len(items) >= expect]:
-        return whole[-1]
-    loose = [item for items in versions for item in items]
-    return loose[-expect:] if len(loose) >= 2 * expect else loose[:expect]
+def _read_budget(text: str) -> int:
+    return min(len(text) * READ_BUDGET, LARGEST_READ_BUDGET)
 
 
 def _decode_whole(text: str) -> Any | None:
@@ -103,21 +87,21 @@ def _decode_whole(text: str) -> Any | None:
         return None
 
 
-def _scan(text: str) -> list[Any]:
+def _scan(text: str) -> list[Read]:
     """All arrays and objects, outermost first; where one is beyond reading, those inside it."""
     found = []
     at = 0
-    budget = len(text) * READ_BUDGET
+    budget = _read_budget(text)
     while budget > 0 and (opening := _OPENING.search(text, at)):
         try:
             read = _read(text, opening.start())
-            found.append(read.value)
+            found.append(read)
             at = read.end
         except TooDeep:
             break
         except Malformed as exc:
             at = opening.start() + 1
-            budget -= (len(text) if exc.at is None else exc.at) - opening.start() + 1
+            budget -= (len(text) if exc.at is None else exc.at) - opening.start() + VAIN_OPENING
     return found
 
 
@@ -130,15 +114,11 @@ def _read(text: str, start: int) -> Read:
         return read_value(text, start)
 
 
-def _join(found: list[Any]) -> Any | None:
-    """Arrays of objects before loose objects before the rest (a footnote's `[1]`)."""
-    arrays = [value for value in found if isinstance(value, list) and any(isinstance(v, dict) for v in value)]
-    if arrays:
-        return [item for array in arrays for item in array]
-    objects = [value for value in found if isinstance(value, dict) and value]
-    if objects:
-        return objects[0] if len(objects) == 1 else objects
-    return found[-1] if found else None
+def _to_listing(read: Read) -> Listing:
+    value = _clean(read.value)
+    entries = value if isinstance(value, list) else [value]
+    items = [item for entry in entries if isinstance(entry, dict) and entry for item in _unwrap(entry)]
+    return Listing(tuple(items), is_list=items != [value], complete=read.complete)
 
 
 def _unwrap(entry: dict[str, Any]) -> list[dict[str, Any]]:

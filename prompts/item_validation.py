@@ -12,15 +12,8 @@ from pada_agent.prompts.schema import placeholders
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 
+_NUMBER = re.compile(r"-?\d{1,9}")
 _LEADING_INTEGER = re.compile(r"\s*(-?\d+)(?:\.0*)?\s*(?:$|[^\d.\s])")
-
-
-@dataclass(frozen=True)
-class Checked(Generic[ItemT]):
-    """Good items, and one line per problem."""
-
-    items: tuple[ItemT, ...]
-    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -29,21 +22,32 @@ class CheckedItem(Generic[ItemT]):
 
     item: ItemT | None = None
     problem: str = ""
+    number: int | None = None
+    """As it says itself, where items are numbered."""
 
 
 def check_item(
-    draft: dict[str, Any], item: type[ItemT], accept: Callable[[ItemT], str | None] | None, *, where: str
+    draft: dict[str, Any],
+    item: type[ItemT],
+    accept: Callable[[ItemT], str | None] | None,
+    *,
+    where: str,
+    number_field: str = "",
 ) -> CheckedItem[ItemT]:
     """Validate `draft`; numbers where text belongs, `8/10` where a number belongs and a lone value where a list belongs are repaired."""
-    copied = _copied(draft, item)
-    if copied:
-        return CheckedItem(problem=f"{where}: {copied} was copied from the form, not filled in")
+    number = _read_number(draft.get(number_field))
+    if number is not None:
+        draft = {**draft, number_field: number}
+    if copied := _copied(draft, item):
+        return CheckedItem(problem=f"{where}: {copied} was copied from the form, not filled in", number=number)
     try:
         good = _validate(draft, item)
     except ValidationError as exc:
-        return CheckedItem(problem=f"{where}: {_explain(exc)}")
+        return CheckedItem(problem=f"{where}: {_explain(exc)}", number=number)
     refusal = accept(good) if accept else None
-    return CheckedItem(problem=f"{where}: {refusal}") if refusal else CheckedItem(item=good)
+    if refusal:
+        return CheckedItem(problem=f"{where}: {refusal}", number=number)
+    return CheckedItem(item=good, number=number)
 
 
 def _validate(draft: dict[str, Any], item: type[ItemT]) -> ItemT:
@@ -67,6 +71,12 @@ def _repair(error: ErrorDetails) -> Any:
     if kind == "int_parsing" and isinstance(found, str) and (number := _LEADING_INTEGER.match(found)):
         return int(number.group(1))
     return round(found) if kind == "int_from_float" else found
+
+
+def _read_number(value: Any) -> int | None:
+    """Of 2, `2`, `2.0` or `sample 2`."""
+    found = _NUMBER.search(str(value)) if isinstance(value, int | float | str) else None
+    return int(found.group()) if found else None
 
 
 def _set(value: Any, path: tuple[int | str, ...], new: Any) -> Any:

@@ -4,6 +4,8 @@ import re
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 64
+LONGEST_COMMENT = 1000
+"""Characters of a `/* … */` that is passed over."""
 
 _SPACE = re.compile(r"(?:\s|//[^\n]*)*")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,300}(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
@@ -148,7 +150,7 @@ def _to_number(digits: str) -> int | float:
 
 def _skip(text: str, at: int, *, commas: bool = False) -> int:
     at = _skip_space(text, at)
-    while text.startswith("/*", at) and (end := text.find("*/", at + 2)) >= 0:
+    while text.startswith("/*", at) and (end := text.find("*/", at + 2, at + LONGEST_COMMENT)) >= 0:
         at = _skip_space(text, end + 2)
     while commas and at < len(text) and text[at] == ",":
         at = _skip(text, at + 1)

@@ -1,26 +1,35 @@
 """Which of the numbered things in a prompt each item of an answer is about."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-ItemT = TypeVar("ItemT")
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
-def align_items(items: Sequence[ItemT], asked: Sequence[int], number_of: Callable[[ItemT], int]) -> dict[int, ItemT]:
-    """The item for each number that was asked about; a number without an item that is certainly its own is left out.
+@dataclass(frozen=True)
+class Numbered:
+    """What an answer's items are about: things of which the prompt told the numbers."""
+
+    field: str
+    """Of the item, that says its number."""
+    asked: tuple[int, ...]
+
+
+def number_from_one(field: str, n: int) -> Numbered:
+    """Things that the prompt numbers from 1 to `n`."""
+    return Numbered(field, tuple(range(1, n + 1)))
+
+
+def align_numbers(numbers: Sequence[int | None], asked: Sequence[int]) -> list[int | None]:
+    """The number that was asked about for each item of an answer; None for an item that is not certainly about any.
 
     Models count from 0, or on from the last answer. Numbers that are all off by the same amount are set right, and as many
-    items as were asked for are taken in order where their numbers make no sense. Of two items with one number the first counts.
+    items as were asked for are taken in order where their numbers make no sense. Give the numbers of all items, also of
+    those that are good for nothing else: they tell how the model counts.
     """
-    numbers = [number_of(item) for item in items]
-    shift = _find_shift(numbers, asked)
+    known = [number for number in numbers if number is not None]
+    shift = _find_shift(known, asked)
     if shift is None:
-        return dict(zip(asked, items, strict=True)) if len(items) == len(asked) else {}
-    aligned: dict[int, ItemT] = {}
-    for number, item in zip(numbers, items, strict=True):
-        if number + shift in asked:
-            aligned.setdefault(number + shift, item)
-    return aligned
+        return list(asked) if len(numbers) == len(asked) else [None] * len(numbers)
+    return [None if n is None or n + shift not in asked else n + shift for n in numbers]
 
 
 def _find_shift(numbers: Sequence[int], asked: Sequence[int]) -> int | None:

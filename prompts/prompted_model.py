@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from pada_agent.core.ports import LanguageModel
+from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.rendering import render
 from pada_agent.prompts.structured_call import StructuredReply, structured_call
 
@@ -38,12 +39,13 @@ class PromptedModel:
         item: type[ItemT],
         *,
         expect: int | None = None,
+        numbered: Numbered | None = None,
         wrap: Literal["array", "object"] = "array",
         temperature: float = 0.0,
         draw: str = "",
         tags: Mapping[str, str | int] | None = None,
     ) -> StructuredReply[ItemT]:
-        """Render the template, call the model, return validated items; `expect` of them, or as many as are good.
+        """Render the template, call the model, return validated items; `expect` of them, one for each number, or as many as are good.
 
         Raises:
             PromptError, ModelUnavailableError, BudgetExceededError, StructuredOutputError.
@@ -53,6 +55,7 @@ class PromptedModel:
             render(template, variables, self.overrides),
             item,
             expect=expect,
+            numbered=numbered,
             wrap=wrap,
             temperature=temperature,
             max_output_tokens=self.max_output_tokens,

@@ -9,13 +9,16 @@ from pydantic import BaseModel
 from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel
-from pada_agent.prompts.extraction import extract_items
-from pada_agent.prompts.item_validation import Checked, check_item
+from pada_agent.core.thoughts import strip_thoughts
+from pada_agent.prompts.extraction import Listing, find_listings
+from pada_agent.prompts.item_validation import CheckedItem, check_item
+from pada_agent.prompts.numbering import Numbered, align_numbers
 from pada_agent.prompts.schema import json_schema, skeleton
+from pada_agent.prompts.versions import Version, choose_version
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 
-MAX_CHARACTERS_PER_TOKEN = 16
+MAX_CHARACTERS_PER_TOKEN = 8
 """An answer longer than that many characters for each token it was allowed is not read further."""
 
 SHOWN_CHARACTERS = 2000
@@ -38,6 +41,7 @@ def structured_call(
     *,
     system: str = "",
     expect: int | None = None,
+    numbered: Numbered | None = None,
     temperature: float = 0.0,
     max_output_tokens: int = 1024,
     draw: str = "",
@@ -52,9 +56,13 @@ def structured_call(
     `extra="ignore"`. `wrap` says whether the answer is a list of items or one object. Items beyond `expect` are cut,
     fewer are a problem in the reply. `accept` returns why a well-formed item is refused, or None.
 
+    With `numbered`, one item for each number is asked for (`expect` is their count), and each item comes back under the
+    number that it is about, however the model counted; those that cannot be told are left out.
+
     Raises:
-        StructuredOutputError: no good item in any answer; shows the end of the story.
+        StructuredOutputError: no good item in any answer, or the provider refused to answer; shows the end of the story.
     """
+    expect = len(numbered.asked) if numbered else expect
     request = ChatRequest(
         messages=_open(system, f"{prompt.rstrip()}\n\n{describe_form(item, expect=expect, wrap=wrap)}"),
         temperature=temperature,
@@ -68,12 +76,14 @@ def structured_call(
     asked = request
     for attempt in range(max_reasks + 1):
         reply = model.complete(asked)
+        if reply.refused:
+            raise StructuredOutputError(f"{model.name}: the provider refused to answer: {reply.text[:300]}")
         keys.append(reply.key)
-        checked = _check_answer(reply, item, accept, expect=n_items, limit=max_output_tokens * MAX_CHARACTERS_PER_TOKEN)
-        if checked.items:
-            return _settle(checked, n_items, tuple(keys))
-        asked = _ask_again(request, reply, checked.problems, attempt + 1)
-    raise StructuredOutputError(_failure(model.name, item, reply, checked.problems, max_reasks + 1))
+        reading = _read_answer(reply, item, accept, expect=n_items, numbered=numbered, asked=asked)
+        if reading.items:
+            return _settle(reading, n_items, tuple(keys))
+        asked = _ask_again(request, reply, reading.problems, attempt + 1)
+    raise StructuredOutputError(_failure(model.name, item, reply, reading.problems, max_reasks + 1))
 
 
 def describe_form(
@@ -91,28 +101,80 @@ def _open(system: str, prompt: str) -> tuple[Message, ...]:
     return (Message(role="system", content=system), user) if system else (user,)
 
 
-def _check_answer(
+@dataclass(frozen=True)
+class _Reading(Generic[ItemT]):
+    """Good items, and one line per problem."""
+
+    items: tuple[ItemT, ...]
+    problems: tuple[str, ...]
+
+
+def _read_answer(
     reply: ChatReply,
     item: type[ItemT],
     accept: Callable[[ItemT], str | None] | None,
     *,
     expect: int | None,
-    limit: int,
-) -> Checked[ItemT]:
-    drafts = extract_items(reply.text[:limit], expect=expect)
-    results = [check_item(draft, item, accept, where=f"item {n}") for n, draft in enumerate(drafts, start=1)]
-    problems = [result.problem for result in results if result.problem]
+    numbered: Numbered | None,
+    asked: ChatRequest,
+) -> _Reading[ItemT]:
+    number_field = numbered.field if numbered else ""
+
+    def check(listing: Listing) -> Version[ItemT]:
+        checked = tuple(
+            check_item(draft, item, accept, where=f"item {n}", number_field=number_field)
+            for n, draft in enumerate(listing.items, start=1)
+        )
+        return Version(checked, listing.is_list, listing.complete)
+
+    limit = asked.max_output_tokens * MAX_CHARACTERS_PER_TOKEN
+    version = choose_version([check(listing) for listing in find_listings(reply.text[:limit])], expect)
+    problems = [checked.problem for checked in version.items if checked.problem] if version else []
+    if version and numbered:
+        items, strays = _put_under_numbers(version, numbered)
+        problems += strays
+    else:
+        items = tuple(checked.item for checked in version.items if checked.item is not None) if version else ()
+    return _Reading(items, (*problems, *_find_shortcomings(reply, limit, found=bool(version))))
+
+
+def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str]:
+    """What is wrong with an answer as a whole."""
+    problems = []
     if reply.truncated:
         problems.append("the answer was cut off at the token limit: write less")
-    if not drafts:
-        problems.append("no JSON object was found in the answer")
-    return Checked(tuple(result.item for result in results if result.item is not None), tuple(problems))
+    if len(reply.text) > limit:
+        problems.append(f"the answer is far longer than was allowed: its first {limit} characters were read")
+    if not found:
+        thought_only = reply.text.strip() and not strip_thoughts(reply.text)
+        problems.append("it holds thoughts and no answer" if thought_only else "no JSON object was found in the answer")
+    return problems
 
 
-def _settle(checked: Checked[ItemT], n_items: int | None, keys: tuple[str, ...]) -> StructuredReply[ItemT]:
-    n_good = len(checked.items)
+def _put_under_numbers(version: Version[ItemT], numbered: Numbered) -> tuple[tuple[ItemT, ...], list[str]]:
+    """The items with the numbers that they are about, in that order; a line for each good item that is about none."""
+    numbers = align_numbers([checked.number for checked in version.items], numbered.asked)
+    placed: dict[int, ItemT] = {}
+    strays = []
+    for n, (checked, number) in enumerate(zip(version.items, numbers, strict=True), start=1):
+        if checked.item is None:
+            continue
+        if number is None or number in placed:
+            strays.append(_describe_stray(n, checked, numbered))
+        else:
+            placed[number] = checked.item.model_copy(update={numbered.field: number})
+    return tuple(placed[number] for number in numbered.asked if number in placed), strays
+
+
+def _describe_stray(n: int, checked: CheckedItem[ItemT], numbered: Numbered) -> str:
+    asked = ", ".join(map(str, numbered.asked))
+    return f"item {n}: {numbered.field} is {checked.number}; expected each of {asked} once"
+
+
+def _settle(reading: _Reading[ItemT], n_items: int | None, keys: tuple[str, ...]) -> StructuredReply[ItemT]:
+    n_good = len(reading.items)
     counted = () if n_items in (None, n_good) else (f"{n_good} good items where {n_items} were asked for",)
-    return StructuredReply(checked.items[:n_items], checked.problems + counted, keys)
+    return StructuredReply(reading.items[:n_items], reading.problems + counted, keys)
 
 
 def _ask_again(request: ChatRequest, reply: ChatReply, problems: tuple[str, ...], attempt: int) -> ChatRequest:
@@ -123,7 +185,7 @@ def _ask_again(request: ChatRequest, reply: ChatReply, problems: tuple[str, ...]
     *before, question = request.messages
     complaint = "That answer cannot be used:\n" + "\n".join(f"- {problem}" for problem in problems[:5])
     note = f"{complaint}\nAnswer again, with the JSON alone, in the form asked for."
-    answer = reply.text.strip()[:SHOWN_CHARACTERS]
+    answer = strip_thoughts(reply.text).strip()[:SHOWN_CHARACTERS]
     if answer:
         turns = [question, Message(role="assistant", content=answer), Message(role="user", content=note)]
     else:

@@ -19,7 +19,7 @@ from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.kernels.attention_hook import is_plain
 from pada_agent.training.kernels.graphed_backward import RecordedBackward
-from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
+from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
 from pada_agent.training.lora import attach_lora, save_adapter
 from pada_agent.training.memory import is_out_of_memory
 from pada_agent.training.students import Student, hash_weights
@@ -112,7 +112,7 @@ def backward(adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int) ->
     """
     n_targets = sum(label != IGNORE_INDEX for row in batch for label in row.labels)
     total = torch.zeros((), device=adapted.device)
-    for part in pack(batch, max_pack_tokens, adapted.device):
+    for part in pack_for(adapted, batch, max_pack_tokens):
         loss = -target_logprobs(adapted, part).sum() / n_targets
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()

@@ -7,7 +7,7 @@ import torch
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder, Encoded, join
-from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
+from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
 from pada_agent.training.students import Student
 
 MAX_PACK_TOKENS = {"cpu": 512, "cuda": 4096}
@@ -30,7 +30,7 @@ def score_options(
     flat = [row for i in order for row in encoded[i]]
     sums = torch.zeros(len(flat), dtype=torch.float64)
     n_scored = 0
-    for part in pack(flat, MAX_PACK_TOKENS[student.device.type], student.device):
+    for part in pack_for(student.model, flat, MAX_PACK_TOKENS[student.device.type]):
         sums.index_add_(0, part.owners.cpu(), target_logprobs(student.model, part).double().cpu())
         n_options = int(part.owners[-1] - part.owners[0]) + 1
         n_scored += n_options

@@ -11,11 +11,11 @@ from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
 
 REPHRASING = "rephrasing"
-"""The template that rewrites the first field of a draft, which asks, and leaves the others as they are."""
+"""The template that rewrites the field of a draft that asks, and leaves the others as they are."""
 
 
 class Assignment(Record):
@@ -111,7 +111,7 @@ def generate_drafts(
     template = "pattern_guided_generation" if batch.branch == "pattern" else settings.template
     sent_back = {f.row: f for f in feedback}
     variables = {
-        "task": task.config.description,
+        "task": task.about([a.source for a in assignments]),
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "rows": [
             {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
@@ -122,14 +122,14 @@ def generate_drafts(
     fields = task.draft_fields_for([a.source for a in assignments])
     copied: dict[int, dict[str, str]] = {}
     if template == REPHRASING:
-        question = next(iter(fields))
+        question = task.question_field
         fields = {question: f"the {question} of the row in other words"}
         copied = {a.row: task.show(a.source) for a in assignments}
     reply = generator.ask(
         template,
-        {**variables, "field": next(iter(fields))},
+        {**variables, "field": task.question_field},
         draft_item(fields),
-        expect=len(assignments),
+        numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
         temperature=settings.temperature,
         draw=f"{seed}/{batch.id}/{attempt}",
         tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
@@ -148,12 +148,12 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
     return {
         "number": assignment.row + 1,
         "example": task.show(assignment.source),
-        "question": assignment.source.conversation,
+        "question": task.asked(assignment.source),
         "truth": task.gold(assignment.source) if show_answer else None,
         "given": assignment.given,
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
-        "contrasts": [{"question": e.conversation, "answer": task.gold(e)} for e in assignment.contrasts],
+        "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,
     }
@@ -168,21 +168,20 @@ def _to_drafts(
     items: Sequence[DraftItem], batch: Batch, assignments: Sequence[Assignment], *, attempt: int, call_key: str
 ) -> list[Draft]:
     by_row = {a.row: a for a in assignments}
-    aligned = align_items(items, [a.row + 1 for a in assignments], lambda item: item.row)
     return [
         Draft(
-            row=row,
+            row=item.row - 1,
             fields={name: str(value).strip() for name, value in item.model_dump(exclude={"row"}).items()},
             provenance=Provenance(
                 branch=batch.branch,
                 iteration=batch.iteration,
                 batch_id=batch.id,
                 attempt=attempt,
-                source_id=by_row[row].source.id,
-                row=row,
+                source_id=by_row[item.row - 1].source.id,
+                row=item.row - 1,
                 strategy_id=batch.strategy.strategy.id if batch.strategy else None,
                 call_key=call_key,
             ),
         )
-        for row, item in ((number - 1, item) for number, item in aligned.items())
+        for item in items
     ]

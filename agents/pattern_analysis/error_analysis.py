@@ -10,7 +10,7 @@ from pada_agent.agents.pattern_analysis.failure_features import note_traits
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.evaluation.task import Task
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -57,27 +57,29 @@ def analyse_errors(
 
 def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
     variables = {
-        "task": task.config.description,
+        "task": task.about([f.example for f in chunk]),
         "samples": [describe_failure(f, task) for f in chunk],
         "labels": _labels_involved(chunk, task),
     }
     try:
         reply = analyst.ask(
-            "error_analysis", variables, AnalysisItem, expect=len(chunk), tags={"agent": "error_analysis"}
+            "error_analysis",
+            variables,
+            AnalysisItem,
+            numbered=number_from_one("sample_idx", len(chunk)),
+            tags={"agent": "error_analysis"},
         )
     except StructuredOutputError as exc:
         return ErrorAnalyses(analyses=(), warnings=(f"error analysis: {len(chunk)} failure(s) not analysed ({exc})",))
-    by_number = align_items(reply.items, range(1, len(chunk) + 1), lambda item: item.sample_idx)
     analyses = tuple(
         ErrorAnalysis(
-            example_id=failure.example.id,
-            error_cause=by_number[n].error_cause,
-            scenario_category=by_number[n].scenario_category,
-            first_wrong_step=by_number[n].first_wrong_step,
-            traits=note_traits(failure, task),
+            example_id=chunk[item.sample_idx - 1].example.id,
+            error_cause=item.error_cause,
+            scenario_category=item.scenario_category,
+            first_wrong_step=item.first_wrong_step,
+            traits=note_traits(chunk[item.sample_idx - 1], task),
         )
-        for n, failure in enumerate(chunk, start=1)
-        if n in by_number
+        for item in reply.items
     )
     missing = len(chunk) - len(analyses)
     return ErrorAnalyses(
@@ -96,7 +98,7 @@ def describe_failure(failure: ScoredRow, task: Task) -> dict[str, object]:
     """What the student saw, what it answered, the reference solution and the evaluation result, as the analyst reads them."""
     example = failure.example
     return {
-        "query": example.conversation,
+        "query": task.asked(example),
         "options": list(example.options) if example.options and task.closed_label(example) is None else [],
         "response": failure.prediction.response.strip() or "(empty)",
         "truth": task.solution(example),

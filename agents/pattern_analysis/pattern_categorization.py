@@ -152,7 +152,7 @@ def _name_group(
     confusions = count_confusions([failures[i] for i in ids], task)
     shown = analyses[:MAX_SAMPLES_SHOWN]
     variables = {
-        "task": task.config.description,
+        "task": task.about([failures[a.example_id].example for a in shown]),
         "samples": [_show(a, failures, task) for a in shown],
         "n_errors": len(ids),
         "confusions": confusions[:MAX_PAIRS_SHOWN],

@@ -10,7 +10,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.contamination import rouge_l
 from pada_agent.evaluation.task import Task
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOO_SIMILAR_ROUGE = 0.8
@@ -119,7 +119,7 @@ def _ask(
 ) -> list[Strategy]:
     pairs = [c for p in patterns for c in p.confusions[:MAX_PAIRS_SHOWN]]
     variables = {
-        "task": task.config.description,
+        "task": task.about([]),
         "patterns": patterns,
         "n_pairs": MAX_PAIRS_SHOWN,
         "labels": define_labels(pairs, task),
@@ -131,14 +131,13 @@ def _ask(
             "strategy_drafting",
             variables,
             StrategyItem,
-            expect=len(patterns),
+            numbered=number_from_one("pattern", len(patterns)),
             draw=str(draw),
             tags={"agent": "strategy_drafting"},
         )
     except StructuredOutputError:
         return []
-    aligned = align_items(reply.items, range(1, len(patterns) + 1), lambda item: item.pattern)
-    return [_to_strategy(item, patterns[number - 1]) for number, item in aligned.items()]
+    return [_to_strategy(item, patterns[item.pattern - 1]) for item in reply.items]
 
 
 def _to_strategy(item: StrategyItem, pattern: ErrorPattern) -> Strategy:

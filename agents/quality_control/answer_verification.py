@@ -14,7 +14,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
 from pada_agent.evaluation.verifiers.option_label import label_at
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 
@@ -84,7 +84,7 @@ def verify_answers(
     by_form: dict[AnswerForm, list[Claim]] = {}
     for claim in claims:
         if (posed := task.pose(claim.question, Random(0))) is not None:
-            by_form.setdefault(CHOICE if posed.options else FREE, []).append(claim)
+            by_form.setdefault(_form_of(posed), []).append(claim)
     chunks = [
         (chunk, form, vote)
         for form, found in by_form.items()
@@ -107,6 +107,12 @@ def verify_answers(
         n_solved=sum(row.id in votes for row in rows),
         answered={probe.id: agreed[probe.id] for probe in probes if probe.id in agreed},
     )
+
+
+def _form_of(posed: OpenQuestion) -> AnswerForm:
+    if posed.options:
+        return CHOICE
+    return FREE._replace(answer=posed.expects) if posed.expects else FREE
 
 
 def solution_item(form: AnswerForm) -> type[SolutionItem]:
@@ -138,12 +144,12 @@ def _solve(
         reply = judge.ask(
             "answer_solving",
             {
-                "task": task.config.description,
+                "task": task.about([claim.question for claim in claims]),
                 "shared": _list_options(posed[0]) if shared else [],
                 "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
             },
             solution_item(form),
-            expect=len(claims),
+            numbered=number_from_one("sample", len(claims)),
             temperature=settings.temperature_for(n_votes),
             draw=f"{batch.id}/{attempt}/{vote}",
             tags={
@@ -155,8 +161,7 @@ def _solve(
         )
     except StructuredOutputError:
         return {}
-    aligned = align_items(reply.items, range(1, len(claims) + 1), lambda item: item.sample)
-    answers = {number: str(item.model_dump()["answer"]) for number, item in aligned.items()}
+    answers = {item.sample: str(item.model_dump()["answer"]) for item in reply.items}
     return {
         claim.id: Vote(agrees=task.agrees(claim.claimed, answers[n], q), said=task.word_answer(answers[n], q))
         for n, (claim, q) in enumerate(zip(claims, posed, strict=True), start=1)

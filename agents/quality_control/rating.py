@@ -10,7 +10,7 @@ from pada_agent.agents.quality_control.judge_calibration import Pair, Probe, mix
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Rating, Record
 from pada_agent.evaluation.task import Task
-from pada_agent.prompts.numbering import align_items
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOKENS_PER_RATING = 110
@@ -61,9 +61,10 @@ def rate_batch(
     pairs = mix(pairs, [p.pair for p in probes], Random(f"mix/{batch.id}/{attempt}"))
     size = judge.fit(rows_per_call or max(1, len(pairs)), tokens_each=TOKENS_PER_RATING)
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+    told = {"task": task.about(candidates), "labels": tuple(task.config.labels)}
 
     def review(chunk: Sequence[Pair]) -> BatchRating:
-        return _review_chunk(chunk, batch=batch, attempt=attempt, task=task, judge=judge)
+        return _review_chunk(chunk, batch=batch, attempt=attempt, told=told, judge=judge)
 
     reviews = map_concurrently(review, chunks)
     probe_ids = {p.pair.id for p in probes}
@@ -81,13 +82,12 @@ def _review_chunk(
     *,
     batch: Batch,
     attempt: int,
-    task: Task,
+    told: Mapping[str, object],
     judge: PromptedModel,
 ) -> BatchRating:
     variables = {
-        "task": task.config.description,
+        **told,
         "strategy": batch.strategy.strategy if batch.strategy else None,
-        "labels": tuple(task.config.labels),
         "pairs": [_describe_pair(n, pair) for n, pair in enumerate(pairs, start=1)],
     }
     tags: dict[str, str | int] = {
@@ -99,12 +99,16 @@ def _review_chunk(
     item = rating_item(with_adherence=batch.strategy is not None)
     try:
         reply = judge.ask(
-            "quality_control", variables, item, expect=len(pairs), draw=f"{batch.id}/{attempt}", tags=tags
+            "quality_control",
+            variables,
+            item,
+            numbered=number_from_one("sample", len(pairs)),
+            draw=f"{batch.id}/{attempt}",
+            tags=tags,
         )
     except StructuredOutputError as exc:
         return BatchRating(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problem=str(exc))
-    by_number = align_items(reply.items, range(1, len(pairs) + 1), lambda item: item.sample)
-    ratings = [_to_rating(by_number[n], pair) for n, pair in enumerate(pairs, start=1) if n in by_number]
+    ratings = [_to_rating(item, pairs[item.sample - 1]) for item in reply.items]
     rated = {r.example_id for r in ratings}
     return BatchRating(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
 

@@ -212,7 +212,7 @@ def _find_version(package: str) -> str | None:
 
 
 def _hash_data(config: RunConfig) -> dict[str, str]:
-    locations = (config.data.train, config.data.validation, config.data.test)
+    locations = (config.data.train, config.data.validation, config.data.test, config.task.database)
     files = {location: Path(location).expanduser() for location in locations if location}
     return {location: hash_file(path) for location, path in files.items() if path.is_file()}
 

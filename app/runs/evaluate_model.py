@@ -57,7 +57,7 @@ def _read_split(config: RunConfig, split: Split, adapters: Adapters) -> list[Exa
     location, limit = (data.test, data.test_limit) if is_test else (data.validation, data.validation_limit)
     if not location:
         raise ConfigError(f"data.{split}: the settings name no rows")
-    rows = adapters.datasets.read(location, limit=limit)
+    rows = adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)
     return read_files(adapters.task, [rows, *_fetch_others(config, split, adapters)])[0].examples
 
 
@@ -68,7 +68,7 @@ def _fetch_others(config: RunConfig, split: Split, adapters: Adapters) -> list[l
     found = []
     for location, limit in ((data.train, data.train_limit), held_out):
         with suppress(DatasetError):
-            found += [adapters.datasets.read(location, limit=limit)] if location else []
+            found += [adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)] if location else []
     return found
 
 

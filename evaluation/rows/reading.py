@@ -162,7 +162,7 @@ def _describe_gold(settled: Settled) -> str:
 def _list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
     """Answers that may be what is left of an empty cell, or whole numbers of which pandas made decimals."""
     if task.config.labels:
-        return []
+        return task.list_doubts(examples)
     answers = [example.answer.strip() for example in examples if not example.options]
     counts = {word: n for word in DOUBTFUL if (n := answers.count(word))}
     notes = [f"{n} answer(s) are {word!r}: drop the rows if that is an empty cell" for word, n in counts.items()]
@@ -171,4 +171,4 @@ def _list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
     )
     if answers and n_decimals == len(answers):
         notes.append("all answers end in .0: whole numbers that became decimals on the way?")
-    return notes
+    return [*notes, *task.list_doubts(examples)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from pada_agent.core.records import Confusion, Example
-from pada_agent.evaluation.task import DraftProblem
+from pada_agent.evaluation.task import TURNS, DraftProblem
 
 
 def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftProblem | None:
@@ -20,6 +20,18 @@ def keep_turns(source: Example, made: Example) -> Example:
     if source.system is None and not source.history:
         return made
     return made.model_copy(update={"system": source.system, "history": source.history})
+
+
+def tell_turns(example: Example) -> dict[str, str]:
+    """The system turn and the earlier turns, for who writes or judges what comes next; empty where there are none."""
+    if example.system is None and not example.history:
+        return {}
+    return {TURNS: example.conversation.removesuffix(f"\nUser: {example.prompt}")}
+
+
+def whole_question(example: Example) -> str:
+    """What a solver is asked: the question alone, or the whole conversation."""
+    return example.conversation if tell_turns(example) else str(example.reference["question"])
 
 
 def assign_label(

@@ -13,7 +13,7 @@ from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import read_label, see_label, settle_labels
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.option_label import pick_option
@@ -66,11 +66,13 @@ class ExactMatch(Task):
     def show(self, example: Example) -> dict[str, str]:
         question, answer = {"question": example.reference["question"]}, example.answer
         if self.config.labels:
-            return question | {"label": answer, "definition": self.config.labels[answer]}
-        return question | {"answer": answer}
+            facts = {"label": answer, "definition": self.config.labels[answer]}
+            return question | facts | tell_turns(example)
+        return question | {"answer": answer} | tell_turns(example)
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
-        return assign_label(self.config.labels, source.answer, confusions, rng) if self.config.labels else {}
+        label = assign_label(self.config.labels, source.answer, confusions, rng) if self.config.labels else {}
+        return label | tell_turns(source)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -90,7 +92,7 @@ class ExactMatch(Task):
         """Labels are options; without them the answer is written freely."""
         labels = list(self.config.labels)
         return OpenQuestion(
-            question=example.reference["question"],
+            question=whole_question(example),
             options=tuple(rng.sample(labels, len(labels))),
             notes=dict(self.config.labels),
         )

@@ -124,8 +124,9 @@ def _refuse_two(
 
 
 def _refuse_all(seen: Sequence[GoldSeen], found: dict[GoldReading, list[int | None]]) -> None:
-    """No reading holds: the row at fault, seen from the reading that holds for most."""
-    best = max(found, key=lambda reading: sum(index is not None for index in found[reading]))
+    """No reading holds: the row at fault, seen from labels if there are some, else from what holds for most rows."""
+    n_read = {reading: sum(index is not None for index in indices) for reading, indices in found.items()}
+    best: GoldReading = "label" if n_read["label"] else max(found, key=n_read.__getitem__)
     at = next(i for i in range(len(seen)) if found[best][i] is None)
     gold = seen[at]
     fits_other = any(indices[at] is not None for indices in found.values())
@@ -171,9 +172,9 @@ def _index(texts: tuple[str, ...]) -> tuple[dict[str, int | None], dict[str, int
 
 
 def _spellings(value: Any) -> tuple[str, ...]:
-    """How a label may be written that a cell holds: true is also yes, 1.0 is also 1."""
+    """How a label may be written that a cell holds: true is also yes and 1, 1.0 is also 1."""
     if isinstance(value, bool):
-        return ("true", "yes") if value else ("false", "no")
+        return ("true", "yes", "1") if value else ("false", "no", "0")
     text = cell_text(value)
     if text is None:
         return ()

@@ -1,6 +1,7 @@
 """Open answers, judged by an LLM."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from random import Random
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -9,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel, RawRow
-from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, Task
-from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.prompts.rendering import render
 from pada_agent.prompts.structured_call import structured_call
@@ -71,7 +72,11 @@ class Judge(Task):
         return {"question": "the question only", "answer": "the right answer, in the style of the example"}
 
     def show(self, example: Example) -> dict[str, str]:
-        return {"question": example.reference["question"], "answer": example.answer}
+        return {"question": example.reference["question"], "answer": example.answer, **tell_turns(example)}
+
+    def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
+        del confusions, rng
+        return tell_turns(source)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -84,7 +89,7 @@ class Judge(Task):
     def _ask(self, example: Example, prediction: Prediction) -> list[AnswerJudgement]:
         variables = {
             "task_description": self.config.description,
-            "question": example.conversation if example.history or example.system else example.reference["question"],
+            "question": whole_question(example),
             "reference_answer": example.answer,
             "answer": prediction.response.strip(),
         }

@@ -15,7 +15,7 @@ from pada_agent.evaluation.rows.forms import Fields, Header
 from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import only_one, read_label, see_label, settle_labels
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -79,11 +79,15 @@ class MultipleChoice(Task):
             seen = self.look_at(files, settled, partial(see_label, config=self.config))
             return settle_labels(seen, settled, self.config)
         settled = [_find_choices(rows, form) for rows, form in zip(files, settled, strict=True)]
-        reading: GoldReading | None = self.gold_is if self.config.gold_is == "auto" else self.config.gold_is
-        if reading is None:
-            seen = self.look_at(files, settled, self._see)
-            reading = settle_gold(seen) if seen else "label"
+        reading = self.config.gold_is if self.config.gold_is != "auto" else self._settle_gold(files, settled)
         return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
+    def _settle_gold(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> GoldReading:
+        """The benchmark's own reading where it fits every row: copies of one may name the right option in another way."""
+        seen = self.look_at(files, settled, self._see)
+        if self.gold_is and all(find_gold(gold, self.gold_is) is not None for gold in seen):
+            return self.gold_is
+        return settle_gold(seen) if seen else "label"
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
@@ -112,13 +116,15 @@ class MultipleChoice(Task):
         choices = _choices_of(example)
         question = {"question": example.reference["question"]}
         if choices.closed:
-            return question | {"label": choices.gold_text, "definition": self.config.labels[choices.gold_text]}
+            facts = {"label": choices.gold_text, "definition": self.config.labels[choices.gold_text]}
+            return question | facts | tell_turns(example)
         wrong = {f"wrong_{i}": text for i, text in enumerate(choices.wrong_texts, start=1)}
-        return question | {"correct": choices.gold_text} | wrong
+        return question | {"correct": choices.gold_text} | wrong | tell_turns(example)
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
         label = self.closed_label(source)
-        return {} if label is None else assign_label(self.config.labels, label, confusions, rng)
+        facts = {} if label is None else assign_label(self.config.labels, label, confusions, rng)
+        return facts | tell_turns(source)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -158,7 +164,7 @@ class MultipleChoice(Task):
         choices = _choices_of(example)
         options = tuple(rng.sample(choices.texts, len(choices.texts)))
         notes = dict(self.config.labels) if choices.closed else {}
-        return OpenQuestion(question=example.reference["question"], options=options, notes=notes)
+        return OpenQuestion(question=whole_question(example), options=options, notes=notes)
 
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
         return pick_option(answer, posed.options) == _choices_of(example).gold_text

@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import ClassVar, TypeGuard
 
 from pada_agent.core.ports import RawRow, Settled
-from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.decimal_mark import GoldNumber, settle_decimal_mark
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
-from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
@@ -93,7 +93,12 @@ class Numeric(Task):
 
     def show(self, example: Example) -> dict[str, str]:
         reasoning = _before_number(example.answer).strip()
-        return {"question": example.reference["question"], "reasoning": reasoning, "final_number": self.gold(example)}
+        written = {"reasoning": reasoning, "final_number": self.gold(example)}
+        return {"question": example.reference["question"], **written, **tell_turns(example)}
+
+    def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
+        del confusions, rng
+        return tell_turns(source)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -133,7 +138,7 @@ class Numeric(Task):
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
         del rng
-        return OpenQuestion(question=example.reference["question"])
+        return OpenQuestion(question=whole_question(example))
 
     def gold(self, example: Example) -> str:
         return str(example.reference["number"])

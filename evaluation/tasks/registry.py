@@ -17,6 +17,7 @@ from pada_agent.evaluation.tasks.humaneval import HumanEval
 from pada_agent.evaluation.tasks.judge import Judge
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.evaluation.tasks.numeric import Numeric
+from pada_agent.evaluation.tasks.sql import Sql
 from pada_agent.evaluation.tasks.squad import Squad
 from pada_agent.evaluation.tasks.squad_v2 import SquadV2
 
@@ -33,6 +34,7 @@ _KINDS: tuple[type[Task], ...] = (
     Judge,
     MultipleChoice,
     Numeric,
+    Sql,
     Squad,
     SquadV2,
 )

@@ -1,12 +1,15 @@
 """Real rows in place of synthetic ones: the oracle, which measures what more data could do at all."""
 
+from random import Random
+
 from pada_agent.core.records import BatchReport, Example, Provenance, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import BranchState, PartialState
 
 
 def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
-    """As many held-back rows as would be written, without those the diagnosed model was trained on; told as a batch."""
+    """As many held-back rows as would be written, drawn by the run's seed, without those the diagnosed model was trained on; told
+    as a batch."""
     n_wanted, iteration, store = state["plan"].n_training_error_rows, state["iteration"], adapters.store
     used = {
         e.id
@@ -15,7 +18,8 @@ def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     }
     held_back = state["data"].held_back
     pool = store.read_rows(held_back.key, Example) if held_back else []
-    rows = [_label(e, iteration) for e in pool if e.id not in used][:n_wanted]
+    drawn = Random(f"oracle/{state['settings'].seed}").sample(pool, len(pool))
+    rows = [_label(e, iteration) for e in drawn if e.id not in used][:n_wanted]
     report = _report(rows, n_wanted, iteration, adapters)
     few = f"iteration {iteration}: only {len(rows)} of {n_wanted} real rows were left to take"
     return {"planned": [], "batches": {report.batch_id: report}, "warnings": [few] if len(rows) < n_wanted else []}

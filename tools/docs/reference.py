@@ -26,6 +26,7 @@ def write_pages() -> list[Path]:
         "reference/python.md": render_names(),
         "how-it-works/graph.md": render_graph(),
     }
+    (DOCS / "reference").mkdir(exist_ok=True)
     for name, text in pages.items():
         (DOCS / name).write_text(text, encoding="utf-8")
     return [DOCS / name for name in pages]

@@ -11,9 +11,10 @@ from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.generation.continuous_batching import write_in_slots
 from pada_agent.training.generation.graphed_batching import write_recorded
+from pada_agent.training.generation.one_by_one import write_alone
 from pada_agent.training.generation.static_batching import write_padded
 from pada_agent.training.generation.stopping import Row, Stops
-from pada_agent.training.kernels.attention_hook import is_plain
+from pada_agent.training.kernels.attention_hook import is_plain, takes_padding
 from pada_agent.training.kernels.prepacked_linear import pack_linear_layers
 from pada_agent.training.students import Student
 
@@ -46,6 +47,9 @@ def generate(
     if rows and is_plain(student.model) and student.device.type == "cuda":
         write_recorded(student, rows, stops, on_done=on_done)
     elif rows:
+        if not takes_padding(student.model):
+            write_alone(student, rows, stops, on_done=on_done)
+            return [stops.read(example, row) for example, row in zip(examples, rows, strict=True)]
         write = write_in_slots if is_plain(student.model) else write_padded
         longest = max(len(row.prompt) for row in rows) + job.max_new_tokens
         n_affordable = max(1, MAX_BYTES // (longest * count_position_bytes(student.model)))

@@ -22,7 +22,7 @@ class Stops:
 
     def __init__(self, student: Student, job: PredictJob, end_of_turn: int) -> None:
         known = student.model.generation_config.eos_token_id
-        self._end_ids = frozenset([end_of_turn, *([known] if isinstance(known, int) else known or [])])
+        self.end_ids = frozenset([end_of_turn, *([known] if isinstance(known, int) else known or [])])
         self._tokenizer: Any = student.tokenizer
         self._strings = job.stop
         self.max_new_tokens = job.max_new_tokens
@@ -31,7 +31,7 @@ class Stops:
 
     def add(self, row: Row, token: int) -> None:
         """Append the token unless it ends the row."""
-        if token in self._end_ids:
+        if token in self.end_ids:
             row.finished = True
             return
         row.new.append(token)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -32,16 +32,40 @@ class Attend(Protocol):
 _attend: ContextVar[Attend | None] = ContextVar("attend", default=None)
 
 
+_OWN_BIAS = ("alibi", "attention_types", "attention_window_size", "window_size")
+"""Settings of models that weigh or leave out earlier tokens by their distance, where a mask does not say so."""
+
+
 def is_plain(model: Any) -> bool:
     """Whether each layer attends to all earlier tokens, through transformers' attention interface, and each row alone.
 
     Rotary embeddings that change with the longest row in a pass would let one row change another.
     """
-    layers = DynamicCache(config=model.config).layers
-    full = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
     rope = getattr(model.config, "rope_parameters", None) or {}
-    full = full and rope.get("rope_type", "default") not in ("dynamic", "longrope")
-    return full and bool(model._supports_attention_backend) and model.config._attn_implementation == "sdpa"
+    return (
+        _layers_are(model, DynamicLayer)
+        and rope.get("rope_type", "default") not in ("dynamic", "longrope")
+        and not any(getattr(model.config, name, None) for name in _OWN_BIAS)
+        and model.config._attn_implementation == "sdpa"
+    )
+
+
+def takes_padding(model: Any) -> bool:
+    """Whether padding under a mask changes nothing: all layers attend, some of them perhaps in a window only.
+
+    What a convolution or a state has read is not forgotten for a mask.
+    """
+    return _layers_are(model, DynamicLayer, DynamicSlidingWindowLayer)
+
+
+def _layers_are(model: Any, *kinds: type) -> bool:
+    if not getattr(model, "_supports_attention_backend", False):
+        return False
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except (AttributeError, KeyError, TypeError, ValueError):  # it describes no attention that a cache could hold
+        return False
+    return bool(layers) and all(type(layer) in kinds for layer in layers)
 
 
 @contextmanager

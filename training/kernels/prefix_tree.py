@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
+from pada_agent.training.kernels.attention_hook import is_plain
 from pada_agent.training.kernels.tree_attention import Branch, attend_by_branch
 
 
@@ -91,6 +92,14 @@ def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def pack_for(model: Any, rows: Iterable[Encoded], max_nodes: int) -> Iterator[Pack]:
+    """Packs that the model reads rightly: one row each where its layers do not attend by a mask alone.
+
+    Such are windows, convolutions, states, and biases by distance.
+    """
+    return pack(rows, max_nodes if is_plain(model) else 0, model.device)
+
+
 def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Iterator[Pack]:
     """Packs of at most `max_nodes` nodes (or one longer row), in order. Neighbours share best: sort where order is free."""
     tree = _Tree()
@@ -104,7 +113,13 @@ def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Itera
 
 
 def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
-    """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node."""
+    """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node.
+
+    A model that is not plain reads its one row as any other program would have it read: with its own mask.
+    """
+    if not is_plain(model):
+        whole: torch.Tensor = model(input_ids=pack.token_ids[None], use_cache=False).logits[0]
+        return whole[pack.readers].float().log_softmax(-1)[pack.which, pack.targets]
     mask = torch.zeros(pack.visible.shape, dtype=model.dtype, device=pack.visible.device)
     mask.masked_fill_(~pack.visible, torch.finfo(model.dtype).min)
     with attend_by_branch(model, pack.branches):

@@ -336,7 +336,7 @@ def _call_options(config: ModelConfig, request: ChatRequest, *, constrain: bool)
 
 
 def _response_format(schema: dict[str, Any], *, wrap: bool) -> dict[str, Any]:
-    """OpenAI refuses an array at the root: `wrap` puts it into an object, which `extract_items` opens again."""
+    """OpenAI refuses an array at the root: `wrap` puts it into an object, which is opened again when the answer is read."""
     if wrap and schema.get("type") == "array":
         wrapped = {"items": schema}
         schema = {"type": "object", "properties": wrapped, "required": ["items"], "additionalProperties": False}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pada_agent.app.adapters.storage.csv_rows import read_csv
 from pada_agent.app.adapters.storage.json_rows import read_json
-from pada_agent.app.adapters.storage.table_rows import read_hub, read_parquet
+from pada_agent.app.adapters.storage.table_rows import draw_order, read_hub, read_parquet
 from pada_agent.app.adapters.storage.text_files import read_lines
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
@@ -41,16 +41,30 @@ class FileDatasets:
         self._max_rows = max_rows
         self._max_file_bytes = max_file_bytes
 
-    def read(self, location: str, *, limit: int | None = None) -> list[RawRow]:
-        n_wanted = self._count_wanted(limit)
-        return self._check(location, list(islice(self._open(location, n_wanted), n_wanted)))
+    def read(self, location: str, *, limit: int | None = None, shuffle: int | None = None) -> list[RawRow]:
+        if location.startswith("hub:"):
+            rows = (
+                _make_row(location, str(n), row) for n, row in read_hub(location, self._count_wanted(limit), shuffle)
+            )
+            return self._check(location, list(rows))
+        n_wanted = self._count_wanted(limit if shuffle is None else None)
+        found = self._check(location, list(islice(self._open(location), n_wanted)))
+        return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
 
-    def accept(self, rows: Sequence[Mapping[str, Any]], *, location: str, limit: int | None = None) -> list[RawRow]:
+    def accept(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        location: str,
+        limit: int | None = None,
+        shuffle: int | None = None,
+    ) -> list[RawRow]:
         n_bytes = len(json.dumps(rows, default=str)) if self._max_file_bytes is not None else 0
         if self._max_file_bytes is not None and n_bytes > self._max_file_bytes:
             raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not taken here")
-        wanted = rows[: self._count_wanted(limit)]
-        return self._check(location, list(_place(location, wanted)))
+        wanted = rows[: self._count_wanted(limit if shuffle is None else None)]
+        found = self._check(location, list(_place(location, wanted)))
+        return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
 
     def _count_wanted(self, limit: int | None) -> int | None:
         """One more than may be taken, so that too many show."""
@@ -64,11 +78,9 @@ class FileDatasets:
             raise DatasetError(f"{location}: more than {self._max_rows} rows are not taken here; set a limit")
         return rows
 
-    def _open(self, location: str, limit: int | None) -> Iterator[RawRow]:
+    def _open(self, location: str) -> Iterator[RawRow]:
         if location.startswith("memory:"):
             return self._read_memory(location)
-        if location.startswith("hub:"):
-            return _place(location, read_hub(location, limit))
         return _read_file(location, self._find(location), self._max_file_bytes)
 
     def _read_memory(self, location: str) -> Iterator[RawRow]:

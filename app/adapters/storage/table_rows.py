@@ -2,14 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from pada_agent.app.adapters.storage.text_files import open_bytes
 from pada_agent.core.errors import DatasetError
 
 HUB = re.compile(r"hub:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:@]+?))?(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
+SLICE = re.compile(r"(?P<name>[^\[\]+]+)(?P<slice>\[(?P<start>-?\d*%?):(?P<stop>-?\d*%?)\])?")
 HUB_FORM = "hub:owner/name/split, hub:owner/name:config/split or hub:owner/name@revision:config/split"
 _EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
 
@@ -40,8 +42,11 @@ def read_parquet(location: str, path: Path, max_bytes: int | None = None) -> Ite
         raise DatasetError(f"{location}: not a readable Parquet file: {exc}") from exc
 
 
-def read_hub(location: str, limit: int | None) -> Iterator[dict[str, Any]]:
-    """The first `limit` rows of a split.
+def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The first `limit` rows of a split, each with its number in it.
+
+    With a seed in `shuffle` the split is put into its order before a slice (`train[:1000]`) is cut: slices of one split
+    never share a row, and each is a sample of it.
 
     Raises:
         DatasetError: no such data set or split, a script, files that do not fit together, or no network.
@@ -49,19 +54,48 @@ def read_hub(location: str, limit: int | None) -> Iterator[dict[str, Any]]:
     parts = HUB.fullmatch(location)
     if parts is None:
         raise DatasetError(f"{location}: expected {HUB_FORM}")
+    split, cut = (parts["split"], None) if shuffle is None else _split_slice(location, parts["split"])
     try:
         import datasets
     except ImportError as exc:
         raise DatasetError(f"{location}: the dataset hub {_EXTRA}") from exc
     options = {"revision": parts["revision"]} if parts["revision"] else {}
     try:
-        rows = datasets.load_dataset(parts["repo"], parts["config"], split=parts["split"], **options)
-        chosen = rows if limit is None else rows.select(range(min(limit, len(rows))))
-        yield from _name_classes(chosen, _list_class_names(getattr(rows, "features", None) or {}))
+        rows = datasets.load_dataset(parts["repo"], parts["config"], split=split, **options)
+        order = draw_order(len(rows), shuffle)
+        order = (order if cut is None else order[cut(len(rows))])[:limit]
+        named = _name_classes(rows.select(order), _list_class_names(getattr(rows, "features", None) or {}))
+        yield from ((i + 1, row) for i, row in zip(order, named, strict=True))
     except DatasetError:
         raise
     except Exception as exc:
         raise DatasetError(f"{location}: cannot be loaded: {_explain(exc)}") from exc
+
+
+def draw_order(n: int, shuffle: int | None) -> Sequence[int]:
+    """The order that a seed gives to `n` rows; without one, theirs."""
+    return range(n) if shuffle is None else Random(f"order/{shuffle}").sample(range(n), n)
+
+
+def _split_slice(location: str, split: str) -> tuple[str, Callable[[int], slice] | None]:
+    """The split's name, and what its slice takes of so many rows."""
+    found = SLICE.fullmatch(split)
+    if found is None:
+        raise DatasetError(f"{location}: with data.shuffle, one split with one slice is expected, such as train[:1000]")
+    if found["slice"] is None:
+        return split, None
+    start, stop = found["start"], found["stop"]
+
+    def cut(n_rows: int) -> slice:
+        return slice(_read_bound(start, n_rows), _read_bound(stop, n_rows))
+
+    return found["name"], cut
+
+
+def _read_bound(text: str, n_rows: int) -> int | None:
+    if not text:
+        return None
+    return round(int(text[:-1]) / 100 * n_rows) if text.endswith("%") else int(text)
 
 
 def _explain(exc: Exception) -> str:

@@ -65,6 +65,7 @@ def _decode(location: str, file: IO[bytes]) -> Iterator[str]:
 
 def _decode_utf_16(location: str, file: IO[bytes]) -> Iterator[str]:
     try:
-        yield from io.TextIOWrapper(file, encoding="utf-16", newline="\n")
+        text = file.read().decode("utf-16")
     except UnicodeDecodeError as exc:
         raise DatasetError(f"{location}: begins as UTF-16, but is damaged. Save the file as UTF-8.") from exc
+    yield from io.StringIO(text, newline="\n")

@@ -75,6 +75,32 @@ def test_ordinary_settings_pass_with_their_run_placed_in_the_workspace(workspace
 
 
 @pytest.mark.parametrize(
+    ("named", "refused"),
+    [
+        ("shop.sqlite", False),
+        ("", True),
+        (".", True),
+        ("nowhere.sqlite", True),
+        ("{out}/secret.jsonl", True),
+        ("link.jsonl", True),
+        ("../outside/secret.jsonl", True),
+        ("runs/others/llm_calls.sqlite", True),
+        ("runs/others/checkpoints.sqlite", True),
+    ],
+)
+def test_queries_read_one_database_of_the_workspace(workspace: Path, named: str, refused: bool) -> None:
+    (workspace / "runs" / "others").mkdir(parents=True)
+    for name in ("shop.sqlite", "runs/others/llm_calls.sqlite", "runs/others/checkpoints.sqlite"):
+        (workspace / name).write_bytes(b"SQLite format 3\0")
+    named = named.format(out=workspace.parent / "outside")
+    config = make("task.name=sql", f"task.database={json.dumps(named)}")
+    if refused:
+        assert "task.database: name one SQLite file" in refusal(config, ServerPolicy(workspace))
+    else:
+        assert confine(config, ServerPolicy(workspace)).task.database == str(workspace / "shop.sqlite")
+
+
+@pytest.mark.parametrize(
     "key", ["data.train", "data.validation", "data.test", "data.held_back", "runs_folder", "student.model"]
 )
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pada_agent.core.thoughts import MARKS, find_open_thought, strip_thoughts
+from pada_agent.core.thoughts import PAIRS, find_open_thought, strip_thoughts
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,16 @@ from pada_agent.core.thoughts import MARKS, find_open_thought, strip_thoughts
         ("\n<thinking>hm</thinking> 42 ", "42"),
         ("6 * 7 is 41? No.\n</think>\n\n42", "42"),
         ("hm [/THINK]42", "42"),
-        ("<think>first</think>41? <think>second</think>42", "41? 42"),
+        ("<think>first</think>41? <think>second</think>42", "42"),
+        ("42 <think>was that right? yes</think>", "42"),
+        ("hm</think>\n", ""),
+        ("<THINK>hm</Think>42", "42"),
+        ("<thinking effort='low'>hm</thinking>42", "42"),
+        ("<seed:think>hm</seed:think>42", "42"),
+        ("<longcat_think>hm</longcat_think>42", "42"),
+        ("<|thinking|>hm<|/thinking|>42", "42"),
+        ("<|channel>thought\nhm<channel|>42", "42"),
+        ("read [think](https://a.b) first", "read [think](https://a.b) first"),
         ("<think><think>inside</think>still</think>42", "42"),
         ("<think>a mark of another kind: </reasoning> 41</think>42", "42"),
         ("<think>cut off before the ans", ""),
@@ -34,7 +43,10 @@ def test_what_is_left_is_the_answer(text: str, answer: str) -> None:
     assert strip_thoughts(text) == answer
 
 
-@pytest.mark.parametrize(("opener", "closer"), MARKS.items())
+NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "scratchpad", "reflection", "analysis")
+
+
+@pytest.mark.parametrize(("opener", "closer"), [*PAIRS.items(), *((f"<{name}>", f"</{name}>") for name in NAMES)])
 def test_every_form_is_known_whole_closed_alone_and_cut_off(opener: str, closer: str) -> None:
     assert strip_thoughts(f"{opener}hm{closer}42") == "42"
     assert strip_thoughts(f"hm{closer}42") == "42"
@@ -54,8 +66,18 @@ def test_a_prompt_that_ends_inside_a_thought_is_seen(text: str, opener: str) -> 
     assert find_open_thought(text) == opener
 
 
-@pytest.mark.parametrize("text", ["<think>" * 40_000, "</think>" * 40_000, "analysis" * 40_000, "<|channel|>" * 40_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>" * 40_000,
+        "</think>" * 40_000,
+        "analysis" * 40_000,
+        "<|channel|>" * 40_000,
+        "<think " * 40_000,
+        "<" + "abcdefghij_" * 20_000,
+    ],
+)
 def test_time_grows_with_the_text_alone(text: str) -> None:
     start = time.perf_counter()
     strip_thoughts(text)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 5

@@ -8,6 +8,7 @@ import pytest
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.records import Confusion, Example
+from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from pada_agent.evaluation.tasks.hellaswag import HellaSwag
@@ -235,6 +236,16 @@ def test_hellaswag_rows_may_hold_only_the_official_columns() -> None:
     fields = {"ctx": "He opens the tap.", "endings": ["Water runs.", "It snows.", "He flies.", "No."], "label": "0"}
     example = HellaSwag(TaskConfig(name="hellaswag")).read(row(**fields))
     assert (example.prompt, example.answer, len(example.id)) == ("He opens the tap.", "Water runs.", 12)
+
+
+def test_a_copy_of_hellaswag_may_name_the_right_ending_by_a_letter() -> None:
+    """The official file counts from 0; copies that add lettered `choices` and an `answerKey` keep the old columns too."""
+    endings = ["Water runs.", "It snows."]
+    lettered = {"choices": [{"label": "AB"[i], "text": text} for i, text in enumerate(endings)]}
+    rows = [row(ctx="He opens the tap.", endings=endings, label=0, **lettered, answerKey="A")]
+    rows += [row(ctx="It is winter.", endings=endings, label=1, **lettered, answerKey="B")]
+    examples = read_files(HellaSwag(TaskConfig(name="hellaswag")), [rows])[0].examples
+    assert [e.answer for e in examples] == endings
 
 
 def test_exact_match_ignores_case_and_white_space_only() -> None:

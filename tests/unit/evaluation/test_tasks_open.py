@@ -317,7 +317,7 @@ def test_a_missing_column_names_those_that_are_there() -> None:
 def test_every_built_in_task_is_made_by_its_name() -> None:
     assert set(BUILT_IN) == {
         "arc_challenge", "code", "exact_match", "extractive_qa", "gsm8k", "hellaswag", "humaneval", "judge",
-        "multiple_choice", "numeric", "squad", "squad_v2",
+        "multiple_choice", "numeric", "sql", "squad", "squad_v2",
     }  # fmt: skip
     for name, kind in BUILT_IN.items():
         assert type(make_task(TaskConfig(name=name), ScriptedModel([]))) is kind

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pada_agent.prompts.extraction import extract_items, extract_json
+from pada_agent.core.surrogates import join_surrogates
+from pada_agent.prompts.extraction import find_listings, strip_thoughts_around_json
 
 TWO = [{"a": 1}, {"a": 2}]
 
@@ -50,20 +51,35 @@ DAMAGED: dict[str, tuple[str, list[dict[str, Any]]]] = {
 }
 
 
+def find_items(text: str) -> list[dict[str, Any]]:
+    """Of all listings."""
+    return [item for listing in find_listings(text) for item in listing.items]
+
+
 @pytest.mark.parametrize(("text", "items"), DAMAGED.values(), ids=DAMAGED.keys())
 def test_items_are_found_in(text: str, items: list[dict[str, Any]]) -> None:
-    assert extract_items(text) == items
+    assert find_items(text) == items
 
 
-def test_a_number_alone_is_its_value() -> None:
-    assert extract_json(" 7 ") == 7
+@pytest.mark.parametrize(
+    ("text", "listings"),
+    [
+        ('[{"a": 1}]', [(1, True, True)]),
+        ('{"items": [{"a": 1}, {"a": 2}]}', [(2, True, True)]),
+        ('{"a": 1} {"a": 2}', [(1, False, True), (1, False, True)]),
+        ('first [{"a": 1}, {"a": 2}], then [{"a": 3}, {"a', [(2, True, True), (1, True, False)]),
+        ("a footnote [1] and {}", []),
+    ],
+)
+def test_each_value_is_a_listing(text: str, listings: list[tuple[int, bool, bool]]) -> None:
+    assert [(len(found.items), found.is_list, found.complete) for found in find_listings(text)] == listings
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 20_000, '{"a":' * 20_000, "[{" * 5_000, '["' * 5_000, "9" * 10_000, "{'" * 5_000]
 )
 def test_hostile_nesting_is_survived(text: str) -> None:
-    extract_items(text)
+    find_listings(text)
 
 
 json_values = st.recursive(
@@ -74,71 +90,67 @@ json_values = st.recursive(
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.text() | st.text(alphabet="[]{}\"',:\\ntrue1 /*-“”"))
-def test_extraction_never_raises(text: str) -> None:
-    extract_items(text)
-    json.dumps(extract_json(text), allow_nan=False).encode()
+@given(
+    st.text()
+    | st.text(alphabet="[]{}\"',:\\ntrue1 /*-“”")
+    | st.lists(st.sampled_from(["<think>", "</think>", "[", "{", '"', "}", "]", ":", "1", "\x000\x00"])).map("".join)
+)
+def test_reading_never_raises(text: str) -> None:
+    json.dumps([listing.items for listing in find_listings(text)], allow_nan=False).encode()
+    strip_thoughts_around_json(text)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.dictionaries(st.text(max_size=8), json_values, min_size=1, max_size=3), min_size=1, max_size=3))
+@given(st.lists(st.fixed_dictionaries({"q": json_values, "n": st.integers()}), min_size=1, max_size=3))
 def test_what_is_valid_is_read_as_it_is(rows: list[dict[str, Any]]) -> None:
-    assert extract_json(f"```json\n{json.dumps(rows)}\n```") == json.loads(json.dumps(rows))
+    assert find_items(f"```json\n{json.dumps(rows)}\n```") == json.loads(json.dumps(rows))
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.fixed_dictionaries({"q": st.text(), "n": st.integers()}), min_size=1), st.data())
 def test_of_a_truncated_array_the_complete_items_stay(rows: list[dict[str, Any]], data: st.DataObject) -> None:
     text = json.dumps(rows)
-    found = extract_items(text[: data.draw(st.integers(0, len(text)))])
+    found = find_items(text[: data.draw(st.integers(0, len(text)))])
     assert found == rows[: len(found)]
 
 
-DRAFTS = 'First: [{"row": 1, "q": "draft"}, {"row": 2, "q": "draft"}], too alike. '
-FINAL = '[{"row": 1, "q": "one"}, {"row": 2, "q": "two"}]'
+def test_halves_of_characters_are_joined_or_replaced() -> None:
+    assert join_surrogates("\ud83d\ude00 and \ud83d") == "\U0001f600 and \ufffd"
+
+
+def test_a_thought_that_was_cut_off_holds_no_answer() -> None:
+    assert find_listings('<think>First: [{"row": 1}, {"row": 2}], too alike. Hmm, let me') == []
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        f"<think>{DRAFTS}</think>\n{FINAL}",
-        f"{DRAFTS}\n</think>\n\n{FINAL}",
-        f"{DRAFTS}\n</think>\n\n```json\n{FINAL}\n```",
-        f"[THINK]{DRAFTS}[/THINK]{FINAL}",
-        f"<reasoning>{DRAFTS}</reasoning>{FINAL}",
-        f"<|channel|>analysis<|message|>{DRAFTS}<|end|><|start|>assistant<|channel|>final<|message|>{FINAL}",
-        f"Thinking: {DRAFTS}\n\nAnswer:\n{FINAL}",
-        f"{DRAFTS}\n\nRevised version:\n```json\n{FINAL}\n```",
+        '[{"row": 1, "q": "What does <think> do in R1, and where is </think>?"}]',
+        'Here you are:\n```json\n[{"row": 1, "q": "What does <think> do in R1, and where is </think>?"}]\n```',
+        '<think>a tag</think>[{"row": 1, "q": "What does <think> do in R1, and where is </think>?"},]',
     ],
 )
-def test_of_drafts_and_a_final_version_the_final_one_counts(text: str) -> None:
-    assert [item["q"] for item in extract_items(text, expect=2)] == ["one", "two"]
-
-
-def test_a_thought_that_was_cut_off_is_no_answer() -> None:
-    assert extract_items(f"<think>{DRAFTS} Hmm, let me", expect=2) == []
-
-
-def test_marks_of_thoughts_inside_a_string_are_text() -> None:
-    items = [{"row": 1, "q": "What does <think> do in R1, and where is </think>?"}]
-    for text in (json.dumps(items), f"Here you are:\n```json\n{json.dumps(items)}\n```"):
-        assert extract_items(text, expect=1) == items
-
-
-def test_of_surplus_rows_of_one_list_all_are_given_in_order() -> None:
-    rows = [{"row": n} for n in range(1, 6)]
-    assert extract_items(json.dumps(rows), expect=3) == rows
-
-
-def test_of_two_loose_objects_where_one_was_asked_for_the_last_counts() -> None:
-    assert extract_items('Maybe {"a": 1}. No: {"a": 2}', expect=1) == [{"a": 2}]
+def test_marks_of_thoughts_inside_a_string_are_text(text: str) -> None:
+    assert find_items(text) == [{"row": 1, "q": "What does <think> do in R1, and where is </think>?"}]
 
 
 @pytest.mark.parametrize(
     "text",
-    ['{"a' * 4_000 + '":@', '{"a' * 8_000 + '":@', "<think>" * 32_000, "[/*" * 10_000, "{" * 30_000, '["' * 9_000],
+    [
+        '{"a' * 4_000 + '":@',
+        '{"a"' * 8_000 + '":@',
+        "<think>" * 32_000,
+        "[/*" * 32_000,
+        "{" * 512_000,
+        '["' * 9_000,
+        '[{"a": "' + "\\" * 100_000,
+        '"' + " " * 100_000 + "x",
+        '{"a": "b",' + " " * 50_000 + '"',
+        "[1," * 60 + "<think>" * 30_000,
+        '[{"row": 1, "q": "x"}, ' * 5_000,
+    ],
 )
 def test_hostile_answers_are_read_in_a_moment(text: str) -> None:
     start = time.perf_counter()
-    extract_items(text, expect=2)
-    assert time.perf_counter() - start < 5
+    find_listings(text)
+    assert time.perf_counter() - start < 8

@@ -1,11 +1,14 @@
 """What the generator is asked for every kind of task, and what becomes of its answer."""
 
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pada_agent.agents.data_generation.generate import assign_rows, generate_drafts
+from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import GenerationConfig, TaskConfig
 from pada_agent.core.ports import RawRow
@@ -46,6 +49,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "judge": {"question": QUESTION, "answer": "Ice does."},
     "humaneval": FUNCTION,
     "code": FUNCTION,
+    "sql": {"question": QUESTION, "sql": "SELECT name FROM thing ORDER BY degrees LIMIT 1"},
 }
 STRATEGY = Strategy(
     id="i1-s1",
@@ -55,6 +59,14 @@ STRATEGY = Strategy(
     generation_approach="Write about things that melt.",
     key_elements=("heat",),
 )
+
+
+def make_database(path: Path) -> Path:
+    with sqlite3.connect(path) as made:
+        made.execute("CREATE TABLE thing (name TEXT, degrees INT)")
+        made.execute("INSERT INTO thing VALUES ('ice', 0), ('wax', 60), ('iron', 1538)")
+    made.close()
+    return path
 
 
 def test_no_task_is_left_out() -> None:
@@ -73,9 +85,10 @@ def test_no_task_is_left_out() -> None:
 )
 @pytest.mark.parametrize("name", ROWS)
 def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
-    name: str, branch: Any, template: Any
+    name: str, branch: Any, template: Any, tmp_path: Path
 ) -> None:
-    task = make_task(TaskConfig(name=name), ScriptedModel([]))
+    database = make_database(tmp_path / "things.sqlite") if name == "sql" else ""
+    task = make_task(TaskConfig(name=name, database=str(database)), ScriptedModel([]))
     source = task.read(RawRow(where="train.jsonl:1", fields={"id": "t1", **ROWS[name]}))
     failure = ScoredRow(
         example=source,
@@ -91,13 +104,15 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
         contrast_ids=(("t2",),) if template == "contrast_generation" else (),
     )
     fields = list(task.draft_fields_for([source]))
-    asked = fields[:1] if template == "rephrasing" else fields
+    asked = [task.question_field] if template == "rephrasing" else fields
 
     def write(_: ChatRequest) -> str:
         return json.dumps([{"row": 1, **dict.fromkeys(asked, "something new")}])
 
     model = ScriptedModel(write)
-    other = source.model_copy(update={"id": "t2", "prompt": "Which of these freezes first?"})
+    question = "Which of these freezes first?"
+    reference = {**source.reference, "question": question}
+    other = source.model_copy(update={"id": "t2", "prompt": question, "reference": reference})
     assignments = assign_rows(batch, {"t1": source, "t2": other}, {"t1": failure}, task=task, seed=0)
     (draft,) = generate_drafts(
         batch,
@@ -216,3 +231,38 @@ def test_no_demonstrations_are_shown_where_none_are_asked_for_or_labels_are_open
     )
     (assigned,) = assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3)
     assert (assigned.demonstrations, assigned.counterexample) == ((), None)
+
+
+def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_reason(tmp_path: Path) -> None:
+    database = str(make_database(tmp_path / "things.sqlite"))
+    task = make_task(TaskConfig(name="sql", database=database, description="Asked in a laboratory."))
+    source = task.read(RawRow(where="train.jsonl:1", fields={"id": "t1", **ROWS["sql"]}))
+    batch = Batch(
+        id="b1",
+        branch="pattern",
+        iteration=1,
+        strategy=GuardedStrategy(strategy=STRATEGY),
+        source_ids=("t1", "t1"),
+    )
+    assignments = assign_rows(batch, {"t1": source}, {}, task=task, seed=0)
+    written = [
+        {"row": 1, "query": "SELECT count(*) FROM thing WHERE degrees > 50", "question": "How many melt above fifty?"},
+        {"row": 2, "query": "SELECT titel FROM thing", "question": "What are they called?"},
+    ]
+    model = ScriptedModel([json.dumps(written)])
+    drafts = generate_drafts(
+        batch,
+        assignments,
+        attempt=1,
+        feedback=[],
+        task=task,
+        generator=PromptedModel(model),
+        settings=GenerationConfig(),
+    )
+    (prompt,) = model.prompts
+    assert prompt.count("CREATE TABLE thing (name text, degrees int);") == 1, "told once, for all rows"
+    assert "Asked in a laboratory." in prompt and prompt.count("thing.name: ") == 2
+    assert prompt.index('"query"') < prompt.index('"question"'), "the query comes first"
+    found = verify_drafts(drafts, assignments, task=task, existing=[source], protected=[], near_duplicate_rouge=0.85)
+    assert [c.answer for c in found.candidates] == ["SELECT count(*) FROM thing WHERE degrees > 50"]
+    assert [(r.stage, r.reason) for r in found.rejections] == [("label", "the query: no such column: titel")]

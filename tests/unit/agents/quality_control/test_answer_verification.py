@@ -231,4 +231,4 @@ def test_no_more_rows_are_solved_at_once_than_the_answer_has_room_for() -> None:
         rows_per_call=None,
         seed=0,
     )
-    assert [prompt.count("<sample number") for prompt in model.prompts] == [2, 2, 1]
+    assert sorted(prompt.count("<sample number") for prompt in model.prompts) == [1, 2, 2]

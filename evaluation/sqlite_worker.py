@@ -1,0 +1,187 @@
+"""Reads SQLite databases for `sqlite_reader`: run as a script, never imported.
+
+It answers one JSON line with another until its input ends. Standard library only, as it runs without site-packages.
+What a query may do is decided by SQLite's own authorizer: read tables, and call built-in functions.
+"""
+
+import functools
+import json
+import resource
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
+FORBIDDEN_FUNCTIONS = ("load_extension", "fts3_tokenizer")
+LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 16 * 2**20,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+STEPS_BETWEEN_LOOKS = 10_000
+"""Of SQLite's virtual machine, before the clock is looked at."""
+ACTIONS = {
+    value: name.removeprefix("SQLITE_").replace("_", " ")
+    for name, value in vars(sqlite3).items()
+    if name.startswith(("SQLITE_CREATE", "SQLITE_DROP", "SQLITE_ALTER"))
+    or name in ("SQLITE_ATTACH", "SQLITE_DETACH", "SQLITE_PRAGMA", "SQLITE_INSERT", "SQLITE_UPDATE", "SQLITE_DELETE")
+    or name in ("SQLITE_TRANSACTION", "SQLITE_SAVEPOINT", "SQLITE_REINDEX", "SQLITE_ANALYZE", "SQLITE_FUNCTION")
+}
+Reply = dict[str, Any]
+
+
+def main() -> None:
+    limits = json.loads(sys.stdin.readline())
+    confine(limits["memory_bytes"])
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply = answer(request, limits)
+        except MemoryError:
+            reply = {"error": f"needs more than {limits['memory_bytes'] // 2**20} MiB of memory"}
+        print(json.dumps(reply), flush=True)
+
+
+def confine(memory_bytes: int) -> None:
+    """No files are written, no processes started, no more memory taken than this."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name, limit in (("FSIZE", 0), ("CORE", 0), ("NPROC", 0), ("AS", memory_bytes)):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+
+
+def answer(request: Reply, limits: Reply) -> Reply:
+    """Rows of a query, or what the database holds."""
+    try:
+        database = open_database(request["database"])
+        if "sql" in request:
+            return run_query(database, request["sql"], limits)
+        database.set_authorizer(None)
+        database.set_progress_handler(None, 0)
+        return {"tables": list(describe(database, request["n_values"]))}
+    except (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError) as exc:
+        return {"error": str(exc)}
+
+
+@functools.lru_cache(maxsize=16)
+def open_database(path: str) -> sqlite3.Connection:
+    """Read-only, without locks. Virtual tables are made ready, which an authorizer would not allow later."""
+    database = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    for name, limit in LIMITS.items():
+        database.setlimit(name, limit)
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.execute("PRAGMA temp_store = MEMORY")
+    listed = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'"
+    for table in ["json_each", "json_tree", *(name for (name,) in database.execute(listed).fetchall())]:
+        with suppress(sqlite3.Error):
+            database.execute(f"SELECT 1 FROM {quoted(table)} LIMIT 0")
+    return database
+
+
+def run_query(database: sqlite3.Connection, sql: str, limits: Reply) -> Reply:
+    """At most `max_rows` rows, or why there are none."""
+    denied: list[str] = []
+    tables: set[str] = set()
+    functions: set[str] = set()
+
+    def authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
+        if action == sqlite3.SQLITE_READ:
+            tables.add(str(first))
+        if action == sqlite3.SQLITE_FUNCTION:
+            functions.add(str(second).lower())
+        if is_allowed(action, first, second):
+            return sqlite3.SQLITE_OK
+        denied.append(word_action(action, first, second))
+        return sqlite3.SQLITE_DENY
+
+    deadline = time.monotonic() + limits["seconds"]
+    database.set_authorizer(authorize)
+    database.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+    try:
+        cursor = database.execute(sql)
+        rows = fetch(cursor, limits)
+    except sqlite3.Error as exc:
+        if denied:
+            return {"error": f"not allowed: {denied[0]}"}
+        if time.monotonic() > deadline:
+            return {"error": f"no result within {limits['seconds']:g} s"}
+        return {"error": str(exc)}
+    if isinstance(rows, str):
+        return {"error": rows}
+    n_columns = len(cursor.description or ())
+    return {"n_columns": n_columns, "rows": rows, "tables": sorted(tables), "functions": sorted(functions)}
+
+
+def is_allowed(action: int, first: str | None, second: str | None) -> bool:
+    if action == sqlite3.SQLITE_FUNCTION:
+        return str(second).lower() not in FORBIDDEN_FUNCTIONS
+    reads_version = action == sqlite3.SQLITE_PRAGMA and first == "data_version" and second is None
+    return action in ALLOWED or reads_version  # full-text search asks for the version
+
+
+def word_action(action: int, first: str | None, second: str | None) -> str:
+    if action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
+        return "a table made by a function"
+    return " ".join([ACTIONS.get(action, f"action {action}"), *filter(None, [first or second])])
+
+
+def fetch(cursor: sqlite3.Cursor, limits: Reply) -> list[list[object]] | str:
+    """The rows, or which limit they are beyond."""
+    rows: list[list[object]] = []
+    n_characters = 0
+    for row in cursor:
+        if len(rows) == limits["max_rows"]:
+            return f"gives more than {limits['max_rows']} rows"
+        n_characters += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if n_characters > limits["max_characters"]:
+            return f"gives more than {limits['max_characters']} characters"
+        rows.append([{"hex": value.hex()} if isinstance(value, bytes) else value for value in row])
+    return rows
+
+
+def describe(database: sqlite3.Connection, n_values: int) -> Iterator[Reply]:
+    """Tables and views with their columns, keys, and the first different values of each column."""
+    listed = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    for (table,) in database.execute(listed).fetchall():
+        columns = database.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
+        keys = database.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall()
+        yield {
+            "name": table,
+            "columns": [
+                {
+                    "name": name,
+                    "type": kind,
+                    "key": place,
+                    "values": list_values(database, table, name, n_values) if n_values else [],
+                }
+                for _, name, kind, _, _, place in columns
+            ],
+            "references": [[column, other, target] for _, _, other, column, target, *_ in keys],
+        }
+
+
+def list_values(database: sqlite3.Connection, table: str, column: str, n_values: int) -> list[object]:
+    """Different values of the first rows, in order, spread over all that there are."""
+    name = quoted(column)
+    sql = (
+        f"SELECT DISTINCT {name} FROM (SELECT {name} FROM {quoted(table)} LIMIT 10000)"
+        f" WHERE typeof({name}) IN ('integer', 'real', 'text') AND length({name}) <= 100 ORDER BY {name}"
+    )
+    values = [value for (value,) in database.execute(sql)]
+    return values[:: -(-len(values) // n_values)] if values else []
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Questions on a database, answered by a query that is checked by running it."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from types import MappingProxyType
+from typing import ClassVar
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.forms import Fields
+from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
+from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
+from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
+from pada_agent.evaluation.tasks.instruction import instruct
+from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.evaluation.tasks.sql_databases import Databases
+from pada_agent.evaluation.verifiers.sql_result import find_difference
+from pada_agent.evaluation.verifiers.sql_text import (
+    begins_as_query,
+    extract_sql,
+    is_ordered,
+    selects_constants,
+    tidy_sql,
+)
+
+CHANCE = frozenset({"random", "randomblob"})
+"""Functions that give something else each time."""
+N_VALUES = 3
+"""Of each column, shown to a writer."""
+
+
+class Sql(Task):
+    """Text to SQL, by execution.
+
+        {"question": "which rivers run through texas", "sql": "SELECT river_name FROM river WHERE traverse = 'texas'",
+         "database": "geography.sqlite"}
+
+    The student sees the tables of the database and the question, and writes one SELECT. It is right when it gives what the
+    row's own query gives on the user's SQLite file: the same rows, in any order unless that query's outermost part orders
+    them (`verifiers.sql_result` says what is the same). A query that fails is wrong, for the reason that SQLite gives.
+
+    New rows are written from the query: the teacher sees tables and values, and writes first a query, which has to run and
+    to give something, then the question that it answers. Two questions with one query are two rows: people ask in many
+    words; it is the question that must not repeat.
+    """
+
+    name: ClassVar[str] = "sql"
+    fields: Fields = MappingProxyType(
+        {"question": ("question",), "answer": ("sql", "query", "answer"), "database": ("database", "db_id", "db")}
+    )
+    max_new_tokens = 192
+    stop = (";\n",)
+    default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
+
+    def __init__(self, config: TaskConfig) -> None:
+        super().__init__(config)
+        self._reader = SqliteReader(seconds=config.query_seconds)
+        self._databases = Databases(config.database, self._reader)
+        self._run_reference = lru_cache(maxsize=1024)(self._reader.query)
+
+    def read(self, row: RawRow) -> Example:
+        reader = self.reader(row)
+        database = self._databases.find(reader)
+        question, sql = reader.text("question"), tidy_sql(reader.verbatim("answer"))
+        self._check_reference(reader, database, sql)
+        return reader.with_turns(self._build(question, sql, database, reader.row_id(question, sql)))
+
+    def verify(self, example: Example, prediction: Prediction) -> Verdict:
+        """Runs the query. Whatever the response holds, this is a verdict."""
+        sql = extract_sql(prediction.response)
+        wanted = self._run_reference(_database_of(example), example.answer)
+        if isinstance(wanted, Failure):
+            reason = f"the row's own query fails: {wanted.reason}"
+            return Verdict(example_id=example.id, value="unscored", extracted=sql, reason=reason)
+        problem = self._find_problem(sql, example, wanted)
+        cut = "; the response was cut off" if problem and prediction.truncated else ""
+        return Verdict(
+            example_id=example.id,
+            value="wrong" if problem else "correct",
+            extracted=sql,
+            reason=(problem or "") + cut,
+        )
+
+    def draft_fields(self) -> dict[str, str]:
+        return {
+            "query": "one SELECT for SQLite, with tables, columns and values that the database has",
+            "question": "the question that this query answers, as somebody asks it who does not know the tables",
+        }
+
+    @property
+    def question_field(self) -> str:
+        return "question"
+
+    def show(self, example: Example) -> dict[str, str]:
+        return {"query": example.answer, "question": example.reference["question"], **tell_turns(example)}
+
+    def about(self, examples: Sequence[Example]) -> str:
+        """The description, and the tables of the databases in question."""
+        paths = list(dict.fromkeys(map(_database_of, examples))) or self._databases.list_fixed()
+        tables = [
+            f"The tables of {path.name if len(paths) > 1 else 'the database'}:\n{self._databases.describe(path)}"
+            for path in paths
+        ]
+        return "\n\n".join(filter(None, [self.config.description, *tables]))
+
+    def asked(self, example: Example) -> str:
+        return whole_question(example)
+
+    def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
+        """Some of the values in the tables that the source is about, other ones for each row: a writer who sees none invents them."""
+        del confusions
+        database = _database_of(source)
+        found = self._run_reference(database, source.answer)
+        tables = found.tables if isinstance(found, Result) else ()
+        values = self._databases.draw_values(database, tables, n=N_VALUES, rng=rng)
+        return ({"values": values} if values else {}) | tell_turns(source)
+
+    def compose(
+        self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
+    ) -> Example | DraftProblem:
+        """On the source's database; whether the query runs is for `verify_label` to say."""
+        del given
+        problem = find_empty_field(draft, self.draft_fields())
+        if problem:
+            return problem
+        question, sql = to_nfc(draft["question"].strip()), extract_sql(draft["query"])
+        if not begins_as_query(sql):
+            return DraftProblem(reason="field 'query' is not a SELECT")
+        if begins_as_query(extract_sql(question)):
+            return DraftProblem(reason="field 'question' holds a query: ask in plain words")
+        return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
+
+    def verify_label(self, example: Example) -> Verdict:
+        """The query runs, reads a table, and gives something that could be otherwise."""
+        found = self._run_reference(_database_of(example), example.answer)
+        problem = found.reason if isinstance(found, Failure) else _find_emptiness(example.answer, found)
+        return Verdict(
+            example_id=example.id,
+            value="wrong" if problem else "correct",
+            extracted=example.answer,
+            reason=f"the query: {problem}" if problem else "the query runs and gives something",
+        )
+
+    def pose(self, example: Example, rng: Random) -> OpenQuestion:
+        del rng
+        return OpenQuestion(question=whole_question(example), expects="one SELECT for SQLite, on one line")
+
+    def list_doubts(self, examples: Sequence[Example]) -> list[str]:
+        """References that leave open what is right."""
+        results = [self._run_reference(_database_of(example), example.answer) for example in examples]
+        n_empty = sum(isinstance(found, Result) and not found.rows for found in results)
+        if not n_empty:
+            return []
+        return [f"{n_empty} queries give no rows: there any query without rows counts as right"]
+
+    def _find_problem(self, sql: str, example: Example, wanted: Result) -> str | None:
+        if not begins_as_query(sql):
+            return "no query: a SELECT is expected"
+        found = self._reader.query(_database_of(example), sql)
+        if isinstance(found, Failure):
+            return found.reason
+        return find_difference(found, wanted, ordered=is_ordered(example.answer))
+
+    def _check_reference(self, reader: RowReader, database: Path, sql: str) -> None:
+        """Refuse a row whose own query is none, fails, or gives something else each time.
+
+        Raises:
+            DatasetError: names the row and SQLite's reason.
+        """
+        if not begins_as_query(sql):
+            reader.fail("answer", "a query begins with SELECT, WITH or VALUES")
+        found = self._run_reference(database, sql)
+        if isinstance(found, Failure):
+            reader.fail("answer", f"on {database} it fails: {found.reason}")
+        if by_chance := [name for name in found.functions if name in CHANCE]:
+            reader.fail("answer", f"{by_chance[0]}() gives something else each time: nothing could be compared with it")
+
+    def _build(self, question: str, sql: str, database: Path, example_id: str) -> Example:
+        tables = self._databases.describe(database, n_values=self.config.sample_values)
+        return Example(
+            id=example_id,
+            prompt=instruct(self.config.instruction or self.default_instruction, f"{tables}\n\n{question}"),
+            answer=sql,
+            reference={
+                "question": question,
+                "database": str(database),
+                "database_sha256": self._databases.fingerprint(database)[:12],
+            },
+        )
+
+
+def _database_of(example: Example) -> Path:
+    return Path(example.reference["database"])
+
+
+def _find_emptiness(sql: str, found: Result) -> str | None:
+    """Why a query teaches nothing."""
+    if not found.tables:
+        return "reads no table"
+    if selects_constants(sql):
+        return "gives what is written in it, nothing of the database"
+    if CHANCE.intersection(found.functions):
+        return "gives something else each time"
+    values = {value for row in found.rows for value in row}
+    if not found.rows or values == {None}:
+        return "gives nothing: the values in it must be ones that the database has"
+    if values == {0}:
+        return "gives 0: the values in it must be ones that the database has"
+    return None

@@ -1,0 +1,221 @@
+"""The SQLite files that rows are about: finding them, and what is said of them."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+
+from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.machine import hash_file
+from pada_agent.evaluation.sqlite_reader import Column, Failure, SqliteReader, Table, Value
+from pada_agent.evaluation.tasks.row_reader import RowReader
+
+FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")
+"""How a row may name a file; the last is Spider's and BIRD's."""
+MAGIC = b"SQLite format 3\0"
+MAX_CHARACTERS_OF_VALUE = 40
+RESERVED = frozenset(
+    {
+        "add",
+        "all",
+        "alter",
+        "and",
+        "as",
+        "between",
+        "case",
+        "check",
+        "collate",
+        "commit",
+        "constraint",
+        "create",
+        "default",
+    }
+    | {
+        "delete",
+        "distinct",
+        "drop",
+        "else",
+        "escape",
+        "except",
+        "exists",
+        "foreign",
+        "from",
+        "group",
+        "having",
+        "in",
+        "index",
+    }
+    | {
+        "insert",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "limit",
+        "not",
+        "notnull",
+        "null",
+        "on",
+        "or",
+        "order",
+        "primary",
+    }
+    | {
+        "references",
+        "returning",
+        "select",
+        "set",
+        "table",
+        "then",
+        "to",
+        "transaction",
+        "union",
+        "unique",
+        "update",
+        "using",
+    }
+    | {"values", "when", "where"}
+)
+"""Words that are no names in SQLite unless they are quoted."""
+
+
+class Databases:
+    """The files of a run, found and looked at once. Thread-safe."""
+
+    def __init__(self, setting: str, reader: SqliteReader) -> None:
+        """Look at nothing yet.
+
+        Args:
+            setting: `task.database`, a file for all rows or the folder that theirs lie in.
+        """
+        self._setting = setting
+        self._reader = reader
+        self.tables = lru_cache(maxsize=256)(self._read_tables)
+        self.fingerprint = lru_cache(maxsize=256)(hash_file)
+        self._check = lru_cache(maxsize=256)(self._find_problem)
+
+    def find(self, row: RowReader) -> Path:
+        """The row's database.
+
+        Raises:
+            ConfigError: `task.database` is no database.
+            DatasetError: the row names none, or one that is not there, or no database.
+        """
+        if self._setting and not Path(self._setting).is_dir():
+            path = Path(self._setting)
+            if problem := self._check(path):
+                raise ConfigError(f"task.database: {path} {problem}")
+            return path
+        if not row.has("database"):
+            raise DatasetError(
+                f"{row.where}: no database. Set task.database to the SQLite file that all rows are about, or name one in"
+                " each row, in a column 'database'"
+            )
+        path = self._find_named(row)
+        if problem := self._check(path):
+            row.fail("database", f"{path} {problem}")
+        return path
+
+    def list_fixed(self) -> list[Path]:
+        """The file that settings name for all rows, if they name one."""
+        path = Path(self._setting)
+        return [path] if self._setting and _is_file(path) and not self._check(path) else []
+
+    def describe(self, path: Path, *, n_values: int = 0) -> str:
+        """The tables as `CREATE TABLE`, one a line, with names, types and keys, and with some of each column's values."""
+        return "\n".join(line for table in self.tables(path) for line in _write_table(table, n_values))
+
+    def draw_values(self, path: Path, tables: Sequence[str], *, n: int, rng: Random) -> str:
+        """Real values of some columns, for a writer to choose from."""
+        wanted = {name.lower() for name in tables}
+        columns = [
+            (f"{table.name}.{column.name}", values)
+            for table in self.tables(path)
+            if not wanted or table.name.lower() in wanted
+            for column in table.columns
+            if (values := [text for v in column.values if (text := _write_value(v))])
+        ]
+        drawn = [(name, rng.sample(values, min(n, len(values)))) for name, values in columns]
+        return "; ".join(f"{name}: {', '.join(values)}" for name, values in drawn)
+
+    def _find_named(self, row: RowReader) -> Path:
+        name = row.text("database").strip()
+        folders = [Path(self._setting)] if self._setting else [Path(row.where.rpartition(":")[0]).parent, Path()]
+        paths = (folder / form.format(name) for folder in folders for form in FORMS)
+        path = next(filter(_is_file, paths), None)
+        if path is None:
+            looked = " and ".join(dict.fromkeys(str(folder.absolute()) for folder in folders))
+            row.fail("database", f"there is no such file in {looked}")
+        return self._keep_inside(row, path)
+
+    def _keep_inside(self, row: RowReader, path: Path) -> Path:
+        if self._setting and not path.resolve().is_relative_to(Path(self._setting).resolve()):
+            row.fail("database", f"that lies outside {self._setting}, the folder in task.database")
+        return path
+
+    def _find_problem(self, path: Path) -> str | None:
+        if not _is_file(path):
+            return f"is no file (looked from {Path.cwd()})"
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return "is no SQLite database"
+        for ending in ("-wal", "-journal"):
+            beside = path.with_name(path.name + ending)
+            if beside.exists() and beside.stat().st_size:
+                return (
+                    f"has changes that are not yet in it ({beside.name}). Close what has it open, or make a copy with"
+                    f" `sqlite3 {path} \"VACUUM INTO 'copy.sqlite'\"`"
+                )
+        found = self._reader.describe(path)
+        if isinstance(found, Failure):
+            return f"cannot be read: {found.reason}"
+        return None if found else "has no tables"
+
+    def _read_tables(self, path: Path) -> tuple[Table, ...]:
+        found = self._reader.describe(path, n_values=50)
+        if isinstance(found, Failure):
+            raise DatasetError(f"{path}: cannot be read: {found.reason}")
+        return found
+
+
+def _write_table(table: Table, n_values: int) -> list[str]:
+    columns = [_write_column(column, table) for column in table.columns]
+    keys = [column.name for column in sorted(table.columns, key=lambda c: c.key) if column.key]
+    if len(keys) > 1:
+        columns.append(f"PRIMARY KEY ({', '.join(map(_write_name, keys))})")
+    lines = [f"CREATE TABLE {_write_name(table.name)} ({', '.join(columns)});"]
+    for column in table.columns:
+        values = [text for value in column.values if (text := _write_value(value))]
+        shown = values[:: -(-len(values) // n_values)] if values and n_values else []
+        lines += [f"-- {column.name}: {', '.join(shown)}"] if shown else []
+    return lines
+
+
+def _write_column(column: Column, table: Table) -> str:
+    parts = [_write_name(column.name), column.type.lower()]
+    parts += ["primary key"] if column.key and sum(bool(c.key) for c in table.columns) == 1 else []
+    for name, other, target in table.references:
+        if name == column.name:
+            parts.append(f"references {_write_name(other)}" + (f"({_write_name(target)})" if target else ""))
+    return " ".join(filter(None, parts))
+
+
+def _write_name(name: str) -> str:
+    plain = name.isascii() and name.isidentifier() and name.lower() not in RESERVED
+    return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+def _write_value(value: Value) -> str:
+    """As SQL has it; empty for what is too long to show."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, str):
+        text = "'" + value.replace("'", "''") + "'"
+    return text if 0 < len(text) <= MAX_CHARACTERS_OF_VALUE and text.isprintable() else ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, a null byte
+        return False

@@ -1,0 +1,206 @@
+"""Students of many architectures: scores, losses, gradients and texts equal those of plain transformers, a row at a time.
+
+Tiny models with random weights. Rows are longer than the windows of those that have one.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from pada_agent.core.jobs import LoraSpec, PredictJob
+from pada_agent.core.records import Example
+from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
+from pada_agent.training.fine_tuning import backward
+from pada_agent.training.generation.greedy import generate
+from pada_agent.training.scoring import score_options
+from pada_agent.training.students import Student
+from tests.tiny_models import save_student
+
+pytestmark = [pytest.mark.filterwarnings("ignore")]
+
+COMMON: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
+LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": COMMON,
+    "gemma3_text": {**COMMON, "sliding_window": 16, "query_pre_attn_scalar": 8},
+    "mistral": {**COMMON, "sliding_window": 16},
+    "gpt_neo": {
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 8,
+        "max_position_embeddings": 512,
+    },
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 512},
+    "lfm2": {**COMMON, "layer_types": ["conv", "full_attention"], "block_multiple_of": 16},
+    "qwen3_5_text": {**COMMON, **LINEAR},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+    "rwkv": {"hidden_size": 32, "num_hidden_layers": 2, "context_length": 512},
+}
+MORE: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("qwen2", "qwen3", "gemma", "phi", "phi3", "olmo2", "smollm3", "granite", "cohere"), COMMON),
+    **dict.fromkeys(("stablelm", "starcoder2", "gpt_neox"), COMMON),
+    "gemma2": {**COMMON, "sliding_window": 16, "query_pre_attn_scalar": 8},
+    "gpt2": GPT2,
+    "gptj": {**GPT2, "rotary_dim": 4},
+    "opt": {
+        "hidden_size": 32,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 512,
+        "word_embed_proj_dim": 32,
+    },
+    "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "falcon with alibi": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": True},
+    "mamba2": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "state_size": 8,
+        "num_heads": 4,
+        "head_dim": 16,
+        "n_groups": 1,
+    },
+    "falcon_h1": {**COMMON, **MAMBA, "mamba_d_ssm": 32, "mamba_n_heads": 4},
+    "granitemoehybrid": {
+        **COMMON,
+        **MAMBA,
+        "layer_types": ["mamba", "attention"],
+        "num_local_experts": 0,
+        "shared_intermediate_size": 48,
+    },
+    "bamba": {**COMMON, **MAMBA, "attn_layer_indices": [1]},
+    "jamba": {
+        **COMMON,
+        "mamba_d_state": 8,
+        "mamba_dt_rank": 4,
+        "num_experts": 1,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "use_mamba_kernels": False,
+    },
+    "recurrent_gemma": {
+        **COMMON,
+        "lru_width": 32,
+        "attention_window_size": 64,
+        "block_types": ["recurrent", "attention"],
+    },
+    "qwen3_next": {
+        **COMMON,
+        **LINEAR,
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    },
+}
+EVERY = [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
+ROWS = [
+    Example(id=str(i), prompt=question, answer="not at all", options=("yes", "not at all"))
+    for i, question in enumerate(
+        (
+            "Is the shop by the harbour open on Sunday?",
+            "Is the shop by the church open on Monday, and who has the key to it when nobody is there?",
+            "Do cats sleep?",
+        )
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("student") / "plain"
+    save_student(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def student(request: pytest.FixtureRequest, tokenizer: Any) -> Iterator[Student]:
+    name = request.param
+    settings = {
+        **(FAMILIES | MORE)[name],
+        "vocab_size": len(tokenizer),
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": 0,
+    }
+    transformers.logging.set_verbosity_error()
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(name.split(" ")[0], **settings)).float().eval()
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            parameter.data = torch.randn_like(parameter) * 0.3
+    yield Student(source="tiny", model=model, tokenizer=tokenizer)
+
+
+def logprob(model: Any, row: Encoded) -> torch.Tensor:
+    """Sum over the row's targets, with nothing beside it."""
+    logits = model(input_ids=torch.tensor([row.input_ids]), use_cache=False).logits[0].float().log_softmax(-1)
+    return sum((logits[i, t] for i, t in enumerate(row.labels[1:]) if t != IGNORE_INDEX), torch.zeros(()))
+
+
+@pytest.mark.parametrize("student", EVERY, indirect=True)
+def test_option_scores_are_those_of_each_row_alone(student: Student, tokenizer: Any) -> None:
+    encoder = ChatEncoder(tokenizer)
+    predictions = score_options(student, encoder, ROWS, on_done=lambda _: None)
+    for row, prediction in zip(ROWS, predictions, strict=True):
+        prompt = encoder.prompt(row)
+        with torch.no_grad():
+            alone = [
+                logprob(student.model, Encoded(prompt + answer, [IGNORE_INDEX] * len(prompt) + answer)) / len(option)
+                for answer, option in zip(encoder.answers(row, row.options), row.options, strict=True)
+            ]
+        assert prediction.option_scores == pytest.approx([float(score) for score in alone], abs=1e-4)
+
+
+@pytest.mark.parametrize("student", EVERY, indirect=True)
+def test_loss_and_gradients_are_those_of_each_row_alone(student: Student, tokenizer: Any) -> None:
+    rows = [ChatEncoder(tokenizer).training_row(row, LoraSpec()) for row in ROWS]
+    n_targets = sum(label != IGNORE_INDEX for row in rows for label in row.labels)
+    ours = float(backward(student.model, rows, max_pack_tokens=512))
+    gradients = {n: p.grad.clone() for n, p in student.model.named_parameters() if p.grad is not None}
+    student.model.zero_grad()
+    loss = -sum(logprob(student.model, row) for row in rows) / n_targets
+    loss.backward()
+    assert ours == pytest.approx(float(loss), abs=1e-4)
+    for name, parameter in student.model.named_parameters():
+        if parameter.grad is not None:
+            assert torch.allclose(gradients[name], parameter.grad, atol=1e-4), name
+
+
+@pytest.mark.parametrize("student", EVERY, indirect=True)
+def test_texts_are_those_of_generate_for_each_row_alone(student: Student, tokenizer: Any) -> None:
+    encoder = ChatEncoder(tokenizer)
+    written = [row.model_copy(update={"options": ()}) for row in ROWS]
+    job = PredictJob(student="x", rows="x", rows_hash="x", max_new_tokens=24, batch_size=3)
+    ours = generate(student, encoder, written, job=job, on_done=lambda _: None)
+    ends = sorted({encoder.end_token_id, tokenizer.eos_token_id})
+    greedy = GenerationConfig(max_new_tokens=24, do_sample=False, eos_token_id=ends, pad_token_id=ends[0])
+    for row, prediction in zip(written, ours, strict=True):
+        ids = torch.tensor([encoder.prompt(row)])
+        out = student.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
+        new = [t for t in out[0, ids.shape[1] :].tolist() if t not in ends]
+        assert prediction.response == tokenizer.decode(new, skip_special_tokens=True)

@@ -1,0 +1,234 @@
+"""How rows name the right option: one way for all rows of all files, or a refusal that names two rows."""
+
+from typing import Any
+
+import pytest
+
+from pada_agent.core.errors import DatasetError
+from pada_agent.evaluation.rows.options import find_option_columns
+from pada_agent.evaluation.rows.reading import read_files
+from tests.unit.evaluation.rows.test_forms import place, read, task_for
+
+STARS = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
+DIGITS = list("12345")
+
+
+def labels_of(labels: Any, *files: list[Any], **settings: Any) -> list[list[str]]:
+    task = task_for("multiple_choice", labels=labels, **settings)
+    rows = [
+        place([{"question": f"q{n}", "label": v} for n, v in enumerate(f)], f"f{i}") for i, f in enumerate(files, 1)
+    ]
+    return [[example.answer for example in file.examples] for file in read_files(task, rows)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "read_as"),
+    [
+        (["no", "yes"], ["yes", "No "], ["yes", "no"]),
+        (["no", "yes"], [0, 1], ["no", "yes"]),
+        (["no", "yes"], ["0", "1"], ["no", "yes"]),
+        (["no", "yes"], [True, False], ["yes", "no"]),
+        (["false", "true"], [True, False], ["true", "false"]),
+        (["false", "true"], ["True", "False"], ["true", "false"]),
+        (DIGITS, [1, 2, 5], ["1", "2", "5"]),
+        (DIGITS, ["1", "2", "5"], ["1", "2", "5"]),
+        (DIGITS, [1.0, 2.0, None], None),
+        (DIGITS, [1.0, 2.0], ["1", "2"]),
+        (DIGITS, ["1.0", "2.0"], ["1", "2"]),
+        (STARS, [0, 1, 4], ["1 star", "2 stars", "5 stars"]),
+        (STARS, [1, 2, 5], ["1 star", "2 stars", "5 stars"]),
+        (STARS, ["1", "5"], ["1 star", "5 stars"]),
+        (["left", "right"], ["1", "2"], ["left", "right"]),
+        (["2", "4", "6", "8"], [2, 4, 8], ["2", "4", "8"]),
+        (["caf\u00e9", "bar"], ["cafe\u0301", "bar"], ["caf\u00e9", "bar"]),
+        ({"pos": "x"} | {"neg": "y"}, [["pos"], ["neg"]], ["pos", "neg"]),
+    ],
+)
+def test_labels_are_read_in_one_way(labels: Any, values: list[Any], read_as: list[str] | None) -> None:
+    if read_as is None:
+        with pytest.raises(DatasetError, match="f1:3: field 'label' is empty"):
+            labels_of(labels, values)
+    else:
+        assert labels_of(labels, values) == [read_as]
+
+
+@pytest.mark.parametrize(
+    ("labels", "files", "message"),
+    [
+        (DIGITS, [[0, 1, 2, 3, 4]], "f1:1: field 'label' is 0, which is not a label; but 1 at f1:2 is one"),
+        (DIGITS, [[1, 2], [0]], "f2:1: field 'label' is 0, which is not a label; but 1 at f1:1 is one"),
+        (["2", "4", "6", "8"], [[0, 2]], "f1:1: field 'label' is 0, which is not a label; but 2 at f1:2"),
+        (STARS, [[1, 2, 4]], "field 'label' is 1, which as a position from 0 is '2 stars' and as a position from 1 is '1 star'"),
+        (["no", "yes"], [[1, 1]], "which as a position from 0 is 'yes' and as a position from 1 is 'no'"),
+        (STARS, [[0, 1], [5]], "f2:1: field 'label' is 5, which is not a position from 0; but 0 at f1:1 is one"),
+        (["no", "yes"], [["no", 1]], "f1:2: field 'label' is 1, which is not a label; but 'no' at f1:1 is one"),
+        (["no", "yes"], [["no"], [0, 1]], "f2:1: field 'label' is 0, which is not a label; but 'no' at f1:1 is one"),
+        (["negative", "positive"], [[0, 1, -1]], "f1:3: field 'label' is -1, but .*-1 usually hides a label"),
+        (["bad", "good"], [[True, False]], "field 'label' is True, but the options are bad, good"),
+        (["a", "b"], [["c"]], "field 'label' is 'c', but the options are a, b"),
+        (["a", "b"], [[["a", "b"]]], r"field 'label' is \['a', 'b'\], but the options are a, b"),
+    ],
+)  # fmt: skip
+def test_labels_that_no_one_reading_fits_are_refused(labels: Any, files: list[list[Any]], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        labels_of(labels, *files)
+
+
+def test_another_file_tells_from_where_positions_count() -> None:
+    assert labels_of(STARS, [1, 2], [0, 4]) == [["2 stars", "3 stars"], ["1 star", "5 stars"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "read_as"),
+    [
+        ({"gold_is": "index_from_1"}, [1, 2], ["1 star", "2 stars"]),
+        ({"gold_is": "index"}, [1, 2], ["2 stars", "3 stars"]),
+        ({"label_values": {"good": "5 stars", "bad": "1 star"}}, ["good", "Bad"], ["5 stars", "1 star"]),
+        ({"label_values": {0: "5 stars", 1: "1 star"}}, [1, "0"], ["1 star", "5 stars"]),
+        ({"label_values": {True: "5 stars", False: "1 star"}}, [True, False], ["5 stars", "1 star"]),
+    ],
+)
+def test_settings_say_how_labels_are_given(settings: dict[str, Any], values: list[Any], read_as: list[str]) -> None:
+    assert labels_of(STARS, values, **settings) == [read_as]
+
+
+def test_exact_match_reads_labels_alike() -> None:
+    rows = [{"question": "a", "label": 0}, {"question": "b", "label": 1}]
+    assert [e.answer for e in read(rows, labels=["no", "yes"]).examples] == ["no", "yes"]
+    with pytest.raises(DatasetError, match="which is not a label"):
+        read([{"question": "a", "label": "no"}, {"question": "b", "label": 1}], labels=["no", "yes"])
+
+
+def gold_of(choices: Any, *answers: Any, **settings: Any) -> list[str]:
+    rows = [{"question": f"q{n}", "choices": choices, "answer": answer} for n, answer in enumerate(answers)]
+    return [example.answer for example in read(rows, name="multiple_choice", **settings).examples]
+
+
+@pytest.mark.parametrize(
+    ("choices", "answers", "read_as"),
+    [
+        (["x", "y"], ["B"], ["y"]),
+        (["x", "y"], ["b", "A"], ["y", "x"]),
+        (["x", "y"], ["(B)"], ["y"]),
+        (["x", "y"], ["B."], ["y"]),
+        (["x", "y"], ["B) y", "A: x"], ["y", "x"]),
+        (["x", "y"], [["A"]], ["x"]),
+        (["x", "y"], ["y"], ["y"]),
+        (["x", "y"], [0], ["x"]),
+        (["x", "y", "z"], [0, 2], ["x", "z"]),
+        (["x", "y", "z"], [1, 3], ["x", "z"]),
+        (["2", "4", "6", "8"], ["2"], ["2"]),
+        (["2", "4", "6", "8"], [2, 6], ["2", "6"]),
+        ([10, 20], [10], ["10"]),
+        ([10, 20], ["A"], ["10"]),
+        ([True, "x"], ["A"], None),
+        (["paris", "Paris"], ["Paris"], ["Paris"]),
+        (["same", "same"], ["A"], ["same"]),
+        ('["x", "y"]', ["B"], ["y"]),
+        ("['x', 'y']", ["B"], ["y"]),
+        ('{"A": "x", "B": "y", "C": null}', ["B"], ["y"]),
+        ({"label": ["1", "2"], "text": ["x", "y"]}, ["1"], ["x"]),
+        ({"label": ["1", "2"], "text": ["x", "y"]}, [1, 2], ["x", "y"]),
+    ],
+)
+def test_the_right_option_is_read_in_one_way(choices: Any, answers: list[Any], read_as: list[str] | None) -> None:
+    if read_as is None:
+        with pytest.raises(DatasetError, match="expected strings"):
+            gold_of(choices, *answers)
+    else:
+        assert gold_of(choices, *answers) == read_as
+
+
+@pytest.mark.parametrize(
+    ("choices", "answers", "message"),
+    [
+        (["2", "4", "6", "8"], [2], "which as an option's text is '2' and as a position from 0 is '6'"),
+        (["1", "2", "3", "4"], [2], "which as an option's text is '2' and as a position from 0 is '3'"),
+        (["x", "y", "z"], [1], "which as a position from 0 is 'y' and as a position from 1 is 'x'"),
+        (["B", "A", "C"], ["A"], "which as a label is 'B' and as an option's text is 'A'"),
+        (
+            ["x", "y"],
+            ["A", "y"],
+            "train.jsonl:2: field 'answer' is 'y', which is not a label; but 'A' at train.jsonl:1",
+        ),
+        (["x", "y"], ["y", 0], "train.jsonl:2: field 'answer' is 0, which is not"),
+        ({"label": ["1", "2"], "text": ["x", "y"]}, [0, 1], "field 'answer' is 0, which is not a label; but 1 at"),
+        (["x", "y"], ["A, B"], "field 'answer' is 'A, B', but the options are A, B"),
+        (["x", "y"], ["B) x"], "field 'answer' is 'B\\) x', but the options are A, B"),
+        (["x", "y"], [2.5], "field 'answer' is 2.5, but the options are A, B"),
+        (["x"], ["A"], "expected a list of two or more options"),
+        ([f"o{n}" for n in range(30)], ["AC"], r"the options are A, B, .*L, … \(30\)"),
+    ],
+)
+def test_right_options_that_no_one_reading_fits_are_refused(choices: Any, answers: list[Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        gold_of(choices, *answers)
+
+
+@pytest.mark.parametrize(("way", "found"), [("text", "2"), ("index", "6"), ("index_from_1", "4")])
+def test_settings_say_how_the_right_option_is_given(way: str, found: str) -> None:
+    assert gold_of(["2", "4", "6", "8"], 2, gold_is=way) == [found]
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "right"),
+    [
+        ({"A": "x", "B": "y", "C": "z", "D": "", "answer": "B"}, ("x", "y", "z"), "y"),
+        ({"option_a": "x", "option_b": "y", "answer": "b"}, ("x", "y"), "y"),
+        ({"option_a": "x", "option_b": "y", "answer": "option_b"}, ("x", "y"), "y"),
+        ({"Option 1": "x", "Option 2": "y", "answer": "2"}, ("x", "y"), "y"),
+        ({"option1": 10, "option2": 20, "answer": 1}, ("10", "20"), "10"),
+        ({"ending0": "x", "ending1": "y", "ending2": "z", "label": 0}, ("x", "y", "z"), "x"),
+        ({"opa": "x", "opb": "y", "opc": "z", "answer": "c"}, ("x", "y", "z"), "z"),
+        ({"answerA": "x", "answerB": "y", "label": "A"}, ("x", "y"), "x"),
+        ({"options": {"A": "x", "B": "y"}, "answer_idx": "B", "answer": "y"}, ("x", "y"), "y"),
+    ],
+)
+def test_options_may_have_a_column_each(row: dict[str, Any], options: tuple[str, ...], right: str) -> None:
+    example = read([{"question": "Which?", **row}], name="multiple_choice").examples[0]
+    assert (example.options, example.answer) == (options, right)
+
+
+def test_settings_name_the_columns_of_options() -> None:
+    row = {"question": "Which?", "first": "x", "other": "y", "answer": "y"}
+    file = read([row], name="multiple_choice", columns={"choices": ["first", "other"]})
+    assert (file.examples[0].options, file.understood.unused) == (("x", "y"), ())
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"A": "x", "B": "", "answer": "A"}, "field 'choices' is missing"),
+        ({"option1": "x", "option2": "y", "option4": "z", "answer": "1"}, "field 'choices' is missing"),
+    ],
+)
+def test_columns_of_options_with_holes_are_refused(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read([{"question": "Which?", **row}], name="multiple_choice")
+
+
+def test_an_option_that_is_empty_before_others_is_refused() -> None:
+    rows = [{"question": "q", "A": "x", "B": b, "C": "z", "answer": "A"} for b in ("y", "")]
+    with pytest.raises(DatasetError, match=r"train.jsonl:2: field 'A' \+ 'B' \+ 'C' is .* expected some text in 'B'"):
+        read(rows, name="multiple_choice")
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["question", "answer", "id"], ()),
+        (["a", "b", "answer"], ()),
+        (["A", "B", "Q"], ("A", "B")),
+        (["choice_1", "choice_2", "A", "B", "C"], ("A", "B", "C")),
+        (["op1", "op2", "op3"], ("op1", "op2", "op3")),
+        (["score1", "score2"], ()),
+    ],
+)
+def test_columns_of_options_are_known_by_their_names(names: list[str], columns: tuple[str, ...]) -> None:
+    assert find_option_columns(names) == columns
+
+
+def test_a_readers_choice_is_told() -> None:
+    assert read(
+        [{"question": "q", "label": 0}, {"question": "r", "label": 1}], labels=["no", "yes"]
+    ).understood.gold == ("the right option is given as a position from 0")

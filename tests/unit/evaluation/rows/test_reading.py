@@ -1,0 +1,208 @@
+"""What is settled for all rows of all files: ids, whole numbers, turns, doubts."""
+
+import datetime
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.errors import DatasetError
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Example
+from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested
+from pada_agent.evaluation.rows.reading import read_files, tell_apart
+from pada_agent.evaluation.tasks.exact_match import ExactMatch
+from tests.unit.evaluation.cases import answer
+from tests.unit.evaluation.rows.test_forms import PLAIN, place, read, shown, task_for, turns
+
+
+def test_ids_that_repeat_cost_no_row() -> None:
+    rows = [{"id": i // 2, "question": f"q{i}", "answer": "a"} for i in range(4)]
+    assert [example.id for example in read(rows).examples] == ["0", "0#2", "1", "1#2"]
+
+
+def test_a_numbered_id_that_is_taken_is_left_to_its_owner() -> None:
+    rows = [{"id": name, "question": f"q{i}", "answer": "a"} for i, name in enumerate(["x", "x#2", "x", "x"])]
+    assert [example.id for example in read(rows).examples] == ["x", "x#2", "x#3", "x#4"]
+
+
+def test_settings_say_where_ids_are() -> None:
+    rows = [{"id": 7, "row": i, "question": f"q{i}", "answer": "a"} for i in range(2)]
+    assert [example.id for example in read(rows, columns={"id": "row"}).examples] == ["0", "1"]
+
+
+def test_rows_without_an_id_are_named_by_all_that_they_ask() -> None:
+    options = [{"question": "Which?", "choices": [first, "b"], "answer": "b"} for first in ("a", "c")]
+    assert len({example.id for example in read(options, name="multiple_choice").examples}) == 2
+    talks = [{"messages": [*turns(("user", first), ("assistant", "Hm.")), *PLAIN]} for first in ("Hi", "Ho")]
+    assert len({example.id for example in read(talks).examples}) == 2
+
+
+def test_ids_of_another_file_can_be_kept_apart() -> None:
+    examples = [Example(id=i, prompt="p", answer="a") for i in ("1", "2")]
+    assert [example.id for example in tell_apart(examples, taken={"1"})] == ["1#2", "2"]
+
+
+def test_a_column_with_gaps_holds_whole_numbers() -> None:
+    rows = [{"question": "q", "answer": 3.0, "id": Decimal("7.0")}, {"question": "r", "answer": 4.0, "id": None}]
+    (first, _) = read(rows).examples
+    assert (first.answer, first.id) == ("3", "7")
+    mixed = [{"question": "q", "answer": 3.0}, {"question": "r", "answer": 4.5}]
+    assert [e.answer for e in read(mixed).examples] == ["3.0", "4.5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("x", "x"),
+        (True, "true"),
+        (7, "7"),
+        (Decimal("12.50"), "12.50"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("1E+999999"), "1E+999999"),
+        (0.25, "0.25"),
+        (datetime.date(2026, 5, 1), "2026-05-01"),
+        (datetime.datetime(2026, 5, 1, 12, 30), "2026-05-01 12:30:00"),
+        (datetime.time(12, 30), "12:30:00"),
+        ("é".encode(), "é"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (b"\xff", None),
+        (float("inf"), None),
+        (["x"], None),
+        ({"x": 1}, None),
+        (None, None),
+    ],
+)
+def test_cells_are_text_where_they_hold_one_value(value: Any, text: str | None) -> None:
+    assert cell_text(value) == text
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), Decimal("nan"), "", " \n", "nan", "NaN", "<NA>"])
+def test_empty_cells(value: Any) -> None:
+    assert is_empty(value, TaskConfig().missing)
+
+
+@pytest.mark.parametrize("value", [0, False, "None", "NA", "n/a", [], {}])
+def test_cells_that_may_mean_something(value: Any) -> None:
+    assert not is_empty(value, TaskConfig().missing)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ('["a", 1]', ["a", 1]),
+        ("['a', 'b']", ["a", "b"]),
+        ('{"a": null}', {"a": None}),
+        ("[not a list", "[not a list"),
+        ("[" * 50_000, "[" * 50_000),
+        ("__import__('os')", "__import__('os')"),
+        ("plain", "plain"),
+        (5, 5),
+    ],
+)
+def test_lists_and_objects_in_a_cell(value: Any, found: Any) -> None:
+    assert parse_nested(value) == found
+
+
+def test_words_that_count_as_empty_are_a_setting_and_never_a_label() -> None:
+    assert read([{"question": "0 / 0 in JavaScript?", "answer": "NaN"}], missing=()).examples[0].answer == "NaN"
+    labelled = read(
+        [{"question": "q", "answer": "nan"}, {"question": "r", "answer": "ok"}], labels={"nan": "", "ok": ""}
+    )
+    assert [example.answer for example in labelled.examples] == ["nan", "ok"]
+
+
+def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
+    rows = [{"question": f"q{i}", "answer": word} for i, word in enumerate(["None", "None", "NA", "fine"])]
+    assert read(rows).understood.notes == (
+        "2 answer(s) are 'None': drop the rows if that is an empty cell",
+        "1 answer(s) are 'NA': drop the rows if that is an empty cell",
+    )
+    assert read(rows, labels={"None": "", "NA": "", "fine": ""}).understood.notes == ()
+    decimals = [{"question": f"q{i}", "answer": f"{i}.0"} for i in range(3)]
+    assert read(decimals).understood.notes[0].startswith("all answers end in .0")
+
+
+TALK = turns(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Open?"), ("assistant", "Yes."))
+
+
+def test_of_several_turns_the_last_answer_is_learned_or_each() -> None:
+    rows = place([{"id": "t", "messages": TALK}, {"id": "u", "messages": PLAIN}])
+    (last,), (every,) = read_files(task_for(), [rows]), read_files(task_for(), [rows], all_turns=[True])
+    assert [shown(e) for e in last.examples] == [("Open?", "Yes.", "Be kind.", "Hi", "Hello."), ("Open?", "Yes.")]
+    assert [shown(e) for e in every.examples] == [("Hi", "Hello.", "Be kind."), *(shown(e) for e in last.examples)]
+    assert [e.id for e in every.examples] == ["t/1", "t/2", "u"] and (last.expanded, every.expanded) == (False, True)
+    assert every.wheres[:2] == ["train.jsonl:1 (answer 1 of 2)", "train.jsonl:1 (answer 2 of 2)"]
+
+
+def test_a_draft_keeps_its_sources_place_in_the_conversation() -> None:
+    task = task_for()
+    source = task.read(place([{"messages": TALK}])[0])
+    made = task.compose({"question": "Closed?", "answer": "No."}, source=source, given={}, example_id="s")
+    assert isinstance(made, Example) and shown(made) == ("Closed?", "No.", "Be kind.", "Hi", "Hello.")
+
+
+@pytest.mark.parametrize("name", ["exact_match", "judge", "numeric", "multiple_choice"])
+def test_who_writes_judges_and_solves_a_row_sees_what_comes_before_it(name: str) -> None:
+    task = task_for(name)
+    talk = [*TALK[:3], *turns(("user", "How many?"), ("assistant", "5"))]
+    row = (
+        {"messages": talk[:4], "answer": "5", "choices": ["5", "6"]}
+        if name == "multiple_choice"
+        else {"messages": talk}
+    )
+    example, before = task.read(place([row])[0]), "System: Be kind.\nUser: Hi\nAssistant: Hello."
+    assert task.show(example)["earlier_turns"] == before == task.assign(example, [], Random(0))["earlier_turns"]
+    posed = task.pose(example, Random(0))
+    assert posed is None or posed.question == f"{before}\nUser: How many?"
+    other = example.model_copy(update={"history": (), "system": None})
+    assert task.misanswer(example, other)["earlier_turns"] == before and "earlier_turns" not in task.show(other)
+    assert "earlier_turns" not in task.misanswer(other, example)
+
+
+def test_a_reader_sees_the_whole_conversation() -> None:
+    example = read([{"messages": TALK}]).examples[0]
+    assert example.conversation == "System: Be kind.\nUser: Hi\nAssistant: Hello.\nUser: Open?"
+    assert read([{"messages": PLAIN}]).examples[0].conversation == "Open?"
+
+
+def test_a_third_partys_task_gets_turns_and_reports_no_columns() -> None:
+    class Own(ExactMatch):
+        def __init__(self, config: TaskConfig) -> None:
+            super().__init__(config)
+            self.fields = {}
+
+        def read(self, row: RawRow) -> Example:
+            return Example(id=row.where, prompt=row.fields["messages"][-2]["content"], answer="x")
+
+    (file,) = read_files(Own(TaskConfig(name="own")), [place([{"messages": TALK, "extra": 1}])])
+    assert shown(file.examples[0]) == ("Open?", "x", "Be kind.", "Hi", "Hello.") and file.understood.unused == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "accepted"),
+    [
+        ({"answer": "Paris"}, ["Paris"]),
+        ({"answer": ["Paris", "paris ", "City of Light"]}, ["Paris", "City of Light"]),
+        ({"answers": '["Paris", "City of Light"]'}, ["Paris", "City of Light"]),
+        ({"answers": {"text": ["Paris"], "answer_start": [3]}}, ["Paris"]),
+        ({"answer": {"value": "Paris", "aliases": ["City of Light"], "normalized_value": "paris"}}, ["Paris", "City of Light"]),
+        ({"answer": '["a", "b"]'}, ['["a", "b"]']),
+        ({"answer": True}, ["true"]),
+    ],
+)  # fmt: skip
+def test_several_answers_may_be_right(row: dict[str, Any], accepted: list[str]) -> None:
+    task = task_for()
+    example = task.read(place([{"question": "Which?", **row}])[0])
+    assert example.answer == accepted[0] and task.gold(example) == " / ".join(accepted)
+    assert [answer(task, example, text.upper()).value for text in accepted] == ["correct"] * len(accepted)
+    assert answer(task, example, "Lyon").value == "wrong"
+
+
+@pytest.mark.parametrize("value", [[], [None], [["x", object()]], {"other": "x"}])
+def test_a_list_without_an_answer_is_refused(value: Any) -> None:
+    with pytest.raises(DatasetError, match=r"field 'answer' is .*, but expected one answer, or a list of answers"):
+        read([{"question": "Which?", "answer": value}])

@@ -1,0 +1,174 @@
+"""What a query can do to a database, and to the machine: read, within limits."""
+
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pada_agent.evaluation import sqlite_reader
+from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
+
+COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
+DOUBLING = "WITH t0 AS (SELECT 1 x)" + "".join(
+    f", t{i} AS (SELECT 1 x FROM t{i - 1} p, t{i - 1} q)" for i in range(1, 30)
+)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("a folder?&#") / "a %20 b.sqlite"
+    with sqlite3.connect(path) as made:
+        made.executescript(
+            """CREATE TABLE town (id INTEGER PRIMARY KEY, name TEXT, people INT, share REAL, seal BLOB);
+            INSERT INTO town VALUES (1, 'Aachen', 250, 0.5, x'00ff'), (2, 'Bonn', 330, NULL, NULL);
+            CREATE TABLE "order" (town INT REFERENCES town(id), "the day" TEXT, PRIMARY KEY (town, "the day"));
+            CREATE VIEW large AS SELECT name FROM town WHERE people > 300;
+            CREATE VIRTUAL TABLE words USING fts5(t);
+            INSERT INTO words VALUES ('hello world');"""
+        )
+    made.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[SqliteReader]:
+    reader = SqliteReader(seconds=1)
+    yield reader
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT * FROM town WHERE id = 1", ((1, "Aachen", 250, 0.5, b"\x00\xff"),)),
+        ("SELECT upper(name), round(avg(people), 1) FROM town GROUP BY name", (("AACHEN", 250.0), ("BONN", 330.0))),
+        ("SELECT name FROM large", (("Bonn",),)),
+        ("SELECT t FROM words WHERE t MATCH 'hello'", (("hello world",),)),
+        ("SELECT value FROM json_each('[1, 2]')", ((1,), (2,))),
+        (f"{COUNT} SELECT x FROM c LIMIT 2", ((1,), (2,))),
+        ("SELECT 9e999, 'ä', -9223372036854775808", ((float("inf"), "ä", -(2**63)),)),
+        ("SELECT name FROM town WHERE id = 9", ()),
+        ("SELECT cast(x'ff41' AS TEXT)", (("\udcffA",),)),
+    ],
+)
+def test_tables_are_read_and_functions_called(reader: SqliteReader, database: Path, sql: str, rows: object) -> None:
+    found = reader.query(database, sql)
+    assert isinstance(found, Result), found
+    assert found.rows == rows
+
+
+def test_a_result_says_what_was_read_and_called(reader: SqliteReader, database: Path) -> None:
+    found = reader.query(database, 'SELECT Random() FROM town JOIN "order" ON town = id')
+    assert isinstance(found, Result)
+    assert (found.n_columns, found.tables, found.functions) == (1, ("order", "town"), ("random",))
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("SELECT nam FROM town", "no such column: nam"),
+        ("SELECT name FROM tow", "no such table: tow"),
+        ("SELECT name FROM town WHERE", "incomplete input"),
+        ("SELECT 1; SELECT 2", "You can only execute one statement at a time."),
+        ("SELECT writefile('x', 'y')", "no such function: writefile"),
+        ("SELECT '\0'", "the query holds a character that no text has ('\\x00')"),
+        ("SELECT '\ud800'", "the query holds a character that no text has ('\\ud800')"),
+        ("SELECT " + "(" * 5000 + "1" + ")" * 5000, "parser stack overflow"),
+        ("SELECT load_extension('x')", "not allowed: FUNCTION load_extension"),
+        ("SELECT LOAD_EXTENSION('x')", "not allowed: FUNCTION load_extension"),
+        ("DELETE FROM town", "not allowed: DELETE town"),
+        ("WITH t AS (SELECT 1) DELETE FROM town", "not allowed: DELETE town"),
+        ("INSERT INTO town (name) VALUES ('x')", "not allowed: INSERT town"),
+        ("UPDATE town SET name = 'x'", "not allowed: UPDATE town"),
+        ("CREATE TEMP TABLE x (a)", "not allowed: INSERT sqlite_temp_master"),
+        ("DROP TABLE town", "not allowed: DELETE sqlite_master"),
+        ("ATTACH '/tmp/x' AS y", "not allowed: ATTACH /tmp/x"),
+        ("VACUUM INTO '/tmp/pada-vacuum'", "not allowed: ATTACH /tmp/pada-vacuum"),
+        ("PRAGMA table_info(town)", "not allowed: PRAGMA table_info"),
+        ("PRAGMA writable_schema = 1", "not allowed: PRAGMA writable_schema"),
+        ("SELECT * FROM pragma_table_info('town')", "not allowed: a table made by a function"),
+        ("BEGIN", "not allowed: TRANSACTION BEGIN"),
+        (f"{COUNT} SELECT count(*) FROM c", "no result within 1 s"),
+        (
+            "SELECT instr(hex(zeroblob(990000)), substr(hex(zeroblob(900000)), 1, 500000) || '1')",
+            "no result within 1 s",
+        ),
+        (f"{COUNT} SELECT x FROM c", "gives more than 10000 rows"),
+        (f"{COUNT} SELECT zeroblob(1000000) FROM c", "gives more than 4194304 characters"),
+        ("SELECT zeroblob(900000000)", "string or blob too big"),
+    ],
+    ids=lambda value: str(value).encode("ascii", "backslashreplace").decode()[:40],
+)
+def test_a_query_that_fails_is_a_value_with_a_reason_and_the_next_one_is_answered(
+    reader: SqliteReader, database: Path, sql: str, reason: str
+) -> None:
+    before, started = database.read_bytes(), time.monotonic()
+    assert reader.query(database, sql) == Failure(reason=reason)
+    assert time.monotonic() - started < 10
+    assert isinstance(reader.query(database, "SELECT 1"), Result)
+    assert database.read_bytes() == before and sorted(p.name for p in database.parent.iterdir()) == [database.name]
+
+
+def test_a_query_that_is_never_through_with_compiling_is_ended(reader: SqliteReader, database: Path) -> None:
+    found = reader.query(database, f"{DOUBLING} SELECT * FROM t29")
+    assert isinstance(found, Failure) and found.reason in (
+        "no result within 1 s",
+        "needs more than 512 MiB of memory",
+    )
+    assert isinstance(reader.query(database, "SELECT 1"), Result)
+
+
+def test_memory_is_limited(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_reader, "MEMORY_BYTES", 64 * 2**20)
+    reader = SqliteReader(seconds=60)
+    for _ in range(2):
+        found = reader.query(database, f"{COUNT} SELECT x, zeroblob(9000000) z FROM c ORDER BY z, x")
+        assert found == Failure(reason="needs more than 64 MiB of memory")
+    assert isinstance(reader.query(database, "SELECT 1"), Result)
+    reader.close()
+
+
+def test_a_crash_is_a_value(reader: SqliteReader, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader.query(database, "SELECT 1")
+    process = reader._process
+    assert process is not None
+    monkeypatch.setattr(sqlite_reader, "_send", lambda child, _: child.kill())
+    assert reader.query(database, "SELECT 1") == Failure(reason="SQLite broke on it (SIGKILL)")
+    monkeypatch.undo()
+    assert isinstance(reader.query(database, "SELECT 1"), Result) and reader._process is not process
+
+
+def test_the_child_ends_with_its_reader(database: Path) -> None:
+    reader = SqliteReader()
+    reader.query(database, "SELECT 1")
+    child: subprocess.Popen[bytes] | None = reader._process
+    assert child is not None and child.poll() is None
+    del reader
+    assert child.poll() is not None
+
+
+def test_a_database_is_described_with_keys_and_values(reader: SqliteReader, database: Path) -> None:
+    found = reader.describe(database, n_values=2)
+    assert not isinstance(found, Failure)
+    tables = {table.name: table for table in found}
+    assert [(c.name, c.type, c.key, c.values) for c in tables["town"].columns] == [
+        ("id", "INTEGER", 1, (1, 2)),
+        ("name", "TEXT", 0, ("Aachen", "Bonn")),
+        ("people", "INT", 0, (250, 330)),
+        ("share", "REAL", 0, (0.5,)),
+        ("seal", "BLOB", 0, ()),
+    ]
+    assert tables["order"].references == (("town", "town", "id"),)
+    assert [c.name for c in tables["large"].columns] == ["name"]
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "unable to open"), ("x" * 2000, "not a database")])
+def test_what_is_no_database_is_a_value(reader: SqliteReader, tmp_path: Path, content: str | None, reason: str) -> None:
+    path = tmp_path / "x"
+    if content:
+        path.write_text(content)
+    for found in (reader.query(path, "SELECT 1"), reader.describe(path)):
+        assert isinstance(found, Failure) and reason in found.reason

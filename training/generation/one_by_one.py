@@ -1,0 +1,28 @@
+"""One row after the other by transformers' own `generate`: slow, and right for every architecture that it knows."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import GenerationConfig
+
+from pada_agent.training.generation.stopping import Row, Stops
+from pada_agent.training.students import Student
+
+
+def write_alone(student: Student, rows: Sequence[Row], stops: Stops, *, on_done: Callable[[int], None]) -> None:
+    """Write all rows. For models with convolutions or states, which padding and a shared pass would change."""
+    greedy = GenerationConfig(
+        max_new_tokens=stops.max_new_tokens,
+        do_sample=False,
+        eos_token_id=sorted(stops.end_ids),
+        pad_token_id=min(stops.end_ids),
+    )
+    for n_done, row in enumerate(rows, start=1):
+        ids = torch.tensor([row.prompt], device=student.device)
+        written = student.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
+        for token in written[0, len(row.prompt) :].tolist():
+            if row.finished:
+                break
+            stops.add(row, token)
+        row.finished = True
+        on_done(n_done)
