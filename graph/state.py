@@ -190,7 +190,7 @@ class RunState(Given, Told, total=False):
     """What each strategy and the training errors owe, and how far they are, by iteration."""
     top_ups: Annotated[dict[str, int], merge]
     """Rounds that made up for refused rows, by iteration."""
-    new_rows: Ref
+    new_rows: Annotated[Ref, Same]
     """Synthetic rows that joined the training data in this iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
@@ -246,7 +246,7 @@ class BranchInput(Given, total=False):
     """Those of earlier iterations, to recognise."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """This iteration's: when it begins, only if the run was forked with others than drafted."""
-    new_rows: Ref
+    new_rows: Annotated[Ref, Same]
     """What the iteration has gathered so far, for a top-up round."""
     quotas: Annotated[dict[str, list[Quota]], merge]
     top_ups: Annotated[dict[str, int], merge]
@@ -258,7 +258,7 @@ class BranchState(Given, BranchOutput, total=False):
     models: Annotated[dict[str, TrainedModel], merge]
     drafted: list[Strategy]
     planned: list[Batch]
-    new_rows: Ref
+    new_rows: Annotated[Ref, Same]
     quotas: Annotated[dict[str, list[Quota]], merge]
     top_ups: Annotated[dict[str, int], merge]
 
@@ -268,7 +268,7 @@ class BatchState(Given, BatchOutput, total=False):
 
     models: dict[str, TrainedModel]
     batch: Batch
-    new_rows: Ref
+    new_rows: Annotated[Ref, Same]
     """What the iteration has gathered so far; read in top-up rounds alone."""
     attempt: int
     """Attempts made; 0 before the first."""
