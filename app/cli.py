@@ -77,14 +77,20 @@ def resume(
     answer: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run waits for.")
     ] = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Go on with an interrupted or waiting run; show a finished one."""
+    """Go on with an interrupted or waiting run; show a finished one.
+
+    With --set it starts over with that setting changed, and finds again what is finished and does not depend on it.
+    """
     from pada_agent.app.runs import driver
     from pada_agent.app.terminal import answers
+    from pada_agent.core.config_files import change_config
 
+    changed = (lambda config: change_config(config, overrides)) if overrides else None
     with _display() as display:
         reply = answers.answer_from_file(answer) if answer else _choose_answer(display)
-        outcome = driver.resume_run(folder, on_event=display, answer=reply)
+        outcome = driver.resume_run(folder, on_event=display, answer=reply, changed=changed)
     _report_outcome(outcome)
 
 
@@ -271,7 +277,7 @@ def main() -> None:
 
 
 def _load(path: Path | None, overrides: list[str] | None, out: Path | None = None) -> "RunConfig":
-    from pada_agent.core.config_files import apply_override, load_config, parse_config
+    from pada_agent.core.config_files import apply_override, load_config, parse_local_config
 
     if out is not None:
         out = out if out.name not in ("", "..") else out.resolve()
@@ -281,7 +287,7 @@ def _load(path: Path | None, overrides: list[str] | None, out: Path | None = Non
     values: dict[str, Any] = {}
     for override in overrides or []:
         values = apply_override(values, override)
-    return parse_config(values, origin="--set")
+    return parse_local_config(values, origin="--set")
 
 
 def _word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.server_policy import confine, read_policy
 from pada_agent.core.config import RunConfig
@@ -17,7 +18,11 @@ policy = read_policy(os.environ, Path.cwd())
 def connect(config: RunConfig) -> Adapters:
     """The standard adapters, for settings that the policy allows."""
     datasets = FileDatasets(workspace=policy.workspace, max_rows=policy.max_rows, max_file_bytes=policy.max_file_bytes)
-    return replace(wiring.connect(confine(config, policy)), datasets=datasets)
+    adapters = wiring.connect(confine(config, policy))
+    for role in (adapters.analyst, adapters.generator, adapters.judge):
+        if isinstance(role.model, ChatModelAdapter):
+            role.model.hide_words()  # whoever sends settings is not meant to see what this machine can reach
+    return replace(adapters, datasets=datasets)
 
 
 graph = build_graph(connect)

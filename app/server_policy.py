@@ -189,8 +189,12 @@ def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     if not policy.allow_code and issubclass(find_task_kind(config.task.name), Code):
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
+    if config.task.allow_unisolated_code:
+        yield "task.allow_unisolated_code: programs are isolated on a server, or not run"
     if config.prompts.overrides() and not policy.allow_prompts:
         yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
+    if config.student.chat_template and not policy.allow_prompts:
+        yield "student.chat_template: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
 
 
 def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:
@@ -201,10 +205,23 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
         yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
-    if model.api_key_env is not None and model.api_key_env not in policy.key_variables:
-        yield f"{key}.api_key_env: this variable is not offered; the operator lists names in PADA_ALLOWED_KEYS"
+    variable = "AZURE_OPENAI_API_KEY" if provider == "azure_openai" and model.base_url else None
+    if (variable := model.api_key_env or variable) is not None and variable not in policy.key_variables:
+        yield f"{key}.api_key_env: {variable} is not offered; the operator lists names in PADA_ALLOWED_KEYS"
+    yield from _check_free_settings(key, model)
     if model.region is not None and not REGION.fullmatch(model.region):
         yield f"{key}.region: {model.region!r} is no AWS region"
+
+
+def _check_free_settings(key: str, model: ModelConfig) -> Iterator[str]:
+    """Settings that could name another model or address, or a higher price, past what the operator allows."""
+    for name in ("extra", "headers", "header_envs"):
+        if getattr(model, name):
+            yield f"{key}.{name}: not taken here; the operator can set the same on a proxy in front of the model"
+    if model.service_tier not in (None, "default", "flex"):
+        yield f"{key}.service_tier: {model.service_tier!r} is not taken here; flex is"
+    if model.base_url is not None and model.provider not in ("openai", "azure_openai"):
+        yield f"{key}.base_url: taken with openai:NAME and azure_openai:NAME only"
 
 
 def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:

@@ -12,6 +12,7 @@ import psutil
 from langchain_core.language_models import BaseChatModel
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
@@ -31,6 +32,7 @@ from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
 _connections: dict[str, Adapters] = {}
+_budgets: dict[str, Budget] = {}
 _stopped: set[str] = set()
 """Runs that a signal has ended: nodes that still ask for adapters get none, so no further call is paid for."""
 _lock = Lock()
@@ -72,10 +74,16 @@ def keep_warm() -> Iterator[None]:
 
 
 def stop(config: RunConfig) -> None:
-    """As `close`, and nothing is kept warm: work in flight ends. Safe in a signal handler."""
+    """As `close`, and nothing is kept warm: no further call begins, and work in flight ends. Safe in a signal handler."""
     _stopped.add(_key(config))
     _cool_down()
-    close(config)
+    _end(config)
+
+
+def count_calls_under_way(config: RunConfig) -> int:
+    """LLM calls of the run that have begun and not ended. Safe in a signal handler."""
+    budget = _budgets.get(_key(config))
+    return budget.n_in_flight if budget else 0
 
 
 def allow(config: RunConfig) -> None:
@@ -92,6 +100,11 @@ def _cool_down() -> None:
 
 def close(config: RunConfig) -> None:
     """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
+    _end(config)
+    _budgets.pop(_key(config), None)
+
+
+def _end(config: RunConfig) -> None:
     if adapters := _connections.get(_key(config)):
         adapters.close()
 
@@ -115,7 +128,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
     if shared:
         link_objects(folder, config.shared_folder)
     cache = ResponseCache(folder / CALLS, shared=shared / CALLS if shared else None)
-    budget = Budget(config.budget, cache.totals)
+    budget = _budgets[key] = Budget(config.budget, cache.totals)
     gates: dict[str, CallGate] = {}
     store = FileArtifactStore(folder / "objects")
     compute = _find_compute(config, shared or folder)
@@ -133,6 +146,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         for role in (analyst, generator, judge):
             role.model.close()
 
+    student = str(model_store.resolve(config.student.model))
     adapters = Adapters(
         datasets=FileDatasets(),
         store=store,
@@ -142,7 +156,8 @@ def _open(config: RunConfig, key: str) -> Adapters:
         analyst=analyst,
         generator=generator,
         judge=judge,
-        student=str(model_store.resolve(config.student.model)),
+        student=student,
+        tokens=StudentTokenCounter(compute, student, config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),

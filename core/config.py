@@ -1,12 +1,13 @@
 """The settings of a run. Every field says its unit, its meaning and where its default comes from."""
 
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pada_agent.core.jobs import LoraSpec
+from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.settings import Settings as Settings
+from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
 
 
@@ -41,58 +42,6 @@ class DataConfig(Settings):
     """Part of validation that selects the best model; the rest is diagnosed. Ours: guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
     """Training rows that also stand in validation or test: stop, or drop them from training."""
-
-
-class StudentConfig(Settings):
-    """The small language model."""
-
-    model: str = "smollm2-135m-instruct"
-    """Name in the model store, hub id, or folder."""
-    system: str | None = None
-    """System turn; null keeps the tokenizer's default, an empty string asks for none."""
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    """Tokens; null takes the task's own limit."""
-    eval_batch_size: int = Field(default=64, ge=1)
-    """Rows answered at once on CPU, fewer where keys and values would take over 2 GB; on a GPU as many as there is memory for,
-    256 at most. Ours: 64."""
-
-
-class ModelConfig(Settings):
-    """One LLM role."""
-
-    model: str
-    """`bedrock_converse:…`, `openai:…`, `local:…` (embedded llama.cpp), or with base_url any OpenAI-compatible server."""
-    base_url: str | None = None
-    """Address of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`; null: the provider's own."""
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Name of the environment variable that holds the key. Keys themselves never stand in settings."""
-    max_output_tokens: int = Field(default=2048, ge=16)
-    """Tokens per answer. Ours: room for a batch of 5 rows."""
-    timeout_seconds: float = Field(default=300, gt=0)
-    """Seconds to wait for one answer."""
-    max_concurrency: int = Field(default=8, ge=1)
-    """Requests under way at once. Ours: 8."""
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    """Limit of the provider; null is no limit."""
-    tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Input and output tokens together, limit of the provider; null is no limit."""
-    usd_per_million_input_tokens: float = Field(default=0, ge=0)
-    """US dollars, for cost figures and `budget.max_usd`; 0 counts as free."""
-    usd_per_million_output_tokens: float = Field(default=0, ge=0)
-    """US dollars, for cost figures and `budget.max_usd`; 0 counts as free."""
-    native_json_schema: bool | None = None
-    """Ask the provider to constrain output to the schema; null: where it is known to work."""
-    region: str | None = None
-    """AWS region, Bedrock only."""
-    context_tokens: int = Field(default=4096, ge=512)
-    """Tokens per request slot, embedded engine only."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _refuse_credentials(cls, url: str | None) -> str | None:
-        if url is not None and ("@" in urlsplit(url).netloc or urlsplit(url).query or urlsplit(url).fragment):
-            raise ValueError("a URL without user, password or ?key= is expected; api_key_env names the key's variable")
-        return url
 
 
 class ModelsConfig(Settings):
@@ -268,9 +217,9 @@ class BudgetConfig(Settings):
     """Input and output tokens together."""
     max_usd: float | None = Field(default=None, ge=0)
     """US dollars, by the prices under `models`."""
-    seconds_to_finish_calls: float = Field(default=60, ge=0, le=3600)
+    seconds_to_finish_calls: float | None = Field(default=None, ge=0, le=3600)
     """After Ctrl-C or SIGTERM no new call is begun, and those under way are waited for so many seconds: their answers are
-    paid for. A second signal leaves at once. Ours: 60."""
+    paid for. A second signal leaves at once. Null: the longest `timeout_seconds` of the roles."""
 
 
 class ReviewConfig(Settings):

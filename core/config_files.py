@@ -5,11 +5,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 
 from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -45,26 +45,63 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     values = read_yaml(path)
     for override in overrides or []:
         values = apply_override(values, override)
-    return parse_config(values, origin=str(path))
+    return parse_local_config(values, origin=str(path))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
+    """Validate settings that a person of this machine wrote: they may name a file in place of its text.
+
+    Raises:
+        ConfigError: as `parse_config`, or a chat template that cannot be read.
+    """
+    student = values.get("student")
+    if not isinstance(student, dict) or not isinstance(name := student.get("chat_template"), str) or "{" in name:
+        return parse_config(values, origin=origin)
+    try:
+        template = _decode(Path(name), Path(name).read_bytes())
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"{origin}: student.chat_template: {name!r} is neither the text of a Jinja template nor a file that can be read"
+            f" ({exc})"
+        ) from exc
+    return parse_config(set_value(values, "student.chat_template", template, origin=origin), origin=origin)
+
+
+def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
+    """The settings with `a.b=value` set.
+
+    Raises:
+        ConfigError: not of that form, or invalid values.
+    """
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        values = apply_override(values, override)
+    return parse_config(values, origin="--set")
+
+
+def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
+    """The mapping in a YAML file; what is a text in settings of `kind` is read as it is written.
 
     Raises:
         ConfigError: no such file, not YAML, or not a mapping.
     """
     try:
-        values = load_yaml(_decode(path, path.read_bytes())) or {}
+        content = path.read_bytes()
     except OSError as exc:
         raise ConfigError(
             f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
         ) from exc
-    except (yaml.YAMLError, RecursionError) as exc:
-        raise ConfigError(f"{path}: not valid YAML: {exc}") from exc
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
-    return values
+    text = _decode(path, content)
+    try:
+        values = read_values(text)
+        if values is None:
+            return {}
+        if isinstance(values, dict):
+            found: dict[str, Any] = _take_texts(values, read_texts(text), kind)
+            return found
+    except YamlProblem as exc:
+        raise ConfigError(f"{path}{exc.place}: not valid YAML: {exc}") from exc
+    raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -75,28 +112,28 @@ def _decode(path: Path, content: bytes) -> str:
     except UnicodeDecodeError as exc:
         line = content[: exc.start].count(b"\n") + 1
         raise ConfigError(
-            f"{path}:{line}: byte {content[exc.start : exc.start + 1].hex()} is not {encoding.upper()}: the file is in another"
+            f"{path}:{line}: byte {content[exc.start : exc.start + 1].hex()} is not {encoding.upper().removesuffix('-SIG')}: the file is in another"
             " encoding, such as Windows-1252. Save it as UTF-8."
         ) from exc
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which `yes`, `no`, `on` and `off` are words, as in YAML 1.2: labels are often called so."""
+def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
+    """The values, with the text as written wherever a setting is a text and YAML made something else of it.
 
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def load_yaml(text: str) -> Any:
-    """The value of a YAML text; settings that are switches still take yes and no.
-
-    Raises:
-        yaml.YAMLError: not YAML.
+    What is left empty is an empty text, or a group or mapping without entries.
     """
-    return yaml.load(text, Loader=_Loader)
+    if kind is None:
+        return values
+    kinds = _alternatives(kind)
+    if isinstance(values, dict) and isinstance(texts, dict):
+        return {key: _take_texts(value, texts.get(key), _kind_below(kind, key)) for key, value in values.items()}
+    if isinstance(values, list) and isinstance(texts, list):
+        item = next((get_args(k)[0] for k in kinds if get_origin(k) in (list, tuple)), None)
+        return [_take_texts(value, text, item) for value, text in zip(values, texts, strict=True)]
+    if values is None and texts == "" and type(None) not in kinds:
+        return "" if str in kinds else {} if any(map(_is_group, kinds)) else None
+    is_other = isinstance(values, bool | int | float) and isinstance(texts, str)
+    return texts if is_other and str in kinds and not {bool, int, float} & set(kinds) else values
 
 
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
@@ -106,31 +143,41 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
         ConfigError: no `=`, a value that is not YAML, or a key under something that is not a group.
     """
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
     return set_value(values, key, _read_value(key, text), origin=f"--set {override}")
 
 
 def _read_value(key: str, text: str) -> Any:
-    kinds = _kinds_of(key)
+    kind: Any = RunConfig
+    for name in key.split("."):
+        kind = _kind_below(kind, name)
+    kinds = _alternatives(kind)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
     if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
         return text
     try:
-        return load_yaml(text)
-    except yaml.YAMLError as exc:
-        problem = getattr(exc, "problem", None) or str(exc)
-        raise ConfigError(f"--set {key}={text}: not a YAML value ({problem}). Put a text into quotes.") from exc
+        return _take_texts(read_values(text), read_texts(text) if text else "", kind)
+    except YamlProblem as exc:
+        raise ConfigError(f"--set {key}={text}: not a YAML value ({exc}). Put a text into quotes.") from exc
 
 
-def _kinds_of(key: str) -> tuple[Any, ...]:
-    """The types that a setting takes; none for a key that is no single setting, such as one of `task.labels`."""
-    kind: Any = RunConfig
-    for name in key.split("."):
-        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, Settings) else {}
-        if name not in fields:
-            return ()
-        kind = fields[name].annotation
+def _kind_below(kind: Any, name: str) -> Any:
+    """The type of what `name` names in settings or a mapping of this type; None where that is not known."""
+    for alternative in _alternatives(kind):
+        if _is_group(alternative) and get_origin(alternative) is None:
+            field = alternative.model_fields.get(name)
+            return field and field.annotation
+        if get_origin(alternative) is dict:
+            return get_args(alternative)[1]
+    return None
+
+
+def _is_group(kind: Any) -> bool:
+    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Settings))
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 

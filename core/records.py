@@ -71,6 +71,20 @@ class Example(Record):
         return "\n".join(system + [f"{turn.role.capitalize()}: {turn.content}" for turn in turns])
 
 
+class RowTokens(Record):
+    """How long a row is for the student."""
+
+    prompt: int
+    """With the chat template around it, up to where the assistant starts."""
+    answer: int
+    """What is learned: the answer and the end of turn."""
+
+    @property
+    def total(self) -> int:
+        """What `lora.max_length` limits."""
+        return self.prompt + self.answer
+
+
 class Prediction(Record):
     """What the student answered."""
 

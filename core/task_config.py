@@ -48,6 +48,9 @@ class TaskConfig(Settings):
     """Task `sql`: values of each column that the student is shown under the schema. The writer of new rows always sees some."""
     query_seconds: float = Field(default=5, gt=0, le=600)
     """Task `sql`: time that one query may take; one that takes longer is wrong. Ours: 5, as for programs."""
+    allow_unisolated_code: bool = False
+    """Tasks that run programs: go on where the machine cannot keep them from your files, keys and network (no Linux, or one
+    without Landlock or seccomp). Only where nothing on the machine is worth protecting."""
     turns: Literal["last", "all"] = "last"
     """Training rows of several turns: the last answer is learned, or every one (each as a row of its own). Validation and test ask for the last."""
     description: str = ""

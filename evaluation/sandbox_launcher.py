@@ -1,111 +1,219 @@
-"""The inside of the sandbox: run as a script by `sandbox.run_program`, never imported.
+"""The inside of the sandbox: started by `sandbox.run_program` in a process of its own. Standard library only.
 
-It gives up what it can and only then forks the program: what `preexec_fn` would do, which threads make unsafe.
-Standard library only, as it runs without site-packages.
+It gives up what it can, forks the program, and stays behind to watch over it: what `preexec_fn` would do, which threads
+make unsafe. With namespaces there are three processes on the way: the supervisor, the one that enters them, and the
+first one inside, with which the kernel ends all others.
 """
 
-import ctypes
-import json
+import linecache
+import marshal
 import os
 import resource
+import signal
 import sys
 import traceback
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 8, 38
-CAP_DAC_READ_SEARCH = 2
-LINUX_CAPABILITY_VERSION_3 = 0x20080522
-NOBODY = 65534
-PROGRAM = "program.py"
+from pada_agent.evaluation.confinement import landlock, privileges, seccomp
+from pada_agent.evaluation.confinement.kernel import (
+    IS_LINUX,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    prctl,
+)
+from pada_agent.evaluation.confinement.supervision import Limits, Stop, count_threads, end_descendants, watch
+from pada_agent.evaluation.value_check import CHECK, check_value, compile_tests
+
+NO_NAMESPACES = 77
+"""Exit code of the process that could not enter them."""
+SPARE_THREADS = 4096
+"""Where the kernel counts threads by user, as many above all there are: only against a fork bomb that outruns us."""
+PROGRAM, TESTS = "program.py", "tests.py"
+"""Names in tracebacks; there are no such files."""
+OWN_NAMESPACE_COUNTS = (5, 14)
+"""Linux from which on a user namespace counts its own processes."""
+
+Spec = Mapping[str, Any]
+
+
+class Ran(NamedTuple):
+    """What the supervisor saw."""
+
+    stop: Stop
+    said: list[str]
+    """First the guards around the program, as `name=version`; then the token, from a program that reached its end."""
+    status: int | None
+    """As `waitpid` gives it; None when it was stopped."""
 
 
 def main() -> None:
-    spec = json.load(sys.stdin)
-    isolated = isolate()
-    drop_root()
-    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    os.write(spec["status"], b"isolated\n" if isolated else b"not isolated\n")
-    if isolated:
-        run_in_child(lambda: run_in_child(lambda: run(spec)))
-    else:
-        run_in_child(lambda: run(spec))
+    sys.dont_write_bytecode = True
+    with open(0, "rb", closefd=False) as file:
+        spec: Spec = marshal.load(file)
+    places = landlock.open_places() if IS_LINUX else []
+    is_nobody = IS_LINUX and give_up_root()
+    ran = supervise(spec, places, is_nobody=is_nobody, namespaces=True) if IS_LINUX else None
+    ran = ran or supervise(spec, places, is_nobody=is_nobody, namespaces=False)
+    if ran is None or not ran.said:
+        sys.exit(1)  # what went wrong stands in the output
+    finished = spec["token"] in ran.said[1:]
+    guards = {name: int(value) for name, _, value in (word.partition("=") for word in ran.said[0].split())}
+    report = {"guards": guards, "stopped": ran.stop.reason, "status": ran.status, "finished": finished}
+    with suppress(BrokenPipeError):
+        os.write(spec["report"], marshal.dumps(report))
 
 
-def isolate() -> bool:
-    """Leave the network, and have further children in a process tree that dies with the first of them.
-
-    False where the kernel or a container does not allow it.
-    """
-    libc = ctypes.CDLL(None)
-    if os.geteuid() == 0 and libc.unshare(CLONE_NEWPID | CLONE_NEWNET) == 0:
-        return True
-    uid, gid = os.geteuid(), os.getegid()
-    if libc.unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET) != 0:
-        return False
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    return True
+def give_up_root() -> bool:
+    """Be nobody if we are root, gain nothing by any `exec`, adopt all orphans below us, and keep others out of our memory."""
+    library = privileges.open_library()
+    is_nobody = privileges.become_nobody()
+    privileges.use_library(library)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_DUMPABLE, 0)
+    return is_nobody
 
 
-def drop_root() -> None:
-    """Become nobody, as limits on processes do not bind root.
-
-    Where the standard library lies in a folder of root's, the right to read all files is kept. Where a container does
-    not let us change the user, root stays.
-    """
-    if os.geteuid() != 0:
-        return
-    libc = ctypes.CDLL(None)
-    try:
-        os.chown(".", NOBODY, NOBODY)
-        os.setgroups([])
-        libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-    except OSError:
-        return
-    kept = 0 if os.access(os.__file__, os.R_OK) else 1 << CAP_DAC_READ_SEARCH
-    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
-    effective_permitted_inheritable = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)
-    libc.capset(header, effective_permitted_inheritable)
-
-
-def run_in_child(action: Callable[[], None]) -> None:
-    """Fork; the child acts, this process ends the way the child does (256 - n after signal n)."""
+def supervise(spec: Spec, places: list[landlock.Place], *, is_nobody: bool, namespaces: bool) -> Ran | None:
+    """Run the program and end all that is left of it; None where the kernel refuses the namespaces."""
+    said_by, said = os.pipe()
+    ended_by, ended = os.pipe()
     child = os.fork()
     if child == 0:
-        action()
+        os.close(said_by)
+        os.close(ended_by)
+        become_program(spec, places, said, ended, is_nobody=is_nobody, namespaces=namespaces)
+    os.close(said)
+    os.close(ended)
+    stop = watch(ended_by, spec["lifeline"], Limits(**spec["limits"]))
+    status = b"" if stop.reason else os.read(ended_by, 64)
+    if end_descendants(child) == NO_NAMESPACES:
+        return None
+    os.set_blocking(said_by, False)
+    lines: list[str] = []
+    with suppress(BlockingIOError):
+        lines = os.read(said_by, 65536).decode(errors="replace").split("\n")
+    return Ran(stop, [line for line in lines if line], int(status) if status else None)
+
+
+def become_program(
+    spec: Spec, places: list[landlock.Place], said: int, ended: int, *, is_nobody: bool, namespaces: bool
+) -> None:
+    """In the child: run the program, and report in `ended` how it ended. Does not return."""
+    if IS_LINUX:
+        prctl(PR_SET_DUMPABLE, 1)  # the supervisor reads its memory figures
+    if namespaces:
+        if not privileges.enter_namespaces():
+            os._exit(NO_NAMESPACES)
+        die_with_parent()
+        if inner := os.fork():
+            os.close(said)
+            os.close(ended)
+            os.waitpid(inner, 0)
+            os._exit(0)
+    die_with_parent()
+    program = os.fork()
+    if program == 0:
+        die_with_parent()
+        for descriptor in (ended, spec["lifeline"], spec["report"]):
+            os.close(descriptor)
+        run(spec, places, said, is_nobody=is_nobody, namespaces=namespaces)
         os._exit(0)
-    _, status = os.waitpid(child, 0)
-    os._exit(os.waitstatus_to_exitcode(status) % 256)
+    os.close(said)
+    os.write(ended, str(os.waitpid(program, 0)[1]).encode())
+    os._exit(0)
 
 
-def run(spec: dict[str, Any]) -> None:
+def die_with_parent() -> None:
+    """Should the supervisor be killed from outside."""
+    if IS_LINUX:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def run(spec: Spec, places: list[landlock.Place], said: int, *, is_nobody: bool, namespaces: bool) -> None:
     """Run the program as `__main__`; the token is written only once its last line is done."""
-    os.environ.clear()
-    for name, limit in spec["limits"].items():
-        resource.setrlimit(getattr(resource, name), (limit, limit))
-    sys.excepthook = show_error
-    Path(PROGRAM).write_text(spec["code"], encoding="utf-8")
+    os.setpgid(0, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    limit_resources(spec, namespaces=namespaces)
+    guards = put_up_guards(places, is_nobody=is_nobody, namespaces=namespaces)
+    forget_ourselves()
+    os.write(said, " ".join(f"{name}={value:d}" for name, value in guards.items()).encode() + b"\n")
+    if not spec["allow_unisolated"] and not (guards["landlock"] and guards["seccomp"]):
+        return
     module = ModuleType("__main__")
     module.__file__ = PROGRAM
     sys.modules["__main__"] = module
+    sys.excepthook = lambda kind, error, trace: show_error(kind, error, trace, spec["tests"])
+    keep_source(PROGRAM, spec["code"])
     exec(compile(spec["code"], PROGRAM, "exec"), module.__dict__)
+    if spec["tests"]:
+        module.__dict__[CHECK] = check_value
+        exec(compile_tests(spec["tests"], TESTS), module.__dict__)
     sys.stdout.flush()
-    os.write(spec["status"], f"{spec['token']}\n".encode())
+    os.write(said, f"{spec['token']}\n".encode())
 
 
-def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the traceback without our own frames."""
-    while trace and trace.tb_frame.f_code.co_filename != PROGRAM:
+def limit_resources(spec: Spec, *, namespaces: bool) -> None:
+    """What the kernel limits for each process."""
+    counts_ours = namespaces and read_version(os.uname().release) >= OWN_NAMESPACE_COUNTS
+    n_threads = spec["limits"]["n_processes"] if counts_ours else count_threads() + SPARE_THREADS
+    for name, limit in {**spec["resources"], "RLIMIT_NPROC": n_threads}.items():
+        kind = getattr(resource, name, None)
+        if kind is None:
+            continue
+        allowed = resource.getrlimit(kind)[1]
+        most = limit if allowed == resource.RLIM_INFINITY else min(limit, allowed)
+        resource.setrlimit(kind, (most, most))
+
+
+def read_version(release: str) -> tuple[int, ...]:
+    """`6.8.0-45-generic` is (6, 8)."""
+    return tuple(int(digits) for part in release.split(".")[:2] if (digits := "".join(filter(str.isdecimal, part[:4]))))
+
+
+def put_up_guards(places: list[landlock.Place], *, is_nobody: bool, namespaces: bool) -> dict[str, int]:
+    """Take away capabilities, files, sockets and signals; tells what could be put up.
+
+    Raises:
+        OSError: capabilities stay.
+    """
+    if IS_LINUX:
+        privileges.drop_capabilities()
+    version = landlock.confine(places)
+    for place in places:
+        os.close(place.descriptor)
+    needs = seccomp.FilterNeeds(
+        only_signals_to=None if namespaces or version >= landlock.CONFINES_SIGNALS else os.getpid(),
+        keep_ownership=not is_nobody,
+        refuse_truncate=version < landlock.CONFINES_TRUNCATE,
+    )
+    filtered = IS_LINUX and seccomp.install_filter(needs)
+    return {"nobody": is_nobody, "namespaces": namespaces, "landlock": version, "seccomp": filtered}
+
+
+def forget_ourselves() -> None:
+    """The program sees the standard library, and no name of ours."""
+    os.environ.clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pada_agent"]:
+        del sys.modules[name]
+    sys.argv[:] = [""]
+
+
+def keep_source(name: str, source: str) -> None:
+    """For tracebacks, and `inspect.getsource`."""
+    linecache.cache[name] = (len(source), None, [f"{line}\n" for line in source.split("\n")], name)
+
+
+def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None, tests: str) -> None:
+    """Print the traceback without our own frames, below what the program printed. Until now the program could not look its tests up."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    keep_source(TESTS, tests)
+    while trace and trace.tb_frame.f_code.co_filename not in (PROGRAM, TESTS):
         trace = trace.tb_next
     traceback.print_exception(kind, error, trace)
-
-
-if __name__ == "__main__":
-    main()

@@ -28,7 +28,7 @@ def run_fine_tuning(
             rows=str(store.rows_path(rows.key)),
             rows_hash=rows.key,
             lora=lora or settings.lora,
-            system=settings.student.system,
+            chat=settings.student.chat,
             seed=settings.seed,
             start_from=str(store.folder(start_from.key)) if start_from else None,
         )

@@ -44,6 +44,7 @@ class FakeChatServer:
     url: str
     requests: list[dict[str, Any]]
     headers: list[dict[str, str]]
+    paths: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -58,6 +59,7 @@ def serve(answers: Sequence[Answer]) -> Iterator[FakeChatServer]:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
             with lock:
                 fake.requests.append(asked)
+                fake.paths.append(self.path)
                 fake.headers.append({key.lower(): value for key, value in self.headers.items()})
                 n = len(fake.requests)
             answer = answers[n - 1] if n <= len(answers) else refusal(418, "the script is over")

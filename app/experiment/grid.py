@@ -99,7 +99,7 @@ def load_grid(path: Path) -> Grid:
     Raises:
         ConfigError: one line per problem, with file and key.
     """
-    grid = parse_settings(Grid, read_yaml(path), origin=str(path))
+    grid = parse_settings(Grid, read_yaml(path, Grid), origin=str(path))
     problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
     problems += [
         f"{path}: arms.{i}: there is no method '{name}'. There are: {', '.join(METHODS)}"

@@ -10,6 +10,7 @@ from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_c
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.tables import write_tables
 from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder.claiming import claim_folder
 from pada_agent.app.run_folder.events import OnEvent
 from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
@@ -60,7 +61,8 @@ def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], Non
     """Run every cell's run once, and say after each probe whether there is headroom."""
     for group in group_cells(cells).values():
         for cell in group:
-            if layout.is_finished(layout.claim_folder(cell.config)):
+            if layout.is_finished(layout.folder_of(cell.config)):
+                claim_folder(cell.config)  # refuses a run with other settings
                 continue
             say(f"{cell.task}, {cell.size or 'all'} rows, {cell.arm}, seed {cell.seed}")
             driver.start_run(cell.config, on_event=on_event)

@@ -1,24 +1,22 @@
-"""A run's directory: who may use it, and the records of how the run was started."""
+"""A run's directory: what it holds, and the records of how the run was started."""
 
 import fcntl
 import os
 import platform
-import shutil
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 import yaml
 from pydantic import ValidationError
 
-from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import flatten, load_config
-from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.config_files import load_config
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.machine import hash_file
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import RunSummary
@@ -30,7 +28,7 @@ REPORT = "report.html"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints.sqlite"
 CALLS = "llm_calls.sqlite"
-_DATABASES = (CHECKPOINTS, CALLS)
+LOCK = ".lock"
 _PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
 
 
@@ -48,79 +46,9 @@ class Manifest(Record):
     """By location, local files only."""
 
 
-def claim_folder(config: RunConfig) -> Path:
-    """The run's folder: made, or found with the same settings, so that the run goes on. The budget may differ: the new one holds.
-
-    Raises:
-        ConfigError: the folder holds another run, or something else.
-    """
-    folder = Path(config.runs_folder) / config.name
-    if (folder / CONFIG).is_file():
-        found = load_run_config(folder)
-        if not (changed := _find_changed(found, config)):
-            if found.budget != config.budget:
-                write_atomically(folder / CONFIG, dump_config(found.model_copy(update={"budget": config.budget})))
-            return folder
-        if holds_work(folder):
-            raise ConfigError(
-                f"{folder}: holds a run with other settings ({', '.join(changed)} differ).\n"
-                f"Go on with it:   pada resume {folder}\nStart a new one: set another `name`, or give --out."
-            )
-        with locked(folder):
-            start_over(folder)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or --out.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ArtifactError(f"{folder}: cannot be made ({exc.strerror}). Choose another --out.") from exc
-    write_atomically(folder / CONFIG, dump_config(config))
-    write_atomically(folder / MANIFEST, describe_machine(config).model_dump_json(indent=2) + "\n")
-    return folder
-
-
-def holds_work(folder: Path) -> bool:
-    """Whether something was computed or paid for: a job's output, an answer of a language model, a step after `prepare`."""
-    objects = folder / "objects"
-    # Where objects are shared, they are other runs' too.
-    made = () if objects.is_symlink() else (f for f in objects.glob("*-*") if f.is_dir() and _is_job(f))
-    return (
-        is_finished(folder)
-        or any(any(f.iterdir()) for f in made)
-        or _has_calls(folder / CALLS)
-        or _is_beyond_preparing(folder / EVENTS)
-    )
-
-
-def _is_job(folder: Path) -> bool:
-    return folder.name.partition("-")[0] in ("fine_tune", "predict", "export")
-
-
-def _has_calls(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as calls:
-            return calls.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
-    except sqlite3.DatabaseError:
-        return True  # what cannot be read may be worth keeping
-
-
-def _is_beyond_preparing(path: Path) -> bool:
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return any('"mode": "updates"' in line and '"prepare"' not in line for line in text.split("\n"))
-
-
-def start_over(folder: Path) -> None:
-    """Remove what a run wrote that ended before anything was worth keeping, so that corrected settings can take its place."""
-    for name in (CONFIG, MANIFEST, EVENTS, *(f"{stem}{end}" for stem in _DATABASES for end in ("", "-wal", "-shm"))):
-        (folder / name).unlink(missing_ok=True)
-    objects = folder / "objects"
-    if objects.is_symlink():
-        objects.unlink()
-    else:
-        shutil.rmtree(objects, ignore_errors=True)
-    (folder / "worker.log").unlink(missing_ok=True)
+def folder_of(config: RunConfig) -> Path:
+    """Where the run of these settings is."""
+    return Path(config.runs_folder) / config.name
 
 
 def load_run_config(folder: Path) -> RunConfig:
@@ -140,7 +68,7 @@ def check_place(folder: Path, config: RunConfig) -> None:
     Raises:
         ArtifactError: the folder was moved, or the working directory is another.
     """
-    home = Path(config.runs_folder) / config.name
+    home = folder_of(config)
     if home.resolve() != folder.resolve():
         raise ArtifactError(
             f"{folder}: its settings place this run at {home}, seen from {Path.cwd()}."
@@ -180,7 +108,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ArtifactError: another process is at work on it.
     """
-    with (folder / ".lock").open("w") as file:
+    with _open_lock(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -188,6 +116,15 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder}: another pada process is at work on this run. Wait for it, or end it."
             ) from exc
         yield
+
+
+def _open_lock(folder: Path) -> IO[str]:
+    try:
+        return (folder / LOCK).open("w")
+    except OSError as exc:
+        raise ArtifactError(
+            f"{folder}: cannot be written to ({exc.strerror}). Change its owner or mode, or copy it and resume from there."
+        ) from exc
 
 
 def describe_machine(config: RunConfig) -> Manifest:
@@ -200,7 +137,7 @@ def describe_machine(config: RunConfig) -> Manifest:
         platform=platform.platform(),
         n_cpus=os.cpu_count(),
         packages={name: found for name in _PACKAGES if (found := _find_version(name))},
-        data_sha256=_hash_data(config),
+        data_sha256=hash_data(config),
     )
 
 
@@ -211,15 +148,9 @@ def _find_version(package: str) -> str | None:
         return None
 
 
-def _hash_data(config: RunConfig) -> dict[str, str]:
-    locations = (config.data.train, config.data.validation, config.data.test, config.task.database)
+def hash_data(config: RunConfig) -> dict[str, str]:
+    """SHA-256 of the files with rows, and of a task's databases, by location."""
+    data = config.data
+    locations = (data.train, data.validation, data.test, data.held_back, config.task.database)
     files = {location: Path(location).expanduser() for location in locations if location}
     return {location: hash_file(path) for location, path in files.items() if path.is_file()}
-
-
-def _find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
-    """Keys of settings that differ, without those that a run may go on with."""
-    here, there = flatten(found.model_dump(mode="json")), flatten(wanted.model_dump(mode="json"))
-    # Keys of a free mapping (task.columns, prompts) may be on one side only.
-    keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
-    return [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]

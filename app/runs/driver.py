@@ -16,11 +16,18 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import wiring
-from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder import claiming, layout
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import AgentError, ArtifactError, BudgetExceededError, NonFiniteLossError, TrainingError
+from pada_agent.core.errors import (
+    AgentError,
+    ArtifactError,
+    BudgetExceededError,
+    NonFiniteLossError,
+    PadaError,
+    TrainingError,
+)
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
@@ -69,20 +76,39 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
         ConfigError: the folder holds another run.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
-    return _drive(layout.claim_folder(config), config, on_event, answer)
+    claim = claiming.claim_folder(config)
+    try:
+        return _drive(claim.folder, config, on_event, answer)
+    except PadaError as exc:
+        if not exc.way_on:  # that names the folder
+            claiming.release_folder(claim)
+        raise
 
 
-def resume_run(folder: Path, *, on_event: OnEvent = ignore, answer: Answer = leave_waiting) -> RunOutcome:
+def resume_run(
+    folder: Path,
+    *,
+    on_event: OnEvent = ignore,
+    answer: Answer = leave_waiting,
+    changed: Callable[[RunConfig], RunConfig] | None = None,
+) -> RunOutcome:
     """Go on with the run in `folder`; a finished one gives its summary again.
+
+    Args:
+        changed: other settings, made from those of the run. It starts over with them, and finds again what is finished
+            and does not depend on them.
 
     Raises:
         ArtifactError: not a run's folder, or damaged.
+        ConfigError: settings are changed, and the run is finished.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
     config = layout.load_run_config(folder)
-    if layout.is_finished(folder):
+    if changed is None and layout.is_finished(folder):
         return RunOutcome(folder=folder, summary=layout.load_summary(folder))
     layout.check_place(folder, config)
+    if changed is not None:
+        config = claiming.change_settings(folder, config, changed(config))
     return _drive(folder, config, on_event, answer)
 
 
@@ -92,14 +118,27 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
         on_event(event)
 
     wiring.allow(config)
-    with layout.locked(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
+    with layout.locked(folder), _noting_errors(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
         wiring.connect(config)  # with the budget of now: the one in the checkpoints is that of the start
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
+        if not questions and not layout.is_finished(folder):  # its summary was deleted, as for a damaged one is advised
+            wiring.connect(config).publish(graph.get_state(THREAD).values["summary"])
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=layout.load_summary(folder))
+
+
+@contextmanager
+def _noting_errors(folder: Path) -> Iterator[None]:
+    """An error leaves a note, by which the same command may come again with other settings."""
+    claiming.forget_error(folder)
+    try:
+        yield
+    except PadaError as exc:
+        claiming.note_error(folder, str(exc))
+        raise
 
 
 @contextmanager
@@ -114,18 +153,31 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def _leave_after(seconds: float, message: str) -> threading.Timer:
+def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
     """End the process however busy its threads are: an LLM answer under way may take minutes."""
-
-    def leave() -> None:
-        sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
-        os._exit(130)
-
     timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
     return timer
+
+
+def _leave(folder: Path, config: RunConfig) -> None:
+    n = wiring.count_calls_under_way(config)
+    lost = f"{n} LLM calls under way are left, and their answers are lost. " if n else ""
+    sys.stderr.write(f"{lost}resume with: pada resume {folder}\n")
+    sys.stderr.flush()
+    os._exit(130)
+
+
+def _say_stopping(n_calls: int, seconds: float) -> None:
+    waited = f" No new LLM call is begun; {n_calls} under way may end, for at most {seconds:.0f} s." if n_calls else ""
+    sys.stderr.write(f"\nStopping …{waited} (Again to leave at once.)\n")
+
+
+def _seconds_to_finish_calls(config: RunConfig) -> float:
+    models = config.models
+    longest = max(model.timeout_seconds for model in (models.analyst, models.generator, models.judge))
+    return longest if (given := config.budget.seconds_to_finish_calls) is None else given
 
 
 def _run_to_end(
@@ -189,10 +241,10 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         for number in signals:
-            signal.signal(number, lambda *_: os._exit(130))
-        sys.stderr.write("\nStopping: no new call is made, those under way may end (again to leave at once) …\n")
-        seconds = STOP_SECONDS + config.budget.seconds_to_finish_calls
-        timers.append(_leave_after(seconds, f"resume with: pada resume {folder}"))
+            signal.signal(number, lambda *_: _leave(folder, config))
+        seconds = _seconds_to_finish_calls(config)
+        _say_stopping(wiring.count_calls_under_way(config), seconds)
+        timers.append(_leave_after(STOP_SECONDS + seconds, lambda: _leave(folder, config)))
         wiring.stop(config)
         raise KeyboardInterrupt(f"resume with: pada resume {folder}")
 

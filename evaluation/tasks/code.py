@@ -10,7 +10,7 @@ from typing import ClassVar
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.evaluation.rows.forms import Fields
-from pada_agent.evaluation.sandbox import run_program
+from pada_agent.evaluation.sandbox import SandboxResult, check_sandbox, run_program
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
 from pada_agent.evaluation.tasks.instruction import instruct
@@ -29,6 +29,10 @@ from pada_agent.evaluation.verifiers.python_code import (
 )
 
 MIN_ASSERTS = 2
+UNISOLATED = (
+    "programs that models write run here with your own rights (task.allow_unisolated_code): this machine cannot keep them"
+    " from your files, your API keys and the network"
+)
 
 
 class Code(Task):
@@ -58,6 +62,11 @@ class Code(Task):
         "Complete this Python function. Answer with the whole function in one code block."
     )
 
+    def check_machine(self) -> tuple[str, ...]:
+        if check_sandbox(allow_unisolated=self.config.allow_unisolated_code):
+            return ()
+        return (UNISOLATED,)
+
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
         prompt, solution = reader.verbatim("prompt"), reader.verbatim("solution")
@@ -75,7 +84,7 @@ class Code(Task):
         """Runs the program and its tests; passing means that the last test was reached and held."""
         reference = example.reference
         program = complete_program(reference["prompt"], prediction.response, reference["entry_point"])
-        result = run_program(f"{program}\n{_call_tests(reference['test'], reference['entry_point'])}")
+        result = self._run(program, reference)
         cut = "; the response was cut off" if prediction.truncated and not result.ok else ""
         return Verdict(
             example_id=example.id,
@@ -132,13 +141,17 @@ class Code(Task):
             return verdict
         program = complete_program(reference["prompt"], example.answer, reference["entry_point"])
         stub = replace_with_stub(program, reference["entry_point"])
-        if run_program(f"{stub}\n{_call_tests(reference['test'], reference['entry_point'])}").ok:
+        if self._run(stub, reference).ok:
             reason = "the tests prove nothing: a function that returns None passes them too"
             return Verdict(example_id=example.id, value="wrong", extracted=verdict.extracted, reason=reason)
         return verdict
 
     def gold(self, example: Example) -> str:
         return extract_code(example.answer, example.reference["entry_point"])
+
+    def _run(self, program: str, reference: Mapping[str, str]) -> SandboxResult:
+        tests = _call_tests(reference["test"], reference["entry_point"])
+        return run_program(program, tests=tests, allow_unisolated=self.config.allow_unisolated_code)
 
     def _build(self, prompt: str, answer: str, test: str, entry_point: str, example_id: str) -> Example:
         return Example(

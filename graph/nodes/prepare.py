@@ -26,13 +26,14 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         settings = settle(state, runtime.context)
         adapters = connect(settings)
+        told = adapters.task.check_machine()
         files = read_run_files(settings, state, datasets=adapters.datasets, task=adapters.task)
         return {
             "settings": settings,
             "data": store_splits(settings, files, adapters),
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *warn_about(files)],
+            "warnings": [*adapters.warnings, *told, *warn_about(files)],
         }
 
     return prepare

@@ -14,9 +14,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Durability
 
 from pada_agent.core.chat import ChatRequest
-from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, ModelUnavailableError, PromptError
+from pada_agent.core.errors import (
+    ConfigError,
+    DatasetError,
+    LeakageError,
+    ModelUnavailableError,
+    PromptError,
+    SandboxError,
+)
 from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import Example, Rating
+from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
@@ -413,6 +421,22 @@ def test_an_unusable_teacher_costs_batches_not_the_run(tmp_path: Path) -> None:
     assert summary.rows.written == 0
     assert summary.stop_reason == "no synthetic row was accepted"
     assert any("could not be used" in w for w in summary.warnings)
+
+
+def test_what_a_task_finds_out_about_the_machine_is_said_or_ends_the_run_before_any_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MultipleChoice, "check_machine", lambda _: ("this machine is odd",))
+    assert "this machine is odd" in run(ToyWorld(tmp_path / "a")).warnings
+
+    def refuse(_: MultipleChoice) -> tuple[str, ...]:
+        raise SandboxError("nothing can be graded here")
+
+    monkeypatch.setattr(MultipleChoice, "check_machine", refuse)
+    world = ToyWorld(tmp_path / "b")
+    with pytest.raises(SandboxError):
+        run(world)
+    assert not world.compute.ran
 
 
 def test_the_checkpoint_of_a_run_stays_small(tmp_path: Path) -> None:

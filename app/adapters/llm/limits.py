@@ -13,9 +13,14 @@ from pada_agent.core.records import Usage
 
 ResultT = TypeVar("ResultT")
 
-MAX_RETRIES = 6
+MAX_RETRIES = 8
+"""Waits of two minutes in all: an outage of a minute passes."""
+MAX_RETRIES_UNMET = 3
+"""While a server has never been reached: then the address is wrong, or nothing is running there."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
+SHORTEST_OBEYED_SECONDS = 5.0
+"""A Retry-After below that counts as our own back-off, up to this much: servers send 0 and dates that are past."""
 LONGEST_OBEYED_SECONDS = 600.0
 """A provider's Retry-After beyond this is an outage, not a pause."""
 BREAKER_FAILURES = 3
@@ -27,9 +32,10 @@ BREAKER_PAUSE_SECONDS = 60.0
 class RetryableError(Exception):
     """A failure that may pass: 429, 5xx, time-out, lost connection."""
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, no_connection: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.no_connection = no_connection
 
 
 class Clock:
@@ -62,6 +68,11 @@ class Budget:
         self._spent = spent
         self._n_in_flight = 0
         self._lock = Lock()
+
+    @property
+    def n_in_flight(self) -> int:
+        """Calls that have begun and not ended. Takes no lock: a signal handler asks."""
+        return self._n_in_flight
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
@@ -149,6 +160,8 @@ class CallGate:
         self._failures = 0
         self._last_failure = ""
         self._failed_at = 0.0
+        self._is_met = False
+        self._not_before = 0.0
         self._jitter = random.Random()
 
     def run(self, call: Callable[[], ResultT], *, tokens_of: Callable[[ResultT], int]) -> ResultT:
@@ -183,20 +196,40 @@ class CallGate:
 
     def _retry(self, call: Callable[[], ResultT]) -> ResultT:
         for attempt in range(MAX_RETRIES + 1):
+            self._pause()
             self._rates.acquire()
             if self._clock.is_stopped:
                 raise ModelUnavailableError("the run was closed")
             try:
-                return call()
+                result = call()
             except RetryableError as exc:
-                seconds = self._wait_seconds(exc, attempt)
-                if attempt == MAX_RETRIES or seconds > LONGEST_OBEYED_SECONDS:
-                    raise ModelUnavailableError(f"{exc} (tried {attempt + 1} times)") from exc
-                self._clock.sleep(seconds)
+                self._is_met |= not exc.no_connection
+                self._wait(exc, attempt)
+            else:
+                self._is_met = True
+                return result
         raise AssertionError("unreachable")
 
-    def _wait_seconds(self, error: RetryableError, attempt: int) -> float:
-        if error.retry_after_seconds is not None:
-            return error.retry_after_seconds
-        backoff: float = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
-        return backoff * self._jitter.uniform(0.5, 1.0)
+    def _wait(self, error: RetryableError, attempt: int) -> None:
+        """Wait before the next try.
+
+        Raises:
+            ModelUnavailableError: there is no next try.
+        """
+        if attempt >= (MAX_RETRIES if self._is_met else MAX_RETRIES_UNMET):
+            raise ModelUnavailableError(f"{error} (tried {attempt + 1} times)") from error
+        asked = error.retry_after_seconds
+        if asked is not None and asked > LONGEST_OBEYED_SECONDS:
+            raise ModelUnavailableError(f"{error} (it asks to wait {asked / 60:.0f} minutes)") from error
+        back_off = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt) * self._jitter.uniform(0.5, 1.0)
+        if asked is None:
+            self._clock.sleep(back_off)
+            return
+        seconds = max(asked, min(back_off, SHORTEST_OBEYED_SECONDS))
+        self._not_before = max(self._not_before, self._clock.now() + seconds)
+        self._pause()
+
+    def _pause(self) -> None:
+        """A wait that the server asked one call for holds for all."""
+        while (seconds := self._not_before - self._clock.now()) > 0 and not self._clock.is_stopped:
+            self._clock.sleep(seconds)

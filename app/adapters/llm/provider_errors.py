@@ -1,86 +1,234 @@
-"""Third-party exceptions as ours: what may pass is retried, what a user can mend says how, one bad prompt costs one batch."""
+"""Third-party exceptions as ours: what may pass is retried, what a user can fix says how, one bad prompt costs one batch."""
 
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
+from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+import httpx
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ReadTimeoutError
 from langchain_core.exceptions import ContextOverflowError
-from openai import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    NotFoundError,
-    PermissionDeniedError,
-)
+from openai import APIConnectionError, APITimeoutError
 
 from pada_agent.app.adapters.llm.limits import RetryableError
+from pada_agent.app.adapters.llm.redaction import Redaction
+from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_words
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
-THROTTLED = {"ThrottlingException", "TooManyRequestsException", "ServiceUnavailableException", "ModelTimeoutException"}
-BROKEN = {"InternalServerException", "ModelNotReadyException", "ModelErrorException"}
+SHOWN_CHARACTERS = 400
+"""Of what a provider says."""
 PASSING_STATUS = (408, 409, 425, 429)
-OVERFLOW = ("exceed_context_size", "context length", "context size", "context window", "input is too long")
+BAD_REQUEST = (400, 422)
+AWS_PASSING = {
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "ServiceUnavailableException",
+    "ModelTimeoutException",
+    "InternalServerException",
+    "ModelNotReadyException",
+    "ModelErrorException",
+}
+OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_format")
+"""Parameters of ours that some models refuse, and that a call can do without or send under another name."""
+_TIMEOUTS = (APITimeoutError, httpx.TimeoutException, ReadTimeoutError, TimeoutError)
+_CONNECTIONS = (APIConnectionError, httpx.TransportError, ConnectionError)
+
+_OVERFLOW = re.compile(
+    r"context[ _](?:length|size|window|limit)|exceed_context_size|contextwindowexceeded"
+    r"|maximum (?:context|prompt|sequence|input|model) length|max_model_len"
+    r"|(?:prompt|inputs?|messages?|request|sequence)\b[^.:]{0,60}(?:too (?:long|large)|longer than)"
+    r"|too many (?:input )?tokens(?! per)|input tokens? [^.]{0,40}exceed|token count[^.]{0,60}exceeds|exceed model maximum"
+    r"|inputs?`? tokens \+|reduce your message size",
+    re.IGNORECASE,
+)
+"""How providers say that a prompt does not fit."""
+_SPENT = re.compile(
+    r"per[ -]?day|per[ -]?month|\b[RT]PD\b|\bdaily\b|\bmonthly\b|(?:insufficient|out of|no more) (?:credits?|balance|funds|quota)"
+    r"|credit balance|credits? (?:is|are) (?:used up|exhausted)|payment required",
+    re.IGNORECASE,
+)
+"""What will not be better in a few minutes."""
+_SPENT_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_FILTERED = re.compile(
+    r"content[ _](?:filter|management|policy)|responsibleaipolicy|safety (?:system|filter|settings)|prohibited[ _]content"
+    r"|guardrail",
+    re.IGNORECASE,
+)
+_UNSUPPORTED = re.compile(
+    r"unsupported|not support|only the default|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
+    r"|may only be set|extra (?:fields|inputs)",
+    re.IGNORECASE,
+)
 
 
-def translate_error(error: Exception, *, name: str, url: str | None, secret: str = "") -> Exception:
+class NotFoundError(ModelUnavailableError):
+    """No such model, or no such address."""
+
+
+class ContentRefusedError(Exception):
+    """The provider's filter refused the prompt; the text is what it said."""
+
+
+class ParameterRefusedError(Exception):
+    """The model does not take one of our parameters."""
+
+    def __init__(self, parameter: str, unusable: ModelUnavailableError) -> None:
+        super().__init__(parameter)
+        self.parameter = parameter
+        self.unusable = unusable
+        """What to raise where the call cannot do without it."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What is known of a failed request, whoever's client raised it."""
+
+    words: str
+    """In full, keys masked."""
+    status: int | None = None
+    code: str = ""
+    parameter: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    is_shown: bool = True
+    """Whether its words may be."""
+
+    @property
+    def shown(self) -> str:
+        return self.words[:SHOWN_CHARACTERS] if self.is_shown else "(its words are not shown here)"
+
+
+def translate_error(error: Exception, *, name: str, url: str | None, redaction: Redaction) -> Exception:
     """Our exception for one that came out of a call, without the key in it."""
-    text = " ".join(str(error).split())
-    text = (text.replace(secret, "[key]") if secret else text)[:400]
-    if isinstance(error, ContextOverflowError) or any(sign in text.casefold() for sign in OVERFLOW):
-        return StructuredOutputError(
-            f"{name}: the prompt does not fit. Ask for fewer rows per call, or give more context: {text}"
-        )
-    if isinstance(error, APIConnectionError | APIStatusError):
-        return _translate_openai(error, name, url or "the provider's address", text)
-    if isinstance(error, ClientError | BotoCoreError):
-        return _translate_aws(error, name)
-    return RetryableError(f"{name}: the answer was no chat completion ({type(error).__name__}: {text})")
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asks to wait, given as a number or an HTTP date; None when it does not say."""
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _translate_openai(error: APIConnectionError | APIStatusError, name: str, url: str, text: str) -> Exception:
-    if isinstance(error, APITimeoutError):
-        return RetryableError(f"{name}: no answer in time from {url}")
-    if isinstance(error, APIConnectionError):
-        return RetryableError(f"{name}: no connection to {url}. Is the server running?")
-    if isinstance(error, AuthenticationError | PermissionDeniedError):
-        return ModelUnavailableError(f"{name}: the provider refused the key (HTTP {error.status_code})")
-    if isinstance(error, NotFoundError):
-        return ModelUnavailableError(f"{name}: unknown model at {url} (HTTP 404)")
-    code = str(getattr(error, "code", None))
-    if code == "insufficient_quota":
-        return ModelUnavailableError(f"{name}: the account at {url} has no credit left (HTTP {error.status_code})")
-    if code == "content_filter":
-        return StructuredOutputError(f"{name}: the provider refused the content: {text}")
-    if error.status_code in PASSING_STATUS or error.status_code >= 500:
-        wait = read_retry_after(error.response.headers)
-        return RetryableError(f"{name}: HTTP {error.status_code} from {url}: {text}", retry_after_seconds=wait)
-    return ModelUnavailableError(f"{name}: the provider refused the request: {text}")
-
-
-def _translate_aws(error: ClientError | BotoCoreError, name: str) -> Exception:
+    where = url or "the provider's address"
+    if isinstance(error, _TIMEOUTS):
+        return RetryableError(f"{name}: no answer in time from {where}")
+    if isinstance(error, _CONNECTIONS):
+        return RetryableError(f"{name}: no connection to {where}. Is the server running?", no_connection=True)
     if isinstance(error, NoCredentialsError):
         return ModelUnavailableError(
             f"{name}: no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
-    if not isinstance(error, ClientError):
-        return RetryableError(f"{name}: {error}")
-    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-    if code in THROTTLED | BROKEN:
-        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        return RetryableError(f"{name}: {code}", retry_after_seconds=read_retry_after(headers))
-    return ModelUnavailableError(f"{name}: Bedrock says {code}: {message}")
+    failure = _describe(error, redaction)
+    if isinstance(error, ContextOverflowError) or _is_overflow(failure):
+        return StructuredOutputError(
+            f"{name}: the prompt does not fit. Ask for fewer rows per call, lower max_output_tokens, or give more context:"
+            f" {failure.shown}"
+        )
+    if isinstance(error, ClientError):
+        return _translate_aws(failure, name)
+    if failure.status is None:
+        kind = (
+            "" if isinstance(error, BotoCoreError) else f"the answer was no chat completion ({type(error).__name__}): "
+        )
+        return RetryableError(f"{name}: {kind}{failure.shown}")
+    return _translate_status(failure, failure.status, name, where)
+
+
+def _is_overflow(failure: _Failure) -> bool:
+    if failure.status == 413:
+        return True
+    passing = failure.status is not None and (failure.status in PASSING_STATUS or failure.status >= 500)
+    return not passing and failure.code not in AWS_PASSING and bool(_OVERFLOW.search(failure.words))
+
+
+def _translate_status(failure: _Failure, status: int, name: str, where: str) -> Exception:
+    if failure.code == "content_filter" or (status in BAD_REQUEST and _FILTERED.search(failure.words)):
+        return ContentRefusedError(failure.shown)
+    if _is_spent(failure):
+        return ModelUnavailableError(
+            f"{name}: the quota or credit at {where} is used up (HTTP {status}): {failure.shown}"
+        )
+    if status in (401, 403):
+        return ModelUnavailableError(f"{name}: {where} refused the key (HTTP {status}): {failure.shown}")
+    if status == 404:
+        return NotFoundError(f"{name}: not found at {where} (HTTP 404): {failure.shown}")
+    if status in PASSING_STATUS or status >= 500:
+        wait = read_retry_after(failure.headers)
+        wait = read_wait_in_words(failure.words) if wait is None else wait
+        return RetryableError(f"{name}: HTTP {status} from {where}: {failure.shown}", retry_after_seconds=wait)
+    refused = ModelUnavailableError(f"{name}: {where} refused the request (HTTP {status}): {failure.shown}")
+    parameter = _find_refused_parameter(failure) if status in BAD_REQUEST else ""
+    return ParameterRefusedError(parameter, refused) if parameter else refused
+
+
+def _translate_aws(failure: _Failure, name: str) -> Exception:
+    said = f"{name}: Bedrock says {failure.code}: {failure.shown}"
+    if failure.code in AWS_PASSING and not _SPENT.search(failure.words):
+        return RetryableError(said, retry_after_seconds=read_retry_after(failure.headers))
+    if failure.code == "ValidationException":
+        if _FILTERED.search(failure.words):
+            return ContentRefusedError(failure.shown)
+        if parameter := _find_refused_parameter(failure):
+            return ParameterRefusedError(parameter, ModelUnavailableError(said))
+    return ModelUnavailableError(said)
+
+
+def _is_spent(failure: _Failure) -> bool:
+    """Credit, or what a day or a month allows. Gemini's words for a minute and a day differ in the quota's name alone."""
+    if failure.code in _SPENT_CODES or failure.status == 402:
+        return True
+    return failure.status in (400, 403, 429) and bool(_SPENT.search(failure.words))
+
+
+def _find_refused_parameter(failure: _Failure) -> str:
+    """The name that the provider gives, or the first of ours in what it says."""
+    if not _UNSUPPORTED.search(f"{failure.code} {failure.words}".replace("_", " ")):
+        return ""
+    if failure.parameter in OPTIONAL:
+        return failure.parameter
+    named = [(at, name) for name in OPTIONAL if (at := failure.words.find(name)) >= 0]
+    return min(named)[1] if named else ""
+
+
+def _describe(error: Exception, redaction: Redaction) -> _Failure:
+    if isinstance(error, ClientError):
+        told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        return _Failure(
+            words=redaction.mask(_one_line(told.get("Message", ""))),
+            status=meta.get("HTTPStatusCode"),
+            code=str(told.get("Code", "")),
+            headers=meta.get("HTTPHeaders", {}),
+            is_shown=not redaction.hides_words,
+        )
+    body = _read_body(error)
+    response = getattr(error, "response", None)
+    return _Failure(
+        words=redaction.mask(_one_line(_find_words(body) or str(error))),
+        status=_find_status(error, body),
+        code=str(body.get("code") or getattr(error, "code", "") or ""),
+        parameter=str(body.get("param") or ""),
+        headers=getattr(response, "headers", None) or {},
+        is_shown=not redaction.hides_words,
+    )
+
+
+def _read_body(error: Exception) -> dict[str, Any]:
+    """What the provider sent: servers put it under `error` or at the top, and LangChain raises that of a 200 as ValueError."""
+    candidates = [getattr(error, "body", None), getattr(error, "details", None), *error.args[:1]]
+    body = next((c for c in candidates if isinstance(c, dict)), {})
+    inner = body.get("error")
+    return inner if isinstance(inner, dict) else body
+
+
+def _find_words(body: Mapping[str, Any]) -> str:
+    """The message, with the details in which Gemini names the quota and the wait, and OpenRouter what its provider said."""
+    message = body.get("message") or body.get("detail") or body.get("error")
+    metadata = body.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return " ".join(str(part) for part in (message, body.get("details"), raw) if part) if message else ""
+
+
+def _find_status(error: Exception, body: Mapping[str, Any]) -> int | None:
+    response = getattr(error, "response", None)
+    candidates = (
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "code", None),
+        body.get("code"),
+        body.get("status"),
+    )
+    return next((c for c in candidates if isinstance(c, int) and 300 <= c < 600), None)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 
@@ -18,9 +20,14 @@ CREATE TABLE IF NOT EXISTS calls (
     truncated INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost_usd REAL NOT NULL,
     tags TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS begun (key TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, at REAL NOT NULL);
 """
-"""`started` and `at` are Unix seconds."""
+"""`started` and `at` are Unix seconds. `begun` holds the calls whose answers have not come: after a kill they are lost.
+`truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`."""
+REFUSED = 2
+LEAST_FREE_BYTES = 8 * 2**20
+"""Of the disk: with less no call is begun, for there may be no room for its answer."""
 
 
 def call_key(model: str, request: ChatRequest) -> str:
@@ -39,6 +46,7 @@ class ResponseCache:
 
     def __init__(self, path: Path, *, shared: Path | None = None) -> None:
         self._lock = RLock()
+        self._path = path
         self._shared = ResponseCache(shared) if shared else None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +62,30 @@ class ResponseCache:
             row = self._find(key) or (self._shared and self._shared._find(key))
             if not row:
                 return None
-            self._db.execute("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
-        return ChatReply(text=row[0], truncated=bool(row[1]), usage=Usage(n_cached=1), cached=True, key=key)
+            self._write("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
+        return ChatReply(
+            text=row[0],
+            truncated=row[1] == 1,
+            refused=row[1] == REFUSED,
+            usage=Usage(n_cached=1),
+            cached=True,
+            key=key,
+        )
+
+    def begin(self, key: str, *, started: float) -> None:
+        """Note that a call is about to be paid for.
+
+        Raises:
+            ArtifactError: its answer could not be kept.
+        """
+        if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
+            raise ArtifactError(f"{self._path}: the disk is full, so no call is begun. Free some space and resume.")
+        self._write("INSERT OR REPLACE INTO begun VALUES (?, ?)", (key, started))
+
+    def give_up(self, key: str) -> None:
+        """The call gave no answer."""
+        with suppress(ArtifactError):
+            self._write("DELETE FROM begun WHERE key = ?", (key,))
 
     def put(
         self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float
@@ -64,12 +94,14 @@ class ResponseCache:
         if self._shared:
             self._shared.put(reply, request, model=model, role=role, started=started, seconds=seconds)
         usage = reply.usage
-        spent = (int(reply.truncated), usage.input_tokens, usage.output_tokens, usage.cost_usd)
+        state = REFUSED if reply.refused else int(reply.truncated)
+        spent = (state, usage.input_tokens, usage.output_tokens, usage.cost_usd)
         asked = request.model_dump_json(exclude={"tags"})
         described = (model, role, str(request.tags.get("agent", "")), asked, reply.text)
         values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
         with self._lock:
-            self._db.execute(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values)
+            self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values)
+            self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
 
     def totals(self) -> Usage:
         """Consumption of the whole run."""
@@ -123,6 +155,15 @@ class ResponseCache:
             self._db.close()
         if self._shared:
             self._shared.close()
+
+    def _write(self, statement: str, values: Sequence[object]) -> None:
+        try:
+            with self._lock:
+                self._db.execute(statement, values)
+        except sqlite3.Error as exc:
+            raise ArtifactError(
+                f"{self._path}: cannot be written ({exc}). Free some space or change its mode, then resume."
+            ) from exc
 
     def _find(self, key: str) -> tuple[str, int] | None:
         with self._lock:

@@ -168,11 +168,41 @@ def test_no_host_is_called_that_the_operator_has_not_listed(workspace: Path, url
 )
 def test_listed_hosts_are_compared_whole(workspace: Path, url: str, passes: bool) -> None:
     policy = ServerPolicy(workspace, hosts=frozenset({"llm.internal:8000", "api.example.org"}))
-    config = make(judge("openai:x", base_url=url))
+    try:
+        config = make(judge("openai:x", base_url=url))
+    except ValidationError:
+        assert not passes
+        return
     if passes:
         confine(config, policy)
     else:
         assert "models.judge.base_url: " in refusal(config, policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("extra", {"model": "dearest", "n": 100}),
+        ("headers", {"X-Target-Url": "http://169.254.169.254"}),
+        ("header_envs", {"X-Token": "AWS_SECRET_ACCESS_KEY"}),
+        ("service_tier", "priority"),
+    ],
+)
+def test_no_setting_leads_past_the_list_of_models_hosts_and_keys(workspace: Path, name: str, value: Any) -> None:
+    try:
+        config = make(judge("openai:x", **{name: value}))
+    except ValidationError:
+        return  # the settings themselves know better
+    assert f"models.judge.{name}: " in refusal(config, ServerPolicy(workspace))
+
+
+def test_a_key_goes_to_a_listed_host_only_if_it_is_listed_too(workspace: Path) -> None:
+    policy = ServerPolicy(workspace, hosts=frozenset({"llm.internal"}))
+    azure = make(judge("azure_openai:x", base_url="https://llm.internal", api_version="2024-10-21"))
+    assert "AZURE_OPENAI_API_KEY is not offered" in refusal(azure, policy)
+    confine(azure, replace(policy, key_variables=frozenset({"AZURE_OPENAI_API_KEY"})))
+    partner = make(judge("anthropic:x", base_url="https://llm.internal"))
+    assert "models.judge.base_url: taken with openai:NAME" in refusal(partner, policy)
 
 
 def test_a_variable_that_holds_no_key_is_not_sent_as_one(workspace: Path) -> None:
@@ -234,13 +264,21 @@ def test_programs_run_only_where_the_operator_allows_it(workspace: Path, task: s
     confine(make(f"task.name={task}"), ServerPolicy(workspace, allow_code=True))
 
 
+def test_programs_run_isolated_or_not_at_all(workspace: Path) -> None:
+    config = make("task.name=code", "task.allow_unisolated_code=true")
+    assert "task.allow_unisolated_code: " in refusal(config, ServerPolicy(workspace, allow_code=True))
+
+
 @pytest.mark.parametrize("task", ["os:system", "tests.toy_world.ToyWorld", "../task", "evaluation.tasks.code:Code"])
 def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> None:
     assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
 
 
-def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path) -> None:
-    config = make("prompts={error_analysis: hello}")
+@pytest.mark.parametrize(
+    "override", ["prompts={error_analysis: hello}", "student={chat_template: '{{ messages[0].content }}'}"]
+)
+def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path, override: str) -> None:
+    config = make(override)
     confine(config, ServerPolicy(workspace, allow_prompts=True))
     assert "PADA_ALLOW_PROMPTS=1" in refusal(config, ServerPolicy(workspace))
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import apply_override, load_config, parse_config
+from pada_agent.core.config_files import apply_override, change_config, load_config, parse_config
 from pada_agent.core.errors import ConfigError
 
 FOLDER = Path(__file__).parents[3] / "configs"
@@ -95,20 +96,109 @@ def test_a_setting_that_is_a_text_takes_what_is_written(override: str, key: str,
 
 @pytest.mark.parametrize(
     ("override", "value"),
-    [("seed=3", 3), ("student.system=null", None), ("student.system=", None), ("student.system=no", "no")],
+    [
+        ("seed=3", 3),
+        ("seed=1e3", 1000.0),
+        ("lora.learning_rate=1e-4", 0.0001),
+        ("student.system=null", None),
+        ("student.system='null'", "null"),
+        ("student.system=", None),
+        ("student.system=no", "no"),
+        ("task.labels={yes: a, no: 5}", {"yes": "a", "no": "5"}),
+        ("task.labels.yes=no", "no"),
+        ("task.labels.a=5", "5"),
+        ("task.labels=", {}),
+        ("task.columns={question: 1}", {"question": "1"}),
+        ("task.missing=[NA, 1]", ["NA", "1"]),
+        ("task.instruction=a=b", "a=b"),
+        ("task.description=one line\nkey: another", "one line\nkey: another"),
+        ("models.judge.model=5", "5"),
+    ],
 )
-def test_other_settings_take_yaml(override: str, value: Any) -> None:
-    values = apply_override({}, override)
-    assert parse_config(values, origin="x").model_dump()[override.partition("=")[0].partition(".")[0]] is not None
-    found: Any = values
+def test_a_value_is_read_as_what_the_setting_takes(override: str, value: Any) -> None:
+    found: Any = apply_override({}, override)
     for name in override.partition("=")[0].split("."):
         found = found[name]
     assert found == value
 
 
-def test_a_value_that_is_no_yaml_is_one_clear_error() -> None:
-    with pytest.raises(ConfigError, match=r"--set seed=\[1: not a YAML value"):
-        apply_override({}, "seed=[1")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=[1", r"--set seed=\[1: not a YAML value"),
+        ("task.labels={a: [1}", r"--set task\.labels=.*: not a YAML value .* Put a text into quotes"),
+        ("task.labels={a: 1, a: 2}", "the key 'a' appears twice"),
+        ("seed=@home", "not a YAML value"),
+        ("loop.max_iterations", "expected key=value"),
+        ("=1", "expected key=value"),
+        ("task..name=x", "expected key=value"),
+        ("task.=x", "expected key=value"),
+        ("seed.a=1", r"seed\.a|seed: Input should be a valid integer"),
+        ("loop.max_iterations=yes", r"loop\.max_iterations: .*valid integer"),
+        ("loop.max_iteration=1", r"loop\.max_iteration: Extra inputs"),
+        ("task=5", "task: Input should be a valid dictionary"),
+        ("lora.learning_rate=2e-4x", r"lora\.learning_rate: .*valid number"),
+    ],
+)
+def test_a_value_that_cannot_be_taken_is_one_clear_error(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(apply_override({}, override), origin="--set")
+
+
+def test_settings_of_a_run_are_changed_as_by_set() -> None:
+    config = parse_config({"seed": 3}, origin="x")
+    changed = change_config(config, ["lora.on_too_long=truncate"])
+    assert (changed.seed, changed.lora.on_too_long) == (3, "truncate")
+    with pytest.raises(ConfigError, match=r"--set: lora\.on_too_long"):
+        change_config(config, ["lora.on_too_long=perhaps"])
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("name: 7", "name", "7"),
+        ("task: {description: yes}", "task.description", "yes"),
+        ("task: {description: 12:30}", "task.description", "12:30"),
+        ("task: {instruction: 1.0}", "task.instruction", "1.0"),
+        ("task:\n  instruction:\n", "task.instruction", ""),
+        ("data:\n", "data.train", ""),
+        ("task: {labels: {1: 2, true: no}}", "task.labels", {"1": "2", "true": "no"}),
+        ("student: {system: ~}", "student.system", None),
+        ("models: {analyst: &m {model: 5}, judge: {<<: *m, model: 6}}", "models.judge.model", "6"),
+        ("seed: 007", "seed", 7),
+    ],
+)
+def test_a_settings_file_says_what_it_seems_to_say(tmp_path: Path, text: str, path: str, value: Any) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    found: Any = load_config(file)
+    for name in path.split("."):
+        found = getattr(found, name)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task:\n\tname: x\n", r"c\.yaml:2:1: not valid YAML: .* Indent with spaces, not with tabs"),
+        ("seed: 1\nseed: 2\n", r"c\.yaml:2:1: not valid YAML: the key 'seed' appears twice"),
+        ("seed: 1\n---\nseed: 2\n", r"c\.yaml:2:1: .*another document"),
+        ("- a\n", "expected a mapping of settings, found list"),
+        ("5", "expected a mapping of settings, found int"),
+        ("task: {name: 'open}\n", r"c\.yaml:2:1: not valid YAML"),
+        ("seed: \x00", "not valid YAML: unacceptable character"),
+        ("[" * 5000, "not valid YAML"),
+        ("&a {task: *a}", r"task\.task"),
+        ("task: &a {labels: *a}", r"task\.labels"),
+        ("? [1]\n: 2", "a key is a list or a mapping"),
+        ("seed: !!python/object:os.system x", "could not determine a constructor"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_taken_is_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -166,3 +256,32 @@ def test_switches_still_take_yes_and_no(tmp_path: Path) -> None:
 def test_columns_may_be_several_and_have_numbers_for_names() -> None:
     task = parse_config({"task": {"columns": {"question": ["instruction", 2], "answer": 1}}}, origin="x").task
     assert task.columns == {"question": ("instruction", "2"), "answer": "1"}
+
+
+def test_a_chat_template_is_given_as_text_or_as_the_file_that_holds_it(tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    (tmp_path / "chat.jinja").write_text(template)
+    for value in (template, str(tmp_path / "chat.jinja")):
+        path = write_settings(tmp_path, {"student": {"chat_template": value}})
+        assert load_config(path).student.chat.template == template
+
+
+def test_a_chat_template_that_is_neither_is_one_clear_error(tmp_path: Path) -> None:
+    path = write_settings(tmp_path, {"student": {"chat_template": "no-such.jinja"}})
+    with pytest.raises(ConfigError, match=r"student\.chat_template: 'no-such\.jinja' is neither the text"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"student\.chat_template: .*is no Jinja template"):
+        parse_config({"student": {"chat_template": "/etc/hostname"}}, origin="input")
+
+
+def test_arguments_that_the_encoding_decides_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"student\.template_arguments: .*messages"):
+        parse_config({"student": {"template_arguments": {"messages": []}}}, origin="x")
+    config = parse_config({"student": {"template_arguments": {"enable_thinking": False}}}, origin="x")
+    assert config.student.chat.arguments == {"enable_thinking": False}
+
+
+def write_settings(folder: Path, values: dict[str, Any]) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,9 +130,9 @@ def test_a_hiccup_is_tried_again(tmp_path: Path, hiccup: Answer) -> None:
 
 def test_retries_are_bounded_and_are_the_only_ones(tmp_path: Path) -> None:
     with open_world(tmp_path, *[refusal(500, "oops")] * 20) as world:
-        with pytest.raises(ModelUnavailableError, match=r"HTTP 500.*tried 7 times"):
+        with pytest.raises(ModelUnavailableError, match=r"HTTP 500.*tried 9 times"):
             world.model.complete(ask())
-        assert len(world.server.requests) == 7
+        assert len(world.server.requests) == 9
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -149,14 +150,14 @@ def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     [
         (refusal(401, "bad key sk-123"), ModelUnavailableError, "refused the key"),
         (refusal(403, "no"), ModelUnavailableError, "refused the key"),
-        (refusal(404, "no such model"), ModelUnavailableError, "unknown model"),
+        (refusal(404, "no such model"), ModelUnavailableError, "no such model"),
         (refusal(400, "bad parameter"), ModelUnavailableError, "bad parameter"),
         (refusal(400, "exceeds the available context size"), StructuredOutputError, "does not fit"),
         (refusal(400, "maximum context length is 4096 tokens"), StructuredOutputError, "does not fit"),
         (
             Answer(json.dumps({"error": {"message": "pay", "code": "insufficient_quota"}}), 429),
             ModelUnavailableError,
-            "no credit",
+            "used up",
         ),
     ],
 )
@@ -236,9 +237,11 @@ def test_langchain_callbacks_see_agent_role_and_tags(tmp_path: Path) -> None:
         assert run["metadata"]["batch"] == "b7"
 
 
-@pytest.mark.parametrize("model", ["gpt-4", "anthropic:claude", "openai:", ""])
+@pytest.mark.parametrize("model", ["gpt-4", "antropic:claude", "openai:", ""])
 def test_an_unknown_provider_lists_those_there_are(tmp_path: Path, model: str) -> None:
-    with pytest.raises(ConfigError, match=r"models\.judge.*bedrock_converse:NAME, openai:NAME, local:NAME, own:NAME"):
+    with pytest.raises(
+        ConfigError, match=r"models\.judge.*bedrock_converse:NAME, openai:NAME, azure_openai:NAME, local:NAME, own:NAME"
+    ):
         make_world(tmp_path, ModelConfig(model=model), FakeChatServer("", [], []))
 
 
@@ -304,3 +307,211 @@ def test_bedrock_is_called_with_our_limits_and_read_with_its_usage(tmp_path: Pat
     assert (reply.text, reply.truncated, reply.usage.input_tokens) == ("yes", True, 5)
     assert server.requests[-1]["inferenceConfig"] == {"maxTokens": 55, "temperature": 0.7}
     assert (len(server.requests), len(world.clock.slept)) == (2, 1)
+
+
+def refuse_parameter(name: str, words: str) -> Answer:
+    return Answer(json.dumps({"error": {"message": words, "param": name, "code": "unsupported_parameter"}}), 400)
+
+
+def test_a_temperature_that_the_model_refuses_is_left_out_from_then_on(tmp_path: Path) -> None:
+    refused = refuse_parameter("temperature", "'temperature' does not support 0.0 with this model.")
+    with open_world(tmp_path, refused, completion("one"), completion("two")) as world:
+        assert [world.model.complete(ask(draw=d)).text for d in ("1", "2")] == ["one", "two"]
+    assert ["temperature" in asked for asked in world.server.requests] == [True, False, False]
+    assert world.clock.slept == []
+
+
+def test_a_limit_that_the_model_knows_by_another_name_is_sent_under_that(tmp_path: Path) -> None:
+    refused = refuse_parameter("max_tokens", "Unsupported parameter: use 'max_completion_tokens' instead.")
+    with open_world(tmp_path, refused, completion("ok")) as world:
+        world.model.complete(ask(max_output_tokens=99))
+    assert "max_tokens" not in world.server.requests[1]
+    assert world.server.requests[1]["max_completion_tokens"] == 99
+
+
+def test_a_parameter_that_was_asked_for_in_settings_and_is_refused_is_an_error(tmp_path: Path) -> None:
+    refused = refuse_parameter("temperature", "temperature is not supported")
+    with (
+        open_world(tmp_path, refused, send_temperature=True) as world,
+        pytest.raises(ModelUnavailableError, match="temperature is not supported"),
+    ):
+        world.model.complete(ask())
+
+
+def test_settings_of_reasoning_models_and_own_parameters_are_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_TOKEN", "very-secret")
+    settings: dict[str, Any] = {
+        "send_temperature": False,
+        "reasoning_effort": "low",
+        "service_tier": "flex",
+        "extra": {"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}},
+        "headers": {"X-Team": "data"},
+        "header_envs": {"X-Gateway": "GATEWAY_TOKEN"},
+    }
+    with open_world(tmp_path, completion("ok"), **settings) as world:
+        world.model.complete(ask(temperature=0.7))
+    asked = world.server.requests[0]
+    assert "temperature" not in asked
+    assert (asked["reasoning_effort"], asked["service_tier"], asked["top_k"]) == ("low", "flex", 5)
+    assert asked["chat_template_kwargs"] == {"enable_thinking": False}
+    sent = world.server.headers[0]
+    assert (sent["x-team"], sent["x-gateway"]) == ("data", "very-secret")
+    assert not any(b"very-secret" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_what_decides_how_a_model_answers_is_part_of_the_calls_address(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("slow thought"), reasoning_effort="high") as world:
+        world.model.complete(ask())
+        other = make_world(
+            tmp_path,
+            ModelConfig(model="openai:qwen-x", base_url=world.server.url, reasoning_effort="low"),
+            world.server,
+        )
+        with pytest.raises(ModelUnavailableError, match="the script is over"):
+            other.model.complete(ask())
+        other.cache.close()
+
+
+def test_thoughts_that_only_the_total_counts_are_paid_for(tmp_path: Path) -> None:
+    body = json.loads(completion("ok").body)
+    body["usage"] = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 60}
+    with open_world(tmp_path, Answer(json.dumps(body)), usd_per_million_output_tokens=1e6) as world:
+        usage = world.model.complete(ask()).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.cost_usd) == (7, 53, pytest.approx(53))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (refusal(400, "triggered our content management policy"), "content management policy"),
+        (completion("", finish_reason="content_filter"), "content_filter"),
+        (
+            Answer(
+                json.dumps(
+                    {
+                        **json.loads(completion("").body),
+                        "choices": [
+                            {
+                                "index": 0,
+                                "finish_reason": "stop",
+                                "message": {
+                                    "role": "assistant",
+                                    "content": None,
+                                    "refusal": "I cannot help with that.",
+                                },
+                            }
+                        ],
+                    }
+                )
+            ),
+            "I cannot help",
+        ),
+    ],
+)
+def test_a_refusal_is_a_reply_that_is_kept(tmp_path: Path, answer: Answer, words: str) -> None:
+    with open_world(tmp_path, answer) as world:
+        for _ in range(2):
+            reply = world.model.complete(ask())
+            assert reply.refused
+            assert words in reply.text
+        assert len(world.server.requests) == 1
+
+
+def test_an_answer_that_a_filter_cut_keeps_its_text(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion('[{"a": 1}, {', finish_reason="content_filter")) as world:
+        reply = world.model.complete(ask())
+    assert (reply.text, reply.truncated, reply.refused) == ('[{"a": 1}, {', True, False)
+
+
+def test_half_a_character_is_replaced_before_the_answer_is_kept(tmp_path: Path) -> None:
+    broken = completion("X").body.replace('"X"', '"half \\\\ud83d"'.replace("\\\\", "\\"))
+    with open_world(tmp_path, Answer(broken)) as world:
+        assert [world.model.complete(ask()).text for _ in range(2)] == ["half \ufffd"] * 2
+
+
+def test_a_key_that_an_answer_repeats_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "tok-very-secret")
+    with open_world(tmp_path, completion("you sent TOK-very-secret"), api_key_env="MY_KEY") as world:
+        assert world.model.complete(ask()).text == "you sent [key]"
+    assert not any(b"very-secret" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_forgotten_version_in_the_address_is_found_out(tmp_path: Path) -> None:
+    with open_world(tmp_path, refusal(404, "404 page not found")) as world:
+        root = world.server.url.removesuffix("/v1")
+        other = make_world(tmp_path, ModelConfig(model="openai:x", base_url=root), world.server)
+        with pytest.raises(ModelUnavailableError, match=r"page not found Is /v1 missing in base_url, as in .*/v1\?"):
+            other.model.complete(ask())
+        other.cache.close()
+
+
+def test_a_setting_that_a_provider_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
+    config = ModelConfig(model="local:x", reasoning_effort="low")
+    with pytest.raises(ConfigError, match=r"models\.judge\.reasoning_effort: local does not take it"):
+        make_world(tmp_path, config, FakeChatServer("", [], []))
+
+
+def test_a_provider_whose_package_is_missing_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pada_agent.app.adapters.llm.providers.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"langchain and langchain-anthropic is missing.*pada-agent\[providers\]"):
+        make_world(tmp_path, ModelConfig(model="anthropic:claude-next"), FakeChatServer("", [], []))
+
+
+def test_azure_is_asked_at_its_deployment_with_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "azure-secret")
+    with serve([completion("ok")]) as server:
+        root = server.url.removesuffix("/v1")
+        config = ModelConfig(
+            model="azure_openai:gpt-4o", base_url=f"{root}/openai/deployments/mine?api-version=2024-10-21"
+        )
+        world = make_world(tmp_path, config, server)
+        assert world.model.complete(ask(max_output_tokens=50)).text == "ok"
+        world.cache.close()
+    assert server.paths == ["/openai/deployments/mine/chat/completions?api-version=2024-10-21"]
+    assert server.headers[0]["api-key"] == "azure-secret"
+    assert server.requests[0]["max_completion_tokens"] == 50
+
+
+@pytest.mark.parametrize(("address", "words"), [(None, "base_url"), ("https://x.openai.azure.com", "api_version")])
+def test_azure_without_address_or_version_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str | None, words: str
+) -> None:
+    for name in ("AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=f"azure_openai needs {words}"):
+        make_world(tmp_path, ModelConfig(model="azure_openai:gpt-4o", base_url=address), FakeChatServer("", [], []))
+
+
+def test_a_full_disk_stops_calls_before_they_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_world(tmp_path, completion("ok")) as world:
+        monkeypatch.setattr(
+            "pada_agent.app.adapters.llm.response_cache.shutil.disk_usage", lambda _: SimpleNamespace(free=4096)
+        )
+        with pytest.raises(ArtifactError, match="the disk is full, so no call is begun"):
+            world.model.complete(ask())
+        assert world.server.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("", 307, {"location": "http://127.0.0.1:9/latest/meta-data"}),
+        Answer('"INTERNAL"'),
+        Answer("INTERNAL", 404),
+        Answer('{"error": {"message": "INTERNAL"}}', 400),
+        Answer("INTERNAL", 401),
+        Answer('{"detail": "INTERNAL"}', 500),
+    ],
+    ids=["redirect", "no completion", "404", "400", "401", "500"],
+)
+def test_an_error_can_be_kept_from_showing_what_a_server_answered(tmp_path: Path, answer: Answer) -> None:
+    with open_world(tmp_path, *[answer] * 9) as world:
+        world.model.hide_words()
+        with pytest.raises(PadaError, match="its words are not shown here") as caught:
+            world.model.complete(ask())
+        assert len(set(world.server.paths)) == 1
+    assert "INTERNAL" not in "".join(traceback.format_exception(caught.value))

@@ -44,10 +44,36 @@ def run(gate: CallGate, call: Callable[[], str] = lambda: "done", tokens: int = 
 
 def test_waits_grow_and_end() -> None:
     gate, clock = make_gate()
-    with pytest.raises(ModelUnavailableError, match=r"oops \(tried 7 times\)"):
+    with pytest.raises(ModelUnavailableError, match=r"oops \(tried 9 times\)"):
         run(gate, fail_first(99, RetryableError("oops")))
     assert len(clock.slept) == MAX_RETRIES
-    assert all(2**n / 2 <= seconds <= 2**n for n, seconds in enumerate(clock.slept))
+    assert all(min(60, 2**n) / 2 <= seconds <= min(60, 2**n) for n, seconds in enumerate(clock.slept))
+    assert sum(clock.slept) > 60, "an outage of a minute passes"
+
+
+def test_a_server_that_was_never_reached_is_given_up_soon() -> None:
+    gate, clock = make_gate()
+    with pytest.raises(ModelUnavailableError, match=r"\(tried 4 times\)"):
+        run(gate, fail_first(99, RetryableError("no connection", no_connection=True)))
+    assert sum(clock.slept) < 10
+    assert run(gate) == "done"
+    with pytest.raises(ModelUnavailableError, match=r"\(tried 9 times\)"):
+        run(gate, fail_first(99, RetryableError("no connection", no_connection=True)))
+
+
+@pytest.mark.parametrize("asked", [0.0, 0.2])
+def test_a_server_that_asks_for_no_wait_is_not_asked_in_a_hot_loop(asked: float) -> None:
+    gate, clock = make_gate()
+    assert run(gate, fail_first(8, RetryableError("slow", retry_after_seconds=asked))) == "done"
+    assert 15 < sum(clock.slept) < 45
+
+
+def test_a_wait_asked_of_one_call_holds_for_all() -> None:
+    gate, clock = make_gate()
+    run(gate, fail_first(1, RetryableError("slow", retry_after_seconds=17)))
+    gate._not_before = clock.now() + 9
+    run(gate)
+    assert clock.slept[-1] == pytest.approx(9)
 
 
 def test_retry_after_goes_before_back_off() -> None:
@@ -58,7 +84,7 @@ def test_retry_after_goes_before_back_off() -> None:
 
 def test_a_server_that_asks_to_wait_for_hours_is_not_waited_for() -> None:
     gate, clock = make_gate()
-    with pytest.raises(ModelUnavailableError):
+    with pytest.raises(ModelUnavailableError, match="asks to wait 120 minutes"):
         run(gate, fail_first(1, RetryableError("quota", retry_after_seconds=7200)))
     assert clock.slept == []
 

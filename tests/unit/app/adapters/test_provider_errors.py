@@ -1,24 +1,216 @@
-"""When a server asks to wait."""
+"""What providers say when they refuse, in their own words."""
 
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from typing import Any
 
+import httpx
+import openai
 import pytest
+from botocore.exceptions import ClientError
 
-from pada_agent.app.adapters.llm.provider_errors import read_retry_after
-
-
-@pytest.mark.parametrize(("value", "seconds"), [("3", 3), ("0.5", 0.5), ("-4", 0), ("soon", None), ("", None)])
-def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
-    assert read_retry_after({"retry-after": value}) == seconds
-
-
-def test_retry_after_as_a_date() -> None:
-    later = datetime.now(UTC) + timedelta(seconds=30)
-    wait = read_retry_after({"retry-after": format_datetime(later, usegmt=True)})
-    assert wait is not None
-    assert 25 < wait <= 30
+from pada_agent.app.adapters.llm.limits import RetryableError
+from pada_agent.app.adapters.llm.provider_errors import (
+    ContentRefusedError,
+    NotFoundError,
+    ParameterRefusedError,
+    translate_error,
+)
+from pada_agent.app.adapters.llm.redaction import Redaction
+from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 
-def test_no_header_is_no_wish() -> None:
-    assert read_retry_after({}) is None
+def translate(error: Exception) -> Exception:
+    return translate_error(error, name="openai:x", url="http://host/v1", redaction=Redaction())
+
+
+def refuse(status: int, body: Any, **headers: str) -> Exception:
+    """As the OpenAI client raises it."""
+    response = httpx.Response(status, headers=headers, json=body, request=httpx.Request("POST", "http://host/v1"))
+    client = openai.OpenAI(api_key="x", base_url="http://host/v1")
+    return client._make_status_error_from_response(response)
+
+
+def say(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+def refuse_aws(code: str, message: str) -> Exception:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "Converse")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refuse(400, say("This model's maximum context length is 4096 tokens.", code="context_length_exceeded")),
+        refuse(400, {"message": "The decoder prompt (length 5000) is longer than the maximum model length of 4096."}),
+        refuse(422, say("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4100")),
+        refuse(400, say("prompt is too long: 212345 tokens > 200000 maximum", type="invalid_request_error")),
+        refuse(400, say("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).")),
+        refuse(413, say("Request too large for model `llama` on tokens per minute (TPM): Limit 6000, Requested 7000")),
+        refuse(413, "Request Entity Too Large"),
+        refuse(400, say("the request exceeds the available context size, try increasing it")),
+        refuse(400, say("Prompt contains 40000 tokens, too large for model with 32768 maximum context length")),
+        refuse(400, say("This model's maximum prompt length is 131072 but the request contains 140000 tokens.")),
+        refuse(400, say("input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000")),
+        refuse_aws("ValidationException", "Input is too long for requested model."),
+        refuse_aws("ValidationException", "prompt is too long: 250000 tokens > 200000 maximum"),
+        refuse_aws("ValidationException", "400 Bad Request: Too many input tokens. Max input tokens: 8192"),
+        refuse_aws("ValidationException", "The model returned: Input Tokens Exceeded: number of input tokens exceeds"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_costs_a_batch_whatever_the_words(error: Exception) -> None:
+    found = translate(error)
+    assert isinstance(found, StructuredOutputError)
+    assert "does not fit" in str(found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refuse(429, say("You exceeded your current quota, please check your plan", code="insufficient_quota")),
+        refuse(
+            429,
+            say("Rate limit reached on tokens per day (TPD): Limit 100000, Used 97050. Please try again in 9m38.016s."),
+        ),
+        refuse(429, say("Rate limit reached for gpt-4o on requests per day (RPD): Limit 200, Used 200, Requested 1.")),
+        refuse(
+            429,
+            say(
+                "You exceeded your current quota, please check your plan and billing details.",
+                code=429,
+                details=[{"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}],
+            ),
+        ),
+        refuse(429, say("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 requests per day")),
+        refuse(402, say("Insufficient credits. Add more using https://openrouter.ai/credits", code=402)),
+        refuse(400, say("Your credit balance is too low to access the Anthropic API.")),
+        refuse(402, say("Insufficient Balance")),
+    ],
+)
+def test_a_quota_of_a_day_or_of_money_is_no_pause(error: Exception) -> None:
+    found = translate(error)
+    assert type(found) is ModelUnavailableError
+    assert "used up" in str(found)
+
+
+def test_the_quota_of_a_day_on_bedrock_is_no_pause_and_its_throttling_is_one() -> None:
+    spent = translate(refuse_aws("ThrottlingException", "Too many tokens per day, please wait before trying again."))
+    busy = translate(refuse_aws("ThrottlingException", "Too many tokens, please wait before trying again."))
+    assert isinstance(spent, ModelUnavailableError)
+    assert "per day" in str(spent)
+    assert isinstance(busy, RetryableError)
+    assert "please wait" in str(busy)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (refuse(429, say("slow down"), **{"retry-after": "7"}), 7),
+        (refuse(429, say("tokens per minute (TPM): Limit 6000. Please try again in 1.5s.")), 1.5),
+        (
+            refuse(
+                429,
+                say(
+                    "You exceeded your current quota, please check your plan and billing details.",
+                    details=[
+                        {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}]},
+                        {"retryDelay": "17s"},
+                    ],
+                ),
+            ),
+            17,
+        ),
+        (refuse(503, say("Loading model")), None),
+        (refuse(500, "oops"), None),
+        (refuse(529, say("Overloaded")), None),
+        (ValueError({"message": "Provider returned error", "code": 502}), None),
+    ],
+)
+def test_what_may_pass_is_tried_again(error: Exception, seconds: float | None) -> None:
+    found = translate(error)
+    assert isinstance(found, RetryableError)
+    assert found.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "parameter"),
+    [
+        (
+            refuse(
+                400,
+                say(
+                    "Unsupported value: 'temperature' does not support 0.0 with this model. Only the default (1) value.",
+                    param="temperature",
+                    code="unsupported_value",
+                ),
+            ),
+            "temperature",
+        ),
+        (
+            refuse(400, say("Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens'.")),
+            "max_tokens",
+        ),
+        (refuse(400, say("Unrecognized request argument supplied: max_completion_tokens")), "max_completion_tokens"),
+        (refuse(400, say("litellm.UnsupportedParamsError: no support for parameters: ['temperature']")), "temperature"),
+        (
+            refuse(422, {"detail": [{"loc": ["body", "temperature"], "msg": "extra fields not permitted"}]}),
+            "temperature",
+        ),
+        (refuse(400, say("`temperature` is deprecated for this model.")), "temperature"),
+        (refuse(400, say("`temperature` may only be set to 1 when thinking is enabled.")), "temperature"),
+        (refuse_aws("ValidationException", "The model does not support the temperature parameter."), "temperature"),
+        (refuse(400, say("'response_format' of type 'json_schema' is not supported")), "response_format"),
+    ],
+)
+def test_a_parameter_that_a_model_does_not_take_is_told(error: Exception, parameter: str) -> None:
+    found = translate(error)
+    assert isinstance(found, ParameterRefusedError)
+    assert found.parameter == parameter
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refuse(400, say("temperature must be in [0, 2]")),
+        refuse(400, say("max_tokens is too large: 20000. This model supports at most 16384 completion tokens")),
+        refuse(400, say("bad request")),
+    ],
+)
+def test_a_bad_value_is_an_error_with_the_providers_words(error: Exception) -> None:
+    found = translate(error)
+    assert type(found) is ModelUnavailableError
+    assert "refused the request (HTTP 400): " in str(found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refuse(
+            400, say("The response was filtered due to the prompt triggering Azure OpenAI's content management policy.")
+        ),
+        refuse(400, say("filtered", code="content_filter")),
+        refuse(400, say("Your request was rejected as a result of our safety system.")),
+    ],
+)
+def test_a_filtered_prompt_is_told_from_other_refusals(error: Exception) -> None:
+    assert isinstance(translate(error), ContentRefusedError)
+
+
+def test_the_servers_own_words_are_shown_without_what_looks_like_a_key() -> None:
+    missing = translate(refuse(404, say("model 'llama9' not found, try pulling it first")))
+    assert isinstance(missing, NotFoundError)
+    assert "try pulling it first" in str(missing)
+    assert str(translate(refuse(401, say("Incorrect API key provided: sk-proj-ab***xyz.")))).endswith("[key]")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError("refused"), "Is the server running?"),
+        (httpx.ReadTimeout("slow"), "no answer in time"),
+        (KeyError("choices"), "no chat completion"),
+    ],
+)
+def test_other_clients_errors_are_told_apart(error: Exception, words: str) -> None:
+    found = translate(error)
+    assert isinstance(found, RetryableError)
+    assert words in str(found)

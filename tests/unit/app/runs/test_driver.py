@@ -16,9 +16,10 @@ from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.app.run_folder.layout import load_run_config
 from pada_agent.app.runs import driver
 from pada_agent.core.config import BudgetConfig, RunConfig
-from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
+from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError, PadaError, TrainingError
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
+from pada_agent.graph.summary import RunSummary
 from tests.unit.app.summaries import make_summary
 
 
@@ -26,6 +27,7 @@ class State(TypedDict, total=False):
     settings: RunConfig
     ref: Ref
     reply: Any
+    summary: RunSummary
 
 
 class World:
@@ -61,10 +63,15 @@ class World:
 
     def _finish(self, state: State) -> State:
         self.visited.append("finish")
-        settings = state["settings"]
-        path = Path(settings.runs_folder, settings.name, "summary.json")
-        path.write_text(make_summary().model_dump_json())
-        return {}
+        self.publish(state["settings"], make_summary())
+        return {"summary": make_summary()}
+
+    def publish(self, settings: RunConfig, summary: RunSummary) -> None:
+        Path(settings.runs_folder, settings.name, "summary.json").write_text(summary.model_dump_json())
+
+    def connect(self, settings: RunConfig) -> SimpleNamespace:
+        self.connected.append(settings)
+        return SimpleNamespace(publish=lambda summary: self.publish(settings, summary))
 
 
 @pytest.fixture
@@ -75,7 +82,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         driver,
         "wiring",
         SimpleNamespace(
-            connect=made.connected.append, close=made.closed.append, stop=made.closed.append, allow=lambda _: None
+            connect=made.connect,
+            close=made.closed.append,
+            stop=made.closed.append,
+            allow=lambda _: None,
+            count_calls_under_way=lambda _: 3,
         ),
     )
     return made
@@ -137,6 +148,61 @@ def test_a_spent_budget_is_raised_in_place(world: World, config: RunConfig, tmp_
     assert load_run_config(tmp_path / "demo").budget == richer.budget
 
 
+def test_what_an_error_says_to_change_can_be_changed_and_the_command_given_again(
+    world: World, config: RunConfig, tmp_path: Path
+) -> None:
+    world.work = fail
+    with pytest.raises(TrainingError):
+        driver.start_run(config, on_event=ignore)
+    world.work = lambda: "done"
+    assert driver.start_run(config.model_copy(update={"seed": 1}), on_event=ignore).summary
+    assert world.visited == ["prepare", "work", "prepare", "work", "finish"]
+    assert load_run_config(tmp_path / "demo").seed == 1
+    assert not (tmp_path / "demo" / "error.txt").exists()
+
+
+def test_a_waiting_run_goes_on_with_other_settings_on_a_person_s_word(
+    world: World, config: RunConfig, tmp_path: Path
+) -> None:
+    world.work = lambda: interrupt({"review": "strategies", "strategies": []})
+    driver.start_run(config, on_event=ignore)
+    (tmp_path / "demo" / "objects" / "predict-1").mkdir(parents=True)
+    (tmp_path / "demo" / "objects" / "predict-1" / "predictions.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigError, match="seed differ"):
+        driver.start_run(config.model_copy(update={"seed": 1}), on_event=ignore)
+    world.work = lambda: "done"
+    assert driver.resume_run(tmp_path / "demo", changed=lambda c: c.model_copy(update={"seed": 1})).summary
+    assert world.visited == ["prepare", "work", "prepare", "work", "finish"]
+    assert load_run_config(tmp_path / "demo").seed == 1
+    with pytest.raises(ConfigError, match="finished"):
+        driver.resume_run(tmp_path / "demo", changed=lambda c: c.model_copy(update={"seed": 2}))
+
+
+def test_another_budget_on_resume_loses_no_step(world: World, config: RunConfig, tmp_path: Path) -> None:
+    world.work = fail
+    with pytest.raises(TrainingError):
+        driver.start_run(config, on_event=ignore)
+    world.work = lambda: "done"
+    richer = BudgetConfig(max_calls=9)
+    assert driver.resume_run(tmp_path / "demo", changed=lambda c: c.model_copy(update={"budget": richer})).summary
+    assert world.visited == ["prepare", "work", "work", "finish"]
+    assert load_run_config(tmp_path / "demo").budget == richer
+
+
+@pytest.mark.parametrize("error", [ConfigError("no key"), DatasetError("no such column"), ArtifactError("not pulled")])
+@pytest.mark.usefixtures("world")
+def test_nothing_is_left_of_a_run_that_ended_before_there_was_anything_to_keep(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: PadaError
+) -> None:
+    def refuse(_: RunConfig) -> None:
+        raise error
+
+    monkeypatch.setattr(driver.wiring, "connect", refuse)
+    with pytest.raises(type(error)):
+        driver.start_run(config, on_event=ignore)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.usefixtures("world")
 def test_other_settings_in_the_same_folder_are_refused(config: RunConfig) -> None:
     driver.start_run(config, on_event=ignore)
@@ -148,6 +214,17 @@ def test_a_finished_run_is_shown_again_wherever_it_lies(world: World, config: Ru
     driver.start_run(config, on_event=ignore)
     moved = (tmp_path / "demo").rename(tmp_path / "moved")
     assert driver.resume_run(moved, on_event=ignore).summary == make_summary()
+    assert world.visited == ["prepare", "work", "finish"]
+
+
+def test_a_summary_that_was_deleted_is_written_again(world: World, config: RunConfig, tmp_path: Path) -> None:
+    """As the error of a damaged one says."""
+    driver.start_run(config, on_event=ignore)
+    (tmp_path / "demo" / "summary.json").write_text("{")
+    with pytest.raises(ArtifactError, match="Delete it, then: pada resume"):
+        driver.resume_run(tmp_path / "demo", on_event=ignore)
+    (tmp_path / "demo" / "summary.json").unlink()
+    assert driver.resume_run(tmp_path / "demo", on_event=ignore).summary == make_summary()
     assert world.visited == ["prepare", "work", "finish"]
 
 
@@ -208,6 +285,6 @@ def test_a_signal_closes_the_adapters_first_and_says_how_to_go_on(
         driver.start_run(config, on_event=ignore)
     assert world.closed
     assert signal.getsignal(number) is before
-    assert "Stopping" in capsys.readouterr().err
+    assert "3 under way may end, for at most 300 s" in capsys.readouterr().err
     world.work = lambda: None
     assert driver.resume_run(tmp_path / "demo", on_event=ignore).summary

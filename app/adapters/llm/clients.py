@@ -1,0 +1,114 @@
+"""How a chat model is called: what goes beside the messages, and what is left out once a model has refused it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from pada_agent.core.chat import ChatRequest, Message
+from pada_agent.core.model_config import ModelConfig
+
+_LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""Names of one limit: the older, and OpenAI's for reasoning models."""
+
+
+class ChatClient(Protocol):
+    """A chat model as we call it."""
+
+    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+        """Call it without the parameters that it has refused."""
+        ...
+
+
+def can_do_without(parameter: str, refused: frozenset[str], config: ModelConfig) -> bool:
+    """Whether a call may be tried again without a parameter that was refused."""
+    if parameter == "temperature":
+        return parameter not in refused and config.send_temperature is None
+    return parameter not in refused
+
+
+def sends_temperature(config: ModelConfig, refused: frozenset[str]) -> bool:
+    return config.send_temperature is not False and "temperature" not in refused
+
+
+@dataclass(frozen=True)
+class OpenAIClient:
+    """ChatOpenAI and AzureChatOpenAI.
+
+    Most goes through `extra_body`: as a parameter, `response_format` makes the client raise on a truncated answer and lose
+    its text, and `max_tokens` is renamed to a form that older servers do not know.
+    """
+
+    chat: BaseChatModel
+    config: ModelConfig
+    limit: str
+    """Name of the limit of an answer's tokens, until the model refuses it."""
+    constrain: bool = False
+    wrap: bool = True
+    """OpenAI refuses an array at the root of a schema; llama.cpp takes it."""
+
+    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+        options: dict[str, Any] = {"extra_body": self._body(request, refused)}
+        if sends_temperature(self.config, refused):
+            options["temperature"] = request.temperature
+        return self.chat.invoke(to_langchain(request), **options)
+
+    def _body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
+        config = self.config
+        body: dict[str, Any] = {}
+        names = [name for name in (self.limit, _LIMITS[self.limit]) if name not in refused]
+        if names:
+            body[names[0]] = request.max_output_tokens
+        if self.constrain and request.json_schema is not None and "response_format" not in refused:
+            body["response_format"] = _response_format(request.json_schema, wrap=self.wrap)
+        given = {"reasoning_effort": config.reasoning_effort, "service_tier": config.service_tier}
+        return {**body, **{name: value for name, value in given.items() if value}, **config.extra}
+
+
+@dataclass(frozen=True)
+class PlainClient:
+    """A chat model that takes `temperature` and `max_tokens` when it is called: Bedrock's, and those that applications bring."""
+
+    chat: BaseChatModel
+    config: ModelConfig
+
+    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+        options: dict[str, Any] = {"max_tokens": request.max_output_tokens}
+        if sends_temperature(self.config, refused):
+            options["temperature"] = request.temperature
+        return self.chat.invoke(to_langchain(request), **options)
+
+
+class ConstructedClient:
+    """LangChain's other chat models: the parameters that they have in common belong to the constructor."""
+
+    def __init__(self, make: Callable[..., BaseChatModel], config: ModelConfig) -> None:
+        self._make = lru_cache(maxsize=16)(make)
+        self._config = config
+
+    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+        options: dict[str, Any] = {"max_tokens": request.max_output_tokens}
+        if sends_temperature(self._config, refused):
+            options["temperature"] = request.temperature
+        return self._make(**options).invoke(to_langchain(request))
+
+
+def to_langchain(request: ChatRequest) -> list[BaseMessage]:
+    """The request's turns."""
+    return [_to_message(message) for message in request.messages]
+
+
+def _to_message(message: Message) -> BaseMessage:
+    kinds: dict[str, type[BaseMessage]] = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    return kinds[message.role](content=message.content)
+
+
+def _response_format(schema: dict[str, Any], *, wrap: bool) -> dict[str, Any]:
+    """`wrap` puts an array into an object, which is opened again when the answer is read."""
+    if wrap and schema.get("type") == "array":
+        wrapped = {"items": schema}
+        schema = {"type": "object", "properties": wrapped, "required": ["items"], "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}

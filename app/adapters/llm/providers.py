@@ -1,0 +1,250 @@
+"""The providers that a model's name may begin with: which settings they need, and how their chat models are made."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from langchain_core.language_models import BaseChatModel
+from pydantic import SecretStr
+
+from pada_agent.app.adapters.llm import local_engine
+from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
+from pada_agent.app.adapters.llm.redaction import Redaction
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.core.chat import Role
+from pada_agent.core.errors import ConfigError, ModelUnavailableError
+from pada_agent.core.model_config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How to make a role's chat model, and what nothing that is stored or shown may repeat."""
+
+    open: Callable[[], ChatClient]
+    redaction: Redaction = field(default_factory=Redaction)
+
+
+class Partner(NamedTuple):
+    """A chat model of LangChain's, in a package of its own."""
+
+    package: str
+    key_variables: tuple[str, ...] = ()
+    """Any of them holds the key."""
+
+
+PARTNERS: Mapping[str, Partner] = {
+    "anthropic": Partner("langchain-anthropic", ("ANTHROPIC_API_KEY",)),
+    "google_genai": Partner("langchain-google-genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
+    "mistralai": Partner("langchain-mistralai", ("MISTRAL_API_KEY",)),
+    "groq": Partner("langchain-groq", ("GROQ_API_KEY",)),
+    "cohere": Partner("langchain-cohere", ("COHERE_API_KEY",)),
+    "deepseek": Partner("langchain-deepseek", ("DEEPSEEK_API_KEY",)),
+    "xai": Partner("langchain-xai", ("XAI_API_KEY",)),
+    "together": Partner("langchain-together", ("TOGETHER_API_KEY",)),
+    "fireworks": Partner("langchain-fireworks", ("FIREWORKS_API_KEY",)),
+    "perplexity": Partner("langchain-perplexity", ("PPLX_API_KEY",)),
+    "google_vertexai": Partner("langchain-google-vertexai"),
+    "ollama": Partner("langchain-ollama"),
+}
+"""By the provider's name in `init_chat_model`."""
+IN_EXTRA = ("anthropic", "google_genai", "mistralai", "groq")
+"""Those that `pada-agent[providers]` installs."""
+_OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
+_DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
+
+
+def find_opening(config: ModelConfig, role: Role) -> Opening:
+    """How to make the role's model. Nothing is started or contacted yet.
+
+    Raises:
+        ConfigError: unknown provider; a package, a key, an address or a region is missing; a setting it cannot use.
+    """
+    provider, _, name = config.model.partition(":")
+    known = {**_PROVIDERS, **dict.fromkeys(PARTNERS, _open_partner)}
+    if provider not in known or not name:
+        raise ConfigError(
+            f"models.{role}.model is '{config.model}'; expected {', '.join(f'{p}:NAME' for p in known)}"
+            " (openai: with base_url for any compatible server; docs/teachers.md)"
+        )
+    if provider not in ("openai", "azure_openai") and (odd := [f for f in _OPENAI_ALONE if getattr(config, f)]):
+        raise ConfigError(
+            f"models.{role}.{odd[0]}: {provider} does not take it. What it takes by other names goes under"
+            f" models.{role}.extra."
+        )
+    return known[provider](config, name, role)
+
+
+def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
+    key = _find_key(config, ("OPENAI_API_KEY",), role, needed=config.base_url is None)
+    headers = _read_headers(config, role)
+
+    def make() -> ChatClient:
+        chat = _chat_openai(config, name, key=key or "not-needed", url=config.base_url, headers=headers)
+        official = config.base_url is None
+        return OpenAIClient(
+            chat,
+            config,
+            limit="max_completion_tokens" if official else "max_tokens",
+            constrain=official if config.native_json_schema is None else config.native_json_schema,
+        )
+
+    return Opening(make, _redact(config, key, headers))
+
+
+def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
+    address = config.base_url or os.environ.get("AZURE_OPENAI_ENDPOINT", "")
+    found = _DEPLOYMENT.match(address)
+    version = config.api_version or os.environ.get("OPENAI_API_VERSION")
+    if found is None or version is None:
+        missing = (
+            "base_url (https://RESOURCE.openai.azure.com)" if found is None else "api_version (such as 2024-10-21)"
+        )
+        raise ConfigError(f"models.{role}: azure_openai needs {missing}.")
+    key = _find_key(config, ("AZURE_OPENAI_API_KEY",), role)
+    headers = _read_headers(config, role)
+
+    def make() -> ChatClient:
+        from langchain_openai import AzureChatOpenAI
+
+        chat = AzureChatOpenAI(
+            azure_endpoint=found["endpoint"],
+            azure_deployment=found["deployment"] or name,
+            api_version=version,
+            api_key=SecretStr(key or ""),
+            **_common_options(config, headers),
+        )
+        return OpenAIClient(chat, config, limit="max_completion_tokens", constrain=bool(config.native_json_schema))
+
+    return Opening(make, _redact(config, key, headers))
+
+
+def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
+    del role
+    file = model_store.resolve(name)
+
+    def start() -> ChatClient:
+        engine = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
+        chat = _chat_openai(config, name, key=engine.key, url=engine.url, headers={})
+        constrain = config.native_json_schema is not False
+        return OpenAIClient(chat, config, limit="max_tokens", constrain=constrain, wrap=False)
+
+    return Opening(start)
+
+
+def _open_own(config: ModelConfig, name: str, role: Role) -> Opening:
+    del name
+
+    def refuse() -> ChatClient:
+        raise ConfigError(
+            f"models.{role}.model is '{config.model}': a model that the application brings, and this one brought none. "
+            "docs/embedding.md shows how."
+        )
+
+    return Opening(refuse)
+
+
+def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Opening:
+    import botocore.session
+
+    session = botocore.session.get_session()
+    if not (config.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")):
+        raise ConfigError(f"models.{role}: Bedrock needs an AWS region. Set models.{role}.region or AWS_REGION.")
+    if not os.environ.get("AWS_BEARER_TOKEN_BEDROCK") and session.get_credentials() is None:
+        raise ConfigError(
+            f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
+            "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
+        )
+    return Opening(lambda: PlainClient(_chat_bedrock(config, name), config))
+
+
+def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
+    provider = config.provider
+    partner = PARTNERS[provider]
+    absent = [p for p in ("langchain", partner.package) if find_spec(p.replace("-", "_")) is None]
+    if absent:
+        wanted = "'pada-agent[providers]'" if provider in IN_EXTRA else f"langchain {partner.package}"
+        raise ConfigError(
+            f"models.{role}.model is '{config.model}': the package {' and '.join(absent)} is missing. Install it:"
+            f" pip install {wanted}"
+        )
+    key = _find_key(config, partner.key_variables, role, needed=bool(partner.key_variables))
+    given = {"api_key": key, "base_url": config.base_url}
+    options = {name: value for name, value in given.items() if value}
+
+    def make(**common: Any) -> BaseChatModel:
+        from langchain.chat_models import init_chat_model
+
+        everything = {"timeout": config.timeout_seconds, "max_retries": 0, **common, **options, **config.extra}
+        chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
+        return chat
+
+    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}))
+
+
+_PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
+    "bedrock_converse": _open_bedrock,
+    "openai": _open_openai,
+    "azure_openai": _open_azure,
+    "local": _open_local,
+    "own": _open_own,
+}
+
+
+def _find_key(config: ModelConfig, usual: tuple[str, ...], role: Role, *, needed: bool = True) -> str | None:
+    variables = (config.api_key_env,) if config.api_key_env else usual
+    key = next((value for name in variables if (value := os.environ.get(name))), None)
+    if key is None and (needed or config.api_key_env):
+        raise ConfigError(
+            f"models.{role}: no API key. Set the environment variable {' or '.join(variables)}, or choose another model."
+        )
+    return key
+
+
+def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
+    """Those of the settings, with the secret ones from the environment."""
+    if absent := [variable for variable in config.header_envs.values() if not os.environ.get(variable)]:
+        raise ConfigError(f"models.{role}.header_envs: the environment variable {absent[0]} is not set.")
+    return {**config.headers, **{header: os.environ[variable] for header, variable in config.header_envs.items()}}
+
+
+def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) -> Redaction:
+    secret_headers = [headers[header] for header in config.header_envs]
+    return Redaction(tuple(secret for secret in (key, *secret_headers) if secret))
+
+
+def _common_options(config: ModelConfig, headers: Mapping[str, str]) -> dict[str, Any]:
+    from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
+
+    # Retries are CallGate's: two layers would multiply. A redirect could lead past the hosts that a server allows.
+    return {
+        "timeout": config.timeout_seconds,
+        "max_retries": 0,
+        "default_headers": dict(headers) or None,
+        "use_responses_api": False,
+        "http_client": DefaultHttpxClient(follow_redirects=False),
+        "http_async_client": DefaultAsyncHttpxClient(follow_redirects=False),
+    }
+
+
+def _chat_openai(
+    config: ModelConfig, name: str, *, key: str, url: str | None, headers: Mapping[str, str]
+) -> BaseChatModel:
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(model=name, base_url=url, api_key=lambda: key, **_common_options(config, headers))
+
+
+def _chat_bedrock(config: ModelConfig, name: str) -> BaseChatModel:
+    from botocore.config import Config
+    from langchain_aws import ChatBedrockConverse
+
+    limits = Config(read_timeout=config.timeout_seconds, retries={"total_max_attempts": 1})
+    more = {"additional_model_request_fields": config.extra} if config.extra else {}
+    try:
+        chat: BaseChatModel = ChatBedrockConverse(model=name, region_name=config.region, config=limits, **more)
+    except ValueError as exc:
+        raise ModelUnavailableError(f"{config.model}: Bedrock cannot be used: {exc}") from exc
+    return chat

@@ -1,0 +1,198 @@
+"""Who may use a run's folder: a new run, the same run again, or the same run with corrected settings."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from pada_agent.app.adapters.storage.artifacts import write_atomically
+from pada_agent.app.run_folder import layout
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import flatten
+from pada_agent.core.errors import ArtifactError, ConfigError
+
+ERROR = "error.txt"
+"""There while the last word of a run was an error: its settings may then be corrected in place."""
+
+_CHECKPOINTS = tuple(f"{layout.CHECKPOINTS}{end}" for end in ("", "-wal", "-shm"))
+_CALLS = tuple(f"{layout.CALLS}{end}" for end in ("", "-wal", "-shm"))
+
+
+class Claim(NamedTuple):
+    """A run's folder, ready to be worked in."""
+
+    folder: Path
+    is_new: bool
+    """It was made for this run, just now."""
+
+
+def claim_folder(config: RunConfig) -> Claim:
+    """The run's folder: made, or found with the same settings and rows, so that the run goes on.
+
+    Other settings are taken where nothing is lost by it: the budget always, all of them where nothing was computed or
+    paid for yet, or where the run ended with an error, whose advice must lead on. Then the run starts over with them, and
+    finds what is finished in its objects and its store of answers.
+
+    Raises:
+        ConfigError: the folder holds another run, or something else.
+    """
+    folder = layout.folder_of(config)
+    if not (folder / layout.CONFIG).is_file():
+        _make_folder(folder)
+        _write_records(folder, config)
+        return Claim(folder, is_new=True)
+    found = layout.load_run_config(folder)
+    changed = [*find_changed(found, config), *_find_other_rows(folder, config)]
+    may_change = not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
+    if changed and not may_change:
+        raise ConfigError(_refuse(folder, changed))
+    if changed:
+        _start_over(folder, config)
+    elif found.budget != config.budget:
+        _write_budget(folder, found, config)
+    return Claim(folder, is_new=False)
+
+
+def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunConfig:
+    """Give the run in `folder` other settings, on a person's word; those that it goes on with.
+
+    Raises:
+        ConfigError: it is finished.
+        ArtifactError: another process is at work on it.
+    """
+    if layout.is_finished(folder):
+        raise ConfigError(
+            f"{folder}: this run is finished. Start another with `pada run`, under another `name` or --out."
+        )
+    if find_changed(found, wanted):
+        _start_over(folder, wanted)
+    else:
+        _write_budget(folder, found, wanted)
+    return wanted
+
+
+def _start_over(folder: Path, config: RunConfig) -> None:
+    """From the beginning, with what is finished and does not depend on what was changed."""
+    with layout.locked(folder):
+        if not holds_work(folder):
+            _clear(folder)
+        for name in _CHECKPOINTS:
+            (folder / name).unlink(missing_ok=True)
+        _write_records(folder, config)
+
+
+def release_folder(claim: Claim) -> None:
+    """Take back the claim of a run that ended before there was anything to keep."""
+    if claim.is_new and not holds_work(claim.folder):
+        _clear(claim.folder)
+        (claim.folder / layout.LOCK).unlink(missing_ok=True)
+        if not any(claim.folder.iterdir()):
+            claim.folder.rmdir()
+
+
+def note_error(folder: Path, text: str) -> None:
+    """Remember that the run's last word was an error."""
+    (folder / ERROR).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def forget_error(folder: Path) -> None:
+    """The run is under way again."""
+    (folder / ERROR).unlink(missing_ok=True)
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether something was computed or paid for: a job's output, an answer of a language model, a step after `prepare`."""
+    objects = folder / "objects"
+    # Where objects are shared, they are other runs' too.
+    made = () if objects.is_symlink() else (f for f in objects.glob("*-*") if f.is_dir() and _is_job(f))
+    return (
+        layout.is_finished(folder)
+        or any(any(f.iterdir()) for f in made)
+        or _has_calls(folder / layout.CALLS)
+        or _is_beyond_preparing(folder / layout.EVENTS)
+    )
+
+
+def find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
+    """Keys of settings that differ, without those that a run may go on with."""
+    here, there = flatten(found.model_dump(mode="json")), flatten(wanted.model_dump(mode="json"))
+    # Keys of a free mapping (task.columns, prompts) may be on one side only.
+    keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
+    return [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]
+
+
+def _find_other_rows(folder: Path, config: RunConfig) -> list[str]:
+    """Files whose rows are no longer those that the run was started with."""
+    try:
+        before = layout.Manifest.model_validate_json((folder / layout.MANIFEST).read_bytes()).data_sha256
+    except (OSError, ValidationError):
+        return []
+    now = layout.hash_data(config)
+    return [f"the rows in {location}" for location, sha in now.items() if before.get(location, sha) != sha]
+
+
+def _refuse(folder: Path, changed: list[str]) -> str:
+    differ = f"({', '.join(changed)} differ)"
+    if layout.is_finished(folder):
+        return (
+            f"{folder}: holds a finished run with other settings {differ}.\n"
+            f"Show it:         pada report {folder}\nStart a new one: set another `name`, or give --out."
+        )
+    return (
+        f"{folder}: holds a run with other settings {differ}.\n"
+        f"Go on with it:   pada resume {folder}\n"
+        f"Change it:       pada resume {folder} --set A.B=C; what is finished and does not depend on it is kept.\n"
+        "Start a new one: set another `name`, or give --out."
+    )
+
+
+def _write_budget(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
+    write_atomically(folder / layout.CONFIG, layout.dump_config(found.model_copy(update={"budget": wanted.budget})))
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(f.name != layout.LOCK for f in folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ArtifactError(f"{folder}: cannot be made ({exc.strerror}). Choose another --out.") from exc
+
+
+def _write_records(folder: Path, config: RunConfig) -> None:
+    write_atomically(folder / layout.CONFIG, layout.dump_config(config))
+    machine = layout.describe_machine(config)
+    write_atomically(folder / layout.MANIFEST, machine.model_dump_json(indent=2) + "\n")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run wrote that ended before anything was worth keeping."""
+    for name in (layout.CONFIG, layout.MANIFEST, layout.EVENTS, "worker.log", ERROR, *_CHECKPOINTS, *_CALLS):
+        (folder / name).unlink(missing_ok=True)
+    objects = folder / "objects"
+    if objects.is_symlink():
+        objects.unlink()
+    else:
+        shutil.rmtree(objects, ignore_errors=True)
+
+
+def _is_job(folder: Path) -> bool:
+    return folder.name.partition("-")[0] in ("fine_tune", "predict", "export")
+
+
+def _has_calls(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as calls:
+            return calls.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
+    except sqlite3.DatabaseError:
+        return True  # what cannot be read may be worth keeping
+
+
+def _is_beyond_preparing(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return any('"mode": "updates"' in line and '"prepare"' not in line for line in text.split("\n"))

@@ -1,0 +1,174 @@
+"""Who may use a run's folder: whatever an error says to change can be changed, and nothing is lost by it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pada_agent.app.run_folder import claiming, layout
+from pada_agent.app.run_folder.claiming import claim_folder
+from pada_agent.core.config import BudgetConfig, RunConfig
+from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import ArtifactError, ConfigError
+
+
+def configure(tmp_path: Path, **values: object) -> RunConfig:
+    return parse_config({"name": "demo", "runs_folder": str(tmp_path), **values}, origin="test")
+
+
+def predict(folder: Path) -> None:
+    (folder / "objects" / "predict-1").mkdir(parents=True)
+    (folder / "objects" / "predict-1" / "predictions.jsonl").write_text("{}\n")
+
+
+def pay(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "llm_calls.sqlite")) as calls:
+        calls.execute("CREATE TABLE calls (key)")
+        calls.execute("INSERT INTO calls VALUES ('k')")
+        calls.commit()
+
+
+def step(folder: Path) -> None:
+    (folder / "events.jsonl").write_text('{"mode": "updates", "data": {"evaluate_untouched": {}}}\n')
+
+
+WORK = pytest.mark.parametrize("work", [predict, pay, step])
+
+
+def test_the_same_settings_may_go_on(tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    assert claim_folder(config) == (tmp_path / "demo", True)
+    assert claim_folder(config) == (tmp_path / "demo", False)
+
+
+def test_another_budget_holds_from_now_on(tmp_path: Path) -> None:
+    folder = claim_folder(configure(tmp_path)).folder
+    predict(folder)
+    (folder / "checkpoints.sqlite").write_bytes(b"kept")
+    claim_folder(configure(tmp_path, budget={"max_calls": 9}))
+    assert layout.load_run_config(folder).budget == BudgetConfig(max_calls=9)
+    assert (folder / "checkpoints.sqlite").read_bytes() == b"kept"
+
+
+def test_a_finished_run_keeps_its_settings_and_names_those_that_differ(tmp_path: Path) -> None:
+    folder = claim_folder(configure(tmp_path)).folder
+    (folder / "summary.json").write_text("{}")
+    claiming.note_error(folder, "an older error")
+    with pytest.raises(ConfigError, match=r"loop\.max_iterations, seed, task\.columns\.q differ") as caught:
+        claim_folder(configure(tmp_path, seed=1, loop={"max_iterations": 1}, task={"columns": {"q": "a"}}))
+    assert "finished" in str(caught.value) and "--out" in str(caught.value)
+    with pytest.raises(ConfigError, match="finished"):
+        claiming.change_settings(folder, configure(tmp_path), configure(tmp_path, seed=1))
+
+
+@WORK
+def test_an_interrupted_run_keeps_its_settings_and_says_how_to_change_them(
+    tmp_path: Path, work: Callable[[Path], None]
+) -> None:
+    folder = claim_folder(configure(tmp_path)).folder
+    work(folder)
+    with pytest.raises(ConfigError, match=r"seed differ(.|\n)*pada resume \S+ --set"):
+        claim_folder(configure(tmp_path, seed=7))
+    assert layout.load_run_config(folder).seed == 0
+
+
+@WORK
+def test_after_an_error_other_settings_start_over_and_find_what_is_finished(
+    tmp_path: Path, work: Callable[[Path], None]
+) -> None:
+    folder = claim_folder(configure(tmp_path)).folder
+    work(folder)
+    (folder / "checkpoints.sqlite").write_bytes(b"of the old settings")
+    before = {
+        path: path.read_bytes() for path in folder.rglob("*") if path.name in ("predictions.jsonl", "llm_calls.sqlite")
+    }
+    claiming.note_error(folder, "the loss became NaN: lower lora.learning_rate")
+    assert claim_folder(configure(tmp_path, seed=7)) == (folder, False)
+    assert layout.load_run_config(folder).seed == 7
+    assert not (folder / "checkpoints.sqlite").exists()
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_person_may_change_the_settings_of_an_interrupted_run(tmp_path: Path) -> None:
+    config, wanted = configure(tmp_path), configure(tmp_path, seed=7)
+    folder = claim_folder(config).folder
+    predict(folder)
+    (folder / "checkpoints.sqlite").write_bytes(b"of the old settings")
+    assert claiming.change_settings(folder, config, wanted) == wanted
+    assert layout.load_run_config(folder).seed == 7
+    assert not (folder / "checkpoints.sqlite").exists() and (folder / "objects" / "predict-1").exists()
+
+
+def test_a_folder_with_nothing_to_keep_takes_corrected_settings(tmp_path: Path) -> None:
+    """A wrong column is found while rows are read: the advice of that error must lead on, in the same folder."""
+    folder = claim_folder(configure(tmp_path)).folder
+    (folder / "checkpoints.sqlite").write_bytes(b"of the old settings")
+    rows = folder / "objects" / "rows-train-1"
+    rows.mkdir(parents=True)
+    (rows / "rows.jsonl").write_text("{}\n")
+    assert claim_folder(configure(tmp_path, seed=7)).folder == folder
+    assert layout.load_run_config(folder).seed == 7
+    assert not (folder / "checkpoints.sqlite").exists() and not (folder / "objects").exists()
+
+
+def test_shared_objects_are_other_runs_too_and_stay(tmp_path: Path) -> None:
+    shared = tmp_path / "shared" / "objects"
+    predict(shared.parent)
+    folder = claim_folder(configure(tmp_path)).folder
+    (folder / "objects").symlink_to(shared)
+    claim_folder(configure(tmp_path, seed=7))
+    assert not (folder / "objects").exists() and (shared / "predict-1").exists()
+
+
+def test_rows_that_were_corrected_are_read_again_after_an_error(tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    train.write_text('{"question": "a"}\n')
+    config = configure(tmp_path, data={"train": str(train)})
+    folder = claim_folder(config).folder
+    predict(folder)
+    (folder / "checkpoints.sqlite").write_bytes(b"of the old rows")
+    train.write_text('{"question": "b"}\n')
+    with pytest.raises(ConfigError, match=r"the rows in \S*train.jsonl differ"):
+        claim_folder(config)
+    claiming.note_error(folder, "train.jsonl:1: drop the row")
+    claim_folder(config)
+    assert not (folder / "checkpoints.sqlite").exists()
+    assert claim_folder(config).folder == folder
+
+
+def test_a_claim_without_work_is_taken_back(tmp_path: Path) -> None:
+    claim = claim_folder(configure(tmp_path))
+    with layout.locked(claim.folder):
+        claiming.note_error(claim.folder, "no such column")
+    claiming.release_folder(claim)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_is_not_taken_back_from_a_run_that_was_there_or_has_work(tmp_path: Path) -> None:
+    first = claim_folder(configure(tmp_path))
+    claiming.release_folder(claim_folder(configure(tmp_path)))
+    predict(first.folder)
+    claiming.release_folder(first)
+    assert layout.load_run_config(first.folder)
+
+
+def test_another_process_is_left_alone(tmp_path: Path) -> None:
+    folder = claim_folder(configure(tmp_path)).folder
+    with layout.locked(folder), pytest.raises(ArtifactError, match="another pada process"):
+        claim_folder(configure(tmp_path, seed=7))
+    assert layout.load_run_config(folder).seed == 0
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="not a run's folder"):
+        claim_folder(configure(tmp_path))
+
+
+def test_a_place_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ArtifactError, match="cannot be made"):
+        claim_folder(configure(tmp_path / "file"))
