@@ -178,9 +178,10 @@ def _check_database(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 
 
 def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    if config.shared_folder:
+        yield "shared_folder: runs on a server share nothing: each works in a folder of its own"
     folder = config.runs_folder
-    names = (("name", config.name), ("shared_folder", config.shared_folder))
-    for key, path in (("runs_folder", folder), *((key, f"{folder}/{name}") for key, name in names)):
+    for key, path in (("runs_folder", folder), ("name", f"{folder}/{config.name}")):
         if find_inside(path, policy.workspace) is None:
             yield f"{key}: outside this server's workspace"
             return

@@ -41,7 +41,10 @@ class DataConfig(Settings):
     selection_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Part of validation that selects the best model; the rest is diagnosed. Ours: guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
-    """Training rows that also stand in validation or test: stop, or drop them from training."""
+    """Training rows that are also in validation or test, and validation rows that are also in test: stop, or drop them
+    (test keeps its rows)."""
+    on_duplicate: Literal["drop", "error"] = "drop"
+    """Rows of a file that repeat an earlier one in all that is asked and answered: drop them, with a count, or stop."""
 
 
 class ModelsConfig(Settings):

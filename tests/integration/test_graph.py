@@ -204,7 +204,7 @@ def test_a_canary_in_validation_never_reaches_a_generator_prompt(tmp_path: Path)
 
 
 def test_training_rows_that_stand_in_validation_stop_the_run(tmp_path: Path) -> None:
-    with pytest.raises(LeakageError, match="also stand in validation or test"):
+    with pytest.raises(LeakageError, match="all 10 rows are also in validation or test"):
         run(ToyWorld(tmp_path), data={"train": "memory:validation", "validation": "memory:validation"})
 
 
