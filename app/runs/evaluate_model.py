@@ -20,6 +20,7 @@ from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS, FileName
 from pada_agent.graph.nodes.evaluating import read_predictions
 
@@ -90,8 +91,7 @@ def _fit_limit(config: RunConfig, split: Split, files: Mapping[str, ReadFile], a
         learned=(),
         asked=(split,),
     )
-    if lengths.problems:
-        raise DatasetError("\n".join(lengths.problems))
+    refuse(lengths.findings)
     return lengths.max_new_tokens
 
 

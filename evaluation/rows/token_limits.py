@@ -9,14 +9,13 @@ from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example, RowTokens
+from pada_agent.evaluation.rows.findings import Finding, list_some, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 
 MARGIN = 1.25
 """Room to write beyond the longest right answer: the student may say the same in more words."""
 STEP = 16
 """Limits that are fitted to answers are multiples of this: one more row changes them rarely."""
-N_NAMED = 5
-"""Places that a sentence names; the rest is counted."""
 
 
 class Lengths(NamedTuple):
@@ -24,9 +23,7 @@ class Lengths(NamedTuple):
 
     max_new_tokens: int
     """Tokens that the student may write: what settings say, or a limit under which no right answer is cut."""
-    problems: list[str]
-    """Each of them would end the run later."""
-    warnings: list[str]
+    findings: list[Finding]
 
 
 class _Row(NamedTuple):
@@ -54,8 +51,8 @@ def check_lengths(
     Raises:
         ConfigError: the student's chat template cannot render rows like these.
     """
-    problems: list[str] = []
-    rows = {name: _measure(file, tokens, problems, learn=name in learned) for name, file in files.items()}
+    findings: list[Finding] = []
+    rows = {name: _measure(file, tokens, findings, learn=name in learned) for name, file in files.items()}
     context = tokens.context_tokens
     written = [row for part in rows.values() for row in part if not row.example.options]
     labels = [tokens.count_text(label) + 1 for label in config.task.labels] if written else []
@@ -63,11 +60,11 @@ def check_lengths(
     limit = wanted or fit_limit([row.tokens for row in written], labels, task_limit=task_limit, context=context)
     for name, part in rows.items():
         if name in learned:
-            problems += _tell_too_long(part, config.lora, context)
+            findings += _tell_too_long(part, config.lora, context)
         if name in asked:
-            problems += _tell_no_room(_measure_asked(part, tokens) if name in learned else part, limit, context)
-    cut = [line for part in rows.values() for line in _tell_cut(part, limit, can_be_raised=wanted is not None)]
-    return Lengths(limit, problems, cut)
+            findings += _tell_no_room(_measure_asked(part, tokens) if name in learned else part, limit, context)
+        findings += _tell_cut(part, limit, can_be_raised=wanted is not None)
+    return Lengths(limit, findings)
 
 
 def explain_unlearnable(example: Example, *, tokens: TokenCounter | None, lora: LoraSpec) -> str | None:
@@ -101,13 +98,13 @@ def fit_limit(rows: Sequence[RowTokens], labels: Sequence[int], *, task_limit: i
     return max(task_limit, min(ceil(longest * MARGIN / STEP) * STEP, room))
 
 
-def _measure(file: ReadFile, tokens: TokenCounter, problems: list[str], *, learn: bool) -> list[_Row]:
+def _measure(file: ReadFile, tokens: TokenCounter, findings: list[Finding], *, learn: bool) -> list[_Row]:
     rows = []
     for example, where in zip(file.examples, file.wheres, strict=True):
         try:
             rows.append(_Row(where, example, tokens.count(example) if learn else tokens.count_asked(example)))
         except DatasetError as exc:
-            problems.append(f"{where}: {exc}")
+            findings.append(stop(f"{where}: {exc}"))
     return rows
 
 
@@ -116,7 +113,7 @@ def _measure_asked(rows: Sequence[_Row], tokens: TokenCounter) -> list[_Row]:
     return [row._replace(tokens=tokens.count_asked(row.example)) if row.example.options else row for row in rows]
 
 
-def _tell_too_long(rows: Sequence[_Row], lora: LoraSpec, context: int) -> list[str]:
+def _tell_too_long(rows: Sequence[_Row], lora: LoraSpec, context: int) -> list[Finding]:
     long = [row for row in rows if is_too_long(row.tokens, lora, context)]
     if not long:
         return []
@@ -129,10 +126,10 @@ def _tell_too_long(rows: Sequence[_Row], lora: LoraSpec, context: int) -> list[s
     if lora.on_too_long == "error" and answers < limit:
         ways.append("set lora.on_too_long to truncate, which cuts prompts at their beginning, never answers")
     source = "lora.max_length" if lora.max_length <= context else "the student's context"
-    return [f"{told} ({source}). {_join_ways(ways)}."]
+    return [stop(f"{told} ({source}). {_join_ways(ways)}.")]
 
 
-def _tell_no_room(rows: Sequence[_Row], limit: int, context: int) -> list[str]:
+def _tell_no_room(rows: Sequence[_Row], limit: int, context: int) -> list[Finding]:
     def count(row: _Row) -> int:
         return row.tokens.prompt + (row.tokens.answer if row.example.options else limit)
 
@@ -146,18 +143,21 @@ def _tell_no_room(rows: Sequence[_Row], limit: int, context: int) -> list[str]:
     ways = ["shorten the rows, or drop them"]
     if not chosen and prompt < context:
         ways.append(f"set student.max_new_tokens to {context - prompt} or less")
-    return [f"{_name(long)}: up to {most} tokens {what}, and the student's context is {context}. {_join_ways(ways)}."]
+    text = f"{_name(long)}: up to {most} tokens {what}, and the student's context is {context}. {_join_ways(ways)}."
+    return [stop(text)]
 
 
-def _tell_cut(rows: Sequence[_Row], limit: int, *, can_be_raised: bool) -> list[str]:
+def _tell_cut(rows: Sequence[_Row], limit: int, *, can_be_raised: bool) -> list[Finding]:
     cut = [row for row in rows if not row.example.options and row.tokens.answer > limit]
     if not cut:
         return []
     most = max(row.tokens.answer for row in cut)
     way = f": set it to null, or to {most} or more" if can_be_raised else ": no more fit into its context"
     return [
-        f"{_name(cut)}: the right answer has up to {most} tokens, and the student may write {limit}"
-        f" (student.max_new_tokens){way}"
+        warn(
+            f"{_name(cut)}: the right answer has up to {most} tokens, and the student may write {limit}"
+            f" (student.max_new_tokens){way}"
+        )
     ]
 
 
@@ -166,6 +166,4 @@ def _join_ways(ways: Sequence[str]) -> str:
 
 
 def _name(rows: Sequence[_Row]) -> str:
-    """Such as `a.jsonl:3, a.jsonl:9 and 4 more`."""
-    named = ", ".join(row.where for row in rows[:N_NAMED])
-    return f"{named} and {len(rows) - N_NAMED} more" if len(rows) > N_NAMED else named
+    return list_some([row.where for row in rows])

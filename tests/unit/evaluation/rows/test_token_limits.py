@@ -39,6 +39,14 @@ def check(files: Mapping[str, ReadFile], *, context: int = 512, task_limit: int 
     )
 
 
+def stops(lengths: Lengths) -> list[str]:
+    return [finding.text for finding in lengths.findings if finding.stops]
+
+
+def warnings(lengths: Lengths) -> list[str]:
+    return [finding.text for finding in lengths.findings if not finding.stops]
+
+
 @pytest.mark.parametrize(
     ("lora", "context", "lengths", "message"),
     [
@@ -72,7 +80,7 @@ def test_rows_that_cannot_be_learned_are_told_by_file_and_line(
     lora: dict[str, Any], context: int, lengths: tuple[int, int], message: str
 ) -> None:
     found = check({"train": a_file("t", row(1, 1), row(*lengths))}, context=context, lora=lora)
-    assert " ".join(found.problems).startswith(message) and bool(found.problems) == bool(message)
+    assert " ".join(stops(found)).startswith(message) and bool(stops(found)) == bool(message)
 
 
 def test_a_synthetic_row_is_refused_by_the_same_rule_with_a_reason_for_its_writer() -> None:
@@ -86,12 +94,12 @@ def test_a_synthetic_row_is_refused_by_the_same_rule_with_a_reason_for_its_write
 
 def test_a_row_that_cannot_be_learned_for_another_reason_is_told_by_file_and_line() -> None:
     found = check({"train": a_file("t", row(1, 1), row(1, 0), row(1, 0))})
-    assert [p.partition(": ")[0] for p in found.problems] == ["t:2", "t:3"]
-    assert "has an empty answer" in found.problems[0]
+    assert [p.partition(": ")[0] for p in stops(found)] == ["t:2", "t:3"]
+    assert "has an empty answer" in stops(found)[0]
 
 
 def test_held_out_rows_may_have_empty_answers_and_more_tokens_than_are_learned() -> None:
-    assert check({"validation": a_file("v", row(100, 0))}, lora={"max_length": 12}).problems == []
+    assert stops(check({"validation": a_file("v", row(100, 0))}, lora={"max_length": 12})) == []
 
 
 @pytest.mark.parametrize(
@@ -117,14 +125,14 @@ def test_held_out_rows_may_have_empty_answers_and_more_tokens_than_are_learned()
 )
 def test_rows_that_leave_no_room_for_an_answer_are_told(row: Example, student: dict[str, Any], message: str) -> None:
     found = check({"validation": a_file("v", row)}, context=100, student=student)
-    assert " ".join(found.problems).startswith(message) and bool(found.problems) == bool(message)
+    assert " ".join(stops(found)).startswith(message) and bool(stops(found)) == bool(message)
 
 
 def test_training_rows_have_to_leave_room_only_where_they_are_answered() -> None:
     files = {"train": a_file("t", row(60, 3)), "validation": a_file("v", row(1, 1))}
-    assert check(files, context=100).problems == []
+    assert stops(check(files, context=100)) == []
     kept = {"tokens": WordCounter(100), "config": RunConfig(), "task_limit": 64, "learned": ("train",)}
-    (problem,) = check_lengths(files, asked=("train", "validation"), **kept).problems
+    (problem,) = stops(check_lengths(files, asked=("train", "validation"), **kept))
     assert problem.startswith("t:1: up to 124 tokens with 64 for the answer")
 
 
@@ -145,7 +153,7 @@ def test_the_limit_fits_the_right_answers(answers: tuple[int, int], labels: tupl
     found = check(files, task=task)
     assert found.max_new_tokens == limit
     cut = answers[1] > limit
-    assert bool(found.warnings) == cut and ("no more fit into its context" in "".join(found.warnings)) == cut
+    assert bool(warnings(found)) == cut and ("no more fit into its context" in "".join(warnings(found))) == cut
 
 
 def test_options_are_weighed_so_they_need_no_room_to_be_written() -> None:
@@ -154,18 +162,15 @@ def test_options_are_weighed_so_they_need_no_room_to_be_written() -> None:
 
 def test_a_limit_in_settings_stays_and_what_it_cuts_is_told() -> None:
     found = check({"validation": a_file("v", row(1, 9), row(1, 10), row(1, 20))}, student={"max_new_tokens": 10})
-    assert found == Lengths(
-        10,
-        [],
-        [
-            "v:2, v:3: the right answer has up to 21 tokens, and the student may write 10 (student.max_new_tokens):"
-            " set it to null, or to 21 or more"
-        ],
-    )
+    assert (found.max_new_tokens, stops(found)) == (10, [])
+    assert warnings(found) == [
+        "v:2, v:3: the right answer has up to 21 tokens, and the student may write 10 (student.max_new_tokens):"
+        " set it to null, or to 21 or more"
+    ]
 
 
 def test_many_rows_are_counted() -> None:
-    (problem,) = check({"train": a_file("t", *[row(99, 9)] * 8)}, lora={"max_length": 50}).problems
+    (problem,) = stops(check({"train": a_file("t", *[row(99, 9)] * 8)}, lora={"max_length": 50}))
     assert problem.startswith("t:1, t:2, t:3, t:4, t:5 and 3 more: too long to be learned")
 
 
