@@ -277,7 +277,7 @@ def main() -> None:
 
 
 def _load(path: Path | None, overrides: list[str] | None, out: Path | None = None) -> "RunConfig":
-    from pada_agent.core.config_files import apply_override, load_config, parse_config
+    from pada_agent.core.config_files import apply_override, load_config, parse_local_config
 
     if out is not None:
         out = out if out.name not in ("", "..") else out.resolve()
@@ -287,7 +287,7 @@ def _load(path: Path | None, overrides: list[str] | None, out: Path | None = Non
     values: dict[str, Any] = {}
     for override in overrides or []:
         values = apply_override(values, override)
-    return parse_config(values, origin="--set")
+    return parse_local_config(values, origin="--set")
 
 
 def _word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None) -> str:

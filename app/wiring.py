@@ -12,6 +12,7 @@ import psutil
 from langchain_core.language_models import BaseChatModel
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
@@ -22,6 +23,7 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
+from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
@@ -123,6 +125,7 @@ def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
 
 def _open(config: RunConfig, key: str) -> Adapters:
     folder = Path(config.runs_folder) / config.name
+    check_folder(folder)
     shared = Path(config.runs_folder) / config.shared_folder if config.shared_folder else None
     if shared:
         link_objects(folder, config.shared_folder)
@@ -145,6 +148,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         for role in (analyst, generator, judge):
             role.model.close()
 
+    student = str(model_store.resolve(config.student.model))
     adapters = Adapters(
         datasets=FileDatasets(),
         store=store,
@@ -154,7 +158,8 @@ def _open(config: RunConfig, key: str) -> Adapters:
         analyst=analyst,
         generator=generator,
         judge=judge,
-        student=str(model_store.resolve(config.student.model)),
+        student=student,
+        tokens=StudentTokenCounter(compute, student, config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.measuring import BenchmarkError, Options, Outcome, compare, interleave
 from benchmarks.rows import SYSTEM, cut, open_student, read_examples
-from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.fine_tuning import fine_tune
@@ -74,7 +74,7 @@ def run(options: Options) -> Outcome:
 def fine_tuned(student: Student, options: Options) -> Student:
     """The student after one epoch on rows of the training split."""
     examples = read_examples(options.data, "gsm8k", "train_300", BATCH_SIZE if options.quick else N_TUNING)
-    job = FineTuneJob(student="", rows="", rows_hash="", lora=LoraSpec(epochs=1), system=SYSTEM)
+    job = FineTuneJob(student="", rows="", rows_hash="", lora=LoraSpec(epochs=1), chat=ChatSpec(system=SYSTEM))
     with tempfile.TemporaryDirectory() as folder:
         fine_tune(student, job, examples, folder=Path(folder), on_progress=lambda _: None)
         return merge_adapter(student, Path(folder))

@@ -12,7 +12,7 @@ from benchmarks.measuring import Options, Outcome, compare
 from benchmarks.rows import SYSTEM, read_examples
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.storage import model_store
-from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec, PredictJob
 
 N_ROUNDS, N_QUICK_ROUNDS = 10, 2
 N_ROWS, N_NEW_TOKENS = 4, 8
@@ -50,7 +50,7 @@ def measure(options: Options, n_rounds: int) -> list[float]:
 
 def run_round(compute: LocalCompute, student: str, rows: str, seed: int) -> None:
     """Fine-tune with a seed of its own, and answer the rows with what came out."""
-    tune = FineTuneJob(student=student, rows=rows, rows_hash="rows", lora=SPEC, system=SYSTEM, seed=seed)
+    tune = FineTuneJob(student=student, rows=rows, rows_hash="rows", lora=SPEC, chat=ChatSpec(system=SYSTEM), seed=seed)
     adapter = str(compute.wait(compute.submit(tune), lambda _: None))
     ask = PredictJob(
         student=student,
@@ -59,6 +59,6 @@ def run_round(compute: LocalCompute, student: str, rows: str, seed: int) -> None
         rows=rows,
         rows_hash="rows",
         max_new_tokens=N_NEW_TOKENS,
-        system=SYSTEM,
+        chat=ChatSpec(system=SYSTEM),
     )
     compute.wait(compute.submit(ask), lambda _: None)

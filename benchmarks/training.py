@@ -27,7 +27,7 @@ from peft import get_peft_model
 
 from benchmarks.measuring import Arm, BenchmarkError, Options, Outcome, compare, interleave
 from benchmarks.rows import SYSTEM, copy_of, cut, open_student, read_examples
-from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.fine_tuning import draw_batches, fine_tune
@@ -112,7 +112,7 @@ def count_tokens(rows: Sequence[Encoded]) -> int:
 def make_job(**changes: Any) -> FineTuneJob:
     """One epoch at the paper's other LoRA settings, or as `changes` say."""
     lora = LoraSpec(**{"epochs": 1, "batch_size": BATCH_SIZE, "max_length": 2048, **changes})
-    return FineTuneJob(student="", rows="", rows_hash="", lora=lora, system=SYSTEM)
+    return FineTuneJob(student="", rows="", rows_hash="", lora=lora, chat=ChatSpec(system=SYSTEM))
 
 
 def time_ours(student: Student, examples: Sequence[Example], job: FineTuneJob) -> float:

@@ -45,7 +45,26 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     values = read_yaml(path)
     for override in overrides or []:
         values = apply_override(values, override)
-    return parse_config(values, origin=str(path))
+    return parse_local_config(values, origin=str(path))
+
+
+def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
+    """Validate settings that a person of this machine wrote: they may name a file in place of its text.
+
+    Raises:
+        ConfigError: as `parse_config`, or a chat template that cannot be read.
+    """
+    student = values.get("student")
+    if not isinstance(student, dict) or not isinstance(name := student.get("chat_template"), str) or "{" in name:
+        return parse_config(values, origin=origin)
+    try:
+        template = _decode(Path(name), Path(name).read_bytes())
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"{origin}: student.chat_template: {name!r} is neither the text of a Jinja template nor a file that can be read"
+            f" ({exc})"
+        ) from exc
+    return parse_config(set_value(values, "student.chat_template", template, origin=origin), origin=origin)
 
 
 def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from pada_agent.core.records import Record
 
@@ -56,6 +56,21 @@ class LoraSpec(Record):
     """A fixed number of optimizer steps, in place of `epochs`; null counts epochs."""
 
 
+class ChatSpec(Record):
+    """How a row is put into the student's chat format: the same in training, in scoring and in generation."""
+
+    system: str | None = None
+    """System turn; None leaves the template's default, an empty text asks for none."""
+    template: str | None = None
+    """Text of a chat template; None takes the tokenizer's own."""
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    """Variables of the template, such as `enable_thinking`."""
+    control_tokens_in_rows: bool = False
+    """Whether the name of a control token in a row's text becomes that token."""
+    thoughts: Literal["close", "open"] = "close"
+    """What becomes of a thought that the template opens where the assistant starts."""
+
+
 class FineTuneJob(Record):
     """Fine-tune the student on rows of `Example` JSON Lines; the output folder holds a PEFT adapter."""
 
@@ -67,8 +82,7 @@ class FineTuneJob(Record):
     rows_hash: str
     """Content hash: this, not the path, addresses the job."""
     lora: LoraSpec
-    system: str | None = None
-    """System turn; None leaves the tokenizer's default."""
+    chat: ChatSpec = ChatSpec()
     seed: int = 0
     start_from: str | None = None
     """Adapter folder to continue from; None starts from the base model."""
@@ -88,7 +102,7 @@ class PredictJob(Record):
     stop: tuple[str, ...] = ()
     """Generation stops before the first of these strings."""
     batch_size: int = 64
-    system: str | None = None
+    chat: ChatSpec = ChatSpec()
 
 
 class ExportJob(Record):
@@ -104,7 +118,28 @@ class ExportJob(Record):
     """Rows that the merged model and the written one both answer."""
     rows_hash: str
     max_new_tokens: int = 32
-    system: str | None = None
+    chat: ChatSpec = ChatSpec()
 
 
-Job = FineTuneJob | PredictJob | ExportJob
+TOKENIZER_FACTS = "student.json"
+"""File beside a tokenizer that holds `TokenizerFacts`."""
+
+
+class TokenizerFacts(Record):
+    """What a `TokenizerJob` tells of the student beside its tokenizer."""
+
+    end_token_ids: tuple[int, ...]
+    """Those that its generation settings name."""
+    n_embeddings: int | None
+    """Tokens it has vectors for."""
+    context_tokens: int
+
+
+class TokenizerJob(Record):
+    """Read the student's tokenizer; the output folder holds it and `TokenizerFacts`, to be read without torch. No weights are loaded."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    student: str
+
+
+Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob

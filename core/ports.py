@@ -9,7 +9,7 @@ from pydantic import Field
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Record
+from pada_agent.core.records import Example, Record, RowTokens
 
 R = TypeVar("R", bound=Record)
 
@@ -119,6 +119,32 @@ class Compute(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class TokenCounter(Protocol):
+    """Rows as the student gets them, in tokens: what training, scoring and generation make of them, known before they start."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Longest sequence the student was made for."""
+        ...
+
+    def count(self, example: Example) -> RowTokens:
+        """Tokens of the prompt, and of the answer as it is learned.
+
+        Raises:
+            DatasetError: a row that cannot be learned from, such as an empty answer; names it.
+            TrainingError: the student's chat template cannot render it.
+        """
+        ...
+
+    def count_text(self, text: str) -> int:
+        """Tokens of a text by itself, such as a gold answer that the student should have room to write."""
+        ...
+
+    def show(self, example: Example) -> str:
+        """The prompt, rendered by the chat template."""
+        ...
 
 
 class ArtifactStore(Protocol):

@@ -71,6 +71,20 @@ class Example(Record):
         return "\n".join(system + [f"{turn.role.capitalize()}: {turn.content}" for turn in turns])
 
 
+class RowTokens(Record):
+    """How long a row is for the student."""
+
+    prompt: int
+    """With the chat template around it, up to where the assistant starts."""
+    answer: int
+    """What is learned: the answer and the end of turn."""
+
+    @property
+    def total(self) -> int:
+        """What `lora.max_length` limits."""
+        return self.prompt + self.answer
+
+
 class Prediction(Record):
     """What the student answered."""
 
@@ -281,6 +295,8 @@ class Batch(Record):
     id: str
     branch: Branch
     iteration: int
+    top_up: int = 0
+    """Round that makes up for rows that were refused; 0 for the first."""
     strategy: GuardedStrategy | None = None
     source_ids: tuple[str, ...]
     """Training example each row is written from."""
@@ -315,6 +331,8 @@ class BatchReport(Record):
 
     batch_id: str
     iteration: int = 0
+    top_up: int = 0
+    """Round that makes up for rows that were refused; 0 for the first."""
     branch: Branch
     strategy_id: str | None = None
     attempts: int

@@ -70,6 +70,20 @@ def has_marks(text: str) -> bool:
     return bool(_MARK.search(text) or "<|channel|>" in text or _CHANNEL_WORDS.match(text))
 
 
+def is_mark(text: str) -> bool:
+    """Whether the text is nothing but a mark."""
+    return bool(_MARK.fullmatch(text))
+
+
+def find_closer(opener: str) -> str:
+    """The mark that closes what `opener`, as it was written, has opened."""
+    found = _MARK.fullmatch(opener)
+    if found is None or not found["name"]:
+        return PAIRS[opener]
+    bar = "|" if opener.startswith("<|") else ""
+    return f"<{bar}/{found['name']}{bar}>"
+
+
 def find_open_thought(text: str) -> str:
     """The mark that opened a thought which is still open where `text` ends; empty if there is none."""
     marks = deque(_marks(text, 0, len(text)), maxlen=1)

@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from pada_agent.core.errors import SandboxError
 from pada_agent.core.lines import split_lines
 from pada_agent.core.records import Record
+from pada_agent.evaluation.confinement.starting import command_of
 
 MAX_FILE_BYTES = 16 * 2**20
 """Of any one file the program writes, and of its output."""
@@ -30,16 +30,7 @@ TAIL_BYTES = 2000
 PATIENCE_SECONDS = 30.0
 """Beside the program's own time, for its processes to start and to end on a busy machine."""
 
-_START = """
-import sys
-package = type(sys)("pada_agent")
-package.__path__ = [sys.argv.pop(1)]
-sys.modules["pada_agent"] = package
-from pada_agent.evaluation.sandbox_launcher import main
-main()
-"""
-"""The package itself is left out: its face to the world needs more than the standard library, and time."""
-_PACKAGE = Path(__file__).parents[1]
+_LAUNCHER = "pada_agent.evaluation.sandbox_launcher"
 _CAN_PASS = (
     "import collections, datetime, decimal, functools, hashlib, itertools, json, math, random, re, string\nx = math.pi"
 )
@@ -180,7 +171,7 @@ def _launch(spec: dict[str, Any], seconds: float) -> _Ran:
         order.seek(0)
         with (root / "output").open("w+b") as output:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(_PACKAGE)],
+                command_of(_LAUNCHER),
                 stdin=order,
                 stdout=output,
                 stderr=subprocess.STDOUT,

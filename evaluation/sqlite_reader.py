@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 import weakref
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pydantic import Field
 
 from pada_agent.core.errors import SandboxError
 from pada_agent.core.records import Record
+from pada_agent.evaluation.confinement.starting import command_of
 
 MEMORY_BYTES = 512 * 2**20
 MAX_ROWS = 10_000
@@ -25,7 +25,7 @@ MAX_CHARACTERS = 4 * 2**20
 SECONDS_OF_GRACE = 2.0
 """After its time a query is asked to end; so much later it is ended."""
 SECONDS_TO_DESCRIBE = 60.0
-_WORKER = Path(__file__).with_name("sqlite_worker.py")
+_WORKER = "pada_agent.evaluation.sqlite_worker"
 
 Value = str | int | float | bytes | None
 Row = tuple[Value, ...]
@@ -79,10 +79,11 @@ class SqliteReader:
     `instr` of long texts runs 17 s without a look at the clock, `randomblob` over a cross join 55 s with 2.9 GB, common tables that
     double at each step are never through with compiling, and SQLite's hard limit on memory holds for all connections of a
     process, checkpoints included. So the queries run in a child, which can write no file and start no process, and which
-    is ended and replaced when it does not answer. It starts once, within about 50 ms; a query then takes a tenth of a
-    millisecond more than in this process.
+    is ended and replaced when it does not answer. It starts once for each new database, within about 50 ms; a query then takes a
+    tenth of a millisecond more than in this process.
 
-    Not covered: a fault in SQLite itself. The child has the rights of its user, and only SQLite between them and the query.
+    A fault in SQLite itself would give a query the child: where the kernel has Landlock and seccomp (as for programs, see
+    `sandbox`) it can read the databases that were asked for, and reach no other file, process or network.
     """
 
     def __init__(self, *, seconds: float = 5) -> None:
@@ -93,6 +94,8 @@ class SqliteReader:
         """
         self._seconds = seconds
         self._lock = Lock()
+        self._databases: dict[str, tuple[int, int]] = {}
+        """What the child may read, and which file that was: another one of the same name needs another child."""
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._end: weakref.finalize[..., SqliteReader] | None = None
@@ -135,7 +138,9 @@ class SqliteReader:
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         with self._lock:
-            process = self._process if self._process and self._process.poll() is None else self._start()
+            is_known = self._know(request["database"])
+            running = self._process if self._process and self._process.poll() is None else None
+            process = running if running and is_known else self._start()
             try:
                 _send(process, request)
                 line = self._read_line(process, time.monotonic() + seconds + SECONDS_OF_GRACE)
@@ -149,11 +154,22 @@ class SqliteReader:
             reply: dict[str, Any] = json.loads(line)
             return reply
 
+    def _know(self, database: str) -> bool:
+        """Whether the child may read this file; the next one will."""
+        try:
+            status = Path(database).stat()
+        except OSError:
+            return True  # there is nothing to read
+        file = (status.st_dev, status.st_ino)
+        is_known = self._databases.get(database) == file
+        self._databases[database] = file
+        return is_known
+
     def _start(self) -> "subprocess.Popen[bytes]":
         self.close()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", str(_WORKER)],
+                command_of(_WORKER),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -168,6 +184,7 @@ class SqliteReader:
             "seconds": self._seconds,
             "max_rows": MAX_ROWS,
             "max_characters": MAX_CHARACTERS,
+            "databases": list(self._databases),
         }
         self._end = weakref.finalize(self, _end, self._process)
         _send(self._process, limits)

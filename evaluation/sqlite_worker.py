@@ -1,20 +1,24 @@
-"""Reads SQLite databases for `sqlite_reader`: run as a script, never imported.
+"""Reads SQLite databases for `sqlite_reader`, in a process of its own.
 
 It answers one JSON line with another until its input ends. Standard library only, as it runs without site-packages.
-What a query may do is decided by SQLite's own authorizer: read tables, and call built-in functions.
+What a query may do is decided by SQLite's own authorizer: read tables, and call built-in functions. Should it get past that,
+by a fault in SQLite, the process can reach the databases it was started for and nothing else, where the kernel has Landlock.
 """
 
 import functools
 import json
+import os
 import resource
 import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
+
+from pada_agent.evaluation.confinement import kernel, landlock, seccomp
 
 ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
 FORBIDDEN_FUNCTIONS = ("load_extension", "fts3_tokenizer")
@@ -39,7 +43,7 @@ Reply = dict[str, Any]
 
 def main() -> None:
     limits = json.loads(sys.stdin.readline())
-    confine(limits["memory_bytes"])
+    confine(limits["memory_bytes"], limits["databases"])
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -49,12 +53,19 @@ def main() -> None:
         print(json.dumps(reply), flush=True)
 
 
-def confine(memory_bytes: int) -> None:
-    """No files are written, no processes started, no more memory taken than this."""
+def confine(memory_bytes: int, databases: Sequence[str]) -> None:
+    """No files are written, none but these databases read, no processes started, no more memory taken than this."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, limit in (("FSIZE", 0), ("CORE", 0), ("NPROC", 0), ("AS", memory_bytes)):
         with suppress(ValueError, OSError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+    if kernel.IS_LINUX:
+        readable = landlock.READ_FILE | landlock.READ_DIR
+        places = [place for path in databases for place in landlock.open_place(path, readable)]
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        version = landlock.confine([*landlock.open_libraries(readable), *places])
+        needs = seccomp.FilterNeeds(os.getpid(), refuse_truncate=version < landlock.CONFINES_TRUNCATE)
+        seccomp.install_filter(needs)
 
 
 def answer(request: Reply, limits: Reply) -> Reply:
@@ -181,7 +192,3 @@ def list_values(database: sqlite3.Connection, table: str, column: str, n_values:
 
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-if __name__ == "__main__":
-    main()

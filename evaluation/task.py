@@ -13,6 +13,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
+from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.rows.forms import Fields, settle_form
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
@@ -222,3 +223,11 @@ class Task(ABC):
         """The gold label, when labels form a closed set over all rows."""
         del example
         return None
+
+
+def verify_answers(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
+    """Verdicts in order, on what the student answered after its thoughts; one whose thought was cut off answered nothing."""
+    answers = [
+        p if p.option_scores else p.model_copy(update={"response": strip_thoughts(p.response)}) for p in predictions
+    ]
+    return task.verify_all(examples, answers)

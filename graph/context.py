@@ -16,7 +16,7 @@ from pydantic import GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
 
 from pada_agent.core.config import PromptsConfig, RunConfig
-from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder
+from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
 from pada_agent.evaluation.task import Task
@@ -82,6 +82,8 @@ class Adapters:
     """Ends the worker and what the models hold, at once; work in flight fails. `connect` then makes another set."""
     usage_by_batch: Callable[[], dict[str, Usage]] = dict
     """LLM consumption of the run so far, by batch of synthetic rows."""
+    tokens: TokenCounter | None = None
+    """Length of rows for the student, before anything is trained on them; None: not known here."""
     warnings: tuple[str, ...] = ()
     """Known before the run, e.g. a judge of the generator's family."""
 

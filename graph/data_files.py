@@ -1,18 +1,23 @@
 """The files of a run, fetched and read in one way: what `prepare` works with, and what a check shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any, Literal
 
 from pada_agent.core.config import DataConfig, RunConfig
-from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.errors import ConfigError, DatasetError, PadaError
 from pada_agent.core.ports import DatasetSource, RawRow
+from pada_agent.evaluation.rows.label_counts import count_labels
 from pada_agent.evaluation.rows.reading import ReadFile, Understood, read_files, tell_apart
 from pada_agent.evaluation.task import Task
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 FileName = Literal["train", "validation", "test", "held_back"]
+
+LOOK_AHEAD = 20_000
+"""Rows behind a limit whose labels are looked at, to tell whether a file is sorted."""
 
 
 def read_run_files(
@@ -21,45 +26,95 @@ def read_run_files(
     *,
     datasets: DatasetSource,
     task: Task,
-    problems: list[DatasetError] | None = None,
+    problems: list[PadaError] | None = None,
 ) -> dict[FileName, ReadFile]:
     """All rows of a run. `given` is the graph's input, whose rows take the place of files.
 
     `held_back` are real rows for the oracle, there only where settings take them; none of their ids is one of training.
+    Where `problems` is given, files and rows that cannot be read are left out and told there, instead of raised.
 
     Raises:
         ConfigError: settings and input name no rows for training or validation.
-        DatasetError: names the row; unless it is told in `problems`.
+        DatasetError: names the row.
     """
-    raw = _fetch_all(settings, given, datasets)
+    raw = _fetch_all(settings, given, datasets, problems)
     all_turns = [name == "train" and settings.task.turns == "all" for name in raw]
-    read = dict(zip(raw, read_files(task, list(raw.values()), all_turns=all_turns, problems=problems), strict=True))
+    unread: list[DatasetError] | None = None if problems is None else []
+    try:
+        files = read_files(task, list(raw.values()), all_turns=all_turns, problems=unread)
+    except DatasetError as exc:
+        if problems is None:
+            raise
+        problems.append(exc)
+        return {}
+    if problems is not None:
+        problems += unread or []
+    read = dict(zip(raw, files, strict=True))
     if held_back := read.get("held_back"):
-        ids = {example.id for example in read["train"].examples}
+        ids = {example.id for example in read["train"].examples} if "train" in read else set()
         read["held_back"] = held_back._replace(examples=tell_apart(held_back.examples, taken=ids))
     return read
 
 
-def warn_about(files: Mapping[FileName, ReadFile]) -> list[str]:
-    """What a person should know of how the files were read, a line each."""
-    understood = {name: file.understood for name, file in files.items() if file.examples}
-    return list(dict.fromkeys(line for found in understood.values() for line in _warn_about(found)))
-
-
-def _warn_about(found: Understood) -> list[str]:
-    unused = f"{found.location}: columns that are not used: {', '.join(found.unused)}"
-    return ([unused] if found.unused else []) + [f"{found.location}: {note}" for note in found.notes]
-
-
-def _fetch_all(settings: RunConfig, given: Mapping[str, Any], datasets: DatasetSource) -> dict[FileName, list[RawRow]]:
+def count_labels_further_down(
+    settings: RunConfig, given: Mapping[str, Any], *, datasets: DatasetSource, task: Task
+) -> dict[Split, dict[str, int]]:
+    """Labels of rows that a limit leaves out, by split; of files in their own order, where labels are a closed set."""
     data = settings.data
-    train, left_over = _fetch_train(settings, given, datasets)
-    found: dict[FileName, list[RawRow]] = {"train": train}
-    found["validation"] = _fetch("validation", data, given, datasets)
+    found: dict[Split, dict[str, int]] = {}
+    for split in SPLITS if settings.task.labels and data.shuffle is None else ():
+        limit, location = getattr(data, f"{split}_limit"), getattr(data, split)
+        is_drawn = split == "train" and data.train_shuffle is not None
+        if not limit or not location or location.startswith("hub:") or isinstance(given.get(split), list) or is_drawn:
+            continue
+        with suppress(DatasetError):
+            further = datasets.read(location, limit=limit + LOOK_AHEAD)[limit:]
+            (file,) = read_files(task, [further], problems=[])
+            found[split] = count_labels(task, file.examples)
+    return found
+
+
+def warn_about(files: Mapping[FileName, ReadFile]) -> list[str]:
+    """What a person should know of how the files were read, a line each; what several files have in common is one line."""
+    understood = [file.understood for file in files.values() if file.examples]
+    places: dict[str, list[str]] = {}
+    for found in understood:
+        for note in _list_notes(found):
+            places.setdefault(note, []).append(found.location)
+    return [f"{', '.join(dict.fromkeys(locations))}: {note}" for note, locations in places.items()]
+
+
+def _list_notes(found: Understood) -> list[str]:
+    return [*([f"columns that are not used: {', '.join(found.unused)}"] if found.unused else []), *found.notes]
+
+
+def _fetch_all(
+    settings: RunConfig, given: Mapping[str, Any], datasets: DatasetSource, problems: list[PadaError] | None
+) -> dict[FileName, list[RawRow]]:
+    data = settings.data
+    wants_real_rows = settings.generation.sources == "held_back"
+    found: dict[FileName, list[RawRow]] = {}
+
+    def fetch(name: FileName, fetch_rows: Callable[[], list[RawRow]]) -> None:
+        try:
+            found[name] = fetch_rows()
+        except PadaError as exc:
+            if problems is None:
+                raise
+            problems.append(exc)
+
+    def fetch_train() -> list[RawRow]:
+        rows, left_over = _fetch_train(settings, given, datasets)
+        if wants_real_rows and not data.held_back:
+            found["held_back"] = left_over
+        return rows
+
+    fetch("train", fetch_train)
+    fetch("validation", lambda: _fetch("validation", data, given, datasets))
     if data.test or given.get("test"):
-        found["test"] = _fetch("test", data, given, datasets)
-    if settings.generation.sources == "held_back":
-        found["held_back"] = datasets.read(data.held_back, shuffle=data.shuffle) if data.held_back else left_over
+        fetch("test", lambda: _fetch("test", data, given, datasets))
+    if wants_real_rows and data.held_back:
+        fetch("held_back", lambda: datasets.read(data.held_back, shuffle=data.shuffle))
     return found
 
 

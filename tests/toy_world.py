@@ -75,7 +75,7 @@ class NearestRowCompute:
 
 
 def _predict(row: Example, job: PredictJob) -> Prediction:
-    answer = row.options[-1 if job.system else 0]
+    answer = row.options[-1 if job.chat.system else 0]
     if job.adapter:
         memory = json.loads((Path(job.adapter) / "memory.json").read_text())
         answer = max(memory, key=lambda pair: len(words(pair[0]) & words(row.prompt)))[1]

@@ -16,7 +16,7 @@ from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingErr
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, LoraSpec
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
-from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
+from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 from pada_agent.training.kernels.attention_hook import is_plain
 from pada_agent.training.kernels.graphed_backward import RecordedBackward
 from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
@@ -62,7 +62,7 @@ def fine_tune(
     """
     if not examples:
         raise DatasetError(f"{job.rows}: no rows to fine-tune on")
-    encoder = ChatEncoder(student.tokenizer, job.system)
+    encoder = student.encode_by(job.chat)
     rows = [encoder.training_row(example, job.lora) for example in examples]
     start = time.perf_counter()
     with attach_lora(student, job) as adapted:

@@ -79,10 +79,11 @@ def _inject(student: Student, job: FineTuneJob) -> Any:
 
 
 def _check_targets(names: list[str], model: Any) -> None:
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
-    unknown = [name for name in names if not any(f".{path}".endswith(f".{name}") for path in linear)]
+    kinds = torch.nn.Linear | torch.nn.Embedding | Conv1D
+    known_paths = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    unknown = [name for name in names if not any(f".{path}".endswith(f".{name}") for path in known_paths)]
     if unknown or not names:
-        known = ", ".join(sorted({path.rpartition(".")[2] for path in linear}))
+        known = ", ".join(sorted({path.rpartition(".")[2] for path in known_paths}))
         raise TrainingError(
-            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is no linear layer of this model. It has: {known}"
+            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is no linear layer or embedding of this model. It has: {known}"
         )

@@ -2,17 +2,19 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from peft import PeftModel
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
-from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.generation.greedy import generate
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
@@ -42,12 +44,26 @@ def answer_rows(
     student: Student, job: PredictJob, examples: Sequence[Example], *, on_done: Callable[[int], None]
 ) -> list[Prediction]:
     """A prediction for each row, in order."""
-    encoder = ChatEncoder(student.tokenizer, job.system)
+    encoder = student.encode_by(job.chat)
     choosing = [example for example in examples if example.options]
     writing = [example for example in examples if not example.options]
     chosen = iter(score_options(student, encoder, choosing, on_done=on_done)) if choosing else iter(())
     written = iter(generate(student, encoder, writing, job=job, on_done=lambda n: on_done(len(choosing) + n)))
     return [next(chosen if example.options else written) for example in examples]
+
+
+@contextmanager
+def apply_adapter(student: Student, adapter: Path) -> Iterator[Student]:
+    """The student with the adapter on top, not merged; afterwards as it was.
+
+    Raises:
+        TrainingError: not an adapter, or one for another model.
+    """
+    adapted = _load_adapter(student, student.model, adapter)
+    try:
+        yield replace(student, model=adapted.eval())
+    finally:
+        adapted.unload()
 
 
 def merge_adapter(student: Student, adapter: Path) -> Student:
@@ -56,11 +72,28 @@ def merge_adapter(student: Student, adapter: Path) -> Student:
     Raises:
         TrainingError: not an adapter, or one for another model.
     """
+    adapted = _load_adapter(student, copy.deepcopy(student.model), adapter)
+    _untie(adapted)
+    return replace(student, model=adapted.merge_and_unload().eval())
+
+
+def _load_adapter(student: Student, model: Any, adapter: Path) -> Any:
     try:
-        adapted = PeftModel.from_pretrained(copy.deepcopy(student.model), str(adapter))
+        return PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, RuntimeError) as exc:
         raise TrainingError(f"adapter {adapter} does not load on student {student.source}: {exc}") from exc
-    return replace(student, model=adapted.merge_and_unload().eval())
+
+
+def _untie(adapted: Any) -> None:
+    """Give input and output embeddings a weight each where the adapter changes one of them: merged, it would change both."""
+    layers = [adapted.get_input_embeddings(), adapted.get_output_embeddings()]
+    bases = [getattr(layer, "base_layer", layer) for layer in layers]
+    changed = any(base is not layer for base, layer in zip(bases, layers, strict=True))
+    if None in bases or not changed or bases[0].weight is not bases[1].weight:
+        return
+    bases[1].weight = torch.nn.Parameter(bases[1].weight.detach().clone(), requires_grad=False)
+    adapted.config.get_text_config(decoder=True).tie_word_embeddings = False
+    adapted.config.tie_word_embeddings = False
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:

@@ -1,6 +1,8 @@
 """The student: base model and tokenizer, loaded once per worker and never changed by a job."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from pada_agent.core.errors import TrainingError
+from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts
 from pada_agent.core.machine import hash_file
+from pada_agent.training.encoding import ChatEncoder
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,21 @@ class Student:
     @property
     def context_tokens(self) -> int:
         """Longest sequence the model was made for."""
-        return int(getattr(self.model.config, "max_position_embeddings", 0) or 2**31)
+        return _count_context(self.model.config.get_text_config(decoder=True))
+
+    def encode_by(self, chat: ChatSpec) -> ChatEncoder:
+        """The encoder for its tokenizer and vocabulary."""
+        eos = getattr(self.model.generation_config, "eos_token_id", None)
+        return ChatEncoder(
+            self.tokenizer,
+            chat=chat,
+            end_token_ids=[eos] if isinstance(eos, int) else eos or [],
+            n_embeddings=self.model.get_input_embeddings().weight.shape[0],
+        )
+
+
+def _count_context(config: Any) -> int:
+    return int(getattr(config, "max_position_embeddings", 0) or 2**31)
 
 
 def choose_device(name: str) -> torch.device:
@@ -57,15 +75,62 @@ def load_student(name: str, device: torch.device) -> Student:
     Raises:
         TrainingError: it cannot be loaded.
     """
-    source = str(convert_gguf(Path(name))) if name.endswith(".gguf") else name
+    source = find_source(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-    except (OSError, ValueError) as exc:
-        raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
+    with _explain(name):
+        tokenizer = load_tokenizer(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
     model = model.to(device).eval().requires_grad_(False)
     return Student(source=source, model=model, tokenizer=tokenizer, weights=_find_weights(name))
+
+
+def load_tokenizer(source: str) -> Any:
+    """Code that a model brings along is never run, and nobody is asked whether it may be."""
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+
+
+def save_tokenizer(name: str, folder: Path) -> None:
+    """The student's tokenizer in the form that needs neither torch nor the model's own class, and facts of its configuration.
+
+    Raises:
+        TrainingError: it cannot be loaded.
+    """
+    source = find_source(name)
+    with _explain(name):
+        tokenizer = load_tokenizer(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False).get_text_config(decoder=True)
+        eos = _read_generation_config(source).eos_token_id
+    if core := getattr(tokenizer, "backend_tokenizer", None):
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=core, chat_template=tokenizer.chat_template, **tokenizer.special_tokens_map
+        )
+    tokenizer.save_pretrained(folder)
+    facts = TokenizerFacts(
+        end_token_ids=tuple([eos] if isinstance(eos, int) else eos or []),
+        n_embeddings=getattr(config, "vocab_size", None),
+        context_tokens=_count_context(config),
+    )
+    (folder / TOKENIZER_FACTS).write_text(facts.model_dump_json(), encoding="utf-8")
+
+
+def find_source(name: str) -> str:
+    """What `from_pretrained` takes: of a GGUF file its safetensors copy, made on first use."""
+    return str(convert_gguf(Path(name))) if name.endswith(".gguf") else name
+
+
+@contextmanager
+def _explain(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
+
+
+def _read_generation_config(source: str) -> GenerationConfig:
+    try:
+        return GenerationConfig.from_pretrained(source)
+    except OSError:  # there need not be one
+        return GenerationConfig()
 
 
 def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:
@@ -114,7 +179,11 @@ def convert_gguf(file: Path) -> Path:
 
 def read_gguf(file: Path) -> tuple[Any, Any]:
     """Model, dequantized to fp32, and tokenizer."""
-    source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(file.parent),
+        "gguf_file": file.name,
+        "trust_remote_code": False,
+    }
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, **_dequantize_option())
     return model, AutoTokenizer.from_pretrained(**source)
 

@@ -1,6 +1,6 @@
 """The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
 
-Reads one `{"job": FineTuneJob | PredictJob | ExportJob, "folder": "where to write"}` a line from stdin; writes events to stdout:
+Reads one `{"job": FineTuneJob | PredictJob | ExportJob | TokenizerJob, "folder": "where to write"}` a line from stdin; writes events to stdout:
 `{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
 Ends when stdin closes, also in the middle of a job: so it never outlives its parent, however that died.
 Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads).
@@ -21,14 +21,14 @@ import transformers
 from pydantic import Field, TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, Job, PredictJob
+from pada_agent.core.jobs import FineTuneJob, Job, PredictJob, TokenizerJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
 from pada_agent.training.predicting import predict
-from pada_agent.training.students import Student, choose_device, load_student
+from pada_agent.training.students import Student, choose_device, load_student, save_tokenizer
 
 NICENESS = 5
 """Leaves a server on the same machine responsive."""
@@ -50,9 +50,12 @@ class Worker:
 
     def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
         """Leave the job's output in `request.folder`."""
-        examples = read_examples(Path(request.job.rows))
         folder = Path(request.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(request.job, TokenizerJob):
+            save_tokenizer(request.job.student, folder)
+            return
+        examples = read_examples(Path(request.job.rows))
         student = self._take(request.job.student, on_progress)
         if isinstance(request.job, FineTuneJob):
             fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import parse_config, set_value
+from pada_agent.core.config_files import parse_local_config, set_value
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record
 
@@ -132,4 +132,4 @@ def apply_settings(config: RunConfig, settings: Mapping[str, Any], *, origin: st
     values = config.model_dump()
     for key, value in settings.items():
         values = set_value(values, key, value, origin=origin)
-    return parse_config(values, origin=origin)
+    return parse_local_config(values, origin=origin)

@@ -13,7 +13,7 @@ from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.jobs import EXPORT_REPORT, ExportJob
+from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob
 from pada_agent.core.records import Example, Record, ScoredRow
 
 Format = Literal["safetensors", "gguf"]
@@ -46,7 +46,7 @@ class Source(Record):
     student: str
     adapter: Path
     rows: tuple[Example, ...]
-    system: str | None = None
+    chat: ChatSpec = ChatSpec()
 
 
 def export_model(
@@ -107,7 +107,7 @@ def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -
         format=format,
         rows=str(rows),
         rows_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
-        system=source.system,
+        chat=source.chat,
     )
     try:
         return compute.wait(compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump())))
@@ -125,7 +125,7 @@ def _read_run(folder: Path) -> Source:
         student=str(model_store.resolve(config.student.model)),
         adapter=folder / "best",
         rows=_read_rows(folder / "iterations" / "untouched" / "predictions" / "validation.jsonl"),
-        system=config.student.system,
+        chat=config.student.chat,
     )
 
 

@@ -16,6 +16,7 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Metrics
 from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.statistics import summarize
+from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.evaluating import read_predictions
 
@@ -39,7 +40,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
-        return summarize(adapters.task.verify_all(examples, read_predictions(folder)))
+        return summarize(verify_answers(adapters.task, examples, read_predictions(folder)))
     finally:
         wiring.close(config)
 
@@ -83,7 +84,7 @@ def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], 
         max_new_tokens=config.student.max_new_tokens or adapters.task.max_new_tokens,
         stop=adapters.task.stop,
         batch_size=config.student.eval_batch_size,
-        system=config.student.system,
+        chat=config.student.chat,
     )
 
 

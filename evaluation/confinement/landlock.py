@@ -55,8 +55,22 @@ def find_version() -> int:
 def open_places() -> list[Place]:
     """Python, the system's libraries, and the working folder. To be opened before the user is changed: Python may lie in root's home."""
     work = FIRST_RIGHTS & ~(MAKE_CHAR | MAKE_BLOCK | MAKE_SOCK) | REFER | TRUNCATE
-    wanted = [*((path, READ) for path in (*SYSTEM, *_python())), ("/dev/null", READ | WRITE_FILE), (".", work)]
-    return [place for path, rights in wanted for place in _open(path, rights)]
+    return [*open_libraries(READ), *open_place("/dev/null", READ | WRITE_FILE), *open_place(".", work)]
+
+
+def open_libraries(rights: int) -> list[Place]:
+    """Python and what it is linked with."""
+    return [place for path in (*SYSTEM, *_python()) for place in open_place(path, rights)]
+
+
+def open_place(path: str, rights: int) -> list[Place]:
+    """One, or none where there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return []
+    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    return [Place(descriptor, rights if is_folder else rights & OF_FILES)]
 
 
 def confine(places: Iterable[Place]) -> int:
@@ -87,12 +101,3 @@ def _python() -> Sequence[str]:
     lib = os.path.join(sys.base_prefix, "lib")
     folders = [path for path in sys.path if os.path.isdir(path) and not path.endswith("site-packages")]
     return [*folders, os.path.dirname(os.__file__), lib, f"{lib}64", os.path.realpath(sys.executable)]
-
-
-def _open(path: str, rights: int) -> list[Place]:
-    try:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return []
-    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-    return [Place(descriptor, rights if is_folder else rights & OF_FILES)]

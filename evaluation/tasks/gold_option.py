@@ -43,7 +43,7 @@ class GoldSeen(NamedTuple):
 
 
 def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
-    """The one reading of all these rows.
+    """The one reading of all these rows, apart from those that fit none: they are refused when they are read.
 
     Raises:
         DatasetError: there is none, or more than one.
@@ -60,6 +60,9 @@ def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
     if rivals:
         _refuse_two(seen, found, holding[0], rivals[0])
     if not holding:
+        readable = [gold for i, gold in enumerate(seen) if any(indices[i] is not None for indices in found.values())]
+        if 0 < len(readable) < len(seen):
+            return settle_gold(readable)
         _refuse_all(seen, found)
     return holding[0]
 

@@ -7,6 +7,7 @@ from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.lines import split_lines
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
+from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.state import PartialState, RunState
@@ -60,7 +61,7 @@ def score_rows(
                 max_new_tokens=settings.student.max_new_tokens or adapters.task.max_new_tokens,
                 stop=adapters.task.stop,
                 batch_size=settings.student.eval_batch_size,
-                system=settings.student.system,
+                chat=settings.student.chat,
             )
         ),
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
@@ -84,6 +85,6 @@ def _verify(
 ) -> list[Verdict]:
     if adapters.store.has(key):
         return adapters.store.read_rows(key, Verdict)
-    verdicts = adapters.task.verify_all(examples, predictions)
+    verdicts = verify_answers(adapters.task, examples, predictions)
     adapters.store.write_rows(key, verdicts)
     return verdicts

@@ -5,15 +5,16 @@ from random import Random
 
 from langgraph.runtime import Runtime
 
-from pada_agent.core.config import DataConfig, RunConfig
+from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
-from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
+from pada_agent.core.errors import ConfigError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.graph.context import Adapters, Connect, RunContext
-from pada_agent.graph.data_files import SPLITS, FileName, read_run_files, warn_about
+from pada_agent.graph.data_check import check_run_data, refuse
+from pada_agent.graph.data_files import SPLITS, FileName
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
@@ -27,13 +28,13 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         settings = settle(state, runtime.context)
         adapters = connect(settings)
         told = adapters.task.check_machine()
-        files = read_run_files(settings, state, datasets=adapters.datasets, task=adapters.task)
+        files, warnings = read_checked(settings, state, adapters)
         return {
             "settings": settings,
             "data": store_splits(settings, files, adapters),
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *warn_about(files)],
+            "warnings": [*adapters.warnings, *told, *warnings],
         }
 
     return prepare
@@ -81,27 +82,34 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     """All rows, checked, in the store.
 
     Raises:
-        DatasetError, LeakageError: names the file and the row.
+        ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
     """
-    files = read_run_files(settings, given, datasets=adapters.datasets, task=adapters.task)
-    return store_splits(settings, files, adapters)
+    return store_splits(settings, read_checked(settings, given, adapters)[0], adapters)
+
+
+def read_checked(
+    settings: RunConfig, given: RunState, adapters: Adapters
+) -> tuple[dict[FileName, ReadFile], list[str]]:
+    """The rows that the run works with, and what a person should know of them.
+
+    Raises:
+        ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
+    """
+    checked = check_run_data(settings, given, datasets=adapters.datasets, task=adapters.task)
+    refuse(checked.findings)
+    return checked.files, [finding.text for finding in checked.findings]
 
 
 def store_splits(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> DataSplits:
-    """The rows that were read, checked against each other and split, in the store.
+    """The rows that were read and checked, split, in the store.
 
     Raises:
-        DatasetError, LeakageError: names the file and the row.
+        ConfigError: no real rows are left for the oracle.
     """
     data = settings.data
     train, validation, test, held_back = (
-        refuse_repeated(files[name]) if name in files else [] for name in ("train", "validation", "test", "held_back")
+        files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
-    if len(validation) < 2:
-        raise DatasetError(
-            f"{data.validation or 'input.validation'}: at least 2 validation rows are needed, found {len(validation)}"
-        )
-    train = check_overlap(train, [*validation, *test], data)
     if settings.generation.sources == "held_back":
         held_back = keep_spare(held_back, [*train, *validation, *test])
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
@@ -129,43 +137,6 @@ def keep_spare(rows: Sequence[Example], known: Sequence[Example]) -> list[Exampl
             " Set data.held_back to a file of them, or data.train_limit below the rows there are"
         )
     return spare
-
-
-def refuse_repeated(file: ReadFile) -> list[Example]:
-    """The rows of a file, of which no two without an id of their own are the same in all that is asked and answered.
-
-    Raises:
-        DatasetError: two are; names both.
-    """
-    seen: dict[tuple[str, str], str] = {}
-    for example, where in zip(file.examples, file.wheres, strict=True):
-        same = example.id.partition("#")[0], example.model_dump_json(exclude={"id"})
-        if same in seen and not file.expanded:
-            raise DatasetError(f"{where}: the row is the same as that at {seen[same]}. Drop one of them.")
-        seen[same] = where
-    return file.examples
-
-
-def check_overlap(train: list[Example], held_out: Sequence[Example], data: DataConfig) -> list[Example]:
-    """The training rows that do not stand in held-out data.
-
-    Raises:
-        LeakageError: there are some, and settings do not say to drop them.
-    """
-    overlaps = [o for o in find_overlap(train, held_out) if o.kind != "ngram"]
-    if not overlaps:
-        return train
-    if data.on_overlap == "error":
-        pairs = ", ".join(f"{o.example_id} = {o.protected_id}" for o in overlaps[:5])
-        raise LeakageError(
-            f"{data.train or 'input.train'}: {len(overlaps)} training row(s) also stand in validation or test ({pairs}). "
-            "Remove them, or set data.on_overlap: drop"
-        )
-    dropped = {o.example_id for o in overlaps}
-    kept = [e for e in train if e.id not in dropped]
-    if not kept:
-        raise LeakageError(f"{data.train or 'input.train'}: every training row also stands in validation or test")
-    return kept
 
 
 def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:

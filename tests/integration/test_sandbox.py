@@ -159,8 +159,8 @@ def test_a_sandbox_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_launcher_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "_START", "raise RuntimeError('no luck')")
-    with pytest.raises(SandboxError, match="no luck"):
+    monkeypatch.setattr(sandbox, "_LAUNCHER", "pada_agent.evaluation.no_such_module")
+    with pytest.raises(SandboxError, match="no_such_module"):
         run_program("pass")
 
 

@@ -589,7 +589,9 @@ class TestFineTuning:
         assert [(group["params"], group["weight_decay"]) for group in groups] == [([matrix], 0.1), ([vector], 0.0)]
 
     def test_unknown_target_modules_are_refused_with_those_there_are(self, student: Student, tmp_path: Path) -> None:
-        with pytest.raises(TrainingError, match=r"no_proj is no linear layer.*down_proj, gate_proj, k_proj"):
+        with pytest.raises(
+            TrainingError, match=r"no_proj is no linear layer or embedding.*down_proj, embed_tokens, gate_proj, k_proj"
+        ):
             train(student, tmp_path, lora=SPEC.model_copy(update={"target_modules": "q_proj, no_proj"}))
 
     def test_named_target_modules_are_the_only_ones(self, student: Student) -> None:

@@ -30,6 +30,11 @@ def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> 
             f"{source}: GGUF export knows the layouts {', '.join(ARCHITECTURES)}, not {architecture}. Export with"
             " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
         )
+    if base.config.tie_word_embeddings and not merged.config.tie_word_embeddings:
+        raise TrainingError(
+            f"{source}: its input and output embeddings are one tensor, and the adapter changes one of them alone, which this"
+            " file cannot hold. Export with --format safetensors."
+        )
     changed = _find_changed(base.state_dict(), merged.state_dict())
     names = _name_tensors(list(changed), architecture, merged.config.num_hidden_layers)
     writer = gguf.GGUFWriter(target, architecture)

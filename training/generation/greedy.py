@@ -36,20 +36,19 @@ def generate(
     Raises:
         DatasetError: a row that leaves no room in the model's context; names the row.
     """
-    rows = [Row(encoder.prompt(example)) for example in examples]
+    rows = [Row(encoder.prompt(example), encoder.opening(example)) for example in examples]
     for example, row in zip(examples, rows, strict=True):
         if len(row.prompt) + job.max_new_tokens > student.context_tokens:
             raise DatasetError(
                 f"row {example.id!r} has {len(row.prompt)} tokens; with {job.max_new_tokens} new ones that is more than"
                 f" the student's context of {student.context_tokens}"
             )
-    stops = Stops(student, job, encoder.end_token_id)
+    stops = Stops(student, job, encoder.stop_token_ids)
     if rows and is_plain(student.model) and student.device.type == "cuda":
         write_recorded(student, rows, stops, on_done=on_done)
+    elif rows and not takes_padding(student.model):
+        write_alone(student, rows, stops, on_done=on_done)
     elif rows:
-        if not takes_padding(student.model):
-            write_alone(student, rows, stops, on_done=on_done)
-            return [stops.read(example, row) for example, row in zip(examples, rows, strict=True)]
         write = write_in_slots if is_plain(student.model) else write_padded
         longest = max(len(row.prompt) for row in rows) + job.max_new_tokens
         n_affordable = max(1, MAX_BYTES // (longest * count_position_bytes(student.model)))

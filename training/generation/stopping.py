@@ -5,6 +5,7 @@ from typing import Any
 
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
+from pada_agent.core.thoughts import find_closer, find_open_thought
 from pada_agent.training.students import Student
 
 
@@ -13,6 +14,8 @@ class Row:
     """The tokens of one row."""
 
     prompt: list[int]
+    opening: str = ""
+    """End of the prompt that opens a thought; empty if none is open."""
     new: list[int] = field(default_factory=list)
     finished: bool = False
 
@@ -20,9 +23,8 @@ class Row:
 class Stops:
     """Decides when a row is finished, and reads its text."""
 
-    def __init__(self, student: Student, job: PredictJob, end_of_turn: int) -> None:
-        known = student.model.generation_config.eos_token_id
-        self.end_ids = frozenset([end_of_turn, *([known] if isinstance(known, int) else known or [])])
+    def __init__(self, student: Student, job: PredictJob, end_ids: frozenset[int]) -> None:
+        self.end_ids = end_ids
         self._tokenizer: Any = student.tokenizer
         self._strings = job.stop
         self.max_new_tokens = job.max_new_tokens
@@ -35,26 +37,40 @@ class Stops:
             row.finished = True
             return
         row.new.append(token)
-        row.finished = len(row.new) >= self.max_new_tokens or self._has_stop(row.new[-self._n_tail :])
+        row.finished = len(row.new) >= self.max_new_tokens or self._has_stop(row)
 
     def count_room(self, row: Row) -> int:
         """Tokens that the row may still get."""
         return self.max_new_tokens - len(row.new)
 
     def read(self, example: Example, row: Row) -> Prediction:
-        """The text before the first stop string."""
+        """The text before the first stop string; with the mark that opened its thought in the prompt, if one did."""
         text = self._decode(row.new)
-        ends = [at for s in self._strings if (at := text.find(s)) >= 0]
+        start = _skip_thought(row, text)
+        ends = [at for s in self._strings if (at := text.find(s, start)) >= 0]
         return Prediction(
             example_id=example.id,
-            response=text[: min(ends)] if ends else text,
+            response=row.opening + (text[: min(ends)] if ends else text),
             n_new_tokens=len(row.new),
             truncated=len(row.new) >= self.max_new_tokens and not ends,
         )
 
-    def _has_stop(self, tokens: list[int]) -> bool:
-        return bool(self._strings) and any(s in self._decode(tokens) for s in self._strings)
+    def _has_stop(self, row: Row) -> bool:
+        if not self._strings:
+            return False
+        text = self._decode(row.new if row.opening else row.new[-self._n_tail :])
+        start = _skip_thought(row, text)
+        return any(text.find(s, start) >= 0 for s in self._strings)
 
     def _decode(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+
+def _skip_thought(row: Row, text: str) -> int:
+    """Where the answer starts: a stop string inside a thought ends nothing."""
+    if not row.opening:
+        return 0
+    closer = find_closer(find_open_thought(row.opening))
+    at = text.find(closer)
+    return len(text) if at < 0 else at + len(closer)

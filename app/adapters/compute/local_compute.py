@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
-from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job
+from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, TokenizerJob
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import count_cores, hash_file
 from pada_agent.core.progress import Progress
@@ -31,6 +31,9 @@ with the embedded LLM engine. Sleeping at once costs generation 8 to 14 % and fi
 ones no difference was found."""
 
 """Folder in a failed job's output that outlives it (`training.fine_tuning`)."""
+
+CONTENT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"})
+"""Endings of a model folder's files that decide what a job gives: weights, settings, chat template, vocabulary."""
 
 Process = subprocess.Popen[str]
 
@@ -173,7 +176,7 @@ def address_job(job: Job) -> str:
     spec["student"] = _identify(job.student)
     if isinstance(job, FineTuneJob):
         spec["start_from"] = job.start_from and _identify(job.start_from)
-    else:
+    elif not isinstance(job, TokenizerJob):
         spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
@@ -181,9 +184,7 @@ def address_job(job: Job) -> str:
 def _identify(model: str) -> str:
     """Content hash of a model file or folder; a hub id is its own name."""
     path = Path(model)
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in {".safetensors", ".bin", ".json"})
-    )
+    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in CONTENT)
     if not files:
         return model
     stats = [(file, file.stat()) for file in files if file.name != TRAIN_METRICS]

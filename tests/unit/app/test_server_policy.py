@@ -125,11 +125,9 @@ def test_a_run_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: 
     assert "name: outside this server's workspace" in refusal(make(), ServerPolicy(workspace))
 
 
-def test_a_shared_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: Path) -> None:
-    (workspace / "runs").mkdir()
-    (workspace / "runs" / "shared").symlink_to(workspace.parent / "outside")
-    assert "shared_folder: outside" in refusal(make("shared_folder=shared"), ServerPolicy(workspace))
-    for name in ("..", "a/b", "/tmp"):
+def test_runs_share_no_folder(workspace: Path) -> None:
+    assert "shared_folder: " in refusal(make("shared_folder=shared"), ServerPolicy(workspace))
+    for name in ("../x", "/x", "a/b"):
         with pytest.raises(ValidationError, match="shared_folder"):
             make(f"shared_folder={name}")
 
@@ -274,8 +272,11 @@ def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> Non
     assert "there is no task" in refusal(make(f"task.name='{task}'"), ServerPolicy(workspace))
 
 
-def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path) -> None:
-    config = make("prompts={error_analysis: hello}")
+@pytest.mark.parametrize(
+    "override", ["prompts={error_analysis: hello}", "student={chat_template: '{{ messages[0].content }}'}"]
+)
+def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path, override: str) -> None:
+    config = make(override)
     confine(config, ServerPolicy(workspace, allow_prompts=True))
     assert "PADA_ALLOW_PROMPTS=1" in refusal(config, ServerPolicy(workspace))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import apply_override, change_config, load_config, parse_config
@@ -255,3 +256,32 @@ def test_switches_still_take_yes_and_no(tmp_path: Path) -> None:
 def test_columns_may_be_several_and_have_numbers_for_names() -> None:
     task = parse_config({"task": {"columns": {"question": ["instruction", 2], "answer": 1}}}, origin="x").task
     assert task.columns == {"question": ("instruction", "2"), "answer": "1"}
+
+
+def test_a_chat_template_is_given_as_text_or_as_the_file_that_holds_it(tmp_path: Path) -> None:
+    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    (tmp_path / "chat.jinja").write_text(template)
+    for value in (template, str(tmp_path / "chat.jinja")):
+        path = write_settings(tmp_path, {"student": {"chat_template": value}})
+        assert load_config(path).student.chat.template == template
+
+
+def test_a_chat_template_that_is_neither_is_one_clear_error(tmp_path: Path) -> None:
+    path = write_settings(tmp_path, {"student": {"chat_template": "no-such.jinja"}})
+    with pytest.raises(ConfigError, match=r"student\.chat_template: 'no-such\.jinja' is neither the text"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"student\.chat_template: .*is no Jinja template"):
+        parse_config({"student": {"chat_template": "/etc/hostname"}}, origin="input")
+
+
+def test_arguments_that_the_encoding_decides_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"student\.template_arguments: .*messages"):
+        parse_config({"student": {"template_arguments": {"messages": []}}}, origin="x")
+    config = parse_config({"student": {"template_arguments": {"enable_thinking": False}}}, origin="x")
+    assert config.student.chat.arguments == {"enable_thinking": False}
+
+
+def write_settings(folder: Path, values: dict[str, Any]) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path

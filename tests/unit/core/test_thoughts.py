@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pada_agent.core.thoughts import PAIRS, find_open_thought, strip_thoughts
+from pada_agent.core.thoughts import PAIRS, find_closer, find_open_thought, is_mark, strip_thoughts
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,24 @@ def test_every_form_is_known_whole_closed_alone_and_cut_off(opener: str, closer:
 )
 def test_a_prompt_that_ends_inside_a_thought_is_seen(text: str, opener: str) -> None:
     assert find_open_thought(text) == opener
+
+
+@pytest.mark.parametrize(
+    ("opener", "closer"),
+    [
+        *PAIRS.items(),
+        ("<think>", "</think>"),
+        ("<Thought>", "</Thought>"),
+        ("<seed:think>", "</seed:think>"),
+        ("<|thinking|>", "<|/thinking|>"),
+        ("<thinking effort='low'>", "</thinking>"),
+    ],
+)
+def test_what_is_open_can_be_closed(opener: str, closer: str) -> None:
+    assert find_closer(opener) == closer
+    assert strip_thoughts(f"{opener}hm{closer}42") == "42"
+    assert is_mark(opener) and is_mark(closer)
+    assert not is_mark(f"{opener}hm")
 
 
 @pytest.mark.parametrize(

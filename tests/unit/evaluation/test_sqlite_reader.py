@@ -2,6 +2,7 @@
 
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pada_agent.evaluation import sqlite_reader
+from pada_agent.evaluation.confinement import landlock
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
 
 COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)"
@@ -172,3 +174,54 @@ def test_what_is_no_database_is_a_value(reader: SqliteReader, tmp_path: Path, co
         path.write_text(content)
     for found in (reader.query(path, "SELECT 1"), reader.describe(path)):
         assert isinstance(found, Failure) and reason in found.reason
+
+
+REACH = """
+import os, socket, sqlite3, sys
+from pada_agent.evaluation.sqlite_worker import confine
+known, other = sys.argv[1:]
+confine(512 * 2**20, [known])
+assert sqlite3.connect(f"file:{known}?mode=ro", uri=True).execute("SELECT 1").fetchall() == [(1,)]
+attempts = {
+    "read": lambda: open(other, "rb"),
+    "list": lambda: os.listdir(os.path.dirname(other)),
+    "write": lambda: open(known, "ab"),
+    "shorten": lambda: os.truncate(known, 0),
+    "parent": lambda: open(f"/proc/{os.getppid()}/environ"),
+    "run": lambda: os.execv("/bin/true", ["true"]),
+    "socket": lambda: socket.socket(),
+    "signal": lambda: os.kill(os.getppid(), 0),
+}
+for name, attempt in attempts.items():
+    try:
+        attempt()
+        print(name)
+    except OSError:
+        pass
+print("done")
+"""
+
+
+@pytest.mark.skipif(not landlock.find_version(), reason="this kernel has no Landlock")
+def test_the_child_reaches_its_databases_and_nothing_else(tmp_path: Path) -> None:
+    known, other = tmp_path / "known.sqlite", tmp_path / "other.sqlite"
+    for path in (known, other):
+        made = sqlite3.connect(path)
+        made.execute("CREATE TABLE t (a)")
+        made.close()
+    ran = subprocess.run(
+        [sys.executable, "-c", REACH, known, other], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
+    assert ran.stdout == "done\n", ran.stdout + ran.stderr
+
+
+def test_each_database_is_read_also_after_another_took_its_place(reader: SqliteReader, tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        for name in ("a", "b"):
+            fresh = tmp_path / f"{name}-{text}"
+            made = sqlite3.connect(fresh)
+            made.executescript(f"CREATE TABLE t (x); INSERT INTO t VALUES ('{name}-{text}')")
+            made.close()
+            fresh.replace(tmp_path / name)
+            found = reader.query(tmp_path / name, "SELECT x FROM t")
+            assert isinstance(found, Result) and found.rows == ((f"{name}-{text}",),)

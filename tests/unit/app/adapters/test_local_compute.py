@@ -13,7 +13,7 @@ import pytest
 
 from pada_agent.app.adapters.compute.local_compute import WAITING, LocalCompute, address_job
 from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.progress import Progress
 
 SCRIPT = """
@@ -270,7 +270,7 @@ def test_the_address_follows_content_not_paths(tmp_path: Path) -> None:
 def test_every_setting_of_a_fine_tuning_changes_its_address() -> None:
     job = FineTuneJob(student="s", rows="r", rows_hash="h", lora=LoraSpec())
     changes: list[dict[str, object]] = [
-        {"student": "t"}, {"rows_hash": "i"}, {"system": ""}, {"seed": 1}, {"start_from": "x"}, {"lora": LoraSpec(rank=8)},
+        {"student": "t"}, {"rows_hash": "i"}, {"chat": ChatSpec(system="")}, {"seed": 1}, {"start_from": "x"}, {"lora": LoraSpec(rank=8)},
     ]  # fmt: skip
     assert len({address_job(job.model_copy(update=change)) for change in [{}, *changes]}) == 7
     assert address_job(job) == address_job(job.model_copy(update={"rows": "q"}))

@@ -1,0 +1,61 @@
+"""Counts the tokens of rows in this process, with the tokenizer that the compute backend hands over; torch is not imported."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts, TokenizerJob
+from pada_agent.core.ports import Compute
+from pada_agent.core.records import Example, RowTokens
+from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
+
+
+class StudentTokenCounter:
+    """Implements `core.ports.TokenCounter`. The tokenizer is read at the first row."""
+
+    def __init__(self, compute: Compute, student: str, chat: ChatSpec) -> None:
+        self._compute = compute
+        self._student = student
+        self._chat = chat
+
+    @property
+    def context_tokens(self) -> int:
+        return self._facts.context_tokens
+
+    def count(self, example: Example) -> RowTokens:
+        return RowTokens(prompt=len(self._chats.prompt(example)), answer=len(self._chats.learned(example)))
+
+    def count_text(self, text: str) -> int:
+        return self._chats.count_text(text)
+
+    def show(self, example: Example) -> str:
+        return self._chats.show(example)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self._compute.wait(self._compute.submit(TokenizerJob(student=self._student)), lambda _: None)
+
+    @cached_property
+    def _facts(self) -> TokenizerFacts:
+        return TokenizerFacts.model_validate_json((self._folder / TOKENIZER_FACTS).read_text(encoding="utf-8"))
+
+    @cached_property
+    def _chats(self) -> ChatTokenizer:
+        facts = self._facts
+        return ChatTokenizer(
+            read_tokenizer(self._folder),
+            self._chat,
+            end_token_ids=facts.end_token_ids,
+            n_embeddings=facts.n_embeddings,
+        )
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """Only a tokenizer that is written in Python needs its own class, and with it torch."""
+    if (folder / "tokenizer.json").is_file():
+        from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(str(folder))
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)

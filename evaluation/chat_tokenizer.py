@@ -1,0 +1,346 @@
+"""Conversations as the student's tokens: one rendering for training, scoring and generation, and for counting beforehand."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import Any, Protocol
+
+from jinja2 import TemplateError, TemplateSyntaxError
+
+from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.jobs import ChatSpec
+from pada_agent.core.records import Example
+from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
+from pada_agent.evaluation.control_tokens import ControlTokens
+
+PROBE = "probe-7f3a-{}"
+"""Stands for a turn's text where only the template is asked about."""
+TODAY = date(2024, 7, 26)
+"""The day that some templates insert: a row has one rendering, whenever it is made."""
+
+_ASKS_FOR_DATE = re.compile(r"""\bstrftime_now\(\s*(['"])(.*?)\1\s*\)""")
+_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""A template is a program: it fails like one."""
+
+
+class Tokenizer(Protocol):
+    """What is asked of transformers' tokenizers."""
+
+    chat_template: Any
+    eos_token_id: int | None
+    all_special_tokens: list[str]
+    added_tokens_decoder: Mapping[int, Any]
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> Any: ...
+
+    def get_chat_template(self, chat_template: str | None) -> Any: ...
+
+    def apply_chat_template(self, conversation: Any, **arguments: Any) -> Any: ...
+
+    def convert_ids_to_tokens(self, ids: int) -> Any: ...
+
+    def convert_tokens_to_ids(self, tokens: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """All up to where the assistant starts to write."""
+
+    text: str
+    """As rendered, with names of control tokens in row text hidden."""
+    opening: str = ""
+    """The end of `text` that opens a thought, such as `<think>` and a line end; empty if none is open."""
+    closed: str = ""
+    """The mark of a thought that the template opened and that was closed at once."""
+
+
+class ChatTokenizer:
+    """Renders turns with the chat template and gives their tokens."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        chat: ChatSpec = ChatSpec(),  # noqa: B008  (frozen)
+        *,
+        end_token_ids: Sequence[int] = (),
+        n_embeddings: int | None = None,
+    ) -> None:
+        """`end_token_ids` are those that the model's generation settings name, `n_embeddings` the tokens it has vectors for.
+
+        Raises:
+            TrainingError: no chat template, one that fails or leaves turns out, or no end of turn.
+        """
+        self._tokenizer = tokenizer
+        self._chat = chat
+        self._template = _fix_date(_find_template(tokenizer, chat))
+        self._known_ends = tuple(end_token_ids)
+        self._n_embeddings = n_embeddings
+        self._sound: set[tuple[str, ...]] = set()
+        self._check_turns(("user", "assistant"))
+        self._check_turns(("user",))
+        self._control = ControlTokens(tokenizer, () if chat.control_tokens_in_rows else self._list_control_tokens())
+        self._end = self._find_end_of_turn()
+
+    @property
+    def end_token_id(self) -> int:
+        """Token that closes the assistant's turn."""
+        return self._end
+
+    @property
+    def stop_token_ids(self) -> frozenset[int]:
+        """Tokens at which generation ends: that one, and all that model and tokenizer name."""
+        eos = self._tokenizer.eos_token_id
+        return frozenset([self._end, *self._known_ends, *([] if eos is None else [eos])])
+
+    def prompt(self, example: Example) -> list[int]:
+        """Everything up to where the assistant starts to write."""
+        return self._tokenize(self._render_prompt(example).text)
+
+    def opening(self, example: Example) -> str:
+        """The text at the prompt's end that opens a thought; empty where none is open."""
+        return self._render_prompt(example).opening
+
+    def answers(self, example: Example, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each assistant text as it continues the prompt, without the end of turn.
+
+        Raises:
+            TrainingError: the prompt ends inside a thought.
+        """
+        prompt = self._render_prompt(example)
+        if prompt.opening:
+            raise TrainingError(
+                "options are not weighed inside a thought, and the student's chat template opens one: set student.thoughts"
+                " to close"
+            )
+        return self._continue(prompt.text, texts)
+
+    def learned(self, example: Example) -> list[int]:
+        """Tokens of the row's answer with the end of turn.
+
+        Raises:
+            DatasetError: an empty answer, or one that does not fit an open thought; names the row.
+        """
+        if not example.answer.strip():
+            raise DatasetError(
+                f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row."
+            )
+        prompt = self._render_prompt(example)
+        if prompt.closed and find_closer(prompt.closed) in example.answer:
+            raise DatasetError(
+                f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
+                " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
+            )
+        answer = _join_thought(example, prompt.opening) if prompt.opening else example.answer
+        return [*self._continue(prompt.text, [answer])[0], self._end]
+
+    def count_text(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        return len(self._tokenize(self._control.hide(text)))
+
+    def show(self, example: Example) -> str:
+        """The prompt as the student gets it, for a reader."""
+        return self._control.show(self._render_prompt(example).text)
+
+    def _continue(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of `texts` after the prompt: read in context, unless that would change the prompt's own last token."""
+        before = self._tokenize(prompt)
+        found = []
+        for text in map(self._control.hide, texts):
+            joint = self._tokenize(prompt + text)
+            found.append(joint[len(before) :] if joint[: len(before)] == before else self._tokenize(text))
+        return found
+
+    def _render_prompt(self, example: Example) -> Prompt:
+        system = self._chat.system if example.system is None else example.system
+        turns = [{**turn, "content": self._control.hide(turn["content"])} for turn in list_turns(example, system)]
+        try:
+            self._check_turns(tuple(turn["role"] for turn in turns))
+            text = self._render(turns, add_generation_prompt=True)
+        except TrainingError as exc:
+            if example.system is None and not example.history:
+                raise
+            raise TrainingError(f"row {example.id!r}: {exc}") from exc
+        if system == "":
+            text = min(text, self._render_empty_system(turns) or text, key=len)
+        return self._settle_thought(text, turns[-1]["content"])
+
+    def _settle_thought(self, text: str, question: str) -> Prompt:
+        """Closes a thought that the template opens, unless it should stay open."""
+        tail = text.rpartition(question.strip())[2] if question.strip() else text
+        opener = find_open_thought(tail)
+        if not opener:
+            return Prompt(text)
+        opening = tail[tail.rindex(opener) :]
+        if self._chat.thoughts == "open":
+            return Prompt(text, opening)
+        line = "\n" if opening.endswith("\n") else ""
+        return Prompt(f"{text}{line}{find_closer(opener)}\n\n", closed=opener)
+
+    def _render_empty_system(self, turns: list[dict[str, str]]) -> str | None:
+        """Some templates take an empty system turn for the wish to have none, in place of their default; others refuse it."""
+        try:
+            return self._apply([{"role": "system", "content": ""}, *turns], add_generation_prompt=True)
+        except _TEMPLATE_ERRORS:
+            return None
+
+    def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        try:
+            return self._apply(turns, add_generation_prompt=add_generation_prompt)
+        except _TEMPLATE_ERRORS as exc:
+            raise TrainingError(self._explain(exc, [turn["role"] for turn in turns])) from exc
+
+    def _apply(self, turns: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
+        text: str = self._tokenizer.apply_chat_template(
+            turns,
+            chat_template=self._template,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **{"date_string": TODAY.strftime("%d %b %Y"), **self._chat.arguments},
+        )
+        return text
+
+    def _explain(self, exc: Exception, roles: Sequence[str]) -> str:
+        """What the template's failure means for these turns."""
+        if isinstance(exc, TemplateSyntaxError):
+            return f"the student's chat template has a mistake in line {exc.lineno}: {str(exc.message).rstrip('.')}. {_WAY_OUT}"
+        if roles[0] == "system" and self._takes(roles[1:]):
+            return f"the student's chat template takes no system turn ({exc}): {_NO_SYSTEM}"
+        if type(exc) is TemplateError:
+            return f"the student's chat template refuses the turns {', '.join(roles)}: {exc}"
+        if self._wants_parts(roles):
+            return _PARTS
+        return f"the student's chat template fails ({type(exc).__name__}: {exc}). {_WAY_OUT}"
+
+    def _takes(self, roles: Sequence[str]) -> bool:
+        try:
+            self._apply(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
+        except _TEMPLATE_ERRORS:
+            return False
+        return True
+
+    def _wants_parts(self, roles: Sequence[str]) -> bool:
+        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in _make_probe(roles)]
+        try:
+            text = self._apply(turns, add_generation_prompt=roles[-1] == "user")
+        except _TEMPLATE_ERRORS:
+            return False
+        return "'text'" not in text and not _find_missing(roles, text)
+
+    def _check_turns(self, roles: tuple[str, ...]) -> None:
+        """Refuse a template that leaves out a turn of such a conversation. Each kind is asked about once."""
+        if roles in self._sound:
+            return
+        text = self._render(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
+        missing = _find_missing(roles, text)
+        if missing and self._wants_parts(roles):
+            raise TrainingError(_PARTS)
+        if "system" in missing:
+            raise TrainingError(f"the student's chat template leaves the system turn out: {_NO_SYSTEM}")
+        if missing:
+            raise TrainingError(
+                f"the student's chat template leaves out the turn of the {missing[0]} (of {', '.join(roles)}). {_WAY_OUT}"
+            )
+        self._sound.add(roles)
+
+    def _list_control_tokens(self) -> list[str]:
+        """Special tokens, and those that the template writes around turns; line ends and marks of thoughts are text."""
+        turns = _make_probe(("user", "assistant"))
+        frame = self._render(turns, add_generation_prompt=False) + self._render(turns[:1], add_generation_prompt=True)
+        added = [token for token in self._added.values() if not str(token.content).isspace()]
+        named = [t.content for t in added if t.special or (t.content in frame and not is_mark(str(t.content)))]
+        return [*self._tokenizer.all_special_tokens, *named]
+
+    def _find_end_of_turn(self) -> int:
+        """The first token that the template puts after an assistant's text and that is known for a control token.
+
+        Known are special tokens, those that the model ends at, then any other added token; else the end of sequence is taken.
+        """
+        rendered = self._render(_make_probe(("user", "assistant")), add_generation_prompt=False)
+        rest = self._tokenize(rendered.rpartition(PROBE.format(1))[2])
+        special = {number for number, token in self._added.items() if token.special}
+        special |= {self._tokenizer.convert_tokens_to_ids(name) for name in self._tokenizer.all_special_tokens}
+        special |= set(self._known_ends)
+        added = {number for number, token in self._added.items() if not str(token.content).isspace()}
+        eos = self._tokenizer.eos_token_id
+        last = [*([] if eos is None else [eos]), *self._known_ends]
+        for candidates in ([t for t in rest if t in special], [t for t in rest if t in added], last):
+            if candidates:
+                return int(candidates[0])
+        raise TrainingError(
+            "the student's chat template has no end of turn and its tokenizer no end of sequence token: set"
+            " student.chat_template to one that ends turns, or eos_token in the student's tokenizer_config.json"
+        )
+
+    @cached_property
+    def _added(self) -> Mapping[int, Any]:
+        return dict(self._tokenizer.added_tokens_decoder)
+
+    def _tokenize(self, text: str) -> list[int]:
+        token_ids = self._control.encode(text)
+        if self._n_embeddings is not None and token_ids and max(token_ids) >= self._n_embeddings:
+            number = max(token_ids)
+            raise TrainingError(
+                f"token {self._tokenizer.convert_ids_to_tokens(number)!r} has the number {number}, but the student has only"
+                f" {self._n_embeddings} tokens: it was added to the tokenizer and the model was not resized. Resize it"
+                " (model.resize_token_embeddings(len(tokenizer))) and save it, or choose a tokenizer that fits."
+            )
+        return token_ids
+
+
+_WAY_OUT = "Correct it in the student's folder, or set student.chat_template to another."
+_NO_SYSTEM = "set student.system to null and put its text into task.instruction, or set student.chat_template to one that shows it"
+
+_PARTS = (
+    "the student's chat template wants each turn's content in parts, as models that see pictures do. Set"
+    " student.chat_template to one for text."
+)
+
+
+def _find_template(tokenizer: Tokenizer, chat: ChatSpec) -> str:
+    if not (chat.template or tokenizer.chat_template):
+        raise TrainingError(
+            "the student's tokenizer has no chat template: choose an instruct model, or set student.chat_template to the"
+            " text of one or to its file"
+        )
+    try:
+        template: str = tokenizer.get_chat_template(chat.template)
+    except ValueError as exc:
+        raise TrainingError(
+            f"the student's tokenizer has several chat templates, and none is the default ({exc}). Set"
+            " student.chat_template to the text of one or to its file."
+        ) from exc
+    return template
+
+
+def _fix_date(template: str) -> str:
+    return _ASKS_FOR_DATE.sub(lambda match: repr(TODAY.strftime(match.group(2))), template)
+
+
+def list_turns(example: Example, system: str | None = None) -> list[dict[str, str]]:
+    """The row's turns up to the one that is answered, as chat templates take them."""
+    first = [{"role": "system", "content": system}] if system else []
+    earlier = [{"role": turn.role, "content": turn.content} for turn in example.history]
+    return [*first, *earlier, {"role": "user", "content": example.prompt}]
+
+
+def _find_missing(roles: Sequence[str], text: str) -> list[str]:
+    """Turns whose probe does not stand in the rendering."""
+    return [role for i, role in enumerate(roles) if PROBE.format(i) not in text]
+
+
+def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": PROBE.format(i)} for i, role in enumerate(roles)]
+
+
+def _join_thought(example: Example, opening: str) -> str:
+    """The answer as it goes on in the thought that the prompt has opened."""
+    opener = find_open_thought(opening)
+    if find_closer(opener) not in example.answer:
+        raise DatasetError(
+            f"row {example.id!r}: its answer has no thought, but the student's chat template opens one ({opener}) and"
+            " student.thoughts is open: set it to close, or give each answer its thought, ended by "
+            + find_closer(opener)
+        )
+    return example.answer.lstrip().removeprefix(opener).lstrip("\n")

@@ -1,0 +1,214 @@
+"""What the rows of a run have against them, told all at once, before anything is computed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pada_agent.core.config import DataConfig, RunConfig
+from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, PadaError
+from pada_agent.core.ports import DatasetSource
+from pada_agent.evaluation.rows.findings import Finding, Pair, agree, count, list_pairs, stop, warn
+from pada_agent.evaluation.rows.label_counts import (
+    check_answers,
+    check_held_out_labels,
+    check_held_out_limit,
+    check_training_labels,
+    count_labels,
+)
+from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.rows.repetition import (
+    count_questions,
+    drop_places,
+    drop_repeated,
+    find_contradictions,
+    find_shared,
+)
+from pada_agent.evaluation.task import Task
+from pada_agent.graph.data_files import (
+    SPLITS,
+    FileName,
+    Split,
+    count_labels_further_down,
+    read_run_files,
+    warn_about,
+)
+
+MAX_TOLD = 12
+"""Problems that one error tells; the rest is counted."""
+
+Labels = Mapping[str, int]
+
+
+class CheckedData(NamedTuple):
+    """The rows that go on, and all there is to say about them."""
+
+    files: dict[FileName, ReadFile]
+    labels: dict[FileName, dict[str, int]]
+    """Rows by label; empty where labels form no closed set."""
+    findings: list[Finding]
+
+
+def check_run_data(
+    settings: RunConfig, given: Mapping[str, Any], *, datasets: DatasetSource, task: Task
+) -> CheckedData:
+    """All rows of a run, read and checked. `given` is the graph's input, whose rows take the place of files."""
+    problems: list[PadaError] = []
+    files = read_run_files(settings, given, datasets=datasets, task=task, problems=problems)
+    further = count_labels_further_down(settings, given, datasets=datasets, task=task)
+    checked = check_data(settings, files, task, further_down=further)
+    notes = map(warn, warn_about(files))
+    return checked._replace(findings=[*tell_problems(problems), *checked.findings, *notes])
+
+
+def check_data(
+    settings: RunConfig,
+    files: Mapping[FileName, ReadFile],
+    task: Task,
+    *,
+    further_down: Mapping[Split, Labels] | None = None,
+) -> CheckedData:
+    """The files without rows that appear twice, as settings say, and what a person should know before they are used.
+
+    Args:
+        further_down: labels of the rows that a limit leaves out, by split.
+    """
+    data = settings.data
+    kept, findings = _drop_repeated(files, data)
+    findings += [finding for name in kept for finding in _check_questions(kept[name], task)]
+    kept, shared = _drop_shared(kept, data)
+    labels = {name: count_labels(task, file.examples) for name, file in kept.items()}
+    findings += shared + _check_labels(kept, labels, settings, further_down or {})
+    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept)
+    return CheckedData(kept, labels, findings)
+
+
+def tell_problems(problems: Sequence[PadaError]) -> list[Finding]:
+    """What kept files or rows from being read."""
+    rows = [str(exc) for exc in problems if not isinstance(exc, ConfigError)]
+    told = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
+    more = (
+        [stop(f"… and {count(len(rows) - MAX_TOLD, 'more row')} that cannot be read")] if len(rows) > MAX_TOLD else []
+    )
+    return [*told, *map(stop, rows[:MAX_TOLD]), *more]
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Stop where something stops: everything that does, in one error.
+
+    Raises:
+        LeakageError, ConfigError, DatasetError: by what the findings are about.
+    """
+    stops = [finding for finding in findings if finding.stops]
+    if not stops:
+        return
+    kinds = {finding.kind for finding in stops}
+    error = {"leak": LeakageError, "settings": ConfigError}.get(next(iter(kinds)), DatasetError)
+    lines = [finding.text for finding in stops[:MAX_TOLD]]
+    if len(stops) > MAX_TOLD:
+        lines.append(f"… and {count(len(stops) - MAX_TOLD, 'more problem')}: see all with `pada check`")
+    raise (error if len(kinds) == 1 else DatasetError)("\n".join(lines))
+
+
+def _drop_repeated(
+    files: Mapping[FileName, ReadFile], data: DataConfig
+) -> tuple[dict[FileName, ReadFile], list[Finding]]:
+    kept: dict[FileName, ReadFile] = {}
+    findings = []
+    for name, file in files.items():
+        kept[name], repeated = drop_repeated(file)
+        if not repeated:
+            continue
+        n = len(repeated)
+        told = f"{_place(name, file)}: {count(n, 'row')} {agree(n, 'repeats', 'repeat')} an earlier row ({list_pairs(repeated)})"
+        if data.on_duplicate == "error":
+            findings.append(stop(f"{told}. Drop {agree(n, 'it', 'them')}, or set data.on_duplicate to drop"))
+        else:
+            findings.append(warn(f"{told} and {agree(n, 'was', 'were')} dropped"))
+    return kept, findings
+
+
+def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
+    """Rows that ask the same and want different answers: most of them mean that the question is elsewhere."""
+    if len(file.examples) < 2:
+        return []
+    place, n_rows = file.understood.location, len(file.examples)
+    if n_rows > 2 and count_questions(file) == 1:
+        return [stop(f"{place}: all {n_rows} rows ask the same. Name the columns of the question in task.columns")]
+    pairs = find_contradictions(file, task.gold)
+    if not pairs:
+        return []
+    told = (
+        f"{place}: {len(pairs)} of {n_rows} rows {agree(len(pairs), 'asks', 'ask')} what an earlier row asks, and"
+        f" {agree(len(pairs), 'has', 'have')} another right answer"
+        f" ({list_pairs(pairs)})"
+    )
+    if 2 * len(pairs) >= n_rows:
+        return [stop(f"{told}. Is a part of the question in another column? A list in task.columns joins columns")]
+    return [warn(told)]
+
+
+def _drop_shared(
+    files: Mapping[FileName, ReadFile], data: DataConfig
+) -> tuple[dict[FileName, ReadFile], list[Finding]]:
+    """No row is in two splits: test keeps its rows, validation those that are not in test, training the rest."""
+    kept = dict(files)
+    findings = []
+    for name, others in (("validation", ("test",)), ("train", ("validation", "test"))):
+        if name not in kept:
+            continue
+        pairs = find_shared(kept[name], [kept[other] for other in others if other in kept])
+        if pairs:
+            findings.append(_tell_shared(name, kept[name], pairs, data))
+            kept[name] = drop_places(kept[name], [pair.where for pair in pairs])
+    return kept, findings
+
+
+def _tell_shared(name: FileName, file: ReadFile, pairs: Sequence[Pair], data: DataConfig) -> Finding:
+    place, where = _place(name, file), "validation or test" if name == "train" else "test"
+    n, n_rows = len(pairs), len(file.examples)
+    if n == n_rows:
+        return stop(f"{place}: all {n_rows} rows are also in {where} ({list_pairs(pairs)}). Give other rows", "leak")
+    told = f"{place}: {n} of {n_rows} rows {agree(n, 'is', 'are')} also in {where} ({list_pairs(pairs)})"
+    if data.on_overlap == "error":
+        return stop(f"{told}. Remove {agree(n, 'it', 'them')}, or set data.on_overlap to drop", "leak")
+    return warn(f"{told} and {agree(n, 'was', 'were')} dropped")
+
+
+def _check_labels(
+    files: Mapping[FileName, ReadFile],
+    labels: Mapping[FileName, Labels],
+    settings: RunConfig,
+    further_down: Mapping[Split, Labels],
+) -> list[Finding]:
+    data = settings.data
+    places: dict[str, str] = {name: _place(name, file) for name, file in files.items()}
+    findings = []
+    for split in SPLITS:
+        further = further_down.get(split, {})
+        if split not in files:
+            continue
+        if split == "train":
+            findings += check_training_labels(places[split], labels[split], further, limit=data.train_limit)
+        else:
+            findings += check_held_out_limit(split, places[split], labels[split], further)
+    by_split: dict[str, Labels] = {str(name): counts for name, counts in labels.items()}
+    return findings + check_held_out_labels(by_split, tuple(settings.task.labels), places)
+
+
+def _check_written_answers(
+    files: Mapping[FileName, ReadFile], labels: Mapping[FileName, Labels], task: Task
+) -> list[Finding]:
+    if "train" not in files or labels["train"]:
+        return []
+    return check_answers(_place("train", files["train"]), files["train"].examples, task)
+
+
+def _check_sizes(files: Mapping[FileName, ReadFile]) -> list[Finding]:
+    file = files.get("validation")
+    if file is None or len(file.examples) > 1:
+        return []
+    found = len(file.examples)
+    return [stop(f"{_place('validation', file)}: at least 2 validation rows are needed, found {found}")]
+
+
+def _place(name: FileName, file: ReadFile) -> str:
+    return file.understood.location or f"input.{name}"

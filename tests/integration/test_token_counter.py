@@ -1,0 +1,105 @@
+"""Tokens counted before anything is trained, by a tokenizer that the worker hands over."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
+from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.jobs import ChatSpec, LoraSpec, PredictJob
+from pada_agent.core.records import Example
+from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
+
+ROWS = [
+    Example(id="a", prompt="Is it open?", answer="yes"),
+    Example(id="b", prompt="What is <|end|>?\n<|start|>system", answer="It ends a turn: <|end|>", system="Be kind."),
+]
+
+
+@pytest.fixture(scope="module")
+def compute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCompute]:
+    folder = tmp_path_factory.mktemp("compute")
+    compute = LocalCompute(folder / "objects", folder / "worker.log", device="cpu", threads=1)
+    yield compute
+    compute.close()
+
+
+@pytest.fixture(scope="module", params=["folder", "gguf"])
+def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("student")
+    return save_student(folder / "student") if request.param == "folder" else save_gguf_student(folder)
+
+
+@pytest.mark.parametrize(
+    "chat", [ChatSpec(), ChatSpec(system="Be short."), ChatSpec(template="{{ eos_token }}" + TEMPLATE)]
+)
+def test_counts_are_those_of_the_rows_that_are_trained_on(student: Path, chat: ChatSpec, compute: LocalCompute) -> None:
+    import torch
+
+    from pada_agent.training.students import load_student
+
+    counter = StudentTokenCounter(compute, str(student), chat)
+    encoder = load_student(str(student), torch.device("cpu")).encode_by(chat)
+    for row in ROWS:
+        encoded = encoder.training_row(row, LoraSpec())
+        count = counter.count(row)
+        assert (count.prompt, count.total) == (len(encoder.prompt(row)), len(encoded.input_ids))
+        assert counter.count_text(row.answer) == count.answer - 1
+    assert counter.context_tokens == 512
+
+
+def test_a_row_that_cannot_be_learned_is_named(student: Path, compute: LocalCompute) -> None:
+    counter = StudentTokenCounter(compute, str(student), ChatSpec())
+    with pytest.raises(DatasetError, match="row 'a' has an empty answer"):
+        counter.count(ROWS[0].model_copy(update={"answer": ""}))
+
+
+def test_the_prompt_is_shown_as_the_student_gets_it(student: Path, compute: LocalCompute) -> None:
+    shown = StudentTokenCounter(compute, str(student), ChatSpec()).show(ROWS[1])
+    assert shown.startswith("<|start|>system\nBe kind.<|end|>\n<|start|>user\nWhat is <|end|>?")
+
+
+def test_a_student_that_is_not_there_is_one_clear_error(tmp_path: Path, compute: LocalCompute) -> None:
+    counter = StudentTokenCounter(compute, str(tmp_path / "none"), ChatSpec())
+    with pytest.raises(TrainingError, match="cannot be loaded"):
+        counter.count(ROWS[0])
+
+
+def test_a_student_that_needs_code_of_its_own_fails_at_once(tmp_path: Path, compute: LocalCompute) -> None:
+    """Nobody is asked on a terminal, and the code does not run."""
+    import json
+
+    student = save_student(tmp_path / "student")
+    ran = tmp_path / "ran"
+    (student / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
+    config = json.loads((student / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (student / "config.json").write_text(json.dumps(config))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(ROWS[0].model_dump_json() + "\n")
+    job = PredictJob(student=str(student), rows=str(rows), rows_hash="h", max_new_tokens=2)
+    with pytest.raises(TrainingError, match="cannot be loaded"):
+        compute.wait(compute.submit(job), lambda _: None)
+    with pytest.raises(TrainingError, match="cannot be loaded"):
+        StudentTokenCounter(compute, str(student), ChatSpec()).count(ROWS[0])
+    assert not ran.exists()
+
+
+def test_counting_imports_no_torch(student: Path, compute: LocalCompute, tmp_path: Path) -> None:
+    StudentTokenCounter(compute, str(student), ChatSpec()).count(ROWS[0])
+    (tmp_path / "row.json").write_text(ROWS[0].model_dump_json())
+    folder = next(p for p in sorted(Path(compute._objects).glob("tokenizer-*")))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from pada_agent.app.adapters.compute.token_counter import read_tokenizer\n"
+        "from pada_agent.core.records import Example\n"
+        "from pada_agent.evaluation.chat_tokenizer import ChatTokenizer\n"
+        f"chats = ChatTokenizer(read_tokenizer(Path({str(folder)!r})))\n"
+        f"chats.learned(Example.model_validate_json(Path({str(tmp_path / 'row.json')!r}).read_text()))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

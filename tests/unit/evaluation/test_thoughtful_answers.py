@@ -1,0 +1,50 @@
+"""A student that thinks before it answers is graded on what it answers."""
+
+import pytest
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.ports import RawRow
+from pada_agent.core.records import Example, Prediction
+from pada_agent.evaluation.task import verify_answers
+from pada_agent.evaluation.tasks.registry import make_task
+
+NUMERIC = make_task(TaskConfig(name="numeric"))
+EXACT = make_task(TaskConfig(name="exact_match"))
+LABELS = make_task(TaskConfig(name="multiple_choice", answers="label"))
+
+
+def grade(task: object, response: str, **fields: object) -> str:
+    example = task.read(RawRow(where="x:1", fields=fields))  # type: ignore[attr-defined]
+    return verify_answers(task, [example], [Prediction(example_id=example.id, response=response)])[0].value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("thought", "right"),
+    [
+        ("{0}", True),
+        ("<think>\nThe answer is 7? No.\n</think>\n\n{0}", True),
+        ("The answer is 7? No.\n</think>\n\n{0}", True),
+        ("[THINK]7?[/THINK]{0}", True),
+        ("<think>\nIt must be {0}, so", False),
+        ("<think>{0}</think>", False),
+    ],
+)
+def test_thoughts_count_for_nothing_and_against_nothing(thought: str, right: bool) -> None:
+    value = "correct" if right else "wrong"
+    assert grade(NUMERIC, thought.format("42"), question="6 times 7?", answer="42") == value
+    assert grade(EXACT, thought.format("yes"), question="Open?", answer="yes") == value
+    row = {"question": "Open?", "choices": ["yes", "no"], "answer": "A"}
+    assert grade(LABELS, thought.format("A"), **row) == value
+
+
+def test_an_option_is_taken_as_it_is() -> None:
+    task = make_task(TaskConfig(name="multiple_choice"))
+    options = ("</think>", "<think>")
+    example = Example(
+        id="x", prompt="What closes it?", answer=options[0], options=options, reference={"choices": options}
+    )
+    chosen = Prediction(example_id="x", response=options[0], option_scores=(0.0, -1.0))
+    seen: list[str] = []
+    task.verify = lambda _, p: seen.append(p.response)  # type: ignore[method-assign,assignment,func-returns-value]
+    verify_answers(task, [example], [chosen])
+    assert seen == ["</think>"]

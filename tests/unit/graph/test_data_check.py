@@ -1,0 +1,274 @@
+"""What rows have against them is told at once, by file and line; what would mean nothing stops."""
+
+from typing import Any
+
+import pytest
+
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
+from pada_agent.evaluation.rows.findings import Finding, stop, warn
+from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
+from tests.fakes import ScriptedModel
+
+Rows = list[dict[str, Any]]
+
+LABELS = {"refund": "", "delivery": "", "other": ""}
+MANY = {"task": {"name": "exact_match"}}
+
+
+def label(split: str, labels: list[str]) -> Rows:
+    return [{"question": f"{split} writes message number {i}", "answer": text} for i, text in enumerate(labels)]
+
+
+def check(memory: dict[str, Rows], **settings: Any) -> CheckedData:
+    data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
+    values = {"task": {"name": "multiple_choice", "labels": LABELS}, "data": data, **settings}
+    config = parse_config(values, origin="test")
+    task = make_task(config.task, ScriptedModel([]))
+    return check_run_data(config, {}, datasets=FileDatasets(memory), task=task)
+
+
+GOOD = {
+    "train": label("train", ["refund", "delivery", "other", "refund"]),
+    "validation": label("validation", ["refund", "delivery", "other"]),
+    "test": label("test", ["delivery", "refund"]),
+}
+
+
+def test_good_rows_have_nothing_against_them() -> None:
+    checked = check(GOOD)
+    assert checked.findings == []
+    assert checked.labels["train"] == {"refund": 2, "delivery": 1, "other": 1}
+
+
+def ask(*pairs: tuple[str, str]) -> Rows:
+    return [{"question": question, "answer": answer} for question, answer in pairs]
+
+
+CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
+    "one label": (
+        {"train": label("train", ["refund"] * 3)},
+        {},
+        [
+            stop(
+                "memory:train: all 3 rows have the label 'refund': there is nothing to tell apart. Give rows of every label,"
+                " or name the column of the label in task.columns"
+            ),
+            warn("memory:validation: labels that no training row has: 'delivery' 1 row, 'other' 1 row"),
+            warn("memory:test: labels that no training row has: 'delivery' 1 row"),
+        ],
+    ),
+    "sorted, with a limit": (
+        {"train": label("train", ["refund"] * 3 + ["other"] * 2 + ["delivery"])},
+        {"data": {"train_limit": 2, "validation_limit": 3}},
+        [
+            stop(
+                "memory:train: the first 2 rows have no row of 2 labels that come further down ('other' 2, 'delivery' 1):"
+                " the file is sorted. Set data.shuffle to a seed, such as 0"
+            ),
+            warn("memory:validation: labels that no training row has: 'delivery' 1 row, 'other' 1 row"),
+            warn("memory:test: labels that no training row has: 'delivery' 1 row"),
+        ],
+    ),
+    "held-out rows sorted, with a limit": (
+        {"validation": label("validation", ["refund", "delivery", "delivery", "other"])},
+        {"data": {"validation_limit": 3}},
+        [
+            warn(
+                "memory:validation: data.validation_limit leaves out all rows of 1 label (other): the file is sorted. Set"
+                " data.shuffle to a seed, such as 0, or raise the limit"
+            )
+        ],
+    ),
+    "labels that are never learned": (
+        {"train": label("train", ["other", "delivery"]), "test": label("test", ["refund", "refund"])},
+        {},
+        [
+            warn("memory:validation: labels that no training row has: 'refund' 1 row"),
+            stop(
+                "memory:test: no row has a label that is learned ('refund'; training rows have 'other', 'delivery')."
+                " Give files of the same task"
+            ),
+            warn("memory:test: all 2 rows have the label 'refund': a student that always says so looks good"),
+        ],
+    ),
+    "a label that only settings know": (
+        {
+            "train": label("train", ["refund", "delivery"]),
+            "validation": label("validation", ["refund", "delivery"]),
+        },
+        {},
+        [warn("task.labels: no training or validation row has 'other'")],
+    ),
+    "held-out rows of one label": (
+        {"validation": label("validation", ["refund"] * 39 + ["other"] * 2)},
+        {},
+        [warn("memory:validation: 39 of 41 rows have the label 'refund': a student that always says so looks good")],
+    ),
+    "rows that appear twice, under other ids": (
+        {"train": [{**row, "id": i} for i, row in enumerate([*GOOD["train"], *GOOD["train"][:2]])]},
+        {},
+        [
+            warn(
+                "memory:train: 2 rows repeat an earlier row (memory:train:5 = memory:train:1, memory:train:6 ="
+                " memory:train:2) and were dropped"
+            )
+        ],
+    ),
+    "rows that appear twice, refused": (
+        {"test": [*GOOD["test"], GOOD["test"][0]]},
+        {"data": {"on_duplicate": "error"}},
+        [
+            stop(
+                "memory:test: 1 row repeats an earlier row (memory:test:3 = memory:test:1). Drop it, or set"
+                " data.on_duplicate to drop"
+            )
+        ],
+    ),
+    "contradictions": (
+        {"train": [*GOOD["train"], {**GOOD["train"][0], "answer": "other"}]},
+        {},
+        [
+            warn(
+                "memory:train: 1 of 5 rows asks what an earlier row asks, and has another right answer (memory:train:5 ="
+                " memory:train:1)"
+            )
+        ],
+    ),
+    "the question is in a column that is not read": (
+        {"train": ask(("Translate.", "un"), ("Translate.", "deux"), ("Sum.", "1"), ("Sum.", "2"))},
+        MANY,
+        [
+            stop(
+                "memory:train: 2 of 4 rows ask what an earlier row asks, and have another right answer (memory:train:2 ="
+                " memory:train:1, memory:train:4 = memory:train:3). Is a part of the question in another column? A list in"
+                " task.columns joins columns"
+            )
+        ],
+    ),
+    "every question is the same": (
+        {"train": ask(("Translate.", "un"), ("Translate.", "deux"), ("Translate.", "trois"))},
+        MANY,
+        [stop("memory:train: all 3 rows ask the same. Name the columns of the question in task.columns")],
+    ),
+    "every answer is the same": (
+        {"train": ask(("How?", "red"), ("Why?", "red"), ("When?", "red"))},
+        MANY,
+        [
+            stop(
+                "memory:train: the right answer is 'red' in all 3 rows: there is nothing to tell apart. Name the column of"
+                " the answer in task.columns"
+            )
+        ],
+    ),
+    "training rows in held-out files": (
+        {
+            "train": [
+                *GOOD["train"],
+                GOOD["test"][0],
+                {**GOOD["validation"][1], "question": "VALIDATION writes message number 1!"},
+            ]
+        },
+        {},
+        [
+            stop(
+                "memory:train: 2 of 6 rows are also in validation or test (memory:train:5 = memory:test:1, memory:train:6 ="
+                " memory:validation:2). Remove them, or set data.on_overlap to drop",
+                "leak",
+            )
+        ],
+    ),
+    "training rows in held-out files, dropped": (
+        {"train": [*GOOD["train"], GOOD["test"][0]]},
+        {"data": {"on_overlap": "drop"}},
+        [
+            warn(
+                "memory:train: 1 of 5 rows is also in validation or test (memory:train:5 = memory:test:1) and was dropped"
+            )
+        ],
+    ),
+    "validation rows in test": (
+        {"validation": [*GOOD["validation"], GOOD["test"][0]]},
+        {},
+        [
+            stop(
+                "memory:validation: 1 of 4 rows is also in test (memory:validation:4 = memory:test:1). Remove it, or set"
+                " data.on_overlap to drop",
+                "leak",
+            )
+        ],
+    ),
+    "validation is test": (
+        {"validation": GOOD["test"]},
+        {"data": {"on_overlap": "drop"}},
+        [
+            stop(
+                "memory:validation: all 2 rows are also in test (memory:validation:1 = memory:test:1, memory:validation:2 ="
+                " memory:test:2). Give other rows",
+                "leak",
+            ),
+            stop("memory:validation: at least 2 validation rows are needed, found 0"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_wrong_is_told(name: str) -> None:
+    rows, settings, expected = CASES[name]
+    assert check({**GOOD, **rows}, **settings).findings == expected
+
+
+def test_all_rows_that_cannot_be_read_are_told_with_what_else_there_is() -> None:
+    train = [*GOOD["train"], *[{"question": f"{i}?", "answer": "refnd"} for i in range(20)], GOOD["train"][0]]
+    checked = check({**GOOD, "train": train, "test": [*GOOD["test"], {"question": "!", "answer": ""}]})
+    texts = [finding.text for finding in checked.findings if finding.stops]
+    assert len(texts) == 13 and texts[0].startswith("memory:train:5: ") and "refnd" in texts[0]
+    assert texts[-1] == "… and 9 more rows that cannot be read"
+    assert next(f.text for f in checked.findings if not f.stops).startswith("memory:train: 1 row repeats")
+
+
+def test_files_that_are_not_there_are_told_together() -> None:
+    checked = check({"validation": GOOD["validation"]}, data={"train": "no.jsonl", "test": "none.csv"})
+    stops = [finding.text for finding in checked.findings if finding.stops]
+    assert [text.partition(":")[0] for text in stops] == ["no.jsonl", "none.csv"]
+
+
+def test_a_question_asked_of_several_passages_is_the_same_only_with_its_passage() -> None:
+    def read(split: str, names: list[str]) -> Rows:
+        return [
+            {"question": "Who signed?", "context": f"{split}: {name} signed.", "answers": {"text": [name]}}
+            for name in names
+        ]
+
+    rows = {"train": read("a", ["Ann", "Bo"]), "validation": read("b", ["Cy", "Di"]), "test": read("c", ["Ed"])}
+    task = {"task": {"name": "squad"}}
+    assert [f for f in check(rows, **task).findings if f.stops] == []
+    rows["train"] += rows["test"]
+    assert [f.kind for f in check(rows, **task).findings if f.stops] == ["leak"]
+
+
+def test_greetings_of_conversations_repeat_rightly() -> None:
+    def talk(last: str, answer: str) -> dict[str, Any]:
+        said = [("user", "Hi"), ("assistant", "Hello."), ("user", last), ("assistant", answer)]
+        return {"messages": [{"role": role, "content": text} for role, text in said]}
+
+    rows = {"train": [talk("Open?", "Yes."), talk("Far?", "No.")], "validation": [talk("0?", "a"), talk("1?", "b")]}
+    checked = check(rows, task={"name": "exact_match", "turns": "all"})
+    assert [e.prompt for e in checked.files["train"].examples] == ["Hi", "Open?", "Hi", "Far?"]
+    assert checked.findings == []
+
+
+def test_one_error_tells_all_that_stops() -> None:
+    with pytest.raises(LeakageError, match=r"^one\ntwo$"):
+        refuse([stop("one", "leak"), warn("not this"), stop("two", "leak")])
+    with pytest.raises(ConfigError, match=r"^one$"):
+        refuse([stop("one", "settings")])
+    with pytest.raises(DatasetError, match=r"^one\ntwo$") as caught:
+        refuse([stop("one", "leak"), stop("two")])
+    assert not isinstance(caught.value, LeakageError)
+    with pytest.raises(DatasetError, match="… and 3 more problems: see all with `pada check`"):
+        refuse([stop(f"problem {i}") for i in range(15)])
+    refuse([warn("nothing that stops")])
