@@ -201,7 +201,7 @@ class ChatModelAdapter:
         # Joined and masked before it is stored: the answer is paid for.
         text = self._opening.redaction.mask_own(join_surrogates(str(message.text)))
         reason = _find_reason(message)
-        refusal = str(message.additional_kwargs.get("refusal") or "")
+        refusal = self._opening.redaction.mask_own(str(message.additional_kwargs.get("refusal") or ""))
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))
         return ChatReply(
             text=(refusal or f"it ended with {reason}") if is_refused else text,

@@ -1,5 +1,6 @@
 """Third-party exceptions as ours: what may pass is retried, what a user can fix says how, one bad prompt costs one batch."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -210,10 +211,17 @@ def _describe(error: Exception, redaction: Redaction) -> _Failure:
 
 def _read_body(error: Exception) -> dict[str, Any]:
     """What the provider sent: servers put it under `error` or at the top, and LangChain raises that of a 200 as ValueError."""
-    candidates = [getattr(error, "body", None), getattr(error, "details", None), *error.args[:1]]
+    candidates = [getattr(error, "body", None), getattr(error, "details", None), *error.args[:1], _read_response(error)]
     body = next((c for c in candidates if isinstance(c, dict)), {})
     inner = body.get("error")
     return inner if isinstance(inner, dict) else body
+
+
+def _read_response(error: Exception) -> Any:
+    try:
+        return json.loads(getattr(getattr(error, "response", None), "text", ""))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _find_words(body: Mapping[str, Any]) -> str:

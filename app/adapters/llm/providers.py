@@ -2,9 +2,11 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import ceil
 from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -52,6 +54,7 @@ PARTNERS: Mapping[str, Partner] = {
 """By the provider's name in `init_chat_model`."""
 IN_EXTRA = ("anthropic", "google_genai", "mistralai", "groq")
 """Those that `pada-agent[providers]` installs."""
+AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -69,12 +72,21 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
             f"models.{role}.model is '{config.model}'; expected {', '.join(f'{p}:NAME' for p in known)}"
             " (openai: with base_url for any compatible server; docs/teachers.md)"
         )
-    if provider not in ("openai", "azure_openai") and (odd := [f for f in _OPENAI_ALONE if getattr(config, f)]):
-        raise ConfigError(
-            f"models.{role}.{odd[0]}: {provider} does not take it. What it takes by other names goes under"
-            f" models.{role}.extra."
-        )
+    if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
+        more = f" What it takes by other names goes under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
+        raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not take it. Leave it out.{more}")
     return known[provider](config, name, role)
+
+
+def _find_unused(provider: str) -> tuple[str, ...]:
+    """Settings that would be ignored."""
+    if provider == "azure_openai":
+        return ()
+    if provider == "openai":
+        return ("api_version",)
+    without_address = ("base_url",) if provider in ("local", "bedrock_converse") else ()
+    without_extra = ("extra",) if provider in ("local", "own") else ()
+    return ("api_version", *without_address, *without_extra, *_OPENAI_ALONE)
 
 
 def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
@@ -157,7 +169,8 @@ def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Opening:
             f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
             "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
         )
-    return Opening(lambda: PlainClient(_chat_bedrock(config, name), config))
+    secrets = tuple(value for variable in AWS_SECRETS if (value := os.environ.get(variable)))
+    return Opening(lambda: PlainClient(_chat_bedrock(config, name), config), Redaction(secrets))
 
 
 def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
@@ -177,8 +190,10 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
     def make(**common: Any) -> BaseChatModel:
         from langchain.chat_models import init_chat_model
 
-        everything = {"timeout": config.timeout_seconds, "max_retries": 0, **common, **options, **config.extra}
-        chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
+        everything = {"timeout": ceil(config.timeout_seconds), "max_retries": 0, **common, **options, **config.extra}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Google's, about what gRPC will be one day
+            chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
         return chat
 
     return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}))

@@ -525,9 +525,25 @@ def test_usage_without_numbers_is_estimated(tmp_path: Path) -> None:
     assert (usage.input_tokens, usage.output_tokens) == (3, 2)
 
 
-def test_a_setting_that_a_provider_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
-    config = ModelConfig(model="local:x", reasoning_effort="low")
-    with pytest.raises(ConfigError, match=r"models\.judge\.reasoning_effort: local does not take it"):
+@pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        ("local:x", "reasoning_effort", "low"),
+        ("local:x", "base_url", "http://host/v1"),
+        ("local:x", "extra", {"top_k": 1}),
+        ("bedrock_converse:x", "base_url", "http://host/v1"),
+        ("bedrock_converse:x", "service_tier", "flex"),
+        ("anthropic:x", "headers", {"X-Team": "data"}),
+        ("anthropic:x", "api_version", "2024-10-21"),
+        ("openai:x", "api_version", "2024-10-21"),
+        ("own:x", "header_envs", {"X-Token": "TOKEN"}),
+    ],
+)
+def test_a_setting_that_a_provider_does_not_know_is_refused_by_name(
+    tmp_path: Path, model: str, name: str, value: Any
+) -> None:
+    config = ModelConfig.model_validate({"model": model, name: value})
+    with pytest.raises(ConfigError, match=rf"models\.judge\.{name}: {model.partition(':')[0]} does not take it"):
         make_world(tmp_path, config, FakeChatServer("", [], []))
 
 
