@@ -55,6 +55,7 @@ PARTNERS: Mapping[str, Partner] = {
 IN_EXTRA = ("anthropic", "google_genai", "mistralai", "groq")
 """Those that `pada-agent[providers]` installs."""
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
+_KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_API_KEY",)}
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -90,7 +91,7 @@ def _find_unused(provider: str) -> tuple[str, ...]:
 
 
 def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
-    key = _find_key(config, ("OPENAI_API_KEY",), role, needed=config.base_url is None)
+    key = _find_key(config, role, needed=config.base_url is None)
     headers = _read_headers(config, role)
 
     def make() -> ChatClient:
@@ -115,7 +116,7 @@ def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
             "base_url (https://RESOURCE.openai.azure.com)" if found is None else "api_version (such as 2024-10-21)"
         )
         raise ConfigError(f"models.{role}: azure_openai needs {missing}.")
-    key = _find_key(config, ("AZURE_OPENAI_API_KEY",), role)
+    key = _find_key(config, role)
     headers = _read_headers(config, role)
 
     def make() -> ChatClient:
@@ -183,7 +184,7 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
             f"models.{role}.model is '{config.model}': the package {' and '.join(absent)} is missing. Install it:"
             f" pip install {wanted}"
         )
-    key = _find_key(config, partner.key_variables, role, needed=bool(partner.key_variables))
+    key = _find_key(config, role, needed=bool(partner.key_variables))
     given = {"api_key": key, "base_url": config.base_url}
     options = {name: value for name, value in given.items() if value}
 
@@ -208,8 +209,16 @@ _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
 }
 
 
-def _find_key(config: ModelConfig, usual: tuple[str, ...], role: Role, *, needed: bool = True) -> str | None:
-    variables = (config.api_key_env,) if config.api_key_env else usual
+def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
+    """The environment variables of which one holds the role's key."""
+    if config.api_key_env:
+        return (config.api_key_env,)
+    partner = PARTNERS.get(config.provider)
+    return partner.key_variables if partner else _KEY_VARIABLES.get(config.provider, ())
+
+
+def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | None:
+    variables = find_key_variables(config)
     key = next((value for name in variables if (value := os.environ.get(name))), None)
     if key is None and (needed or config.api_key_env):
         raise ConfigError(
