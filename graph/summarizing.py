@@ -19,13 +19,14 @@ from pada_agent.graph.summary import (
     IterationPatterns,
     ModelResult,
     PatternStrategy,
+    RowCost,
     RowCounts,
     RunSummary,
     Sample,
 )
 
 MAX_WITHOUT_ANSWER = 0.05
-"""Share of a fine-tuned model's responses without an answer that raises an alarm."""
+"""Share of a fine-tuned model's responses, without an answer or cut off and not right, that raises an alarm."""
 
 
 class SummaryInputs(Record):
@@ -42,7 +43,11 @@ class SummaryInputs(Record):
     chance: float | None = None
     n_without_answer: dict[str, int] = Field(default_factory=dict)
     """By model."""
+    n_cut_off: dict[str, int] = Field(default_factory=dict)
+    """By model."""
     ratings: RatingSpread = RatingSpread()
+    usage_of_rows: Usage = Usage()
+    """Of the generator and the judge, for synthetic rows."""
     clusterings: dict[str, Clustering] = Field(default_factory=dict)
     """By iteration."""
     outcomes: dict[str, tuple[PatternOutcome, ...]] = Field(default_factory=dict)
@@ -67,7 +72,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         patterns=tuple(pair_patterns(state, inputs)),
         analyses=state.get("analyses", {}),
         batches=tuple(state.get("batches", {}).values()),
-        rows=count_rows(state),
+        rows=count_rows(state, inputs.usage_of_rows),
         accepted_samples=inputs.accepted_samples,
         rejected_samples=inputs.rejected_samples,
         redactions=tuple(r for gs in state.get("strategies", {}).values() for g in gs for r in g.redactions),
@@ -119,8 +124,8 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
     return found
 
 
-def count_rows(state: RunState) -> RowCounts:
-    """Synthetic rows over all batches; what fell out between batches counts as duplicate."""
+def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B008  (frozen)
+    """Synthetic rows over all batches, and what each took; what fell out between batches counts as duplicate."""
     batches = state.get("batches", {}).values()
     rejected = Counter[str]()
     for batch in batches:
@@ -133,13 +138,26 @@ def count_rows(state: RunState) -> RowCounts:
     overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
     rejected.update(person=n_dropped)
     rejected.subtract(overruled)
+    joined = accepted - repeated - n_dropped + overruled.total()
+    requested = sum(state["n_wanted"].values()) if "n_wanted" in state else sum(b.n_requested for b in batches)
     return RowCounts(
-        requested=sum(b.n_requested for b in batches),
+        requested=requested,
+        asked=sum(b.n_asked for b in batches),
         written=sum(b.n_written for b in batches),
-        accepted=accepted - repeated - n_dropped + overruled.total(),
+        accepted=joined,
+        fill_rate=joined / requested if requested else None,
+        each=share_cost(usage, joined),
         rejected={stage: n for stage, n in rejected.items() if n},
         solved=sum(b.n_solved for b in batches),
     )
+
+
+def share_cost(usage: Usage, n_rows: int) -> RowCost | None:
+    """The consumption for each of the rows."""
+    if not n_rows:
+        return None
+    n_tokens = usage.input_tokens + usage.output_tokens
+    return RowCost(n_calls=usage.n_calls / n_rows, n_tokens=n_tokens / n_rows, cost_usd=usage.cost_usd / n_rows)
 
 
 def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
@@ -190,7 +208,7 @@ def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list
 
 
 def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
-    """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found."""
+    """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found or that were cut off."""
     alarms = []
     for model in models:
         n, n_unscored, n_lost = model.validation.n, model.validation.n_unscored, model.n_without_answer
@@ -198,6 +216,11 @@ def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
             alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored")
         if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
             alarms.append(f"{n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
+        if model.iteration is not None and model.n_cut_off >= max(1, MAX_WITHOUT_ANSWER * n):
+            alarms.append(
+                f"{model.n_cut_off} of {n} answers of '{model.name}' were cut off and are not right"
+                f" ({model.n_cut_off / n:.0%}): is student.max_new_tokens too small for them?"
+            )
     return alarms
 
 
@@ -273,6 +296,7 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
         diagnosis=model.diagnosis,
         overfitting_gap=model.diagnosis.accuracy - model.selection.accuracy if model.diagnosis else None,
         n_without_answer=inputs.n_without_answer.get(model.name, 0),
+        n_cut_off=inputs.n_cut_off.get(model.name, 0),
         test=inputs.test.get(model.name),
         adapter=model.adapter and f"objects/{model.adapter.key}",
         measured=model.measured,
