@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 
@@ -46,7 +47,9 @@ def read_train_metrics(adapter: Path) -> TrainMetrics:
     try:
         return TrainMetrics.model_validate_json(path.read_bytes()) if path.exists() else TrainMetrics()
     except (OSError, ValidationError) as exc:
-        raise ArtifactError(f"{path}: damaged ({exc}). Delete it: the run goes on without these figures.") from exc
+        raise ArtifactError(
+            f"{path}: damaged ({word_damage(exc)}). Delete it: the run goes on without these figures."
+        ) from exc
 
 
 class LoraSpec(Record):

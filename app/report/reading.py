@@ -11,6 +11,7 @@ from pydantic import Field
 from pada_agent.app.adapters.llm.response_cache import read_totals
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.run_folder import layout
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import (
     ErrorAnalysis,
@@ -113,7 +114,7 @@ def _read_sensitivities(summary: RunSummary, folder: Path) -> dict[str, Sensitiv
                 measured[iteration] = Sensitivity.model_validate_json(text)
             except ValueError as exc:
                 raise ArtifactError(
-                    f"{path}: damaged ({exc}). Delete it; the report is then written without it."
+                    f"{path}: damaged ({word_damage(exc)}). Delete it; the report is then written without it."
                 ) from exc
     return {str(iteration): found for iteration, found in measured.items() if found}
 
@@ -127,7 +128,7 @@ def _read_manifest(path: Path) -> layout.Manifest | None:
     try:
         return layout.Manifest.model_validate_json(text) if text else None
     except ValueError as exc:
-        raise ArtifactError(f"{path}: damaged ({exc})") from exc
+        raise ArtifactError(f"{path}: damaged ({word_damage(exc)})") from exc
 
 
 def _read_elapsed(path: Path) -> float | None:

@@ -9,10 +9,11 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
 from pada_agent.core.config import Settings
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 from pada_agent.graph.state import RunState
@@ -84,12 +85,8 @@ def read_values(saver: SqliteSaver) -> RunState:
         found = saver.get_tuple(outer)
         values = found.checkpoint["channel_values"] if found else {}
         read = TypeAdapter(RunState).validate_python(values)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DamagedCheckpoint(f"the checkpoint is not the state of a run ({where}: {first['msg']})") from exc
     except _ODD as exc:
-        raise DamagedCheckpoint(f"the checkpoint is not the state of a run ({exc})") from exc
+        raise DamagedCheckpoint(f"the checkpoint is not the state of a run ({word_damage(exc)})") from exc
     if not _has_records_of(read, values):
         raise DamagedCheckpoint("the checkpoint holds values that are not the records of a run")
     return cast(RunState, values)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.machine import hash_file
 from pada_agent.core.records import Record
@@ -94,7 +95,7 @@ def load_summary(folder: Path) -> RunSummary:
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path}: missing; the run is not finished. Go on with: pada resume {folder}") from exc
     except (OSError, ValidationError) as exc:
-        raise ArtifactError(f"{path}: damaged ({exc}). Delete it, then: pada resume {folder}") from exc
+        raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: pada resume {folder}") from exc
 
 
 def list_iterations(folder: Path, name: str) -> list[Path]:
@@ -117,7 +118,7 @@ def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
     except (OSError, ValueError) as exc:
         where = f" in line {number}" if number else ""
         raise ArtifactError(
-            f"{path}: damaged{where} ({exc}). Delete the run's {SUMMARY}: `pada resume` then writes it again."
+            f"{path}: damaged{where} ({word_damage(exc)}). Delete the run's {SUMMARY}: `pada resume` then writes it again."
         ) from exc
     return records
 

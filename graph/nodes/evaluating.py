@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.lines import split_lines
@@ -88,7 +89,7 @@ def read_predictions(folder: Path, *, n: int) -> list[Prediction]:
         predictions = [Prediction.model_validate_json(line) for line in split_lines(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError) as exc:
         raise ArtifactError(
-            f"{path}: damaged ({exc}). Delete the folder {folder}, then `pada resume` the run."
+            f"{path}: damaged ({word_damage(exc)}). Delete the folder {folder}, then `pada resume` the run."
         ) from exc
     if len(predictions) != n:
         found = f"{len(predictions)} answers for {n} rows"
