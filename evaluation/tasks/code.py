@@ -58,6 +58,7 @@ class Code(Task):
     )
     max_new_tokens = 320
     stop = ("\n```\n", "\nif __name__")
+    runs_code = True
     default_instruction: ClassVar[str] = (
         "Complete this Python function. Answer with the whole function in one code block."
     )

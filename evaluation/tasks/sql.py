@@ -54,6 +54,7 @@ class Sql(Task):
     )
     max_new_tokens = 192
     stop = (";\n",)
+    reads_database = True
     default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
 
     def __init__(self, config: TaskConfig) -> None:
