@@ -11,7 +11,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from pada_agent.core.errors import DatasetError, TrainingError
 from pada_agent.core.jobs import ChatSpec
-from pada_agent.core.records import Example
+from pada_agent.core.records import Example, RowTokens
 from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
 from pada_agent.evaluation.control_tokens import ControlTokens
 
@@ -122,18 +122,29 @@ class ChatTokenizer:
         Raises:
             DatasetError: an empty answer, or one that does not fit an open thought; names the row.
         """
-        if not example.answer.strip():
-            raise DatasetError(
-                f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row."
-            )
         prompt = self._render_prompt(example)
-        if prompt.closed and find_closer(prompt.closed) in example.answer:
-            raise DatasetError(
-                f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
-                " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
-            )
-        answer = _join_thought(example, prompt.opening) if prompt.opening else example.answer
-        return [*self._continue(prompt.text, [answer])[0], self._end]
+        return [*self._continue(prompt.text, [_join_answer(example, prompt)])[0], self._end]
+
+    def count(self, example: Example) -> RowTokens:
+        """How many tokens `prompt` and `learned` have.
+
+        Raises:
+            DatasetError: as `learned`.
+        """
+        prompt = self._render_prompt(example)
+        before = self._tokenize(prompt.text)
+        answer = self._continue(prompt.text, [_join_answer(example, prompt)], before)[0]
+        return RowTokens(prompt=len(before), answer=len(answer) + 1)
+
+    def show_learned(self, example: Example) -> str:
+        """The text of these tokens, for a reader.
+
+        Raises:
+            DatasetError: as `learned`.
+        """
+        return _join_answer(example, self._render_prompt(example)) + str(
+            self._tokenizer.convert_ids_to_tokens(self._end)
+        )
 
     def count_text(self, text: str) -> int:
         """Tokens of a text by itself."""
@@ -143,9 +154,9 @@ class ChatTokenizer:
         """The prompt as the student gets it, for a reader."""
         return self._control.show(self._render_prompt(example).text)
 
-    def _continue(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
-        """Tokens of `texts` after the prompt: read in context, unless that would change the prompt's own last token."""
-        before = self._tokenize(prompt)
+    def _continue(self, prompt: str, texts: Sequence[str], before: list[int] | None = None) -> list[list[int]]:
+        """Tokens of `texts` after the prompt, whose own are `before`: read in context, unless that would change its last one."""
+        before = self._tokenize(prompt) if before is None else before
         found = []
         for text in map(self._control.hide, texts):
             joint = self._tokenize(prompt + text)
@@ -332,6 +343,18 @@ def _find_missing(roles: Sequence[str], text: str) -> list[str]:
 
 def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
     return [{"role": role, "content": PROBE.format(i)} for i, role in enumerate(roles)]
+
+
+def _join_answer(example: Example, prompt: Prompt) -> str:
+    """The assistant's text as it goes on after the prompt."""
+    if not example.answer.strip():
+        raise DatasetError(f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row.")
+    if prompt.closed and find_closer(prompt.closed) in example.answer:
+        raise DatasetError(
+            f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
+            " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
+        )
+    return _join_thought(example, prompt.opening) if prompt.opening else example.answer
 
 
 def _join_thought(example: Example, opening: str) -> str:

@@ -109,6 +109,8 @@ class Given(TypedDict, total=False):
     """As the run was started with; a resume does not change them."""
     data: Annotated[DataSplits, Same]
     """The user's rows, in the store."""
+    new_tokens: Annotated[int, Same]
+    """Tokens that the student may write in evaluation: with room for the right answers, where settings do not say it."""
     iteration: Annotated[int, Same]
     """Augmentation round; 0 until the first fine-tuning was measured."""
     plan: Annotated[IterationPlan, Same]

@@ -1,7 +1,7 @@
 """Measure one model on one split, outside a run."""
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -10,15 +10,17 @@ from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
+from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
 from pada_agent.core.jobs import PredictJob
-from pada_agent.core.ports import RawRow
-from pada_agent.core.records import Example, Metrics
-from pada_agent.evaluation.rows.reading import read_files
+from pada_agent.core.records import Metrics
+from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.data_check import check_data
+from pada_agent.graph.data_files import FileName, read_run_files
 from pada_agent.graph.nodes.evaluating import read_predictions
+from pada_agent.graph.row_lengths import measure_lengths
 
 Split = Literal["validation", "test"]
 
@@ -35,8 +37,9 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         raise ArtifactError(f"{adapter}: holds no adapter (no adapter_config.json). Give a run's best/ folder.")
     try:
         adapters = wiring.connect(config)
-        examples = _read_split(config, split, adapters)
-        job = _make_job(config, adapter, examples, adapters)
+        files = _read_files(config, split, adapters)
+        examples = files[split].examples
+        job = _make_job(config, adapter, files, split, adapters)
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
@@ -52,28 +55,23 @@ def describe_metrics(metrics: Metrics, *, split: Split) -> str:
     return f"{split}: {percent(metrics.accuracy)} of {metrics.n} (95 % interval {interval(metrics)}{f1}{unscored})"
 
 
-def _read_split(config: RunConfig, split: Split, adapters: Adapters) -> list[Example]:
-    data = config.data
-    is_test = split == "test"
-    location, limit = (data.test, data.test_limit) if is_test else (data.validation, data.validation_limit)
+def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[FileName, ReadFile]:
+    """The files of the run as far as they can be read, as a run has them: what labels and numbers mean is settled from all."""
+    location = config.data.test if split == "test" else config.data.validation
     if not location:
         raise ConfigError(f"data.{split}: the settings name no rows")
-    rows = adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)
-    return read_files(adapters.task, [rows, *_fetch_others(config, split, adapters)])[0].examples
+    problems: list[PadaError] = []
+    files = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task, problems=problems)
+    own = [problem for problem in problems if location in str(problem)]
+    if own or split not in files:
+        raise [*own, *problems][0]
+    return check_data(config, files, adapters.task).files
 
 
-def _fetch_others(config: RunConfig, split: Split, adapters: Adapters) -> list[list[RawRow]]:
-    """Rows of the run's other files, where they can be read: what labels and numbers mean is settled from all of them."""
-    data = config.data
-    held_out = (data.validation, data.validation_limit) if split == "test" else (data.test, data.test_limit)
-    found = []
-    for location, limit in ((data.train, data.train_limit), held_out):
-        with suppress(DatasetError):
-            found += [adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)] if location else []
-    return found
-
-
-def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], adapters: Adapters) -> PredictJob:
+def _make_job(
+    config: RunConfig, adapter: Path | None, files: Mapping[FileName, ReadFile], split: Split, adapters: Adapters
+) -> PredictJob:
+    examples = files[split].examples
     key = adapters.store.key("evaluate", examples)
     return PredictJob(
         student=adapters.student,
@@ -81,7 +79,7 @@ def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], 
         adapter_hash=_hash_folder(adapter) if adapter else None,
         rows=str(adapters.store.write_rows(key, examples)),
         rows_hash=key,
-        max_new_tokens=config.student.max_new_tokens or adapters.task.max_new_tokens,
+        max_new_tokens=measure_lengths(config, files, adapters.task, adapters.tokens).new_tokens,
         stop=adapters.task.stop,
         batch_size=config.student.eval_batch_size,
         chat=config.student.chat,

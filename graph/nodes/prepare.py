@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
 from langgraph.runtime import Runtime
 
@@ -16,6 +17,7 @@ from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.data_check import check_run_data, refuse
 from pada_agent.graph.data_files import SPLITS, FileName
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.row_lengths import measure_lengths
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
 
@@ -28,13 +30,14 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         settings = settle(state, runtime.context)
         adapters = connect(settings)
         told = adapters.task.check_machine()
-        files, warnings = read_checked(settings, state, adapters)
+        checked = read_checked(settings, state, adapters)
         return {
             "settings": settings,
-            "data": store_splits(settings, files, adapters),
+            "data": store_splits(settings, checked.files, adapters),
+            "new_tokens": checked.new_tokens,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *warnings],
+            "warnings": [*adapters.warnings, *told, *checked.warnings],
         }
 
     return prepare
@@ -84,20 +87,30 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     Raises:
         ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
     """
-    return store_splits(settings, read_checked(settings, given, adapters)[0], adapters)
+    return store_splits(settings, read_checked(settings, given, adapters).files, adapters)
 
 
-def read_checked(
-    settings: RunConfig, given: RunState, adapters: Adapters
-) -> tuple[dict[FileName, ReadFile], list[str]]:
-    """The rows that the run works with, and what a person should know of them.
+class CheckedRows(NamedTuple):
+    """The rows that the run works with."""
+
+    files: dict[FileName, ReadFile]
+    new_tokens: int
+    """Tokens that the student may write."""
+    warnings: list[str]
+    """What a person should know of the rows."""
+
+
+def read_checked(settings: RunConfig, given: RunState, adapters: Adapters) -> CheckedRows:
+    """The rows of the run, which nothing speaks against.
 
     Raises:
         ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
     """
     checked = check_run_data(settings, given, datasets=adapters.datasets, task=adapters.task)
-    refuse(checked.findings)
-    return checked.files, [finding.text for finding in checked.findings]
+    lengths = measure_lengths(settings, checked.files, adapters.task, adapters.tokens)
+    findings = [*checked.findings, *lengths.findings]
+    refuse(findings)
+    return CheckedRows(checked.files, lengths.new_tokens, [finding.text for finding in findings])
 
 
 def store_splits(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> DataSplits:

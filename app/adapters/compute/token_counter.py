@@ -23,13 +23,16 @@ class StudentTokenCounter:
         return self._facts.context_tokens
 
     def count(self, example: Example) -> RowTokens:
-        return RowTokens(prompt=len(self._chats.prompt(example)), answer=len(self._chats.learned(example)))
+        return self._chats.count(example)
 
     def count_text(self, text: str) -> int:
         return self._chats.count_text(text)
 
     def show(self, example: Example) -> str:
         return self._chats.show(example)
+
+    def show_learned(self, example: Example) -> str:
+        return self._chats.show_learned(example)
 
     @cached_property
     def _folder(self) -> Path:

@@ -61,6 +61,7 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
         compute=made,
         task=YesTask(CONFIG.task),
         student="folder",
+        tokens=None,
     )
     monkeypatch.setattr(evaluate_model, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))
     return made
