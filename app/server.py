@@ -4,9 +4,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from langgraph.config import get_config
+
 from pada_agent.app import wiring
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.run_folder.layout import folder_of
+from pada_agent.app.run_folder.ownership import Owner, own_folder
 from pada_agent.app.server_policy import confine, read_policy
 from pada_agent.core.config import RunConfig
 from pada_agent.graph.builder import build_graph
@@ -18,11 +22,22 @@ policy = read_policy(os.environ, Path.cwd())
 def connect(config: RunConfig) -> Adapters:
     """The standard adapters, for settings that the policy allows."""
     datasets = FileDatasets(workspace=policy.workspace, max_rows=policy.max_rows, max_file_bytes=policy.max_file_bytes)
-    adapters = wiring.connect(confine(config, policy))
+    confined = confine(config, policy)
+    own_folder(folder_of(confined), _find_owner())
+    adapters = wiring.connect(confined)
     for role in (adapters.analyst, adapters.generator, adapters.judge):
         if isinstance(role.model, ChatModelAdapter):
             role.model.hide_words()  # whoever sends settings is not meant to see what this machine can reach
     return replace(adapters, datasets=datasets)
+
+
+def _find_owner() -> Owner:
+    """Whoever the server says the running thread is, and its user; settings have no say in it."""
+    try:
+        known = get_config().get("configurable", {})
+    except RuntimeError:  # not inside a graph
+        known = {}
+    return Owner(thread=str(known.get("thread_id") or ""), user=str(known.get("langgraph_auth_user_id") or ""))
 
 
 graph = build_graph(connect)

@@ -48,6 +48,9 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "generation.rows_per_call": 100,
         "generation.n_contrasts": 50,
         "generation.n_demonstrations": 50,
+        "generation.max_rows_per_error": 1000,
+        "generation.max_top_ups": 50,
+        "generation.max_asked_per_row": 50,
         "quality.max_regenerations": 10,
         "quality.rows_per_call": 100,
         "verification.votes": 20,
@@ -175,9 +178,10 @@ def _check_database(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 
 
 def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
+    if config.shared_folder:
+        yield "shared_folder: runs on a server share nothing: each works in a folder of its own"
     folder = config.runs_folder
-    names = (("name", config.name), ("shared_folder", config.shared_folder))
-    for key, path in (("runs_folder", folder), *((key, f"{folder}/{name}") for key, name in names)):
+    for key, path in (("runs_folder", folder), ("name", f"{folder}/{config.name}")):
         if find_inside(path, policy.workspace) is None:
             yield f"{key}: outside this server's workspace"
             return

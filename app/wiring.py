@@ -23,6 +23,7 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
+from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
@@ -124,6 +125,7 @@ def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
 
 def _open(config: RunConfig, key: str) -> Adapters:
     folder = Path(config.runs_folder) / config.name
+    check_folder(folder)
     shared = Path(config.runs_folder) / config.shared_folder if config.shared_folder else None
     if shared:
         link_objects(folder, config.shared_folder)

@@ -95,7 +95,7 @@ class GenerationConfig(Settings):
     """Synthetic data."""
 
     share: float = Field(default=0.5, gt=0)
-    """Synthetic rows per training row (paper: 0.5)."""
+    """Synthetic rows per training row (paper: 0.5). What counts are rows that join the training data, not rows that were asked for."""
     pattern_share: float = Field(default=0.5, ge=0, le=1)
     """Part of them from the pattern branch, the rest from training errors. 0 or 1 switches a branch off. Ours: half and half."""
     sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
@@ -108,6 +108,21 @@ class GenerationConfig(Settings):
     """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
     """Training rows of the same label that the pattern-guided writer sees beside the source, where labels form a closed set. Ours: 3 (docs/adr/0010)."""
+    error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
+    """Which training rows count as errors. `train`: those answered wrongly (paper). A student that has memorised them has few: `margin`
+    adds the rows whose right option is least ahead of the next one (answers chosen among options), `out_of_fold` those that students
+    fine-tuned without them answer wrongly. `auto`: wrong answers; where they cannot feed the branch's rows, margins; where there are
+    none, folds. The same for LE, LEC and LLM2LLM."""
+    error_folds: int = Field(default=3, ge=0, le=20)
+    """Parts of the training rows for `out_of_fold`: as many fine-tunings, each on the other parts, once a run. 0: `auto` makes none."""
+    max_rows_per_error: int | None = Field(default=3, ge=1)
+    """Most rows that one training error feeds in an iteration; what the errors cannot feed goes to the patterns. Null: no limit (paper).
+    Ours: 3, for a row that the student cannot learn is often mislabelled."""
+    max_top_ups: int = Field(default=8, ge=0)
+    """Rounds that write again what was refused, from other training rows, until `share` is reached. 0: what is refused is lost (paper)."""
+    max_asked_per_row: float = Field(default=5, ge=1)
+    """Rows asked for, for every row wanted, over all attempts and rounds: the end of the top-up rounds. Ours: 5, which fills the quota
+    where a row in four passes."""
     repeat_sources: bool = True
     """Errors fewer than rows to write are written from again; false: one row for each (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
@@ -312,6 +327,12 @@ class RunConfig(Settings):
     """Where the student trains."""
     prompts: PromptsConfig = PromptsConfig()
     """Prompts of the agents."""
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> "RunConfig":
+        if self.generation.error_source == "out_of_fold" and self.generation.error_folds < 2:
+            raise ValueError("generation.error_source: out_of_fold needs generation.error_folds of 2 or more")
+        return self
 
     @model_validator(mode="after")
     def _check_clusters(self) -> "RunConfig":

@@ -295,6 +295,8 @@ class Batch(Record):
     id: str
     branch: Branch
     iteration: int
+    top_up: int = 0
+    """Round that makes up for rows that were refused; 0 for the first."""
     strategy: GuardedStrategy | None = None
     source_ids: tuple[str, ...]
     """Training example each row is written from."""
@@ -329,6 +331,8 @@ class BatchReport(Record):
 
     batch_id: str
     iteration: int = 0
+    top_up: int = 0
+    """Round that makes up for rows that were refused; 0 for the first."""
     branch: Branch
     strategy_id: str | None = None
     attempts: int

@@ -22,6 +22,8 @@ from pada_agent.graph.nodes.prepare import make_prepare
 from pada_agent.graph.routing import (
     fan_out_error_batches,
     fan_out_pattern_batches,
+    fan_out_top_up,
+    route_after_augmenting,
     route_after_cost,
     route_after_evaluation,
     route_after_quality_control,
@@ -38,6 +40,7 @@ from pada_agent.graph.state import (
     RunInput,
     RunOutput,
     RunState,
+    TopUpOutput,
 )
 
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
@@ -58,6 +61,7 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     builder.add_node("collect_errors", bind("collect_errors", collecting_errors.collect_errors, connect))
     builder.add_node("generalization_branch", build_generalization_branch(connect))
     builder.add_node("training_error_branch", build_training_error_branch(connect))
+    builder.add_node("top_up", build_top_up(connect))
     builder.add_node("augment", bind("augment", augmenting.augment, connect))
     builder.add_node("review_data", bind("review_data", reviews.review_data, connect))
     builder.add_node("finish", bind("finish", finishing.finish, connect))
@@ -70,7 +74,8 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     builder.add_edge("collect_errors", "generalization_branch")
     builder.add_edge("collect_errors", "training_error_branch")
     builder.add_edge(["generalization_branch", "training_error_branch"], "augment")
-    builder.add_edge("augment", "review_data")
+    builder.add_conditional_edges("augment", route_after_augmenting)
+    builder.add_edge("top_up", "augment")
     builder.add_conditional_edges("review_data", route_after_review)
     builder.add_edge("finish", END)
     return builder
@@ -100,6 +105,17 @@ def build_training_error_branch(connect: Connect) -> Compiled:
     builder.add_conditional_edges("training_errors", fan_out_error_batches, ["error_synthesis"])
     builder.add_edge("error_synthesis", END)
     return compile_drawn(builder, "error_synthesis", synthesis)
+
+
+def build_top_up(connect: Connect) -> Compiled:
+    """A round that writes again what was refused, from other rows."""
+    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=TopUpOutput)
+    builder.add_node("plan_top_up", bind("plan_top_up", branches.plan_top_up, connect))
+    builder.add_node("top_up_synthesis", run_whole(synthesis := build_synthesis(connect)))
+    builder.add_edge(START, "plan_top_up")
+    builder.add_conditional_edges("plan_top_up", fan_out_top_up, ["top_up_synthesis"])
+    builder.add_edge("top_up_synthesis", END)
+    return compile_drawn(builder, "top_up_synthesis", synthesis)
 
 
 def build_pattern_analysis(connect: Connect) -> Compiled:

@@ -26,6 +26,11 @@ def route_after_evaluation(state: RunState) -> Literal["collect_errors", "finish
     return "finish" if why_stop(state) else "collect_errors"
 
 
+def route_after_augmenting(state: RunState) -> Literal["top_up", "review_data"]:
+    """Rows that were refused are made up for, as long as somebody is asked for some."""
+    return "top_up" if any(q.n_next for q in state["quotas"][str(state["iteration"])]) else "review_data"
+
+
 def route_after_review(state: RunState) -> Literal["review_cost", "finish"]:
     """Nothing accepted, nothing to train on."""
     return "review_cost" if state["new_rows"].rows else "finish"
@@ -52,7 +57,12 @@ def fan_out_error_batches(state: BranchState) -> list[Send]:
     return _send_batches("error_synthesis", state)
 
 
-def _send_batches(node: str, state: BranchState) -> list[Send]:
+def fan_out_top_up(state: BranchState) -> list[Send]:
+    """One synthesis per batch of a top-up round."""
+    return _send_batches("top_up_synthesis", state, new_rows=state["new_rows"])
+
+
+def _send_batches(node: str, state: BranchState, **more: object) -> list[Send]:
     diagnosed = state["plan"].diagnosed_model
     shared = {
         "settings": state["settings"],
@@ -60,5 +70,6 @@ def _send_batches(node: str, state: BranchState) -> list[Send]:
         "data": state["data"],
         "plan": state["plan"],
         "models": {diagnosed: state["models"][diagnosed]},
+        **more,
     }
     return [Send(node, {**shared, "batch": batch}) for batch in state["planned"]]

@@ -15,6 +15,7 @@ def read_protected(state: Any, adapters: Adapters) -> list[Example]:
 
 
 def read_known_rows(state: BatchState, adapters: Adapters) -> list[Example]:
-    """Training rows and the synthetic rows of the diagnosed model."""
+    """Training rows, the synthetic rows of the diagnosed model, and in a top-up round what the iteration has gathered."""
     refs = [state["data"].train, *state["models"][state["plan"].diagnosed_model].synthetic]
+    refs += [state["new_rows"]] if state["batch"].top_up else []
     return [example for ref in refs for example in adapters.store.read_rows(ref.key, Example)]

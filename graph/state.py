@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
 
+from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import (
     Batch,
@@ -78,6 +79,8 @@ class IterationPlan(Record):
     """Share of its rows that each pattern of the iteration before got repaired; empty where rows are allocated evenly."""
     training_successes: Ref | None = None
     """Training rows answered rightly, where they are shown beside errors."""
+    error_capacity: int | None = None
+    """Most rows that the training errors may feed; None where there is no limit."""
 
 
 Rows = str | list[dict[str, Any]]
@@ -147,6 +150,8 @@ class RunOutput(TypedDict, total=False):
     """By iteration."""
     batches: Annotated[dict[str, BatchReport], merge]
     """How each batch fared, with a few of its rows, by batch id."""
+    quotas: Annotated[dict[str, list[Quota]], merge]
+    """What each strategy and the training errors owe, and how far they are, by iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
     warnings: Annotated[list[str], unite]
@@ -179,9 +184,15 @@ class RunState(Given, Told, total=False):
     """By iteration."""
     batches: Annotated[dict[str, BatchReport], merge]
     """How each batch fared, with a few of its rows, by batch id."""
+    n_wanted: Annotated[dict[str, int], merge]
+    """Synthetic rows that were to join the training data, by iteration."""
     n_joined: Annotated[dict[str, int], merge]
     """Synthetic rows that joined the training data, by iteration."""
-    new_rows: Ref
+    quotas: Annotated[dict[str, list[Quota]], merge]
+    """What each strategy and the training errors owe, and how far they are, by iteration."""
+    top_ups: Annotated[dict[str, int], merge]
+    """Rounds that made up for refused rows, by iteration."""
+    new_rows: Annotated[Ref, Same]
     """Synthetic rows that joined the training data in this iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
@@ -222,6 +233,12 @@ class BranchOutput(BatchOutput, total=False):
     reviews: Annotated[dict[str, Review], merge]
 
 
+class TopUpOutput(BatchOutput, total=False):
+    """What a round that makes up for refused rows hands on."""
+
+    top_ups: Annotated[dict[str, int], merge]
+
+
 class BranchInput(Given, total=False):
     """What a branch reads. The rest of the shared state would only fill its checkpoints."""
 
@@ -230,7 +247,11 @@ class BranchInput(Given, total=False):
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
     """Those of earlier iterations, to recognise."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    """This iteration's, if the run was forked with others than drafted."""
+    """This iteration's: when it begins, only if the run was forked with others than drafted."""
+    new_rows: Annotated[Ref, Same]
+    """What the iteration has gathered so far, for a top-up round."""
+    quotas: Annotated[dict[str, list[Quota]], merge]
+    top_ups: Annotated[dict[str, int], merge]
 
 
 class BranchState(Given, BranchOutput, total=False):
@@ -239,6 +260,9 @@ class BranchState(Given, BranchOutput, total=False):
     models: Annotated[dict[str, TrainedModel], merge]
     drafted: list[Strategy]
     planned: list[Batch]
+    new_rows: Annotated[Ref, Same]
+    quotas: Annotated[dict[str, list[Quota]], merge]
+    top_ups: Annotated[dict[str, int], merge]
 
 
 class BatchState(Given, BatchOutput, total=False):
@@ -246,6 +270,8 @@ class BatchState(Given, BatchOutput, total=False):
 
     models: dict[str, TrainedModel]
     batch: Batch
+    new_rows: Annotated[Ref, Same]
+    """What the iteration has gathered so far; read in top-up rounds alone."""
     attempt: int
     """Attempts made; 0 before the first."""
     drafts: list[Draft]

@@ -19,6 +19,7 @@ from pada_agent.graph.summary import (
     IterationPatterns,
     ModelResult,
     PatternStrategy,
+    RowCost,
     RowCounts,
     RunSummary,
     Sample,
@@ -43,6 +44,8 @@ class SummaryInputs(Record):
     n_without_answer: dict[str, int] = Field(default_factory=dict)
     """By model."""
     ratings: RatingSpread = RatingSpread()
+    usage_of_rows: Usage = Usage()
+    """Of the generator and the judge, for synthetic rows."""
     clusterings: dict[str, Clustering] = Field(default_factory=dict)
     """By iteration."""
     outcomes: dict[str, tuple[PatternOutcome, ...]] = Field(default_factory=dict)
@@ -67,7 +70,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         patterns=tuple(pair_patterns(state, inputs)),
         analyses=state.get("analyses", {}),
         batches=tuple(state.get("batches", {}).values()),
-        rows=count_rows(state),
+        rows=count_rows(state, inputs.usage_of_rows),
         accepted_samples=inputs.accepted_samples,
         rejected_samples=inputs.rejected_samples,
         redactions=tuple(r for gs in state.get("strategies", {}).values() for g in gs for r in g.redactions),
@@ -119,8 +122,8 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
     return found
 
 
-def count_rows(state: RunState) -> RowCounts:
-    """Synthetic rows over all batches; what fell out between batches counts as duplicate."""
+def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B008  (frozen)
+    """Synthetic rows over all batches, and what each took; what fell out between batches counts as duplicate."""
     batches = state.get("batches", {}).values()
     rejected = Counter[str]()
     for batch in batches:
@@ -133,13 +136,26 @@ def count_rows(state: RunState) -> RowCounts:
     overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
     rejected.update(person=n_dropped)
     rejected.subtract(overruled)
+    joined = accepted - repeated - n_dropped + overruled.total()
+    requested = sum(state["n_wanted"].values()) if "n_wanted" in state else sum(b.n_requested for b in batches)
     return RowCounts(
-        requested=sum(b.n_requested for b in batches),
+        requested=requested,
+        asked=sum(b.n_asked for b in batches),
         written=sum(b.n_written for b in batches),
-        accepted=accepted - repeated - n_dropped + overruled.total(),
+        accepted=joined,
+        fill_rate=joined / requested if requested else None,
+        each=share_cost(usage, joined),
         rejected={stage: n for stage, n in rejected.items() if n},
         solved=sum(b.n_solved for b in batches),
     )
+
+
+def share_cost(usage: Usage, n_rows: int) -> RowCost | None:
+    """The consumption for each of the rows."""
+    if not n_rows:
+        return None
+    n_tokens = usage.input_tokens + usage.output_tokens
+    return RowCost(n_calls=usage.n_calls / n_rows, n_tokens=n_tokens / n_rows, cost_usd=usage.cost_usd / n_rows)
 
 
 def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:

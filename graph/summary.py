@@ -104,12 +104,29 @@ class IterationPatterns(Record):
         return (*(pair.strategy for pair in self.patterns if pair.strategy), *self.added)
 
 
+class RowCost(Record):
+    """What the generator and the judge took for each row that joined the training data, whoever of several runs has paid."""
+
+    n_calls: float
+    n_tokens: float
+    """Input and output together."""
+    cost_usd: float
+
+
 class RowCounts(Record):
     """Synthetic rows over all iterations."""
 
     requested: int = 0
+    """Rows that were to join the training data."""
+    asked: int = 0
+    """Rows that the generator was asked for, over all attempts and top-up rounds; 0 in runs that did not count them."""
     written: int = 0
     accepted: int = 0
+    """Rows that joined the training data."""
+    fill_rate: float | None = None
+    """Of the rows that were to join; None in runs that did not note it."""
+    each: RowCost | None = None
+    """Cost of a row; None where none joined, or the run did not note it."""
     rejected: dict[str, int] = Field(default_factory=dict)
     """Count by rejection stage; `person` for what a review dropped. `verification`: answered otherwise by the judge."""
     solved: int = 0

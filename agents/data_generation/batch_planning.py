@@ -1,10 +1,19 @@
 """Who writes how much: rows by branch, by strategy and by batch, and the training example each is written from."""
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 
 from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record
 from pada_agent.evaluation.task import Task
+
+BYTES_PER_TOKEN = 3
+"""Of what a generator writes, as UTF-8: on the careful side for prose, about right for code and JSON."""
+
+LONG_ROWS = 0.9
+"""Share of the training rows that are no longer than what a written row is given room for."""
 
 
 class BranchShares(Record):
@@ -14,19 +23,33 @@ class BranchShares(Record):
     n_training_error: int
 
 
-def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, has_training_errors: bool) -> BranchShares:
-    """Divide `n_rows` between the branches; one without input gives its share to the other, unless that is switched off.
+class StrategyShare(Record):
+    """Rows to write with one strategy in one round."""
+
+    guarded: GuardedStrategy
+    number: int
+    """1-based place among the iteration's strategies."""
+    n_rows: int
+    n_drawn: int = 0
+    """Sources that earlier rounds of the iteration drew."""
+
+
+def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, error_capacity: int | None) -> BranchShares:
+    """Divide `n_rows` between the branches; what one cannot write goes to the other, unless that is switched off.
 
     A `pattern_share` of 0 switches the pattern branch off, of 1 the training-error branch.
+
+    Args:
+        error_capacity: rows that can be written from training errors; None where there is no such limit.
     """
     has_patterns = has_patterns and pattern_share > 0
-    has_training_errors = has_training_errors and pattern_share < 1
-    if not has_patterns and not has_training_errors:
-        return BranchShares(n_pattern=0, n_training_error=0)
-    if not has_training_errors:
-        return BranchShares(n_pattern=n_rows, n_training_error=0)
-    n_pattern = round(n_rows * pattern_share) if has_patterns else 0
-    return BranchShares(n_pattern=n_pattern, n_training_error=n_rows - n_pattern)
+    n_errors = n_rows if error_capacity is None else min(n_rows, error_capacity)
+    if pattern_share == 1 or not n_errors:
+        return BranchShares(n_pattern=n_rows if has_patterns else 0, n_training_error=0)
+    if not has_patterns:
+        return BranchShares(n_pattern=0, n_training_error=n_errors)
+    n_training_error = min(n_errors, n_rows - round(n_rows * pattern_share))
+    return BranchShares(n_pattern=n_rows - n_training_error, n_training_error=n_training_error)
 
 
 def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
@@ -39,43 +62,94 @@ def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
     return shares
 
 
+def share_rows(strategies: Sequence[GuardedStrategy], n_rows: int) -> list[StrategyShare]:
+    """The rows of the pattern branch over its strategies, by weight (paper: evenly)."""
+    if not strategies:
+        return []
+    shares = split_by_weight(n_rows, [guarded.strategy.weight for guarded in strategies])
+    return [
+        StrategyShare(guarded=guarded, number=number, n_rows=n)
+        for number, (guarded, n) in enumerate(zip(strategies, shares, strict=True), start=1)
+    ]
+
+
 def plan_pattern_batches(
-    strategies: Sequence[GuardedStrategy],
+    shares: Sequence[StrategyShare],
     training: Sequence[Example],
     *,
-    n_rows: int,
     rows_per_call: int,
     iteration: int,
     task: Task,
-    rng: Random,
+    seed: int,
+    top_up: int = 0,
 ) -> list[Batch]:
-    """Rows spread over strategies by weight (paper: evenly), each with a training example drawn for its strategy."""
-    if not strategies or not training:
-        return []
+    """Batches for every strategy's rows, each row with a training example drawn for its strategy.
+
+    Args:
+        top_up: number of the round that makes up for rows that were refused; 0 for the first.
+    """
     batches: list[Batch] = []
-    shares = split_by_weight(n_rows, [guarded.strategy.weight for guarded in strategies])
-    for number, (guarded, n) in enumerate(zip(strategies, shares, strict=True), start=1):
-        sources = draw_sources(training, guarded.strategy.confusions, n=n, task=task, rng=rng)
+    for share in shares if training else ():
+        strategy = share.guarded.strategy
+        rng = Random(f"pattern-sources/{seed}/{iteration}/{strategy.id}")
+        drawn = draw_sources(training, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
         batches += _cut(
-            sources, f"i{iteration}-s{number}", "pattern", guarded, rows_per_call=rows_per_call, iteration=iteration
+            _group_by_label(drawn[share.n_drawn :], task),
+            f"i{iteration}-s{share.number}",
+            "pattern",
+            share.guarded,
+            rows_per_call=rows_per_call,
+            iteration=iteration,
+            top_up=top_up,
         )
     return batches
 
 
 def plan_error_batches(
-    errors: Sequence[Example], *, n_rows: int, rows_per_call: int, iteration: int, rng: Random
+    errors: Sequence[Example],
+    *,
+    n_rows: int,
+    rows_per_call: int,
+    iteration: int,
+    task: Task,
+    seed: int,
+    n_drawn: int = 0,
+    fed: Mapping[str, int] | None = None,
+    max_rows_each: int | None = None,
+    top_up: int = 0,
 ) -> list[Batch]:
-    """Rows spread evenly over training errors (or what else is written from), in random order."""
-    if not errors:
-        return []
-    sources = _draw_in_rounds(list(errors), n=n_rows, rng=rng)
-    return _cut(sources, f"i{iteration}-e", "training_error", None, rows_per_call=rows_per_call, iteration=iteration)
+    """Rows spread evenly over training errors (or what else is written from), in random order.
+
+    Args:
+        n_drawn: sources that earlier rounds of the iteration drew.
+        fed: rows that each source has fed so far.
+        max_rows_each: most rows that one source may feed.
+    """
+    n_fed = Counter(fed or {})
+    limit = max_rows_each or n_rows + max(n_fed.values(), default=0)
+    n_possible = min(n_rows, sum(max(0, limit - n_fed[e.id]) for e in errors))
+    endless = islice(_draw_without_end(errors, Random(f"error-sources/{seed}/{iteration}")), n_drawn, None)
+    sources: list[Example] = []
+    while len(sources) < n_possible:
+        source = next(endless)
+        if n_fed[source.id] < limit:
+            sources.append(source)
+            n_fed[source.id] += 1
+    return _cut(
+        _group_by_label(sources, task),
+        f"i{iteration}-e",
+        "training_error",
+        None,
+        rows_per_call=rows_per_call,
+        iteration=iteration,
+        top_up=top_up,
+    )
 
 
 def draw_sources(
     training: Sequence[Example], confusions: Sequence[Confusion], *, n: int, task: Task, rng: Random
 ) -> list[Example]:
-    """Training examples for one strategy.
+    """Training examples for one strategy. The first of a larger number are those of a smaller one, with equal `rng`.
 
     With a closed label set, labels the student mixes up are drawn by how often it does: the missed label twice for
     each time the label wrongly given is drawn once, so that both sides of the boundary get examples.
@@ -84,14 +158,14 @@ def draw_sources(
     pools = {
         label: pool for label in _labels(confusions) if (pool := [e for e in training if task.closed_label(e) == label])
     }
-    if not pools:
-        return _draw_in_rounds(list(training), n=n, rng=rng)
+    endless = {
+        label: _draw_without_end(pool, Random(rng.random())) for label, pool in (pools or {"": list(training)}).items()
+    }
     weights = [
         sum(2 * c.count * (c.gold == label) + c.count * (c.predicted == label) for c in confusions) for label in pools
     ]
-    drawn = rng.choices(list(pools), weights=weights, k=n)
-    rounds = {label: _draw_in_rounds(pool, n=drawn.count(label), rng=rng) for label, pool in pools.items()}
-    return [rounds[label].pop() for label in drawn]
+    drawn = rng.choices(list(pools), weights=weights, k=n) if pools else [""] * n
+    return [next(endless[label]) for label in drawn]
 
 
 def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: Task) -> tuple[Confusion, ...]:
@@ -104,15 +178,31 @@ def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: 
     return tuple(missed or mirrored)
 
 
+def fit_rows_per_call(wanted: int, training: Sequence[Example], task: Task, *, max_output_tokens: int) -> int:
+    """How many rows of this length one answer has room for: `wanted` at most, 1 at least."""
+    lengths = sorted(len(json.dumps(task.show(e), ensure_ascii=False).encode()) for e in training)
+    if not lengths:
+        return wanted
+    n_tokens = lengths[int(LONG_ROWS * (len(lengths) - 1))] / BYTES_PER_TOKEN
+    return max(1, min(wanted, int(max_output_tokens / n_tokens)))
+
+
 def _labels(confusions: Sequence[Confusion]) -> list[str]:
     return list(dict.fromkeys([c.gold for c in confusions] + [c.predicted for c in confusions]))
 
 
-def _draw_in_rounds(pool: list[Example], *, n: int, rng: Random) -> list[Example]:
-    drawn: list[Example] = []
-    while len(drawn) < n:
-        drawn += rng.sample(pool, min(len(pool), n - len(drawn)))
-    return drawn
+def _draw_without_end(pool: Sequence[Example], rng: Random) -> Iterator[Example]:
+    """Round after round, each in its own order."""
+    while pool:
+        yield from rng.sample(list(pool), len(pool))
+
+
+def _group_by_label(sources: Sequence[Example], task: Task) -> list[Example]:
+    """Rows of one label stand together, so that a writer is told of it once; the order is kept otherwise."""
+    first: dict[str | None, int] = {}
+    for place, source in enumerate(sources):
+        first.setdefault(task.closed_label(source), place)
+    return sorted(sources, key=lambda source: first[task.closed_label(source)])
 
 
 def _cut(
@@ -123,12 +213,15 @@ def _cut(
     *,
     rows_per_call: int,
     iteration: int,
+    top_up: int,
 ) -> list[Batch]:
+    prefix = f"{prefix}-t{top_up}" if top_up else prefix
     return [
         Batch(
             id=f"{prefix}-b{number}",
             branch=branch,
             iteration=iteration,
+            top_up=top_up,
             strategy=guarded,
             source_ids=tuple(source.id for source in sources[start : start + rows_per_call]),
         )

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions
+from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
@@ -24,7 +25,9 @@ class Assignment(Record):
     source: Example
     given: dict[str, str]
     student_answer: str | None = None
-    """What the student wrongly answered to the source (training-error branch)."""
+    """What the student wrongly answered to the source, or nearly did (training-error branch)."""
+    is_near: bool = False
+    """The student answers the source rightly, but only just."""
     contrasts: tuple[Example, ...] = ()
     """Like training rows that the student answers rightly."""
     demonstrations: tuple[Example, ...] = ()
@@ -61,9 +64,12 @@ def assign_rows(
         failure = failures.get(source_id) if batch.branch == "training_error" else None
         rng = Random(f"{seed}/{batch.id}/{row}")
         given = task.assign(source, relevant_confusions(source, confusions, task), rng)
-        answer = failure.prediction.response if failure else None
+        answer = nearest_wrong_answer(failure) if failure else None
+        is_near = failure is not None and failure.verdict.value == "correct"
         contrasts = tuple(sources[i] for i in batch.contrast_ids[row]) if batch.contrast_ids else ()
-        assigned = Assignment(row=row, source=source, given=given, student_answer=answer, contrasts=contrasts)
+        assigned = Assignment(
+            row=row, source=source, given=given, student_answer=answer, is_near=is_near, contrasts=contrasts
+        )
         if batch.branch == "pattern" and n_demonstrations:
             assigned = demonstrate(assigned, list(sources.values()), n=n_demonstrations, task=task, rng=rng)
         assignments.append(assigned)
@@ -146,6 +152,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "truth": task.gold(assignment.source) if show_answer else None,
         "given": assignment.given,
         "student_answer": assignment.student_answer,
+        "is_near": assignment.is_near,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,

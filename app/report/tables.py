@@ -7,7 +7,7 @@ from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.app.text import figure, interval, percent, points
 from pada_agent.core.records import ErrorPattern, Sensitivity
-from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RunSummary
+from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RowCost, RunSummary
 
 
 def model_rows(summary: RunSummary) -> list[list[str]]:
@@ -147,10 +147,19 @@ def describe_rows(summary: RunSummary) -> str:
     if not rows.requested:
         return "Synthetic rows: none."
     reasons = ", ".join(f"{stage} {n}" for stage, n in sorted(rows.rejected.items()) if n) or "none"
+    filled = "" if rows.fill_rate is None else f" ({percent(rows.fill_rate)})"
     return (
-        f"Synthetic rows: {rows.requested} requested, {rows.written} written, {rows.accepted} accepted."
-        f" Rejected: {reasons}." + describe_solving(summary)
+        f"Synthetic rows: {rows.requested} wanted, {rows.written} written, {rows.accepted} joined the training data{filled}."
+        f" Rejected: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
     )
+
+
+def describe_row_cost(each: RowCost | None) -> str:
+    """What a row took; nothing where it is not known."""
+    if each is None or not each.n_calls:
+        return ""
+    money = f", ${each.cost_usd:.4f}" if each.cost_usd else ""
+    return f" Each took {each.n_calls:.1f} calls and {each.n_tokens:,.0f} tokens of generator and judge{money}."
 
 
 def describe_solving(summary: RunSummary) -> str:

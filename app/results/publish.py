@@ -99,6 +99,8 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
     shutil.rmtree(folder / "best", ignore_errors=True)
     if summary.adapter is None:
         return
+    if Path(summary.adapter).parent != Path("objects"):
+        raise ArtifactError(f"{folder}: its best adapter is said to be {summary.adapter}, which is none of its objects")
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None

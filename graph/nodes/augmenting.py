@@ -1,24 +1,87 @@
-"""Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows."""
+"""Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows; and counts what is missing."""
 
+from collections import Counter
+
+from pada_agent.agents.data_generation.batch_planning import share_rows
+from pada_agent.agents.data_generation.quota import Quota, describe_shortfall, plan_round
 from pada_agent.core.errors import LeakageError
-from pada_agent.core.records import Example
+from pada_agent.core.progress import Progress
+from pada_agent.core.records import BatchReport, Example
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.nodes.branches import weigh
 from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
 
 def augment(state: RunState, adapters: Adapters) -> PartialState:
-    """Unite the accepted rows of both branches, without repeats between batches."""
+    """Unite the accepted rows of both branches, without repeats between batches, and say what is asked for next."""
+    iteration, generation = str(state["iteration"]), state["settings"].generation
+    rows = unite(state, adapters)
+    block_leaks(rows, read_protected(state, adapters))
+    quotas = measure_quotas(state, rows)
+    if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups:
+        quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
+    n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
+    shortfall = None if n_next else describe_shortfall(quotas)
+    told = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
+    report_progress(Progress(stage="augment", done=1, total=1, detail=told))
+    return {
+        "new_rows": put_rows(adapters.store, "synthetic", rows),
+        "n_joined": {iteration: len(rows)},
+        "quotas": {iteration: quotas},
+        "warnings": [f"iteration {iteration}: {shortfall}"] if shortfall else [],
+    }
+
+
+def unite(state: RunState, adapters: Adapters) -> list[Example]:
+    """The rows of the iteration's batches, in the order of rounds: rows of an earlier round make way for none."""
     rows: list[Example] = []
-    for _, batch in sorted(state.get("batches", {}).items()):
-        if batch.iteration != state["iteration"]:
-            continue
+    for batch in sorted(batches_of(state), key=lambda b: (b.top_up, b.batch_id)):
         accepted = adapters.store.read_rows(batch.accepted.key, Example)
         rows += without_repeats(accepted, rows, state)
-    block_leaks(rows, read_protected(state, adapters))
-    return {"new_rows": put_rows(adapters.store, "synthetic", rows), "n_joined": {str(state["iteration"]): len(rows)}}
+    return rows
+
+
+def measure_quotas(state: RunState, rows: list[Example]) -> list[Quota]:
+    """What each strategy and the training errors owe, and how far they are."""
+    plan, batches = state["plan"], batches_of(state)
+    strategies = weigh(state.get("strategies", {}).get(str(state["iteration"]), []), state)
+    quotas = [
+        Quota(
+            branch="pattern",
+            strategy_id=share.guarded.strategy.id,
+            name=f"'{share.guarded.strategy.strategy_name}'",
+            n_wanted=share.n_rows,
+        )
+        for share in share_rows(strategies, plan.n_pattern_rows)
+    ]
+    if plan.n_pattern_rows and not quotas:
+        quotas = [Quota(branch="pattern", name="patterns", n_wanted=plan.n_pattern_rows, capacity=0)]
+    if state["settings"].generation.pattern_share < 1:
+        quotas.append(_owe_errors(state, rows))
+    origins = [row.provenance for row in rows if row.provenance]
+    n_joined = Counter((o.branch, o.strategy_id) for o in origins)
+    n_drawn, n_asked = Counter[tuple[str, str | None]](), Counter[tuple[str, str | None]]()
+    for batch in batches:
+        n_drawn[batch.branch, batch.strategy_id] += batch.n_requested
+        n_asked[batch.branch, batch.strategy_id] += batch.n_asked
+    return [
+        q.model_copy(
+            update={
+                "n_joined": n_joined[q.branch, q.strategy_id],
+                "n_drawn": n_drawn[q.branch, q.strategy_id],
+                "n_asked": n_asked[q.branch, q.strategy_id],
+            }
+        )
+        for q in quotas
+    ]
+
+
+def batches_of(state: RunState) -> list[BatchReport]:
+    """Those of the iteration."""
+    return [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
 
 
 def without_repeats(rows: list[Example], known: list[Example], state: RunState) -> list[Example]:
@@ -37,3 +100,15 @@ def block_leaks(rows: list[Example], protected: list[Example]) -> None:
     if overlaps := find_overlap(rows, protected):
         first = overlaps[0]
         raise LeakageError(f"{first.example_id} stands in held-out data as {first.protected_id}: {first.evidence}")
+
+
+def _owe_errors(state: RunState, rows: list[Example]) -> Quota:
+    plan, sources = state["plan"], state["settings"].generation.sources
+    if sources == "held_back":
+        return Quota(branch="held_back", name="the real rows", n_wanted=plan.n_training_error_rows, capacity=len(rows))
+    return Quota(
+        branch="training_error",
+        name="the training errors" if sources == "training_errors" else "the training rows",
+        n_wanted=plan.n_training_error_rows,
+        capacity=plan.error_capacity,
+    )

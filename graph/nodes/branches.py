@@ -1,16 +1,25 @@
 """What stands before synthesis in each branch: a person's review, the leak guard, and the planning of batches."""
 
-from random import Random
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from pada_agent.agents.data_generation.batch_planning import plan_error_batches, plan_pattern_batches
+from pada_agent.agents.data_generation.batch_planning import (
+    StrategyShare,
+    fit_rows_per_call,
+    plan_error_batches,
+    plan_pattern_batches,
+    share_rows,
+)
 from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
+from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
-from pada_agent.core.records import Example, ScoredRow
+from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.error_sources import most_rows_each
 from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.rows import read_protected
-from pada_agent.graph.state import BranchState, PartialState
+from pada_agent.graph.state import BranchState, PartialState, RunState
 
 
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
@@ -24,42 +33,100 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
         threshold=settings.guard.leak_similarity,
     )
     guarded = [guard.clear(strategy) for strategy in state["drafted"]]
-    repaired = state["plan"].repaired
-    batches = plan_pattern_batches(
-        weigh_by_repair(guarded, state["patterns"][str(iteration)], repaired) if repaired else guarded,
-        training,
-        n_rows=state["plan"].n_pattern_rows,
-        rows_per_call=settings.generation.rows_per_call,
-        iteration=iteration,
-        task=adapters.task,
-        rng=Random(f"pattern-batches/{settings.seed}/{iteration}"),
-    )
+    shares = share_rows(weigh(guarded, state), state["plan"].n_pattern_rows)
     cut = [
         f"iteration {iteration}: the leak guard cut held-out text from '{g.strategy.strategy_name}'"
         for g in guarded
         if g.redactions
     ]
-    return {"strategies": {str(iteration): guarded}, "planned": batches, "warnings": cut}
+    planned = plan_patterns(shares, state, adapters)
+    return {"strategies": {str(iteration): guarded}, "planned": planned, "warnings": cut}
 
 
 def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
     """Plan the batches of the training-error branch; or take real rows, where settings say so."""
-    settings, iteration, plan = state["settings"], state["iteration"], state["plan"]
-    if settings.generation.sources == "held_back":
+    if state["settings"].generation.sources == "held_back":
         return take_held_back(state, adapters)
+    return {"planned": plan_errors(state["plan"].n_training_error_rows, state, adapters)}
+
+
+def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:
+    """Plan batches for the rows that are missing, from other sources than those that were drawn before."""
+    iteration = str(state["iteration"])
+    top_up = state.get("top_ups", {}).get(iteration, 0) + 1
+    quotas = state["quotas"][iteration]
+    numbers = {g.strategy.id: n for n, g in enumerate(state.get("strategies", {}).get(iteration, []), start=1)}
+    guarded = {g.strategy.id: g for g in state.get("strategies", {}).get(iteration, [])}
+    shares = [
+        StrategyShare(guarded=guarded[i], number=numbers[i], n_rows=quota.n_next, n_drawn=quota.n_drawn)
+        for quota in quotas
+        if (i := quota.strategy_id or "") in guarded and quota.n_next
+    ]
+    planned = plan_patterns(shares, state, adapters, top_up=top_up)
+    for quota in quotas:
+        if quota.branch == "training_error" and quota.n_next:
+            planned += plan_errors(quota.n_next, state, adapters, drawn=quota, top_up=top_up)
+    return {"planned": planned, "top_ups": {iteration: top_up}}
+
+
+def plan_patterns(
+    shares: Sequence[StrategyShare], state: BranchState, adapters: Adapters, *, top_up: int = 0
+) -> list[Batch]:
+    """Batches that follow strategies."""
+    training = adapters.store.read_rows(state["data"].train.key, Example)
+    return plan_pattern_batches(
+        shares,
+        training,
+        rows_per_call=count_rows_per_call(training, state, adapters),
+        iteration=state["iteration"],
+        task=adapters.task,
+        seed=state["settings"].seed,
+        top_up=top_up,
+    )
+
+
+def plan_errors(
+    n_rows: int, state: BranchState, adapters: Adapters, *, drawn: Quota | None = None, top_up: int = 0
+) -> list[Batch]:
+    """Batches from training errors, with what is shown beside them."""
+    settings, plan, store = state["settings"], state["plan"], adapters.store
     sources = read_sources(state, adapters)
     batches = plan_error_batches(
         sources,
-        n_rows=plan.n_training_error_rows,
-        rows_per_call=settings.generation.rows_per_call,
-        iteration=iteration,
-        rng=Random(f"error-batches/{settings.seed}/{iteration}"),
+        n_rows=n_rows,
+        rows_per_call=count_rows_per_call(sources, state, adapters),
+        iteration=state["iteration"],
+        task=adapters.task,
+        seed=settings.seed,
+        n_drawn=drawn.n_drawn if drawn else 0,
+        fed=count_fed(state, adapters) if drawn else {},
+        max_rows_each=most_rows_each(settings.generation),
+        top_up=top_up,
     )
     if plan.training_successes is None:
-        return {"planned": batches}
-    successes = adapters.store.read_rows(plan.training_successes.key, Example)
+        return batches
+    successes = store.read_rows(plan.training_successes.key, Example)
     contrasts = find_contrasts(sources, successes, k=settings.generation.n_contrasts, embedder=adapters.embedder)
-    return {"planned": [show_contrasts(batch, contrasts) for batch in batches]}
+    return [show_contrasts(batch, contrasts) for batch in batches]
+
+
+def count_fed(state: BranchState, adapters: Adapters) -> Mapping[str, int]:
+    """Rows of the iteration that join the training data so far, by the training error they were written from."""
+    rows = adapters.store.read_rows(state["new_rows"].key, Example)
+    origins = [row.provenance for row in rows if row.provenance]
+    return Counter(origin.source_id for origin in origins if origin.branch == "training_error")
+
+
+def count_rows_per_call(rows: Sequence[Example], state: BranchState, adapters: Adapters) -> int:
+    """As many as settings say and an answer of the generator has room for."""
+    wanted, n_tokens = state["settings"].generation.rows_per_call, adapters.generator.max_output_tokens
+    return fit_rows_per_call(wanted, rows, adapters.task, max_output_tokens=n_tokens)
+
+
+def weigh(guarded: list[GuardedStrategy], state: BranchState | RunState) -> list[GuardedStrategy]:
+    """The strategies with the weights by which the branch's rows are shared out."""
+    repaired = state["plan"].repaired
+    return weigh_by_repair(guarded, state["patterns"][str(state["iteration"])], repaired) if repaired else guarded
 
 
 def read_sources(state: BranchState, adapters: Adapters) -> list[Example]:

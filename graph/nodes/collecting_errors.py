@@ -1,72 +1,71 @@
 """Opens an iteration: the best model's errors on both sides, and how many rows each branch writes."""
 
-from random import Random
-
 from pada_agent.agents.data_generation.batch_planning import split_rows
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.records import Example, Ref, ScoredRow
+from pada_agent.core.records import Ref
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.nodes.evaluating import score_rows
+from pada_agent.graph.error_sources import ErrorSources, find_sources, most_rows_each
 from pada_agent.graph.pattern_outcomes import find_repaired_shares
 from pada_agent.graph.state import IterationPlan, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
 
 def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
-    """Find the best model's wrong answers on D_train, and share out the rows to write."""
-    settings, data = state["settings"], state["data"]
-    generation, limit = settings.generation, settings.analysis.max_training_errors
+    """Find the training rows to write from, and share out the rows to write."""
+    generation, store, iteration = state["settings"].generation, adapters.store, state["iteration"] + 1
     best = state["models"][state["best_model"]]
-    answered = answer_training_rows(state, adapters) if reads_training_errors(generation) else []
-    wrong = [f for f in answered if f.verdict.value == "wrong"][:limit]
-    failures = put_rows(adapters.store, "training-failures", wrong)
-    shares = split_rows(
-        round(data.train.rows * generation.share),
-        pattern_share=generation.pattern_share,
-        has_patterns=best.validation_failures is not None and best.validation_failures.rows > 0,
-        has_training_errors=bool(wrong) or not reads_training_errors(generation),
+    has_patterns = best.validation_failures is not None and best.validation_failures.rows > 0
+    n_wanted = round(state["data"].train.rows * generation.share)
+    wished = split_rows(
+        n_wanted, pattern_share=generation.pattern_share, has_patterns=has_patterns, error_capacity=None
     )
-    n_training_error = shares.n_training_error
-    if reads_training_errors(generation) and not generation.repeat_sources:
-        n_training_error = min(n_training_error, len(wrong))
-    successes = None
-    if generation.template == "contrast_generation":
-        right = [f.example for f in answered if f.verdict.value == "correct"]
-        successes = put_rows(adapters.store, "training-successes", right)
+    reads_errors = reads_training_errors(generation)
+    found = find_sources(wished.n_training_error, state, adapters) if reads_errors else ErrorSources()
+    capacity = count_capacity(found, generation)
+    shares = split_rows(
+        n_wanted, pattern_share=generation.pattern_share, has_patterns=has_patterns, error_capacity=capacity
+    )
     plan = IterationPlan(
         diagnosed_model=best.name,
         n_pattern_rows=shares.n_pattern,
-        n_training_error_rows=n_training_error,
+        n_training_error_rows=shares.n_training_error,
+        error_capacity=capacity,
         validation_failures=_to_diagnose(best.validation_failures, shares.n_pattern, adapters),
-        training_failures=failures,
-        training_successes=successes,
+        training_failures=put_rows(store, "training-failures", found.rows),
+        training_successes=(
+            put_rows(store, "training-successes", found.right) if generation.template == "contrast_generation" else None
+        ),
         repaired=find_repaired_shares(state, adapters),
     )
-    return {"iteration": state["iteration"] + 1, "plan": plan}
+    told = [found.told, _tell_moved(len(found.rows), wished.n_training_error, plan, n_wanted) if reads_errors else ""]
+    return {
+        "iteration": iteration,
+        "plan": plan,
+        "n_wanted": {str(iteration): n_wanted},
+        "warnings": [f"iteration {iteration}: {text}" for text in told if text],
+    }
 
 
 def reads_training_errors(generation: GenerationConfig) -> bool:
-    """Whether rows are written from the student's wrong answers on D_train."""
+    """Whether rows are written from the student's wrong answers on D_train, or from what stands in for them."""
     return generation.sources == "training_errors" and generation.pattern_share < 1
 
 
-def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]:
-    """The best model's answers on D_train, right ones included: all, or in an order fixed by the seed until `max_training_errors` are wrong."""
-    settings, train, store = state["settings"], state["data"].train, adapters.store
-    best, limit = state["models"][state["best_model"]], settings.analysis.max_training_errors
-    examples = store.read_rows(train.key, Example)
-    if limit is None:
-        return score_rows(best, train, state, adapters, examples)
-    order = Random(f"training-errors/{settings.seed}").sample(examples, len(examples))
-    size = max(limit, settings.student.eval_batch_size)
-    answered: list[ScoredRow] = []
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        ref = put_rows(store, "training-part", rows)
-        answered += score_rows(best, ref, state, adapters, rows)
-        if sum(f.verdict.value == "wrong" for f in answered) >= limit:
-            break
-    return answered
+def count_capacity(found: ErrorSources, generation: GenerationConfig) -> int | None:
+    """Most rows that the training-error branch can write; None where there is no limit."""
+    each = most_rows_each(generation)
+    if not reads_training_errors(generation):
+        return None
+    return 0 if not found.rows else each and each * len(found.rows)
+
+
+def _tell_moved(n_sources: int, n_wished: int, plan: IterationPlan, n_wanted: int) -> str:
+    """Where the rows go that the training errors cannot feed; empty where they can feed their part."""
+    if plan.n_training_error_rows >= n_wished:
+        return ""
+    n_lost = n_wanted - plan.n_pattern_rows - plan.n_training_error_rows
+    whither = f"{n_lost} rows are not written" if n_lost else "the patterns write the rest"
+    return f"{n_sources} training row(s) to write from feed {plan.n_training_error_rows} of {n_wished} rows: {whither}"
 
 
 def _to_diagnose(failures: Ref | None, n_pattern: int, adapters: Adapters) -> Ref:

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob
+from pada_agent.core.jobs import TRAIN_METRICS
 from pada_agent.core.records import Example, Ref
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.state import PartialState, RunState
 
@@ -18,20 +19,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
     best = state["models"].get(state.get("best_model", ""))
     continued = best.adapter if best and settings.loop.start_from == "best" else None
     name = FINE_TUNED if iteration == 0 else f"iteration {iteration}"
-    job_id = adapters.compute.submit(
-        FineTuneJob(
-            student=adapters.student,
-            rows=str(adapters.store.rows_path(rows.key)),
-            rows_hash=rows.key,
-            lora=settings.lora,
-            chat=settings.student.chat,
-            seed=settings.seed,
-            start_from=str(adapters.store.folder(continued.key)) if continued else None,
-        )
-    )
-    adapters.compute.wait(
-        job_id, lambda p: report_progress(p.model_copy(update={"detail": f"{name}: {p.detail}".rstrip(": ")}))
-    )
+    job_id = run_fine_tuning(rows, name, state, adapters, start_from=continued)
     model = TrainedModel(
         name=name,
         iteration=iteration,

@@ -6,7 +6,7 @@ from typing import Any
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Verdict
+from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Usage, Verdict
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
@@ -65,6 +65,7 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
             for name, rows in measured.items()
         },
         "ratings": read_spread(state, adapters),
+        "usage_of_rows": sum(usage.values(), Usage()),
         "clusterings": read_clusterings(state, adapters),
         "outcomes": {i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
     }

@@ -168,6 +168,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     report = BatchReport(
         batch_id=batch.id,
         iteration=batch.iteration,
+        top_up=batch.top_up,
         branch=batch.branch,
         strategy_id=batch.strategy.strategy.id if batch.strategy else None,
         attempts=state["attempt"],

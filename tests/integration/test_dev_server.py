@@ -271,3 +271,20 @@ def test_two_runs_at_once(client: SyncLangGraphClient, settings: MakeSettings, s
     names = [client.threads.get_state(thread)["values"]["summary"]["name"] for thread in threads]
     assert names == ["left", "right"]
     until(lambda: not server.list_workers(), STOP_SECONDS)
+
+
+@pytest.mark.usefixtures("reviewed")
+def test_a_run_folder_belongs_to_its_thread_and_no_other_folder_is_touched(
+    client: SyncLangGraphClient, settings: MakeSettings, folder: Path
+) -> None:
+    runs = folder / "server" / "runs"
+    published = (runs / "reviewed" / "summary.json").read_bytes()
+    (runs / "models" / "best").mkdir(parents=True)
+    (runs / "models" / "best" / "weights").touch()
+    for name, reason in (("reviewed", "another thread's run"), ("models", "exists and is not a run's folder")):
+        result: Any = client.runs.wait(
+            new_thread(client), GRAPH, input=INPUT, context=settings(name, seed=9), raise_error=False
+        )
+        assert reason in json.dumps(result)
+    assert (runs / "reviewed" / "summary.json").read_bytes() == published
+    assert (runs / "models" / "best" / "weights").exists()

@@ -129,7 +129,7 @@ def test_training_rows_are_answered_until_enough_are_wrong_in_an_order_fixed_by_
 
 def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, score=3)))
-    summary = run(world, loop={"max_iterations": 1}, quality={"max_regenerations": 2})
+    summary = run(world, loop={"max_iterations": 1}, quality={"max_regenerations": 2}, generation={"max_top_ups": 0})
     assert {b.attempts for b in summary.batches} == {3}
     assert summary.rows.accepted == 0
     assert summary.rows.rejected["quality"] == summary.rows.written == 3 * summary.rows.requested
@@ -285,7 +285,8 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path, answer
 
 def test_a_person_overrules_the_judge_and_the_counts_say_so(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, score=3)))
-    graph, question = ask(world, review={"data": True}, loop={"max_iterations": 1}, quality={"max_regenerations": 0})
+    settings = {"loop": {"max_iterations": 1}, "quality": {"max_regenerations": 0}, "generation": {"max_top_ups": 0}}
+    graph, question = ask(world, review={"data": True}, **settings)
     assert question["rows"] == [] and question["n_rejected"] == 9
     wanted = [row["id"] for row in question["rejected"][:2]]
     summary = graph.invoke(Command(resume={"accept": wanted, "comment": "fine rows"}), THREAD)["summary"]

@@ -112,7 +112,7 @@ def test_rephrasing_is_blind_to_errors_and_keeps_the_answer(tmp_path: Path) -> N
 
 
 def test_contrast_shows_rows_that_the_student_answers_rightly(tmp_path: Path) -> None:
-    _, world = run("lec", tmp_path)
+    _, world = run("lec", tmp_path, generation={"error_source": "train"})
     assert isinstance(world.teacher, ScriptedModel)
     for request in world.teacher.requests:
         prompt = request.messages[-1].content
@@ -121,16 +121,21 @@ def test_contrast_shows_rows_that_the_student_answers_rightly(tmp_path: Path) ->
 
 
 def test_one_row_is_written_for_each_wrong_row_and_no_more(tmp_path: Path) -> None:
-    summary, _ = run("llm2llm", tmp_path)
-    many, _ = run("le", tmp_path / "le")
-    assert summary.rows.requested == 1
-    assert many.rows.requested == 9
+    wrong_rows = {"error_source": "train", "max_rows_per_error": None}
+    summary, _ = run("llm2llm", tmp_path, generation=wrong_rows)
+    many, _ = run("le", tmp_path / "le", generation=wrong_rows)
+    assert summary.rows.asked == 1
+    assert many.rows.asked == 9
 
 
 def test_the_oracle_takes_real_rows_as_they_are_and_says_so(tmp_path: Path) -> None:
     summary, world = run("oracle", tmp_path)
     rows = new_rows(summary, world)
-    assert [row.id for row in rows] == [f"held-{i}" for i in range(9)]
+    again, _ = run("oracle", tmp_path / "again")
+    other, other_world = run("oracle", tmp_path / "other", seed=1)
+    drawn = {row.id for row in rows}
+    assert len(drawn) == 9 and drawn < {row["id"] for row in HELD_BACK}
+    assert again.rows == summary.rows and {row.id for row in new_rows(other, other_world)} != drawn
     assert {(row.provenance.branch, row.provenance.source_id) for row in rows if row.provenance} == {
         ("held_back", row.id) for row in rows
     }

@@ -120,14 +120,35 @@ class ResponseCache:
         return {name: totals.get(name, Usage()) + Usage(n_cached=hits.get(name, 0)) for name in names}
 
     def totals_by_tag(self, tag: str) -> dict[str, Usage]:
-        """What was paid for, by the value of a tag; calls without it are left out, and hits are not counted."""
-        query = (
-            "SELECT json_extract(tags, ?) AS value, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cost_usd)"
-            " FROM calls GROUP BY value HAVING value IS NOT NULL"
-        )
+        """What the run's calls took, by the value of a tag; calls without it are left out.
+
+        Each counts once, however often it was asked again, and also where another run that shares its replies has paid.
+        """
+        totals: dict[str, Usage] = {}
+        for value, usage in [*self._list_calls(tag), *self._list_borrowed(tag)]:
+            totals[value] = totals.get(value, Usage()) + usage
+        return totals
+
+    def _list_calls(self, tag: str, keys: Sequence[str] | None = None) -> list[tuple[str, Usage]]:
+        """The tag's value and the usage of each call that has it: of all calls, or of those under `keys`."""
+        query = "SELECT key, json_extract(tags, ?) AS value, input_tokens, output_tokens, cost_usd FROM calls"
+        wanted = None if keys is None else set(keys)
         with self._lock:
             rows = self._db.execute(query, (f"$.{tag}",)).fetchall()
-        return {str(v): Usage(n_calls=n, input_tokens=i, output_tokens=o, cost_usd=c) for v, n, i, o, c in rows}
+        return [
+            (str(value), Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost))
+            for key, value, n_in, n_out, cost in rows
+            if value is not None and (wanted is None or key in wanted)
+        ]
+
+    def _list_borrowed(self, tag: str) -> list[tuple[str, Usage]]:
+        """The same for replies that were another run's."""
+        if self._shared is None:
+            return []
+        with self._lock:
+            query = "SELECT DISTINCT key FROM hits WHERE key NOT IN (SELECT key FROM calls)"
+            keys = [key for (key,) in self._db.execute(query).fetchall()]
+        return self._shared._list_calls(tag, keys) if keys else []
 
     def close(self) -> None:
         with self._lock:

@@ -34,11 +34,11 @@ class FileArtifactStore:
 
     def has(self, key: str) -> bool:
         """Whether rows or a value are stored; other files in the folder do not count."""
-        return any((self._objects / key / name).is_file() for name in (ROWS, VALUE))
+        return any((self._locate(key) / name).is_file() for name in (ROWS, VALUE))
 
     def folder(self, key: str) -> Path:
         """The object's folder, created when missing."""
-        path = self._objects / key
+        path = self._locate(key)
         with _explained(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
@@ -52,13 +52,13 @@ class FileArtifactStore:
         return [_parse_row(path, n, line, kind) for n, line in enumerate(_read(path).split("\n")[:-1], 1)]
 
     def rows_path(self, key: str) -> Path:
-        return self._objects / key / ROWS
+        return self._locate(key) / ROWS
 
     def write_json(self, key: str, value: Mapping[str, Any]) -> Path:
         return write_atomically(self.folder(key) / VALUE, _to_json(dict(value)))
 
     def read_json(self, key: str) -> dict[str, Any]:
-        path = self._objects / key / VALUE
+        path = self._locate(key) / VALUE
         try:
             value = json.loads(_read(path))
         except ValueError as exc:
@@ -66,6 +66,12 @@ class FileArtifactStore:
         if not isinstance(value, dict):
             raise _damaged(path, f"expected an object, found {type(value).__name__}")
         return value
+
+    def _locate(self, key: str) -> Path:
+        """A run's state can be edited by whoever holds its thread: a key is a name, never a way out of the folder."""
+        if not key or key.startswith(".") or "/" in key or "\0" in key:
+            raise ArtifactError(f"{self._objects}: {key!r} is no name of an object")
+        return self._objects / key
 
 
 def write_atomically(path: Path, text: str) -> Path:

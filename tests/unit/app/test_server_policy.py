@@ -125,11 +125,9 @@ def test_a_run_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: 
     assert "name: outside this server's workspace" in refusal(make(), ServerPolicy(workspace))
 
 
-def test_a_shared_folder_that_is_a_link_out_of_the_workspace_is_refused(workspace: Path) -> None:
-    (workspace / "runs").mkdir()
-    (workspace / "runs" / "shared").symlink_to(workspace.parent / "outside")
-    assert "shared_folder: outside" in refusal(make("shared_folder=shared"), ServerPolicy(workspace))
-    for name in ("..", "a/b", "/tmp"):
+def test_runs_share_no_folder(workspace: Path) -> None:
+    assert "shared_folder: " in refusal(make("shared_folder=shared"), ServerPolicy(workspace))
+    for name in ("../x", "/x", "a/b"):
         with pytest.raises(ValidationError, match="shared_folder"):
             make(f"shared_folder={name}")
 

@@ -1,22 +1,28 @@
 """Who writes how much, and from which training example."""
 
+from collections import Counter
+from itertools import groupby
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.agents.data_generation.batch_planning import (
+    StrategyShare,
     draw_sources,
+    fit_rows_per_call,
     plan_error_batches,
     plan_pattern_batches,
     relevant_confusions,
+    share_rows,
     split_by_weight,
     split_rows,
 )
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
-from pada_agent.core.records import Confusion, Example, GuardedStrategy, Strategy
+from pada_agent.core.records import Batch, Confusion, Example, GuardedStrategy, Strategy
 from pada_agent.evaluation.tasks.registry import make_task
 
 TASK = make_task(TaskConfig(name="multiple_choice", labels={"a": "first", "b": "second", "c": "third"}))
@@ -54,30 +60,75 @@ def test_weighted_shares_sum_to_the_total_and_are_within_one_of_the_proportion(
     assert all(abs(n - total * w / sum(weights)) < 1.000001 for n, w in zip(shares, weights, strict=True))
 
 
-@given(st.integers(0, 1000), st.floats(0, 1, exclude_min=True, exclude_max=True), st.booleans(), st.booleans())
-def test_branch_shares_sum_to_the_total_unless_both_are_empty(
-    n: int, share: float, patterns: bool, errors: bool
+@given(
+    st.integers(0, 1000),
+    st.floats(0, 1, exclude_min=True, exclude_max=True),
+    st.booleans(),
+    st.none() | st.integers(0, 1200),
+)
+def test_branch_shares_sum_to_the_total_unless_nobody_can_write_it(
+    n: int, share: float, patterns: bool, capacity: int | None
 ) -> None:
-    shares = split_rows(n, pattern_share=share, has_patterns=patterns, has_training_errors=errors)
-    assert shares.n_pattern + shares.n_training_error == (n if patterns or errors else 0)
+    shares = split_rows(n, pattern_share=share, has_patterns=patterns, error_capacity=capacity)
+    by_errors = n if capacity is None else min(n, capacity)
+    assert shares.n_pattern + shares.n_training_error == (n if patterns else by_errors)
     assert patterns or shares.n_pattern == 0
-    assert errors or shares.n_training_error == 0
+    assert shares.n_training_error <= by_errors
 
 
-@pytest.mark.parametrize(("share", "n_pattern", "n_training_error"), [(0, 0, 0), (1, 7, 0)])
+@pytest.mark.parametrize(
+    ("share", "capacity", "n_pattern", "n_training_error"), [(0, 0, 0, 0), (0, 3, 0, 3), (1, 0, 7, 0), (1, None, 7, 0)]
+)
 def test_a_branch_that_is_switched_off_does_not_take_the_others_share(
-    share: float, n_pattern: int, n_training_error: int
+    share: float, capacity: int | None, n_pattern: int, n_training_error: int
 ) -> None:
-    shares = split_rows(7, pattern_share=share, has_patterns=True, has_training_errors=False)
+    shares = split_rows(7, pattern_share=share, has_patterns=True, error_capacity=capacity)
     assert (shares.n_pattern, shares.n_training_error) == (n_pattern, n_training_error)
+
+
+@pytest.mark.parametrize(("capacity", "n_pattern"), [(None, 5), (9, 5), (3, 7), (0, 10)])
+def test_rows_that_training_errors_cannot_feed_go_to_the_patterns(capacity: int | None, n_pattern: int) -> None:
+    shares = split_rows(10, pattern_share=0.5, has_patterns=True, error_capacity=capacity)
+    assert (shares.n_pattern, shares.n_training_error) == (n_pattern, 10 - n_pattern)
+
+
+def plan_patterns(shares: list[StrategyShare], *, rows_per_call: int, top_up: int = 0) -> list[Batch]:
+    return plan_pattern_batches(
+        shares, TRAIN, rows_per_call=rows_per_call, iteration=1, task=TASK, seed=0, top_up=top_up
+    )
+
+
+def plan_errors(errors: list[Example], n_rows: int, **more: Any) -> list[Batch]:
+    return plan_error_batches(errors, n_rows=n_rows, rows_per_call=4, iteration=2, task=TASK, seed=0, **more)
+
+
+def sources_of(batches: list[Batch]) -> list[str]:
+    return [source for batch in batches for source in batch.source_ids]
 
 
 def test_rows_are_spread_evenly_over_strategies_and_cut_into_batches() -> None:
     strategies = [guarded(1), guarded(2), guarded(3)]
-    batches = plan_pattern_batches(strategies, TRAIN, n_rows=11, rows_per_call=3, iteration=1, task=TASK, rng=Random(0))
+    batches = plan_patterns(share_rows(strategies, 11), rows_per_call=3)
     by_strategy = [sum(len(b.source_ids) for b in batches if b.strategy == s) for s in strategies]
     assert by_strategy == [4, 4, 3]
     assert [b.id for b in batches] == ["i1-s1-b1", "i1-s1-b2", "i1-s2-b1", "i1-s2-b2", "i1-s3-b1"]
+
+
+def test_rows_of_one_label_stand_together_in_a_batch() -> None:
+    by_id = {e.id: e for e in TRAIN}
+    labels = [by_id[s].answer for s in sources_of(plan_patterns(share_rows([guarded(1)], 12), rows_per_call=4))]
+    assert [len(list(group)) for _, group in groupby(labels)] == [4, 4, 4]
+
+
+def test_a_top_up_round_goes_on_where_the_rounds_before_stopped() -> None:
+    """Twelve sources in three rounds are twelve different ones; ids of the rounds differ."""
+    rounds = [
+        plan_patterns([StrategyShare(guarded=guarded(2), number=2, n_rows=4, n_drawn=4 * n)], rows_per_call=4, top_up=n)
+        for n in range(3)
+    ]
+    assert len({source for batches in rounds for source in sources_of(batches)}) == 12
+    assert [b.id for batches in rounds for b in batches] == ["i1-s2-b1", "i1-s2-t1-b1", "i1-s2-t2-b1"]
+    assert [b.top_up for batches in rounds for b in batches] == [0, 1, 2]
 
 
 def test_mixed_up_labels_give_the_sources_and_others_do_not() -> None:
@@ -93,15 +144,26 @@ def test_no_source_is_drawn_twice_before_all_were_drawn_once() -> None:
 
 
 def test_error_batches_cover_every_error_before_repeating_one() -> None:
-    batches = plan_error_batches(TRAIN[:4], n_rows=6, rows_per_call=4, iteration=2, rng=Random(0))
-    drawn = [source for b in batches for source in b.source_ids]
-    assert len(drawn) == 6 and set(drawn[:4]) == {e.id for e in TRAIN[:4]}
+    batches = plan_errors(TRAIN[:4], 6)
+    assert sorted(Counter(sources_of(batches)).values()) == [1, 1, 2, 2]
     assert [b.id for b in batches] == ["i2-e-b1", "i2-e-b2"]
 
 
+def test_an_error_feeds_no_more_rows_than_the_limit() -> None:
+    assert Counter(sources_of(plan_errors(TRAIN[:2], 9, max_rows_each=3))) == {"t0": 3, "t1": 3}
+    fed = {"t0": 2, "t1": 3}
+    assert sources_of(plan_errors(TRAIN[:2], 9, max_rows_each=3, fed=fed, n_drawn=6, top_up=1)) == ["t0"]
+
+
 def test_without_errors_or_strategies_there_is_nothing_to_plan() -> None:
-    assert plan_error_batches([], n_rows=5, rows_per_call=2, iteration=1, rng=Random(0)) == []
-    assert plan_pattern_batches([], TRAIN, n_rows=5, rows_per_call=2, iteration=1, task=TASK, rng=Random(0)) == []
+    assert plan_errors([], 5) == []
+    assert share_rows([], 5) == [] == plan_patterns([], rows_per_call=2)
+
+
+@pytest.mark.parametrize(("max_output_tokens", "n"), [(10_000, 5), (64, 3), (62, 2), (5, 1)])
+def test_no_more_rows_are_asked_for_than_an_answer_has_room_for(max_output_tokens: int, n: int) -> None:
+    """Nine rows in ten are no longer than 63 bytes of JSON, 21 tokens."""
+    assert fit_rows_per_call(5, TRAIN, TASK, max_output_tokens=max_output_tokens) == n
 
 
 def test_confusions_are_seen_from_the_source_label() -> None:

@@ -1,0 +1,53 @@
+"""Training rows that the student finds hard: answered wrongly, answered wrongly when it was not trained on them, or nearly so."""
+
+from collections.abc import Sequence
+from math import isfinite
+from random import Random
+from typing import TypeVar
+
+from pada_agent.core.records import ScoredRow
+
+RowT = TypeVar("RowT")
+
+
+def rank_by_margin(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
+    """The rows whose options were scored, the smallest margin first."""
+    found = [(margin, i) for i, row in enumerate(rows) if (margin := find_margin(row)) is not None]
+    return [rows[i] for _, i in sorted(found)]
+
+
+def find_margin(row: ScoredRow) -> float | None:
+    """Log-likelihood of the right option minus that of the best other one: negative where it is answered wrongly.
+
+    None without scores for the options.
+    """
+    options, scores = row.example.options, row.prediction.option_scores
+    if len(scores) != len(options) or row.example.answer not in options or not all(map(isfinite, scores)):
+        return None
+    others = [s for option, s in zip(options, scores, strict=True) if option != row.example.answer]
+    return scores[options.index(row.example.answer)] - max(others) if others else None
+
+
+def nearest_wrong_answer(row: ScoredRow) -> str:
+    """What the student answered wrongly, or the wrong option that it came nearest to."""
+    if row.verdict.value != "correct":
+        return row.prediction.response
+    wrong = [
+        (score, option)
+        for option, score in zip(row.example.options, row.prediction.option_scores, strict=False)
+        if option != row.example.answer
+    ]
+    return max(wrong)[1] if wrong else row.prediction.response
+
+
+def split_folds(rows: Sequence[RowT], n_folds: int, *, seed: int) -> list[list[RowT]]:
+    """The rows in `n_folds` parts of nearly equal size, each drawn by chance; a part keeps the order of the rows."""
+    order = Random(f"folds/{seed}").sample(range(len(rows)), len(rows))
+    return [[rows[i] for i in sorted(order[n::n_folds])] for n in range(n_folds)]
+
+
+def unite_rows(first: Sequence[ScoredRow], more: Sequence[ScoredRow], *, n: int | None = None) -> list[ScoredRow]:
+    """The first ones, then those of the others that are not among them; `n` at most, but all of the first."""
+    known = {row.example.id for row in first}
+    added = [row for row in more if row.example.id not in known]
+    return [*first, *(added if n is None else added[: max(0, n - len(first))])]

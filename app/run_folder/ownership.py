@@ -1,0 +1,82 @@
+"""Whose a folder is: a run writes, replaces and deletes in its own alone."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder.claiming import holds_work
+from pada_agent.core.errors import ArtifactError, ConfigError
+
+OWNER = ".owner.json"
+"""On a server: the thread whose run this is."""
+
+
+class Owner(NamedTuple):
+    """Who asks a server for a folder."""
+
+    thread: str
+    user: str = ""
+    """Empty where the server knows no users."""
+
+
+def check_folder(folder: Path) -> None:
+    """That a run may work in this folder: there is none yet, it is empty, or it is a run's already.
+
+    Raises:
+        ConfigError: it is something else, or lies in another run's folder.
+    """
+    around = next((parent for parent in folder.absolute().parents if _is_run_folder(parent)), None)
+    if around:
+        raise ConfigError(f"{folder}: lies in the folder of the run {around.name}. Choose another `runs_folder`.")
+    if folder.exists() and not _is_run_folder(folder) and not _is_empty(folder):
+        raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or `runs_folder`.")
+
+
+def own_folder(folder: Path, owner: Owner) -> None:
+    """Make the folder this thread's, or find that it is.
+
+    A run's folder belongs to its thread for good; only where nothing was computed or paid for can the same user's next
+    thread have it.
+
+    Raises:
+        ConfigError: it belongs to another thread, or to none.
+    """
+    check_folder(folder)
+    marker = folder / OWNER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_empty(folder):
+            with marker.open("x", encoding="utf-8") as file:
+                json.dump(owner._asdict(), file)
+    except FileExistsError:
+        pass  # another thread was quicker
+    except OSError as exc:
+        raise ArtifactError(f"{folder}: cannot be made ({exc.strerror}).") from exc
+    found = _read_owner(marker)
+    if found is None:
+        raise ConfigError(f"{folder.name}: a run's folder that no thread made. Choose another `name`.")
+    if found.thread != owner.thread:
+        if found.user != owner.user or holds_work(folder):
+            raise ConfigError(
+                f"{folder.name}: the folder of another thread's run. Choose another `name`, or go on with that thread."
+            )
+        marker.write_text(json.dumps(owner._asdict()), encoding="utf-8")
+
+
+def _is_run_folder(folder: Path) -> bool:
+    """By files that only runs have; a project has a config.yaml as well."""
+    marks = ((OWNER,), (layout.CALLS,), (layout.CONFIG, layout.MANIFEST))
+    return any(all((folder / name).is_file() for name in names) for names in marks)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and all(entry.name == layout.LOCK for entry in folder.iterdir())
+
+
+def _read_owner(marker: Path) -> Owner | None:
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        return Owner(thread=str(found["thread"]), user=str(found["user"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,104 @@
+"""What the training-error branch writes from, and how that was found: wrong answers, small margins, or out-of-fold errors."""
+
+from random import Random
+
+from pada_agent.agents.data_generation.hard_rows import rank_by_margin, split_folds, unite_rows
+from pada_agent.core.config import GenerationConfig
+from pada_agent.core.jobs import LoraSpec
+from pada_agent.core.records import Example, Record, Ref, ScoredRow
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
+from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.nodes.evaluating import score_rows
+from pada_agent.graph.state import RunState
+from pada_agent.graph.storing import put_rows
+
+
+class ErrorSources(Record):
+    """Training rows to write from, each with an answer of the student."""
+
+    rows: tuple[ScoredRow, ...] = ()
+    right: tuple[Example, ...] = ()
+    """Training rows that it answers rightly, without those above."""
+    told: str = ""
+    """What was taken in place of wrong answers, or beside them; empty where there were enough."""
+
+
+def find_sources(n_rows: int, state: RunState, adapters: Adapters) -> ErrorSources:
+    """As settings say: `auto` goes on to the next source where the ones before cannot feed `n_rows` rows."""
+    generation = state["settings"].generation
+    answered = answer_training_rows(state, adapters)
+    limit = state["settings"].analysis.max_training_errors
+    wrong = [row for row in answered if row.verdict.value == "wrong"][:limit]
+    each = most_rows_each(generation)
+    is_enough = bool(wrong) and (each is None or each * len(wrong) >= n_rows)
+    ranked = rank_by_margin(answered)
+    source = generation.error_source
+    if source == "auto" and not is_enough:
+        source = "margin" if ranked else "out_of_fold" if generation.error_folds else "train"
+    rows, told = wrong, ""
+    if source == "margin":
+        rows = unite_rows(wrong, ranked, n=n_rows)
+        told = f"{len(rows) - len(wrong)} rows of smallest margin are written from too"
+    elif source == "out_of_fold":
+        rows = unite_rows(wrong, find_out_of_fold(state, adapters))
+        told = (
+            f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are written from too"
+        )
+    taken = {row.example.id for row in rows}
+    right = [row.example for row in answered if row.verdict.value == "correct" and row.example.id not in taken]
+    count = f"the student answers {len(wrong)} of {len(answered)} training rows wrongly"
+    return ErrorSources(rows=tuple(rows), right=tuple(right), told=f"{count}: {told}" if told else "")
+
+
+def most_rows_each(generation: GenerationConfig) -> int | None:
+    """Most rows that one source of the training-error branch feeds in an iteration; None where there is no limit."""
+    if generation.sources != "training_errors":
+        return None
+    return generation.max_rows_per_error if generation.repeat_sources else 1
+
+
+def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]:
+    """The best model's answers on D_train, right ones included: all, or in an order fixed by the seed until `max_training_errors` are wrong."""
+    settings, train, store = state["settings"], state["data"].train, adapters.store
+    best, limit = state["models"][state["best_model"]], settings.analysis.max_training_errors
+    examples = store.read_rows(train.key, Example)
+    if limit is None:
+        return score_rows(best, train, state, adapters, examples)
+    order = Random(f"training-errors/{settings.seed}").sample(examples, len(examples))
+    size = max(limit, settings.student.eval_batch_size)
+    answered: list[ScoredRow] = []
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        answered += score_rows(best, put_rows(store, "training-part", rows), state, adapters, rows)
+        if sum(f.verdict.value == "wrong" for f in answered) >= limit:
+            break
+    return answered
+
+
+def find_out_of_fold(state: RunState, adapters: Adapters) -> list[ScoredRow]:
+    """Wrong answers of students that were each fine-tuned without the part they answer, in the order of the training rows.
+
+    Finished jobs are found by their address: later iterations pay nothing.
+    """
+    settings, train = state["settings"], state["data"].train
+    examples = adapters.store.read_rows(train.key, Example)
+    n_folds = min(settings.generation.error_folds, len(examples))
+    folds = split_folds(examples, n_folds, seed=settings.seed) if n_folds > 1 else []
+    wrong: dict[str, ScoredRow] = {}
+    for number, fold in enumerate(folds, start=1):
+        left_out = {e.id for e in fold}
+        rest = put_rows(adapters.store, "fold-rest", [e for e in examples if e.id not in left_out])
+        name = f"fold {number} of {n_folds}"
+        adapter = run_fine_tuning(rest, name, state, adapters, lora=scale_steps(settings.lora, n_folds))
+        model = TrainedModel(name=name, iteration=None, adapter=Ref(key=adapter))
+        scored = score_rows(model, put_rows(adapters.store, "fold", fold), state, adapters, fold)
+        wrong.update({row.example.id: row for row in scored if row.verdict.value == "wrong"})
+    return [wrong[e.id] for e in examples if e.id in wrong]
+
+
+def scale_steps(lora: LoraSpec, n_folds: int) -> LoraSpec:
+    """As many passes over the smaller part as the student makes over all rows, where the number of steps is fixed."""
+    if lora.n_steps is None:
+        return lora
+    return lora.model_copy(update={"n_steps": max(1, round(lora.n_steps * (n_folds - 1) / n_folds))})

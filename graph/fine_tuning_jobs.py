@@ -1,0 +1,39 @@
+"""Fine-tuning through the compute backend: the loop's own, and those of folds."""
+
+from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.core.records import Ref
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.state import RunState
+
+
+def run_fine_tuning(
+    rows: Ref,
+    name: str,
+    state: RunState,
+    adapters: Adapters,
+    *,
+    lora: LoraSpec | None = None,
+    start_from: Ref | None = None,
+) -> str:
+    """Train an adapter and wait for it; the job's id, under which it lies in the store.
+
+    Args:
+        name: of the model, for whoever watches.
+        start_from: adapter to continue; None starts from the untouched student.
+    """
+    settings, store = state["settings"], adapters.store
+    job_id = adapters.compute.submit(
+        FineTuneJob(
+            student=adapters.student,
+            rows=str(store.rows_path(rows.key)),
+            rows_hash=rows.key,
+            lora=lora or settings.lora,
+            chat=settings.student.chat,
+            seed=settings.seed,
+            start_from=str(store.folder(start_from.key)) if start_from else None,
+        )
+    )
+    adapters.compute.wait(
+        job_id, lambda p: report_progress(p.model_copy(update={"detail": f"{name}: {p.detail}".rstrip(": ")}))
+    )
+    return job_id
