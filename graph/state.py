@@ -65,6 +65,8 @@ class DataSplits(Record):
     test: Ref | None = None
     held_back: Ref | None = None
     """Real rows that may join the training data in place of synthetic ones."""
+    max_new_tokens: int | None = None
+    """Tokens that the student may write, fitted to the right answers; None in runs of versions that did not look."""
 
 
 class IterationPlan(Record):
@@ -112,8 +114,6 @@ class Given(TypedDict, total=False):
     """As the run was started with; a resume does not change them."""
     data: Annotated[DataSplits, Same]
     """The user's rows, in the store."""
-    new_tokens: Annotated[int, Same]
-    """Tokens that the student may write in evaluation: with room for the right answers, where settings do not say it."""
     iteration: Annotated[int, Same]
     """Augmentation round; 0 until the first fine-tuning was measured."""
     plan: Annotated[IterationPlan, Same]

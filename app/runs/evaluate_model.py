@@ -12,15 +12,15 @@ from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
 from pada_agent.core.jobs import PredictJob
-from pada_agent.core.records import Metrics
+from pada_agent.core.records import Example, Metrics
 from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.data_check import check_data
+from pada_agent.graph.data_check import check_data, refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files
 from pada_agent.graph.nodes.evaluating import read_predictions
-from pada_agent.graph.row_lengths import measure_lengths
 
 Split = Literal["validation", "test"]
 
@@ -39,7 +39,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         adapters = wiring.connect(config)
         files = _read_files(config, split, adapters)
         examples = files[split].examples
-        job = _make_job(config, adapter, files, split, adapters)
+        job = _make_job(config, adapter, examples, adapters, max_new_tokens=_fit_limit(config, split, files, adapters))
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
@@ -56,22 +56,44 @@ def describe_metrics(metrics: Metrics, *, split: Split) -> str:
 
 
 def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[FileName, ReadFile]:
-    """The files of the run as far as they can be read, as a run has them: what labels and numbers mean is settled from all."""
-    location = config.data.test if split == "test" else config.data.validation
+    """The files of the run as far as they can be read, as a run has them: what labels and numbers mean is settled from all.
+
+    Raises:
+        ConfigError, DatasetError: the split cannot be read.
+    """
+    location = getattr(config.data, split)
     if not location:
         raise ConfigError(f"data.{split}: the settings name no rows")
     problems: list[PadaError] = []
     files = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task, problems=problems)
     own = [problem for problem in problems if location in str(problem)]
-    if own or split not in files:
-        raise [*own, *problems][0]
+    refuse(tell_problems(own if split in files else own or problems))
     return check_data(config, files, adapters.task).files
 
 
+def _fit_limit(config: RunConfig, split: Split, files: Mapping[FileName, ReadFile], adapters: Adapters) -> int:
+    """Tokens that the student may write: as many as in a run with these settings.
+
+    Raises:
+        DatasetError: rows that leave no room for an answer.
+    """
+    if adapters.tokens is None:
+        return config.student.max_new_tokens or adapters.task.max_new_tokens
+    lengths = check_lengths(
+        {str(name): file for name, file in files.items()},
+        tokens=adapters.tokens,
+        config=config,
+        task_limit=adapters.task.max_new_tokens,
+        learned=(),
+        asked=(split,),
+    )
+    refuse(lengths.findings)
+    return lengths.max_new_tokens
+
+
 def _make_job(
-    config: RunConfig, adapter: Path | None, files: Mapping[FileName, ReadFile], split: Split, adapters: Adapters
+    config: RunConfig, adapter: Path | None, examples: list[Example], adapters: Adapters, *, max_new_tokens: int
 ) -> PredictJob:
-    examples = files[split].examples
     key = adapters.store.key("evaluate", examples)
     return PredictJob(
         student=adapters.student,
@@ -79,7 +101,7 @@ def _make_job(
         adapter_hash=_hash_folder(adapter) if adapter else None,
         rows=str(adapters.store.write_rows(key, examples)),
         rows_hash=key,
-        max_new_tokens=measure_lengths(config, files, adapters.task, adapters.tokens).new_tokens,
+        max_new_tokens=max_new_tokens,
         stop=adapters.task.stop,
         batch_size=config.student.eval_batch_size,
         chat=config.student.chat,

@@ -58,7 +58,9 @@ def score_rows(
                 adapter_hash=model.adapter.key if model.adapter else None,
                 rows=str(store.rows_path(rows.key)),
                 rows_hash=rows.key,
-                max_new_tokens=find_new_tokens(state, adapters),
+                max_new_tokens=settings.student.max_new_tokens
+                or state["data"].max_new_tokens
+                or adapters.task.max_new_tokens,
                 stop=adapters.task.stop,
                 batch_size=settings.student.eval_batch_size,
                 chat=settings.student.chat,
@@ -72,11 +74,6 @@ def score_rows(
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
-
-
-def find_new_tokens(state: RunState, adapters: Adapters) -> int:
-    """Tokens that the student may write. Runs that were started before rows were measured take the task's own limit."""
-    return state.get("new_tokens") or state["settings"].student.max_new_tokens or adapters.task.max_new_tokens
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
