@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from pada_agent.app.experiment.grid import Cell, group_cells
+from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
 from pada_agent.app.results.publish import read_tested
 from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
@@ -52,22 +52,46 @@ class ArmOutcome(Record):
         return sum(self.accuracy) / len(self.accuracy)
 
 
+class PairOutcome(Record):
+    """Two arms against each other on one task and size: a comparison that was written down beforehand."""
+
+    task: str
+    size: int | None
+    arm: str
+    against: str
+    is_primary: bool
+    test: MethodTest
+    """Of `arm` against `against`, on the same test rows and seeds."""
+    p_holm: float
+    """Corrected over the declared comparisons."""
+    words: Words
+    """After that correction."""
+
+
 class ExperimentResult(Record):
     """All of it, and what a reader should know."""
 
     name: str
     outcomes: tuple[ArmOutcome, ...]
+    pairs: tuple[PairOutcome, ...] = ()
+    """In the order of the grid's `compare`."""
     notes: tuple[str, ...] = Field(default_factory=tuple)
 
 
-def collect_result(name: str, cells: Sequence[Cell]) -> ExperimentResult:
+def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry] = ()) -> ExperimentResult:
     """The outcome of all cells, which must be finished.
+
+    Args:
+        compare: pairs of arms to test against each other; those of which an arm is not among the cells are left out.
 
     Raises:
         ArtifactError: a run is not finished, or kept no test answers.
     """
+    pairs = compare_pairs(compare, cells)
     outcomes = correct_for_number(merge_equal([measure_arm(group) for group in group_cells(cells).values()]))
-    return ExperimentResult(name=name, outcomes=tuple(outcomes), notes=tuple(describe_limits(outcomes)))
+    return ExperimentResult(
+        name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(describe_limits(outcomes))
+    )
 
 
 def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
@@ -118,6 +142,42 @@ def compare_with_plain(
         [_read_verdicts(cell, arm) for cell, arm in zip(cells, plain, strict=True)],
         [_read_verdicts(cell, arm) for cell, arm in zip(cells, models, strict=True)],
     )
+
+
+def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[PairOutcome]:
+    """The declared comparisons on every task and size, corrected over all of them.
+
+    Raises:
+        ArtifactError: a run is not finished, or kept no test answers.
+    """
+    groups = group_cells(cells)
+    places = list(dict.fromkeys((task, size) for task, size, _ in groups))
+    wanted = [
+        (pair, place)
+        for pair in compare
+        for place in places
+        if (*place, pair.arm) in groups and (*place, pair.against) in groups
+    ]
+    tests = [
+        compare_methods(
+            _verdicts_of(groups[*place, pair.against]), _verdicts_of(groups[*place, pair.arm]), n_tests=len(wanted)
+        )
+        for pair, place in wanted
+    ]
+    adjusted = adjust_holm([test.p_value for test in tests])
+    return [
+        PairOutcome(
+            task=place[0],
+            size=place[1],
+            arm=pair.arm,
+            against=pair.against,
+            is_primary=pair == compare[0],
+            test=test,
+            p_holm=p_holm,
+            words=word_difference(test.difference, p_holm),
+        )
+        for (pair, place), test, p_holm in zip(wanted, tests, adjusted, strict=True)
+    ]
 
 
 def merge_equal(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
@@ -178,6 +238,10 @@ def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
     p_value = outcome.test.p_value if p_holm is None else p_holm
     words = word_difference(outcome.test.difference, p_value)
     return outcome.model_copy(update={"p_holm": p_holm, "words": words})
+
+
+def _verdicts_of(cells: Sequence[Cell]) -> list[list[Verdict]]:
+    return [_read_verdicts(cell, find_model(load_summary(cell.folder), cell)) for cell in cells]
 
 
 def _read_verdicts(cell: Cell, arm: ModelResult) -> list[Verdict]:

@@ -50,7 +50,7 @@ def run_experiment(
             raise
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(f"go on with: {command}") from exc
-    result = collect_result(grid.name, cells)
+    result = collect_result(grid.name, cells, grid.compare)
     if part.is_given:
         return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})
     write_tables(result, folder)
