@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from pada_agent.app.runs.driver import Answer, RunOutcome
+    from pada_agent.app.run_folder.key_addresses import KeyUse
+    from pada_agent.app.runs.driver import AllowKeys, Answer, RunOutcome
     from pada_agent.app.terminal.display import Display
     from pada_agent.core.config import RunConfig
 
@@ -78,6 +79,9 @@ def resume(
         Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run waits for.")
     ] = None,
     overrides: Overrides = None,
+    send_keys: Annotated[
+        bool, typer.Option("--send-keys", help="Send keys to the addresses that its settings name, without asking.")
+    ] = False,
 ) -> None:
     """Go on with an interrupted or waiting run; show a finished one.
 
@@ -90,7 +94,8 @@ def resume(
     changed = (lambda config: change_config(config, overrides)) if overrides else None
     with _display() as display:
         reply = answers.answer_from_file(answer) if answer else _choose_answer(display)
-        outcome = driver.resume_run(folder, on_event=display, answer=reply, changed=changed)
+        allow = (lambda _: True) if send_keys else _choose_allowance(display)
+        outcome = driver.resume_run(folder, on_event=display, answer=reply, changed=changed, allow_keys=allow)
     _report_outcome(outcome)
 
 
@@ -346,6 +351,24 @@ def _choose_answer(display: "Display") -> "Answer":
             return ask(question)
 
     return answer
+
+
+def _choose_allowance(display: "Display") -> "AllowKeys":
+    """A person says where keys may go; where there is no terminal, nobody does."""
+    from pada_agent.app.runs import driver
+
+    if not sys.stdin.isatty():
+        return driver.allow_no_keys
+
+    def ask(uses: "tuple[KeyUse, ...]") -> bool:
+        sent = "\n".join(f"  {use}" for use in uses)
+        with display.paused():
+            return typer.confirm(
+                f"The settings in this folder send the keys\n{sent}\nand no run of yours has sent them there. Send them?",
+                err=True,
+            )
+
+    return ask
 
 
 def _echo_error(text: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from pada_agent.app.adapters.llm.providers import find_key_variables
 from pada_agent.app.adapters.storage.datasets import find_inside
 from pada_agent.app.adapters.storage.model_store import catalogue
 from pada_agent.app.run_folder.layout import CALLS, CHECKPOINTS
@@ -206,9 +207,9 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
         yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
-    variable = "AZURE_OPENAI_API_KEY" if provider == "azure_openai" and model.base_url else None
-    if (variable := model.api_key_env or variable) is not None and variable not in policy.key_variables:
-        yield f"{key}.api_key_env: {variable} is not offered; the operator lists names in PADA_ALLOWED_KEYS"
+    sent = find_key_variables(model) if model.api_key_env or (provider == "azure_openai" and model.base_url) else ()
+    if unlisted := [variable for variable in sent if variable not in policy.key_variables]:
+        yield f"{key}.api_key_env: {unlisted[0]} is not offered; the operator lists names in PADA_ALLOWED_KEYS"
     yield from _check_free_settings(key, model)
     if model.region is not None and not REGION.fullmatch(model.region):
         yield f"{key}.region: {model.region!r} is no AWS region"

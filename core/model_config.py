@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from pada_agent.core.settings import Settings
 
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
+_OURS = {"model", "messages", "stream", "n"}
+"""Parameters of a request that are not a user's."""
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -93,6 +95,13 @@ class ModelConfig(Settings):
                 " ?api-version= goes with azure_openai:DEPLOYMENT"
             )
         return _ENDPOINT.sub("", url)
+
+    @field_validator("extra")
+    @classmethod
+    def _keep_what_is_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if ours := sorted(_OURS & extra.keys()):
+            raise ValueError(f"{ours[0]} is not taken here: the run sets it itself, or answers could not be read")
+        return extra
 
     @field_validator("header_envs")
     @classmethod

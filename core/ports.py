@@ -134,7 +134,18 @@ class TokenCounter(Protocol):
 
         Raises:
             DatasetError: a row that cannot be learned from, such as an empty answer; names it.
-            TrainingError: the student's chat template cannot render it.
+            ConfigError: the student's chat template cannot render it.
+            TrainingError: the tokenizer cannot be loaded.
+        """
+        ...
+
+    def count_asked(self, example: Example) -> RowTokens:
+        """Tokens of the prompt, and of what the student has to have room for: the right answer and the end of turn, or the longest
+        option.
+
+        Raises:
+            DatasetError: a row that cannot be encoded; names it.
+            ConfigError, TrainingError: as `count`, or options where the prompt ends inside a thought.
         """
         ...
 

@@ -77,7 +77,7 @@ class RowTokens(Record):
     prompt: int
     """With the chat template around it, up to where the assistant starts."""
     answer: int
-    """What is learned: the answer and the end of turn."""
+    """What is learned or written: the answer and the end of turn."""
 
     @property
     def total(self) -> int:

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from jinja2 import TemplateError, TemplateSyntaxError
 
-from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.records import Example
 from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
@@ -70,7 +70,7 @@ class ChatTokenizer:
         """`end_token_ids` are those that the model's generation settings name, `n_embeddings` the tokens it has vectors for.
 
         Raises:
-            TrainingError: no chat template, one that fails or leaves turns out, or no end of turn.
+            ConfigError: no chat template, one that fails or leaves turns out, or no end of turn.
         """
         self._tokenizer = tokenizer
         self._chat = chat
@@ -78,6 +78,7 @@ class ChatTokenizer:
         self._known_ends = tuple(end_token_ids)
         self._n_embeddings = n_embeddings
         self._sound: set[tuple[str, ...]] = set()
+        self._read_prompt = lru_cache(maxsize=8)(self._tokenize)  # of one row it is asked for several times
         self._check_turns(("user", "assistant"))
         self._check_turns(("user",))
         self._control = ControlTokens(tokenizer, () if chat.control_tokens_in_rows else self._list_control_tokens())
@@ -96,7 +97,7 @@ class ChatTokenizer:
 
     def prompt(self, example: Example) -> list[int]:
         """Everything up to where the assistant starts to write."""
-        return self._tokenize(self._render_prompt(example).text)
+        return list(self._read_prompt(self._render_prompt(example).text))
 
     def opening(self, example: Example) -> str:
         """The text at the prompt's end that opens a thought; empty where none is open."""
@@ -106,11 +107,11 @@ class ChatTokenizer:
         """Tokens of each assistant text as it continues the prompt, without the end of turn.
 
         Raises:
-            TrainingError: the prompt ends inside a thought.
+            ConfigError: the prompt ends inside a thought.
         """
         prompt = self._render_prompt(example)
         if prompt.opening:
-            raise TrainingError(
+            raise ConfigError(
                 "options are not weighed inside a thought, and the student's chat template opens one: set student.thoughts"
                 " to close"
             )
@@ -145,7 +146,7 @@ class ChatTokenizer:
 
     def _continue(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of `texts` after the prompt: read in context, unless that would change the prompt's own last token."""
-        before = self._tokenize(prompt)
+        before = self._read_prompt(prompt)
         found = []
         for text in map(self._control.hide, texts):
             joint = self._tokenize(prompt + text)
@@ -158,10 +159,10 @@ class ChatTokenizer:
         try:
             self._check_turns(tuple(turn["role"] for turn in turns))
             text = self._render(turns, add_generation_prompt=True)
-        except TrainingError as exc:
+        except ConfigError as exc:
             if example.system is None and not example.history:
                 raise
-            raise TrainingError(f"row {example.id!r}: {exc}") from exc
+            raise ConfigError(f"row {example.id!r}: {exc}") from exc
         if system == "":
             text = min(text, self._render_empty_system(turns) or text, key=len)
         return self._settle_thought(text, turns[-1]["content"])
@@ -189,7 +190,7 @@ class ChatTokenizer:
         try:
             return self._apply(turns, add_generation_prompt=add_generation_prompt)
         except _TEMPLATE_ERRORS as exc:
-            raise TrainingError(self._explain(exc, [turn["role"] for turn in turns])) from exc
+            raise ConfigError(self._explain(exc, [turn["role"] for turn in turns])) from exc
 
     def _apply(self, turns: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
         text: str = self._tokenizer.apply_chat_template(
@@ -235,11 +236,11 @@ class ChatTokenizer:
         text = self._render(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
         missing = _find_missing(roles, text)
         if missing and self._wants_parts(roles):
-            raise TrainingError(_PARTS)
+            raise ConfigError(_PARTS)
         if "system" in missing:
-            raise TrainingError(f"the student's chat template leaves the system turn out: {_NO_SYSTEM}")
+            raise ConfigError(f"the student's chat template leaves the system turn out: {_NO_SYSTEM}")
         if missing:
-            raise TrainingError(
+            raise ConfigError(
                 f"the student's chat template leaves out the turn of the {missing[0]} (of {', '.join(roles)}). {_WAY_OUT}"
             )
         self._sound.add(roles)
@@ -268,7 +269,7 @@ class ChatTokenizer:
         for candidates in ([t for t in rest if t in special], [t for t in rest if t in added], last):
             if candidates:
                 return int(candidates[0])
-        raise TrainingError(
+        raise ConfigError(
             "the student's chat template has no end of turn and its tokenizer no end of sequence token: set"
             " student.chat_template to one that ends turns, or eos_token in the student's tokenizer_config.json"
         )
@@ -281,7 +282,7 @@ class ChatTokenizer:
         token_ids = self._control.encode(text)
         if self._n_embeddings is not None and token_ids and max(token_ids) >= self._n_embeddings:
             number = max(token_ids)
-            raise TrainingError(
+            raise ConfigError(
                 f"token {self._tokenizer.convert_ids_to_tokens(number)!r} has the number {number}, but the student has only"
                 f" {self._n_embeddings} tokens: it was added to the tokenizer and the model was not resized. Resize it"
                 " (model.resize_token_embeddings(len(tokenizer))) and save it, or choose a tokenizer that fits."
@@ -300,14 +301,14 @@ _PARTS = (
 
 def _find_template(tokenizer: Tokenizer, chat: ChatSpec) -> str:
     if not (chat.template or tokenizer.chat_template):
-        raise TrainingError(
+        raise ConfigError(
             "the student's tokenizer has no chat template: choose an instruct model, or set student.chat_template to the"
             " text of one or to its file"
         )
     try:
         template: str = tokenizer.get_chat_template(chat.template)
     except ValueError as exc:
-        raise TrainingError(
+        raise ConfigError(
             f"the student's tokenizer has several chat templates, and none is the default ({exc}). Set"
             " student.chat_template to the text of one or to its file."
         ) from exc

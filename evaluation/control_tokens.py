@@ -64,7 +64,7 @@ class ControlTokens:
         if core is None:
             return None
         spec = json.loads(core.to_str())
-        spec["post_processor"] = None
+        spec |= {"post_processor": None, "truncation": None, "padding": None}
         for token in spec["added_tokens"]:
             if token["content"] in self._names:
                 token["content"] = self._rename(token["content"])

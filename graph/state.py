@@ -65,6 +65,8 @@ class DataSplits(Record):
     test: Ref | None = None
     held_back: Ref | None = None
     """Real rows that may join the training data in place of synthetic ones."""
+    max_new_tokens: int | None = None
+    """Tokens that the student may write, fitted to the right answers; None in runs of versions that did not look."""
 
 
 class IterationPlan(Record):

@@ -26,7 +26,7 @@ from pada_agent.graph.summary import (
 )
 
 MAX_WITHOUT_ANSWER = 0.05
-"""Share of a fine-tuned model's responses without an answer that raises an alarm."""
+"""Share of a fine-tuned model's responses, without an answer or cut off and not right, that raises an alarm."""
 
 
 class SummaryInputs(Record):
@@ -42,6 +42,8 @@ class SummaryInputs(Record):
     stop_reason: str
     chance: float | None = None
     n_without_answer: dict[str, int] = Field(default_factory=dict)
+    """By model."""
+    n_cut_off: dict[str, int] = Field(default_factory=dict)
     """By model."""
     ratings: RatingSpread = RatingSpread()
     usage_of_rows: Usage = Usage()
@@ -206,7 +208,7 @@ def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list
 
 
 def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
-    """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found."""
+    """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found or that were cut off."""
     alarms = []
     for model in models:
         n, n_unscored, n_lost = model.validation.n, model.validation.n_unscored, model.n_without_answer
@@ -214,6 +216,11 @@ def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
             alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored")
         if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
             alarms.append(f"{n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
+        if model.iteration is not None and model.n_cut_off >= max(1, MAX_WITHOUT_ANSWER * n):
+            alarms.append(
+                f"{model.n_cut_off} of {n} answers of '{model.name}' were cut off and are not right"
+                f" ({model.n_cut_off / n:.0%}): is student.max_new_tokens too small for them?"
+            )
     return alarms
 
 
@@ -289,6 +296,7 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
         diagnosis=model.diagnosis,
         overfitting_gap=model.diagnosis.accuracy - model.selection.accuracy if model.diagnosis else None,
         n_without_answer=inputs.n_without_answer.get(model.name, 0),
+        n_cut_off=inputs.n_cut_off.get(model.name, 0),
         test=inputs.test.get(model.name),
         adapter=model.adapter and f"objects/{model.adapter.key}",
         measured=model.measured,

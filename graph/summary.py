@@ -42,6 +42,8 @@ class ModelResult(Record):
     """Accuracy on the diagnosis part minus that on the selection part. The parts differ by chance: read it against the first fine-tuning's."""
     n_without_answer: int = 0
     """Validation responses in which no answer was found, or that could not be scored."""
+    n_cut_off: int = 0
+    """Validation responses that reached the limit of tokens and are not right."""
     test: Metrics | None = None
     """None for models that were not measured on test."""
     adapter: str | None = None

@@ -141,7 +141,11 @@ def _read_answer(
 def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str]:
     """What is wrong with an answer as a whole."""
     problems = []
-    if reply.truncated:
+    if reply.truncated and not reply.text.strip():
+        problems.append(
+            "thoughts took all tokens that were allowed: raise max_output_tokens, or lower reasoning_effort"
+        )
+    elif reply.truncated:
         problems.append("the answer was cut off at the token limit: write less")
     if len(reply.text) > limit:
         problems.append(f"the answer is far longer than was allowed: its first {limit} characters were read")

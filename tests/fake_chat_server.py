@@ -1,7 +1,7 @@
 """An OpenAI-compatible server on a loopback port that answers by script and fails when the script runs out."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,8 +48,8 @@ class FakeChatServer:
 
 
 @contextmanager
-def serve(answers: Sequence[Answer]) -> Iterator[FakeChatServer]:
-    """Give the answers in order, then HTTP 418."""
+def serve(answers: Sequence[Answer], pages: Mapping[str, Answer] | None = None) -> Iterator[FakeChatServer]:
+    """Give the answers in order, then HTTP 418; to GET, the page of the path, or HTTP 404."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     fake = FakeChatServer(f"http://127.0.0.1:{server.server_address[1]}/v1", [], [])
     lock = Lock()
@@ -65,12 +65,15 @@ def serve(answers: Sequence[Answer]) -> Iterator[FakeChatServer]:
             answer = answers[n - 1] if n <= len(answers) else refusal(418, "the script is over")
             self._send(answer)
 
+        def do_GET(self) -> None:
+            self._send((pages or {}).get(self.path) or Answer("404 page not found", 404))
+
         def _send(self, answer: Answer) -> None:
             body = answer.body.encode()
             self.send_response(answer.status)
-            self.send_header("content-type", "application/json")
+            self.send_header("content-type", answer.headers.get("content_type", "application/json"))
             self.send_header("content-length", str(len(body)))
-            for name, value in answer.headers.items():
+            for name, value in {k: v for k, v in answer.headers.items() if k != "content_type"}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(body)

@@ -7,7 +7,8 @@ from threading import Lock
 
 from pada_agent.app.adapters.llm.limits import Clock
 from pada_agent.core.chat import ChatReply, ChatRequest
-from pada_agent.core.records import Usage
+from pada_agent.core.errors import DatasetError
+from pada_agent.core.records import Example, RowTokens, Usage
 
 Script = Sequence[str | ChatReply | Exception] | Callable[[ChatRequest], str | ChatReply]
 
@@ -89,3 +90,25 @@ def count_usage(request: ChatRequest, answer: str) -> Usage:
     """One call, with words for tokens."""
     n_input = sum(len(message.content.split()) for message in request.messages)
     return Usage(n_calls=1, input_tokens=n_input, output_tokens=len(answer.split()))
+
+
+class WordCounter:
+    """A `TokenCounter` whose tokens are words, without any template around them."""
+
+    def __init__(self, context_tokens: int) -> None:
+        self.context_tokens = context_tokens
+
+    def count(self, example: Example) -> RowTokens:
+        if not example.answer.strip():
+            raise DatasetError(f"row {example.id!r} has an empty answer")
+        return RowTokens(prompt=self.count_text(example.prompt), answer=self.count_text(example.answer) + 1)
+
+    def count_asked(self, example: Example) -> RowTokens:
+        longest = max(map(self.count_text, example.options), default=self.count_text(example.answer) + 1)
+        return RowTokens(prompt=self.count_text(example.prompt), answer=longest)
+
+    def count_text(self, text: str) -> int:
+        return len(text.split())
+
+    def show(self, example: Example) -> str:
+        return example.prompt

@@ -16,7 +16,7 @@ from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import FineTuneJob, Job, PredictJob
-from pada_agent.core.ports import LanguageModel
+from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Usage
 from pada_agent.evaluation.tasks.registry import make_task
@@ -75,7 +75,7 @@ class NearestRowCompute:
 
 
 def _predict(row: Example, job: PredictJob) -> Prediction:
-    answer = row.options[-1 if job.chat.system else 0]
+    answer = row.options[-1 if job.chat.system else 0] if row.options else "I cannot say"
     if job.adapter:
         memory = json.loads((Path(job.adapter) / "memory.json").read_text())
         answer = max(memory, key=lambda pair: len(words(pair[0]) & words(row.prompt)))[1]
@@ -250,6 +250,7 @@ class ToyWorld:
     memory: Mapping[str, Sequence[Mapping[str, Any]]] = field(
         default_factory=lambda: {"train": TRAIN, "validation": VALIDATION, "test": TEST}
     )
+    tokens: TokenCounter | None = None
     published: list[RunSummary] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -268,6 +269,7 @@ class ToyWorld:
             generator=teacher,
             judge=PromptedModel(self.judge or self.teacher, settings.prompts.overrides()),
             student="toy",
+            tokens=self.tokens,
             usage=lambda: {"generator": Usage(n_calls=1)},
             publish=self.published.append,
             close=lambda: None,

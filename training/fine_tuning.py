@@ -63,7 +63,8 @@ def fine_tune(
     if not examples:
         raise DatasetError(f"{job.rows}: no rows to fine-tune on")
     encoder = student.encode_by(job.chat)
-    rows = [encoder.training_row(example, job.lora) for example in examples]
+    spec = job.lora.model_copy(update={"max_length": min(job.lora.max_length, student.context_tokens)})
+    rows = [encoder.training_row(example, spec) for example in examples]
     start = time.perf_counter()
     with attach_lora(student, job) as adapted:
         loop = TrainingLoop(adapted, rows, job)

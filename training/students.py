@@ -14,7 +14,7 @@ import transformers
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts
 from pada_agent.core.machine import hash_file
 from pada_agent.training.encoding import ChatEncoder
@@ -73,6 +73,7 @@ def load_student(name: str, device: torch.device) -> Student:
     fp32 on CPU, where bf16 is tens of times slower without bf16 units; bf16 on CUDA.
 
     Raises:
+        ConfigError: it needs code of its own.
         TrainingError: it cannot be loaded.
     """
     source = find_source(name)
@@ -93,18 +94,20 @@ def save_tokenizer(name: str, folder: Path) -> None:
     """The student's tokenizer in the form that needs neither torch nor the model's own class, and facts of its configuration.
 
     Raises:
+        ConfigError: it needs code of its own.
         TrainingError: it cannot be loaded.
     """
     source = find_source(name)
     with _explain(name):
         tokenizer = load_tokenizer(source)
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False).get_text_config(decoder=True)
-        eos = _read_generation_config(source).eos_token_id
+        whole = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        eos = _read_generation_config(source, whole).eos_token_id
     if core := getattr(tokenizer, "backend_tokenizer", None):
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=core, chat_template=tokenizer.chat_template, **tokenizer.special_tokens_map
         )
     tokenizer.save_pretrained(folder)
+    config = whole.get_text_config(decoder=True)
     facts = TokenizerFacts(
         end_token_ids=tuple([eos] if isinstance(eos, int) else eos or []),
         n_embeddings=getattr(config, "vocab_size", None),
@@ -122,15 +125,21 @@ def find_source(name: str) -> str:
 def _explain(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, ImportError) as exc:
+        if "trust_remote_code" in str(exc):  # which the library advises, and nobody can set here
+            raise ConfigError(
+                f"student {name!r} needs code that it brings along, and such code is never run here. Set student.model to a"
+                f" model whose architecture transformers {transformers.__version__} has itself."
+            ) from exc
         raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
 
 
-def _read_generation_config(source: str) -> GenerationConfig:
+def _read_generation_config(source: str, config: Any) -> GenerationConfig:
+    """As a loaded model has it: from its file, else from what the model's own settings say."""
     try:
         return GenerationConfig.from_pretrained(source)
-    except OSError:  # there need not be one
-        return GenerationConfig()
+    except OSError:
+        return GenerationConfig.from_model_config(config)
 
 
 def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:

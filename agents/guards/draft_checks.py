@@ -1,6 +1,6 @@
 """Label verification: what can be checked exactly is, before any judge is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.guards.label_likelihood import LabelRank, rank_labels
@@ -29,6 +29,7 @@ def verify_drafts(
     contamination_similarity: float | None = None,
     training: Sequence[Example] = (),
     max_label_rank: int | None = None,
+    find_problem: Callable[[Example], str | None] = lambda _: None,
 ) -> VerifiedDrafts:
     """Format, label, repetition, contamination and likeness to the label's training rows, in that order.
 
@@ -37,12 +38,13 @@ def verify_drafts(
         protected: validation and test rows.
         contamination_similarity: cosine at which a draft says what a protected row says; None compares words only.
         training: the human rows, for `max_label_rank`: a draft's label has to be among the so many likeliest by them.
+        find_problem: why the student cannot be trained on a row, if it cannot.
     """
     by_row = {a.row: a for a in assignments}
     candidates: list[Example] = []
     rejections: list[Rejection] = []
     for draft in drafts:
-        made = _compose(draft, by_row[draft.row], task)
+        made = _compose(draft, by_row[draft.row], task, find_problem)
         if isinstance(made, Example):
             candidates.append(made)
         else:
@@ -77,7 +79,9 @@ def reject(example: Example, stage: RejectionStage, reason: str, overlap: Overla
     )
 
 
-def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Rejection:
+def _compose(
+    draft: Draft, assignment: Assignment, task: Task, find_problem: Callable[[Example], str | None]
+) -> Example | Rejection:
     origin = draft.provenance
     example_id = f"syn-{origin.batch_id}-a{origin.attempt}-r{draft.row + 1}"
     made = task.compose(draft.fields, source=assignment.source, given=assignment.given, example_id=example_id)
@@ -85,6 +89,8 @@ def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Reje
         text = "\n".join(f"{name}: {value}" for name, value in draft.fields.items())
         return Rejection(stage="format", reason=made.reason, text=text, provenance=origin)
     example = made.model_copy(update={"provenance": origin})
+    if problem := find_problem(example):
+        return reject(example, "format", problem)
     verdict = task.verify_label(example)
     return reject(example, "label", verdict.reason) if verdict.value == "wrong" else example
 

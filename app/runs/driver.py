@@ -16,9 +16,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import wiring
-from pada_agent.app.run_folder import claiming, layout
+from pada_agent.app.run_folder import claiming, key_addresses, layout
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
+from pada_agent.app.run_folder.key_addresses import KeyUse
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import (
     AgentError,
@@ -64,6 +65,15 @@ def leave_waiting(question: Question) -> None:
     del question
 
 
+AllowKeys = Callable[[tuple[KeyUse, ...]], bool]
+
+
+def allow_no_keys(uses: tuple[KeyUse, ...]) -> bool:
+    """The word of nobody."""
+    del uses
+    return False
+
+
 def ignore(event: RunEvent) -> None:
     """The listener of nobody: events are in `events.jsonl` all the same."""
     del event
@@ -77,6 +87,7 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
     claim = claiming.claim_folder(config)
+    key_addresses.remember(key_addresses.find_key_uses(config))
     try:
         return _drive(claim.folder, config, on_event, answer)
     except PadaError as exc:
@@ -91,25 +102,38 @@ def resume_run(
     on_event: OnEvent = ignore,
     answer: Answer = leave_waiting,
     changed: Callable[[RunConfig], RunConfig] | None = None,
+    allow_keys: AllowKeys = allow_no_keys,
 ) -> RunOutcome:
     """Go on with the run in `folder`; a finished one gives its summary again.
 
     Args:
         changed: other settings, made from those of the run. It starts over with them, and finds again what is finished
             and does not depend on them.
+        allow_keys: whether keys may be sent to addresses that the folder's settings name, and to which no run of this
+            user's has sent them: the folder may be somebody else's.
 
     Raises:
         ArtifactError: not a run's folder, or damaged.
-        ConfigError: settings are changed, and the run is finished.
+        ConfigError: settings are changed, and the run is finished; or keys may not be sent.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
     config = layout.load_run_config(folder)
     if changed is None and layout.is_finished(folder):
         return RunOutcome(folder=folder, summary=layout.load_summary(folder))
     layout.check_place(folder, config)
+    _check_keys(folder, config, changed(config) if changed else config, allow_keys)
     if changed is not None:
         config = claiming.change_settings(folder, config, changed(config))
     return _drive(folder, config, on_event, answer)
+
+
+def _check_keys(folder: Path, found: RunConfig, wanted: RunConfig, allow_keys: AllowKeys) -> None:
+    """What the caller's own settings add is the caller's word."""
+    uses = key_addresses.find_key_uses(wanted)
+    unknown = key_addresses.find_unknown(uses & key_addresses.find_key_uses(found))
+    if unknown and not allow_keys(unknown):
+        raise key_addresses.refuse(folder, unknown)
+    key_addresses.remember(uses)
 
 
 def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -> RunOutcome:
@@ -149,7 +173,10 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
     except (BudgetExceededError, NonFiniteLossError):
         raise  # the same settings would end the same way
     except (AgentError, TrainingError) as exc:
-        exc.way_on = f"What is finished is kept. To go on with the same settings: pada resume {folder}"
+        exc.way_on = (
+            f"What is finished is kept. To go on with the same settings: pada resume {folder}\n"
+            f"With a setting changed: pada resume {folder} --set A.B=C"
+        )
         raise
 
 

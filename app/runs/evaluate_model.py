@@ -1,6 +1,7 @@
 """Measure one model on one split, outside a run."""
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -14,10 +15,13 @@ from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Metrics
-from pada_agent.evaluation.rows.reading import read_files
+from pada_agent.evaluation.rows.reading import ReadFile, read_files
+from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.data_check import refuse
+from pada_agent.graph.data_files import SPLITS, FileName
 from pada_agent.graph.nodes.evaluating import read_predictions
 
 Split = Literal["validation", "test"]
@@ -35,8 +39,9 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         raise ArtifactError(f"{adapter}: holds no adapter (no adapter_config.json). Give a run's best/ folder.")
     try:
         adapters = wiring.connect(config)
-        examples = _read_split(config, split, adapters)
-        job = _make_job(config, adapter, examples, adapters)
+        files = _read_files(config, split, adapters)
+        examples = files[split].examples
+        job = _make_job(config, adapter, examples, adapters, max_new_tokens=_fit_limit(config, split, files, adapters))
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
@@ -52,28 +57,47 @@ def describe_metrics(metrics: Metrics, *, split: Split) -> str:
     return f"{split}: {percent(metrics.accuracy)} of {metrics.n} (95 % interval {interval(metrics)}{f1}{unscored})"
 
 
-def _read_split(config: RunConfig, split: Split, adapters: Adapters) -> list[Example]:
-    data = config.data
-    is_test = split == "test"
-    location, limit = (data.test, data.test_limit) if is_test else (data.validation, data.validation_limit)
-    if not location:
+def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[str, ReadFile]:
+    """The split, and of the run's other files those that can be read: all of them settle what labels and numbers mean."""
+    if not getattr(config.data, split):
         raise ConfigError(f"data.{split}: the settings name no rows")
-    rows = adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)
-    return read_files(adapters.task, [rows, *_fetch_others(config, split, adapters)])[0].examples
-
-
-def _fetch_others(config: RunConfig, split: Split, adapters: Adapters) -> list[list[RawRow]]:
-    """Rows of the run's other files, where they can be read: what labels and numbers mean is settled from all of them."""
-    data = config.data
-    held_out = (data.validation, data.validation_limit) if split == "test" else (data.test, data.test_limit)
-    found = []
-    for location, limit in ((data.train, data.train_limit), held_out):
+    raw: dict[str, list[RawRow]] = {split: _fetch(config, split, adapters)}
+    for name in SPLITS:
         with suppress(DatasetError):
-            found += [adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)] if location else []
-    return found
+            if name != split and getattr(config.data, name):
+                raw[name] = _fetch(config, name, adapters)
+    return dict(zip(raw, read_files(adapters.task, list(raw.values())), strict=True))
 
 
-def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], adapters: Adapters) -> PredictJob:
+def _fetch(config: RunConfig, name: FileName, adapters: Adapters) -> list[RawRow]:
+    data = config.data
+    location, limit = getattr(data, name), getattr(data, f"{name}_limit")
+    return adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)
+
+
+def _fit_limit(config: RunConfig, split: Split, files: Mapping[str, ReadFile], adapters: Adapters) -> int:
+    """Tokens that the student may write: as many as in a run with these settings.
+
+    Raises:
+        DatasetError: rows that leave no room for an answer.
+    """
+    if adapters.tokens is None:
+        return config.student.max_new_tokens or adapters.task.max_new_tokens
+    lengths = check_lengths(
+        files,
+        tokens=adapters.tokens,
+        config=config,
+        task_limit=adapters.task.max_new_tokens,
+        learned=(),
+        asked=(split,),
+    )
+    refuse(lengths.findings)
+    return lengths.max_new_tokens
+
+
+def _make_job(
+    config: RunConfig, adapter: Path | None, examples: list[Example], adapters: Adapters, *, max_new_tokens: int
+) -> PredictJob:
     key = adapters.store.key("evaluate", examples)
     return PredictJob(
         student=adapters.student,
@@ -81,7 +105,7 @@ def _make_job(config: RunConfig, adapter: Path | None, examples: list[Example], 
         adapter_hash=_hash_folder(adapter) if adapter else None,
         rows=str(adapters.store.write_rows(key, examples)),
         rows_hash=key,
-        max_new_tokens=config.student.max_new_tokens or adapters.task.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         stop=adapters.task.stop,
         batch_size=config.student.eval_batch_size,
         chat=config.student.chat,

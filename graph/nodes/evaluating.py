@@ -58,7 +58,9 @@ def score_rows(
                 adapter_hash=model.adapter.key if model.adapter else None,
                 rows=str(store.rows_path(rows.key)),
                 rows_hash=rows.key,
-                max_new_tokens=settings.student.max_new_tokens or adapters.task.max_new_tokens,
+                max_new_tokens=settings.student.max_new_tokens
+                or state["data"].max_new_tokens
+                or adapters.task.max_new_tokens,
                 stop=adapters.task.stop,
                 batch_size=settings.student.eval_batch_size,
                 chat=settings.student.chat,

@@ -64,6 +64,10 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
             name: sum(row.verdict.value == "unscored" or row.verdict.extracted is None for row in rows)
             for name, rows in measured.items()
         },
+        "n_cut_off": {
+            name: sum(row.prediction.truncated and row.verdict.value != "correct" for row in rows)
+            for name, rows in measured.items()
+        },
         "ratings": read_spread(state, adapters),
         "usage_of_rows": sum(usage.values(), Usage()),
         "clusterings": read_clusterings(state, adapters),

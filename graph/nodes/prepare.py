@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
 from langgraph.runtime import Runtime
 
@@ -15,6 +16,7 @@ from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.data_check import check_run_data, refuse
 from pada_agent.graph.data_files import SPLITS, FileName
+from pada_agent.graph.data_lengths import measure_lengths
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.prompts.rendering import check_overrides
@@ -28,13 +30,13 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         settings = settle(state, runtime.context)
         adapters = connect(settings)
         told = adapters.task.check_machine()
-        files, warnings = read_checked(settings, state, adapters)
+        checked = read_checked(settings, state, adapters)
         return {
             "settings": settings,
-            "data": store_splits(settings, files, adapters),
+            "data": store_splits(settings, checked, adapters),
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *warnings],
+            "warnings": [*adapters.warnings, *told, *checked.warnings],
         }
 
     return prepare
@@ -84,29 +86,41 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     Raises:
         ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
     """
-    return store_splits(settings, read_checked(settings, given, adapters)[0], adapters)
+    return store_splits(settings, read_checked(settings, given, adapters), adapters)
 
 
-def read_checked(
-    settings: RunConfig, given: RunState, adapters: Adapters
-) -> tuple[dict[FileName, ReadFile], list[str]]:
-    """The rows that the run works with, and what a person should know of them.
+class CheckedRows(NamedTuple):
+    """The rows that a run works with."""
+
+    files: Mapping[FileName, ReadFile]
+    warnings: list[str]
+    """What a person should know of them."""
+    max_new_tokens: int | None
+    """As in `DataSplits`."""
+
+
+def read_checked(settings: RunConfig, given: RunState, adapters: Adapters) -> CheckedRows:
+    """The rows, nothing of which would end the run later.
 
     Raises:
         ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
     """
     checked = check_run_data(settings, given, datasets=adapters.datasets, task=adapters.task)
-    refuse(checked.findings)
-    return checked.files, [finding.text for finding in checked.findings]
+    refuse(checked.findings)  # before the student's tokenizer is fetched
+    lengths = measure_lengths(settings, checked.files, adapters)
+    found = lengths.findings if lengths else []
+    refuse(found)
+    warnings = [finding.text for finding in (*checked.findings, *found)]
+    return CheckedRows(checked.files, warnings, lengths.max_new_tokens if lengths else None)
 
 
-def store_splits(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> DataSplits:
+def store_splits(settings: RunConfig, checked: CheckedRows, adapters: Adapters) -> DataSplits:
     """The rows that were read and checked, split, in the store.
 
     Raises:
         ConfigError: no real rows are left for the oracle.
     """
-    data = settings.data
+    data, files = settings.data, checked.files
     train, validation, test, held_back = (
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
@@ -120,6 +134,7 @@ def store_splits(settings: RunConfig, files: Mapping[FileName, ReadFile], adapte
         n_diagnosis=len(shuffled) - n_selection,
         test=_store(adapters.store, "test", test) if test else None,
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
+        max_new_tokens=checked.max_new_tokens,
     )
 
 

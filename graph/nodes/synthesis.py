@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
@@ -14,6 +15,7 @@ from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import BatchReport, Example, JudgeProbe, Rating, Ref, Rejection, ScoredRow
+from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.rows import read_known_rows, read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
@@ -60,6 +62,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         contamination_similarity=settings.guard.contamination_similarity,
         training=adapters.store.read_rows(state["data"].train.key, Example),
         max_label_rank=settings.quality.max_label_rank,
+        find_problem=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
     )
     return {"candidates": list(result.candidates), **send_back(state, result.rejections)}
 

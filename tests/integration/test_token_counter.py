@@ -9,7 +9,7 @@ import pytest
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
-from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.errors import ConfigError, DatasetError, TrainingError
 from pada_agent.core.jobs import ChatSpec, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
@@ -49,7 +49,41 @@ def test_counts_are_those_of_the_rows_that_are_trained_on(student: Path, chat: C
         count = counter.count(row)
         assert (count.prompt, count.total) == (len(encoder.prompt(row)), len(encoded.input_ids))
         assert counter.count_text(row.answer) == count.answer - 1
+        asked = counter.count_asked(row)
+        assert (asked.prompt, asked.answer) == (count.prompt, count.answer)
+        chosen = row.model_copy(update={"options": ("no", "yes, it is", "<|end|>")})
+        longest = max(map(len, encoder.answers(chosen, chosen.options)))
+        assert counter.count_asked(chosen).answer == longest == len(chosen.options[1])
     assert counter.context_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"), [("generation_config.json", ["<|pad|>"]), ("config.json", ["<|start|>"]), ("", [])]
+)
+def test_the_ends_are_those_that_the_loaded_model_knows(
+    kept: str, expected: list[str], tmp_path: Path, compute: LocalCompute
+) -> None:
+    """Named by generation settings, else by the model's own, else by the tokenizer alone."""
+    import json
+
+    import torch
+
+    from pada_agent.training.students import load_student
+
+    student = save_student(tmp_path / "student")
+    ids = {"generation_config.json": 258, "config.json": 256}
+    for name in ids:
+        settings = json.loads((student / name).read_text())
+        settings["eos_token_id"] = ids[name] if name == kept else None
+        (student / name).write_text(json.dumps(settings))
+    if kept != "generation_config.json":
+        (student / "generation_config.json").unlink()
+    encoder = load_student(str(student), torch.device("cpu")).encode_by(ChatSpec())
+    counter = StudentTokenCounter(compute, str(student), ChatSpec())
+    names = encoder._tokenizer.convert_ids_to_tokens(sorted(encoder.stop_token_ids))
+    assert set(names) == {"<|end|>", *expected}
+    assert counter._chats.stop_token_ids == encoder.stop_token_ids
+    assert counter._chats.end_token_id == encoder.end_token_id
 
 
 def test_a_row_that_cannot_be_learned_is_named(student: Path, compute: LocalCompute) -> None:
@@ -82,9 +116,9 @@ def test_a_student_that_needs_code_of_its_own_fails_at_once(tmp_path: Path, comp
     rows = tmp_path / "rows.jsonl"
     rows.write_text(ROWS[0].model_dump_json() + "\n")
     job = PredictJob(student=str(student), rows=str(rows), rows_hash="h", max_new_tokens=2)
-    with pytest.raises(TrainingError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"needs code that it brings along.* Set student\.model"):
         compute.wait(compute.submit(job), lambda _: None)
-    with pytest.raises(TrainingError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="needs code that it brings along"):
         StudentTokenCounter(compute, str(student), ChatSpec()).count(ROWS[0])
     assert not ran.exists()
 

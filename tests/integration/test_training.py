@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
-from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
+from pada_agent.core.errors import ConfigError, DatasetError, NonFiniteLossError, TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example, Prediction, Turn
 from pada_agent.training import fine_tuning
@@ -260,7 +260,7 @@ class TestEncoding:
     def test_a_tokenizer_without_chat_template_is_refused(self) -> None:
         tokenizer = make_tokenizer()
         tokenizer.chat_template = None
-        with pytest.raises(TrainingError, match="no chat template"):
+        with pytest.raises(ConfigError, match="no chat template"):
             ChatEncoder(tokenizer)
 
     def test_a_template_without_system_turn_is_used_without_one_or_refused(self) -> None:

@@ -30,8 +30,6 @@ Spinning on makes matrix products about four times slower when the cores are sha
 with the embedded LLM engine. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy
 ones no difference was found."""
 
-"""Folder in a failed job's output that outlives it (`training.fine_tuning`)."""
-
 CONTENT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"})
 """Endings of a model folder's files that decide what a job gives: weights, settings, chat template, vocabulary."""
 

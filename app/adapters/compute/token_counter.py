@@ -25,6 +25,12 @@ class StudentTokenCounter:
     def count(self, example: Example) -> RowTokens:
         return RowTokens(prompt=len(self._chats.prompt(example)), answer=len(self._chats.learned(example)))
 
+    def count_asked(self, example: Example) -> RowTokens:
+        prompt = len(self._chats.prompt(example))
+        if not example.options:
+            return RowTokens(prompt=prompt, answer=self._chats.count_text(example.answer) + 1)
+        return RowTokens(prompt=prompt, answer=max(map(len, self._chats.answers(example, example.options))))
+
     def count_text(self, text: str) -> int:
         return self._chats.count_text(text)
 

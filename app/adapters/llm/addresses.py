@@ -7,34 +7,40 @@ import httpx
 
 PROBE_SECONDS = 5.0
 _VERSION = re.compile(r"/v\d")
+NAMED_MODELS = 8
 
 
-def explain_not_found(url: str | None) -> str:
+def explain_not_found(url: str) -> str:
     """A hint to add to a server's "not found": OpenAI-compatible servers answer below `/v1`, which is easily forgotten."""
-    if url is None or _VERSION.search(urlsplit(url).path):
-        return "" if url is None else f" {_name_models(url)}".rstrip()
-    longer = f"{url.rstrip('/')}/v1"
-    if _answers(longer):
-        return f" Is /v1 missing? A server answers at {longer}: set base_url to that."
-    return f" Is /v1 missing in base_url, as in {longer}?"
+    parts = urlsplit(url)
+    if names := list_models(url):
+        more = ", …" if len(names) > NAMED_MODELS else ""
+        return f" It has: {', '.join(names[:NAMED_MODELS])}{more}."
+    if _VERSION.search(parts.path) and _answers(url):
+        return ""
+    longer = [f"{url.rstrip('/')}/v1", f"{parts.scheme}://{parts.netloc}/v1"]
+    for candidate in dict.fromkeys(longer):
+        if _answers(candidate):
+            return f" Is /v1 missing? A server answers at {candidate}: set base_url to that."
+    return "" if _VERSION.search(parts.path) else f" Is /v1 missing in base_url, as in {longer[0]}?"
+
+
+def list_models(url: str) -> tuple[str, ...]:
+    """The models that the server says it has; none where it does not say, or not to everybody."""
+    try:
+        return tuple(str(model["id"]) for model in _get(f"{url.rstrip('/')}/models").json()["data"])
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return ()
 
 
 def _answers(url: str) -> bool:
     """Whether there is a list of models, or one for those who have a key. No key is sent."""
     try:
-        return _get(f"{url}/models").status_code in (200, 401, 403)
-    except httpx.HTTPError:
+        response = _get(f"{url}/models")
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
-
-
-def _name_models(url: str) -> str:
-    """The models that the server says it has, a few of them."""
-    try:
-        listed = _get(f"{url.rstrip('/')}/models").json()["data"]
-        names = [str(model["id"]) for model in listed[:8]]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError):
-        return ""
-    return f"It has: {', '.join(names)}." if names else ""
+    is_json = "json" in response.headers.get("content-type", "")  # a web page is there for every path
+    return is_json and response.status_code in (200, 401, 403)
 
 
 def _get(url: str) -> httpx.Response:

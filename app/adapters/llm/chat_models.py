@@ -145,22 +145,28 @@ class ChatModelAdapter:
     def _call(self, request: ChatRequest, key: str) -> ChatReply:
         client = self._connect()
         while True:
+            refused = self._refused  # as it is now: calls at the same time learn the same
             try:
-                return self._to_reply(self._ask(client, request), request, key)
+                return self._to_reply(self._ask(client, request, refused), request, key)
             except ParameterRefusedError as exc:
-                if not can_do_without(exc.parameter, self._refused, self._config):
+                if not can_do_without(exc.parameter, refused, self._config):
                     raise exc.unusable from None
                 self._refused |= {exc.parameter}
             except ContentRefusedError as exc:
                 return ChatReply(text=str(exc), refused=True, usage=Usage(n_calls=1), key=key)
 
-    def _ask(self, client: ChatClient, request: ChatRequest) -> AIMessage:
+    def _ask(self, client: ChatClient, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
         try:
-            return client.ask(request, self._refused)
+            return client.ask(request, refused)
         except Exception as exc:
             redaction, url = self._opening.redaction, self._config.base_url
             error = translate_error(exc, name=self.name, url=url, redaction=redaction)
-            if isinstance(error, NotFoundError) and not redaction.hides_words:
+            if (
+                isinstance(error, NotFoundError)
+                and url
+                and self._config.provider == "openai"
+                and not redaction.hides_words
+            ):
                 error = NotFoundError(f"{error}{explain_not_found(url)}")
             if redaction.hides_words or redaction.is_in(
                 str(exc)
@@ -195,7 +201,7 @@ class ChatModelAdapter:
         # Joined and masked before it is stored: the answer is paid for.
         text = self._opening.redaction.mask_own(join_surrogates(str(message.text)))
         reason = _find_reason(message)
-        refusal = str(message.additional_kwargs.get("refusal") or "")
+        refusal = self._opening.redaction.mask_own(str(message.additional_kwargs.get("refusal") or ""))
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))
         return ChatReply(
             text=(refusal or f"it ended with {reason}") if is_refused else text,
@@ -208,7 +214,7 @@ class ChatModelAdapter:
     def _count(self, message: AIMessage, request: ChatRequest) -> Usage:
         """Thoughts are output: some providers count them in the total alone."""
         counted = message.usage_metadata
-        if counted:
+        if counted and counted["input_tokens"]:
             n_in = counted["input_tokens"]
             n_out = max(counted["output_tokens"], counted["total_tokens"] - n_in)
         else:

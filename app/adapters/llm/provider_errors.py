@@ -1,8 +1,10 @@
 """Third-party exceptions as ours: what may pass is retried, what a user can fix says how, one bad prompt costs one batch."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import Any
 
 import httpx
@@ -54,6 +56,8 @@ _FILTERED = re.compile(
     r"|guardrail",
     re.IGNORECASE,
 )
+_WEB_PAGE = re.compile(r"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE)
+_TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|only the default|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
     r"|may only be set|extra (?:fields|inputs)",
@@ -117,9 +121,10 @@ def translate_error(error: Exception, *, name: str, url: str | None, redaction: 
     if isinstance(error, ClientError):
         return _translate_aws(failure, name)
     if failure.status is None:
-        kind = (
-            "" if isinstance(error, BotoCoreError) else f"the answer was no chat completion ({type(error).__name__}): "
-        )
+        kind = "" if isinstance(error, BotoCoreError) else f"the answer of {where} was no chat completion: "
+        if isinstance(error, JSONDecodeError) and _WEB_PAGE.match(error.doc):
+            page = f"{name}: {kind}it is a web page. Is base_url right, down to /v1? It says: {failure.shown}"
+            return RetryableError(page, no_connection=True)
         return RetryableError(f"{name}: {kind}{failure.shown}")
     return _translate_status(failure, failure.status, name, where)
 
@@ -140,8 +145,10 @@ def _translate_status(failure: _Failure, status: int, name: str, where: str) -> 
         )
     if status in (401, 403):
         return ModelUnavailableError(f"{name}: {where} refused the key (HTTP {status}): {failure.shown}")
-    if status == 404:
-        return NotFoundError(f"{name}: not found at {where} (HTTP 404): {failure.shown}")
+    if status in (404, 405):
+        return NotFoundError(f"{name}: not found at {where} (HTTP {status}): {failure.shown}")
+    if 300 <= status < 400:
+        return NotFoundError(f"{name}: {where} redirects (HTTP {status}), which is not followed: {failure.shown}")
     if status in PASSING_STATUS or status >= 500:
         wait = read_retry_after(failure.headers)
         wait = read_wait_in_words(failure.words) if wait is None else wait
@@ -193,7 +200,7 @@ def _describe(error: Exception, redaction: Redaction) -> _Failure:
     body = _read_body(error)
     response = getattr(error, "response", None)
     return _Failure(
-        words=redaction.mask(_one_line(_find_words(body) or str(error))),
+        words=redaction.mask(_one_line(_find_words(body) or _find_plain_words(error))),
         status=_find_status(error, body),
         code=str(body.get("code") or getattr(error, "code", "") or ""),
         parameter=str(body.get("param") or ""),
@@ -204,10 +211,17 @@ def _describe(error: Exception, redaction: Redaction) -> _Failure:
 
 def _read_body(error: Exception) -> dict[str, Any]:
     """What the provider sent: servers put it under `error` or at the top, and LangChain raises that of a 200 as ValueError."""
-    candidates = [getattr(error, "body", None), getattr(error, "details", None), *error.args[:1]]
+    candidates = [getattr(error, "body", None), getattr(error, "details", None), *error.args[:1], _read_response(error)]
     body = next((c for c in candidates if isinstance(c, dict)), {})
     inner = body.get("error")
     return inner if isinstance(inner, dict) else body
+
+
+def _read_response(error: Exception) -> Any:
+    try:
+        return json.loads(getattr(getattr(error, "response", None), "text", ""))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _find_words(body: Mapping[str, Any]) -> str:
@@ -216,6 +230,20 @@ def _find_words(body: Mapping[str, Any]) -> str:
     metadata = body.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     return " ".join(str(part) for part in (message, body.get("details"), raw) if part) if message else ""
+
+
+def _find_plain_words(error: Exception) -> str:
+    """Of an answer that is no error object: text, a page, nothing at all, or a completion without choices."""
+    response = getattr(error, "response", None)
+    text = error.doc if isinstance(error, JSONDecodeError) else getattr(response, "text", "")
+    if _WEB_PAGE.match(text):
+        text = _TAG.sub(" ", text)
+    if isinstance(error, IndexError | KeyError):
+        return f"it has no {error.args[0]!r}" if isinstance(error, KeyError) else "it has no choices"
+    if isinstance(error, JSONDecodeError):
+        return text.strip() or "it is empty"
+    place = (getattr(response, "headers", None) or {}).get("location")
+    return text.strip() or (f"It leads to {place}" if place else str(error) or type(error).__name__)
 
 
 def _find_status(error: Exception, body: Mapping[str, Any]) -> int | None:

@@ -2,9 +2,11 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import ceil
 from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
@@ -52,6 +54,8 @@ PARTNERS: Mapping[str, Partner] = {
 """By the provider's name in `init_chat_model`."""
 IN_EXTRA = ("anthropic", "google_genai", "mistralai", "groq")
 """Those that `pada-agent[providers]` installs."""
+AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
+_KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_API_KEY",)}
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -69,16 +73,25 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
             f"models.{role}.model is '{config.model}'; expected {', '.join(f'{p}:NAME' for p in known)}"
             " (openai: with base_url for any compatible server; docs/teachers.md)"
         )
-    if provider not in ("openai", "azure_openai") and (odd := [f for f in _OPENAI_ALONE if getattr(config, f)]):
-        raise ConfigError(
-            f"models.{role}.{odd[0]}: {provider} does not take it. What it takes by other names goes under"
-            f" models.{role}.extra."
-        )
+    if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
+        more = f" What it takes by other names goes under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
+        raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not take it. Leave it out.{more}")
     return known[provider](config, name, role)
 
 
+def _find_unused(provider: str) -> tuple[str, ...]:
+    """Settings that would be ignored."""
+    if provider == "azure_openai":
+        return ()
+    if provider == "openai":
+        return ("api_version",)
+    without_address = ("base_url",) if provider in ("local", "bedrock_converse") else ()
+    without_extra = ("extra",) if provider in ("local", "own") else ()
+    return ("api_version", *without_address, *without_extra, *_OPENAI_ALONE)
+
+
 def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
-    key = _find_key(config, ("OPENAI_API_KEY",), role, needed=config.base_url is None)
+    key = _find_key(config, role, needed=config.base_url is None)
     headers = _read_headers(config, role)
 
     def make() -> ChatClient:
@@ -103,7 +116,7 @@ def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
             "base_url (https://RESOURCE.openai.azure.com)" if found is None else "api_version (such as 2024-10-21)"
         )
         raise ConfigError(f"models.{role}: azure_openai needs {missing}.")
-    key = _find_key(config, ("AZURE_OPENAI_API_KEY",), role)
+    key = _find_key(config, role)
     headers = _read_headers(config, role)
 
     def make() -> ChatClient:
@@ -157,7 +170,8 @@ def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Opening:
             f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
             "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
         )
-    return Opening(lambda: PlainClient(_chat_bedrock(config, name), config))
+    secrets = tuple(value for variable in AWS_SECRETS if (value := os.environ.get(variable)))
+    return Opening(lambda: PlainClient(_chat_bedrock(config, name), config), Redaction(secrets))
 
 
 def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
@@ -170,15 +184,17 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
             f"models.{role}.model is '{config.model}': the package {' and '.join(absent)} is missing. Install it:"
             f" pip install {wanted}"
         )
-    key = _find_key(config, partner.key_variables, role, needed=bool(partner.key_variables))
+    key = _find_key(config, role, needed=bool(partner.key_variables))
     given = {"api_key": key, "base_url": config.base_url}
     options = {name: value for name, value in given.items() if value}
 
     def make(**common: Any) -> BaseChatModel:
         from langchain.chat_models import init_chat_model
 
-        everything = {"timeout": config.timeout_seconds, "max_retries": 0, **common, **options, **config.extra}
-        chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
+        everything = {"timeout": ceil(config.timeout_seconds), "max_retries": 0, **common, **options, **config.extra}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Google's, about what gRPC will be one day
+            chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
         return chat
 
     return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}))
@@ -193,8 +209,16 @@ _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
 }
 
 
-def _find_key(config: ModelConfig, usual: tuple[str, ...], role: Role, *, needed: bool = True) -> str | None:
-    variables = (config.api_key_env,) if config.api_key_env else usual
+def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
+    """The environment variables of which one holds the role's key."""
+    if config.api_key_env:
+        return (config.api_key_env,)
+    partner = PARTNERS.get(config.provider)
+    return partner.key_variables if partner else _KEY_VARIABLES.get(config.provider, ())
+
+
+def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | None:
+    variables = find_key_variables(config)
     key = next((value for name in variables if (value := os.environ.get(name))), None)
     if key is None and (needed or config.api_key_env):
         raise ConfigError(

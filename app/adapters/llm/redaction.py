@@ -1,7 +1,9 @@
 """Keys are kept out of what is stored and shown, also where a server repeats them."""
 
 import base64
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import quote
@@ -9,6 +11,10 @@ from urllib.parse import quote
 MASK = "[key]"
 SHORTEST_SECRET = 6
 """Characters; a shorter one would be found in ordinary words."""
+SHORTEST_SPLIT = 12
+"""Characters; a shorter one is not looked for across spaces and quotation marks."""
+_BETWEEN = r"[\s\"'`+,\\]{0,6}"
+"""What may stand between the pieces of a key that was broken up, such as a line's end or `" + "`."""
 _LOOKS_LIKE_KEY = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|ghp)[-_][\w*.-]{3,}|\bAIza[\w*-]{10,}")
 """Keys of the known providers, also cut or starred as servers repeat them."""
 
@@ -26,7 +32,7 @@ class Redaction:
         return _LOOKS_LIKE_KEY.sub(MASK, self.mask_own(text))
 
     def mask_own(self, text: str) -> str:
-        """The text without the secrets: as they are, in other case, in base64 or percent-encoded."""
+        """The text without the secrets: as they are, in other case, in pieces, in base64, percent-encoded."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
     def is_in(self, text: str) -> bool:
@@ -36,9 +42,22 @@ class Redaction:
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
         forms = [form for secret in self.secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)]
-        return re.compile("|".join(map(re.escape, forms)), re.IGNORECASE) if forms else None
+        return re.compile("|".join(dict.fromkeys(forms)), re.IGNORECASE) if forms else None
 
 
-def _forms(secret: str) -> tuple[str, ...]:
-    encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
-    return (secret, encoded, encoded.replace("+", "-").replace("/", "_"), quote(secret, safe=""))
+def _forms(secret: str) -> Iterator[str]:
+    """Patterns."""
+    between = _BETWEEN if len(secret) >= SHORTEST_SPLIT else ""
+    yield between.join(map(re.escape, secret))
+    for form in (json.dumps(secret)[1:-1], quote(secret, safe=""), *_base64_forms(secret.encode())):
+        yield re.escape(form)
+
+
+def _base64_forms(secret: bytes) -> Iterator[str]:
+    """As it reads within base64, wherever it begins there: `user:secret` is encoded as a whole."""
+    for n_before, n_shared in ((0, 0), (1, 2), (2, 3)):
+        whole = base64.b64encode(b"\0" * n_before + secret).decode()
+        n_padded = (n_before + len(secret)) % 3
+        inner = whole[n_shared : len(whole) - (4 if n_padded else 0)]
+        yield inner
+        yield inner.replace("+", "-").replace("/", "_")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.records import Example, Turn
 from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
@@ -48,7 +48,7 @@ def test_system_turn_and_earlier_turns_of_a_row_are_rendered() -> None:
 
 def test_the_tokenizers_own_template_is_taken_unless_settings_name_one() -> None:
     assert render(ChatTokenizer(make_tokenizer(PLAIN))).startswith("<|start|>user")
-    with pytest.raises(TrainingError, match=r"no chat template: choose an instruct .* set student\.chat_template"):
+    with pytest.raises(ConfigError, match=r"no chat template: choose an instruct .* set student\.chat_template"):
         ChatTokenizer(make_tokenizer(None))
 
 
@@ -57,7 +57,7 @@ def test_several_templates_without_a_default_are_one_clear_error() -> None:
     tokenizer.chat_template = {"default": PLAIN, "tool_use": DROPS}
     assert render(ChatTokenizer(tokenizer)) == render(encode())
     tokenizer.chat_template = {"tool_use": PLAIN, "rag": DROPS}
-    with pytest.raises(TrainingError, match="several chat templates, and none is the default"):
+    with pytest.raises(ConfigError, match="several chat templates, and none is the default"):
         ChatTokenizer(tokenizer)
 
 
@@ -96,14 +96,14 @@ def test_a_template_that_asks_for_the_date_renders_the_same_every_day() -> None:
 def test_a_template_that_does_not_show_every_turn_is_one_clear_error(
     template: str, system: str | None, message: str
 ) -> None:
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(ConfigError, match=message):
         encode(template, system=system).prompt(ROW)
 
 
 def test_a_turn_that_only_one_row_has_is_named_with_the_row() -> None:
     chats = encode(DROPS)
     chats.prompt(ROW)
-    with pytest.raises(TrainingError, match="row 'r1': the student's chat template leaves the system turn out"):
+    with pytest.raises(ConfigError, match="row 'r1': the student's chat template leaves the system turn out"):
         chats.prompt(ROW.model_copy(update={"system": "Be kind."}))
 
 
@@ -151,7 +151,7 @@ def test_an_end_that_only_the_models_generation_settings_or_no_one_calls_special
 
 def test_without_any_end_the_error_says_what_to_set() -> None:
     tokenizer = make_tokenizer(special=("<|start|>",), eos=None)
-    with pytest.raises(TrainingError, match=r"no end of turn .* set student\.chat_template"):
+    with pytest.raises(ConfigError, match=r"no end of turn .* set student\.chat_template"):
         ChatTokenizer(tokenizer, ChatSpec(template="{% for m in messages %}{{ m.content }}\n{% endfor %}"))
 
 
@@ -179,7 +179,7 @@ def test_an_open_thought_is_ended_by_the_answer_that_is_learned() -> None:
 
 
 def test_options_are_not_weighed_inside_a_thought() -> None:
-    with pytest.raises(TrainingError, match=r"set student\.thoughts to close"):
+    with pytest.raises(ConfigError, match=r"set student\.thoughts to close"):
         encode(THINKS, thoughts="open").answers(ROW, ("yes", "no"))
 
 
@@ -192,9 +192,7 @@ def test_an_answer_with_a_thought_does_not_follow_a_closed_one() -> None:
 
 def test_a_token_beyond_the_vocabulary_is_named() -> None:
     tokenizer = make_tokenizer()
-    with pytest.raises(
-        TrainingError, match=r"token '<\|pad\|>' has the number 258, but the student has only 258 tokens"
-    ):
+    with pytest.raises(ConfigError, match=r"token '<\|pad\|>' has the number 258, but the student has only 258 tokens"):
         ChatTokenizer(tokenizer, ChatSpec(template=PLAIN + "<|pad|>"), n_embeddings=258).prompt(ROW)
     assert ChatTokenizer(tokenizer, ChatSpec(template=PLAIN), n_embeddings=258).prompt(ROW)
 

@@ -102,6 +102,14 @@ def test_the_renamed_tokenizer_reads_the_template_as_the_tokenizer_does(make: An
     assert count_control(tokenizer, found) == count_control(tokenizer, before) == 3
 
 
+def test_limits_that_were_saved_with_the_tokenizer_cut_nothing() -> None:
+    tokenizer = make_tokenizer(PLAIN)
+    tokenizer.backend_tokenizer.enable_truncation(8)
+    tokenizer.backend_tokenizer.enable_padding(length=64)
+    control, text = ControlTokens(tokenizer, NAMES), "It is <|end|> and no other"
+    assert len(control.encode(control.hide(text))) == len(text)
+
+
 def test_a_name_becomes_the_tokens_of_its_text() -> None:
     tokenizer = make_tokenizer(PLAIN)
     chats = ChatTokenizer(tokenizer)

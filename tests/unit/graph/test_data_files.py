@@ -37,7 +37,7 @@ def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, l
     data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task, store = make_task(config.task, ScriptedModel([])), FileArtifactStore(folder)
-    adapters: Any = SimpleNamespace(datasets=FileDatasets(memory), task=task, store=store)
+    adapters: Any = SimpleNamespace(datasets=FileDatasets(memory), task=task, store=store, tokens=None)
     found = read_splits(config, {}, adapters)
     refs = {"train": found.train, "validation": found.validation, "test": found.test, "held_back": found.held_back}
     return {name: store.read_rows(ref.key, Example) for name, ref in refs.items() if ref}

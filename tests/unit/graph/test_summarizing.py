@@ -84,6 +84,14 @@ def test_answers_out_of_format_raise_an_alarm_from_five_percent() -> None:
     assert alarm == "5 of 100 answers of 'fine-tuned' are out of format (5%)"
 
 
+def test_answers_that_are_cut_off_raise_an_alarm_from_five_percent() -> None:
+    assert alarms(model("fine-tuned", 0, 0.6, low=0.5, n_cut_off=4)) == []
+    (alarm,) = alarms(model("fine-tuned", 0, 0.6, low=0.5, n_cut_off=5))
+    assert alarm.startswith(
+        "5 of 100 answers of 'fine-tuned' were cut off and are not right (5%): is student.max_new_tok"
+    )
+
+
 def batch(batch_id: str, n_accepted: int) -> BatchReport:
     ref = Ref(key="k")
     return BatchReport(

@@ -3,20 +3,24 @@
 import json
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.tracers.context import register_configure_hook
 
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.providers import Opening
 from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.core.chat import ChatRequest, Message
 from pada_agent.core.config import BudgetConfig, ModelConfig
@@ -329,6 +333,25 @@ def test_a_limit_that_the_model_knows_by_another_name_is_sent_under_that(tmp_pat
     assert world.server.requests[1]["max_completion_tokens"] == 99
 
 
+def test_calls_at_the_same_time_learn_the_same_refusal(tmp_path: Path) -> None:
+    """Both are under way when the first learns it."""
+    both = Barrier(2)
+
+    class Reasoner:
+        def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+            if "temperature" in refused:
+                return AIMessage(request.messages[-1].content)
+            both.wait(timeout=10)
+            raise ValueError({"message": "temperature is not supported", "code": 400})
+
+    world = make_world(tmp_path, ModelConfig(model="own:x"), FakeChatServer("", [], []))
+    world.model._opening = Opening(Reasoner)
+    with ThreadPoolExecutor(2) as pool:
+        replies = list(pool.map(world.model.complete, [ask("one"), ask("two")]))
+    world.cache.close()
+    assert [reply.text for reply in replies] == ["one", "two"]
+
+
 def test_a_parameter_that_was_asked_for_in_settings_and_is_refused_is_an_error(tmp_path: Path) -> None:
     refused = refuse_parameter("temperature", "temperature is not supported")
     with (
@@ -438,18 +461,89 @@ def test_a_key_that_an_answer_repeats_is_not_kept(tmp_path: Path, monkeypatch: p
     assert not any(b"very-secret" in file.read_bytes() for file in tmp_path.iterdir())
 
 
-def test_a_forgotten_version_in_the_address_is_found_out(tmp_path: Path) -> None:
-    with open_world(tmp_path, refusal(404, "404 page not found")) as world:
-        root = world.server.url.removesuffix("/v1")
-        other = make_world(tmp_path, ModelConfig(model="openai:x", base_url=root), world.server)
-        with pytest.raises(ModelUnavailableError, match=r"page not found Is /v1 missing in base_url, as in .*/v1\?"):
-            other.model.complete(ask())
-        other.cache.close()
+MODELS = Answer(json.dumps({"object": "list", "data": [{"id": "llama3"}, {"id": "qwen3"}]}))
+NOT_FOUND = Answer("404 page not found", 404)
 
 
-def test_a_setting_that_a_provider_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
-    config = ModelConfig(model="local:x", reasoning_effort="low")
-    with pytest.raises(ConfigError, match=r"models\.judge\.reasoning_effort: local does not take it"):
+@pytest.mark.parametrize(
+    ("path", "pages", "words"),
+    [
+        (
+            "",
+            {"/v1/models": MODELS},
+            r"page not found Is /v1 missing\? A server answers at ROOT/v1: set base_url to that",
+        ),
+        ("/api", {"/v1/models": MODELS}, r"A server answers at ROOT/v1: set base_url to that"),
+        ("", {"/v1/models": Answer("{}", 401)}, r"A server answers at ROOT/v1: set base_url to that"),
+        ("", {"/v1/models": Answer("<html>", 200, {"content_type": "text/html"})}, r"in base_url, as in ROOT/v1\?"),
+        ("", {}, r"Is /v1 missing in base_url, as in ROOT/v1\?"),
+        ("/v1", {"/v1/models": MODELS}, r"It has: llama3, qwen3\.$"),
+        ("", {"/models": MODELS}, r"It has: llama3, qwen3\.$"),
+        ("/v1", {}, r"page not found$"),
+        ("/v1/chat/completions/", {"/v1/models": MODELS}, r"It has: llama3, qwen3\.$"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_found_out(
+    tmp_path: Path, path: str, pages: dict[str, Answer], words: str
+) -> None:
+    with serve([NOT_FOUND], pages) as server:
+        root = server.url.removesuffix("/v1")
+        world = make_world(tmp_path, ModelConfig(model="openai:x", base_url=root + path), server)
+        with pytest.raises(ModelUnavailableError, match=words.replace("ROOT", root)):
+            world.model.complete(ask())
+        world.cache.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (NOT_FOUND, r"\(HTTP 404\): 404 page not found"),
+        (
+            Answer("<html><title>405 Not Allowed</title><style>b{}</style></html>", 405),
+            r"\(HTTP 405\): 405 Not Allowed",
+        ),
+        (Answer('{"error": "model \'x\' not found, try pulling it first"}', 404), "try pulling it first"),
+        (Answer('{"detail": "Not Found"}', 404), r"\(HTTP 404\): Not Found"),
+        (Answer("", 307, {"location": "https://other/v1"}), r"redirects \(HTTP 307\).*It leads to https://other/v1"),
+        (
+            Answer("<!DOCTYPE html><title>Open WebUI</title>"),
+            r"it is a web page\. .*/v1\? It says: Open WebUI \(tried 4",
+        ),
+        (Answer(""), r"was no chat completion: it is empty \(tried 9"),
+        (Answer('{"id": "x", "object": "chat.completion", "choices": []}'), "it has no choices"),
+    ],
+)
+def test_a_servers_own_words_are_shown_whatever_their_form(tmp_path: Path, answer: Answer, words: str) -> None:
+    with open_world(tmp_path, *[answer] * 9) as world, pytest.raises(ModelUnavailableError, match=words):
+        world.model.complete(ask())
+
+
+def test_usage_without_numbers_is_estimated(tmp_path: Path) -> None:
+    body = json.loads(completion("12345").body) | {"usage": {"prompt_tokens": None, "completion_tokens": None}}
+    with open_world(tmp_path, Answer(json.dumps(body))) as world:
+        usage = world.model.complete(ask("12345678")).usage
+    assert (usage.input_tokens, usage.output_tokens) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        ("local:x", "reasoning_effort", "low"),
+        ("local:x", "base_url", "http://host/v1"),
+        ("local:x", "extra", {"top_k": 1}),
+        ("bedrock_converse:x", "base_url", "http://host/v1"),
+        ("bedrock_converse:x", "service_tier", "flex"),
+        ("anthropic:x", "headers", {"X-Team": "data"}),
+        ("anthropic:x", "api_version", "2024-10-21"),
+        ("openai:x", "api_version", "2024-10-21"),
+        ("own:x", "header_envs", {"X-Token": "TOKEN"}),
+    ],
+)
+def test_a_setting_that_a_provider_does_not_know_is_refused_by_name(
+    tmp_path: Path, model: str, name: str, value: Any
+) -> None:
+    config = ModelConfig.model_validate({"model": model, name: value})
+    with pytest.raises(ConfigError, match=rf"models\.judge\.{name}: {model.partition(':')[0]} does not take it"):
         make_world(tmp_path, config, FakeChatServer("", [], []))
 
 

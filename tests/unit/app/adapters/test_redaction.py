@@ -11,12 +11,29 @@ KEY = "tok+very/secret"
 
 @pytest.mark.parametrize(
     "form",
-    [KEY, KEY.upper(), base64.b64encode(KEY.encode()).decode(), "tok%2Bvery%2Fsecret"],
+    [
+        KEY,
+        KEY.upper(),
+        "tok%2Bvery%2Fsecret",
+        "tok+very/\nsecret",
+        "'tok+ve' + 'ry/secret'",
+        "t o k + v e r y / s e c r e t",
+        *(base64.b64encode(f"{user}{KEY}".encode()).decode() for user in ("", "u", "me", "you", "user:")),
+        base64.urlsafe_b64encode(KEY.encode()).decode(),
+    ],
 )
 def test_a_secret_is_masked_in_every_form_that_servers_repeat(form: str) -> None:
     redaction = Redaction((KEY,))
-    assert redaction.mask_own(f"your token {form} is odd").startswith("your token [key]")
+    masked = redaction.mask_own(f"your token {form} is odd")
+    assert "[key]" in masked
+    assert masked.startswith("your token ")
+    assert masked.endswith(" is odd")
     assert redaction.is_in(form)
+
+
+def test_an_answer_without_the_secret_is_left_as_it_is() -> None:
+    words = "a token, very secret, tok+very / and secretly"
+    assert Redaction((KEY,)).mask_own(words) == words
 
 
 def test_what_looks_like_a_key_is_masked_in_errors_and_not_in_answers() -> None:

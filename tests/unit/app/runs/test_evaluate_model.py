@@ -11,14 +11,19 @@ from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.app.runs import evaluate_model
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
-from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.ports import RawRow
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
+from tests.fakes import WordCounter
 
 CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
+
+
+LONG = [{"q": "1", "a": "yes it is so and not otherwise at all"}]
+WORDY = [{"q": "could you " * 7, "a": "yes"}]
 
 
 class OneJob:
@@ -56,11 +61,12 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
     made = OneJob(tmp_path)
     rows = [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}, {"q": "3", "a": "no"}]
     adapters = SimpleNamespace(
-        datasets=FileDatasets({"v": rows}),
+        datasets=FileDatasets({"v": rows, "long": LONG, "wordy": WORDY}),
         store=FileArtifactStore(tmp_path / "objects"),
         compute=made,
         task=YesTask(CONFIG.task),
         student="folder",
+        tokens=WordCounter(20),
     )
     monkeypatch.setattr(evaluate_model, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))
     return made
@@ -72,6 +78,20 @@ def test_a_model_is_measured_on_the_rows_of_a_split(compute: OneJob) -> None:
     assert (metrics.n, metrics.n_correct) == (2, 1)
     assert (compute.jobs[0].max_new_tokens, compute.jobs[0].stop, compute.jobs[0].adapter) == (7, ("\n",), None)
     assert [e.data["stage"] for e in events] == ["job"]
+
+
+def test_answers_get_as_much_room_as_in_a_run_with_these_settings(compute: OneJob) -> None:
+    """The training rows count too, and so do other files that the settings name."""
+    config = parse_config({"data": {"validation": "memory:v", "train": "memory:long"}}, origin="test")
+    evaluate_model.evaluate_model(config, adapter=None, split="validation", on_event=lambda _: None)
+    assert compute.jobs[0].max_new_tokens == 16
+    with pytest.raises(DatasetError, match=r"memory:wordy:1: up to 21 tokens with 7 for the answer"):
+        evaluate_model.evaluate_model(
+            parse_config({"data": {"validation": "memory:wordy"}}, origin="test"),
+            adapter=None,
+            split="validation",
+            on_event=lambda _: None,
+        )
 
 
 def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""The rows of a run against the student's limits, measured before anything is computed."""
+
+from collections.abc import Mapping
+
+from pada_agent.core.config import RunConfig
+from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.rows.token_limits import Lengths, check_lengths
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.data_files import FileName
+from pada_agent.graph.nodes.collecting_errors import reads_training_errors
+
+
+def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> Lengths | None:
+    """What is too long, and how much the student may write; None where rows cannot be measured.
+
+    Raises:
+        ConfigError: the student's chat template cannot render rows like these.
+    """
+    if adapters.tokens is None:
+        return None
+    asked = ["validation", "test", *(["train"] if reads_training_errors(settings.generation) else [])]
+    return check_lengths(
+        {str(name): file for name, file in files.items()},
+        tokens=adapters.tokens,
+        config=settings,
+        task_limit=adapters.task.max_new_tokens,
+        learned=("train", "held_back"),
+        asked=asked,
+    )

@@ -1,0 +1,50 @@
+"""Settings of LLM roles: what is taken, and what is said of what is not."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pada_agent.core.model_config import ModelConfig
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("http://host/v1/chat/completions", "http://host/v1"),
+        ("https://host/v1/chat/completions/", "https://host/v1"),
+        ("https://host/v1/completions", "https://host/v1"),
+        (None, None),
+    ],
+)
+def test_an_address_is_kept_without_the_endpoint(given: str | None, kept: str | None) -> None:
+    assert ModelConfig(model="openai:x", base_url=given).base_url == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"base_url": "127.0.0.1:8000/v1"}, "begins with http://"),
+        ({"base_url": "llm.internal"}, "begins with http://"),
+        ({"base_url": "file:///etc/passwd"}, "begins with http://"),
+        ({"base_url": "https://user:sk-1@host/v1"}, "without user, password"),
+        ({"base_url": "https://host/v1?api-version=2024-10-21"}, "goes with azure_openai:DEPLOYMENT"),
+        ({"api_key_env": "sk-123"}, "api_key_env"),
+        ({"header_envs": {"X-Token": "sk-123"}}, "names of environment variables"),
+        ({"extra": {"model": "other"}}, "model is not taken here"),
+        ({"extra": {"top_k": 1, "stream": True}}, "stream is not taken here"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        ModelConfig(model="openai:x", **settings)
+
+
+def test_the_version_in_an_azure_address_goes_where_it_belongs() -> None:
+    url = "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21"
+    config = ModelConfig(model="azure_openai:d", base_url=url)
+    assert (config.base_url, config.api_version) == (
+        "https://x.openai.azure.com/openai/deployments/d",
+        "2024-10-21",
+    )
