@@ -15,7 +15,7 @@ from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import FineTuneJob, Job, PredictJob
+from pada_agent.core.jobs import FineTuneJob, Job, PredictJob, TokenizerJob
 from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Usage
@@ -64,6 +64,8 @@ class NearestRowCompute:
 
     def _run(self, job: Job, folder: Path) -> None:
         self.ran.append(job)
+        if isinstance(job, TokenizerJob):
+            raise TrainingError("a toy student has no tokenizer")
         rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
         folder.mkdir(parents=True)
         if isinstance(job, FineTuneJob):
