@@ -100,6 +100,26 @@ def resume(
 
 
 @app.command()
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    probe: Annotated[bool, typer.Option(help="Ask the teacher one short question in each role.")] = True,
+) -> None:
+    """Show how rows are read, and all that stops a run: before it starts, in seconds, with no run's folder touched.
+
+    Ends with exit code 2 where a run would be refused.
+    """
+    from pada_agent.app.runs.checking import check_run
+    from pada_agent.app.terminal.check import render_check
+
+    chosen = _load(config, overrides)
+    report = check_run(chosen, probe=probe, say=lambda text: _echo_error(f"… {text}"))
+    typer.echo(render_check(report, chosen), nl=False)
+    if report.stops:
+        raise typer.Exit(2)
+
+
+@app.command()
 def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say what a run may cost, without running it."""
     from pada_agent.app.adapters.storage.datasets import FileDatasets
