@@ -215,6 +215,9 @@ def experiment(
     probe: Annotated[
         bool, typer.Option("--probe", help="Only plain fine-tuning and the oracle: is there headroom? Asks no LLM.")
     ] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Only say which difference so many rows and seeds could show. Runs nothing.")
+    ] = False,
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these arms; other processes may run the others meanwhile.")
     ] = None,
@@ -225,12 +228,16 @@ def experiment(
     With --arms or --seeds several processes share the work and the experiment's folder; the same command without them
     then writes the tables.
     """
+    from pada_agent.app.adapters.storage.datasets import FileDatasets
     from pada_agent.app.experiment.grid import Part, load_grid
-    from pada_agent.app.experiment.running import run_experiment
+    from pada_agent.app.experiment.running import describe_power, run_experiment
     from pada_agent.app.experiment.tables import render_result
 
     part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
     loaded = load_grid(grid)
+    if power:
+        typer.echo(describe_power(loaded, FileDatasets()), nl=False)
+        return
     with _display() as display:
         result = run_experiment(
             loaded,

@@ -29,7 +29,7 @@ class LabelRank(NamedTuple):
 
 
 class LabelLikelihood(Guard):
-    """The row reads like its own label (`quality.max_label_rank`): part of quality control, and off without it."""
+    """The row reads like its own label (`quality.max_label_rank`)."""
 
     name = "label_likelihood"
     stage = "unlikely"
@@ -37,7 +37,7 @@ class LabelLikelihood(Guard):
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
         quality, embedder = self.around.settings.quality, self.around.embedder
-        if not quality.enabled or quality.max_label_rank is None or embedder is None:
+        if quality.max_label_rank is None or embedder is None:
             return {}
         ranks = rank_labels(candidates, self.around.training, task=self.around.task, embedder=embedder)
         return {

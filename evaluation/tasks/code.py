@@ -57,6 +57,7 @@ class Code(Task):
         }
     )
     max_new_tokens = 320
+    variety = "Each new function does something of its own."
     stop = ("\n```\n", "\nif __name__")
     runs_code = True
     default_instruction: ClassVar[str] = (
