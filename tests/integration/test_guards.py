@@ -74,7 +74,7 @@ def test_with_the_guards_off_the_canary_gets_through(
     tmp_path: Path, canary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LeakGuard, "clear", lambda _, strategy: GuardedStrategy(strategy=strategy))
-    monkeypatch.setattr("pada_agent.agents.guards.draft_checks.find_overlap", lambda *_: [])
+    monkeypatch.setattr("pada_agent.agents.guards.row_guards.find_overlap", lambda *_: [])
     monkeypatch.setattr("pada_agent.graph.nodes.augmenting.find_overlap", lambda *_: [])
     assert reaches_the_generator(tmp_path / "a", canary)
     assert is_trained_on(tmp_path / "b", canary, guard={"contamination_similarity": None})
@@ -143,7 +143,7 @@ def test_a_judge_that_passes_everything_is_found_out_and_its_probes_are_not_trai
 
 
 def test_a_judge_that_passes_everything_still_catches_wrong_keys_by_answering(tmp_path: Path) -> None:
-    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 3.0 / 4})
+    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 1.0}, seed=1)
     judge = summary.judge
     assert judge.n_caught_by_rating == 0 < judge.n_caught_by_answer == judge.n_caught
     assert "swapped key" not in judge.missed and judge.n_false_alarms == 0 < judge.n_good
