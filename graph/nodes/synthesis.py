@@ -59,7 +59,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         protected=read_protected(state, adapters),
         near_duplicate_rouge=settings.generation.near_duplicate_rouge,
         embedder=adapters.embedder,
-        contamination_similarity=settings.guard.contamination_similarity,
+        contamination_similarity=state["data"].contamination_similarity or settings.guard.contamination_similarity,
         training=adapters.store.read_rows(state["data"].train.key, Example),
         max_label_rank=settings.quality.max_label_rank,
         find_problem=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
