@@ -195,7 +195,7 @@ class QualityConfig(Settings):
     rows_per_call: int | None = Field(default=None, ge=1)
     """Rows the judge sees at once; null: the whole batch (paper). A small judge needs 1: it gives neighbours the same score."""
     max_label_rank: int | None = Field(default=None, ge=1)
-    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011)."""
+    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011). Without `enabled` too."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
     """Rows of known quality mixed into what the judge rates at the first attempt, per row: a fourth good, the rest bad. Never trained on. With `rows_per_call: 1` each is a call. 0: none."""
 

@@ -53,6 +53,8 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    variety: str = "Each new example has its own subject, and its own words."
+    """How written rows are to differ from the real ones and from one another, for a writer."""
     fields: Fields = MappingProxyType({})
     """What it reads: our field name to the column names it goes by. Empty: unknown, and unused columns are not told."""
     max_new_tokens: int = 64

@@ -53,6 +53,7 @@ class Sql(Task):
         {"question": ("question",), "answer": ("sql", "query", "answer"), "database": ("database", "db_id", "db")}
     )
     max_new_tokens = 192
+    variety = "Each new query asks the database for something else."
     stop = (";\n",)
     default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
 

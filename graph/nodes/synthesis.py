@@ -61,7 +61,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         embedder=adapters.embedder,
         contamination_similarity=settings.guard.contamination_similarity,
         training=adapters.store.read_rows(state["data"].train.key, Example),
-        max_label_rank=settings.quality.max_label_rank if settings.quality.enabled else None,
+        max_label_rank=settings.quality.max_label_rank,
         find_problem=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
     )
     return {"candidates": list(result.candidates), **send_back(state, result.rejections)}

@@ -143,7 +143,7 @@ def test_a_judge_that_passes_everything_is_found_out_and_its_probes_are_not_trai
 
 
 def test_a_judge_that_passes_everything_still_catches_wrong_keys_by_answering(tmp_path: Path) -> None:
-    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 3.0 / 4})
+    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 1.0}, seed=1)
     judge = summary.judge
     assert judge.n_caught_by_rating == 0 < judge.n_caught_by_answer == judge.n_caught
     assert "swapped key" not in judge.missed and judge.n_false_alarms == 0 < judge.n_good

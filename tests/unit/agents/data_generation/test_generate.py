@@ -162,18 +162,14 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         settings=GenerationConfig(),
     )
     (prompt,) = model.prompts
-    row = prompt[prompt.index("<row number") : prompt.index("</row>")]
-    assert row == (
-        '<row number="1">\n'
-        "label: outages\n"
-        "definition: the supply is off\n"
-        "easily_mistaken_for: billing\n"
-        "real example, question: Dark since nine\n"
-        "real example, question: No power again\n"
-        'for contrast, question that is "billing": Why this fee\n'
-        'at first sight the new one may look like "billing", because it mentions something of it; but one detail makes'
-        ' it "outages"\n'
+    assert 'beyond doubt "outages": the supply is off.' in prompt
+    assert 'mistaken for "billing": what a charge is.' in prompt
+    real = prompt[prompt.index("<real>\n") : prompt.index("</real>")]
+    assert real == (
+        '<real>\nReal examples of "outages":\n- Dark since nine\n- No power again\n'
+        'For contrast, real examples of "billing":\n- Why this fee\n'
     )
+    assert '<row number="1">\nlabel: outages\n</row>' in prompt
 
 
 def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advice_and_others_are_not() -> None:
