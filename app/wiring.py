@@ -11,6 +11,7 @@ from threading import Lock
 import psutil
 from langchain_core.language_models import BaseChatModel
 
+from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.app.adapters.embedder import SentenceEmbedder
@@ -160,6 +161,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         generator=generator,
         judge=judge,
         student=student,
+        guards=find_guards(config.guard.plugins),
         tokens=StudentTokenCounter(compute, student, config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),

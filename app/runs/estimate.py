@@ -8,7 +8,6 @@ from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.model_config import ECONOMY_PRICE
 from pada_agent.core.ports import DatasetSource, RawRow
 from pada_agent.core.records import Record, Usage
-from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.evaluation.tasks.registry import find_task_kind
 
 CHARACTERS_PER_TOKEN = 4
@@ -180,7 +179,8 @@ def _count_votes(config: RunConfig) -> int:
     verification = config.verification
     if verification.votes is None and not config.quality.enabled:
         return 0
-    return verification.votes_for(is_choice=issubclass(find_task_kind(config.task.name), MultipleChoice))
+    is_choice = find_task_kind(config.task.name).offers_options or bool(config.task.labels)
+    return verification.votes_for(is_choice=is_choice)
 
 
 def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:
