@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
+from pada_agent.core.plugins import GUARDS, find_missing
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
@@ -153,6 +154,17 @@ class GuardConfig(Settings):
     """Where real rows are alike by nature: if more than this share of the training rows comes as near to a held-out row as
     `contamination_similarity`, the cosine is raised to where this share is left, 0.97 at most. Else rows would be rejected for
     being as real ones are (docs/adr/0013). Null: never raised."""
+    plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Guards of other installed packages (entry points of the group `pada_agent.guards`) that look at synthetic rows after ours, each
+    with its own settings, e.g. `{no_urls: {}}`."""
+
+    @field_validator("plugins")
+    @classmethod
+    def _find_plugins(cls, plugins: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+        for name in plugins:
+            if missing := find_missing(name, GUARDS, built_in={}):
+                raise ValueError(missing)
+        return plugins
 
 
 class VerificationConfig(Settings):

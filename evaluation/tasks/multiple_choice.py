@@ -66,6 +66,7 @@ class MultipleChoice(Task):
 
     name: ClassVar[str] = "multiple_choice"
     max_new_tokens = 16
+    offers_options = True
     question_fields: ClassVar[tuple[str, ...]] = ("question",)
     gold_is: ClassVar[GoldReading | None] = None
     """How the rows of a known data set name the right option."""

@@ -74,7 +74,7 @@ def test_with_the_guards_off_the_canary_gets_through(
     tmp_path: Path, canary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LeakGuard, "clear", lambda _, strategy: GuardedStrategy(strategy=strategy))
-    monkeypatch.setattr("pada_agent.agents.guards.draft_checks.find_overlap", lambda *_: [])
+    monkeypatch.setattr("pada_agent.agents.guards.row_guards.find_overlap", lambda *_: [])
     monkeypatch.setattr("pada_agent.graph.nodes.augmenting.find_overlap", lambda *_: [])
     assert reaches_the_generator(tmp_path / "a", canary)
     assert is_trained_on(tmp_path / "b", canary, guard={"contamination_similarity": None})
