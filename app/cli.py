@@ -100,6 +100,26 @@ def resume(
 
 
 @app.command()
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    probe: Annotated[bool, typer.Option(help="Ask the teacher one short question in each role.")] = True,
+) -> None:
+    """Show how rows are read, and all that stops a run: before it starts, in seconds, with no run's folder touched.
+
+    Ends with exit code 2 where a run would be refused.
+    """
+    from pada_agent.app.runs.checking import check_run
+    from pada_agent.app.terminal.check import render_check
+
+    chosen = _load(config, overrides)
+    report = check_run(chosen, probe=probe, say=lambda text: _echo_error(f"… {text}"))
+    typer.echo(render_check(report, chosen), nl=False)
+    if report.stops:
+        raise typer.Exit(2)
+
+
+@app.command()
 def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Say what a run may cost, without running it."""
     from pada_agent.app.adapters.storage.datasets import FileDatasets
@@ -195,6 +215,9 @@ def experiment(
     probe: Annotated[
         bool, typer.Option("--probe", help="Only plain fine-tuning and the oracle: is there headroom? Asks no LLM.")
     ] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Only say which difference so many rows and seeds could show. Runs nothing.")
+    ] = False,
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these arms; other processes may run the others meanwhile.")
     ] = None,
@@ -205,12 +228,16 @@ def experiment(
     With --arms or --seeds several processes share the work and the experiment's folder; the same command without them
     then writes the tables.
     """
+    from pada_agent.app.adapters.storage.datasets import FileDatasets
     from pada_agent.app.experiment.grid import Part, load_grid
-    from pada_agent.app.experiment.running import run_experiment
+    from pada_agent.app.experiment.running import describe_power, run_experiment
     from pada_agent.app.experiment.tables import render_result
 
     part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
     loaded = load_grid(grid)
+    if power:
+        typer.echo(describe_power(loaded, FileDatasets()), nl=False)
+        return
     with _display() as display:
         result = run_experiment(
             loaded,

@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from threading import Lock
 import psutil
 from langchain_core.language_models import BaseChatModel
 
+from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.app.adapters.embedder import SentenceEmbedder
@@ -27,8 +28,9 @@ from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -159,6 +161,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         generator=generator,
         judge=judge,
         student=student,
+        guards=find_guards(config.guard.plugins),
         tokens=StudentTokenCounter(compute, student, config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
@@ -198,8 +201,13 @@ def _prompt(
 ) -> PromptedModel:
     """Roles that share a model share its limits."""
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
-    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
+    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate, report=_report)
     return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
+
+
+def _report(progress: Progress) -> None:
+    with suppress(RuntimeError):  # outside of a graph nobody listens
+        report_progress(progress)
 
 
 def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:

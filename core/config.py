@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
+from pada_agent.core.plugins import GUARDS, find_missing
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
@@ -149,6 +150,21 @@ class GuardConfig(Settings):
     """Cosine at which a sentence of a strategy, or a run of words in it, says what a validation or test row says, and is cut; null compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
     """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
+    contamination_share: float | None = Field(default=0.05, gt=0, lt=1)
+    """Where real rows are alike by nature: if more than this share of the training rows comes as near to a held-out row as
+    `contamination_similarity`, the cosine is raised to where this share is left, 0.97 at most. Else rows would be rejected for
+    being as real ones are (docs/adr/0013). Null: never raised."""
+    plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Guards of other installed packages (entry points of the group `pada_agent.guards`) that look at synthetic rows after ours, each
+    with its own settings, e.g. `{no_urls: {}}`."""
+
+    @field_validator("plugins")
+    @classmethod
+    def _find_plugins(cls, plugins: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+        for name in plugins:
+            if missing := find_missing(name, GUARDS, built_in={}):
+                raise ValueError(missing)
+        return plugins
 
 
 class VerificationConfig(Settings):
@@ -195,7 +211,7 @@ class QualityConfig(Settings):
     rows_per_call: int | None = Field(default=None, ge=1)
     """Rows the judge sees at once; null: the whole batch (paper). A small judge needs 1: it gives neighbours the same score."""
     max_label_rank: int | None = Field(default=None, ge=1)
-    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011)."""
+    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011). Without `enabled` too."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
     """Rows of known quality mixed into what the judge rates at the first attempt, per row: a fourth good, the rest bad. Never trained on. With `rows_per_call: 1` each is a call. 0: none."""
 

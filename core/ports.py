@@ -157,6 +157,14 @@ class TokenCounter(Protocol):
         """The prompt, rendered by the chat template."""
         ...
 
+    def show_learned(self, example: Example) -> str:
+        """What is learned after it: the answer and the end of turn.
+
+        Raises:
+            DatasetError, TrainingError: as `count`.
+        """
+        ...
+
 
 class ArtifactStore(Protocol):
     """Objects addressed by a hash of what they were made from. Writes are atomic."""

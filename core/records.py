@@ -251,13 +251,11 @@ class Overlap(Record):
     """Cosine of the sentence vectors, of kind `embedding`."""
 
 
-RejectionStage = Literal["format", "label", "duplicate", "contamination", "unlikely", "quality", "verification"]
-
-
 class Rejection(Record):
     """A synthetic example, or a draft that never became one, that will not be trained on."""
 
-    stage: RejectionStage
+    stage: str = Field(pattern="^[a-z][a-z ]*$")
+    """`format`, `label`, `duplicate`, `contamination`, `unlikely`, `verification`, `quality`, or what a guard of another package says."""
     reason: str
     text: str
     """The draft as the generator wrote it."""

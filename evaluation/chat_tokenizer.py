@@ -123,18 +123,17 @@ class ChatTokenizer:
         Raises:
             DatasetError: an empty answer, or one that does not fit an open thought; names the row.
         """
-        if not example.answer.strip():
-            raise DatasetError(
-                f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row."
-            )
         prompt = self._render_prompt(example)
-        if prompt.closed and find_closer(prompt.closed) in example.answer:
-            raise DatasetError(
-                f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
-                " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
-            )
-        answer = _join_thought(example, prompt.opening) if prompt.opening else example.answer
-        return [*self._continue(prompt.text, [answer])[0], self._end]
+        return [*self._continue(prompt.text, [_join_answer(example, prompt)])[0], self._end]
+
+    def show_learned(self, example: Example) -> str:
+        """The text of these tokens, for a reader.
+
+        Raises:
+            DatasetError: as `learned`.
+        """
+        end = str(self._tokenizer.convert_ids_to_tokens(self._end))
+        return _join_answer(example, self._render_prompt(example)) + end
 
     def count_text(self, text: str) -> int:
         """Tokens of a text by itself."""
@@ -333,6 +332,18 @@ def _find_missing(roles: Sequence[str], text: str) -> list[str]:
 
 def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
     return [{"role": role, "content": PROBE.format(i)} for i, role in enumerate(roles)]
+
+
+def _join_answer(example: Example, prompt: Prompt) -> str:
+    """The assistant's text as it goes on after the prompt."""
+    if not example.answer.strip():
+        raise DatasetError(f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row.")
+    if prompt.closed and find_closer(prompt.closed) in example.answer:
+        raise DatasetError(
+            f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
+            " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
+        )
+    return _join_thought(example, prompt.opening) if prompt.opening else example.answer
 
 
 def _join_thought(example: Example, opening: str) -> str:

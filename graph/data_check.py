@@ -156,8 +156,11 @@ def _drop_shared(
         if name not in kept:
             continue
         pairs = find_shared(kept[name], [kept[other] for other in others if other in kept])
-        if pairs:
-            findings.append(_tell_shared(name, kept[name], pairs, data))
+        if not pairs:
+            continue
+        told = _tell_shared(name, kept[name], pairs, data)
+        findings.append(told)
+        if not told.stops:
             kept[name] = drop_places(kept[name], [pair.where for pair in pairs])
     return kept, findings
 

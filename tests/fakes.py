@@ -112,3 +112,6 @@ class WordCounter:
 
     def show(self, example: Example) -> str:
         return example.prompt
+
+    def show_learned(self, example: Example) -> str:
+        return f"{example.answer}<end>"

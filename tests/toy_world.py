@@ -15,7 +15,7 @@ from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import FineTuneJob, Job, PredictJob
+from pada_agent.core.jobs import TOKENIZER_FACTS, FineTuneJob, Job, PredictJob, TokenizerFacts, TokenizerJob
 from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Usage
@@ -64,14 +64,26 @@ class NearestRowCompute:
 
     def _run(self, job: Job, folder: Path) -> None:
         self.ran.append(job)
-        rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
         folder.mkdir(parents=True)
+        if isinstance(job, TokenizerJob):
+            _save_tokenizer(folder)
+            return
+        rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
         if isinstance(job, FineTuneJob):
             (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
         if isinstance(job, PredictJob):
             (folder / "predictions.jsonl").write_text(
                 "".join(_predict(row, job).model_dump_json() + "\n" for row in rows)
             )
+
+
+def _save_tokenizer(folder: Path) -> None:
+    """One token a byte."""
+    from tests.tokenizers_in_memory import PLAIN, make_tokenizer
+
+    make_tokenizer(PLAIN).save_pretrained(folder)
+    facts = TokenizerFacts(end_token_ids=(), n_embeddings=None, context_tokens=100_000)
+    (folder / TOKENIZER_FACTS).write_text(facts.model_dump_json())
 
 
 def _predict(row: Example, job: PredictJob) -> Prediction:

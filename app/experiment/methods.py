@@ -28,7 +28,8 @@ class Method(Record):
     """`augmented`: the best augmentation round by the selection part."""
 
 
-_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "quality.enabled": False}
+_UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
+_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, **_UNCHECKED}
 _AUGGPT = {
     **_ONLY_ERROR_BRANCH,
     "generation.sources": "training_rows",
@@ -43,6 +44,24 @@ _LLM2LLM = {
     "generation.near_duplicate_rouge": 0.95,
 }
 _OWN_STEPS = {"lora.n_steps": None}
+_PAPER = {
+    "analysis.analysis_weight": 1,
+    "analysis.question_weight": 0,
+    "analysis.outcome_weight": 0,
+    "generation.n_demonstrations": 0,
+    "generation.error_source": "train",
+    "generation.max_rows_per_error": None,
+    "generation.max_top_ups": 0,
+    "quality.enabled": True,
+    "quality.accept": "batch",
+    "quality.floor": 1,
+    "quality.threshold": 7,
+    "quality.max_label_rank": None,
+    "quality.max_regenerations": 3,
+    "verification.votes": 0,
+}
+"""The published method, as far as it is said: failures grouped by their analyses alone, sources drawn by chance, the judge's mean
+opinion of a batch as the only gate, and no row made up for."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -70,9 +89,11 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: one new row for each wrongly answered training row", settings=_LLM2LLM),
         "pada": Method(about="PaDA-Agent"),
+        "pada_paper": Method(about="PaDA-Agent as published (arXiv 2510.18143)", settings=_PAPER),
+        "pada_no_quota": Method(about="PaDA-Agent that lets refused rows go", settings={"generation.max_top_ups": 0}),
         "pada_no_patterns": Method(about="PaDA-Agent without patterns", settings={"generation.pattern_share": 0}),
         "pada_no_errors": Method(about="PaDA-Agent without training errors", settings={"generation.pattern_share": 1}),
-        "pada_no_quality": Method(about="PaDA-Agent without quality control", settings={"quality.enabled": False}),
+        "pada_no_quality": Method(about="PaDA-Agent without quality control", settings=_UNCHECKED),
         "auggpt_native": Method(
             about="AugGPT at its own budget: one pass, six rephrasings a row",
             settings={**_AUGGPT, **_OWN_STEPS, "generation.share": 6, "loop.max_iterations": 1},

@@ -20,8 +20,8 @@ from pada_agent.graph.summary import ModelResult, RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-TEST = "test.jsonl"
-"""In an model's `predictions/`: every test row with answer and verdict."""
+TEST, VALIDATION = "test.jsonl", "validation.jsonl"
+"""In a model's `predictions/`: every row with answer and verdict."""
 
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
@@ -46,12 +46,24 @@ def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
     Raises:
         ArtifactError: not there, as in runs of older versions, or damaged.
     """
-    path = folder / "iterations" / _folder_name(model) / "predictions" / TEST
+    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / TEST, model)
+
+
+def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
+    """The same for validation rows.
+
+    Raises:
+        ArtifactError: not there, or damaged.
+    """
+    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / VALIDATION, model)
+
+
+def _read_scored(path: Path, model: ModelResult) -> list[ScoredRow]:
     try:
         return [ScoredRow.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     except FileNotFoundError as exc:
         raise ArtifactError(
-            f"{path}: missing. '{model.name}' was not measured on test, or by a version that kept no answers; run it again"
+            f"{path}: missing. '{model.name}' was not measured on these rows, or by a version that kept no answers; run it again"
         ) from exc
     except ValidationError as exc:
         raise ArtifactError(
@@ -67,7 +79,7 @@ def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore)
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
     if model.measured:
-        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(model.measured.key, ScoredRow))
+        _write_rows(folder / "predictions" / VALIDATION, store.read_rows(model.measured.key, ScoredRow))
     if model.tested:
         _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
     if model.adapter:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,17 +10,16 @@ from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
+from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
 from pada_agent.core.jobs import PredictJob
-from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Metrics
-from pada_agent.evaluation.rows.reading import ReadFile, read_files
+from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.data_check import refuse
-from pada_agent.graph.data_files import SPLITS, FileName
+from pada_agent.graph.data_check import check_data, refuse, tell_problems
+from pada_agent.graph.data_files import FileName, read_run_files
 from pada_agent.graph.nodes.evaluating import read_predictions
 
 Split = Literal["validation", "test"]
@@ -57,25 +55,23 @@ def describe_metrics(metrics: Metrics, *, split: Split) -> str:
     return f"{split}: {percent(metrics.accuracy)} of {metrics.n} (95 % interval {interval(metrics)}{f1}{unscored})"
 
 
-def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[str, ReadFile]:
-    """The split, and of the run's other files those that can be read: all of them settle what labels and numbers mean."""
-    if not getattr(config.data, split):
+def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[FileName, ReadFile]:
+    """The files of the run as far as they can be read, as a run has them: what labels and numbers mean is settled from all.
+
+    Raises:
+        ConfigError, DatasetError: the split cannot be read.
+    """
+    location = getattr(config.data, split)
+    if not location:
         raise ConfigError(f"data.{split}: the settings name no rows")
-    raw: dict[str, list[RawRow]] = {split: _fetch(config, split, adapters)}
-    for name in SPLITS:
-        with suppress(DatasetError):
-            if name != split and getattr(config.data, name):
-                raw[name] = _fetch(config, name, adapters)
-    return dict(zip(raw, read_files(adapters.task, list(raw.values())), strict=True))
+    problems: list[PadaError] = []
+    files = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task, problems=problems)
+    own = [problem for problem in problems if location in str(problem)]
+    refuse(tell_problems(own if split in files else own or problems))
+    return check_data(config, files, adapters.task).files
 
 
-def _fetch(config: RunConfig, name: FileName, adapters: Adapters) -> list[RawRow]:
-    data = config.data
-    location, limit = getattr(data, name), getattr(data, f"{name}_limit")
-    return adapters.datasets.read(location, limit=limit, shuffle=data.shuffle)
-
-
-def _fit_limit(config: RunConfig, split: Split, files: Mapping[str, ReadFile], adapters: Adapters) -> int:
+def _fit_limit(config: RunConfig, split: Split, files: Mapping[FileName, ReadFile], adapters: Adapters) -> int:
     """Tokens that the student may write: as many as in a run with these settings.
 
     Raises:
@@ -84,7 +80,7 @@ def _fit_limit(config: RunConfig, split: Split, files: Mapping[str, ReadFile], a
     if adapters.tokens is None:
         return config.student.max_new_tokens or adapters.task.max_new_tokens
     lengths = check_lengths(
-        files,
+        {str(name): file for name, file in files.items()},
         tokens=adapters.tokens,
         config=config,
         task_limit=adapters.task.max_new_tokens,

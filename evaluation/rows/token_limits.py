@@ -18,12 +18,31 @@ STEP = 16
 """Limits that are fitted to answers are multiples of this: one more row changes them rarely."""
 
 
+class Spread(NamedTuple):
+    """A length over the rows of a file, in tokens."""
+
+    median: int
+    longest: int
+    longest_at: str
+    """File and line."""
+
+
+class FileLengths(NamedTuple):
+    """Lengths of a file's rows."""
+
+    prompt: Spread
+    answer: Spread
+    """Of what is learned: the right answer and the end of turn; of rows that are only asked, of the longest option."""
+
+
 class Lengths(NamedTuple):
     """What the lengths of all rows come to."""
 
     max_new_tokens: int
     """Tokens that the student may write: what settings say, or a limit under which no right answer is cut."""
     findings: list[Finding]
+    files: dict[str, FileLengths] = {}  # noqa: RUF012  (never changed)
+    """By name, of files with rows."""
 
 
 class _Row(NamedTuple):
@@ -64,7 +83,7 @@ def check_lengths(
         if name in asked:
             findings += _tell_no_room(_measure_asked(part, tokens) if name in learned else part, limit, context)
         findings += _tell_cut(part, limit, can_be_raised=wanted is not None)
-    return Lengths(limit, findings)
+    return Lengths(limit, findings, {name: _describe(part) for name, part in rows.items() if part})
 
 
 def explain_unlearnable(example: Example, *, tokens: TokenCounter | None, lora: LoraSpec) -> str | None:
@@ -96,6 +115,19 @@ def fit_limit(rows: Sequence[RowTokens], labels: Sequence[int], *, task_limit: i
         return task_limit
     room = context - max((row.prompt for row in rows), default=0)
     return max(task_limit, min(ceil(longest * MARGIN / STEP) * STEP, room))
+
+
+def _describe(rows: Sequence[_Row]) -> FileLengths:
+    return FileLengths(
+        prompt=_spread([(row.tokens.prompt, row.where) for row in rows]),
+        answer=_spread([(row.tokens.answer, row.where) for row in rows]),
+    )
+
+
+def _spread(lengths: Sequence[tuple[int, str]]) -> Spread:
+    ordered = sorted(length for length, _ in lengths)
+    longest, where = max(lengths, key=lambda pair: pair[0])
+    return Spread(median=ordered[len(ordered) // 2], longest=longest, longest_at=where)
 
 
 def _measure(file: ReadFile, tokens: TokenCounter, findings: list[Finding], *, learn: bool) -> list[_Row]:

@@ -13,7 +13,14 @@ from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import read_label, see_label, settle_labels
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns, tell_turns, whole_question
+from pada_agent.evaluation.tasks.drafts import (
+    CLOSED_VARIETY,
+    assign_label,
+    find_empty_field,
+    keep_turns,
+    tell_turns,
+    whole_question,
+)
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.option_label import pick_option
@@ -37,6 +44,8 @@ class ExactMatch(Task):
         answers = ("answer", "label") if config.labels else ("answer", "answers")
         self.fields: Fields = {"question": ("question",), "answer": answers}
         super().__init__(config)
+        if config.labels:
+            self.variety = CLOSED_VARIETY
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
         settled = super().settle(files)

@@ -40,6 +40,7 @@ class ExtractiveQa(Task):
 
     name: ClassVar[str] = "extractive_qa"
     max_new_tokens = 48
+    variety = "Each new question asks for another detail of its passage."
     fields: Fields = MappingProxyType(
         {
             "question": ("question",),

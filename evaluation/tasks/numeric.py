@@ -50,6 +50,7 @@ class Numeric(Task):
         {"question": ("question",), "answer": ("answer",), "final_answer": ("final_answer",)}
     )
     max_new_tokens = 256
+    variety = "Each new problem has its own story, people and numbers."
     default_instruction: ClassVar[str] = ""
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:

@@ -7,6 +7,7 @@ from random import Random
 
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
 from pada_agent.agents.guards.draft_checks import verify_drafts
+from pada_agent.agents.guards.guard import Surroundings
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
 from pada_agent.agents.quality_control.answer_verification import verify_answers
 from pada_agent.agents.quality_control.feedback import advise, remember
@@ -49,20 +50,23 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Check format, label, repetition and contamination of the drafts."""
+    """Make rows of the drafts, and have every guard look at them."""
     settings, accepted = state["settings"], state.get("accepted", [])
+    around = Surroundings(
+        settings=settings,
+        task=adapters.task,
+        known=[*read_known_rows(state, adapters), *accepted],
+        protected=read_protected(state, adapters),
+        training=adapters.store.read_rows(state["data"].train.key, Example),
+        embedder=adapters.embedder,
+        contamination_similarity=state["data"].contamination_similarity,
+        explain_unlearnable=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
+    )
     result = verify_drafts(
         state["drafts"],
         open_assignments(state, adapters),
         task=adapters.task,
-        existing=[*read_known_rows(state, adapters), *accepted],
-        protected=read_protected(state, adapters),
-        near_duplicate_rouge=settings.generation.near_duplicate_rouge,
-        embedder=adapters.embedder,
-        contamination_similarity=settings.guard.contamination_similarity,
-        training=adapters.store.read_rows(state["data"].train.key, Example),
-        max_label_rank=settings.quality.max_label_rank if settings.quality.enabled else None,
-        find_problem=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
+        guards=[kind(around) for kind in adapters.guards],
     )
     return {"candidates": list(result.candidates), **send_back(state, result.rejections)}
 

@@ -37,6 +37,9 @@ class StudentTokenCounter:
     def show(self, example: Example) -> str:
         return self._chats.show(example)
 
+    def show_learned(self, example: Example) -> str:
+        return self._chats.show_learned(example)
+
     @cached_property
     def _folder(self) -> Path:
         return self._compute.wait(self._compute.submit(TokenizerJob(student=self._student)), lambda _: None)

@@ -24,6 +24,8 @@ CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}
 
 LONG = [{"q": "1", "a": "yes it is so and not otherwise at all"}]
 WORDY = [{"q": "could you " * 7, "a": "yes"}]
+TWICE = [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}, {"q": "1", "a": "yes"}]
+EMPTY = [{"q": "1", "a": "yes"}, {"q": "", "a": "no"}, {"q": "", "a": "yes"}]
 
 
 class OneJob:
@@ -50,6 +52,8 @@ class YesTask(ExactMatch):
     stop = ("\n",)
 
     def read(self, row: RawRow) -> Example:
+        if not row.fields["q"]:
+            raise DatasetError(f"{row.where}: no question")
         return Example(id=row.where, prompt=row.fields["q"], answer=row.fields["a"])
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
@@ -61,7 +65,7 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
     made = OneJob(tmp_path)
     rows = [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}, {"q": "3", "a": "no"}]
     adapters = SimpleNamespace(
-        datasets=FileDatasets({"v": rows, "long": LONG, "wordy": WORDY}),
+        datasets=FileDatasets({"v": rows, "long": LONG, "wordy": WORDY, "twice": TWICE, "empty": EMPTY}),
         store=FileArtifactStore(tmp_path / "objects"),
         compute=made,
         task=YesTask(CONFIG.task),
@@ -92,6 +96,23 @@ def test_answers_get_as_much_room_as_in_a_run_with_these_settings(compute: OneJo
             split="validation",
             on_event=lambda _: None,
         )
+
+
+def measure_rows(name: str, **data: str) -> Metrics:
+    config = parse_config({"data": {"validation": f"memory:{name}", **data}}, origin="test")
+    return evaluate_model.evaluate_model(config, adapter=None, split="validation", on_event=lambda _: None)
+
+
+@pytest.mark.usefixtures("compute")
+def test_a_row_that_appears_twice_is_measured_once_as_in_a_run() -> None:
+    assert measure_rows("twice").n == 2
+
+
+@pytest.mark.usefixtures("compute")
+def test_rows_that_cannot_be_read_are_told_at_once_and_those_of_other_files_do_not_matter() -> None:
+    with pytest.raises(DatasetError, match=r"(?s)memory:empty:2.*memory:empty:3"):
+        measure_rows("empty")
+    assert measure_rows("v", train="memory:empty").n == 3
 
 
 def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path) -> None:
