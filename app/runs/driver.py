@@ -36,6 +36,8 @@ STOP_SECONDS = 5.0
 calls are on disk by then."""
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "recursion_limit": 10_000, "max_concurrency": 16}
+NODES_IN_BATCHES = 256
+"""At once, where LLM calls are sent in batches: what is not asked at the same time waits for another batch."""
 
 
 class Question(Record):
@@ -236,8 +238,11 @@ def _read_question(question_id: str, value: Any) -> Question:
 
 def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, values: Any) -> Iterator[RunEvent]:
     # Checkpoints are written before the next node starts: a killed process loses the node in flight, no more.
+    models = config.models
+    in_batches = any(model.economy == "batch" for model in (models.analyst, models.generator, models.judge))
+    thread: RunnableConfig = {**THREAD, "max_concurrency": NODES_IN_BATCHES} if in_batches else THREAD
     steps = graph.stream(
-        values, THREAD, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
+        values, thread, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
     )
     for namespace, mode, data in steps:
         if "__interrupt__" not in data:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.records import Usage
 
 _TABLES = """
@@ -32,6 +33,13 @@ LEAST_FREE_BYTES = 8 * 2**20
 """Of the disk: with less no call is begun, for there may be no room for its answer."""
 
 Column = Literal["role", "agent"]
+
+
+def name_model(config: ModelConfig) -> str:
+    """The model and what else decides how it answers."""
+    more = {"reasoning_effort": config.reasoning_effort, **config.extra}
+    chosen = {name: value for name, value in more.items() if value is not None}
+    return f"{config.model}@{config.base_url or ''}{json.dumps(chosen, sort_keys=True) if chosen else ''}"
 
 
 def call_key(model: str, request: ChatRequest) -> str:
@@ -59,6 +67,10 @@ class ResponseCache:
             raise ArtifactError(
                 f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
             ) from exc
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     def get(self, key: str, *, role: str = "", agent: str = "") -> ChatReply | None:
         """The stored reply, marked as cached: its usage is one hit and no tokens. The hit is counted."""
