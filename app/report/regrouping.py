@@ -13,6 +13,7 @@ from pada_agent.app.report.reading import sensitivity_path
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorAnalysis
 
@@ -41,7 +42,7 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
 
 
 def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others: dict[str, Embedder]) -> None:
-    analyses, settings = _read_analyses(path), config.analysis
+    analyses, settings = read_json_lines(path, ErrorAnalysis), config.analysis
     compared = {n: embed_analyses(analyses, embedder=e, settings=settings) for n, e in others.items()}
     vectors = embed_analyses(analyses, embedder=used, settings=settings)
     # As the run did: k-means is the same for the same vectors and seed.
@@ -56,11 +57,3 @@ def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others
         others=compared,
     )
     write_atomically(sensitivity_path(folder, int(path.parent.name)), found.model_dump_json(indent=2) + "\n")
-
-
-def _read_analyses(path: Path) -> list[ErrorAnalysis]:
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    try:
-        return [ErrorAnalysis.model_validate_json(line) for line in lines]
-    except ValueError as exc:
-        raise ArtifactError(f"{path}: damaged ({exc}).") from exc

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.report.document import write_report
 from pada_agent.app.results.accepted_rows import explain_rows
@@ -15,6 +13,7 @@ from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import TRAIN_METRICS
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -59,16 +58,12 @@ def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
 
 
 def _read_scored(path: Path, model: ModelResult) -> list[ScoredRow]:
-    try:
-        return [ScoredRow.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-    except FileNotFoundError as exc:
-        raise ArtifactError(
-            f"{path}: missing. '{model.name}' was not measured on these rows, or by a version that kept no answers; run it again"
-        ) from exc
-    except ValidationError as exc:
-        raise ArtifactError(
-            f"{path}: damaged ({exc.errors()[0]['msg']}). Delete the run's folder and run it again"
-        ) from exc
+    return read_json_lines(
+        path,
+        ScoredRow,
+        if_missing=f"'{model.name}' was not measured on these rows, or by a version that kept no answers; run it again",
+        if_damaged="Delete the run's folder and run it again",
+    )
 
 
 def _folder_name(model: ModelResult) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
-from pada_agent.core.lines import split_lines
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
@@ -78,8 +78,8 @@ def score_rows(
 
 def read_predictions(folder: Path) -> list[Prediction]:
     """What a finished `PredictJob` left, in the order of its rows."""
-    text = (folder / PREDICTIONS).read_text(encoding="utf-8")
-    return [Prediction.model_validate_json(line) for line in split_lines(text)]
+    advice = f"Delete the folder {folder}, then `pada resume` the run."
+    return read_json_lines(folder / PREDICTIONS, Prediction, if_missing=advice, if_damaged=advice)
 
 
 def _verify(
