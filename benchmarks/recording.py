@@ -13,6 +13,7 @@ from threading import BoundedSemaphore
 
 from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
 from pada_agent.core.chat import ChatReply, ChatRequest
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record, Usage
 
 
