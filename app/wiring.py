@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -28,8 +28,9 @@ from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ComputeConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.ports import Compute
+from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -198,8 +199,13 @@ def _prompt(
 ) -> PromptedModel:
     """Roles that share a model share its limits."""
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
-    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
+    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate, report=_report)
     return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
+
+
+def _report(progress: Progress) -> None:
+    with suppress(RuntimeError):  # outside of a graph nobody listens
+        report_progress(progress)
 
 
 def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:

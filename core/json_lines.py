@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,9 +42,7 @@ def _parse(path: Path, number: int, line: str, kind: type[ModelT], if_damaged: s
     try:
         return kind.model_validate_json(line)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"line {number}: {where + ': ' if where else ''}{first['msg']}", if_damaged) from exc
+        raise _damaged(path, f"line {number}: {word_damage(exc)}", if_damaged) from exc
 
 
 def _damaged(path: Path, what: str, if_damaged: str) -> ArtifactError:

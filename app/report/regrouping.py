@@ -13,7 +13,6 @@ from pada_agent.app.report.reading import sensitivity_path
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorAnalysis
 
@@ -31,7 +30,7 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
     """
     config = layout.load_run_config(folder)
     layout.load_summary(folder)
-    paths = sorted((folder / "iterations").glob("[0-9]*/error_analyses.jsonl"), key=lambda p: int(p.parent.name))
+    paths = layout.list_iterations(folder, "error_analyses.jsonl")
     if not paths:
         raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to group again.")
     # The named ones first: a name that cannot be loaded is told before the run's own embedder is looked for.
@@ -42,7 +41,7 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
 
 
 def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others: dict[str, Embedder]) -> None:
-    analyses, settings = read_json_lines(path, ErrorAnalysis), config.analysis
+    analyses, settings = layout.read_lines(path, ErrorAnalysis), config.analysis
     compared = {n: embed_analyses(analyses, embedder=e, settings=settings) for n, e in others.items()}
     vectors = embed_analyses(analyses, embedder=used, settings=settings)
     # As the run did: k-means is the same for the same vectors and seed.

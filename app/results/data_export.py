@@ -8,7 +8,6 @@ from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Branch, Example, Rating, Record
 from pada_agent.graph.summary import RunSummary
 
@@ -74,8 +73,8 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
     strategies = {(i.iteration, s.id): s for i in summary.patterns for s in i.strategies}
     patterns = {p.pattern.id: p.pattern.category_name for i in summary.patterns for p in i.patterns}
     used = _read_best_ids(summary, FileArtifactStore(folder / "objects"))
-    for path in sorted((folder / "iterations").glob("[0-9]*/synthetic.jsonl"), key=lambda p: int(p.parent.name)):
-        for number, row in enumerate(read_json_lines(path, AcceptedRow), 1):
+    for path in layout.list_iterations(folder, "synthetic.jsonl"):
+        for number, row in enumerate(layout.read_lines(path, AcceptedRow), 1):
             if (origin := row.provenance) is None:
                 raise ArtifactError(f"{path}: line {number}: {row.id} is a synthetic row without provenance.")
             strategy = strategies.get((origin.iteration, origin.strategy_id or ""))

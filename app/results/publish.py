@@ -12,8 +12,7 @@ from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.jobs import TRAIN_METRICS
-from pada_agent.core.json_lines import read_json_lines
+from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -58,12 +57,11 @@ def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
 
 
 def _read_scored(path: Path, model: ModelResult) -> list[ScoredRow]:
-    return read_json_lines(
-        path,
-        ScoredRow,
-        if_missing=f"'{model.name}' was not measured on these rows, or by a version that kept no answers; run it again",
-        if_damaged="Delete the run's folder and run it again",
-    )
+    if not path.exists():
+        raise ArtifactError(
+            f"{path}: missing. '{model.name}' was not measured on these rows, or by a version that kept no answers; run it again"
+        )
+    return layout.read_lines(path, ScoredRow)
 
 
 def _folder_name(model: ModelResult) -> str:
@@ -111,17 +109,8 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
-    card = write_adapter_card(summary, best, _read_base_hashes(folder / "best"), config)
+    card = write_adapter_card(summary, best, read_train_metrics(folder / "best").base_sha256, config)
     write_atomically(folder / "best" / "README.md", card)
-
-
-def _read_base_hashes(adapter: Path) -> dict[str, str]:
-    """File name to SHA-256 of the student's weights; empty where the compute backend noted none."""
-    path = adapter / TRAIN_METRICS
-    if not path.is_file():
-        return {}
-    hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("base_sha256", {})
-    return hashes
 
 
 def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore) -> list[RecordT]:
