@@ -51,6 +51,23 @@ Overrides = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"pada-agent {version('pada-agent')}")
+        raise typer.Exit
+
+
+@app.callback()
+def show_version(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Makes small language models better with their own failures."""
+
+
 @app.command()
 def run(
     config: ConfigFile,

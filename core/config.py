@@ -150,6 +150,10 @@ class GuardConfig(Settings):
     """Cosine at which a sentence of a strategy, or a run of words in it, says what a validation or test row says, and is cut; null compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
     """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
+    contamination_share: float | None = Field(default=0.05, gt=0, lt=1)
+    """Where real rows are alike by nature: if more than this share of the training rows comes as near to a held-out row as
+    `contamination_similarity`, the cosine is raised to where this share is left, 0.97 at most. Else rows would be rejected for
+    being as real ones are (docs/adr/0013). Null: never raised."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Guards of other installed packages (entry points of the group `pada_agent.guards`) that look at synthetic rows after ours, each
     with its own settings, e.g. `{no_urls: {}}`."""

@@ -26,6 +26,8 @@ class Surroundings:
     training: Sequence[Example] = ()
     """The user's own training rows."""
     embedder: Embedder | None = None
+    contamination_similarity: float | None = None
+    """As `guard.contamination_similarity`, fitted to the real rows; None takes the setting as it is."""
     explain_unlearnable: Callable[[Example], str | None] = lambda _: None
     """Why the student cannot be trained on a row; None where it can."""
 

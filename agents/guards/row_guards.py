@@ -59,7 +59,8 @@ class HeldOutMeaning(Guard):
     may_be_overruled = True
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        threshold, embedder = self.around.settings.guard.contamination_similarity, self.around.embedder
+        around, embedder = self.around, self.around.embedder
+        threshold = around.contamination_similarity or around.settings.guard.contamination_similarity
         if threshold is None or embedder is None:
             return {}
         return _refuse(find_near(candidates, self.around.protected, embedder=embedder, threshold=threshold))

@@ -59,6 +59,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         protected=read_protected(state, adapters),
         training=adapters.store.read_rows(state["data"].train.key, Example),
         embedder=adapters.embedder,
+        contamination_similarity=state["data"].contamination_similarity,
         explain_unlearnable=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
     )
     result = verify_drafts(
