@@ -1,5 +1,6 @@
 """The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PadaError as exc:
-            typer.echo(f"Error: {exc}\n{exc.way_on}".rstrip(), err=True)
+            _echo_error(f"Error: {exc}\n{exc.way_on}".rstrip())
             raise typer.Exit(2) from exc
         except KeyboardInterrupt as exc:
-            typer.echo(f"Interrupted; {exc}" if str(exc) else "Interrupted.", err=True)
+            _echo_error(f"Interrupted; {exc}" if str(exc) else "Interrupted.")
             raise typer.Exit(130) from exc
 
 
@@ -144,7 +145,7 @@ def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
 
     chosen = _load(config, overrides)
     counts = estimate.count_rows(chosen, FileDatasets())
-    typer.echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
+    _echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
 
 
 @app.command()
@@ -165,7 +166,7 @@ def evaluate(
     folder = find_adapter(adapter) if adapter is not None else None
     with _display() as display:
         metrics = evaluate_model.evaluate_model(chosen, adapter=folder, split=split, on_event=display)
-    typer.echo(evaluate_model.describe_metrics(metrics, split=split))
+    _echo(evaluate_model.describe_metrics(metrics, split=split))
 
 
 @app.command()
@@ -188,7 +189,8 @@ def report(
         from pada_agent.app.report.regrouping import compare_embedders
 
         compare_embedders(folder, embedders)
-    typer.echo(render_summary(document.rebuild_report(folder), folder), nl=False)
+    _echo(render_summary(document.summarize_folder(folder), folder), nl=False)
+    document.rebuild_report(folder)  # last: the table is for whoever may not write here, too
 
 
 @app.command()
@@ -216,13 +218,13 @@ def export(
     if license != "unknown" and what != "data":
         raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
     if what == "data":
-        typer.echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
+        _echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
         return
     with _display() as display:
         report = model_export.export_model(
             find_adapter(source), format=format, out=out, on_event=display, student=student
         )
-    typer.echo(model_export.describe_export(report))
+    _echo(model_export.describe_export(report))
 
 
 @app.command()
@@ -245,7 +247,7 @@ def push(
     if base is not None and what == "data":
         raise ConfigError("--base is stated on the card of an adapter. Leave it out with --what data.")
     pushed = hub.push(source, repo, what=what, public=public, license=license, base=base)
-    typer.echo(hub.describe_pushed(pushed))
+    _echo(hub.describe_pushed(pushed))
 
 
 @app.command()
@@ -256,7 +258,7 @@ def track(
     """Log a run to an experiment tracker: settings, figures by model, training loss, the report."""
     from pada_agent.app.results import trackers
 
-    typer.echo(trackers.track_run(folder, to=to))
+    _echo(trackers.track_run(folder, to=to))
 
 
 @app.command()
@@ -297,7 +299,7 @@ def experiment(
             on_event=display,
             say=_echo_error,
         )
-    typer.echo(render_result(result), nl=False)
+    _echo(render_result(result), nl=False)
 
 
 @app.command()
@@ -305,7 +307,7 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help
     """Lay finished runs side by side, with paired tests on their test rows."""
     from pada_agent.app.experiment import compare_runs
 
-    typer.echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
+    _echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
 
 
 @models.command("pull")
@@ -326,7 +328,7 @@ def pull_models(
             n: model_store.pull(n, lambda p: display(RunEvent(mode="custom", data=p.model_dump()))) for n in wanted
         }
     for name, path in paths.items():
-        typer.echo(f"{name}: {path}")
+        _echo(f"{name}: {path}")
 
 
 @models.command("list")
@@ -339,7 +341,7 @@ def list_models() -> None:
     for name, entry in model_store.catalogue().items():
         here = "yes" if model_store.is_stored(name) else "no"
         rows.append([name, f"{entry.n_bytes / 1e6:,.0f}", here, entry.license, entry.about])
-    typer.echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
+    _echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
 
 
 @settings.command("show")
@@ -350,11 +352,13 @@ def show_config(
     """Print the settings, with every default."""
     from pada_agent.app.run_folder.layout import dump_config
 
-    typer.echo(dump_config(_load(config, overrides)), nl=False)
+    _echo(dump_config(_load(config, overrides)), nl=False)
 
 
 def main() -> None:
     """Entry point of the `pada` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a terminal without our characters is no error
     app()
 
 
@@ -423,6 +427,13 @@ def _choose_answer(display: "Display") -> "Answer":
     return answer
 
 
+def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """The only way to the terminal: what models and servers wrote has no control over it."""
+    from pada_agent.app.text import show_unseen
+
+    typer.echo(show_unseen(text), err=err, nl=nl)
+
+
 def _choose_allowance(display: "Display") -> "AllowKeys":
     """A person says where keys may go; where there is no terminal, nobody does."""
     from pada_agent.app.runs import driver
@@ -442,7 +453,7 @@ def _choose_allowance(display: "Display") -> "AllowKeys":
 
 
 def _echo_error(text: str) -> None:
-    typer.echo(text, err=True)
+    _echo(text, err=True)
 
 
 def _report_outcome(outcome: "RunOutcome") -> None:
@@ -450,11 +461,11 @@ def _report_outcome(outcome: "RunOutcome") -> None:
     from pada_agent.app.terminal.summary import render_summary
 
     if outcome.summary is not None:
-        typer.echo(render_summary(outcome.summary, outcome.folder), nl=False)
+        _echo(render_summary(outcome.summary, outcome.folder), nl=False)
         return
     for question in outcome.questions:
-        typer.echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
-    typer.echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
+        _echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
+    _echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
 
 
 if __name__ == "__main__":

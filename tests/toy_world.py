@@ -64,17 +64,20 @@ class NearestRowCompute:
 
     def _run(self, job: Job, folder: Path) -> None:
         self.ran.append(job)
-        folder.mkdir(parents=True)
-        if isinstance(job, TokenizerJob):
-            _save_tokenizer(folder)
-            return
-        rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
-        if isinstance(job, FineTuneJob):
-            (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
-        if isinstance(job, PredictJob):
-            (folder / "predictions.jsonl").write_text(
-                "".join(_predict(row, job).model_dump_json() + "\n" for row in rows)
-            )
+        run_toy_job(job, folder)
+
+
+def run_toy_job(job: Job, folder: Path) -> None:
+    """What the toy student leaves in `folder`."""
+    folder.mkdir(parents=True)
+    if isinstance(job, TokenizerJob):
+        _save_tokenizer(folder)
+        return
+    rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
+    if isinstance(job, FineTuneJob):
+        (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
+    if isinstance(job, PredictJob):
+        (folder / "predictions.jsonl").write_text("".join(_predict(row, job).model_dump_json() + "\n" for row in rows))
 
 
 def _save_tokenizer(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob
 from pada_agent.core.records import Example, Record, ScoredRow
@@ -134,7 +135,9 @@ def _read_rows(path: Path) -> tuple[Example, ...]:
         lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")[:N_CHECKED_ROWS]
         return tuple(ScoredRow.model_validate_json(line).example for line in lines if line)
     except (OSError, ValueError) as exc:
-        raise ArtifactError(f"{path}: cannot be read ({exc}). `pada report` shows whether the run is whole.") from exc
+        raise ArtifactError(
+            f"{path}: cannot be read ({word_damage(exc)}). `pada report` shows whether the run is whole."
+        ) from exc
 
 
 def _read_adapter(folder: Path) -> Source:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,13 +16,12 @@ from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import wiring
 from pada_agent.app.run_folder import claiming, key_addresses, layout
-from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer
+from pada_agent.app.run_folder.checkpoints import THREAD_ID, open_checkpoints
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
 from pada_agent.app.run_folder.key_addresses import KeyUse
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import (
     AgentError,
-    ArtifactError,
     BudgetExceededError,
     NonFiniteLossError,
     PadaError,
@@ -253,17 +251,9 @@ def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, va
 
 @contextmanager
 def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
-    path = folder / layout.CHECKPOINTS
-    try:
-        with SqliteSaver.from_conn_string(str(path)) as saver:
-            saver.serde = make_serializer()
-            saver.setup()
-            yield saver
-    except sqlite3.Error as exc:
-        raise ArtifactError(
-            f"{path}: {exc}. If the disk is full, free some space and resume. If the file is damaged, delete it and"
-            " resume: finished work is taken from objects/."
-        ) from exc
+    with open_checkpoints(folder / layout.CHECKPOINTS) as saver:
+        saver.setup()
+        yield saver
 
 
 @contextmanager

@@ -1,9 +1,6 @@
 """Trains the student: the user's rows, and the synthetic rows the loop has gathered."""
 
-import json
-from pathlib import Path
-
-from pada_agent.core.jobs import TRAIN_METRICS
+from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
@@ -27,16 +24,9 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
         synthetic=synthetic,
         n_train_rows=rows.rows,
         n_synthetic=sum(ref.rows for ref in synthetic),
-        n_steps=read_steps(adapters.store.folder(job_id)),
+        n_steps=read_train_metrics(adapters.store.folder(job_id)).n_steps,
     )
     return {"models": {name: model}}
-
-
-def read_steps(adapter: Path) -> int | None:
-    """Optimizer steps of a fine-tuning, where the compute backend noted them."""
-    path = adapter / TRAIN_METRICS
-    n_steps: int | None = json.loads(path.read_text(encoding="utf-8")).get("n_steps") if path.is_file() else None
-    return n_steps
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 
@@ -119,9 +120,7 @@ def _parse_row(path: Path, number: int, line: str, kind: type[R]) -> R:
     try:
         return kind.model_validate_json(line)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"line {number}: {where + ': ' if where else ''}{first['msg']}") from exc
+        raise _damaged(path, f"line {number}: {word_damage(exc)}") from exc
 
 
 def _read(path: Path) -> str:
