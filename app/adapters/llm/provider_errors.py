@@ -33,8 +33,9 @@ OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_form
 """Parameters of ours that some models refuse, and that a call can do without or send under another name."""
 _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
-_TIMEOUT_NAMES, _CONNECTION_NAMES = {"APITimeoutError", "TimeoutException"}, {"APIConnectionError", "TransportError"}
-"""Each provider's package has errors of these names of its own, also of its own copy of httpx."""
+_TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
+_CONNECTION_NAMES = {"APIConnectionError", "TransportError", "ConnectionError"}
+"""Each provider's package has errors of these names of its own, or those of its own HTTP client."""
 
 _OVERFLOW = re.compile(
     r"context[ _](?:length|size|window|limit)|exceed_context_size|contextwindowexceeded"
