@@ -175,7 +175,7 @@ def _connect(config: RunConfig) -> Iterator[Adapters]:
             wiring.close(aside)
 
 
-def _answer_at_once(config: RunConfig) -> dict[Role, ModelConfig]:
+def _answer_at_once(config: RunConfig) -> dict[str, ModelConfig]:
     """The teachers, asked without batches: a probe should not take a day."""
     roles: tuple[Role, ...] = ("analyst", "generator", "judge")
     return {role: getattr(config.models, role).model_copy(update={"economy": None}) for role in roles}
