@@ -152,15 +152,20 @@ def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
 def evaluate(
     config: ConfigFile,
     overrides: Overrides = None,
-    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="Adapter; none: the untouched model.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Adapter, also hub:owner/name[@revision]; none: the untouched model."),
+    ] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Rows to answer.")] = "validation",
 ) -> None:
     """Measure one model on one split."""
+    from pada_agent.app.results.hub import find_adapter
     from pada_agent.app.runs import evaluate_model
 
     chosen = _load(config, overrides)
+    folder = find_adapter(adapter) if adapter is not None else None
     with _display() as display:
-        metrics = evaluate_model.evaluate_model(chosen, adapter=adapter, split=split, on_event=display)
+        metrics = evaluate_model.evaluate_model(chosen, adapter=folder, split=split, on_event=display)
     _echo(evaluate_model.describe_metrics(metrics, split=split))
 
 
@@ -190,7 +195,9 @@ def report(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
+    source: Annotated[
+        str, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's, also hub:owner/name.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for what is written.")],
     what: Annotated[
         Literal["model", "data"], typer.Option(help="data: the synthetic rows with provenance, and their card.")
@@ -205,16 +212,42 @@ def export(
 ) -> None:
     """Merge the adapter into its student, and check the written model; or write the synthetic rows as a data set."""
     from pada_agent.app.results import data_export, model_export
+    from pada_agent.app.results.hub import find_adapter
     from pada_agent.core.errors import ConfigError
 
     if license != "unknown" and what != "data":
         raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
     if what == "data":
-        _echo(data_export.describe_data(data_export.export_data(source, out=out, license=license)))
+        _echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
         return
     with _display() as display:
-        report = model_export.export_model(source, format=format, out=out, on_event=display, student=student)
+        report = model_export.export_model(
+            find_adapter(source), format=format, out=out, on_event=display, student=student
+        )
     _echo(model_export.describe_export(report))
+
+
+@app.command()
+def push(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub; made where there is none.")],
+    what: Annotated[
+        Literal["model", "data"], typer.Option(help="model: the best adapter. data: the synthetic rows.")
+    ] = "model",
+    public: Annotated[bool, typer.Option("--public", help="Everybody may see it; without this it is private.")] = False,
+    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card.")] = "unknown",
+    base: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="The student on the hub, if it was a file here.")
+    ] = None,
+) -> None:
+    """Bring the best adapter, or the synthetic rows, with its card to the Hugging Face hub; private by default."""
+    from pada_agent.app.results import hub
+    from pada_agent.core.errors import ConfigError
+
+    if base is not None and what == "data":
+        raise ConfigError("--base is stated on the card of an adapter. Leave it out with --what data.")
+    pushed = hub.push(source, repo, what=what, public=public, license=license, base=base)
+    _echo(hub.describe_pushed(pushed))
 
 
 @app.command()

@@ -44,6 +44,8 @@ class ModelResult(Record):
     """Validation responses in which no answer was found, or that could not be scored."""
     n_cut_off: int = 0
     """Validation responses that reached the limit of tokens and are not right."""
+    n_cut_in_thought: int = 0
+    """Validation responses that reached it in the middle of a thought, and so answered nothing."""
     test: Metrics | None = None
     """None for models that were not measured on test."""
     adapter: str | None = None

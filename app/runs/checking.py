@@ -166,11 +166,19 @@ def list_roles(config: RunConfig) -> list[Role]:
 @contextmanager
 def _connect(config: RunConfig) -> Iterator[Adapters]:
     with tempfile.TemporaryDirectory(prefix="pada-check-") as folder:
-        aside = config.model_copy(update={"runs_folder": folder, "name": "check", "shared_folder": ""})
+        models = config.models.model_copy(update=_answer_at_once(config))
+        elsewhere = {"runs_folder": folder, "name": "check", "shared_folder": ""}
+        aside = config.model_copy(update={**elsewhere, "models": models})
         try:
             yield wiring.connect(aside)
         finally:
             wiring.close(aside)
+
+
+def _answer_at_once(config: RunConfig) -> dict[str, ModelConfig]:
+    """The teachers, asked without batches: a probe should not take a day."""
+    roles: tuple[Role, ...] = ("analyst", "generator", "judge")
+    return {role: getattr(config.models, role).model_copy(update={"economy": None}) for role in roles}
 
 
 def _check_machine(adapters: Adapters) -> list[Finding]:

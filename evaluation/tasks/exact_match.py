@@ -8,6 +8,7 @@ from typing import ClassVar
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.answers import list_answers
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
@@ -127,11 +128,12 @@ class ExactMatch(Task):
         return answers
 
     def _build(self, question: str, answer: str, example_id: str, also: Sequence[str] = ()) -> Example:
+        golds = [take_answer(text) for text in (answer, *also)]
         return Example(
             id=example_id,
             prompt=instruct(self.config.instruction, question),
             answer=answer,
-            reference={"question": question, **({"answers": [answer, *also]} if also else {})},
+            reference={"question": question, **({"answers": golds} if golds != [answer] else {})},
         )
 
 

@@ -43,7 +43,7 @@ def compose(task: Task, raw: RawRow, draft: dict[str, str], **given: str) -> Exa
 def test_the_whole_rationale_is_trained_on_and_the_number_is_gold() -> None:
     example = GSM8K.read(LEGS)
     assert example.prompt.endswith("number.\n\nHow many legs do six spiders have?")
-    assert (example.answer, GSM8K.gold(example)) == ("6 * 8 = <<6*8=48>>48\n#### 48", "48")
+    assert (example.answer, GSM8K.gold(example)) == ("6 * 8 = 48\n#### 48", "48")
     assert example.reference["question"] == "How many legs do six spiders have?"
 
 
@@ -360,3 +360,12 @@ def test_third_parties_add_tasks_as_entry_points(monkeypatch: pytest.MonkeyPatch
         make_task(TaskConfig(name="odd"))
     with pytest.raises(ConfigError, match="does not load: ImportError: no module"):
         make_task(TaskConfig(name="gone"))
+
+
+def test_calculator_annotations_are_left_out_of_every_form() -> None:
+    told = [
+        {"role": "user", "content": "How many legs?"},
+        {"role": "assistant", "content": "6*8=<<6*8=48>>48\n#### 48"},
+    ]
+    assert GSM8K.read(row(messages=told)).answer == "6*8=48\n#### 48"
+    assert "1 << 2 and 3 >> 2" in GSM8K.read(row(question="Is 1 << 2 and 3 >> 2?", answer="#### 4")).prompt
