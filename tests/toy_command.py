@@ -4,11 +4,11 @@ A run takes seconds, so that it can be stopped in every stage. Run as `python -m
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pada_agent.app import cli, wiring
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from tests.tiny_world import save_rows
 from tests.toy_world import WordCountEmbedder
 
@@ -17,7 +17,7 @@ WORKER = (sys.executable, "-m", "tests.toy_worker")
 
 def use_toys(wiring: Any = wiring) -> None:
     """Of this process, from now on."""
-    wiring.LocalCompute = partial(wiring.LocalCompute, command=WORKER)
+    wiring.open_compute = lambda _, folder: LocalCompute(folder / "objects", folder / "worker.log", command=WORKER)
     wiring.SentenceEmbedder = lambda _: WordCountEmbedder()
     wiring.StudentTokenCounter = lambda *_: None
 

@@ -90,7 +90,10 @@ class _Rows:
         self.missing: list[str] = []
 
     def read(self, ref: Ref, kind: type[RecordT]) -> tuple[RecordT, ...]:
-        return self.note(lambda: tuple(self._store.read_rows(ref.key, kind)), ())
+        rows = self.note(lambda: tuple(self._store.read_rows(ref.key, kind)), ())
+        if rows and len(rows) != ref.rows:
+            self.missing.append(f"{self._store.rows_path(ref.key)}: damaged ({len(rows)} rows in place of {ref.rows})")
+        return rows
 
     def note(self, read: Callable[[], ReadT], otherwise: ReadT) -> ReadT:
         """What is read; `otherwise` where that is not there or damaged."""

@@ -12,10 +12,11 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from pydantic import BaseModel, TypeAdapter
 
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
+from pada_agent.app.adapters.storage.artifacts import RESUME, ROWS
 from pada_agent.core.config import Settings
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import Record
+from pada_agent.core.records import Record, Ref
 from pada_agent.graph.state import RunState
 
 THREAD_ID = "run"
@@ -90,6 +91,34 @@ def read_values(saver: SqliteSaver) -> RunState:
     if not _has_records_of(read, values):
         raise DamagedCheckpoint("the checkpoint holds values that are not the records of a run")
     return cast(RunState, values)
+
+
+def check_objects(values: object, objects: Path) -> None:
+    """That the rows which the state points to are all there: an empty file, or one cut at a line's end, reads as fewer rows.
+
+    Raises:
+        ArtifactError: the first object of which rows are missing.
+    """
+    for ref in _find_refs(values):
+        path = objects / ref.key / ROWS
+        found = (
+            path.read_bytes().count(b"\n") if path.is_file() else ref.rows
+        )  # what is missing is told when it is read
+        if found != ref.rows:
+            raise ArtifactError(
+                f"{path}: damaged ({found} rows in place of {ref.rows}). Delete the folder {path.parent}. {RESUME}"
+            )
+
+
+def _find_refs(value: object) -> Iterator[Ref]:
+    if isinstance(value, Ref):
+        yield from [value] * bool(value.rows)
+    elif isinstance(value, BaseModel):
+        for _, inner in value:
+            yield from _find_refs(inner)
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _find_refs(inner)
 
 
 def _has_records_of(read: Any, found: Any) -> bool:

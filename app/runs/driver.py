@@ -16,7 +16,7 @@ from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import wiring
 from pada_agent.app.run_folder import claiming, key_addresses, layout
-from pada_agent.app.run_folder.checkpoints import THREAD_ID, open_checkpoints
+from pada_agent.app.run_folder.checkpoints import THREAD_ID, check_objects, open_checkpoints
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
 from pada_agent.app.run_folder.key_addresses import KeyUse
 from pada_agent.core.config import RunConfig
@@ -145,6 +145,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
     with layout.locked(folder), _noting_errors(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
         wiring.connect(config)  # with the budget of now: the one in the checkpoints is that of the start
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
+        check_objects(graph.get_state(THREAD).values, folder / "objects")
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
         if not questions and not layout.is_finished(folder):  # its summary was deleted, as for a damaged one is advised

@@ -94,7 +94,9 @@ def _verify(
     examples: Sequence[Example], predictions: Sequence[Prediction], key: str, adapters: Adapters
 ) -> list[Verdict]:
     if adapters.store.has(key):
-        return adapters.store.read_rows(key, Verdict)
+        kept = adapters.store.read_rows(key, Verdict)
+        if len(kept) == len(predictions):  # else the file lost its end
+            return kept
     verdicts = verify_answers(adapters.task, examples, predictions)
     adapters.store.write_rows(key, verdicts)
     return verdicts

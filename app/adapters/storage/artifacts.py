@@ -23,7 +23,10 @@ R = TypeVar("R", bound=Record)
 
 ROWS = "rows.jsonl"
 VALUE = "value.json"
-RESUME = "`pada resume` makes it again."
+RESUME = (
+    "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, finds again what is finished, and makes"
+    " what is missing."
+)
 MAX_KEPT_ROWS = 200_000
 """Rows that stay in memory, of all objects together: about 1 KB each for short rows."""
 
@@ -160,4 +163,4 @@ def _damaged(path: Path, what: str) -> ArtifactError:
 
 
 def _repair(path: Path) -> str:
-    return f"Delete the folder {path.parent}, then `pada resume` the run."
+    return f"Delete the folder {path.parent}. {RESUME}"
