@@ -357,9 +357,13 @@ class BatchReport(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_old_id(cls, values: Any) -> Any:
-        """Reports written before the iteration had a field of its own name it in the batch's id."""
-        if not isinstance(values, dict) or "iteration" in values:
+    def _read_old(cls, values: Any) -> Any:
+        """Of earlier versions: the iteration is in the batch's id, and where no ratings are, the reason is behind `accepted: `."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("ratings") is None and isinstance(decision := values.get("decision"), str):
+            values = {**values, "decision": decision.removeprefix("accepted: ")}
+        if "iteration" in values:
             return values
         found = re.match(r"i(\d+)-", str(values.get("batch_id", "")))
         return {**values, "iteration": int(found.group(1)) if found else 0}
