@@ -88,7 +88,7 @@ class TestEncoding:
         refuse = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
         tokenizer.chat_template = refuse + "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
         assert tokenizer.decode(ChatEncoder(tokenizer, "").prompt(ROWS[0])) == f"{ROWS[0].prompt}<|end|>"
-        with pytest.raises(TrainingError, match="takes no system turn"):
+        with pytest.raises(ConfigError, match="takes no system turn"):
             ChatEncoder(tokenizer, "Count.").prompt(ROWS[0])
 
 
