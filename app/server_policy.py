@@ -84,6 +84,8 @@ class ServerPolicy:
     allow_prompts: bool = False
     """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory: one line
     such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
+    backends: frozenset[str] = frozenset({"local"})
+    """Compute backends that settings may name."""
     max_rows: int = 100_000
     """Per data file."""
     max_file_bytes: int = 256 * 2**20
@@ -113,6 +115,7 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
         models=listed("PADA_ALLOWED_MODELS", ["*"]),
         hub=listed("PADA_ALLOWED_HUB"),
         key_variables=frozenset(listed("PADA_ALLOWED_KEYS", ["OPENAI_API_KEY"])),
+        backends=frozenset(listed("PADA_ALLOWED_BACKENDS", ["local"])),
         allow_code=environment.get("PADA_ALLOW_CODE") == "1",
         allow_prompts=environment.get("PADA_ALLOW_PROMPTS") == "1",
     )
@@ -191,6 +194,8 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
     if config.task.allow_unisolated_code:
         yield "task.allow_unisolated_code: programs are isolated on a server, or not run"
+    if config.compute.backend not in policy.backends:
+        yield f"compute.backend: {config.compute.backend!r} is not offered; the operator lists names in PADA_ALLOWED_BACKENDS"
     for name, options in config.guard.plugins.items():
         if options:
             yield f"guard.plugins.{name}: settings of installed guards are not taken here, its name alone is"

@@ -6,7 +6,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
-from pada_agent.core.plugins import GUARDS, find_missing
+from pada_agent.core.plugins import GUARDS, RECIPES, find_missing
+from pada_agent.core.recipes import BUILT_IN as BUILT_IN_RECIPES
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
@@ -101,10 +102,10 @@ class GenerationConfig(Settings):
     """Part of them from the pattern branch, the rest from training errors. 0 or 1 switches a branch off. Ours: half and half."""
     sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
     """What the training-error branch writes from: wrong answers, any training rows, or nothing: real rows are taken as they are."""
-    template: Literal["training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"] = (
-        "training_error_generation"
-    )
-    """Prompt of the training-error branch. `rephrasing` rewrites the question and copies the rest."""
+    template: str = Field(default="training_error_generation", json_schema_extra={"examples": list(BUILT_IN_RECIPES)})
+    """Prompt of the training-error branch: `training_error_generation`, `contrast_generation` (shows rightly answered rows beside each
+    error), `similar_item_generation`, `rephrasing` (rewrites the question and copies the rest), or a recipe of another package (entry
+    points of the group `pada_agent.recipes`)."""
     n_contrasts: int = Field(default=3, ge=1)
     """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
@@ -138,6 +139,13 @@ class GenerationConfig(Settings):
     """ROUGE-L F above which two questions count as near duplicates."""
     allocation: Literal["even", "by_repair"] = "even"
     """Rows by strategy: `even` (paper), or more against patterns whose last strategy repaired a larger share of their rows."""
+
+    @field_validator("template")
+    @classmethod
+    def _find_template(cls, template: str) -> str:
+        if missing := find_missing(template, RECIPES, built_in=BUILT_IN_RECIPES):
+            raise ValueError(missing)
+        return template
 
 
 class GuardConfig(Settings):
@@ -255,6 +263,8 @@ class ReviewConfig(Settings):
 class ComputeConfig(Settings):
     """Where the student trains."""
 
+    backend: str = "local"
+    """`local`, a worker process on this machine; or a backend of another package (entry points of the group `pada_agent.compute`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where there is a device."""
     threads: int | None = Field(default=None, ge=1)

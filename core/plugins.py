@@ -23,6 +23,10 @@ class PartKind(NamedTuple):
 
 
 TASKS = PartKind("pada_agent.tasks", "task", "a subclass of Task", "task.name")
+RECIPES = PartKind("pada_agent.recipes", "recipe", "a Recipe", "generation.template")
+METHODS = PartKind("pada_agent.methods", "method", "a Method", "arm")
+BACKENDS = PartKind("pada_agent.compute", "backend", "a function of settings and folder", "compute.backend")
+REPORT_SECTIONS = PartKind("pada_agent.report_sections", "section", "a ReportSection", "report")
 GUARDS = PartKind("pada_agent.guards", "guard", "a subclass of Guard", "guard.plugins")
 
 
@@ -45,6 +49,15 @@ def find_part(name: str, kind: PartKind, *, built_in: Mapping[str, PartT], accep
         raise ConfigError(f"{kind.setting}: the entry point {point.name!r} ({point.value}) is not {kind.form}")
     part: PartT = loaded
     return part
+
+
+def find_installed(kind: PartKind, *, accept: Callable[[Any], bool]) -> list[Any]:
+    """Every part that an installed package brings, in the order of their names.
+
+    Raises:
+        ConfigError: an entry point that does not give one.
+    """
+    return [find_part(name, kind, built_in={}, accept=accept) for name in sorted(_installed(kind))]
 
 
 def find_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str | None:

@@ -123,7 +123,7 @@ class Metrics(Record):
 
 
 class ScoredRow(Record):
-    """A wrong answer, whole: what the analyst reads."""
+    """A row with the student's answer and the verdict on it, right or wrong."""
 
     example: Example
     prediction: Prediction
@@ -207,7 +207,7 @@ class NearText(Record):
 
 
 class GuardedStrategy(Record):
-    """A strategy whose text the leak guard has cleared. Only `agents.leak_guard` makes one; generators take nothing else."""
+    """A strategy whose text the leak guard has cleared. Only the leak guard makes one; generators take nothing else."""
 
     strategy: Strategy
     redactions: tuple[str, ...] = ()

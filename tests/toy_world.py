@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.chat import ChatRequest
@@ -283,6 +284,7 @@ class ToyWorld:
             analyst=teacher,
             generator=teacher,
             judge=PromptedModel(self.judge or self.teacher, settings.prompts.overrides()),
+            guards=find_guards(settings.guard.plugins),
             student="toy",
             tokens=self.tokens,
             usage=lambda: {"generator": Usage(n_calls=1)},

@@ -9,13 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
+from pada_agent.core.recipes import PATTERN_GUIDED, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
-
-REPHRASING = "rephrasing"
-"""The template that rewrites the field of a draft that asks, and leaves the others as they are."""
 
 
 class Assignment(Record):
@@ -109,7 +107,7 @@ def generate_drafts(
     Raises:
         StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
     """
-    template = "pattern_guided_generation" if batch.branch == "pattern" else settings.template
+    recipe = PATTERN_GUIDED if batch.branch == "pattern" else find_recipe(settings.template)
     sent_back = {f.row: f for f in feedback}
     variables = {
         "task": task.about([a.source for a in assignments]),
@@ -124,12 +122,13 @@ def generate_drafts(
     variables |= _describe_together(assignments, task)
     fields = task.draft_fields_for([a.source for a in assignments])
     copied: dict[int, dict[str, str]] = {}
-    if template == REPHRASING:
+    if recipe.rewrites_only_question:
         question = task.question_field
         fields = {question: f"the {question} of the row in other words"}
         copied = {a.row: task.show(a.source) for a in assignments}
-    reply = generator.ask(
-        template,
+    writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
+    reply = writer.ask(
+        recipe.template,
         {**variables, "field": task.question_field},
         draft_item(fields),
         numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),

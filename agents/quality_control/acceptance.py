@@ -54,7 +54,7 @@ def decide(
 
 def accept_unreviewed(candidates: Sequence[Example]) -> Decision:
     """All candidates, when quality control is switched off."""
-    return Decision(accepted=tuple(candidates), rejected=(), word="accepted: quality control is off")
+    return Decision(accepted=tuple(candidates), rejected=(), word="quality control is off")
 
 
 def read_probes(
@@ -92,7 +92,7 @@ def explain_acceptance(rating: Rating | None, *, decision: str, refused: Rejecti
     """Why a row is in: the judge's word on it, else what became of its batch; `refused` is what a person overruled."""
     if refused:
         return f"accepted in review; {refused.reason}"
-    return word_rating(rating) if rating else decision.removeprefix("accepted: ")
+    return word_rating(rating) if rating else decision
 
 
 def _find_low(rating: Rating, quality: QualityConfig) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from pada_agent.app.experiment.methods import METHODS, Measured, apply_settings, find_method
+from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.config_files import load_config, parse_settings, read_yaml
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.plugins import find_missing
 from pada_agent.core.ports import DatasetSource
 from pada_agent.core.records import Record
 
@@ -113,9 +115,9 @@ def load_grid(path: Path) -> Grid:
     grid = parse_settings(Grid, read_yaml(path, Grid), origin=str(path))
     problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
     problems += [
-        f"{path}: arms.{i}: there is no method '{name}'. There are: {', '.join(METHODS)}"
+        f"{path}: arms.{i}: {missing}"
         for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
-        if name not in METHODS
+        if (missing := find_missing(name, plugins.METHODS, built_in=METHODS))
     ]
     arms = {_name_of(arm) for arm in grid.arms}
     problems += [

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_local_config, set_value
-from pada_agent.core.errors import ConfigError
+from pada_agent.core.plugins import find_part
 from pada_agent.core.records import Record
 
 Measured = Literal["untouched", "fine-tuned", "augmented"]
@@ -134,14 +135,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def find_method(name: str) -> Method:
-    """The method of that name.
+    """The method of that name, built in or of another package (entry points of the group `pada_agent.methods`).
 
     Raises:
         ConfigError: there is none.
     """
-    if name not in METHODS:
-        raise ConfigError(f"arm '{name}': there is no such method. There are: {', '.join(METHODS)}")
-    return METHODS[name]
+    return find_part(name, plugins.METHODS, built_in=METHODS, accept=lambda found: isinstance(found, Method))
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any], *, origin: str) -> RunConfig:

@@ -10,8 +10,9 @@ from markupsafe import Markup
 from pada_agent.app import text
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report import charts, tables
-from pada_agent.app.report.data import MAX_ROWS, ReportData, describe_run
+from pada_agent.app.report.data import ReportData, describe_run
 from pada_agent.app.report.reading import read_files
+from pada_agent.app.report.sections import draw_sections
 from pada_agent.app.run_folder import layout
 from pada_agent.graph.summary import RunSummary
 
@@ -60,15 +61,19 @@ def render_report(data: ReportData) -> str:
     )
     script = (HERE / "report.js").read_text(encoding="utf-8")
     header, *models = tables.model_rows(data.summary)
+    values: dict[str, object] = {
+        "data": data,
+        "summary": data.summary,
+        "rows": data.summary.rows,
+        "header": header,
+        "models": models,
+        "tables": tables,
+        "text": text,
+        "charts": charts,
+    }
     return environment.get_template("report.html.j2").render(
-        data=data,
-        summary=data.summary,
-        header=header,
-        models=models,
-        tables=tables,
-        text=text,
-        charts=charts,
-        max_rows=MAX_ROWS,
+        **values,
+        sections=draw_sections(data, environment, values),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -18,6 +18,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import hash_file
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import RunSummary
@@ -110,17 +111,8 @@ def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
     Raises:
         ArtifactError: damaged, with the line.
     """
-    number = 0
-    try:
-        records = []
-        for number, line in enumerate(path.read_bytes().decode().split("\n")[:-1], 1):  # noqa: B007  for the error
-            records.append(kind.model_validate_json(line))
-    except (OSError, ValueError) as exc:
-        where = f" in line {number}" if number else ""
-        raise ArtifactError(
-            f"{path}: damaged{where} ({word_damage(exc)}). Delete the run's {SUMMARY}: `pada resume` then writes it again."
-        ) from exc
-    return records
+    advice = f"Delete the run's {SUMMARY}: `pada resume` then writes it again."
+    return read_json_lines(path, kind, if_missing=advice, if_damaged=advice)
 
 
 def dump_config(config: RunConfig) -> str:

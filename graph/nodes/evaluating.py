@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
-from pada_agent.core.lines import split_lines
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
@@ -84,16 +83,10 @@ def read_predictions(folder: Path, *, n: int) -> list[Prediction]:
     Raises:
         ArtifactError: missing or damaged.
     """
-    path = folder / PREDICTIONS
-    try:
-        predictions = [Prediction.model_validate_json(line) for line in split_lines(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError) as exc:
-        raise ArtifactError(
-            f"{path}: damaged ({word_damage(exc)}). Delete the folder {folder}, then `pada resume` the run."
-        ) from exc
+    path, advice = folder / PREDICTIONS, f"Delete the folder {folder}, then `pada resume` the run."
+    predictions = read_json_lines(path, Prediction, if_missing=advice, if_damaged=advice)
     if len(predictions) != n:
-        found = f"{len(predictions)} answers for {n} rows"
-        raise ArtifactError(f"{path}: damaged ({found}). Delete the folder {folder}, then `pada resume` the run.")
+        raise ArtifactError(f"{path}: damaged ({len(predictions)} answers for {n} rows). {advice}")
     return predictions
 
 

@@ -6,6 +6,7 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.storing import put_rows
 
 
 def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
@@ -43,7 +44,4 @@ def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
 def gather_training_rows(train: Ref, synthetic: tuple[Ref, ...], adapters: Adapters) -> Ref:
     """One object that holds all training rows."""
     rows = [row for ref in (train, *synthetic) for row in adapters.store.read_rows(ref.key, Example)]
-    key = adapters.store.key("training-rows", train, synthetic)
-    if not adapters.store.has(key):
-        adapters.store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
+    return put_rows(adapters.store, "training-rows", rows, train, synthetic)

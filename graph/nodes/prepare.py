@@ -20,6 +20,7 @@ from pada_agent.graph.data_files import SPLITS, FileName
 from pada_agent.graph.data_lengths import measure_lengths
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import DataSplits, PartialState, RunState
+from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides
 
 
@@ -177,7 +178,4 @@ def keep_spare(rows: Sequence[Example], known: Sequence[Example]) -> list[Exampl
 
 
 def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:
-    key = store.key(f"rows-{split}", list(examples))
-    if not store.has(key):
-        store.write_rows(key, examples)
-    return Ref(key=key, rows=len(examples))
+    return put_rows(store, f"rows-{split}", examples)
