@@ -56,7 +56,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"pada-agent {version('pada-agent')}")
+        _echo(f"pada-agent {version('pada-agent')}")
         raise typer.Exit
 
 
@@ -132,7 +132,7 @@ def check(
 
     chosen = _load(config, overrides)
     report = check_run(chosen, probe=probe, say=lambda text: _echo_error(f"… {text}"))
-    typer.echo(render_check(report, chosen), nl=False)
+    _echo(render_check(report, chosen), nl=False)
     if report.stops:
         raise typer.Exit(2)
 
@@ -288,7 +288,7 @@ def experiment(
     part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
     loaded = load_grid(grid)
     if power:
-        typer.echo(describe_power(loaded, FileDatasets()), nl=False)
+        _echo(describe_power(loaded, FileDatasets()), nl=False)
         return
     with _display() as display:
         result = run_experiment(
