@@ -61,7 +61,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"pada-agent {version('pada-agent')}")
+        echo(f"pada-agent {version('pada-agent')}")
         raise typer.Exit
 
 
@@ -137,7 +137,7 @@ def check(
 
     chosen = _load(config, overrides)
     report = check_run(chosen, probe=probe, say=lambda text: echo_error(f"… {text}"))
-    typer.echo(render_check(report, chosen), nl=False)
+    echo(render_check(report, chosen), nl=False)
     if report.stops:
         raise typer.Exit(2)
 
@@ -293,7 +293,7 @@ def experiment(
     part = Part(arms=tuple(split_list(arms)), seeds=tuple(read_seed(text) for text in split_list(seeds)))
     loaded = load_grid(grid)
     if power:
-        typer.echo(describe_power(loaded, FileDatasets()), nl=False)
+        echo(describe_power(loaded, FileDatasets()), nl=False)
         return
     with open_screen() as display:
         result = run_experiment(
