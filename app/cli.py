@@ -1,5 +1,6 @@
 """The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pada_agent.app.runs.driver import AllowKeys, Answer, RunOutcome
     from pada_agent.app.terminal.display import Display
     from pada_agent.core.config import RunConfig
+
+
+NEVER_WRAPPED = 10_000
+"""Columns of what is not a terminal: a sentence stays a line, to be searched."""
 
 
 class Commands(TyperGroup):
@@ -114,7 +119,9 @@ def check(
 
     chosen = _load(config, overrides)
     report = check_run(chosen, probe=probe, say=lambda text: _echo_error(f"… {text}"))
-    typer.echo(render_check(report, chosen), nl=False)
+    styled = sys.stdout.isatty()
+    width = shutil.get_terminal_size((NEVER_WRAPPED, 0)).columns
+    typer.echo(render_check(report, chosen, width=width, styled=styled), nl=False)
     if report.stops:
         raise typer.Exit(2)
 

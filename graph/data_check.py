@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pada_agent.core.config import DataConfig, RunConfig
-from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, PadaError
+from pada_agent.core.errors import ConfigError, DatasetError, PadaError
 from pada_agent.core.ports import DatasetSource
-from pada_agent.evaluation.rows.findings import Finding, Pair, agree, count, list_pairs, stop, warn
+from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, agree, count, list_pairs, stop, warn
 from pada_agent.evaluation.rows.label_counts import (
     check_answers,
     check_held_out_labels,
@@ -95,17 +95,16 @@ def refuse(findings: Sequence[Finding]) -> None:
     """Stop where something stops: everything that does, in one error.
 
     Raises:
-        LeakageError, ConfigError, DatasetError: by what the findings are about.
+        PadaError: the one that `ERRORS` names for what the findings are about; a `DatasetError` for several things at once.
     """
     stops = [finding for finding in findings if finding.stops]
     if not stops:
         return
     kinds = {finding.kind for finding in stops}
-    error = {"leak": LeakageError, "settings": ConfigError}.get(next(iter(kinds)), DatasetError)
     lines = [finding.text for finding in stops[:MAX_TOLD]]
     if len(stops) > MAX_TOLD:
         lines.append(f"… and {count(len(stops) - MAX_TOLD, 'more problem')}: see all with `pada check`")
-    raise (error if len(kinds) == 1 else DatasetError)("\n".join(lines))
+    raise (ERRORS[stops[0].kind] if len(kinds) == 1 else DatasetError)("\n".join(lines))
 
 
 def _drop_repeated(
