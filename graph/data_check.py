@@ -77,7 +77,7 @@ def check_data(
     kept, shared = _drop_shared(kept, data)
     labels = {name: count_labels(task, file.examples) for name, file in kept.items()}
     findings += shared + _check_labels(kept, labels, settings, further_down or {})
-    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept)
+    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept, files)
     return CheckedData(kept, labels, findings)
 
 
@@ -204,12 +204,18 @@ def _check_written_answers(
     return check_answers(_place("train", files["train"]), files["train"].examples, task)
 
 
-def _check_sizes(files: Mapping[FileName, ReadFile]) -> list[Finding]:
-    file = files.get("validation")
+def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, ReadFile]) -> list[Finding]:
+    file = kept.get("validation")
     if file is None or len(file.examples) > 1:
         return []
     found = len(file.examples)
-    return [stop(f"{_place('validation', file)}: at least 2 validation rows are needed, found {found}")]
+    dropped = len(read["validation"].examples) - found
+    why = f" when {count(dropped, 'row')} that {agree(dropped, 'repeats', 'repeat')} others {agree(dropped, 'is', 'are')} dropped"
+    return [
+        stop(
+            f"{_place('validation', file)}: at least 2 validation rows are needed, found {found}{why if dropped else ''}"
+        )
+    ]
 
 
 def _place(name: FileName, file: ReadFile) -> str:

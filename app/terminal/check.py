@@ -38,7 +38,8 @@ def render_check(report: CheckReport, config: RunConfig, *, width: int, styled: 
     with console.capture() as capture:
         for section in sections:
             if section is not None:
-                console.print(section, end="\n\n")
+                console.print(section)
+                console.print()
     return "\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")) + "\n"
 
 

@@ -9,6 +9,8 @@ from pada_agent.evaluation.task import Task
 
 LOPSIDED = 0.95
 """Share of one label among held-out rows from which on accuracy says little."""
+NO_ACCIDENT = 8
+"""Rows from which on one and the same answer in all of them is a mistake; fewer are somebody's first try."""
 UNLIKELY = 0.01
 """Chance below which rows without a label are no accident of a small limit."""
 
@@ -123,9 +125,8 @@ def check_answers(location: str, examples: Sequence[Example], task: Task) -> lis
         return []
     answer = golds.pop() if len(golds) == 1 else learned.pop()
     shown = answer if len(answer) <= 60 else f"{answer[:60]}…"
-    return [
-        stop(
-            f"{location}: the right answer is {shown!r} in all {len(examples)} rows: there is nothing to tell apart."
-            " Name the column of the answer in task.columns"
-        )
-    ]
+    text = (
+        f"{location}: the right answer is {shown!r} in all {len(examples)} rows: there is nothing to tell apart."
+        " Name the column of the answer in task.columns"
+    )
+    return [stop(text) if len(examples) >= NO_ACCIDENT else warn(text)]

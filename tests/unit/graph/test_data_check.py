@@ -165,13 +165,36 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         [stop("memory:train: all 3 rows ask the same. Name the columns of the question in task.columns")],
     ),
     "every answer is the same": (
-        {"train": ask(("How?", "red"), ("Why?", "red"), ("When?", "red"))},
+        {"train": ask(*[(f"What is thing {i} like?", "red") for i in range(8)])},
         MANY,
         [
             stop(
+                "memory:train: the right answer is 'red' in all 8 rows: there is nothing to tell apart. Name the column of"
+                " the answer in task.columns"
+            )
+        ],
+    ),
+    "every answer of a first try is the same": (
+        {"train": ask(("How?", "red"), ("Why?", "red"), ("When?", "red"))},
+        MANY,
+        [
+            warn(
                 "memory:train: the right answer is 'red' in all 3 rows: there is nothing to tell apart. Name the column of"
                 " the answer in task.columns"
             )
+        ],
+    ),
+    "validation rows that repeat each other": (
+        {"validation": [GOOD["validation"][0]] * 3},
+        {},
+        [
+            warn(
+                "memory:validation: 2 rows repeat an earlier row (memory:validation:2 = memory:validation:1,"
+                " memory:validation:3 = memory:validation:1) and were dropped"
+            ),
+            stop(
+                "memory:validation: at least 2 validation rows are needed, found 1 when 2 rows that repeat others are dropped"
+            ),
         ],
     ),
     "training rows in held-out files": (
