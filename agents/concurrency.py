@@ -15,7 +15,7 @@ class _NotBegun(Exception):
 
 
 def map_concurrently(
-    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int = 32
+    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int = 256
 ) -> list[ResultT]:
     """Results in order. After the first exception no further item is begun; it is raised once the calls under way have ended.
 

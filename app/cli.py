@@ -1,5 +1,6 @@
 """The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
 
+import io
 import shutil
 import sys
 from collections.abc import Iterator
@@ -30,10 +31,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PadaError as exc:
-            typer.echo(f"Error: {exc}\n{exc.way_on}".rstrip(), err=True)
+            _echo_error(f"Error: {exc}\n{exc.way_on}".rstrip())
             raise typer.Exit(2) from exc
         except KeyboardInterrupt as exc:
-            typer.echo(f"Interrupted; {exc}" if str(exc) else "Interrupted.", err=True)
+            _echo_error(f"Interrupted; {exc}" if str(exc) else "Interrupted.")
             raise typer.Exit(130) from exc
 
 
@@ -54,6 +55,23 @@ RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder."
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting; may be given several times.")
 ]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"pada-agent {version('pada-agent')}")
+        raise typer.Exit
+
+
+@app.callback()
+def show_version(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Makes small language models better with their own failures."""
 
 
 @app.command()
@@ -134,23 +152,28 @@ def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
 
     chosen = _load(config, overrides)
     counts = estimate.count_rows(chosen, FileDatasets())
-    typer.echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
+    _echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
 
 
 @app.command()
 def evaluate(
     config: ConfigFile,
     overrides: Overrides = None,
-    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="Adapter; none: the untouched model.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Adapter, also hub:owner/name[@revision]; none: the untouched model."),
+    ] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Rows to answer.")] = "validation",
 ) -> None:
     """Measure one model on one split."""
+    from pada_agent.app.results.hub import find_adapter
     from pada_agent.app.runs import evaluate_model
 
     chosen = _load(config, overrides)
+    folder = find_adapter(adapter) if adapter is not None else None
     with _display() as display:
-        metrics = evaluate_model.evaluate_model(chosen, adapter=adapter, split=split, on_event=display)
-    typer.echo(evaluate_model.describe_metrics(metrics, split=split))
+        metrics = evaluate_model.evaluate_model(chosen, adapter=folder, split=split, on_event=display)
+    _echo(evaluate_model.describe_metrics(metrics, split=split))
 
 
 @app.command()
@@ -173,12 +196,15 @@ def report(
         from pada_agent.app.report.regrouping import compare_embedders
 
         compare_embedders(folder, embedders)
-    typer.echo(render_summary(document.rebuild_report(folder), folder), nl=False)
+    _echo(render_summary(document.summarize_folder(folder), folder), nl=False)
+    document.rebuild_report(folder)  # last: the table is for whoever may not write here, too
 
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
+    source: Annotated[
+        str, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's, also hub:owner/name.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for what is written.")],
     what: Annotated[
         Literal["model", "data"], typer.Option(help="data: the synthetic rows with provenance, and their card.")
@@ -193,16 +219,42 @@ def export(
 ) -> None:
     """Merge the adapter into its student, and check the written model; or write the synthetic rows as a data set."""
     from pada_agent.app.results import data_export, model_export
+    from pada_agent.app.results.hub import find_adapter
     from pada_agent.core.errors import ConfigError
 
     if license != "unknown" and what != "data":
         raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
     if what == "data":
-        typer.echo(data_export.describe_data(data_export.export_data(source, out=out, license=license)))
+        _echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
         return
     with _display() as display:
-        report = model_export.export_model(source, format=format, out=out, on_event=display, student=student)
-    typer.echo(model_export.describe_export(report))
+        report = model_export.export_model(
+            find_adapter(source), format=format, out=out, on_event=display, student=student
+        )
+    _echo(model_export.describe_export(report))
+
+
+@app.command()
+def push(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub; made where there is none.")],
+    what: Annotated[
+        Literal["model", "data"], typer.Option(help="model: the best adapter. data: the synthetic rows.")
+    ] = "model",
+    public: Annotated[bool, typer.Option("--public", help="Everybody may see it; without this it is private.")] = False,
+    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card.")] = "unknown",
+    base: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="The student on the hub, if it was a file here.")
+    ] = None,
+) -> None:
+    """Bring the best adapter, or the synthetic rows, with its card to the Hugging Face hub; private by default."""
+    from pada_agent.app.results import hub
+    from pada_agent.core.errors import ConfigError
+
+    if base is not None and what == "data":
+        raise ConfigError("--base is stated on the card of an adapter. Leave it out with --what data.")
+    pushed = hub.push(source, repo, what=what, public=public, license=license, base=base)
+    _echo(hub.describe_pushed(pushed))
 
 
 @app.command()
@@ -213,7 +265,7 @@ def track(
     """Log a run to an experiment tracker: settings, figures by model, training loss, the report."""
     from pada_agent.app.results import trackers
 
-    typer.echo(trackers.track_run(folder, to=to))
+    _echo(trackers.track_run(folder, to=to))
 
 
 @app.command()
@@ -221,6 +273,9 @@ def experiment(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="YAML file with tasks, sizes, arms and seeds.")],
     probe: Annotated[
         bool, typer.Option("--probe", help="Only plain fine-tuning and the oracle: is there headroom? Asks no LLM.")
+    ] = False,
+    power: Annotated[
+        bool, typer.Option("--power", help="Only say which difference so many rows and seeds could show. Runs nothing.")
     ] = False,
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these arms; other processes may run the others meanwhile.")
@@ -232,12 +287,16 @@ def experiment(
     With --arms or --seeds several processes share the work and the experiment's folder; the same command without them
     then writes the tables.
     """
+    from pada_agent.app.adapters.storage.datasets import FileDatasets
     from pada_agent.app.experiment.grid import Part, load_grid
-    from pada_agent.app.experiment.running import run_experiment
+    from pada_agent.app.experiment.running import describe_power, run_experiment
     from pada_agent.app.experiment.tables import render_result
 
     part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
     loaded = load_grid(grid)
+    if power:
+        typer.echo(describe_power(loaded, FileDatasets()), nl=False)
+        return
     with _display() as display:
         result = run_experiment(
             loaded,
@@ -247,7 +306,7 @@ def experiment(
             on_event=display,
             say=_echo_error,
         )
-    typer.echo(render_result(result), nl=False)
+    _echo(render_result(result), nl=False)
 
 
 @app.command()
@@ -255,7 +314,7 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help
     """Lay finished runs side by side, with paired tests on their test rows."""
     from pada_agent.app.experiment import compare_runs
 
-    typer.echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
+    _echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
 
 
 @models.command("pull")
@@ -276,7 +335,7 @@ def pull_models(
             n: model_store.pull(n, lambda p: display(RunEvent(mode="custom", data=p.model_dump()))) for n in wanted
         }
     for name, path in paths.items():
-        typer.echo(f"{name}: {path}")
+        _echo(f"{name}: {path}")
 
 
 @models.command("list")
@@ -289,7 +348,7 @@ def list_models() -> None:
     for name, entry in model_store.catalogue().items():
         here = "yes" if model_store.is_stored(name) else "no"
         rows.append([name, f"{entry.n_bytes / 1e6:,.0f}", here, entry.license, entry.about])
-    typer.echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
+    _echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
 
 
 @settings.command("show")
@@ -300,11 +359,13 @@ def show_config(
     """Print the settings, with every default."""
     from pada_agent.app.run_folder.layout import dump_config
 
-    typer.echo(dump_config(_load(config, overrides)), nl=False)
+    _echo(dump_config(_load(config, overrides)), nl=False)
 
 
 def main() -> None:
     """Entry point of the `pada` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a terminal without our characters is no error
     app()
 
 
@@ -373,6 +434,13 @@ def _choose_answer(display: "Display") -> "Answer":
     return answer
 
 
+def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """The only way to the terminal: what models and servers wrote has no control over it."""
+    from pada_agent.app.text import show_unseen
+
+    typer.echo(show_unseen(text), err=err, nl=nl)
+
+
 def _choose_allowance(display: "Display") -> "AllowKeys":
     """A person says where keys may go; where there is no terminal, nobody does."""
     from pada_agent.app.runs import driver
@@ -392,7 +460,7 @@ def _choose_allowance(display: "Display") -> "AllowKeys":
 
 
 def _echo_error(text: str) -> None:
-    typer.echo(text, err=True)
+    _echo(text, err=True)
 
 
 def _report_outcome(outcome: "RunOutcome") -> None:
@@ -400,11 +468,11 @@ def _report_outcome(outcome: "RunOutcome") -> None:
     from pada_agent.app.terminal.summary import render_summary
 
     if outcome.summary is not None:
-        typer.echo(render_summary(outcome.summary, outcome.folder), nl=False)
+        _echo(render_summary(outcome.summary, outcome.folder), nl=False)
         return
     for question in outcome.questions:
-        typer.echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
-    typer.echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
+        _echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
+    _echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
 
 
 if __name__ == "__main__":

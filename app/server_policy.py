@@ -16,9 +16,7 @@ from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ConfigError
-from pada_agent.evaluation.tasks.code import Code
 from pada_agent.evaluation.tasks.registry import find_task_kind
-from pada_agent.evaluation.tasks.sql import Sql
 
 LIMITS: Mapping[str, float] = MappingProxyType(
     {
@@ -86,6 +84,8 @@ class ServerPolicy:
     allow_prompts: bool = False
     """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory: one line
     such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
+    backends: frozenset[str] = frozenset({"local"})
+    """Compute backends that settings may name."""
     max_rows: int = 100_000
     """Per data file."""
     max_file_bytes: int = 256 * 2**20
@@ -115,6 +115,7 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
         models=listed("PADA_ALLOWED_MODELS", ["*"]),
         hub=listed("PADA_ALLOWED_HUB"),
         key_variables=frozenset(listed("PADA_ALLOWED_KEYS", ["OPENAI_API_KEY"])),
+        backends=frozenset(listed("PADA_ALLOWED_BACKENDS", ["local"])),
         allow_code=environment.get("PADA_ALLOW_CODE") == "1",
         allow_prompts=environment.get("PADA_ALLOW_PROMPTS") == "1",
     )
@@ -171,7 +172,7 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 def _check_database(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     """One file that settings name: rows come from strangers, and a run's own files are SQLite databases too."""
     named = config.task.database
-    if not named and not issubclass(find_task_kind(config.task.name), Sql):
+    if not named and not find_task_kind(config.task.name).reads_database:
         return
     inside = find_inside(named, policy.workspace) if named else None
     if inside is None or not inside.is_file() or inside.name in (CALLS, CHECKPOINTS):
@@ -189,10 +190,15 @@ def _check_run_folder(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 
 
 def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
-    if not policy.allow_code and issubclass(find_task_kind(config.task.name), Code):
+    if not policy.allow_code and find_task_kind(config.task.name).runs_code:
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
     if config.task.allow_unisolated_code:
         yield "task.allow_unisolated_code: programs are isolated on a server, or not run"
+    if config.compute.backend not in policy.backends:
+        yield f"compute.backend: {config.compute.backend!r} is not offered; the operator lists names in PADA_ALLOWED_BACKENDS"
+    for name, options in config.guard.plugins.items():
+        if options:
+            yield f"guard.plugins.{name}: settings of installed guards are not taken here, its name alone is"
     if config.prompts.overrides() and not policy.allow_prompts:
         yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
     if config.student.chat_template and not policy.allow_prompts:

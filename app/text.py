@@ -1,14 +1,24 @@
 """Figures and columns as text, for terminal, report and cards."""
 
+import re
 from collections.abc import Sequence
 
 from pada_agent.core.records import Metrics
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""Control characters, those that turn the direction of text, and halves of surrogate pairs."""
+
+
+def show_unseen(text: str) -> str:
+    """Text that models, servers or data wrote, safe to show: it cannot clear a terminal, hide or turn what it says."""
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
     """Text columns: the first to the left, figures to the right. Nothing for no rows."""
     if not rows:
         return ""
+    rows = [[" ".join(show_unseen(cell).split()) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [[row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows]
     lines.insert(1, ["-" * w for w in widths])

@@ -2,16 +2,16 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import psutil
 from langchain_core.language_models import BaseChatModel
 
-from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.agents.guards.registry import find_guards
+from pada_agent.app.adapters.compute.backends import open_compute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.llm import local_engine
@@ -26,10 +26,12 @@ from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
-from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
+from pada_agent.core.config import BudgetConfig, ComputeConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.ports import Compute
+from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -45,7 +47,7 @@ _lock = Lock()
 class Warm:
     """What outlives a run, for the next one."""
 
-    computes: dict[tuple[object, ...], LocalCompute] = field(default_factory=dict)
+    computes: dict[tuple[Path, ComputeConfig], Compute] = field(default_factory=dict)
     embedders: dict[str, SentenceEmbedder] = field(default_factory=dict)
 
 
@@ -166,6 +168,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         generator=generator,
         judge=judge,
         student=student,
+        guards=find_guards(config.guard.plugins),
         tokens=StudentTokenCounter(compute, student, config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
@@ -185,14 +188,12 @@ def link_objects(folder: Path, shared: str) -> None:
         (folder / "objects").symlink_to(Path("..") / shared / "objects")
 
 
-def _find_compute(config: RunConfig, folder: Path) -> LocalCompute:
-    device, threads = config.compute.device, config.compute.threads
-    make = partial(LocalCompute, folder / "objects", folder / "worker.log", device=device, threads=threads)
+def _find_compute(config: RunConfig, folder: Path) -> Compute:
     if not _warm:
-        return make()
-    computes, key = _warm[-1].computes, (folder, device, threads)
+        return open_compute(config, folder)
+    computes, key = _warm[-1].computes, (folder, config.compute)
     if key not in computes:
-        computes[key] = make()
+        computes[key] = open_compute(config, folder)
     return computes[key]
 
 
@@ -205,8 +206,13 @@ def _prompt(
 ) -> PromptedModel:
     """Roles that share a model share its limits."""
     gate = gates.setdefault(model.model_dump_json(), CallGate(model))
-    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate)
+    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate, report=_report)
     return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
+
+
+def _report(progress: Progress) -> None:
+    with suppress(RuntimeError):  # outside of a graph nobody listens
+        report_progress(progress)
 
 
 def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:

@@ -13,7 +13,7 @@ from threading import BoundedSemaphore
 
 from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
 from pada_agent.core.chat import ChatReply, ChatRequest
-from pada_agent.core.lines import split_lines
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record, Usage
 
 
@@ -49,8 +49,7 @@ def record(ledger: Path) -> list[RecordedCall]:
 
 
 def read(path: Path) -> list[RecordedCall]:
-    lines = split_lines(path.read_text(encoding="utf-8"))
-    return [RecordedCall.model_validate_json(line) for line in lines]
+    return read_json_lines(path, RecordedCall)
 
 
 class ReplayingModel:

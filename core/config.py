@@ -2,10 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
+from pada_agent.core.plugins import GUARDS, RECIPES, find_missing
+from pada_agent.core.recipes import BUILT_IN as BUILT_IN_RECIPES
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
@@ -103,10 +105,10 @@ class GenerationConfig(Settings):
     """Part of them from the pattern branch, the rest from training errors. 0 or 1 switches a branch off. Ours: half and half."""
     sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
     """What the training-error branch writes from: wrong answers, any training rows, or nothing: real rows are taken as they are."""
-    template: Literal["training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"] = (
-        "training_error_generation"
-    )
-    """Prompt of the training-error branch. `rephrasing` rewrites the question and copies the rest."""
+    template: str = Field(default="training_error_generation", json_schema_extra={"examples": list(BUILT_IN_RECIPES)})
+    """Prompt of the training-error branch: `training_error_generation`, `contrast_generation` (shows rightly answered rows beside each
+    error), `similar_item_generation`, `rephrasing` (rewrites the question and copies the rest), or a recipe of another package (entry
+    points of the group `pada_agent.recipes`)."""
     n_contrasts: int = Field(default=3, ge=1)
     """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
@@ -141,6 +143,13 @@ class GenerationConfig(Settings):
     allocation: Literal["even", "by_repair"] = "even"
     """Rows by strategy: `even` (paper), or more against patterns whose last strategy repaired a larger share of their rows."""
 
+    @field_validator("template")
+    @classmethod
+    def _find_template(cls, template: str) -> str:
+        if missing := find_missing(template, RECIPES, built_in=BUILT_IN_RECIPES):
+            raise ValueError(missing)
+        return template
+
 
 class GuardConfig(Settings):
     """Keeps held-out rows away from the generator and from training, by meaning. Word for word is always checked.
@@ -152,6 +161,21 @@ class GuardConfig(Settings):
     """Cosine at which a sentence of a strategy, or a run of words in it, says what a validation or test row says, and is cut; null compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
     """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
+    contamination_share: float | None = Field(default=0.05, gt=0, lt=1)
+    """Where real rows are alike by nature: if more than this share of the training rows comes as near to a held-out row as
+    `contamination_similarity`, the cosine is raised to where this share is left, 0.97 at most. Else rows would be rejected for
+    being as real ones are (docs/adr/0013). Null: never raised."""
+    plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Guards of other installed packages (entry points of the group `pada_agent.guards`) that look at synthetic rows after ours, each
+    with its own settings, e.g. `{no_urls: {}}`."""
+
+    @field_validator("plugins")
+    @classmethod
+    def _find_plugins(cls, plugins: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+        for name in plugins:
+            if missing := find_missing(name, GUARDS, built_in={}):
+                raise ValueError(missing)
+        return plugins
 
 
 class VerificationConfig(Settings):
@@ -198,7 +222,7 @@ class QualityConfig(Settings):
     rows_per_call: int | None = Field(default=None, ge=1)
     """Rows the judge sees at once; null: the whole batch (paper). A small judge needs 1: it gives neighbours the same score."""
     max_label_rank: int | None = Field(default=None, ge=1)
-    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011)."""
+    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011). Without `enabled` too."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
     """Rows of known quality mixed into what the judge rates at the first attempt, per row: a fourth good, the rest bad. Never trained on. With `rows_per_call: 1` each is a call. 0: none."""
 
@@ -242,6 +266,8 @@ class ReviewConfig(Settings):
 class ComputeConfig(Settings):
     """Where the student trains."""
 
+    backend: str = "local"
+    """`local`, a worker process on this machine; or a backend of another package (entry points of the group `pada_agent.compute`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA where there is a device."""
     threads: int | None = Field(default=None, ge=1)

@@ -1,9 +1,12 @@
 """What the compute backend is asked to do with the student. A job's id is a hash of its spec."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
+from pada_agent.core.damage import word_damage
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 
 PREDICTIONS = "predictions.jsonl"
@@ -17,6 +20,36 @@ EXPORT_REPORT = "export.json"
 
 LAST_GOOD = "last_good"
 """Folder of the adapter before the loss stopped being finite."""
+
+
+class TrainMetrics(Record):
+    """What stands in `TRAIN_METRICS`, as far as others read it; empty where the compute backend did not note it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    n_steps: int | None = None
+    """Optimizer steps."""
+    losses: tuple[float, ...] = ()
+    """By step."""
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+    base_sha256: dict[str, str] = Field(default_factory=dict)
+    """Of the student's weights, by file name."""
+
+
+def read_train_metrics(adapter: Path) -> TrainMetrics:
+    """What a fine-tuning noted beside its adapter.
+
+    Raises:
+        ArtifactError: damaged.
+    """
+    path = adapter / TRAIN_METRICS
+    try:
+        return TrainMetrics.model_validate_json(path.read_bytes()) if path.exists() else TrainMetrics()
+    except (OSError, ValidationError) as exc:
+        raise ArtifactError(
+            f"{path}: damaged ({word_damage(exc)}). Delete it: the run goes on without these figures."
+        ) from exc
 
 
 class LoraSpec(Record):

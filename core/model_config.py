@@ -1,7 +1,7 @@
 """The settings of one LLM role."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +11,10 @@ from pada_agent.core.settings import Settings
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
 _OURS = {"model", "messages", "stream", "n"}
 """Parameters of a request that are not a user's."""
+ECONOMY_PRICE = 0.5
+"""Of the ordinary price: what OpenAI and Anthropic ask for batches, and OpenAI for its tier `flex`."""
+FLEX_SECONDS = 900.0
+"""For one answer of the tier `flex`, as OpenAI advises."""
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -39,7 +43,15 @@ class ModelConfig(Settings):
     reasoning_effort: str | None = None
     """How long a reasoning model thinks, such as `low`. OpenAI, Azure and compatible servers."""
     service_tier: str | None = None
-    """Such as `flex`: half the price, slower (raise timeout_seconds). OpenAI."""
+    """Such as `priority`. OpenAI. For `flex` set `economy`, which counts its price too."""
+    economy: Literal["flex", "batch"] | None = None
+    """Half the price for answers that may take longer. `flex`: OpenAI's tier of that name. `batch`: calls that can be made at the
+    same time go as one batch to OpenAI's Batch API or to Anthropic's Message Batches, and the run waits for it, 24 hours at most.
+    The prices below stay the ordinary ones."""
+    batch_window_seconds: float = Field(default=10, ge=0, le=3600)
+    """A batch is sent when no further call has come for so long. Ours: 10."""
+    batch_poll_seconds: float = Field(default=30, gt=0, le=3600)
+    """Between two looks at whether a batch is over. Ours: 30."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further parameters, passed on as they are: in the request of OpenAI and compatible servers, to the constructor of
     LangChain's other chat models, as `additionalModelRequestFields` to Bedrock."""
@@ -66,6 +78,23 @@ class ModelConfig(Settings):
     def provider(self) -> str:
         """What stands before the colon of `model`."""
         return self.model.partition(":")[0]
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier that is asked for."""
+        return "flex" if self.economy == "flex" else self.service_tier
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_flex_time(cls, values: Any) -> Any:
+        is_flex = isinstance(values, dict) and values.get("economy") == "flex"
+        return {"timeout_seconds": FLEX_SECONDS, **values} if is_flex else values
+
+    @model_validator(mode="after")
+    def _check_economy(self) -> "ModelConfig":
+        if self.economy is not None and self.service_tier not in (None, self.economy):
+            raise ValueError(f"economy: {self.economy} and service_tier: {self.service_tier} exclude each other")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -123,7 +123,7 @@ class Metrics(Record):
 
 
 class ScoredRow(Record):
-    """A wrong answer, whole: what the analyst reads."""
+    """A row with the student's answer and the verdict on it, right or wrong."""
 
     example: Example
     prediction: Prediction
@@ -207,7 +207,7 @@ class NearText(Record):
 
 
 class GuardedStrategy(Record):
-    """A strategy whose text the leak guard has cleared. Only `agents.leak_guard` makes one; generators take nothing else."""
+    """A strategy whose text the leak guard has cleared. Only the leak guard makes one; generators take nothing else."""
 
     strategy: Strategy
     redactions: tuple[str, ...] = ()
@@ -251,13 +251,11 @@ class Overlap(Record):
     """Cosine of the sentence vectors, of kind `embedding`."""
 
 
-RejectionStage = Literal["format", "label", "duplicate", "contamination", "unlikely", "quality", "verification"]
-
-
 class Rejection(Record):
     """A synthetic example, or a draft that never became one, that will not be trained on."""
 
-    stage: RejectionStage
+    stage: str = Field(pattern="^[a-z][a-z ]*$")
+    """`format`, `label`, `duplicate`, `contamination`, `unlikely`, `verification`, `quality`, or what a guard of another package says."""
     reason: str
     text: str
     """The draft as the generator wrote it."""

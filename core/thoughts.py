@@ -51,6 +51,11 @@ def strip_thoughts(text: str) -> str:
     return "".join(text[start:end] for start, end in spans).strip()
 
 
+def take_answer(text: str) -> str:
+    """What an answer to learn comes to: the text without its thoughts, or all of it where nothing else is left."""
+    return strip_thoughts(text) or text
+
+
 def find_answer(text: str) -> list[Span]:
     """Where in the text the answer is.
 

@@ -154,6 +154,13 @@ def find_near(
     return found
 
 
+def find_nearness(rows: Sequence[Example], protected: Sequence[Example], *, embedder: Embedder) -> np.ndarray:
+    """Cosine of each row's question with the nearest protected one, in [-1, 1]; shape: (rows,)."""
+    texts = RowTexts(protected)
+    questions = np.asarray(embedder.embed([texts.of(p) for p in protected]))
+    return np.asarray((np.asarray(embedder.embed([texts.of(r) for r in rows])) @ questions.T).max(axis=1))
+
+
 def rouge_l(one: str, other: str) -> float:
     """F-measure of the longest common subsequence of words, in [0, 1] (Lin 2004); 1 for two empty texts."""
     ours, theirs = units_of(one), units_of(other)

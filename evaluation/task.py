@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import Field
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.ports import LanguageModel, RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.rows.forms import Fields, settle_form
@@ -53,12 +53,22 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    variety: str = "Each new example has its own subject, and its own words."
+    """How written rows are to differ from the real ones and from one another, for a writer."""
     fields: Fields = MappingProxyType({})
     """What it reads: our field name to the column names it goes by. Empty: unknown, and unused columns are not told."""
     max_new_tokens: int = 64
     """Limit for generation; unused when examples have options."""
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these."""
+    runs_code: ClassVar[bool] = False
+    """Whether programs are run that a model or the rows' writer wrote: a server needs its operator's word for it."""
+    asks_judge: ClassVar[bool] = False
+    """Whether an LLM says what is right: `make` then gets the judge of the run."""
+    reads_database: ClassVar[bool] = False
+    """Whether rows are about a database file: on a server, settings have to name it."""
+    offers_options: ClassVar[bool] = False
+    """Whether every row has options, among which a solver chooses."""
 
     def __init__(self, config: TaskConfig) -> None:
         """Take the settings.
@@ -72,6 +82,17 @@ class Task(ABC):
             raise ConfigError(
                 f"task.columns: {config.name!r} reads no field {unknown[0]!r}; it reads {', '.join([*self.fields, *COMMON_FIELDS])}"
             )
+
+    @classmethod
+    def make(cls, config: TaskConfig, judge: LanguageModel | None, prompts: Mapping[str, str]) -> Self:
+        """The task of a run; override where it takes more than its settings.
+
+        Args:
+            judge: never None where `asks_judge`.
+            prompts: template name to the text that settings put in its place.
+        """
+        del judge, prompts
+        return cls(config)
 
     def check_machine(self) -> tuple[str, ...]:
         """What the user must know of this machine, a sentence each; override where answers are run, not only read.

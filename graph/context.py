@@ -15,6 +15,8 @@ from langgraph.errors import GraphBubbleUp
 from pydantic import GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
 
+from pada_agent.agents.guards.guard import Guard
+from pada_agent.agents.guards.registry import BUILT_IN
 from pada_agent.core.config import PromptsConfig, RunConfig
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, TokenCounter
 from pada_agent.core.progress import Progress
@@ -84,6 +86,8 @@ class Adapters:
     """LLM consumption of the run so far, by batch of synthetic rows."""
     tokens: TokenCounter | None = None
     """Length of rows for the student, before anything is trained on them; None: not known here."""
+    guards: tuple[type[Guard], ...] = BUILT_IN
+    """What looks at synthetic rows before a judge does, in order."""
     warnings: tuple[str, ...] = ()
     """Known before the run, e.g. a judge of the generator's family."""
 

@@ -1,8 +1,6 @@
 """How long the next fine-tuning is expected to take."""
 
-import json
-
-from pada_agent.core.jobs import TRAIN_METRICS
+from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import RunState
@@ -27,15 +25,14 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
     if not trained:
         return _estimate_from_evaluation(state)
     last = trained[-1]
-    path = adapters.store.folder(last.adapter.key if last.adapter else "") / TRAIN_METRICS
-    if not path.is_file():
+    measured = read_train_metrics(adapters.store.folder(last.adapter.key if last.adapter else ""))
+    if measured.seconds is None or measured.tokens_per_second is None:
         return None
-    measured = json.loads(path.read_text(encoding="utf-8"))
     kept = state["models"][state["best_model"]].n_synthetic if state["settings"].generation.accumulate else 0
     n_rows = state["data"].train.rows + kept + n_new
     growth = 1.0 if lora.n_steps is not None else n_rows / last.n_train_rows
-    basis = f"'{last.name}': {measured['tokens_per_second']:,.0f} tokens/s over {last.n_train_rows} rows"
-    return CostEstimate(hours=measured["seconds"] * growth / 3600, basis=basis)
+    basis = f"'{last.name}': {measured.tokens_per_second:,.0f} tokens/s over {last.n_train_rows} rows"
+    return CostEstimate(hours=measured.seconds * growth / 3600, basis=basis)
 
 
 def _estimate_from_evaluation(state: RunState) -> CostEstimate | None:

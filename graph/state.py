@@ -67,6 +67,8 @@ class DataSplits(Record):
     """Real rows that may join the training data in place of synthetic ones."""
     max_new_tokens: int | None = None
     """Tokens that the student may write, fitted to the right answers; None in runs of versions that did not look."""
+    contamination_similarity: float | None = None
+    """As `guard.contamination_similarity`, fitted to the real rows; None in runs of versions that did not fit it."""
 
 
 class IterationPlan(Record):

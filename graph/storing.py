@@ -9,5 +9,6 @@ from pada_agent.core.records import Record, Ref
 def put_rows(store: ArtifactStore, kind: str, rows: Sequence[Record], *made_from: object) -> Ref:
     """Store rows under the hash of what they were made from; without that, under the hash of the rows themselves."""
     key = store.key(kind, *(made_from or (rows,)))
-    store.write_rows(key, rows)
+    if not store.has(key):
+        store.write_rows(key, rows)
     return Ref(key=key, rows=len(rows))

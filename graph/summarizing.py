@@ -45,6 +45,8 @@ class SummaryInputs(Record):
     """By model."""
     n_cut_off: dict[str, int] = Field(default_factory=dict)
     """By model."""
+    n_cut_in_thought: dict[str, int] = Field(default_factory=dict)
+    """By model."""
     ratings: RatingSpread = RatingSpread()
     usage_of_rows: Usage = Usage()
     """Of the generator and the judge, for synthetic rows."""
@@ -216,7 +218,13 @@ def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
             alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored")
         if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
             alarms.append(f"{n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
-        if model.iteration is not None and model.n_cut_off >= max(1, MAX_WITHOUT_ANSWER * n):
+        if model.n_cut_in_thought >= max(1, MAX_WITHOUT_ANSWER * n):
+            alarms.append(
+                f"'{model.name}' was still thinking on {model.n_cut_in_thought} of {n} rows ({model.n_cut_in_thought / n:.0%}) when its"
+                " tokens were used up, and answered nothing: raise student.max_new_tokens, or keep it from thinking, as"
+                " student.template_arguments {enable_thinking: false} does for Qwen3"
+            )
+        elif model.iteration is not None and model.n_cut_off >= max(1, MAX_WITHOUT_ANSWER * n):
             alarms.append(
                 f"{model.n_cut_off} of {n} answers of '{model.name}' were cut off and are not right"
                 f" ({model.n_cut_off / n:.0%}): is student.max_new_tokens too small for them?"
@@ -297,6 +305,7 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
         overfitting_gap=model.diagnosis.accuracy - model.selection.accuracy if model.diagnosis else None,
         n_without_answer=inputs.n_without_answer.get(model.name, 0),
         n_cut_off=inputs.n_cut_off.get(model.name, 0),
+        n_cut_in_thought=inputs.n_cut_in_thought.get(model.name, 0),
         test=inputs.test.get(model.name),
         adapter=model.adapter and f"objects/{model.adapter.key}",
         measured=model.measured,

@@ -1,6 +1,6 @@
 """The machine-readable result of a run: what `summary.json` holds, and what reports and other programs read."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
@@ -44,6 +44,8 @@ class ModelResult(Record):
     """Validation responses in which no answer was found, or that could not be scored."""
     n_cut_off: int = 0
     """Validation responses that reached the limit of tokens and are not right."""
+    n_cut_in_thought: int = 0
+    """Validation responses that reached it in the middle of a thought, and so answered nothing."""
     test: Metrics | None = None
     """None for models that were not measured on test."""
     adapter: str | None = None
@@ -198,3 +200,13 @@ class RunSummary(Record):
         told = [str(text) for text in values.get("warnings", ())]
         alarms = tuple(text.removeprefix("alarm: ") for text in told if text.startswith("alarm: "))
         return {**values, "warnings": tuple(t for t in told if not t.startswith("alarm: ")), "alarms": alarms}
+
+    @model_validator(mode="after")
+    def _name_only_what_is_there(self) -> Self:
+        if self.best_model not in {model.name for model in self.models}:
+            raise ValueError(f"best_model: {self.best_model!r} is none of its models")
+        for found in self.patterns:
+            known = {pair.pattern.id for pair in found.patterns}
+            if other := next((o.pattern_id for o in found.outcomes if o.pattern_id not in known), None):
+                raise ValueError(f"patterns: an outcome of {other!r}, which is none of iteration {found.iteration}'s")
+        return self

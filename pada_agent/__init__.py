@@ -14,6 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
+    from pada_agent.agents.guards.guard import Guard as Guard
+    from pada_agent.agents.guards.guard import Refusal as Refusal
+    from pada_agent.agents.guards.guard import Surroundings as Surroundings
+    from pada_agent.app.experiment.methods import Method as Method
+    from pada_agent.app.report.data import ReportData as ReportData
+    from pada_agent.app.report.sections import ReportSection as ReportSection
+    from pada_agent.core.jobs import ExportJob as ExportJob
+    from pada_agent.core.jobs import FineTuneJob as FineTuneJob
+    from pada_agent.core.jobs import PredictJob as PredictJob
+    from pada_agent.core.recipes import Recipe as Recipe
     from pada_agent.app.experiment.methods import find_method as find_method
     from pada_agent.app.run_folder.checkpoints import make_serializer as make_serializer
     from pada_agent.app.run_folder.events import OnEvent as OnEvent
@@ -70,7 +80,10 @@ if TYPE_CHECKING:
     from pada_agent.prompts.structured_call import StructuredReply as StructuredReply
 
 _MODULES = {
-    "app.experiment.methods": ("find_method",),
+    "agents.guards.guard": ("Guard", "Refusal", "Surroundings"),
+    "app.experiment.methods": ("Method", "find_method"),
+    "app.report.data": ("ReportData",),
+    "app.report.sections": ("ReportSection",),
     "app.run_folder.checkpoints": ("make_serializer",),
     "app.run_folder.events": ("OnEvent", "RunEvent"),
     "app.runs.driver": ("Question", "RunOutcome", "resume", "run"),
@@ -95,9 +108,11 @@ _MODULES = {
         "StructuredOutputError",
         "TrainingError",
     ),
+    "core.jobs": ("ExportJob", "FineTuneJob", "PredictJob"),
     "core.ports": ("ArtifactStore", "Compute", "DatasetSource", "Embedder", "LanguageModel", "RawRow"),
     "core.progress": ("Progress",),
     "core.records": ("Example", "Prediction", "Usage", "Verdict"),
+    "core.recipes": ("Recipe",),
     "evaluation.task": ("DraftProblem", "Task"),
     "evaluation.tasks.code": ("Code",),
     "evaluation.tasks.exact_match": ("ExactMatch",),

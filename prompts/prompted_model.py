@@ -28,6 +28,10 @@ class PromptedModel:
         """The same, its calls traced with these tags too."""
         return replace(self, tags={**self.tags, **tags})
 
+    def knowing(self, templates: Mapping[str, str]) -> "PromptedModel":
+        """The same, with these templates besides; the user's overrides go before."""
+        return replace(self, overrides={**templates, **self.overrides})
+
     def fit(self, n_items: int, *, tokens_each: int) -> int:
         """How many items of so many tokens one answer has room for: `n_items` at most, 1 at least."""
         return max(1, min(n_items, self.max_output_tokens // tokens_each))

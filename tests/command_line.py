@@ -1,6 +1,7 @@
 """The command line as a child process, on the toy world with a tiny student and a teacher behind HTTP."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +10,25 @@ from typing import Any
 VOLATILE = {"seconds_by_stage", "peak_memory_mb", "usage", "name", "config_hash", "student"}
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+REAL, TOY = "pada_agent.app.cli", "tests.toy_command"
+
+
+def start(*arguments: str, module: str = REAL, **environment: str) -> subprocess.Popen[str]:
     """`pada ARGUMENTS`, in a session of its own."""
-    command = [sys.executable, "-m", "pada_agent.app.cli", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
     )
 
 
-def finish(*arguments: str, code: int = 0) -> str:
+def finish(*arguments: str, code: int = 0, module: str = REAL, **environment: str) -> str:
     """What `pada ARGUMENTS` printed; it must end with `code`."""
-    process = start(*arguments)
+    process = start(*arguments, module=module, **environment)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == code, output
     return output

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.chat import ChatRequest
@@ -64,17 +65,20 @@ class NearestRowCompute:
 
     def _run(self, job: Job, folder: Path) -> None:
         self.ran.append(job)
-        folder.mkdir(parents=True)
-        if isinstance(job, TokenizerJob):
-            _save_tokenizer(folder)
-            return
-        rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
-        if isinstance(job, FineTuneJob):
-            (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
-        if isinstance(job, PredictJob):
-            (folder / "predictions.jsonl").write_text(
-                "".join(_predict(row, job).model_dump_json() + "\n" for row in rows)
-            )
+        run_toy_job(job, folder)
+
+
+def run_toy_job(job: Job, folder: Path) -> None:
+    """What the toy student leaves in `folder`."""
+    folder.mkdir(parents=True)
+    if isinstance(job, TokenizerJob):
+        _save_tokenizer(folder)
+        return
+    rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
+    if isinstance(job, FineTuneJob):
+        (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
+    if isinstance(job, PredictJob):
+        (folder / "predictions.jsonl").write_text("".join(_predict(row, job).model_dump_json() + "\n" for row in rows))
 
 
 def _save_tokenizer(folder: Path) -> None:
@@ -281,6 +285,7 @@ class ToyWorld:
             analyst=teacher,
             generator=teacher,
             judge=PromptedModel(self.judge or self.teacher, settings.prompts.overrides()),
+            guards=find_guards(settings.guard.plugins),
             student="toy",
             tokens=self.tokens,
             usage=lambda: {"generator": Usage(n_calls=1)},

@@ -22,6 +22,7 @@ from pydantic import Field, TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
 from pada_agent.core.jobs import FineTuneJob, Job, PredictJob, TokenizerJob
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record
 from pada_agent.training.export.merged_model import export
@@ -82,10 +83,9 @@ def read_examples(path: Path) -> list[Example]:
         DatasetError: the file is missing or a line is not an Example.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [Example.model_validate_json(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as exc:
-        raise DatasetError(f"{path}: {exc}") from exc
+        return read_json_lines(path, Example)
+    except ArtifactError as exc:
+        raise DatasetError(str(exc)) from exc
 
 
 def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Callable[[Progress], None]], None]) -> None:

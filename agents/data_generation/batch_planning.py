@@ -151,8 +151,8 @@ def draw_sources(
 ) -> list[Example]:
     """Training examples for one strategy. The first of a larger number are those of a smaller one, with equal `rng`.
 
-    With a closed label set, labels the student mixes up are drawn by how often it does: the missed label twice for
-    each time the label wrongly given is drawn once, so that both sides of the boundary get examples.
+    With a closed label set, labels the student mixes up take turns by how often it does: the missed label twice for
+    each time the label wrongly given comes up once, so that both sides of the boundary get examples.
     Otherwise all training examples are equally likely. None is drawn twice before all were drawn once.
     """
     pools = {
@@ -161,11 +161,11 @@ def draw_sources(
     endless = {
         label: _draw_without_end(pool, Random(rng.random())) for label, pool in (pools or {"": list(training)}).items()
     }
-    weights = [
-        sum(2 * c.count * (c.gold == label) + c.count * (c.predicted == label) for c in confusions) for label in pools
-    ]
-    drawn = rng.choices(list(pools), weights=weights, k=n) if pools else [""] * n
-    return [next(endless[label]) for label in drawn]
+    weights = {
+        label: sum(2 * c.count * (c.gold == label) + c.count * (c.predicted == label) for c in confusions)
+        for label in pools
+    }
+    return [next(endless[label]) for label in _take_turns(weights or {"": 1}, n)]
 
 
 def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: Task) -> tuple[Confusion, ...]:
@@ -191,22 +191,31 @@ def _labels(confusions: Sequence[Confusion]) -> list[str]:
     return list(dict.fromkeys([c.gold for c in confusions] + [c.predicted for c in confusions]))
 
 
+def _take_turns(weights: Mapping[str, float], n: int) -> list[str]:
+    """`n` names in proportion to their weights, whichever is furthest behind its part next."""
+    total, given, turns = sum(weights.values()), Counter[str](), list[str]()
+    for place in range(1, n + 1):
+        turns.append(max(weights, key=lambda name: weights[name] * place / total - given[name]))
+        given[turns[-1]] += 1
+    return turns
+
+
 def _draw_without_end(pool: Sequence[Example], rng: Random) -> Iterator[Example]:
     """Round after round, each in its own order."""
     while pool:
         yield from rng.sample(list(pool), len(pool))
 
 
-def _group_by_label(sources: Sequence[Example], task: Task) -> list[Example]:
-    """Rows of one label stand together, so that a writer is told of it once; the order is kept otherwise."""
-    first: dict[str | None, int] = {}
-    for place, source in enumerate(sources):
-        first.setdefault(task.closed_label(source), place)
-    return sorted(sources, key=lambda source: first[task.closed_label(source)])
+def _group_by_label(sources: Sequence[Example], task: Task) -> list[list[Example]]:
+    """The rows of each label, in the order in which labels first come up; all of them where labels form no closed set."""
+    groups: dict[str | None, list[Example]] = {}
+    for source in sources:
+        groups.setdefault(task.closed_label(source), []).append(source)
+    return list(groups.values())
 
 
 def _cut(
-    sources: Sequence[Example],
+    groups: Sequence[Sequence[Example]],
     prefix: str,
     branch: Branch,
     guarded: GuardedStrategy | None,
@@ -215,7 +224,9 @@ def _cut(
     iteration: int,
     top_up: int,
 ) -> list[Batch]:
+    """Batches of one label each: a small writer keeps to one definition in a call, and the call tells it once."""
     prefix = f"{prefix}-t{top_up}" if top_up else prefix
+    parts = [g[start : start + rows_per_call] for g in groups for start in range(0, len(g), rows_per_call)]
     return [
         Batch(
             id=f"{prefix}-b{number}",
@@ -223,7 +234,7 @@ def _cut(
             iteration=iteration,
             top_up=top_up,
             strategy=guarded,
-            source_ids=tuple(source.id for source in sources[start : start + rows_per_call]),
+            source_ids=tuple(source.id for source in part),
         )
-        for number, start in enumerate(range(0, len(sources), rows_per_call), start=1)
+        for number, part in enumerate(parts, start=1)
     ]

@@ -9,13 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
+from pada_agent.core.recipes import PATTERN_GUIDED, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
-
-REPHRASING = "rephrasing"
-"""The template that rewrites the field of a draft that asks, and leaves the others as they are."""
 
 
 class Assignment(Record):
@@ -55,15 +53,15 @@ def assign_rows(
 ) -> list[Assignment]:
     """The batch's rows with what each must be written for; equal on every call with the same seed.
 
-    In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of it.
+    In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of it. Rows of
+    one label are all written for the same mix-up.
     """
     confusions = batch.strategy.strategy.confusions if batch.strategy else ()
     assignments = []
     for row, source_id in enumerate(batch.source_ids):
         source = sources[source_id]
         failure = failures.get(source_id) if batch.branch == "training_error" else None
-        rng = Random(f"{seed}/{batch.id}/{row}")
-        given = task.assign(source, relevant_confusions(source, confusions, task), rng)
+        given = task.assign(source, relevant_confusions(source, confusions, task), Random(f"{seed}/{batch.id}"))
         answer = nearest_wrong_answer(failure) if failure else None
         is_near = failure is not None and failure.verdict.value == "correct"
         contrasts = tuple(sources[i] for i in batch.contrast_ids[row]) if batch.contrast_ids else ()
@@ -71,6 +69,7 @@ def assign_rows(
             row=row, source=source, given=given, student_answer=answer, is_near=is_near, contrasts=contrasts
         )
         if batch.branch == "pattern" and n_demonstrations:
+            rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, list(sources.values()), n=n_demonstrations, task=task, rng=rng)
         assignments.append(assigned)
     return assignments
@@ -108,10 +107,11 @@ def generate_drafts(
     Raises:
         StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
     """
-    template = "pattern_guided_generation" if batch.branch == "pattern" else settings.template
+    recipe = PATTERN_GUIDED if batch.branch == "pattern" else find_recipe(settings.template)
     sent_back = {f.row: f for f in feedback}
     variables = {
         "task": task.about([a.source for a in assignments]),
+        "variety": task.variety,
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "rows": [
             {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
@@ -119,14 +119,16 @@ def generate_drafts(
         ],
         "feedback": "\n".join(f"- row {f.row + 1}: {f.advice}" for a in assignments if (f := sent_back.get(a.row))),
     }
+    variables |= _describe_together(assignments, task)
     fields = task.draft_fields_for([a.source for a in assignments])
     copied: dict[int, dict[str, str]] = {}
-    if template == REPHRASING:
+    if recipe.rewrites_only_question:
         question = task.question_field
         fields = {question: f"the {question} of the row in other words"}
         copied = {a.row: task.show(a.source) for a in assignments}
-    reply = generator.ask(
-        template,
+    writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
+    reply = writer.ask(
+        recipe.template,
         {**variables, "field": task.question_field},
         draft_item(fields),
         numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
@@ -157,6 +159,24 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,
     }
+
+
+def _describe_together(assignments: Sequence[Assignment], task: Task) -> dict[str, Any]:
+    """What all rows of a call share: what is given, and the real rows that show it. Empty where labels form no closed set."""
+    given = assignments[0].given if assignments else {}
+    if "label" not in given or any(a.given != given for a in assignments):
+        return {"shared": {}, "real": [], "opposite": []}
+    shown = [e for a in assignments for e in (a.source, *a.demonstrations)]
+    opposite = [a.counterexample for a in assignments if a.counterexample]
+    return {
+        "shared": given,
+        "real": [_show_written(e, assignments[0], task) for e in _distinct(shown)],
+        "opposite": [_show_written(e, assignments[0], task) for e in _distinct(opposite)],
+    }
+
+
+def _distinct(examples: Sequence[Example]) -> list[Example]:
+    return list({e.id: e for e in examples}.values())
 
 
 def _show_written(example: Example, assignment: Assignment, task: Task) -> dict[str, str]:

@@ -4,13 +4,14 @@ A weak writer strays from its label, and a weak judge does not see it. Sentence 
 regression on those of the training rows costs no call (docs/adr/0011).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from pada_agent.agents.guards.guard import Guard, Refusal
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example
 from pada_agent.evaluation.contamination import question_of
@@ -25,6 +26,25 @@ class LabelRank(NamedTuple):
 
     rank: int
     likeliest: str
+
+
+class LabelLikelihood(Guard):
+    """The row reads like its own label (`quality.max_label_rank`)."""
+
+    name = "label_likelihood"
+    stage = "unlikely"
+    may_be_overruled = True
+
+    def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+        quality, embedder = self.around.settings.quality, self.around.embedder
+        if quality.max_label_rank is None or embedder is None:
+            return {}
+        ranks = rank_labels(candidates, self.around.training, task=self.around.task, embedder=embedder)
+        return {
+            c.id: Refusal(reason=f"reads like {rank.likeliest}, not like {c.answer}")
+            for c, rank in zip(candidates, ranks, strict=True)
+            if rank and rank.rank > quality.max_label_rank
+        }
 
 
 def rank_labels(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pada_agent.agents.guards.draft_checks import reject
+from pada_agent.agents.guards.guard import reject
 from pada_agent.agents.quality_control.judge_calibration import Probe, note_probe
 from pada_agent.agents.quality_control.rating import BatchRating
 from pada_agent.core.config import QualityConfig
@@ -54,7 +54,7 @@ def decide(
 
 def accept_unreviewed(candidates: Sequence[Example]) -> Decision:
     """All candidates, when quality control is switched off."""
-    return Decision(accepted=tuple(candidates), rejected=(), word="accepted: quality control is off")
+    return Decision(accepted=tuple(candidates), rejected=(), word="quality control is off")
 
 
 def read_probes(
@@ -92,7 +92,7 @@ def explain_acceptance(rating: Rating | None, *, decision: str, refused: Rejecti
     """Why a row is in: the judge's word on it, else what became of its batch; `refused` is what a person overruled."""
     if refused:
         return f"accepted in review; {refused.reason}"
-    return word_rating(rating) if rating else decision.removeprefix("accepted: ")
+    return word_rating(rating) if rating else decision
 
 
 def _find_low(rating: Rating, quality: QualityConfig) -> str:
@@ -106,10 +106,11 @@ def _is_strong(review: BatchRating, quality: QualityConfig) -> bool:
 
 def _refuse(candidate: Example, rating: Rating | None, review: BatchRating, quality: QualityConfig) -> Rejection:
     if rating is None:
-        return reject(candidate, "quality", review.problem or "the judge did not rate it")
+        reason = review.problem or "the judge did not rate it"
+        return reject(candidate, "quality", reason, may_be_overruled=True)
     low = _find_low(rating, quality) if rating.mean >= quality.threshold else ""
     reason = f"{word_rating(rating)} ({low} is below {quality.floor})" if low else word_rating(rating)
-    return reject(candidate, "quality", reason).model_copy(update={"rating": rating})
+    return reject(candidate, "quality", reason, may_be_overruled=True).model_copy(update={"rating": rating})
 
 
 def _word(n_kept: int, n_candidates: int, review: BatchRating, quality: QualityConfig) -> str:

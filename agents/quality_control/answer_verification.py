@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.concurrency import map_concurrently
-from pada_agent.agents.guards.draft_checks import reject
+from pada_agent.agents.guards.guard import reject
 from pada_agent.agents.quality_control.judge_calibration import Claim
 from pada_agent.core.config import VerificationConfig
 from pada_agent.core.errors import StructuredOutputError
@@ -197,4 +197,5 @@ def _refuse(row: Example, votes: Sequence[Vote], task: Task) -> Rejection:
     gold, most = task.gold(row), max(others, key=others.count)
     n_agree = sum(v.agrees for v in votes)
     counted = f" ({n_agree} of {len(votes)} answers agree)" if len(votes) > 1 else ""
-    return reject(row, "verification", f"answered on its own it comes out as '{most}', not '{gold}'{counted}")
+    reason = f"answered on its own it comes out as '{most}', not '{gold}'{counted}"
+    return reject(row, "verification", reason, may_be_overruled=True)

@@ -58,8 +58,13 @@ def _load(name: str, device: str | None) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(name, device=device)
-    except (OSError, ValueError) as exc:
+        return SentenceTransformer(name, device=device, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as exc:
+        if "trust_remote_code" in str(exc):  # which the library advises, and nobody can set here
+            raise ArtifactError(
+                f"embedder {name}: it needs code that it brings along, and such code is never run here. Set models.embedder"
+                " to a model of sentence-transformers' own modules, such as all-mpnet-base-v2."
+            ) from exc
         raise ArtifactError(
             f"embedder {name}: cannot be loaded ({exc}). `pada models pull all-mpnet-base-v2` fetches the default;"
             " else set models.embedder to a folder or a hub id."

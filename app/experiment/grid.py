@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import Field
 
 from pada_agent.app.experiment.methods import METHODS, Measured, apply_settings, find_method
+from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.config_files import load_config, parse_settings, read_yaml
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.plugins import find_missing
 from pada_agent.core.ports import DatasetSource
 from pada_agent.core.records import Record
 
@@ -42,6 +44,13 @@ class ArmEntry(Settings):
     """Settings to change, `a.b` to value."""
 
 
+class PairEntry(Settings):
+    """Two arms to compare with each other."""
+
+    arm: str
+    against: str
+
+
 class Grid(Settings):
     """Tasks × sizes × arms × seeds. Every combination is a run."""
 
@@ -57,6 +66,10 @@ class Grid(Settings):
     """Methods of docs/arms.md, or variants of them."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the runs; three or more let the result speak of methods."""
+    compare: tuple[PairEntry, ...] = ()
+    """What the experiment is for, written down before it runs; the first is the primary comparison. On every task and size, paired by
+    rows and seeds; Holm's procedure corrects over these alone. Beside them every arm is tested against plain fine-tuning, corrected
+    over all arms."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Settings to change in every run, `a.b` to value."""
 
@@ -102,9 +115,16 @@ def load_grid(path: Path) -> Grid:
     grid = parse_settings(Grid, read_yaml(path, Grid), origin=str(path))
     problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
     problems += [
-        f"{path}: arms.{i}: there is no method '{name}'. There are: {', '.join(METHODS)}"
+        f"{path}: arms.{i}: {missing}"
         for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
-        if name not in METHODS
+        if (missing := find_missing(name, plugins.METHODS, built_in=METHODS))
+    ]
+    arms = {_name_of(arm) for arm in grid.arms}
+    problems += [
+        f"{path}: compare.{i}: the grid has no arm '{name}'. It has: {', '.join(sorted(arms))}"
+        for i, pair in enumerate(grid.compare)
+        for name in (pair.arm, pair.against)
+        if name not in arms
     ]
     lists = {
         "tasks": list(grid.tasks),

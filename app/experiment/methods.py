@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_local_config, set_value
-from pada_agent.core.errors import ConfigError
+from pada_agent.core.plugins import find_part
 from pada_agent.core.records import Record
 
 Measured = Literal["untouched", "fine-tuned", "augmented"]
@@ -28,7 +29,8 @@ class Method(Record):
     """`augmented`: the best augmentation round by the selection part."""
 
 
-_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "quality.enabled": False}
+_UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
+_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, **_UNCHECKED}
 _AUGGPT = {
     **_ONLY_ERROR_BRANCH,
     "generation.sources": "training_rows",
@@ -43,6 +45,24 @@ _LLM2LLM = {
     "generation.near_duplicate_rouge": 0.95,
 }
 _OWN_STEPS = {"lora.n_steps": None}
+_PAPER = {
+    "analysis.analysis_weight": 1,
+    "analysis.question_weight": 0,
+    "analysis.outcome_weight": 0,
+    "generation.n_demonstrations": 0,
+    "generation.error_source": "train",
+    "generation.max_rows_per_error": None,
+    "generation.max_top_ups": 0,
+    "quality.enabled": True,
+    "quality.accept": "batch",
+    "quality.floor": 1,
+    "quality.threshold": 7,
+    "quality.max_label_rank": None,
+    "quality.max_regenerations": 3,
+    "verification.votes": 0,
+}
+"""The published method, as far as it is said: failures grouped by their analyses alone, sources drawn by chance, the judge's mean
+opinion of a batch as the only gate, and no row made up for."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -70,9 +90,11 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: one new row for each wrongly answered training row", settings=_LLM2LLM),
         "pada": Method(about="PaDA-Agent"),
+        "pada_paper": Method(about="PaDA-Agent as published (arXiv 2510.18143)", settings=_PAPER),
+        "pada_no_quota": Method(about="PaDA-Agent that lets refused rows go", settings={"generation.max_top_ups": 0}),
         "pada_no_patterns": Method(about="PaDA-Agent without patterns", settings={"generation.pattern_share": 0}),
         "pada_no_errors": Method(about="PaDA-Agent without training errors", settings={"generation.pattern_share": 1}),
-        "pada_no_quality": Method(about="PaDA-Agent without quality control", settings={"quality.enabled": False}),
+        "pada_no_quality": Method(about="PaDA-Agent without quality control", settings=_UNCHECKED),
         "auggpt_native": Method(
             about="AugGPT at its own budget: one pass, six rephrasings a row",
             settings={**_AUGGPT, **_OWN_STEPS, "generation.share": 6, "loop.max_iterations": 1},
@@ -113,14 +135,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def find_method(name: str) -> Method:
-    """The method of that name.
+    """The method of that name, built in or of another package (entry points of the group `pada_agent.methods`).
 
     Raises:
         ConfigError: there is none.
     """
-    if name not in METHODS:
-        raise ConfigError(f"arm '{name}': there is no such method. There are: {', '.join(METHODS)}")
-    return METHODS[name]
+    return find_part(name, plugins.METHODS, built_in=METHODS, accept=lambda found: isinstance(found, Method))
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any], *, origin: str) -> RunConfig:

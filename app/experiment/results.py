@@ -1,11 +1,12 @@
 """From finished runs to the comparison of methods. Reads run folders, decides nothing but figures."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
-from pada_agent.app.experiment.grid import Cell, group_cells
-from pada_agent.app.results.publish import read_tested
+from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
+from pada_agent.app.results.publish import read_tested, read_validated
 from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, Usage, Verdict
@@ -32,9 +33,13 @@ class ArmOutcome(Record):
     n_requested: tuple[int, ...]
     n_steps: tuple[int | None, ...]
     accuracy: tuple[float, ...]
-    """On test, by seed."""
+    """On `split`, by seed."""
+    split: Literal["test", "validation"] = "test"
+    """`validation`: the runs had no test rows to read, as those of the probe."""
     test: MethodTest | None = None
-    """Against plain fine-tuning for as many steps, on the same test rows; None for arms without augmentation."""
+    """Against plain fine-tuning for as many steps, on the same rows of `split`; None for arms without augmentation."""
+    headroom: MethodTest | None = None
+    """Of a probe: the same on validation, which may be looked at before methods are compared."""
     p_holm: float | None = None
     """Corrected over all tasks, sizes and arms of the experiment."""
     words: Words | None = None
@@ -52,22 +57,46 @@ class ArmOutcome(Record):
         return sum(self.accuracy) / len(self.accuracy)
 
 
+class PairOutcome(Record):
+    """Two arms against each other on one task and size: a comparison that was written down beforehand."""
+
+    task: str
+    size: int | None
+    arm: str
+    against: str
+    is_primary: bool
+    test: MethodTest
+    """Of `arm` against `against`, on the same test rows and seeds."""
+    p_holm: float
+    """Corrected over the declared comparisons."""
+    words: Words
+    """After that correction."""
+
+
 class ExperimentResult(Record):
     """All of it, and what a reader should know."""
 
     name: str
     outcomes: tuple[ArmOutcome, ...]
+    pairs: tuple[PairOutcome, ...] = ()
+    """In the order of the grid's `compare`."""
     notes: tuple[str, ...] = Field(default_factory=tuple)
 
 
-def collect_result(name: str, cells: Sequence[Cell]) -> ExperimentResult:
+def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry] = ()) -> ExperimentResult:
     """The outcome of all cells, which must be finished.
+
+    Args:
+        compare: pairs of arms to test against each other; those of which an arm is not among the cells are left out.
 
     Raises:
         ArtifactError: a run is not finished, or kept no test answers.
     """
+    pairs = compare_pairs(compare, cells)
     outcomes = correct_for_number(merge_equal([measure_arm(group) for group in group_cells(cells).values()]))
-    return ExperimentResult(name=name, outcomes=tuple(outcomes), notes=tuple(describe_limits(outcomes)))
+    return ExperimentResult(
+        name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(describe_limits(outcomes))
+    )
 
 
 def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
@@ -75,6 +104,8 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
     summaries = [load_summary(cell.folder) for cell in cells]
     models = [find_model(summary, cell) for summary, cell in zip(summaries, cells, strict=True)]
     first, augmented = cells[0], cells[0].measured == "augmented"
+    split: Literal["test", "validation"] = "test" if first.config.data.test else "validation"
+    measured = [model.test if split == "test" else model.validation for model in models]
     return ArmOutcome(
         task=first.task,
         size=first.size,
@@ -85,8 +116,10 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         n_synthetic=tuple(model.n_synthetic for model in models),
         n_requested=tuple(s.rows.requested for s in summaries),
         n_steps=tuple(model.n_steps for model in models),
-        accuracy=tuple(model.test.accuracy if model.test else 0.0 for model in models),
-        test=compare_with_plain(cells, summaries, models) if augmented else None,
+        accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
+        split=split,
+        test=compare_with_plain(cells, summaries, models, split) if augmented else None,
+        headroom=compare_with_plain(cells, summaries, models, "validation") if first.is_probe else None,
         is_probe=first.is_probe,
         usage=sum((u for s in summaries for u in s.usage.values()), Usage()),
         hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
@@ -104,20 +137,59 @@ def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
     name = UNTOUCHED if cell.measured == "untouched" else FINE_TUNED
     if cell.measured == "augmented" and rounds:
         name = choose_best(rounds).name
-    if by_name[name].test is None:
+    if by_name[name].test is None and cell.config.data.test:
         raise ArtifactError(f"{cell.folder}: '{name}' was not measured on test. Delete the folder and run it again.")
     return by_name[name]
 
 
 def compare_with_plain(
-    cells: Sequence[Cell], summaries: Sequence[RunSummary], models: Sequence[ModelResult]
+    cells: Sequence[Cell],
+    summaries: Sequence[RunSummary],
+    models: Sequence[ModelResult],
+    split: Literal["test", "validation"],
 ) -> MethodTest:
     """The arm's models against the first fine-tuning of the same runs, which has trained for as many steps."""
     plain = [next(arm for arm in s.models if arm.name == FINE_TUNED) for s in summaries]
     return compare_methods(
-        [_read_verdicts(cell, arm) for cell, arm in zip(cells, plain, strict=True)],
-        [_read_verdicts(cell, arm) for cell, arm in zip(cells, models, strict=True)],
+        [_read_verdicts(cell, model, split) for cell, model in zip(cells, plain, strict=True)],
+        [_read_verdicts(cell, model, split) for cell, model in zip(cells, models, strict=True)],
     )
+
+
+def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[PairOutcome]:
+    """The declared comparisons on every task and size, corrected over all of them.
+
+    Raises:
+        ArtifactError: a run is not finished, or kept no test answers.
+    """
+    groups = group_cells(cells)
+    places = list(dict.fromkeys((task, size) for task, size, _ in groups))
+    wanted = [
+        (pair, place)
+        for pair in compare
+        for place in places
+        if (*place, pair.arm) in groups and (*place, pair.against) in groups
+    ]
+    tests = [
+        compare_methods(
+            _verdicts_of(groups[*place, pair.against]), _verdicts_of(groups[*place, pair.arm]), n_tests=len(wanted)
+        )
+        for pair, place in wanted
+    ]
+    adjusted = adjust_holm([test.p_value for test in tests])
+    return [
+        PairOutcome(
+            task=place[0],
+            size=place[1],
+            arm=pair.arm,
+            against=pair.against,
+            is_primary=pair == compare[0],
+            test=test,
+            p_holm=p_holm,
+            words=word_difference(test.difference, p_holm),
+        )
+        for (pair, place), test, p_holm in zip(wanted, tests, adjusted, strict=True)
+    ]
 
 
 def merge_equal(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
@@ -138,12 +210,12 @@ def correct_for_number(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
 
 
 def describe_headroom(outcome: ArmOutcome) -> str | None:
-    """A warning where real rows in place of synthetic ones show no gain; None where they do."""
-    if outcome.test is None or outcome.test.words == "gained":
+    """A warning where real rows in place of synthetic ones show no gain on validation; None where they do."""
+    t = outcome.headroom
+    if t is None or t.words == "gained":
         return None
-    t = outcome.test
     return (
-        f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change test accuracy by"
+        f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change validation accuracy by"
         f" {100 * t.difference:+.1f} points ({100 * t.low:+.1f} to {100 * t.high:+.1f}) at as many steps; {t.n} rows and"
         f" {len(t.by_seed)} seed(s) could show {100 * t.smallest_shown:.1f}. No method can be expected to win here."
     )
@@ -156,6 +228,8 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
         for o in outcomes
         if o.also
     ]
+    if any(o.split == "validation" for o in outcomes):
+        notes.append("Accuracy is on validation: a probe reads no test row.")
     notes += [f"Warning: {text}" for o in outcomes if o.is_probe and (text := describe_headroom(o))]
     if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
         notes.append("Two seeds or fewer: the tests speak of these adapters, not of the methods.")
@@ -180,8 +254,14 @@ def _word(outcome: ArmOutcome, p_holm: float | None) -> ArmOutcome:
     return outcome.model_copy(update={"p_holm": p_holm, "words": words})
 
 
-def _read_verdicts(cell: Cell, arm: ModelResult) -> list[Verdict]:
-    return [row.verdict for row in read_tested(cell.folder, arm)]
+def _verdicts_of(cells: Sequence[Cell]) -> list[list[Verdict]]:
+    return [_read_verdicts(cell, find_model(load_summary(cell.folder), cell), "test") for cell in cells]
+
+
+def _read_verdicts(cell: Cell, model: ModelResult, split: Literal["test", "validation"]) -> list[Verdict]:
+    """By the rows' ids: every seed puts validation rows in another order."""
+    read = read_tested if split == "test" else read_validated
+    return sorted((row.verdict for row in read(cell.folder, model)), key=lambda verdict: verdict.example_id)
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -14,7 +14,11 @@ from pada_agent.app.run_folder.claiming import claim_folder
 from pada_agent.app.run_folder.events import OnEvent
 from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
+from pada_agent.core.ports import DatasetSource
+from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, expect_spread, find_smallest_shown
 
+PROBED = "-probe"
+"""Behind the name of a run that the probe made."""
 OF_A_PART = (
     "A part of the grid: p values are corrected over its arms only. Without --arms and --seeds the whole is compared, and"
     " its tables are written."
@@ -37,7 +41,7 @@ def run_experiment(
     """
     cells = select_cells(plan_cells(grid, FileDatasets()), part)
     if probe_only:
-        cells = [c for c in cells if c.is_probe or c.measured != "augmented"]
+        cells = [without_test(c) for c in cells if c.is_probe or c.measured != "augmented"]
     if not cells:
         raise ConfigError("nothing to run: the probe needs no LLM, and none of these arms does without one")
     folder = Path(grid.runs_folder) / grid.name
@@ -50,11 +54,48 @@ def run_experiment(
             raise
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(f"go on with: {command}") from exc
-    result = collect_result(grid.name, cells)
+    result = collect_result(grid.name, cells, () if probe_only else grid.compare)
     if part.is_given:
         return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})
     write_tables(result, folder)
     return result
+
+
+def without_test(cell: Cell) -> Cell:
+    """The cell as the probe runs it: test rows are for the comparison alone. What it computes serves the comparison's run too."""
+    config = cell.config
+    data = config.data.model_copy(update={"test": "", "test_limit": None})
+    return cell.model_copy(
+        update={"config": config.model_copy(update={"name": f"{config.name}{PROBED}", "data": data})}
+    )
+
+
+def describe_power(grid: Grid, datasets: DatasetSource) -> str:
+    """Which true difference each task could show with its test rows and the grid's seeds, before anything is run or paid for.
+
+    Raises:
+        ConfigError: the grid's settings.
+        DatasetError: test rows cannot be read.
+    """
+    groups = group_cells(plan_cells(grid, datasets))
+    places = dict.fromkeys((task, size) for task, size, _ in groups)
+    n_methods = sum(group[0].measured == "augmented" and not group[0].is_probe for group in groups.values())
+    n_tests = len(grid.compare) * len(places) or max(1, n_methods)
+    lines = [f"{len(grid.seeds)} seed(s), {n_tests} comparison(s) under Holm's correction:"]
+    for task, size in places:
+        data = next(group[0].config.data for key, group in groups.items() if key[:2] == (task, size))
+        n_rows = len(datasets.read(data.test, limit=data.test_limit, shuffle=data.shuffle))
+        spread = expect_spread(n_rows, len(grid.seeds))
+        lines.append(
+            f"  {task}{f' ({size} rows)' if size else ''}, {n_rows} test rows: a true difference of"
+            f" {100 * find_smallest_shown(spread, n_tests):.1f} points is shown in 8 of 10 experiments"
+            f" ({100 * find_smallest_shown(spread):.1f} if it were the only comparison)"
+        )
+    lines.append(
+        f"Assumed: two methods answer {DISAGREEMENT:.0%} of the rows unequally, and adapters of one method differ by"
+        f" {100 * SEED_SD:.0f} point beyond that. A finished experiment says the same from its own figures ('could show')."
+    )
+    return "\n".join(lines) + "\n"
 
 
 def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], None]) -> None:

@@ -3,11 +3,11 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pada_agent.app.adapters.storage.artifacts import write_atomically
-from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult
+from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult, PairOutcome
 from pada_agent.app.text import align_columns
 
 HEADER = [
@@ -30,6 +30,22 @@ HEADER = [
     "USD",
     "hours",
 ]
+PAIRS_HEADER = [
+    "comparison",
+    "task",
+    "training rows",
+    "seeds",
+    "points",
+    "95 % interval",
+    "p",
+    "p (Holm)",
+    "verdict",
+    "could show",
+]
+PAIRS_LEGEND = (
+    "Comparisons written down in the grid before it ran, on the same test rows and seeds; the first is the primary one."
+    " `verdict`: at 5 %, after Holm's correction over these comparisons."
+)
 LEGEND = (
     "`points`: test accuracy against plain fine-tuning of the same runs for as many steps, mean over seeds, paired on the same"
     " rows. `could show`: the true difference that this many rows and seeds would show in 8 of 10 experiments."
@@ -49,14 +65,17 @@ def render_result(result: ExperimentResult) -> str:
     """For a terminal: the columns that fit, and the notes."""
     shown = [i for i, name in enumerate(HEADER) if name not in ("by seed", "p", "could show", "cached", "USD")]
     rows = [[row[i] for i in shown] for row in [HEADER, *map(_to_row, result.outcomes)]]
-    return "\n".join([result.name, "", align_columns(rows), "", *result.notes]).rstrip() + "\n"
+    pairs = [align_columns([PAIRS_HEADER, *map(_to_pair_row, result.pairs)]), ""] if result.pairs else []
+    return "\n".join([result.name, "", *pairs, align_columns(rows), "", *result.notes]).rstrip() + "\n"
 
 
 def to_markdown(result: ExperimentResult) -> str:
     """A table with its notes."""
-    lines = [f"| {' | '.join(row)} |" for row in [HEADER, ["---"] * len(HEADER), *map(_to_row, result.outcomes)]]
+    lines = _to_markdown_table(HEADER, map(_to_row, result.outcomes))
     notes = [f"- {note}" for note in result.notes]
-    return "\n".join([f"# {result.name}", "", *lines, "", LEGEND, "", *notes]).rstrip() + "\n"
+    pairs = _to_markdown_table(PAIRS_HEADER, map(_to_pair_row, result.pairs)) if result.pairs else []
+    declared = [*pairs, "", PAIRS_LEGEND, ""] if pairs else []
+    return "\n".join([f"# {result.name}", "", *declared, *lines, "", LEGEND, "", *notes]).rstrip() + "\n"
 
 
 def to_csv(result: ExperimentResult) -> str:
@@ -100,6 +119,25 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
     cost = [str(usage.n_calls), str(usage.n_cached), f"{usage.cost_usd:.2f}", f"{o.hours:.2f}"]
     return [o.task, str(o.size or "all"), name, str(len(o.seeds)), *figures, *tested, *cost]
+
+
+def _to_pair_row(pair: PairOutcome) -> list[str]:
+    test = pair.test
+    bounds = f"{100 * test.low:+.1f} to {100 * test.high:+.1f}"
+    figures = [f"{100 * test.difference:+.1f}", bounds, f"{test.p_value:.3g}", f"{pair.p_holm:.3g}", pair.words]
+    name = f"{pair.arm} against {pair.against}"
+    return [
+        name,
+        pair.task,
+        str(pair.size or "all"),
+        str(len(test.by_seed)),
+        *figures,
+        f"{100 * test.smallest_shown:.1f}",
+    ]
+
+
+def _to_markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows]]
 
 
 def _listed(counts: Sequence[int]) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 
 import jinja2
@@ -11,32 +10,37 @@ from markupsafe import Markup
 from pada_agent.app import text
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report import charts, tables
-from pada_agent.app.report.data import MAX_ROWS, ReportData, describe_run
+from pada_agent.app.report.data import ReportData, describe_run
 from pada_agent.app.report.reading import read_files
+from pada_agent.app.report.sections import draw_sections
 from pada_agent.app.run_folder import layout
 from pada_agent.graph.summary import RunSummary
 
 HERE = Path(__file__).parent
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, those that turn the direction of text, and halves of surrogate pairs."""
 
 
 def rebuild_report(folder: Path) -> RunSummary:
     """Write the report of the run in `folder` again; of an unfinished one, what there is so far.
 
     Raises:
+        ArtifactError: not a run's folder, nothing measured yet, damaged, or no place to write to.
+    """
+    summary = summarize_folder(folder)
+    write_report(summary, folder, is_finished=layout.is_finished(folder))
+    return summary
+
+
+def summarize_folder(folder: Path) -> RunSummary:
+    """The summary of the run in `folder`, or what there is so far.
+
+    Raises:
         ArtifactError: not a run's folder, nothing measured yet, or damaged.
     """
-    is_finished = layout.is_finished(folder)
-    if is_finished:
-        summary = layout.load_summary(folder)
-    else:
-        from pada_agent.app.report.unfinished import summarize_unfinished
+    if layout.is_finished(folder):
+        return layout.load_summary(folder)
+    from pada_agent.app.report.unfinished import summarize_unfinished
 
-        summary = summarize_unfinished(folder)
-    write_report(summary, folder, is_finished=is_finished)
-    return summary
+    return summarize_unfinished(folder)
 
 
 def write_report(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> Path:
@@ -49,7 +53,7 @@ def render_report(data: ReportData) -> str:
     """The page; all that models or data wrote is escaped, and characters that hide or turn text are made visible."""
     environment = jinja2.Environment(
         autoescape=True,
-        finalize=_show_unseen,
+        finalize=_finalize,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -57,21 +61,25 @@ def render_report(data: ReportData) -> str:
     )
     script = (HERE / "report.js").read_text(encoding="utf-8")
     header, *models = tables.model_rows(data.summary)
+    values: dict[str, object] = {
+        "data": data,
+        "summary": data.summary,
+        "rows": data.summary.rows,
+        "header": header,
+        "models": models,
+        "tables": tables,
+        "text": text,
+        "charts": charts,
+    }
     return environment.get_template("report.html.j2").render(
-        data=data,
-        summary=data.summary,
-        header=header,
-        models=models,
-        tables=tables,
-        text=text,
-        charts=charts,
-        max_rows=MAX_ROWS,
+        **values,
+        sections=draw_sections(data, environment, values),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _show_unseen(value: object) -> object:
+def _finalize(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value)
+    return text.show_unseen(value)

@@ -1,15 +1,17 @@
 """What a report shows of a run, read from its folder. What cannot be read is named, never made up."""
 
 import json
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field
 
-from pada_agent.app.adapters.llm.response_cache import ResponseCache
+from pada_agent.app.adapters.llm.response_cache import read_totals
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.run_folder import layout
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import (
     ErrorAnalysis,
@@ -25,6 +27,7 @@ from pada_agent.core.records import (
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
+ReadT = TypeVar("ReadT")
 
 
 class RunFiles(Record):
@@ -59,6 +62,8 @@ class RunFiles(Record):
 def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> RunFiles:
     """Everything beside the summary; the store is read through the summary's references."""
     rows = _Rows(FileArtifactStore(folder / "objects"))
+    usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals(folder / layout.CALLS, "agent"), {})
+    manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
     return RunFiles(
         summary=summary,
         is_finished=is_finished,
@@ -69,9 +74,9 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         ratings={b.batch_id: rows.read(b.ratings, Rating) for b in summary.batches if b.ratings},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.models if a.synthetic},
         sensitivities=_read_sensitivities(summary, folder),
-        usage_by_agent=_read_usage(folder / "llm_calls.sqlite"),
+        usage_by_agent=usage_by_agent,
         settings=_read_text(folder / layout.CONFIG),
-        manifest=_read_manifest(folder / layout.MANIFEST),
+        manifest=manifest,
         elapsed_seconds=_read_elapsed(folder / layout.EVENTS),
         missing=tuple(rows.missing),
     )
@@ -85,11 +90,15 @@ class _Rows:
         self.missing: list[str] = []
 
     def read(self, ref: Ref, kind: type[RecordT]) -> tuple[RecordT, ...]:
+        return self.note(lambda: tuple(self._store.read_rows(ref.key, kind)), ())
+
+    def note(self, read: Callable[[], ReadT], otherwise: ReadT) -> ReadT:
+        """What is read; `otherwise` where that is not there or damaged."""
         try:
-            return tuple(self._store.read_rows(ref.key, kind))
+            return read()
         except ArtifactError as exc:
             self.missing.append(str(exc))
-            return ()
+            return otherwise
 
 
 def sensitivity_path(folder: Path, iteration: int) -> Path:
@@ -105,19 +114,9 @@ def _read_sensitivities(summary: RunSummary, folder: Path) -> dict[str, Sensitiv
                 measured[iteration] = Sensitivity.model_validate_json(text)
             except ValueError as exc:
                 raise ArtifactError(
-                    f"{path}: damaged ({exc}). Delete it; the report is then written without it."
+                    f"{path}: damaged ({word_damage(exc)}). Delete it; the report is then written without it."
                 ) from exc
     return {str(iteration): found for iteration, found in measured.items() if found}
-
-
-def _read_usage(path: Path) -> dict[str, Usage]:
-    if not path.is_file():
-        return {}
-    cache = ResponseCache(path)
-    try:
-        return cache.totals_by("agent")
-    finally:
-        cache.close()
 
 
 def _read_text(path: Path) -> str:
@@ -129,12 +128,20 @@ def _read_manifest(path: Path) -> layout.Manifest | None:
     try:
         return layout.Manifest.model_validate_json(text) if text else None
     except ValueError as exc:
-        raise ArtifactError(f"{path}: damaged ({exc}). Delete it; the report is then written without it.") from exc
+        raise ArtifactError(f"{path}: damaged ({word_damage(exc)})") from exc
 
 
 def _read_elapsed(path: Path) -> float | None:
-    lines = _read_text(path).split("\n")[:-1]
-    if len(lines) < 2:
+    """Between the first and the last line that says when it was written: a run that is killed leaves half a line."""
+    lines = _read_text(path).split("\n")
+    start = next(filter(None, map(_read_time, lines)), None)
+    end = next(filter(None, map(_read_time, reversed(lines))), None)
+    return (end - start).total_seconds() if start and end and start != end else None
+
+
+def _read_time(line: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(json.loads(line)["time"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    start, end = (datetime.fromisoformat(json.loads(line)["time"]) for line in (lines[0], lines[-1]))
-    return (end - start).total_seconds()
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -30,7 +30,7 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
     """
     config = layout.load_run_config(folder)
     layout.load_summary(folder)
-    paths = sorted((folder / "iterations").glob("[0-9]*/error_analyses.jsonl"), key=lambda p: int(p.parent.name))
+    paths = layout.list_iterations(folder, "error_analyses.jsonl")
     if not paths:
         raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to group again.")
     # The named ones first: a name that cannot be loaded is told before the run's own embedder is looked for.
@@ -41,7 +41,7 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
 
 
 def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others: dict[str, Embedder]) -> None:
-    analyses, settings = _read_analyses(path), config.analysis
+    analyses, settings = layout.read_lines(path, ErrorAnalysis), config.analysis
     compared = {n: embed_analyses(analyses, embedder=e, settings=settings) for n, e in others.items()}
     vectors = embed_analyses(analyses, embedder=used, settings=settings)
     # As the run did: k-means is the same for the same vectors and seed.
@@ -56,11 +56,3 @@ def _regroup(path: Path, folder: Path, config: RunConfig, used: Embedder, others
         others=compared,
     )
     write_atomically(sensitivity_path(folder, int(path.parent.name)), found.model_dump_json(indent=2) + "\n")
-
-
-def _read_analyses(path: Path) -> list[ErrorAnalysis]:
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    try:
-        return [ErrorAnalysis.model_validate_json(line) for line in lines]
-    except ValueError as exc:
-        raise ArtifactError(f"{path}: damaged ({exc}).") from exc

@@ -73,12 +73,8 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
     strategies = {(i.iteration, s.id): s for i in summary.patterns for s in i.strategies}
     patterns = {p.pattern.id: p.pattern.category_name for i in summary.patterns for p in i.patterns}
     used = _read_best_ids(summary, FileArtifactStore(folder / "objects"))
-    for path in sorted((folder / "iterations").glob("[0-9]*/synthetic.jsonl"), key=lambda p: int(p.parent.name)):
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
-            try:
-                row = AcceptedRow.model_validate_json(line)
-            except ValueError as exc:
-                raise ArtifactError(f"{path}: line {number} is damaged ({exc}).") from exc
+    for path in layout.list_iterations(folder, "synthetic.jsonl"):
+        for number, row in enumerate(layout.read_lines(path, AcceptedRow), 1):
             if (origin := row.provenance) is None:
                 raise ArtifactError(f"{path}: line {number}: {row.id} is a synthetic row without provenance.")
             strategy = strategies.get((origin.iteration, origin.strategy_id or ""))

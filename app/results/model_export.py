@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Example, Record, ScoredRow
 
 Format = Literal["safetensors", "gguf"]
@@ -130,11 +130,9 @@ def _read_run(folder: Path) -> Source:
 
 
 def _read_rows(path: Path) -> tuple[Example, ...]:
-    try:
-        lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")[:N_CHECKED_ROWS]
-        return tuple(ScoredRow.model_validate_json(line).example for line in lines if line)
-    except (OSError, ValueError) as exc:
-        raise ArtifactError(f"{path}: cannot be read ({exc}). `pada report` shows whether the run is whole.") from exc
+    advice = "`pada report` shows whether the run is whole."
+    scored = read_json_lines(path, ScoredRow, if_missing=advice, if_damaged=advice, limit=N_CHECKED_ROWS)
+    return tuple(row.example for row in scored)
 
 
 def _read_adapter(folder: Path) -> Source:

@@ -6,22 +6,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
 from pada_agent.app.report.document import write_report
 from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.jobs import TRAIN_METRICS
+from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
 
-TEST = "test.jsonl"
-"""In an model's `predictions/`: every test row with answer and verdict."""
+TEST, VALIDATION = "test.jsonl", "validation.jsonl"
+"""In a model's `predictions/`: every row with answer and verdict."""
 
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
@@ -46,17 +44,24 @@ def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
     Raises:
         ArtifactError: not there, as in runs of older versions, or damaged.
     """
-    path = folder / "iterations" / _folder_name(model) / "predictions" / TEST
-    try:
-        return [ScoredRow.model_validate_json(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-    except FileNotFoundError as exc:
+    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / TEST, model)
+
+
+def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
+    """The same for validation rows.
+
+    Raises:
+        ArtifactError: not there, or damaged.
+    """
+    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / VALIDATION, model)
+
+
+def _read_scored(path: Path, model: ModelResult) -> list[ScoredRow]:
+    if not path.exists():
         raise ArtifactError(
-            f"{path}: missing. '{model.name}' was not measured on test, or by a version that kept no answers; run it again"
-        ) from exc
-    except ValidationError as exc:
-        raise ArtifactError(
-            f"{path}: damaged ({exc.errors()[0]['msg']}). Delete the run's folder and run it again"
-        ) from exc
+            f"{path}: missing. '{model.name}' was not measured on these rows, or by a version that kept no answers; run it again"
+        )
+    return layout.read_lines(path, ScoredRow)
 
 
 def _folder_name(model: ModelResult) -> str:
@@ -67,7 +72,7 @@ def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore)
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
     if model.measured:
-        _write_rows(folder / "predictions" / "validation.jsonl", store.read_rows(model.measured.key, ScoredRow))
+        _write_rows(folder / "predictions" / VALIDATION, store.read_rows(model.measured.key, ScoredRow))
     if model.tested:
         _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
     if model.adapter:
@@ -104,17 +109,8 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
-    card = write_adapter_card(summary, best, _read_base_hashes(folder / "best"), config)
+    card = write_adapter_card(summary, best, read_train_metrics(folder / "best").base_sha256, config)
     write_atomically(folder / "best" / "README.md", card)
-
-
-def _read_base_hashes(adapter: Path) -> dict[str, str]:
-    """File name to SHA-256 of the student's weights; empty where the compute backend noted none."""
-    path = adapter / TRAIN_METRICS
-    if not path.is_file():
-        return {}
-    hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8")).get("base_sha256", {})
-    return hashes
 
 
 def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore) -> list[RecordT]:

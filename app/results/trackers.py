@@ -1,7 +1,6 @@
 """A finished run, logged to an experiment tracker through the tracker's own library. All three are optional extras."""
 
 import importlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from pada_agent.app.report.data import find_main
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.jobs import TRAIN_METRICS
+from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -91,9 +90,8 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
 def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
     """Training loss by optimizer step of every fine-tuned model whose adapter is there and noted it."""
     for model in summary.models:
-        path = folder / (model.adapter or "") / TRAIN_METRICS
-        if model.adapter and path.is_file():
-            losses: list[float] = json.loads(path.read_text(encoding="utf-8")).get("losses", [])
+        if model.adapter:
+            losses = read_train_metrics(folder / model.adapter).losses
             for step, loss in enumerate(losses, 1):
                 yield Figure(name=f"loss/{model.name}", value=loss, step=step, axis="optimizer_step")
 

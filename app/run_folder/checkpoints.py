@@ -1,15 +1,19 @@
 """What a checkpointer needs to know of the state, and what the last checkpoint holds."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
 from pada_agent.core.config import Settings
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 from pada_agent.graph.state import RunState
@@ -18,9 +22,44 @@ THREAD_ID = "run"
 """Of the one run in a folder's checkpoints."""
 
 
+_ODD = (ArithmeticError, AttributeError, EOFError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What decoders raise on bytes that they did not write."""
+
+
+class DamagedCheckpoint(ArtifactError):
+    """A checkpoint that this version cannot read, whoever keeps it."""
+
+
+class _Serializer(JsonPlusSerializer):
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        try:
+            return super().loads_typed(data)
+        except (*_ODD, RecursionError) as exc:
+            raise DamagedCheckpoint(f"a value in the checkpoint cannot be read ({exc})") from exc
+
+
 def make_serializer() -> JsonPlusSerializer:
     """For any checkpointer, as `serde=`: revives the state's records and settings, and nothing else that a file may name."""
-    return JsonPlusSerializer(allowed_msgpack_modules=[*_subclasses(Record), *_subclasses(Settings)])
+    return _Serializer(allowed_msgpack_modules=[*_subclasses(Record), *_subclasses(Settings)])
+
+
+@contextmanager
+def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
+    """The checkpoints of the one run in `path`.
+
+    Raises:
+        ArtifactError: also of what is done inside: the file is damaged or kept busy, or the disk is full.
+    """
+    try:
+        with SqliteSaver.from_conn_string(str(path)) as saver:
+            saver.serde = make_serializer()
+            read_values(saver)
+            yield saver
+    except (sqlite3.Error, DamagedCheckpoint) as exc:
+        raise ArtifactError(
+            f"{path}: {exc}. If the run is under way, try again; if the disk is full, free some space. If the file is"
+            f" damaged, delete it, then `pada resume {path.parent}`: finished work is taken from objects/."
+        ) from exc
 
 
 def read_state(path: Path) -> RunState:
@@ -31,16 +70,37 @@ def read_state(path: Path) -> RunState:
     """
     if not path.is_file():
         return {}
+    with open_checkpoints(path) as saver:
+        return read_values(saver)
+
+
+def read_values(saver: SqliteSaver) -> RunState:
+    """The state of the outer graph; empty where there is none.
+
+    Raises:
+        DamagedCheckpoint: not the state of a run.
+    """
+    outer: RunnableConfig = {"configurable": {"thread_id": THREAD_ID, "checkpoint_ns": ""}}
     try:
-        with SqliteSaver.from_conn_string(str(path)) as saver:
-            saver.serde = make_serializer()
-            found = saver.get_tuple({"configurable": {"thread_id": THREAD_ID, "checkpoint_ns": ""}})
-    except sqlite3.Error as exc:
-        raise ArtifactError(
-            f"{path}: {exc}. If the run is under way, try again. If the file is damaged, delete it and resume:"
-            " finished work is taken from objects/."
-        ) from exc
-    return cast(RunState, found.checkpoint["channel_values"]) if found else {}
+        found = saver.get_tuple(outer)
+        values = found.checkpoint["channel_values"] if found else {}
+        read = TypeAdapter(RunState).validate_python(values)
+    except _ODD as exc:
+        raise DamagedCheckpoint(f"the checkpoint is not the state of a run ({word_damage(exc)})") from exc
+    if not _has_records_of(read, values):
+        raise DamagedCheckpoint("the checkpoint holds values that are not the records of a run")
+    return cast(RunState, values)
+
+
+def _has_records_of(read: Any, found: Any) -> bool:
+    """Whether each record that can be read from a value was one already."""
+    if isinstance(read, BaseModel):
+        return type(found) is type(read)
+    if isinstance(read, dict):
+        return all(_has_records_of(value, found.get(key)) for key, value in read.items())
+    if isinstance(read, list):
+        return all(map(_has_records_of, read, found))
+    return True
 
 
 def _subclasses(base: type[BaseModel]) -> list[type]:

@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
+from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import hash_file
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import RunSummary
@@ -29,6 +31,7 @@ EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints.sqlite"
 CALLS = "llm_calls.sqlite"
 LOCK = ".lock"
+RecordT = TypeVar("RecordT", bound=Record)
 _PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
 
 
@@ -93,7 +96,23 @@ def load_summary(folder: Path) -> RunSummary:
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path}: missing; the run is not finished. Go on with: pada resume {folder}") from exc
     except (OSError, ValidationError) as exc:
-        raise ArtifactError(f"{path}: damaged ({exc}). Delete it, then: pada resume {folder}") from exc
+        raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: pada resume {folder}") from exc
+
+
+def list_iterations(folder: Path, name: str) -> list[Path]:
+    """The files of this name in `iterations/1`, `iterations/2` and so on."""
+    found = [path for path in folder.glob(f"iterations/*/{name}") if path.parent.name.isdecimal()]
+    return sorted(found, key=lambda path: int(path.parent.name))
+
+
+def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
+    """The records in a published file, one a line.
+
+    Raises:
+        ArtifactError: damaged, with the line.
+    """
+    advice = f"Delete the run's {SUMMARY}: `pada resume` then writes it again."
+    return read_json_lines(path, kind, if_missing=advice, if_damaged=advice)
 
 
 def dump_config(config: RunConfig) -> str:

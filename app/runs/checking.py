@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from pada_agent.app import wiring
 from pada_agent.app.adapters.storage.datasets import FileDatasets
-from pada_agent.app.prerequisites import find_missing
+from pada_agent.app.prerequisites import find_missing, get_model
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
-from pada_agent.core.config import RunConfig
+from pada_agent.core.chat import Role
+from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.errors import BudgetExceededError, PadaError
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example
@@ -63,6 +64,7 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
     if missing := find_missing(config):
         data = _check_rows_alone(config)
         return CheckReport(data.files, data.labels, (*missing, *data.findings))
+    config = _answer_at_once(config)
     with _connect(config) as adapters:
         found = check_everything(config, {}, adapters)
         probes, unasked = _probe(config, adapters, say) if probe else ((), [])
@@ -115,6 +117,15 @@ def _connect(config: RunConfig) -> Iterator[Adapters]:
             yield wiring.connect(aside)
         finally:
             wiring.close(aside)
+
+
+def _answer_at_once(config: RunConfig) -> RunConfig:
+    """With teachers that are asked without batches: a probe should not take a day."""
+    roles: tuple[Role, ...] = ("analyst", "generator", "judge")
+    at_once: dict[str, ModelConfig] = {
+        role: get_model(config, role).model_copy(update={"economy": None}) for role in roles
+    }
+    return config.model_copy(update={"models": config.models.model_copy(update=at_once)})
 
 
 def _probe(

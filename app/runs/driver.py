@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +16,13 @@ from langgraph.types import Command, StateSnapshot
 
 from pada_agent.app import wiring
 from pada_agent.app.run_folder import claiming, key_addresses, layout
-from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer
+from pada_agent.app.run_folder.checkpoints import THREAD_ID, open_checkpoints
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
 from pada_agent.app.run_folder.key_addresses import KeyUse
 from pada_agent.app.runs import checking
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import (
     AgentError,
-    ArtifactError,
     BudgetExceededError,
     ConfigError,
     NonFiniteLossError,
@@ -41,6 +39,8 @@ STOP_SECONDS = 5.0
 calls are on disk by then."""
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "recursion_limit": 10_000, "max_concurrency": 16}
+NODES_IN_BATCHES = 256
+"""At once, where LLM calls are sent in batches: what is not asked at the same time waits for another batch."""
 
 
 class Question(Record):
@@ -268,8 +268,11 @@ def _read_question(question_id: str, value: Any) -> Question:
 
 def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, values: Any) -> Iterator[RunEvent]:
     # Checkpoints are written before the next node starts: a killed process loses the node in flight, no more.
+    models = config.models
+    in_batches = any(model.economy == "batch" for model in (models.analyst, models.generator, models.judge))
+    thread: RunnableConfig = {**THREAD, "max_concurrency": NODES_IN_BATCHES} if in_batches else THREAD
     steps = graph.stream(
-        values, THREAD, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
+        values, thread, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
     )
     for namespace, mode, data in steps:
         if "__interrupt__" not in data:
@@ -278,17 +281,9 @@ def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, va
 
 @contextmanager
 def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
-    path = folder / layout.CHECKPOINTS
-    try:
-        with SqliteSaver.from_conn_string(str(path)) as saver:
-            saver.serde = make_serializer()
-            saver.setup()
-            yield saver
-    except sqlite3.Error as exc:
-        raise ArtifactError(
-            f"{path}: {exc}. If the disk is full, free some space and resume. If the file is damaged, delete it and"
-            " resume: finished work is taken from objects/."
-        ) from exc
+    with open_checkpoints(folder / layout.CHECKPOINTS) as saver:
+        saver.setup()
+        yield saver
 
 
 @contextmanager

@@ -5,12 +5,14 @@ import math
 from collections.abc import Sequence
 
 from pada_agent.core.config import ModelConfig, RunConfig
+from pada_agent.core.model_config import ECONOMY_PRICE
 from pada_agent.core.ports import DatasetSource, RawRow
 from pada_agent.core.records import Record, Usage
-from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.evaluation.tasks.registry import find_task_kind
 
 CHARACTERS_PER_TOKEN = 4
+BATCH_HOURS = 24
+"""Within which OpenAI and Anthropic promise a batch."""
 PROMPT_TOKENS = 500
 """Instructions and schema of one call; a round figure."""
 
@@ -35,6 +37,8 @@ class Estimate(Record):
     low: dict[str, Usage]
     """By role."""
     high: dict[str, Usage]
+    n_batches: tuple[int, int]
+    """Provider's batches that wait for one another, low and high; zeros without `economy: batch`."""
     training_sequences: int
     """Over all fine-tunings, epochs counted."""
     predictions: int
@@ -66,6 +70,10 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
         n_synthetic=n_synthetic,
         low=_count_calls(config, counts, n_synthetic, attempts=1),
         high=_count_calls(config, counts, n_synthetic, attempts=1 + config.quality.max_regenerations),
+        n_batches=(
+            _count_batches(config, counts, n_synthetic, attempts=1),
+            _count_batches(config, counts, n_synthetic, attempts=1 + config.quality.max_regenerations),
+        ),
         training_sequences=_count_sequences(config, counts, n_synthetic),
         predictions=(2 + config.loop.max_iterations) * counts.validation
         + config.loop.max_iterations * counts.train
@@ -82,10 +90,19 @@ def describe_estimate(estimate: Estimate) -> str:
         f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
         *(f"  {role}: {_describe_range(estimate.low[role], estimate.high[role])}" for role in estimate.low),
+        *([_describe_wait(*estimate.n_batches)] if estimate.n_batches[1] else []),
         "Tokens are counted as characters / 4 and prompts by a round figure; finished work is never paid twice.",
         *([_offer_probe(c.spare)] if c.spare else []),
     ]
     return "\n".join(lines)
+
+
+def _describe_wait(low: int, high: int) -> str:
+    count = f"{low}" if low == high else f"{low} to {high}"
+    return (
+        f"Batches: {count}, each sent when the one before has ended. The provider promises each within {BATCH_HOURS} hours, so the"
+        f" run waits {high} {'day' if high == 1 else 'days'} at the very most. Half the price is counted."
+    )
 
 
 def _offer_probe(n_spare: int) -> str:
@@ -131,6 +148,20 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
     return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
 
 
+def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> int:
+    """Analyses, categories, strategies; then for each attempt the rows, their answers by the judge, and its ratings."""
+    one = _count_calls(config, counts, n_synthetic, attempts=1)
+    steps = {"analyst": 3, "generator": attempts, "judge": attempts * _count_judgements(config)}
+    return config.loop.max_iterations * sum(
+        n for role, n in steps.items() if getattr(config.models, role).economy == "batch" and one[role].n_calls
+    )
+
+
+def _count_judgements(config: RunConfig) -> int:
+    """Times that the judge is asked about a written row, one after another."""
+    return bool(_count_votes(config) and config.verification.share) + config.quality.enabled
+
+
 def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, attempts: int) -> Usage:
     """Ratings, the rows of known quality among them where each is a call, and independent solving."""
     quality, verification = config.quality, config.verification
@@ -148,13 +179,15 @@ def _count_votes(config: RunConfig) -> int:
     verification = config.verification
     if verification.votes is None and not config.quality.enabled:
         return 0
-    return verification.votes_for(is_choice=issubclass(find_task_kind(config.task.name), MultipleChoice))
+    is_choice = find_task_kind(config.task.name).offers_options or bool(config.task.labels)
+    return verification.votes_for(is_choice=is_choice)
 
 
 def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:
     """`n_calls` calls, each with the instructions and `row_tokens` in."""
     n_in, n_out = n_calls * (PROMPT_TOKENS + row_tokens), n_calls * min(output_tokens, model.max_output_tokens)
     cost = (n_in * model.usd_per_million_input_tokens + n_out * model.usd_per_million_output_tokens) / 1e6
+    cost *= ECONOMY_PRICE if model.economy else 1
     return Usage(n_calls=n_calls, input_tokens=n_in, output_tokens=n_out, cost_usd=cost)
 
 

@@ -43,7 +43,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
-        return summarize(verify_answers(adapters.task, examples, read_predictions(folder)))
+        return summarize(verify_answers(adapters.task, examples, read_predictions(folder, n=len(examples))))
     finally:
         wiring.close(config)
 

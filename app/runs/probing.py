@@ -60,7 +60,7 @@ def probe_roles(config: RunConfig, adapters: Adapters, *, say: Callable[[str], N
     for role in list_roles(config):
         model = get_model(config, role)
         key = model.model_dump_json()
-        if model.provider in NOT_ASKED:
+        if model.provider in NOT_ASKED or model.economy == "batch":
             yield Probe(role, model.model, None)
         elif key in failed:
             yield Probe(role, model.model, 0.0, failed[key], stops=True)

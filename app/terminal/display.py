@@ -12,6 +12,7 @@ from rich.progress import Progress as RichBars
 from rich.progress import TaskID as RichTask
 
 from pada_agent.app.run_folder.events import RunEvent
+from pada_agent.app.text import show_unseen
 from pada_agent.core.progress import Progress
 
 
@@ -36,7 +37,10 @@ def open_display(stream: IO[str] | None = None) -> Display:
 def parse_progress(event: RunEvent) -> Progress | None:
     """The progress in an event; a finished node of the outer graph counts as a stage of one step."""
     if event.mode == "custom":
-        return Progress.model_validate(event.data)
+        progress = Progress.model_validate(event.data)
+        return progress.model_copy(
+            update={"detail": show_unseen(progress.detail), "stage": show_unseen(progress.stage)}
+        )
     if event.namespace or not event.data:
         return None
     return Progress(stage=next(iter(event.data)), done=1, total=1)

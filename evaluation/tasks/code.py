@@ -57,7 +57,9 @@ class Code(Task):
         }
     )
     max_new_tokens = 320
+    variety = "Each new function does something of its own."
     stop = ("\n```\n", "\nif __name__")
+    runs_code = True
     default_instruction: ClassVar[str] = (
         "Complete this Python function. Answer with the whole function in one code block."
     )

@@ -6,6 +6,9 @@ from random import Random
 from pada_agent.core.records import Confusion, Example
 from pada_agent.evaluation.task import TURNS, DraftProblem
 
+CLOSED_VARIETY = "Write each as the person who asks, another one each time, about one concrete matter of their own."
+"""Of rows for a closed set of labels, which stand for what people write in about."""
+
 
 def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftProblem | None:
     """The problem with the first of these fields that is missing or blank."""
@@ -37,12 +40,14 @@ def whole_question(example: Example) -> str:
 def assign_label(
     definitions: Mapping[str, str], source_label: str, confusions: Sequence[Confusion], rng: Random
 ) -> dict[str, str]:
-    """A label drawn by how often the student missed it, its definition, and one it is taken for, drawn by count."""
+    """A label drawn by how often the student missed it, its definition, and one it is taken for, drawn by count, with its own."""
     known = [c for c in confusions if c.gold in definitions and c.predicted in definitions and c.count > 0]
     label = _draw([(c.gold, c.count) for c in known], rng) or source_label
     mistaken_for = _draw([(c.predicted, c.count) for c in known if c.gold == label], rng)
     facts = {"label": label, "definition": definitions[label]}
-    return {**facts, "easily_mistaken_for": mistaken_for} if mistaken_for else facts
+    if not mistaken_for:
+        return facts
+    return {**facts, "easily_mistaken_for": mistaken_for, "definition_of_that": definitions[mistaken_for]}
 
 
 def _draw(weighted: Sequence[tuple[str, int]], rng: Random) -> str | None:

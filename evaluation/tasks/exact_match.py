@@ -8,12 +8,20 @@ from typing import ClassVar
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.answers import list_answers
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import read_label, see_label, settle_labels
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns, tell_turns, whole_question
+from pada_agent.evaluation.tasks.drafts import (
+    CLOSED_VARIETY,
+    assign_label,
+    find_empty_field,
+    keep_turns,
+    tell_turns,
+    whole_question,
+)
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.option_label import pick_option
@@ -37,6 +45,8 @@ class ExactMatch(Task):
         answers = ("answer", "label") if config.labels else ("answer", "answers")
         self.fields: Fields = {"question": ("question",), "answer": answers}
         super().__init__(config)
+        if config.labels:
+            self.variety = CLOSED_VARIETY
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
         settled = super().settle(files)
@@ -118,11 +128,12 @@ class ExactMatch(Task):
         return answers
 
     def _build(self, question: str, answer: str, example_id: str, also: Sequence[str] = ()) -> Example:
+        golds = [take_answer(text) for text in (answer, *also)]
         return Example(
             id=example_id,
             prompt=instruct(self.config.instruction, question),
             answer=answer,
-            reference={"question": question, **({"answers": [answer, *also]} if also else {})},
+            reference={"question": question, **({"answers": golds} if golds != [answer] else {})},
         )
 
 

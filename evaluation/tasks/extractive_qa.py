@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.answers import list_answers
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
@@ -40,6 +41,7 @@ class ExtractiveQa(Task):
 
     name: ClassVar[str] = "extractive_qa"
     max_new_tokens = 48
+    variety = "Each new question asks for another detail of its passage."
     fields: Fields = MappingProxyType(
         {
             "question": ("question",),
@@ -167,5 +169,5 @@ class ExtractiveQa(Task):
             id=example_id,
             prompt=instruct(self._instruction(), body),
             answer=answers[0] if answers else self.no_answer,
-            reference={"question": question, "passage": passage, "answers": answers},
+            reference={"question": question, "passage": passage, "answers": [take_answer(text) for text in answers]},
         )

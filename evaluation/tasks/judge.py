@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +38,7 @@ class Judge(Task):
     """
 
     name: ClassVar[str] = "judge"
+    asks_judge = True
     fields: Fields = MappingProxyType({"question": ("question",), "answer": ("answer",)})
     max_new_tokens = 256
 
@@ -45,6 +46,12 @@ class Judge(Task):
         super().__init__(config)
         self._judge = judge
         self._prompts = dict(prompts or {})
+
+    @classmethod
+    def make(cls, config: TaskConfig, judge: LanguageModel | None, prompts: Mapping[str, str]) -> Self:
+        if judge is None:
+            raise ValueError("a judge is asked")
+        return cls(config, judge, prompts)
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)

@@ -15,7 +15,14 @@ from pada_agent.evaluation.rows.forms import Fields, Header
 from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import only_one, read_label, see_label, settle_labels
-from pada_agent.evaluation.tasks.drafts import assign_label, find_empty_field, keep_turns, tell_turns, whole_question
+from pada_agent.evaluation.tasks.drafts import (
+    CLOSED_VARIETY,
+    assign_label,
+    find_empty_field,
+    keep_turns,
+    tell_turns,
+    whole_question,
+)
 from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -59,6 +66,7 @@ class MultipleChoice(Task):
 
     name: ClassVar[str] = "multiple_choice"
     max_new_tokens = 16
+    offers_options = True
     question_fields: ClassVar[tuple[str, ...]] = ("question",)
     gold_is: ClassVar[GoldReading | None] = None
     """How the rows of a known data set name the right option."""
@@ -72,6 +80,8 @@ class MultipleChoice(Task):
         fields = {"question": self.question_fields, "answer": _GOLD_COLUMNS}
         self.fields: Fields = fields if config.labels else {**fields, "choices": _CHOICE_COLUMNS}
         super().__init__(config)
+        if config.labels:
+            self.variety = CLOSED_VARIETY
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
         settled = super().settle(files)

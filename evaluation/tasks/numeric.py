@@ -8,6 +8,7 @@ from typing import ClassVar, TypeGuard
 
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.decimal_mark import GoldNumber, settle_decimal_mark
 from pada_agent.evaluation.rows.forms import Fields
@@ -50,6 +51,7 @@ class Numeric(Task):
         {"question": ("question",), "answer": ("answer",), "final_answer": ("final_answer",)}
     )
     max_new_tokens = 256
+    variety = "Each new problem has its own story, people and numbers."
     default_instruction: ClassVar[str] = ""
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
@@ -175,7 +177,7 @@ def _read_gold(reader: RowReader) -> Number:
     if final is None and reader.has("final_answer"):
         reader.fail("final_answer", NO_NUMBER)
     if number is None and final is not None:
-        number = find_answer(reader.text("answer"), reader.settled.decimal_mark).number
+        number = find_answer(take_answer(reader.text("answer")), reader.settled.decimal_mark).number
     if number is None:
         reader.fail("answer", NO_NUMBER)
     if final is not None and not same_number(number, final):
@@ -185,7 +187,9 @@ def _read_gold(reader: RowReader) -> Number:
 
 def _read_number(reader: RowReader, field: str) -> Number | None:
     value = reader.value(field)
-    return exact(value) if _is_number(value) else read_gold(reader.text(field), reader.settled.decimal_mark)
+    return (
+        exact(value) if _is_number(value) else read_gold(take_answer(reader.text(field)), reader.settled.decimal_mark)
+    )
 
 
 def _is_number(value: object) -> TypeGuard[int | float | Decimal]:
@@ -195,7 +199,7 @@ def _is_number(value: object) -> TypeGuard[int | float | Decimal]:
 def _list_golds(reader: RowReader) -> list[GoldNumber]:
     """Texts that should be numbers."""
     values = [(name, reader.value(name)) for name in ("answer", "final_answer") if reader.has(name)]
-    return [GoldNumber(reader.where, value) for _, value in values if isinstance(value, str)]
+    return [GoldNumber(reader.where, take_answer(value)) for _, value in values if isinstance(value, str)]
 
 
 def _mark(example: Example) -> DecimalMark:

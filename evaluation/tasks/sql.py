@@ -53,7 +53,9 @@ class Sql(Task):
         {"question": ("question",), "answer": ("sql", "query", "answer"), "database": ("database", "db_id", "db")}
     )
     max_new_tokens = 192
+    variety = "Each new query asks the database for something else."
     stop = (";\n",)
+    reads_database = True
     default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
 
     def __init__(self, config: TaskConfig) -> None:

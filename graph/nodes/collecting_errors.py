@@ -2,6 +2,7 @@
 
 from pada_agent.agents.data_generation.batch_planning import split_rows
 from pada_agent.core.config import GenerationConfig
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.error_sources import ErrorSources, find_sources, most_rows_each
@@ -33,7 +34,9 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
         validation_failures=_to_diagnose(best.validation_failures, shares.n_pattern, adapters),
         training_failures=put_rows(store, "training-failures", found.rows),
         training_successes=(
-            put_rows(store, "training-successes", found.right) if generation.template == "contrast_generation" else None
+            put_rows(store, "training-successes", found.right)
+            if find_recipe(generation.template).shows_right_rows
+            else None
         ),
         repaired=find_repaired_shares(state, adapters),
     )

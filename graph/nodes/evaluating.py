@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
-from pada_agent.core.lines import split_lines
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
@@ -68,7 +69,7 @@ def score_rows(
         ),
         lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
     )
-    predictions = read_predictions(folder)
+    predictions = read_predictions(folder, n=len(examples))
     judge = (settings.models.judge, settings.prompts.answer_judgement)
     verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task, *judge), adapters)
     return [
@@ -76,10 +77,17 @@ def score_rows(
     ]
 
 
-def read_predictions(folder: Path) -> list[Prediction]:
-    """What a finished `PredictJob` left, in the order of its rows."""
-    text = (folder / PREDICTIONS).read_text(encoding="utf-8")
-    return [Prediction.model_validate_json(line) for line in split_lines(text)]
+def read_predictions(folder: Path, *, n: int) -> list[Prediction]:
+    """What a finished `PredictJob` left for its `n` rows, in their order.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    path, advice = folder / PREDICTIONS, f"Delete the folder {folder}, then `pada resume` the run."
+    predictions = read_json_lines(path, Prediction, if_missing=advice, if_damaged=advice)
+    if len(predictions) != n:
+        raise ArtifactError(f"{path}: damaged ({len(predictions)} answers for {n} rows). {advice}")
+    return predictions
 
 
 def _verify(

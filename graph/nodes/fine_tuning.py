@@ -1,14 +1,12 @@
 """Trains the student: the user's rows, and the synthetic rows the loop has gathered."""
 
-import json
-from pathlib import Path
-
-from pada_agent.core.jobs import TRAIN_METRICS
+from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.storing import put_rows
 
 
 def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
@@ -27,16 +25,9 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
         synthetic=synthetic,
         n_train_rows=rows.rows,
         n_synthetic=sum(ref.rows for ref in synthetic),
-        n_steps=read_steps(adapters.store.folder(job_id)),
+        n_steps=read_train_metrics(adapters.store.folder(job_id)).n_steps,
     )
     return {"models": {name: model}}
-
-
-def read_steps(adapter: Path) -> int | None:
-    """Optimizer steps of a fine-tuning, where the compute backend noted them."""
-    path = adapter / TRAIN_METRICS
-    n_steps: int | None = json.loads(path.read_text(encoding="utf-8")).get("n_steps") if path.is_file() else None
-    return n_steps
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
@@ -53,7 +44,4 @@ def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
 def gather_training_rows(train: Ref, synthetic: tuple[Ref, ...], adapters: Adapters) -> Ref:
     """One object that holds all training rows."""
     rows = [row for ref in (train, *synthetic) for row in adapters.store.read_rows(ref.key, Example)]
-    key = adapters.store.key("training-rows", train, synthetic)
-    if not adapters.store.has(key):
-        adapters.store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
+    return put_rows(adapters.store, "training-rows", rows, train, synthetic)

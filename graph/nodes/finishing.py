@@ -7,6 +7,7 @@ from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Usage, Verdict
+from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
@@ -68,11 +69,18 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
             name: sum(row.prediction.truncated and row.verdict.value != "correct" for row in rows)
             for name, rows in measured.items()
         },
+        "n_cut_in_thought": {name: sum(map(is_cut_in_thought, rows)) for name, rows in measured.items()},
         "ratings": read_spread(state, adapters),
         "usage_of_rows": sum(usage.values(), Usage()),
         "clusterings": read_clusterings(state, adapters),
         "outcomes": {i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
     }
+
+
+def is_cut_in_thought(row: ScoredRow) -> bool:
+    """Whether the student was still thinking when its tokens were used up."""
+    prediction = row.prediction
+    return prediction.truncated and bool(prediction.response.strip()) and not strip_thoughts(prediction.response)
 
 
 def read_spread(state: RunState, adapters: Adapters) -> RatingSpread:

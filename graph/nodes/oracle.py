@@ -2,9 +2,10 @@
 
 from random import Random
 
-from pada_agent.core.records import BatchReport, Example, Provenance, Ref
+from pada_agent.core.records import BatchReport, Example, Provenance
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import BranchState, PartialState
+from pada_agent.graph.storing import put_rows
 
 
 def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
@@ -37,9 +38,6 @@ def _batch_id(iteration: int) -> str:
 
 
 def _report(rows: list[Example], n_wanted: int, iteration: int, adapters: Adapters) -> BatchReport:
-    keys = {"accepted": adapters.store.key("accepted", rows), "rejected": adapters.store.key("rejected", [])}
-    adapters.store.write_rows(keys["accepted"], rows)
-    adapters.store.write_rows(keys["rejected"], [])
     return BatchReport(
         batch_id=_batch_id(iteration),
         iteration=iteration,
@@ -49,6 +47,6 @@ def _report(rows: list[Example], n_wanted: int, iteration: int, adapters: Adapte
         n_written=len(rows),
         n_accepted=len(rows),
         decision="real rows, held back",
-        accepted=Ref(key=keys["accepted"], rows=len(rows)),
-        rejected=Ref(key=keys["rejected"]),
+        accepted=put_rows(adapters.store, "accepted", rows),
+        rejected=put_rows(adapters.store, "rejected", []),
     )

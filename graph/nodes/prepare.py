@@ -5,6 +5,7 @@ from random import Random
 
 from langgraph.runtime import Runtime
 
+from pada_agent.agents.guards.real_nearness import fit_similarity
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
@@ -16,6 +17,7 @@ from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.state import DataSplits, PartialState, RunState
+from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides
 
 
@@ -28,12 +30,13 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         adapters = connect(settings)
         checked = check_everything(settings, state, adapters)
         refuse(checked.findings)
+        data = store_splits(settings, checked, adapters)
         return {
             "settings": settings,
-            "data": store_splits(settings, checked, adapters),
+            "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *checked.warnings],
+            "warnings": [*adapters.warnings, *checked.warnings, *tell_raised(settings, data)],
         }
 
     return prepare
@@ -103,11 +106,28 @@ def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> 
         test=_store(adapters.store, "test", test) if test else None,
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
         max_new_tokens=checked.lengths.max_new_tokens if checked.lengths else None,
+        contamination_similarity=_fit_similarity(settings, train, [*validation, *test], adapters),
     )
 
 
+def _fit_similarity(
+    settings: RunConfig, training: Sequence[Example], protected: Sequence[Example], adapters: Adapters
+) -> float | None:
+    if settings.loop.max_iterations == 0 or settings.generation.sources == "held_back":
+        return None  # nothing is written
+    return fit_similarity(training, protected, embedder=adapters.embedder, guard=settings.guard)
+
+
+def tell_raised(settings: RunConfig, data: DataSplits) -> list[str]:
+    """That real rows are so alike that the guard was fitted to them."""
+    given, fitted = settings.guard.contamination_similarity, data.contamination_similarity
+    if given is None or fitted is None or fitted <= given:
+        return []
+    return [
+        f"real rows are alike: more than {settings.guard.contamination_share:.0%} of the training rows come as near to a held-out"
+        f" row as {given:.2f} (guard.contamination_similarity), so synthetic rows are rejected from {fitted:.2f} on"
+    ]
+
+
 def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:
-    key = store.key(f"rows-{split}", list(examples))
-    if not store.has(key):
-        store.write_rows(key, examples)
-    return Ref(key=key, rows=len(examples))
+    return put_rows(store, f"rows-{split}", examples)

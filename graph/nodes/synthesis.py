@@ -7,6 +7,7 @@ from random import Random
 
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
 from pada_agent.agents.guards.draft_checks import verify_drafts
+from pada_agent.agents.guards.guard import Surroundings
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
 from pada_agent.agents.quality_control.answer_verification import verify_answers
 from pada_agent.agents.quality_control.feedback import advise, remember
@@ -19,6 +20,7 @@ from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.rows import read_known_rows, read_protected
 from pada_agent.graph.state import BatchState, PartialState, open_rows
+from pada_agent.graph.storing import put_rows
 
 
 def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
@@ -49,20 +51,23 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Check format, label, repetition and contamination of the drafts."""
+    """Make rows of the drafts, and have every guard look at them."""
     settings, accepted = state["settings"], state.get("accepted", [])
+    around = Surroundings(
+        settings=settings,
+        task=adapters.task,
+        known=[*read_known_rows(state, adapters), *accepted],
+        protected=read_protected(state, adapters),
+        training=adapters.store.read_rows(state["data"].train.key, Example),
+        embedder=adapters.embedder,
+        contamination_similarity=state["data"].contamination_similarity,
+        explain_unlearnable=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
+    )
     result = verify_drafts(
         state["drafts"],
         open_assignments(state, adapters),
         task=adapters.task,
-        existing=[*read_known_rows(state, adapters), *accepted],
-        protected=read_protected(state, adapters),
-        near_duplicate_rouge=settings.generation.near_duplicate_rouge,
-        embedder=adapters.embedder,
-        contamination_similarity=settings.guard.contamination_similarity,
-        training=adapters.store.read_rows(state["data"].train.key, Example),
-        max_label_rank=settings.quality.max_label_rank if settings.quality.enabled else None,
-        find_problem=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
+        guards=[kind(around) for kind in adapters.guards],
     )
     return {"candidates": list(result.candidates), **send_back(state, result.rejections)}
 
@@ -165,9 +170,6 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     """Put the batch's rows into the store and its figures into the state."""
     batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
-    keys = {"accepted": store.key("accepted", accepted), "rejected": store.key("rejected", rejected)}
-    store.write_rows(keys["accepted"], accepted)
-    store.write_rows(keys["rejected"], rejected)
     report = BatchReport(
         batch_id=batch.id,
         iteration=batch.iteration,
@@ -184,8 +186,8 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         n_solved=state.get("n_solved", 0),
         probes=tuple(state.get("probes", [])),
         decision=state["decision"],
-        accepted=Ref(key=keys["accepted"], rows=len(accepted)),
-        rejected=Ref(key=keys["rejected"], rows=len(rejected)),
+        accepted=put_rows(store, "accepted", accepted),
+        rejected=put_rows(store, "rejected", rejected),
         ratings=store_ratings(keep_ratings(accepted, state.get("ratings", [])), adapters),
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
@@ -196,11 +198,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
 
 def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
     """An object of its own: what the rows' hash and the training rows hold must not depend on what a judge said."""
-    if not ratings:
-        return None
-    key = adapters.store.key("ratings", ratings)
-    adapters.store.write_rows(key, ratings)
-    return Ref(key=key, rows=len(ratings))
+    return put_rows(adapters.store, "ratings", ratings) if ratings else None
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:

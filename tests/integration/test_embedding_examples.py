@@ -20,6 +20,7 @@ from langchain_core.messages import ToolMessage
 from langchain_openai import ChatOpenAI
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.compute import backends
 from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.core.config_files import load_config
 from pada_agent.core.errors import ModelUnavailableError
@@ -57,7 +58,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     if request.param == "tiny":
         tiny: dict[str, Any] = request.getfixturevalue("world")
         return tiny
-    monkeypatch.setattr(wiring, "LocalCompute", ToyCompute)
+    monkeypatch.setattr(backends, "LocalCompute", ToyCompute)
     monkeypatch.setattr(wiring, "SentenceEmbedder", lambda _: WordCountEmbedder())
     return save_rows(tmp_path, student=tmp_path, embedder=tmp_path)
 

@@ -15,7 +15,7 @@ from pada_agent.core.records import Example, GuardedStrategy, Rejection
 from pada_agent.graph.builder import build_graph
 from tests.fakes import ScriptedModel
 from tests.integration.test_graph import ask, fine_tunings, run, training_rows
-from tests.toy_world import VALIDATION, ToyWorld, make_settings, say_fruit, teach, texts_of
+from tests.toy_world import TRAIN, VALIDATION, ToyWorld, make_settings, say_fruit, teach, texts_of
 
 CANARY = VALIDATION[6]["question"]
 PARAPHRASE = "for eating raw a quince is not"
@@ -74,7 +74,7 @@ def test_with_the_guards_off_the_canary_gets_through(
     tmp_path: Path, canary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LeakGuard, "clear", lambda _, strategy: GuardedStrategy(strategy=strategy))
-    monkeypatch.setattr("pada_agent.agents.guards.draft_checks.find_overlap", lambda *_: [])
+    monkeypatch.setattr("pada_agent.agents.guards.row_guards.find_overlap", lambda *_: [])
     monkeypatch.setattr("pada_agent.graph.nodes.augmenting.find_overlap", lambda *_: [])
     assert reaches_the_generator(tmp_path / "a", canary)
     assert is_trained_on(tmp_path / "b", canary, guard={"contamination_similarity": None})
@@ -83,6 +83,18 @@ def test_with_the_guards_off_the_canary_gets_through(
 def test_words_alone_do_not_stop_the_paraphrase(tmp_path: Path) -> None:
     assert reaches_the_generator(tmp_path / "a", PARAPHRASE, guard={"leak_similarity": None})
     assert is_trained_on(tmp_path / "b", PARAPHRASE, guard={"contamination_similarity": None})
+
+
+def test_where_real_rows_are_alike_what_is_as_near_as_they_are_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pada_agent.agents.guards.real_nearness.MIN_ROWS", len(TRAIN))
+    guard = {"contamination_similarity": 0.05}
+    fixed = run(ToyWorld(tmp_path / "a"), loop=ONE, guard={**guard, "contamination_share": None})
+    fitted = run(ToyWorld(tmp_path / "b"), loop=ONE, guard=guard)
+    assert fixed.rows.accepted < fitted.rows.accepted
+    assert not [w for w in fixed.warnings if "real rows are alike" in w]
+    assert [w for w in fitted.warnings if "real rows are alike" in w and "rejected from" in w]
 
 
 def test_a_row_refused_for_its_meaning_keeps_the_evidence_and_a_person_may_overrule(tmp_path: Path) -> None:
@@ -143,7 +155,7 @@ def test_a_judge_that_passes_everything_is_found_out_and_its_probes_are_not_trai
 
 
 def test_a_judge_that_passes_everything_still_catches_wrong_keys_by_answering(tmp_path: Path) -> None:
-    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 3.0 / 4})
+    summary = run(ToyWorld(tmp_path), loop=ONE, quality={"probe_share": 1.0}, seed=1)
     judge = summary.judge
     assert judge.n_caught_by_rating == 0 < judge.n_caught_by_answer == judge.n_caught
     assert "swapped key" not in judge.missed and judge.n_false_alarms == 0 < judge.n_good

@@ -1,8 +1,9 @@
 """LLM roles over chat models: cached, limited, counted, and with their failures told apart."""
 
-import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache as once
 from pathlib import Path
 from threading import RLock
 
@@ -12,6 +13,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.addresses import explain_not_found
+from pada_agent.app.adapters.llm.batch_ledger import BatchLedger
+from pada_agent.app.adapters.llm.batching import HALF_PRICE, BatchClient
 from pada_agent.app.adapters.llm.clients import ChatClient, PlainClient, can_do_without
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
 from pada_agent.app.adapters.llm.provider_errors import (
@@ -21,11 +24,12 @@ from pada_agent.app.adapters.llm.provider_errors import (
     translate_error,
 )
 from pada_agent.app.adapters.llm.providers import Opening, find_opening
-from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
+from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key, name_model
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import ChatReply, ChatRequest, Role
-from pada_agent.core.errors import ModelUnavailableError
-from pada_agent.core.model_config import ModelConfig
+from pada_agent.core.errors import ModelUnavailableError, PadaError
+from pada_agent.core.model_config import ECONOMY_PRICE, ModelConfig
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
 from pada_agent.core.surrogates import join_surrogates
 
@@ -106,6 +110,7 @@ class ChatModelAdapter:
     def close(self) -> None:
         """Let go of the embedded engine, if this role started one. A thread that is starting it lets go of it itself."""
         self._closed = True
+        self._opening.close()
         if self._lock.acquire(blocking=False):
             try:
                 self._let_go()
@@ -113,20 +118,13 @@ class ChatModelAdapter:
                 self._lock.release()
 
     def _answer(self, request: ChatRequest) -> ChatReply:
-        key = call_key(self._cache_name(), request)
+        key = call_key(name_model(self._config), request)
         agent = str(request.tags.get("agent", ""))
         if cached := self._cache.get(key, role=self._role, agent=agent):
             return cached
         return self._gate.run(
             lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
         )
-
-    def _cache_name(self) -> str:
-        """The model and what else decides how it answers."""
-        config = self._config
-        more = {"reasoning_effort": config.reasoning_effort, **config.extra}
-        chosen = {name: value for name, value in more.items() if value is not None}
-        return f"{config.model}@{config.base_url or ''}{json.dumps(chosen, sort_keys=True) if chosen else ''}"
 
     def _pay(self, request: ChatRequest, key: str) -> ChatReply:
         """Call and note the cost as one, so that the budget counts every call as either in flight or spent."""
@@ -158,21 +156,25 @@ class ChatModelAdapter:
     def _ask(self, client: ChatClient, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
         try:
             return client.ask(request, refused)
+        except PadaError:
+            raise
         except Exception as exc:
-            redaction, url = self._opening.redaction, self._config.base_url
-            error = translate_error(exc, name=self.name, url=url, redaction=redaction)
-            if (
-                isinstance(error, NotFoundError)
-                and url
-                and self._config.provider == "openai"
-                and not redaction.hides_words
-            ):
-                error = NotFoundError(f"{error}{explain_not_found(url)}")
+            redaction = self._opening.redaction
+            error = translate_error(exc, name=self.name, url=self._config.base_url, redaction=redaction)
+            if isinstance(error, NotFoundError):
+                error = NotFoundError(f"{error}{self._explain_not_found()}")
             if redaction.hides_words or redaction.is_in(
                 str(exc)
             ):  # some servers repeat the key, and a cause is printed with its error
                 raise error from None
             raise error from exc
+
+    def _explain_not_found(self) -> str:
+        config = self._config
+        if config.economy == "batch":
+            return f" Has it batches? If not, leave models.{self._role}.economy out."
+        shows = config.base_url and config.provider == "openai" and not self._opening.redaction.hides_words
+        return explain_not_found(config.base_url or "") if shows else ""
 
     def _connect(self) -> ChatClient:
         with self._lock:
@@ -211,6 +213,12 @@ class ChatModelAdapter:
             key=key,
         )
 
+    def _price_share(self, message: AIMessage) -> float:
+        """Half for answers of a batch, and for those of which OpenAI says that they had the tier `flex`."""
+        told = message.response_metadata
+        is_flex = self._config.economy == "flex" and told.get("service_tier") == "flex"
+        return ECONOMY_PRICE if is_flex or told.get(HALF_PRICE) else 1.0
+
     def _count(self, message: AIMessage, request: ChatRequest) -> Usage:
         """Thoughts are output: some providers count them in the total alone."""
         counted = message.usage_metadata
@@ -221,20 +229,41 @@ class ChatModelAdapter:
             n_in = sum(_estimate_tokens(m.content) for m in request.messages)
             n_out = _estimate_tokens(message.text)
         prices = self._config.usd_per_million_input_tokens, self._config.usd_per_million_output_tokens
-        cost = (n_in * prices[0] + n_out * prices[1]) / MILLION
+        cost = (n_in * prices[0] + n_out * prices[1]) / MILLION * self._price_share(message)
         return Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost)
 
 
 def make_language_model(
-    config: ModelConfig, *, role: Role, cache: ResponseCache, budget: Budget, gate: CallGate
+    config: ModelConfig,
+    *,
+    role: Role,
+    cache: ResponseCache,
+    budget: Budget,
+    gate: CallGate,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> ChatModelAdapter:
     """The role's model. Nothing is started or contacted before the first call.
+
+    Args:
+        report: is told how far batches are that are waited for.
 
     Raises:
         ConfigError: unknown provider; a package, a key, an address or a region is missing; a setting it cannot use.
     """
     opening = find_opening(config, role)
+    if config.economy == "batch":
+        opening = _open_batches(opening, config, BatchLedger(cache.path), report)
     return ChatModelAdapter(config, role=role, cache=cache, budget=budget, gate=gate, opening=opening)
+
+
+def _open_batches(
+    opening: Opening, config: ModelConfig, ledger: BatchLedger, report: Callable[[Progress], None]
+) -> Opening:
+    """The same model, asked in batches."""
+    assert opening.batches is not None  # `find_opening` has refused the others
+    ordinary = once(opening.open)
+    client = BatchClient(config, opening.batches(ordinary), ledger, ordinary=ordinary, report=report)
+    return replace(opening, open=lambda: client, close=client.close)
 
 
 def family_of(model: str) -> str:

@@ -51,12 +51,13 @@ class OpenAIClient:
     """OpenAI refuses an array at the root of a schema; llama.cpp takes it."""
 
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
-        options: dict[str, Any] = {"extra_body": self._body(request, refused)}
+        options: dict[str, Any] = {"extra_body": self.make_body(request, refused)}
         if sends_temperature(self.config, refused):
             options["temperature"] = request.temperature
         return self.chat.invoke(to_langchain(request), **options)
 
-    def _body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
+    def make_body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
+        """What goes beside model, messages and temperature."""
         config = self.config
         body: dict[str, Any] = {}
         names = [name for name in (self.limit, _LIMITS[self.limit]) if name not in refused]
@@ -64,7 +65,7 @@ class OpenAIClient:
             body[names[0]] = request.max_output_tokens
         if self.constrain and request.json_schema is not None and "response_format" not in refused:
             body["response_format"] = _response_format(request.json_schema, wrap=self.wrap)
-        given = {"reasoning_effort": config.reasoning_effort, "service_tier": config.service_tier}
+        given = {"reasoning_effort": config.reasoning_effort, "service_tier": config.tier}
         return {**body, **{name: value for name, value in given.items() if value}, **config.extra}
 
 

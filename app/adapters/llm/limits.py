@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import BoundedSemaphore, Event, Lock
 from typing import TypeVar
 
@@ -155,8 +155,12 @@ class CallGate:
 
     def __init__(self, config: ModelConfig, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
-        self._rates = RateLimiter(config.requests_per_minute, config.tokens_per_minute, self._clock)
-        self._slots: AbstractContextManager[object] = BoundedSemaphore(config.max_concurrency)
+        in_batches = config.economy == "batch"  # all calls of a stage come at once, and none of them is a request
+        rates = (None, None) if in_batches else (config.requests_per_minute, config.tokens_per_minute)
+        self._rates = RateLimiter(*rates, self._clock)
+        self._slots: AbstractContextManager[object] = (
+            nullcontext() if in_batches else BoundedSemaphore(config.max_concurrency)
+        )
         self._failures = 0
         self._last_failure = ""
         self._failed_at = 0.0

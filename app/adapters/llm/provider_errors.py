@@ -10,7 +10,6 @@ from typing import Any
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ReadTimeoutError
 from langchain_core.exceptions import ContextOverflowError
-from openai import APIConnectionError, APITimeoutError
 
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.app.adapters.llm.redaction import Redaction
@@ -32,8 +31,11 @@ AWS_PASSING = {
 }
 OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_format")
 """Parameters of ours that some models refuse, and that a call can do without or send under another name."""
-_TIMEOUTS = (APITimeoutError, httpx.TimeoutException, ReadTimeoutError, TimeoutError)
-_CONNECTIONS = (APIConnectionError, httpx.TransportError, ConnectionError)
+_TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
+_CONNECTIONS = (httpx.TransportError, ConnectionError)
+_TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
+_CONNECTION_NAMES = {"APIConnectionError", "TransportError", "ConnectionError"}
+"""Each provider's package has errors of these names of its own, or those of its own HTTP client."""
 
 _OVERFLOW = re.compile(
     r"context[ _](?:length|size|window|limit)|exceed_context_size|contextwindowexceeded"
@@ -104,9 +106,10 @@ class _Failure:
 def translate_error(error: Exception, *, name: str, url: str | None, redaction: Redaction) -> Exception:
     """Our exception for one that came out of a call, without the key in it."""
     where = url or "the provider's address"
-    if isinstance(error, _TIMEOUTS):
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
         return RetryableError(f"{name}: no answer in time from {where}")
-    if isinstance(error, _CONNECTIONS):
+    if isinstance(error, _CONNECTIONS) or kinds & _CONNECTION_NAMES:
         return RetryableError(f"{name}: no connection to {where}. Is the server running?", no_connection=True)
     if isinstance(error, NoCredentialsError):
         return ModelUnavailableError(

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
 from pada_agent.app.adapters.llm import local_engine
+from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.storage import model_store
@@ -27,6 +28,10 @@ class Opening:
 
     open: Callable[[], ChatClient]
     redaction: Redaction = field(default_factory=Redaction)
+    batches: Callable[[Callable[[], ChatClient]], BatchService] | None = None
+    """How its batches are sent and read, given how an ordinary client is made; None: it has none that we know."""
+    close: Callable[[], None] = lambda: None
+    """Ends what a client waits for. Safe in a signal handler."""
 
 
 class Partner(NamedTuple):
@@ -54,6 +59,8 @@ PARTNERS: Mapping[str, Partner] = {
 """By the provider's name in `init_chat_model`."""
 IN_EXTRA = ("anthropic", "google_genai", "mistralai", "groq")
 """Those that `pada-agent[providers]` installs."""
+OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
+ANTHROPIC_VERSION = "2023-06-01"
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 _KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_API_KEY",)}
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
@@ -76,7 +83,12 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
     if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
         more = f" What it takes by other names goes under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
         raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not take it. Leave it out.{more}")
-    return known[provider](config, name, role)
+    opening = known[provider](config, name, role)
+    able = {"flex": ("openai",), "batch": ("openai", "anthropic")}.get(config.economy or "", known)
+    if provider not in able:
+        wanted = " and ".join(f"{name}:" for name in able)
+        raise ConfigError(f"models.{role}.economy: {config.economy} is for {wanted} models. Leave it out.")
+    return opening
 
 
 def _find_unused(provider: str) -> tuple[str, ...]:
@@ -104,7 +116,11 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
             constrain=official if config.native_json_schema is None else config.native_json_schema,
         )
 
-    return Opening(make, _redact(config, key, headers))
+    def make_batches(ordinary: Callable[[], ChatClient]) -> BatchService:
+        url = config.base_url or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or OPENAI
+        return OpenAIBatches(config, name, url, _authorize(key) | headers, cast(Callable[[], OpenAIClient], ordinary))
+
+    return Opening(make, _redact(config, key, headers), make_batches)
 
 
 def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
@@ -197,7 +213,14 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
             chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
         return chat
 
-    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}))
+    def make_batches(_: Callable[[], ChatClient]) -> BatchService:
+        url = (
+            config.base_url or os.environ.get("ANTHROPIC_API_URL") or os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC
+        )
+        return AnthropicBatches(config, name, url, {"x-api-key": key or "", "anthropic-version": ANTHROPIC_VERSION})
+
+    batches = make_batches if provider == "anthropic" else None
+    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}), batches)
 
 
 _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
@@ -232,6 +255,10 @@ def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
     if absent := [variable for variable in config.header_envs.values() if not os.environ.get(variable)]:
         raise ConfigError(f"models.{role}.header_envs: the environment variable {absent[0]} is not set.")
     return {**config.headers, **{header: os.environ[variable] for header, variable in config.header_envs.items()}}
+
+
+def _authorize(key: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) -> Redaction:

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
+from typing import Literal
 
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.records import Usage
 
 _TABLES = """
@@ -28,6 +31,15 @@ CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TE
 REFUSED = 2
 LEAST_FREE_BYTES = 8 * 2**20
 """Of the disk: with less no call is begun, for there may be no room for its answer."""
+
+Column = Literal["role", "agent"]
+
+
+def name_model(config: ModelConfig) -> str:
+    """The model and what else decides how it answers."""
+    more = {"reasoning_effort": config.reasoning_effort, **config.extra}
+    chosen = {name: value for name, value in more.items() if value is not None}
+    return f"{config.model}@{config.base_url or ''}{json.dumps(chosen, sort_keys=True) if chosen else ''}"
 
 
 def call_key(model: str, request: ChatRequest) -> str:
@@ -55,6 +67,10 @@ class ResponseCache:
             raise ArtifactError(
                 f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
             ) from exc
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     def get(self, key: str, *, role: str = "", agent: str = "") -> ChatReply | None:
         """The stored reply, marked as cached: its usage is one hit and no tokens. The hit is counted."""
@@ -107,17 +123,10 @@ class ResponseCache:
         """Consumption of the whole run."""
         return sum(self.totals_by("role").values(), Usage())
 
-    def totals_by(self, column: str) -> dict[str, Usage]:
+    def totals_by(self, column: Column) -> dict[str, Usage]:
         """Consumption by `role` or `agent`; hits count in `n_cached` alone."""
-        if column not in ("role", "agent"):
-            raise ValueError(f"calls are counted by role or by agent, not by {column}")
-        paid = f"SELECT {column}, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cost_usd) FROM calls GROUP BY {column}"
-        with self._lock:
-            rows = self._db.execute(paid).fetchall()
-            hits = dict(self._db.execute(f"SELECT {column}, COUNT(*) FROM hits GROUP BY {column}").fetchall())
-        totals = {name: Usage(n_calls=n, input_tokens=i, output_tokens=o, cost_usd=c) for name, n, i, o, c in rows}
-        names = sorted({*totals, *hits})
-        return {name: totals.get(name, Usage()) + Usage(n_cached=hits.get(name, 0)) for name in names}
+        with self._reading() as database:
+            return _sum_by(database, column)
 
     def totals_by_tag(self, tag: str) -> dict[str, Usage]:
         """What the run's calls took, by the value of a tag; calls without it are left out.
@@ -133,21 +142,21 @@ class ResponseCache:
         """The tag's value and the usage of each call that has it: of all calls, or of those under `keys`."""
         query = "SELECT key, json_extract(tags, ?) AS value, input_tokens, output_tokens, cost_usd FROM calls"
         wanted = None if keys is None else set(keys)
-        with self._lock:
-            rows = self._db.execute(query, (f"$.{tag}",)).fetchall()
-        return [
-            (str(value), Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost))
-            for key, value, n_in, n_out, cost in rows
-            if value is not None and (wanted is None or key in wanted)
-        ]
+        with self._reading() as database:
+            rows = database.execute(query, (f"$.{tag}",)).fetchall()
+            return [
+                (str(value), Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost))
+                for key, value, n_in, n_out, cost in rows
+                if value is not None and (wanted is None or key in wanted)
+            ]
 
     def _list_borrowed(self, tag: str) -> list[tuple[str, Usage]]:
         """The same for replies that were another run's."""
         if self._shared is None:
             return []
-        with self._lock:
+        with self._reading() as database:
             query = "SELECT DISTINCT key FROM hits WHERE key NOT IN (SELECT key FROM calls)"
-            keys = [key for (key,) in self._db.execute(query).fetchall()]
+            keys = [key for (key,) in database.execute(query).fetchall()]
         return self._shared._list_calls(tag, keys) if keys else []
 
     def close(self) -> None:
@@ -165,12 +174,54 @@ class ResponseCache:
                 f"{self._path}: cannot be written ({exc}). Free some space or change its mode, then resume."
             ) from exc
 
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _explained(self._path):
+            yield self._db
+
     def _find(self, key: str) -> tuple[str, int] | None:
-        with self._lock:
-            row: tuple[str, int] | None = self._db.execute(
-                "SELECT reply, truncated FROM calls WHERE key = ?", (key,)
-            ).fetchone()
-        return row
+        with self._reading() as database:
+            found = database.execute("SELECT reply, truncated FROM calls WHERE key = ?", (key,)).fetchone()
+        return (str(found[0]), int(found[1])) if found else None
+
+
+def read_totals(path: Path, column: Column) -> dict[str, Usage]:
+    """Consumption by `role` or `agent` that a run's file records, without writing to it; empty where there is none.
+
+    Raises:
+        ArtifactError: damaged, or of another make.
+    """
+    if not path.is_file():
+        return {}
+    # A folder that may not be written to is no place for the locks of a file that nobody changes.
+    fixed = "" if os.access(path.parent, os.W_OK) else "&immutable=1"
+    with (
+        _explained(path),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{fixed}", uri=True)) as database,
+    ):
+        return _sum_by(database, column)
+
+
+def _sum_by(database: sqlite3.Connection, column: Column) -> dict[str, Usage]:
+    paid = (
+        f"SELECT {column}, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cost_usd) FROM calls GROUP BY {column}"
+    )
+    rows = database.execute(paid).fetchall()
+    hits = dict(database.execute(f"SELECT {column}, COUNT(*) FROM hits GROUP BY {column}").fetchall())
+    totals = {str(name): Usage(n_calls=n, input_tokens=i, output_tokens=o, cost_usd=c) for name, n, i, o, c in rows}
+    cached = {str(name): Usage(n_cached=n) for name, n in hits.items()}
+    return {name: totals.get(name, Usage()) + cached.get(name, Usage()) for name in sorted({*totals, *cached})}
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Damage of the file, and figures in it that are none."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError, TypeError) as exc:
+        raise ArtifactError(
+            f"{path}: the record of LLM calls cannot be read ({exc}). Move it away to start a new one; what it holds is then paid for again."
+        ) from exc
 
 
 def _open(path: Path) -> sqlite3.Connection:

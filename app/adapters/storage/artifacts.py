@@ -5,21 +5,27 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record
 
 R = TypeVar("R", bound=Record)
 
 ROWS = "rows.jsonl"
 VALUE = "value.json"
+RESUME = "`pada resume` makes it again."
+MAX_KEPT_ROWS = 200_000
+"""Rows that stay in memory, of all objects together: about 1 KB each for short rows."""
 
 
 class FileArtifactStore:
@@ -27,6 +33,10 @@ class FileArtifactStore:
 
     def __init__(self, objects_folder: Path) -> None:
         self._objects = objects_folder
+        self._kept: OrderedDict[tuple[str, type[Record]], tuple[tuple[int, int] | None, tuple[Any, ...]]] = (
+            OrderedDict()
+        )
+        self._lock = Lock()
 
     def key(self, kind: str, *inputs: object) -> str:
         text = json.dumps(inputs, default=_dump_record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -48,8 +58,20 @@ class FileArtifactStore:
         return write_atomically(self.folder(key) / ROWS, text)
 
     def read_rows(self, key: str, kind: type[R]) -> list[R]:
+        """Kept in memory for the next reader, for what is stored under a key does not change: a run asks for some rows at every batch."""
         path = self.rows_path(key)
-        return [_parse_row(path, n, line, kind) for n, line in enumerate(_read(path).split("\n")[:-1], 1)]
+        stamp = _stamp(path)
+        with self._lock:
+            kept = self._kept.get((key, kind))
+            if kept and kept[0] == stamp:
+                self._kept.move_to_end((key, kind))
+                return list(kept[1])
+        rows = read_json_lines(path, kind, if_missing=RESUME, if_damaged=_repair(path))
+        with self._lock:
+            self._kept[key, kind] = (stamp, tuple(rows))
+            while len(self._kept) > 1 and sum(len(kept[1]) for kept in self._kept.values()) > MAX_KEPT_ROWS:
+                self._kept.popitem(last=False)
+        return rows
 
     def rows_path(self, key: str) -> Path:
         return self._locate(key) / ROWS
@@ -115,23 +137,27 @@ def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=to_jsonable_python)
 
 
-def _parse_row(path: Path, number: int, line: str, kind: type[R]) -> R:
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Changes when the file is written again; None where there is none."""
     try:
-        return kind.model_validate_json(line)
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(path, f"line {number}: {where + ': ' if where else ''}{first['msg']}") from exc
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError as exc:
-        raise ArtifactError(f"{path}: missing. `pada resume` makes it again.") from exc
+        raise ArtifactError(f"{path}: missing. {RESUME}") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise _damaged(path, str(exc)) from exc
 
 
 def _damaged(path: Path, what: str) -> ArtifactError:
-    return ArtifactError(f"{path}: damaged ({what}). Delete the folder {path.parent}, then `pada resume` the run.")
+    return ArtifactError(f"{path}: damaged ({what}). {_repair(path)}")
+
+
+def _repair(path: Path) -> str:
+    return f"Delete the folder {path.parent}, then `pada resume` the run."

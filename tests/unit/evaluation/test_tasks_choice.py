@@ -211,7 +211,7 @@ def test_labels_are_assigned_by_how_often_they_were_missed() -> None:
     drawn = [CLOSED.assign(CLOSED.read(MESSAGE), confusions, rng) for _ in range(400)]
     assert 0.7 < sum(d["label"] == "billing" for d in drawn) / 400 < 0.8
     assert {d["label"] for d in drawn} == {"billing", "other"}
-    assert drawn[0].keys() == {"label", "definition", "easily_mistaken_for"}
+    assert drawn[0].keys() == {"label", "definition", "easily_mistaken_for", "definition_of_that"}
     assert all(d["easily_mistaken_for"] != d["label"] for d in drawn)
 
 

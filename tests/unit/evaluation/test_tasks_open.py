@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from pada_agent.core import plugins
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError, ModelUnavailableError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.task import DraftProblem, Task
-from pada_agent.evaluation.tasks import registry
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
 from tests.fakes import ScriptedModel
@@ -43,7 +43,7 @@ def compose(task: Task, raw: RawRow, draft: dict[str, str], **given: str) -> Exa
 def test_the_whole_rationale_is_trained_on_and_the_number_is_gold() -> None:
     example = GSM8K.read(LEGS)
     assert example.prompt.endswith("number.\n\nHow many legs do six spiders have?")
-    assert (example.answer, GSM8K.gold(example)) == ("6 * 8 = <<6*8=48>>48\n#### 48", "48")
+    assert (example.answer, GSM8K.gold(example)) == ("6 * 8 = 48\n#### 48", "48")
     assert example.reference["question"] == "How many legs do six spiders have?"
 
 
@@ -353,10 +353,19 @@ def test_third_parties_add_tasks_as_entry_points(monkeypatch: pytest.MonkeyPatch
         _EntryPoint("odd", dict),
         _EntryPoint("gone", ImportError("no module")),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "pada_agent.tasks" else [])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "pada_agent.tasks" else [])
     assert type(make_task(TaskConfig(name="spelling"))) is Spelling
     assert type(make_task(TaskConfig(name="gsm8k"))) is BUILT_IN["gsm8k"]
     with pytest.raises(ConfigError, match="is not a subclass of Task"):
         make_task(TaskConfig(name="odd"))
-    with pytest.raises(ConfigError, match="does not load: no module"):
+    with pytest.raises(ConfigError, match="does not load: ImportError: no module"):
         make_task(TaskConfig(name="gone"))
+
+
+def test_calculator_annotations_are_left_out_of_every_form() -> None:
+    told = [
+        {"role": "user", "content": "How many legs?"},
+        {"role": "assistant", "content": "6*8=<<6*8=48>>48\n#### 48"},
+    ]
+    assert GSM8K.read(row(messages=told)).answer == "6*8=48\n#### 48"
+    assert "1 << 2 and 3 >> 2" in GSM8K.read(row(question="Is 1 << 2 and 3 >> 2?", answer="#### 4")).prompt

@@ -37,6 +37,28 @@ def test_thoughts_count_for_nothing_and_against_nothing(thought: str, right: boo
     assert grade(LABELS, thought.format("A"), **row) == value
 
 
+QA = make_task(TaskConfig(name="extractive_qa"))
+
+
+@pytest.mark.parametrize("gold", ["<think>7? No.</think>\n\n{0}", "7? No.\n</think>\n\n{0}", "{0}"])
+@pytest.mark.parametrize(
+    ("response", "value"), [("{0}", "correct"), ("<think>so</think>{0}", "correct"), ("7", "wrong")]
+)
+def test_a_right_answer_is_what_follows_its_thought(gold: str, response: str, value: str) -> None:
+    """`student.thoughts: open` asks for answers that bring their thoughts: all of it is learned, and the end of it is right."""
+    for task, answer, more in (
+        (EXACT, "yes", {}),
+        (EXACT, "yes", {"answer": [gold.format("yes"), "yep"]}),
+        (NUMERIC, "42", {}),
+        (NUMERIC, "6 times 7\n#### 42", {}),
+        (QA, "Estonia", {"passage": "Tallinn is in Estonia.", "answers": [gold.format("Estonia")]}),
+    ):
+        fields = {"question": "What is it?", **({} if task is QA else {"answer": gold.format(answer)}), **more}
+        assert grade(task, response.format(answer), **fields) == value
+        example = task.read(RawRow(where="x:1", fields=fields))
+        assert example.answer == gold.format(answer), "learned as it is"
+
+
 def test_an_option_is_taken_as_it_is() -> None:
     task = make_task(TaskConfig(name="multiple_choice"))
     options = ("</think>", "<think>")

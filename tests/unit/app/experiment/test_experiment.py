@@ -14,11 +14,13 @@ from pada_agent.app.experiment.methods import METHODS
 from pada_agent.app.experiment.results import (
     ArmOutcome,
     ExperimentResult,
+    PairOutcome,
     correct_for_number,
     describe_headroom,
     describe_limits,
     merge_equal,
 )
+from pada_agent.app.experiment.running import describe_power
 from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
 from pada_agent.core.errors import ConfigError
 from pada_agent.evaluation.statistics import MethodTest, Words
@@ -46,7 +48,7 @@ def test_every_shipped_grid_names_its_command_and_its_runs_have_valid_settings(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(FileDatasets, "read", lambda *_, limit=None: [None] * (limit or 60))
+    monkeypatch.setattr(FileDatasets, "read", lambda *_, limit=None, **_options: [None] * (limit or 60))
     grid = load_grid(path)
     cells = plan_cells(grid, FileDatasets())
     assert len(cells) == len(grid.tasks) * len(grid.sizes) * len(grid.arms) * len(grid.seeds)
@@ -156,6 +158,23 @@ def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_probe_is_not_c
     assert [o.words for o in (auggpt, le, pada)] == ["not shown", "not shown", "gained"]
 
 
+def test_power_is_told_before_anything_runs_and_counts_the_declared_comparisons(tmp_path: Path) -> None:
+    rows = [{"question": f"q{i}", "answer": "a"} for i in range(400)]
+    datasets = FileDatasets({"train": rows[:20], "t": rows})
+    arms: dict[str, Any] = {"arms": ["vanilla", "auggpt", "pada"], "seeds": [0, 1, 2, 3, 4]}
+    alone = describe_power(load_grid(write(tmp_path, **arms, compare=[{"arm": "pada", "against": "auggpt"}])), datasets)
+    both = describe_power(load_grid(write(tmp_path, **arms)), datasets)
+    assert "5 seed(s), 1 comparison(s)" in alone and "5 seed(s), 2 comparison(s)" in both
+    assert "toy, 400 test rows: a true difference of 5.2 points is shown in 8 of 10" in alone
+    assert "of 5.9 points is shown in 8 of 10 experiments (5.2 if it were the only comparison)" in both
+
+
+def test_a_comparison_of_an_arm_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, arms=["pada"], compare=[{"arm": "pada", "against": "aug"}])
+    with pytest.raises(ConfigError, match=r"grid\.yaml: compare\.0: the grid has no arm 'aug'\. It has: pada"):
+        load_grid(path)
+
+
 def test_arms_with_the_same_runs_are_one_row() -> None:
     one, two = outcome("vanilla", runs=("x",)), outcome("vanilla_equal_steps", runs=("x",))
     (merged,) = merge_equal([one, two])
@@ -165,7 +184,7 @@ def test_arms_with_the_same_runs_are_one_row() -> None:
 
 @pytest.mark.parametrize(("words", "warns"), [("gained", False), ("not shown", True), ("lost", True)])
 def test_a_probe_without_gain_warns(words: Words, warns: bool) -> None:
-    told = describe_headroom(outcome("oracle", make_test(0.01, 0.5, words), is_probe=True))
+    told = describe_headroom(outcome("oracle", headroom=make_test(0.01, 0.5, words), is_probe=True))
     assert (told is not None) == warns
     assert told is None or ("no headroom shown on gsm8k_&_more (300 rows)" in told and "could show 5.0" in told)
 
@@ -188,6 +207,23 @@ def test_tables_say_the_same_in_every_form() -> None:
     latex = to_latex(result)
     assert r"gsm8k\_\&\_more" in latex and r"42.0 \%" in latex
     assert {line.count(" & ") for line in latex.splitlines() if "&" in line} == {10}
+
+
+def test_declared_comparisons_come_first_in_the_tables() -> None:
+    pair = PairOutcome(
+        task="bank",
+        size=None,
+        arm="pada",
+        against="auggpt",
+        is_primary=True,
+        test=make_test(0.031, 0.02),
+        p_holm=0.04,
+        words="gained",
+    )
+    result = ExperimentResult(name="grid", outcomes=(outcome("pada", make_test(0.051, 0.004)),), pairs=(pair,))
+    for text in (to_markdown(result), render_result(result)):
+        (line,) = [line for line in text.splitlines() if "pada against auggpt" in line]
+        assert all(figure in line for figure in ("bank", "all", "+3.1", "0.02", "0.04", "gained", "5.0"))
 
 
 def test_every_method_is_documented_with_its_settings() -> None:

@@ -55,7 +55,7 @@ def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
     whole = make_summary()
     trained = whole.models[-1].model_copy(update={"synthetic": (Ref(key="joined", rows=3),)})
     batch = whole.batches[0].model_copy(
-        update={"batch_id": "i1-s1-b1", "decision": "accepted: quality control is off", "ratings": Ref(key="ratings")}
+        update={"batch_id": "i1-s1-b1", "decision": "quality control is off", "ratings": Ref(key="ratings")}
     )
     summary = make_summary(models=(*whole.models[:2], trained), batches=(batch,), adapter=None)
     publish_run(summary, tmp_path, store)

@@ -266,7 +266,7 @@ def test_damaged_checkpoints_are_named_with_the_way_out(world: World, config: Ru
         driver.start_run(config, on_event=ignore)
     for path in (tmp_path / "demo").glob("checkpoints.sqlite*"):
         path.write_bytes(b"not a database, and long enough to be read as one" * 100)
-    with pytest.raises(ArtifactError, match=r"checkpoints\.sqlite: .*delete it and"):
+    with pytest.raises(ArtifactError, match=r"checkpoints\.sqlite: .*delete it, then"):
         driver.resume_run(tmp_path / "demo", on_event=ignore)
 
 

@@ -64,6 +64,46 @@ def test_in_words() -> None:
     assert "judge: 40 to 160 calls, 35,000 to 140,000 tokens in, 16,000 to 64,000 out, $0.07 to 0.27" in text
 
 
+def economical(**economy: str) -> RunConfig:
+    models = CONFIG.models
+    changes = {role: getattr(models, role).model_copy(update={"economy": how}) for role, how in economy.items()}
+    return CONFIG.model_copy(update={"models": models.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("economy", ["flex", "batch"])
+def test_economy_is_half_the_price(economy: str) -> None:
+    full, half = estimate_run(CONFIG, COUNTS), estimate_run(economical(judge=economy), COUNTS)
+    assert half.high["judge"].cost_usd == full.high["judge"].cost_usd / 2
+    assert half.high["judge"].input_tokens == full.high["judge"].input_tokens
+
+
+@pytest.mark.parametrize(
+    ("economy", "low", "high"),
+    [
+        ({}, 0, 0),
+        ({"judge": "flex"}, 0, 0),
+        ({"analyst": "batch"}, 6, 6),
+        ({"generator": "batch"}, 2, 8),
+        ({"judge": "batch"}, 4, 16),
+        ({"analyst": "batch", "generator": "batch", "judge": "batch"}, 12, 30),
+    ],
+)
+def test_batches_that_wait_for_one_another(economy: dict[str, str], low: int, high: int) -> None:
+    """Two iterations, and up to four attempts at a row: written, answered by the judge, rated."""
+    estimate = estimate_run(economical(**economy), COUNTS)
+    assert estimate.n_batches == (low, high)
+    assert (f"the run waits {high} days at the very most" in describe_estimate(estimate)) == (high > 0)
+
+
+@pytest.mark.parametrize(("votes", "low", "high"), [(0, 0, 0), (3, 2, 8)])
+def test_the_judge_is_waited_for_once_where_it_only_answers(votes: int, low: int, high: int) -> None:
+    config = economical(judge="batch")
+    quality = config.quality.model_copy(update={"enabled": False})
+    verification = config.verification.model_copy(update={"votes": votes})
+    config = config.model_copy(update={"quality": quality, "verification": verification})
+    assert estimate_run(config, COUNTS).n_batches == (low, high)
+
+
 def test_rows_are_counted_within_their_limits() -> None:
     memory = {"train": [{"q": "x" * 40}] * 5, "validation": [{"q": "y"}] * 4}
     config = parse_config(

@@ -69,6 +69,12 @@ def test_no_model_is_loaded_for_it() -> None:
     assert [len(model.requests) for model in models] == [0, 0, 1]
 
 
+def test_a_batch_that_takes_a_day_is_not_waited_for() -> None:
+    probes, models = probe(judge={"model": "openai:toy", "economy": "batch"})
+    assert [p.seconds is None for p in probes] == [False, False, True]
+    assert [len(model.requests) for model in models] == [1, 1, 0]
+
+
 def test_a_spent_budget_is_no_problem_of_the_model() -> None:
     def spend(_: ChatRequest) -> str:
         raise BudgetExceededError("budget.max_calls is spent")

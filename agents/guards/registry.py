@@ -1,0 +1,42 @@
+"""Guards by name, in the order in which they look at rows: the exact and cheap ones first."""
+
+from collections.abc import Iterable
+from types import MappingProxyType
+
+from pada_agent.agents.guards.guard import Guard
+from pada_agent.agents.guards.label_likelihood import LabelLikelihood
+from pada_agent.agents.guards.row_guards import (
+    ExactLabel,
+    HeldOutMeaning,
+    HeldOutWords,
+    Learnable,
+    Repetition,
+)
+from pada_agent.core.plugins import GUARDS, find_part
+
+BUILT_IN: tuple[type[Guard], ...] = (
+    Learnable,
+    ExactLabel,
+    Repetition,
+    HeldOutWords,
+    HeldOutMeaning,
+    LabelLikelihood,
+)
+
+
+def find_guards(plugins: Iterable[str] = ()) -> tuple[type[Guard], ...]:
+    """The built-in guards, then those of other packages that settings name.
+
+    Raises:
+        ConfigError: none of that name, or an entry point that is not a `Guard`.
+    """
+    return (*BUILT_IN, *(_find_plugin(name) for name in plugins))
+
+
+def _find_plugin(name: str) -> type[Guard]:
+    return find_part(
+        name,
+        GUARDS,
+        built_in=MappingProxyType[str, type[Guard]]({}),
+        accept=lambda found: isinstance(found, type) and issubclass(found, Guard),
+    )

@@ -1,0 +1,73 @@
+"""The guards that compare a row with other rows, or have it checked exactly."""
+
+from collections.abc import Mapping, Sequence
+
+from pada_agent.agents.guards.guard import Guard, Refusal
+from pada_agent.core.records import Example, Overlap
+from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
+
+
+class Learnable(Guard):
+    """The student can be trained on the row: it fits into `lora.max_length`, for one."""
+
+    name = "learnable"
+    stage = "format"
+
+    def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+        problems = {c.id: self.around.explain_unlearnable(c) for c in candidates}
+        return {row_id: Refusal(reason=problem) for row_id, problem in problems.items() if problem}
+
+
+class ExactLabel(Guard):
+    """The row's own answer is right, where the task can tell: programs pass their tests, queries run."""
+
+    name = "exact_label"
+    stage = "label"
+
+    def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+        verdicts = {c.id: self.around.task.verify_label(c) for c in candidates}
+        return {i: Refusal(reason=verdict.reason) for i, verdict in verdicts.items() if verdict.value == "wrong"}
+
+
+class Repetition(Guard):
+    """The row repeats no other (`generation.near_duplicate_rouge`)."""
+
+    name = "repetition"
+    stage = "duplicate"
+
+    def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+        threshold = self.around.settings.generation.near_duplicate_rouge
+        found = find_duplicates(candidates, self.around.known, threshold=threshold)
+        return {o.example_id: Refusal(reason=f"repeats {o.protected_id}: {o.evidence}", overlap=o) for o in found}
+
+
+class HeldOutWords(Guard):
+    """The row does not say what a validation or test row says, in its words."""
+
+    name = "held_out_words"
+    stage = "contamination"
+
+    def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+        return _refuse(find_overlap(candidates, self.around.protected))
+
+
+class HeldOutMeaning(Guard):
+    """The row does not say what a validation or test row says, in other words (`guard.contamination_similarity`)."""
+
+    name = "held_out_meaning"
+    stage = "contamination"
+    may_be_overruled = True
+
+    def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+        around, embedder = self.around, self.around.embedder
+        threshold = around.contamination_similarity or around.settings.guard.contamination_similarity
+        if threshold is None or embedder is None:
+            return {}
+        return _refuse(find_near(candidates, self.around.protected, embedder=embedder, threshold=threshold))
+
+
+def _refuse(overlaps: Sequence[Overlap]) -> dict[str, Refusal]:
+    return {
+        o.example_id: Refusal(reason=f"{o.kind} overlap with held-out row {o.protected_id}: {o.evidence}", overlap=o)
+        for o in overlaps
+    }

@@ -1,0 +1,32 @@
+"""Compute backends by name (`compute.backend`)."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.core.config import RunConfig
+from pada_agent.core.plugins import BACKENDS, find_part
+from pada_agent.core.ports import Compute
+
+OpenCompute = Callable[[RunConfig, Path], Compute]
+"""Settings and a folder to a backend. What jobs leave is `folder/objects/<job id>/`, for this run and those that share it."""
+
+
+def open_local(config: RunConfig, folder: Path) -> Compute:
+    """A worker process on this machine."""
+    compute = config.compute
+    return LocalCompute(folder / "objects", folder / "worker.log", device=compute.device, threads=compute.threads)
+
+
+BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local})
+
+
+def open_compute(config: RunConfig, folder: Path) -> Compute:
+    """The backend that settings name, with its objects in the folder.
+
+    Raises:
+        ConfigError: none of that name, or an entry point that cannot be called.
+    """
+    open_it = find_part(config.compute.backend, BACKENDS, built_in=BUILT_IN, accept=callable)
+    return open_it(config, folder)

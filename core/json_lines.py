@@ -1,0 +1,49 @@
+"""Reading files of one JSON record a line."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pada_agent.core.damage import word_damage
+from pada_agent.core.errors import ArtifactError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_json_lines(
+    path: Path,
+    kind: type[ModelT],
+    *,
+    if_missing: str = "",
+    if_damaged: str = "",
+    limit: int | None = None,
+) -> list[ModelT]:
+    """The records of a file, in order; at most `limit`.
+
+    Args:
+        if_missing: what to do then, a sentence for the error.
+        if_damaged: the same, of a file that holds something else.
+
+    Raises:
+        ArtifactError: missing, not UTF-8, or a line that is no such record; names file, line and field.
+    """
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except FileNotFoundError as exc:
+        raise ArtifactError(f"{path}: missing. {if_missing}".rstrip()) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _damaged(path, str(exc), if_damaged) from exc
+    lines = lines if lines[-1] else lines[:-1]
+    return [_parse(path, number, line, kind, if_damaged) for number, line in enumerate(lines[:limit], 1)]
+
+
+def _parse(path: Path, number: int, line: str, kind: type[ModelT], if_damaged: str) -> ModelT:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as exc:
+        raise _damaged(path, f"line {number}: {word_damage(exc)}", if_damaged) from exc
+
+
+def _damaged(path: Path, what: str, if_damaged: str) -> ArtifactError:
+    return ArtifactError(f"{path}: damaged ({what}). {if_damaged}".rstrip())

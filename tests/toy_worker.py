@@ -1,0 +1,58 @@
+"""The toy student behind the real worker's protocol: a child process without torch, which can be slow, and can be killed by its job.
+
+Environment: TOY_SECONDS that each job takes; TOY_DEATH, a file that is deleted by the first job that finds it, which then dies as
+the system's out-of-memory killer ends a process.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from pada_agent.core.errors import PadaError
+from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob, Job
+from tests.toy_world import run_toy_job
+
+STEPS = 5
+
+
+def main() -> None:
+    """Serve stdin until it closes."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        job: Job = TypeAdapter(Job).validate_python(request["job"])
+        try:
+            run(job, Path(request["folder"]))
+        except (PadaError, OSError) as exc:
+            tell("error", type=type(exc).__name__, message=str(exc))
+        else:
+            tell("done", folder=request["folder"])
+
+
+def run(job: Job, folder: Path) -> None:
+    for step in range(STEPS):
+        tell("progress", stage=job.kind, done=step, total=STEPS)
+        time.sleep(float(os.environ.get("TOY_SECONDS", "0")) / STEPS)
+    if death := os.environ.get("TOY_DEATH"):
+        try:
+            Path(death).unlink()
+        except FileNotFoundError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    run_toy_job(job, folder)
+    if isinstance(job, FineTuneJob):
+        metrics = {"n_steps": 3, "losses": [3.0, 2.0, 1.0], "seconds": 1.5, "tokens_per_second": 100.0}
+        (folder / TRAIN_METRICS).write_text(json.dumps(metrics))
+
+
+def tell(event: str, **values: object) -> None:
+    print(json.dumps({"event": event, **values}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Builds the wheel, installs it into an environment of its own, and runs the unit tests against it, out of reach of the checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+libraries=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir "$place" .
+.venv/bin/python -m venv "$place/venv"
+"$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$place"/*.whl
+# The same libraries, but not the checkout: .pth files of a folder that a .pth file names are not read.
+echo "$libraries" > "$("$place/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/libraries.pth"
+
+mkdir "$place/work"
+git ls-files -z | grep -zvE '^(agents|app|core|evaluation|graph|pada_agent|prompts|training)/' \
+    | tar --null --files-from=- --create | tar --extract --directory "$place/work"
+cd "$place/work"
+"$place/venv/bin/python" -c 'import pada_agent, sys; sys.exit(not pada_agent.__file__.startswith(sys.prefix))'
+"$place/venv/bin/pada" --version
+HOME=$(mktemp -d) "$place/venv/bin/python" -m pytest tests/unit "$@"
