@@ -64,7 +64,6 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
     if missing := find_missing(config):
         data = _check_rows_alone(config)
         return CheckReport(data.files, data.labels, (*missing, *data.findings))
-    config = _answer_at_once(config)
     with _connect(config) as adapters:
         found = check_everything(config, {}, adapters)
         probes, unasked = _probe(config, adapters, say) if probe else ((), [])
@@ -112,7 +111,8 @@ def _check_rows_alone(config: RunConfig) -> CheckedData:
 @contextmanager
 def _connect(config: RunConfig) -> Iterator[Adapters]:
     with tempfile.TemporaryDirectory(prefix="pada-check-") as folder:
-        aside = config.model_copy(update={"runs_folder": folder, "name": "check", "shared_folder": ""})
+        elsewhere = {"runs_folder": folder, "name": "check", "shared_folder": ""}
+        aside = _answer_at_once(config).model_copy(update=elsewhere)
         try:
             yield wiring.connect(aside)
         finally:
@@ -132,7 +132,7 @@ def _probe(
     config: RunConfig, adapters: Adapters, say: Callable[[str], None]
 ) -> tuple[tuple[Probe, ...], list[Finding]]:
     try:
-        return tuple(probe_roles(config, adapters, say=say)), []
+        return tuple(probe_roles(_answer_at_once(config), adapters, say=say)), []
     except BudgetExceededError as exc:
         return (), [blame(exc)]
 
