@@ -139,7 +139,7 @@ def check(
     report = check_run(chosen, probe=probe, say=lambda text: _echo_error(f"… {text}"))
     styled = sys.stdout.isatty()
     width = shutil.get_terminal_size((NEVER_WRAPPED, 0)).columns
-    typer.echo(render_check(report, chosen, width=width, styled=styled), nl=False)
+    _echo(render_check(report, chosen, width=width, styled=styled), nl=False, styled=styled)
     if report.stops:
         raise typer.Exit(2)
 
@@ -434,11 +434,11 @@ def _choose_answer(display: "Display") -> "Answer":
     return answer
 
 
-def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """The only way to the terminal: what models and servers wrote has no control over it."""
+def _echo(text: str, *, err: bool = False, nl: bool = True, styled: bool = False) -> None:
+    """The only way to the terminal: what models and servers wrote has no control over it. Of `styled` text that is seen to."""
     from pada_agent.app.text import show_unseen
 
-    typer.echo(show_unseen(text), err=err, nl=nl)
+    typer.echo(text if styled else show_unseen(text), err=err, nl=nl)
 
 
 def _choose_allowance(display: "Display") -> "AllowKeys":

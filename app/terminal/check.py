@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pada_agent.app.runs.checking import CheckReport, RenderedRow
 from pada_agent.app.runs.probing import Probe
-from pada_agent.app.text import duration
+from pada_agent.app.text import duration, show_unseen
 from pada_agent.core.config import RunConfig
 from pada_agent.core.lines import split_lines
 from pada_agent.evaluation.rows.findings import Finding, count
@@ -125,7 +125,7 @@ def _describe_row(row: RenderedRow) -> Padding:
     for marker, text, style in (("│", row.prompt, ""), (">", row.learned, "green")):
         for line in _shorten(split_lines(text)):
             lines.add_row(Text(marker, style=style or "dim"), Text(_cut(line, MAX_LINE), style=style, overflow="fold"))
-    return _indent(Group(Text(row.where, style="dim"), lines))
+    return _indent(Group(Text(_cut(row.where, MAX_LINE), style="dim"), lines))
 
 
 def _describe_probes(probes: Sequence[Probe]) -> RenderableType | None:
@@ -194,5 +194,5 @@ def _shorten(lines: Sequence[str]) -> list[str]:
 
 def _cut(line: str, most: int) -> str:
     """Printable, and not longer than that: rows are other people's text."""
-    line = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line.replace("\t", "    "))
+    line = show_unseen(line.replace("\t", "    ").replace("\n", " "))
     return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"

@@ -52,7 +52,7 @@ Rows
     answer                        3, 1,234
   rows by label
     yes                                900           2
-    no\\u001b[31m                       300           –
+    no[U+001B][31m                     300           –
 
 Limits  a training row: 1,024 tokens (lora.max_length); the student may write 64 tokens
 
@@ -108,6 +108,7 @@ def test_a_narrow_terminal_wraps_and_a_file_does_not() -> None:
     assert max(map(len, render(report, width=72).split("\n"))) <= 72
     assert f"✗ {('word ' * 60).strip()}\n" in render(report, width=10_000)
     assert "\x1b[" in render(styled=True) and "\x1b[" not in render()
+    assert "\x1b[31m  " not in render(styled=True), "a label has no control over the terminal"
 
 
 def test_without_any_file_only_the_problems_are_told() -> None:
