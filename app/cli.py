@@ -61,7 +61,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"pada-agent {version('pada-agent')}")
+        _echo(f"pada-agent {version('pada-agent')}")
         raise typer.Exit
 
 
@@ -295,7 +295,7 @@ def experiment(
     part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
     loaded = load_grid(grid)
     if power:
-        typer.echo(describe_power(loaded, FileDatasets()), nl=False)
+        _echo(describe_power(loaded, FileDatasets()), nl=False)
         return
     with _display() as display:
         result = run_experiment(
