@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *(p for p in (ROOT / "docs").rglob("*.md") if "results" not in p.parts),
 ]
 _FILE = re.compile(
