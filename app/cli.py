@@ -1,6 +1,7 @@
 """The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
 
 import io
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,10 @@ from pada_agent.app.terminal.console import (
 
 if TYPE_CHECKING:
     from pada_agent.core.config import RunConfig
+
+
+NEVER_WRAPPED = 10_000
+"""Columns of what is not a terminal: a sentence stays a line, to be searched."""
 
 
 class Commands(TyperGroup):
@@ -137,7 +142,9 @@ def check(
 
     chosen = _load(config, overrides)
     report = check_run(chosen, probe=probe, say=lambda text: echo_error(f"… {text}"))
-    echo(render_check(report, chosen), nl=False)
+    styled = sys.stdout.isatty()
+    width = shutil.get_terminal_size((NEVER_WRAPPED, 0)).columns
+    echo(render_check(report, chosen, width=width, styled=styled), nl=False, styled=styled)
     if report.stops:
         raise typer.Exit(2)
 

@@ -40,11 +40,11 @@ def choose_answer(display: "Display") -> "Answer":
     return answer
 
 
-def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """The only way to the terminal: what models and servers wrote has no control over it."""
+def echo(text: str, *, err: bool = False, nl: bool = True, styled: bool = False) -> None:
+    """The only way to the terminal: what models and servers wrote has no control over it. Of `styled` text that is seen to."""
     from pada_agent.app.text import show_unseen
 
-    typer.echo(show_unseen(text), err=err, nl=nl)
+    typer.echo(text if styled else show_unseen(text), err=err, nl=nl)
 
 
 def choose_allowance(display: "Display") -> "AllowKeys":
