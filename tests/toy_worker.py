@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from pada_agent.core.errors import PadaError
 from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob, Job
-from tests.toy_world import run_toy_job
+from tests.toy_student import run_toy_job
 
 STEPS = 5
 

@@ -16,21 +16,18 @@ from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import TOKENIZER_FACTS, FineTuneJob, Job, PredictJob, TokenizerFacts, TokenizerJob
+from pada_agent.core.jobs import Job
 from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Example, Prediction, Usage
+from pada_agent.core.records import Usage
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.summary import RunSummary
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
+from tests.toy_student import run_toy_job, words
 
 LABELS = {"fruit": "things that grow on trees", "tool": "things to work with", "animal": "things that run about"}
-
-
-def words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", text.casefold()))
 
 
 class NearestRowCompute:
@@ -66,37 +63,6 @@ class NearestRowCompute:
     def _run(self, job: Job, folder: Path) -> None:
         self.ran.append(job)
         run_toy_job(job, folder)
-
-
-def run_toy_job(job: Job, folder: Path) -> None:
-    """What the toy student leaves in `folder`."""
-    folder.mkdir(parents=True)
-    if isinstance(job, TokenizerJob):
-        _save_tokenizer(folder)
-        return
-    rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().splitlines()]
-    if isinstance(job, FineTuneJob):
-        (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
-    if isinstance(job, PredictJob):
-        (folder / "predictions.jsonl").write_text("".join(_predict(row, job).model_dump_json() + "\n" for row in rows))
-
-
-def _save_tokenizer(folder: Path) -> None:
-    """One token a byte."""
-    from tests.tokenizers_in_memory import PLAIN, make_tokenizer
-
-    make_tokenizer(PLAIN).save_pretrained(folder)
-    facts = TokenizerFacts(end_token_ids=(), n_embeddings=None, context_tokens=100_000)
-    (folder / TOKENIZER_FACTS).write_text(facts.model_dump_json())
-
-
-def _predict(row: Example, job: PredictJob) -> Prediction:
-    answer = row.options[-1 if job.chat.system else 0] if row.options else "I cannot say"
-    if job.adapter:
-        memory = json.loads((Path(job.adapter) / "memory.json").read_text())
-        answer = max(memory, key=lambda pair: len(words(pair[0]) & words(row.prompt)))[1]
-    scores = tuple(0.0 if option == answer else -1.0 for option in row.options)
-    return Prediction(example_id=row.id, response=answer, option_scores=scores)
 
 
 class WordCountEmbedder:
@@ -141,6 +107,7 @@ def teach(request: ChatRequest, *, score: int = 8, solve: Callable[[str], str] =
     """A teacher that always answers in form; `score` is what it gives as a judge, `solve` answers a question."""
     prompt, template = request.messages[-1].content, str(request.tags["prompt"])
     answers: dict[str, Callable[[], Any]] = {
+        "probe": lambda: {"ready": True},
         "error_analysis": lambda: [
             {
                 "sample_idx": n,

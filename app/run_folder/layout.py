@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
 from pada_agent.core.damage import word_damage
-from pada_agent.core.errors import ArtifactError
+from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import hash_file
 from pada_agent.core.records import Record
@@ -32,6 +32,11 @@ CHECKPOINTS = "checkpoints.sqlite"
 CALLS = "llm_calls.sqlite"
 LOCK = ".lock"
 RecordT = TypeVar("RecordT", bound=Record)
+_FIRST_AND_LAST = ("name", "data", "prompts")
+"""Keys of a run's settings as they are written, in every version."""
+_RESTORE = (
+    "Put back the settings that the run was started with (`pada config show FILE > {path}`), or start another run."
+)
 _PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
 
 
@@ -58,11 +63,20 @@ def load_run_config(folder: Path) -> RunConfig:
     """The settings of the run in `folder`.
 
     Raises:
-        ArtifactError: not a run's folder.
+        ArtifactError: not a run's folder, or its settings are not whole.
+        ConfigError: they are, but cannot be used.
     """
-    if not (folder / CONFIG).is_file():
+    path = folder / CONFIG
+    if not path.is_file():
         raise ArtifactError(f"{folder}: not a run's folder (it has no {CONFIG}). `pada run CONFIG` starts a run.")
-    return load_config(folder / CONFIG)
+    try:
+        config = load_config(path)
+    except ConfigError as exc:
+        raise ConfigError(f"{exc}\n{_RESTORE.format(path=path)}") from exc
+    # A run writes all its settings down, so what is missing was lost, and the defaults are not what it ran with.
+    if missing := [key for key in _FIRST_AND_LAST if key not in config.model_fields_set]:
+        raise ArtifactError(f"{path}: damaged ({', '.join(missing)} is missing). {_RESTORE.format(path=path)}")
+    return config
 
 
 def check_place(folder: Path, config: RunConfig) -> None:

@@ -6,8 +6,13 @@ import textwrap
 
 from pada_agent.core.lines import split_lines
 
-_FENCE = re.compile(r"```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
+
+MAX_ATTEMPTS = 100
+"""To find where the program in an answer ends."""
+TRIED_ONE_BY_ONE = 20
+"""Ends, before the parser's word is taken: prose below a program is short."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -71,11 +76,33 @@ def trim_to_code(code: str) -> str:
 
 
 def longest_parsing(head: str, lines: list[str]) -> str | None:
-    """The longest beginning of `lines` that parses below `head`."""
-    for end in range(len(lines), 0, -1):
+    """The longest beginning of `lines` that parses below `head`.
+
+    What ends with the line that the parser stopped at, or after it, stops it again: those ends are not tried. An error may
+    also name the line where its statement begins, so the last ends are tried one by one.
+    """
+    end, n_above = len(lines), head.count("\n")
+    for attempt in range(MAX_ATTEMPTS):
+        if end < 1:
+            return None
         text = "\n".join(lines[:end])
-        if parses(f"{head}{text}\n"):
+        stopped_at = _find_error_line(f"{head}{text}\n")
+        if stopped_at is None:
             return text
+        end -= 1
+        if attempt >= TRIED_ONE_BY_ONE and stopped_at > n_above:
+            end = min(end, stopped_at - n_above - 1)
+    return None
+
+
+def _find_error_line(code: str) -> int | None:
+    """Where the parser stops, 0 if it does not say; None if it does not stop."""
+    try:
+        ast.parse(code)
+    except SyntaxError as exc:
+        return exc.lineno or 0
+    except (ValueError, RecursionError, MemoryError):
+        return 0
     return None
 
 
