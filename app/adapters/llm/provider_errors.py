@@ -42,13 +42,23 @@ _OVERFLOW = re.compile(
     r"|maximum (?:context|prompt|sequence|input|model) length|max_model_len"
     r"|(?:prompt|inputs?|messages?|request|sequence)\b[^.:]{0,60}(?:too (?:long|large)|longer than)"
     r"|too many (?:input )?tokens(?! per)|input tokens? [^.]{0,40}exceed|token count[^.]{0,60}exceeds|exceed model maximum"
-    r"|inputs?`? tokens \+|reduce your message size",
+    r"|inputs?`? tokens \+|reduce (?:your message size|the length of)|must have less than \d+ tokens|must be at least 1, got -"
+    r"|n_keep\b|max_num_tokens|range of input length"
+    r"|(?:prompt|input|messages?|request|tokens)\b[^.:]{0,40}\bexceed(?![^.]{0,60}(?:per[ -]?(?:min|sec|day)|rate|quota|spend|budget|credit))"
+    r"[^.]{0,30}(?:max|limit|context|window)"
+    r"|(?:输入|上下文|提示)[^。]{0,12}(?:过长|超过|超出|超限)",
     re.IGNORECASE,
 )
 """How providers say that a prompt does not fit."""
+_TOO_MUCH_ASKED = re.compile(
+    r"maximum tokens you requested|supports at most \d+ (?:completion|output) tokens", re.IGNORECASE
+)
+"""Not the prompt: `max_output_tokens` is more than the model ever writes, and no batch would fit."""
 _SPENT = re.compile(
     r"per[ -]?day|per[ -]?month|\b[RT]PD\b|\bdaily\b|\bmonthly\b|(?:insufficient|out of|no more) (?:credits?|balance|funds|quota)"
-    r"|credit balance|credits? (?:is|are) (?:used up|exhausted)|payment required",
+    r"|credit balance|credits? (?:is|are) (?:used up|exhausted)|payment required|balance (?:is )?insufficient|used all available"
+    r"|per[ -]?week|\bweekly\b|usage limits\b|spend(?:ing)? limit|exceeded\w* (?:\w+ )?budget|exceededbudget"
+    r"|budget has been exceeded|budget_exceeded|billing (?:hard )?limit|account is not active|arrear|余额不足|欠费",
     re.IGNORECASE,
 )
 """What will not be better in a few minutes."""
@@ -136,7 +146,9 @@ def _is_overflow(failure: _Failure) -> bool:
     if failure.status == 413:
         return True
     passing = failure.status is not None and (failure.status in PASSING_STATUS or failure.status >= 500)
-    return not passing and failure.code not in AWS_PASSING and bool(_OVERFLOW.search(failure.words))
+    if passing or failure.code in AWS_PASSING or _TOO_MUCH_ASKED.search(failure.words):
+        return False
+    return bool(_OVERFLOW.search(f"{failure.code} {failure.words}"))
 
 
 def _translate_status(failure: _Failure, status: int, name: str, where: str) -> Exception:
@@ -177,7 +189,7 @@ def _is_spent(failure: _Failure) -> bool:
     """Credit, or what a day or a month allows. Gemini's words for a minute and a day differ in the quota's name alone."""
     if failure.code in _SPENT_CODES or failure.status == 402:
         return True
-    return failure.status in (400, 403, 429) and bool(_SPENT.search(failure.words))
+    return failure.status in (400, 403, 429) and bool(_SPENT.search(f"{failure.code} {failure.words}"))
 
 
 def _find_refused_parameter(failure: _Failure) -> str:
