@@ -1,20 +1,30 @@
 """The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
 
 import io
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
+from pada_agent.app.terminal.arguments import quote, read_seed, split_list, word_experiment
+from pada_agent.app.terminal.console import (
+    choose_allowance,
+    choose_answer,
+    echo,
+    echo_error,
+    open_screen,
+    report_outcome,
+)
+
 if TYPE_CHECKING:
-    from pada_agent.app.run_folder.key_addresses import KeyUse
-    from pada_agent.app.runs.driver import AllowKeys, Answer, RunOutcome
-    from pada_agent.app.terminal.display import Display
     from pada_agent.core.config import RunConfig
+
+
+NEVER_WRAPPED = 10_000
+"""Columns of what is not a terminal: a sentence stays a line, to be searched."""
 
 
 class Commands(TyperGroup):
@@ -26,10 +36,10 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PadaError as exc:
-            _echo_error(f"Error: {exc}\n{exc.way_on}".rstrip())
+            echo_error(f"Error: {exc}\n{exc.way_on}".rstrip())
             raise typer.Exit(2) from exc
         except KeyboardInterrupt as exc:
-            _echo_error(f"Interrupted; {exc}" if str(exc) else "Interrupted.")
+            echo_error(f"Interrupted; {exc}" if str(exc) else "Interrupted.")
             raise typer.Exit(130) from exc
 
 
@@ -56,7 +66,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        _echo(f"pada-agent {version('pada-agent')}")
+        echo(f"pada-agent {version('pada-agent')}")
         raise typer.Exit
 
 
@@ -85,9 +95,9 @@ def run(
         chosen = apply_settings(chosen, find_method(arm).settings, origin=f"--arm {arm}")
     from pada_agent.app.runs import driver
 
-    with _display() as display:
-        outcome = driver.start_run(chosen, on_event=display, answer=_choose_answer(display))
-    _report_outcome(outcome)
+    with open_screen() as display:
+        outcome = driver.start_run(chosen, on_event=display, answer=choose_answer(display))
+    report_outcome(outcome)
 
 
 @app.command()
@@ -110,11 +120,11 @@ def resume(
     from pada_agent.core.config_files import change_config
 
     changed = (lambda config: change_config(config, overrides)) if overrides else None
-    with _display() as display:
-        reply = answers.answer_from_file(answer) if answer else _choose_answer(display)
-        allow = (lambda _: True) if send_keys else _choose_allowance(display)
+    with open_screen() as display:
+        reply = answers.answer_from_file(answer) if answer else choose_answer(display)
+        allow = (lambda _: True) if send_keys else choose_allowance(display)
         outcome = driver.resume_run(folder, on_event=display, answer=reply, changed=changed, allow_keys=allow)
-    _report_outcome(outcome)
+    report_outcome(outcome)
 
 
 @app.command()
@@ -131,8 +141,10 @@ def check(
     from pada_agent.app.terminal.check import render_check
 
     chosen = _load(config, overrides)
-    report = check_run(chosen, probe=probe, say=lambda text: _echo_error(f"… {text}"))
-    _echo(render_check(report, chosen), nl=False)
+    report = check_run(chosen, probe=probe, say=lambda text: echo_error(f"… {text}"))
+    styled = sys.stdout.isatty()
+    width = shutil.get_terminal_size((NEVER_WRAPPED, 0)).columns
+    echo(render_check(report, chosen, width=width, styled=styled), nl=False, styled=styled)
     if report.stops:
         raise typer.Exit(2)
 
@@ -145,7 +157,7 @@ def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
 
     chosen = _load(config, overrides)
     counts = estimate.count_rows(chosen, FileDatasets())
-    _echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
+    echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
 
 
 @app.command()
@@ -164,9 +176,9 @@ def evaluate(
 
     chosen = _load(config, overrides)
     folder = find_adapter(adapter) if adapter is not None else None
-    with _display() as display:
+    with open_screen() as display:
         metrics = evaluate_model.evaluate_model(chosen, adapter=folder, split=split, on_event=display)
-    _echo(evaluate_model.describe_metrics(metrics, split=split))
+    echo(evaluate_model.describe_metrics(metrics, split=split))
 
 
 @app.command()
@@ -189,7 +201,7 @@ def report(
         from pada_agent.app.report.regrouping import compare_embedders
 
         compare_embedders(folder, embedders)
-    _echo(render_summary(document.summarize_folder(folder), folder), nl=False)
+    echo(render_summary(document.summarize_folder(folder), folder), nl=False)
     document.rebuild_report(folder)  # last: the table is for whoever may not write here, too
 
 
@@ -218,13 +230,13 @@ def export(
     if license != "unknown" and what != "data":
         raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
     if what == "data":
-        _echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
+        echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
         return
-    with _display() as display:
+    with open_screen() as display:
         report = model_export.export_model(
             find_adapter(source), format=format, out=out, on_event=display, student=student
         )
-    _echo(model_export.describe_export(report))
+    echo(model_export.describe_export(report))
 
 
 @app.command()
@@ -247,7 +259,7 @@ def push(
     if base is not None and what == "data":
         raise ConfigError("--base is stated on the card of an adapter. Leave it out with --what data.")
     pushed = hub.push(source, repo, what=what, public=public, license=license, base=base)
-    _echo(hub.describe_pushed(pushed))
+    echo(hub.describe_pushed(pushed))
 
 
 @app.command()
@@ -258,7 +270,7 @@ def track(
     """Log a run to an experiment tracker: settings, figures by model, training loss, the report."""
     from pada_agent.app.results import trackers
 
-    _echo(trackers.track_run(folder, to=to))
+    echo(trackers.track_run(folder, to=to))
 
 
 @app.command()
@@ -285,21 +297,21 @@ def experiment(
     from pada_agent.app.experiment.running import describe_power, run_experiment
     from pada_agent.app.experiment.tables import render_result
 
-    part = Part(arms=tuple(_split(arms)), seeds=tuple(_read_seed(text) for text in _split(seeds)))
+    part = Part(arms=tuple(split_list(arms)), seeds=tuple(read_seed(text) for text in split_list(seeds)))
     loaded = load_grid(grid)
     if power:
-        _echo(describe_power(loaded, FileDatasets()), nl=False)
+        echo(describe_power(loaded, FileDatasets()), nl=False)
         return
-    with _display() as display:
+    with open_screen() as display:
         result = run_experiment(
             loaded,
             part,
-            command=_word_experiment(grid, probe, arms, seeds),
+            command=word_experiment(grid, probe, arms, seeds),
             probe_only=probe,
             on_event=display,
-            say=_echo_error,
+            say=echo_error,
         )
-    _echo(render_result(result), nl=False)
+    echo(render_result(result), nl=False)
 
 
 @app.command()
@@ -307,7 +319,7 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help
     """Lay finished runs side by side, with paired tests on their test rows."""
     from pada_agent.app.experiment import compare_runs
 
-    _echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
+    echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
 
 
 @models.command("pull")
@@ -323,12 +335,12 @@ def pull_models(
     wanted = list(model_store.catalogue()) if everything else names
     if not wanted:
         raise ConfigError("Name the models to pull, or give --all. `pada models list` shows them.")
-    with _display() as display:
+    with open_screen() as display:
         paths = {
             n: model_store.pull(n, lambda p: display(RunEvent(mode="custom", data=p.model_dump()))) for n in wanted
         }
     for name, path in paths.items():
-        _echo(f"{name}: {path}")
+        echo(f"{name}: {path}")
 
 
 @models.command("list")
@@ -341,7 +353,7 @@ def list_models() -> None:
     for name, entry in model_store.catalogue().items():
         here = "yes" if model_store.is_stored(name) else "no"
         rows.append([name, f"{entry.n_bytes / 1e6:,.0f}", here, entry.license, entry.about])
-    _echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
+    echo(f"{align_columns(rows)}\nFolder: {model_store.store_folder()}")
 
 
 @settings.command("show")
@@ -352,7 +364,7 @@ def show_config(
     """Print the settings, with every default."""
     from pada_agent.app.run_folder.layout import dump_config
 
-    _echo(dump_config(_load(config, overrides)), nl=False)
+    echo(dump_config(_load(config, overrides)), nl=False)
 
 
 def main() -> None:
@@ -367,105 +379,13 @@ def _load(path: Path | None, overrides: list[str] | None, out: Path | None = Non
 
     if out is not None:
         out = out if out.name not in ("", "..") else out.resolve()
-        overrides = [*(overrides or []), f"runs_folder={_quote(out.parent)}", f"name={_quote(out.name)}"]
+        overrides = [*(overrides or []), f"runs_folder={quote(out.parent)}", f"name={quote(out.name)}"]
     if path is not None:
         return load_config(path, overrides)
     values: dict[str, Any] = {}
     for override in overrides or []:
         values = apply_override(values, override)
     return parse_local_config(values, origin="--set")
-
-
-def _word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None) -> str:
-    options = [("--probe", probe), (f"--arms {arms}", arms), (f"--seeds {seeds}", seeds)]
-    return " ".join([f"pada experiment {grid}", *(text for text, given in options if given)])
-
-
-def _split(text: str | None) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()] if text else []
-
-
-def _read_seed(text: str) -> int:
-    from pada_agent.core.errors import ConfigError
-
-    if not text.isdecimal():
-        raise ConfigError(f"--seeds: '{text}' is no seed; expected whole numbers joined by commas, such as 0,1")
-    return int(text)
-
-
-def _quote(text: object) -> str:
-    """As a YAML string: a folder named 7 or `yes` stays text."""
-    import json
-
-    return json.dumps(str(text))
-
-
-@contextmanager
-def _display() -> "Iterator[Display]":
-    from pada_agent.app.terminal.display import open_display
-
-    display = open_display()
-    try:
-        yield display
-    finally:
-        display.close()
-
-
-def _choose_answer(display: "Display") -> "Answer":
-    """A person answers only where there is a terminal; elsewhere the run waits."""
-    from pada_agent.app.runs import driver
-    from pada_agent.app.terminal import answers
-
-    if not sys.stdin.isatty():
-        return driver.leave_waiting
-    ask = answers.ask_on_terminal(_echo_error)
-
-    def answer(question: driver.Question) -> Any:
-        with display.paused():
-            return ask(question)
-
-    return answer
-
-
-def _echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """The only way to the terminal: what models and servers wrote has no control over it."""
-    from pada_agent.app.text import show_unseen
-
-    typer.echo(show_unseen(text), err=err, nl=nl)
-
-
-def _choose_allowance(display: "Display") -> "AllowKeys":
-    """A person says where keys may go; where there is no terminal, nobody does."""
-    from pada_agent.app.runs import driver
-
-    if not sys.stdin.isatty():
-        return driver.allow_no_keys
-
-    def ask(uses: "tuple[KeyUse, ...]") -> bool:
-        sent = "\n".join(f"  {use}" for use in uses)
-        with display.paused():
-            return typer.confirm(
-                f"The settings in this folder send the keys\n{sent}\nand no run of yours has sent them there. Send them?",
-                err=True,
-            )
-
-    return ask
-
-
-def _echo_error(text: str) -> None:
-    _echo(text, err=True)
-
-
-def _report_outcome(outcome: "RunOutcome") -> None:
-    from pada_agent.app.terminal.answers import describe_question, explain_answer
-    from pada_agent.app.terminal.summary import render_summary
-
-    if outcome.summary is not None:
-        _echo(render_summary(outcome.summary, outcome.folder), nl=False)
-        return
-    for question in outcome.questions:
-        _echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
-    _echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.prerequisites import find_missing
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
@@ -31,6 +32,7 @@ from pada_agent.core.ports import Compute
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.data_check import refuse
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -54,7 +56,11 @@ _warm: list[Warm] = []
 
 
 def connect(config: RunConfig) -> Adapters:
-    """The adapters for these settings, made at the first call, whose budget holds."""
+    """The adapters for these settings, made at the first call, whose budget holds.
+
+    Raises:
+        ConfigError: all that the settings need and that is not there.
+    """
     key = _key(config)
     if key in _stopped:
         raise ModelUnavailableError("the run was stopped")
@@ -128,6 +134,7 @@ def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
 def _open(config: RunConfig, key: str) -> Adapters:
     folder = Path(config.runs_folder) / config.name
     check_folder(folder)
+    refuse(find_missing(config))
     shared = Path(config.runs_folder) / config.shared_folder if config.shared_folder else None
     if shared:
         link_objects(folder, config.shared_folder)

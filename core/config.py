@@ -69,6 +69,9 @@ class ModelsConfig(Settings):
     """Rates the synthetic rows; best of another family than the generator (paper: Claude 3.5 Haiku v2)."""
     embedder: str = "all-mpnet-base-v2"
     """Sentence encoder: model store name, hub id or folder (the paper's)."""
+    probe: bool = True
+    """Whether `pada run` asks each role one short question before anything is computed, so that a wrong key or a refused
+    parameter is known at once. The embedded engine is not asked. Ours."""
 
 
 class AnalysisConfig(Settings):

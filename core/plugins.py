@@ -68,7 +68,7 @@ def find_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -
 
 def describe_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str:
     """That there is no part of that name, and which there are."""
-    known = ", ".join(sorted({*built_in, *_installed(kind)}))
+    known = ", ".join(dict.fromkeys([*built_in, *sorted(_installed(kind))]))
     there_are = (
         f"known are {known}" if known else f"no installed package brings one (entry points of the group {kind.group})"
     )

@@ -357,9 +357,13 @@ class BatchReport(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_old_id(cls, values: Any) -> Any:
-        """Reports written before the iteration had a field of its own name it in the batch's id."""
-        if not isinstance(values, dict) or "iteration" in values:
+    def _read_old(cls, values: Any) -> Any:
+        """Of earlier versions: the iteration is in the batch's id, and where no ratings are, the reason is behind `accepted: `."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("ratings") is None and isinstance(decision := values.get("decision"), str):
+            values = {**values, "decision": decision.removeprefix("accepted: ")}
+        if "iteration" in values:
             return values
         found = re.match(r"i(\d+)-", str(values.get("batch_id", "")))
         return {**values, "iteration": int(found.group(1)) if found else 0}
@@ -376,44 +380,3 @@ class Usage(Record):
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
-
-
-class GroupingByNumber(Record):
-    """The grouping into `n_clusters`, had the elbow chosen that number."""
-
-    n_clusters: int
-    inertia: float
-    silhouette: float | None
-    stability: float | None
-    agreement: float
-    """Adjusted Rand index with the grouping that was used: 1 the same groups, about 0 as alike as chance."""
-
-
-class GroupingByEmbedder(Record):
-    """The grouping of the same errors by the vectors of another embedder."""
-
-    embedder: str
-    n_clusters: int
-    """By the elbow, on its own vectors."""
-    silhouette: float | None
-    """Of its own grouping, among its own vectors."""
-    stability: float | None
-    agreement: float
-    """Adjusted Rand index of its own grouping with the one that was used."""
-    agreement_at_number: float
-    """The same, with as many clusters as were used."""
-
-
-class Sensitivity(Record):
-    """How the grouping of an iteration's errors moves with what could have been chosen otherwise."""
-
-    n_errors: int
-    embedder: str = ""
-    """The one used; empty where the run did not note it."""
-    n_clusters: int
-    """Those used."""
-    silhouette: float | None = None
-    stability: float | None = None
-    by_number: tuple[GroupingByNumber, ...] = ()
-    """One for each number of clusters that the settings allow and the errors can fill."""
-    by_embedder: tuple[GroupingByEmbedder, ...] = ()

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pada_agent.core.config import DataConfig, RunConfig
-from pada_agent.core.errors import ConfigError, DatasetError, LeakageError, PadaError
+from pada_agent.core.errors import ConfigError, DatasetError, PadaError
 from pada_agent.core.ports import DatasetSource
-from pada_agent.evaluation.rows.findings import Finding, Pair, agree, count, list_pairs, stop, warn
+from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, agree, count, list_pairs, stop, warn
 from pada_agent.evaluation.rows.label_counts import (
     check_answers,
     check_held_out_labels,
@@ -77,7 +77,7 @@ def check_data(
     kept, shared = _drop_shared(kept, data)
     labels = {name: count_labels(task, file.examples) for name, file in kept.items()}
     findings += shared + _check_labels(kept, labels, settings, further_down or {})
-    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept)
+    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept, files)
     return CheckedData(kept, labels, findings)
 
 
@@ -95,17 +95,16 @@ def refuse(findings: Sequence[Finding]) -> None:
     """Stop where something stops: everything that does, in one error.
 
     Raises:
-        LeakageError, ConfigError, DatasetError: by what the findings are about.
+        PadaError: the one that `ERRORS` names for what the findings are about; a `DatasetError` for several things at once.
     """
     stops = [finding for finding in findings if finding.stops]
     if not stops:
         return
     kinds = {finding.kind for finding in stops}
-    error = {"leak": LeakageError, "settings": ConfigError}.get(next(iter(kinds)), DatasetError)
     lines = [finding.text for finding in stops[:MAX_TOLD]]
     if len(stops) > MAX_TOLD:
         lines.append(f"… and {count(len(stops) - MAX_TOLD, 'more problem')}: see all with `pada check`")
-    raise (error if len(kinds) == 1 else DatasetError)("\n".join(lines))
+    raise (ERRORS[stops[0].kind] if len(kinds) == 1 else DatasetError)("\n".join(lines))
 
 
 def _drop_repeated(
@@ -205,12 +204,18 @@ def _check_written_answers(
     return check_answers(_place("train", files["train"]), files["train"].examples, task)
 
 
-def _check_sizes(files: Mapping[FileName, ReadFile]) -> list[Finding]:
-    file = files.get("validation")
+def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, ReadFile]) -> list[Finding]:
+    file = kept.get("validation")
     if file is None or len(file.examples) > 1:
         return []
     found = len(file.examples)
-    return [stop(f"{_place('validation', file)}: at least 2 validation rows are needed, found {found}")]
+    dropped = len(read["validation"].examples) - found
+    why = f" when {count(dropped, 'row')} that {agree(dropped, 'repeats', 'repeat')} others {agree(dropped, 'is', 'are')} dropped"
+    return [
+        stop(
+            f"{_place('validation', file)}: at least 2 validation rows are needed, found {found}{why if dropped else ''}"
+        )
+    ]
 
 
 def _place(name: FileName, file: ReadFile) -> str:

@@ -7,17 +7,8 @@ from pydantic import AliasChoices, Field, model_validator
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
-from pada_agent.core.records import (
-    BatchReport,
-    ErrorPattern,
-    Metrics,
-    NearText,
-    Record,
-    Ref,
-    Sensitivity,
-    Strategy,
-    Usage,
-)
+from pada_agent.core.groupings import Sensitivity
+from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
 from pada_agent.graph.reviewing import Review
 
 

@@ -23,6 +23,7 @@ TEMPLATE_PHRASES = {
     "pattern_guided_generation": 'Strategy "',
     "quality_control": "You rate training examples",
     "answer_solving": "You answer questions on your own",
+    "probe": "This is a test of the connection",
 }
 
 

@@ -107,6 +107,7 @@ def teach(request: ChatRequest, *, score: int = 8, solve: Callable[[str], str] =
     """A teacher that always answers in form; `score` is what it gives as a judge, `solve` answers a question."""
     prompt, template = request.messages[-1].content, str(request.tags["prompt"])
     answers: dict[str, Callable[[], Any]] = {
+        "probe": lambda: {"ready": True},
         "error_analysis": lambda: [
             {
                 "sample_idx": n,

@@ -11,7 +11,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
-from pada_agent.core.records import Record, Sensitivity
+from pada_agent.core.groupings import Sensitivity
+from pada_agent.core.records import Record
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from pada_agent.agents.pattern_analysis.clustering import (
     on_one_thread,
 )
 from pada_agent.core.config import AnalysisConfig
-from pada_agent.core.records import GroupingByEmbedder, GroupingByNumber, Sensitivity
+from pada_agent.core.groupings import GroupingByEmbedder, GroupingByNumber, Sensitivity
 
 WORDS = "words (TF-IDF + SVD)"
 """The embedder that is always at hand, and knows nothing of meaning."""

@@ -6,6 +6,7 @@ from typing import Literal
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder.layout import Manifest
+from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import (
     BatchReport,
     ErrorAnalysis,
@@ -15,7 +16,6 @@ from pada_agent.core.records import (
     Record,
     Rejection,
     ScoredRow,
-    Sensitivity,
     Strategy,
     Usage,
 )

@@ -13,17 +13,8 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.run_folder import layout
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import (
-    ErrorAnalysis,
-    Example,
-    Rating,
-    Record,
-    Ref,
-    Rejection,
-    ScoredRow,
-    Sensitivity,
-    Usage,
-)
+from pada_agent.core.groupings import Sensitivity
+from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow, Usage
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)

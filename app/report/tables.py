@@ -6,7 +6,8 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.app.text import figure, interval, percent, points
-from pada_agent.core.records import ErrorPattern, Sensitivity
+from pada_agent.core.groupings import Sensitivity
+from pada_agent.core.records import ErrorPattern
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RowCost, RunSummary
 
 

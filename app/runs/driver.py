@@ -19,14 +19,17 @@ from pada_agent.app.run_folder import claiming, key_addresses, layout
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, open_checkpoints
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
 from pada_agent.app.run_folder.key_addresses import KeyUse
+from pada_agent.app.runs import checking
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import (
     AgentError,
     BudgetExceededError,
+    ConfigError,
     NonFiniteLossError,
     PadaError,
     TrainingError,
 )
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
@@ -83,7 +86,7 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
     """Start the run in `runs_folder/name`, or go on with it when it is there with the same settings.
 
     Raises:
-        ConfigError: the folder holds another run.
+        ConfigError: the folder holds another run, or the settings name what is not there.
         KeyboardInterrupt: the user stopped it; its text says how to go on.
     """
     claim = claiming.claim_folder(config)
@@ -143,7 +146,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
 
     wiring.allow(config)
     with layout.locked(folder), _noting_errors(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
-        wiring.connect(config)  # with the budget of now: the one in the checkpoints is that of the start
+        _connect(config)
         graph = build_graph(wiring.connect).compile(checkpointer=saver)
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
@@ -152,6 +155,15 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=layout.load_summary(folder))
+
+
+def _connect(config: RunConfig) -> None:
+    """With the budget of now: the one in the checkpoints is that of the start."""
+    try:
+        wiring.connect(config)
+    except ConfigError:
+        checking.refuse_missing(config)  # with what is wrong with the rows
+        raise
 
 
 @contextmanager
@@ -216,9 +228,27 @@ def _run_to_end(
         replies = {q.id: reply for q in questions if (reply := answer(q)) is not None}
         if questions and not replies:
             return tuple(questions)
+        if _is_prepared(snapshot.values):
+            _ask_teacher(config, on_event)
         for event in _stream(graph, config, _next_input(snapshot, replies)):
             on_event(event)
+            if _is_prepared(event.data.get("prepare", {})):  # the next node has not begun
+                _ask_teacher(config, on_event)
     return ()
+
+
+def _is_prepared(state: Mapping[str, Any]) -> bool:
+    """The rows are read, and nothing is computed."""
+    return [model.validation for model in state.get("models", {}).values()] == [None]
+
+
+def _ask_teacher(config: RunConfig, on_event: OnEvent) -> None:
+    """Before the student is measured: what is wrong with a teacher would else be known after its first fine-tuning."""
+
+    def say(text: str) -> None:
+        on_event(RunEvent(mode="custom", data=Progress(stage="probe", done=0, total=1, detail=text).model_dump()))
+
+    checking.refuse_silent(config, wiring.connect(config), say=say)
 
 
 def _is_finished(snapshot: StateSnapshot) -> bool:

@@ -1,9 +1,26 @@
 """What a check of rows has to say, and how it names places."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pada_agent.core.errors import (
+    ConfigError,
+    DatasetError,
+    LeakageError,
+    PadaError,
+    SandboxError,
+)
 from pada_agent.core.records import Record
+
+Kind = Literal["rows", "leak", "settings", "machine"]
+
+ERRORS: Mapping[Kind, type[PadaError]] = {
+    "rows": DatasetError,
+    "leak": LeakageError,
+    "settings": ConfigError,
+    "machine": SandboxError,
+}
+"""What a run ends with, by what its findings are about."""
 
 N_NAMED = 5
 """Places that a sentence names; the rest is counted."""
@@ -16,7 +33,7 @@ class Finding(Record):
     """A sentence with the file, the line, and the way out."""
     stops: bool = False
     """A run with it would fail later, or its result would mean nothing."""
-    kind: Literal["rows", "leak", "settings"] = "rows"
+    kind: Kind = "rows"
 
 
 class Pair(Record):
@@ -26,9 +43,15 @@ class Pair(Record):
     other: str
 
 
-def stop(text: str, kind: Literal["rows", "leak", "settings"] = "rows") -> Finding:
+def stop(text: str, kind: Kind = "rows") -> Finding:
     """A finding that ends a run before it begins."""
     return Finding(text=text, stops=True, kind=kind)
+
+
+def blame(error: PadaError) -> Finding:
+    """The finding of an error that would end the run; of settings, where it is not of rows or of the machine."""
+    kinds = (kind for kind, cause in ERRORS.items() if type(error) is cause)
+    return stop(str(error), next(kinds, "settings"))
 
 
 def warn(text: str) -> Finding:

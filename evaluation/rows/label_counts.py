@@ -9,6 +9,10 @@ from pada_agent.evaluation.task import Task
 
 LOPSIDED = 0.95
 """Share of one label among held-out rows from which on accuracy says little."""
+NO_ACCIDENT = 8
+"""Rows from which on one and the same answer in all of them is a mistake; fewer are somebody's first try."""
+UNLIKELY = 0.01
+"""Chance below which rows without a label are no accident of a small limit."""
 
 
 def count_labels(task: Task, examples: Sequence[Example]) -> dict[str, int]:
@@ -31,7 +35,8 @@ def check_training_labels(
         told = list_some([f"{label!r} {n}" for label, n in missed.items()])
         text = (
             f"{location}: the first {count(limit or 0, 'row')} have no row of {count(len(missed), 'label')} that"
-            f" {agree(len(missed), 'comes', 'come')} further down ({told}): the file is sorted. Set data.shuffle to a seed, such as 0"
+            f" {agree(len(missed), 'comes', 'come')} further down ({told}): {_guess_why(labels, missed, further_down)}. Set"
+            " data.shuffle to a seed, such as 0"
         )
         return [stop(text) if len(labels) == 1 else warn(text)]
     if len(labels) == 1 and sum(labels.values()) > 1:
@@ -49,15 +54,22 @@ def check_held_out_limit(
     split: str, location: str, labels: Mapping[str, int], further_down: Mapping[str, int]
 ) -> list[Finding]:
     """Whether the rows that a limit takes have the labels of the whole file."""
-    missed = [label for label in further_down if label not in labels]
+    missed = {label: n for label, n in further_down.items() if label not in labels}
     if not labels or not missed:
         return []
     return [
         warn(
             f"{location}: data.{split}_limit leaves out all rows of {count(len(missed), 'label')}"
-            f" ({list_some(missed)}): the file is sorted. Set data.shuffle to a seed, such as 0, or raise the limit"
+            f" ({list_some(list(missed))}): {_guess_why(labels, missed, further_down)}. Set data.shuffle to a seed, such as 0,"
+            " or raise the limit"
         )
     ]
+
+
+def _guess_why(labels: Mapping[str, int], missed: Mapping[str, int], further_down: Mapping[str, int]) -> str:
+    n_taken, n_rows = sum(labels.values()), sum(labels.values()) + sum(further_down.values())
+    by_chance = (1 - max(missed.values()) / n_rows) ** n_taken
+    return "the file is sorted" if by_chance < UNLIKELY else "it takes few rows, or the file is sorted"
 
 
 def check_held_out_labels(
@@ -113,9 +125,8 @@ def check_answers(location: str, examples: Sequence[Example], task: Task) -> lis
         return []
     answer = golds.pop() if len(golds) == 1 else learned.pop()
     shown = answer if len(answer) <= 60 else f"{answer[:60]}…"
-    return [
-        stop(
-            f"{location}: the right answer is {shown!r} in all {len(examples)} rows: there is nothing to tell apart."
-            " Name the column of the answer in task.columns"
-        )
-    ]
+    text = (
+        f"{location}: the right answer is {shown!r} in all {len(examples)} rows: there is nothing to tell apart."
+        " Name the column of the answer in task.columns"
+    )
+    return [stop(text) if len(examples) >= NO_ACCIDENT else warn(text)]

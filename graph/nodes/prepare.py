@@ -1,8 +1,7 @@
 """Reads and checks the data, splits validation, and freezes the settings into the state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple
 
 from langgraph.runtime import Runtime
 
@@ -12,13 +11,11 @@ from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
-from pada_agent.evaluation.contamination import find_overlap
-from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.graph.context import Adapters, Connect, RunContext
-from pada_agent.graph.data_check import check_run_data, refuse
-from pada_agent.graph.data_files import SPLITS, FileName
-from pada_agent.graph.data_lengths import measure_lengths
+from pada_agent.graph.data_check import refuse
+from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides
@@ -31,15 +28,15 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         settings = settle(state, runtime.context)
         adapters = connect(settings)
-        told = adapters.task.check_machine()
-        checked = read_checked(settings, state, adapters)
+        checked = check_everything(settings, state, adapters)
+        refuse(checked.findings)
         data = store_splits(settings, checked, adapters)
         return {
             "settings": settings,
             "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *checked.warnings, *tell_raised(settings, data)],
+            "warnings": [*adapters.warnings, *checked.warnings, *tell_raised(settings, data)],
         }
 
     return prepare
@@ -89,46 +86,17 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     Raises:
         ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
     """
-    return store_splits(settings, read_checked(settings, given, adapters), adapters)
+    checked = check_everything(settings, given, adapters)
+    refuse(checked.findings)
+    return store_splits(settings, checked, adapters)
 
 
-class CheckedRows(NamedTuple):
-    """The rows that a run works with."""
-
-    files: Mapping[FileName, ReadFile]
-    warnings: list[str]
-    """What a person should know of them."""
-    max_new_tokens: int | None
-    """As in `DataSplits`."""
-
-
-def read_checked(settings: RunConfig, given: RunState, adapters: Adapters) -> CheckedRows:
-    """The rows, nothing of which would end the run later.
-
-    Raises:
-        ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
-    """
-    checked = check_run_data(settings, given, datasets=adapters.datasets, task=adapters.task)
-    refuse(checked.findings)  # before the student's tokenizer is fetched
-    lengths = measure_lengths(settings, checked.files, adapters)
-    found = lengths.findings if lengths else []
-    refuse(found)
-    warnings = [finding.text for finding in (*checked.findings, *found)]
-    return CheckedRows(checked.files, warnings, lengths.max_new_tokens if lengths else None)
-
-
-def store_splits(settings: RunConfig, checked: CheckedRows, adapters: Adapters) -> DataSplits:
-    """The rows that were read and checked, split, in the store.
-
-    Raises:
-        ConfigError: no real rows are left for the oracle.
-    """
+def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DataSplits:
+    """The rows that were read and checked, split, in the store."""
     data, files = settings.data, checked.files
     train, validation, test, held_back = (
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
-    if settings.generation.sources == "held_back":
-        held_back = keep_spare(held_back, [*train, *validation, *test])
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
     return DataSplits(
@@ -137,7 +105,7 @@ def store_splits(settings: RunConfig, checked: CheckedRows, adapters: Adapters) 
         n_diagnosis=len(shuffled) - n_selection,
         test=_store(adapters.store, "test", test) if test else None,
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
-        max_new_tokens=checked.max_new_tokens,
+        max_new_tokens=checked.lengths.max_new_tokens if checked.lengths else None,
         contamination_similarity=_fit_similarity(settings, train, [*validation, *test], adapters),
     )
 
@@ -159,22 +127,6 @@ def tell_raised(settings: RunConfig, data: DataSplits) -> list[str]:
         f"real rows are alike: more than {settings.guard.contamination_share:.0%} of the training rows come as near to a held-out"
         f" row as {given:.2f} (guard.contamination_similarity), so synthetic rows are rejected from {fitted:.2f} on"
     ]
-
-
-def keep_spare(rows: Sequence[Example], known: Sequence[Example]) -> list[Example]:
-    """Real rows for the oracle, without those that repeat `known` data.
-
-    Raises:
-        ConfigError: there are none to spare.
-    """
-    overlaps = {o.example_id for o in find_overlap(rows, known)}
-    spare = [example for example in rows if example.id not in overlaps]
-    if not spare:
-        raise ConfigError(
-            "generation.sources: held_back takes real rows, and there are none to spare."
-            " Set data.held_back to a file of them, or data.train_limit below the rows there are"
-        )
-    return spare
 
 
 def _store(store: ArtifactStore, split: str, examples: Sequence[Example]) -> Ref:

@@ -150,7 +150,7 @@ def test_their_method_is_an_arm_of_a_grid(tmp_path: Path) -> None:
     [
         (
             {"generation": {"template": "longer"}},
-            "there is no recipe 'longer'; known are contrast_generation, .* shorter",
+            "there is no recipe 'longer'; known are training_error_generation, .*, shorter",
         ),
         ({"guard": {"plugins": {"no_url": {}}}}, "there is no guard 'no_url'; known are no_urls"),
     ],

@@ -14,7 +14,7 @@ from pada_agent.core.chat import ChatRequest
 from pada_agent.core.records import Example, GuardedStrategy, Rejection
 from pada_agent.graph.builder import build_graph
 from tests.fakes import ScriptedModel
-from tests.integration.test_graph import ask, fine_tunings, run, training_rows
+from tests.integration.graph_runs import ask, fine_tunings, run, training_rows
 from tests.toy_world import TRAIN, VALIDATION, ToyWorld, make_settings, say_fruit, teach, texts_of
 
 CANARY = VALIDATION[6]["question"]

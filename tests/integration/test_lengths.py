@@ -10,7 +10,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Rejection
 from tests.fakes import ScriptedModel, WordCounter
-from tests.integration.test_graph import fine_tunings, run, training_rows
+from tests.integration.graph_runs import fine_tunings, run, training_rows
 from tests.toy_world import TRAIN, VALIDATION, ToyWorld, teach
 
 LONG = "tell me about " + " ".join(f"x{i}" for i in range(40))

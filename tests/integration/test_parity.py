@@ -17,7 +17,7 @@ from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.fine_tuning import draw_batches, fine_tune
 from pada_agent.training.predicting import answer_rows
 from pada_agent.training.students import Student, convert_gguf, load_student
-from tests.integration.test_training import read_metrics
+from tests.integration.training.small_student import read_metrics
 from tests.tiny_models import pad, save_student
 
 # peft 0.21 reads a property that transformers 5.23 renames.

@@ -17,7 +17,7 @@ from pada_agent.app.report.document import HERE, render_report
 from pada_agent.app.report.reading import RunFiles, read_files
 from pada_agent.app.run_folder.checkpoints import make_serializer
 from pada_agent.app.run_folder.layout import describe_machine, dump_config
-from pada_agent.core.records import GroupingByEmbedder, GroupingByNumber, Sensitivity
+from pada_agent.core.groupings import GroupingByEmbedder, GroupingByNumber, Sensitivity
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.reviewing import Review
 from pada_agent.graph.summary import RunSummary

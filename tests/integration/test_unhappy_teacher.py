@@ -42,7 +42,7 @@ def test_down_then_up_again(settings: dict[str, Any], tmp_path: Path) -> None:
     with serving() as server:
         port = int(server.url.split(":")[2].split("/")[0])
     config = write_config(settings, tmp_path, server.url)
-    output = finish("run", str(config), code=2)
+    output = finish("run", str(config), "--set", "models.probe=false", code=2)
     assert "Traceback" not in output
     assert f"127.0.0.1:{port}" in output
     assert "pada resume" in output
@@ -67,8 +67,8 @@ def test_rate_limited_for_good(settings: dict[str, Any], tmp_path: Path) -> None
     with serving(answer=refusing_first(10**6, 429, {"retry-after": "0.01"})) as server:
         output = finish("run", str(write_config(settings, tmp_path, server.url)), code=2)
     assert "Traceback" not in output
-    assert "429" in output
-    assert "pada resume" in output
+    assert "models.analyst, models.generator, models.judge: " in output and "429" in output
+    assert not (tmp_path / "r").exists(), "nothing was computed: the same command may come again"
 
 
 def test_nonsense(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunCo
     assert invoke("run", config_file, "--arm", "pada_no_quality").exit_code == 0
     assert not started[0].quality.enabled
     result = invoke("run", config_file, "--arm", "magic")
-    assert result.exit_code == 2 and "There are: untouched" in result.stderr
+    assert result.exit_code == 2 and "known are untouched, vanilla" in result.stderr
 
 
 def test_a_grid_that_is_none_and_a_run_that_is_not_there_end_with_2(tmp_path: Path) -> None:

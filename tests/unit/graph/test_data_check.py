@@ -6,8 +6,8 @@ import pytest
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config_files import parse_config
-from pada_agent.core.errors import ConfigError, DatasetError, LeakageError
-from pada_agent.evaluation.rows.findings import Finding, stop, warn
+from pada_agent.core.errors import ArtifactError, DatasetError, LeakageError
+from pada_agent.evaluation.rows.findings import ERRORS, Finding, blame, stop, warn
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
 from tests.fakes import ScriptedModel
@@ -61,15 +61,26 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         ],
     ),
     "sorted, with a limit": (
-        {"train": label("train", ["refund"] * 3 + ["other"] * 2 + ["delivery"])},
-        {"data": {"train_limit": 2, "validation_limit": 3}},
+        {"train": label("train", ["refund"] * 12 + ["other"] * 9 + ["delivery"])},
+        {"data": {"train_limit": 11, "validation_limit": 3}},
         [
             stop(
-                "memory:train: the first 2 rows have no row of 2 labels that come further down ('other' 2, 'delivery' 1):"
+                "memory:train: the first 11 rows have no row of 2 labels that come further down ('other' 9, 'delivery' 1):"
                 " the file is sorted. Set data.shuffle to a seed, such as 0"
             ),
             warn("memory:validation: labels that no training row has: 'delivery' 1 row, 'other' 1 row"),
             warn("memory:test: labels that no training row has: 'delivery' 1 row"),
+        ],
+    ),
+    "few rows, by a limit": (
+        {"train": label("train", ["refund", "delivery", "refund", "other"])},
+        {"data": {"train_limit": 3}},
+        [
+            warn(
+                "memory:train: the first 3 rows have no row of 1 label that comes further down ('other' 1): it takes few rows,"
+                " or the file is sorted. Set data.shuffle to a seed, such as 0"
+            ),
+            warn("memory:validation: labels that no training row has: 'other' 1 row"),
         ],
     ),
     "held-out rows sorted, with a limit": (
@@ -77,8 +88,8 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         {"data": {"validation_limit": 3}},
         [
             warn(
-                "memory:validation: data.validation_limit leaves out all rows of 1 label (other): the file is sorted. Set"
-                " data.shuffle to a seed, such as 0, or raise the limit"
+                "memory:validation: data.validation_limit leaves out all rows of 1 label (other): it takes few rows, or"
+                " the file is sorted. Set data.shuffle to a seed, such as 0, or raise the limit"
             )
         ],
     ),
@@ -154,13 +165,36 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         [stop("memory:train: all 3 rows ask the same. Name the columns of the question in task.columns")],
     ),
     "every answer is the same": (
-        {"train": ask(("How?", "red"), ("Why?", "red"), ("When?", "red"))},
+        {"train": ask(*[(f"What is thing {i} like?", "red") for i in range(8)])},
         MANY,
         [
             stop(
+                "memory:train: the right answer is 'red' in all 8 rows: there is nothing to tell apart. Name the column of"
+                " the answer in task.columns"
+            )
+        ],
+    ),
+    "every answer of a first try is the same": (
+        {"train": ask(("How?", "red"), ("Why?", "red"), ("When?", "red"))},
+        MANY,
+        [
+            warn(
                 "memory:train: the right answer is 'red' in all 3 rows: there is nothing to tell apart. Name the column of"
                 " the answer in task.columns"
             )
+        ],
+    ),
+    "validation rows that repeat each other": (
+        {"validation": [GOOD["validation"][0]] * 3},
+        {},
+        [
+            warn(
+                "memory:validation: 2 rows repeat an earlier row (memory:validation:2 = memory:validation:1,"
+                " memory:validation:3 = memory:validation:1) and were dropped"
+            ),
+            stop(
+                "memory:validation: at least 2 validation rows are needed, found 1 when 2 rows that repeat others are dropped"
+            ),
         ],
     ),
     "training rows in held-out files": (
@@ -263,8 +297,11 @@ def test_greetings_of_conversations_repeat_rightly() -> None:
 def test_one_error_tells_all_that_stops() -> None:
     with pytest.raises(LeakageError, match=r"^one\ntwo$"):
         refuse([stop("one", "leak"), warn("not this"), stop("two", "leak")])
-    with pytest.raises(ConfigError, match=r"^one$"):
-        refuse([stop("one", "settings")])
+    for kind, error in ERRORS.items():
+        with pytest.raises(error, match=r"^one$") as alone:
+            refuse([stop("one", kind)])
+        assert type(alone.value) is error and blame(alone.value) == stop("one", kind)
+    assert blame(ArtifactError("one")) == stop("one", "settings")
     with pytest.raises(DatasetError, match=r"^one\ntwo$") as caught:
         refuse([stop("one", "leak"), stop("two")])
     assert not isinstance(caught.value, LeakageError)

@@ -6,7 +6,7 @@ import pytest
 from pada_agent.agents.pattern_analysis.clustering import cluster_vectors
 from pada_agent.agents.pattern_analysis.sensitivity import WORDS, embed_words, measure_sensitivity, rotate
 from pada_agent.core.config import AnalysisConfig
-from pada_agent.core.records import Sensitivity
+from pada_agent.core.groupings import Sensitivity
 
 SETTINGS = AnalysisConfig(min_clusters=2, max_clusters=5)
 CENTERS = ((0.0, 0.0, 0.0), (9.0, 0.0, 0.0), (0.0, 9.0, 0.0))

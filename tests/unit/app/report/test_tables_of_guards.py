@@ -8,7 +8,8 @@ from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread
 from pada_agent.app.report import tables
 from pada_agent.app.terminal.summary import render_summary
 from pada_agent.app.text import align_columns
-from pada_agent.core.records import GroupingByNumber, Metrics, Rating, Sensitivity, Usage
+from pada_agent.core.groupings import GroupingByNumber, Sensitivity
+from pada_agent.core.records import Metrics, Rating, Usage
 from pada_agent.graph.summary import RowCounts
 from tests.unit.app.summaries import make_summary
 

@@ -10,7 +10,7 @@ import pytest
 from pada_agent.core.config import ModelConfig
 from pada_agent.core.errors import ConfigError, ModelUnavailableError, StructuredOutputError
 from tests.fake_chat_server import Answer, FakeChatServer, completion, refusal, serve
-from tests.unit.app.adapters.test_chat_models import ask, make_world
+from tests.unit.app.adapters.llm.chat_world import ask, make_world
 
 pytest.importorskip("langchain")
 

@@ -11,7 +11,7 @@ from pada_agent.app.adapters.llm.providers import find_key_variables, find_openi
 from pada_agent.core.config import RunConfig
 from pada_agent.core.model_config import ModelConfig
 
-PAGE = (Path(__file__).parents[4] / "docs" / "teachers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[5] / "docs" / "teachers.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]

@@ -233,7 +233,7 @@ def test_an_unknown_job_is_an_error(compute: LocalCompute) -> None:
 
 def test_the_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
-        "import sys; from tests.unit.app.adapters.test_local_compute import *;"
+        "import sys; from tests.unit.app.adapters.compute.test_local_compute import *;"
         "c = make_compute(Path(sys.argv[1])); print((run(c, make_job('a')) / 'pid').read_text(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:

@@ -4,7 +4,7 @@ import pytest
 
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
-from tests.unit.app.adapters.test_provider_errors import refuse, say, translate
+from tests.unit.app.adapters.llm.test_provider_errors import refuse, say, translate
 
 DOES_NOT_FIT = (
     "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pada_agent.app.adapters.storage import artifacts
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Example, Prediction, Ref
@@ -120,3 +121,26 @@ def test_rows_are_one_json_object_a_line(tmp_path: Path) -> None:
         {"key": "ä\n", "rows": 0},
         {"key": "b", "rows": 1},
     ]
+
+
+def test_rows_are_parsed_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    parse = artifacts.read_json_lines
+    monkeypatch.setattr(artifacts, "read_json_lines", lambda path, *a, **k: read.append(path) or parse(path, *a, **k))
+    store = FileArtifactStore(tmp_path)
+    store.write_rows("refs", [Ref(key="a")])
+    first = store.read_rows("refs", Ref)
+    first.append(Ref(key="mine"))
+    assert store.read_rows("refs", Ref) == [Ref(key="a")], "a reader's list is its own"
+    assert len(read) == 1
+    store.write_rows("refs", [Ref(key="a"), Ref(key="b")])
+    assert len(store.read_rows("refs", Ref)) == 2 and len(read) == 2
+
+
+def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "MAX_KEPT_ROWS", 3)
+    store = FileArtifactStore(tmp_path)
+    for name in "abc":
+        store.write_rows(name, [Ref(key=name)] * 2)
+        store.read_rows(name, Ref)
+    assert list(store._kept) == [("c", Ref)]

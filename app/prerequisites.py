@@ -1,0 +1,81 @@
+"""What settings need beside the rows: models on this machine, packages, keys, addresses. Told all at once, before a run."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from pada_agent.app.adapters.llm.providers import find_opening
+from pada_agent.app.adapters.storage import model_store
+from pada_agent.core.chat import Role
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ConfigError, PadaError
+from pada_agent.core.model_config import ModelConfig
+from pada_agent.evaluation.rows.findings import Finding, blame
+from pada_agent.evaluation.tasks.judge import Judge
+from pada_agent.evaluation.tasks.registry import find_task_kind
+from pada_agent.prompts.rendering import check_overrides
+
+
+class _Need(NamedTuple):
+    key: str
+    find: Callable[[], object]
+
+
+def find_missing(config: RunConfig) -> list[Finding]:
+    """Everything that is not there or cannot be used; nothing is loaded, started or contacted."""
+    problems: dict[str, list[str]] = {}
+    first: dict[str, PadaError] = {}
+    for need in _list_needs(config):
+        try:
+            need.find()
+        except PadaError as exc:
+            problems.setdefault(str(exc), []).append(need.key)
+            first.setdefault(str(exc), exc)
+    return [_tell(first[text], keys) for text, keys in problems.items()]
+
+
+def list_roles(config: RunConfig) -> list[Role]:
+    """The LLM roles that a run with these settings asks."""
+    generation = config.generation
+    writes = config.loop.max_iterations > 0 and generation.sources != "held_back"
+    roles: list[tuple[Role, bool]] = [
+        ("analyst", writes and generation.pattern_share > 0),
+        ("generator", writes),
+        ("judge", (writes and config.quality.enabled) or issubclass(find_task_kind(config.task.name), Judge)),
+    ]
+    return [role for role, is_asked in roles if is_asked]
+
+
+def get_model(config: RunConfig, role: Role) -> ModelConfig:
+    """The settings of a role."""
+    model: ModelConfig = getattr(config.models, role)
+    return model
+
+
+def _list_needs(config: RunConfig) -> Iterator[_Need]:
+    yield _Need("task.name", partial(find_task_kind, config.task.name))
+    yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
+    yield _Need("student.model", partial(_find_model, config.student.model))
+    yield _Need("models.embedder", partial(_find_model, config.models.embedder))
+    for role in ("analyst", "generator", "judge"):
+        yield _Need(f"models.{role}", partial(_open, config, role))
+
+
+def _find_model(name: str) -> Path:
+    """Where it is; whether a hub has it is not asked."""
+    path = model_store.resolve(name)
+    if path.is_dir() and not any(path.iterdir()):
+        raise ConfigError(f"{path}: the folder is empty. Give the folder of a model, or a hub id.")
+    return path
+
+
+def _open(config: RunConfig, role: Role) -> object:
+    return find_opening(get_model(config, role), role)
+
+
+def _tell(problem: PadaError, keys: list[str]) -> Finding:
+    found = blame(problem)
+    if any(key in found.text for key in keys):
+        return found
+    return found.model_copy(update={"text": f"{', '.join(keys)}: {found.text}"})

@@ -1,0 +1,106 @@
+"""One short question to each LLM role, with the parameters that it is asked with in a run."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, Field
+
+from pada_agent.app.prerequisites import get_model, list_roles
+from pada_agent.core.chat import Role
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import BudgetExceededError, PadaError, StructuredOutputError
+from pada_agent.evaluation.rows.findings import Finding, stop, warn
+from pada_agent.graph.context import Adapters
+from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.structured_call import structured_call
+
+NOT_ASKED = ("local", "own")
+"""Providers without a server: the embedded engine would load its model first, and what an application brings is its own affair."""
+
+QUESTION = "This is a test of the connection. Say that you are ready."
+
+
+class Probe(NamedTuple):
+    """One call of a role."""
+
+    role: Role
+    model: str
+    seconds: float | None
+    """None: it was not asked."""
+    problem: str = ""
+    """Empty: it answered in the form that was asked for."""
+    stops: bool = False
+    """Whether it cannot be used at all."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the embedded engine's."""
+        return self.model.startswith("local:")
+
+
+class Readiness(BaseModel, extra="ignore"):
+    """What a probe asks for."""
+
+    ready: bool = Field(description="true")
+
+
+def probe_roles(config: RunConfig, adapters: Adapters, *, say: Callable[[str], None]) -> Iterator[Probe]:
+    """Ask the roles that a run asks; a model that failed in one role is not waited for again in the next.
+
+    Raises:
+        BudgetExceededError: no call is left.
+    """
+    asked: dict[Role, PromptedModel] = {
+        "analyst": adapters.analyst,
+        "generator": adapters.generator,
+        "judge": adapters.judge,
+    }
+    failed: dict[str, str] = {}
+    for role in list_roles(config):
+        model = get_model(config, role)
+        key = model.model_dump_json()
+        if model.provider in NOT_ASKED or model.economy == "batch":
+            yield Probe(role, model.model, None)
+        elif key in failed:
+            yield Probe(role, model.model, 0.0, failed[key], stops=True)
+        else:
+            say(f"asking the {role}, {model.model}")
+            probe = _probe(role, asked[role], temperature=config.generation.temperature if role == "generator" else 0.0)
+            failed |= {key: probe.problem} if probe.stops else {}
+            yield probe
+
+
+def tell_silent(probes: Sequence[Probe]) -> list[Finding]:
+    """A model's problem is one finding, however many roles it has."""
+    roles: dict[tuple[str, bool], list[str]] = {}
+    for probe in probes:
+        if probe.problem:
+            roles.setdefault((probe.problem, probe.stops), []).append(f"models.{probe.role}")
+    return [
+        stop(f"{', '.join(names)}: {problem}", "settings") if stops else warn(f"{', '.join(names)}: {problem}")
+        for (problem, stops), names in roles.items()
+    ]
+
+
+def _probe(role: Role, teacher: PromptedModel, *, temperature: float) -> Probe:
+    started = time.monotonic()
+    problem, stops = "", False
+    try:
+        structured_call(
+            teacher.model,
+            QUESTION,
+            Readiness,
+            wrap="object",
+            temperature=temperature,
+            max_output_tokens=teacher.max_output_tokens,
+            tags={"prompt": "probe", "agent": role},
+            max_reasks=0,
+        )
+    except BudgetExceededError:
+        raise
+    except StructuredOutputError as exc:
+        problem = f"it answered a test question, but not in the form that was asked for: {exc}"
+    except PadaError as exc:
+        problem, stops = str(exc), True
+    return Probe(role, teacher.model.name, time.monotonic() - started, problem, stops)

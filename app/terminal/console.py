@@ -1,0 +1,81 @@
+"""What the `pada` command says and asks on a terminal. Light to import, as the command itself is."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pada_agent.app.run_folder.key_addresses import KeyUse
+    from pada_agent.app.runs.driver import AllowKeys, Answer, RunOutcome
+    from pada_agent.app.terminal.display import Display
+
+
+@contextmanager
+def open_screen() -> "Iterator[Display]":
+    from pada_agent.app.terminal.display import open_display
+
+    display = open_display()
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def choose_answer(display: "Display") -> "Answer":
+    """A person answers only where there is a terminal; elsewhere the run waits."""
+    from pada_agent.app.runs import driver
+    from pada_agent.app.terminal import answers
+
+    if not sys.stdin.isatty():
+        return driver.leave_waiting
+    ask = answers.ask_on_terminal(echo_error)
+
+    def answer(question: driver.Question) -> Any:
+        with display.paused():
+            return ask(question)
+
+    return answer
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True, styled: bool = False) -> None:
+    """The only way to the terminal: what models and servers wrote has no control over it. Of `styled` text that is seen to."""
+    from pada_agent.app.text import show_unseen
+
+    typer.echo(text if styled else show_unseen(text), err=err, nl=nl)
+
+
+def choose_allowance(display: "Display") -> "AllowKeys":
+    """A person says where keys may go; where there is no terminal, nobody does."""
+    from pada_agent.app.runs import driver
+
+    if not sys.stdin.isatty():
+        return driver.allow_no_keys
+
+    def ask(uses: "tuple[KeyUse, ...]") -> bool:
+        sent = "\n".join(f"  {use}" for use in uses)
+        with display.paused():
+            return typer.confirm(
+                f"The settings in this folder send the keys\n{sent}\nand no run of yours has sent them there. Send them?",
+                err=True,
+            )
+
+    return ask
+
+
+def echo_error(text: str) -> None:
+    echo(text, err=True)
+
+
+def report_outcome(outcome: "RunOutcome") -> None:
+    from pada_agent.app.terminal.answers import describe_question, explain_answer
+    from pada_agent.app.terminal.summary import render_summary
+
+    if outcome.summary is not None:
+        echo(render_summary(outcome.summary, outcome.folder), nl=False)
+        return
+    for question in outcome.questions:
+        echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
+    echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")

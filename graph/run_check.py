@@ -1,0 +1,85 @@
+"""All that is wrong with a run before anything is computed: what its first node refuses, and what `pada check` shows."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import PadaError
+from pada_agent.evaluation.contamination import find_overlap
+from pada_agent.evaluation.rows.findings import Finding, blame, stop, warn
+from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.rows.token_limits import Lengths
+from pada_agent.evaluation.task import Task
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.data_check import CheckedData, check_run_data
+from pada_agent.graph.data_files import FileName
+from pada_agent.graph.data_lengths import measure_lengths
+
+
+class RunCheck(NamedTuple):
+    """The rows that a run works with, and all there is to say before it does."""
+
+    data: CheckedData
+    lengths: Lengths | None
+    """None where rows cannot be measured."""
+    findings: list[Finding]
+
+    @property
+    def files(self) -> Mapping[FileName, ReadFile]:
+        """As they go on: without what was dropped."""
+        return self.data.files
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know and the run goes on with."""
+        return [finding.text for finding in self.findings if not finding.stops]
+
+
+def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Adapters) -> RunCheck:
+    """Rows, lengths and machine. `given` is the graph's input, whose rows take the place of files."""
+    data = check_run_data(settings, given, datasets=adapters.datasets, task=adapters.task)
+    if settings.generation.sources == "held_back":
+        data = keep_spare(data)
+    lengths, unmeasured = _measure(settings, data, adapters)
+    findings = [
+        *_check_machine(adapters.task),
+        *data.findings,
+        *(lengths.findings if lengths else ()),
+        *unmeasured,
+    ]
+    return RunCheck(data, lengths, findings)
+
+
+def keep_spare(data: CheckedData) -> CheckedData:
+    """Of the oracle's real rows those that repeat no others; that none are left is a finding."""
+    file = data.files.get("held_back")
+    if file is None:
+        return data  # why it could not be read is told
+    others = [example for name, other in data.files.items() if name != "held_back" for example in other.examples]
+    repeating = {overlap.example_id for overlap in find_overlap(file.examples, others)}
+    pairs = [(e, w) for e, w in zip(file.examples, file.wheres, strict=True) if e.id not in repeating]
+    spare = file._replace(examples=[e for e, _ in pairs], wheres=[w for _, w in pairs])
+    told = [] if pairs else [stop(_NONE_TO_SPARE, "settings")]
+    return data._replace(files={**data.files, "held_back": spare}, findings=[*data.findings, *told])
+
+
+_NONE_TO_SPARE = (
+    "generation.sources: held_back takes real rows, and there are none to spare. Set data.held_back to a file of them, or"
+    " data.train_limit below the rows there are"
+)
+
+
+def _check_machine(task: Task) -> list[Finding]:
+    try:
+        return [warn(text) for text in task.check_machine()]
+    except PadaError as exc:
+        return [blame(exc)]
+
+
+def _measure(settings: RunConfig, data: CheckedData, adapters: Adapters) -> tuple[Lengths | None, list[Finding]]:
+    if not any(file.examples for file in data.files.values()):
+        return None, []
+    try:
+        return measure_lengths(settings, data.files, adapters), []
+    except PadaError as exc:
+        return None, [blame(exc)]

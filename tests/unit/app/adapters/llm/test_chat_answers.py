@@ -1,0 +1,80 @@
+"""Answers as models give them: thoughts, refusals, filters, damaged characters."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fake_chat_server import Answer, completion, refusal
+from tests.unit.app.adapters.llm.chat_world import ask, open_world
+
+
+def test_thoughts_that_only_the_total_counts_are_paid_for(tmp_path: Path) -> None:
+    body = json.loads(completion("ok").body)
+    body["usage"] = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 60}
+    with open_world(tmp_path, Answer(json.dumps(body)), usd_per_million_output_tokens=1e6) as world:
+        usage = world.model.complete(ask()).usage
+    assert (usage.input_tokens, usage.output_tokens, usage.cost_usd) == (7, 53, pytest.approx(53))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (refusal(400, "triggered our content management policy"), "content management policy"),
+        (completion("", finish_reason="content_filter"), "content_filter"),
+        (
+            Answer(
+                json.dumps(
+                    {
+                        **json.loads(completion("").body),
+                        "choices": [
+                            {
+                                "index": 0,
+                                "finish_reason": "stop",
+                                "message": {
+                                    "role": "assistant",
+                                    "content": None,
+                                    "refusal": "I cannot help with that.",
+                                },
+                            }
+                        ],
+                    }
+                )
+            ),
+            "I cannot help",
+        ),
+    ],
+)
+def test_a_refusal_is_a_reply_that_is_kept(tmp_path: Path, answer: Answer, words: str) -> None:
+    with open_world(tmp_path, answer) as world:
+        for _ in range(2):
+            reply = world.model.complete(ask())
+            assert reply.refused
+            assert words in reply.text
+        assert len(world.server.requests) == 1
+
+
+def test_an_answer_that_a_filter_cut_keeps_its_text(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion('[{"a": 1}, {', finish_reason="content_filter")) as world:
+        reply = world.model.complete(ask())
+    assert (reply.text, reply.truncated, reply.refused) == ('[{"a": 1}, {', True, False)
+
+
+def test_half_a_character_is_replaced_before_the_answer_is_kept(tmp_path: Path) -> None:
+    broken = completion("X").body.replace('"X"', '"half \\\\ud83d"'.replace("\\\\", "\\"))
+    with open_world(tmp_path, Answer(broken)) as world:
+        assert [world.model.complete(ask()).text for _ in range(2)] == ["half \ufffd"] * 2
+
+
+def test_a_key_that_an_answer_repeats_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "tok-very-secret")
+    with open_world(tmp_path, completion("you sent TOK-very-secret"), api_key_env="MY_KEY") as world:
+        assert world.model.complete(ask()).text == "you sent [key]"
+    assert not any(b"very-secret" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_usage_without_numbers_is_estimated(tmp_path: Path) -> None:
+    body = json.loads(completion("12345").body) | {"usage": {"prompt_tokens": None, "completion_tokens": None}}
+    with open_world(tmp_path, Answer(json.dumps(body))) as world:
+        usage = world.model.complete(ask("12345678")).usage
+    assert (usage.input_tokens, usage.output_tokens) == (3, 2)

@@ -1,0 +1,71 @@
+"""Everything that settings need and that is not there is told at once, by key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pada_agent.app.prerequisites import find_missing, list_roles
+from pada_agent.core.config_files import parse_config
+from pada_agent.evaluation.rows.findings import stop
+
+SERVER = {"model": "openai:toy", "base_url": "http://127.0.0.1:9/v1"}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "config.json").write_text("{}")
+    folder = str(tmp_path / "student")
+    roles = {"analyst": SERVER, "generator": SERVER, "judge": SERVER}
+    return {"student": {"model": folder}, "models": {"embedder": folder, **roles}}
+
+
+def find(values: dict[str, Any]) -> list[Any]:
+    return find_missing(parse_config(values, origin="test"))
+
+
+def test_nothing_is_missing(models: dict[str, Any]) -> None:
+    assert find(models) == []
+
+
+def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    models["task"] = {"name": "nonsense"}
+    models["student"] = {"model": str(tmp_path / "empty")}
+    models["models"] |= {
+        "embedder": "all-mpnet-base-v2",
+        "analyst": {"model": "openai:big"},
+        "generator": {"model": "local:qwen2.5-coder-1.5b-instruct"},
+        "judge": {"model": "local:qwen2.5-coder-1.5b-instruct"},
+    }
+    texts = [finding.text for finding in find(models) if finding.stops and finding.kind == "settings"]
+    assert texts[0].startswith("task.name: there is no task 'nonsense'")
+    assert texts[1:] == [
+        f"student.model: {tmp_path / 'empty'}: the folder is empty. Give the folder of a model, or a hub id.",
+        "models.embedder: model all-mpnet-base-v2 is not on this machine. Get it with: pada models pull all-mpnet-base-v2",
+        "models.analyst: no API key. Set the environment variable OPENAI_API_KEY, or choose another model.",
+        "models.generator, models.judge: model qwen2.5-coder-1.5b-instruct is not on this machine. Get it with: pada models"
+        " pull qwen2.5-coder-1.5b-instruct",
+    ]
+
+
+def test_a_prompt_that_does_not_parse_is_told(models: dict[str, Any]) -> None:
+    (found,) = find({**models, "prompts": {"error_analysis": "{% if %}"}})
+    assert found == stop(found.text, found.kind) and "error_analysis" in found.text
+
+
+ROLES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "the whole loop": ({}, ["analyst", "generator", "judge"]),
+    "fine-tuning alone": ({"loop": {"max_iterations": 0}}, []),
+    "the oracle": ({"generation": {"sources": "held_back"}}, []),
+    "no patterns": ({"generation": {"pattern_share": 0.0}}, ["generator", "judge"]),
+    "no ratings": ({"quality": {"enabled": False}}, ["analyst", "generator"]),
+    "a judge for answers": ({"task": {"name": "judge"}, "loop": {"max_iterations": 0}}, ["judge"]),
+}
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_only_roles_that_a_run_asks_are_asked(name: str) -> None:
+    values, roles = ROLES[name]
+    assert list_roles(parse_config(values, origin="test")) == roles

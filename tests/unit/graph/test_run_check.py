@@ -1,0 +1,117 @@
+"""What the first node of a run refuses: rows, lengths and machine at once."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import ConfigError, SandboxError, TrainingError
+from pada_agent.evaluation.rows.findings import stop, warn
+from pada_agent.evaluation.tasks.exact_match import ExactMatch
+from pada_agent.graph.run_check import RunCheck, check_everything
+from tests.fakes import WordCounter
+
+Rows = list[dict[str, Any]]
+
+
+def ask(split: str, n: int, **fields: Any) -> Rows:
+    return [{"question": f"{split} asks of number {i * 7}", "answer": f"it is {i}", **fields} for i in range(n)]
+
+
+GOOD = {"train": ask("train", 4), "validation": ask("validation", 3)}
+
+
+class Unsafe(ExactMatch):
+    def check_machine(self) -> tuple[str, ...]:
+        raise SandboxError("nothing is confined here")
+
+
+class Strange(WordCounter):
+    def count(self, example: object) -> Any:
+        del example
+        raise TrainingError("student 'x' cannot be loaded")
+
+
+def check(
+    memory: dict[str, Rows], *, kind: type[ExactMatch] = ExactMatch, tokens: Any = None, **settings: Any
+) -> RunCheck:
+    data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
+    config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
+    task = kind(TaskConfig(name="exact_match"))
+    adapters: Any = SimpleNamespace(datasets=FileDatasets(memory), task=task, tokens=tokens)
+    return check_everything(config, {}, adapters)
+
+
+def test_nothing_is_said_of_a_good_run() -> None:
+    found = check(GOOD, tokens=WordCounter(100))
+    assert (found.findings, found.warnings) == ([], [])
+    assert found.lengths is not None and found.lengths.files["train"].prompt.longest == 5
+    assert check(GOOD).lengths is None
+
+
+def test_rows_lengths_and_machine_are_told_at_once() -> None:
+    long = [{"question": "why " * 30, "answer": "so"}]
+    found = check(
+        {"train": [*GOOD["train"], *long, {"question": "", "answer": "no"}], "validation": GOOD["validation"]},
+        kind=Unsafe,
+        tokens=WordCounter(100),
+        lora={"max_length": 20},
+    )
+    assert [finding.kind for finding in found.findings] == ["machine", "rows", "rows"]
+    machine, unread, length = [finding.text for finding in found.findings]
+    assert machine == "nothing is confined here"
+    assert unread.startswith("memory:train:6: field 'question' is empty")
+    assert length.startswith("memory:train:5: too long to be learned, with up to 32 tokens")
+
+
+def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:
+    found = check({"train": GOOD["train"] + GOOD["train"][:1], "validation": GOOD["validation"]}, tokens=Strange(9))
+    assert found.findings == [
+        warn("memory:train: 1 row repeats an earlier row (memory:train:5 = memory:train:1) and was dropped"),
+        stop("student 'x' cannot be loaded", "settings"),
+    ]
+    assert found.warnings == [found.findings[0].text] and found.lengths is None
+
+
+SPARE: dict[str, tuple[dict[str, Rows], dict[str, Any], int | None]] = {
+    "a file of them": ({"held_back": ask("spare", 5)}, {}, 5),
+    "some repeat others": ({"held_back": [*ask("spare", 5), GOOD["train"][0], GOOD["validation"][2]]}, {}, 5),
+    "all repeat others": ({"held_back": GOOD["train"][:2]}, {}, 0),
+    "left over by a limit": ({}, {"train_limit": 3}, 1),
+    "nothing left over": ({}, {}, 0),
+    "a file that is not there": ({}, {"held_back": "memory:nowhere"}, None),
+}
+
+
+@pytest.mark.parametrize("name", SPARE)
+def test_real_rows_for_the_oracle(name: str) -> None:
+    memory, data, n_spare = SPARE[name]
+    found = check({**GOOD, **memory}, data=data, generation={"sources": "held_back"})
+    texts = [finding.text for finding in found.findings if finding.stops]
+    if n_spare is None:
+        assert len(texts) == 1 and "nowhere" in texts[0]
+        return
+    assert len(found.files["held_back"].examples) == len(found.files["held_back"].wheres) == n_spare
+    assert [text.startswith("generation.sources: held_back takes real rows") for text in texts] == [True] * (
+        not n_spare
+    )
+
+
+def test_prepare_raises_what_is_found(tmp_path: Path) -> None:
+    from pada_agent.graph.nodes.prepare import read_splits
+
+    config = parse_config({"data": {"train": "memory:train", "validation": "memory:validation"}}, origin="test")
+    task = Unsafe(TaskConfig(name="exact_match"))
+    adapters: Any = SimpleNamespace(
+        datasets=FileDatasets(GOOD), task=task, tokens=None, store=FileArtifactStore(tmp_path)
+    )
+    with pytest.raises(SandboxError, match="nothing is confined here"):
+        read_splits(config, {}, adapters)
+    adapters.task, adapters.tokens = ExactMatch(TaskConfig(name="exact_match")), Strange(9)
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        read_splits(config, {}, adapters)
