@@ -60,7 +60,6 @@ class ReplayingModel:
     """
 
     name = "replay"
-    family = "replay"
 
     def __init__(
         self,

@@ -20,11 +20,6 @@ class LanguageModel(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def family(self) -> str:
-        """Vendor family such as `qwen`, `llama`, `claude`: a judge should be of another one than the generator."""
-        ...
-
     def complete(self, request: ChatRequest) -> ChatReply:
         """Answer.
 

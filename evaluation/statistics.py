@@ -239,11 +239,11 @@ def mcnemar_exact(n_fixed: int, n_broken: int) -> float:
     return float(binomtest(n_fixed, changed).pvalue) if changed else 1.0
 
 
-def bootstrap_mean(values: "np.ndarray[tuple[int], np.dtype[np.int_]]", *, n_draws: int = 4000) -> Interval:
-    """Percentile bootstrap of the mean over `(n,)` values; a fixed seed, so a report can be rebuilt."""
+def bootstrap_mean(signs: "np.ndarray[tuple[int], np.dtype[np.int_]]") -> Interval:
+    """Percentile bootstrap of the mean over `(n,)` values of -1, 0 and 1; a fixed seed, so a report can be rebuilt."""
     rng = np.random.default_rng(0)
-    n = len(values)
-    counts = rng.multinomial(n, [np.mean(values == v) for v in (-1, 0, 1)], size=n_draws)
+    n = len(signs)
+    counts = rng.multinomial(n, [np.mean(signs == v) for v in (-1, 0, 1)], size=N_DRAWS)
     low, high = np.quantile((counts[:, 2] - counts[:, 0]) / n, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(low=float(low), high=float(high))
 

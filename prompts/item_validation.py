@@ -1,7 +1,6 @@
 """Check one object of an answer against its pydantic model, repairing harmless drift."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +28,6 @@ class CheckedItem(Generic[ItemT]):
 def check_item(
     draft: dict[str, Any],
     item: type[ItemT],
-    accept: Callable[[ItemT], str | None] | None,
     *,
     where: str,
     number_field: str = "",
@@ -44,9 +42,6 @@ def check_item(
         good = _validate(draft, item)
     except ValidationError as exc:
         return CheckedItem(problem=f"{where}: {_explain(exc)}", number=number)
-    refusal = accept(good) if accept else None
-    if refusal:
-        return CheckedItem(problem=f"{where}: {refusal}", number=number)
     return CheckedItem(item=good, number=number)
 
 

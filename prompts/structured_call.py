@@ -1,6 +1,6 @@
 """Ask an LLM for items of a given form, and get items of that form or a typed failure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -39,7 +39,6 @@ def structured_call(
     prompt: str,
     item: type[ItemT],
     *,
-    system: str = "",
     expect: int | None = None,
     numbered: Numbered | None = None,
     temperature: float = 0.0,
@@ -48,13 +47,12 @@ def structured_call(
     tags: Mapping[str, str | int] | None = None,
     max_reasks: int = 2,
     wrap: Literal["array", "object"] = "array",
-    accept: Callable[[ItemT], str | None] | None = None,
 ) -> StructuredReply[ItemT]:
     """Ask until at least one item is good, at most `max_reasks` times more.
 
     The form, taken from `item` and its field descriptions, is appended to `prompt`. Declare `item` with
     `extra="ignore"`. `wrap` says whether the answer is a list of items or one object. Items beyond `expect` are cut,
-    fewer are a problem in the reply. `accept` returns why a well-formed item is refused, or None.
+    fewer are a problem in the reply.
 
     With `numbered`, one item for each number is asked for (`expect` is their count), and each item comes back under the
     number that it is about, however the model counted; those that cannot be told are left out.
@@ -64,7 +62,9 @@ def structured_call(
     """
     expect = len(numbered.asked) if numbered else expect
     request = ChatRequest(
-        messages=_open(system, f"{prompt.rstrip()}\n\n{describe_form(item, expect=expect, wrap=wrap)}"),
+        messages=(
+            Message(role="user", content=f"{prompt.rstrip()}\n\n{describe_form(item, expect=expect, wrap=wrap)}"),
+        ),
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         json_schema=json_schema(item, n_items=expect, array=wrap == "array"),
@@ -79,7 +79,7 @@ def structured_call(
         if reply.refused:
             raise StructuredOutputError(f"{model.name}: the provider refused to answer: {reply.text[:300]}")
         keys.append(reply.key)
-        reading = _read_answer(reply, item, accept, expect=n_items, numbered=numbered, asked=asked)
+        reading = _read_answer(reply, item, expect=n_items, numbered=numbered, asked=asked)
         if reading.items:
             return _settle(reading, n_items, tuple(keys))
         asked = _ask_again(request, reply, reading.problems, attempt + 1)
@@ -96,11 +96,6 @@ def describe_form(
     return f"Answer with a JSON array{count} and nothing else, each object in this form:\n[\n{skeleton(item)}\n]"
 
 
-def _open(system: str, prompt: str) -> tuple[Message, ...]:
-    user = Message(role="user", content=prompt)
-    return (Message(role="system", content=system), user) if system else (user,)
-
-
 @dataclass(frozen=True)
 class _Reading(Generic[ItemT]):
     """Good items, and one line per problem."""
@@ -112,7 +107,6 @@ class _Reading(Generic[ItemT]):
 def _read_answer(
     reply: ChatReply,
     item: type[ItemT],
-    accept: Callable[[ItemT], str | None] | None,
     *,
     expect: int | None,
     numbered: Numbered | None,
@@ -122,7 +116,7 @@ def _read_answer(
 
     def check(listing: Listing) -> Version[ItemT]:
         checked = tuple(
-            check_item(draft, item, accept, where=f"item {n}", number_field=number_field)
+            check_item(draft, item, where=f"item {n}", number_field=number_field)
             for n, draft in enumerate(listing.items, start=1)
         )
         return Version(checked, listing.is_list, listing.complete)

@@ -23,9 +23,8 @@ class ScriptedModel:
     Thread-safe; `requests` holds every request in the order of arrival.
     """
 
-    def __init__(self, replies: Script, *, name: str = "scripted", family: str = "scripted") -> None:
+    def __init__(self, replies: Script, *, name: str = "scripted") -> None:
         self.name = name
-        self.family = family
         self.requests: list[ChatRequest] = []
         self._replies = replies
         self._lock = Lock()

@@ -84,10 +84,6 @@ class ChatModelAdapter:
     def name(self) -> str:
         return self._config.model
 
-    @property
-    def family(self) -> str:
-        return family_of(self._config.model)
-
     def complete(self, request: ChatRequest) -> ChatReply:
         """As the port says. A traced run of its own, named after the agent, around the model's; a cached reply has no model run."""
         return self._traced.invoke(request, config=_describe_call(request, self._role))

@@ -83,14 +83,13 @@ def test_one_object_can_be_asked_for() -> None:
 def test_parameters_and_tags_reach_the_model() -> None:
     _, model = ask(
         json.dumps([GOOD]),
-        system="Be strict.",
         temperature=0.7,
         max_output_tokens=99,
         draw="b1:2",
         tags={"agent": "judge"},
     )
     asked = model.requests[0]
-    assert [m.role for m in asked.messages] == ["system", "user"]
+    assert [m.role for m in asked.messages] == ["user"]
     assert (asked.temperature, asked.max_output_tokens, asked.draw, asked.attempt) == (0.7, 99, "b1:2", 0)
     assert asked.tags == {"agent": "judge"}
 
@@ -125,22 +124,12 @@ def test_words_copied_from_the_form_are_refused() -> None:
     assert "item 1: reason was copied from the form, not filled in" in reply.problems
 
 
-def test_an_item_can_be_refused_for_what_it_says() -> None:
-    reply, model = ask(
-        json.dumps([{**GOOD, "rating": 1}]),
-        json.dumps([GOOD]),
-        accept=lambda review: "too low" if review.rating < 5 else None,
-    )
-    assert [item.rating for item in reply.items] == [8]
-    assert "item 1: too low" in model.prompts[1]
-
-
 def test_an_unusable_answer_is_shown_again_with_what_was_wrong() -> None:
-    reply, model = ask("I would rather not.", json.dumps([GOOD]), system="s")
+    reply, model = ask("I would rather not.", json.dumps([GOOD]))
     again = model.requests[1]
-    assert [m.role for m in again.messages] == ["system", "user", "assistant", "user"]
-    assert again.messages[2].content == "I would rather not."
-    assert "no JSON object was found" in again.messages[3].content
+    assert [m.role for m in again.messages] == ["user", "assistant", "user"]
+    assert again.messages[1].content == "I would rather not."
+    assert "no JSON object was found" in again.messages[2].content
     assert (again.attempt, reply.call_keys) == (1, ("call-1", "call-2"))
 
 
