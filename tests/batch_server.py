@@ -18,7 +18,7 @@ Body = dict[str, Any]
 Answer = Callable[[Body], tuple[int, Body]]
 """What a call's body is answered with: HTTP status and body."""
 LOST = 0
-"""In `faults`: the request is carried out, and the connection ends without an answer."""
+"""In `faults`: the request is carried out, and the connection ends without an answer. Below: answered with that status all the same."""
 
 
 @dataclass
@@ -115,14 +115,14 @@ def _make_handler(state: BatchServer) -> type[BaseHTTPRequestHandler]:
                 state.headers.append({name.lower(): value for name, value in self.headers.items()})
                 faults = state.faults[f"{method} {urlsplit(self.path).path}"]
                 fault = faults.pop(0) if faults else None
-                if not fault:
+                if fault is None or fault <= LOST:
                     status, value = work()
             if fault is None:
                 self._send(status, value)
             elif fault == LOST:
                 self.close_connection = True
             else:
-                self._send(fault, {"error": {"message": f"fault {fault}"}})
+                self._send(abs(fault), {"error": {"message": f"fault {abs(fault)}"}})
 
         def _post(self, data: bytes) -> tuple[int, Any]:
             path = urlsplit(self.path).path

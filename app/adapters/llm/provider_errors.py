@@ -44,8 +44,8 @@ _OVERFLOW = re.compile(
     r"|too many (?:input )?tokens(?! per)|input tokens? [^.]{0,40}exceed|token count[^.]{0,60}exceeds|exceed model maximum"
     r"|inputs?`? tokens \+|reduce (?:your message size|the length of)|must have less than \d+ tokens|must be at least 1, got -"
     r"|n_keep\b|max_num_tokens|range of input length"
-    r"|(?:prompt|input|messages?|request|tokens)\b[^.:]{0,40}\bexceed(?![^.]{0,60}(?:per[ -]?(?:min|sec|day)|rate|quota|spend|budget|credit))"
-    r"[^.]{0,30}(?:max|limit|context|window)"
+    r"|(?:prompt|input|messages?|request|tokens)\b[^.:]{0,40}\bexceed"
+    r"(?![^.]{0,60}(?:per[ -]?(?:min|sec|day)|rate|quota|spend|budget|credit))[^.]{0,30}(?:max|limit|context|window)"
     r"|(?:输入|上下文|提示)[^。]{0,12}(?:过长|超过|超出|超限)",
     re.IGNORECASE,
 )

@@ -192,9 +192,10 @@ def test_results_that_came_before_the_kill_are_read_again(tmp_path: Path, model:
 
 
 @both
-def test_a_batch_whose_name_was_never_heard_is_found_again(tmp_path: Path, model: str) -> None:
+@pytest.mark.parametrize("fault", [LOST, -504])
+def test_a_batch_whose_name_was_never_heard_is_found_again(tmp_path: Path, model: str, fault: int) -> None:
     with serving_batches(answering()) as server:
-        server.faults[CREATE[model]] = [LOST]
+        server.faults[CREATE[model]] = [fault]
         with open_world(tmp_path, server, model) as world:
             assert texts_of(world.ask("a")) == ["A"]
         assert len(server.batches) == 1
