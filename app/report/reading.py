@@ -81,7 +81,8 @@ class _Rows:
         self.missing: list[str] = []
 
     def read(self, ref: Ref, kind: type[RecordT]) -> tuple[RecordT, ...]:
-        rows = self.note(lambda: tuple(self._store.read_rows(ref.key, kind)), ())
+        nothing: tuple[RecordT, ...] = ()
+        rows = self.note(lambda: tuple(self._store.read_rows(ref.key, kind)), nothing)
         if rows and len(rows) != ref.rows:
             self.missing.append(f"{self._store.rows_path(ref.key)}: damaged ({len(rows)} rows in place of {ref.rows})")
         return rows
