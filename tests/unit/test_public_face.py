@@ -93,7 +93,7 @@ def test_each_of_them_is_there_and_says_what_it_is(name: str) -> None:
 
 
 def test_type_checkers_see_the_same_names() -> None:
-    tree = ast.parse((ROOT / "pada_agent" / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse(Path(pada_agent.__file__).read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.asname for node in ast.walk(block) if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen - {None} | {"build_graph"} == set(PUBLIC)

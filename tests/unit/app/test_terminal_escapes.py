@@ -11,6 +11,7 @@ from pada_agent.app.experiment import compare_runs
 from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.app.runs import driver
 from pada_agent.app.runs.driver import Question, RunOutcome
+from pada_agent.app.terminal import console
 from pada_agent.app.terminal.answers import ask_on_terminal
 from pada_agent.app.terminal.display import LiveDisplay, PlainDisplay
 from pada_agent.app.text import align_columns
@@ -131,6 +132,6 @@ def test_a_cell_of_a_table_is_one_line() -> None:
 
 
 def test_every_command_writes_by_the_one_way() -> None:
-    app = Path(__file__).parents[3] / "app"
+    app = Path(console.__file__).parents[1]
     written = [path.read_text().count("typer.echo(") for path in (app / "cli.py", *(app / "terminal").glob("*.py"))]
     assert written[0] == 0 and sum(written) == 1
