@@ -26,6 +26,7 @@ def save_toy_world(folder: Path, **changes: Any) -> dict[str, Any]:
     """Write rows; the settings that name them, without the LLM roles."""
     student = folder / "student"
     student.mkdir()
+    (student / "config.json").write_text("{}")  # a folder that is empty is refused
     return {**save_rows(folder, student=student, embedder=student), **changes}
 
 

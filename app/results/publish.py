@@ -13,7 +13,7 @@ from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
-from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow
+from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -44,7 +44,7 @@ def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
     Raises:
         ArtifactError: not there, as in runs of older versions, or damaged.
     """
-    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / TEST, model)
+    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / TEST, model, model.test)
 
 
 def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
@@ -53,15 +53,22 @@ def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
     Raises:
         ArtifactError: not there, or damaged.
     """
-    return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / VALIDATION, model)
+    return _read_scored(
+        folder / "iterations" / _folder_name(model) / "predictions" / VALIDATION, model, model.validation
+    )
 
 
-def _read_scored(path: Path, model: ModelResult) -> list[ScoredRow]:
+def _read_scored(path: Path, model: ModelResult, measured: Metrics | None) -> list[ScoredRow]:
     if not path.exists():
         raise ArtifactError(
             f"{path}: missing. '{model.name}' was not measured on these rows, or by a version that kept no answers; run it again"
         )
-    return layout.read_lines(path, ScoredRow)
+    rows = layout.read_lines(path, ScoredRow)
+    if measured and len(rows) < measured.n:
+        raise ArtifactError(
+            f"{path}: holds {len(rows)} of {measured.n} rows; the file is damaged. Put back a copy of it."
+        )
+    return rows
 
 
 def _folder_name(model: ModelResult) -> str:
@@ -106,10 +113,11 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
         return
     if Path(summary.adapter).parent != Path("objects"):
         raise ArtifactError(f"{folder}: its best adapter is said to be {summary.adapter}, which is none of its objects")
+    base = read_train_metrics(folder / summary.adapter).base_sha256
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
-    card = write_adapter_card(summary, best, read_train_metrics(folder / "best").base_sha256, config)
+    card = write_adapter_card(summary, best, base, config)
     write_atomically(folder / "best" / "README.md", card)
 
 
