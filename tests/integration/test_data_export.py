@@ -1,6 +1,7 @@
 """The synthetic rows of a real toy run, loaded by the library that others use."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,10 @@ def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
     assert taken.exit_code == 2 and "exists already" in taken.stderr
     for path in (run / "iterations").glob("[0-9]*/synthetic.jsonl"):
         path.write_text("")
+    emptied = export(run, "--out", tmp_path / "out")
+    assert emptied.exit_code == 2 and "1/synthetic.jsonl" in emptied.stderr and "damaged" in emptied.stderr
+    summary = (run / "summary.json").read_text()
+    (run / "summary.json").write_text(re.sub(r'"n_synthetic": ?[0-9]+', '"n_synthetic": 0', summary))
     empty = export(run, "--out", tmp_path / "out")
     assert empty.exit_code == 2 and "no synthetic row was trained on" in empty.stderr
     assert not (tmp_path / "out").exists()
