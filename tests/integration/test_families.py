@@ -16,6 +16,7 @@ from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.fine_tuning import backward
 from pada_agent.training.generation.greedy import generate
+from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
 from tests.tiny_models import save_student
@@ -174,6 +175,16 @@ def test_option_scores_are_those_of_each_row_alone(student: Student, tokenizer: 
                 for answer, option in zip(encoder.answers(row, row.options), row.options, strict=True)
             ]
         assert prediction.option_scores == pytest.approx([float(score) for score in alone], abs=1e-4)
+
+
+@pytest.mark.parametrize("student", EVERY, indirect=True)
+def test_rows_that_are_packed_together_are_still_read_alone(student: Student, tokenizer: Any) -> None:
+    rows = [ChatEncoder(tokenizer).training_row(row, LoraSpec()) for row in ROWS]
+    (one,) = pack(rows, 10_000, student.model.device)
+    with torch.no_grad():
+        ours = torch.zeros(len(rows)).index_add(0, one.owners, target_logprobs(student.model, one))
+        alone = torch.stack([logprob(student.model, row) for row in rows])
+    assert torch.allclose(ours, alone, atol=1e-3)
 
 
 @pytest.mark.parametrize("student", EVERY, indirect=True)

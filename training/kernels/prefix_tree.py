@@ -115,10 +115,10 @@ def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Itera
 def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
     """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node.
 
-    A model that is not plain reads its one row as any other program would have it read: with its own mask.
+    A model that is not plain reads each row as any other program would have it read: alone, with its own mask.
     """
     if not is_plain(model):
-        whole: torch.Tensor = model(input_ids=pack.token_ids[None], use_cache=False).logits[0]
+        whole = torch.cat([_read_alone(model, pack.token_ids, branch) for branch in pack.branches])
         return whole[pack.readers].float().log_softmax(-1)[pack.which, pack.targets]
     mask = torch.zeros(pack.visible.shape, dtype=model.dtype, device=pack.visible.device)
     mask.masked_fill_(~pack.visible, torch.finfo(model.dtype).min)
@@ -132,3 +132,10 @@ def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
         )
     logits: torch.Tensor = out.logits[0].float()
     return logits.log_softmax(-1)[pack.which, pack.targets]
+
+
+def _read_alone(model: Any, token_ids: torch.Tensor, branch: Branch) -> torch.Tensor:
+    """(new nodes, V) logits of what a sequence added, behind its own beginning."""
+    path = [*branch.ancestors, *range(branch.start, branch.stop)]
+    logits: torch.Tensor = model(input_ids=token_ids[path][None], use_cache=False).logits[0]
+    return logits[len(branch.ancestors) :]
