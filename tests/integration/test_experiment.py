@@ -13,16 +13,18 @@ import yaml
 
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute import local_compute
-from pada_agent.app.experiment.compare_runs import compare_runs, describe_runs
+from pada_agent.app.experiment.compare_runs import check_same_rows, compare_runs, describe_runs
 from pada_agent.app.experiment.grid import Grid, Part, TaskEntry, load_grid
 from pada_agent.app.experiment.methods import METHODS
 from pada_agent.app.experiment.results import ExperimentResult
 from pada_agent.app.experiment.running import run_experiment
 from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder import layout
 from pada_agent.app.runs import driver
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ConfigError
+from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import FineTuneJob
+from pada_agent.core.records import ScoredRow
 from pada_agent.graph.context import Adapters
 from tests.openai_server import CountingServer, serving
 from tests.tiny_world import save_world, write_config
@@ -207,5 +209,8 @@ def refuse_other_rows(runs: list[Path]) -> None:
     with pytest.raises(ConfigError, match="test row 4 differs"):
         compare_runs(runs)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    with pytest.raises(ConfigError, match="4 and 2 test rows"):
+    with pytest.raises(ArtifactError, match=r"test\.jsonl: holds 2 of 4 rows"):
         compare_runs(runs)
+    ours = layout.read_lines(path, ScoredRow)
+    with pytest.raises(ConfigError, match="2 and 1 test rows"):
+        check_same_rows(runs[0], ours, runs[1], ours[:1])
