@@ -10,11 +10,15 @@ from typing import NamedTuple
 MAX_CHARACTERS = 20_000
 """Of a text that are looked at."""
 _ANNOTATION = re.compile(r"<<([^<>=]{1,200})=([^<>=]{1,60})>>")
-_BARE = r"-?\$?\d{1,15}(?:,\d{3}){0,5}(?:\.\d{1,15})?%?"
+_BARE = r"-?\$?(?:\d{1,15}(?:,\d{3}){0,5}(?:\.\d{1,15})?|\.\d{1,15})%?"
 _NUMBER = rf"\({{0,5}}{_BARE}\){{0,5}}"
 _OPERATION = rf"{_NUMBER}(?:\s*(?:[-+*/×÷]|x(?!\s*-))\s*{_NUMBER}){{1,20}}"
-_STATEMENT = re.compile(rf"(?<![\w.$(%])({_OPERATION})\s*=\s*({_BARE})(?![\w.,]*[\w%]|\s*[-+*/×÷^(=])")
-_OPEN_BEFORE = re.compile(r"[-+*/×÷^)]\s*$|\d\s*x\s*$")
+_STATEMENT = re.compile(rf"(?<![\w.$(%:])({_OPERATION})\s*=\s*({_BARE})(?![\w.,:]*[\w%]|\s*[-+*/×÷^(=]|\s\d)")
+_OPEN_BEFORE = re.compile(r"[-+*/×÷^)\d]\s*$|\d\s*x\s*$")
+_WORD = r"(?!(?:x|and|or|so|is|are|to|then|plus|minus|times|equals)\b)[^\W\d_]{2,30}\.?"
+_UNIT = re.compile(rf"(?<=[\d%])\s?/?{_WORD}(?:[ /-]{_WORD}){{0,5}}(?=\s*(?:[-+*×÷=]|[/x]\s*[\d$(.]))")
+"""What is counted: `feet` of `6 feet * 2 = 12 feet`, `/day` of `$5/day * 2 days = $10`. A single letter is a variable."""
+_MINUS = str.maketrans("–−", "--")
 _FORMULA = re.compile(r"[\d.\s()+\-*/]+")
 """No letter: 1e999999999 is a number to Python."""
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -33,13 +37,14 @@ class Calculations(NamedTuple):
 
 
 def check_calculations(text: str) -> Calculations:
-    """Check every `<<a*b=c>>` annotation and every plain `a op b = c` statement.
+    """Check every `<<a*b=c>>` annotation and every `a op b = c` statement, with or without units.
 
-    Statements that are part of a larger formula, or that hold anything but numbers, are not checked. Rounding to the
-    digits shown is right.
+    Statements that are part of a larger formula, or that hold anything but numbers and units, are not checked. Rounding
+    to the digits shown is right.
     """
     text = text[:MAX_CHARACTERS]
-    plain = " ".join(_ANNOTATION.sub("", text).split())
+    plain = " ".join(_ANNOTATION.sub("", text).translate(_MINUS).split())
+    plain = _UNIT.sub("", plain)
     statements = [m.groups() for m in _ANNOTATION.finditer(text)]
     statements += [m.groups() for m in _STATEMENT.finditer(plain) if not _continues(plain, m.start())]
     checked = [(f"{left.strip()} = {right.strip()}", _holds(left, right)) for left, right in statements]
@@ -60,7 +65,7 @@ def _holds(left: str, right: str) -> bool | None:
         return None
     digits = len(bare.partition(".")[2])
     tolerance = Fraction(1, 10**digits) if digits else Fraction(0)
-    return abs(a - b) <= tolerance or ("%" in right and abs(100 * a - b) <= tolerance)
+    return abs(a - b) <= tolerance or ("%" in left + right and abs(100 * a - b) <= tolerance)
 
 
 def evaluate(expression: str) -> Fraction | None:

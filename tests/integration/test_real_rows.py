@@ -85,4 +85,4 @@ def test_no_training_question_stands_in_validation_or_test(name: str) -> None:
 def test_the_checks_of_written_rationales_accept_nearly_all_real_ones() -> None:
     verdicts = [make("gsm8k", "text").verify_label(e) for e in read("gsm8k", "text", "train_1000")]
     assert sum(v.value == "wrong" for v in verdicts) <= 15
-    assert sum(v.value == "correct" for v in verdicts) >= 970
+    assert sum(v.value == "correct" for v in verdicts) >= 950
