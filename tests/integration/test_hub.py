@@ -189,7 +189,7 @@ def test_a_wrong_token_is_refused_without_repeating_it(
     monkeypatch.setenv("HF_TOKEN", "hf_wrongtokenofsomebody")
     result = push(adapter, "me/adapter")
     assert result.exit_code == 2
-    assert "not for you (its token may not read or write there)" in result.output
+    assert "not for you (your token may not read or write there)" in result.output
     assert "wrongtokenofsomebody" not in result.output
     assert not hub.repositories
 
