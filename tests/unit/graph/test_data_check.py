@@ -116,7 +116,11 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
     "held-out rows of one label": (
         {"validation": label("validation", ["refund"] * 39 + ["other"] * 2)},
         {},
-        [warn("memory:validation: 39 of 41 rows have the label 'refund': a student that always gives this label looks good")],
+        [
+            warn(
+                "memory:validation: 39 of 41 rows have the label 'refund': a student that always gives this label looks good"
+            )
+        ],
     ),
     "rows that appear twice, under other ids": (
         {"train": [{**row, "id": i} for i, row in enumerate([*GOOD["train"], *GOOD["train"][:2]])]},
