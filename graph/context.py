@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema
 from pada_agent.agents.guards.guard import Guard
 from pada_agent.agents.guards.registry import BUILT_IN
 from pada_agent.core.config import PromptsConfig, RunConfig
+from pada_agent.core.memory import Memory
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
@@ -33,8 +34,8 @@ class EditablePrompts(PromptsConfig):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core_schema)
-        for name, field in handler.resolve_ref_schema(schema)["properties"].items():
-            field["default"] = template_text(name)
+        for name, prompt in handler.resolve_ref_schema(schema)["properties"].items():
+            prompt["default"] = template_text(name)
         return schema
 
     @field_validator("*")
@@ -90,6 +91,8 @@ class Adapters:
     """What looks at synthetic rows before a judge does, in order."""
     warnings: tuple[str, ...] = ()
     """Known before the run, e.g. a judge of the generator's family."""
+    memory: Memory = field(default_factory=Memory)
+    """What was found out about stored rows. It goes with the run."""
 
 
 Connect = Callable[[RunConfig], Adapters]

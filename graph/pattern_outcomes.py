@@ -11,7 +11,7 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import (
     repaired_share,
 )
 from pada_agent.core.records import ErrorPattern, Example, ScoredRow, Usage
-from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.row_texts import question_of
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.models import TrainedModel, choose_best
 from pada_agent.graph.state import RunState

@@ -8,7 +8,7 @@ from pada_agent.core.records import Record, Ref
 
 def put_rows(store: ArtifactStore, kind: str, rows: Sequence[Record], *made_from: object) -> Ref:
     """Store rows under the hash of what they were made from; without that, under the hash of the rows themselves."""
-    key = store.key(kind, *(made_from or (rows,)))
+    key = store.key(kind, *(made_from or (list(rows),)))
     if not store.has(key) or (
         rows and not store.rows_path(key).stat().st_size
     ):  # a crash of the machine leaves empty files

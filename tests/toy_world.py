@@ -17,6 +17,7 @@ from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import Job
+from pada_agent.core.memory import Memory
 from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
@@ -239,6 +240,7 @@ class ToyWorld:
     def __post_init__(self) -> None:
         self.store = FileArtifactStore(self.folder / "objects")
         self.compute = NearestRowCompute(self.folder / "objects")
+        self.kept = Memory()
 
     def connect(self, settings: RunConfig) -> Adapters:
         teacher = PromptedModel(self.teacher, settings.prompts.overrides())
@@ -258,4 +260,5 @@ class ToyWorld:
             publish=self.published.append,
             close=lambda: None,
             peak_memory_mb=lambda: None,
+            memory=self.kept,
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Batch, Example
-from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.row_texts import question_of
 
 
 def find_contrasts(

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from pada_agent.agents.guards.guard import Guard, Refusal
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example
-from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.task import Task
 
 INVERSE_REGULARIZATION = 20.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, GuardedStrategy, NearText, Strategy
-from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.text_units import Units, count_words, find_units, runs_of, units_of, weigh
 
 N_WORDS = 6

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorAnalysis, FailureTraits, ScoredRow
-from pada_agent.evaluation.contamination import question_of
+from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.task import Task
 
 Floats = NDArray[np.float64]

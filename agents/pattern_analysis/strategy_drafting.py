@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pada_agent.agents.pattern_analysis.pattern_categorization import MAX_PAIRS_SHOWN, define_labels
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
-from pada_agent.evaluation.contamination import rouge_l
+from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pada_agent.core.records import Example
-from pada_agent.evaluation.contamination import RowTexts
+from pada_agent.evaluation.row_texts import RowTexts
 from pada_agent.evaluation.rows.findings import Pair
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.text_units import Units, units_of

@@ -1,9 +1,9 @@
 """PaDA-Agent as a tool that another LangChain agent calls.
 
-    python examples/embedding/agent_tool.py mytask.yaml gpt-4o-mini "Our router is wrong too often. Can you mend it?"
+    python examples/embedding/agent_tool.py mytask.yaml gpt-4o-mini "Our router is wrong too often. Can you fix it?"
 
-The agent chooses how long to try; data, models and budget stay with the settings. With the package `langchain`,
-`create_agent(model, [make_tool(settings)])` stands for `build_agent`.
+The agent chooses how long to try; data, models and budget come from the settings. With the package `langchain`, use
+`create_agent(model, [make_tool(settings)])` instead of `build_agent`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""PaDA-Agent as a Runnable in an LCEL chain: sync and async, with callbacks, and streaming.
+"""PaDA-Agent as a Runnable in an LCEL chain: sync and async, with callbacks and streaming.
 
 python examples/embedding/chain.py mytask.yaml
 """
@@ -16,7 +16,7 @@ from pada_agent import RunConfig, build_graph, load_config
 
 
 class CallCounter(BaseCallbackHandler):
-    """A LangChain callback: counts agent calls by agent. LangSmith or any other tracer goes in the same way."""
+    """A LangChain callback that counts calls by agent. LangSmith or any other tracer is passed in the same way."""
 
     def __init__(self) -> None:
         self.calls: dict[str, int] = {}
@@ -28,7 +28,7 @@ class CallCounter(BaseCallbackHandler):
 
 
 def tell(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """A line for each node as it ends when the chain is streamed, and the verdict in any case."""
+    """A line for each node when the chain is streamed, and the verdict in any case."""
     for chunk in chunks:
         yield from _lines(chunk)
 

@@ -1,8 +1,8 @@
-"""One's own verifier, generator and judge in the standard wiring, without a fork.
+"""Your own verifier, generator and judge in the standard wiring, without a fork.
 
     python examples/embedding/own_parts.py mytask.yaml
 
-The settings name the generator `own:gpt-4o`, or whatever client `connect` brings. The judge here is a rule: no LLM.
+The settings name the generator `own:NAME`, for the chat model that `connect` brings. The judge is a rule here, not an LLM.
 """
 
 import sys
@@ -33,7 +33,7 @@ from pada_agent import connect as standard_connect
 
 
 class StrictChoice(MultipleChoice):
-    """A verifier of one's own: a synthetic message must be long enough to be a message."""
+    """Your own verifier: a synthetic message must be long enough to be a message."""
 
     def verify_label(self, example: Example) -> Verdict:
         n_words = len(example.reference["question"].split())
@@ -43,9 +43,9 @@ class StrictChoice(MultipleChoice):
 
 @dataclass(frozen=True)
 class RuleJudge(PromptedModel):
-    """A judge of one's own: gets what the prompt would show, gives the items that an LLM would.
+    """Your own judge: it gets what the prompt would show and returns the items that an LLM would.
 
-    It cannot answer a row by itself (`answer_solving`): rows without such an answer are rated all the same.
+    It cannot answer rows itself (`answer_solving`); rows without such an answer are rated anyway.
     """
 
     def ask(self, template: str, variables: Mapping[str, Any], item: type[Any], **_: Any) -> StructuredReply[Any]:

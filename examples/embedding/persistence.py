@@ -1,10 +1,10 @@
-"""The caller's checkpointer and store: in memory, SQLite or PostgreSQL.
+"""Your own checkpointer and store: in memory, SQLite or PostgreSQL.
 
     python examples/embedding/persistence.py mytask.yaml sqlite:app.sqlite thread-1
     python examples/embedding/persistence.py mytask.yaml postgresql://user@localhost/app thread-1
 
-Call it again after an interruption: the thread goes on where it stood. The store remembers the adopted adapter
-for every thread.
+Run it again after an interruption, and the thread continues where it was. The store remembers the adopted adapter for
+all threads.
 """
 
 import sys
@@ -49,7 +49,7 @@ def open_persistence(place: str) -> Iterator[tuple[BaseCheckpointSaver[Any], Bas
 
 
 def main(config: str, place: str = "memory:", thread: str = "1") -> dict[str, Any]:
-    """Run the app of subgraph.py, or go on with it; what the store knows of the deployed model."""
+    """Run the app of subgraph.py or continue it; returns what the store knows about the deployed model."""
     settings = load_config(Path(config))
     with open_persistence(place) as (saver, store):
         app = build_app().compile(checkpointer=saver, store=store)

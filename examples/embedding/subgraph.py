@@ -1,4 +1,4 @@
-"""PaDA-Agent as a subgraph: an app that measures its deployed model, has it improved when it must, and adopts the adapter.
+"""PaDA-Agent as a subgraph: an app that measures its deployed model, improves it if needed, and adopts the adapter.
 
     python examples/embedding/subgraph.py mytask.yaml 0.9
 
@@ -18,7 +18,7 @@ from pada_agent import RunConfig, RunSummary, build_graph, evaluate_model, load_
 
 
 class AppState(TypedDict, total=False):
-    """What the app knows of its model."""
+    """What the app knows about its model."""
 
     target: float
     adapter: str

@@ -1,6 +1,7 @@
 """Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows; and counts what is missing."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from pada_agent.agents.data_generation.batch_planning import share_rows
 from pada_agent.agents.data_generation.quota import Quota, describe_shortfall, plan_round
@@ -8,6 +9,7 @@ from pada_agent.core.errors import LeakageError
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.branches import weigh
 from pada_agent.graph.rows import read_protected
@@ -35,16 +37,16 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     }
 
 
-def unite(state: RunState, adapters: Adapters) -> list[Example]:
+def unite(state: RunState, adapters: Adapters) -> RowSet:
     """The rows of the iteration's batches, in the order of rounds: rows of an earlier round make way for none."""
-    rows: list[Example] = []
+    rows = RowSet()
     for batch in sorted(batches_of(state), key=lambda b: (b.top_up, b.batch_id)):
         accepted = adapters.store.read_rows(batch.accepted.key, Example)
-        rows += without_repeats(accepted, rows, state)
+        rows.extend(without_repeats(accepted, rows, state))
     return rows
 
 
-def measure_quotas(state: RunState, rows: list[Example]) -> list[Quota]:
+def measure_quotas(state: RunState, rows: Sequence[Example]) -> list[Quota]:
     """What each strategy and the training errors owe, and how far they are."""
     plan, batches = state["plan"], batches_of(state)
     strategies = weigh(state.get("strategies", {}).get(str(state["iteration"]), []), state)
@@ -84,14 +86,14 @@ def batches_of(state: RunState) -> list[BatchReport]:
     return [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
 
 
-def without_repeats(rows: list[Example], known: list[Example], state: RunState) -> list[Example]:
+def without_repeats(rows: list[Example], known: Sequence[Example], state: RunState) -> list[Example]:
     """The rows that repeat neither a known row nor one another."""
     threshold = state["settings"].generation.near_duplicate_rouge
     repeated = {o.example_id for o in find_duplicates(rows, known, threshold=threshold)}
     return [row for row in rows if row.id not in repeated]
 
 
-def block_leaks(rows: list[Example], protected: list[Example]) -> None:
+def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:
     """The last gate before training.
 
     Raises:
@@ -102,7 +104,7 @@ def block_leaks(rows: list[Example], protected: list[Example]) -> None:
         raise LeakageError(f"{first.example_id} stands in held-out data as {first.protected_id}: {first.evidence}")
 
 
-def _owe_errors(state: RunState, rows: list[Example]) -> Quota:
+def _owe_errors(state: RunState, rows: Sequence[Example]) -> Quota:
     plan, sources = state["plan"], state["settings"].generation.sources
     if sources == "held_back":
         return Quota(branch="held_back", name="the real rows", n_wanted=plan.n_training_error_rows, capacity=len(rows))

@@ -18,14 +18,14 @@ from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.error_sources import most_rows_each
 from pada_agent.graph.nodes.oracle import take_held_back
-from pada_agent.graph.rows import read_protected
+from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import BranchState, PartialState, RunState
 
 
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     """Cut quotations of held-out rows out of the strategies, and plan the batches of the pattern branch."""
-    settings, data, iteration = state["settings"], state["data"], state["iteration"]
-    training = adapters.store.read_rows(data.train.key, Example)
+    settings, iteration = state["settings"], state["iteration"]
+    training = read_training(state, adapters)
     guard = LeakGuard(
         read_protected(state, adapters),
         training,
@@ -73,7 +73,7 @@ def plan_patterns(
     shares: Sequence[StrategyShare], state: BranchState, adapters: Adapters, *, top_up: int = 0
 ) -> list[Batch]:
     """Batches that follow strategies."""
-    training = adapters.store.read_rows(state["data"].train.key, Example)
+    training = read_training(state, adapters)
     return plan_pattern_batches(
         shares,
         training,
@@ -129,8 +129,8 @@ def weigh(guarded: list[GuardedStrategy], state: BranchState | RunState) -> list
     return weigh_by_repair(guarded, state["patterns"][str(state["iteration"])], repaired) if repaired else guarded
 
 
-def read_sources(state: BranchState, adapters: Adapters) -> list[Example]:
+def read_sources(state: BranchState, adapters: Adapters) -> Sequence[Example]:
     """The training rows that the training-error branch writes from."""
     if state["settings"].generation.sources == "training_rows":
-        return adapters.store.read_rows(state["data"].train.key, Example)
+        return read_training(state, adapters)
     return [f.example for f in adapters.store.read_rows(state["plan"].training_failures.key, ScoredRow)]

@@ -15,10 +15,11 @@ from pada_agent.agents.quality_control.judge_calibration import Probe, make_prob
 from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, Example, JudgeProbe, Rating, Ref, Rejection, ScoredRow
+from pada_agent.core.records import BatchReport, JudgeProbe, Rating, Ref, Rejection
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, report_stage
-from pada_agent.graph.rows import read_known_rows, read_protected
+from pada_agent.graph.rows import read_failures, read_known_rows, read_protected, read_training
 from pada_agent.graph.state import BatchState, PartialState, open_rows
 from pada_agent.graph.storing import put_rows
 
@@ -56,9 +57,9 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
     around = Surroundings(
         settings=settings,
         task=adapters.task,
-        known=[*read_known_rows(state, adapters), *accepted],
+        known=RowSet(accepted, beyond=read_known_rows(state, adapters)),
         protected=read_protected(state, adapters),
-        training=adapters.store.read_rows(state["data"].train.key, Example),
+        training=read_training(state, adapters),
         embedder=adapters.embedder,
         contamination_similarity=state["data"].contamination_similarity,
         explain_unlearnable=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
@@ -110,7 +111,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         probes = draw_probes(state, adapters) if candidates else []
         review = rate_batch(
             candidates,
-            {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)},
+            read_training(state, adapters).by_id,
             batch=batch,
             attempt=state["attempt"],
             task=adapters.task,
@@ -159,7 +160,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
     if state["attempt"] > 1 or not settings.quality.enabled:
         return []
     return make_probes(
-        adapters.store.read_rows(state["data"].train.key, Example),
+        read_training(state, adapters),
         n_rows=len(batch.source_ids),
         share=settings.quality.probe_share,
         task=adapters.task,
@@ -203,12 +204,10 @@ def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
     """The rows still to be written, with their sources and what is given."""
-    sources = {e.id: e for e in adapters.store.read_rows(state["data"].train.key, Example)}
-    failures = {f.example.id: f for f in adapters.store.read_rows(state["plan"].training_failures.key, ScoredRow)}
     every = assign_rows(
         state["batch"],
-        sources,
-        failures,
+        read_training(state, adapters).by_id,
+        read_failures(state, adapters),
         task=adapters.task,
         seed=state["settings"].seed,
         n_demonstrations=state["settings"].generation.n_demonstrations,

@@ -121,7 +121,7 @@ def test_an_agent_calls_the_tool_and_answers_with_what_it_gave(
     tool = module.make_tool(load_config(write_config(settings, tmp_path, teacher)))
     with serve([call_tool("improve_model", iterations=1), completion("It was tried.")]) as model:
         chat = ChatOpenAI(model="fake", base_url=model.url, api_key=lambda: "none", max_retries=0)
-        messages = module.build_agent(chat, [tool]).invoke({"messages": [("user", "Mend it.")]})["messages"]
+        messages = module.build_agent(chat, [tool]).invoke({"messages": [("user", "Fix it.")]})["messages"]
     (told,) = (m for m in messages if isinstance(m, ToolMessage))
     assert str(tmp_path / "r-1" / "best") in told.text and told.artifact.name == "r-1"
     assert messages[-1].text == "It was tried."

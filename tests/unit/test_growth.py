@@ -11,7 +11,7 @@ from pada_agent.agents.pattern_analysis.strategy_drafting import cut_samples
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.llm.waiting import read_wait_in_words
 from pada_agent.core.thoughts import strip_thoughts
-from pada_agent.evaluation.contamination import rouge_l
+from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
 from pada_agent.evaluation.verifiers.number import find_answer, find_numbers, parse_number
 from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label

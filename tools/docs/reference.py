@@ -35,8 +35,8 @@ def write_pages() -> list[Path]:
 def render_settings() -> str:
     """Every setting with its type, default and meaning, by group."""
     intro = (
-        "# Settings\n\nWritten by `python -m tools.docs.reference` from `core/config.py`; `pada config show` prints the"
-        " same with a file's own values. Change one for a run with `--set group.name=value`.\n"
+        "# Settings\n\nWritten by `python -m tools.docs.reference` from `core/config.py`; `pada config show CONFIG`"
+        " prints them with the values of a file. Change one for a run with `--set group.name=value`.\n"
     )
     return intro + "\n".join(_render_group(name, group) for name, group in _groups(RunConfig, "")) + "\n"
 
@@ -81,7 +81,7 @@ def render_commands() -> str:
     group = typer.main.get_command(app)
     lines = ["# Command line", "", "Written by `python -m tools.docs.reference` from `app/cli.py`.", ""]
     lines += [
-        "Exit codes: 0 done; 2 something that you can fix, told in one message; 130 interrupted; 1 a bug.",
+        "Exit codes: 0: done; 2: an error that you can fix, explained in one message; 130: interrupted; 1: a bug.",
         "",
     ]
     for name, command in sorted(_commands(group, "pada")):
@@ -110,7 +110,7 @@ def _render_parameter(parameter: object) -> str:
 
 def render_names() -> str:
     """The public names, each with its signature and docstring."""
-    lines = ["# Python", "", "Everything below is importable from `pada_agent`, and nothing else is public.", ""]
+    lines = ["# Python", "", "Everything below can be imported from `pada_agent`. Nothing else is public.", ""]
     for name in pada_agent.__all__:
         value = getattr(pada_agent, name)
         if inspect.isclass(value) or inspect.isfunction(value):
@@ -122,10 +122,10 @@ def render_graph() -> str:
     """The drawing of the compiled graph."""
     drawing = pada_agent.build_graph().compile().get_graph(xray=True).draw_mermaid()
     return (
-        "# The graph\n\nWritten by `python -m tools.docs.reference`: the state machine as LangGraph draws it. Every agent is a node over"
-        " one typed shared state (`graph/state.py`). The arrow from `quality_control` back to `data_generation` is the"
-        " regeneration loop, the one from `review_data` to `review_cost` and on to `fine_tune` the outer loop. Each batch"
-        f" of rows goes through generation, label verification and quality control by itself.\n\n```mermaid\n{drawing.strip()}\n```\n"
+        "# The graph\n\nThis is the state machine as LangGraph draws it (written by `python -m tools.docs.reference`). Every agent is a"
+        " node over one typed shared state (`graph/state.py`). The arrow from `quality_control` back to `data_generation`"
+        " is the regeneration loop; the one from `review_data` through `review_cost` to `fine_tune` is the outer loop. Each"
+        f" batch of rows goes through generation, label verification and quality control on its own.\n\n```mermaid\n{drawing.strip()}\n```\n"
     )
 
 

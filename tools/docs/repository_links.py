@@ -15,8 +15,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
         ValueError: a link to a file that is not there; the build ends.
     """
     del files
-    source = Path(page.file.abs_src_path)
     docs = Path(config.docs_dir).resolve()
+    source = docs / page.file.src_uri
 
     def lead_outside(match: re.Match[str]) -> str:
         target = (source.parent / match["target"]).resolve()
@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 
 def on_pre_build(config: Any) -> None:
-    """The reference pages are made from the code, anew at every build."""
+    """The reference pages are written from the code, at every build."""
     from tools.docs.reference import write_pages
 
     del config

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.core.records import Example, Overlap
-from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap, normalize, rouge_l
+from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
+from pada_agent.evaluation.repeats import rouge_l
+from pada_agent.evaluation.row_texts import normalize
 from tests.toy_world import WordCountEmbedder
 
 LONG = "a train leaves the station at noon and travels sixty miles an hour for three full hours before it stops"

@@ -4,7 +4,8 @@ import pytest
 
 from pada_agent.agents.guards.leak_guard import REDACTED, LeakGuard
 from pada_agent.core.records import Example, Strategy
-from pada_agent.evaluation.contamination import find_duplicates, find_overlap, rouge_l
+from pada_agent.evaluation.contamination import find_duplicates, find_overlap
+from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.text_units import count_words, runs_of, units_of
 
 # A question, nearly the same one, and another one.

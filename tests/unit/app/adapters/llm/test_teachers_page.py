@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[5] / "docs" / "teachers.md").read_text(encoding="
 CODE = re.compile(r"`([^`]+)`")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in PAGE.split("## Models that think")[0].split("\n")
+    for line in PAGE.split("## Reasoning models")[0].split("\n")
     if line.startswith("| ") and not line.startswith(("| teacher", "|---"))
 ]
 SAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -1,0 +1,93 @@
+"""Rows that say in the same words what a held-out row says: exactly, after normalization, or in a long run of words."""
+
+from array import array
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from pada_agent.core.records import Example, Overlap
+from pada_agent.evaluation.repeats import MIN_CONTAINED_WORDS
+from pada_agent.evaluation.row_texts import RowTexts
+from pada_agent.evaluation.text_units import Units, count_words, runs_of, units_of
+
+N_GRAM_WORDS = 13
+"""Words in a row that count as a copy (as in GPT-3's contamination study, arXiv 2005.14165, appendix C)."""
+
+
+class OverlapIndex:
+    """Held-out rows by their texts, by their words, and by their runs of words."""
+
+    def __init__(self, protected: Sequence[Example], texts: RowTexts) -> None:
+        self._protected = protected
+        self._texts = texts
+        self._exact: dict[str, int] = {}
+        self._normalized: dict[Units, int] = {}
+        self._units: list[Units] = []
+        words: dict[str, str] = {}  # one object in memory for a word of many rows
+        for place, row in enumerate(protected):
+            text = texts.of(row)
+            units = tuple(words.setdefault(word, word) for word in units_of(text))
+            self._units.append(units)
+            self._exact.setdefault(text, place)
+            self._normalized.setdefault(units, place)
+        self._index_runs()
+
+    def _index_runs(self) -> None:
+        """Hashes of all runs, sorted, and the places of their rows: 12 bytes a run, where a dictionary takes 250."""
+        hashes, counts, lengths = array("q"), [], set[int]()
+        for units in self._units:
+            runs = _signature(units)
+            hashes.extend(hash(run) for run in runs)
+            counts.append(len(runs))
+            lengths.update(len(run) for run in runs)
+        self._lengths = sorted(lengths, reverse=True)
+        order = np.argsort(
+            found := np.array(hashes, dtype=np.int64), kind="stable"
+        )  # of equal ones the first row's is first
+        self._hashes = found[order]
+        self._places = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
+
+    def find(self, row: Example) -> Overlap | None:
+        """The strictest kind of overlap there is."""
+        text = self._texts.of(row)
+        units = units_of(text)
+        if (place := self._exact.get(text)) is not None:
+            return self._overlap(row, place, kind="exact", evidence=text)
+        if units and (place := self._normalized.get(units)) is not None:
+            return self._overlap(row, place, kind="normalized", evidence=text)
+        if found := self._find_run(units):
+            return self._overlap(row, found[0], kind="ngram", evidence=" ".join(found[1]))
+        return None
+
+    def _find_run(self, units: Units) -> tuple[int, Units] | None:
+        """The longest run that a held-out row has too, the first of equals, with the place of the first such row."""
+        for n in self._lengths if len(self._hashes) else ():
+            runs = [units[i : i + n] for i in range(len(units) - n + 1)]
+            hashes = np.array([hash(run) for run in runs], dtype=np.int64)
+            starts = np.searchsorted(self._hashes, hashes)
+            for i in np.flatnonzero(self._hashes[np.minimum(starts, len(self._hashes) - 1)] == hashes):
+                if (place := self._find_place(runs[i], int(starts[i]))) is not None:
+                    return place, runs[i]
+        return None
+
+    def _find_place(self, run: Units, start: int) -> int | None:
+        """Of the rows under the run's hash, from `start` on, the first that has the run."""
+        for n in range(start, len(self._hashes)):
+            if self._hashes[n] != hash(run):
+                return None
+            if run in _signature(self._units[place := int(self._places[n])]):
+                return place
+        return None
+
+    def _overlap(
+        self, row: Example, place: int, *, kind: Literal["exact", "normalized", "ngram"], evidence: str
+    ) -> Overlap:
+        return Overlap(example_id=row.id, protected_id=self._protected[place].id, kind=kind, evidence=evidence)
+
+
+def _signature(units: Units) -> set[Units]:
+    """Runs by which a held-out row is recognised inside another."""
+    if MIN_CONTAINED_WORDS <= count_words(units) < N_GRAM_WORDS:
+        return {units}
+    return {units[start:end] for start, end in runs_of(units, N_GRAM_WORDS)}

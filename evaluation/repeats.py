@@ -1,0 +1,98 @@
+"""Rows that repeat others nearly: by the longest words in order that they have in common."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from pada_agent.evaluation.text_units import Units, count_words, units_of
+
+MIN_CONTAINED_WORDS = 8
+"""A whole question of at least this many words that stands inside another counts as a copy too."""
+
+CONTAINED_SHARE = 0.95
+"""Share of an older question's words, in order, that makes a new row a copy with something added (recall of ROUGE-L)."""
+
+
+class RepeatIndex:
+    """Texts by their words, so that only those are looked at that share enough of them with a new one: all that can repeat it."""
+
+    def __init__(self, texts: Iterable[Units] = ()) -> None:
+        self._texts: list[Units] = []
+        self._words: dict[str, str] = {}
+        """One object in memory for a word of many texts."""
+        self._lengths = array("I")
+        self._long = array("B")
+        """1 for texts that count as copied where they stand inside another."""
+        self._places: dict[str, array[int]] = {}
+        """Texts by each of their words; the second `the` of a text is another word than the first."""
+        self.extend(texts)
+
+    def extend(self, texts: Iterable[Units]) -> None:
+        for given in texts:
+            place = len(self._texts)
+            text = tuple(self._words.setdefault(word, word) for word in given)
+            self._texts.append(text)
+            self._lengths.append(len(text))
+            self._long.append(count_words(text) >= MIN_CONTAINED_WORDS)
+            for word in _number(text):
+                self._places.setdefault(word, array("I")).append(place)
+
+    def find_first(self, new: Units, threshold: float) -> tuple[int, str] | None:
+        """Place of the first text that `new` repeats, and how."""
+        in_common = self._count_in_common(new)
+        lengths = np.frombuffer(self._lengths, dtype=np.uint32).astype(np.int64)
+        near = 2 * in_common >= threshold * (len(new) + lengths)
+        contained = (in_common >= CONTAINED_SHARE * lengths) & (np.frombuffer(self._long, dtype=np.uint8) > 0)
+        for place in np.flatnonzero(near | contained):
+            if how := describe_repeat(new, self._texts[place], threshold):
+                return int(place), how
+        return None
+
+    def _count_in_common(self, new: Units) -> np.ndarray:
+        """Words in common with each text, whatever their order; shape: (texts,)."""
+        found = [np.frombuffer(self._places[word], dtype=np.uint32) for word in _number(new) if word in self._places]
+        places = np.concatenate(found) if found else np.zeros(0, dtype=np.uint32)
+        return np.bincount(places, minlength=len(self._texts))
+
+
+def describe_repeat(new: Units, old: Units, threshold: float) -> str | None:
+    """How `new` repeats `old`, if it does."""
+    total = len(new) + len(old)
+    shared = count_common_subsequence(new, old)
+    score = 2 * shared / total if total else 1.0
+    if score >= threshold:
+        return f"ROUGE-L {score:.2f}"
+    if count_words(old) >= MIN_CONTAINED_WORDS and shared >= CONTAINED_SHARE * len(old):
+        return f"holds {shared} of its {len(old)} words in order"
+    return None
+
+
+def rouge_l(one: str, other: str) -> float:
+    """F-measure of the longest common subsequence of words, in [0, 1] (Lin 2004); 1 for two empty texts."""
+    ours, theirs = units_of(one), units_of(other)
+    total = len(ours) + len(theirs)
+    return 2 * count_common_subsequence(ours, theirs) / total if total else 1.0
+
+
+def count_common_subsequence(one: Units, other: Units) -> int:
+    """Length of the longest. A row of the table is a whole number, a bit for each word of `one`, cleared where the length grows (Hyyrö 2004)."""
+    places: dict[str, int] = {}
+    for n, word in enumerate(one):
+        places[word] = places.get(word, 0) | 1 << n
+    every = (1 << len(one)) - 1
+    row = every
+    for word in other:
+        met = row & places.get(word, 0)
+        row = ((row + met) | (row - met)) & every
+    return len(one) - row.bit_count()
+
+
+def _number(units: Sequence[str]) -> list[str]:
+    """What two texts have in common, counted by word, is then a set."""
+    seen: dict[str, int] = {}
+    numbered = []
+    for unit in units:
+        n = seen[unit] = seen.get(unit, 0) + 1
+        numbered.append(unit if n == 1 else f"{unit}\0{n}")
+    return numbered
