@@ -56,7 +56,7 @@ class SentenceEmbedder:
         for text, vector in zip(texts, found, strict=True):
             if not np.isfinite(vector).all():
                 raise ArtifactError(
-                    f"embedder {self._name}: gave a vector with NaN or infinity for {text[:80]!r}. Its weights are damaged, or"
+                    f"embedder {self._name}: returned a vector with NaN or infinity for {text[:80]!r}. Its weights are damaged, or"
                     " it needs another precision: set models.embedder to another model."
                 )
         return found
@@ -70,10 +70,10 @@ def _load(name: str, device: str | None) -> Any:
     except (OSError, ValueError, ImportError) as exc:
         if "trust_remote_code" in str(exc):  # which the library advises, and nobody can set here
             raise ArtifactError(
-                f"embedder {name}: it needs code that it brings along, and such code is never run here. Set models.embedder"
-                " to a model of sentence-transformers' own modules, such as all-mpnet-base-v2."
+                f"embedder {name}: it needs code of its own, which is never run here. Set models.embedder"
+                " to a model made only of sentence-transformers' own modules, such as all-mpnet-base-v2."
             ) from exc
         raise ArtifactError(
-            f"embedder {name}: cannot be loaded ({exc}). `pada models pull all-mpnet-base-v2` fetches the default;"
-            " else set models.embedder to a folder or a hub id."
+            f"embedder {name}: cannot be loaded ({exc}). Fetch the default with"
+            " `pada models pull all-mpnet-base-v2`, or set models.embedder to a folder or a hub id."
         ) from exc

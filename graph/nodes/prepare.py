@@ -55,7 +55,7 @@ def settle(state: RunState, context: RunConfig | None) -> RunConfig:
     if state.get("summary"):
         raise ConfigError("this thread's run is finished; start another on a new thread")
     if context is not None and read_settings(state, context) != settings:
-        raise ConfigError("this thread holds a run with other settings; start another on a new thread")
+        raise ConfigError("this thread has a run with other settings; start another on a new thread")
     return settings
 
 
@@ -125,8 +125,8 @@ def tell_raised(settings: RunConfig, data: DataSplits) -> list[str]:
     if given is None or fitted is None or fitted <= given:
         return []
     return [
-        f"real rows are alike: more than {settings.guard.contamination_share:.0%} of the training rows come as near to a held-out"
-        f" row as {given:.2f} (guard.contamination_similarity), so synthetic rows are rejected from {fitted:.2f} on"
+        f"real rows are similar: more than {settings.guard.contamination_share:.0%} of the training rows are as close to a held-out"
+        f" row as {given:.2f} (guard.contamination_similarity), so synthetic rows are rejected only from {fitted:.2f} on"
     ]
 
 

@@ -29,7 +29,7 @@ ROWS = "rows.jsonl"
 VALUE = "value.json"
 MATRIX = "matrix.npy"
 RESUME = (
-    "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, finds again what is finished, and makes"
+    "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, reuses what is finished, and redoes"
     " what is missing."
 )
 MAX_KEPT_ROWS = 200_000
@@ -120,7 +120,7 @@ class FileArtifactStore:
     def _locate(self, key: str) -> Path:
         """A run's state can be edited by whoever holds its thread: a key is a name, never a way out of the folder."""
         if not key or key.startswith(".") or "/" in key or "\0" in key:
-            raise ArtifactError(f"{self._objects}: {key!r} is no name of an object")
+            raise ArtifactError(f"{self._objects}: {key!r} is not the name of an object")
         return self._objects / key
 
 
