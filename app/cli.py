@@ -50,15 +50,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models = typer.Typer(help="Models that the project can fetch by name.", no_args_is_help=True)
-settings = typer.Typer(help="Settings.", no_args_is_help=True)
+models = typer.Typer(help="Download models by name.", no_args_is_help=True)
+settings = typer.Typer(help="Show settings.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(settings, name="config")
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with settings.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting; may be given several times.")
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting; can be used several times.")
 ]
 
 
@@ -73,7 +73,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def show_version(
     _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Makes small language models better with their own failures."""
@@ -83,11 +83,15 @@ def show_version(
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder, in place of runs/NAME.")] = None,
-    review: Annotated[bool, typer.Option("--review", help="Wait for a person after strategies are drafted.")] = False,
-    arm: Annotated[str | None, typer.Option(metavar="NAME", help="Settings of a method of docs/arms.md.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder, instead of runs/NAME.")] = None,
+    review: Annotated[
+        bool, typer.Option("--review", help="Wait for your review after the strategies are drafted.")
+    ] = False,
+    arm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Use the settings of a method in docs/arms.md.")
+    ] = None,
 ) -> None:
-    """Run the whole loop, or go on with it when its folder is there."""
+    """Run the whole loop, or continue it if its folder exists."""
     from pada_agent.app.experiment.methods import apply_settings, find_method
 
     chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out)
@@ -104,16 +108,16 @@ def run(
 def resume(
     folder: RunFolder,
     answer: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run waits for.")
+        Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run is waiting for.")
     ] = None,
     overrides: Overrides = None,
     send_keys: Annotated[
-        bool, typer.Option("--send-keys", help="Send keys to the addresses that its settings name, without asking.")
+        bool, typer.Option("--send-keys", help="Send keys to the addresses in its settings without asking.")
     ] = False,
 ) -> None:
-    """Go on with an interrupted or waiting run; show a finished one.
+    """Continue an interrupted or waiting run; show a finished one.
 
-    With --set it starts over with that setting changed, and finds again what is finished and does not depend on it.
+    With --set it starts over with the changed setting and reuses finished work that does not depend on it.
     """
     from pada_agent.app.runs import driver
     from pada_agent.app.terminal import answers
@@ -133,9 +137,9 @@ def check(
     overrides: Overrides = None,
     probe: Annotated[bool, typer.Option(help="Ask the teacher one short question in each role.")] = True,
 ) -> None:
-    """Show how rows are read, and all that stops a run: before it starts, in seconds, with no run's folder touched.
+    """Show how rows are read and everything that would stop a run, in seconds and without creating a run folder.
 
-    Ends with exit code 2 where a run would be refused.
+    The exit code is 2 if a run would be refused.
     """
     from pada_agent.app.runs.checking import check_run
     from pada_agent.app.terminal.check import render_check
@@ -151,7 +155,7 @@ def check(
 
 @app.command()
 def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Say what a run may cost, without running it."""
+    """Estimate what a run will cost, without running it."""
     from pada_agent.app.adapters.storage.datasets import FileDatasets
     from pada_agent.app.runs import estimate
 
@@ -166,11 +170,11 @@ def evaluate(
     overrides: Overrides = None,
     adapter: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Adapter, also hub:owner/name[@revision]; none: the untouched model."),
+        typer.Option(metavar="DIR", help="Adapter folder or hub:owner/name[@revision]; default: the untouched model."),
     ] = None,
-    split: Annotated[Literal["validation", "test"], typer.Option(help="Rows to answer.")] = "validation",
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Rows to evaluate on.")] = "validation",
 ) -> None:
-    """Measure one model on one split."""
+    """Evaluate one model on one split."""
     from pada_agent.app.results.hub import find_adapter
     from pada_agent.app.runs import evaluate_model
 
@@ -189,11 +193,11 @@ def report(
         typer.Option(
             "--embedder",
             metavar="NAME",
-            help="Group the errors by this one too, and say how far the groups agree; may be given several times.",
+            help="Also group the errors with this embedder and show how well the groups agree; can be used several times.",
         ),
     ] = None,
 ) -> None:
-    """Write a run's report again, of an unfinished one what there is so far, and print its table."""
+    """Write a run's report again, also for an unfinished run, and print its table."""
     from pada_agent.app.report import document
     from pada_agent.app.terminal.summary import render_summary
 
@@ -208,27 +212,28 @@ def report(
 @app.command()
 def export(
     source: Annotated[
-        str, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's, also hub:owner/name.")
+        str, typer.Argument(metavar="DIR", help="Folder of a finished run or an adapter, or hub:owner/name.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for what is written.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder to write to.")],
     what: Annotated[
-        Literal["model", "data"], typer.Option(help="data: the synthetic rows with provenance, and their card.")
+        Literal["model", "data"],
+        typer.Option(help="model: the merged model. data: the synthetic rows with provenance and a data card."),
     ] = "model",
     format: Annotated[
-        Literal["safetensors", "gguf"], typer.Option(help="gguf: only of a student that is a GGUF file.")
+        Literal["safetensors", "gguf"], typer.Option(help="gguf: only if the student is a GGUF file.")
     ] = "safetensors",
     student: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Base model; none: the one that DIR names.")
+        str | None, typer.Option(metavar="NAME", help="Base model; default: the one named in DIR.")
     ] = None,
-    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card of the data.")] = "unknown",
+    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the data card.")] = "unknown",
 ) -> None:
-    """Merge the adapter into its student, and check the written model; or write the synthetic rows as a data set."""
+    """Merge the adapter into its student and check the written model, or write the synthetic rows as a data set."""
     from pada_agent.app.results import data_export, model_export
     from pada_agent.app.results.hub import find_adapter
     from pada_agent.core.errors import ConfigError
 
     if license != "unknown" and what != "data":
-        raise ConfigError("--license is stated on the card of the data. Give --what data with it.")
+        raise ConfigError("--license goes on the data card. Use it with --what data.")
     if what == "data":
         echo(data_export.describe_data(data_export.export_data(Path(source), out=out, license=license)))
         return
@@ -241,23 +246,25 @@ def export(
 
 @app.command()
 def push(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder, or an adapter's.")],
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub; made where there is none.")],
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run or an adapter.")],
+    repo: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub; created if it does not exist.")
+    ],
     what: Annotated[
         Literal["model", "data"], typer.Option(help="model: the best adapter. data: the synthetic rows.")
     ] = "model",
-    public: Annotated[bool, typer.Option("--public", help="Everybody may see it; without this it is private.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make it public; by default it is private.")] = False,
     license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card.")] = "unknown",
     base: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="The student on the hub, if it was a file here.")
+        str | None, typer.Option(metavar="OWNER/NAME", help="The student on the hub, if it was a local file or folder.")
     ] = None,
 ) -> None:
-    """Bring the best adapter, or the synthetic rows, with its card to the Hugging Face hub; private by default."""
+    """Push the best adapter or the synthetic rows, with a card, to the Hugging Face hub; private by default."""
     from pada_agent.app.results import hub
     from pada_agent.core.errors import ConfigError
 
     if base is not None and what == "data":
-        raise ConfigError("--base is stated on the card of an adapter. Leave it out with --what data.")
+        raise ConfigError("--base goes on the adapter's card. Leave it out with --what data.")
     pushed = hub.push(source, repo, what=what, public=public, license=license, base=base)
     echo(hub.describe_pushed(pushed))
 
@@ -265,9 +272,11 @@ def push(
 @app.command()
 def track(
     folder: RunFolder,
-    to: Annotated[Literal["mlflow", "wandb", "tensorboard"], typer.Option(help="Each an extra of the same name.")],
+    to: Annotated[
+        Literal["mlflow", "wandb", "tensorboard"], typer.Option(help="Tracker; install the extra of the same name.")
+    ],
 ) -> None:
-    """Log a run to an experiment tracker: settings, figures by model, training loss, the report."""
+    """Log a run to an experiment tracker: settings, metrics of each model, training loss, the report."""
     from pada_agent.app.results import trackers
 
     echo(trackers.track_run(folder, to=to))
@@ -277,20 +286,24 @@ def track(
 def experiment(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="YAML file with tasks, sizes, arms and seeds.")],
     probe: Annotated[
-        bool, typer.Option("--probe", help="Only plain fine-tuning and the oracle: is there headroom? Asks no LLM.")
+        bool,
+        typer.Option(
+            "--probe", help="Run only plain fine-tuning and the oracle: is there headroom? Makes no LLM calls."
+        ),
     ] = False,
     power: Annotated[
-        bool, typer.Option("--power", help="Only say which difference so many rows and seeds could show. Runs nothing.")
+        bool,
+        typer.Option("--power", help="Only show which difference this many rows and seeds could detect; runs nothing."),
     ] = False,
     arms: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these arms; other processes may run the others meanwhile.")
+        str | None, typer.Option(metavar="A,B", help="Run only these arms; other processes can run the others.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Only these seeds, likewise.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Run only these seeds, in the same way.")] = None,
 ) -> None:
-    """Compare methods: run every combination that is not finished, and print the table.
+    """Compare methods: run every combination that is not finished yet, and print the table.
 
-    With --arms or --seeds several processes share the work and the experiment's folder; the same command without them
-    then writes the tables.
+    With --arms or --seeds, several processes can share the work and the experiment's folder; the same command without
+    them then writes the tables.
     """
     from pada_agent.app.adapters.storage.datasets import FileDatasets
     from pada_agent.app.experiment.grid import Part, load_grid
@@ -316,7 +329,7 @@ def experiment(
 
 @app.command()
 def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Finished runs' folders.")]) -> None:
-    """Lay finished runs side by side, with paired tests on their test rows."""
+    """Compare finished runs side by side, with paired tests on their test rows."""
     from pada_agent.app.experiment import compare_runs
 
     echo(compare_runs.describe_runs(compare_runs.compare_runs(folders)), nl=False)
@@ -324,17 +337,19 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help
 
 @models.command("pull")
 def pull_models(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="As in `pada models list`.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Names as in `pada models list`.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Pull all models.")] = False,
 ) -> None:
-    """Fetch models into the model store; those that are there are left alone."""
+    """Download models into the model store; models that are already there are kept."""
     from pada_agent.app.adapters.storage import model_store
     from pada_agent.app.run_folder.events import RunEvent
     from pada_agent.core.errors import ConfigError
 
     wanted = list(model_store.catalogue()) if everything else names
     if not wanted:
-        raise ConfigError("Name the models to pull, or give --all. `pada models list` shows them.")
+        raise ConfigError("Name the models to pull, or use --all. `pada models list` shows them.")
     with open_screen() as display:
         paths = {
             n: model_store.pull(n, lambda p: display(RunEvent(mode="custom", data=p.model_dump()))) for n in wanted
@@ -345,7 +360,7 @@ def pull_models(
 
 @models.command("list")
 def list_models() -> None:
-    """Show the models that can be pulled, and which are here."""
+    """List the models that can be pulled, and which are on this machine."""
     from pada_agent.app.adapters.storage import model_store
     from pada_agent.app.text import align_columns
 
@@ -358,10 +373,10 @@ def list_models() -> None:
 
 @settings.command("show")
 def show_config(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="None: the defaults.")] = None,
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="Default: the default settings.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Print the settings, with every default."""
+    """Print all settings, including the defaults."""
     from pada_agent.app.run_folder.layout import dump_config
 
     echo(dump_config(_load(config, overrides)), nl=False)

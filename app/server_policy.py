@@ -103,7 +103,7 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
     """
     workspace = Path(environment.get("PADA_WORKSPACE") or working_folder).expanduser().resolve()
     if not workspace.is_dir():
-        raise ConfigError(f"PADA_WORKSPACE: {workspace} is no folder. Make it, or name another.")
+        raise ConfigError(f"PADA_WORKSPACE: {workspace} is not a folder. Create it, or name another.")
 
     def listed(name: str, default: Iterable[str] = ()) -> tuple[str, ...]:
         names = (item.strip() for item in environment.get(name, "").split(","))
@@ -193,16 +193,16 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
     if not policy.allow_code and find_task_kind(config.task.name).runs_code:
         yield f"task.name: {config.task.name} runs programs; the operator allows that with PADA_ALLOW_CODE=1"
     if config.task.allow_unisolated_code:
-        yield "task.allow_unisolated_code: programs are isolated on a server, or not run"
+        yield "task.allow_unisolated_code: on a server, programs run isolated or not at all"
     if config.compute.backend not in policy.backends:
         yield f"compute.backend: {config.compute.backend!r} is not offered; the operator lists names in PADA_ALLOWED_BACKENDS"
     for name, options in config.guard.plugins.items():
         if options:
-            yield f"guard.plugins.{name}: settings of installed guards are not taken here, its name alone is"
+            yield f"guard.plugins.{name}: settings of installed guards are not accepted here, only its name"
     if config.prompts.overrides() and not policy.allow_prompts:
-        yield "prompts: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
+        yield "prompts: templates are not accepted here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
     if config.student.chat_template and not policy.allow_prompts:
-        yield "student.chat_template: templates are not taken here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
+        yield "student.chat_template: templates are not accepted here; the operator can allow them with PADA_ALLOW_PROMPTS=1"
 
 
 def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator[str]:
@@ -218,18 +218,18 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
         yield f"{key}.api_key_env: {unlisted[0]} is not offered; the operator lists names in PADA_ALLOWED_KEYS"
     yield from _check_free_settings(key, model)
     if model.region is not None and not REGION.fullmatch(model.region):
-        yield f"{key}.region: {model.region!r} is no AWS region"
+        yield f"{key}.region: {model.region!r} is not an AWS region"
 
 
 def _check_free_settings(key: str, model: ModelConfig) -> Iterator[str]:
     """Settings that could name another model or address, or a higher price, past what the operator allows."""
     for name in ("extra", "headers", "header_envs"):
         if getattr(model, name):
-            yield f"{key}.{name}: not taken here; the operator can set the same on a proxy in front of the model"
+            yield f"{key}.{name}: not accepted here; the operator can set it on a proxy in front of the model"
     if model.service_tier not in (None, "default", "flex"):
-        yield f"{key}.service_tier: {model.service_tier!r} is not taken here; flex is"
+        yield f"{key}.service_tier: {model.service_tier!r} is not accepted here; only flex is"
     if model.base_url is not None and model.provider not in ("openai", "azure_openai"):
-        yield f"{key}.base_url: taken with openai:NAME and azure_openai:NAME only"
+        yield f"{key}.base_url: only accepted with openai:NAME and azure_openai:NAME"
 
 
 def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
@@ -241,7 +241,7 @@ def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
     inside = find_inside(name, policy.workspace)
     if inside is not None and inside.exists():
         if key == "models.embedder" and name not in policy.models:
-            yield f"{key}: a folder is not taken here unless the operator lists it; give one of {', '.join(catalogue())}"
+            yield f"{key}: a folder is not accepted here unless the operator lists it; give one of {', '.join(catalogue())}"
     elif HUB_ID.fullmatch(name) and not Path(name).exists():
         if not _matches(name, policy.hub):
             yield f"{key}: {name} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"

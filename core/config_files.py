@@ -61,7 +61,7 @@ def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
         template = _decode(Path(name), Path(name).read_bytes())
     except (OSError, ValueError) as exc:
         raise ConfigError(
-            f"{origin}: student.chat_template: {name!r} is neither the text of a Jinja template nor a file that can be read"
+            f"{origin}: student.chat_template: {name!r} is neither the text of a Jinja template nor a readable file"
             f" ({exc})"
         ) from exc
     return parse_config(set_value(values, "student.chat_template", template, origin=origin), origin=origin)
@@ -89,7 +89,7 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as exc:
         raise ConfigError(
-            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; configs/ holds some."
+            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; There are examples in configs/."
         ) from exc
     text = _decode(path, content)
     try:
@@ -159,7 +159,7 @@ def _read_value(key: str, text: str) -> Any:
     try:
         return _take_texts(read_values(text), read_texts(text) if text else "", kind)
     except YamlProblem as exc:
-        raise ConfigError(f"--set {key}={text}: not a YAML value ({exc}). Put a text into quotes.") from exc
+        raise ConfigError(f"--set {key}={text}: not a YAML value ({exc}). Put text in quotes.") from exc
 
 
 def _kind_below(kind: Any, name: str) -> Any:

@@ -48,7 +48,7 @@ def read_train_metrics(adapter: Path) -> TrainMetrics:
         return TrainMetrics.model_validate_json(path.read_bytes()) if path.exists() else TrainMetrics()
     except (OSError, ValidationError) as exc:
         raise ArtifactError(
-            f"{path}: damaged ({word_damage(exc)}). Delete it: the run goes on without these figures."
+            f"{path}: damaged ({word_damage(exc)}). Delete it: the run continues without these figures."
         ) from exc
 
 

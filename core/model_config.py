@@ -93,7 +93,7 @@ class ModelConfig(Settings):
     @model_validator(mode="after")
     def _check_economy(self) -> "ModelConfig":
         if self.economy is not None and self.service_tier not in (None, self.economy):
-            raise ValueError(f"economy: {self.economy} and service_tier: {self.service_tier} exclude each other")
+            raise ValueError(f"economy: {self.economy} and service_tier: {self.service_tier} cannot be combined")
         return self
 
     @model_validator(mode="before")
@@ -116,7 +116,7 @@ class ModelConfig(Settings):
         if url is None:
             return None
         if not re.match(r"https?://[^/]", url):
-            raise ValueError("it begins with http:// or https://, as http://127.0.0.1:8000/v1 does")
+            raise ValueError("it must begin with http:// or https://, such as http://127.0.0.1:8000/v1")
         parts = urlsplit(url)
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError(
@@ -129,7 +129,7 @@ class ModelConfig(Settings):
     @classmethod
     def _keep_what_is_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
         if ours := sorted(_OURS & extra.keys()):
-            raise ValueError(f"{ours[0]} is not taken here: the run sets it itself, or answers could not be read")
+            raise ValueError(f"{ours[0]} is not accepted here: the run sets it itself, or could not read the answers")
         return extra
 
     @field_validator("header_envs")

@@ -44,14 +44,14 @@ class StudentConfig(Settings):
     @classmethod
     def _refuse_other_text(cls, text: str | None) -> str | None:
         if text is not None and "{{" not in text and "{%" not in text:
-            raise ValueError(f"{text!r} is no Jinja template, and no file of that name was read")
+            raise ValueError(f"{text!r} is not a Jinja template, and no file of that name could be read")
         return text
 
     @field_validator("template_arguments")
     @classmethod
     def _refuse_taken_names(cls, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if taken := sorted(arguments.keys() & TEMPLATE_PARAMETERS):
-            raise ValueError(f"{', '.join(taken)}: not for settings to choose; rows and their encoding decide")
+            raise ValueError(f"{', '.join(taken)}: cannot be set here; the rows and their encoding determine it")
         return arguments
 
     @property

@@ -72,7 +72,7 @@ class TaskConfig(Settings):
             other = folded.setdefault(" ".join(label.casefold().split()), label)
             if other != label:
                 raise ValueError(
-                    f"{other!r} and {label!r} differ by case or spaces alone: answers could not be told apart"
+                    f"{other!r} and {label!r} differ only by case or spaces, so answers could not be told apart"
                 )
         return labels
 

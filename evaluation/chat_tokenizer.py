@@ -112,7 +112,7 @@ class ChatTokenizer:
         prompt = self._render_prompt(example)
         if prompt.opening:
             raise ConfigError(
-                "options are not weighed inside a thought, and the student's chat template opens one: set student.thoughts"
+                "options cannot be scored inside a thought, but the student's chat template opens one: set student.thoughts"
                 " to close"
             )
         return self._continue(prompt.text, texts)
@@ -204,7 +204,7 @@ class ChatTokenizer:
     def _explain(self, exc: Exception, roles: Sequence[str]) -> str:
         """What the template's failure means for these turns."""
         if isinstance(exc, TemplateSyntaxError):
-            return f"the student's chat template has a mistake in line {exc.lineno}: {str(exc.message).rstrip('.')}. {_WAY_OUT}"
+            return f"the student's chat template has an error in line {exc.lineno}: {str(exc.message).rstrip('.')}. {_WAY_OUT}"
         if roles[0] == "system" and self._takes(roles[1:]):
             return f"the student's chat template takes no system turn ({exc}): {_NO_SYSTEM}"
         if type(exc) is TemplateError:
@@ -293,7 +293,7 @@ _WAY_OUT = "Correct it in the student's folder, or set student.chat_template to 
 _NO_SYSTEM = "set student.system to null and put its text into task.instruction, or set student.chat_template to one that shows it"
 
 _PARTS = (
-    "the student's chat template wants each turn's content in parts, as models that see pictures do. Set"
+    "the student's chat template expects each turn's content in parts, as vision models do. Set"
     " student.chat_template to one for text."
 )
 
@@ -340,8 +340,8 @@ def _join_answer(example: Example, prompt: Prompt) -> str:
         raise DatasetError(f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row.")
     if prompt.closed and find_closer(prompt.closed) in example.answer:
         raise DatasetError(
-            f"row {example.id!r}: its answer brings a thought ({find_closer(prompt.closed)}), but the one that the student's"
-            " chat template opens is closed: set student.thoughts to open, or take the thoughts out of the answers"
+            f"row {example.id!r}: its answer contains a thought ({find_closer(prompt.closed)}), but the one that the student's"
+            " chat template opens is closed: set student.thoughts to open, or remove the thoughts from the answers"
         )
     return _join_thought(example, prompt.opening) if prompt.opening else example.answer
 

@@ -47,7 +47,7 @@ class ControlTokens:
         if self._renamed is None:
             names = ", ".join(sorted({self._names[int(number)] for number in self._hidden.findall(rendered)}))
             raise DatasetError(
-                f"a row's text contains {names}, and the student's tokenizer cannot read that as text. Take it out of the"
+                f"a row's text contains {names}, and the student's tokenizer cannot read that as text. Remove it from the"
                 " rows, or set student.control_tokens_in_rows to true, which makes it a control token."
             )
         renamed = self._named.sub(lambda match: self._rename(match.group()), rendered)

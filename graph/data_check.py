@@ -131,13 +131,15 @@ def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
         return []
     place, n_rows = file.understood.location, len(file.examples)
     if n_rows > 2 and count_questions(file) == 1:
-        return [stop(f"{place}: all {n_rows} rows ask the same. Name the columns of the question in task.columns")]
+        return [
+            stop(f"{place}: all {n_rows} rows have the same question. Name the columns of the question in task.columns")
+        ]
     pairs = find_contradictions(file, task.gold)
     if not pairs:
         return []
     told = (
-        f"{place}: {len(pairs)} of {n_rows} rows {agree(len(pairs), 'asks', 'ask')} what an earlier row asks, and"
-        f" {agree(len(pairs), 'has', 'have')} another right answer"
+        f"{place}: {len(pairs)} of {n_rows} rows {agree(len(pairs), 'repeats', 'repeat')} the question of an earlier"
+        f" row with another right answer"
         f" ({list_pairs(pairs)})"
     )
     if 2 * len(pairs) >= n_rows:
@@ -168,7 +170,7 @@ def _tell_shared(name: FileName, file: ReadFile, pairs: Sequence[Pair], data: Da
     place, where = _place(name, file), "validation or test" if name == "train" else "test"
     n, n_rows = len(pairs), len(file.examples)
     if n == n_rows:
-        return stop(f"{place}: all {n_rows} rows are also in {where} ({list_pairs(pairs)}). Give other rows", "leak")
+        return stop(f"{place}: all {n_rows} rows are also in {where} ({list_pairs(pairs)}). Use other rows", "leak")
     told = f"{place}: {n} of {n_rows} rows {agree(n, 'is', 'are')} also in {where} ({list_pairs(pairs)})"
     if data.on_overlap == "error":
         return stop(f"{told}. Remove {agree(n, 'it', 'them')}, or set data.on_overlap to drop", "leak")

@@ -39,12 +39,10 @@ def find_sources(n_rows: int, state: RunState, adapters: Adapters) -> ErrorSourc
     rows, told = wrong, ""
     if source == "margin":
         rows = unite_rows(wrong, ranked, n=n_rows)
-        told = f"{len(rows) - len(wrong)} rows of smallest margin are written from too"
+        told = f"{len(rows) - len(wrong)} rows with the smallest margin are sources too"
     elif source == "out_of_fold":
         rows = unite_rows(wrong, find_out_of_fold(state, adapters))
-        told = (
-            f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are written from too"
-        )
+        told = f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are sources too"
     taken = {row.example.id for row in rows}
     right = [row.example for row in answered if row.verdict.value == "correct" and row.example.id not in taken]
     count = f"the student answers {len(wrong)} of {len(answered)} training rows wrongly"

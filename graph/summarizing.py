@@ -262,7 +262,7 @@ def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
     if not ratings.says_nothing:
         return []
     return [
-        f"all {ratings.n_accepted} accepted rows have the rating {next(iter(ratings.accepted))}: it tells them not apart"
+        f"all {ratings.n_accepted} accepted rows have the rating {next(iter(ratings.accepted))}: it does not tell them apart"
     ]
 
 
@@ -286,8 +286,8 @@ def word_verdict(
         return f"No effect of {cause} is shown: {figures}."
     told = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
     if c.verdict == "gained" and not equal_steps:
-        return f"{told} It also took more optimizer steps, which may be all of it: fix lora.n_steps to compare the data alone."
-    return f"{told} One seed speaks of these two models; of the method, only several seeds do."
+        return f"{told} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
+    return f"{told} One seed tells about these two models; only several seeds tell about the method."
 
 
 def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:

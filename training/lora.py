@@ -85,5 +85,5 @@ def _check_targets(names: list[str], model: Any) -> None:
     if unknown or not names:
         known = ", ".join(sorted({path.rpartition(".")[2] for path in known_paths}))
         raise TrainingError(
-            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is no linear layer or embedding of this model. It has: {known}"
+            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is not a linear layer or embedding of this model. It has: {known}"
         )

@@ -128,8 +128,8 @@ def _explain(name: str) -> Iterator[None]:
     except (OSError, ValueError, ImportError) as exc:
         if "trust_remote_code" in str(exc):  # which the library advises, and nobody can set here
             raise ConfigError(
-                f"student {name!r} needs code that it brings along, and such code is never run here. Set student.model to a"
-                f" model whose architecture transformers {transformers.__version__} has itself."
+                f"student {name!r} needs code of its own, which is never run here. Set student.model to a"
+                f" model whose architecture is built into transformers {transformers.__version__}."
             ) from exc
         raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
 

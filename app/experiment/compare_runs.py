@@ -64,7 +64,7 @@ def check_same_rows(first: Path, ours: Sequence[ScoredRow], other: Path, theirs:
         if one.example != two.example:
             raise ConfigError(
                 f"{first} and {other} cannot be compared: test row {number} differs"
-                f" ('{one.example.id}' and '{two.example.id}'). Runs pair only on the same test rows and task settings."
+                f" ('{one.example.id}' and '{two.example.id}'). Only runs with the same test rows and task settings can be compared."
             )
 
 
@@ -73,7 +73,7 @@ def describe_runs(compared: RunsCompared) -> str:
     header = ["run", "seed", "rows", "synthetic", "steps", "test n", "test", "95 % interval"]
     table = align_columns([header, *map(_to_row, compared.runs)])
     corrected = f"Verdicts are corrected for {len(compared.comparisons)} comparisons (Holm); p-values are not.\n"
-    adapters = "Each run is one adapter: the tests speak of these adapters, not of methods.\n"
+    adapters = "Each run is one adapter: the tests are about these adapters, not about methods.\n"
     tests = "\n".join(describe_comparison(c) for c in compared.comparisons)
     return f"{table}\n\n{tests}\n\n{corrected * (len(compared.comparisons) > 1)}{adapters}"
 

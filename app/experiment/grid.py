@@ -134,7 +134,7 @@ def load_grid(path: Path) -> Grid:
     }
     for key, values in lists.items():
         if not values or len(set(values)) < len(values):
-            problems.append(f"{path}: {key}: {'something stands twice' if values else 'at least one is needed'}")
+            problems.append(f"{path}: {key}: {'a value appears twice' if values else 'at least one is needed'}")
     if problems:
         raise ConfigError("\n".join(problems))
     return grid
@@ -180,9 +180,9 @@ def check_base(config: RunConfig, task: str) -> None:
         ConfigError: they cannot.
     """
     if config.review.strategies or config.review.data or config.review.cost_above_hours is not None:
-        raise ConfigError(f"tasks.{task}: review: an experiment waits for nobody; switch reviews off")
+        raise ConfigError(f"tasks.{task}: review: an experiment cannot wait for a person; switch reviews off")
     if not config.data.test:
-        raise ConfigError(f"tasks.{task}: data.test: no rows given, and arms are compared on test rows")
+        raise ConfigError(f"tasks.{task}: data.test: no rows given, but arms are compared on test rows")
 
 
 def take_subset(config: RunConfig, size: int | None) -> RunConfig:

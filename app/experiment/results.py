@@ -232,7 +232,7 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
         notes.append("Accuracy is on validation: a probe reads no test row.")
     notes += [f"Warning: {text}" for o in outcomes if o.is_probe and (text := describe_headroom(o))]
     if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
-        notes.append("Two seeds or fewer: the tests speak of these adapters, not of the methods.")
+        notes.append("Two seeds or fewer: the tests are about these adapters, not about the methods.")
     notes += [
         f"{o.arm} on {place(o)}: {_span(o.n_synthetic)} rows of {_span(o.n_requested)} asked for joined the training rows."
         for o in outcomes

@@ -43,17 +43,17 @@ def run_experiment(
     if probe_only:
         cells = [without_test(c) for c in cells if c.is_probe or c.measured != "augmented"]
     if not cells:
-        raise ConfigError("nothing to run: the probe needs no LLM, and none of these arms does without one")
+        raise ConfigError("nothing to run: the probe makes no LLM calls, but all of these arms need them")
     folder = Path(grid.runs_folder) / grid.name
     folder.mkdir(parents=True, exist_ok=True)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
         try:
             run_cells(cells, on_event, say)
         except PadaError as exc:
-            exc.way_on = f"What is finished is kept. To go on: {command}"
+            exc.way_on = f"Finished work is kept. To continue: {command}"
             raise
         except KeyboardInterrupt as exc:
-            raise KeyboardInterrupt(f"go on with: {command}") from exc
+            raise KeyboardInterrupt(f"continue with: {command}") from exc
     result = collect_result(grid.name, cells, () if probe_only else grid.compare)
     if part.is_given:
         return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})

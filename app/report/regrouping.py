@@ -32,7 +32,7 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
     layout.load_summary(folder)
     paths = layout.list_iterations(folder, "error_analyses.jsonl")
     if not paths:
-        raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to group again.")
+        raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to regroup.")
     # The named ones first: a name that cannot be loaded is told before the run's own embedder is looked for.
     others = {name: load_embedder(name) for name in names}
     used = load_embedder(config.models.embedder)

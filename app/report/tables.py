@@ -68,7 +68,7 @@ def describe_sensitivity(found: Sensitivity) -> str:
     groups = f"{found.n_clusters} group{'s' * (found.n_clusters != 1)}"
     text = f"{found.n_errors} error{'s' * (found.n_errors != 1)} in {groups}."
     if not found.by_number:
-        return f"{text} Too few different ones to group otherwise."
+        return f"{text} Too few different ones for other groupings."
     others = [row for row in found.by_number if row.n_clusters != found.n_clusters]
     compared = [f"{row.agreement:.2f} with the groups of '{row.embedder}'" for row in found.by_embedder]
     if others:
@@ -124,7 +124,7 @@ def describe_ratings(ratings: RatingSpread) -> str:
         return ""
     listed = {"accepted": ratings.accepted, "refused": ratings.refused}
     parts = [f"{name} {_list_counts(counts)}" for name, counts in listed.items() if counts]
-    silent = " All accepted rows have the same rating: it tells them not apart." if ratings.says_nothing else ""
+    silent = " All accepted rows have the same rating: it does not tell them apart." if ratings.says_nothing else ""
     return f"Ratings (mean of the scores, 1 to 10): {'; '.join(parts)}.{silent}"
 
 

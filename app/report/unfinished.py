@@ -21,7 +21,7 @@ def summarize_unfinished(folder: Path) -> RunSummary:
     state = read_state(folder / layout.CHECKPOINTS)
     measured = {name: model for name, model in state.get("models", {}).items() if model.validation and model.selection}
     if UNTOUCHED not in measured:
-        raise ArtifactError(f"{folder}: nothing has been measured yet. Go on with: pada resume {folder}")
+        raise ArtifactError(f"{folder}: nothing has been measured yet. Continue with: pada resume {folder}")
     best = state.get("best_model", UNTOUCHED)
     inputs = SummaryInputs(
         test={},
@@ -41,5 +41,5 @@ def _word_progress(summary: RunSummary, state: RunState, folder: Path) -> str:
     names = ", ".join(f"'{model.name}'" for model in summary.models)
     return (
         f"This run is not finished: iteration {state.get('iteration', 0)}, measured so far {names}."
-        f" Whether it helped is not known yet. Go on with: pada resume {folder}"
+        f" Whether it helped is not known yet. Continue with: pada resume {folder}"
     )

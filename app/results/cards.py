@@ -130,10 +130,10 @@ def _tabulate(model: ModelResult) -> str:
 
 def _list_limits(summary: RunSummary, config: RunConfig | None) -> str:
     limits = [
-        "One task, one seed: the intervals speak of the rows, not of other seeds or data.",
-        "The synthetic rows were written by an LLM. Rules and a judge looked at them, people only where a review says so.",
+        "One task, one seed: the intervals are about the rows, not about other seeds or data.",
+        "The synthetic rows were written by an LLM. They were checked by rules and a judge, and by people only where a review says so.",
     ]
     if config:
-        limits.append(f"The terms of `{config.models.generator.model}`, which wrote the rows, hold too.")
+        limits.append(f"The terms of `{config.models.generator.model}`, which wrote the rows, apply too.")
     limits += list(summary.alarms)
     return "".join(f"- {limit}\n" for limit in limits)

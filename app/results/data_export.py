@@ -57,12 +57,12 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
         ConfigError: `out` is taken.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: exists already. Choose another --out.")
+        raise ConfigError(f"{out}: already exists. Choose another --out.")
     config, summary = layout.load_run_config(source), layout.load_summary(source)
     rows = list(collect_rows(summary, source, generator=config.models.generator.model))
     if not rows and any(model.n_synthetic for model in summary.models):
         files = ", ".join(map(str, layout.list_iterations(source, "synthetic.jsonl"))) or source / "iterations"
-        raise ArtifactError(f"{files}: no rows, though some were trained on; damaged. Put back a copy.")
+        raise ArtifactError(f"{files}: has no rows although some were trained on, so it is damaged. Restore a copy.")
     if not rows:
         raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
     (out / "data").mkdir(parents=True, exist_ok=True)

@@ -90,7 +90,7 @@ def find_adapter(location: str) -> Path:
         wanted = [CONFIG, WEIGHTS, CARD]
         folder = Path(snapshot_download(found["repo"], revision=found["revision"], allow_patterns=wanted))
     if absent := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
-        raise ArtifactError(f"{location}: is no adapter that can be read: it has no {' and no '.join(absent)}.")
+        raise ArtifactError(f"{location}: not a readable adapter: it has no {' and no '.join(absent)}.")
     return folder
 
 
@@ -143,7 +143,7 @@ def _upload(folder: Path, repo: str, kind: str, *, public: bool) -> Pushed:
         api.create_repo(repo, repo_type=kind, private=not public)
         info = api.repo_info(repo, repo_type=kind)
     if not info.private and not public:
-        raise ConfigError(f"{repo}: is public. Give --public to push there all the same, or choose another name.")
+        raise ConfigError(f"{repo}: is public. Use --public to push there anyway, or choose another name.")
     commit = api.upload_folder(repo_id=repo, folder_path=folder, repo_type=kind, commit_message="Pushed by pada-agent")
     url = f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
     return Pushed(url=url, commit=commit.oid, is_private=bool(info.private))
@@ -171,6 +171,6 @@ def _explaining(what: str) -> Iterator[None]:
 def _advise(error: Exception, *, has_token: bool) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403, 404):
-        token = "its token may not read or write there" if has_token else "without HF_TOKEN or `hf auth login`"
-        return f"not found, or not for you ({token})."
-    return "the hub did not do it." if status else "the hub cannot be reached, or what it sent cannot be kept."
+        token = "your token may not read or write there" if has_token else "without HF_TOKEN or `hf auth login`"
+        return f"not found, or you have no access ({token})."
+    return "the hub refused it." if status else "the hub cannot be reached, or what it sent cannot be kept."

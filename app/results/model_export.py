@@ -24,7 +24,7 @@ PROMPTS = ("Say hello.", "Name three colours.", "What is 2 + 3?", "Where does th
 """Asked where no run's rows are at hand."""
 
 LLAMA_CPP = (
-    "Checked with full-precision products. llama.cpp also rounds their inputs (F16 or 8 bit), so its texts may part from"
+    "Checked with full-precision products. llama.cpp also rounds their inputs (F16 or 8 bit), so its texts may differ from"
     " these where two tokens are about equally likely."
 )
 """SmolLM2-135M, 5 prompts: 3 texts alike, 2 that part where logits lie within 0.04; all 5 alike with all tensors as F32."""
@@ -64,7 +64,7 @@ def export_model(
         TrainingError: the adapter does not fit the student, or the format cannot be had.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: exists already. Choose another --out.")
+        raise ConfigError(f"{out}: already exists. Choose another --out.")
     found = read_source(source)
     if student is not None:
         found = found.model_copy(update={"student": str(model_store.resolve(student))})
@@ -91,7 +91,7 @@ def describe_export(report: ExportReport) -> str:
     rounding = " (F16 rounds the weights)" if report.format == "gguf" and report.n_equal < report.n_rows else ""
     lines = [
         f"{report.format}: {report.folder}",
-        f"Read back: {report.n_equal} of {report.n_rows} rows answered as by student and adapter{rounding}.",
+        f"Read back: {report.n_equal} of {report.n_rows} rows get the same answer as from student and adapter{rounding}.",
     ]
     return "\n".join([*lines, LLAMA_CPP] if report.format == "gguf" else lines)
 
@@ -118,7 +118,7 @@ def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -
 def _read_run(folder: Path) -> Source:
     config = layout.load_run_config(folder)
     if not layout.is_finished(folder):
-        raise ArtifactError(f"{folder}: this run is not finished. Go on with it: pada resume {folder}")
+        raise ArtifactError(f"{folder}: this run is not finished. Continue it with: pada resume {folder}")
     if not (folder / "best").is_dir():
         raise ArtifactError(f"{folder}: the untouched student was best, so there is no adapter to merge.")
     return Source(

@@ -61,12 +61,12 @@ def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
 def _read_scored(path: Path, model: ModelResult, measured: Metrics | None) -> list[ScoredRow]:
     if not path.exists():
         raise ArtifactError(
-            f"{path}: missing. '{model.name}' was not measured on these rows, or by a version that kept no answers; run it again"
+            f"{path}: missing. '{model.name}' was not measured on these rows, or by an older version that kept no answers; run it again"
         )
     rows = layout.read_lines(path, ScoredRow)
     if measured and len(rows) < measured.n:
         raise ArtifactError(
-            f"{path}: holds {len(rows)} of {measured.n} rows; the file is damaged. Put back a copy of it."
+            f"{path}: holds {len(rows)} of {measured.n} rows; the file is damaged. Restore a copy of it."
         )
     return rows
 
@@ -112,7 +112,9 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
     if summary.adapter is None:
         return
     if Path(summary.adapter).parent != Path("objects"):
-        raise ArtifactError(f"{folder}: its best adapter is said to be {summary.adapter}, which is none of its objects")
+        raise ArtifactError(
+            f"{folder}: its summary names {summary.adapter} as the best adapter, which is not one of its objects"
+        )
     base = read_train_metrics(folder / summary.adapter).base_sha256
     shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)

@@ -58,8 +58,8 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
             yield saver
     except (sqlite3.Error, DamagedCheckpoint) as exc:
         raise ArtifactError(
-            f"{path}: {exc}. If the run is under way, try again; if the disk is full, free some space. If the file is"
-            f" damaged, delete it, then `pada resume {path.parent}`: finished work is taken from objects/."
+            f"{path}: {exc}. If the run is still active, try again; if the disk is full, free some space. If the file is"
+            f" damaged, delete it, then `pada resume {path.parent}`: finished work is reused from objects/."
         ) from exc
 
 

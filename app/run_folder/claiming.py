@@ -138,14 +138,14 @@ def _refuse(folder: Path, changed: list[str]) -> str:
     differ = f"({', '.join(changed)} differ)"
     if layout.is_finished(folder):
         return (
-            f"{folder}: holds a finished run with other settings {differ}.\n"
-            f"Show it:         pada report {folder}\nStart a new one: set another `name`, or give --out."
+            f"{folder}: contains a finished run with other settings {differ}.\n"
+            f"Show it:         pada report {folder}\nStart a new one: set another `name`, or use --out."
         )
     return (
-        f"{folder}: holds a run with other settings {differ}.\n"
-        f"Go on with it:   pada resume {folder}\n"
-        f"Change it:       pada resume {folder} --set A.B=C; what is finished and does not depend on it is kept.\n"
-        "Start a new one: set another `name`, or give --out."
+        f"{folder}: contains a run with other settings {differ}.\n"
+        f"Continue it:     pada resume {folder}\n"
+        f"Change it:       pada resume {folder} --set A.B=C; finished work that does not depend on it is kept.\n"
+        "Start a new one: set another `name`, or use --out."
     )
 
 
@@ -155,11 +155,11 @@ def _write_budget(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
 
 def _make_folder(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(f.name != layout.LOCK for f in folder.iterdir())):
-        raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or --out.")
+        raise ConfigError(f"{folder}: exists and is not a run folder. Choose another `name` or --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise ArtifactError(f"{folder}: cannot be made ({exc.strerror}). Choose another --out.") from exc
+        raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}). Choose another --out.") from exc
 
 
 def _write_records(folder: Path, config: RunConfig) -> None:

@@ -53,8 +53,8 @@ def refuse(folder: Path, uses: tuple[KeyUse, ...]) -> ConfigError:
     """The error for keys that nobody allowed to be sent."""
     sent = "; ".join(map(str, uses))
     return ConfigError(
-        f"{folder}: its settings send {sent}, where no run of yours has sent it.\n"
-        f"Only if you know that address and trust it: pada resume {folder} --send-keys"
+        f"{folder}: its settings send {sent}, where none of your runs has sent it.\n"
+        f"Only if you know and trust that address: pada resume {folder} --send-keys"
     )
 
 

@@ -35,7 +35,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 _FIRST_AND_LAST = ("name", "data", "prompts")
 """Keys of a run's settings as they are written, in every version."""
 _RESTORE = (
-    "Put back the settings that the run was started with (`pada config show FILE > {path}`), or start another run."
+    "Restore the settings that the run was started with (`pada config show FILE > {path}`), or start another run."
 )
 _PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
 
@@ -68,7 +68,7 @@ def load_run_config(folder: Path) -> RunConfig:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise ArtifactError(f"{folder}: not a run's folder (it has no {CONFIG}). `pada run CONFIG` starts a run.")
+        raise ArtifactError(f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run.")
     try:
         config = load_config(path)
     except ConfigError as exc:
@@ -88,8 +88,8 @@ def check_place(folder: Path, config: RunConfig) -> None:
     home = folder_of(config)
     if home.resolve() != folder.resolve():
         raise ArtifactError(
-            f"{folder}: its settings place this run at {home}, seen from {Path.cwd()}."
-            f" Move it back, or resume from the working folder that its {MANIFEST} names."
+            f"{folder}: according to its settings this run belongs at {home}, relative to {Path.cwd()}."
+            f" Move it back, or resume from the working directory that its {MANIFEST} names."
         )
 
 
@@ -108,7 +108,7 @@ def load_summary(folder: Path) -> RunSummary:
     try:
         return RunSummary.model_validate_json(path.read_bytes())
     except FileNotFoundError as exc:
-        raise ArtifactError(f"{path}: missing; the run is not finished. Go on with: pada resume {folder}") from exc
+        raise ArtifactError(f"{path}: missing; the run is not finished. Continue with: pada resume {folder}") from exc
     except (OSError, ValidationError) as exc:
         raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: pada resume {folder}") from exc
 
@@ -146,7 +146,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise ArtifactError(
-                f"{folder}: another pada process is at work on this run. Wait for it, or end it."
+                f"{folder}: another pada process is working on this run. Wait for it, or stop it."
             ) from exc
         yield
 
@@ -156,7 +156,7 @@ def _open_lock(folder: Path) -> IO[str]:
         return (folder / LOCK).open("w")
     except OSError as exc:
         raise ArtifactError(
-            f"{folder}: cannot be written to ({exc.strerror}). Change its owner or mode, or copy it and resume from there."
+            f"{folder}: cannot be written to ({exc.strerror}). Change its owner or permissions, or copy it and resume from there."
         ) from exc
 
 

@@ -28,9 +28,9 @@ def check_folder(folder: Path) -> None:
     """
     around = next((parent for parent in folder.absolute().parents if _is_run_folder(parent)), None)
     if around:
-        raise ConfigError(f"{folder}: lies in the folder of the run {around.name}. Choose another `runs_folder`.")
+        raise ConfigError(f"{folder}: is inside the folder of the run {around.name}. Choose another `runs_folder`.")
     if folder.exists() and not _is_run_folder(folder) and not _is_empty(folder):
-        raise ConfigError(f"{folder}: exists and is not a run's folder. Choose another `name` or `runs_folder`.")
+        raise ConfigError(f"{folder}: exists and is not a run folder. Choose another `name` or `runs_folder`.")
 
 
 def own_folder(folder: Path, owner: Owner) -> None:
@@ -52,14 +52,14 @@ def own_folder(folder: Path, owner: Owner) -> None:
     except FileExistsError:
         pass  # another thread was quicker
     except OSError as exc:
-        raise ArtifactError(f"{folder}: cannot be made ({exc.strerror}).") from exc
+        raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}).") from exc
     found = _read_owner(marker)
     if found is None:
-        raise ConfigError(f"{folder.name}: a run's folder that no thread made. Choose another `name`.")
+        raise ConfigError(f"{folder.name}: a run folder that no thread created. Choose another `name`.")
     if found.thread != owner.thread:
         if found.user != owner.user or holds_work(folder):
             raise ConfigError(
-                f"{folder.name}: the folder of another thread's run. Choose another `name`, or go on with that thread."
+                f"{folder.name}: the folder of another thread's run. Choose another `name`, or continue that thread."
             )
         marker.write_text(json.dumps(owner._asdict()), encoding="utf-8")
 

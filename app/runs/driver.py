@@ -187,8 +187,8 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
         raise  # the same settings would end the same way
     except (AgentError, TrainingError) as exc:
         exc.way_on = (
-            f"What is finished is kept. To go on with the same settings: pada resume {folder}\n"
-            f"With a setting changed: pada resume {folder} --set A.B=C"
+            f"Finished work is kept. To continue with the same settings: pada resume {folder}\n"
+            f"With a changed setting: pada resume {folder} --set A.B=C"
         )
         raise
 
@@ -203,15 +203,17 @@ def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
 
 def _leave(folder: Path, config: RunConfig) -> None:
     n = wiring.count_calls_under_way(config)
-    lost = f"{n} LLM calls under way are left, and their answers are lost. " if n else ""
+    lost = f"{n} LLM calls in flight are abandoned, and their answers are lost. " if n else ""
     sys.stderr.write(f"{lost}resume with: pada resume {folder}\n")
     sys.stderr.flush()
     os._exit(130)
 
 
 def _say_stopping(n_calls: int, seconds: float) -> None:
-    waited = f" No new LLM call is begun; {n_calls} under way may end, for at most {seconds:.0f} s." if n_calls else ""
-    sys.stderr.write(f"\nStopping …{waited} (Again to leave at once.)\n")
+    waited = (
+        f" No new LLM call is started; {n_calls} in flight may finish, for at most {seconds:.0f} s." if n_calls else ""
+    )
+    sys.stderr.write(f"\nStopping …{waited} (Press Ctrl-C again to exit at once.)\n")
 
 
 def _seconds_to_finish_calls(config: RunConfig) -> float:

@@ -91,7 +91,7 @@ def describe_estimate(estimate: Estimate) -> str:
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
         *(f"  {role}: {_describe_range(estimate.low[role], estimate.high[role])}" for role in estimate.low),
         *([_describe_wait(*estimate.n_batches)] if estimate.n_batches[1] else []),
-        "Tokens are counted as characters / 4 and prompts by a round figure; finished work is never paid twice.",
+        "Tokens are counted as characters / 4 and prompts by a flat figure; finished work is never paid for twice.",
         *([_offer_probe(c.spare)] if c.spare else []),
     ]
     return "\n".join(lines)
@@ -100,15 +100,15 @@ def describe_estimate(estimate: Estimate) -> str:
 def _describe_wait(low: int, high: int) -> str:
     count = f"{low}" if low == high else f"{low} to {high}"
     return (
-        f"Batches: {count}, each sent when the one before has ended. The provider promises each within {BATCH_HOURS} hours, so the"
+        f"Batches: {count}, each is sent when the previous one has ended. The provider promises each within {BATCH_HOURS} hours, so the"
         f" run waits {high} {'day' if high == 1 else 'days'} at the very most. Half the price is counted."
     )
 
 
 def _offer_probe(n_spare: int) -> str:
     return (
-        f"Headroom: {n_spare} real rows are to spare. `pada run CONFIG --arm oracle --set name=oracle` trains on them in place"
-        " of synthetic rows and asks no LLM: where they do not help, no method can."
+        f"Headroom: {n_spare} real rows are left over. `pada run CONFIG --arm oracle --set name=oracle` trains on them instead"
+        " of synthetic rows and makes no LLM calls: if they do not help, no method can."
     )
 
 

@@ -34,7 +34,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
     """
     config = config.model_copy(update={"name": "evaluate"})
     if adapter and not (adapter / "adapter_config.json").is_file():
-        raise ArtifactError(f"{adapter}: holds no adapter (no adapter_config.json). Give a run's best/ folder.")
+        raise ArtifactError(f"{adapter}: contains no adapter (no adapter_config.json). Give a run's best/ folder.")
     try:
         adapters = wiring.connect(config)
         files = _read_files(config, split, adapters)

@@ -103,7 +103,7 @@ def check_reply(question: Question, reply: Any) -> Any:
 def explain_answer(question: Question) -> str:
     """What an answer looks like, as JSON."""
     forms = {
-        "strategies": '{"strategies": [those to go on with]}',
+        "strategies": '{"strategies": [those to continue with]}',
         "data": '{"drop": [ids of accepted rows], "accept": [ids of rejected rows]}',
         "cost": '{"stop": true}',
     }
@@ -148,7 +148,7 @@ def edit_items(question: Question) -> Any:
     if not _is_data(question):
         return check_reply(question, {"strategies": edited})
     if not isinstance(edited, list) or any(row not in items for row in edited):
-        raise ConfigError("Rows can be taken out, not changed. Take whole entries out of the list.")
+        raise ConfigError("Rows can be removed, not changed. Delete whole entries from the list.")
     return {"drop": [row["id"] for row in items if row not in edited]}
 
 

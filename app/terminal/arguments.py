@@ -16,7 +16,7 @@ def read_seed(text: str) -> int:
     from pada_agent.core.errors import ConfigError
 
     if not text.isdecimal():
-        raise ConfigError(f"--seeds: '{text}' is no seed; expected whole numbers joined by commas, such as 0,1")
+        raise ConfigError(f"--seeds: '{text}' is not a seed; expected whole numbers separated by commas, such as 0,1")
     return int(text)
 
 

@@ -107,7 +107,7 @@ def _describe_limits(report: CheckReport, config: RunConfig) -> Text | None:
         return None
     written = f"the student may write {count(report.new_tokens, 'token')}"
     if all(not file.examples or file.examples[0].options for file in report.files.values()):
-        written = "the student weighs options and writes nothing"
+        written = "the student scores the options and writes nothing"
     return Text.assemble(
         ("Limits", "bold"), f"  a training row: {config.lora.max_length:,} tokens (lora.max_length); {written}"
     )
@@ -116,7 +116,7 @@ def _describe_limits(report: CheckReport, config: RunConfig) -> Text | None:
 def _describe_rows(rows: Sequence[RenderedRow]) -> RenderableType | None:
     if not rows:
         return None
-    title = Text.assemble(("Training rows as the student gets them", "bold"), "  what is learned is marked with >")
+    title = Text.assemble(("Training rows as the student sees them", "bold"), "  what is learned is marked with >")
     return Group(title, *(part for row in rows for part in (Text(), _describe_row(row))))
 
 
@@ -139,10 +139,11 @@ def _describe_probes(probes: Sequence[Probe]) -> RenderableType | None:
 
 def _describe_probe(probe: Probe) -> Text:
     if probe.seconds is None:
-        return Text("not asked: that would load it" if probe.is_local else "not asked", style="dim")
+        return Text("not asked, because that would load it" if probe.is_local else "not asked", style="dim")
     if probe.problem:
         return Text(
-            "cannot be used" if probe.stops else "answers, but not in form", style="red" if probe.stops else "yellow"
+            "cannot be used" if probe.stops else "answers, but not in the expected form",
+            style="red" if probe.stops else "yellow",
         )
     return Text(f"answered after {duration(probe.seconds)}", style="green")
 

@@ -53,7 +53,7 @@ def read_pairs(value: Any) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for pair in found if isinstance(found, list | tuple) else [None]:
         if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(t, str) and t for t in pair)):
-            raise ConversationProblem("expected a list of pairs, a question and its answer each")
+            raise ConversationProblem("expected a list of pairs, each a question and its answer")
         turns += [Turn(role="user", content=to_nfc(pair[0])), Turn(role="assistant", content=to_nfc(pair[1]))]
     return tuple(turns)
 
@@ -71,7 +71,7 @@ def _read_turn(turn: Any, number: int) -> tuple[str, str]:
         said = turn.get("role", turn.get("from"))
         raise ConversationProblem(f"expected turns of system, user and assistant (turn {number} has the role {said!r})")
     if any(turn.get(key) for key in ("tool_calls", "function_call")):
-        raise ConversationProblem(f"expected turns of text alone (turn {number} calls a tool)")
+        raise ConversationProblem(f"expected turns of text only (turn {number} calls a tool)")
     content = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
     return role, to_nfc(_join_parts(content, number))
 

@@ -45,14 +45,14 @@ def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "po
         group = first.get("comma group")
         if group:
             raise _refuse(
-                group, f"is read in two ways: {_name(comma)} has a decimal comma, in which this is no thousand"
+                group, f"is ambiguous: {_name(comma)} has a decimal comma, and then this is not a group of thousands"
             )
         return ","
     if unclear := first.get("comma or list"):
-        raise _refuse(unclear, "may be one number with a decimal comma, or two numbers")
+        raise _refuse(unclear, "could be one number with a decimal comma, or two numbers")
     unclear = first.get("point or group")
     if unclear and not point:
-        raise _refuse(unclear, "may have three decimals or be in thousands")
+        raise _refuse(unclear, "could have three decimals or be in thousands")
     return "."
 
 

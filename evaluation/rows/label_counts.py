@@ -43,7 +43,7 @@ def check_training_labels(
         (label, n), *_ = labels.items()
         return [
             stop(
-                f"{location}: all {count(n, 'row')} have the label {label!r}: there is nothing to tell apart. Give rows of"
+                f"{location}: all {count(n, 'row')} have the label {label!r}: there is nothing to tell apart. Add rows of"
                 " every label, or name the column of the label in task.columns"
             )
         ]
@@ -100,8 +100,8 @@ def _check_unseen(location: str, held_out: Mapping[str, int], train: Mapping[str
     if unseen and len(unseen) == len(held_out):
         return [
             stop(
-                f"{location}: no row has a label that is learned ({list_some(list(map(repr, unseen)))}; training rows have"
-                f" {list_some(list(map(repr, train)))}). Give files of the same task"
+                f"{location}: no row has a label of the training rows ({list_some(list(map(repr, unseen)))}; training rows have"
+                f" {list_some(list(map(repr, train)))}). Use files of the same task"
             )
         ]
     told = list_some([f"{label!r} {count(n, 'row')}" for label, n in unseen.items()])
@@ -114,7 +114,7 @@ def _check_lopsided(location: str, held_out: Mapping[str, int], train: Mapping[s
     if len(train) < 2 or n_rows < 2 or n < LOPSIDED * n_rows:
         return []
     which = f"all {n_rows} rows" if n == n_rows else f"{n} of {n_rows} rows"
-    return [warn(f"{location}: {which} have the label {label!r}: a student that always says so looks good")]
+    return [warn(f"{location}: {which} have the label {label!r}: a student that always gives this label looks good")]
 
 
 def check_answers(location: str, examples: Sequence[Example], task: Task) -> list[Finding]:

@@ -151,7 +151,7 @@ def _tell_too_long(rows: Sequence[_Row], lora: LoraSpec, context: int) -> list[F
         return []
     most, answers = max(row.tokens.total for row in long), max(row.tokens.answer for row in long)
     limit = min(lora.max_length, context)
-    told = f"{_name(long)}: too long to be learned, with up to {most} tokens ({answers} in an answer), and {limit} is the limit"
+    told = f"{_name(long)}: too long to be trained on, with up to {most} tokens ({answers} in an answer), and {limit} is the limit"
     ways = ["drop the rows"]
     if lora.max_length < context and most <= context:
         ways.insert(0, f"set lora.max_length to {most} or more")

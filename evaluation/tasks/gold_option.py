@@ -122,7 +122,7 @@ def _refuse_two(
     first, second = (texts[index] for index in (found[one][at], found[other][at]) if index is not None)
     raise DatasetError(
         f"{gold.where}: field {gold.field} is {gold.value!r}, which as {READINGS[one]} is {first!r} and as"
-        f" {READINGS[other]} is {second!r}, and no row tells which is meant. {_way_out(gold)}"
+        f" {READINGS[other]} is {second!r}, and no row shows which is meant. {_way_out(gold)}"
     )
 
 
@@ -142,7 +142,7 @@ def _refuse_all(seen: Sequence[GoldSeen], found: dict[GoldReading, list[int | No
 def _mixed(gold: GoldSeen, other: GoldSeen, reading: GoldReading) -> DatasetError:
     return DatasetError(
         f"{gold.where}: field {gold.field} is {gold.value!r}, which is not {READINGS[reading]}; but {other.value!r} at"
-        f" {other.where} is one. All rows must name the right option in one way. {_way_out(gold)}"
+        f" {other.where} is one. All rows must give the right option in the same way. {_way_out(gold)}"
     )
 
 

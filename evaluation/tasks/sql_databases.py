@@ -156,10 +156,10 @@ class Databases:
 
     def _find_problem(self, path: Path) -> str | None:
         if not _is_file(path):
-            return f"is no file (looked from {Path.cwd()})"
+            return f"is not a file (relative to {Path.cwd()})"
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                return "is no SQLite database"
+                return "is not an SQLite database"
         for ending in ("-wal", "-journal"):
             beside = path.with_name(path.name + ending)
             if beside.exists() and beside.stat().st_size:

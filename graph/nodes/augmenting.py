@@ -101,7 +101,7 @@ def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:
     """
     if overlaps := find_overlap(rows, protected):
         first = overlaps[0]
-        raise LeakageError(f"{first.example_id} stands in held-out data as {first.protected_id}: {first.evidence}")
+        raise LeakageError(f"{first.example_id} is also in the held-out data as {first.protected_id}: {first.evidence}")
 
 
 def _owe_errors(state: RunState, rows: Sequence[Example]) -> Quota:

@@ -68,7 +68,7 @@ def _tell_moved(n_sources: int, n_wished: int, plan: IterationPlan, n_wanted: in
         return ""
     n_lost = n_wanted - plan.n_pattern_rows - plan.n_training_error_rows
     whither = f"{n_lost} rows are not written" if n_lost else "the patterns write the rest"
-    return f"{n_sources} training row(s) to write from feed {plan.n_training_error_rows} of {n_wished} rows: {whither}"
+    return f"{n_sources} training row(s) are sources for {plan.n_training_error_rows} of {n_wished} rows: {whither}"
 
 
 def _to_diagnose(failures: Ref | None, n_pattern: int, adapters: Adapters) -> Ref:

@@ -40,7 +40,7 @@ def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
 def find_repeated_ids(answer: StrategiesAnswer) -> str | None:
     """Why these strategies cannot be told apart, or None."""
     repeated = [i for i, n in Counter(s.id for s in answer.strategies or ()).items() if n > 1]
-    return f"Strategies need ids of their own; these stand twice: {', '.join(repeated)}." if repeated else None
+    return f"Each strategy needs its own id; these appear twice: {', '.join(repeated)}." if repeated else None
 
 
 N_SHOWN = 50
@@ -97,7 +97,7 @@ def review_cost(state: RunState, adapters: Adapters) -> PartialState:
 
     def find_problem(answer: CostAnswer) -> str | None:
         if answer.stop and not state.get("best_model"):
-            return "Nothing was fine-tuned yet, so there is no result to stop with: cancel the run, or approve."
+            return "Nothing has been fine-tuned yet, so there is no result to stop with: cancel the run, or approve."
         return None
 
     payload = {"hours": round(estimate.hours, 3), "limit_hours": limit, "basis": estimate.basis}

@@ -64,7 +64,7 @@ def test_all_problems_are_told_at_once_and_a_run_is_refused_for_the_same(
     assert len(problems) == 3, checked.output
     odd, long, teacher = problems
     assert f"own.jsonl:{len(TRAIN) + 1}: field 'answer' is 'vegetable'" in odd
-    assert f"own.jsonl:{len(TRAIN) + 2}: too long to be learned" in long
+    assert f"own.jsonl:{len(TRAIN) + 2}: too long to be trained on" in long
     assert teacher.startswith("models.analyst, models.generator, models.judge: ") and "401" in teacher
     assert odd in ran.output and long in ran.output
     assert n_probed == len(server.prompts) == 1, "a run that is refused for its rows asks nobody"

@@ -168,7 +168,7 @@ def follow(error: str, runs: Runs, damaged: list[Path]) -> None:
         shutil.rmtree(found[1])
         if "Delete the run's checkpoints.sqlite" in error:
             (runs.run / "checkpoints.sqlite").unlink()
-    elif "Put back the settings" in error:
+    elif "Restore the settings" in error:
         shutil.copy(runs.folder / "unfinished" / "config.yaml", runs.run)
     else:
         named = next(path for path in damaged if str(path) in error)

@@ -75,12 +75,12 @@ def test_datasets_loads_the_folder(run: Path, tmp_path: Path) -> None:
 
 def test_a_licence_is_not_dropped_in_silence(run: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out"), "--license", "mit"])
-    assert result.exit_code == 2 and "Give --what data" in result.stderr
+    assert result.exit_code == 2 and "Use it with --what data" in result.stderr
 
 
 def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
     taken = export(run, "--out", run)
-    assert taken.exit_code == 2 and "exists already" in taken.stderr
+    assert taken.exit_code == 2 and "already exists" in taken.stderr
     for path in (run / "iterations").glob("[0-9]*/synthetic.jsonl"):
         path.write_text("")
     emptied = export(run, "--out", tmp_path / "out")

@@ -281,7 +281,7 @@ def test_a_run_folder_belongs_to_its_thread_and_no_other_folder_is_touched(
     published = (runs / "reviewed" / "summary.json").read_bytes()
     (runs / "models" / "best").mkdir(parents=True)
     (runs / "models" / "best" / "weights").touch()
-    for name, reason in (("reviewed", "another thread's run"), ("models", "exists and is not a run's folder")):
+    for name, reason in (("reviewed", "another thread's run"), ("models", "exists and is not a run folder")):
         result: Any = client.runs.wait(
             new_thread(client), GRAPH, input=INPUT, context=settings(name, seed=9), raise_error=False
         )

@@ -19,6 +19,6 @@ def test_an_embedder_that_names_code_of_its_own_is_refused_and_the_code_does_not
     modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 2, "name": "2", "path": "", "type": "own.Own"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ArtifactError, match=r"needs code that it brings along.* Set models\.embedder"):
+    with pytest.raises(ArtifactError, match=r"needs code of its own.* Set models\.embedder"):
         SentenceEmbedder(str(folder)).embed(["Is it open?"])
     assert not ran.exists()

@@ -121,7 +121,7 @@ def test_a_gguf_keeps_metadata_and_the_tensors_that_were_not_trained(
 def test_a_student_that_is_no_gguf_gives_none_and_the_way_out_is_named(
     folder_student: Path, folder_adapter: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match=r"no GGUF file.*safetensors.*convert_hf_to_gguf\.py"):
+    with pytest.raises(TrainingError, match=r"not a GGUF file.*safetensors.*convert_hf_to_gguf\.py"):
         write(folder_student, folder_adapter, tmp_path, "gguf")
 
 
@@ -129,7 +129,7 @@ def test_a_written_model_that_answers_otherwise_is_not_kept(
     folder_student: Path, folder_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting_job, "load_student", lambda *_: load_student(str(folder_student), CPU))
-    with pytest.raises(TrainingError, match=r"gives the adapter.s own answers other likelihoods, by up to"):
+    with pytest.raises(TrainingError, match=r"likelihoods of the adapter.s own answers are off by up to"):
         write(folder_student, folder_adapter, tmp_path, "safetensors")
     assert not (tmp_path / "export.json").exists()
 
@@ -142,7 +142,7 @@ def test_an_adapter_of_another_student_is_refused(gguf_student: Path, folder_ada
 def test_what_is_no_run_and_no_adapter_and_a_folder_in_use_are_named(folder_adapter: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="neither a finished run nor an adapter"):
         export_model(tmp_path, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         export_model(folder_adapter, format="safetensors", out=folder_adapter, on_event=lambda _: None)
 
 
@@ -180,7 +180,7 @@ def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None
     report = model_export.ExportReport(folder=tmp_path, format="gguf", n_rows=8, n_equal=7)
     assert model_export.describe_export(report).splitlines() == [
         f"gguf: {tmp_path}",
-        "Read back: 7 of 8 rows answered as by student and adapter (F16 rounds the weights).",
+        "Read back: 7 of 8 rows get the same answer as from student and adapter (F16 rounds the weights).",
         model_export.LLAMA_CPP,
     ]
     assert "llama.cpp" not in model_export.describe_export(report.model_copy(update={"format": "safetensors"}))

@@ -123,7 +123,7 @@ def test_before_anything_was_fine_tuned_there_is_nothing_to_stop_with(tmp_path: 
     assert question["basis"].startswith("rough")
     graph.invoke(Command(resume={"stop": True}), THREAD)
     (again,) = graph.get_state(THREAD).interrupts
-    assert "Nothing was fine-tuned yet" in again.value["problem"]
+    assert "Nothing has been fine-tuned yet" in again.value["problem"]
 
 
 def test_with_reviews_off_nothing_waits(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_public_is_said_or_refused(hub: Hub, adapter: Path) -> None:
     hub.repositories[OURS] = Repository(private=False)
     result = push(adapter, "me/adapter")
     assert result.exit_code == 2
-    assert "is public. Give --public" in result.output
+    assert "is public. Use --public" in result.output
     assert not hub.repositories[OURS].files
     assert push(adapter, "me/adapter", "--public").stdout.startswith("public: ")
     assert push(adapter, "me/other", "--public").exit_code == 0
@@ -138,7 +138,7 @@ def test_what_was_pushed_is_found_by_its_id(hub: Hub, adapter: Path) -> None:
 
 def test_pickled_weights_are_not_fetched(hub: Hub) -> None:
     hub.repositories[OURS] = Repository(private=True, files={"adapter_config.json": b"{}", "adapter_model.bin": b"x"})
-    with pytest.raises(ArtifactError, match=r"no adapter that can be read: it has no adapter_model\.safetensors"):
+    with pytest.raises(ArtifactError, match=r"not a readable adapter: it has no adapter_model\.safetensors"):
         results_hub.find_adapter("hub:me/adapter")
 
 
@@ -148,7 +148,7 @@ def test_pickled_weights_are_not_fetched(hub: Hub) -> None:
         ("hub:nothing", ConfigError, "expected hub:owner/name"),
         ("hub:me/../x", ConfigError, "expected hub:owner/name"),
         ("me/adapter", ArtifactError, "write hub:me/adapter"),
-        ("hub:me/absent", ArtifactError, r"not found, or not for you \(its token"),
+        ("hub:me/absent", ArtifactError, r"not found, or you have no access \(your token"),
         ("hub:me/there@nowhere", ArtifactError, "not found"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_wrong_token_is_refused_without_repeating_it(
     monkeypatch.setenv("HF_TOKEN", "hf_wrongtokenofsomebody")
     result = push(adapter, "me/adapter")
     assert result.exit_code == 2
-    assert "not for you (its token may not read or write there)" in result.output
+    assert "you have no access (your token may not read or write there)" in result.output
     assert "wrongtokenofsomebody" not in result.output
     assert not hub.repositories
 

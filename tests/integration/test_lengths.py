@@ -37,7 +37,7 @@ def write_one_long_row(*, ever_shorter: bool) -> ScriptedModel:
 def test_a_row_of_the_users_own_that_is_too_long_is_told_before_the_first_job(tmp_path: Path) -> None:
     train = [*TRAIN, {"id": "long", "question": LONG, "answer": "tool"}]
     world = ToyWorld(tmp_path, memory={"train": train, "validation": VALIDATION, "test": []}, tokens=WordCounter(512))
-    with pytest.raises(DatasetError, match=r"memory:train:10: too long to be learned, with up to 45 tokens"):
+    with pytest.raises(DatasetError, match=r"memory:train:10: too long to be trained on, with up to 45 tokens"):
         run(world, lora={"max_length": 30}, data={"test": ""})
     assert world.compute.ran == []
 

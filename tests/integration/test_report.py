@@ -277,13 +277,13 @@ def test_a_run_that_measured_nothing_yet_is_one_clear_error(tmp_path: Path) -> N
     (tmp_path / "config.yaml").write_text(dump_config(make_settings()))
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert result.exit_code == 2
-    assert "nothing has been measured yet. Go on with: pada resume" in result.stderr
+    assert "nothing has been measured yet. Continue with: pada resume" in result.stderr
     assert not (tmp_path / "report.html").exists()
 
 
 def test_something_else_is_no_run(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", str(tmp_path)])
-    assert result.exit_code == 2 and "not a run's folder" in result.stderr
+    assert result.exit_code == 2 and "not a run folder" in result.stderr
 
 
 def test_a_browser_shows_hostile_text_without_complaint(files: RunFiles, browser: Browser, tmp_path: Path) -> None:

@@ -116,9 +116,9 @@ def test_a_student_that_needs_code_of_its_own_fails_at_once(tmp_path: Path, comp
     rows = tmp_path / "rows.jsonl"
     rows.write_text(ROWS[0].model_dump_json() + "\n")
     job = PredictJob(student=str(student), rows=str(rows), rows_hash="h", max_new_tokens=2)
-    with pytest.raises(ConfigError, match=r"needs code that it brings along.* Set student\.model"):
+    with pytest.raises(ConfigError, match=r"needs code of its own.* Set student\.model"):
         compute.wait(compute.submit(job), lambda _: None)
-    with pytest.raises(ConfigError, match="needs code that it brings along"):
+    with pytest.raises(ConfigError, match="needs code of its own"):
         StudentTokenCounter(compute, str(student), ChatSpec()).count(ROWS[0])
     assert not ran.exists()
 

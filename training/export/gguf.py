@@ -27,7 +27,7 @@ def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> 
     architecture = str(reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
     if architecture not in ARCHITECTURES:
         raise TrainingError(
-            f"{source}: GGUF export knows the layouts {', '.join(ARCHITECTURES)}, not {architecture}. Export with"
+            f"{source}: GGUF export supports the layouts {', '.join(ARCHITECTURES)}, not {architecture}. Export with"
             " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
         )
     if base.config.tie_word_embeddings and not merged.config.tie_word_embeddings:

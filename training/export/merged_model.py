@@ -58,8 +58,8 @@ def _check_likelihoods(off: float, job: ExportJob) -> None:
     """A GGUF rounds; safetensors do not. `off` may be NaN."""
     if job.format == "safetensors" and not off <= MAX_OFF:
         raise TrainingError(
-            f"the written model gives the adapter's own answers other likelihoods, by up to {off:.2g} nats a character:"
-            " it was not kept. Use student and adapter as they are."
+            f"the written model's likelihoods of the adapter's own answers are off by up to {off:.2g} nats per"
+            " character, so it was not kept. Use the student together with the adapter instead."
         )
 
 
@@ -78,7 +78,7 @@ def _weigh(student: Student, job: ExportJob, rows: Sequence[Example]) -> list[fl
 def _check_format(job: ExportJob) -> None:
     if job.format == "gguf" and not job.student.endswith(".gguf"):
         raise TrainingError(
-            f"student {job.student} is no GGUF file, so its tokenizer is not known in that form. Export with"
+            f"student {job.student} is not a GGUF file, so its tokenizer is not known in that form. Export with"
             " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
         )
 

@@ -85,5 +85,5 @@ class BatchLedger:
                 yield database
         except sqlite3.Error as exc:
             raise ArtifactError(
-                f"{self._path}: batches cannot be noted ({exc}). Free some space or change its mode, then resume."
+                f"{self._path}: batches cannot be recorded ({exc}). Free some space or change its permissions, then resume."
             ) from exc

@@ -210,8 +210,8 @@ class BatchClient:
         if result.status == CANCELLED:
             self._ledger.forget_call(key)
             raise ModelUnavailableError(
-                f"{self._config.model}: the batch was cancelled at the provider. What it had answered is kept; resuming the"
-                " run sends the rest again."
+                f"{self._config.model}: the batch was cancelled at the provider. Its answers so far are kept; resume"
+                " the run to send the rest again."
             )
         if result.status in PASSING_STATUS or result.status >= 500:
             return self._give_up(key, request, refused)
@@ -238,7 +238,7 @@ class BatchClient:
     def _check_open(self) -> None:
         if self._clock.is_stopped:
             raise ModelUnavailableError(
-                "the run was closed. A batch that was sent goes on at the provider, and a resumed run waits for it."
+                "the run was closed. Batches that were sent continue at the provider, and a resumed run waits for them."
             )
 
     def _tell(self, job: _Job, batch_id: str, state: BatchState) -> None:

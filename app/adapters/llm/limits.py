@@ -102,7 +102,7 @@ class Budget:
         for name, value, limit in found:
             if limit is not None and value >= limit:
                 raise BudgetExceededError(
-                    f"budget.{name} is spent: {value:g} of {limit:g}. What was paid for is kept. To go on, run the same "
+                    f"budget.{name} is used up: {value:g} of {limit:g}. Everything paid for is kept. To continue, run the same "
                     f"settings again with a higher budget.{name}."
                 )
 
@@ -224,7 +224,7 @@ class CallGate:
             raise ModelUnavailableError(f"{error} (tried {attempt + 1} times)") from error
         asked = error.retry_after_seconds
         if asked is not None and asked > LONGEST_OBEYED_SECONDS:
-            raise ModelUnavailableError(f"{error} (it asks to wait {asked / 60:.0f} minutes)") from error
+            raise ModelUnavailableError(f"{error} (the server asks to wait {asked / 60:.0f} minutes)") from error
         back_off = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt) * self._jitter.uniform(0.5, 1.0)
         if asked is None:
             self._clock.sleep(back_off)

@@ -98,7 +98,9 @@ def _end_idle() -> None:
 
 def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Popen[str], Endpoint]:
     if not file.is_file():
-        raise ModelUnavailableError(f"local model {file}: no such file. `pada models list` shows what is here.")
+        raise ModelUnavailableError(
+            f"local model {file}: no such file. `pada models list` shows the models on this machine."
+        )
     _check_memory(file)
     key = secrets.token_hex(16)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -134,6 +136,6 @@ def _check_memory(file: Path) -> None:
     available = psutil.virtual_memory().available
     if file.stat().st_size > available:
         raise ModelUnavailableError(
-            f"local model {file.name} needs {file.stat().st_size / 2**30:.1f} GiB of memory, "
+            f"local model {file.name} needs {file.stat().st_size / 2**30:.1f} GiB of memory, but only "
             f"{available / 2**30:.1f} GiB are available. Close other programs, or choose a smaller model."
         )

@@ -81,8 +81,8 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
             " (openai: with base_url for any compatible server; docs/teachers.md)"
         )
     if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
-        more = f" What it takes by other names goes under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
-        raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not take it. Leave it out.{more}")
+        more = f" Parameters with other names go under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
+        raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not support it. Leave it out.{more}")
     opening = known[provider](config, name, role)
     able = {"flex": ("openai",), "batch": ("openai", "anthropic")}.get(config.economy or "", known)
     if provider not in able:
@@ -168,7 +168,7 @@ def _open_own(config: ModelConfig, name: str, role: Role) -> Opening:
 
     def refuse() -> ChatClient:
         raise ConfigError(
-            f"models.{role}.model is '{config.model}': a model that the application brings, and this one brought none. "
+            f"models.{role}.model is '{config.model}': the application has to provide this model, but it did not. "
             "docs/embedding.md shows how."
         )
 

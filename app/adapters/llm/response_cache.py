@@ -95,7 +95,9 @@ class ResponseCache:
             ArtifactError: its answer could not be kept.
         """
         if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
-            raise ArtifactError(f"{self._path}: the disk is full, so no call is begun. Free some space and resume.")
+            raise ArtifactError(
+                f"{self._path}: the disk is full, so no new call is started. Free some space and resume."
+            )
         self._write("INSERT OR REPLACE INTO begun VALUES (?, ?)", (key, started))
 
     def give_up(self, key: str) -> None:
@@ -171,7 +173,7 @@ class ResponseCache:
                 self._db.execute(statement, values)
         except sqlite3.Error as exc:
             raise ArtifactError(
-                f"{self._path}: cannot be written ({exc}). Free some space or change its mode, then resume."
+                f"{self._path}: cannot be written ({exc}). Free some space or change its permissions, then resume."
             ) from exc
 
     @contextmanager
@@ -220,7 +222,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, ValueError, TypeError) as exc:
         raise ArtifactError(
-            f"{path}: the record of LLM calls cannot be read ({exc}). Move it away to start a new one; what it holds is then paid for again."
+            f"{path}: the record of LLM calls cannot be read ({exc}). Move it away to start a new one; its calls then have to be paid for again."
         ) from exc
 
 

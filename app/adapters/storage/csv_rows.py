@@ -53,7 +53,7 @@ _UNNAMED = "column "
 def _name_columns(location: str, names: Sequence[str], line: int) -> list[str]:
     columns = [name.strip() or f"{_UNNAMED}{place}" for place, name in enumerate(names, 1)]
     if repeated := sorted({c for c in columns if columns.count(c) > 1}):
-        raise DatasetError(f"{location}:{line}: column named twice: {', '.join(repeated)}")
+        raise DatasetError(f"{location}:{line}: two columns have the same name: {', '.join(repeated)}")
     return columns
 
 
@@ -65,8 +65,8 @@ def _split_records(location: str, reader: Any, n_before: int) -> Iterator[tuple[
                 yield reader.line_num + n_before, values
     except csv.Error as exc:
         raise DatasetError(
-            f"{location}:{reader.line_num + n_before}: not valid CSV: {exc}. A cell with a quote, a line break or the"
-            " separator in it stands in quotes, and a quote inside is written twice."
+            f"{location}:{reader.line_num + n_before}: not valid CSV: {exc}. Put cells that contain a quote, a line break"
+            " or the separator in quotes, and double each quote inside."
         ) from exc
 
 

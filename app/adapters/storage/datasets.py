@@ -61,7 +61,7 @@ class FileDatasets:
     ) -> list[RawRow]:
         n_bytes = len(json.dumps(rows, default=str)) if self._max_file_bytes is not None else 0
         if self._max_file_bytes is not None and n_bytes > self._max_file_bytes:
-            raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not taken here")
+            raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not accepted here")
         wanted = rows[: self._count_wanted(limit if shuffle is None else None)]
         found = self._check(location, list(_place(location, wanted)))
         return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
@@ -75,7 +75,7 @@ class FileDatasets:
         if not rows:
             raise DatasetError(f"{location}: has no rows")
         if self._max_rows is not None and len(rows) > self._max_rows:
-            raise DatasetError(f"{location}: more than {self._max_rows} rows are not taken here; set a limit")
+            raise DatasetError(f"{location}: more than {self._max_rows} rows are not accepted here; set a limit")
         return rows
 
     def _open(self, location: str) -> Iterator[RawRow]:
@@ -86,7 +86,7 @@ class FileDatasets:
     def _read_memory(self, location: str) -> Iterator[RawRow]:
         name = location.removeprefix("memory:")
         if name not in self._memory:
-            raise DatasetError(f"{location}: no such rows; in memory are: {', '.join(self._memory) or 'none'}")
+            raise DatasetError(f"{location}: no such rows; in memory there are: {', '.join(self._memory) or 'none'}")
         return _place(location, self._memory[name])
 
     def _find(self, location: str) -> Path:
@@ -95,7 +95,7 @@ class FileDatasets:
             place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
             raise DatasetError(f"{location}: no such file {place}")
         if self._max_file_bytes is not None and path.stat().st_size > self._max_file_bytes:
-            raise DatasetError(f"{location}: files above {self._max_file_bytes} bytes are not taken here")
+            raise DatasetError(f"{location}: files larger than {self._max_file_bytes} bytes are not accepted here")
         return path
 
     def _find_inside(self, location: str, workspace: Path) -> Path:

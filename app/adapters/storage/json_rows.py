@@ -49,7 +49,7 @@ class _Scanner:
         if self._take("["):
             yield from self._read_members()
             if not self._at_end():
-                raise self._refuse("there is something behind the array")
+                raise self._refuse("there is something after the array")
             return
         values = []
         while not self._at_end():
@@ -131,16 +131,16 @@ def _parse(where: str, line: str) -> Any:
         value = _DECODER.decode(line)
         _check_surrogates(value, line)
     except (ValueError, RecursionError) as exc:
-        raise DatasetError(f"{where}: not valid JSON: {_explain(exc, line)}. Each line holds one object.") from exc
+        raise DatasetError(f"{where}: not valid JSON: {_explain(exc, line)}. Each line must hold one object.") from exc
     return value
 
 
 def _explain(exc: Exception, line: str = "") -> str:
     text = line.strip()
     if re.match(r"\{\s*'", text):
-        return "keys and texts take double quotes, and this has single ones, as Python writes them"
+        return "keys and texts need double quotes, but this has single ones, as Python prints them"
     if text.endswith("},"):
-        return "it ends in a comma. Take it away, or put all rows between [ and ]"
+        return "it ends with a comma. Remove it, or put all rows between [ and ]"
     return str(exc) or type(exc).__name__
 
 

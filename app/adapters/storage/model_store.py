@@ -107,7 +107,7 @@ def resolve(name: str) -> Path:
     if name and name not in catalogue() and (Path(name).exists() or _is_hub_id(name)):
         return Path(name)
     if not is_stored(name):
-        raise ArtifactError(f"model {name} is not on this machine. Get it with: pada models pull {name}")
+        raise ArtifactError(f"model {name} is not on this machine. Fetch it with: pada models pull {name}")
     return _final_path(name)
 
 
@@ -161,8 +161,8 @@ def _check_space(name: str) -> None:
     free = shutil.disk_usage(store_folder()).free
     if free < needed:
         raise ArtifactError(
-            f"model {name} needs {needed / 1e9:.1f} GB free in {store_folder()}, there are {free / 1e9:.1f} GB. "
-            "Make room, or set PADA_MODELS to a folder on another disk."
+            f"model {name} needs {needed / 1e9:.1f} GB free in {store_folder()}, but only {free / 1e9:.1f} GB are. "
+            "Free some space, or set PADA_MODELS to a folder on another disk."
         )
 
 
@@ -250,7 +250,9 @@ def _unzip(name: str, archive: Path, target: Path) -> None:
                     _copy(name, source, sink, pin.n_bytes)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as exc:
         _drop_parts(name)
-        raise ArtifactError(f"model {name}: the parts do not make its archive ({exc}); it was not kept") from exc
+        raise ArtifactError(
+            f"model {name}: the downloaded parts do not form its archive ({exc}); it was not kept"
+        ) from exc
 
 
 def _copy(name: str, source: IO[bytes], sink: IO[bytes], n_bytes: int) -> None:
@@ -263,7 +265,9 @@ def _copy(name: str, source: IO[bytes], sink: IO[bytes], n_bytes: int) -> None:
         n_bytes -= len(chunk)
         if n_bytes < 0:
             _drop_parts(name)
-            raise ArtifactError(f"model {name}: the parts hold more than the catalogue says; it was not kept")
+            raise ArtifactError(
+                f"model {name}: the downloaded parts are larger than the catalogue says; it was not kept"
+            )
         sink.write(chunk)
 
 
@@ -295,5 +299,5 @@ def _explain_disk_errors(name: str) -> Iterator[None]:
     except OSError as exc:
         reason = "the disk is full" if exc.errno == errno.ENOSPC else exc.strerror or str(exc)
         raise ArtifactError(
-            f"model {name}: cannot write to {store_folder()}: {reason}. PADA_MODELS names another folder."
+            f"model {name}: cannot write to {store_folder()}: {reason}. Set PADA_MODELS to another folder."
         ) from exc

@@ -105,7 +105,7 @@ def _explain(exc: Exception) -> str:
     said = " ".join(said.split())[:600]
     if "script" in said and "no longer supported" in said:
         return (
-            "it is a script, which is not run. Many have a copy in Parquet: name its revision, as"
+            "it is a script, and scripts are not run. Many data sets have a Parquet copy: name its revision, as in"
             " hub:owner/name@refs/convert/parquet:config/split"
         )
     if "Config name is missing" in said:

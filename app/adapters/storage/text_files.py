@@ -32,7 +32,9 @@ def open_bytes(location: str, path: Path, max_bytes: int | None = None) -> Itera
                 while chunk := stream.read(_CHUNK_BYTES):
                     unpacked.write(chunk)
                     if max_bytes is not None and unpacked.tell() > max_bytes:
-                        raise DatasetError(f"{location}: more than {max_bytes} bytes unpacked are not taken here")
+                        raise DatasetError(
+                            f"{location}: more than {max_bytes} bytes after unpacking are not accepted here"
+                        )
         except (OSError, EOFError, zlib.error) as exc:
             raise DatasetError(f"{location}: not a readable .gz file: {exc}") from exc
         unpacked.seek(0)
@@ -67,5 +69,5 @@ def _decode_utf_16(location: str, file: IO[bytes]) -> Iterator[str]:
     try:
         text = file.read().decode("utf-16")
     except UnicodeDecodeError as exc:
-        raise DatasetError(f"{location}: begins as UTF-16, but is damaged. Save the file as UTF-8.") from exc
+        raise DatasetError(f"{location}: starts as UTF-16 but is damaged. Save the file as UTF-8.") from exc
     yield from io.StringIO(text, newline="\n")

@@ -214,7 +214,8 @@ class TestFineTuning:
 
     def test_unknown_target_modules_are_refused_with_those_there_are(self, student: Student, tmp_path: Path) -> None:
         with pytest.raises(
-            TrainingError, match=r"no_proj is no linear layer or embedding.*down_proj, embed_tokens, gate_proj, k_proj"
+            TrainingError,
+            match=r"no_proj is not a linear layer or embedding.*down_proj, embed_tokens, gate_proj, k_proj",
         ):
             train(student, tmp_path, lora=SPEC.model_copy(update={"target_modules": "q_proj, no_proj"}))
 

@@ -147,7 +147,7 @@ def test_a_bug_keeps_its_traceback_and_ends_with_1(tmp_path: Path) -> None:
 def test_resume_of_something_else_ends_with_2(tmp_path: Path) -> None:
     result = invoke("resume", tmp_path)
     assert result.exit_code == 2
-    assert "not a run's folder" in result.stderr
+    assert "not a run folder" in result.stderr
 
 
 def test_resume_takes_an_answer_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunCo
 def test_a_grid_that_is_none_and_a_run_that_is_not_there_end_with_2(tmp_path: Path) -> None:
     assert invoke("experiment", tmp_path / "none.yaml").exit_code == 2
     wrong = invoke("experiment", "configs/experiments/local.yaml", "--seeds", "0,one")
-    assert wrong.exit_code == 2 and "'one' is no seed" in wrong.output
+    assert wrong.exit_code == 2 and "'one' is not a seed" in wrong.output
     missing = invoke("compare", tmp_path / "a", tmp_path / "b")
     assert missing.exit_code == 2 and "summary.json" in missing.stderr
     assert "two or more different runs" in invoke("compare", tmp_path, tmp_path).stderr

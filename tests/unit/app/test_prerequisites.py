@@ -43,9 +43,9 @@ def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any],
     assert texts[0].startswith("task.name: there is no task 'nonsense'")
     assert texts[1:] == [
         f"student.model: {tmp_path / 'empty'}: the folder is empty. Give the folder of a model, or a hub id.",
-        "models.embedder: model all-mpnet-base-v2 is not on this machine. Get it with: pada models pull all-mpnet-base-v2",
+        "models.embedder: model all-mpnet-base-v2 is not on this machine. Fetch it with: pada models pull all-mpnet-base-v2",
         "models.analyst: no API key. Set the environment variable OPENAI_API_KEY, or choose another model.",
-        "models.generator, models.judge: model qwen2.5-coder-1.5b-instruct is not on this machine. Get it with: pada models"
+        "models.generator, models.judge: model qwen2.5-coder-1.5b-instruct is not on this machine. Fetch it with: pada models"
         " pull qwen2.5-coder-1.5b-instruct",
     ]
 

@@ -202,7 +202,7 @@ def test_a_key_goes_to_a_listed_host_only_if_it_is_listed_too(workspace: Path) -
     assert "AZURE_OPENAI_API_KEY is not offered" in refusal(azure, policy)
     confine(azure, replace(policy, key_variables=frozenset({"AZURE_OPENAI_API_KEY"})))
     partner = make(judge("anthropic:x", base_url="https://llm.internal"))
-    assert "models.judge.base_url: taken with openai:NAME" in refusal(partner, policy)
+    assert "models.judge.base_url: only accepted with openai:NAME" in refusal(partner, policy)
 
 
 def test_a_variable_that_holds_no_key_is_not_sent_as_one(workspace: Path) -> None:
@@ -354,7 +354,7 @@ def test_files_are_seen_from_the_workspace_and_limited_in_rows_and_bytes(workspa
         open_to(max_rows=4).read("many.jsonl")
     with pytest.raises(DatasetError, match="more than 4 rows"):
         open_to(max_rows=4).read("many.jsonl", limit=5)
-    with pytest.raises(DatasetError, match="above 10 bytes"):
+    with pytest.raises(DatasetError, match="larger than 10 bytes"):
         open_to(max_file_bytes=10).read("many.jsonl")
 
 

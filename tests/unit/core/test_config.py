@@ -126,7 +126,7 @@ def test_a_value_is_read_as_what_the_setting_takes(override: str, value: Any) ->
     ("override", "message"),
     [
         ("seed=[1", r"--set seed=\[1: not a YAML value"),
-        ("task.labels={a: [1}", r"--set task\.labels=.*: not a YAML value .* Put a text into quotes"),
+        ("task.labels={a: [1}", r"--set task\.labels=.*: not a YAML value .* Put text in quotes"),
         ("task.labels={a: 1, a: 2}", "the key 'a' appears twice"),
         ("seed=@home", "not a YAML value"),
         ("loop.max_iterations", "expected key=value"),
@@ -237,7 +237,7 @@ def test_labels_are_taken_as_they_are_written(tmp_path: Path, written: str, labe
     ("task", "message"),
     [
         ({"labels": {None: "nothing", "some": "x"}}, r"task\.labels: .*a name is empty \(null\): put it in quotes"),
-        ({"labels": {"Yes": "a", "yes ": "b"}}, r"task\.labels: .*'Yes' and 'yes ' differ by case or spaces alone"),
+        ({"labels": {"Yes": "a", "yes ": "b"}}, r"task\.labels: .*'Yes' and 'yes ' differ only by case or spaces"),
     ],
 )
 def test_labels_that_cannot_be_told_apart_are_refused(task: dict[str, object], message: str) -> None:
@@ -270,7 +270,7 @@ def test_a_chat_template_that_is_neither_is_one_clear_error(tmp_path: Path) -> N
     path = write_settings(tmp_path, {"student": {"chat_template": "no-such.jinja"}})
     with pytest.raises(ConfigError, match=r"student\.chat_template: 'no-such\.jinja' is neither the text"):
         load_config(path)
-    with pytest.raises(ConfigError, match=r"student\.chat_template: .*is no Jinja template"):
+    with pytest.raises(ConfigError, match=r"student\.chat_template: .*is not a Jinja template"):
         parse_config({"student": {"chat_template": "/etc/hostname"}}, origin="input")
 
 

@@ -25,15 +25,15 @@ def test_an_address_is_kept_without_the_endpoint(given: str | None, kept: str | 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"base_url": "127.0.0.1:8000/v1"}, "begins with http://"),
-        ({"base_url": "llm.internal"}, "begins with http://"),
-        ({"base_url": "file:///etc/passwd"}, "begins with http://"),
+        ({"base_url": "127.0.0.1:8000/v1"}, "must begin with http://"),
+        ({"base_url": "llm.internal"}, "must begin with http://"),
+        ({"base_url": "file:///etc/passwd"}, "must begin with http://"),
         ({"base_url": "https://user:sk-1@host/v1"}, "without user, password"),
         ({"base_url": "https://host/v1?api-version=2024-10-21"}, "goes with azure_openai:DEPLOYMENT"),
         ({"api_key_env": "sk-123"}, "api_key_env"),
         ({"header_envs": {"X-Token": "sk-123"}}, "names of environment variables"),
-        ({"extra": {"model": "other"}}, "model is not taken here"),
-        ({"extra": {"top_k": 1, "stream": True}}, "stream is not taken here"),
+        ({"extra": {"model": "other"}}, "model is not accepted here"),
+        ({"extra": {"top_k": 1, "stream": True}}, "stream is not accepted here"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(settings: dict[str, Any], words: str) -> None:

@@ -82,10 +82,14 @@ def test_a_template_that_asks_for_the_date_renders_the_same_every_day() -> None:
         (
             "{% for m in messages %}{{ m.role | nonsense }}{% endfor %}",
             None,
-            "a mistake in line 1: No filter named 'nonsense'",
+            "an error in line 1: No filter named 'nonsense'",
         ),
-        ("{% for m in messages %}\n{{ m.content }}", None, "a mistake in line 2"),
-        ("{% for m in messages %}{{ m.content[0]['text'] }}{% endfor %}", None, r"wants each turn's content in parts"),
+        ("{% for m in messages %}\n{{ m.content }}", None, "an error in line 2"),
+        (
+            "{% for m in messages %}{{ m.content[0]['text'] }}{% endfor %}",
+            None,
+            r"expects each turn's content in parts",
+        ),
         ("{% for m in messages %}{{ m.parts[0].text }}{% endfor %}", None, r"fails .UndefinedError"),
         ("{{ messages[0].content + 1 }}", None, "fails .TypeError"),
         ("{{ raise_exception('I take nobody') }}", None, "refuses the turns user, assistant: I take nobody"),

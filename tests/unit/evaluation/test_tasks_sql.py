@@ -113,7 +113,7 @@ def test_a_changed_database_makes_other_examples(folder: Path) -> None:
     [
         ({"database": "nowhere"}, "rows.jsonl:7: field 'database' is 'nowhere', but there is no such file in {folder}"),
         ({"database": "x" * 5000}, "but there is no such file"),
-        ({"database": "rows.jsonl"}, "rows.jsonl is no SQLite database"),
+        ({"database": "rows.jsonl"}, "rows.jsonl is not an SQLite database"),
         ({"database": "empty.sqlite"}, "empty.sqlite has no tables"),
         ({"database": "damaged.sqlite"}, "damaged.sqlite cannot be read: file is not a database"),
         ({"database": "open.sqlite"}, "has changes that are not yet in it (open.sqlite-wal). Close what has it open"),
@@ -153,7 +153,7 @@ def test_a_row_cannot_leave_the_folder_of_settings(folder: Path) -> None:
 
 
 def test_a_database_in_settings_that_is_none_is_told_with_its_key(folder: Path) -> None:
-    for name, words in (("nowhere", "is no file"), ("rows.jsonl", "is no SQLite database")):
+    for name, words in (("nowhere", "is not a file"), ("rows.jsonl", "is not an SQLite database")):
         (folder / "rows.jsonl").write_text("{}\n")
         with pytest.raises(ConfigError, match=f"task.database: .*{name} {words}"):
             task(folder, database=str(folder / name)).read(row(folder))

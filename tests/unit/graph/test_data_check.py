@@ -53,7 +53,7 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         {},
         [
             stop(
-                "memory:train: all 3 rows have the label 'refund': there is nothing to tell apart. Give rows of every label,"
+                "memory:train: all 3 rows have the label 'refund': there is nothing to tell apart. Add rows of every label,"
                 " or name the column of the label in task.columns"
             ),
             warn("memory:validation: labels that no training row has: 'delivery' 1 row, 'other' 1 row"),
@@ -99,10 +99,10 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         [
             warn("memory:validation: labels that no training row has: 'refund' 1 row"),
             stop(
-                "memory:test: no row has a label that is learned ('refund'; training rows have 'other', 'delivery')."
-                " Give files of the same task"
+                "memory:test: no row has a label of the training rows ('refund'; training rows have 'other', 'delivery')."
+                " Use files of the same task"
             ),
-            warn("memory:test: all 2 rows have the label 'refund': a student that always says so looks good"),
+            warn("memory:test: all 2 rows have the label 'refund': a student that always gives this label looks good"),
         ],
     ),
     "a label that only settings know": (
@@ -116,7 +116,11 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
     "held-out rows of one label": (
         {"validation": label("validation", ["refund"] * 39 + ["other"] * 2)},
         {},
-        [warn("memory:validation: 39 of 41 rows have the label 'refund': a student that always says so looks good")],
+        [
+            warn(
+                "memory:validation: 39 of 41 rows have the label 'refund': a student that always gives this label looks good"
+            )
+        ],
     ),
     "rows that appear twice, under other ids": (
         {"train": [{**row, "id": i} for i, row in enumerate([*GOOD["train"], *GOOD["train"][:2]])]},
@@ -143,7 +147,7 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         {},
         [
             warn(
-                "memory:train: 1 of 5 rows asks what an earlier row asks, and has another right answer (memory:train:5 ="
+                "memory:train: 1 of 5 rows repeats the question of an earlier row with another right answer (memory:train:5 ="
                 " memory:train:1)"
             )
         ],
@@ -153,7 +157,7 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         MANY,
         [
             stop(
-                "memory:train: 2 of 4 rows ask what an earlier row asks, and have another right answer (memory:train:2 ="
+                "memory:train: 2 of 4 rows repeat the question of an earlier row with another right answer (memory:train:2 ="
                 " memory:train:1, memory:train:4 = memory:train:3). Is a part of the question in another column? A list in"
                 " task.columns joins columns"
             )
@@ -162,7 +166,7 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
     "every question is the same": (
         {"train": ask(("Translate.", "un"), ("Translate.", "deux"), ("Translate.", "trois"))},
         MANY,
-        [stop("memory:train: all 3 rows ask the same. Name the columns of the question in task.columns")],
+        [stop("memory:train: all 3 rows have the same question. Name the columns of the question in task.columns")],
     ),
     "every answer is the same": (
         {"train": ask(*[(f"What is thing {i} like?", "red") for i in range(8)])},
@@ -240,7 +244,7 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
         [
             stop(
                 "memory:validation: all 2 rows are also in test (memory:validation:1 = memory:test:1, memory:validation:2 ="
-                " memory:test:2). Give other rows",
+                " memory:test:2). Use other rows",
                 "leak",
             ),
         ],

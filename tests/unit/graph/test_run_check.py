@@ -66,7 +66,7 @@ def test_rows_lengths_and_machine_are_told_at_once() -> None:
     machine, unread, length = [finding.text for finding in found.findings]
     assert machine == "nothing is confined here"
     assert unread.startswith("memory:train:6: field 'question' is empty")
-    assert length.startswith("memory:train:5: too long to be learned, with up to 32 tokens")
+    assert length.startswith("memory:train:5: too long to be trained on, with up to 32 tokens")
 
 
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:

@@ -27,7 +27,7 @@ def test_a_gain_at_equal_steps_is_one_seeds() -> None:
     summary = make_summary()
     words = word_verdict(summary.comparisons, summary.models, equal_steps=True)
     assert "steps" not in words and words.endswith(
-        "One seed speaks of these two models; of the method, only several seeds do."
+        "One seed tells about these two models; only several seeds tell about the method."
     )
 
 
@@ -163,7 +163,7 @@ def test_a_judge_that_catches_nothing_raises_an_alarm() -> None:
 )
 def test_ratings_that_are_all_the_same_raise_an_alarm(accepted: dict[str, int], raised: bool) -> None:
     found = alarms(ratings=RatingSpread(accepted=accepted, refused={"1": 7, "5": 6}))
-    assert found == (["all 42 accepted rows have the rating 10: it tells them not apart"] if raised else [])
+    assert found == (["all 42 accepted rows have the rating 10: it does not tell them apart"] if raised else [])
 
 
 def test_the_summary_of_a_run_made_before_the_models_were_called_models_is_still_read() -> None:

@@ -101,14 +101,14 @@ def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Pa
     ("grid", "words"),
     [
         ({"arms": ["magic"]}, "arms.0: there is no method 'magic'"),
-        ({"arms": ["pada", "pada"]}, "arms: something stands twice"),
+        ({"arms": ["pada", "pada"]}, "arms: a value appears twice"),
         ({"seeds": []}, "seeds: at least one is needed"),
-        ({"seeds": [1, 1]}, "seeds: something stands twice"),
+        ({"seeds": [1, 1]}, "seeds: a value appears twice"),
         ({"tasks": {"a/b": {"config": "x.yaml"}}}, "tasks.a/b: a name"),
         ({"tasks": {"a": {"config": "nowhere.yaml"}}}, "nowhere.yaml: cannot be read"),
         ({"set": {"lora.stepz": 3}}, "tasks.toy: lora.stepz"),
         ({"arms": [{"name": "x", "like": "pada", "set": {"quality.threshold": 99}}]}, "arms.x: quality.threshold"),
-        ({"run": {"review": {"data": True}}}, "waits for nobody"),
+        ({"run": {"review": {"data": True}}}, "cannot wait for a person"),
         ({"set": {"data.test": ""}}, "data.test"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_probe_without_gain_warns(words: Words, warns: bool) -> None:
 
 def test_notes_say_what_the_budget_did_not_match_and_of_what_the_tests_speak() -> None:
     notes = "\n".join(describe_limits([outcome("pada", make_test(0, 1, n_seeds=2), n_synthetic=(140, 150))]))
-    assert "140 to 150 rows of 150 asked for" in notes and "not of the methods" in notes
+    assert "140 to 150 rows of 150 asked for" in notes and "not about the methods" in notes
     assert not describe_limits([outcome("pada", make_test(0, 1))])
 
 

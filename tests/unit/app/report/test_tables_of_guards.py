@@ -30,7 +30,7 @@ def test_how_ratings_spread_and_when_they_say_nothing() -> None:
     ratings = RatingSpread(accepted={"10": 42}, refused={"5": 6, "1": 7})
     assert tables.describe_ratings(ratings) == (
         "Ratings (mean of the scores, 1 to 10): accepted 42 x 10; refused 6 x 5, 7 x 1."
-        " All accepted rows have the same rating: it tells them not apart."
+        " All accepted rows have the same rating: it does not tell them apart."
     )
     assert tables.describe_ratings(RatingSpread(accepted={"9.3": 2, "7": 3})).endswith("accepted 2 x 9.3, 3 x 7.")
     assert tables.describe_ratings(RatingSpread()) == ""
@@ -87,7 +87,7 @@ def test_what_became_of_each_pattern() -> None:
 
 def test_how_the_groups_move_in_words() -> None:
     few = Sensitivity(n_errors=1, n_clusters=1)
-    assert tables.describe_sensitivity(few) == "1 error in 1 group. Too few different ones to group otherwise."
+    assert tables.describe_sensitivity(few) == "1 error in 1 group. Too few different ones for other groupings."
     two, three = (
         GroupingByNumber(n_clusters=k, inertia=1, silhouette=None, stability=None, agreement=agreement)
         for k, agreement in ((2, 0.5), (3, 1.0))

@@ -164,11 +164,11 @@ def test_another_process_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis.tex").write_text("x")
-    with pytest.raises(ConfigError, match="not a run's folder"):
+    with pytest.raises(ConfigError, match="not a run folder"):
         claim_folder(configure(tmp_path))
 
 
 def test_a_place_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ArtifactError, match="cannot be made"):
+    with pytest.raises(ArtifactError, match="cannot be created"):
         claim_folder(configure(tmp_path / "file"))

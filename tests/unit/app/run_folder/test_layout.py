@@ -29,7 +29,7 @@ def test_a_new_folder_gets_settings_and_manifest(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="not a run's folder"):
+    with pytest.raises(ArtifactError, match="not a run folder"):
         layout.load_run_config(tmp_path)
 
 
@@ -47,12 +47,12 @@ def test_a_moved_run_does_not_go_on(tmp_path: Path) -> None:
     folder = claim_folder(config).folder
     layout.check_place(folder, config)
     moved = folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(ArtifactError, match="settings place this run at"):
+    with pytest.raises(ArtifactError, match="settings this run belongs at"):
         layout.check_place(moved, config)
 
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"not finished. Go on with: pada resume"):
+    with pytest.raises(ArtifactError, match=r"not finished. Continue with: pada resume"):
         layout.load_summary(tmp_path)
     (tmp_path / "summary.json").write_text(make_summary().model_dump_json())
     assert layout.load_summary(tmp_path) == make_summary()

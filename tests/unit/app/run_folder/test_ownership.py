@@ -49,10 +49,10 @@ def test_a_folder_of_somebody_is_not_taken(tmp_path: Path, file: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("dear")
     for take in (lambda: check_folder(tmp_path / "opmodels"), lambda: own_folder(tmp_path / "opmodels", BOB)):
-        with pytest.raises(ConfigError, match="exists and is not a run's folder"):
+        with pytest.raises(ConfigError, match="exists and is not a run folder"):
             take()
     config = RunConfig(runs_folder=str(tmp_path), name="opmodels")
-    with pytest.raises(ConfigError, match="exists and is not a run's folder"):
+    with pytest.raises(ConfigError, match="exists and is not a run folder"):
         wiring.connect(config)
     assert path.read_text() == "dear" and list_files(tmp_path / "opmodels") == {
         file,
@@ -63,7 +63,7 @@ def test_a_folder_of_somebody_is_not_taken(tmp_path: Path, file: str) -> None:
 @pytest.mark.parametrize("inside", ["best", "iterations/9", "objects/x"])
 def test_no_run_works_in_the_folder_of_another(tmp_path: Path, inside: str) -> None:
     own_folder(tmp_path / "alices", ALICE)
-    with pytest.raises(ConfigError, match="lies in the folder of the run alices"):
+    with pytest.raises(ConfigError, match="is inside the folder of the run alices"):
         own_folder(tmp_path / "alices" / inside, BOB)
     assert list_files(tmp_path / "alices") == {OWNER}
 
@@ -72,12 +72,12 @@ def test_a_run_of_the_command_line_belongs_to_no_thread(tmp_path: Path) -> None:
     for name in (layout.CONFIG, layout.MANIFEST):
         (tmp_path / name).touch()
     check_folder(tmp_path)
-    with pytest.raises(ConfigError, match="that no thread made"):
+    with pytest.raises(ConfigError, match="that no thread created"):
         own_folder(tmp_path, ALICE)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"thread": 1}', "null"])
 def test_a_marker_that_says_nothing_gives_the_folder_to_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / OWNER).write_text(text)
-    with pytest.raises(ConfigError, match="that no thread made"):
+    with pytest.raises(ConfigError, match="that no thread created"):
         own_folder(tmp_path, ALICE)

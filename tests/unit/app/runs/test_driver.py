@@ -285,6 +285,6 @@ def test_a_signal_closes_the_adapters_first_and_says_how_to_go_on(
         driver.start_run(config, on_event=ignore)
     assert world.closed
     assert signal.getsignal(number) is before
-    assert "3 under way may end, for at most 300 s" in capsys.readouterr().err
+    assert "3 in flight may finish, for at most 300 s" in capsys.readouterr().err
     world.work = lambda: None
     assert driver.resume_run(tmp_path / "demo", on_event=ignore).summary

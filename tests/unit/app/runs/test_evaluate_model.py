@@ -134,7 +134,7 @@ def test_a_split_without_rows_and_a_folder_without_adapter_are_explained(tmp_pat
 
     with pytest.raises(ConfigError, match=r"data\.test: the settings name no rows"):
         measure(CONFIG, split="test")
-    with pytest.raises(ArtifactError, match="holds no adapter"):
+    with pytest.raises(ArtifactError, match="contains no adapter"):
         measure(CONFIG, split="validation", adapter=tmp_path)
 
 

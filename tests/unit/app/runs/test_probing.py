@@ -77,7 +77,7 @@ def test_a_batch_that_takes_a_day_is_not_waited_for() -> None:
 
 def test_a_spent_budget_is_no_problem_of_the_model() -> None:
     def spend(_: ChatRequest) -> str:
-        raise BudgetExceededError("budget.max_calls is spent")
+        raise BudgetExceededError("budget.max_calls is used up")
 
     with pytest.raises(BudgetExceededError):
         probe(spend)

@@ -56,7 +56,7 @@ Rows
 
 Limits  a training row: 1,024 tokens (lora.max_length); the student may write 64 tokens
 
-Training rows as the student gets them  what is learned is marked with >
+Training rows as the student sees them  what is learned is marked with >
 
   data/train.jsonl:1
   │ <user>Why
@@ -67,7 +67,7 @@ Training rows as the student gets them  what is learned is marked with >
 Teacher
   analyst    openai:a  answered after 1.2 s
   generator  openai:b  cannot be used
-  judge      local:c   not asked: that would load it
+  judge      local:c   not asked, because that would load it
 
 To know
   ! good to know
@@ -91,7 +91,7 @@ def test_files_that_are_read_differently_are_told_apart() -> None:
 def test_options_are_weighed_and_nothing_is_written() -> None:
     files = {"train": make_file("t.csv", 3, options=("a", "b"))}
     shown = render(CheckReport(files=files, labels={}, findings=(), new_tokens=16))
-    assert "the student weighs options and writes nothing" in shown and "may write" not in shown
+    assert "the student scores the options and writes nothing" in shown and "may write" not in shown
 
 
 def test_long_rows_and_many_labels_are_shown_in_part() -> None:

@@ -55,7 +55,7 @@ def warnings(lengths: Lengths) -> list[str]:
             {"max_length": 12},
             512,
             (9, 3),
-            "t:2: too long to be learned, with up to 13 tokens (4 in an answer), and 12 is the limit (lora.max_length)."
+            "t:2: too long to be trained on, with up to 13 tokens (4 in an answer), and 12 is the limit (lora.max_length)."
             " Set lora.max_length to 13 or more, or drop the rows, or set lora.on_too_long to truncate",
         ),
         ({"max_length": 12, "on_too_long": "truncate"}, 512, (90, 10), ""),
@@ -63,7 +63,7 @@ def warnings(lengths: Lengths) -> list[str]:
             {"max_length": 12, "on_too_long": "truncate"},
             512,
             (1, 11),
-            "t:2: too long to be learned, with up to 13 tokens (12 in an answer), and 12 is the limit (lora.max_length)."
+            "t:2: too long to be trained on, with up to 13 tokens (12 in an answer), and 12 is the limit (lora.max_length)."
             " Set lora.max_length to 13 or more, or drop the rows.",
         ),
         ({"max_length": 1024}, 100, (90, 9), ""),
@@ -71,7 +71,7 @@ def warnings(lengths: Lengths) -> list[str]:
             {"max_length": 1024},
             100,
             (91, 9),
-            "t:2: too long to be learned, with up to 101 tokens (10 in an answer), and 100 is the limit"
+            "t:2: too long to be trained on, with up to 101 tokens (10 in an answer), and 100 is the limit"
             " (the student's context). Drop the rows, or set lora.on_too_long to truncate",
         ),
     ],
@@ -171,7 +171,7 @@ def test_a_limit_in_settings_stays_and_what_it_cuts_is_told() -> None:
 
 def test_many_rows_are_counted() -> None:
     (problem,) = stops(check({"train": a_file("t", *[row(99, 9)] * 8)}, lora={"max_length": 50}))
-    assert problem.startswith("t:1, t:2, t:3, t:4, t:5 and 3 more: too long to be learned")
+    assert problem.startswith("t:1, t:2, t:3, t:4, t:5 and 3 more: too long to be trained on")
 
 
 def test_the_counter_of_these_tests_refuses_as_the_students_does() -> None:

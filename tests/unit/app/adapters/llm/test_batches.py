@@ -379,11 +379,11 @@ def test_flex_is_half_the_price_where_the_answer_says_so(tmp_path: Path, said: s
 def test_flex_has_time_and_excludes_another_tier() -> None:
     assert ModelConfig(model="openai:m", economy="flex").timeout_seconds == 900
     assert ModelConfig(model="openai:m", economy="flex", timeout_seconds=5).timeout_seconds == 5
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="cannot be combined"):
         ModelConfig(model="openai:m", economy="flex", service_tier="priority")
 
 
 def test_a_ledger_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "calls").write_text("this is no database" * 100)
-    with pytest.raises(PadaError, match=r"calls: batches cannot be noted"):
+    with pytest.raises(PadaError, match=r"calls: batches cannot be recorded"):
         BatchLedger(tmp_path / "calls").find("x")

@@ -201,6 +201,6 @@ def test_a_full_disk_stops_calls_before_they_are_made(tmp_path: Path, monkeypatc
         monkeypatch.setattr(
             "pada_agent.app.adapters.llm.response_cache.shutil.disk_usage", lambda _: SimpleNamespace(free=4096)
         )
-        with pytest.raises(ArtifactError, match="the disk is full, so no call is begun"):
+        with pytest.raises(ArtifactError, match="the disk is full, so no new call is started"):
             world.model.complete(ask())
         assert world.server.requests == []

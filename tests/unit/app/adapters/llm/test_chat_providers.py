@@ -106,7 +106,7 @@ def test_a_setting_that_a_provider_does_not_know_is_refused_by_name(
     tmp_path: Path, model: str, name: str, value: Any
 ) -> None:
     config = ModelConfig.model_validate({"model": model, name: value})
-    with pytest.raises(ConfigError, match=rf"models\.judge\.{name}: {model.partition(':')[0]} does not take it"):
+    with pytest.raises(ConfigError, match=rf"models\.judge\.{name}: {model.partition(':')[0]} does not support it"):
         make_world(tmp_path, config, FakeChatServer("", [], []))
 
 

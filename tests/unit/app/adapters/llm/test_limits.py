@@ -147,9 +147,9 @@ def test_no_more_calls_at_once_than_allowed() -> None:
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (BudgetConfig(max_calls=3), r"budget\.max_calls is spent: 3 of 3"),
-        (BudgetConfig(max_tokens=50), r"budget\.max_tokens is spent: 50 of 50"),
-        (BudgetConfig(max_usd=0.5), r"budget\.max_usd is spent: 0\.5 of 0\.5"),
+        (BudgetConfig(max_calls=3), r"budget\.max_calls is used up: 3 of 3"),
+        (BudgetConfig(max_tokens=50), r"budget\.max_tokens is used up: 50 of 50"),
+        (BudgetConfig(max_usd=0.5), r"budget\.max_usd is used up: 0\.5 of 0\.5"),
     ],
 )
 def test_a_spent_budget_stops_the_next_call(limits: BudgetConfig, words: str) -> None:

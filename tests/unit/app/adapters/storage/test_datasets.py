@@ -66,7 +66,7 @@ def test_csv_cells_may_hold_line_breaks(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("q,a\n1\n", r"train\.csv:2: 1 values for 2 columns"),
-        ("q,q\n1,2\n", r"train\.csv:1: column named twice: q"),
+        ("q,q\n1,2\n", r"train\.csv:1: two columns have the same name: q"),
         ('q,a\n1,"open\n', r"train\.csv:2: not valid CSV"),
         ("q,a\n", r"train\.csv: has no rows"),
         ("", r"train\.csv: has no rows"),
@@ -136,7 +136,7 @@ def test_a_hub_location_without_split_is_refused() -> None:
 def test_rows_in_memory() -> None:
     source = FileDatasets({"mine": [{"q": 1}]})
     assert source.read("memory:mine")[0].fields == {"q": 1}
-    with pytest.raises(DatasetError, match="in memory are: mine"):
+    with pytest.raises(DatasetError, match="in memory there are: mine"):
         source.read("memory:yours")
 
 

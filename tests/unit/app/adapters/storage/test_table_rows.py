@@ -64,7 +64,7 @@ def test_parquet_may_be_packed_and_hold_any_type(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(path.read_bytes()))
     (row,) = FileDatasets().read(str(packed))
     assert row.fields == {name: values[0] for name, values in columns.items()}
-    with pytest.raises(DatasetError, match="bytes unpacked are not taken here"):
+    with pytest.raises(DatasetError, match="bytes after unpacking are not accepted here"):
         FileDatasets(max_file_bytes=packed.stat().st_size).read(str(packed))
 
 
@@ -130,7 +130,7 @@ class GenerationError(Exception):
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        (RuntimeError("Dataset scripts are no longer supported, but found news.py"), "it is a script, which is not run. Many have a copy in Parquet"),
+        (RuntimeError("Dataset scripts are no longer supported, but found news.py"), "it is a script, and scripts are not run. Many data sets have a Parquet copy"),
         (GenerationError("An error occurred while generating the dataset"), "An error occurred while generating the dataset. Check the name"),
         (KeyError("dev"), "'dev'. Check the name, the split and the network"),
         (ValueError("Config name is missing.\nPick one: ['en', 'de']"), r"Config name is missing. Pick one: \['en', 'de'\] Name one: hub:owner/name:config/split"),
