@@ -110,8 +110,7 @@ def _cool_down() -> None:
 def close(config: RunConfig) -> None:
     """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
     _end(config)
-    if not count_calls_under_way(config):
-        _budgets.pop(_key(config), None)
+    _budgets.pop(_key(config), None)
 
 
 def _end(config: RunConfig) -> None:

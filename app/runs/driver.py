@@ -309,10 +309,8 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        # After a signal the process waits for calls under way until it exits: for as long as was said, or until the next signal.
-        if not timers or not wiring.count_calls_under_way(config):
-            for timer in timers:
-                timer.cancel()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
         wiring.close(config)
