@@ -1,6 +1,7 @@
 """Data Generation Agent: writes the rows of one batch, pattern-guided or from training errors."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -146,7 +147,12 @@ def generate_drafts(
 
 def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:
     """The item model for a task's draft fields: all strings, none empty."""
-    definitions: dict[str, Any] = {name: (str, Field(min_length=1, description=text)) for name, text in fields.items()}
+    return _draft_item(tuple(fields.items()))
+
+
+@lru_cache(maxsize=64)
+def _draft_item(fields: tuple[tuple[str, str], ...]) -> type[DraftItem]:
+    definitions: dict[str, Any] = {name: (str, Field(min_length=1, description=text)) for name, text in fields}
     return create_model("Row", __base__=DraftItem, **definitions)
 
 
