@@ -34,6 +34,7 @@ def test_an_interruption_waits_for_the_calls_under_way() -> None:
         "import os, signal, time\n"
         "from pada_agent.agents.concurrency import map_concurrently\n"
         "def call(i):\n"
+        "    time.sleep(0.2)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    time.sleep(0.5)\n"
         "    print('paid and kept', flush=True)\n"
