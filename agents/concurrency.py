@@ -1,7 +1,7 @@
 """Several LLM calls at once; how many really run is the model adapter's limit."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from threading import Event
 from typing import TypeVar
@@ -36,6 +36,8 @@ def map_concurrently(
 
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
         futures = [pool.submit(copy_context().run, work, item) for item in items]
+        # Not left to the pool: a signal that interrupts its `join` makes Python take a thread at work for one that has ended.
+        wait(futures)
     errors = [error for future in futures if (error := future.exception()) and not isinstance(error, _NotBegun)]
     if errors:
         raise errors[0]

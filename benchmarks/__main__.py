@@ -28,6 +28,7 @@ MODULES = {
     "C5": "overhead",
     "growth": "growth",
     "memory": "memory",
+    "scale": "scale",
     "G1": "training",
     "G2": "generation",
 }

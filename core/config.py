@@ -263,15 +263,41 @@ class ReviewConfig(Settings):
     """Interrupt before a fine-tuning that is expected to take more hours than this; null never asks."""
 
 
+class ClusterConfig(Settings):
+    """The Ray cluster that student jobs run on (`compute.backend: ray`)."""
+
+    address: str | None = "auto"
+    """`auto` joins the cluster of this machine or of `RAY_ADDRESS`, or `host:6379`; null starts one on this machine alone."""
+    max_workers: int = Field(default=8, ge=1, le=4096)
+    """Workers at the same time, for all runs that share their objects. Each keeps one student loaded."""
+    num_cpus: int = Field(default=1, ge=1, le=1024)
+    """Cores of a worker, and its threads."""
+    num_gpus: float = Field(default=0, ge=0, le=64)
+    """GPUs of a worker; 0 trains on CPU. Half a GPU lets two workers share one."""
+    accelerator: str | None = None
+    """Kind of GPU, as Ray names it (`H100`, `A100-80G`): all jobs of an experiment on one kind. Null takes any."""
+    retries: int = Field(default=3, ge=0, le=100)
+    """How often a job begins again after its node was lost. An error of the job itself is never repeated."""
+    autoscaling: bool = False
+    """Whether the cluster grows by itself: then a node that is large enough is waited for, where none is there."""
+    idle_minutes: float = Field(default=5, gt=0, le=1440)
+    """A worker without a job keeps its student and its GPU for so long."""
+    orphan_minutes: float = Field(default=30, gt=0, le=10080)
+    """A job goes on for so long after the last process that waited for it is gone."""
+
+
 class ComputeConfig(Settings):
     """Where the student trains."""
 
     backend: str = "local"
-    """`local`, a worker process on this machine; or a backend of another package (entry points of the group `pada_agent.compute`)."""
+    """`local`, a worker process on this machine; `ray`, workers of a Ray cluster (needs `pada-agent[cluster]`); or a backend of
+    another package (entry points of the group `pada_agent.compute`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes CUDA where there is a device."""
+    """`auto` takes CUDA where there is a device. On a cluster `cluster.num_gpus` decides."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of the worker; null takes all cores."""
+    """CPU threads of the worker; null takes all cores. On a cluster `cluster.num_cpus` decides."""
+    cluster: ClusterConfig = ClusterConfig()
+    """For `backend: ray`."""
 
 
 class PromptsConfig(Settings):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record, RowTokens
+
+if TYPE_CHECKING:
+    import numpy as np
 
 R = TypeVar("R", bound=Record)
 
@@ -183,3 +186,11 @@ class ArtifactStore(Protocol):
     def write_json(self, key: str, value: Mapping[str, Any]) -> Path: ...
 
     def read_json(self, key: str) -> dict[str, Any]: ...
+
+    def write_matrix(self, key: str, matrix: "np.ndarray") -> Path:
+        """Store an array of numbers; the file's path."""
+        ...
+
+    def read_matrix(self, key: str) -> "np.ndarray | None":
+        """The array; None where there is none."""
+        ...

@@ -45,27 +45,20 @@ def find_near(
     """Rows whose question says what a protected one says: the nearest, where the cosine reaches `threshold`."""
     if not rows or not protected:
         return []
-    texts = RowSet.of(protected).texts
-    questions = [texts.of(p) for p in protected]
-    similarities = np.asarray(embedder.embed([texts.of(r) for r in rows])) @ np.asarray(embedder.embed(questions)).T
-    found = []
-    for row, near in zip(rows, similarities, strict=True):
-        nearest = int(near.argmax())
-        if near[nearest] >= threshold:
-            found.append(
-                Overlap(
-                    example_id=row.id,
-                    protected_id=protected[nearest].id,
-                    kind="embedding",
-                    evidence=f"similarity {near[nearest]:.2f}: {questions[nearest]}",
-                    similarity=float(near[nearest]),
-                )
-            )
-    return found
+    held_out = RowSet.of(protected)
+    return [
+        Overlap(
+            example_id=row.id,
+            protected_id=held_out[near.place].id,
+            kind="embedding",
+            evidence=f"similarity {near.cosine:.2f}: {held_out.texts.of(held_out[near.place])}",
+            similarity=near.cosine,
+        )
+        for row, near in zip(rows, held_out.find_near(rows, embedder), strict=True)
+        if near.cosine >= threshold
+    ]
 
 
 def find_nearness(rows: Sequence[Example], protected: Sequence[Example], *, embedder: Embedder) -> np.ndarray:
     """Cosine of each row's question with the nearest protected one, in [-1, 1]; shape: (rows,)."""
-    texts = RowSet.of(protected).texts
-    questions = np.asarray(embedder.embed([texts.of(p) for p in protected]))
-    return np.asarray((np.asarray(embedder.embed([texts.of(r) for r in rows])) @ questions.T).max(axis=1))
+    return np.array([near.cosine for near in RowSet.of(protected).find_near(rows, embedder)])

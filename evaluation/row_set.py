@@ -1,15 +1,21 @@
 """Rows that are compared with many others: what there is to know about them is found out once, and kept as rows are added."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import overload
+from typing import TypeVar, overload
+
+import numpy as np
 
 from pada_agent.core.memory import Memory
+from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.overlaps import OverlapIndex
 from pada_agent.evaluation.repeats import RepeatIndex
 from pada_agent.evaluation.row_texts import Manner, RowTexts
 from pada_agent.evaluation.text_units import units_of
+from pada_agent.evaluation.vectors import KeptVectors, Matrix, Nearest, embed_texts, find_nearest
+
+ValueT = TypeVar("ValueT")
 
 
 class RowSet(Sequence[Example]):
@@ -18,7 +24,11 @@ class RowSet(Sequence[Example]):
     Any number of threads may ask. Rows are added by one that has the set to itself, or as another set that goes `beyond` this one.
     """
 
-    def __init__(self, rows: Iterable[Example] = (), *, beyond: "RowSet | None" = None) -> None:
+    def __init__(
+        self, rows: Iterable[Example] = (), *, beyond: "RowSet | None" = None, kept: KeptVectors | None = None
+    ) -> None:
+        """`kept`: where vectors of these rows' texts stay; None embeds what is asked for."""
+        self._kept = kept
         self._rows = list(rows)
         self._beyond = beyond
         self._n_beyond = len(beyond) if beyond else 0
@@ -66,9 +76,23 @@ class RowSet(Sequence[Example]):
         beyond = self._beyond.texts if self._beyond else None
         return self._made.get("texts", lambda: RowTexts(self._rows, beyond=beyond))
 
+    def remember(self, name: Hashable, make: Callable[[], ValueT]) -> ValueT:
+        """What `make` finds out about these rows, which it is asked for once."""
+        return self._made.get(("found out", name), make)
+
     @property
     def by_id(self) -> Mapping[str, Example]:
-        return self._made.get("by id", lambda: {row.id: row for row in self})
+        return self.remember("by id", lambda: {row.id: row for row in self})
+
+    def embed(self, texts: Sequence[str], embedder: Embedder) -> Matrix:
+        """Vectors of texts that are these rows' own."""
+        return self._kept.of(texts) if self._kept else embed_texts(embedder, texts)
+
+    def find_near(self, rows: Sequence[Example], embedder: Embedder) -> list[Nearest]:
+        """For each of `rows` the row here whose question is nearest to its own; there is one at least."""
+        texts = self.texts
+        theirs = self.remember("vectors", lambda: self.embed([texts.of(row) for row in self], embedder))
+        return find_nearest(np.asarray(embedder.embed([texts.of(row) for row in rows])), theirs)
 
     def find_overlap(self, row: Example) -> Overlap | None:
         """The strictest kind in which `row` says what one of these says."""

@@ -5,45 +5,61 @@ from typing import Any
 
 from pada_agent.core.records import Example, Ref, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
+from pada_agent.evaluation.vectors import KeptVectors, Matrix
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import BatchState
 
 
 def read_training(state: Any, adapters: Adapters) -> RowSet:
     """The user's training rows."""
-    return read_set([state["data"].train], adapters)
+    return read_set([state["data"].train], state, adapters)
 
 
 def read_protected(state: Any, adapters: Adapters) -> RowSet:
     """Validation and test rows: for comparison only."""
     data = state["data"]
-    return read_joined([data.validation, *([data.test] if data.test else [])], adapters)
+    refs = [data.validation, *([data.test] if data.test else [])]
+
+    def make() -> RowSet:
+        rows = [row for ref in refs for row in adapters.store.read_rows(ref.key, Example)]
+        return RowSet(rows, kept=find_kept_vectors(state, adapters))
+
+    return adapters.memory.get(("protected", *(ref.key for ref in refs)), make)
 
 
 def read_known_rows(state: BatchState, adapters: Adapters) -> RowSet:
     """Training rows, the synthetic rows of the diagnosed model, and in a top-up round what the iteration has gathered."""
     refs = [state["data"].train, *state["models"][state["plan"].diagnosed_model].synthetic]
     refs += [state["new_rows"]] if state["batch"].top_up else []
-    return read_set(refs, adapters)
+    return read_set(refs, state, adapters)
 
 
-def read_set(refs: Sequence[Ref], adapters: Adapters) -> RowSet:
+def read_set(refs: Sequence[Ref], state: Any, adapters: Adapters) -> RowSet:
     """The rows of several objects, each beyond those before it: what is known of the first ones is not found out again."""
 
     def make() -> RowSet:
         rows = adapters.store.read_rows(refs[-1].key, Example)
-        return RowSet(rows, beyond=read_set(refs[:-1], adapters) if len(refs) > 1 else None)
+        beyond = read_set(refs[:-1], state, adapters) if len(refs) > 1 else None
+        return RowSet(rows, beyond=beyond, kept=find_kept_vectors(state, adapters))
 
     return adapters.memory.get(("rows", *(ref.key for ref in refs)), make)
 
 
-def read_joined(refs: Sequence[Ref], adapters: Adapters) -> RowSet:
-    """The rows of several objects that never change, as one set."""
+def find_kept_vectors(state: Any, adapters: Adapters) -> KeptVectors:
+    """Vectors of the rows that a run compares others with, stored by what they are made of."""
 
-    def make() -> RowSet:
-        return RowSet(row for ref in refs for row in adapters.store.read_rows(ref.key, Example))
+    store, name = adapters.store, state["settings"].models.embedder
 
-    return adapters.memory.get(("joined", *(ref.key for ref in refs)), make)
+    def key(texts: Sequence[str]) -> str:
+        return store.key("vectors", name, list(texts))
+
+    def load(texts: Sequence[str]) -> Matrix | None:
+        return store.read_matrix(key(texts))
+
+    def save(texts: Sequence[str], vectors: Matrix) -> None:
+        store.write_matrix(key(texts), vectors)
+
+    return adapters.memory.get(("vectors", name), lambda: KeptVectors(adapters.embedder, load, save))
 
 
 def read_failures(state: BatchState, adapters: Adapters) -> Mapping[str, ScoredRow]:

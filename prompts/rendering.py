@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def render(name: str, variables: Mapping[str, Any], overrides: Mapping[str, str]
     Raises:
         PromptError: no such template, a variable it lacks, a syntax error, or a forbidden access.
     """
-    environment = _environment(overrides or {})
+    environment = _environment(tuple(sorted((overrides or {}).items())))
     try:
         return environment.get_template(f"{name}.j2").render(to_jsonable_python(dict(variables)))
     except TemplateNotFound as exc:
@@ -61,15 +62,17 @@ def check_overrides(overrides: Mapping[str, str]) -> None:
     ]
     for name, text in overrides.items():
         try:
-            _environment({}).parse(text)
+            _environment(()).parse(text)
         except TemplateError as exc:
             problems.append(f"prompts.{name}: {exc}")
     if problems:
         raise PromptError("\n".join(problems))
 
 
-def _environment(overrides: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
-    replaced = DictLoader({f"{name}.j2": text for name, text in overrides.items()})
+@lru_cache(maxsize=16)
+def _environment(overrides: tuple[tuple[str, str], ...]) -> ImmutableSandboxedEnvironment:
+    """It keeps the templates that it has compiled, which takes longer than to render them."""
+    replaced = DictLoader({f"{name}.j2": text for name, text in overrides})
     environment = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([replaced, FileSystemLoader(TEMPLATES)]),
         undefined=StrictUndefined,

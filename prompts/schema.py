@@ -1,22 +1,27 @@
 """The form of an answer, from its pydantic model: a skeleton for the LLM to read and a JSON Schema for the provider."""
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
+
+N_FORMS = 256
+"""Forms that are remembered: pydantic takes milliseconds to describe one, and every row of an answer asks."""
 
 _DROPPED = ("title", "default", "description", "format", "examples")
 
 
 def json_schema(item: type[BaseModel], *, n_items: int | None = None, array: bool = True) -> dict[str, Any]:
     """A schema that providers can constrain to: references resolved, every property required, no others allowed."""
-    one = _object_schema(item)
+    one: dict[str, Any] = json.loads(_object_schema(item))
     if not array:
         return one
     bounds = {} if n_items is None else {"minItems": n_items, "maxItems": n_items}
     return {"type": "array", "items": one, **bounds}
 
 
+@lru_cache(maxsize=N_FORMS)
 def skeleton(item: type[BaseModel]) -> str:
     """An item as a model should write it, with what belongs into each field in angle brackets.
 
@@ -25,14 +30,16 @@ def skeleton(item: type[BaseModel]) -> str:
     return json.dumps(_placeholder(_resolve(item.model_json_schema())), ensure_ascii=False, indent=2)
 
 
+@lru_cache(maxsize=N_FORMS)
 def placeholders(item: type[BaseModel]) -> frozenset[str]:
     """The bracketed texts of `skeleton`: a value that equals one was copied, not written."""
     return frozenset(_texts(_placeholder(_resolve(item.model_json_schema()))))
 
 
-def _object_schema(item: type[BaseModel]) -> dict[str, Any]:
-    strict: dict[str, Any] = _make_strict(_resolve(item.model_json_schema()))
-    return strict
+@lru_cache(maxsize=N_FORMS)
+def _object_schema(item: type[BaseModel]) -> str:
+    """As JSON: what is handed out may be changed."""
+    return json.dumps(_make_strict(_resolve(item.model_json_schema())))
 
 
 def _resolve(schema: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from itertools import islice
 from random import Random
 
 from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 
 BYTES_PER_TOKEN = 3
@@ -155,9 +156,8 @@ def draw_sources(
     each time the label wrongly given comes up once, so that both sides of the boundary get examples.
     Otherwise all training examples are equally likely. None is drawn twice before all were drawn once.
     """
-    pools = {
-        label: pool for label in _labels(confusions) if (pool := [e for e in training if task.closed_label(e) == label])
-    }
+    by_label = rows_by_label(training, task) if confusions else {}
+    pools = {label: pool for label in _labels(confusions) if (pool := by_label.get(label))}
     endless = {
         label: _draw_without_end(pool, Random(rng.random())) for label, pool in (pools or {"": list(training)}).items()
     }
@@ -166,6 +166,19 @@ def draw_sources(
         for label in pools
     }
     return [next(endless[label]) for label in _take_turns(weights or {"": 1}, n)]
+
+
+def rows_by_label(training: Sequence[Example], task: Task) -> Mapping[str | None, Sequence[Example]]:
+    """The rows of each label of a closed set, in their order; found out once for a `RowSet`."""
+    rows = RowSet.of(training)
+
+    def make() -> Mapping[str | None, Sequence[Example]]:
+        found: dict[str | None, list[Example]] = {}
+        for row in rows:
+            found.setdefault(task.closed_label(row), []).append(row)
+        return found
+
+    return rows.remember("rows by label", make)
 
 
 def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: Task) -> tuple[Confusion, ...]:
@@ -180,7 +193,10 @@ def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: 
 
 def fit_rows_per_call(wanted: int, training: Sequence[Example], task: Task, *, max_output_tokens: int) -> int:
     """How many rows of this length one answer has room for: `wanted` at most, 1 at least."""
-    lengths = sorted(len(json.dumps(task.show(e), ensure_ascii=False).encode()) for e in training)
+    rows = RowSet.of(training)
+    lengths = rows.remember(
+        "bytes of rows", lambda: sorted(len(json.dumps(task.show(e), ensure_ascii=False).encode()) for e in rows)
+    )
     if not lengths:
         return wanted
     n_tokens = lengths[int(LONG_ROWS * (len(lengths) - 1))] / BYTES_PER_TOKEN

@@ -1,16 +1,18 @@
 """Data Generation Agent: writes the rows of one batch, pattern-guided or from training errors."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pada_agent.agents.data_generation.batch_planning import relevant_confusions
+from pada_agent.agents.data_generation.batch_planning import relevant_confusions, rows_by_label
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -44,7 +46,7 @@ class DraftItem(BaseModel):
 
 def assign_rows(
     batch: Batch,
-    sources: Mapping[str, Example],
+    training: Sequence[Example],
     failures: Mapping[str, ScoredRow],
     *,
     task: Task,
@@ -56,6 +58,8 @@ def assign_rows(
     In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of it. Rows of
     one label are all written for the same mix-up.
     """
+    training = RowSet.of(training)
+    sources = training.by_id
     confusions = batch.strategy.strategy.confusions if batch.strategy else ()
     assignments = []
     for row, source_id in enumerate(batch.source_ids):
@@ -70,7 +74,7 @@ def assign_rows(
         )
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
-            assigned = demonstrate(assigned, list(sources.values()), n=n_demonstrations, task=task, rng=rng)
+            assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
         assignments.append(assigned)
     return assignments
 
@@ -81,8 +85,9 @@ def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, ta
     A weak writer takes tone and detail from real rows, not from instructions. Without closed labels nothing is added.
     """
     label, taken_for = assigned.given.get("label"), assigned.given.get("easily_mistaken_for")
-    alike = [e for e in training if label and task.closed_label(e) == label and e.id != assigned.source.id]
-    others = [e for e in training if taken_for and task.closed_label(e) == taken_for]
+    by_label = rows_by_label(training, task) if label or taken_for else {}
+    alike = [e for e in by_label.get(label or None, ()) if label and e.id != assigned.source.id]
+    others = by_label.get(taken_for, ()) if taken_for else ()
     return assigned.model_copy(
         update={
             "demonstrations": tuple(rng.sample(alike, min(n, len(alike)))),
@@ -142,7 +147,12 @@ def generate_drafts(
 
 def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:
     """The item model for a task's draft fields: all strings, none empty."""
-    definitions: dict[str, Any] = {name: (str, Field(min_length=1, description=text)) for name, text in fields.items()}
+    return _draft_item(tuple(fields.items()))
+
+
+@lru_cache(maxsize=64)
+def _draft_item(fields: tuple[tuple[str, str], ...]) -> type[DraftItem]:
+    definitions: dict[str, Any] = {name: (str, Field(min_length=1, description=text)) for name, text in fields}
     return create_model("Row", __base__=DraftItem, **definitions)
 
 

@@ -4,8 +4,7 @@ A weak writer strays from its label, and a weak judge does not see it. Sentence 
 regression on those of the training rows costs no call (docs/adr/0011).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from pada_agent.agents.guards.guard import Guard, Refusal
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.task import Task
 
@@ -51,11 +51,11 @@ def rank_labels(
     rows: Sequence[Example], training: Sequence[Example], *, task: Task, embedder: Embedder
 ) -> list[LabelRank | None]:
     """One per row; None where labels form no closed set, or the row's stands in no training row."""
-    known = [(question_of(e), label) for e in training if (label := task.closed_label(e)) is not None]
-    labels = sorted({label for _, label in known})
-    if not rows or len(labels) < 2:
+    known = RowSet.of(training)
+    regression = known.remember("label regression", lambda: _fit(known, task, embedder)) if rows else None
+    if regression is None:
         return [None] * len(rows)
-    regression = _fit(tuple(known), embedder.embed)
+    labels = [str(label) for label in regression.classes_]
     likelihoods = regression.predict_log_proba(np.asarray(embedder.embed([question_of(row) for row in rows])))
     return [
         _rank(row_likelihoods, labels, task.closed_label(row))
@@ -63,11 +63,14 @@ def rank_labels(
     ]
 
 
-@lru_cache(maxsize=1)
-def _fit(known: tuple[tuple[str, str], ...], embed: Callable[[Sequence[str]], list[list[float]]]) -> LogisticRegression:
-    """Every batch of an iteration asks for the same one."""
-    texts, labels = zip(*known, strict=True)
-    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(np.asarray(embed(texts)), labels)
+def _fit(training: RowSet, task: Task, embedder: Embedder) -> LogisticRegression | None:
+    """None without two labels."""
+    known = [(question_of(row), label) for row in training if (label := task.closed_label(row)) is not None]
+    labels = [label for _, label in known]
+    if len(set(labels)) < 2:
+        return None
+    vectors = training.embed([text for text, _ in known], embedder).astype(np.float64)
+    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(vectors, labels)
 
 
 def _rank(likelihoods: np.ndarray, labels: Sequence[str], label: str | None) -> LabelRank | None:

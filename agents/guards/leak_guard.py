@@ -3,13 +3,17 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, GuardedStrategy, NearText, Strategy
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.text_units import Units, count_words, find_units, runs_of, units_of, weigh
+from pada_agent.evaluation.vectors import find_nearest
 
 N_WORDS = 6
 """Words in a row that count as a quotation; a protected text shorter than this counts as a whole."""
@@ -31,6 +35,14 @@ _SENTENCE_END = re.compile(
 """A colon and an opening quotation mark too: what a strategy gives as an example stands after them."""
 
 
+class SecretSentences(NamedTuple):
+    """What sentences of strategies are compared with."""
+
+    row_ids: dict[str, str]
+    """Each text, with the first row that has it."""
+    window_sizes: list[int]
+
+
 class LeakGuard:
     """Cuts out of strategies what protected rows say. What also stands in training rows is no secret."""
 
@@ -43,14 +55,13 @@ class LeakGuard:
         threshold: float | None = None,
     ) -> None:
         """Without `embedder` or `threshold` (a cosine) only words are compared."""
-        self._protected = protected
-        self._training = training
+        self._protected, self._training = RowSet.of(protected), RowSet.of(training)
         self._embedder = embedder if threshold is not None else None
         self._threshold = threshold or 1.0
-        known: set[tuple[str, ...]] = set()
-        for text in _texts(training):
-            known.update(gram for n in range(MIN_WORDS, N_WORDS + 1) for gram in _ngrams(units_of(text), n))
-        self._secrets = {gram for text in _texts(protected) for gram in _ngrams(units_of(text), N_WORDS)} - known
+        self._secrets = {gram for text in _texts(protected) for gram in _ngrams(units_of(text), N_WORDS)}
+        for text in _texts(training):  # one after the other: all of their runs at once would take gigabytes
+            units = units_of(text)
+            self._secrets.difference_update(*(_ngrams(units, n) for n in range(MIN_WORDS, N_WORDS + 1)))
         self._lengths = sorted({len(gram) for gram in self._secrets})
 
     def clear(self, strategy: Strategy) -> GuardedStrategy:
@@ -76,25 +87,33 @@ class LeakGuard:
         So is a sentence of which a part is: what is woven into an instruction drowns in it.
         """
         sentences = [s for text in texts for s in split_sentences(text) if count_words(units_of(s)) >= MIN_WORDS]
-        secret, known = _sentences_by_row(self._protected), _sentences_by_row(self._training)
-        if self._embedder is None or not sentences or not secret:
+        if self._embedder is None or not sentences or not self._secret_sentences.row_ids:
             return {}
-        sizes = _window_sizes([text for text, _ in secret])
+        secret, sizes = self._secret_sentences
         parts = [(s, part) for s in dict.fromkeys(sentences) for part in (s, *slide_windows(s, sizes))]
         ours = np.asarray(self._embedder.embed([part for _, part in parts]))
-        similarities = ours @ np.asarray(self._embedder.embed([text for text, _ in secret])).T
-        floor = (
-            (ours @ np.asarray(self._embedder.embed([text for text, _ in known])).T).max(axis=1)
-            if known
-            else np.full(len(ours), -1.0)
-        )
+        similar = find_nearest(ours, self._protected.embed(list(secret), self._embedder))
+        row_ids, near = list(secret.values()), [i for i, s in enumerate(similar) if s.cosine >= self._threshold]
         found: dict[str, NearText] = {}
-        for (sentence, _), near, limit in zip(parts, similarities, floor, strict=True):
-            j = int(near.argmax())
-            best = found[sentence].similarity if sentence in found else self._threshold
-            if near[j] >= best and near[j] > limit + ROUNDING:
-                found[sentence] = NearText(text=sentence, row_id=secret[j][1], similarity=float(near[j]))
+        for i, limit in zip(near, self._find_floor(ours[near]), strict=True):
+            (sentence, _), (place, cosine) = parts[i], similar[i]
+            if cosine > limit + ROUNDING and (sentence not in found or cosine >= found[sentence].similarity):
+                found[sentence] = NearText(text=sentence, row_id=row_ids[place], similarity=cosine)
         return found
+
+    def _find_floor(self, ours: np.ndarray) -> list[float]:
+        """Cosine of each with the training text that is nearest to it."""
+        if self._embedder is None or not len(ours) or not (known := list(dict(_sentences_by_row(self._training)))):
+            return [-1.0] * len(ours)
+        return [near.cosine for near in find_nearest(ours, self._training.embed(known, self._embedder))]
+
+    @cached_property
+    def _secret_sentences(self) -> "SecretSentences":
+        found = _sentences_by_row(self._protected)
+        row_ids: dict[str, str] = {}
+        for text, row_id in found:
+            row_ids.setdefault(text, row_id)
+        return SecretSentences(row_ids, _window_sizes([text for text, _ in found]) if found else [])
 
     def _redact(self, text: str, evidence: list[str]) -> str:
         given, text = text, unicodedata.normalize("NFKC", text)

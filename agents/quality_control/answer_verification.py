@@ -1,6 +1,7 @@
 """Label verification by independent solving: the judge answers rows itself, and its majority has to give their label."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -115,6 +116,7 @@ def _form_of(posed: OpenQuestion) -> AnswerForm:
     return FREE._replace(answer=posed.expects) if posed.expects else FREE
 
 
+@lru_cache(maxsize=64)
 def solution_item(form: AnswerForm) -> type[SolutionItem]:
     """The item model: the working before the answer."""
     return create_model(

@@ -3,6 +3,7 @@
 A probe never stands among the batch's rows: it is rated and answered beside them, and nothing can train on it.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeVar, get_args
@@ -10,6 +11,7 @@ from typing import TypeVar, get_args
 from pydantic import Field
 
 from pada_agent.core.records import Example, JudgeProbe, ProbeKind, Rating, Record
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 
 PairT = TypeVar("PairT")
@@ -64,6 +66,7 @@ class JudgeCalibration(Record):
 
 def make_probes(training: Sequence[Example], *, n_rows: int, share: float, task: Task, rng: Random) -> list[Probe]:
     """About `share` probes for each of `n_rows` rows, their kinds drawn evenly; none from fewer than three training rows."""
+    training = RowSet.of(training)
     n_probes = int(n_rows * share + rng.random()) if share else 0
     if len(training) < 3:
         return []
@@ -116,8 +119,8 @@ def calibrate(probes: Sequence[JudgeProbe]) -> JudgeCalibration:
     )
 
 
-def _make_probe(kind: ProbeKind, training: Sequence[Example], number: int, task: Task, rng: Random) -> Probe:
-    original, row, other = rng.sample(list(training), 3)
+def _make_probe(kind: ProbeKind, training: RowSet, number: int, task: Task, rng: Random) -> Probe:
+    original, row, other = rng.sample(training, 3)
     probe_id, asked = f"probe-{number + 1}", original if kind == "copy" else row
     claimed, shown = asked, task.show(asked)
     if kind == "swapped key":
@@ -132,9 +135,22 @@ def _make_probe(kind: ProbeKind, training: Sequence[Example], number: int, task:
     )
 
 
-def _another_answer(example: Example, training: Sequence[Example], task: Task, rng: Random) -> Example | None:
-    others = [e for e in training if task.gold(e) != task.gold(example)]
-    return rng.choice(others) if others else None
+def _another_answer(example: Example, training: RowSet, task: Task, rng: Random) -> Example | None:
+    """A row with another answer, all of them equally likely."""
+    same = training.remember("places by answer", lambda: _find_places(training, task))[task.gold(example)]
+    if len(same) == len(training):
+        return None
+    n = rng.randrange(len(training) - len(same))
+    n_before = bisect_right(range(len(same)), n, key=lambda i: same[i] - i)  # rows of this answer before the nth other
+    return training[n + n_before]
+
+
+def _find_places(rows: Sequence[Example], task: Task) -> dict[str, list[int]]:
+    """Where the rows of each answer are."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(task.gold(row), []).append(place)
+    return places
 
 
 def _put_out_of_form(shown: dict[str, str]) -> dict[str, str]:

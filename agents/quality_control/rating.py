@@ -1,6 +1,7 @@
 """Quality Control Agent: has the rows of a batch rated."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from random import Random
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -113,6 +114,7 @@ def _review_chunk(
     return BatchRating(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
 
 
+@cache
 def rating_item(*, with_adherence: bool) -> type[RatingItem]:
     """The item model; adherence is asked only where there is a strategy to adhere to."""
     texts = {

@@ -1,25 +1,28 @@
 """Sentence vectors from a sentence-transformers model."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from math import isfinite
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pada_agent.core.errors import ArtifactError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 MAX_REMEMBERED = 20_000
-"""Texts whose vectors are kept: held-out rows are compared with every batch. 6 KB each at 768 dimensions."""
+"""Texts whose vectors are kept, those asked for last: 3 KB each at 768 dimensions. Rows that a whole run compares with are kept elsewhere."""
 
 
 class SentenceEmbedder:
-    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded at the first call, and each text embedded once."""
+    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded at the first call, and what was asked for lately is remembered."""
 
     def __init__(self, model: str, *, batch_size: int = 32, device: str | None = None) -> None:
         self._name = model
         self._batch_size = batch_size
         self._device = device
         self._model: Any = None
-        self._known: dict[str, list[float]] = {}
+        self._known: OrderedDict[str, np.ndarray] = OrderedDict()
         self._lock = Lock()
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -31,22 +34,27 @@ class SentenceEmbedder:
         if not texts:
             return []
         with self._lock:
-            if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
-                if len(self._known) + len(new) > MAX_REMEMBERED:
-                    self._known = {}
-                    new = list(dict.fromkeys(texts))
+            asked = dict.fromkeys(texts)
+            if new := [text for text in asked if text not in self._known]:
                 self._known.update(zip(new, self._encode(new), strict=True))
-            return [self._known[text] for text in texts]
+            for text in asked:
+                self._known.move_to_end(text)
+            found: list[list[float]] = [self._known[text].tolist() for text in texts]
+            while len(self._known) > MAX_REMEMBERED:
+                self._known.popitem(last=False)
+            return found
 
-    def _encode(self, texts: list[str]) -> list[list[float]]:
+    def _encode(self, texts: list[str]) -> "list[np.ndarray]":
+        import numpy as np
+
         if self._model is None:
             self._model = _load(self._name, self._device)
         vectors = self._model.encode(
             texts, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
-        found = [[float(x) for x in vector] for vector in vectors]
+        found = [np.asarray(vector) for vector in vectors]
         for text, vector in zip(texts, found, strict=True):
-            if not all(map(isfinite, vector)):
+            if not np.isfinite(vector).all():
                 raise ArtifactError(
                     f"embedder {self._name}: returned a vector with NaN or infinity for {text[:80]!r}. Its weights are damaged, or"
                     " it needs another precision: set models.embedder to another model."

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, Field
 
+from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.app.prerequisites import get_model, list_roles
 from pada_agent.core.chat import Role
 from pada_agent.core.config import RunConfig
@@ -86,10 +87,11 @@ def tell_silent(probes: Sequence[Probe]) -> list[Finding]:
 def _probe(role: Role, teacher: PromptedModel, *, temperature: float) -> Probe:
     started = time.monotonic()
     problem, stops = "", False
-    try:
+
+    def ask(question: str) -> None:
         structured_call(
             teacher.model,
-            QUESTION,
+            question,
             Readiness,
             wrap="object",
             temperature=temperature,
@@ -97,6 +99,11 @@ def _probe(role: Role, teacher: PromptedModel, *, temperature: float) -> Probe:
             tags={"prompt": "probe", "agent": role},
             max_reasks=0,
         )
+
+    try:
+        map_concurrently(
+            ask, [QUESTION]
+        )  # in a thread: Ctrl-C ends what the main thread does, and the call is paid for
     except BudgetExceededError:
         raise
     except StructuredOutputError as exc:

@@ -25,12 +25,11 @@ from pada_agent.graph.state import BranchState, PartialState, RunState
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     """Cut quotations of held-out rows out of the strategies, and plan the batches of the pattern branch."""
     settings, iteration = state["settings"], state["iteration"]
-    training = read_training(state, adapters)
-    guard = LeakGuard(
-        read_protected(state, adapters),
-        training,
-        embedder=adapters.embedder,
-        threshold=settings.guard.leak_similarity,
+    training, protected = read_training(state, adapters), read_protected(state, adapters)
+    threshold = settings.guard.leak_similarity
+    guard = protected.remember(
+        ("leak guard", state["data"].train.key, threshold),
+        lambda: LeakGuard(protected, training, embedder=adapters.embedder, threshold=threshold),
     )
     guarded = [guard.clear(strategy) for strategy in state["drafted"]]
     shares = share_rows(weigh(guarded, state), state["plan"].n_pattern_rows)

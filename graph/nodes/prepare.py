@@ -15,6 +15,7 @@ from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.graph.storing import put_rows
@@ -99,22 +100,22 @@ def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> 
     )
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
-    return DataSplits(
+    stored = DataSplits(
         train=_store(adapters.store, "train", train),
         validation=_store(adapters.store, "validation", shuffled),
         n_diagnosis=len(shuffled) - n_selection,
         test=_store(adapters.store, "test", test) if test else None,
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
         max_new_tokens=checked.lengths.max_new_tokens if checked.lengths else None,
-        contamination_similarity=_fit_similarity(settings, train, [*validation, *test], adapters),
     )
+    return stored.model_copy(update={"contamination_similarity": _fit_similarity(settings, stored, adapters)})
 
 
-def _fit_similarity(
-    settings: RunConfig, training: Sequence[Example], protected: Sequence[Example], adapters: Adapters
-) -> float | None:
+def _fit_similarity(settings: RunConfig, data: DataSplits, adapters: Adapters) -> float | None:
     if settings.loop.max_iterations == 0 or settings.generation.sources == "held_back":
         return None  # nothing is written
+    state = {"settings": settings, "data": data}
+    training, protected = read_training(state, adapters), read_protected(state, adapters)
     return fit_similarity(training, protected, embedder=adapters.embedder, guard=settings.guard)
 
 

@@ -206,7 +206,7 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
     """The rows still to be written, with their sources and what is given."""
     every = assign_rows(
         state["batch"],
-        read_training(state, adapters).by_id,
+        read_training(state, adapters),
         read_failures(state, adapters),
         task=adapters.task,
         seed=state["settings"].seed,

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from pada_agent.agents.guards import draft_checks
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.jobs import Job, PredictJob
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.nodes import augmenting, prepare
 from tests.fakes import ScriptedModel
 from tests.toy_world import NearestRowCompute, ToyWorld, make_rows, make_settings, teach
 
@@ -62,14 +60,6 @@ class FirstOptionCompute(NearestRowCompute):
         super()._run(job.model_copy(update={"adapter": None}) if isinstance(job, PredictJob) else job, folder)
 
 
-def skip_text_comparison(patch: pytest.MonkeyPatch) -> None:
-    """Random texts repeat nothing, and comparing thousands of them takes minutes."""
-    for module in (draft_checks, augmenting, prepare):
-        patch.setattr(module, "find_overlap", lambda *_: [])
-    for module in (draft_checks, augmenting):
-        patch.setattr(module, "find_duplicates", lambda *_, **__: [])
-
-
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoints of the run."""
@@ -78,13 +68,13 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = make_settings(
         analysis={"max_errors": 50, "errors_per_call": 5, "min_clusters": N_CLUSTERS, "max_clusters": N_CLUSTERS},
         generation={"share": 0.5, "rows_per_call": 5},
+        verification={"votes": 0},
         loop={"max_iterations": N_ITERATIONS, "patience": N_ITERATIONS},
     )
     world = ToyWorld(folder, teacher=ScriptedModel(write_at_length), memory=memory)
     world.compute = FirstOptionCompute(folder / "objects")
     path = folder / "checkpoints.sqlite"
-    with pytest.MonkeyPatch.context() as patch, SqliteSaver.from_conn_string(str(path)) as saver:
-        skip_text_comparison(patch)
+    with SqliteSaver.from_conn_string(str(path)) as saver:
         graph = build_graph(world.connect).compile(checkpointer=saver)
         thread: Any = {"configurable": {"thread_id": "t"}}
         summary = graph.invoke({}, thread, context=settings)["summary"]

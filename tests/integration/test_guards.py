@@ -93,8 +93,8 @@ def test_where_real_rows_are_alike_what_is_as_near_as_they_are_is_kept(
     fixed = run(ToyWorld(tmp_path / "a"), loop=ONE, guard={**guard, "contamination_share": None})
     fitted = run(ToyWorld(tmp_path / "b"), loop=ONE, guard=guard)
     assert fixed.rows.accepted < fitted.rows.accepted
-    assert not [w for w in fixed.warnings if "real rows are alike" in w]
-    assert [w for w in fitted.warnings if "real rows are alike" in w and "rejected from" in w]
+    assert not [w for w in fixed.warnings if "real rows are similar" in w]
+    assert [w for w in fitted.warnings if "real rows are similar" in w and "rejected only from" in w]
 
 
 def test_a_row_refused_for_its_meaning_keeps_the_evidence_and_a_person_may_overrule(tmp_path: Path) -> None:

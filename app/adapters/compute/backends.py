@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import BACKENDS, find_part
 from pada_agent.core.ports import Compute
 
@@ -19,7 +20,20 @@ def open_local(config: RunConfig, folder: Path) -> Compute:
     return LocalCompute(folder / "objects", folder / "worker.log", device=compute.device, threads=compute.threads)
 
 
-BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local})
+def open_ray(config: RunConfig, folder: Path) -> Compute:
+    """Workers of a Ray cluster.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    try:
+        from pada_agent.app.adapters.compute.ray_compute import RayCompute
+    except ModuleNotFoundError as exc:
+        raise ConfigError("compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'") from exc
+    return RayCompute(folder / "objects", config.compute.cluster)
+
+
+BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local, "ray": open_ray})
 
 
 def open_compute(config: RunConfig, folder: Path) -> Compute:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
+from uuid import uuid4
 
 from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
@@ -34,6 +35,10 @@ CONTENT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"
 """Endings of a model folder's files that decide what a job gives: weights, settings, chat template, vocabulary."""
 
 Process = subprocess.Popen[str]
+
+
+class WorkerKilledError(TrainingError):
+    """Something ended the worker: the system, for lack of memory, or whoever takes the machine away."""
 
 
 class LocalCompute:
@@ -69,14 +74,18 @@ class LocalCompute:
     def submit(self, job: Job) -> str:
         """Take the job in; it starts when someone waits for it. After a failure or a cancel it may be submitted again."""
         job_id = address_job(job)
+        self.submit_as(job_id, job)
+        return job_id
+
+    def submit_as(self, job_id: str, job: Job) -> None:
+        """Take in a job whose id another machine has worked out, from its own files."""
         self._jobs[job_id] = job
         self._cancelled.discard(job_id)
-        return job_id
 
     def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
         folder = self._objects / job_id
         with self._one_at_a_time:
-            if not _has_output(folder):
+            if not has_output(folder):
                 self._run(job_id, folder, on_progress)
         return folder
 
@@ -94,7 +103,7 @@ class LocalCompute:
         job = self._jobs.get(job_id)
         if job is None:
             raise TrainingError(f"job {job_id} was not submitted to this backend")
-        scratch = self._objects / f".{job_id}.{os.getpid()}"
+        scratch = self._objects / f".{job_id}.{uuid4().hex[:12]}"
         self._running = job_id
         try:
             worker = self._start_worker()
@@ -112,7 +121,8 @@ class LocalCompute:
         except EOFError as exc:
             code = _bury(worker, grace_seconds=5)
             self._raise_if_stopped(job_id)
-            raise TrainingError(f"the training worker ended ({_explain_exit(code)}). {self._last_words()}") from exc
+            kind = WorkerKilledError if code == -signal.SIGKILL else TrainingError
+            raise kind(f"the training worker ended ({_explain_exit(code)}). {self._last_words()}") from exc
         except BaseException:
             # Interrupted half-way: this worker goes on with the job, so the next job needs another.
             _bury(worker)
@@ -210,11 +220,12 @@ def _move_in(scratch: Path, folder: Path) -> None:
     try:
         scratch.replace(folder)
     except OSError:
-        if not _has_output(folder):
+        if not has_output(folder):
             raise
 
 
-def _has_output(folder: Path) -> bool:
+def has_output(folder: Path) -> bool:
+    """Whether the job whose folder this is has finished."""
     return folder.is_dir() and any(folder.iterdir())
 
 

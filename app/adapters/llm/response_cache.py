@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.errors import ArtifactError
@@ -60,6 +60,8 @@ class ResponseCache:
         self._lock = RLock()
         self._path = path
         self._shared = ResponseCache(shared) if shared else None
+        self._totals: dict[Column, dict[str, Usage]] | None = None
+        self._version = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
@@ -79,6 +81,7 @@ class ResponseCache:
             if not row:
                 return None
             self._write("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
+            self._count(Usage(n_cached=1), role=role, agent=agent)
         return ChatReply(
             text=row[0],
             truncated=row[1] == 1,
@@ -115,10 +118,12 @@ class ResponseCache:
         state = REFUSED if reply.refused else int(reply.truncated)
         spent = (state, usage.input_tokens, usage.output_tokens, usage.cost_usd)
         asked = request.model_dump_json(exclude={"tags"})
-        described = (model, role, str(request.tags.get("agent", "")), asked, reply.text)
+        agent = str(request.tags.get("agent", ""))
+        described = (model, role, agent, asked, reply.text)
         values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
         with self._lock:
-            self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values)
+            if self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values):
+                self._count(usage.model_copy(update={"n_calls": 1, "n_cached": 0}), role=role, agent=agent)
             self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
 
     def totals(self) -> Usage:
@@ -126,9 +131,20 @@ class ResponseCache:
         return sum(self.totals_by("role").values(), Usage())
 
     def totals_by(self, column: Column) -> dict[str, Usage]:
-        """Consumption by `role` or `agent`; hits count in `n_cached` alone."""
+        """Consumption by `role` or `agent`; hits count in `n_cached` alone. Every call asks: the file is summed up once."""
         with self._reading() as database:
-            return _sum_by(database, column)
+            (version,) = database.execute("PRAGMA data_version").fetchone()
+            if self._totals is None or version != self._version:  # another process has written
+                self._totals = {name: _sum_by(database, name) for name in get_args(Column)}
+                self._version = version
+            return dict(sorted(self._totals[column].items()))
+
+    def _count(self, usage: Usage, *, role: str, agent: str) -> None:
+        """Add what was just written."""
+        if self._totals is not None:
+            for column, name in (("role", role), ("agent", agent)):
+                totals = self._totals[cast(Column, column)]
+                totals[name] = totals.get(name, Usage()) + usage
 
     def totals_by_tag(self, tag: str) -> dict[str, Usage]:
         """What the run's calls took, by the value of a tag; calls without it are left out.
@@ -167,10 +183,11 @@ class ResponseCache:
         if self._shared:
             self._shared.close()
 
-    def _write(self, statement: str, values: Sequence[object]) -> None:
+    def _write(self, statement: str, values: Sequence[object]) -> int:
+        """Rows that it changed."""
         try:
             with self._lock:
-                self._db.execute(statement, values)
+                return self._db.execute(statement, values).rowcount
         except sqlite3.Error as exc:
             raise ArtifactError(
                 f"{self._path}: cannot be written ({exc}). Free some space or change its permissions, then resume."

@@ -8,9 +8,10 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -19,10 +20,14 @@ from pada_agent.core.errors import ArtifactError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record
 
+if TYPE_CHECKING:
+    import numpy as np
+
 R = TypeVar("R", bound=Record)
 
 ROWS = "rows.jsonl"
 VALUE = "value.json"
+MATRIX = "matrix.npy"
 RESUME = (
     "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, reuses what is finished, and redoes"
     " what is missing."
@@ -92,6 +97,26 @@ class FileArtifactStore:
             raise _damaged(path, f"expected an object, found {type(value).__name__}")
         return value
 
+    def write_matrix(self, key: str, matrix: "np.ndarray") -> Path:
+        import numpy as np
+
+        buffer = BytesIO()
+        np.save(buffer, matrix, allow_pickle=False)
+        return write_atomically(self.folder(key) / MATRIX, buffer.getbuffer())
+
+    def read_matrix(self, key: str) -> "np.ndarray | None":
+        """As it lies on the disk: pages that nobody reads take no memory."""
+        import numpy as np
+
+        path = self._locate(key) / MATRIX
+        try:
+            matrix: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as exc:
+            raise _damaged(path, str(exc)) from exc
+        return matrix
+
     def _locate(self, key: str) -> Path:
         """A run's state can be edited by whoever holds its thread: a key is a name, never a way out of the folder."""
         if not key or key.startswith(".") or "/" in key or "\0" in key:
@@ -99,7 +124,7 @@ class FileArtifactStore:
         return self._objects / key
 
 
-def write_atomically(path: Path, text: str) -> Path:
+def write_atomically(path: Path, content: str | memoryview) -> Path:
     """Write a file that readers see whole or not at all.
 
     Raises:
@@ -108,8 +133,8 @@ def write_atomically(path: Path, text: str) -> Path:
     with _explained(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)

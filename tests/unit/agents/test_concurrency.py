@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from threading import Event
 
 import pytest
@@ -25,3 +27,21 @@ def test_after_a_failure_no_further_item_is_begun() -> None:
     with pytest.raises(OSError, match="No space left"):
         map_concurrently(work, range(500), workers=2)
     assert len(begun) < 20
+
+
+def test_an_interruption_waits_for_the_calls_under_way() -> None:
+    program = (
+        "import os, signal, time\n"
+        "from pada_agent.agents.concurrency import map_concurrently\n"
+        "def call(i):\n"
+        "    time.sleep(0.2)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.5)\n"
+        "    print('paid and kept', flush=True)\n"
+        "try:\n"
+        "    map_concurrently(call, [0])\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', flush=True)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.split("\n") == ["paid and kept", "interrupted", ""]

@@ -10,6 +10,7 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.memory import Memory
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.tasks.registry import make_task
@@ -39,7 +40,12 @@ def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, l
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task, store = make_task(config.task, ScriptedModel([])), FileArtifactStore(folder)
     adapters: Any = SimpleNamespace(
-        datasets=FileDatasets(memory), task=task, store=store, tokens=None, embedder=WordCountEmbedder()
+        datasets=FileDatasets(memory),
+        task=task,
+        store=store,
+        tokens=None,
+        embedder=WordCountEmbedder(),
+        memory=Memory(),
     )
     found = read_splits(config, {}, adapters)
     refs = {"train": found.train, "validation": found.validation, "test": found.test, "held_back": found.held_back}

@@ -115,7 +115,8 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
     question = "Which of these freezes first?"
     reference = {**source.reference, "question": question}
     other = source.model_copy(update={"id": "t2", "prompt": question, "reference": reference})
-    assignments = assign_rows(batch, {"t1": source, "t2": other}, {"t1": failure}, task=task, seed=0)
+    source = source.model_copy(update={"id": "t1"})
+    assignments = assign_rows(batch, [source, other], {"t1": failure}, task=task, seed=0)
     (draft,) = generate_drafts(
         batch,
         assignments,
@@ -156,7 +157,7 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
     model = ScriptedModel(['[{"row": 1, "question": "The street is dark"}]'])
     generate_drafts(
         batch,
-        assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3),
+        assign_rows(batch, list(training.values()), {}, task=task, seed=0, n_demonstrations=3),
         attempt=1,
         feedback=[],
         task=task,
@@ -178,7 +179,7 @@ def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advi
     task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
     source = task.read(RawRow(where="t1", fields={"id": "t1", "question": "Question?", "answer": "ice"}))
     batch = Batch(id="b1", branch="training_error", iteration=1, source_ids=("t1", "t1", "t1"))
-    assignments = assign_rows(batch, {"t1": source}, {}, task=task, seed=0)
+    assignments = assign_rows(batch, [source], {}, task=task, seed=0)
     for template in ("training_error_generation", "similar_item_generation", "contrast_generation", "rephrasing"):
         model = ScriptedModel(['[{"row": 2, "question": "New?", "answer": "snow"}]'])
         generate_drafts(
@@ -207,7 +208,7 @@ def test_seeds_do_not_share_what_the_writer_wrote() -> None:
     for seed in (0, 1):
         generate_drafts(
             batch,
-            assign_rows(batch, {"t1": source}, {}, task=task, seed=seed),
+            assign_rows(batch, [source], {}, task=task, seed=seed),
             attempt=1,
             feedback=[],
             task=task,
@@ -227,7 +228,7 @@ def test_no_demonstrations_are_shown_where_none_are_asked_for_or_labels_are_open
     batch = Batch(
         id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=STRATEGY), source_ids=("t1",)
     )
-    (assigned,) = assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3)
+    (assigned,) = assign_rows(batch, list(training.values()), {}, task=task, seed=0, n_demonstrations=3)
     assert (assigned.demonstrations, assigned.counterexample) == ((), None)
 
 
@@ -242,7 +243,7 @@ def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_rea
         strategy=GuardedStrategy(strategy=STRATEGY),
         source_ids=("t1", "t1"),
     )
-    assignments = assign_rows(batch, {"t1": source}, {}, task=task, seed=0)
+    assignments = assign_rows(batch, [source], {}, task=task, seed=0)
     written = [
         {"row": 1, "query": "SELECT count(*) FROM thing WHERE degrees > 50", "question": "How many melt above fifty?"},
         {"row": 2, "query": "SELECT titel FROM thing", "question": "What are they called?"},

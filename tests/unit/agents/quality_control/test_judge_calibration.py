@@ -6,12 +6,13 @@ from random import Random
 import pytest
 
 from pada_agent.agents.quality_control.acceptance import find_fault, read_probes
-from pada_agent.agents.quality_control.judge_calibration import Probe, calibrate, make_probes, mix
+from pada_agent.agents.quality_control.judge_calibration import Probe, _another_answer, calibrate, make_probes, mix
 from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import QualityConfig, TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Batch, Example, JudgeProbe, ProbeKind, Provenance, Rating
+from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -57,6 +58,15 @@ def test_the_number_of_probes_is_the_share_on_average() -> None:
     assert 160 < n < 240
     assert make_probes(training, n_rows=50, share=0.0, task=task, rng=Random(0)) == []
     assert make_probes(training[:2], n_rows=50, share=1.0, task=task, rng=Random(0)) == []
+
+
+@pytest.mark.parametrize("n_labels", [1, 2, 3, 7])
+def test_another_answer_is_drawn_as_from_the_list_of_all_rows_with_one(n_labels: int) -> None:
+    rows = [read(OPEN, n, choices=[f"a{n % n_labels}", "z"], answer=f"a{n % n_labels}") for n in range(11)]
+    for place, row in enumerate(rows):
+        others = [e for e in rows if OPEN.gold(e) != OPEN.gold(row)]
+        wanted = Random(place).choice(others) if others else None
+        assert _another_answer(row, RowSet(rows), OPEN, Random(place)) == wanted
 
 
 def test_probes_stand_among_the_rows_and_the_rows_keep_their_order() -> None:

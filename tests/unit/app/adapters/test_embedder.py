@@ -60,3 +60,16 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = SentenceEmbedder("folder", batch_size=2)
     for texts in (["a", "bb"], ["bb", "ccc", "dddd"], ["a", "bb", "ccc", "dddd", "eeeee"]):
         assert [v[0] for v in embedder.embed(texts)] == [float(len(t)) for t in texts]
+
+
+def test_what_was_asked_for_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pada_agent.app.adapters.embedder.MAX_REMEMBERED", 2)
+    asked: list[str] = []
+    encode = FakeModel.encode
+    monkeypatch.setattr(
+        FakeModel, "encode", lambda self, texts, **o: [asked.extend(texts), encode(self, texts, **o)][1]
+    )
+    embedder = SentenceEmbedder("folder", batch_size=2)
+    for text in ("a", "bb", "a", "ccc", "a", "bb"):
+        embedder.embed([text])
+    assert asked == ["a", "bb", "ccc", "bb"]

@@ -1,4 +1,4 @@
-"""LocalCompute against a scripted worker: a small program that speaks the protocol and does what the row path says."""
+"""LocalCompute against a scripted worker."""
 
 import os
 import signal
@@ -12,32 +12,11 @@ from pathlib import Path
 import pytest
 
 from pada_agent.app.adapters.compute.local_compute import WAITING, LocalCompute, address_job
-from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
-from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.errors import NonFiniteLossError, TrainingError
+from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec
 from pada_agent.core.progress import Progress
-
-SCRIPT = """
-import json, os, pathlib, sys, time
-for line in sys.stdin:
-    request = json.loads(line)
-    what, folder = request["job"]["rows"], pathlib.Path(request["folder"])
-    def emit(**event): print(json.dumps(event), flush=True)
-    emit(event="progress", stage=what, done=1, total=2)
-    if what == "hang": time.sleep(60)
-    if what == "crash": print("out of luck", file=sys.stderr); sys.exit(3)
-    if what == "die": os.kill(os.getpid(), 9)
-    if what == "NonFiniteLossError":
-        (folder / "last_good").mkdir(parents=True)
-        (folder / "last_good" / "adapter").write_text("weights")
-    if what.endswith("Error"):
-        emit(event="error", type=what, message="step 3: loss nan")
-        continue
-    folder.mkdir()
-    (folder / "pid").write_text(str(os.getpid()))
-    (folder / "environment").write_text(os.environ["PADA_DEVICE"] + os.environ["PADA_THREADS"])
-    (folder / "waiting").write_text(os.environ.get("OMP_WAIT_POLICY", "") + os.environ.get("GOMP_SPINCOUNT", ""))
-    emit(event="done", folder=str(folder))
-"""
+from tests.compute_contract import ComputeContract
+from tests.scripted_worker import COMMAND, make_job, run
 
 
 @pytest.fixture
@@ -48,24 +27,11 @@ def compute(tmp_path: Path) -> Iterator[LocalCompute]:
 
 
 def make_compute(folder: Path) -> LocalCompute:
-    command = (sys.executable, "-c", SCRIPT)
-    return LocalCompute(folder / "objects", folder / "worker.log", device="cpu", threads=2, command=command)
+    return LocalCompute(folder / "objects", folder / "worker.log", device="cpu", threads=2, command=COMMAND)
 
 
-def make_job(rows: str, **changes: object) -> PredictJob:
-    return PredictJob.model_validate({"student": "some/student", "rows": rows, "rows_hash": rows, **changes})
-
-
-def run(compute: LocalCompute, job: PredictJob) -> Path:
-    return compute.wait(compute.submit(job), lambda _: None)
-
-
-def test_a_finished_job_leaves_its_folder_and_nothing_else(compute: LocalCompute, tmp_path: Path) -> None:
-    job = make_job("a")
-    folder = run(compute, job)
-    assert folder == tmp_path / "objects" / address_job(job)
-    assert (folder / "environment").read_text() == "cpu2"
-    assert [path.name for path in (tmp_path / "objects").iterdir()] == [folder.name]
+class TestLocalCompute(ComputeContract):
+    pass
 
 
 @pytest.mark.parametrize(("policy", "expected"), [(None, "PASSIVE30000"), ("ACTIVE", "ACTIVE")])
@@ -85,10 +51,6 @@ def test_progress_reaches_the_thread_that_waits(compute: LocalCompute) -> None:
     seen: list[tuple[Progress, int]] = []
     compute.wait(compute.submit(make_job("a")), lambda p: seen.append((p, threading.get_ident())))
     assert seen == [(Progress(stage="a", done=1, total=2), threading.get_ident())]
-
-
-def test_one_worker_serves_all_jobs(compute: LocalCompute) -> None:
-    assert (run(compute, make_job("a")) / "pid").read_text() == (run(compute, make_job("b")) / "pid").read_text()
 
 
 def test_finished_work_is_not_repeated_by_this_or_another_instance(compute: LocalCompute, tmp_path: Path) -> None:
@@ -111,29 +73,6 @@ def test_what_another_process_finished_meanwhile_stays(compute: LocalCompute, tm
     assert [path.name for path in (tmp_path / "objects").iterdir()] == [folder.name]
 
 
-def test_an_empty_folder_is_no_output(compute: LocalCompute, tmp_path: Path) -> None:
-    (tmp_path / "objects" / address_job(make_job("a"))).mkdir(parents=True)
-    assert (run(compute, make_job("a")) / "pid").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("NonFiniteLossError", NonFiniteLossError),
-        ("TrainingError", TrainingError),
-        ("DatasetError", DatasetError),
-        ("StrangeError", TrainingError),
-    ],
-)
-def test_the_workers_error_is_raised_with_its_words_and_the_worker_lives_on(
-    compute: LocalCompute, name: str, kind: type[Exception]
-) -> None:
-    before = (run(compute, make_job("a")) / "pid").read_text()
-    with pytest.raises(kind, match="step 3: loss nan"):
-        run(compute, make_job(name))
-    assert (run(compute, make_job("b")) / "pid").read_text() == before
-
-
 def test_the_last_good_adapter_of_a_failed_job_outlives_it(compute: LocalCompute, tmp_path: Path) -> None:
     job = make_job("NonFiniteLossError")
     kept = tmp_path / "objects" / f"{address_job(job)}-last_good"
@@ -144,18 +83,6 @@ def test_the_last_good_adapter_of_a_failed_job_outlives_it(compute: LocalCompute
             run(compute, job)
         assert (kept / "adapter").read_text() == "weights"
     assert [path.name for path in (tmp_path / "objects").iterdir()] == [kept.name]
-
-
-def test_a_crash_is_explained_and_the_next_job_gets_a_new_worker(compute: LocalCompute, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"exit status 3.*worker\.log: out of luck"):
-        run(compute, make_job("crash"))
-    assert (run(compute, make_job("a")) / "pid").exists()
-    assert [path.name for path in (tmp_path / "objects").iterdir()] == [address_job(make_job("a"))]
-
-
-def test_a_killed_worker_hints_at_memory(compute: LocalCompute) -> None:
-    with pytest.raises(TrainingError, match="lack of memory"):
-        run(compute, make_job("die"))
 
 
 def test_a_worker_that_cannot_start_is_explained(tmp_path: Path) -> None:
@@ -171,49 +98,11 @@ def test_a_worker_killed_between_jobs_is_replaced(compute: LocalCompute) -> None
     assert int((run(compute, make_job("b")) / "pid").read_text()) != pid
 
 
-def test_cancel_ends_a_running_job_within_seconds_and_it_can_be_submitted_again(compute: LocalCompute) -> None:
-    job_id = compute.submit(make_job("hang"))
-    start = time.monotonic()
-    for _ in range(2):
-        with pytest.raises(TrainingError, match="was cancelled"):
-            compute.wait(job_id, lambda _: compute.cancel(job_id))
-        compute.submit(make_job("hang"))
-    assert time.monotonic() - start < 5
-    assert (run(compute, make_job("a")) / "pid").exists()
-
-
 def test_a_job_cancelled_before_its_turn_never_starts(compute: LocalCompute) -> None:
     job_id = compute.submit(make_job("a"))
     compute.cancel(job_id)
     with pytest.raises(TrainingError, match="was cancelled"):
         compute.wait(job_id, lambda _: None)
-
-
-def test_an_interrupted_wait_leaves_no_stale_events_for_the_next_job(compute: LocalCompute) -> None:
-    def interrupt(_: Progress) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        compute.wait(compute.submit(make_job("hang")), interrupt)
-    assert (run(compute, make_job("a")) / "pid").exists()
-
-
-def test_close_fails_the_job_in_flight_and_those_that_wait(compute: LocalCompute) -> None:
-    running, waiting = compute.submit(make_job("hang")), compute.submit(make_job("a"))
-    errors: list[str] = []
-
-    def wait(job_id: str) -> None:
-        with pytest.raises(TrainingError) as caught:
-            compute.wait(job_id, lambda _: compute.close())
-        errors.append(str(caught.value))
-
-    threads = [threading.Thread(target=wait, args=[job_id]) for job_id in (running, waiting)]
-    threads[0].start()
-    time.sleep(0.05)
-    threads[1].start()
-    for thread in threads:
-        thread.join(10)
-    assert sorted(errors) == sorted(f"job {job_id}: compute is closed" for job_id in (running, waiting))
 
 
 def test_two_threads_waiting_for_one_job_run_it_once(compute: LocalCompute) -> None:
@@ -224,11 +113,6 @@ def test_two_threads_waiting_for_one_job_run_it_once(compute: LocalCompute) -> N
     for thread in threads:
         thread.join(10)
     assert stages == ["a"]
-
-
-def test_an_unknown_job_is_an_error(compute: LocalCompute) -> None:
-    with pytest.raises(TrainingError, match="not submitted"):
-        compute.wait("predict-0000", lambda _: None)
 
 
 def test_the_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

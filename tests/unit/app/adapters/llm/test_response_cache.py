@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
+from pada_agent.app.adapters.llm import response_cache
+from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key, read_totals
 from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Usage
@@ -134,3 +135,31 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_text("not a database, though long enough to look like one " * 50)
     with pytest.raises(ArtifactError, match=r"llm_calls\.sqlite.*cannot be opened"):
         ResponseCache(path)
+
+
+def test_totals_are_those_of_the_file_after_every_call_and_it_is_summed_up_once(
+    cache: ResponseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums: list[str] = []
+    sum_by = response_cache._sum_by
+    monkeypatch.setattr(response_cache, "_sum_by", lambda db, column: [sums.append(column), sum_by(db, column)][1])
+    pay(cache, ask("before it is asked"))
+    for n in range(12):
+        key = pay(cache, ask(f"{n % 7}", tags={"agent": f"a{n % 2}"}), role=("judge", "analyst")[n % 3 == 0])
+        if n % 4 == 0:
+            cache.get(key, role="judge", agent="a1")
+        assert cache.totals_by("role") == read_totals(cache.path, "role")
+        assert cache.totals_by("agent") == read_totals(cache.path, "agent")
+    assert cache.totals().n_calls == 8 and cache.totals().n_cached == 3
+    by_readers = 2 * 12
+    assert len(sums) == 2 + by_readers
+
+
+def test_what_another_process_pays_for_is_counted_too(cache: ResponseCache) -> None:
+    pay(cache, ask("one"))
+    assert cache.totals().n_calls == 1
+    other = ResponseCache(cache.path)
+    pay(other, ask("two"))
+    other.close()
+    pay(cache, ask("three"))
+    assert cache.totals().n_calls == 3

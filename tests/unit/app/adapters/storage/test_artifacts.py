@@ -3,6 +3,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,3 +145,14 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         store.write_rows(name, [Ref(key=name)] * 2)
         store.read_rows(name, Ref)
     assert list(store._kept) == [("c", Ref)]
+
+
+def test_a_matrix_comes_back_as_it_was_and_a_damaged_one_is_an_artifact_error(tmp_path: Path) -> None:
+    store, matrix = FileArtifactStore(tmp_path), np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert store.read_matrix("m") is None
+    path = store.write_matrix("m", matrix)
+    found = store.read_matrix("m")
+    assert found is not None and found.dtype == np.float32 and found.tolist() == matrix.tolist()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match="damaged"):
+        store.read_matrix("m")

@@ -1,0 +1,291 @@
+"""The board of a Ray cluster: which jobs there are, who waits for them, and which workers run them.
+
+Placing workers, starting them, and noticing that one is lost is Ray's work. One board serves all runs of a cluster.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError
+
+from pada_agent.app.adapters.compute.local_compute import has_output
+from pada_agent.app.adapters.compute.ray_jobs import Heard, JobRequest, Outcome, Shape
+from pada_agent.app.adapters.compute.ray_worker import RayWorker
+from pada_agent.core.config import ClusterConfig
+from pada_agent.core.progress import Progress
+
+LONG_POLL_SECONDS = 10
+HOUSEKEEPING_SECONDS = 5
+CANCEL_SECONDS = 5
+"""For a worker to answer; then it is ended."""
+SILENCE_SECONDS = 120
+"""A worker that cannot be reached for so long is given up."""
+
+
+@dataclass
+class Worker:
+    """An actor, and what it was made for."""
+
+    actor: Any
+    shape: Shape
+    student: str = ""
+    """That it holds: the next job of this student starts at once."""
+    idle_since: float = field(default_factory=time.monotonic)
+    job: str | None = None
+    """Its key."""
+    ready: bool = False
+    """Ray has found a place for it."""
+    starting: "asyncio.Task[None] | None" = None
+
+    @property
+    def is_idle(self) -> bool:
+        return self.ready and self.job is None
+
+
+@dataclass
+class Entry:
+    """A job on the board."""
+
+    request: JobRequest
+    events: list[Progress] = field(default_factory=list)
+    outcome: Outcome | None = None
+    followers: dict[str, float] = field(default_factory=dict)
+    """When each driver that waits for it was last heard of."""
+    heard: float = field(default_factory=time.monotonic)
+    """When any was."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+    ticket: str = field(default_factory=lambda: uuid4().hex)
+    """Of this submission: a cancel that reaches the worker before the job does is not for a later one."""
+
+    def tell(self, event: Progress | None = None) -> None:
+        if event:
+            self.events.append(event)
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Board:
+    """An async actor, detached: it outlives the drivers, and ends by itself when there is nothing to do.
+
+    All its methods may be called again with the same arguments: Ray repeats them when the board was restarted.
+    """
+
+    def __init__(self, settings: ClusterConfig) -> None:
+        self._settings = settings
+        self._entries: dict[str, Entry] = {}
+        self._workers: list[Worker] = []
+        self._freed = asyncio.Condition()
+        self._waiting: Counter[Shape] = Counter()
+        """Jobs that wait for a worker, by the shape that they need."""
+        self._lost_at_start: dict[Shape, RayActorError] = {}
+        self._used = time.monotonic()
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    async def submit(self, request: JobRequest, driver: str, settings: ClusterConfig) -> None:
+        """Take the job in, unless it is here or finished. After a failure it may be submitted again."""
+        self._settings = settings
+        self._used = time.monotonic()
+        self._housekeeper = self._housekeeper or asyncio.create_task(self._keep_house())
+        entry = self._entries.get(request.key)
+        if entry is None or (entry.outcome and (entry.outcome.error or not has_output(request.output))):
+            entry = self._entries[request.key] = Entry(request)
+            entry.task = asyncio.create_task(self._see_through(entry))
+        entry.followers[driver] = entry.heard = time.monotonic()
+
+    async def follow(self, key: str, driver: str, since: int) -> Heard | None:
+        """What happened to the job after its first `since` events; waits for some. None: no such job here, submit it again."""
+        self._used = time.monotonic()
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        entry.followers[driver] = entry.heard = time.monotonic()
+        if len(entry.events) <= since and entry.outcome is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(entry.changed.wait(), LONG_POLL_SECONDS)
+        entry.followers[driver] = entry.heard = self._used = time.monotonic()
+        return Heard(events=tuple(entry.events[since:]), outcome=entry.outcome)
+
+    async def report(self, key: str, progress: Progress) -> None:
+        """From the worker that runs the job."""
+        if entry := self._entries.get(key):
+            entry.tell(progress)
+
+    async def leave(self, key: str, driver: str) -> None:
+        """The driver waits for this job no more; without anyone who does, the job ends."""
+        entry = self._entries.get(key)
+        if entry is None or entry.outcome:
+            return
+        entry.followers.pop(driver, None)
+        if not entry.followers:
+            await self._cancel(entry)
+
+    async def describe(self) -> dict[str, Any]:
+        """Jobs by what becomes of them, and workers: for tests and for people who look."""
+        unfinished = [entry.request.job_id for entry in self._entries.values() if entry.outcome is None]
+        return {"unfinished": unfinished, "workers": [(str(w.shape), w.job) for w in self._workers]}
+
+    async def _cancel(self, entry: Entry) -> None:
+        job_id = entry.request.job_id
+        worker = next((w for w in self._workers if w.job == entry.request.key), None)
+        if worker is None and entry.task:
+            entry.task.cancel()
+        elif worker:
+            cancelled = asyncio.ensure_future(worker.actor.cancel.remote(job_id, entry.ticket))
+            await asyncio.wait([cancelled], timeout=CANCEL_SECONDS)
+        entry.outcome = entry.outcome or Outcome(error="TrainingError", message=f"job {job_id} was cancelled")
+        entry.tell()
+        if worker and not cancelled.done():  # not placed yet, or out of reach
+            await self._remove(worker)
+
+    async def _see_through(self, entry: Entry) -> None:
+        """Run the job, again where its node was lost."""
+        try:
+            outcome = await self._run_until_it_ends(entry)
+        except Exception as exc:  # noqa: BLE001 whatever it is, the drivers wait to hear of it
+            outcome = Outcome(error="TrainingError", message=f"job {entry.request.job_id}: {type(exc).__name__}: {exc}")
+        entry.outcome = entry.outcome or outcome
+        entry.tell()
+
+    async def _run_until_it_ends(self, entry: Entry) -> Outcome:
+        lost = ""
+        for attempt in range(self._settings.retries + 1):
+            if entry.outcome or has_output(entry.request.output):
+                return entry.outcome or Outcome()
+            if attempt:
+                entry.tell(Progress(stage="retry", done=attempt, total=self._settings.retries, detail=lost))
+            try:
+                return await self._run_once(entry)
+            except RayActorError as exc:
+                lost = f"the worker was lost: {_shorten(exc)}"
+        return Outcome(
+            error="TrainingError", message=f"job {entry.request.job_id} was begun {attempt + 1} times; {lost}"
+        )
+
+    async def _run_once(self, entry: Entry) -> Outcome:
+        worker = await self._take_worker(entry)
+        try:
+            outcome = await self._ask(worker, entry)
+        except RayActorError:
+            await self._remove(worker)
+            raise
+        await self._give_back(worker)
+        return outcome
+
+    async def _ask(self, worker: Worker, entry: Entry) -> Outcome:
+        """A worker that cannot be reached is not dead yet: asked again, it joins the job that it is running."""
+        board = ray.get_runtime_context().current_actor
+        silent_since: float | None = None
+        while True:
+            try:
+                outcome: Outcome = await worker.actor.run.remote(entry.request, entry.ticket, board)
+                return outcome
+            except ActorUnavailableError:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > SILENCE_SECONDS:
+                    raise
+                await asyncio.sleep(1)
+
+    async def _take_worker(self, entry: Entry) -> Worker:
+        """The first one of its shape that is free, best one that holds the student.
+
+        Raises:
+            RayActorError: a worker that was to be started for it was lost.
+        """
+        request = entry.request
+        async with self._freed:
+            self._waiting[request.shape] += 1
+            try:
+                while (worker := self._find_idle(request)) is None:
+                    entry.tell(_waiting(self._make_room(request.shape)))
+                    await self._freed.wait()
+                    if lost := self._lost_at_start.pop(request.shape, None):
+                        raise lost
+            finally:
+                self._waiting[request.shape] -= 1
+            worker.job, worker.student = request.key, request.student
+        return worker
+
+    def _find_idle(self, request: JobRequest) -> Worker | None:
+        fit = [w for w in self._workers if w.is_idle and w.shape == request.shape]
+        return max(fit, key=lambda w: (w.student == request.student, w.idle_since), default=None)
+
+    def _make_room(self, shape: Shape) -> str:
+        """Start a worker if one is missing; what is waited for. Idle ones of other shapes end: they may hold what it needs."""
+        for other in [w for w in self._workers if w.is_idle and w.shape != shape]:
+            self._end(other)
+        starting = [w for w in self._workers if not w.ready and w.shape == shape]
+        if len(starting) < self._waiting[shape] and len(self._workers) < self._settings.max_workers:
+            worker = Worker(self._start(shape), shape)
+            self._workers.append(worker)
+            worker.starting = asyncio.create_task(self._await_start(worker))
+            starting.append(worker)
+        return f"for a node with {shape} free" if starting else f"all {len(self._workers)} workers are busy"
+
+    async def _await_start(self, worker: Worker) -> None:
+        try:
+            await worker.actor.is_ready.remote()
+        except RayActorError as exc:
+            self._lost_at_start[worker.shape] = exc
+            await self._remove(worker)
+        else:
+            worker.ready = True
+            await self._give_back(worker)
+
+    def _start(self, shape: Shape) -> Any:
+        make = ray.remote(RayWorker).options(
+            num_cpus=shape.num_cpus,
+            num_gpus=shape.num_gpus,
+            accelerator_type=shape.accelerator,
+            max_concurrency=4,  # `cancel` reaches it while `run` is under way
+            max_restarts=0,
+            max_task_retries=0,
+        )
+        return make.remote(shape)
+
+    async def _give_back(self, worker: Worker) -> None:
+        async with self._freed:
+            worker.job, worker.idle_since = None, time.monotonic()
+            self._freed.notify_all()
+
+    async def _remove(self, worker: Worker) -> None:
+        async with self._freed:
+            self._end(worker)
+            self._freed.notify_all()
+
+    def _end(self, worker: Worker) -> None:
+        """Its child process ends with it, because its stdin closes."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+        ray.kill(worker.actor)
+
+    async def _keep_house(self) -> None:
+        """End workers that are idle, jobs that nobody waits for, and at last the board."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            now = time.monotonic()
+            idle, orphan = self._settings.idle_minutes * 60, self._settings.orphan_minutes * 60
+            for worker in [
+                w for w in self._workers if w.job is None and now - w.idle_since > idle and not self._waiting[w.shape]
+            ]:
+                await self._remove(worker)
+            for entry in [e for e in self._entries.values() if e.outcome is None and now - e.heard > orphan]:
+                await self._cancel(entry)
+            for key in [k for k, e in self._entries.items() if e.outcome and now - e.heard > idle]:
+                del self._entries[key]
+            if not self._entries and not self._workers and now - self._used > idle:
+                ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+
+def _waiting(detail: str) -> Progress:
+    return Progress(stage="wait", done=0, total=1, detail=detail)
+
+
+def _shorten(exc: Exception) -> str:
+    return " ".join(str(exc).split())[:300]

@@ -1,0 +1,225 @@
+"""Jobs on a Ray cluster, for as many drivers as share the objects: the driver's side.
+
+Needs the extra `pada-agent[cluster]`. What runs where is the board's affair (`ray_board`).
+"""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from pada_agent.app.adapters.compute.local_compute import WORKER, address_job, has_output
+from pada_agent.app.adapters.compute.ray_board import Board
+from pada_agent.app.adapters.compute.ray_jobs import NAMESPACE, Heard, Place, Shape, find_shape, to_request
+from pada_agent.app.adapters.storage.model_store import store_folder
+from pada_agent.core.config import ClusterConfig
+from pada_agent.core.errors import ConfigError, TrainingError
+from pada_agent.core.jobs import Job
+from pada_agent.core.progress import Progress
+
+POLL_SECONDS = 0.2
+"""Between two looks at whether the job was cancelled here."""
+KNOCK_SECONDS = 10
+OBJECT_STORE_BYTES = 200_000_000
+"""Of a cluster that is started here: no artifact goes through it."""
+_connecting = Lock()
+
+
+class RayCompute:
+    """Implements `core.ports.Compute` with workers on the nodes of a cluster that share the objects folder.
+
+    A job starts when it is submitted, and is run once however many drivers submit it. It goes on when its driver dies; the next one
+    that submits it finds it under way. A job whose node is lost begins again on another.
+    """
+
+    def __init__(self, objects_folder: Path, settings: ClusterConfig, *, command: Sequence[str] = WORKER) -> None:
+        self._place = Place(objects=objects_folder.absolute(), models=store_folder().absolute(), command=tuple(command))
+        self._settings = settings
+        self._shape = find_shape(settings)
+        self._driver = uuid4().hex
+        self._jobs: dict[str, Job] = {}
+        self._cancelled: set[str] = set()
+        self._closed = False
+        self._found_board: Any = None
+        self._leaving: Thread | None = None
+
+    def submit(self, job: Job) -> str:
+        job_id = address_job(job)
+        self._jobs[job_id] = job
+        self._cancelled.discard(job_id)
+        if not has_output(self._folder(job_id)) and not self._closed:
+            self._send(job_id)
+        return job_id
+
+    def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        folder = self._folder(job_id)
+        if not has_output(folder):
+            self._follow(job_id, on_progress)
+            if not has_output(folder):
+                raise TrainingError(
+                    f"job {job_id} is finished, but {folder} is empty here: the runs' folder has to be one that all nodes share."
+                )
+        return folder
+
+    def cancel(self, job_id: str) -> None:
+        """The job ends unless another driver waits for it."""
+        self._cancelled.add(job_id)
+        self._leave([job_id])
+
+    def close(self) -> None:
+        """Wait for nothing any more. Safe in a signal handler: another thread speaks to the cluster."""
+        if not self._closed:
+            self._closed = True
+            self._leaving = Thread(target=self._leave, args=(list(self._jobs),), daemon=True)
+            self._leaving.start()
+
+    def _folder(self, job_id: str) -> Path:
+        return self._place.objects / job_id
+
+    def _key(self, job_id: str) -> str:
+        return str(self._folder(job_id))
+
+    def _leave(self, job_ids: list[str]) -> None:
+        if self._found_board is not None:
+            with suppress(RayError, RuntimeError):  # the cluster may be gone before us
+                ray.get(
+                    [self._found_board.leave.remote(self._key(job_id), self._driver) for job_id in job_ids], timeout=10
+                )
+
+    def _send(self, job_id: str) -> None:
+        request = to_request(job_id, self._jobs[job_id], self._shape, self._place)
+        try:
+            ray.get(self._board.submit.remote(request, self._driver, self._settings))
+        except RayActorError:  # it ended by itself: there was nothing to do for a while
+            self._found_board = None
+            _ask(self._board.submit.remote(request, self._driver, self._settings))
+
+    def _follow(self, job_id: str, on_progress: Callable[[Progress], None]) -> None:
+        if job_id not in self._jobs:
+            raise TrainingError(f"job {job_id} was not submitted to this backend")
+        n_heard = 0
+        while (heard := self._hear(job_id, n_heard)) is None or heard.outcome is None or heard.events:
+            if heard is None:  # the board was restarted, with nothing in memory
+                n_heard = 0
+                self._send(job_id)
+                continue
+            n_heard += len(heard.events)
+            for event in heard.events:
+                on_progress(event)
+            if heard.outcome:
+                break
+        self._raise_if_stopped(job_id)
+        heard.outcome.raise_error()
+
+    def _hear(self, job_id: str, n_heard: int) -> Heard | None:
+        """What is new, once there is something; looks in between whether the job was cancelled here."""
+        self._raise_if_stopped(job_id)
+        asked = self._board.follow.remote(self._key(job_id), self._driver, n_heard)
+        while not ray.wait([asked], timeout=POLL_SECONDS)[0]:
+            self._raise_if_stopped(job_id)
+        heard: Heard | None = _ask(asked)
+        return heard
+
+    def _raise_if_stopped(self, job_id: str) -> None:
+        if self._closed:
+            raise TrainingError(f"job {job_id}: compute is closed")
+        if job_id in self._cancelled:
+            raise TrainingError(f"job {job_id} was cancelled")
+
+    @property
+    def _board(self) -> Any:
+        if self._found_board is None:
+            with _connecting:
+                connect(self._settings)
+                _check_room(self._shape, self._settings)
+                self._found_board = self._find_board()
+        return self._found_board
+
+    def _find_board(self) -> Any:
+        """On the head, which outlives the other nodes; the cluster has one."""
+        board = ray.remote(Board).options(
+            name="board",
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=1000,
+            resources={"node:__internal_head__": 0.001},
+        )
+        return board.remote(self._settings)
+
+
+def connect(settings: ClusterConfig) -> None:
+    """Join the cluster, unless this process has joined one.
+
+    Raises:
+        ConfigError: no cluster at the address, one of another version, or an address of Ray Client.
+    """
+    address = settings.address
+    if ray.is_initialized():
+        return
+    if address and address.startswith("ray://"):
+        raise ConfigError(
+            f"compute.cluster.address: {address} is of Ray Client, which loses its jobs with its connection. Start the command"
+            " on a node of the cluster (`ray job submit -- pada run …`), with address auto."
+        )
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    started: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        _knock(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address or "")
+        ray.init(
+            address=address or "local", namespace=NAMESPACE, log_to_driver=False, configure_logging=False, **started
+        )
+    except (OSError, RuntimeError, ValueError, RayError) as exc:
+        raise ConfigError(
+            f"compute.cluster.address: no Ray cluster can be joined at {address!r} ({str(exc).rstrip('.')}). Start one with `ray start --head`, or"
+            " set it to null, which starts one on this machine."
+        ) from exc
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes where nobody listens.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def _check_room(shape: Shape, settings: ClusterConfig) -> None:
+    needed = {"CPU": float(shape.num_cpus), "GPU": shape.num_gpus, f"accelerator_type:{shape.accelerator}": 0.001}
+    needed = {name: n for name, n in needed.items() if n and name != "accelerator_type:None"}
+    nodes = [node["Resources"] for node in _list_nodes() if node["Alive"]]
+    if settings.autoscaling or any(all(node.get(name, 0) >= n for name, n in needed.items()) for node in nodes):
+        return
+    have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+    raise ConfigError(
+        f"compute.cluster: a worker needs {shape}, and no node of the cluster has that ({have}). Lower num_cpus or num_gpus, or"
+        " set autoscaling: true if the cluster grows by itself."
+    )
+
+
+def _list_nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return nodes
+
+
+def _ask(reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except RayActorError as exc:
+        raise TrainingError(
+            f"the Ray cluster does not answer any more ({' '.join(str(exc).split())[:200]}). Jobs that are finished are kept; when"
+            " the cluster is back, `pada resume` goes on."
+        ) from exc

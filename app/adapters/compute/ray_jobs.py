@@ -1,0 +1,146 @@
+"""What a driver and the actors of a Ray cluster tell each other about a job, and where its files lie on each machine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pada_agent.app.adapters.compute.local_compute import WORKER
+from pada_agent.app.adapters.storage.model_store import store_folder
+from pada_agent.core import errors
+from pada_agent.core.config import ClusterConfig
+from pada_agent.core.errors import PadaError, TrainingError
+from pada_agent.core.jobs import Job
+from pada_agent.core.progress import Progress
+from pada_agent.core.records import Record
+
+NAMESPACE = "pada"
+PATHS = ("rows", "adapter", "start_from", "student")
+"""Fields of a job that name a file or a folder."""
+_JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+class Shape(Record):
+    """What a worker takes of its node."""
+
+    num_cpus: int
+    num_gpus: float
+    accelerator: str | None = None
+
+    def __str__(self) -> str:
+        gpus = f" and {self.num_gpus:g} GPU" if self.num_gpus else ""
+        kind = f" ({self.accelerator})" if self.accelerator else ""
+        return f"{self.num_cpus} CPU{gpus}{kind}"
+
+
+class Place(Record):
+    """Where jobs run: the folder of their objects, and what a worker process is started with."""
+
+    objects: Path
+    """The same path on all nodes."""
+    models: Path
+    """The model store of the driver; a node has its own."""
+    command: tuple[str, ...] = WORKER
+
+
+class JobRequest(Record):
+    """A job on its way to a worker: its paths begin with the name of a root, as in `objects:rows-1f/rows.jsonl`, where they lie below it."""
+
+    job_id: str
+    job: dict[str, Any]
+    shape: Shape
+    place: Place
+
+    @property
+    def key(self) -> str:
+        """Runs that do not share their objects may have jobs of the same id."""
+        return f"{self.place.objects}/{self.job_id}"
+
+    @property
+    def student(self) -> str:
+        return str(self.job["student"])
+
+    @property
+    def output(self) -> Path:
+        return self.place.objects / self.job_id
+
+
+class Outcome(Record):
+    """How a job ended: the error's class and words, or none."""
+
+    error: str = ""
+    message: str = ""
+
+    def raise_error(self) -> None:
+        """
+        Raises:
+            PadaError: of the worker's class, if the job failed.
+        """
+        if self.error:
+            raise to_error(self.error, self.message)
+
+
+class Heard(Record):
+    """What a driver hears when it follows a job."""
+
+    events: tuple[Progress, ...]
+    """Since those that it has."""
+    outcome: Outcome | None
+    """None while the job is not finished."""
+
+
+def describe_failure(exc: PadaError) -> Outcome:
+    return Outcome(error=type(exc).__name__, message=str(exc))
+
+
+def to_error(name: str, message: str) -> PadaError:
+    """An error of this package by its class name; `TrainingError` for any other."""
+    kind = getattr(errors, name, TrainingError)
+    error: PadaError = kind(message)
+    return error
+
+
+def find_shape(settings: ClusterConfig) -> Shape:
+    return Shape(num_cpus=settings.num_cpus, num_gpus=settings.num_gpus, accelerator=settings.accelerator)
+
+
+def to_request(job_id: str, job: Job, shape: Shape, place: Place) -> JobRequest:
+    """The job with paths that another machine can find."""
+    roots = {"objects": place.objects, "models": place.models}
+    fields = job.model_dump(mode="json")
+    named = {name: _leave(fields[name], roots) for name in PATHS if name in fields}
+    return JobRequest(job_id=job_id, shape=shape, job=fields | named, place=place)
+
+
+def to_job(request: JobRequest) -> Job:
+    """The job with the paths of this machine.
+
+    Raises:
+        TrainingError: a file that is not on this machine.
+    """
+    fields, roots = request.job, {"objects": request.place.objects, "models": store_folder()}
+    return _JOB.validate_python(fields | {name: _arrive(fields[name], roots) for name in PATHS if name in fields})
+
+
+def _leave(path: str | None, roots: Mapping[str, Path]) -> str | None:
+    for name, root in roots.items():
+        if path and Path(path).is_absolute() and Path(path).is_relative_to(root):
+            return f"{name}:{Path(path).relative_to(root)}"
+    return path
+
+
+def _arrive(path: str | None, roots: Mapping[str, Path]) -> str | None:
+    name, separator, rest = (path or "").partition(":")
+    if not separator or name not in roots:
+        return path
+    found = roots[name] / rest
+    if not found.exists():
+        raise TrainingError(f"{found} is not there. {_ADVICE[name]}")
+    return str(found)
+
+
+_ADVICE = {
+    "objects": "The runs' folder has to be one that all nodes share, under the same path.",
+    "models": "Get the model on every node with `pada models pull`, or let PADA_MODELS name a folder that all nodes share.",
+}

@@ -1,0 +1,79 @@
+"""A worker of a Ray cluster: the worker process of `LocalCompute`, on whichever node Ray puts it."""
+
+import os
+import time
+from typing import Any
+
+from pada_agent.app.adapters.compute.local_compute import LocalCompute, WorkerKilledError
+from pada_agent.app.adapters.compute.ray_jobs import JobRequest, Outcome, Place, Shape, describe_failure, to_job
+from pada_agent.core.errors import PadaError
+from pada_agent.core.progress import Progress
+
+GRACE_SECONDS = 3
+"""Where a node is taken away, the child may be killed before the actor: then nobody is left to say that the job failed."""
+
+
+class RayWorker:
+    """An actor that runs one job after the other, and keeps the student loaded in a child process between them.
+
+    A crash of the child, as for lack of memory, is the job's error; the actor itself is lost only with its node.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._cancelled: set[str] = set()
+        self._place: Place | None = None
+        self._compute: LocalCompute | None = None
+
+    def is_ready(self) -> bool:
+        """Answers once Ray has placed and started the actor."""
+        return True
+
+    def run(self, request: JobRequest, ticket: str, board: Any) -> Outcome:
+        """Run the job, or join it if it is running here; what it reports goes to the board.
+
+        A job's own error is an answer: Ray is not to repeat it.
+        """
+        job_id = request.job_id
+        sent: list[Any] = []
+
+        def report(progress: Progress) -> None:
+            sent[:] = [board.report.remote(request.key, progress)]
+
+        try:
+            compute = self._open(request.place)
+            compute.submit_as(job_id, to_job(request))
+            if ticket in self._cancelled:
+                compute.cancel(job_id)
+            compute.wait(job_id, report)
+        except PadaError as exc:
+            if isinstance(exc, WorkerKilledError):
+                time.sleep(GRACE_SECONDS)
+            return describe_failure(exc)
+        finally:
+            import ray
+
+            ray.get(sent)
+        return Outcome()
+
+    def cancel(self, job_id: str, ticket: str) -> None:
+        self._cancelled.add(ticket)
+        if self._compute:
+            self._compute.cancel(job_id)
+
+    def _open(self, place: Place) -> LocalCompute:
+        """The one for this place; a change of place costs loading the student again."""
+        if self._compute is None or self._place != place:
+            if self._compute:
+                self._compute.close()
+            self._place = place
+            self._compute = LocalCompute(
+                place.objects,
+                place.objects.parent / "workers" / f"{os.uname().nodename}-{os.getpid()}.log",
+                device="cuda"
+                if self._shape.num_gpus
+                else "cpu",  # Ray leaves GPUs visible to actors that asked for none
+                threads=self._shape.num_cpus,
+                command=place.command,
+            )
+        return self._compute

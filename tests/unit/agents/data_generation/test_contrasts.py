@@ -1,0 +1,25 @@
+"""Contrasts are the nearest rows, however many there are."""
+
+import numpy as np
+import pytest
+
+from pada_agent.agents.data_generation import contrasts
+from pada_agent.agents.data_generation.contrasts import find_contrasts
+from pada_agent.core.records import Example
+from tests.toy_world import WordCountEmbedder
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_they_are_those_of_sorting_all_rows(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrasts, "AT_ONCE", 2)
+    words = ["a red lamp", "a lamp", "the red lamp is red", "a door", "a red door", "lamp", "door lamp door"]
+    errors = [Example(id=f"e{n}", prompt=text, answer="") for n, text in enumerate(words)]
+    right = [Example(id=f"r{n}", prompt=f"{words[n % 7]} {words[n % 3]}", answer="") for n in range(20)]
+    embedder = WordCountEmbedder()
+    ours, theirs = (
+        np.array(embedder.embed([e.prompt for e in rows]), dtype=np.float32).astype(float) for rows in (errors, right)
+    )
+    wanted = np.argsort(-(ours @ theirs.T), axis=1, kind="stable")[:, :k]
+    found = find_contrasts(errors, right, k=k, embedder=embedder)
+    assert found == {e.id: tuple(right[i].id for i in row) for e, row in zip(errors, wanted, strict=True)}
+    assert find_contrasts(errors[:1], [], k=k, embedder=embedder) == {"e0": ()}
