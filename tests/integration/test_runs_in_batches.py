@@ -65,7 +65,7 @@ def test_cut_off_while_it_waits_the_run_pays_nothing_twice_and_ends_the_same(tmp
             try:
                 found = graph.invoke(None if n_cuts else {}, THREAD, context=settings)["summary"]
             except ModelUnavailableError as exc:
-                assert "a resumed run waits for it" in str(exc)
+                assert "a resumed run waits for them" in str(exc)
                 n_cuts += 1
             if closer:
                 closer.join()

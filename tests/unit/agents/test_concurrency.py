@@ -33,6 +33,7 @@ def test_an_interruption_waits_for_the_calls_under_way() -> None:
     program = (
         "import os, signal, time\n"
         "from pada_agent.agents.concurrency import map_concurrently\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a parent may have left it ignored
         "def call(i):\n"
         "    time.sleep(0.2)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
