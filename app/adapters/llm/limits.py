@@ -163,7 +163,7 @@ class CallGate:
         )
         self._failures = 0
         self._last_failure = ""
-        self._failed_at = 0.0
+        self._refused_until = 0.0
         self._is_met = False
         self._not_before = 0.0
         self._jitter = random.Random()
@@ -181,7 +181,7 @@ class CallGate:
             except ModelUnavailableError as exc:
                 self._failures += 1
                 self._last_failure = str(exc)
-                self._failed_at = self._clock.now()
+                self._refused_until = self._clock.now() + BREAKER_PAUSE_SECONDS
                 raise
             self._failures = 0
         self._rates.charge(tokens_of(result))
@@ -194,7 +194,7 @@ class CallGate:
     def _check_circuit(self) -> None:
         if self._clock.is_stopped:
             raise ModelUnavailableError("the run was closed")
-        paused = self._clock.now() - self._failed_at < BREAKER_PAUSE_SECONDS
+        paused = self._clock.now() < self._refused_until
         if self._failures >= BREAKER_FAILURES and paused:
             raise ModelUnavailableError(f"gave up after {self._failures} failed calls in a row: {self._last_failure}")
 
