@@ -1,5 +1,6 @@
 """The student: base model and tokenizer, loaded once per worker and never changed by a job."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,18 +173,26 @@ def convert_gguf(file: Path) -> Path:
     folder = file.with_name(f"{file.name}-fp32")
     if not file.is_file():
         raise TrainingError(f"student file {file} does not exist")
-    if folder.is_dir() and folder.stat().st_mtime >= file.stat().st_mtime:
+    if _is_newer(folder, file):
         return folder
     partial = file.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        _write_dequantized(file, partial)
-        rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        with file.with_name(f".{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_newer(folder, file):  # another process made it in the meantime, and may be reading it
+                return folder
+            _write_dequantized(file, partial)
+            rmtree(folder, ignore_errors=True)
+            partial.replace(folder)
     except (OSError, ValueError, KeyError) as exc:
         raise TrainingError(f"student file {file} cannot be converted to safetensors: {exc}") from exc
     finally:
         rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _is_newer(folder: Path, file: Path) -> bool:
+    return folder.is_dir() and folder.stat().st_mtime >= file.stat().st_mtime
 
 
 def read_gguf(file: Path) -> tuple[Any, Any]:
