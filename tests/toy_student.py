@@ -18,7 +18,7 @@ def run_toy_job(job: Job, folder: Path) -> None:
     if isinstance(job, TokenizerJob):
         _save_tokenizer(folder)
         return
-    rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().split("\n")[:-1]]
+    rows = [Example.model_validate_json(line) for line in Path(job.rows).read_text().split("\n") if line]
     if isinstance(job, FineTuneJob):
         (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
     if isinstance(job, PredictJob):
