@@ -29,7 +29,7 @@ class SentenceEmbedder:
         """Unit vectors, one per text, in order.
 
         Raises:
-            ArtifactError: the model is missing or damaged, or gives a vector that is not finite.
+            ArtifactError: the model is missing or damaged, gives a vector that is not finite, or finds no room on the GPU.
         """
         if not texts:
             return []
@@ -47,11 +47,20 @@ class SentenceEmbedder:
     def _encode(self, texts: list[str]) -> "list[np.ndarray]":
         import numpy as np
 
-        if self._model is None:
-            self._model = _load(self._name, self._device)
-        vectors = self._model.encode(
-            texts, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
-        )
+        try:
+            if self._model is None:
+                self._model = _load(self._name, self._device)
+            vectors = self._model.encode(
+                texts, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+            )
+        except RuntimeError as exc:  # torch has several kinds of it for a full GPU
+            if "out of memory" not in str(exc):
+                raise
+            words = str(exc).partition("\n")[0]
+            raise ArtifactError(
+                f"embedder {self._name}: {words} Close other programs that use the GPU, or hide it from this one with"
+                " CUDA_VISIBLE_DEVICES= (the embedder then runs on the CPU, and so does the student)."
+            ) from exc
         found = [np.asarray(vector) for vector in vectors]
         for text, vector in zip(texts, found, strict=True):
             if not np.isfinite(vector).all():

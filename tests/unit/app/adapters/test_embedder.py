@@ -73,3 +73,22 @@ def test_what_was_asked_for_longest_ago_is_forgotten_first(monkeypatch: pytest.M
     for text in ("a", "bb", "a", "ccc", "a", "bb"):
         embedder.embed([text])
     assert asked == ["a", "bb", "ccc", "bb"]
+
+
+@pytest.mark.parametrize("words", ["CUDA error: out of memory\nSearch for …", "CUDA out of memory. Tried to allocate"])
+def test_a_full_gpu_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(FakeModel, "encode", fail)
+    with pytest.raises(ArtifactError, match=r"embedder folder: CUDA .*out of memory.*CUDA_VISIBLE_DEVICES="):
+        SentenceEmbedder("folder", batch_size=2).embed(["a"])
+
+
+def test_another_error_of_the_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(FakeModel, "encode", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        SentenceEmbedder("folder", batch_size=2).embed(["a"])
