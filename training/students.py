@@ -177,8 +177,7 @@ def convert_gguf(file: Path) -> Path:
         return folder
     partial = file.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        with file.with_name(f".{folder.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(file.with_name(f".{folder.name}.lock")):
             if _is_newer(folder, file):  # another process made it in the meantime, and may be reading it
                 return folder
             _write_dequantized(file, partial)
@@ -189,6 +188,17 @@ def convert_gguf(file: Path) -> Path:
     finally:
         rmtree(partial, ignore_errors=True)
     return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file at `path`, and removes it: who waited for it looks again for what it protects."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _is_newer(folder: Path, file: Path) -> bool:

@@ -26,3 +26,4 @@ def test_is_converted_once_and_never_taken_from_who_reads_it(tmp_path: Path, mon
     assert set(folders) == {tmp_path / "student.gguf-fp32"}
     assert len(written) == 1
     assert (folders[0] / "tokenizer.json").read_text() == "{}"
+    assert {path.name for path in tmp_path.iterdir()} == {"student.gguf", "student.gguf-fp32"}
