@@ -3,6 +3,7 @@
 PadaError
 ├── ConfigError (ValueError)              the settings file or a --set is wrong
 ├── DatasetError (ValueError)             a file or row is wrong
+│   ├── RowError                          one row is wrong; many alike are told in one line
 │   └── LeakageError                      a validation or test row was about to be trained on
 ├── PromptError (ValueError)              a template does not render
 ├── AgentError (RuntimeError)
@@ -19,6 +20,8 @@ Wrong answers, rejected batches and a candidate program's timeout are values, ne
 They derive from ValueError or RuntimeError because a LangGraph server hides the text of all others.
 """
 
+import re
+
 
 class PadaError(Exception):
     """Base of every error this package raises on purpose; its text says what to do."""
@@ -33,6 +36,29 @@ class ConfigError(PadaError, ValueError):
 
 class DatasetError(PadaError, ValueError):
     """Rows that cannot be used; names the file and the line."""
+
+
+class RowError(DatasetError):
+    """One row that cannot be used.
+
+    Args:
+        where: file and place, such as `train.jsonl:17`.
+        told: what is wrong, and the way out.
+        kind: what is the same in all rows that are told together, but for texts in quotes and numbers; `told` by default.
+        value: what the row has that is wrong, where another row may have something else.
+    """
+
+    def __init__(self, where: str, told: str, kind: str = "", value: str = "") -> None:
+        super().__init__(where, told, kind, value)
+        self.where, self.told, self.value = where, told, value
+        self.kind = _VALUE.sub("…", kind or told)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.told}"
+
+
+_VALUE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d.,]*")
+"""What differs between two sentences on the same fault: quoted texts and numbers."""
 
 
 class LeakageError(DatasetError):

@@ -95,6 +95,8 @@ class RawRow(Record):
     fields: dict[str, Any]
     settled: Settled | None = None
     """None until its file was looked at as a whole."""
+    doubt: str = ""
+    """Why the fields may not be those that were meant, and the way out: told where one is missing."""
 
 
 class Compute(Protocol):

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pada_agent.core.config import DataConfig, RunConfig
-from pada_agent.core.errors import ConfigError, DatasetError, PadaError
+from pada_agent.core.errors import ConfigError, DatasetError, PadaError, RowError
 from pada_agent.core.ports import DatasetSource
+from pada_agent.evaluation.rows.alike import tell_alike
 from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, agree, count, list_pairs, stop, warn
 from pada_agent.evaluation.rows.label_counts import (
     check_answers,
@@ -83,11 +84,10 @@ def check_data(
 
 def tell_problems(problems: Sequence[PadaError]) -> list[Finding]:
     """What kept files or rows from being read."""
-    rows = [str(exc) for exc in problems if not isinstance(exc, ConfigError)]
+    rows = [str(exc) for exc in problems if not isinstance(exc, ConfigError | RowError)]
+    rows += tell_alike(exc for exc in problems if isinstance(exc, RowError))
     told = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
-    more = (
-        [stop(f"… and {count(len(rows) - MAX_TOLD, 'more row')} that cannot be read")] if len(rows) > MAX_TOLD else []
-    )
+    more = [stop(f"… and {count(len(rows) - MAX_TOLD, 'more problem')} of this kind")] if len(rows) > MAX_TOLD else []
     return [*told, *map(stop, rows[:MAX_TOLD]), *more]
 
 

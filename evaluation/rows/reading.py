@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from pada_agent.core.errors import DatasetError
+from pada_agent.core.errors import DatasetError, RowError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Example, Record
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
@@ -83,9 +83,14 @@ def _read_file(
         except DatasetError as exc:
             if problems is None:
                 raise
-            problems.append(exc)
+            problems.append(_place(exc, row.where))
     examples = tell_apart([example for example, _ in kept])
     return ReadFile(examples, [where for _, where in kept], _describe(task, rows, settled, examples), expand)
+
+
+def _place(exc: DatasetError, where: str) -> RowError:
+    """The fault as one of a row, which tasks of third parties may tell in any words."""
+    return exc if isinstance(exc, RowError) else RowError(where, str(exc).removeprefix(f"{where}: "))
 
 
 def _read_row(task: Task, row: RawRow) -> Example:

@@ -5,10 +5,11 @@ from math import ceil
 from typing import NamedTuple
 
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example, RowTokens
+from pada_agent.evaluation.rows.alike import tell_alike
 from pada_agent.evaluation.rows.findings import Finding, list_some, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 
@@ -131,12 +132,14 @@ def _spread(lengths: Sequence[tuple[int, str]]) -> Spread:
 
 
 def _measure(file: ReadFile, tokens: TokenCounter, findings: list[Finding], *, learn: bool) -> list[_Row]:
-    rows = []
+    rows: list[_Row] = []
+    problems: list[RowError] = []
     for example, where in zip(file.examples, file.wheres, strict=True):
         try:
             rows.append(_Row(where, example, tokens.count(example) if learn else tokens.count_asked(example)))
         except DatasetError as exc:
-            findings.append(stop(f"{where}: {exc}"))
+            problems.append(RowError(where, str(exc)))
+    findings += map(stop, tell_alike(problems))
     return rows
 
 

@@ -1,9 +1,11 @@
 """Reading fields out of raw rows, with errors that say which row and which field."""
 
 import hashlib
+import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pada_agent.core.errors import DatasetError
+from pada_agent.core.errors import RowError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Turn
 from pada_agent.core.task_config import Columns
@@ -26,6 +28,7 @@ class RowReader:
     def __init__(self, row: RawRow, columns: Columns) -> None:
         self.where = row.where
         self.fields = row.fields
+        self._doubt = row.doubt
         self._named = columns
         self.settled = row.settled or settle_form([row], columns=columns, fields={"question": ("question",)})
         self._turns = self._read_turns()
@@ -67,7 +70,8 @@ class RowReader:
     def fail(self, name: str, expectation: str) -> NoReturn:
         """Refuse the row for what stands in field `name`."""
         value = next(iter(self._values(name)), None)
-        raise DatasetError(f"{self.where}: field {self.name(name)} is {_shorten(value)}, but {expectation}")
+        told = f"field {self.name(name)} is {_shorten(value)}, but {expectation}"
+        raise RowError(self.where, told, f"{name}: {_shorten_kind(expectation)}", _shorten(value, 40))
 
     def row_id(self, prompt: str, answer: str) -> str:
         """The row's own id, or a short hash of its content."""
@@ -122,11 +126,12 @@ class RowReader:
             return None
         value = self.fields.get(column)
         if self._is_empty(value):
-            raise DatasetError(f"{self.where}: field {column!r} is empty: {_shorten(value)}. Drop the row.")
+            raise RowError(self.where, f"field {column!r} is empty: {_shorten(value)}. Drop the row.", "no turns")
         try:
             return read_conversation([*parse_nested(value), *self._completion()] if self._completion() else value)
         except ConversationProblem as exc:
-            raise DatasetError(f"{self.where}: field {column!r} is {_shorten(value)}, but {exc}") from exc
+            told = f"field {column!r} is {_shorten(value)}, but {exc}"
+            raise RowError(self.where, told, _shorten_kind(str(exc))) from exc
 
     def _completion(self) -> list[Any]:
         value = self.fields.get(next(iter(self.settled.columns.get("answer", ())), ""))
@@ -139,23 +144,36 @@ class RowReader:
             return True
         return self._turns.answer is not None and ("answer" not in self.settled.columns or bool(self._completion()))
 
-    def _missing(self, names: tuple[str, ...]) -> DatasetError:
+    def _missing(self, names: tuple[str, ...]) -> RowError:
         if self._turns and self._turns.answer is None and names == ("answer",) and "answer" not in self.settled.columns:
             column = str(self.settled.conversation)
             found = f"field {column!r} is {_shorten(self.fields[column])}"
-            return DatasetError(f"{self.where}: {found}, but expected the assistant's answer as the last turn")
+            told = f"{found}, but expected the assistant's answer as the last turn"
+            return RowError(self.where, told, "no answer in the turns")
         wanted = " or ".join(self.name(name) for name in names)
         blank = [(name, value) for name in names for value in self._values(name)]
         if blank:
             name, value = blank[0]
             counted = " (task.missing counts that as an empty cell)" if isinstance(value, str) and value.strip() else ""
-            return DatasetError(
-                f"{self.where}: field {self.name(name)} is empty: {_shorten(value)}{counted}. Fill it in, or drop the row."
-            )
-        return DatasetError(
-            f"{self.where}: field {wanted} is missing; the row has {', '.join(self.fields) or 'no fields'}. "
-            "Name the right column in task.columns."
-        )
+            told = f"field {self.name(name)} is empty: {_shorten(value)}{counted}. Fill it in, or drop the row."
+            return RowError(self.where, told, f"{name} is empty")
+        told = f"field {wanted} is missing; the row has {_list_names(self.fields)}."
+        return RowError(self.where, f"{told} {self._doubt or _NAME_IT}", f"{wanted} is missing")
+
+
+_NAME_IT = "Name the right column in task.columns."
+_N_NAMES = 12
+
+
+def _list_names(fields: Mapping[str, Any]) -> str:
+    """Names as the file has them; of long ones the beginning."""
+    names = [name if len(name) <= 60 else f"{name[:60]}…" for name in list(fields)[:_N_NAMES]]
+    return ", ".join(names) + (f", … ({len(fields)})" if len(fields) > _N_NAMES else "") if names else "no fields"
+
+
+def _shorten_kind(expectation: str) -> str:
+    """A sentence up to what is one row's own: a turn's number in brackets, a reason behind a colon."""
+    return re.split(r" \(|: ", expectation)[0]
 
 
 def _shorten(value: Any, limit: int = 120) -> str:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 
-from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.machine import hash_file
 from pada_agent.evaluation.sqlite_reader import Column, Failure, SqliteReader, Table, Value
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -108,9 +108,10 @@ class Databases:
                 raise ConfigError(f"task.database: {path} {problem}")
             return path
         if not row.has("database"):
-            raise DatasetError(
-                f"{row.where}: no database. Set task.database to the SQLite file that all rows are about, or name one in"
-                " each row, in a column 'database'"
+            raise RowError(
+                row.where,
+                "no database. Set task.database to the SQLite file that all rows are about, or name one in each row, in a"
+                " column 'database'",
             )
         path = self._find_named(row)
         if problem := self._check(path):

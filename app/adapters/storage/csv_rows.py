@@ -3,71 +3,103 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
+from typing import NamedTuple
 
-from pada_agent.core.errors import DatasetError
+from pada_agent.app.adapters.storage.csv_problems import (
+    ADD_NAMES,
+    explain_broken_record,
+    explain_length,
+    refuse_json,
+)
+from pada_agent.core.errors import DatasetError, RowError
 
 DELIMITERS = ",;\t|"
 _MAX_CELL_CHARACTERS = 2**27
 _N_LINES_LOOKED_AT = 50
+_UNNAMED = "column "
 
 
-def read_csv(
-    location: str, lines: Iterable[str], *, delimiter: str | None = None
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows, each with the number of its last line. Without `delimiter`, the one that fits header and first rows.
+class CsvRow(NamedTuple):
+    """A row, or why it is none, and the line on which it begins."""
+
+    line: int
+    fields: dict[str, str] | RowError
+
+
+def read_csv(location: str, lines: Iterable[str], *, delimiter: str | None = None) -> Iterator[CsvRow]:
+    """The rows. Without `delimiter`, the one that fits header and first rows.
 
     What spreadsheets leave is dropped: rows and columns without a cell that holds something, spaces around names, a
-    first line `sep=;`. A column without a name is called after its place.
+    first line `sep=;`, the header once more, where files were joined. A column without a name is called after its place.
 
     Raises:
-        DatasetError: not CSV, two columns of one name, or a row of another length; names the line.
+        DatasetError: not CSV, two columns of one name, or a header alone; names the line.
     """
     rest = iter(lines)
     head = _split_old_line_ends(list(islice(rest, _N_LINES_LOOKED_AT)))
+    refuse_json(location, head)
     n_before = 0
     if head and head[0].lower().startswith("sep=") and len(head[0].strip()) == 5:
         delimiter, head, n_before = head[0].strip()[4], head[1:], 1
     delimiter = delimiter or _find_delimiter(head)
-    csv.field_size_limit(_MAX_CELL_CHARACTERS)
     spaced = bool(head) and _all_spaced(head[0], delimiter)
-    reader = csv.reader(chain(head, rest), delimiter=delimiter, skipinitialspace=spaced, strict=True)
-    records = _split_records(location, reader, n_before)
-    _, names = next(records, (0, []))
-    columns = _name_columns(location, names, n_before + 1)
-    for number, cells in records:
-        yield str(number), _read_record(f"{location}:{number}", cells, columns, n_named=len(names))
+    records = _split_records(location, chain(head, rest), delimiter, spaced=spaced, n_before=n_before)
+    line, names = next(records, (0, []))
+    columns = _name_columns(f"{location}:{line}", names)
+    has_rows = False
+    for line, cells in records:
+        has_rows = True
+        if len(names) < 2 or cells != names:
+            yield CsvRow(line, _read_record(f"{location}:{line}", cells, columns, len(names), delimiter))
+    if not names:
+        raise DatasetError(f"{location}: is empty")
+    if not has_rows:
+        raise DatasetError(f"{location}: has no rows: there is only the line with the names {', '.join(columns)[:200]}")
 
 
-def _read_record(where: str, cells: Sequence[str], columns: Sequence[str], *, n_named: int) -> dict[str, str]:
+def _read_record(
+    where: str, cells: Sequence[str], columns: Sequence[str], n_named: int, delimiter: str
+) -> dict[str, str] | RowError:
     surplus = [cell for cell in cells[n_named:] if cell.strip()]
     if len(cells) < n_named or surplus:
-        raise DatasetError(f"{where}: {len(cells)} values for {n_named} columns")
+        return explain_length(where, len(cells), n_named, delimiter)
     named = zip(columns, cells, strict=False)
     return {name: cell for name, cell in named if cell.strip() or not name.startswith(_UNNAMED)}
 
 
-_UNNAMED = "column "
-
-
-def _name_columns(location: str, names: Sequence[str], line: int) -> list[str]:
+def _name_columns(where: str, names: Sequence[str]) -> list[str]:
     columns = [name.strip() or f"{_UNNAMED}{place}" for place, name in enumerate(names, 1)]
     if repeated := sorted({c for c in columns if columns.count(c) > 1}):
-        raise DatasetError(f"{location}:{line}: two columns have the same name: {', '.join(repeated)}")
+        raise DatasetError(
+            f"{where}: two columns have the same name: {', '.join(repeated)}. Rename one; or if this line is a row already,"
+            f" {ADD_NAMES}."
+        )
     return columns
 
 
-def _split_records(location: str, reader: Any, n_before: int) -> Iterator[tuple[int, list[str]]]:
-    """Records that hold something, each with the number of its last line (a quoted cell may hold line breaks)."""
+def _split_records(
+    location: str, lines: Iterable[str], delimiter: str, *, spaced: bool, n_before: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Records that hold something, each with the number of its first line (a quoted cell may hold line breaks)."""
+    csv.field_size_limit(_MAX_CELL_CHARACTERS)
+    record: list[str] = []
+
+    def remember() -> Iterator[str]:
+        for line in lines:
+            record.append(line)
+            yield line
+
+    reader = csv.reader(remember(), delimiter=delimiter, skipinitialspace=spaced, strict=True)
+    first = n_before + 1
     try:
         for values in reader:
             if any(value.strip() for value in values):
-                yield reader.line_num + n_before, values
+                yield first, values
+            first = n_before + reader.line_num + 1
+            record.clear()
     except csv.Error as exc:
-        raise DatasetError(
-            f"{location}:{reader.line_num + n_before}: not valid CSV: {exc}. Put cells that contain a quote, a line break"
-            " or the separator in quotes, and double each quote inside."
-        ) from exc
+        told = explain_broken_record(exc, "".join(record), first=first, delimiter=delimiter)
+        raise DatasetError(f"{location}:{told}") from exc
 
 
 def _find_delimiter(head: Sequence[str]) -> str:

@@ -1,17 +1,19 @@
 """Rows from files, the dataset hub, or memory."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pada_agent.app.adapters.storage.csv_rows import read_csv
-from pada_agent.app.adapters.storage.json_rows import read_json
-from pada_agent.app.adapters.storage.table_rows import draw_order, read_hub, read_parquet
-from pada_agent.app.adapters.storage.text_files import read_lines
+from pada_agent.app.adapters.storage.json_layouts import Placed
+from pada_agent.app.adapters.storage.row_files import make_rows, number_rows, read_file
+from pada_agent.app.adapters.storage.table_rows import draw_order, read_hub
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
+
+_LONG_PATH = 200
 
 
 class FileDatasets:
@@ -43,12 +45,11 @@ class FileDatasets:
 
     def read(self, location: str, *, limit: int | None = None, shuffle: int | None = None) -> list[RawRow]:
         if location.startswith("hub:"):
-            rows = (
-                _make_row(location, str(n), row) for n, row in read_hub(location, self._count_wanted(limit), shuffle)
-            )
-            return self._check(location, list(rows))
+            rows = read_hub(location, self._count_wanted(limit), shuffle)
+            return self._check(location, make_rows(location, [(str(n), row) for n, row in rows]))
         n_wanted = self._count_wanted(limit if shuffle is None else None)
-        found = self._check(location, list(islice(self._open(location), n_wanted)))
+        placed = list(islice(self._open(location), n_wanted))
+        found = self._check(location, make_rows(location, placed))
         return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
 
     def accept(
@@ -63,7 +64,7 @@ class FileDatasets:
         if self._max_file_bytes is not None and n_bytes > self._max_file_bytes:
             raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not accepted here")
         wanted = rows[: self._count_wanted(limit if shuffle is None else None)]
-        found = self._check(location, list(_place(location, wanted)))
+        found = self._check(location, make_rows(location, list(number_rows(wanted))))
         return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
 
     def _count_wanted(self, limit: int | None) -> int | None:
@@ -78,25 +79,42 @@ class FileDatasets:
             raise DatasetError(f"{location}: more than {self._max_rows} rows are not accepted here; set a limit")
         return rows
 
-    def _open(self, location: str) -> Iterator[RawRow]:
+    def _open(self, location: str) -> Iterator[Placed]:
         if location.startswith("memory:"):
             return self._read_memory(location)
-        return _read_file(location, self._find(location), self._max_file_bytes)
+        return read_file(location, self._find(location), self._max_file_bytes)
 
-    def _read_memory(self, location: str) -> Iterator[RawRow]:
+    def _read_memory(self, location: str) -> Iterator[Placed]:
         name = location.removeprefix("memory:")
         if name not in self._memory:
             raise DatasetError(f"{location}: no such rows; in memory there are: {', '.join(self._memory) or 'none'}")
-        return _place(location, self._memory[name])
+        return number_rows(self._memory[name])
 
     def _find(self, location: str) -> Path:
-        path = Path(location).expanduser() if self._workspace is None else self._find_inside(location, self._workspace)
-        if not path.is_file():
-            place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
-            raise DatasetError(f"{location}: no such file {place}")
-        if self._max_file_bytes is not None and path.stat().st_size > self._max_file_bytes:
+        path = self._resolve(location)
+        place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as exc:
+            shown = location if len(location) <= _LONG_PATH else f"{location[:_LONG_PATH]}…"
+            raise DatasetError(f"{shown}: no such file {place}") from exc
+        if not stat.S_ISREG(status.st_mode):
+            raise DatasetError(
+                f"{location}: is {'a folder' if path.is_dir() else 'not an ordinary file'}. Name a file in it"
+            )
+        if not status.st_size:
+            raise DatasetError(f"{location}: is empty")
+        if self._max_file_bytes is not None and status.st_size > self._max_file_bytes:
             raise DatasetError(f"{location}: files larger than {self._max_file_bytes} bytes are not accepted here")
         return path
+
+    def _resolve(self, location: str) -> Path:
+        if self._workspace is not None:
+            return self._find_inside(location, self._workspace)
+        try:
+            return Path(location).expanduser()
+        except RuntimeError as exc:
+            raise DatasetError(f"{location}: no such folder of a user") from exc
 
     def _find_inside(self, location: str, workspace: Path) -> Path:
         path = find_inside(location, workspace)
@@ -112,33 +130,3 @@ def find_inside(path: str, workspace: Path) -> Path | None:
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links
         return None
     return found if found.is_relative_to(workspace.resolve()) else None
-
-
-def _read_file(location: str, path: Path, max_bytes: int | None) -> Iterator[RawRow]:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    suffix = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
-    if suffix == ".parquet":
-        return _place(location, read_parquet(location, path, max_bytes))
-    lines = read_lines(location, path, max_bytes)
-    match suffix:
-        case ".jsonl" | ".ndjson" | ".json":
-            values = read_json(location, lines, may_be_pretty=suffix == ".json")
-            return (_make_row(location, place, value) for place, value in values)
-        case ".csv" | ".tsv":
-            rows = read_csv(location, lines, delimiter="\t" if suffix == ".tsv" else None)
-            return (_make_row(location, place, fields) for place, fields in rows)
-        case _:
-            raise DatasetError(
-                f"{location}: unknown format {suffix!r}; use .jsonl, .json, .csv, .tsv or .parquet, each also as .gz"
-            )
-
-
-def _place(location: str, rows: Iterable[object]) -> Iterator[RawRow]:
-    return (_make_row(location, str(n), fields) for n, fields in enumerate(rows, 1))
-
-
-def _make_row(location: str, place: str, fields: object) -> RawRow:
-    where = f"{location}:{place}"
-    if not isinstance(fields, Mapping):
-        raise DatasetError(f"{where}: expected an object with named fields, found {type(fields).__name__}")
-    return RawRow(where=where, fields=dict(fields))

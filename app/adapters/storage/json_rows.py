@@ -2,38 +2,63 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from itertools import chain
+from itertools import chain, dropwhile, islice
 from typing import Any
 
-from pada_agent.core.errors import DatasetError
-
-LISTS = ("data", "rows", "examples", "items", "records", "instances", "train", "validation", "test")
-"""Keys under which an object holds all rows of a file."""
-
-Placed = tuple[str, Any]
-"""A value, and where it begins: its line, or its place in a list inside an object."""
+from pada_agent.app.adapters.storage.json_layouts import Placed, open_object
+from pada_agent.app.adapters.storage.json_problems import (
+    ONE_A_LINE,
+    count_objects,
+    explain_json,
+    is_unfinished,
+    name_other_format,
+)
+from pada_agent.core.errors import DatasetError, RowError
 
 _SPACE = re.compile(r"\s*")
+_N_LINES_LOOKED_AT = 20
+_N_EXPLAINED = 1_000
+"""Characters that an explanation looks at."""
 
 
 def read_json(location: str, lines: Iterable[str], *, may_be_pretty: bool) -> Iterator[Placed]:
-    """The values of a file that should be rows; `may_be_pretty` where one may take several lines, or hold all rows.
+    """The values of a file that should be rows, and for lines that cannot be read the error of that row.
+
+    Args:
+        may_be_pretty: whether a value may take several lines, or hold all rows.
 
     Raises:
         DatasetError: not JSON; names the line.
     """
-    numbered = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
-    number, first = next(numbered, (0, ""))
-    if first.lstrip().startswith("[") or (may_be_pretty and not _parses(first)):
-        text = "".join(chain([first], (line for _, line in numbered)))
-        yield from _Scanner(location, text, number).read()
-        return
-    rows = chain([(number, first)] if number else [], numbered)
-    values: Iterator[Placed] = ((str(n), _parse(f"{location}:{n}", line)) for n, line in rows)
-    head = [value for value in (next(values, None), next(values, None)) if value is not None]
-    yield from _open_object(*head[0]) if may_be_pretty and len(head) == 1 else chain(head, values)
+    numbered = dropwhile(lambda placed: not placed[1].strip(), enumerate(lines, 1))
+    head = list(islice(numbered, _N_LINES_LOOKED_AT))
+    if not head:
+        raise DatasetError(f"{location}: is empty")
+    (number, first), rest = head[0], chain(head, numbered)
+    is_whole = _parses(first)
+    if not is_whole:
+        _refuse_others(location, head, may_be_pretty=may_be_pretty)
+    if first.lstrip().startswith("[") or (may_be_pretty and not is_whole):
+        return _Scanner(location, "".join(line for _, line in rest), number).read()
+    values = ((str(n), _parse(f"{location}:{n}", line)) for n, line in rest if line.strip())
+    begin = list(islice(values, 2))
+    (place, value) = begin[0]
+    alone = may_be_pretty and len(begin) == 1 and not isinstance(value, RowError)
+    return open_object(location, place, value) if alone else chain(begin, values)
+
+
+def _refuse_others(location: str, head: Sequence[tuple[int, str]], *, may_be_pretty: bool) -> None:
+    """What begins as no JSON, or over several lines where each should hold one object."""
+    if other := name_other_format("".join(line for _, line in head)):
+        raise DatasetError(f"{location}: {other}")
+    (number, first), following = head[0], head[1:]
+    if not may_be_pretty and following and is_unfinished(first) and not _parses(following[0][1]):
+        raise DatasetError(
+            f"{location}:{number}: an object takes several lines, but in this format each has a line. {ONE_A_LINE} Or name the"
+            " file .json, where an object may take several lines"
+        )
 
 
 class _Scanner:
@@ -47,14 +72,16 @@ class _Scanner:
     def read(self) -> Iterator[Placed]:
         """The members of an array, else the values that follow each other."""
         if self._take("["):
-            yield from self._read_members()
-            if not self._at_end():
-                raise self._refuse("there is something after the array")
-            return
+            return self._read_array()
         values = []
         while not self._at_end():
             values.append(self._read_value())
-        yield from _open_object(*values[0]) if len(values) == 1 else iter(values)
+        return open_object(self._location, *values[0]) if len(values) == 1 else iter(values)
+
+    def _read_array(self) -> Iterator[Placed]:
+        yield from self._read_members()
+        if not self._at_end():
+            raise self._refuse("there is something after the end of the array. Put all rows between one [ and one ]")
 
     def _read_members(self) -> Iterator[Placed]:
         if self._take("]"):
@@ -75,7 +102,8 @@ class _Scanner:
             _check_surrogates(value, self._text[place : self._place])
         except (ValueError, RecursionError) as exc:
             line = self._first_line - 1 + exc.lineno if isinstance(exc, json.JSONDecodeError) else self._line
-            raise DatasetError(f"{self._location}:{line}: not valid JSON: {_explain(exc)}") from exc
+            told = explain_json(exc, self._text[place : place + _N_EXPLAINED])
+            raise DatasetError(f"{self._location}:{line}: not valid JSON: {told}") from exc
         return str(self._line), value
 
     def _skip_space(self) -> int:
@@ -96,28 +124,6 @@ class _Scanner:
         return DatasetError(f"{self._location}:{line}: not valid JSON: {problem}")
 
 
-def _open_object(place: str, value: Any) -> Iterator[Placed]:
-    """The rows that the only object of a file holds in a list; the object itself, if it holds none."""
-    lists = [key for key in LISTS if isinstance(value, Mapping) and isinstance(value.get(key), list)]
-    if len(lists) != 1 or not all(isinstance(row, Mapping) for row in value[lists[0]]):
-        yield place, value
-        return
-    for n, row in enumerate(value[lists[0]], 1):
-        yield from _open_article(f"{lists[0]}[{n}]", row)
-
-
-def _open_article(place: str, row: Mapping[str, Any]) -> Iterator[Placed]:
-    """SQuAD's own files: the questions of an article's paragraphs, each with its passage."""
-    paragraphs = row.get("paragraphs")
-    if not isinstance(paragraphs, list) or not all(isinstance(p, Mapping) for p in paragraphs):
-        yield place, row
-        return
-    for paragraph in paragraphs:
-        for question in paragraph.get("qas") or []:
-            context = {"title": row.get("title"), "context": paragraph.get("context")}
-            yield place, {**context, **question} if isinstance(question, Mapping) else question
-
-
 def _parses(line: str) -> bool:
     try:
         _DECODER.decode(line)
@@ -131,23 +137,24 @@ def _parse(where: str, line: str) -> Any:
         value = _DECODER.decode(line)
         _check_surrogates(value, line)
     except (ValueError, RecursionError) as exc:
-        raise DatasetError(f"{where}: not valid JSON: {_explain(exc, line)}. Each line must hold one object.") from exc
+        if (n := count_objects(line, _DECODER)) > 1:
+            return RowError(where, f"this line holds {n} objects. {ONE_A_LINE}", "several objects")
+        return RowError(where, f"not valid JSON: {explain_json(exc, line)} {ONE_A_LINE}")
     return value
-
-
-def _explain(exc: Exception, line: str = "") -> str:
-    text = line.strip()
-    if re.match(r"\{\s*'", text):
-        return "keys and texts need double quotes, but this has single ones, as Python prints them"
-    if text.endswith("},"):
-        return "it ends with a comma. Remove it, or put all rows between [ and ]"
-    return str(exc) or type(exc).__name__
 
 
 def _check_surrogates(value: Any, text: str) -> None:
     """An escaped half of a surrogate pair parses, but no tokenizer or file takes it."""
-    if "\\ud" in text.lower():
+    if "\\ud" not in text.lower():
+        return
+    try:
         json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as exc:
+        half = f"\\u{ord(exc.object[exc.start]):04x}"
+        raise ValueError(
+            f"a text holds {half}, which is half of a character (of an emoji, mostly, that was cut). Write both halves, or"
+            " take it out"
+        ) from exc
 
 
 def _read_float(literal: str) -> Decimal:

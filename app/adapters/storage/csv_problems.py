@@ -1,0 +1,86 @@
+"""What is wrong with a CSV file, in words: where it is, what it looks like, and the way out."""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from pada_agent.core.errors import DatasetError, RowError
+from pada_agent.evaluation.rows.findings import count
+
+ADD_NAMES = "put a line with the names above it, such as question,answer"
+_LONG_NAME = 60
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)*")
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_QUOTE_THEM = "Put cells that contain a quote, a line break or the separator in quotes, and double each quote inside."
+
+
+def refuse_json(location: str, head: Sequence[str]) -> None:
+    """Stop where the first lines are no CSV but JSON.
+
+    Raises:
+        DatasetError: says what it is, and how to name it.
+    """
+    first = next((line.strip() for line in head if line.strip()), "")
+    if first in ("[", "{"):
+        raise DatasetError(f"{location}: is JSON, not CSV. Name it .json")
+    try:
+        value = json.loads(first) if first[:1] in ("[", "{") else None
+    except (ValueError, RecursionError):
+        return
+    if isinstance(value, dict):
+        raise DatasetError(f"{location}: is JSON Lines (an object on each line), not CSV. Name it .jsonl")
+    if isinstance(value, list):
+        raise DatasetError(f"{location}: is JSON, not CSV. Name it .json")
+
+
+def doubt_header(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
+    """What to do where a column is not found: the first line may be a row."""
+    repeats = any(row.get(name) == name for row in rows for name in names)
+    if repeats or any(len(name) > _LONG_NAME or _NUMBER.fullmatch(name) for name in names):
+        return f"The first line looks like a row, not like the names of columns: {ADD_NAMES}."
+    return f"Name the right column in task.columns; or if the first line is a row already, {ADD_NAMES}."
+
+
+def explain_length(where: str, n_cells: int, n_names: int, delimiter: str) -> RowError:
+    """Why a row is longer or shorter than the header."""
+    separator = _SEPARATORS.get(delimiter, repr(delimiter))
+    told = f"{count(n_cells, 'value')} for {count(n_names, 'column')}"
+    if n_cells > n_names:
+        why = f"Does a cell contain {separator}? Put such cells in quotes."
+        return RowError(where, f"{told}. {why}", "too many values")
+    why = f"Is a cell missing here, or does a column's name contain {separator}? Put what contains one in quotes."
+    return RowError(where, f"{told}. {why}", "too few values")
+
+
+def explain_broken_record(exc: csv.Error, record: str, *, first: int, delimiter: str) -> str:
+    """The line at fault and why; `record` is the text from line `first` to the end of the line that could not be read."""
+    last = first + record.rstrip("\n").count("\n")
+    opened = first + record.count("\n", 0, _find_open_quote(record, delimiter))
+    said = str(exc)
+    if "unexpected end" in said:
+        return f"{opened}: not valid CSV: the quote that opens on this line is never closed. {_QUOTE_THEM}"
+    if "field larger" in said:
+        return f"{opened}: not valid CSV: a cell has more than {csv.field_size_limit():,} characters. Is a quote not closed?"
+    if "expected after" in said and opened < last:
+        return (
+            f"{opened}: not valid CSV: the quote that opens on this line is closed on line {last}, in the middle of a cell."
+            f" {_QUOTE_THEM}"
+        )
+    if "expected after" in said:
+        return f"{last}: not valid CSV: a cell goes on after the quote that closes it. {_QUOTE_THEM}"
+    return f"{last}: not valid CSV: {said}. {_QUOTE_THEM}"
+
+
+def _find_open_quote(record: str, delimiter: str) -> int:
+    """Place of the quote that begins the first cell without a right end."""
+    begin = re.compile(rf'(?:\A|{re.escape(delimiter)}) *"')
+    found = begin.search(record)
+    while found:
+        closed = record.find('"', found.end())
+        while closed >= 0 and record.startswith('""', closed):
+            closed = record.find('"', closed + 2)
+        if closed < 0 or record[closed + 1 : closed + 2] not in (delimiter, "\n", "\r", ""):
+            return found.end() - 1
+        found = begin.search(record, closed + 1)
+    return 0
