@@ -3,7 +3,6 @@
 import io
 import re
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, NamedTuple
 
@@ -96,9 +95,3 @@ def _is_even(text: str, separator: str) -> bool:
 
 
 _UNQUOTED = re.compile(r'"[^"]*"')
-
-
-def read_beginning(open_file: Callable[[], IO[bytes]]) -> str:
-    """The first characters of a file, for a guess."""
-    with open_file() as file:
-        return file.read(HEAD_BYTES).decode("utf-8", "ignore")
