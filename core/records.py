@@ -324,6 +324,14 @@ class JudgeProbe(Record):
     """Whether the judge, asked without the answer, gave the one it shows; None when it was not asked, or gave none."""
 
 
+class Unusable(Record):
+    """Calls whose answers could not be used."""
+
+    n: int
+    first: str
+    """What was wrong with the first, and how it began."""
+
+
 class BatchReport(Record):
     """How one batch fared through generation, label verification and quality control."""
 
@@ -341,6 +349,8 @@ class BatchReport(Record):
     n_accepted: int
     n_rejected: dict[str, int] = Field(default_factory=dict)
     """Count by rejection stage."""
+    unusable: dict[str, Unusable] = Field(default_factory=dict)
+    """Calls whose answers could not be used, by kind of call."""
     score: float | None = None
     """Mean rating of the last attempt; None when nothing reached the judge."""
     n_solved: int = 0

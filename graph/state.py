@@ -293,6 +293,8 @@ class BatchState(Given, BatchOutput, total=False):
     """Whether the judge, asked without the answer, gave the one that a row of known quality shows, by probe."""
     probes: list[JudgeProbe]
     n_solved: int
+    unusable: dict[str, list[str]]
+    """What was wrong with answers that could not be used, by kind of call."""
 
 
 def open_rows(state: BatchState) -> list[int]:

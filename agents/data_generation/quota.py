@@ -3,10 +3,23 @@
 What counts is the rows that join the training data, not those that were asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.data_generation.batch_planning import split_by_weight
 from pada_agent.core.records import Branch, Record
+
+SHOWN_STAGES = 3
+"""Reasons that a shortfall names, the most frequent first."""
+
+STAGE_WORDS = {
+    "duplicate": "duplicates",
+    "label": "wrong labels",
+    "quality": "low quality",
+    "unlikely": "unlikely labels",
+    "contamination": "too near to held-out rows",
+    "verification": "wrong answers",
+}
+"""Stages of rejection in the words of a sentence, where they differ."""
 
 
 class Quota(Record):
@@ -64,8 +77,12 @@ def is_dry(quota: Quota, max_asked_per_row: float) -> bool:
     return quota.n_open == 0 or in_vain
 
 
-def describe_shortfall(quotas: Sequence[Quota]) -> str | None:
-    """What is missing, and who wrote what for whom; None where each wrote its own."""
+def describe_shortfall(quotas: Sequence[Quota], lost: Mapping[str, int] | None = None) -> str | None:
+    """What is missing, who wrote what for whom, and why most rows were lost; None where each wrote its own.
+
+    Args:
+        lost: rows that did not join, by what they were refused as.
+    """
     short = [q for q in quotas if q.n_missing]
     if not short:
         return None
@@ -73,7 +90,12 @@ def describe_shortfall(quotas: Sequence[Quota]) -> str | None:
     told = ", ".join(f"{q.name} gave {q.n_joined} of {q.n_wanted} ({q.n_asked} asked for)" for q in short)
     helpers = ", ".join(f"{q.name} {q.n_joined - q.n_wanted} more" for q in quotas if q.n_joined > q.n_wanted)
     helped = f"; in their place {helpers}" if helpers else ""
-    return f"{n_joined} of {n_wanted} synthetic rows join the training data: {told}{helped}"
+    return f"{n_joined} of {n_wanted} synthetic rows join the training data: {told}{helped}{_describe_lost(lost or {})}"
+
+
+def _describe_lost(lost: Mapping[str, int]) -> str:
+    most = sorted(((n, stage) for stage, n in lost.items() if n), key=lambda pair: (-pair[0], pair[1]))[:SHOWN_STAGES]
+    return "; most were refused as " + ", ".join(f"{STAGE_WORDS.get(s, s)} ({n})" for n, s in most) if most else ""
 
 
 def _limit(quota: Quota, n: int) -> int:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.pattern_analysis.failure_features import note_traits
+from pada_agent.agents.unusable_answers import describe_unusable
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.evaluation.task import Task
@@ -19,6 +20,8 @@ class ErrorAnalyses(Record):
 
     analyses: tuple[ErrorAnalysis, ...]
     warnings: tuple[str, ...] = ()
+    unusable: str = ""
+    """Why the answer of a call could not be used, if so."""
 
 
 class AnalysisItem(BaseModel):
@@ -50,8 +53,16 @@ def analyse_errors(
     """Ask the analyst about `per_call` failures at a time; a call that stays unusable costs its samples only."""
     chunks = [failures[i : i + per_call] for i in range(0, len(failures), per_call)]
     results = map_concurrently(lambda chunk: _analyse_chunk(chunk, task, analyst), chunks)
+    analyses = tuple(a for r in results for a in r.analyses)
+    told = [r.unusable for r in results if r.unusable]
+    problem = describe_unusable("analyst", told, n_usable=len(results) - len(told))
+    n_lost = sum(len(chunk) for chunk, r in zip(chunks, results, strict=True) if r.unusable)
     return ErrorAnalyses(
-        analyses=tuple(a for r in results for a in r.analyses), warnings=tuple(w for r in results for w in r.warnings)
+        analyses=analyses,
+        warnings=(
+            *(w for r in results for w in r.warnings),
+            *([f"error analysis: {n_lost} failure(s) not analysed: {problem}"] if problem else []),
+        ),
     )
 
 
@@ -70,7 +81,7 @@ def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedMode
             tags={"agent": "error_analysis"},
         )
     except StructuredOutputError as exc:
-        return ErrorAnalyses(analyses=(), warnings=(f"error analysis: {len(chunk)} failure(s) not analysed ({exc})",))
+        return ErrorAnalyses(analyses=(), unusable=str(exc))
     analyses = tuple(
         ErrorAnalysis(
             example_id=chunk[item.sample_idx - 1].example.id,

@@ -15,6 +15,7 @@ from pada_agent.agents.pattern_analysis.failure_features import (
     note_traits,
     order_by_nearness,
 )
+from pada_agent.agents.unusable_answers import describe_unusable
 from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder
@@ -76,11 +77,18 @@ def categorize_patterns(
         return named.model_copy(update={"cluster": k}) if isinstance(named, ErrorPattern) else named
 
     named = map_concurrently(name_group, range(clustering.n_clusters))
+    told = [w for w in named if isinstance(w, str)]
+    problem = describe_unusable("analyst", told, n_usable=len(named) - len(told))
+    n_errors = sum(len(group) for group, n in zip(groups, named, strict=True) if isinstance(n, str))
     words = embedder.embed([describe_analysis(a) for a in analyses])
     return Categorization(
         patterns=tuple(p for p in named if isinstance(p, ErrorPattern)),
         clustering=clustering.model_copy(update={"centroids": mean_vectors(words, clustering.labels)}),
-        warnings=tuple(w for w in named if isinstance(w, str)),
+        warnings=(
+            (f"pattern categorization: {len(told)} cluster(s) of {n_errors} errors got no name: {problem}",)
+            if problem
+            else ()
+        ),
     )
 
 
@@ -148,6 +156,7 @@ def _name_group(
     analyst: PromptedModel,
     pattern_id: str,
 ) -> ErrorPattern | str:
+    """The pattern, or why the answer could not be used."""
     ids = (*(a.example_id for a in analyses), *joining)
     confusions = count_confusions([failures[i] for i in ids], task)
     shown = analyses[:MAX_SAMPLES_SHOWN]
@@ -167,7 +176,7 @@ def _name_group(
             tags={"agent": "pattern_categorization", "pattern": pattern_id},
         )
     except StructuredOutputError as exc:
-        return f"pattern categorization: a cluster of {len(analyses)} errors got no name ({exc})"
+        return str(exc)
     item = reply.items[0]
     chosen = [shown[i - 1].example_id for i in item.representative_samples[:2] if 1 <= i <= len(shown)]
     return ErrorPattern(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.pattern_analysis.pattern_categorization import MAX_PAIRS_SHOWN, define_labels
+from pada_agent.agents.unusable_answers import describe_unusable
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.repeats import rouge_l
@@ -65,17 +66,26 @@ class StrategyItem(BaseModel):
 def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel) -> Strategies:
     """Ask for all patterns at once, so that strategies differ; ask again for those left out or doubled."""
     drafted: dict[str, Strategy] = {}
+    told: list[str] = []
+    n_calls = 0
     for draw in range(MAX_ROUNDS):
         open_patterns = [p for p in patterns if p.id not in drafted][:PATTERNS_PER_CALL]
         if not open_patterns:
             break
-        for strategy in _ask(open_patterns, list(drafted.values()), task=task, analyst=analyst, draw=draw):
+        n_calls += 1
+        answer = _ask(open_patterns, list(drafted.values()), task=task, analyst=analyst, draw=draw)
+        if isinstance(answer, str):
+            told.append(answer)
+            continue
+        for strategy in answer:
             if not any(is_same_strategy(strategy, other) for other in drafted.values()):
                 drafted.setdefault(strategy.pattern_id, strategy)
-    left_out = [p.category_name for p in patterns if p.id not in drafted]
+    left_out = [f"'{p.category_name}'" for p in patterns if p.id not in drafted]
+    problem = describe_unusable("analyst", told, n_usable=n_calls - len(told))
+    why = f": {problem}" if problem else ""
     return Strategies(
         strategies=tuple(drafted[p.id] for p in patterns if p.id in drafted),
-        warnings=tuple(f"strategy drafting: pattern '{name}' got no strategy of its own" for name in left_out),
+        warnings=(f"strategy drafting: no strategy of its own for {', '.join(left_out)}{why}",) if left_out else (),
     )
 
 
@@ -116,7 +126,8 @@ def _cut_inserted(sentence: str) -> str:
 
 def _ask(
     patterns: Sequence[ErrorPattern], taken: Sequence[Strategy], *, task: Task, analyst: PromptedModel, draw: int
-) -> list[Strategy]:
+) -> list[Strategy] | str:
+    """The strategies of a call, or why its answer could not be used."""
     pairs = [c for p in patterns for c in p.confusions[:MAX_PAIRS_SHOWN]]
     variables = {
         "task": task.about([]),
@@ -135,8 +146,8 @@ def _ask(
             draw=str(draw),
             tags={"agent": "strategy_drafting"},
         )
-    except StructuredOutputError:
-        return []
+    except StructuredOutputError as exc:
+        return str(exc)
     return [_to_strategy(item, patterns[item.pattern - 1]) for item in reply.items]
 
 

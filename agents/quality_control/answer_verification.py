@@ -61,6 +61,8 @@ class Solved(Record):
     """Rows with at least one usable vote."""
     answered: dict[str, bool] = Field(default_factory=dict)
     """Whether the majority gave the answer that is claimed, by probe; without those that got no usable vote."""
+    problems: tuple[str, ...] = ()
+    """Why there was no vote, by call that failed."""
 
 
 def verify_answers(
@@ -93,11 +95,15 @@ def verify_answers(
         for chunk in _cut(found, judge.fit(rows_per_call or len(found), tokens_each=form.n_tokens))
     ]
 
-    def solve(chunk: tuple[Sequence[Claim], AnswerForm, int]) -> dict[str, Vote]:
+    def solve(chunk: tuple[Sequence[Claim], AnswerForm, int]) -> dict[str, Vote] | str:
         return _solve(*chunk, batch=batch, attempt=attempt, task=task, judge=judge, settings=settings)
 
     votes: dict[str, list[Vote]] = {}
+    problems: list[str] = []
     for answers in map_concurrently(solve, chunks):
+        if isinstance(answers, str):
+            problems.append(answers)
+            continue
         for claim_id, vote in answers.items():
             votes.setdefault(claim_id, []).append(vote)
     agreed = {claim_id: 2 * sum(v.agrees for v in found) > len(found) for claim_id, found in votes.items()}
@@ -107,6 +113,7 @@ def verify_answers(
         rejected=tuple(_refuse(row, votes[row.id], task) for row in rows if row.id in refused),
         n_solved=sum(row.id in votes for row in rows),
         answered={probe.id: agreed[probe.id] for probe in probes if probe.id in agreed},
+        problems=tuple(problems),
     )
 
 
@@ -137,8 +144,8 @@ def _solve(
     task: Task,
     judge: PromptedModel,
     settings: VerificationConfig,
-) -> dict[str, Vote]:
-    """One vote for each claim, without those that it gave no answer for."""
+) -> dict[str, Vote] | str:
+    """One vote for each claim, without those that it gave no answer for; or why the answer could not be used."""
     posed = pose_together(claims, vote, task)
     shared = posed[0].options if len({q.options for q in posed}) == 1 and posed[0].options else ()
     n_votes = settings.votes_for(is_choice=form.is_choice)
@@ -161,8 +168,8 @@ def _solve(
                 "attempt": attempt,
             },
         )
-    except StructuredOutputError:
-        return {}
+    except StructuredOutputError as exc:
+        return str(exc)
     answers = {item.sample: str(item.model_dump()["answer"]) for item in reply.items}
     return {
         claim.id: Vote(agrees=task.agrees(claim.claimed, answers[n], q), said=task.word_answer(answers[n], q))

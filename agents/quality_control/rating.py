@@ -32,8 +32,8 @@ class BatchRating(Record):
 
     ratings: tuple[Rating, ...]
     unrated_ids: tuple[str, ...] = ()
-    problem: str = ""
-    """Why nothing could be rated, if so."""
+    problems: tuple[str, ...] = ()
+    """Why nothing could be rated, by call that failed."""
     probe_ratings: tuple[Rating, ...] = ()
     """Of the probes, under their ids; they count in nothing else."""
 
@@ -73,7 +73,7 @@ def rate_batch(
     return BatchRating(
         ratings=tuple(r for r in ratings if r.example_id not in probe_ids),
         unrated_ids=tuple(i for r in reviews for i in r.unrated_ids if i not in probe_ids),
-        problem="; ".join(dict.fromkeys(r.problem for r in reviews if r.problem)),
+        problems=tuple(problem for r in reviews for problem in r.problems),
         probe_ratings=tuple(r for r in ratings if r.example_id in probe_ids),
     )
 
@@ -108,7 +108,7 @@ def _review_chunk(
             tags=tags,
         )
     except StructuredOutputError as exc:
-        return BatchRating(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problem=str(exc))
+        return BatchRating(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problems=(str(exc),))
     ratings = [_to_rating(item, pairs[item.sample - 1]) for item in reply.items]
     rated = {r.example_id for r in ratings}
     return BatchRating(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from pada_agent.agents.data_generation.batch_planning import share_rows
 from pada_agent.agents.data_generation.quota import Quota, describe_shortfall, plan_round
+from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example
@@ -23,18 +24,27 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     rows = unite(state, adapters)
     block_leaks(rows, read_protected(state, adapters))
     quotas = measure_quotas(state, rows)
-    if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups:
+    batches = batches_of(state)
+    if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
-    shortfall = None if n_next else describe_shortfall(quotas)
+    told_at_end = [] if n_next else describe_end(quotas, batches, n_joined=len(rows))
     told = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
     report_progress(Progress(stage="augment", done=1, total=1, detail=told))
     return {
         "new_rows": put_rows(adapters.store, "synthetic", rows),
         "n_joined": {iteration: len(rows)},
         "quotas": {iteration: quotas},
-        "warnings": [f"iteration {iteration}: {shortfall}"] if shortfall else [],
+        "warnings": [f"iteration {iteration}: {line}" for line in told_at_end],
     }
+
+
+def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_joined: int) -> list[str]:
+    """What a reader should know of an iteration's rows once nobody is asked for more."""
+    lost = sum((Counter(b.n_rejected) for b in batches), Counter[str]())
+    lost["duplicate"] += sum(b.n_accepted for b in batches) - n_joined
+    shortfall = describe_shortfall(quotas, lost)
+    return [*describe_batches(batches), *([shortfall] if shortfall else [])]
 
 
 def unite(state: RunState, adapters: Adapters) -> RowSet:

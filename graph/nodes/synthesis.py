@@ -13,9 +13,10 @@ from pada_agent.agents.quality_control.answer_verification import verify_answers
 from pada_agent.agents.quality_control.feedback import advise, remember
 from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
 from pada_agent.agents.quality_control.rating import rate_batch
+from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, JudgeProbe, Rating, Ref, Rejection
+from pada_agent.core.records import BatchReport, JudgeProbe, Rating, Ref, Rejection, Unusable
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, report_stage
@@ -46,8 +47,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
             seed=settings.seed,
         )
     except StructuredOutputError as exc:
-        warning = f"batch {batch.id}, attempt {attempt}: the generator's answer could not be used ({exc})"
-        return {**started, "warnings": [warning]}
+        return {**started, "unusable": note_unusable(state, GENERATOR, str(exc))}
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
 
 
@@ -93,6 +93,7 @@ def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
         "candidates": list(solved.kept),
         "answered": solved.answered,
         "n_solved": state.get("n_solved", 0) + solved.n_solved,
+        "unusable": note_unusable(state, SOLVER, *solved.problems),
         **send_back(state, solved.rejected),
     }
 
@@ -106,6 +107,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     """Have the candidates rated; accept those that pass, send the others back."""
     quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
     score: float | None = None
+    problems: tuple[str, ...] = ()
     found: tuple[JudgeProbe, ...] = ()
     if quality.enabled:
         probes = draw_probes(state, adapters) if candidates else []
@@ -121,7 +123,8 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         )
         is_last = state["attempt"] > quality.max_regenerations
         decision = decide(candidates, review, quality=quality, is_last_attempt=is_last)
-        score, found = review.score, read_probes(probes, review, answered=state["answered"], quality=quality)
+        score, problems = review.score, review.problems
+        found = read_probes(probes, review, answered=state["answered"], quality=quality)
     else:
         decision = accept_unreviewed(candidates)
     accepted = [*state.get("accepted", []), *decision.accepted]
@@ -141,8 +144,15 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         "ratings": [*state.get("ratings", []), *decision.ratings],
         "score": score,
         "decision": decision.word,
+        "unusable": note_unusable(state, JUDGE, *problems),
         "probes": [*state.get("probes", []), *found],
     }
+
+
+def note_unusable(state: BatchState, kind: str, *problems: str) -> dict[str, list[str]]:
+    """The batch's answers that could not be used, with these."""
+    noted = state.get("unusable", {})
+    return {**noted, kind: [*noted.get(kind, []), *problems]} if problems else noted
 
 
 def send_back(state: BatchState, rejections: Sequence[Rejection]) -> PartialState:
@@ -183,6 +193,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         n_written=state.get("n_written", 0),
         n_accepted=len(accepted),
         n_rejected=dict(Counter(r.stage for r in rejected)),
+        unusable={kind: Unusable(n=len(told), first=told[0]) for kind, told in state.get("unusable", {}).items()},
         score=state["score"],
         n_solved=state.get("n_solved", 0),
         probes=tuple(state.get("probes", [])),
@@ -193,7 +204,8 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
     # The rows are in the store now: checkpoints need them no longer.
-    emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "probes": [], "drafts": [], "feedback": []}
+    emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "drafts": [], "feedback": []}
+    emptied |= {"probes": [], "unusable": {}}
     return {"batches": {batch.id: report}, **emptied}
 
 

@@ -274,7 +274,34 @@ def test_an_unusable_teacher_costs_batches_not_the_run(tmp_path: Path) -> None:
     summary = run(ToyWorld(tmp_path, teacher=ScriptedModel(babble)), loop={"max_iterations": 1})
     assert summary.rows.written == 0
     assert summary.stop_reason == "no synthetic row was accepted"
-    assert any("could not be used" in w for w in summary.warnings)
+    (told,) = [w for w in summary.warnings if "usable" in w or "could not be used" in w]
+    assert told.startswith("iteration 1: the generator gave no usable answer in any of ")
+    assert "does this model answer in the form" in told and "Its last answer began: I am sorry." in told
+    assert {b.top_up for b in summary.batches} == {0}, "no further round is paid for"
+
+
+def test_a_judge_that_answers_in_prose_is_told_once(tmp_path: Path) -> None:
+    judge = ScriptedModel(lambda _: "All rows are fine with me.")
+    summary = run(ToyWorld(tmp_path, judge=judge), loop={"max_iterations": 1})
+    told = [w for w in summary.warnings if "no usable answer" in w]
+    assert [w.split(" gave ")[0] for w in told] == [
+        "iteration 1: the judge",
+        "iteration 1: the judge, answering rows itself,",
+    ]
+    assert all("began: All rows are fine" in w for w in told)
+
+
+def test_an_analyst_that_answers_in_prose_is_told_once(tmp_path: Path) -> None:
+    def babble(request: ChatRequest) -> str:
+        return "Dear all." if request.tags["prompt"] == "error_analysis" else teach(request)
+
+    summary = run(
+        ToyWorld(tmp_path, teacher=ScriptedModel(babble)),
+        loop={"max_iterations": 1},
+        analysis={"errors_per_call": 1},
+    )
+    (told,) = [w for w in summary.warnings if "not analysed" in w]
+    assert "failure(s) not analysed: " in told and "began: Dear all." in told
 
 
 def test_what_a_task_finds_out_about_the_machine_is_said_or_ends_the_run_before_any_call(

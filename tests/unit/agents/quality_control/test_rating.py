@@ -51,7 +51,7 @@ def test_a_candidate_left_out_by_the_judge_is_unrated() -> None:
 
 def test_a_judge_that_talks_nonsense_rates_nothing_and_says_so() -> None:
     found = review("hm", "hm", "hm")
-    assert found.score is None and len(found.unrated_ids) == 2 and found.problem
+    assert found.score is None and len(found.unrated_ids) == 2 and found.problems
 
 
 def test_the_judge_is_told_the_bands_of_the_scale_and_the_other_labels() -> None:

@@ -1,0 +1,54 @@
+"""Answers of an LLM that could not be used: one line for all of a kind, not one for each call. Pure."""
+
+from collections.abc import Sequence
+
+from pada_agent.core.records import BatchReport, Unusable
+
+TRIES = 3
+"""So many calls of a kind without one usable answer show that the model answers in another form than is asked for."""
+
+GENERATOR, JUDGE, SOLVER = "generator", "judge", "judge, answering rows itself,"
+"""Kinds of calls, as messages name them."""
+
+
+def describe_unusable(kind: str, told: Sequence[str], *, n_usable: int) -> str | None:
+    """One line for all failures of a kind: how many, whether any other call succeeded, and what the first one was."""
+    return _describe(kind, Unusable(n=len(told), first=told[0]), n_usable) if told else None
+
+
+def describe_batches(batches: Sequence[BatchReport]) -> list[str]:
+    """A line for each kind of calls that failed while the batches were made."""
+    return [_describe(kind, failed, n_usable) for kind, failed, n_usable in _by_kind(batches)]
+
+
+def are_hopeless(batches: Sequence[BatchReport]) -> bool:
+    """Whether rows or ratings never came in a usable form: more rounds would cost as much and give as little."""
+    return any(_is_hopeless(failed, n_usable) for kind, failed, n_usable in _by_kind(batches) if kind != SOLVER)
+
+
+def _describe(kind: str, failed: Unusable, n_usable: int) -> str:
+    if _is_hopeless(failed, n_usable):
+        return (
+            f"the {kind} gave no usable answer in any of {failed.n} calls: does this model answer in the form that is"
+            f" asked for? The first: {failed.first}"
+        )
+    return f"{failed.n} answer(s) of the {kind} could not be used, the first: {failed.first}"
+
+
+def _is_hopeless(failed: Unusable, n_usable: int) -> bool:
+    return failed.n >= TRIES and not n_usable
+
+
+def _by_kind(batches: Sequence[BatchReport]) -> list[tuple[str, Unusable, int]]:
+    """Each kind of calls that failed, with a count above 0 where others of the kind succeeded."""
+    n_usable = {
+        GENERATOR: sum(b.n_written for b in batches),
+        JUDGE: sum(b.score is not None or b.n_accepted > 0 for b in batches),
+        SOLVER: sum(b.n_solved for b in batches),
+    }
+    failed = {kind: [b.unusable[kind] for b in batches if kind in b.unusable] for kind in n_usable}
+    return [
+        (kind, Unusable(n=sum(u.n for u in failed[kind]), first=failed[kind][0].first), n)
+        for kind, n in n_usable.items()
+        if failed[kind]
+    ]
