@@ -214,6 +214,8 @@ class GuardedStrategy(Record):
     """Validation or test snippets that were cut out, as evidence."""
     near: tuple[NearText, ...] = ()
     """Those of them that quote nothing, and were cut for their meaning."""
+    says_nothing: bool = False
+    """Whether so much was cut that nothing is left to write by: no rows are asked for with it."""
 
 
 class Rating(Record):

@@ -75,10 +75,12 @@ class LeakGuard:
                 text = text.replace(sentence, REDACTED)
             return text
 
+        cleared, redactions = _rewrite(quoted, cut), (*evidence, *near)
         return GuardedStrategy(
-            strategy=_rewrite(quoted, cut),
-            redactions=(*evidence, *near),
+            strategy=cleared,
+            redactions=redactions,
             near=tuple(near.values()),
+            says_nothing=bool(redactions) and not _instructs(cleared),
         )
 
     def find_paraphrases(self, texts: Sequence[str]) -> dict[str, NearText]:
@@ -175,6 +177,12 @@ def _rewrite(strategy: Strategy, rewrite: Callable[[str], str]) -> Strategy:
             "key_elements": tuple(rewrite(element) for element in strategy.key_elements),
         }
     )
+
+
+def _instructs(strategy: Strategy) -> bool:
+    """Whether approach and elements hold words to write by, beside what was cut."""
+    texts = {strategy.generation_approach, *strategy.key_elements}
+    return sum(count_words(units_of(text.replace(REDACTED, " "))) for text in texts) >= MIN_WORDS
 
 
 def _texts_of(strategy: Strategy) -> list[str]:

@@ -33,13 +33,23 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     )
     guarded = [guard.clear(strategy) for strategy in state["drafted"]]
     shares = share_rows(weigh(guarded, state), state["plan"].n_pattern_rows)
-    cut = [
-        f"iteration {iteration}: the leak guard cut held-out text from '{g.strategy.strategy_name}'"
+    cut = [f"iteration {iteration}: {line}" for line in tell_cuts(guarded, settings.generation.pattern_share)]
+    planned = plan_patterns(shares, state, adapters)
+    return {"strategies": {str(iteration): guarded}, "planned": planned, "warnings": cut}
+
+
+def tell_cuts(guarded: Sequence[GuardedStrategy], pattern_share: float) -> list[str]:
+    """A line for each strategy that held-out text was cut from, and what that means for its rows."""
+    if any(not g.says_nothing for g in guarded):
+        whither = "its rows go to the other strategies"
+    else:
+        whither = "its rows go to the training errors" if pattern_share < 1 else "its rows are not written"
+    emptied = f", and nothing is left to write by: {whither}"
+    return [
+        f"the leak guard cut held-out text from '{g.strategy.strategy_name}'{emptied if g.says_nothing else ''}"
         for g in guarded
         if g.redactions
     ]
-    planned = plan_patterns(shares, state, adapters)
-    return {"strategies": {str(iteration): guarded}, "planned": planned, "warnings": cut}
 
 
 def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
@@ -54,8 +64,8 @@ def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:
     iteration = str(state["iteration"])
     top_up = state.get("top_ups", {}).get(iteration, 0) + 1
     quotas = state["quotas"][iteration]
-    numbers = {g.strategy.id: n for n, g in enumerate(state.get("strategies", {}).get(iteration, []), start=1)}
-    guarded = {g.strategy.id: g for g in state.get("strategies", {}).get(iteration, [])}
+    guarded = {g.strategy.id: g for g in state.get("strategies", {}).get(iteration, []) if not g.says_nothing}
+    numbers = {strategy_id: n for n, strategy_id in enumerate(guarded, start=1)}
     shares = [
         StrategyShare(guarded=guarded[i], number=numbers[i], n_rows=quota.n_next, n_drawn=quota.n_drawn)
         for quota in quotas
@@ -123,7 +133,8 @@ def count_rows_per_call(rows: Sequence[Example], state: BranchState, adapters: A
 
 
 def weigh(guarded: list[GuardedStrategy], state: BranchState | RunState) -> list[GuardedStrategy]:
-    """The strategies with the weights by which the branch's rows are shared out."""
+    """The strategies that rows are written by, with the weights by which the branch's rows are shared out."""
+    guarded = [g for g in guarded if not g.says_nothing]
     repaired = state["plan"].repaired
     return weigh_by_repair(guarded, state["patterns"][str(state["iteration"])], repaired) if repaired else guarded
 

@@ -35,6 +35,20 @@ def leak(canary: str) -> ScriptedModel:
     return ScriptedModel(answer)
 
 
+def say_only(canary: str, *, n_strategies: int) -> ScriptedModel:
+    """A teacher whose first strategies are nothing but the canary."""
+
+    def answer(request: ChatRequest) -> str:
+        if request.tags["prompt"] != "strategy_drafting":
+            return teach(request)
+        items = json.loads(teach(request))
+        for item in items[:n_strategies]:
+            item |= {"generation_approach": canary, "key_elements": [canary]}
+        return json.dumps(items)
+
+    return ScriptedModel(answer)
+
+
 def copy_out(canary: str) -> ScriptedModel:
     """A teacher that writes the canary as a row."""
 
@@ -67,6 +81,33 @@ def is_trained_on(folder: Path, canary: str, **settings: Any) -> bool:
 def test_a_canary_never_reaches_a_generator_prompt_nor_a_training_file(tmp_path: Path, canary: str) -> None:
     assert not reaches_the_generator(tmp_path / "a", canary)
     assert not is_trained_on(tmp_path / "b", canary)
+
+
+def test_a_strategy_that_is_cut_whole_is_not_written_by_and_the_others_take_its_rows(tmp_path: Path) -> None:
+    summary = run(
+        ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=1)),
+        loop=ONE,
+        data={"selection_fraction": 0.2},
+        analysis={"min_clusters": 2, "max_clusters": 2},
+    )
+    (told,) = [w for w in summary.warnings if "nothing is left to write by" in w]
+    assert "'approach 1'" in told and told.endswith("its rows go to the other strategies")
+    assert summary.rows.fill_rate == 1
+    strategies = {b.strategy_id for b in summary.batches if b.branch == "pattern"}
+    assert len(strategies) == 1 and "i1-s1" not in strategies
+    assert summary.redactions, "what was cut stays as evidence"
+
+
+def test_where_all_strategies_are_cut_whole_the_training_errors_take_the_rows(tmp_path: Path) -> None:
+    summary = run(
+        ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=9)),
+        loop=ONE,
+        analysis={"max_clusters": 1, "min_clusters": 1},
+    )
+    (told,) = [w for w in summary.warnings if "nothing is left to write by" in w]
+    assert told.endswith("its rows go to the training errors")
+    assert {b.branch for b in summary.batches} == {"training_error"}
+    assert summary.rows.fill_rate == 1
 
 
 @pytest.mark.parametrize("canary", [CANARY, PARAPHRASE], ids=["verbatim", "paraphrased"])

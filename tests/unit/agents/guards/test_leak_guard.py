@@ -147,3 +147,16 @@ def test_without_a_held_out_text_of_some_length_nothing_is_near() -> None:
     short = Example(id="v9", prompt="tea", answer="zoo")
     strategy = make(WOVEN)
     assert LeakGuard([short], [KNOWN], embedder=WordCountEmbedder(), threshold=0.1).clear(strategy).strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("approach", "is_empty"),
+    [
+        (SECRET.prompt, True),
+        (f"“{SECRET.prompt}” and so on", True),
+        (f"Like this one: {SECRET.prompt}. Name an animal and what it drinks.", False),
+        ("Be brief.", False),
+    ],
+)
+def test_a_strategy_of_which_nothing_is_left_says_so(approach: str, is_empty: bool) -> None:
+    assert LeakGuard([SECRET], []).clear(make(approach)).says_nothing is is_empty
