@@ -32,13 +32,14 @@ from pada_agent.core.errors import (
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.steps import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
 STOP_SECONDS = 5.0
 """For nodes in flight to end after a signal, beside the calls that are waited for; then the process leaves. Checkpoints and
 calls are on disk by then."""
 
-THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "recursion_limit": 10_000, "max_concurrency": 16}
+THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "max_concurrency": 16}
 NODES_IN_BATCHES = 256
 """At once, where LLM calls are sent in batches: what is not asked at the same time waits for another batch."""
 
@@ -273,7 +274,9 @@ def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, va
     # Checkpoints are written before the next node starts: a killed process loses the node in flight, no more.
     models = config.models
     in_batches = any(model.economy == "batch" for model in (models.analyst, models.generator, models.judge))
-    thread: RunnableConfig = {**THREAD, "max_concurrency": NODES_IN_BATCHES} if in_batches else THREAD
+    thread: RunnableConfig = {**THREAD, "recursion_limit": max(DEFAULT_LIMIT, count_most_steps(config))}
+    if in_batches:
+        thread["max_concurrency"] = NODES_IN_BATCHES
     steps = graph.stream(
         values, thread, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
     )

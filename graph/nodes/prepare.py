@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from pada_agent.agents.guards.real_nearness import fit_similarity
@@ -18,6 +19,7 @@ from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.state import DataSplits, PartialState, RunState
+from pada_agent.graph.steps import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides
 
@@ -25,9 +27,10 @@ from pada_agent.prompts.rendering import check_overrides
 def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
     """The first node. It alone reads the run's context, which LangGraph does not keep across a resume."""
 
-    def prepare(state: RunState, runtime: Runtime[RunConfig]) -> PartialState:
+    def prepare(state: RunState, runtime: Runtime[RunConfig], config: RunnableConfig) -> PartialState:
         """Read the rows, check them against each other, freeze the settings."""
         settings = settle(state, runtime.context)
+        steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
         adapters = connect(settings)
         checked = check_everything(settings, state, adapters)
         refuse(checked.findings)
@@ -37,7 +40,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
             "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *checked.warnings, *tell_raised(settings, data)],
+            "warnings": [*adapters.warnings, *checked.warnings, *tell_raised(settings, data), *steps],
         }
 
     return prepare
