@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.setting_kinds import alternatives, find_odd_values, is_group, kind_below, kind_of_items
 from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
+
+SHOWN_CHARACTERS = 100
+"""Of a key or a value in an error."""
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -29,11 +32,21 @@ def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str
     Raises:
         ConfigError: one line per problem, each with `origin` and the key.
     """
+    problems = dict(find_odd_values(values, kind))
     try:
-        return kind.model_validate(values)
+        found = kind.model_validate(values)
     except ValidationError as exc:
-        lines = [f"{origin}: {'.'.join(map(str, e['loc'])) or '(top level)'}: {e['msg']}" for e in exc.errors()]
-        raise ConfigError("\n".join(lines)) from exc
+        for error in exc.errors():
+            problems.setdefault(".".join(map(str, error["loc"])) or "(top level)", error["msg"])
+    if problems:
+        raise ConfigError("\n".join(f"{origin}: {_show(key)}: {problem}" for key, problem in problems.items()))
+    return found
+
+
+def _show(text: str) -> str:
+    """On one line that a terminal can show, without the middle of a long one."""
+    shown = text if text.isprintable() else ascii(text)
+    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
@@ -89,7 +102,7 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as exc:
         raise ConfigError(
-            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; There are examples in configs/."
+            f"{path}: cannot be read ({exc.strerror}). Give the path of a YAML file; there are examples in configs/."
         ) from exc
     text = _decode(path, content)
     try:
@@ -108,13 +121,20 @@ def _decode(path: Path, content: bytes) -> str:
     """UTF-8 with or without a byte order mark, and UTF-16 with one, as editors on Windows write it."""
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as exc:
         line = content[: exc.start].count(b"\n") + 1
         raise ConfigError(
             f"{path}:{line}: byte {content[exc.start : exc.start + 1].hex()} is not {encoding.upper().removesuffix('-SIG')}: the file is in another"
             " encoding, such as Windows-1252. Save it as UTF-8."
         ) from exc
+    before, zero, _ = text.partition("\0")
+    if zero:
+        line = before.count("\n") + 1
+        raise ConfigError(
+            f"{path}:{line}: found a character with the code 0: this is no text, or not in UTF-8. Save it as UTF-8."
+        )
+    return text
 
 
 def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
@@ -124,14 +144,14 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
     """
     if kind is None:
         return values
-    kinds = _alternatives(kind)
+    kinds = alternatives(kind)
     if isinstance(values, dict) and isinstance(texts, dict):
-        return {key: _take_texts(value, texts.get(key), _kind_below(kind, key)) for key, value in values.items()}
+        return {key: _take_texts(value, texts.get(key), kind_below(kind, key)) for key, value in values.items()}
     if isinstance(values, list) and isinstance(texts, list):
-        item = next((get_args(k)[0] for k in kinds if get_origin(k) in (list, tuple)), None)
+        item = kind_of_items(kind)
         return [_take_texts(value, text, item) for value, text in zip(values, texts, strict=True)]
     if values is None and texts == "" and type(None) not in kinds:
-        return "" if str in kinds else {} if any(map(_is_group, kinds)) else None
+        return "" if str in kinds else {} if any(map(is_group, kinds)) else None
     is_other = isinstance(values, bool | int | float) and isinstance(texts, str)
     return texts if is_other and str in kinds and not {bool, int, float} & set(kinds) else values
 
@@ -151,34 +171,15 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
 def _read_value(key: str, text: str) -> Any:
     kind: Any = RunConfig
     for name in key.split("."):
-        kind = _kind_below(kind, name)
-    kinds = _alternatives(kind)
+        kind = kind_below(kind, name)
+    kinds = alternatives(kind)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
     if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
         return text
     try:
         return _take_texts(read_values(text), read_texts(text) if text else "", kind)
     except YamlProblem as exc:
-        raise ConfigError(f"--set {key}={text}: not a YAML value ({exc}). Put text in quotes.") from exc
-
-
-def _kind_below(kind: Any, name: str) -> Any:
-    """The type of what `name` names in settings or a mapping of this type; None where that is not known."""
-    for alternative in _alternatives(kind):
-        if _is_group(alternative) and get_origin(alternative) is None:
-            field = alternative.model_fields.get(name)
-            return field and field.annotation
-        if get_origin(alternative) is dict:
-            return get_args(alternative)[1]
-    return None
-
-
-def _is_group(kind: Any) -> bool:
-    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Settings))
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        raise ConfigError(f"--set {_show(f'{key}={text}')}: not a YAML value ({exc}). Put text in quotes.") from exc
 
 
 def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def read_train_metrics(adapter: Path) -> TrainMetrics:
 class LoraSpec(Record):
     """LoRA fine-tuning, defaults as in the paper."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     rank: int = Field(default=32, ge=1)
     """Rank r of the update (paper: 32)."""

@@ -11,5 +11,6 @@ class Settings(BaseModel):
         extra="forbid",
         validate_default=True,
         use_attribute_docstrings=True,
+        allow_inf_nan=False,
         hide_input_in_errors=True,  # it may be a key put in the wrong place
     )

@@ -61,7 +61,12 @@ class TaskConfig(Settings):
     def _name_labels(cls, labels: Any) -> Any:
         """A list has no definitions; keys may be numbers and booleans, as YAML reads them."""
         if isinstance(labels, list | tuple):
-            return {write_key(label): "" for label in labels}
+            names = [write_key(label) for label in labels]
+            if strange := next((n for n in names if not isinstance(n, str)), None):
+                raise ValueError(f"a name in the list is not a text: {strange}")
+            if repeated := next((n for i, n in enumerate(names) if n in names[:i]), None):
+                raise ValueError(f"{repeated!r} is in the list twice")
+            return dict.fromkeys(names, "")
         return _write_mapping(labels)
 
     @field_validator("labels")

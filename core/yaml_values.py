@@ -5,7 +5,11 @@ from typing import Any
 
 import yaml
 from yaml.composer import ComposerError as _ComposerError
-from yaml.nodes import MappingNode, ScalarNode
+from yaml.constructor import ConstructorError as _ConstructorError
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+MAX_VALUES = 100_000
+"""Of a file, with what its aliases stand for."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
@@ -46,6 +50,20 @@ class _Loader(yaml.SafeLoader):
             key.tag = _TEXT
         return node
 
+    def construct_number(self, node: ScalarNode) -> int | float:
+        read = self.construct_yaml_int if node.tag.endswith(":int") else self.construct_yaml_float
+        try:
+            number: int | float = read(node)
+        except ValueError as exc:
+            shown = node.value if len(node.value) <= 30 else f"{node.value[:30]}…"
+            raise _ConstructorError(None, None, f"{shown} is no number that can be read", node.start_mark) from exc
+        return number
+
+    def construct_text(self, node: ScalarNode) -> str:
+        """With the two halves of a character joined, as JSON writes it."""
+        text = str(self.construct_scalar(node))
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
 
 class _TextLoader(_Loader):
     """Every scalar as it is written."""
@@ -56,6 +74,9 @@ class _TextLoader(_Loader):
 for _kind, (_pattern, _first) in _RESOLVERS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first)
 for _loader in (_Loader, _TextLoader):
+    _loader.add_constructor(_TEXT, _loader.construct_text)
+    for _kind in ("int", "float"):
+        _loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _loader.construct_number)
     _loader.add_implicit_resolver(_MERGE, re.compile("<<$"), ["<"])
 
 
@@ -79,13 +100,39 @@ def read_texts(text: str) -> Any:
 
 def _read(text: str, loader: type[yaml.SafeLoader]) -> Any:
     try:
-        return yaml.load(text, Loader=loader)
+        return _load(loader(text))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise YamlProblem(_word(exc), place) from exc
-    except (yaml.YAMLError, RecursionError, ValueError) as exc:
+    except RecursionError as exc:
+        raise YamlProblem("lists and mappings are nested too deeply") from exc
+    except (yaml.YAMLError, ValueError) as exc:
         raise YamlProblem(" ".join(str(exc).split())) from exc
+
+
+def _load(loader: yaml.SafeLoader) -> Any:
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_values(node, {}) > MAX_VALUES:
+            raise _ComposerError(None, None, f"its aliases stand for more than {MAX_VALUES} values", node.start_mark)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count_values(node: Node, counted: dict[Node, int]) -> int:
+    """Of a node, with those that aliases repeat."""
+    if node not in counted:
+        counted[node] = 0  # while it is counted: what holds itself is found here again
+        inner = [n for pair in node.value for n in pair] if isinstance(node, MappingNode) else node.value
+        is_group = isinstance(node, MappingNode | SequenceNode)
+        counted[node] = 1 + (sum(_count_values(n, counted) for n in inner) if is_group else 0)
+    elif not counted[node]:
+        raise _ComposerError(None, None, "a list or mapping holds itself by an alias", node.start_mark)
+    return counted[node]
 
 
 def _word(exc: yaml.MarkedYAMLError) -> str:

@@ -1,0 +1,68 @@
+"""The types of settings by their keys, and values that are of none of them whatever pydantic would make of them."""
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+MAX_INTEGER = 2**63
+"""Seeds, databases and tensors hold no larger ones."""
+
+
+class OddValue(NamedTuple):
+    """A value that no setting can have."""
+
+    key: str
+    problem: str
+
+
+def kind_below(kind: Any, name: str) -> Any:
+    """The type of what `name` names in settings or a mapping of this type; None where that is not known."""
+    for alternative in alternatives(kind):
+        if is_group(alternative) and get_origin(alternative) is None:
+            field = alternative.model_fields.get(name)
+            return field and field.annotation
+        if get_origin(alternative) is dict:
+            return get_args(alternative)[1]
+    return None
+
+
+def kind_of_items(kind: Any) -> Any:
+    """The type of a list's items; None where that is not known."""
+    return next((get_args(k)[0] for k in alternatives(kind) if get_origin(k) in (list, tuple)), None)
+
+
+def is_group(kind: Any) -> bool:
+    """Whether it is settings or a mapping."""
+    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; else the type itself."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def find_odd_values(value: Any, kind: Any, key: str = "") -> Iterator[OddValue]:
+    """Switches where numbers belong, integers beyond 64 bits, and texts that no file can hold."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from find_odd_values(inner, kind_below(kind, str(name)), f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from find_odd_values(inner, kind_of_items(kind), f"{key}.{i}")
+    elif problem := _find_problem(value, alternatives(kind)):
+        yield OddValue(key, problem)
+
+
+def _find_problem(value: Any, kinds: tuple[Any, ...]) -> str:
+    if isinstance(value, bool):
+        wants_number = bool({int, float} & set(kinds)) and bool not in kinds
+        return f"found {str(value).lower()} where a number is expected" if wants_number else ""
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        return "the number is too large: it has to fit in 64 bits"
+    if isinstance(value, str) and "\0" in value:
+        return "the text holds a character with the code 0"
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        return "the text holds half a character (a lone surrogate, such as \\ud800)"
+    return ""
