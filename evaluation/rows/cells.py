@@ -3,8 +3,10 @@
 import ast
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -14,6 +16,9 @@ from pada_agent.core.ports import RawRow
 
 MAX_DIGITS = 400
 """Longer numbers stay in scientific notation: written out, `1e999999999` fills the memory."""
+
+
+_WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))(?P<point>\.0)?", re.ASCII)
 
 
 def to_nfc(text: str) -> str:
@@ -67,22 +72,63 @@ def parse_nested(value: Any) -> Any:
 
 
 def write_whole_numbers_as_such(rows: Sequence[RawRow]) -> list[RawRow]:
-    """Columns whose numbers are all whole hold integers: a column with gaps comes as 3.0 out of pandas and Parquet."""
-    whole: dict[str, bool] = {}
+    """Columns whose numbers are all whole hold integers: a column with gaps comes as 3.0 out of pandas and Parquet.
+
+    A column of texts such as `3.0` does, where plain integers or empty cells among them show that it came that way too.
+    """
+    columns: dict[str, _Column] = {}
     for row in rows:
         for name, value in row.fields.items():
-            if isinstance(value, float | Decimal) and whole.get(name, True) and not is_empty(value):
-                whole[name] = _is_whole(value)
-    names = [name for name, is_whole in whole.items() if is_whole]
-    return [_with_integers(row, names) for row in rows] if names else list(rows)
+            columns.setdefault(name, _Column()).see(value)
+    names = [name for name, column in columns.items() if column.is_whole]
+    written = [name for name, column in columns.items() if column.is_written_whole]
+    return [_with_integers(row, names, written) for row in rows] if names or written else list(rows)
 
 
-def _with_integers(row: RawRow, names: Sequence[str]) -> RawRow:
-    changes = {
+@dataclass
+class _Column:
+    """What the cells of a column have been so far."""
+
+    n_floats: int = 0
+    n_texts: int = 0
+    """Such as `3.0`."""
+    n_plain: int = 0
+    """Integers, as numbers or as texts, and empty cells."""
+    others: bool = False
+    """Whether there are numbers that are not whole."""
+    words: bool = False
+    """Whether there is anything but numbers."""
+
+    def see(self, value: Any) -> None:
+        if is_empty(value) or (isinstance(value, int) and not isinstance(value, bool)):
+            self.n_plain += 1
+        elif isinstance(value, float | Decimal):
+            self.n_floats += 1
+            self.others = self.others or not _is_whole(value)
+        elif isinstance(value, str) and (written := _WHOLE.fullmatch(value.strip())):
+            self.n_texts += written["point"] is not None
+            self.n_plain += written["point"] is None
+        else:
+            self.words = True
+
+    @property
+    def is_whole(self) -> bool:
+        return self.n_floats > 0 and not self.others
+
+    @property
+    def is_written_whole(self) -> bool:
+        return self.n_texts > 0 and self.n_plain + self.n_floats > 0 and not self.others and not self.words
+
+
+def _with_integers(row: RawRow, names: Sequence[str], written: Sequence[str]) -> RawRow:
+    changes: dict[str, Any] = {
         name: int(row.fields[name])
         for name in names
         if isinstance(row.fields.get(name), float | Decimal) and not is_empty(row.fields[name])
     }
+    for name in written:
+        if isinstance(text := row.fields.get(name), str) and (found := _WHOLE.fullmatch(text.strip())):
+            changes[name] = found["whole"]
     return row.model_copy(update={"fields": {**row.fields, **changes}}) if changes else row
 
 

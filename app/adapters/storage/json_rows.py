@@ -99,9 +99,11 @@ class _Scanner:
         self._counted = place
         try:
             value, self._place = _DECODER.raw_decode(self._text, place)
-            _check_surrogates(value, self._text[place : self._place])
+            _check_surrogates(value, self._text, place, self._place)
         except (ValueError, RecursionError) as exc:
-            line = self._first_line - 1 + exc.lineno if isinstance(exc, json.JSONDecodeError) else self._line
+            line = self._line
+            if isinstance(exc, json.JSONDecodeError | HalfCharacter):
+                line = self._first_line - 1 + exc.lineno
             told = explain_json(exc, self._text[place : place + _N_EXPLAINED])
             raise DatasetError(f"{self._location}:{line}: not valid JSON: {told}") from exc
         return str(self._line), value
@@ -135,7 +137,7 @@ def _parses(line: str) -> bool:
 def _parse(where: str, line: str) -> Any:
     try:
         value = _DECODER.decode(line)
-        _check_surrogates(value, line)
+        _check_surrogates(value, line, 0, len(line))
     except (ValueError, RecursionError) as exc:
         if (n := count_objects(line, _DECODER)) > 1:
             return RowError(where, f"this line holds {n} objects. {ONE_A_LINE}", "several objects")
@@ -143,18 +145,28 @@ def _parse(where: str, line: str) -> Any:
     return value
 
 
-def _check_surrogates(value: Any, text: str) -> None:
+class HalfCharacter(ValueError):
+    """A text holds a lone surrogate, at the place of its escape in the file's text."""
+
+    def __init__(self, half: str, text: str, place: int) -> None:
+        self.lineno = text.count("\n", 0, place) + 1
+        column = place - text.rfind("\n", 0, place)
+        super().__init__(
+            f"at column {column}, a text holds {half}, which is half of a character (of an emoji, mostly, that was cut)."
+            " Write both halves, or take it out"
+        )
+
+
+def _check_surrogates(value: Any, text: str, start: int, end: int) -> None:
     """An escaped half of a surrogate pair parses, but no tokenizer or file takes it."""
-    if "\\ud" not in text.lower():
+    if not _HALF.search(text, start, end):
         return
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as exc:
         half = f"\\u{ord(exc.object[exc.start]):04x}"
-        raise ValueError(
-            f"a text holds {half}, which is half of a character (of an emoji, mostly, that was cut). Write both halves, or"
-            " take it out"
-        ) from exc
+        place = next((m.start("lone") for m in _ESCAPE.finditer(text, start, end) if m["lone"]), start)
+        raise HalfCharacter(half, text, place) from exc
 
 
 def _read_float(literal: str) -> Decimal:
@@ -172,5 +184,9 @@ def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} appears twice in one object")
     return found
 
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPE = re.compile(r"(?i)\\ud[89ab]..\\ud[c-f]..|(?P<lone>\\ud[89a-f]..)|\\.", re.DOTALL)
+"""An escape in a JSON text: a pair of halves, a half alone, or any other."""
 
 _DECODER = json.JSONDecoder(parse_float=_read_float, object_pairs_hook=_read_object)

@@ -12,7 +12,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example
-from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested
+from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
 from pada_agent.evaluation.rows.reading import read_files, tell_apart
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from tests.unit.evaluation.cases import answer
@@ -206,3 +206,30 @@ def test_several_answers_may_be_right(row: dict[str, Any], accepted: list[str]) 
 def test_a_list_without_an_answer_is_refused(value: Any) -> None:
     with pytest.raises(DatasetError, match=r"field 'answer' is .*, but expected one answer, or a list of answers"):
         read([{"question": "Which?", "answer": value}])
+
+
+@pytest.mark.parametrize(
+    ("cells", "read_as"),
+    [
+        (["3.0", "4"], ["3", "4"]),
+        (["3.0", 4], ["3", "4"]),
+        (["-3.0", 4.0], ["-3", "4"]),
+        ([3.0, 4], ["3", "4"]),
+        (["3.0", "4.0"], ["3.0", "4.0"]),
+        (["3.0", "4.5", "4"], ["3.0", "4.5", "4"]),
+        (["3.0", "4", "none of them"], ["3.0", "4", "none of them"]),
+        (["1.0", "007"], ["1.0", "007"]),
+        (["1.00", "2"], ["1.00", "2"]),
+    ],
+)
+def test_whole_numbers_that_a_spreadsheet_wrote_with_a_point_are_integers(cells: list[Any], read_as: list[str]) -> None:
+    found = read([{"question": f"q{i}", "answer": cell} for i, cell in enumerate(cells)])
+    assert [e.answer for e in found.examples] == read_as
+
+
+def test_a_gap_shows_that_a_column_of_texts_was_one_of_integers() -> None:
+    task = task_for("multiple_choice", labels=["1", "2"])
+    rows = [{"question": "q", "answer": "1.0", "fold": "1.0"}, {"question": "r", "answer": "2.0", "fold": ""}]
+    (file,) = read_files(task, [place(rows, "f")])
+    assert [e.answer for e in file.examples] == ["1", "2"]
+    assert [row.fields["fold"] for row in write_whole_numbers_as_such(place(rows, "f"))] == ["1", ""]

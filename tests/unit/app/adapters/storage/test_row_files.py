@@ -121,7 +121,7 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
         ("a.json", '[\n{"a": 1},\n]', r"a\.json:3: not valid JSON: "),
         ("a.json", '[{"a": 1}]\n[2]', r"a\.json:2: not valid JSON: there is something after the end of the array\. Put all rows"),
         ("a.json", '[{"a": 1}, 2]', r"a\.json:1: expected an object with named fields, found a number"),
-        ("a.json", '[\n{"a": "\\ud800"}]', r"a\.json:2: not valid JSON: a text holds \\ud800, which is half of a character"),
+        ("a.json", '[\n{"b": "\\ud83d\\ude00 \\\\ud",\n "a": "\\ud800"}]', r"a\.json:3: not valid JSON: at column 8, a text holds \\ud800, which is half of a character"),
         ("a.json", "[]", r"a\.json: has no rows"),
         ("a.json", "", r"a\.json: is empty"),
         ("a.json", "[" * 100_000, r"a\.json:1: not valid JSON"),
