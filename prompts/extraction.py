@@ -9,7 +9,7 @@ from typing import Any
 
 from pada_agent.core.surrogates import join_surrogates
 from pada_agent.core.thoughts import find_answer, has_marks
-from pada_agent.prompts.lenient_json import Malformed, Read, TooDeep, read_value
+from pada_agent.prompts.lenient_json import MAX_DEPTH, Malformed, Read, TooDeep, read_value
 
 _OPENING = re.compile(r"[\[{]")
 _DECODER = json.JSONDecoder(strict=False)
@@ -136,14 +136,16 @@ def _is_list_of_objects(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
-def _clean(value: Any) -> Any:
-    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined)."""
+def _clean(value: Any, depth: int = 0) -> Any:
+    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined), and endless nesting."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return join_surrogates(value)
+    if isinstance(value, list | dict) and depth > MAX_DEPTH:
+        return None
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_clean(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {_clean(key): _clean(item, depth + 1) for key, item in value.items()}
     return value

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel
+from pada_agent.core.surrogates import join_surrogates
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.prompts.extraction import Listing, find_listings
 from pada_agent.prompts.item_validation import CheckedItem, check_item
@@ -76,6 +77,7 @@ def structured_call(
     asked = request
     for attempt in range(max_reasks + 1):
         reply = model.complete(asked)
+        reply = reply.model_copy(update={"text": join_surrogates(reply.text)})
         if reply.refused:
             raise StructuredOutputError(f"{model.name}: the provider refused to answer: {reply.text[:300]}")
         keys.append(reply.key)
