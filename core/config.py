@@ -113,6 +113,14 @@ class GenerationConfig(Settings):
     """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
     """Training rows of the same label that the pattern-guided writer sees beside the source, where labels form a closed set. Ours: 3 (docs/adr/0010)."""
+    vary_answers: bool = True
+    """Where a task can make right answers by code (`sql`: a training row's query with other values, another column or the other end, run
+    on the database), the writer words only their questions; false: it writes both. Rivals and the paper's own method do (docs/adr/0015)."""
+    pattern_sources: Literal["near", "random"] = "near"
+    """Training rows that a pattern's rows are written from, where labels form no closed set: those whose questions are nearest to the
+    pattern's failures, or any (paper)."""
+    match_form: bool = True
+    """Written questions take the form that all training questions share: lower case, no mark at the end."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
     """Which training rows count as errors. `train`: those answered wrongly (paper). A student that has memorised them has few: `margin`
     adds the rows whose right option is least ahead of the next one (answers chosen among options), `out_of_fold` those that students
@@ -319,6 +327,8 @@ class PromptsConfig(Settings):
     """Asks the generator for one row like each row that the student answered wrongly (LLM2LLM)."""
     rephrasing: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator to say a training row's question in other words (AugGPT)."""
+    question_wording: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks the generator to word the questions for right answers that code made from training rows."""
     quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
     """Asks the judge to rate synthetic rows."""
     answer_solving: str = Field(default="", json_schema_extra=_used_by("answer_verification", prompt=True))

@@ -17,11 +17,16 @@ class Recipe(Record):
     shows_right_rows: bool = False
     """Beside each error stand the training rows nearest to it that the student answers rightly (`generation.n_contrasts`)."""
     rewrites_only_question: bool = False
-    """The writer says the question in other words; all else is copied from the source."""
+    """The writer writes the question alone; all else is copied from the source, or given."""
+    has_one_source: bool = False
+    """All rows of a call are written from one source: a small writer that sees several repeats them."""
 
 
 PATTERN_GUIDED = Recipe(template="pattern_guided_generation")
 """The one of the pattern branch."""
+
+QUESTION_WORDING = Recipe(template="question_wording", rewrites_only_question=True)
+"""In both branches, where code made the right answers (`generation.vary_answers`)."""
 
 BUILT_IN: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -30,7 +35,7 @@ BUILT_IN: Mapping[str, Recipe] = MappingProxyType(
             Recipe(template="training_error_generation"),
             Recipe(template="contrast_generation", shows_right_rows=True),
             Recipe(template="similar_item_generation"),
-            Recipe(template="rephrasing", rewrites_only_question=True),
+            Recipe(template="rephrasing", rewrites_only_question=True, has_one_source=True),
         )
     }
 )

@@ -46,6 +46,9 @@ class TaskConfig(Settings):
     Empty: seen from the folder of the data file, then from the working directory."""
     sample_values: int = Field(default=0, ge=0, le=50)
     """Task `sql`: values of each column that the student is shown under the schema. The writer of new rows always sees some."""
+    show_tables: bool = True
+    """Task `sql`: the student sees the tables of the database before the question. Without them a prompt is much shorter, and a student
+    that is fine-tuned on one database learns its tables from the rows."""
     query_seconds: float = Field(default=5, gt=0, le=600)
     """Task `sql`: time that one query may take; one that takes longer is wrong. Ours: 5, as for programs."""
     allow_unisolated_code: bool = False

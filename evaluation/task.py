@@ -44,6 +44,15 @@ class OpenQuestion(Record):
     """What a free answer is, in words; empty: a number or a few words."""
 
 
+class Variation(Record):
+    """A right answer made from a training row's by code, for which the question is still to be worded."""
+
+    fields: dict[str, str]
+    """The draft fields that are fixed by it."""
+    changes: tuple[tuple[str, str], ...] = ()
+    """What was there, and what is there now; empty: the answer is the row's own."""
+
+
 class Task(ABC):
     """One kind of question. Stateless: safe to use from several threads.
 
@@ -69,6 +78,8 @@ class Task(ABC):
     """Whether rows are about a database file: on a server, settings have to name it."""
     offers_options: ClassVar[bool] = False
     """Whether every row has options, among which a solver chooses."""
+    turns_on_a_word: ClassVar[bool] = False
+    """Whether questions that differ by one word are two questions, as `largest` and `smallest` are: then only equal ones repeat."""
 
     def __init__(self, config: TaskConfig) -> None:
         """Take the settings.
@@ -181,6 +192,11 @@ class Task(ABC):
         """
         del source, confusions, rng
         return {}
+
+    def vary_answer(self, source: Example, rng: Random) -> Variation | None:
+        """Another right answer, made from the row's own and checked; None where answers cannot be made by code."""
+        del source, rng
+        return None
 
     @abstractmethod
     def compose(

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions, rows_by_label
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
-from pada_agent.core.recipes import PATTERN_GUIDED, find_recipe
+from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
-from pada_agent.evaluation.task import Task
+from pada_agent.evaluation.task import TURNS, Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -34,6 +34,8 @@ class Assignment(Record):
     """Other training rows of the label to write for."""
     counterexample: Example | None = None
     """A training row of the label that it is mistaken for."""
+    changes: tuple[tuple[str, str], ...] | None = None
+    """In a right answer that code made of the source's: what was there, and what is there now. None where the writer answers."""
 
 
 class DraftItem(BaseModel):
@@ -52,8 +54,11 @@ def assign_rows(
     task: Task,
     seed: int,
     n_demonstrations: int = 0,
+    vary_answers: bool = False,
 ) -> list[Assignment]:
     """The batch's rows with what each must be written for; equal on every call with the same seed.
+
+    With `vary_answers`, and where the task can, right answers are made by code.
 
     In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of it. Rows of
     one label are all written for the same mix-up.
@@ -75,8 +80,18 @@ def assign_rows(
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
+        if vary_answers and (varied := task.vary_answer(source, Random(f"{seed}/{batch.id}/{row}/answer"))):
+            turns = {name: text for name, text in given.items() if name == TURNS}
+            assigned = assigned.model_copy(update={"given": turns | varied.fields, "changes": varied.changes})
         assignments.append(assigned)
     return assignments
+
+
+def choose_recipe(batch: Batch, assignments: Sequence[Assignment], settings: GenerationConfig) -> Recipe:
+    """How the batch is written."""
+    if any(a.changes is not None for a in assignments):
+        return QUESTION_WORDING
+    return PATTERN_GUIDED if batch.branch == "pattern" else find_recipe(settings.template)
 
 
 def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, task: Task, rng: Random) -> Assignment:
@@ -112,10 +127,10 @@ def generate_drafts(
     Raises:
         StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
     """
-    recipe = PATTERN_GUIDED if batch.branch == "pattern" else find_recipe(settings.template)
+    recipe = choose_recipe(batch, assignments, settings)
     sent_back = {f.row: f for f in feedback}
     variables = {
-        "task": task.about([a.source for a in assignments]),
+        "task": task.config.description if recipe == QUESTION_WORDING else task.about([a.source for a in assignments]),
         "variety": task.variety,
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "rows": [
@@ -129,8 +144,8 @@ def generate_drafts(
     copied: dict[int, dict[str, str]] = {}
     if recipe.rewrites_only_question:
         question = task.question_field
-        fields = {question: f"the {question} of the row in other words"}
-        copied = {a.row: task.show(a.source) for a in assignments}
+        fields = {question: f"the {question} of the row"}
+        copied = {a.row: {**task.show(a.source), **a.given} for a in assignments}
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
     reply = writer.ask(
         recipe.template,
@@ -165,6 +180,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "given": assignment.given,
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
+        "changes": assignment.changes,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,

@@ -13,11 +13,12 @@ from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
-from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
+from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task, Variation
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
+from pada_agent.evaluation.tasks.sql_variations import list_named, names, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
@@ -31,6 +32,8 @@ CHANCE = frozenset({"random", "randomblob"})
 """Functions that give something else each time."""
 N_VALUES = 3
 """Of each column, shown to a writer."""
+MAX_TRIES = 20
+"""Queries made from a row's, until one gives something."""
 
 
 class Sql(Task):
@@ -56,6 +59,7 @@ class Sql(Task):
     variety = "Each new query asks the database for something else."
     stop = (";\n",)
     reads_database = True
+    turns_on_a_word = True
     default_instruction: ClassVar[str] = "Write one SQLite query that answers the question."
 
     def __init__(self, config: TaskConfig) -> None:
@@ -121,11 +125,32 @@ class Sql(Task):
         values = self._databases.draw_values(database, tables, n=N_VALUES, rng=rng)
         return ({"values": values} if values else {}) | tell_turns(source)
 
+    def vary_answer(self, source: Example, rng: Random) -> Variation:
+        """A query with other values, another column or the other end, that gives something else than the row's; its own if none is found."""
+        database, question = _database_of(source), str(source.reference["question"])
+        own = self._run_reference(database, source.answer)
+        read = own.tables if isinstance(own, Result) else ()
+        tables = [table for table in self._databases.tables(database) if table.name in read]
+        for _ in range(MAX_TRIES):
+            varied = vary(
+                source.answer,
+                question,
+                tables,
+                draw_rows=lambda table, columns: self._databases.list_rows(database, table, tuple(columns)),
+                rng=rng,
+            )
+            if varied is None:
+                break
+            found = self._run_reference(database, varied.sql)
+            if isinstance(found, Result) and not _find_emptiness(varied.sql, found):
+                return Variation(fields={"query": varied.sql}, changes=varied.changes)
+        return Variation(fields={"query": source.answer})
+
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
         """On the source's database; whether the query runs is for `verify_label` to say."""
-        del given
+        draft = {**draft, **({"query": given["query"]} if "query" in given else {})}
         problem = find_empty_field(draft, self.draft_fields())
         if problem:
             return problem
@@ -134,6 +159,8 @@ class Sql(Task):
             return DraftProblem(reason="field 'query' is not a SELECT")
         if begins_as_query(extract_sql(question)):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
+        if "query" in given and (missing := _find_unnamed(question, sql, source)):
+            return DraftProblem(reason=f"the question has to name {missing!r}, which the query looks for")
         return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
 
     def verify_label(self, example: Example) -> Verdict:
@@ -183,9 +210,10 @@ class Sql(Task):
 
     def _build(self, question: str, sql: str, database: Path, example_id: str) -> Example:
         tables = self._databases.describe(database, n_values=self.config.sample_values)
+        asked = f"{tables}\n\n{question}" if self.config.show_tables else question
         return Example(
             id=example_id,
-            prompt=instruct(self.config.instruction or self.default_instruction, f"{tables}\n\n{question}"),
+            prompt=instruct(self.config.instruction or self.default_instruction, asked),
             answer=sql,
             reference={
                 "question": question,
@@ -197,6 +225,12 @@ class Sql(Task):
 
 def _database_of(example: Example) -> Path:
     return Path(example.reference["database"])
+
+
+def _find_unnamed(question: str, sql: str, source: Example) -> str | None:
+    """The first value of a given query that its question does not name, though the question of its source names such."""
+    wanted = list_named(sql, source.answer, str(source.reference["question"]))
+    return next((value for value in wanted if not names(question, value)), None)
 
 
 def _find_emptiness(sql: str, found: Result) -> str | None:

@@ -14,6 +14,7 @@ FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")
 """How a row may name a file; the last is Spider's and BIRD's."""
 MAGIC = b"SQLite format 3\0"
 MAX_CHARACTERS_OF_VALUE = 40
+MAX_ROWS_LISTED = 2000
 RESERVED = frozenset(
     {
         "add",
@@ -93,6 +94,7 @@ class Databases:
         self._reader = reader
         self.tables = lru_cache(maxsize=256)(self._read_tables)
         self.fingerprint = lru_cache(maxsize=256)(hash_file)
+        self.list_rows = lru_cache(maxsize=256)(self._list_rows)
         self._check = lru_cache(maxsize=256)(self._find_problem)
 
     def find(self, row: RowReader) -> Path:
@@ -139,6 +141,13 @@ class Databases:
         ]
         drawn = [(name, rng.sample(values, min(n, len(values)))) for name, values in columns]
         return "; ".join(f"{name}: {', '.join(values)}" for name, values in drawn)
+
+    def _list_rows(self, path: Path, table: str, columns: tuple[str, ...]) -> tuple[tuple[Value, ...], ...]:
+        """Different rows of these columns, up to `MAX_ROWS_LISTED`; none where the table cannot be read."""
+        chosen = ", ".join(map(_quote_name, columns))
+        sql = f"SELECT DISTINCT {chosen} FROM {_quote_name(table)} ORDER BY {chosen} LIMIT {MAX_ROWS_LISTED}"
+        found = self._reader.query(path, sql)
+        return () if isinstance(found, Failure) else found.rows
 
     def _find_named(self, row: RowReader) -> Path:
         name = row.text("database").strip()
@@ -204,7 +213,11 @@ def _write_column(column: Column, table: Table) -> str:
 
 def _write_name(name: str) -> str:
     plain = name.isascii() and name.isidentifier() and name.lower() not in RESERVED
-    return name if plain else '"' + name.replace('"', '""') + '"'
+    return name if plain else _quote_name(name)
+
+
+def _quote_name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _write_value(value: Value) -> str:

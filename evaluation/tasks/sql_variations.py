@@ -1,0 +1,217 @@
+"""Queries made from a query: other values, another column, the other end of a scale. Pure: SQLite says later which of them run.
+
+A small writer that is asked for a query of its own copies the one it sees or invents columns. Code changes one thing at a time, keeps
+to what the database has, and knows what it changed, so the writer only has to word the question.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from pada_agent.evaluation.sqlite_reader import Column, Table, Value
+from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
+
+TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
+"""One end of a scale to the other."""
+COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
+SHARE_OF_MORE = 0.35
+"""Of queries with one thing changed, those in which another kind of thing is changed too, for each kind."""
+
+DrawRows = Callable[[str, Sequence[str]], Sequence[tuple[Value, ...]]]
+"""Rows of these columns of a table."""
+
+
+class Varied(NamedTuple):
+    """A query and how it came about."""
+
+    sql: str
+    changes: tuple[tuple[str, str], ...]
+    """What was there, and what is there now."""
+
+
+class Place(NamedTuple):
+    """Part of a query that can be exchanged."""
+
+    start: int
+    end: int
+    text: str
+    column: str = ""
+    """The column that a value is compared with."""
+
+
+def vary(sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRows, rng: Random) -> Varied | None:
+    """The query with one thing changed, and sometimes more; None where there is nothing to change.
+
+    Values that the question does not name are kept: "major" may stand for `length > 750`.
+
+    Args:
+        tables: those that the query reads.
+    """
+    ways = {
+        "values": (2, lambda q: change_values(q, question, tables, draw_rows=draw_rows, rng=rng)),
+        "column": (1, lambda q: change_column(q, tables, rng=rng)),
+        "end": (1, lambda q: turn_end(q, question, rng=rng)),
+    }
+    varied = Varied(sql, ())
+    while ways:
+        name = rng.choices(list(ways), weights=[weight for weight, _ in ways.values()])[0]
+        _, change = ways.pop(name)
+        if not varied.changes or rng.random() < SHARE_OF_MORE:
+            more = change(varied.sql)
+            varied = Varied(more.sql, (*varied.changes, *more.changes)) if more else varied
+    return varied if varied.changes else None
+
+
+def change_values(
+    sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRows, rng: Random
+) -> Varied | None:
+    """Other values of the same columns in place of those that the question names; of one table's columns, from one of its rows."""
+    places = [p for p in find_values(sql) if names(question, p.text)]
+    columns = list(dict.fromkeys(p.column.lower() for p in places))
+    if not places or not all(columns):
+        return None
+    drawn = _draw_together(columns, tables, draw_rows, rng) if len(columns) > 1 else {}
+    exchanged: dict[tuple[str, str], str] = {}
+    for place in places:
+        key = (place.column.lower(), place.text)
+        if key in exchanged:
+            continue
+        taken = {p.text.lower() for p in places} | {text.lower() for text in exchanged.values()}
+        pool = [v for v in _list_values(place.column, tables, like=place.text) if v.lower() not in taken]
+        new = drawn.get(place.column.lower()) or (rng.choice(pool) if pool else "")
+        if not new or new.lower() == place.text.lower():
+            return None
+        exchanged[key] = new
+    replaced = [(p, _quote(exchanged[p.column.lower(), p.text], like=sql[p.start])) for p in places]
+    return Varied(_replace(sql, replaced), tuple((was, now) for (_, was), now in exchanged.items()))
+
+
+def change_column(sql: str, tables: Sequence[Table], *, rng: Random) -> Varied | None:
+    """Another column of the same table in place of one that is compared with no value.
+
+    A column that is only given, as in `SELECT capital FROM`, can become one of any kind; else a number stays a number.
+    """
+    tokens = list(find_tokens(sql))
+    words = {token.text.lower() for token in tokens if token.is_word}
+    compared = {p.column.lower() for p in find_values(sql)}
+    options = []
+    for table, column in _list_columns(tables):
+        places = [token for token in tokens if token.is_word and token.text.lower() == column.name.lower()]
+        if not places or column.name.lower() in compared:
+            continue
+        is_given = len(places) == 1 and _is_given(places[0], tokens)
+        options += [
+            (column, other, places)
+            for other in table.columns
+            if other.name.lower() not in words
+            and len(other.values) > 1
+            and other.name.isidentifier()
+            and (is_given or _is_numeric(other) == _is_numeric(column))
+        ]
+    if not options:
+        return None
+    column, other, places = rng.choice(options)
+    replaced = [(Place(p.start, p.end, p.text), other.name) for p in places]
+    return Varied(_replace(sql, replaced), ((column.name, other.name),))
+
+
+def turn_end(sql: str, question: str, *, rng: Random) -> Varied | None:
+    """The smallest in place of the largest, fewer in place of more."""
+    tokens = list(find_tokens(sql))
+    kept = {p.start for p in find_values(sql) if not names(question, p.text)}
+    ends = []
+    for place, token in enumerate(tokens):
+        following = tokens[place + 1] if place + 1 < len(tokens) else None
+        is_pair = token.text in "<>" and (
+            (following is not None and following.text == ">") or (place > 0 and tokens[place - 1].text == "<")
+        )
+        if token.text.lower() in TURNED and not is_pair and (following is None or following.start not in kept):
+            ends.append(token)
+    if not ends:
+        return None
+    token = rng.choice(ends)
+    turned = TURNED[token.text.lower()]
+    return Varied(_replace(sql, [(Place(token.start, token.end, token.text), turned)]), ((token.text.upper(), turned),))
+
+
+def find_values(sql: str) -> list[Place]:
+    """Texts and numbers that a column is compared with."""
+    tokens = list(find_tokens(sql))
+    found = []
+    for place, token in enumerate(tokens):
+        is_text = token.text[0] == "'" and len(token.text) > 1 and token.text[-1] == "'"
+        if not (is_text or token.text[0].isdigit()):
+            continue
+        before = place - 1
+        while before >= 0 and tokens[before].text.lower() in COMPARISONS:
+            before -= 1
+        if 0 <= before < place - 1 and _is_name(tokens[before]):
+            text = token.text[1:-1].replace("''", "'") if is_text else token.text
+            found.append(Place(token.start, token.end, text, tokens[before].text.strip('"`[]')))
+    return found
+
+
+def names(question: str, value: str) -> bool:
+    """Whether a question holds a value, as words of its own, in whichever case; numbers also with separators."""
+    texts = [question, re.sub(r"(?<=\d)[,' ](?=\d{3})", "", question)]
+    pattern = rf"(?<!\w){re.escape(' '.join(value.split()))}(?!\w)"
+    return any(re.search(pattern, " ".join(text.split()), re.IGNORECASE) for text in texts)
+
+
+def list_named(sql: str, before: str, question: str) -> list[str]:
+    """Values of the new query that its question has to name: new ones, and those that the old question named."""
+    old = {p.text for p in find_values(before)}
+    values = dict.fromkeys(p.text for p in find_values(sql))
+    return [value for value in values if value not in old or names(question, value)]
+
+
+def _draw_together(columns: Sequence[str], tables: Sequence[Table], draw_rows: DrawRows, rng: Random) -> dict[str, str]:
+    """Values that belong together; empty where no table has all of the columns."""
+    for table in tables:
+        if set(columns) <= {column.name.lower() for column in table.columns}:
+            rows = [r for r in draw_rows(table.name, columns) if all(isinstance(v, str | int | float) for v in r)]
+            return dict(zip(columns, map(str, rng.choice(rows)), strict=True)) if rows else {}
+    return {}
+
+
+def _list_columns(tables: Sequence[Table]) -> list[tuple[Table, Column]]:
+    """The columns whose name is of one table alone."""
+    every = [(table, column) for table in tables for column in table.columns]
+    n = [column.name.lower() for _, column in every]
+    return [(table, column) for table, column in every if n.count(column.name.lower()) == 1]
+
+
+def _list_values(column: str, tables: Sequence[Table], *, like: str) -> list[str]:
+    """What the columns of that name hold: of the tables in which they hold the old value, if there are any."""
+    columns = [c for table in tables for c in table.columns if c.name.lower() == column.lower()]
+    holding = [c for c in columns if like.lower() in {str(v).lower() for v in c.values}]
+    values = {str(v): None for c in holding or columns for v in c.values if isinstance(v, str | int | float)}
+    return [text for text in values if 0 < len(text) <= 40 and text.isprintable()]
+
+
+def _is_numeric(column: Column) -> bool:
+    values = [value for value in column.values if value is not None]
+    return bool(values) and all(isinstance(value, int | float) for value in values)
+
+
+def _is_given(token: Token, tokens: Sequence[Token]) -> bool:
+    """Whether a column is in a list after SELECT as it is, outside of any function."""
+    place = tokens.index(token)
+    if place >= 2 and tokens[place - 1].text == ".":
+        place -= 2
+    return place > 0 and tokens[place - 1].text.lower() in ("select", "distinct")
+
+
+def _is_name(token: Token) -> bool:
+    return token.is_word or token.text[0] in '"`['
+
+
+def _quote(value: str, *, like: str) -> str:
+    return "'" + value.replace("'", "''") + "'" if like == "'" else value
+
+
+def _replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
+    for place, text in sorted(replaced, key=lambda pair: -pair[0].start):
+        sql = sql[: place.start] + text + sql[place.end :]
+    return sql
