@@ -193,6 +193,8 @@ class Strategy(Record):
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     """The mix-ups it was drafted for: rows of other labels are not written with it."""
+    source_ids: tuple[str, ...] = ()
+    """Training rows it is applied to; empty: any."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies'. Equal weights are the paper's even split."""
 

@@ -17,11 +17,11 @@ def find_overlap(rows: Sequence[Example], protected: Sequence[Example]) -> list[
     return [found for row in rows if (found := held_out.find_overlap(row))]
 
 
-def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, threshold: float) -> list[Overlap]:
+def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, threshold: float | None) -> list[Overlap]:
     """New rows whose question repeats one of `existing`, or of an earlier new row.
 
     A row repeats another when ROUGE-L F reaches `threshold`, or when it holds the other whole with words added:
-    a small teacher asked for something new likes to copy and append a sentence.
+    a small teacher asked for something new likes to copy and append a sentence. Without a threshold only the same words repeat.
     """
     known = RowSet.of(existing)
     kept, kept_ids, found = RepeatIndex(), list[str](), list[Overlap]()

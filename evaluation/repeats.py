@@ -19,6 +19,7 @@ class RepeatIndex:
 
     def __init__(self, texts: Iterable[Units] = ()) -> None:
         self._texts: list[Units] = []
+        self._first_places: dict[Units, int] = {}
         self._words: dict[str, str] = {}
         """One object in memory for a word of many texts."""
         self._lengths = array("I")
@@ -33,13 +34,17 @@ class RepeatIndex:
             place = len(self._texts)
             text = tuple(self._words.setdefault(word, word) for word in given)
             self._texts.append(text)
+            self._first_places.setdefault(text, place)
             self._lengths.append(len(text))
             self._long.append(count_words(text) >= MIN_CONTAINED_WORDS)
             for word in _number(text):
                 self._places.setdefault(word, array("I")).append(place)
 
-    def find_first(self, new: Units, threshold: float) -> tuple[int, str] | None:
-        """Place of the first text that `new` repeats, and how."""
+    def find_first(self, new: Units, threshold: float | None) -> tuple[int, str] | None:
+        """Place of the first text that `new` repeats, and how; without a threshold, word for word."""
+        if threshold is None:
+            first = self._first_places.get(tuple(new))
+            return None if first is None else (first, "the same words")
         in_common = self._count_in_common(new)
         lengths = np.frombuffer(self._lengths, dtype=np.uint32).astype(np.int64)
         near = 2 * in_common >= threshold * (len(new) + lengths)

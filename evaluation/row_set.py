@@ -98,8 +98,8 @@ class RowSet(Sequence[Example]):
         """The strictest kind in which `row` says what one of these says."""
         return self._made.get("overlaps", lambda: OverlapIndex(self, self.texts)).find(row)
 
-    def find_repeated(self, row: Example, threshold: float) -> Overlap | None:
-        """The first of these that `row` repeats: as near as `threshold`, or whole with words added."""
+    def find_repeated(self, row: Example, threshold: float | None) -> Overlap | None:
+        """The first of these that `row` repeats: as near as `threshold`, or whole with words added; None: word for word."""
         manner = self.texts.manner
         units = units_of(manner.of(row))
         for rows in self._chain():

@@ -133,9 +133,10 @@ def teach(request: ChatRequest, *, score: int = 8, solve: Callable[[str], str] =
         ],
         "pattern_guided_generation": lambda: [_write_row(n, text, request) for n, text in texts_of(prompt, "row")],
         **dict.fromkeys(
-            ("training_error_generation", "contrast_generation", "similar_item_generation", "rephrasing"),
+            ("training_error_generation", "contrast_generation", "similar_item_generation", "question_wording"),
             lambda: [_write_row(n, text, request) for n, text in texts_of(prompt, "row")],
         ),
+        "rephrasing": lambda: [_write_row(n, prompt, request) for n in numbers_in(prompt, "row")],
         "answer_solving": lambda: [
             {"sample": n, "working": "it says so", "answer": solve(text)} for n, text in texts_of(prompt, "sample")
         ],

@@ -93,7 +93,9 @@ def plan_pattern_batches(
     for share in shares if training else ():
         strategy = share.guarded.strategy
         rng = Random(f"pattern-sources/{seed}/{iteration}/{strategy.id}")
-        drawn = draw_sources(training, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
+        near = set(strategy.source_ids)
+        pool = [row for row in training if row.id in near] or training
+        drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
         batches += _cut(
             _group_by_label(drawn[share.n_drawn :], task),
             f"i{iteration}-s{share.number}",
@@ -117,6 +119,7 @@ def plan_error_batches(
     n_drawn: int = 0,
     fed: Mapping[str, int] | None = None,
     max_rows_each: int | None = None,
+    one_source_each: bool = False,
     top_up: int = 0,
 ) -> list[Batch]:
     """Rows spread evenly over training errors (or what else is written from), in random order.
@@ -125,6 +128,7 @@ def plan_error_batches(
         n_drawn: sources that earlier rounds of the iteration drew.
         fed: rows that each source has fed so far.
         max_rows_each: most rows that one source may feed.
+        one_source_each: all rows of a batch are written from one source.
     """
     n_fed = Counter(fed or {})
     limit = max_rows_each or n_rows + max(n_fed.values(), default=0)
@@ -137,7 +141,7 @@ def plan_error_batches(
             sources.append(source)
             n_fed[source.id] += 1
     return _cut(
-        _group_by_label(sources, task),
+        _group_by_source(sources) if one_source_each else _group_by_label(sources, task),
         f"i{iteration}-e",
         "training_error",
         None,
@@ -227,6 +231,13 @@ def _group_by_label(sources: Sequence[Example], task: Task) -> list[list[Example
     groups: dict[str | None, list[Example]] = {}
     for source in sources:
         groups.setdefault(task.closed_label(source), []).append(source)
+    return list(groups.values())
+
+
+def _group_by_source(sources: Sequence[Example]) -> list[list[Example]]:
+    groups: dict[str, list[Example]] = {}
+    for source in sources:
+        groups.setdefault(source.id, []).append(source)
     return list(groups.values())
 
 

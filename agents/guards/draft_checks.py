@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pada_agent.agents.data_generation.generate import Assignment
+from pada_agent.agents.data_generation.question_form import QuestionForm
 from pada_agent.agents.guards.guard import Guard, reject
 from pada_agent.core.records import Draft, Example, Record, Rejection
 from pada_agent.evaluation.task import DraftProblem, Task
@@ -16,11 +17,21 @@ class VerifiedDrafts(Record):
 
 
 def verify_drafts(
-    drafts: Sequence[Draft], assignments: Sequence[Assignment], *, task: Task, guards: Sequence[Guard]
+    drafts: Sequence[Draft],
+    assignments: Sequence[Assignment],
+    *,
+    task: Task,
+    guards: Sequence[Guard],
+    form: QuestionForm | None = None,
 ) -> VerifiedDrafts:
-    """Compose the drafts, and show the rows to one guard after the other: each sees what those before let pass."""
+    """Compose the drafts, and show the rows to one guard after the other: each sees what those before let pass.
+
+    Args:
+        form: what written questions are brought into.
+    """
     by_row = {a.row: a for a in assignments}
-    made = [_compose(draft, by_row[draft.row], task) for draft in drafts]
+    formed = [form.shape(draft, task) for draft in drafts] if form else drafts
+    made = [_compose(draft, by_row[draft.row], task) for draft in formed]
     candidates = [m for m in made if isinstance(m, Example)]
     rejections = [m for m in made if isinstance(m, Rejection)]
     for guard in guards:

@@ -30,14 +30,14 @@ class ExactLabel(Guard):
 
 
 class Repetition(Guard):
-    """The row repeats no other (`generation.near_duplicate_rouge`)."""
+    """The row repeats no other: nearly (`generation.near_duplicate_rouge`), or word for word where questions turn on a word."""
 
     name = "repetition"
     stage = "duplicate"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        threshold = self.around.settings.generation.near_duplicate_rouge
-        found = find_duplicates(candidates, self.around.known, threshold=threshold)
+        nearly = None if self.around.task.turns_on_a_word else self.around.settings.generation.near_duplicate_rouge
+        found = find_duplicates(candidates, self.around.known, threshold=nearly)
         return {o.example_id: Refusal(reason=f"repeats {o.protected_id}: {o.evidence}", overlap=o) for o in found}
 
 

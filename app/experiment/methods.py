@@ -31,15 +31,16 @@ class Method(Record):
 
 _UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
 _ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, **_UNCHECKED}
+_RIVAL = {**_ONLY_ERROR_BRANCH, "generation.vary_answers": False}
 _AUGGPT = {
-    **_ONLY_ERROR_BRANCH,
+    **_RIVAL,
     "generation.sources": "training_rows",
     "generation.template": "rephrasing",
     "generation.near_duplicate_rouge": 1.0,
 }
-_LEC = {**_ONLY_ERROR_BRANCH, "generation.template": "contrast_generation"}
+_LEC = {**_RIVAL, "generation.template": "contrast_generation"}
 _LLM2LLM = {
-    **_ONLY_ERROR_BRANCH,
+    **_RIVAL,
     "generation.template": "similar_item_generation",
     "generation.repeat_sources": False,
     "generation.near_duplicate_rouge": 0.95,
@@ -53,6 +54,9 @@ _PAPER = {
     "generation.error_source": "train",
     "generation.max_rows_per_error": None,
     "generation.max_top_ups": 0,
+    "generation.vary_answers": False,
+    "generation.pattern_sources": "random",
+    "generation.match_form": False,
     "quality.enabled": True,
     "quality.accept": "batch",
     "quality.floor": 1,
@@ -86,12 +90,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
         ),
         "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, blind to errors", settings=_AUGGPT),
-        "le": Method(about="LLMs-as-Instructors, learning from error", settings=_ONLY_ERROR_BRANCH),
+        "le": Method(about="LLMs-as-Instructors, learning from error", settings=_RIVAL),
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: one new row for each wrongly answered training row", settings=_LLM2LLM),
         "pada": Method(about="PaDA-Agent"),
         "pada_paper": Method(about="PaDA-Agent as published (arXiv 2510.18143)", settings=_PAPER),
         "pada_no_quota": Method(about="PaDA-Agent that lets refused rows go", settings={"generation.max_top_ups": 0}),
+        "pada_no_variations": Method(
+            about="PaDA-Agent whose writer writes every answer itself", settings={"generation.vary_answers": False}
+        ),
         "pada_no_patterns": Method(about="PaDA-Agent without patterns", settings={"generation.pattern_share": 0}),
         "pada_no_errors": Method(about="PaDA-Agent without training errors", settings={"generation.pattern_share": 1}),
         "pada_no_quality": Method(about="PaDA-Agent without quality control", settings=_UNCHECKED),
@@ -102,7 +109,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "le_native": Method(
             about="LE at its own budget: one row for each error, the right answer not shown",
             settings={
-                **_ONLY_ERROR_BRANCH,
+                **_RIVAL,
                 **_OWN_STEPS,
                 "generation.share": 1,
                 "generation.repeat_sources": False,

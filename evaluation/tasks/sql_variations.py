@@ -48,15 +48,15 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRow
     Args:
         tables: those that the query reads.
     """
-    ways = {
-        "values": (2, lambda q: change_values(q, question, tables, draw_rows=draw_rows, rng=rng)),
-        "column": (1, lambda q: change_column(q, tables, rng=rng)),
-        "end": (1, lambda q: turn_end(q, question, rng=rng)),
-    }
+    ways: list[tuple[int, Callable[[str], Varied | None]]] = [
+        (2, lambda q: change_values(q, question, tables, draw_rows=draw_rows, rng=rng)),
+        (1, lambda q: change_column(q, tables, rng=rng)),
+        (1, lambda q: turn_end(q, question, rng=rng)),
+    ]
     varied = Varied(sql, ())
     while ways:
-        name = rng.choices(list(ways), weights=[weight for weight, _ in ways.values()])[0]
-        _, change = ways.pop(name)
+        place = rng.choices(range(len(ways)), weights=[weight for weight, _ in ways])[0]
+        _, change = ways.pop(place)
         if not varied.changes or rng.random() < SHARE_OF_MORE:
             more = change(varied.sql)
             varied = Varied(more.sql, (*varied.changes, *more.changes)) if more else varied

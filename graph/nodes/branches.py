@@ -14,6 +14,7 @@ from pada_agent.agents.data_generation.contrasts import find_contrasts, show_con
 from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.error_sources import most_rows_each
@@ -110,6 +111,7 @@ def plan_errors(
         n_drawn=drawn.n_drawn if drawn else 0,
         fed=count_fed(state, adapters) if drawn else {},
         max_rows_each=most_rows_each(settings.generation),
+        one_source_each=find_recipe(settings.generation.template).has_one_source,
         top_up=top_up,
     )
     if plan.training_successes is None:

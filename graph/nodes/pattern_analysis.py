@@ -1,7 +1,9 @@
 """The three subagents of pattern analysis as nodes."""
 
+from collections.abc import Sequence
 from random import Random
 
+from pada_agent.agents.data_generation.pattern_sources import bind_to_rows
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
 from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
@@ -13,9 +15,10 @@ from pada_agent.agents.pattern_analysis.pattern_categorization import (
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
-from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow
+from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow, Strategy
 from pada_agent.graph.context import Adapters, report_stage
 from pada_agent.graph.state import AnalysisState, PartialState
+from pada_agent.graph.rows import read_training
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -104,7 +107,21 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
         return {"drafted": []}
     result = draft_strategies(patterns, task=adapters.task, analyst=_analyst(state, adapters))
     report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
-    return {"drafted": list(result.strategies), "warnings": _label(result.warnings, state)}
+    return {"drafted": bind(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
+
+
+def bind(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
+    """The strategies with the training rows that they are applied to, unless settings draw those by chance."""
+    if state["settings"].generation.pattern_sources == "random":
+        return list(strategies)
+    failures = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
+    return bind_to_rows(
+        strategies,
+        state["patterns"][str(state["iteration"])],
+        {f.example.id: f for f in failures},
+        read_training(state, adapters),
+        embedder=adapters.embedder,
+    )
 
 
 def _analyst(state: AnalysisState, adapters: Adapters) -> PromptedModel:

@@ -6,6 +6,7 @@ from functools import partial
 from random import Random
 
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
+from pada_agent.agents.data_generation.question_form import find_form
 from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.agents.guards.guard import Surroundings
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
@@ -69,6 +70,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         open_assignments(state, adapters),
         task=adapters.task,
         guards=[kind(around) for kind in adapters.guards],
+        form=find_form(read_training(state, adapters), adapters.task) if settings.generation.match_form else None,
     )
     return {"candidates": list(result.candidates), **send_back(state, result.rejections)}
 
@@ -223,6 +225,7 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
         task=adapters.task,
         seed=state["settings"].seed,
         n_demonstrations=state["settings"].generation.n_demonstrations,
+        vary_answers=state["settings"].generation.vary_answers,
     )
     still_open = set(open_rows(state))
     return [a for a in every if a.row in still_open]
