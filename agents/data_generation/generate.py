@@ -145,7 +145,7 @@ def generate_drafts(
     if recipe.rewrites_only_question:
         question = task.question_field
         fields = {question: f"the {question} of the row"}
-        copied = {a.row: {**task.show(a.source), **a.given} for a in assignments}
+        copied = {a.row: {**task.show(a.source), **(a.given if a.changes is not None else {})} for a in assignments}
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
     reply = writer.ask(
         recipe.template,

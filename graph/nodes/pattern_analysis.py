@@ -17,8 +17,8 @@ from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow, Strategy
 from pada_agent.graph.context import Adapters, report_stage
-from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.graph.rows import read_training
+from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import PromptedModel
 
