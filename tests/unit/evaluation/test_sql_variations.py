@@ -1,0 +1,158 @@
+"""Queries made from a query: what is changed, what is kept, and questions that have to fit."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pada_agent.core.records import Example
+from pada_agent.evaluation.sqlite_reader import Column, Table
+from pada_agent.evaluation.task import DraftProblem
+from pada_agent.evaluation.tasks.sql_variations import (
+    Varied,
+    change_column,
+    change_values,
+    list_named,
+    names,
+    turn_end,
+    vary,
+)
+from tests.unit.evaluation.test_tasks_sql import make_database, read, row, task
+
+CITY = Table(
+    name="city",
+    columns=(
+        Column(name="name", type="text", key=0, values=("austin", "boston", "st. john's")),
+        Column(name="state", type="text", key=0, values=("texas", "massachusetts", "maine")),
+        Column(name="population", type="int", key=0, values=(100, 2000, 30000)),
+        Column(name="area", type="real", key=0, values=(1.5, 2.5)),
+        Column(name="country", type="text", key=0, values=("usa",)),
+    ),
+)
+ROWS = {("name", "state"): [("boston", "massachusetts")]}
+
+
+def draw_rows(table: str, columns: object) -> list[tuple[str, str]]:
+    assert table == "city"
+    return ROWS.get(tuple(columns), [])  # type: ignore[arg-type]
+
+
+def values(sql: str, question: str, seed: int = 0) -> Varied | None:
+    return change_values(sql, question, [CITY], draw_rows=draw_rows, rng=Random(seed))
+
+
+def test_values_that_the_question_names_are_exchanged_for_others_of_the_column() -> None:
+    sql = "SELECT population FROM city WHERE name = 'austin' AND population > 500"
+    made = {found.sql for seed in range(20) if (found := values(sql, "how many people live in Austin?", seed))}
+    assert made == {sql.replace("austin", "boston"), sql.replace("'austin'", "'st. john''s'")}
+
+
+def test_a_value_that_comes_twice_stays_one_value() -> None:
+    sql = "SELECT name FROM city WHERE area = (SELECT MAX(c.area) FROM city AS c WHERE c.state = 'texas') AND city.state = 'texas'"
+    found = values(sql, "what is the largest city in texas")
+    assert found and found.sql.count(f"'{found.changes[0][1]}'") == 2 and "texas" not in found.sql
+    assert len(found.changes) == 1
+
+
+def test_values_of_two_columns_come_from_one_row_of_their_table() -> None:
+    found = values("SELECT area FROM city WHERE name = 'austin' AND state = 'texas'", "how large is austin texas")
+    assert found and found.sql == "SELECT area FROM city WHERE name = 'boston' AND state = 'massachusetts'"
+    assert found.changes == (("austin", "boston"), ("texas", "massachusetts"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "question"),
+    [
+        ("SELECT name FROM city WHERE population > 500", "what are the major cities"),
+        ("SELECT name FROM city", "name all cities"),
+        ("SELECT name FROM city WHERE name IN ('austin')", "is there an austin"),
+        ("SELECT name FROM city WHERE upper(name) = 'AUSTIN'", "is there an austin"),
+        ("SELECT name FROM city WHERE name = 'austin", "an open quotation about austin"),
+    ],
+)
+def test_nothing_is_exchanged_that_the_question_does_not_name_or_no_column_holds(sql: str, question: str) -> None:
+    assert values(sql, question) is None
+
+
+def test_a_column_that_is_given_becomes_any_other_and_one_that_is_compared_one_of_its_kind() -> None:
+    given = "SELECT population FROM city WHERE state = 'texas'"
+    made = {change_column(given, [CITY], rng=Random(seed)) for seed in range(30)}
+    assert {found.sql for found in made if found} == {
+        given.replace("population", "area"),
+        given.replace("population", "name"),
+    }
+    largest = "SELECT name FROM city WHERE city.area = (SELECT MAX(c.area) FROM city AS c)"
+    made = {change_column(largest, [CITY], rng=Random(seed)) for seed in range(30)}
+    swapped = {found.sql for found in made if found}
+    assert largest.replace("area", "population") in swapped
+    assert not any("MAX(c.state)" in sql or "country" in sql for sql in swapped)
+
+
+def test_no_column_is_exchanged_whose_name_two_tables_share() -> None:
+    other = CITY.model_copy(update={"name": "town"})
+    assert change_column("SELECT area FROM city, town", [CITY, other], rng=Random(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "turned"),
+    [
+        ("SELECT MAX(area) FROM city", "SELECT MIN(area) FROM city"),
+        ("SELECT name FROM city ORDER BY area desc LIMIT 1", "SELECT name FROM city ORDER BY area ASC LIMIT 1"),
+        ("SELECT name FROM city WHERE area < 5", "SELECT name FROM city WHERE area > 5"),
+        ("SELECT name FROM city WHERE area <= 5", "SELECT name FROM city WHERE area >= 5"),
+        ("SELECT name FROM city WHERE area <> 5", None),
+        ("SELECT name FROM city WHERE population > 500", None),
+        ("SELECT 'max' FROM city", None),
+    ],
+)
+def test_one_end_becomes_the_other(sql: str, turned: str | None) -> None:
+    found = turn_end(sql, "which cities are smaller than 5?", rng=Random(0))
+    assert (found and found.sql) == turned
+
+
+def test_equal_draws_give_equal_queries_and_all_is_told() -> None:
+    sql = "SELECT MAX(population) FROM city WHERE state = 'texas'"
+    first, again = (
+        [vary(sql, "how many people in texas", [CITY], draw_rows=draw_rows, rng=Random(seed)) for seed in range(40)]
+        for _ in range(2)
+    )
+    assert first == again and len({found.sql for found in first if found}) > 5
+    for found in filter(None, first):
+        assert found.sql != sql and all(now in found.sql for _, now in found.changes)
+    assert vary("SELECT 1", "one", [], draw_rows=draw_rows, rng=Random(0)) is None
+
+
+def test_a_question_names_values_as_words_of_their_own() -> None:
+    assert names("Is St.  John's large?", "st. john's") and names("more than 1,500 people", "1500")
+    assert not names("who lives in arkansas", "kansas") and not names("in 15000 ways", "1500")
+    old, new = "SELECT a FROM t WHERE b = 'x' AND c > 750", "SELECT a FROM t WHERE b = 'y' AND c > 750"
+    assert list_named(new, old, "major things of x") == ["y"]
+    assert list_named(new, old, "things of x over 750") == ["y", "750"]
+
+
+def test_a_made_answer_runs_on_the_database_and_its_question_has_to_name_it(tmp_path: Path) -> None:
+    make_database(tmp_path / "books.sqlite")
+    source, sql = read(tmp_path), task(tmp_path)
+    varied = [sql.vary_answer(source, Random(seed)) for seed in range(30)]
+    assert {"Le Guin"} <= {now for v in varied for _, now in v.changes}
+    for made in varied:
+        example = source.model_copy(update={"answer": made.fields["query"]})
+        assert sql.verify_label(example).value == "correct"
+    given = {"query": source.answer.replace("'Lem'", "'Le Guin'")}
+    named = sql.compose({"question": "What did Le Guin write?"}, source=source, given=given, example_id="n")
+    assert isinstance(named, Example) and named.answer == given["query"]
+    unnamed = sql.compose({"question": "What did Lem write?"}, source=source, given=given, example_id="n")
+    assert isinstance(unnamed, DraftProblem) and "'Le Guin'" in unnamed.reason
+
+
+def test_a_query_with_nothing_to_change_is_asked_again_in_other_words(tmp_path: Path) -> None:
+    make_database(tmp_path / "books.sqlite")
+    fields = {"question": "how many authors are there", "sql": "SELECT COUNT(*) FROM author"}
+    varied = task(tmp_path).vary_answer(task(tmp_path).read(row(tmp_path, **fields)), Random(0))
+    assert (varied.fields, varied.changes) == ({"query": fields["sql"]}, ())
+
+
+def test_tables_can_be_left_out_of_the_prompt(tmp_path: Path) -> None:
+    make_database(tmp_path / "books.sqlite")
+    prompt = task(tmp_path, show_tables=False).read(row(tmp_path)).prompt
+    assert "CREATE TABLE" not in prompt and prompt.endswith("Which books are by Lem?")
