@@ -178,3 +178,29 @@ def test_confusions_are_seen_from_the_source_label() -> None:
     source: Example = TRAIN[1]
     mixed = [Confusion(gold="a", predicted="b", count=2), Confusion(gold="c", predicted="a", count=1)]
     assert relevant_confusions(source, mixed, TASK) == (Confusion(gold="b", predicted="a", count=2),)
+
+
+def test_a_strategy_is_applied_to_its_own_rows_and_to_any_where_it_has_none() -> None:
+    strategy = Strategy(
+        id="i1-s1",
+        pattern_id="i1-p1",
+        category_name="c",
+        strategy_name="s",
+        generation_approach="a",
+        source_ids=(TRAIN[1].id, TRAIN[3].id),
+    )
+    for bound, wanted in (
+        (strategy, {TRAIN[1].id, TRAIN[3].id}),
+        (strategy.model_copy(update={"source_ids": ()}), {e.id for e in TRAIN}),
+    ):
+        share = StrategyShare(guarded=GuardedStrategy(strategy=bound), number=1, n_rows=4 * len(TRAIN))
+        batches = plan_pattern_batches([share], TRAIN, rows_per_call=5, iteration=1, task=TASK, seed=0)
+        assert {i for batch in batches for i in batch.source_ids} == wanted
+
+
+def test_a_batch_can_be_written_from_one_source() -> None:
+    batches = plan_error_batches(
+        TRAIN[:3], n_rows=9, rows_per_call=2, iteration=1, task=TASK, seed=0, one_source_each=True
+    )
+    assert all(len(set(batch.source_ids)) == 1 for batch in batches)
+    assert sorted(len(batch.source_ids) for batch in batches) == [1, 1, 1, 2, 2, 2]

@@ -266,3 +266,37 @@ def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_rea
     found = verify_drafts(drafts, assignments, task=task, guards=[ExactLabel(around), Repetition(around)])
     assert [c.answer for c in found.candidates] == ["SELECT count(*) FROM thing WHERE degrees > 50"]
     assert [(r.stage, r.reason) for r in found.rejections] == [("label", "the query: no such column: titel")]
+
+
+def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path) -> None:
+    task = make_task(TaskConfig(name="sql", database=str(make_database(tmp_path / "things.sqlite"))))
+    source = task.read(RawRow(where="train.jsonl:1", fields=ROWS["sql"]))
+    batch = Batch(
+        id="i1-s1-b1",
+        branch="pattern",
+        iteration=1,
+        strategy=GuardedStrategy(strategy=STRATEGY),
+        source_ids=(source.id,),
+    )
+    (assigned,) = assign_rows(batch, [source], {}, task=task, seed=0, vary_answers=True)
+    assert assigned.changes and assigned.given["query"] != source.answer
+    asked: list[str] = []
+
+    def reply(request: ChatRequest) -> str:
+        asked.append(request.messages[-1].content)
+        return '[{"row": 1, "question": "something new"}]'
+
+    (draft,) = generate_drafts(
+        batch,
+        [assigned],
+        attempt=1,
+        feedback=[],
+        task=task,
+        generator=PromptedModel(ScriptedModel(reply)),
+        settings=GenerationConfig(),
+    )
+    was, now = assigned.changes[0]
+    assert draft.fields == {"query": assigned.given["query"], "question": "something new"}
+    assert f"{was} became {now}" in asked[0] and "melting" in asked[0] and "CREATE TABLE" not in asked[0]
+    (plain,) = assign_rows(batch, [source], {}, task=task, seed=0)
+    assert plain.changes is None and "query" not in plain.given

@@ -3,8 +3,11 @@
 import pytest
 
 from pada_agent.agents.data_generation.question_form import MIN_ROWS, QuestionForm, find_form
+from pada_agent.core.config import TaskConfig
 from pada_agent.core.records import Draft, Example, Provenance
-from tests.toy_world import TASK
+from pada_agent.evaluation.tasks.exact_match import ExactMatch
+
+TASK = ExactMatch(TaskConfig(name="exact_match"))
 
 
 def rows(*texts: str) -> list[Example]:
