@@ -179,7 +179,7 @@ def check_tables(result: ExperimentResult, folder: Path) -> None:
     assert by_arm["vanilla"].also == ("vanilla_equal_steps",) and by_arm["vanilla"].test is None
     assert by_arm["oracle"].n_synthetic == (9, 9, 9) and by_arm["oracle"].p_holm is None
     compared = [o for o in result.outcomes if o.p_holm is not None]
-    assert len(compared) == 2 * 10 and {o.test.speaks_of for o in compared if o.test} == {"methods"}
+    assert len(compared) == 2 * 11 and {o.test.speaks_of for o in compared if o.test} == {"methods"}
     for name in ("results.md", "results.csv", "results.tex"):
         text = (folder / name).read_text().replace("\\_", "_")
         assert text.count("toy") >= 22 and "vanilla = vanilla_equal_steps" in text

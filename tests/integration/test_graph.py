@@ -57,7 +57,10 @@ def test_any_durability_gives_the_same_summary(tmp_path: Path, durability: Durab
 def test_streaming_events_gives_the_same_summary_as_invoke(tmp_path: Path) -> None:
     async def collect() -> list[StreamEvent]:
         graph = build_graph(ToyWorld(tmp_path / "a").connect).compile()
-        return [event async for event in graph.astream_events({}, context=make_settings(), version="v2")]
+        return [
+            event
+            async for event in graph.astream_events({}, {"recursion_limit": 100}, context=make_settings(), version="v2")
+        ]
 
     events = asyncio.run(collect())
     streamed = events[-1]["data"]["output"]["summary"]

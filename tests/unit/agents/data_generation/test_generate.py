@@ -270,7 +270,9 @@ def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_rea
 
 def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path) -> None:
     task = make_task(TaskConfig(name="sql", database=str(make_database(tmp_path / "things.sqlite"))))
-    source = task.read(RawRow(where="train.jsonl:1", fields=ROWS["sql"]))
+    source = task.read(
+        RawRow(where="train.jsonl:1", fields={"question": QUESTION, "sql": "SELECT MIN(degrees) FROM thing"})
+    )
     batch = Batch(
         id="i1-s1-b1",
         branch="pattern",
