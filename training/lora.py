@@ -14,6 +14,12 @@ from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, hash_weights
 
+MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
+"""Whose kernels read some weights themselves, past any adapter: PEFT refuses those layers."""
+
+BESIDE_KERNELS = ["out_proj", "conv1d"]
+"""Such layers, which `all-linear` leaves out."""
+
 
 @contextmanager
 def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
@@ -65,17 +71,27 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
         target_modules="all-linear" if spec.target_modules == "all-linear" else names,
+        exclude_modules=BESIDE_KERNELS if _has_mamba_kernels(model) and spec.target_modules == "all-linear" else None,
         task_type="CAUSAL_LM",
     )
 
 
 def _inject(student: Student, job: FineTuneJob) -> Any:
     if not job.start_from:
-        return get_peft_model(student.model, make_lora_config(student.model, job.lora))
+        try:
+            return get_peft_model(student.model, make_lora_config(student.model, job.lora))
+        except ValueError as exc:
+            raise TrainingError(
+                f"lora.target_modules: PEFT cannot adapt these layers of {student.source}: {exc}"
+            ) from exc
     try:
         return PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
     except (OSError, ValueError, RuntimeError) as exc:
         raise TrainingError(f"adapter {job.start_from} does not load on student {student.source}: {exc}") from exc
+
+
+def _has_mamba_kernels(model: Any) -> bool:
+    return getattr(model.config, "model_type", None) in MAMBA_TYPES
 
 
 def _check_targets(names: list[str], model: Any) -> None:

@@ -11,12 +11,14 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from pada_agent.core.jobs import LoraSpec, PredictJob
+from pada_agent.core.errors import TrainingError
+from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
 from pada_agent.training.fine_tuning import backward
 from pada_agent.training.generation.greedy import generate
 from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
+from pada_agent.training.lora import attach_lora
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
 from tests.tiny_models import save_student
@@ -215,3 +217,18 @@ def test_texts_are_those_of_generate_for_each_row_alone(student: Student, tokeni
         out = student.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         new = [t for t in out[0, ids.shape[1] :].tolist() if t not in ends]
         assert prediction.response == tokenizer.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("student", ["mamba", pytest.param("falcon_h1", marks=pytest.mark.slow)], indirect=True)
+def test_layers_that_an_adapter_cannot_reach_are_left_out_or_refused_by_their_setting(student: Student) -> None:
+    def job(**lora: Any) -> FineTuneJob:
+        return FineTuneJob(student="x", rows="r", rows_hash="h", lora=LoraSpec(rank=2, **lora))
+
+    with attach_lora(student, job()) as adapted:
+        targets = adapted.targeted_module_names
+        assert targets and not [name for name in targets if name.endswith(("out_proj", "conv1d"))]
+    with (
+        pytest.raises(TrainingError, match=r"lora\.target_modules: .*out_proj"),
+        attach_lora(student, job(target_modules="out_proj")),
+    ):
+        pass
