@@ -45,14 +45,16 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class Warm:
-    """What outlives a run, for the next one."""
+    """What runs of one process share, at the same time or one after the other."""
 
     computes: dict[tuple[Path, ComputeConfig], Compute] = field(default_factory=dict)
     embedders: dict[str, SentenceEmbedder] = field(default_factory=dict)
+    caches: dict[Path, ResponseCache] = field(default_factory=dict)
+    gates: dict[str, CallGate] = field(default_factory=dict)
 
 
 _warm: list[Warm] = []
-"""One while runs follow each other."""
+"""One while runs share."""
 
 
 def connect(config: RunConfig) -> Adapters:
@@ -72,7 +74,8 @@ def connect(config: RunConfig) -> Adapters:
 
 @contextmanager
 def keep_warm() -> Iterator[None]:
-    """Inside, runs with one `shared_folder` use one worker, and embedders and engines stay for the next run."""
+    """Inside, runs with one `shared_folder` use one compute backend and one record of replies, all runs use the same embedders and
+    the same limits of a model, and embedders and engines stay for the next run."""
     warm = Warm()
     _warm.append(warm)
     local_engine.keep_idle(True)
@@ -95,6 +98,11 @@ def count_calls_under_way(config: RunConfig) -> int:
     return budget.n_in_flight if budget else 0
 
 
+def is_stopped(config: RunConfig) -> bool:
+    """Whether `stop` has ended the run."""
+    return _key(config) in _stopped
+
+
 def allow(config: RunConfig) -> None:
     """Let the run connect again: it is started or resumed after it was stopped in this process."""
     _stopped.discard(_key(config))
@@ -102,8 +110,11 @@ def allow(config: RunConfig) -> None:
 
 def _cool_down() -> None:
     while _warm:
-        for compute in _warm.pop().computes.values():
+        warm = _warm.pop()
+        for compute in warm.computes.values():
             compute.close()
+        for gate in warm.gates.values():
+            gate.close()
     local_engine.keep_idle(False)
 
 
@@ -138,9 +149,9 @@ def _open(config: RunConfig, key: str) -> Adapters:
     shared = Path(config.runs_folder) / config.shared_folder if config.shared_folder else None
     if shared:
         link_objects(folder, config.shared_folder)
-    cache = ResponseCache(folder / CALLS, shared=shared / CALLS if shared else None)
+    cache = ResponseCache(folder / CALLS, shared=_find_cache(shared / CALLS) if shared else None)
     budget = _budgets[key] = Budget(config.budget, cache.totals)
-    gates: dict[str, CallGate] = {}
+    gates = warm.gates if (warm := _find_warm()) else {}
     store = FileArtifactStore(folder / "objects")
     compute = _find_compute(config, shared or folder)
     judge = _prompt(config.models.judge, "judge", config, cache, budget, gates)
@@ -152,8 +163,9 @@ def _open(config: RunConfig, key: str) -> Adapters:
             _connections.pop(key, None)
         if not any(compute in warm.computes.values() for warm in _warm):
             compute.close()
-        for gate in gates.values():
-            gate.close()
+        if not any(gates is warm.gates for warm in _warm):
+            for gate in gates.values():
+                gate.close()
         for role in (analyst, generator, judge):
             role.model.close()
 
@@ -189,16 +201,30 @@ def link_objects(folder: Path, shared: str) -> None:
 
 
 def _find_compute(config: RunConfig, folder: Path) -> Compute:
-    if not _warm:
+    if (warm := _find_warm()) is None:
         return open_compute(config, folder)
-    computes, key = _warm[-1].computes, (folder, config.compute)
+    computes, key = warm.computes, (folder, config.compute)
     if key not in computes:
         computes[key] = open_compute(config, folder)
     return computes[key]
 
 
 def _find_embedder(model: str) -> SentenceEmbedder:
-    return _warm[-1].embedders.setdefault(model, SentenceEmbedder(model)) if _warm else SentenceEmbedder(model)
+    warm = _find_warm()
+    return warm.embedders.setdefault(model, SentenceEmbedder(model)) if warm else SentenceEmbedder(model)
+
+
+def _find_cache(path: Path) -> ResponseCache:
+    if (warm := _find_warm()) is None:
+        return ResponseCache(path)
+    if path not in warm.caches:
+        warm.caches[path] = ResponseCache(path)
+    return warm.caches[path]
+
+
+def _find_warm() -> Warm | None:
+    """A signal may take it away at any moment."""
+    return next(iter(_warm), None)
 
 
 def _prompt(

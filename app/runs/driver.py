@@ -1,9 +1,5 @@
 """Start a run or go on with one: the graph over its directory's checkpoints."""
 
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +15,7 @@ from pada_agent.app.run_folder import claiming, key_addresses, layout
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, check_objects, open_checkpoints
 from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
 from pada_agent.app.run_folder.key_addresses import KeyUse
-from pada_agent.app.runs import checking
+from pada_agent.app.runs import checking, stopping
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import (
     AgentError,
@@ -34,10 +30,6 @@ from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.steps import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
-
-STOP_SECONDS = 5.0
-"""For nodes in flight to end after a signal, beside the calls that are waited for; then the process leaves. Checkpoints and
-calls are on disk by then."""
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "max_concurrency": 16}
 NODES_IN_BATCHES = 256
@@ -194,35 +186,6 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
         raise
 
 
-def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
-    """End the process however busy its threads are: an LLM answer under way may take minutes."""
-    timer = threading.Timer(seconds, leave)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-def _leave(folder: Path, config: RunConfig) -> None:
-    n = wiring.count_calls_under_way(config)
-    lost = f"{n} LLM calls in flight are abandoned, and their answers are lost. " if n else ""
-    sys.stderr.write(f"{lost}resume with: pada resume {folder}\n")
-    sys.stderr.flush()
-    os._exit(130)
-
-
-def _say_stopping(n_calls: int, seconds: float) -> None:
-    waited = (
-        f" No new LLM call is started; {n_calls} in flight may finish, for at most {seconds:.0f} s." if n_calls else ""
-    )
-    sys.stderr.write(f"\nStopping …{waited} (Press Ctrl-C again to exit at once.)\n")
-
-
-def _seconds_to_finish_calls(config: RunConfig) -> float:
-    models = config.models
-    longest = max(model.timeout_seconds for model in (models.analyst, models.generator, models.judge))
-    return longest if (given := config.budget.seconds_to_finish_calls) is None else given
-
-
 def _run_to_end(
     graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, on_event: OnEvent, answer: Answer
 ) -> tuple[Question, ...]:
@@ -294,26 +257,26 @@ def _checkpoints(folder: Path) -> Iterator[SqliteSaver]:
 
 @contextmanager
 def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
-    """Close the run's engines and workers at the end, and at once on Ctrl-C or SIGTERM: LangGraph waits for nodes in
-    flight, and those wait for them. A second signal leaves without waiting."""
+    """Close the run's engines and workers at the end, and at once when it is stopped, by a signal or by whoever runs it in a
+    thread: LangGraph waits for nodes in flight, and those wait for them."""
 
-    def stop(*_: object) -> None:
-        for number in signals:
-            signal.signal(number, lambda *_: _leave(folder, config))
-        seconds = _seconds_to_finish_calls(config)
-        _say_stopping(wiring.count_calls_under_way(config), seconds)
-        timers.append(_leave_after(STOP_SECONDS + seconds, lambda: _leave(folder, config)))
+    def stop() -> None:
         wiring.stop(config)
-        raise KeyboardInterrupt(f"resume with: pada resume {folder}")
+        raise KeyboardInterrupt(way_on)
 
-    timers: list[threading.Timer] = []
-    signals = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
-    before = {number: signal.signal(number, stop) for number in signals}
+    way_on = f"resume with: pada resume {folder}"
+    signals = stopping.obeying_signals(
+        stop,
+        way_on=way_on,
+        count_calls=lambda: wiring.count_calls_under_way(config),
+        seconds=lambda: stopping.find_seconds(config),
+    )
     try:
-        yield
+        with signals:
+            yield
+    except PadaError as exc:
+        if wiring.is_stopped(config):  # that is why it failed
+            raise KeyboardInterrupt(way_on) from exc
+        raise
     finally:
-        for timer in timers:
-            timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
         wiring.close(config)

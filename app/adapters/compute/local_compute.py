@@ -103,6 +103,7 @@ class LocalCompute:
         job = self._jobs.get(job_id)
         if job is None:
             raise TrainingError(f"job {job_id} was not submitted to this backend")
+        self._raise_if_stopped(job_id)  # a closed backend starts no other worker for those that waited
         scratch = self._objects / f".{job_id}.{uuid4().hex[:12]}"
         self._running = job_id
         try:

@@ -116,11 +116,12 @@ class ChatModelAdapter:
     def _answer(self, request: ChatRequest) -> ChatReply:
         key = call_key(name_model(self._config), request)
         agent = str(request.tags.get("agent", ""))
-        if cached := self._cache.get(key, role=self._role, agent=agent):
-            return cached
-        return self._gate.run(
-            lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
-        )
+        with self._cache.asking_once(key):
+            if cached := self._cache.get(key, role=self._role, agent=agent):
+                return cached
+            return self._gate.run(
+                lambda: self._pay(request, key), tokens_of=lambda r: r.usage.input_tokens + r.usage.output_tokens
+            )
 
     def _pay(self, request: ChatRequest, key: str) -> ChatReply:
         """Call and note the cost as one, so that the budget counts every call as either in flight or spent."""

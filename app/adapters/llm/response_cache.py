@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Literal, cast, get_args
+from weakref import WeakValueDictionary
 
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.errors import ArtifactError
@@ -53,13 +54,14 @@ class ResponseCache:
     """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests hold no keys, so neither does the file.
 
     Args:
-        shared: a second such file, of several runs. A reply that one of them paid for is a hit for the others.
+        shared: a second such record, of several runs. A reply that one of them paid for is a hit for the others.
     """
 
-    def __init__(self, path: Path, *, shared: Path | None = None) -> None:
+    def __init__(self, path: Path, *, shared: "ResponseCache | None" = None) -> None:
         self._lock = RLock()
         self._path = path
-        self._shared = ResponseCache(shared) if shared else None
+        self._shared = shared
+        self._asking: WeakValueDictionary[str, Lock] = WeakValueDictionary()
         self._totals: dict[Column, dict[str, Usage]] | None = None
         self._version = 0
         try:
@@ -73,6 +75,15 @@ class ResponseCache:
     @property
     def path(self) -> Path:
         return self._path
+
+    @contextmanager
+    def asking_once(self, key: str) -> Iterator[None]:
+        """One thread at a time for each key, of all runs that share replies: who comes second finds what the first has paid for."""
+        owner = self._shared or self
+        with owner._lock:
+            alone = owner._asking.setdefault(key, Lock())
+        with alone:
+            yield
 
     def get(self, key: str, *, role: str = "", agent: str = "") -> ChatReply | None:
         """The stored reply, marked as cached: its usage is one hit and no tokens. The hit is counted."""

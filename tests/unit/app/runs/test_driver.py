@@ -86,6 +86,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             close=made.closed.append,
             stop=made.closed.append,
             allow=lambda _: None,
+            is_stopped=lambda _: False,
             count_calls_under_way=lambda _: 3,
         ),
     )

@@ -71,7 +71,9 @@ def test_replies_outlive_the_process(cache: ResponseCache, tmp_path: Path) -> No
 
 def test_what_another_run_has_paid_for_is_a_hit_and_costs_this_one_nothing(tmp_path: Path) -> None:
     shared = tmp_path / "shared" / "llm_calls.sqlite"
-    first, second = (ResponseCache(tmp_path / name / "llm_calls.sqlite", shared=shared) for name in ("a", "b"))
+    first, second = (
+        ResponseCache(tmp_path / name / "llm_calls.sqlite", shared=ResponseCache(shared)) for name in ("a", "b")
+    )
     alone = ResponseCache(tmp_path / "c" / "llm_calls.sqlite")
     try:
         key = pay(first, ask())

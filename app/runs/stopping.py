@@ -1,0 +1,75 @@
+"""Ctrl-C and SIGTERM: what is under way may end for a while, and a second signal does not wait."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pada_agent.core.config import RunConfig
+
+STOP_SECONDS = 5.0
+"""For nodes in flight to end after a signal, beside the calls that are waited for; then the process leaves. Checkpoints and
+calls are on disk by then."""
+
+
+@contextmanager
+def obeying_signals(
+    stop: Callable[[], None], *, way_on: str, count_calls: Callable[[], int], seconds: Callable[[], float]
+) -> Iterator[None]:
+    """Inside, the first signal stops and the second leaves the process; so does time. Only the main thread hears signals.
+
+    Args:
+        stop: called in the signal handler.
+        way_on: how to go on later.
+        count_calls: LLM calls in flight.
+        seconds: for which they are waited for.
+    """
+
+    def leave(*_: object) -> None:
+        n = count_calls()
+        lost = f"{n} LLM calls in flight are abandoned, and their answers are lost. " if n else ""
+        sys.stderr.write(f"{lost}{way_on}\n")
+        sys.stderr.flush()
+        os._exit(130)
+
+    def obey(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, leave)
+        _say_stopping(count_calls(), seconds())
+        timers.append(_leave_after(STOP_SECONDS + seconds(), leave))
+        stop()
+
+    timers: list[threading.Timer] = []
+    signals = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.signal(number, obey) for number in signals}
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def find_seconds(config: RunConfig) -> float:
+    """How long a run's LLM calls in flight are waited for."""
+    models = config.models
+    longest = max(model.timeout_seconds for model in (models.analyst, models.generator, models.judge))
+    return longest if (given := config.budget.seconds_to_finish_calls) is None else given
+
+
+def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
+    """End the process however busy its threads are: an LLM answer under way may take minutes."""
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _say_stopping(n_calls: int, seconds: float) -> None:
+    waited = (
+        f" No new LLM call is started; {n_calls} in flight may finish, for at most {seconds:.0f} s." if n_calls else ""
+    )
+    sys.stderr.write(f"\nStopping …{waited} (Press Ctrl-C again to exit at once.)\n")
