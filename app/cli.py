@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from pada_agent.app.terminal.arguments import quote, read_seed, split_list, word_experiment
+from pada_agent.app.terminal.arguments import quote, read_n_at_once, read_seed, split_list, word_experiment
 from pada_agent.app.terminal.console import (
     choose_allowance,
     choose_answer,
@@ -299,6 +299,7 @@ def experiment(
         str | None, typer.Option(metavar="A,B", help="Run only these arms; other processes can run the others.")
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Run only these seeds, in the same way.")] = None,
+    parallel: Annotated[str, typer.Option(metavar="N", help="Runs at the same time, in this process.")] = "1",
 ) -> None:
     """Compare methods: run every combination that is not finished yet, and print the table.
 
@@ -310,6 +311,7 @@ def experiment(
     from pada_agent.app.experiment.running import describe_power, run_experiment
     from pada_agent.app.experiment.tables import render_result
 
+    n_at_once = read_n_at_once(parallel)
     part = Part(arms=tuple(split_list(arms)), seeds=tuple(read_seed(text) for text in split_list(seeds)))
     loaded = load_grid(grid)
     if power:
@@ -319,10 +321,11 @@ def experiment(
         result = run_experiment(
             loaded,
             part,
-            command=word_experiment(grid, probe, arms, seeds),
+            command=word_experiment(grid, probe, arms, seeds, n_at_once),
             probe_only=probe,
             on_event=display,
             say=echo_error,
+            n_at_once=n_at_once,
         )
     echo(render_result(result), nl=False)
 

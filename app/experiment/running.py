@@ -1,4 +1,4 @@
-"""Runs the cells of a grid one after the other; what is finished is skipped."""
+"""Runs the cells of a grid, one after the other or several at the same time; what is finished is skipped."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -8,6 +8,7 @@ from pada_agent.app import wiring
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_cells, select_cells
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
+from pada_agent.app.experiment.side_by_side import SideBySide
 from pada_agent.app.experiment.tables import write_tables
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.claiming import claim_folder
@@ -26,7 +27,14 @@ OF_A_PART = (
 
 
 def run_experiment(
-    grid: Grid, part: Part, *, command: str, probe_only: bool, on_event: OnEvent, say: Callable[[str], None]
+    grid: Grid,
+    part: Part,
+    *,
+    command: str,
+    probe_only: bool,
+    on_event: OnEvent,
+    say: Callable[[str], None],
+    n_at_once: int = 1,
 ) -> ExperimentResult:
     """Run what is not finished, and write the tables into the experiment's folder.
 
@@ -34,6 +42,7 @@ def run_experiment(
         part: what to run of the grid. Of a part no tables are written, and several processes may each run one.
         command: what goes on with the experiment, for messages.
         probe_only: stop after plain fine-tuning and the headroom probe, which ask no LLM.
+        n_at_once: runs at the same time. With more than one a run that fails stops no other.
 
     Raises:
         ConfigError: the grid, or a folder that holds a run with other settings.
@@ -48,7 +57,11 @@ def run_experiment(
     folder.mkdir(parents=True, exist_ok=True)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
         try:
-            run_cells(cells, on_event, say)
+            if n_at_once == 1:
+                run_cells(cells, on_event, say)
+            else:
+                runs = SideBySide(run_cell, n_at_once, on_event=on_event, say=say, way_on=f"continue with: {command}")
+                runs.run(group_cells(cells).values(), after_group=lambda group: say_headroom(group, runs.say))
         except PadaError as exc:
             exc.way_on = f"Finished work is kept. To continue: {command}"
             raise
@@ -102,10 +115,20 @@ def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], Non
     """Run every cell's run once, and say after each probe whether there is headroom."""
     for group in group_cells(cells).values():
         for cell in group:
-            if layout.is_finished(layout.folder_of(cell.config)):
-                claim_folder(cell.config)  # refuses a run with other settings
-                continue
-            say(f"{cell.task}, {cell.size or 'all'} rows, {cell.arm}, seed {cell.seed}")
-            driver.start_run(cell.config, on_event=on_event)
-        if group[0].is_probe and (warning := describe_headroom(measure_arm(group))):
-            say(f"Warning: {warning}")
+            run_cell(cell, on_event, say)
+        say_headroom(group, say)
+
+
+def run_cell(cell: Cell, on_event: OnEvent, say: Callable[[str], None]) -> None:
+    """Run the cell's run, or go on with it, unless it is finished."""
+    if layout.is_finished(layout.folder_of(cell.config)):
+        claim_folder(cell.config)  # refuses a run with other settings
+        return
+    say(f"{cell.task}, {cell.size or 'all'} rows, {cell.arm}, seed {cell.seed}")
+    driver.start_run(cell.config, on_event=on_event)
+
+
+def say_headroom(group: Sequence[Cell], say: Callable[[str], None]) -> None:
+    """Of a probe that is finished."""
+    if group[0].is_probe and (warning := describe_headroom(measure_arm(group))):
+        say(f"Warning: {warning}")

@@ -21,6 +21,8 @@ class RunEvent(Record):
     mode: Literal["updates", "custom"]
     """`updates`: a node has finished, `data` maps its name to what it changed. `custom`: `data` is a `Progress`."""
     data: dict[str, Any]
+    run: str = Field(default="", exclude=True)
+    """Its name, where several runs are shown together. In `events.jsonl` all are of one run."""
 
 
 OnEvent = Callable[[RunEvent], None]

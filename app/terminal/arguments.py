@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
+MOST_AT_ONCE = 64
+"""Runs: beyond that the one process that drives them is the limit."""
 
-def word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None) -> str:
-    options = [("--probe", probe), (f"--arms {arms}", arms), (f"--seeds {seeds}", seeds)]
+
+def word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None, n_at_once: int = 1) -> str:
+    options = [
+        ("--probe", probe),
+        (f"--arms {arms}", arms),
+        (f"--seeds {seeds}", seeds),
+        (f"--parallel {n_at_once}", n_at_once > 1),
+    ]
     return " ".join([f"pada experiment {grid}", *(text for text, given in options if given)])
 
 
@@ -17,6 +25,16 @@ def read_seed(text: str) -> int:
 
     if not text.isdecimal():
         raise ConfigError(f"--seeds: '{text}' is not a seed; expected whole numbers separated by commas, such as 0,1")
+    return int(text)
+
+
+def read_n_at_once(text: str) -> int:
+    from pada_agent.core.errors import ConfigError
+
+    if not (text.isdecimal() and 1 <= int(text) <= MOST_AT_ONCE):
+        raise ConfigError(
+            f"--parallel: '{text}' is not a number of runs; expected a whole number from 1 to {MOST_AT_ONCE}"
+        )
     return int(text)
 
 

@@ -35,15 +35,16 @@ def open_display(stream: IO[str] | None = None) -> Display:
 
 
 def parse_progress(event: RunEvent) -> Progress | None:
-    """The progress in an event; a finished node of the outer graph counts as a stage of one step."""
+    """The progress in an event; a finished node of the outer graph counts as a stage of one step. Of several runs it names the run."""
+    named = f"{event.run} " if event.run else ""
     if event.mode == "custom":
         progress = Progress.model_validate(event.data)
         return progress.model_copy(
-            update={"detail": show_unseen(progress.detail), "stage": show_unseen(progress.stage)}
+            update={"detail": show_unseen(progress.detail), "stage": named + show_unseen(progress.stage)}
         )
     if event.namespace or not event.data:
         return None
-    return Progress(stage=next(iter(event.data)), done=1, total=1)
+    return Progress(stage=named + next(iter(event.data)), done=1, total=1)
 
 
 class PlainDisplay:

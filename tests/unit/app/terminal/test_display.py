@@ -37,6 +37,19 @@ def test_finished_nodes_of_the_outer_graph_are_lines_and_those_of_subgraphs_are_
     assert stream.getvalue() == "[prepare] done\n"
 
 
+def test_where_several_runs_are_shown_a_line_names_its_run() -> None:
+    stream, now = io.StringIO(), [0.0]
+    display = PlainDisplay(stream, clock=lambda: now[0])
+    for run in ("a", "b", "a"):
+        display(step(1).model_copy(update={"run": run}))
+    display(RunEvent(mode="updates", data={"prepare": None}, run="a"))
+    assert stream.getvalue().splitlines() == [
+        "[a fine_tune] 1/100 steps",
+        "[b fine_tune] 1/100 steps",
+        "[a prepare] done",
+    ]
+
+
 def test_progress_in_words() -> None:
     progress = Progress(stage="s", done=120, total=450, rate=3.2, unit="steps", detail="loss 0.71")
     assert describe_progress(progress) == "120/450 steps, 3.2 steps/s, 1:43 left, loss 0.71"

@@ -60,6 +60,14 @@ def test_finished_work_is_not_repeated_by_this_or_another_instance(compute: Loca
     assert (run(other, make_job("a")) / "pid").stat().st_mtime_ns == written
 
 
+def test_a_closed_backend_starts_no_worker_for_a_job_that_waited(compute: LocalCompute, tmp_path: Path) -> None:
+    job_id = compute.submit(make_job("a"))
+    compute.close()
+    with pytest.raises(TrainingError, match="compute is closed"):
+        compute.wait(job_id, lambda _: None)
+    assert not (tmp_path / "worker.log").exists()
+
+
 def test_what_another_process_finished_meanwhile_stays(compute: LocalCompute, tmp_path: Path) -> None:
     job = make_job("a")
 
