@@ -1,8 +1,9 @@
 """Start a run or go on with one: the graph over its directory's checkpoints."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -34,6 +35,11 @@ from pada_agent.graph.summary import RunSummary
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "max_concurrency": 16}
 NODES_IN_BATCHES = 256
 """At once, where LLM calls are sent in batches: what is not asked at the same time waits for another batch."""
+
+
+_one_opens = Lock()
+"""pydantic and LangChain parse the source of what a graph is made of, and CPython 3.11 fails where two threads make syntax trees
+("AST constructor recursion depth mismatch")."""
 
 
 class Question(Record):
@@ -138,10 +144,15 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
         on_event(event)
 
     wiring.allow(config)
-    with layout.locked(folder), _noting_errors(folder), _checkpoints(folder) as saver, _stoppable(folder, config):
-        _connect(config)
-        graph = build_graph(wiring.connect).compile(checkpointer=saver)
-        check_objects(graph.get_state(THREAD).values, folder / "objects")
+    with ExitStack() as held:
+        with _one_opens:
+            held.enter_context(layout.locked(folder))
+            held.enter_context(_noting_errors(folder))
+            saver = held.enter_context(_checkpoints(folder))
+            held.enter_context(_stoppable(folder, config))
+            _connect(config)
+            graph = build_graph(wiring.connect).compile(checkpointer=saver)
+            check_objects(graph.get_state(THREAD).values, folder / "objects")
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
         if not questions and not layout.is_finished(folder):  # its summary was deleted, as for a damaged one is advised

@@ -39,7 +39,7 @@ pytestmark = [
 ARMS = ["vanilla", "vanilla_equal_steps", "pada", "pada_no_quality"]
 RUNS = {f"toy-all-{arm}-s{seed}" for arm in ("vanilla", *ARMS[2:]) for seed in (0, 1)}
 """Arms with equal settings are one run."""
-MAX_IN_FLIGHT = 3
+MAX_IN_FLIGHT = 1
 
 
 class Endpoint:
@@ -134,12 +134,14 @@ def test_runs_side_by_side_give_the_table_of_the_sequence_and_share_all_work(
         result = run(grid, 4, say=said.append, events=events)
         assert read_table(result) == read_table(expected)
         assert server.asked == asked, "nothing is paid for twice"
-        assert 1 < endpoint.most <= MAX_IN_FLIGHT, "the teacher's limits hold for all runs together"
+        assert endpoint.most == MAX_IN_FLIGHT, "the teacher's limits hold for all runs together"
         assert sorted(toys) == jobs and max(toys.values()) == 1, "a job that runs share is computed once"
         toys.clear()
         assert run(grid, 4) == result and not toys, "finished runs are skipped"
     assert {sum(o.usage.n_calls for o in r.outcomes) for r in (expected, result)} == {sum(asked.values())}
     assert {event.run for event in events} == RUNS
+    n_turns = sum(before.run != after.run for before, after in itertools.pairwise(events))
+    assert n_turns > 2 * len(RUNS), "they went on at the same time"
     assert "toy, all rows, pada, seed 1" in said
     assert '"run"' not in (tmp_path / "beside/runs/grid/toy-all-pada-s0/events.jsonl").read_text()
 

@@ -2,6 +2,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypedDict
@@ -115,6 +116,26 @@ def test_a_run_goes_to_its_end_and_leaves_its_records(world: World, config: RunC
     assert [e.data["stage"] for e in events if e.mode == "custom"] == ["work"]
     assert len((tmp_path / "demo" / "events.jsonl").read_text().splitlines()) == len(events)
     assert world.closed == [config]
+
+
+def test_runs_in_threads_make_their_graphs_one_after_the_other(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now, seen = [0], []
+
+    def build(connect: object) -> StateGraph[Any, Any, Any, Any]:
+        open_now[0] += 1
+        seen.append(open_now[0])
+        time.sleep(0.05)
+        open_now[0] -= 1
+        return world.build_graph(connect)
+
+    monkeypatch.setattr(driver, "build_graph", build)
+    configs = [RunConfig(name=f"r{n}", runs_folder=str(tmp_path)) for n in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = list(pool.map(driver.start_run, configs))
+    assert all(outcome.summary for outcome in outcomes)
+    assert seen == [1, 1, 1]
 
 
 def test_a_failed_run_goes_on_at_the_node_that_failed(world: World, config: RunConfig, tmp_path: Path) -> None:
