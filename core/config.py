@@ -22,35 +22,35 @@ class DataConfig(Settings):
     """Where rows come from: a `.jsonl`, `.csv` or `.parquet` path, or `hub:owner/name[:config]/split`."""
 
     train: str = ""
-    """Rows the student is fine-tuned on. Required, here or as the graph's input."""
+    """Rows the student is fine-tuned on. Required, either here or as the graph's input."""
     validation: str = ""
-    """Rows that are diagnosed and that select the best model. Required, here or as the graph's input."""
+    """Rows used to diagnose failures and to select the best model. Required, either here or as the graph's input."""
     test: str = ""
-    """Read once, at the end. Empty: no test figures."""
+    """Rows for the final test, read once at the end of the run. Leave empty to report no test results."""
     held_back: str = ""
-    """Real rows for `generation.sources: held_back`. Empty: the training rows that `train_limit` leaves over."""
+    """Real rows for `generation.sources: held_back`. If empty, the training rows left over by `train_limit` are used."""
     shuffle: int | None = None
-    """Seed of the order into which every file is put before slices (`train[:1000]`) and limits take rows from its top: files are often
-    grouped, and a slice of one is no sample. Slices of one split never share a row. Null: the file's order."""
+    """Seed for shuffling every file before slices (`train[:1000]`) and limits take rows from the top. Set it when files are grouped, for example by
+    label: the top of a grouped file is not a representative sample. Slices of one split never share a row. Null keeps the file's order."""
     train_limit: int | None = Field(default=None, ge=1)
-    """Rows, from the top of the file (or of its order by `shuffle`, or `train_shuffle`); null reads all."""
+    """Maximum number of training rows, taken from the top of the file (after `shuffle` or `train_shuffle`). Null reads all rows."""
     train_shuffle: int | None = None
-    """Seed of the order in which training rows are taken: of two limits, the smaller set is part of the larger. Null: the file's order."""
+    """Seed for shuffling training rows before `train_limit`. A smaller limit gives a subset of a larger one. Null keeps the file's order."""
     validation_limit: int | None = Field(default=None, ge=2)
-    """Rows, from the top of the file; null reads all."""
+    """Maximum number of validation rows, taken from the top of the file. Null reads all rows."""
     test_limit: int | None = Field(default=None, ge=1)
-    """Rows, from the top of the file; null reads all."""
+    """Maximum number of test rows, taken from the top of the file. Null reads all rows."""
     selection_fraction: float = Field(default=0.5, gt=0, lt=1)
-    """Part of validation that selects the best model; the rest is diagnosed. Ours: guards against adaptive overfitting."""
+    """Fraction of validation used to select the best model; the rest is diagnosed. Our default guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
-    """Training rows that are also in validation or test, and validation rows that are also in test: stop, or drop them
-    (test keeps its rows)."""
+    """Training rows that are also in validation or test, and validation rows that are also in test: stop with an error, or drop them. Test always
+    keeps its rows."""
     on_duplicate: Literal["drop", "error"] = "drop"
-    """Rows of a file that repeat an earlier one in all that is asked and answered: drop them, with a count, or stop."""
+    """Rows that repeat an earlier row of the same file, question and answer alike: drop them and report the count, or stop with an error."""
 
 
 class ModelsConfig(Settings):
-    """The three LLM roles; defaults are the paper's models on Bedrock."""
+    """The LLMs in their three roles. The defaults are the paper's models on Bedrock."""
 
     analyst: ModelConfig = Field(
         default=ModelConfig(model="bedrock_converse:us.meta.llama3-3-70b-instruct-v1:0"),
@@ -66,90 +66,88 @@ class ModelsConfig(Settings):
         default=ModelConfig(model="bedrock_converse:us.anthropic.claude-3-5-haiku-20241022-v1:0"),
         json_schema_extra=_used_by("quality_control"),
     )
-    """Rates the synthetic rows; best of another family than the generator (paper: Claude 3.5 Haiku v2)."""
+    """Rates the synthetic rows. Choose a model from a different family than the generator (paper: Claude 3.5 Haiku v2)."""
     embedder: str = "all-mpnet-base-v2"
-    """Sentence encoder: model store name, hub id or folder (the paper's)."""
+    """Sentence encoder: a name in the model store, a hub id or a folder (default from the paper)."""
     probe: bool = True
-    """Whether `pada run` asks each role one short question before anything is computed, so that a wrong key or a refused
-    parameter is known at once. The embedded engine is not asked. Ours."""
+    """Whether `pada run` first asks each role one short question, so that a wrong key or an unsupported parameter shows up before anything is
+    computed. The embedded engine is not asked. Our default: on."""
 
 
 class AnalysisConfig(Settings):
-    """Pattern analysis."""
+    """How the student's failures are analysed and grouped into patterns."""
 
     max_errors: int = Field(default=50, ge=1)
-    """Validation errors sampled for analysis (paper: 50)."""
+    """Maximum number of validation errors sampled for analysis (paper: 50)."""
     errors_per_call: int = Field(default=5, ge=1)
-    """Errors that the analyst sees at once. Ours: 5."""
+    """Number of errors shown to the analyst in one call. Our default: 5."""
     min_clusters: int = Field(default=2, ge=1)
-    """Smallest K for the elbow rule (paper: 2)."""
+    """Smallest number of clusters K that the elbow rule considers (paper: 2)."""
     max_clusters: int = Field(default=10, ge=1)
-    """Largest K for the elbow rule (paper: 10)."""
+    """Largest number of clusters K that the elbow rule considers (paper: 10)."""
     analysis_weight: float = Field(default=1.0, ge=0, le=100)
-    """Weight of the analyst's words (cause and scenario, embedded) in the grouping (paper: these alone)."""
+    """Weight of the analyst's explanation (embedded cause and scenario) when failures are grouped. The paper uses nothing else."""
     question_weight: float = Field(default=0.5, ge=0, le=100)
-    """Weight of what was asked (the question, embedded) in the grouping. Ours; the paper's is 0."""
+    """Weight of the embedded question when failures are grouped. Our default: 0.5; the paper's is 0."""
     outcome_weight: float = Field(default=2.0, ge=0, le=100)
-    """Weight of how it failed in the grouping: the right label and the one given, for closed labels; else the verifier's
-    reason, embedded. Ours, more than the words: an analyst repeats its own phrasing within a call. The paper's is 0."""
+    """Weight of how the student failed when failures are grouped: the right and the predicted label for closed label sets, otherwise the verifier's
+    embedded reason. Our default is higher than `analysis_weight`, because an analyst repeats its own phrasing within a call. The paper's is 0."""
     max_training_errors: int | None = Field(default=None, ge=1)
-    """Training rows are answered in random order until that many are wrong; null answers all of them (paper)."""
+    """Stop answering training rows (in random order) once this many answers are wrong. Null answers every row (paper)."""
 
 
 class GenerationConfig(Settings):
-    """Synthetic data."""
+    """How much synthetic data is generated, from what, and how."""
 
     share: float = Field(default=0.5, gt=0)
-    """Synthetic rows per training row (paper: 0.5). What counts are rows that join the training data, not rows that were asked for."""
+    """Target number of synthetic rows per training row (paper: 0.5). Only rows that join the training data count, not every row requested."""
     pattern_share: float = Field(default=0.5, ge=0, le=1)
-    """Part of them from the pattern branch, the rest from training errors. 0 or 1 switches a branch off. Ours: half and half."""
+    """Fraction of synthetic rows from the pattern branch; the rest is from training errors. 0 or 1 switches one off. Our default: half and half."""
     sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
-    """What the training-error branch writes from: wrong answers, any training rows, or nothing: real rows are taken as they are."""
+    """What the training-error branch starts from: wrong answers, any training rows, or `held_back` rows, which are real and join as they are."""
     template: str = Field(default="training_error_generation", json_schema_extra={"examples": list(BUILT_IN_RECIPES)})
-    """Prompt of the training-error branch: `training_error_generation`, `contrast_generation` (shows rightly answered rows beside each
-    error), `similar_item_generation`, `rephrasing` (rewrites the question and copies the rest), or a recipe of another package (entry
-    points of the group `pada_agent.recipes`)."""
+    """Prompt of the training-error branch: `training_error_generation`, `contrast_generation` (shows correctly answered rows next to each error),
+    `similar_item_generation`, `rephrasing` (rewrites only the question), or another package's recipe (entry point group `pada_agent.recipes`)."""
     n_contrasts: int = Field(default=3, ge=1)
-    """Nearest rightly answered training rows beside each error, in `contrast_generation` (LLMs-as-Instructors: 3)."""
+    """Number of correctly answered training rows, the nearest ones, that `contrast_generation` shows next to each error (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
-    """Training rows of the same label that the pattern-guided writer sees beside the source, where labels form a closed set. Ours: 3 (docs/adr/0010)."""
+    """Training rows with the source row's label shown to the pattern-guided writer; closed label sets only. Our default: 3 (docs/adr/0010)."""
     vary_answers: bool = True
-    """Where a task can make right answers by code (`sql`: a training row's query with other values, another column or the other end, run
-    on the database), the writer words only their questions; false: it writes both. Rivals and the paper's own method do (docs/adr/0015)."""
+    """Where code can build correct answers, let the writer word only their questions. `sql`: code takes a training row's query, swaps its values, a
+    column or highest and lowest, and runs it. False: the writer writes both, as in the paper and rival methods (docs/adr/0015)."""
     pattern_sources: Literal["near", "random"] = "near"
-    """Training rows that a pattern's rows are written from, where labels form no closed set: those whose questions are nearest to the
-    pattern's failures, or any (paper)."""
+    """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
+    closest to the pattern's failures, `random` takes any (paper)."""
     match_form: bool = True
-    """Written questions take the form that all training questions share: lower case, no mark at the end."""
+    """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
-    """Which training rows count as errors. `train`: those answered wrongly (paper). A student that has memorised them has few: `margin`
-    adds the rows whose right option is least ahead of the next one (answers chosen among options), `out_of_fold` those that students
-    fine-tuned without them answer wrongly. `auto`: wrong answers; where they cannot feed the branch's rows, margins; where there are
-    none, folds. The same for LE, LEC and LLM2LLM."""
+    """How training errors are found, also for LE, LEC and LLM2LLM. `train`: rows answered wrongly (paper). A student that memorised its rows has few
+    of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), `out_of_fold` adds rows that
+    students fine-tuned without them answer wrongly. `auto`: wrong answers; if too few, margins; where there are none, folds."""
     error_folds: int = Field(default=3, ge=0, le=20)
-    """Parts of the training rows for `out_of_fold`: as many fine-tunings, each on the other parts, once a run. 0: `auto` makes none."""
+    """Parts the training rows are split into for `out_of_fold`: one fine-tuning each, on the other parts, once per run. 0: `auto` uses no folds."""
     max_rows_per_error: int | None = Field(default=3, ge=1)
-    """Most rows that one training error feeds in an iteration; what the errors cannot feed goes to the patterns. Null: no limit (paper).
-    Ours: 3, for a row that the student cannot learn is often mislabelled."""
+    """Maximum number of synthetic rows based on one training error per iteration; any shortfall goes to the pattern branch. Our default: 3, because
+    a row that the student cannot learn is often mislabelled. Null removes the limit (paper)."""
     max_top_ups: int = Field(default=8, ge=0)
-    """Rounds that write again what was refused, from other training rows, until `share` is reached. 0: what is refused is lost (paper)."""
+    """Maximum number of extra rounds that replace rejected rows, from other training rows, until `share` is reached. 0 replaces none (paper)."""
     max_asked_per_row: float = Field(default=5, ge=1)
-    """Rows asked for, for every row wanted, over all attempts and rounds: the end of the top-up rounds. Ours: 5, which fills the quota
-    where a row in four passes."""
+    """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
+    quota when one row in four passes."""
     repeat_sources: bool = True
-    """Errors fewer than rows to write are written from again; false: one row for each (LLM2LLM)."""
+    """Reuse training errors when there are fewer errors than rows to write. False writes one row for each error (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
-    """B of the paper: rows that the generator writes at once. Ours: 5."""
+    """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
     temperature: float = Field(default=0.7, ge=0)
     """Sampling temperature of the generator (paper: 0.7)."""
     show_answer: bool = True
-    """The training-error writer sees the right answer of its source."""
+    """Show the training-error writer the right answer of its source row."""
     accumulate: bool = True
-    """Synthetic rows of earlier iterations stay in training."""
+    """Keep the synthetic rows of earlier iterations in the training data."""
     near_duplicate_rouge: float = Field(default=0.85, gt=0, le=1)
-    """ROUGE-L F above which two questions count as near duplicates."""
+    """ROUGE-L F score above which two questions count as near duplicates."""
     allocation: Literal["even", "by_repair"] = "even"
-    """Rows by strategy: `even` (paper), or more against patterns whose last strategy repaired a larger share of their rows."""
+    """How rows are divided among strategies: `even` (paper), or `by_repair`: more for patterns whose last strategy repaired a larger share."""
 
     @field_validator("template")
     @classmethod
@@ -160,22 +158,21 @@ class GenerationConfig(Settings):
 
 
 class GuardConfig(Settings):
-    """Keeps held-out rows away from the generator and from training, by meaning. Word for word is always checked.
+    """Keeps held-out rows away from the generator and from training by comparing meaning. Exact wording is always checked.
 
-    The defaults were measured with all-mpnet-base-v2 (docs/adr/0008); another embedder has another scale.
+    The defaults were measured with all-mpnet-base-v2 (docs/adr/0008); other embedders have other scales.
     """
 
     leak_similarity: float | None = Field(default=0.65, gt=0, le=1)
-    """Cosine at which a sentence of a strategy, or a run of words in it, says what a validation or test row says, and is cut; null compares words only."""
+    """Cosine similarity at which a strategy's sentence, or part of it, repeats a validation or test row and is cut. Null compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
-    """Cosine at which a synthetic question is a validation or test row in other words, and is rejected; null compares words only."""
+    """Cosine similarity at which a synthetic question counts as a reworded validation or test row and is rejected. Null compares words only."""
     contamination_share: float | None = Field(default=0.05, gt=0, lt=1)
-    """Where real rows are alike by nature: if more than this share of the training rows comes as near to a held-out row as
-    `contamination_similarity`, the cosine is raised to where this share is left, 0.97 at most. Else rows would be rejected for
-    being as real ones are (docs/adr/0013). Null: never raised."""
+    """For tasks whose real rows are alike by nature: if more than this share of training rows is as close to a held-out row as
+    `contamination_similarity`, that threshold is raised until only this share is left, up to 0.97. Otherwise rows would be rejected for being as
+    similar as real ones (docs/adr/0013). Null never raises it."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Guards of other installed packages (entry points of the group `pada_agent.guards`) that look at synthetic rows after ours, each
-    with its own settings, e.g. `{no_urls: {}}`."""
+    """Guards of other packages (entry point group `pada_agent.guards`) that run after the built-in ones, each with its settings: `{no_urls: {}}`."""
 
     @field_validator("plugins")
     @classmethod
@@ -187,19 +184,19 @@ class GuardConfig(Settings):
 
 
 class VerificationConfig(Settings):
-    """Label verification by independent solving: the judge answers rows itself, without seeing their label, before it rates them."""
+    """Label verification by independent solving: before rating rows, the judge answers them itself without seeing their labels."""
 
     votes: int | None = Field(default=None, ge=0)
-    """Times each row is solved; more than half must give its label. Null: once where there are options or a closed set of labels,
-    not at all where the answer is written freely (paper: 0, it asks for an opinion instead). Numbers are worth 3 to 5 votes of a
-    strong judge. A judge that cannot do the task itself refuses good rows: the report's figures on rows of known quality tell;
-    for closed labels `quality.max_label_rank` costs no call and does better than a small judge (docs/adr/0011)."""
+    """How often each row is solved; more than half of the answers must match its label. Null: once for options or closed label sets, never for
+    free-form answers (paper: 0; it asks for an opinion instead). Numbers are worth 3 to 5 votes of a strong judge. A judge that cannot do the task
+    rejects good rows: see the report's figures on rows of known quality. For closed labels, `quality.max_label_rank` needs no calls and works better
+    than a small judge (docs/adr/0011)."""
     share: float = Field(default=1.0, gt=0, le=1)
-    """Part of the rows that are solved, drawn by their ids."""
+    """Fraction of rows that is solved. Rows are selected by their ids."""
     temperature: float | None = Field(default=None, ge=0)
-    """Sampling temperature. Null: 0 for one vote, 0.7 for several, so that they can differ. Options are shuffled for each vote."""
+    """Sampling temperature. Null: 0 for one vote, 0.7 for several, so that they can differ. Options are reshuffled for each vote."""
     rows_per_call: int | None = Field(default=None, ge=1)
-    """Rows that are solved at once; null: as many as `quality.rows_per_call`. Labels of a closed set are listed once a call."""
+    """Number of rows solved in one call. Null uses `quality.rows_per_call`. Closed label sets are listed once per call."""
 
     def votes_for(self, *, is_choice: bool) -> int:
         """How often a row is solved, with options to choose from or without."""
@@ -213,106 +210,108 @@ class VerificationConfig(Settings):
 
 
 class QualityConfig(Settings):
-    """Quality control."""
+    """How synthetic rows are rated and accepted."""
 
     enabled: bool = True
-    """Off: every row that passes label verification is accepted."""
+    """Rate synthetic rows with the judge. If off, every row that passes label verification is accepted."""
     threshold: float = Field(default=7, ge=1, le=10)
-    """Mean rating that a row, or a batch, must reach (paper: 7 of 10)."""
+    """Minimum mean rating of a row, or of a batch, from 1 to 10 (paper: 7)."""
     floor: int = Field(default=4, ge=1, le=10)
-    """Lowest score a row may have in any dimension: 10 for adherence makes up for no wrong answer. Ours: 4, where the paper's scale
-    begins to call a row moderate. 1: none (paper)."""
+    """Minimum score of a row in every dimension, so that a 10 for adherence cannot make up for a wrong answer. Our default: 4, where the paper's
+    scale starts to call a row moderate. 1 switches it off (paper)."""
     accept: Literal["rows", "batch"] = "rows"
-    """`rows`: every row that passes by itself is kept, the others are written again. `batch`: all by the mean of the batch, and a
-    weak batch is written again whole (paper); without an attempt left, its rows count one by one."""
+    """`rows` keeps every row that passes on its own and has the others rewritten. `batch` decides by the batch's mean rating and has a weak batch
+    rewritten as a whole (paper); after the last attempt, its rows are judged one by one."""
     max_regenerations: int = Field(default=3, ge=0)
-    """Times a weak batch goes back (paper: 3)."""
+    """Maximum number of times a weak batch is sent back to be rewritten (paper: 3)."""
     rows_per_call: int | None = Field(default=None, ge=1)
-    """Rows the judge sees at once; null: the whole batch (paper). A small judge needs 1: it gives neighbours the same score."""
+    """Rows the judge rates in one call. Null: the whole batch (paper). Use 1 for a small judge: it gives neighbouring rows the same score."""
     max_label_rank: int | None = Field(default=None, ge=1)
-    """Before the judge: a row's label has to be among the so many likeliest by a regression on the sentence vectors of the training rows. Null: off (paper); only where labels form a closed set. For a weak writer and judge: 2 (docs/adr/0011). Without `enabled` too."""
+    """Before the judge: accept a row only if its label is among this many likeliest labels, predicted by a regression on the training rows' sentence
+    vectors. Closed label sets only; also applies when `enabled` is off. Null is off (paper). Use 2 with a weak writer and judge (docs/adr/0011)."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
-    """Rows of known quality mixed into what the judge rates at the first attempt, per row: a fourth good, the rest bad. Never trained on. With `rows_per_call: 1` each is a call. 0: none."""
+    """Test rows of known quality per row rated at the first attempt, mixed in to measure the judge: a quarter good, the rest bad. Never trained on.
+    With `rows_per_call: 1`, each costs one call. 0 adds none."""
 
 
 class LoopConfig(Settings):
-    """The outer loop."""
+    """When the outer loop stops, and what each round starts from."""
 
     max_iterations: int = Field(default=3, ge=0)
-    """Augmentation rounds after the first fine-tuning; 0 only fine-tunes and evaluates. Ours: 3."""
+    """Maximum number of augmentation rounds after the first fine-tuning. 0 only fine-tunes and evaluates. Our default: 3."""
     patience: int = Field(default=1, ge=1)
-    """Rounds without improvement on the selection part before stopping."""
+    """Number of rounds without improvement on the selection part before the run stops."""
     start_from: Literal["base", "best"] = "base"
-    """Fine-tune each round from the untouched model (default), or continue the best adapter."""
+    """Fine-tune each round from the untouched model (`base`), or continue from the best adapter so far (`best`)."""
 
 
 class BudgetConfig(Settings):
-    """Hard limits on LLM use; null is no limit."""
+    """Hard limits on LLM use. Null means no limit."""
 
     max_calls: int | None = Field(default=None, ge=0)
-    """LLM calls of the whole run."""
+    """Maximum number of LLM calls in the whole run."""
     max_tokens: int | None = Field(default=None, ge=0)
-    """Input and output tokens together."""
+    """Maximum number of tokens, input and output together."""
     max_usd: float | None = Field(default=None, ge=0)
-    """US dollars, by the prices under `models`."""
+    """Maximum cost in US dollars, computed from the prices under `models`."""
     seconds_to_finish_calls: float | None = Field(default=None, ge=0, le=3600)
-    """After Ctrl-C or SIGTERM no new call is begun, and those under way are waited for so many seconds: their answers are
-    paid for. A second signal leaves at once. Null: the longest `timeout_seconds` of the roles."""
+    """Seconds to wait for running calls after Ctrl-C or SIGTERM, because their answers are paid for. No new calls are started, and a second signal
+    quits at once. Null uses the longest `timeout_seconds` of the roles."""
 
 
 class ReviewConfig(Settings):
-    """Where the run waits for a person."""
+    """Where the run pauses for a person."""
 
     strategies: bool = False
-    """Interrupt after strategy drafting: approve, edit, drop, add, or change a strategy's weight."""
+    """Pause after strategy drafting, to approve, edit, drop, add or reweight strategies."""
     data: bool = False
-    """Interrupt after quality control: look at accepted and rejected rows, and overrule."""
+    """Pause after quality control, to look at accepted and rejected rows and overrule decisions."""
     cost_above_hours: float | None = Field(default=None, ge=0)
-    """Interrupt before a fine-tuning that is expected to take more hours than this; null never asks."""
+    """Pause before a fine-tuning that is expected to take more than this many hours. Null never pauses."""
 
 
 class ClusterConfig(Settings):
-    """The Ray cluster that student jobs run on (`compute.backend: ray`)."""
+    """The Ray cluster that runs student jobs (`compute.backend: ray`)."""
 
     address: str | None = "auto"
-    """`auto` joins the cluster of this machine or of `RAY_ADDRESS`, or `host:6379`; null starts one on this machine alone."""
+    """`auto` joins the cluster of this machine or of `RAY_ADDRESS`; `host:6379` joins that one; null starts one on this machine alone."""
     max_workers: int = Field(default=8, ge=1, le=4096)
-    """Workers at the same time, for all runs that share their objects. Each keeps one student loaded."""
+    """Maximum number of workers at the same time, for all runs that share their objects. Each worker keeps one student loaded."""
     num_cpus: int = Field(default=1, ge=1, le=1024)
-    """Cores of a worker, and its threads."""
+    """CPU cores per worker, also its number of threads."""
     num_gpus: float = Field(default=0, ge=0, le=64)
-    """GPUs of a worker; 0 trains on CPU. Half a GPU lets two workers share one."""
+    """GPUs per worker. 0 trains on CPU; 0.5 lets two workers share one GPU."""
     accelerator: str | None = None
-    """Kind of GPU, as Ray names it (`H100`, `A100-80G`): all jobs of an experiment on one kind. Null takes any."""
+    """GPU type by its Ray name (`H100`, `A100-80G`). Set it to run all jobs of an experiment on the same type. Null takes any."""
     retries: int = Field(default=3, ge=0, le=100)
-    """How often a job begins again after its node was lost. An error of the job itself is never repeated."""
+    """How often a job is restarted after its node was lost. Errors of the job itself are never retried."""
     autoscaling: bool = False
-    """Whether the cluster grows by itself: then a node that is large enough is waited for, where none is there."""
+    """Set this if the cluster grows by itself: jobs then wait for a node that is large enough, even if there is none yet."""
     idle_minutes: float = Field(default=5, gt=0, le=1440)
-    """A worker without a job keeps its student and its GPU for so long."""
+    """Minutes an idle worker keeps its student and its GPU."""
     orphan_minutes: float = Field(default=30, gt=0, le=10080)
-    """A job goes on for so long after the last process that waited for it is gone."""
+    """Minutes a job keeps running after the last process waiting for it is gone."""
 
 
 class ComputeConfig(Settings):
     """Where the student trains."""
 
     backend: str = "local"
-    """`local`, a worker process on this machine; `ray`, workers of a Ray cluster (needs `pada-agent[cluster]`); or a backend of
-    another package (entry points of the group `pada_agent.compute`)."""
+    """`local` uses a worker process on this machine, `ray` the workers of a Ray cluster (needs `pada-agent[cluster]`). Other packages can add
+    backends (entry point group `pada_agent.compute`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto` takes CUDA where there is a device. On a cluster `cluster.num_gpus` decides."""
+    """Device to train on. `auto` uses CUDA if there is a device. On a cluster, `cluster.num_gpus` decides instead."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of the worker; null takes all cores. On a cluster `cluster.num_cpus` decides."""
+    """CPU threads of the worker. Null uses all cores. On a cluster, `cluster.num_cpus` decides instead."""
     cluster: ClusterConfig = ClusterConfig()
-    """For `backend: ray`."""
+    """Settings for `backend: ray`."""
 
 
 class PromptsConfig(Settings):
-    """Jinja texts that replace ours, rendered in a sandbox; an empty one leaves ours."""
+    """Jinja templates that replace the built-in prompts, rendered in a sandbox. Leave empty to keep the built-in one."""
 
     error_analysis: str = Field(default="", json_schema_extra=_used_by("error_analysis", prompt=True))
-    """Asks the analyst why the student failed on each of some validation rows."""
+    """Asks the analyst why the student failed on each of several validation rows."""
     pattern_categorization: str = Field(default="", json_schema_extra=_used_by("pattern_categorization", prompt=True))
     """Asks the analyst what the failures of one cluster have in common."""
     strategy_drafting: str = Field(default="", json_schema_extra=_used_by("strategy_drafting", prompt=True))
@@ -320,21 +319,21 @@ class PromptsConfig(Settings):
     pattern_guided_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator for rows that follow a strategy."""
     training_error_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
-    """Asks the generator for rows like the student's wrong answers on its training rows."""
+    """Asks the generator for rows similar to training rows that the student answered wrongly."""
     contrast_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
-    """The same, with like rows that the student answers rightly (LLMs-as-Instructors, by contrast)."""
+    """The same, but also shows similar rows that the student answered correctly (LLMs-as-Instructors, by contrast)."""
     similar_item_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
-    """Asks the generator for one row like each row that the student answered wrongly (LLM2LLM)."""
+    """Asks the generator for one similar row per row that the student answered wrongly (LLM2LLM)."""
     rephrasing: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
-    """Asks the generator to say a training row's question in other words (AugGPT)."""
+    """Asks the generator to rephrase a training row's question (AugGPT)."""
     question_wording: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
-    """Asks the generator to word the questions for right answers that code made from training rows."""
+    """Asks the generator to word the questions for correct answers that code derived from training rows."""
     quality_control: str = Field(default="", json_schema_extra=_used_by("quality_control", prompt=True))
     """Asks the judge to rate synthetic rows."""
     answer_solving: str = Field(default="", json_schema_extra=_used_by("answer_verification", prompt=True))
     """Asks the judge to answer synthetic rows itself."""
     answer_judgement: str = Field(default="", json_schema_extra=_used_by("evaluate", prompt=True))
-    """Asks the judge whether an open answer is right; task `judge` only."""
+    """Asks the judge whether an open answer is right. Task `judge` only."""
 
     def overrides(self) -> dict[str, str]:
         """Template name to the text that replaces ours."""
@@ -342,18 +341,18 @@ class PromptsConfig(Settings):
 
 
 class RunConfig(Settings):
-    """One run, whole. `pada config show` prints it with every default."""
+    """All settings of one run. `pada config show` prints them with every default."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Folder under `runs_folder`. Runs of one name share finished work."""
+    """Name of the run, and of its folder under `runs_folder`. Runs with the same name share finished work."""
     runs_folder: str = "runs"
-    """Folder for runs, seen from where the command or the server was started."""
+    """Folder for all runs, relative to where the command or the server was started."""
     shared_folder: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")
-    """Folder beside the run's, in `runs_folder`, for objects and LLM replies that several runs share; empty: nothing is shared."""
+    """Folder in `runs_folder`, beside the run's own, for objects and LLM replies that several runs share. Empty shares nothing."""
     seed: int = 0
-    """Of the split of validation, of sampling, and of fine-tuning."""
+    """Seed for splitting validation, for sampling and for fine-tuning."""
     task: TaskConfig = Field(default=TaskConfig(), json_schema_extra=_used_by("prepare"))
-    """What is asked and what counts as right."""
+    """What the student is asked, and what counts as right."""
     data: DataConfig = Field(default=DataConfig(), json_schema_extra=_used_by("prepare"))
     """Where rows come from."""
     student: StudentConfig = Field(
@@ -361,37 +360,37 @@ class RunConfig(Settings):
     )
     """The small language model."""
     lora: LoraSpec = Field(default=LoraSpec(), json_schema_extra=_used_by("fine_tune"))
-    """How it is fine-tuned."""
+    """How the student is fine-tuned."""
     models: ModelsConfig = ModelsConfig()
     """The LLM in each role, and the embedder."""
     analysis: AnalysisConfig = Field(
         default=AnalysisConfig(), json_schema_extra=_used_by("error_analysis", "pattern_categorization")
     )
-    """Pattern analysis."""
+    """How failures are analysed and grouped into patterns."""
     generation: GenerationConfig = Field(
         default=GenerationConfig(), json_schema_extra=_used_by("collect_errors", "data_generation")
     )
     """How much synthetic data, and how it is written."""
     quality: QualityConfig = Field(default=QualityConfig(), json_schema_extra=_used_by("quality_control"))
-    """What synthetic data has to reach."""
+    """What synthetic data must achieve to be accepted."""
     guard: GuardConfig = Field(default=GuardConfig(), json_schema_extra=_used_by("leak_guard", "label_verification"))
     """Keeps held-out rows away from the generator and from training."""
     verification: VerificationConfig = Field(
         default=VerificationConfig(), json_schema_extra=_used_by("answer_verification")
     )
-    """Label verification by independent solving. Off by default."""
+    """Label verification by independent solving. By default, only for tasks with options or a closed label set."""
     loop: LoopConfig = Field(default=LoopConfig(), json_schema_extra=_used_by("evaluate"))
-    """When to stop."""
+    """When to stop, and what each round starts from."""
     budget: BudgetConfig = BudgetConfig()
     """Hard limits on LLM use."""
     review: ReviewConfig = Field(
         default=ReviewConfig(), json_schema_extra=_used_by("review_strategies", "review_data", "review_cost")
     )
-    """Where the run waits for a person. Off: nowhere."""
+    """Where the run pauses for a person. By default, nowhere."""
     compute: ComputeConfig = Field(default=ComputeConfig(), json_schema_extra=_used_by("evaluate", "fine_tune"))
     """Where the student trains."""
     prompts: PromptsConfig = PromptsConfig()
-    """Prompts of the agents."""
+    """Replacements for the agents' prompts."""
 
     @model_validator(mode="after")
     def _check_folds(self) -> "RunConfig":
