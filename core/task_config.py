@@ -9,55 +9,61 @@ from pydantic import Field, field_validator
 from pada_agent.core.settings import Settings
 
 Columns = dict[str, str | tuple[str, ...]]
-"""Our field name to the column, or the columns, that hold it."""
+"""Maps our field name to the column, or columns, that hold it."""
 
 MISSING = (
     *("nan", "NaN", "<NA>", "NaT"),
     *("#N/A", "#NA", "#N/A N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"),
 )
-"""What pandas and Excel write where a value is missing. `None` and `NA` are words as well, and stay."""
+"""What pandas and Excel write where a value is missing. `None` and `NA` are not in the list, because they are also words."""
 
 
 class TaskConfig(Settings):
-    """What is asked and what counts as right."""
+    """What the student is asked, and what counts as right."""
 
     name: str = "multiple_choice"
-    """Built-in task or an entry point of the group `pada_agent.tasks`."""
+    """Name of a built-in task, or of one from another package (entry point group `pada_agent.tasks`)."""
     answers: Literal["text", "label"] = "text"
-    """Multiple choice: `text` picks the option's text by length-normalized likelihood, `label` has the student write the option's label."""
+    """Multiple choice: `text` picks the option whose text has the highest length-normalized likelihood; `label` has the student write the option's
+    label."""
     instruction: str = ""
-    """Put before every question, in training and in evaluation alike."""
+    """Text placed before every question, in both training and evaluation."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Closed label set, label to definition, for rows that do not carry their own choices. The teacher sees the definitions, the student the labels at most."""
+    """Closed label set, as label to definition, for rows that do not carry their own choices. Definitions are shown to the teacher; the student sees
+    the labels at most."""
     label_values: dict[str, str] = Field(default_factory=dict)
-    """What rows hold to the label that it means, where it is not the label itself, e.g. `{0: negative, 1: positive}`."""
+    """Maps the values found in the rows to the labels they stand for, if rows do not hold the labels themselves, e.g.
+    `{0: negative, 1: positive}`."""
     gold_is: Literal["auto", "label", "text", "index", "index_from_1"] = "auto"
-    """How rows name the right option or label: by its label, its text, or its position. `auto` settles it from all rows and refuses what could be either."""
+    """How rows identify the right option or label: by its label, its text or its position. `auto` decides from all rows, and stops if the answer is
+    ambiguous."""
     columns: Columns = Field(default_factory=dict)
-    """Our field name to the column that holds it, e.g. `{question: text, answer: queue}`; a list joins columns, or for `choices` gives one option each."""
+    """Maps our field names to the columns that hold them, e.g. `{question: text, answer: queue}`. A list joins several columns, or gives one option
+    per column for `choices`."""
     missing: tuple[str, ...] = MISSING
-    """Texts that count as an empty cell, unless they are labels: what pandas and Excel leave where a value is missing."""
+    """Texts that count as an empty cell, unless they are labels. By default, what pandas and Excel write where a value is missing."""
     decimal_mark: Literal["auto", "point", "comma"] = "auto"
-    """Numeric tasks: what separates decimals in the rows. `auto` settles it from all rows and refuses what could be either."""
+    """Numeric tasks: the decimal separator used in the rows. `auto` decides from all rows, and stops if a number could be read either way."""
     no_answer: str = ""
-    """Extraction: what the student says where the passage has no answer (SQuAD 2.0), e.g. `no answer`; empty: every question has one."""
+    """Extraction: what the student should say when the passage has no answer (SQuAD 2.0), e.g. `no answer`. Empty: every question has an answer."""
     database: str = ""
-    """Task `sql`: the SQLite file that all rows are about, or the folder in which rows' own names for theirs are looked up (and must lie).
-    Empty: seen from the folder of the data file, then from the working directory."""
+    """Task `sql`: the SQLite file that all rows refer to, or the folder that must contain the databases named by the rows. If empty, names are
+    looked up in the folder of the data file, then in the working directory."""
     sample_values: int = Field(default=0, ge=0, le=50)
-    """Task `sql`: values of each column that the student is shown under the schema. The writer of new rows always sees some."""
+    """Task `sql`: number of example values per column that the student sees below the schema. The writer of new rows always sees some."""
     show_tables: bool = True
-    """Task `sql`: the student sees the tables of the database before the question. Without them a prompt is much shorter, and a student
-    that is fine-tuned on one database learns its tables from the rows."""
+    """Task `sql`: show the student the database's tables before the question. Without them prompts are much shorter, and a student fine-tuned on a
+    single database learns its tables from the rows."""
     query_seconds: float = Field(default=5, gt=0, le=600)
-    """Task `sql`: time that one query may take; one that takes longer is wrong. Ours: 5, as for programs."""
+    """Task `sql`: maximum time in seconds for one query; a query that takes longer counts as wrong. Our default: 5, the same as for programs."""
     allow_unisolated_code: bool = False
-    """Tasks that run programs: go on where the machine cannot keep them from your files, keys and network (no Linux, or one
-    without Landlock or seccomp). Only where nothing on the machine is worth protecting."""
+    """Tasks that run programs: continue even if this machine cannot keep them away from your files, keys and network (not Linux, or Linux without
+    Landlock or seccomp). Only use this on a machine that holds nothing worth protecting."""
     turns: Literal["last", "all"] = "last"
-    """Training rows of several turns: the last answer is learned, or every one (each as a row of its own). Validation and test ask for the last."""
+    """What to learn from training rows with several turns: the `last` answer only, or `all` answers (each as a row of its own). Validation and test
+    always ask for the last answer."""
     description: str = ""
-    """One or two sentences for the LLM agents: what the task is and who asks."""
+    """One or two sentences that tell the LLM agents what the task is and who asks the questions."""
 
     @field_validator("labels", mode="before")
     @classmethod
