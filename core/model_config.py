@@ -10,78 +10,77 @@ from pada_agent.core.settings import Settings
 
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
 _OURS = {"model", "messages", "stream", "n"}
-"""Parameters of a request that are not a user's."""
+"""Request parameters that users cannot set."""
 ECONOMY_PRICE = 0.5
-"""Of the ordinary price: what OpenAI and Anthropic ask for batches, and OpenAI for its tier `flex`."""
+"""Fraction of the regular price that OpenAI and Anthropic charge for batches, and OpenAI for its `flex` tier."""
 FLEX_SECONDS = 900.0
-"""For one answer of the tier `flex`, as OpenAI advises."""
+"""Timeout for one answer of the `flex` tier, as OpenAI recommends."""
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class ModelConfig(Settings):
-    """One LLM role."""
+    """The LLM in one role."""
 
     model: str
-    """`openai:…`, `bedrock_converse:…`, `azure_openai:DEPLOYMENT`, `local:…` (embedded llama.cpp), with base_url any
-    OpenAI-compatible server, or with `pada-agent[providers]` what LangChain's `init_chat_model` knows: `anthropic:…`,
-    `google_genai:…`, `mistralai:…`, `groq:…` (docs/teachers.md)."""
+    """Provider and model: `openai:…`, `bedrock_converse:…`, `azure_openai:DEPLOYMENT` or `local:…` (embedded llama.cpp). Add `base_url` for any
+    OpenAI-compatible server. With `pada-agent[providers]`, also what LangChain's `init_chat_model` supports: `anthropic:…`, `google_genai:…`,
+    `mistralai:…`, `groq:…` (docs/teachers.md)."""
     base_url: str | None = None
-    """Address of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`, or of an Azure resource; null: the
-    provider's own."""
+    """URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`, or of an Azure resource. Null uses the provider's own."""
     api_version: str | None = None
-    """Azure OpenAI only, such as `2024-10-21`; null: that of OPENAI_API_VERSION."""
+    """Azure OpenAI only: API version, such as `2024-10-21`. Null uses OPENAI_API_VERSION."""
     api_key_env: str | None = Field(default=None, pattern=_VARIABLE)
-    """Name of the environment variable that holds the key. Keys themselves never stand in settings."""
+    """Name of the environment variable that holds the API key. Never put the key itself into settings."""
     headers: dict[str, str] = Field(default_factory=dict)
-    """Sent with every request. OpenAI and compatible servers only. Nothing secret: they are kept with the run."""
+    """Headers sent with every request, for OpenAI and compatible servers only. Don't put secrets here: headers are stored with the run."""
     header_envs: dict[str, str] = Field(default_factory=dict)
-    """Headers whose value is a secret: the name of the environment variable that holds it, for each."""
+    """Headers with secret values: for each header, the name of the environment variable that holds its value."""
     max_output_tokens: int = Field(default=2048, ge=16)
-    """Tokens per answer. Ours: room for a batch of 5 rows. A reasoning model's thoughts count too: give it 8,000 or more."""
+    """Maximum number of tokens per answer. Our default leaves room for a batch of 5 rows. Set 8,000 or more for reasoning models, whose thoughts
+    count too."""
     send_temperature: bool | None = None
-    """Whether the temperature is sent; null: until the model refuses it, as reasoning models do."""
+    """Whether to send the temperature. Null sends it until the model rejects it, as reasoning models do."""
     reasoning_effort: str | None = None
-    """How long a reasoning model thinks, such as `low`. OpenAI, Azure and compatible servers."""
+    """How long a reasoning model thinks, such as `low`. For OpenAI, Azure and compatible servers."""
     service_tier: str | None = None
-    """Such as `priority`. OpenAI. For `flex` set `economy`, which counts its price too."""
+    """OpenAI service tier, such as `priority`. For `flex`, set `economy` instead, which also accounts for its price."""
     economy: Literal["flex", "batch"] | None = None
-    """Half the price for answers that may take longer. `flex`: OpenAI's tier of that name. `batch`: calls that can be made at the
-    same time go as one batch to OpenAI's Batch API or to Anthropic's Message Batches, and the run waits for it, 24 hours at most.
-    The prices below stay the ordinary ones."""
+    """Pay half the price for answers that may take longer. `flex` uses OpenAI's tier of that name. `batch` sends calls that can be made at the same
+    time as one batch to OpenAI's Batch API or Anthropic's Message Batches; the run waits for it, 24 hours at most. The prices below stay the regular ones."""
     batch_window_seconds: float = Field(default=10, ge=0, le=3600)
-    """A batch is sent when no further call has come for so long. Ours: 10."""
+    """Seconds without a further call after which a batch is sent. Our default: 10."""
     batch_poll_seconds: float = Field(default=30, gt=0, le=3600)
-    """Between two looks at whether a batch is over. Ours: 30."""
+    """Seconds between two checks of whether a batch is finished. Our default: 30."""
     extra: dict[str, Any] = Field(default_factory=dict)
-    """Further parameters, passed on as they are: in the request of OpenAI and compatible servers, to the constructor of
-    LangChain's other chat models, as `additionalModelRequestFields` to Bedrock."""
+    """Additional parameters, passed on unchanged: in the request for OpenAI and compatible servers, to the constructor for LangChain's other chat
+    models, and as `additionalModelRequestFields` for Bedrock."""
     timeout_seconds: float = Field(default=300, gt=0)
     """Seconds to wait for one answer."""
     max_concurrency: int = Field(default=8, ge=1)
-    """Requests under way at once. Ours: 8."""
+    """Maximum number of requests in progress at the same time. Our default: 8."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Limit of the provider; null is no limit."""
+    """Rate limit of your provider in requests per minute. Null means no limit."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Input and output tokens together, limit of the provider; null is no limit."""
+    """Rate limit of your provider in tokens per minute, input and output together. Null means no limit."""
     usd_per_million_input_tokens: float = Field(default=0, ge=0)
-    """US dollars, for cost figures and `budget.max_usd`; 0 counts as free."""
+    """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free."""
     usd_per_million_output_tokens: float = Field(default=0, ge=0)
-    """US dollars, for cost figures and `budget.max_usd`; 0 counts as free. Thoughts are output."""
+    """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free. Thoughts count as output."""
     native_json_schema: bool | None = None
-    """Ask the provider to constrain output to the schema; null: where it is known to work."""
+    """Ask the provider to constrain output to the JSON schema. Null does so where it is known to work."""
     region: str | None = None
-    """AWS region, Bedrock only."""
+    """AWS region. Bedrock only."""
     context_tokens: int = Field(default=4096, ge=512)
-    """Tokens per request slot, embedded engine only."""
+    """Context length in tokens per request slot. Embedded engine only."""
 
     @property
     def provider(self) -> str:
-        """What stands before the colon of `model`."""
+        """The part of `model` before the colon."""
         return self.model.partition(":")[0]
 
     @property
     def tier(self) -> str | None:
-        """The service tier that is asked for."""
+        """The service tier to request."""
         return "flex" if self.economy == "flex" else self.service_tier
 
     @model_validator(mode="before")
