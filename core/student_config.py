@@ -12,33 +12,33 @@ TEMPLATE_PARAMETERS = {
     *("continue_final_message", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
     *("return_assistant_tokens_mask", "tokenizer_kwargs", "sanitize_control_tokens"),
 }
-"""Arguments of a rendering that are not variables of the template."""
+"""Arguments of the rendering call that are not template variables."""
 
 
 class StudentConfig(Settings):
-    """The small language model."""
+    """The small language model that is fine-tuned."""
 
     model: str = "smollm2-135m-instruct"
-    """Name in the model store, hub id, or folder."""
+    """Name in the model store, hub id or folder."""
     system: str | None = None
-    """System turn; null keeps the tokenizer's default, an empty string asks for none."""
+    """System message. Null keeps the tokenizer's default; an empty string sends none."""
     chat_template: str | None = None
-    """Chat template (Jinja), or in a settings file the path of one, relative to the working directory; null takes the tokenizer's.
-    Base models have none."""
+    """Chat template (Jinja). In a settings file, it can also be the path of one, relative to the working directory. Null uses the tokenizer's own;
+    base models have none."""
     template_arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    """Variables of the chat template, such as `{enable_thinking: false}` for Qwen3."""
+    """Variables passed to the chat template, such as `{enable_thinking: false}` for Qwen3."""
     control_tokens_in_rows: bool = False
-    """Whether the name of a control token in a row, such as `<|im_end|>`, becomes that token. Off, it is text like any other: a row
-    can end no turn and begin none. Ours: off."""
+    """Whether the name of a control token inside a row, such as `<|im_end|>`, becomes that token. If off, it is ordinary text, so a row cannot end
+    or begin a turn. Our default: off."""
     thoughts: Literal["close", "open"] = "close"
-    """For templates that open a thought where the student starts to write (DeepSeek R1, Qwen3 Thinking). `close`: it is closed at
-    once, in training and in evaluation alike, so answers are learned as answers. `open`: the student thinks, and each training
-    answer has to bring its thought. Thoughts are never graded. Ours: close."""
+    """For templates that open a thought where the student starts to write (DeepSeek R1, Qwen3 Thinking). `close` closes it at once, in both training
+    and evaluation, so that answers are learned as answers. `open` lets the student think; each training answer must then include its thought.
+    Thoughts are never graded. Our default: close."""
     max_new_tokens: int | None = Field(default=None, ge=1)
-    """Tokens; null takes the task's own limit."""
+    """Maximum number of tokens the student generates per answer. Null uses the task's own limit."""
     eval_batch_size: int = Field(default=64, ge=1)
-    """Rows answered at once on CPU, fewer where keys and values would take over 2 GB; on a GPU as many as there is memory for,
-    256 at most. Ours: 64."""
+    """Number of rows answered at once on CPU; fewer if their keys and values would need more than 2 GB. A GPU takes as many as fit in memory, 256 at
+    most. Our default: 64."""
 
     @field_validator("chat_template")
     @classmethod
@@ -56,7 +56,7 @@ class StudentConfig(Settings):
 
     @property
     def chat(self) -> ChatSpec:
-        """How rows are put into the student's chat format."""
+        """How rows are rendered in the student's chat format."""
         return ChatSpec(
             system=self.system,
             template=self.chat_template,
