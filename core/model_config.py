@@ -46,7 +46,8 @@ class ModelConfig(Settings):
     """OpenAI service tier, such as `priority`. For `flex`, set `economy` instead, which also accounts for its price."""
     economy: Literal["flex", "batch"] | None = None
     """Pay half the price for answers that may take longer. `flex` uses OpenAI's tier of that name. `batch` sends calls that can be made at the same
-    time as one batch to OpenAI's Batch API or Anthropic's Message Batches; the run waits for it, 24 hours at most. The prices below stay the regular ones."""
+    time as one batch to OpenAI's Batch API or Anthropic's Message Batches, and the run waits for it, 24 hours at most. Leave the prices below at the
+    regular ones."""
     batch_window_seconds: float = Field(default=10, ge=0, le=3600)
     """Seconds without a further call after which a batch is sent. Our default: 10."""
     batch_poll_seconds: float = Field(default=30, gt=0, le=3600)
