@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.core.syntax_trees import parse
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sandbox import SandboxResult, check_sandbox, run_program
 from pada_agent.evaluation.task import DraftProblem, Task
@@ -173,8 +174,8 @@ def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
 
 def _find_imports(program: str, prompt: str) -> str:
     """Import lines of the program that the prompt lacks."""
-    present = {source_of(node, prompt) for node in ast.parse(prompt).body}
-    lines = [source_of(n, program) for n in ast.parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    present = {source_of(node, prompt) for node in parse(prompt).body}
+    lines = [source_of(n, program) for n in parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
     new = [line for line in dict.fromkeys(lines) if line not in present]
     return "".join(f"{line}\n" for line in new)
 
@@ -196,5 +197,5 @@ def _find_syntax_problem(draft: Mapping[str, str]) -> DraftProblem | None:
 
 
 def _find_entry_point(prompt: str) -> str | None:
-    names = [node.name for node in ast.parse(prompt).body if isinstance(node, FunctionNode)]
+    names = [node.name for node in parse(prompt).body if isinstance(node, FunctionNode)]
     return names[-1] if names else None

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+from pada_agent.core.syntax_trees import parse_expression
+
 MAX_CHARACTERS = 20_000
 """Of a text that are looked at."""
 _ANNOTATION = re.compile(r"<<([^<>=]{1,200})=([^<>=]{1,60})>>")
@@ -75,7 +77,7 @@ def evaluate(expression: str) -> Fraction | None:
     if len(text) > 200 or not _FORMULA.fullmatch(text):
         return None
     try:
-        return _evaluate(ast.parse(text, mode="eval").body, text)
+        return _evaluate(parse_expression(text), text)
     except (SyntaxError, ZeroDivisionError, ValueError, RecursionError, MemoryError):
         return None
 

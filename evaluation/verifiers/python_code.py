@@ -5,6 +5,7 @@ import re
 import textwrap
 
 from pada_agent.core.lines import split_lines
+from pada_agent.core.syntax_trees import parse
 
 _FENCE = re.compile(r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
@@ -29,7 +30,7 @@ def parses(code: str) -> bool:
 def find_syntax_error(code: str) -> str | None:
     """`line 3: invalid syntax`, or None."""
     try:
-        ast.parse(code)
+        parse(code)
     except SyntaxError as exc:
         return f"line {exc.lineno}: {exc.msg}"
     except (ValueError, RecursionError, MemoryError) as exc:
@@ -39,7 +40,7 @@ def find_syntax_error(code: str) -> str | None:
 
 def find_function(code: str, name: str) -> FunctionNode | None:
     """The last top-level definition of this name."""
-    found = [n for n in ast.parse(code).body if isinstance(n, FunctionNode) and n.name == name]
+    found = [n for n in parse(code).body if isinstance(n, FunctionNode) and n.name == name]
     return found[-1] if found else None
 
 
@@ -98,7 +99,7 @@ def longest_parsing(head: str, lines: list[str]) -> str | None:
 def _find_error_line(code: str) -> int | None:
     """Where the parser stops, 0 if it does not say; None if it does not stop."""
     try:
-        ast.parse(code)
+        parse(code)
     except SyntaxError as exc:
         return exc.lineno or 0
     except (ValueError, RecursionError, MemoryError):
@@ -126,8 +127,8 @@ def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
     """The prompt's imports and helpers that `code` lacks, a line each or more."""
     if not parses(prompt) or not parses(code):
         return ""
-    known = {entry_point} | {_name_of(node, code) for node in ast.parse(code).body}
-    lacking = [source_of(node, prompt) for node in ast.parse(prompt).body if _name_of(node, prompt) not in known]
+    known = {entry_point} | {_name_of(node, code) for node in parse(code).body}
+    lacking = [source_of(node, prompt) for node in parse(prompt).body if _name_of(node, prompt) not in known]
     return "".join(f"{text}\n" for text in lacking)
 
 
@@ -144,7 +145,7 @@ def _name_of(node: ast.stmt, code: str) -> str:
 def extract_body(code: str, name: str) -> str | None:
     """The lines of the function's body without its docstring; None unless the code is this one function alone."""
     function = find_function(code, name)
-    others = [n for n in ast.parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)][1:]
+    others = [n for n in parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)][1:]
     if function is None or others:
         return None
     statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
@@ -156,7 +157,7 @@ def extract_body(code: str, name: str) -> str | None:
 
 def replace_with_stub(code: str, name: str) -> str:
     """The program with the function's body gone: it returns None."""
-    for node in ast.parse(code).body:
+    for node in parse(code).body:
         if isinstance(node, FunctionNode) and node.name == name:
             lines, first = split_lines(code), node.body[0]
             start = lines[first.lineno - 1].encode()[: first.col_offset].decode()
@@ -165,4 +166,4 @@ def replace_with_stub(code: str, name: str) -> str:
 
 
 def count_asserts(code: str) -> int:
-    return sum(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code)))
+    return sum(isinstance(node, ast.Assert) for node in ast.walk(parse(code)))
