@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Branch = Literal["pattern", "training_error", "held_back"]
-"""Where a row that joins the training data comes from; `held_back` rows are real ones, not synthetic."""
+"""Where a row that joins the training data comes from. `held_back` rows are real, not synthetic."""
 
 
 class Record(BaseModel):
-    """An immutable value; unknown fields are refused."""
+    """An immutable value that rejects unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -27,9 +27,9 @@ class Provenance(Record):
     attempt: int
     """1 for the first draft, 2 for the first regeneration, and so on."""
     source_id: str
-    """The training example it was written from."""
+    """The training example that the row was based on."""
     row: int = 0
-    """0-based place in its batch."""
+    """0-based position in its batch."""
     strategy_id: str | None = None
     call_key: str = ""
     """Key of the LLM call in `llm_calls.sqlite`."""
@@ -47,23 +47,23 @@ class Example(Record):
 
     id: str
     prompt: str
-    """The user turn, exactly as the student sees it in training and in evaluation; the last one, where there are several."""
+    """The user turn, exactly as the student sees it in training and in evaluation. The last user turn if there are several."""
     answer: str
-    """The assistant turn the student is trained to write."""
+    """The assistant turn that the student is trained to write."""
     options: tuple[str, ...] = ()
-    """Assistant turns to choose from by likelihood; empty when the student generates."""
+    """Assistant turns to choose from by likelihood. Empty when the student generates its answer."""
     reference: dict[str, Any] = Field(default_factory=dict)
     """What the verifier and the writers need beyond the prompt (accepted answers, passage, tests, choices, gold label)."""
     system: str | None = None
-    """System turn of this row; None takes `student.system`."""
+    """System turn of this row. None uses `student.system`."""
     history: tuple[Turn, ...] = ()
-    """Turns before `prompt`, in order. The student sees them, and is trained on `answer` alone."""
+    """Turns before `prompt`, in order. The student sees them but is trained only on `answer`."""
     provenance: Provenance | None = None
     """None for the user's own rows."""
 
     @property
     def conversation(self) -> str:
-        """What the student is asked, for a reader: the prompt, under the system turn and earlier turns if there are any."""
+        """What the student is asked, in readable form: the prompt, preceded by the system turn and earlier turns, if any."""
         if self.system is None and not self.history:
             return self.prompt
         system = [f"System: {self.system}"] if self.system is not None else []
@@ -72,12 +72,12 @@ class Example(Record):
 
 
 class RowTokens(Record):
-    """How long a row is for the student."""
+    """Length of a row in the student's tokens."""
 
     prompt: int
-    """With the chat template around it, up to where the assistant starts."""
+    """The prompt with its chat template, up to where the assistant starts."""
     answer: int
-    """What is learned or written: the answer and the end of turn."""
+    """What is learned or written: the answer and the end-of-turn token."""
 
     @property
     def total(self) -> int:
@@ -99,7 +99,7 @@ class Prediction(Record):
 
 
 class Verdict(Record):
-    """Whether a prediction is right. `unscored` is not `wrong`: something hindered the scoring."""
+    """Whether a prediction is right. `unscored` is not the same as `wrong`: it means that scoring was not possible."""
 
     example_id: str
     value: Literal["correct", "wrong", "unscored"]
@@ -131,13 +131,13 @@ class ScoredRow(Record):
 
 
 class FailureTraits(Record):
-    """What can be told of a failure without asking anybody: what failures are grouped by beside the analyst's words."""
+    """Facts about a failure that need no LLM call. Failures are grouped by them as well as by the analyst's words."""
 
     question: str
     gold: str | None = None
-    """The right label, where labels form a closed set."""
+    """The right label, for closed label sets."""
     predicted: str | None = None
-    """The label given in its place; None where no label was found."""
+    """The label that the student gave instead. None if no label was found."""
     reason: str = ""
     """The verifier's reason, such as `no such column: capitol`."""
 
@@ -149,13 +149,13 @@ class ErrorAnalysis(Record):
     error_cause: str
     scenario_category: str
     first_wrong_step: str = ""
-    """Where the response goes wrong first; empty in runs made before this was asked."""
+    """The first step at which the response goes wrong. Empty in runs from before this was asked."""
     traits: FailureTraits | None = None
-    """None in runs made before failures were grouped by more than the analysis."""
+    """None in runs from before failures were grouped by more than the analysis."""
 
 
 class Confusion(Record):
-    """A closed-set mix-up: how often `gold` was taken for `predicted` among the analysed errors."""
+    """A mix-up within a closed label set: how often `gold` was mistaken for `predicted` among the analysed errors."""
 
     gold: str
     predicted: str
@@ -169,21 +169,21 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster, analysed ones first, nearest to its centre first. Their text stays with the analyst."""
+    """Validation examples in the cluster: analysed ones first, then by distance to its centre. Only the analyst sees their text."""
     n_analysed: int | None = None
-    """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster.
-    None in runs made before they were counted."""
+    """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster. None in runs from before
+    they were counted."""
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
-    """Counted over all of `example_ids`, not guessed; empty for tasks without a closed label set."""
+    """Counted over all of `example_ids`, not estimated. Empty for tasks without a closed label set."""
     cluster: int | None = None
-    """0-based place of its cluster in the clustering; None in runs made before this was noted."""
+    """0-based position of its cluster in the clustering. None in runs from before this was recorded."""
     continues: str | None = None
-    """Id of the pattern of the iteration before that this one is again; None when it is new."""
+    """Id of the previous iteration's pattern that this one continues. None for a new pattern."""
 
 
 class Strategy(Record):
-    """How to write data against one pattern (strategy drafting subagent)."""
+    """How to write data that targets one pattern (strategy drafting subagent)."""
 
     id: str
     pattern_id: str
@@ -192,32 +192,32 @@ class Strategy(Record):
     generation_approach: str
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
-    """The mix-ups it was drafted for: rows of other labels are not written with it."""
+    """The mix-ups that the strategy was drafted for. It is not used for rows with other labels."""
     source_ids: tuple[str, ...] = ()
-    """Training rows it is applied to; empty: any."""
+    """Training rows that the strategy is applied to. Empty means any."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
-    """Share of the branch's rows, relative to the other strategies'. Equal weights are the paper's even split."""
+    """Share of the branch's rows, relative to the other strategies. Equal weights give the paper's even split."""
 
 
 class NearText(Record):
-    """A sentence that says what a held-out row says."""
+    """A sentence that repeats what a held-out row says."""
 
     text: str
     row_id: str
     similarity: float
-    """Cosine of the vectors of the row and of the sentence, or of the part of it that is nearest."""
+    """Cosine similarity between the row and the sentence, or the part of the sentence that is nearest to it."""
 
 
 class GuardedStrategy(Record):
-    """A strategy whose text the leak guard has cleared. Only the leak guard makes one; generators take nothing else."""
+    """A strategy whose text the leak guard has cleared. Only the leak guard creates one, and generators accept nothing else."""
 
     strategy: Strategy
     redactions: tuple[str, ...] = ()
-    """Validation or test snippets that were cut out, as evidence."""
+    """Snippets of validation or test rows that were removed, kept as evidence."""
     near: tuple[NearText, ...] = ()
-    """Those of them that quote nothing, and were cut for their meaning."""
+    """The redactions that are not quotes but were removed for their meaning."""
     says_nothing: bool = False
-    """Whether so much was cut that nothing is left to write by: no rows are asked for with it."""
+    """Whether so much was removed that there is nothing left to write from; no rows are then requested with it."""
 
 
 class Rating(Record):
@@ -226,14 +226,14 @@ class Rating(Record):
     example_id: str
     reason: str
     adherence: int | None = Field(default=None, ge=1, le=10)
-    """None in the training-error branch, which follows no strategy."""
+    """None in the training-error branch, because it follows no strategy."""
     utility: int = Field(ge=1, le=10)
     relevance: int = Field(ge=1, le=10)
     feedback: str = ""
 
     @property
     def scores(self) -> dict[str, int]:
-        """Those that apply, by dimension."""
+        """The scores that apply, by dimension."""
         scores = {"adherence": self.adherence, "utility": self.utility, "relevance": self.relevance}
         return {name: score for name, score in scores.items() if score is not None}
 
@@ -252,27 +252,27 @@ class Overlap(Record):
     evidence: str
     """The shared words, or the similarity."""
     similarity: float | None = None
-    """Cosine of the sentence vectors, of kind `embedding`."""
+    """Cosine similarity of the sentence vectors, for the kind `embedding`."""
 
 
 class Rejection(Record):
-    """A synthetic example, or a draft that never became one, that will not be trained on."""
+    """A synthetic example, or a draft that never became one, that is kept out of training."""
 
     stage: str = Field(pattern="^[a-z][a-z ]*$")
-    """`format`, `label`, `duplicate`, `contamination`, `unlikely`, `verification`, `quality`, or what a guard of another package says."""
+    """`format`, `label`, `duplicate`, `contamination`, `unlikely`, `verification`, `quality`, or the name used by a guard of another package."""
     reason: str
     text: str
     """The draft as the generator wrote it."""
     provenance: Provenance
     rating: Rating | None = None
     overlap: Overlap | None = None
-    """The row it is too close to, and how close."""
+    """The row that it is too similar to, and how similar."""
     example: Example | None = None
-    """What a person may still accept: a row that no exact check refused, but the judge or the embedder did."""
+    """Set if a person may still accept the row: the judge or the embedder rejected it, but no exact check did."""
 
 
 class Draft(Record):
-    """What the generator wrote for one row of a batch, before anything was checked."""
+    """What the generator wrote for one row of a batch, before any checks."""
 
     row: int
     """0-based position in the batch."""
@@ -281,29 +281,29 @@ class Draft(Record):
 
 
 class Feedback(Record):
-    """What a row was sent back for, to its writer."""
+    """Why a row was sent back to its writer."""
 
     row: int
-    """0-based place in its batch."""
+    """0-based position in its batch."""
     draft: str = ""
-    """The refused version, field by field; empty where it must not be shown again."""
+    """The rejected version, field by field. Empty if it must not be shown again."""
     advice: str
     """What is wrong with it, and what to do."""
 
 
 class Batch(Record):
-    """Rows to be written together: one strategy or none, one training example per row."""
+    """Rows that are written together, each from one training example, with one strategy or none."""
 
     id: str
     branch: Branch
     iteration: int
     top_up: int = 0
-    """Round that makes up for rows that were refused; 0 for the first."""
+    """Number of the round that replaces rejected rows. 0 for the first round."""
     strategy: GuardedStrategy | None = None
     source_ids: tuple[str, ...]
-    """Training example each row is written from."""
+    """The training example that each row is based on."""
     contrast_ids: tuple[tuple[str, ...], ...] = ()
-    """By row, the training examples that are shown beside its source; empty when none are."""
+    """For each row, the training examples shown next to its source. Empty if none are shown."""
 
 
 class Ref(Record):
@@ -317,62 +317,62 @@ ProbeKind = Literal["good", "swapped key", "copy", "off format"]
 
 
 class JudgeProbe(Record):
-    """A row of known quality, made from training rows, and what the judge made of it."""
+    """A row of known quality, made from training rows, and how the judge handled it."""
 
     kind: ProbeKind
     passed: bool | None
-    """Whether a row with these answers would be accepted; None when the judge left it out."""
+    """Whether a row with this outcome would be accepted. None if the judge skipped it."""
     rated_well: bool | None = None
-    """Whether its rating alone would let it pass."""
+    """Whether its rating alone would be enough for acceptance."""
     answered: bool | None = None
-    """Whether the judge, asked without the answer, gave the one it shows; None when it was not asked, or gave none."""
+    """Whether the judge gave the answer shown in the row when it was asked without seeing it. None if it was not asked or gave no answer."""
 
 
 class Unusable(Record):
-    """Calls whose answers could not be used."""
+    """Calls whose replies could not be used."""
 
     n: int
     first: str
-    """What was wrong with the first, and how it began."""
+    """What was wrong with the first one, and how it began."""
 
 
 class BatchReport(Record):
-    """How one batch fared through generation, label verification and quality control."""
+    """How one batch went through generation, label verification and quality control."""
 
     batch_id: str
     iteration: int = 0
     top_up: int = 0
-    """Round that makes up for rows that were refused; 0 for the first."""
+    """Number of the round that replaces rejected rows. 0 for the first round."""
     branch: Branch
     strategy_id: str | None = None
     attempts: int
     n_requested: int
     n_asked: int = 0
-    """Rows that the generator was asked for, over all attempts; 0 in runs made before this was counted."""
+    """Rows requested from the generator, over all attempts. 0 in runs from before this was counted."""
     n_written: int
     n_accepted: int
     n_rejected: dict[str, int] = Field(default_factory=dict)
-    """Count by rejection stage."""
+    """Number of rejected rows by stage."""
     unusable: dict[str, Unusable] = Field(default_factory=dict)
-    """Calls whose answers could not be used, by kind of call."""
+    """Calls whose replies could not be used, by kind of call."""
     score: float | None = None
-    """Mean rating of the last attempt; None when nothing reached the judge."""
+    """Mean rating of the last attempt. None if nothing reached the judge."""
     n_solved: int = 0
-    """Rows that the judge answered by itself."""
+    """Rows that the judge answered itself."""
     probes: tuple[JudgeProbe, ...] = ()
-    """Rows of known quality that were mixed into what the judge rated."""
+    """Rows of known quality that were mixed into the rows the judge rated."""
     decision: str
     accepted: Ref
     rejected: Ref
     ratings: Ref | None = None
-    """The judge's ratings of the accepted rows, apart from the rows: nothing trains on them. None where nothing was rated."""
+    """The judge's ratings of the accepted rows, stored separately from the rows so that nothing trains on them. None if nothing was rated."""
     samples: tuple[str, ...] = ()
-    """Up to two accepted drafts, for a reader in Studio."""
+    """Up to two accepted drafts, for readers in Studio."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_old(cls, values: Any) -> Any:
-        """Of earlier versions: the iteration is in the batch's id, and where no ratings are, the reason is behind `accepted: `."""
+        """Reads reports of earlier versions, where the iteration is in the batch id and, without ratings, the reason follows `accepted: `."""
         if not isinstance(values, dict):
             return values
         if values.get("ratings") is None and isinstance(decision := values.get("decision"), str):
@@ -384,7 +384,7 @@ class BatchReport(Record):
 
 
 class Usage(Record):
-    """LLM consumption. Cached replies count in `n_cached` only."""
+    """LLM usage. Cached replies are counted only in `n_cached`."""
 
     n_calls: int = 0
     n_cached: int = 0
