@@ -13,40 +13,41 @@ from pada_agent.graph.reviewing import Review
 
 
 class ModelResult(Record):
-    """One measured model."""
+    """The results of one model."""
 
     name: str
     """`untouched`, `fine-tuned`, `iteration 1` and so on."""
     iteration: int | None
     """None for the untouched model, 0 for the first fine-tuning."""
     n_train_rows: int
-    """Rows it was trained on, the synthetic ones included; 0 for the untouched model."""
+    """Number of rows it was trained on, including synthetic ones. 0 for the untouched model."""
     n_synthetic: int
     n_steps: int | None = None
-    """Optimizer steps trained; None for the untouched model, and where the compute backend noted none."""
+    """Number of optimizer steps. None for the untouched model, and if the compute backend did not report it."""
     validation: Metrics
-    """On all of validation: the part that is diagnosed and the part that selects."""
+    """Results on all of validation: the diagnosed part and the selection part together."""
     selection: Metrics
     diagnosis: Metrics | None = None
-    """On the part whose errors the agents read; `selection` is the part that they never do."""
+    """Results on the part whose errors the agents read. They never see the part measured by `selection`."""
     overfitting_gap: float | None = None
-    """Accuracy on the diagnosis part minus that on the selection part. The parts differ by chance: read it against the first fine-tuning's."""
+    """Accuracy on the diagnosed part minus accuracy on the selection part. The two parts also differ by chance, so compare it with the first
+    fine-tuning's."""
     n_without_answer: int = 0
-    """Validation responses in which no answer was found, or that could not be scored."""
+    """Number of validation responses that contained no answer or could not be scored."""
     n_cut_off: int = 0
-    """Validation responses that reached the limit of tokens and are not right."""
+    """Number of validation responses that reached the token limit and are not right."""
     n_cut_in_thought: int = 0
-    """Validation responses that reached it in the middle of a thought, and so answered nothing."""
+    """Number of validation responses that reached the token limit in the middle of a thought, and therefore have no answer."""
     test: Metrics | None = None
-    """None for models that were not measured on test."""
+    """Results on test. None for models that were not measured on test."""
     adapter: str | None = None
-    """Folder, relative to the run's."""
+    """Adapter folder, relative to the run's folder."""
     measured: Ref | None = None
-    """Every validation row with answer and verdict, in the store."""
+    """All validation rows with answer and verdict, in the store."""
     synthetic: tuple[Ref, ...] = ()
-    """Synthetic rows it was trained on, in the store; the last object is what its iteration added."""
+    """Synthetic rows it was trained on, in the store. The last object holds the rows that its iteration added."""
     tested: Ref | None = None
-    """Every test row with answer and verdict, in the store; None for models that were not measured on test."""
+    """All test rows with answer and verdict, in the store. None for models that were not measured on test."""
 
 
 class Comparison(Record):
@@ -69,11 +70,11 @@ class Comparison(Record):
 
 
 class PatternStrategy(Record):
-    """A pattern and what was done about it."""
+    """A pattern and the strategy used against it."""
 
     pattern: ErrorPattern
     strategy: Strategy | None = None
-    """None when no strategy was drafted, or a person dropped it."""
+    """None if no strategy was drafted, or if a person dropped it."""
 
 
 class IterationPatterns(Record):
@@ -82,63 +83,64 @@ class IterationPatterns(Record):
     iteration: int
     patterns: tuple[PatternStrategy, ...]
     added: tuple[Strategy, ...] = ()
-    """Strategies that a person added in review, beside the first one of each pattern."""
+    """Strategies that a person added in review, on top of the first one of each pattern."""
     n_clusters: int = 0
     silhouette: float | None = None
-    """Of the grouping, in [-1, 1]."""
+    """Silhouette score of the grouping, from -1 to 1."""
     stability: float | None = None
-    """Mean adjusted Rand index under resampling, at most 1; about 0: another sample would give other patterns."""
+    """Mean adjusted Rand index under resampling, at most 1. Near 0, another sample would give different patterns."""
     sensitivity: Sensitivity | None = None
-    """How the grouping moves with the number of clusters and with the embedder; None in runs of versions that did not ask."""
+    """How the grouping changes with the number of clusters and with the embedder. None in runs of versions that did not compute it."""
     outcomes: tuple[PatternOutcome, ...] = ()
-    """What became of each pattern; empty where the iteration left no model."""
+    """What became of each pattern. Empty if the iteration produced no model."""
 
     @property
     def strategies(self) -> tuple[Strategy, ...]:
-        """Of the patterns, then those that a person added."""
+        """The strategies of the patterns, followed by those that a person added."""
         return (*(pair.strategy for pair in self.patterns if pair.strategy), *self.added)
 
 
 class RowCost(Record):
-    """What the generator and the judge took for each row that joined the training data, whoever of several runs has paid."""
+    """Calls, tokens and cost of the generator and the judge per row that joined the training data. Replies shared between runs count in each of
+    them."""
 
     n_calls: float
     n_tokens: float
-    """Input and output together."""
+    """Input and output tokens together."""
     cost_usd: float
 
 
 class RowCounts(Record):
-    """Synthetic rows over all iterations."""
+    """Numbers of synthetic rows over all iterations."""
 
     requested: int = 0
-    """Rows that were to join the training data."""
+    """Rows that should have joined the training data."""
     asked: int = 0
-    """Rows that the generator was asked for, over all attempts and top-up rounds; 0 in runs that did not count them."""
+    """Rows requested from the generator, over all attempts and top-up rounds. 0 in runs that did not count them."""
     written: int = 0
     accepted: int = 0
     """Rows that joined the training data."""
     fill_rate: float | None = None
-    """Of the rows that were to join; None in runs that did not note it."""
+    """Fraction of the requested rows that joined the training data. None in runs that did not record it."""
     each: RowCost | None = None
-    """Cost of a row; None where none joined, or the run did not note it."""
+    """Cost per row. None if no row joined or the run did not record it."""
     rejected: dict[str, int] = Field(default_factory=dict)
-    """Count by rejection stage; `person` for what a review dropped. `verification`: answered otherwise by the judge."""
+    """Number of rejected rows by stage. `person`: dropped in a review. `verification`: the judge gave a different answer."""
     solved: int = 0
-    """Rows that the judge answered by itself."""
+    """Rows that the judge answered itself."""
 
 
 class Sample(Record):
-    """A synthetic row to show to a reader."""
+    """A synthetic row to show to readers."""
 
     text: str
     reason: str
     strategy: str | None = None
-    """Strategy name; None in the training-error branch."""
+    """Strategy name. None in the training-error branch."""
 
 
 class RunSummary(Record):
-    """A finished run."""
+    """The results of a finished run."""
 
     name: str
     task: str
@@ -146,7 +148,7 @@ class RunSummary(Record):
     config_hash: str
     seed: int
     models: tuple[ModelResult, ...] = Field(validation_alias=AliasChoices("models", "arms"))
-    """In the order they were measured."""
+    """In the order in which they were measured."""
     best_model: str = Field(validation_alias=AliasChoices("best_model", "best_arm"))
     comparisons: tuple[Comparison, ...] = ()
     patterns: tuple[IterationPatterns, ...] = ()
@@ -157,35 +159,35 @@ class RunSummary(Record):
     accepted_samples: tuple[Sample, ...] = ()
     rejected_samples: tuple[Sample, ...] = ()
     redactions: tuple[str, ...] = ()
-    """What the leak guard cut out of patterns and strategies."""
+    """What the leak guard removed from patterns and strategies."""
     near: tuple[NearText, ...] = ()
-    """Those of them that the embedder found, with the held-out row."""
+    """The redactions found by the embedder, each with its held-out row."""
     judge: JudgeCalibration = JudgeCalibration()
-    """The judge on rows of known quality."""
+    """How the judge did on rows of known quality."""
     ratings: RatingSpread = RatingSpread()
-    """Of all rows that the judge rated."""
+    """Spread of the ratings of all rows that the judge rated."""
     chance: float | None = None
-    """Accuracy of guessing on validation; None for open answers."""
+    """Accuracy of random guessing on validation. None for open answers."""
     usage: dict[str, Usage] = Field(default_factory=dict)
-    """By LLM role."""
+    """LLM usage by role."""
     seconds_by_stage: dict[str, float] = Field(default_factory=dict)
     peak_memory_mb: float | None = None
     reviews: tuple[Review, ...] = ()
-    """What people decided."""
+    """What people decided in reviews."""
     warnings: tuple[str, ...] = ()
-    """What a reader should know, ready to print."""
+    """What readers should know, ready to print."""
     alarms: tuple[str, ...] = ()
-    """What should make a reader stop."""
+    """Problems serious enough that readers should stop and look."""
     verdict: str
-    """One sentence: whether it helped."""
+    """Whether the run helped, in one sentence."""
     adapter: str | None = None
-    """Folder of the best adapter, relative to the run's; None when the untouched model is best."""
+    """Folder of the best adapter, relative to the run's folder. None if the untouched model is best."""
     stop_reason: str
 
     @model_validator(mode="before")
     @classmethod
     def _lift_alarms(cls, values: Any) -> Any:
-        """Summaries written before alarms had a field of their own hold them among the warnings."""
+        """Reads summaries from before alarms had their own field, which keep them among the warnings."""
         if not isinstance(values, dict) or "alarms" in values:
             return values
         told = [str(text) for text in values.get("warnings", ())]
