@@ -26,7 +26,8 @@ from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
-from pada_agent.core.config import BudgetConfig, ComputeConfig, ModelConfig, RunConfig
+from pada_agent.core.compute_config import ComputeConfig
+from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.ports import Compute
 from pada_agent.core.progress import Progress

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pada_agent.core.config import ClusterConfig
+from pada_agent.core.compute_config import ClusterConfig
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.progress import Progress
 from tests.command_line import finish

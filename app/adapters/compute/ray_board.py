@@ -17,7 +17,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from pada_agent.app.adapters.compute.local_compute import has_output
 from pada_agent.app.adapters.compute.ray_jobs import Heard, JobRequest, Outcome, Shape
 from pada_agent.app.adapters.compute.ray_worker import RayWorker
-from pada_agent.core.config import ClusterConfig
+from pada_agent.core.compute_config import ClusterConfig
 from pada_agent.core.progress import Progress
 
 LONG_POLL_SECONDS = 10

@@ -19,7 +19,7 @@ from pada_agent.app.adapters.compute.local_compute import WORKER, address_job, h
 from pada_agent.app.adapters.compute.ray_board import Board
 from pada_agent.app.adapters.compute.ray_jobs import NAMESPACE, Heard, Place, Shape, find_shape, to_request
 from pada_agent.app.adapters.storage.model_store import store_folder
-from pada_agent.core.config import ClusterConfig
+from pada_agent.core.compute_config import ClusterConfig
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress

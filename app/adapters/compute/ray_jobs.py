@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from pada_agent.app.adapters.compute.local_compute import WORKER
 from pada_agent.app.adapters.storage.model_store import store_folder
 from pada_agent.core import errors
-from pada_agent.core.config import ClusterConfig
+from pada_agent.core.compute_config import ClusterConfig
 from pada_agent.core.errors import PadaError, TrainingError
 from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress

@@ -1,0 +1,44 @@
+"""Settings of where the student's jobs run."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pada_agent.core.settings import Settings
+
+
+class ClusterConfig(Settings):
+    """The Ray cluster that runs student jobs (`compute.backend: ray`)."""
+
+    address: str | None = "auto"
+    """`auto` joins the cluster of this machine or of `RAY_ADDRESS`; `host:6379` joins that one; null starts one on this machine alone."""
+    max_workers: int = Field(default=8, ge=1, le=4096)
+    """Maximum number of workers at the same time, for all runs that share their objects. Each worker keeps one student loaded."""
+    num_cpus: int = Field(default=1, ge=1, le=1024)
+    """CPU cores per worker, also its number of threads."""
+    num_gpus: float = Field(default=0, ge=0, le=64)
+    """GPUs per worker. 0 trains on CPU; 0.5 lets two workers share one GPU."""
+    accelerator: str | None = None
+    """GPU type by its Ray name (`H100`, `A100-80G`). Set it to run all jobs of an experiment on the same type. Null takes any."""
+    retries: int = Field(default=3, ge=0, le=100)
+    """How often a job is restarted after its node was lost. Errors of the job itself are never retried."""
+    autoscaling: bool = False
+    """Set this if the cluster grows by itself: jobs then wait for a node that is large enough, even if there is none yet."""
+    idle_minutes: float = Field(default=5, gt=0, le=1440)
+    """Minutes an idle worker keeps its student and its GPU."""
+    orphan_minutes: float = Field(default=30, gt=0, le=10080)
+    """Minutes a job keeps running after the last process waiting for it is gone."""
+
+
+class ComputeConfig(Settings):
+    """Where the student trains."""
+
+    backend: str = "local"
+    """`local` uses a worker process on this machine, `ray` the workers of a Ray cluster (needs `pada-agent[cluster]`). Other packages can add
+    backends (entry point group `pada_agent.compute`)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to train on. `auto` uses CUDA if there is a device. On a cluster, `cluster.num_gpus` decides instead."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of the worker. Null uses all cores. On a cluster, `cluster.num_cpus` decides instead."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Settings for `backend: ray`."""
