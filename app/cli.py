@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 NEVER_WRAPPED = 10_000
-"""Columns of what is not a terminal: a sentence stays a line, to be searched."""
+"""Width of output that is not a terminal: every sentence stays on one line, so that it can be searched."""
 
 
 class Commands(TyperGroup):
-    """Turns what a user can fix into one message and exit code 2, and an interruption into 130."""
+    """Turns errors that a user can fix into one message and exit code 2, and an interruption into exit code 130."""
 
     def invoke(self, ctx: Any) -> Any:
         from pada_agent.core.errors import PadaError
@@ -83,7 +83,7 @@ def show_version(
 def run(
     config: ConfigFile,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run's folder, instead of runs/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the run. Default: runs/NAME.")] = None,
     review: Annotated[
         bool, typer.Option("--review", help="Wait for your review after the strategies are drafted.")
     ] = False,
@@ -108,7 +108,7 @@ def run(
 def resume(
     folder: RunFolder,
     answer: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Answer to the question that the run is waiting for.")
+        Path | None, typer.Option(metavar="FILE.json", help="File with the answer that the run is waiting for.")
     ] = None,
     overrides: Overrides = None,
     send_keys: Annotated[
@@ -155,7 +155,7 @@ def check(
 
 @app.command()
 def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Estimate what a run will cost, without running it."""
+    """Estimate the calls, tokens and cost of a run, without running it."""
     from pada_agent.app.adapters.storage.datasets import FileDatasets
     from pada_agent.app.runs import estimate
 
@@ -197,7 +197,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write a run's report again, also for an unfinished run, and print its table."""
+    """Write the report of a run again and print its table; works for unfinished runs, too."""
     from pada_agent.app.report import document
     from pada_agent.app.terminal.summary import render_summary
 
@@ -293,15 +293,15 @@ def experiment(
     ] = False,
     power: Annotated[
         bool,
-        typer.Option("--power", help="Only show which difference this many rows and seeds could detect; runs nothing."),
+        typer.Option("--power", help="Only show which difference these rows and seeds could detect; runs nothing."),
     ] = False,
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="Run only these arms; other processes can run the others.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Run only these seeds, in the same way.")] = None,
-    parallel: Annotated[str, typer.Option(metavar="N", help="Runs at the same time, in this process.")] = "1",
+    seeds: Annotated[str | None, typer.Option(metavar="0,1", help="Run only these seeds, as with --arms.")] = None,
+    parallel: Annotated[str, typer.Option(metavar="N", help="Number of runs at the same time.")] = "1",
 ) -> None:
-    """Compare methods: run every combination that is not finished yet, and print the table.
+    """Compare methods: run every combination that is not finished yet, then print the table.
 
     With --arms or --seeds, several processes can share the work and the experiment's folder; the same command without
     them then writes the tables.
@@ -363,7 +363,7 @@ def pull_models(
 
 @models.command("list")
 def list_models() -> None:
-    """List the models that can be pulled, and which are on this machine."""
+    """List the models that can be pulled, and show which are on this machine."""
     from pada_agent.app.adapters.storage import model_store
     from pada_agent.app.text import align_columns
 
@@ -376,7 +376,9 @@ def list_models() -> None:
 
 @settings.command("show")
 def show_config(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="Default: the default settings.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file; default: built-in settings.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Print all settings, including the defaults."""
