@@ -10,31 +10,31 @@ from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 
 PREDICTIONS = "predictions.jsonl"
-"""What a prediction job leaves: one `Prediction` a row, in the order of the rows."""
+"""File that a prediction job writes: one `Prediction` per row, in the order of the rows."""
 
 TRAIN_METRICS = "train_metrics.json"
-"""What a fine-tuning leaves beside the adapter: steps, losses, seconds, tokens. Times differ from one run to the next."""
+"""File that a fine-tuning writes next to the adapter: steps, losses, seconds, tokens. Times differ between runs."""
 
 EXPORT_REPORT = "export.json"
-"""What an export leaves beside the model: how many rows both answered alike."""
+"""File that an export writes next to the model: on how many rows both gave the same answers."""
 
 LAST_GOOD = "last_good"
-"""Folder of the adapter before the loss stopped being finite."""
+"""Folder with the adapter from before the loss stopped being finite."""
 
 
 class TrainMetrics(Record):
-    """What stands in `TRAIN_METRICS`, as far as others read it; empty where the compute backend did not note it."""
+    """The part of `TRAIN_METRICS` that other code reads. Fields that the compute backend did not report stay empty."""
 
     model_config = ConfigDict(extra="ignore")
 
     n_steps: int | None = None
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     losses: tuple[float, ...] = ()
-    """By step."""
+    """One per step."""
     seconds: float | None = None
     tokens_per_second: float | None = None
     base_sha256: dict[str, str] = Field(default_factory=dict)
-    """Of the student's weights, by file name."""
+    """SHA-256 of the student's weights, by file name."""
 
 
 def read_train_metrics(adapter: Path) -> TrainMetrics:
@@ -53,55 +53,56 @@ def read_train_metrics(adapter: Path) -> TrainMetrics:
 
 
 class LoraSpec(Record):
-    """LoRA fine-tuning, defaults as in the paper."""
+    """LoRA fine-tuning. The defaults are the paper's where it gives them."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     rank: int = Field(default=32, ge=1)
-    """Rank r of the update (paper: 32)."""
+    """Rank r of the LoRA update (paper: 32)."""
     alpha: int = Field(default=32, ge=1)
-    """Scale: the update is multiplied by alpha / rank (paper: 32)."""
+    """Scaling: the update is multiplied by alpha / rank (paper: 32)."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
-    """Share of inputs of the update that are dropped in training (paper: 0.05)."""
+    """Fraction of the update's inputs that are dropped during training (paper: 0.05)."""
     target_modules: str = "all-linear"
-    """`all-linear`, or module names joined by commas."""
+    """Layers to adapt: `all-linear`, or module names separated by commas."""
     epochs: float = Field(default=5, gt=0)
-    """Passes over the training rows (paper: 5)."""
+    """Number of passes over the training rows (paper: 5)."""
     learning_rate: float = Field(default=2e-4, gt=0)
-    """Peak, Adam (paper: 2e-4)."""
+    """Peak learning rate of the Adam optimizer (paper: 2e-4)."""
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
-    """Share of the steps over which the learning rate rises from 0. Ours."""
+    """Fraction of the steps over which the learning rate rises from 0. Our default: 0.03."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Per step, decoupled (AdamW). Ours: none."""
+    """Decoupled weight decay per step (AdamW). Our default: none."""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    """L2 norm to which gradients are clipped. Ours."""
+    """L2 norm to which gradients are clipped. Our default: 1."""
     batch_size: int = Field(default=8, ge=1)
-    """Sequences per optimizer step (effective)."""
+    """Effective batch size: sequences per optimizer step."""
     micro_batch_tokens: int = Field(default=2048, ge=1)
-    """Upper bound on tokens per forward pass (on CPU 512 at most); steps larger than that accumulate."""
+    """Maximum number of tokens per forward pass (on CPU, 512 at most). Larger steps accumulate gradients."""
     max_length: int = Field(default=1024, ge=2)
-    """Tokens of prompt and answer."""
+    """Maximum length of a training row in tokens, prompt and answer together."""
     on_too_long: Literal["error", "truncate"] = "error"
-    """`truncate` cuts the prompt from the left, never the answer."""
+    """What to do with longer rows: stop with an error, or `truncate` the prompt from the left. Answers are never cut."""
     scheduler: Literal["linear", "cosine", "constant"] = "linear"
-    """Course of the learning rate after the warm-up. Ours: linear to 0."""
+    """Shape of the learning rate after the warm-up. Our default: linear, down to 0."""
     n_steps: int | None = Field(default=None, ge=1)
-    """A fixed number of optimizer steps, in place of `epochs`; null counts epochs."""
+    """Fixed number of optimizer steps, used instead of `epochs`. Set it to compare models trained on different numbers of rows. Null uses
+    `epochs`."""
 
 
 class ChatSpec(Record):
-    """How a row is put into the student's chat format: the same in training, in scoring and in generation."""
+    """How a row is rendered in the student's chat format; the same in training, scoring and generation."""
 
     system: str | None = None
-    """System turn; None leaves the template's default, an empty text asks for none."""
+    """System turn. None keeps the template's default; an empty text sends none."""
     template: str | None = None
-    """Text of a chat template; None takes the tokenizer's own."""
+    """Text of a chat template. None uses the tokenizer's own."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     """Variables of the template, such as `enable_thinking`."""
     control_tokens_in_rows: bool = False
     """Whether the name of a control token in a row's text becomes that token."""
     thoughts: Literal["close", "open"] = "close"
-    """What becomes of a thought that the template opens where the assistant starts."""
+    """What happens to a thought that the template opens where the assistant starts."""
 
 
 class FineTuneJob(Record):
