@@ -376,9 +376,7 @@ def list_models() -> None:
 
 @settings.command("show")
 def show_config(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="YAML file; default: built-in settings.")
-    ] = None,
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="Default: built-in settings.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """Print all settings, including the defaults."""
