@@ -114,8 +114,8 @@ class GenerationConfig(Settings):
     n_demonstrations: int = Field(default=3, ge=0)
     """Training rows with the source row's label shown to the pattern-guided writer; closed label sets only. Our default: 3 (docs/adr/0010)."""
     vary_answers: bool = True
-    """Where code can build correct answers, let the writer word only their questions. `sql`: code takes a training row's query, swaps its values, a
-    column or highest and lowest, and runs it. False: the writer writes both, as in the paper and rival methods (docs/adr/0015)."""
+    """Where code can build correct answers, let the writer word only their questions. `sql`: code takes a training row's query, changes its values,
+    a column or the direction (highest to lowest), and runs it. False: the writer writes both, as in the paper and rival methods (docs/adr/0015)."""
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
@@ -124,7 +124,8 @@ class GenerationConfig(Settings):
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
     """How training errors are found, also for LE, LEC and LLM2LLM. `train`: rows answered wrongly (paper). A student that memorised its rows has few
     of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), `out_of_fold` adds rows that
-    students fine-tuned without them answer wrongly. `auto`: wrong answers; if too few, margins; where there are none, folds."""
+    students fine-tuned without them answer wrongly. `auto`: wrong answers; if they are too few, also margins, or folds where there are no
+    margins."""
     error_folds: int = Field(default=3, ge=0, le=20)
     """Parts the training rows are split into for `out_of_fold`: one fine-tuning each, on the other parts, once per run. 0: `auto` uses no folds."""
     max_rows_per_error: int | None = Field(default=3, ge=1)
@@ -189,9 +190,9 @@ class VerificationConfig(Settings):
 
     votes: int | None = Field(default=None, ge=0)
     """How often each row is solved; more than half of the answers must match its label. Null: once for options or closed label sets, never for
-    free-form answers (paper: 0; it asks for an opinion instead). Numbers are worth 3 to 5 votes of a strong judge. A judge that cannot do the task
-    rejects good rows: see the report's figures on rows of known quality. For closed labels, `quality.max_label_rank` needs no calls and works better
-    than a small judge (docs/adr/0011)."""
+    free-form answers (paper: 0; it asks for an opinion instead). For numeric answers, 3 to 5 votes of a strong judge pay off. A judge that cannot do
+    the task rejects good rows: see the report's figures on rows of known quality. For closed labels, `quality.max_label_rank` needs no calls and
+    works better than a small judge (docs/adr/0011)."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Fraction of rows that is solved. Rows are selected by their ids."""
     temperature: float | None = Field(default=None, ge=0)
@@ -204,7 +205,7 @@ class VerificationConfig(Settings):
         return int(is_choice) if self.votes is None else self.votes
 
     def temperature_for(self, n_votes: int) -> float:
-        """At which so many votes are asked for."""
+        """The temperature for this number of votes."""
         if self.temperature is not None:
             return self.temperature
         return 0.7 if n_votes > 1 else 0.0
@@ -231,8 +232,8 @@ class QualityConfig(Settings):
     """Before the judge: accept a row only if its label is among this many likeliest labels, predicted by a regression on the training rows' sentence
     vectors. Closed label sets only; also applies when `enabled` is off. Null is off (paper). Use 2 with a weak writer and judge (docs/adr/0011)."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
-    """Test rows of known quality per row rated at the first attempt, mixed in to measure the judge: a quarter good, the rest bad. Never trained on.
-    With `rows_per_call: 1`, each costs one call. 0 adds none."""
+    """Rows of known quality mixed in at the first attempt to measure the judge, per row that it rates: a quarter good, the rest bad. Never trained
+    on. With `rows_per_call: 1`, each costs one call. 0 adds none."""
 
 
 class LoopConfig(Settings):
