@@ -44,10 +44,11 @@ class DataConfig(Settings):
     selection_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Fraction of validation used to select the best model; the rest is diagnosed. Our default guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
-    """Training rows that are also in validation or test, and validation rows that are also in test: stop with an error, or drop them. Test always
-    keeps its rows."""
+    """What to do if training rows also appear in validation or test, or validation rows in test: stop with an error, or drop them. Test always keeps
+    its rows."""
     on_duplicate: Literal["drop", "error"] = "drop"
-    """Rows that repeat an earlier row of the same file, question and answer alike: drop them and report the count, or stop with an error."""
+    """What to do if a row repeats an earlier row of the same file, in both question and answer: drop it and report the count, or stop with an
+    error."""
 
 
 class ModelsConfig(Settings):
@@ -103,36 +104,42 @@ class GenerationConfig(Settings):
     share: float = Field(default=0.5, gt=0)
     """Target number of synthetic rows per training row (paper: 0.5). Only rows that join the training data count, not every row requested."""
     pattern_share: float = Field(default=0.5, ge=0, le=1)
-    """Fraction of synthetic rows from the pattern branch; the rest is from training errors. 0 or 1 switches one off. Our default: half and half."""
+    """Fraction of the synthetic rows that comes from the pattern branch; the rest comes from training errors. 0 or 1 switches one branch off. Our
+    default: half and half."""
     sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
-    """What the training-error branch starts from: wrong answers, any training rows, or `held_back` rows, which are real and join as they are."""
+    """What the training-error branch starts from: `training_errors` (wrongly answered rows), `training_rows` (any of them), or `held_back`: real
+    rows, which join the training data as they are."""
     template: str = Field(default="training_error_generation", json_schema_extra={"examples": list(BUILT_IN_RECIPES)})
     """Prompt of the training-error branch: `training_error_generation`, `contrast_generation` (shows correctly answered rows next to each error),
-    `similar_item_generation`, `rephrasing` (rewrites only the question), or another package's recipe (entry point group `pada_agent.recipes`)."""
+    `similar_item_generation`, `rephrasing` (rewrites the question and copies the rest), or a recipe from another package (entry point group
+    `pada_agent.recipes`)."""
     n_contrasts: int = Field(default=3, ge=1)
     """Number of correctly answered training rows, the nearest ones, that `contrast_generation` shows next to each error (LLMs-as-Instructors: 3)."""
     n_demonstrations: int = Field(default=3, ge=0)
-    """Training rows with the source row's label shown to the pattern-guided writer; closed label sets only. Our default: 3 (docs/adr/0010)."""
+    """Number of training rows with the source row's label that the pattern-guided writer also sees; closed label sets only. Our default: 3
+    (docs/adr/0010)."""
     vary_answers: bool = True
-    """Where code can build correct answers, let the writer word only their questions. `sql`: code takes a training row's query, changes its values,
-    a column or the direction (highest to lowest), and runs it. False: the writer writes both, as in the paper and rival methods (docs/adr/0015)."""
+    """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
+    takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
+    writer writes both, as in the paper and rival methods (docs/adr/0015)."""
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
-    """How training errors are found, also for LE, LEC and LLM2LLM. `train`: rows answered wrongly (paper). A student that memorised its rows has few
-    of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), `out_of_fold` adds rows that
-    students fine-tuned without them answer wrongly. `auto`: wrong answers; if they are too few, also margins, or folds where there are no
-    margins."""
+    """How training errors are found; also applies to LE, LEC and LLM2LLM. `train` uses the rows answered wrongly (paper). A student that has
+    memorised its rows has few of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), and
+    `out_of_fold` adds rows that students fine-tuned without them answer wrongly. `auto` uses wrong answers and, if they are too few, adds margins,
+    or folds where there are no margins."""
     error_folds: int = Field(default=3, ge=0, le=20)
-    """Parts the training rows are split into for `out_of_fold`: one fine-tuning each, on the other parts, once per run. 0: `auto` uses no folds."""
+    """Number of parts into which `out_of_fold` splits the training rows. Each part costs one fine-tuning on the other parts, once per run. With 0,
+    `auto` uses no folds."""
     max_rows_per_error: int | None = Field(default=3, ge=1)
     """Maximum number of synthetic rows based on one training error per iteration; any shortfall goes to the pattern branch. Our default: 3, because
     a row that the student cannot learn is often mislabelled. Null removes the limit (paper)."""
     max_top_ups: int = Field(default=8, ge=0)
-    """Maximum number of extra rounds that replace rejected rows, from other training rows, until `share` is reached. 0 replaces none (paper)."""
+    """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. 0 replaces none (paper)."""
     max_asked_per_row: float = Field(default=5, ge=1)
     """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""
@@ -149,7 +156,8 @@ class GenerationConfig(Settings):
     near_duplicate_rouge: float = Field(default=0.85, gt=0, le=1)
     """ROUGE-L F score above which two questions count as near duplicates."""
     allocation: Literal["even", "by_repair"] = "even"
-    """How rows are divided among strategies: `even` (paper), or `by_repair`: more for patterns whose last strategy repaired a larger share."""
+    """How rows are divided among strategies: `even` (paper), or `by_repair`, which gives more rows to patterns whose last strategy repaired a larger
+    share of their rows."""
 
     @field_validator("template")
     @classmethod
@@ -166,7 +174,8 @@ class GuardConfig(Settings):
     """
 
     leak_similarity: float | None = Field(default=0.65, gt=0, le=1)
-    """Cosine similarity at which a strategy's sentence, or part of it, repeats a validation or test row and is cut. Null compares words only."""
+    """Cosine similarity at which a sentence of a strategy, or a run of words in it, counts as repeating a validation or test row and is cut. Null
+    compares words only."""
     contamination_similarity: float | None = Field(default=0.85, gt=0, le=1)
     """Cosine similarity at which a synthetic question counts as a reworded validation or test row and is rejected. Null compares words only."""
     contamination_share: float | None = Field(default=0.05, gt=0, lt=1)
@@ -174,7 +183,8 @@ class GuardConfig(Settings):
     `contamination_similarity`, that threshold is raised until only this share is left, up to 0.97. Otherwise rows would be rejected for being as
     similar as real ones (docs/adr/0013). Null never raises it."""
     plugins: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    """Guards of other packages (entry point group `pada_agent.guards`) that run after the built-in ones, each with its settings: `{no_urls: {}}`."""
+    """Guards from other installed packages (entry point group `pada_agent.guards`) that check synthetic rows after the built-in ones, each with its
+    own settings, e.g. `{no_urls: {}}`."""
 
     @field_validator("plugins")
     @classmethod
@@ -189,10 +199,10 @@ class VerificationConfig(Settings):
     """Label verification by independent solving: before rating rows, the judge answers them itself without seeing their labels."""
 
     votes: int | None = Field(default=None, ge=0)
-    """How often each row is solved; more than half of the answers must match its label. Null: once for options or closed label sets, never for
-    free-form answers (paper: 0; it asks for an opinion instead). For numeric answers, 3 to 5 votes of a strong judge pay off. A judge that cannot do
-    the task rejects good rows: see the report's figures on rows of known quality. For closed labels, `quality.max_label_rank` needs no calls and
-    works better than a small judge (docs/adr/0011)."""
+    """Number of times each row is solved; more than half of the answers must match its label. Null: once for tasks with options or a closed label
+    set, never for free-form answers (paper: 0; it asks for an opinion instead). For numeric answers, 3 to 5 votes of a strong judge pay off. A judge
+    that cannot do the task rejects good rows: see the report's figures on rows of known quality. For closed labels, `quality.max_label_rank` needs
+    no calls and works better than a small judge (docs/adr/0011)."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Fraction of rows that is solved. Rows are selected by their ids."""
     temperature: float | None = Field(default=None, ge=0)
@@ -227,7 +237,8 @@ class QualityConfig(Settings):
     max_regenerations: int = Field(default=3, ge=0)
     """Maximum number of times a weak batch is sent back to be rewritten (paper: 3)."""
     rows_per_call: int | None = Field(default=None, ge=1)
-    """Rows the judge rates in one call. Null: the whole batch (paper). Use 1 for a small judge: it gives neighbouring rows the same score."""
+    """Number of rows the judge rates in one call. Null: the whole batch (paper). Use 1 for a small judge, which gives neighbouring rows the same
+    score."""
     max_label_rank: int | None = Field(default=None, ge=1)
     """Before the judge: accept a row only if its label is among this many likeliest labels, predicted by a regression on the training rows' sentence
     vectors. Closed label sets only; also applies when `enabled` is off. Null is off (paper). Use 2 with a weak writer and judge (docs/adr/0011)."""
