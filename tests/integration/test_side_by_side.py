@@ -211,6 +211,7 @@ class Interrupting:
     def __call__(self, prompt: str) -> str:
         if next(self._countdown) == 1:
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)  # the signal is heard while this answer is under way
         return answer_in_form(prompt)
 
 
