@@ -186,7 +186,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
 def test_after_a_signal_no_run_begins_and_the_same_command_goes_on(
     tmp_path: Path, toys: Counter[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "runs" / "grid"
+    folder, before = tmp_path / "runs" / "grid", signal.getsignal(signal.SIGINT)
     with serving(delay_seconds=0.3, answer=Interrupting(3)) as server:
         grid = write_grid(tmp_path, server.url, arms=["auggpt", "pada", "pada_no_quality"], seeds=[0])
         with pytest.raises(KeyboardInterrupt, match=r"^continue with: pada experiment$"):
@@ -195,7 +195,7 @@ def test_after_a_signal_no_run_begins_and_the_same_command_goes_on(
         assert not (folder / "toy-all-pada_no_quality-s0").exists(), "three runs, two at once"
         assert not [text for text in said if "failed" in text] and not list(folder.glob("*/error.txt"))
         assert not list(folder.glob("*/summary.json"))
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is before
         assert len(run(grid, 2).outcomes) == 3
         n_paid = count_calls(folder / "shared" / "llm_calls.sqlite")
         assert n_paid == sum(server.asked.values()), "answers that were under way are kept"
