@@ -19,7 +19,7 @@ TEMPLATE_PHRASES = {
     "training_error_generation": "need the same skill, with their correct answers",
     "contrast_generation": "new questions that turn on just that",
     "similar_item_generation": "The old questions below are hard for it",
-    "question_wording": "You write questions for training examples",
+    "question_wording": "You word questions for training examples",
     "rephrasing": "You rewrite training examples",
     "pattern_guided_generation": 'Strategy "',
     "quality_control": "You rate training examples",

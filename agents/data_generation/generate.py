@@ -34,8 +34,10 @@ class Assignment(Record):
     """Other training rows of the label to write for."""
     counterexample: Example | None = None
     """A training row of the label that it is mistaken for."""
-    changes: tuple[tuple[str, str], ...] | None = None
-    """In a right answer that code made of the source's: what was there, and what is there now. None where the writer answers."""
+    rough_question: str | None = None
+    """For a right answer that code made of the source's, the question as code can change it. None where the writer answers."""
+    changes: tuple[tuple[str, str], ...] = ()
+    """What was there and is there now in the answer, where the rough question does not say it yet."""
 
 
 class DraftItem(BaseModel):
@@ -82,14 +84,15 @@ def assign_rows(
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
         if vary_answers and (varied := task.vary_answer(source, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
-            assigned = assigned.model_copy(update={"given": turns | varied.fields, "changes": varied.changes})
+            made = {"rough_question": varied.rough_question, "changes": varied.changes}
+            assigned = assigned.model_copy(update={"given": turns | varied.fields, **made})
         assignments.append(assigned)
     return assignments
 
 
 def choose_recipe(batch: Batch, assignments: Sequence[Assignment], settings: GenerationConfig) -> Recipe:
     """How the batch is written."""
-    if any(a.changes is not None for a in assignments):
+    if any(a.rough_question is not None for a in assignments):
         return QUESTION_WORDING
     return PATTERN_GUIDED if batch.branch == "pattern" else find_recipe(settings.template)
 
@@ -145,7 +148,9 @@ def generate_drafts(
     if recipe.rewrites_only_question:
         question = task.question_field
         fields = {question: f"the {question} of the row"}
-        copied = {a.row: {**task.show(a.source), **(a.given if a.changes is not None else {})} for a in assignments}
+        copied = {
+            a.row: {**task.show(a.source), **(a.given if a.rough_question is not None else {})} for a in assignments
+        }
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
     reply = writer.ask(
         recipe.template,
@@ -180,6 +185,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "given": assignment.given,
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
+        "rough_question": assignment.rough_question,
         "changes": assignment.changes,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],

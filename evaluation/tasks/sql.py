@@ -18,6 +18,7 @@ from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tel
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
+from pada_agent.evaluation.tasks.sql_questions import follow
 from pada_agent.evaluation.tasks.sql_variations import list_named, names, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
@@ -143,8 +144,9 @@ class Sql(Task):
                 break
             found = self._run_reference(database, varied.sql)
             if isinstance(found, Result) and not _find_emptiness(varied.sql, found):
-                return Variation(fields={"query": varied.sql}, changes=varied.changes)
-        return Variation(fields={"query": source.answer})
+                rough, left = follow(question, varied.changes)
+                return Variation(fields={"query": varied.sql}, rough_question=rough, changes=left)
+        return Variation(fields={"query": source.answer}, rough_question=question)
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str

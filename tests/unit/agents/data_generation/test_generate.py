@@ -271,7 +271,9 @@ def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_rea
 def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path) -> None:
     task = make_task(TaskConfig(name="sql", database=str(make_database(tmp_path / "things.sqlite"))))
     source = task.read(
-        RawRow(where="train.jsonl:1", fields={"question": QUESTION, "sql": "SELECT MIN(degrees) FROM thing"})
+        RawRow(
+            where="train.jsonl:1", fields={"question": "how cold does it get", "sql": "SELECT MIN(degrees) FROM thing"}
+        )
     )
     batch = Batch(
         id="i1-s1-b1",
@@ -281,7 +283,7 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         source_ids=(source.id,),
     )
     (assigned,) = assign_rows(batch, [source], {}, task=task, seed=0, vary_answers=True)
-    assert assigned.changes and assigned.given["query"] != source.answer
+    assert assigned.changes == (("MIN", "MAX"),) and assigned.given["query"] != source.answer
     asked: list[str] = []
 
     def reply(request: ChatRequest) -> str:
@@ -297,8 +299,11 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         generator=PromptedModel(ScriptedModel(reply)),
         settings=GenerationConfig(),
     )
-    was, now = assigned.changes[0]
     assert draft.fields == {"query": assigned.given["query"], "question": "something new"}
-    assert f"{was} became {now}" in asked[0] and "melting" in asked[0] and "CREATE TABLE" not in asked[0]
+    assert "must ask for MAX instead of MIN" in asked[0] and "melting" in asked[0] and "CREATE TABLE" not in asked[0]
     (plain,) = assign_rows(batch, [source], {}, task=task, seed=0)
-    assert plain.changes is None and "query" not in plain.given
+    assert plain.rough_question is None and "query" not in plain.given
+    unchanged = draft.model_copy(update={"fields": {**draft.fields, "question": "How cold does it get?"}})
+    result = verify_drafts([draft, unchanged], [assigned], task=task, guards=[])
+    assert [row.answer for row in result.candidates] == [assigned.given["query"]]
+    assert "does not ask for what changed: MIN became MAX" in result.rejections[0].reason
