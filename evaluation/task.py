@@ -50,9 +50,7 @@ class Variation(Record):
     fields: dict[str, str]
     """The draft fields that are fixed by it."""
     rough_question: str
-    """The row's question, changed as its answer was as far as code can."""
-    changes: tuple[tuple[str, str], ...] = ()
-    """What was there and what is there now, where the rough question does not say it yet."""
+    """The row's question, changed as its answer was."""
 
 
 class Task(ABC):

@@ -35,9 +35,7 @@ class Assignment(Record):
     counterexample: Example | None = None
     """A training row of the label that it is mistaken for."""
     rough_question: str | None = None
-    """For a right answer that code made of the source's, the question as code can change it. None where the writer answers."""
-    changes: tuple[tuple[str, str], ...] = ()
-    """What was there and is there now in the answer, where the rough question does not say it yet."""
+    """For a right answer that code made of the source's, the question that goes with it. None where the writer answers."""
 
 
 class DraftItem(BaseModel):
@@ -84,8 +82,8 @@ def assign_rows(
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
         if vary_answers and (varied := task.vary_answer(source, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
-            made = {"rough_question": varied.rough_question, "changes": varied.changes}
-            assigned = assigned.model_copy(update={"given": turns | varied.fields, **made})
+            given = turns | varied.fields
+            assigned = assigned.model_copy(update={"given": given, "rough_question": varied.rough_question})
         assignments.append(assigned)
     return assignments
 
@@ -186,7 +184,6 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
         "rough_question": assignment.rough_question,
-        "changes": assignment.changes,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,

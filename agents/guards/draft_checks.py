@@ -6,7 +6,6 @@ from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.data_generation.question_form import QuestionForm
 from pada_agent.agents.guards.guard import Guard, reject
 from pada_agent.core.records import Draft, Example, Record, Rejection
-from pada_agent.evaluation.row_texts import normalize
 from pada_agent.evaluation.task import DraftProblem, Task
 
 
@@ -51,14 +50,7 @@ def verify_drafts(
 def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Rejection:
     origin = draft.provenance
     example_id = f"syn-{origin.batch_id}-a{origin.attempt}-r{draft.row + 1}"
-    made: Example | DraftProblem = task.compose(
-        draft.fields, source=assignment.source, given=assignment.given, example_id=example_id
-    )
-    if assignment.changes and normalize(draft.fields.get(task.question_field, "")) == normalize(
-        assignment.rough_question or ""
-    ):
-        was, now = assignment.changes[0]
-        made = DraftProblem(reason=f"the question does not ask for what changed: {was} became {now}")
+    made = task.compose(draft.fields, source=assignment.source, given=assignment.given, example_id=example_id)
     if isinstance(made, DraftProblem):
         text = "\n".join(f"{name}: {value}" for name, value in draft.fields.items())
         return Rejection(stage="format", reason=made.reason, text=text, provenance=origin)

@@ -127,7 +127,7 @@ class Sql(Task):
         return ({"values": values} if values else {}) | tell_turns(source)
 
     def vary_answer(self, source: Example, rng: Random) -> Variation:
-        """A query with other values, another column or the other end, that gives something else than the row's; its own if none is found."""
+        """A query with other values, another column or the other end, that gives something and that the question can follow; its own if none is found."""
         database, question = _database_of(source), str(source.reference["question"])
         own = self._run_reference(database, source.answer)
         read = own.tables if isinstance(own, Result) else ()
@@ -142,10 +142,11 @@ class Sql(Task):
             )
             if varied is None:
                 break
+            if (rough := follow(question, source.answer, varied.changes)) is None:
+                continue
             found = self._run_reference(database, varied.sql)
             if isinstance(found, Result) and not _find_emptiness(varied.sql, found):
-                rough, left = follow(question, varied.changes)
-                return Variation(fields={"query": varied.sql}, rough_question=rough, changes=left)
+                return Variation(fields={"query": varied.sql}, rough_question=rough)
         return Variation(fields={"query": source.answer}, rough_question=question)
 
     def compose(

@@ -1,4 +1,4 @@
-"""A question changed as its query was, as far as code can: what is left to a writer is to word it well. Pure."""
+"""A question changed as its query was: what is left to a writer is to word it well. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -13,20 +13,22 @@ OPPOSITES = (
 ENDS = frozenset({"MAX", "MIN", "ASC", "DESC", "<", ">"})
 
 
-def follow(question: str, changes: Sequence[tuple[str, str]]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The question with what changed in its query, and the changes that could not be made in it."""
-    left = []
+def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str | None:
+    """The question with what changed in its query; None where the question has no word for one of the changes.
+
+    A word for an end that is in the query too, as in `lowest_point`, may mean the column.
+    """
     placed: list[str] = []
     for was, now in changes:
-        made = _turn(question) if was.upper() in ENDS else _exchange(question, was, f"\0{len(placed)}\0")
+        is_end = was.upper() in ENDS
+        made = _turn(question, sql) if is_end else _exchange(question, was, f"\0{len(placed)}\0")
         if made is None:
-            left.append((was, now))
-            continue
+            return None
         question = made
-        placed += [] if was.upper() in ENDS else [_as_words(now) if _as_words(was) != was else now]
+        placed += [] if is_end else [_as_words(now) if _as_words(was) != was else now]
     for place, text in enumerate(placed):  # at the end: a new value may hold an old one
         question = question.replace(f"\0{place}\0", text)
-    return question, tuple(left)
+    return question
 
 
 def _exchange(question: str, was: str, now: str) -> str | None:
@@ -39,7 +41,7 @@ def _exchange(question: str, was: str, now: str) -> str | None:
     return None
 
 
-def _turn(question: str) -> str | None:
+def _turn(question: str, sql: str) -> str | None:
     """The opposite of the one word for an end; None where there is none, or several."""
     opposites: dict[str, str] = {}
     for one, other in OPPOSITES:
@@ -47,7 +49,7 @@ def _turn(question: str) -> str | None:
         opposites.setdefault(other, one)
     words = "|".join(sorted(map(re.escape, opposites), key=len, reverse=True))
     found = list(re.finditer(rf"(?<!\w)(?:{words})(?!\w)", question, flags=re.IGNORECASE))
-    if len(found) != 1:
+    if len(found) != 1 or found[0].group().lower() in sql.lower():
         return None
     start, end = found[0].span()
     return question[:start] + opposites[found[0].group().lower()] + question[end:]

@@ -149,8 +149,7 @@ def test_a_query_with_nothing_to_change_is_asked_again_in_other_words(tmp_path: 
     make_database(tmp_path / "books.sqlite")
     fields = {"question": "how many authors are there", "sql": "SELECT COUNT(*) FROM author"}
     varied = task(tmp_path).vary_answer(task(tmp_path).read(row(tmp_path, **fields)), Random(0))
-    assert (varied.fields, varied.changes) == ({"query": fields["sql"]}, ())
-    assert varied.rough_question == fields["question"]
+    assert (varied.fields, varied.rough_question) == ({"query": fields["sql"]}, fields["question"])
 
 
 def test_tables_can_be_left_out_of_the_prompt(tmp_path: Path) -> None:

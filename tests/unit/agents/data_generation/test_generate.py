@@ -272,7 +272,8 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
     task = make_task(TaskConfig(name="sql", database=str(make_database(tmp_path / "things.sqlite"))))
     source = task.read(
         RawRow(
-            where="train.jsonl:1", fields={"question": "how cold does it get", "sql": "SELECT MIN(degrees) FROM thing"}
+            where="train.jsonl:1",
+            fields={"question": "what is the lowest temperature", "sql": "SELECT MIN(degrees) FROM thing"},
         )
     )
     batch = Batch(
@@ -283,7 +284,7 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         source_ids=(source.id,),
     )
     (assigned,) = assign_rows(batch, [source], {}, task=task, seed=0, vary_answers=True)
-    assert assigned.changes == (("MIN", "MAX"),) and assigned.given["query"] != source.answer
+    assert assigned.given["query"] == "SELECT MAX(degrees) FROM thing"
     asked: list[str] = []
 
     def reply(request: ChatRequest) -> str:
@@ -300,10 +301,6 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         settings=GenerationConfig(),
     )
     assert draft.fields == {"query": assigned.given["query"], "question": "something new"}
-    assert "must ask for MAX instead of MIN" in asked[0] and "melting" in asked[0] and "CREATE TABLE" not in asked[0]
+    assert "what is the highest temperature" in asked[0] and "melting" in asked[0] and "CREATE TABLE" not in asked[0]
     (plain,) = assign_rows(batch, [source], {}, task=task, seed=0)
     assert plain.rough_question is None and "query" not in plain.given
-    unchanged = draft.model_copy(update={"fields": {**draft.fields, "question": "How cold does it get?"}})
-    result = verify_drafts([draft, unchanged], [assigned], task=task, guards=[])
-    assert [row.answer for row in result.candidates] == [assigned.given["query"]]
-    assert "does not ask for what changed: MIN became MAX" in result.rejections[0].reason
