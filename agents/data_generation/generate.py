@@ -131,7 +131,9 @@ def generate_drafts(
     recipe = choose_recipe(batch, assignments, settings)
     sent_back = {f.row: f for f in feedback}
     variables = {
-        "task": task.config.description if recipe == QUESTION_WORDING else task.about([a.source for a in assignments]),
+        "task": task.config.description
+        if recipe.rewrites_only_question
+        else task.about([a.source for a in assignments]),
         "variety": task.variety,
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "rows": [
