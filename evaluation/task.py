@@ -21,6 +21,8 @@ SeenT = TypeVar("SeenT")
 
 TURNS = "earlier_turns"
 """Name under which `show` and `assign` give what comes before a question."""
+ROUGH_QUESTION = "rough_question"
+"""Name under which `compose` is given the question as code changed it (`vary_answer`)."""
 
 COMMON_FIELDS = ("id", "system", "history", "messages")
 """Read for every task."""

@@ -13,7 +13,7 @@ from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
-from pada_agent.evaluation.task import TURNS, Task
+from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -34,8 +34,11 @@ class Assignment(Record):
     """Other training rows of the label to write for."""
     counterexample: Example | None = None
     """A training row of the label that it is mistaken for."""
-    rough_question: str | None = None
-    """For a right answer that code made of the source's, the question that goes with it. None where the writer answers."""
+
+    @property
+    def rough_question(self) -> str | None:
+        """For a right answer that code made of the source's, the question that goes with it. None where the writer answers."""
+        return self.given.get(ROUGH_QUESTION)
 
 
 class DraftItem(BaseModel):
@@ -82,8 +85,8 @@ def assign_rows(
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
         if vary_answers and (varied := task.vary_answer(source, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
-            given = turns | varied.fields
-            assigned = assigned.model_copy(update={"given": given, "rough_question": varied.rough_question})
+            given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
+            assigned = assigned.model_copy(update={"given": given})
         assignments.append(assigned)
     return assignments
 
@@ -148,9 +151,7 @@ def generate_drafts(
     if recipe.rewrites_only_question:
         question = task.question_field
         fields = {question: f"the {question} of the row"}
-        copied = {
-            a.row: {**task.show(a.source), **(a.given if a.rough_question is not None else {})} for a in assignments
-        }
+        copied = {a.row: {**task.show(a.source), **_fixed_by_code(a)} for a in assignments}
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
     reply = writer.ask(
         recipe.template,
@@ -174,6 +175,11 @@ def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:
 def _draft_item(fields: tuple[tuple[str, str], ...]) -> type[DraftItem]:
     definitions: dict[str, Any] = {name: (str, Field(min_length=1, description=text)) for name, text in fields}
     return create_model("Row", __base__=DraftItem, **definitions)
+
+
+def _fixed_by_code(assignment: Assignment) -> dict[str, str]:
+    is_varied = assignment.rough_question is not None
+    return {name: text for name, text in assignment.given.items() if is_varied and name != ROUGH_QUESTION}
 
 
 def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
-from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task, Variation
+from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestion, Task, Variation
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
-from pada_agent.evaluation.tasks.sql_questions import follow
+from pada_agent.evaluation.tasks.sql_questions import find_turned, follow
 from pada_agent.evaluation.tasks.sql_variations import list_named, names, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
@@ -164,6 +164,8 @@ class Sql(Task):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
         if "query" in given and (missing := _find_unnamed(question, sql, source)):
             return DraftProblem(reason=f"the question has to name {missing!r}, which the query looks for")
+        if turned := find_turned(question, given.get(ROUGH_QUESTION, question)):
+            return DraftProblem(reason=f"the question says {turned!r}, and the query looks for the opposite")
         return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
 
     def verify_label(self, example: Example) -> Verdict:

@@ -9,8 +9,15 @@ OPPOSITES = (
     *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
     *(("higher", "lower"), ("more", "less"), ("above", "below"), ("latest", "earliest")),
 )
-"""Words for the two ends of a scale; the first pair that has a word gives its opposite."""
+"""Words for the upper and the lower end of a scale; the first pair that has a word gives its opposite."""
+ENDS_OF_SCALES = tuple(map(frozenset, zip(*OPPOSITES, strict=True)))
 ENDS = frozenset({"MAX", "MIN", "ASC", "DESC", "<", ">"})
+
+
+_END = re.compile(
+    rf"(?<!\w)(?:{'|'.join(sorted({w for pair in OPPOSITES for w in pair}, key=len, reverse=True))})(?!\w)",
+    re.IGNORECASE,
+)
 
 
 def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str | None:
@@ -31,6 +38,17 @@ def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str |
     return question
 
 
+def find_turned(question: str, rough: str) -> str | None:
+    """A word of the question for one end of a scale, where its rough form has one for the other end; None where none was turned."""
+    said, meant = _list_ends(question), _list_ends(rough)
+    for end, other in (ENDS_OF_SCALES, ENDS_OF_SCALES[::-1]):
+        gained = [word for word in said if word in end]
+        is_lost = sum(word in other for word in said) < sum(word in other for word in meant)
+        if is_lost and len(gained) > sum(word in end for word in meant):
+            return next((word for word in gained if word not in meant), gained[0])
+    return None
+
+
 def _exchange(question: str, was: str, now: str) -> str | None:
     """All places of a value or of a column's name, as words of their own, in whichever case."""
     for text in dict.fromkeys((was, _as_words(was))):
@@ -47,12 +65,15 @@ def _turn(question: str, sql: str) -> str | None:
     for one, other in OPPOSITES:
         opposites.setdefault(one, other)
         opposites.setdefault(other, one)
-    words = "|".join(sorted(map(re.escape, opposites), key=len, reverse=True))
-    found = list(re.finditer(rf"(?<!\w)(?:{words})(?!\w)", question, flags=re.IGNORECASE))
+    found = list(_END.finditer(question))
     if len(found) != 1 or found[0].group().lower() in sql.lower():
         return None
     start, end = found[0].span()
     return question[:start] + opposites[found[0].group().lower()] + question[end:]
+
+
+def _list_ends(text: str) -> list[str]:
+    return [found.group().lower() for found in _END.finditer(re.sub(r"(?i)\bat (?:least|most)\b", "", text))]
 
 
 def _as_words(name: str) -> str:

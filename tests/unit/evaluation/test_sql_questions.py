@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.evaluation.tasks.sql_questions import follow
+from pada_agent.evaluation.tasks.sql_questions import find_turned, follow
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,21 @@ from pada_agent.evaluation.tasks.sql_questions import follow
 )
 def test_a_question_changes_with_its_query(question: str, changes: list[tuple[str, str]], rough: str | None) -> None:
     assert follow(question, "SELECT MIN(highest_elevation) FROM highlow", changes) == rough
+
+
+@pytest.mark.parametrize(
+    ("question", "rough", "turned"),
+    [
+        ("which state has the smallest area", "what is the largest state", "smallest"),
+        ("which are Higher than the highest point", "which points are lower than the highest point", "higher"),
+        ("what is lower than the highest point", "which points are lower than the highest point", None),
+        ("which of the largest states is smallest", "what is the smallest of the largest states", None),
+        ("name the biggest state", "what is the largest state", None),
+        ("who lives in texas", "who lives in ohio", None),
+        ("list more of them", "which rivers are there", None),
+        ("which state has the lowest density", "what state has the greatest population density", "lowest"),
+        ("who has at least 6 children", "who has more than 5 children", None),
+    ],
+)
+def test_a_question_that_turns_to_the_other_end_is_found(question: str, rough: str, turned: str | None) -> None:
+    assert find_turned(question, rough) == turned

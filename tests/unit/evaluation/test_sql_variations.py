@@ -7,7 +7,7 @@ import pytest
 
 from pada_agent.core.records import Example
 from pada_agent.evaluation.sqlite_reader import Column, Table
-from pada_agent.evaluation.task import DraftProblem
+from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem
 from pada_agent.evaluation.tasks.sql_variations import (
     Varied,
     change_column,
@@ -143,6 +143,9 @@ def test_a_made_answer_runs_on_the_database_and_its_question_has_to_name_it(tmp_
     assert isinstance(named, Example) and named.answer == given["query"]
     unnamed = sql.compose({"question": "What did Lem write?"}, source=source, given=given, example_id="n")
     assert isinstance(unnamed, DraftProblem) and "'Le Guin'" in unnamed.reason
+    asked = given | {ROUGH_QUESTION: "What is the oldest book by Le Guin?"}
+    turned = sql.compose({"question": "What is the newest by Le Guin?"}, source=source, given=asked, example_id="n")
+    assert turned == DraftProblem(reason="the question says 'newest', and the query looks for the opposite")
 
 
 def test_a_query_with_nothing_to_change_is_asked_again_in_other_words(tmp_path: Path) -> None:
