@@ -139,7 +139,8 @@ class GenerationConfig(Settings):
     """Maximum number of synthetic rows based on one training error per iteration; any shortfall goes to the pattern branch. Our default: 3, because
     a row that the student cannot learn is often mislabelled. Null removes the limit (paper)."""
     max_top_ups: int = Field(default=8, ge=0)
-    """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. 0 replaces none (paper)."""
+    """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. A strategy, or the training
+    errors, that gave no row in two rounds in a row is not asked again. 0 replaces none (paper)."""
     max_asked_per_row: float = Field(default=5, ge=1)
     """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from pada_agent.agents.data_generation.batch_planning import split_by_weight
 from pada_agent.core.records import Branch, Record
 
+VAIN_ROUNDS = 2
+"""So many rounds in a row without a row that joined show that more would cost as much and give as little."""
+
 SHOWN_STAGES = 3
 """Reasons that a shortfall names, the most frequent first."""
 
@@ -37,6 +40,8 @@ class Quota(Record):
     """Places in batches that it was given so far, each with a source row."""
     n_asked: int = 0
     """Rows that the generator was asked for, over all attempts."""
+    n_vain_rounds: int = 0
+    """Latest rounds in a row in which it was asked, and no row of it joined."""
     capacity: int | None = None
     """Most rows that can join, such as those for which there are training errors; None where there is no such limit."""
     n_next: int = 0
@@ -55,8 +60,8 @@ class Quota(Record):
 def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float) -> list[Quota]:
     """The quotas with what each is asked for next; nothing where all rows are there, or as many were asked for as may be.
 
-    Each is asked for what it owes. What one cannot give, because it has no source left or was asked `max_asked_per_row`
-    times for every row in vain, goes to the others by their shares.
+    Each is asked for what it owes. What one cannot give, because it has no source left, or was asked in vain as often as may
+    be (`max_asked_per_row` times for every row, or in `VAIN_ROUNDS` rounds in a row), goes to the others by their shares.
     """
     n_missing = sum(q.n_wanted for q in quotas) - sum(q.n_joined for q in quotas)
     n_room = int(max_asked_per_row * sum(q.n_wanted for q in quotas)) - sum(q.n_asked for q in quotas)
@@ -74,7 +79,17 @@ def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float) -> list[Quo
 def is_dry(quota: Quota, max_asked_per_row: float) -> bool:
     """Whether it is not asked again: it can give no more, or was asked in vain as often as may be."""
     in_vain = quota.n_missing > 0 and quota.n_asked >= max_asked_per_row * quota.n_wanted
-    return quota.n_open == 0 or in_vain
+    return quota.n_open == 0 or in_vain or quota.n_vain_rounds >= VAIN_ROUNDS
+
+
+def count_vain_rounds(joined: Mapping[int, int]) -> int:
+    """The latest rounds in a row that gave nothing.
+
+    Args:
+        joined: rows that joined, by the number of each round in which somebody was asked.
+    """
+    latest_first = [joined[number] for number in sorted(joined, reverse=True)]
+    return next((n for n, n_rows in enumerate(latest_first) if n_rows), len(latest_first))
 
 
 def describe_shortfall(quotas: Sequence[Quota], lost: Mapping[str, int] | None = None) -> str | None:

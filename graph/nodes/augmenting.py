@@ -1,10 +1,10 @@
 """Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows; and counts what is missing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.data_generation.batch_planning import share_rows
-from pada_agent.agents.data_generation.quota import Quota, describe_shortfall, plan_round
+from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
 from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
 from pada_agent.core.progress import Progress
@@ -74,21 +74,25 @@ def measure_quotas(state: RunState, rows: Sequence[Example]) -> list[Quota]:
     if state["settings"].generation.pattern_share < 1:
         quotas.append(_owe_errors(state, rows))
     origins = [row.provenance for row in rows if row.provenance]
+    by_batch = Counter(origin.batch_id for origin in origins)
     n_joined = Counter((o.branch, o.strategy_id) for o in origins)
-    n_drawn, n_asked = Counter[tuple[str, str | None]](), Counter[tuple[str, str | None]]()
-    for batch in batches:
-        n_drawn[batch.branch, batch.strategy_id] += batch.n_requested
-        n_asked[batch.branch, batch.strategy_id] += batch.n_asked
     return [
-        q.model_copy(
-            update={
-                "n_joined": n_joined[q.branch, q.strategy_id],
-                "n_drawn": n_drawn[q.branch, q.strategy_id],
-                "n_asked": n_asked[q.branch, q.strategy_id],
-            }
-        )
+        q.model_copy(update={"n_joined": n_joined[q.branch, q.strategy_id], **_count_asked(q, batches, by_batch)})
         for q in quotas
     ]
+
+
+def _count_asked(quota: Quota, batches: Sequence[BatchReport], n_joined: Mapping[str, int]) -> dict[str, int]:
+    """How often it was asked, given how many rows of each batch joined."""
+    own = [b for b in batches if (b.branch, b.strategy_id) == (quota.branch, quota.strategy_id)]
+    by_round = dict.fromkeys([b.top_up for b in own], 0)
+    for batch in own:
+        by_round[batch.top_up] += n_joined.get(batch.batch_id, 0)
+    return {
+        "n_drawn": sum(b.n_requested for b in own),
+        "n_asked": sum(b.n_asked for b in own),
+        "n_vain_rounds": count_vain_rounds(by_round),
+    }
 
 
 def batches_of(state: RunState) -> list[BatchReport]:

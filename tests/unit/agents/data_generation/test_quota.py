@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.agents.data_generation.quota import Quota, describe_shortfall, is_dry, plan_round
+from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, is_dry, plan_round
 
 
 def owe(name: str, n_wanted: int, n_joined: int = 0, n_asked: int = 0, capacity: int | None = None) -> Quota:
@@ -41,6 +41,31 @@ def test_the_sum_of_what_is_asked_has_a_limit() -> None:
 def test_where_all_are_dry_nobody_is_asked() -> None:
     assert next_of(owe("errors", 10, 3, 9, capacity=3)) == [0]
     assert is_dry(owe("a", 10, 0, 50), 5) and not is_dry(owe("a", 10, 10, 50), 5)
+
+
+def test_who_gave_nothing_in_two_rounds_in_a_row_is_left_alone() -> None:
+    def after(n_vain_rounds: int, n_joined: int = 0) -> Quota:
+        return owe("q", 3, n_joined, 4).model_copy(update={"n_vain_rounds": n_vain_rounds})
+
+    assert next_of(after(1)) == [3] and next_of(after(2)) == [0]
+    assert next_of(after(1, n_joined=2)) == [1] and next_of(after(2, n_joined=2)) == [0]
+    assert next_of(after(2), owe("good", 3, 3, 3)) == [0, 3], "the others write for it"
+
+
+@pytest.mark.parametrize(
+    ("joined", "n_vain"),
+    [
+        ({}, 0),
+        ({0: 3}, 0),
+        ({0: 0}, 1),
+        ({0: 2, 1: 0}, 1),
+        ({0: 0, 2: 0}, 2),
+        ({2: 0, 0: 1, 1: 0}, 2),
+        ({0: 0, 1: 1}, 0),
+    ],
+)
+def test_vain_rounds_are_the_latest_in_a_row(joined: dict[int, int], n_vain: int) -> None:
+    assert count_vain_rounds(joined) == n_vain
 
 
 quotas = st.builds(
