@@ -100,6 +100,9 @@ Connect = Callable[[RunConfig], Adapters]
 
 Node = Callable[[Any, Adapters], Mapping[str, Any]]
 
+TOLD_BY_JOBS = {"fine_tune"}
+"""Nodes whose jobs report under the node's own name."""
+
 
 ResultT = TypeVar("ResultT")
 
@@ -132,6 +135,8 @@ def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[st
 
 def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str, Any]:
     started = time.time()
+    if "batch" not in state and name not in TOLD_BY_JOBS:  # how far batches are is counted over all of them
+        report_progress(Progress(stage=name, done=0, total=1))
     update = dict(node(state, adapters))
     return {**update, "spans": {_span_key(name, state): (started, time.time())}}
 

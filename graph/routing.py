@@ -70,6 +70,7 @@ def _send_batches(node: str, state: BranchState, **more: object) -> list[Send]:
         "data": state["data"],
         "plan": state["plan"],
         "models": {diagnosed: state["models"][diagnosed]},
+        "n_rows": sum(len(batch.source_ids) for batch in state["planned"]),
         **more,
     }
     return [Send(node, {**shared, "batch": batch}) for batch in state["planned"]]

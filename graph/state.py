@@ -272,6 +272,8 @@ class BatchState(Given, BatchOutput, total=False):
 
     models: dict[str, TrainedModel]
     batch: Batch
+    n_rows: int
+    """Of all batches that are made at the same time."""
     new_rows: Annotated[Ref, Same]
     """What the iteration has gathered so far; read in top-up rounds alone."""
     attempt: int

@@ -10,6 +10,7 @@ from pada_agent.agents.pattern_analysis.failure_features import note_traits
 from pada_agent.agents.unusable_answers import describe_unusable
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
+from pada_agent.core.tally import Report, Tally, report_nowhere
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -48,11 +49,24 @@ def sample_failures(failures: Sequence[ScoredRow], *, limit: int, rng: Random) -
 
 
 def analyse_errors(
-    failures: Sequence[ScoredRow], *, task: Task, analyst: PromptedModel, per_call: int
+    failures: Sequence[ScoredRow],
+    *,
+    task: Task,
+    analyst: PromptedModel,
+    per_call: int,
+    report: Report = report_nowhere,
 ) -> ErrorAnalyses:
     """Ask the analyst about `per_call` failures at a time; a call that stays unusable costs its samples only."""
     chunks = [failures[i : i + per_call] for i in range(0, len(failures), per_call)]
-    results = map_concurrently(lambda chunk: _analyse_chunk(chunk, task, analyst), chunks)
+    tally = Tally("error_analysis", len(failures), unit="errors")
+    tally.begin(report)
+
+    def analyse(chunk: Sequence[ScoredRow]) -> ErrorAnalyses:
+        result = _analyse_chunk(chunk, task, analyst)
+        tally.add(len(chunk), report)
+        return result
+
+    results = map_concurrently(analyse, chunks)
     analyses = tuple(a for r in results for a in r.analyses)
     told = [r.unusable for r in results if r.unusable]
     problem = describe_unusable("analyst", told, n_usable=len(results) - len(told))

@@ -20,6 +20,7 @@ from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Confusion, ErrorAnalysis, ErrorPattern, Record, ScoredRow
+from pada_agent.core.tally import Report, Tally, report_nowhere
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -60,6 +61,7 @@ def categorize_patterns(
     settings: AnalysisConfig,
     iteration: int,
     seed: int,
+    report: Report = report_nowhere,
 ) -> Categorization:
     """Group the analysed failures, add those that were not analysed, and have each group named by one LLM call.
 
@@ -70,10 +72,13 @@ def categorize_patterns(
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)
     groups = form_groups(analyses, vectors, clustering)
     joining = join_unanalysed(analyses, failures, clustering, task=task, embedder=embedder, settings=settings)
+    tally = Tally("pattern_categorization", clustering.n_clusters, unit="patterns")
+    tally.begin(report)
 
     def name_group(k: int) -> ErrorPattern | str:
         pattern_id = f"i{iteration}-p{k + 1}"
         named = _name_group(groups[k], joining.get(k, []), failures, task=task, analyst=analyst, pattern_id=pattern_id)
+        tally.add(1, report)
         return named.model_copy(update={"cluster": k}) if isinstance(named, ErrorPattern) else named
 
     named = map_concurrently(name_group, range(clustering.n_clusters))

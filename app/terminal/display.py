@@ -1,19 +1,24 @@
-"""What a person sees while a run goes on, and the event log it leaves."""
+"""What a person sees while a run goes on: never long without a line that says what is being done."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Event, Lock, Thread
 from typing import IO, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichBars
 from rich.progress import TaskID as RichTask
 
 from pada_agent.app.run_folder.events import RunEvent
+from pada_agent.app.terminal.under_way import Stage, UnderWay
 from pada_agent.app.text import show_unseen
 from pada_agent.core.progress import Progress
+
+TICK_SECONDS = 1.0
+"""How often it is looked whether a line is due."""
 
 
 class Display(Protocol):
@@ -31,7 +36,11 @@ class Display(Protocol):
 def open_display(stream: IO[str] | None = None) -> Display:
     """Live bars on a terminal, plain lines elsewhere; on stderr, so that stdout holds the result only."""
     stream = stream or sys.stderr
-    return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+    if stream.isatty():
+        return LiveDisplay(stream)
+    display = PlainDisplay(stream)
+    display.start()
+    return display
 
 
 def parse_progress(event: RunEvent) -> Progress | None:
@@ -47,32 +56,79 @@ def parse_progress(event: RunEvent) -> Progress | None:
     return Progress(stage=named + next(iter(event.data)), done=1, total=1)
 
 
+def find_ended(event: RunEvent) -> list[str]:
+    """The stages that a finished node ends, also one inside of a branch."""
+    named = f"{event.run} " if event.run else ""
+    return [named + show_unseen(node) for node in event.data] if event.mode == "updates" else []
+
+
 class PlainDisplay:
-    """A line when a stage starts, when it ends, and in between at most one every `every_seconds`."""
+    """A line when a stage that counts something starts, when any stage ends, and in between at most one every `every_seconds`.
+
+    Once started, it also says what is under way when no line has come for `silent_seconds`.
+    """
 
     def __init__(
-        self, stream: IO[str], *, every_seconds: float = 10, clock: Callable[[], float] = time.monotonic
+        self,
+        stream: IO[str],
+        *,
+        every_seconds: float = 10,
+        silent_seconds: float = 25,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
-        self._every_seconds = every_seconds
+        self._every_seconds, self._silent_seconds = every_seconds, silent_seconds
         self._clock = clock
         self._shown_at: dict[str, float] = {}
+        self._last_line = clock()
+        self._under_way = UnderWay()
+        self._lock = Lock()
+        self._closed = Event()
+        self._n_paused = 0
+
+    def start(self, tick_seconds: float = TICK_SECONDS) -> None:
+        """Look at the clock from now on, until it is closed."""
+        Thread(target=self._watch, args=(tick_seconds,), name="pada-display", daemon=True).start()
 
     def __call__(self, event: RunEvent) -> None:
-        if (progress := parse_progress(event)) and self._is_due(progress):
-            self._stream.write(f"[{progress.stage}] {describe_progress(progress)}\n")
-            self._stream.flush()
+        with self._lock:
+            progress, now = parse_progress(event), self._clock()
+            self._under_way.note(progress, find_ended(event), now)
+            if progress and self._is_due(progress, now):
+                self._write([f"[{progress.stage}] {describe_progress(progress)}"], now)
+
+    def tick(self) -> None:
+        """Say what is under way, if nothing was said for too long."""
+        with self._lock:
+            now = self._clock()
+            if now - self._last_line >= self._silent_seconds and not self._n_paused:
+                self._write([describe_stage(stage, now) for stage in self._under_way.list_stages()], now)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        yield
+        self._n_paused += 1
+        try:
+            yield
+        finally:
+            self._n_paused -= 1
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self._closed.set()
 
-    def _is_due(self, progress: Progress) -> bool:
-        now, last = self._clock(), self._shown_at.get(progress.stage)
+    def _watch(self, tick_seconds: float) -> None:
+        while not self._closed.wait(tick_seconds):
+            self.tick()
+
+    def _write(self, lines: list[str], now: float) -> None:
+        if lines:
+            self._stream.write("".join(f"{line}\n" for line in lines))
+            self._stream.flush()
+            self._last_line = now
+
+    def _is_due(self, progress: Progress, now: float) -> bool:
+        last = self._shown_at.get(progress.stage)
         is_over = progress.done >= progress.total
-        if last is not None and now - last < self._every_seconds and not is_over:
+        if not is_over and (is_bare(progress) or (last is not None and now - last < self._every_seconds)):
             return False
         self._shown_at[progress.stage] = now
         if is_over:
@@ -80,42 +136,76 @@ class PlainDisplay:
         return True
 
 
+def is_bare(progress: Progress) -> bool:
+    """Whether it says no more than that a stage has begun."""
+    return progress.total <= 1 and not progress.detail and progress.done < progress.total
+
+
 def describe_progress(progress: Progress) -> str:
     """Such as `120/450 steps, 3.2 steps/s, 1:43 left, loss 0.71`."""
     if progress.total <= 1 and progress.done >= progress.total:
         return progress.detail or "done"
-    parts = [f"{progress.done}/{progress.total} {progress.unit}".rstrip()]
+    return ", ".join(describe_counts(progress))
+
+
+def describe_counts(progress: Progress) -> list[str]:
+    """The parts of a line; none of a stage that counts nothing."""
+    if is_bare(progress):
+        return []
+    return [f"{progress.done}/{progress.total} {progress.unit}".rstrip(), *describe_pace(progress)]
+
+
+def describe_pace(progress: Progress) -> list[str]:
+    """Rate, time left, cost and what else there is to say, as far as it is known."""
+    parts = []
     if progress.rate:
-        left = round(progress.seconds_left or 0)
-        parts += [f"{progress.rate:.3g} {progress.unit}/s".replace(" /s", "/s"), f"{left // 60}:{left % 60:02} left"]
+        parts += [describe_rate(progress.rate, progress.unit), f"{describe_seconds(progress.seconds_left or 0)} left"]
     if progress.cost_usd:
         parts += [f"${progress.cost_usd:.2f} so far"]
-    return ", ".join([*parts, progress.detail] if progress.detail else parts)
+    return [*parts, progress.detail] if progress.detail else parts
+
+
+def describe_stage(stage: Stage, now: float) -> str:
+    """Such as `[error_analysis] 4/16 errors, 1.5 errors/min, 8:00 left, 2:40 so far`."""
+    parts = [*describe_counts(stage.at(now)), f"{describe_seconds(now - stage.began)} so far"]
+    return f"[{stage.progress.stage}] {', '.join(parts)}"
+
+
+def describe_rate(rate: float, unit: str) -> str:
+    """By the minute where it is less than one a second."""
+    per_second = rate >= 1
+    return f"{rate if per_second else 60 * rate:.3g} {unit}".rstrip() + ("/s" if per_second else "/min")
+
+
+def describe_seconds(seconds: float) -> str:
+    """Minutes and seconds, such as `1:43`."""
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02}"
 
 
 class LiveDisplay:
-    """One bar per stage that is under way; a finished stage leaves a line."""
+    """One bar per stage that is under way, with a clock that runs; a finished stage leaves a line."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._bars = RichBars(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(),
+            TimeElapsedColumn(),
             console=Console(file=stream),
+            get_time=clock,
         )
         self._tasks: dict[str, RichTask] = {}
+        self._clock = clock
+        self._under_way = UnderWay()
         self._bars.start()
 
     def __call__(self, event: RunEvent) -> None:
         progress = parse_progress(event)
-        if progress is None:
-            return
-        if progress.done >= progress.total:
-            self._finish(progress)
-        else:
-            self._update(progress)
+        self._under_way.note(progress, find_ended(event), self._clock())
+        if progress and progress.done >= progress.total:
+            told = f"{progress.stage}: {describe_progress(progress)}"
+            self._bars.console.print(told, markup=False, highlight=False)
+        self._draw()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -126,14 +216,19 @@ class LiveDisplay:
     def close(self) -> None:
         self._bars.stop()
 
-    def _update(self, progress: Progress) -> None:
-        if progress.stage not in self._tasks:
-            self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=progress.total, note="")
-        rate = f"{progress.rate:.3g} {progress.unit}/s" if progress.rate else ""
-        note = " ".join(filter(None, [rate, progress.detail]))
-        self._bars.update(self._tasks[progress.stage], completed=progress.done, total=progress.total, note=note)
+    def render(self) -> str:
+        """What the bars show now."""
+        with self._bars.console.capture() as shown:
+            self._bars.console.print(self._bars.get_renderable())
+        return shown.get()
 
-    def _finish(self, progress: Progress) -> None:
-        if (task := self._tasks.pop(progress.stage, None)) is not None:
-            self._bars.remove_task(task)
-        self._bars.console.print(f"{progress.stage}: {describe_progress(progress)}", markup=False, highlight=False)
+    def _draw(self) -> None:
+        stages = {s.progress.stage: s.progress for s in self._under_way.list_stages()}
+        for stage in self._tasks.keys() - stages.keys():
+            self._bars.remove_task(self._tasks.pop(stage))
+        for stage, progress in stages.items():
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
+            total = None if is_bare(progress) else progress.total
+            note = ", ".join(describe_counts(progress))
+            self._bars.update(self._tasks[stage], completed=progress.done, total=total, note=note)

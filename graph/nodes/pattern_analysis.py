@@ -16,7 +16,7 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow, Strategy
-from pada_agent.graph.context import Adapters, report_stage
+from pada_agent.graph.context import Adapters, report_progress, report_stage
 from pada_agent.graph.rows import read_training
 from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.graph.storing import put_rows
@@ -32,7 +32,11 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
         rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
     )
     result = analyse_errors(
-        failures, task=adapters.task, analyst=_analyst(state, adapters), per_call=settings.analysis.errors_per_call
+        failures,
+        task=adapters.task,
+        analyst=_analyst(state, adapters),
+        per_call=settings.analysis.errors_per_call,
+        report=report_progress,
     )
     ref = put_rows(adapters.store, "error-analyses", list(result.analyses))
     report_stage("error_analysis", adapters, errors=len(failures), analysed=ref.rows)
@@ -55,6 +59,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
         settings=settings.analysis,
         iteration=iteration,
         seed=settings.seed,
+        report=report_progress,
     )
     clustering = try_other_groupings(result, analyses, state, adapters)
     grouped = Ref(key=adapters.store.key("clustering", clustering), rows=len(analyses))

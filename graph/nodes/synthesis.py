@@ -17,18 +17,23 @@ from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, JudgeProbe, Rating, Ref, Rejection, Unusable
+from pada_agent.core.records import BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
+from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
-from pada_agent.graph.context import Adapters, report_stage
+from pada_agent.graph.context import Adapters, report_progress, report_stage
 from pada_agent.graph.rows import read_failures, read_known_rows, read_protected, read_training
 from pada_agent.graph.state import BatchState, PartialState, open_rows
 from pada_agent.graph.storing import put_rows
+
+BRANCHES: dict[Branch, str] = {"pattern": "generalization_branch", "training_error": "training_error_branch"}
+"""The node in which each branch's batches are made."""
 
 
 def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     """Write the rows of the batch that are still open, heeding feedback."""
     settings, batch, attempt = state["settings"], state["batch"], state.get("attempt", 0) + 1
+    find_tally(state, adapters).begin(report_progress)
     assignments = open_assignments(state, adapters)
     started = {
         "attempt": attempt,
@@ -49,6 +54,9 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
         )
     except StructuredOutputError as exc:
         return {**started, "unusable": note_unusable(state, GENERATOR, str(exc))}
+    finally:
+        if attempt == 1:
+            find_tally(state, adapters).add(len(assignments), report_progress, step="written")
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
 
 
@@ -183,6 +191,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     """Put the batch's rows into the store and its figures into the state."""
     batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
+    find_tally(state, adapters).add(len(batch.source_ids), report_progress, accepted=len(accepted))
     report = BatchReport(
         batch_id=batch.id,
         iteration=batch.iteration,
@@ -214,6 +223,17 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
 def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
     """An object of its own: what the rows' hash and the training rows hold must not depend on what a judge said."""
     return put_rows(adapters.store, "ratings", ratings) if ratings else None
+
+
+def find_tally(state: BatchState, adapters: Adapters) -> Tally:
+    """What counts the rows of all batches that are made at the same time."""
+    batch = state["batch"]
+    stage = "top_up" if batch.top_up else BRANCHES[batch.branch]
+    total = state.get("n_rows", len(batch.source_ids))  # a run of an earlier version goes on without it
+    return adapters.memory.get(
+        ("tally", stage, batch.iteration, batch.top_up, total),
+        lambda: Tally(stage, total, unit="rows", steps=("written", "checked")),
+    )
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
