@@ -97,6 +97,8 @@ def run(
     chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out)
     if arm:
         chosen = apply_settings(chosen, find_method(arm).settings, origin=f"--arm {arm}")
+    # Before the imports below, which take seconds.
+    echo_error(f"{Path(chosen.runs_folder) / chosen.name}: {chosen.task.name} with {chosen.student.model}")
     from pada_agent.app.runs import driver
 
     with open_screen() as display:

@@ -1,4 +1,7 @@
-"""Intervals and paired tests. Accuracy counts an unscored answer as not correct, and says how many there were."""
+"""Intervals and paired tests. Accuracy counts an unscored answer as not correct, and says how many there were.
+
+`scipy.stats` loads at its first use: that takes half a second, which the beginning of a run can do without.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -6,8 +9,8 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest, t
 
 from pada_agent.core.records import Metrics, Record, Verdict
 
@@ -90,7 +93,7 @@ def summarize(verdicts: Sequence[Verdict]) -> Metrics:
 
 def wilson_interval(n_correct: int, n: int) -> Interval:
     """Wilson score interval of a proportion, without continuity correction."""
-    bounds = binomtest(n_correct, n).proportion_ci(LEVEL, method="wilson")
+    bounds = scipy.stats.binomtest(n_correct, n).proportion_ci(LEVEL, method="wilson")
     return Interval(low=float(bounds.low), high=float(bounds.high))
 
 
@@ -149,7 +152,7 @@ def compare_methods(
     signs = right[1] - right[0]
     spread = _measure_spread_of_rows(signs) if len(before) <= 2 else bootstrap_crossed(signs)
     difference = float(signs.mean())
-    half = float(t.ppf((1 + LEVEL) / 2, spread.df)) * spread.stderr
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, spread.df)) * spread.stderr
     p_value = sign_flip_exact(signs.sum(axis=0)) if len(before) <= 2 else _t_test(difference, spread)
     return MethodTest(
         n=len(ids),
@@ -167,7 +170,7 @@ def compare_methods(
 def find_smallest_shown(spread: "Spread", n_tests: int = 1) -> float:
     """True difference that is shown in 8 of 10 experiments, at the first and hardest step of Holm's procedure over `n_tests`."""
     level = 1 - (1 - LEVEL) / (2 * n_tests)
-    return (float(t.ppf(level, spread.df)) + float(t.ppf(POWER, spread.df))) * spread.stderr
+    return (float(scipy.stats.t.ppf(level, spread.df)) + float(scipy.stats.t.ppf(POWER, spread.df))) * spread.stderr
 
 
 def expect_spread(n_rows: int, n_seeds: int) -> "Spread":
@@ -217,7 +220,7 @@ def sign_flip_exact(values: NDArray[np.float64]) -> float:
     for size in range(1, int(abs(values).max(initial=0)) + 1):
         n = int((abs(values) == size).sum())
         flipped = np.zeros(2 * n * size + 1)
-        flipped[:: 2 * size] = binom.pmf(np.arange(n + 1), n, 0.5)
+        flipped[:: 2 * size] = scipy.stats.binom.pmf(np.arange(n + 1), n, 0.5)
         chances = np.convolve(chances, flipped)
     sums = np.arange(len(chances)) - len(chances) // 2
     return min(1.0, float(chances[abs(sums) >= abs(values.sum()) - 1e-9].sum()))
@@ -236,7 +239,7 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 def mcnemar_exact(n_fixed: int, n_broken: int) -> float:
     """Two-sided p-value of as uneven a split of the changed rows, were either way equally likely."""
     changed = n_fixed + n_broken
-    return float(binomtest(n_fixed, changed).pvalue) if changed else 1.0
+    return float(scipy.stats.binomtest(n_fixed, changed).pvalue) if changed else 1.0
 
 
 def bootstrap_mean(signs: "np.ndarray[tuple[int], np.dtype[np.int_]]") -> Interval:
@@ -262,4 +265,4 @@ def _measure_spread_of_rows(signs: NDArray[np.float64]) -> Spread:
 
 
 def _t_test(difference: float, spread: Spread) -> float:
-    return 2 * float(t.sf(abs(difference) / spread.stderr, spread.df))
+    return 2 * float(scipy.stats.t.sf(abs(difference) / spread.stderr, spread.df))

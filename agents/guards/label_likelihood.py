@@ -5,10 +5,9 @@ regression on those of the training rows costs no call (docs/adr/0011).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from pada_agent.agents.guards.guard import Guard, Refusal
 from pada_agent.core.ports import Embedder
@@ -16,6 +15,9 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.task import Task
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 INVERSE_REGULARIZATION = 20.0
 """Weak, as unit vectors need: their coordinates are small."""
@@ -63,8 +65,10 @@ def rank_labels(
     ]
 
 
-def _fit(training: RowSet, task: Task, embedder: Embedder) -> LogisticRegression | None:
+def _fit(training: RowSet, task: Task, embedder: Embedder) -> "LogisticRegression | None":
     """None without two labels."""
+    from sklearn.linear_model import LogisticRegression  # takes a second, which the beginning of a run can do without
+
     known = [(question_of(row), label) for row in training if (label := task.closed_label(row)) is not None]
     labels = [label for _, label in known]
     if len(set(labels)) < 2:

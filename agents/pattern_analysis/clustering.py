@@ -1,4 +1,7 @@
-"""Grouping of error analyses: k-means, with K by the elbow rule (paper: K from 2 to 10)."""
+"""Grouping of error analyses: k-means, with K by the elbow rule (paper: K from 2 to 10).
+
+scikit-learn is imported where it is used: that takes a second, which the beginning of a run can do without.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,8 +10,6 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
 from pada_agent.core.groupings import Sensitivity
@@ -32,6 +33,8 @@ def on_one_thread() -> Iterator[None]:
 
     One caller at a time: the limit is the process's, and each puts back what it found.
     """
+    import sklearn.cluster  # noqa: F401  (only the threads of what is loaded are limited)
+
     with _one_at_a_time, threadpool_limits(limits=1):
         yield
 
@@ -121,12 +124,16 @@ class Group(Record):
 
 def group(points: Floats, n_clusters: int, *, seed: int) -> Group:
     """K-means, the best of ten starts."""
+    from sklearn.cluster import KMeans
+
     fit = KMeans(n_clusters=n_clusters, n_init=10, random_state=seed).fit(points)
     return Group(labels=_number_by_size([int(label) for label in fit.labels_]), inertia=float(fit.inertia_))
 
 
 def measure_silhouette(points: Floats, labels: Sequence[int]) -> float | None:
     """Mean silhouette, in [-1, 1]; None for fewer than two clusters or one vector a cluster."""
+    from sklearn.metrics import silhouette_score
+
     return float(silhouette_score(points, labels)) if 2 <= len(set(labels)) < len(points) else None
 
 
@@ -137,6 +144,8 @@ def measure_stability(
 
     1 when every sample gives the same groups, about 0 when they are as alike as chance (Hubert and Arabie 1985).
     """
+    from sklearn.cluster import KMeans
+
     k = len(set(labels))
     if k < 2:
         return None
@@ -144,7 +153,14 @@ def measure_stability(
     draws = [points[rng.integers(len(points), size=len(points))] for _ in range(n_resamples)]
     usable = [draw for draw in draws if len(np.unique(draw.round(6), axis=0)) >= k]
     found = [KMeans(n_clusters=k, n_init=3, random_state=seed).fit(draw).predict(points) for draw in usable]
-    return float(np.mean([adjusted_rand_score(labels, other) for other in found])) if found else None
+    return float(np.mean([measure_agreement(labels, other) for other in found])) if found else None
+
+
+def measure_agreement(one: Sequence[int], other: Sequence[int]) -> float:
+    """Adjusted Rand index of two groupings: 1 for the same one, about 0 for chance."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(one, other))
 
 
 def choose_elbow(inertia_by_k: dict[int, float], *, k_min: int) -> int:

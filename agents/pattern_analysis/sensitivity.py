@@ -3,10 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.metrics import adjusted_rand_score
-from sklearn.preprocessing import normalize
-from sklearn.utils.extmath import randomized_svd
 
 from pada_agent.agents.pattern_analysis.clustering import (
     Clustering,
@@ -14,6 +10,7 @@ from pada_agent.agents.pattern_analysis.clustering import (
     allowed_numbers,
     cluster_vectors,
     group,
+    measure_agreement,
     measure_silhouette,
     measure_stability,
     on_one_thread,
@@ -63,6 +60,10 @@ def measure_sensitivity(
 
 def embed_words(texts: Sequence[str], *, seed: int) -> list[list[float]]:
     """Unit vectors of latent semantic analysis over these texts alone; zeros for texts without a word."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+    from sklearn.utils.extmath import randomized_svd
+
     try:
         counts = TfidfVectorizer(token_pattern=r"\w+").fit_transform(texts)
     except ValueError:  # not a word in all of them
@@ -88,7 +89,7 @@ def _try_number(points: Floats, k: int, used: Clustering, *, seed: int) -> Group
         inertia=grouped.inertia,
         silhouette=measure_silhouette(points, grouped.labels),
         stability=measure_stability(points, grouped.labels, seed=seed),
-        agreement=float(adjusted_rand_score(used.labels, grouped.labels)),
+        agreement=measure_agreement(used.labels, grouped.labels),
     )
 
 
@@ -104,6 +105,6 @@ def _try_embedder(
         n_clusters=own.n_clusters,
         silhouette=own.silhouette,
         stability=own.stability,
-        agreement=float(adjusted_rand_score(used.labels, own.labels)),
-        agreement_at_number=float(adjusted_rand_score(used.labels, same)),
+        agreement=measure_agreement(used.labels, own.labels),
+        agreement_at_number=measure_agreement(used.labels, same),
     )

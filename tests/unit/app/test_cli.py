@@ -74,6 +74,22 @@ def test_settings_are_shown_without_loading_anything_heavy() -> None:
     assert done.stdout.endswith("[]\n")
 
 
+def test_a_run_begins_without_torch_and_without_what_later_stages_need() -> None:
+    code = "import sys; import pada_agent.app.runs.driver; print(sorted({'torch', 'transformers', 'sklearn', 'scipy.stats'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_first_line_of_a_run_names_its_folder_before_anything_heavy_is_loaded(config_file: Path) -> None:
+    code = (
+        "import sys; from pada_agent.app import cli\n"
+        f"def echo(text): sys.exit(text + str([m for m in {HEAVY} if m in sys.modules]))\n"
+        f"cli.echo_error = echo; cli.app(['run', {str(config_file)!r}, '--out', 'runs/first'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.endswith("runs/first: multiple_choice with smollm2-135m-instruct[]\n"), done.stderr
+
+
 def test_run_prints_the_table(config_file: Path, started: list[RunConfig]) -> None:
     result = invoke("run", config_file, "--set", "loop.max_iterations=1")
     assert result.exit_code == 0
@@ -128,7 +144,10 @@ def test_an_interruption_ends_with_130_and_says_how_to_go_on(
     raise_in_run(monkeypatch, KeyboardInterrupt("resume with: pada resume runs/demo"))
     result = invoke("run", config_file)
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted; resume with: pada resume runs/demo\n"
+    assert (
+        result.stderr
+        == "runs/demo: multiple_choice with smollm2-135m-instruct\nInterrupted; resume with: pada resume runs/demo\n"
+    )
 
 
 def test_a_bug_keeps_its_traceback_and_ends_with_1(tmp_path: Path) -> None:
