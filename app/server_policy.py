@@ -16,6 +16,7 @@ from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.suggestions import suggest
 from pada_agent.evaluation.tasks.registry import find_task_kind
 
 LIMITS: Mapping[str, float] = MappingProxyType(
@@ -210,7 +211,7 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
         yield f"{key}.model: {model.model} is not among this server's models: {', '.join(policy.models)}"
     provider, _, name = model.model.partition(":")
     if provider == "local" and name not in catalogue():
-        yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}"
+        yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}.{suggest(name, catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
     sent = find_key_variables(model) if model.api_key_env or (provider == "azure_openai" and model.base_url) else ()
@@ -246,7 +247,7 @@ def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
         if not _matches(name, policy.hub):
             yield f"{key}: {name} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
     else:
-        yield f"{key}: no such model in this server's workspace, nor in the catalogue: {', '.join(catalogue())}"
+        yield f"{key}: no such model in this server's workspace, nor in the catalogue: {', '.join(catalogue())}.{suggest(name, catalogue())}"
 
 
 def _is_allowed_url(url: str, hosts: frozenset[str]) -> bool:

@@ -9,6 +9,7 @@ from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.plugins import GUARDS, RECIPES, find_missing
 from pada_agent.core.recipes import BUILT_IN as BUILT_IN_RECIPES
+from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
@@ -320,7 +321,7 @@ class PromptsConfig(Settings):
 class RunConfig(Settings):
     """All settings of one run. `pada config show` prints them with every default."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(default="run", pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Name of the run, and of its folder under `runs_folder`. Runs with the same name share finished work."""
     runs_folder: str = "runs"
     """Folder for all runs, relative to where the command or the server was started."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.setting_kinds import alternatives, find_odd_values, is_group, kind_below, kind_of_items
+from pada_agent.core.setting_problems import explain
 from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
 
 SHOWN_CHARACTERS = 100
@@ -37,7 +38,7 @@ def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str
         found = kind.model_validate(values)
     except ValidationError as exc:
         for error in exc.errors():
-            problems.setdefault(".".join(map(str, error["loc"])) or "(top level)", error["msg"])
+            problems.setdefault(".".join(map(str, error["loc"])) or "(top level)", explain(error, kind))
     if problems:
         raise ConfigError("\n".join(f"{origin}: {_show(key)}: {problem}" for key, problem in problems.items()))
     return found
@@ -114,7 +115,10 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
             return found
     except YamlProblem as exc:
         raise ConfigError(f"{path}{exc.place}: not valid YAML: {exc}") from exc
-    raise ConfigError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    raise ConfigError(
+        f"{path}: expected a mapping of settings, found {type(values).__name__}. Write each as `key: value`, with a space behind the"
+        " colon."
+    )
 
 
 def _decode(path: Path, content: bytes) -> str:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from pada_agent.core.settings import Settings
+from pada_agent.core.settings import VARIABLE, Settings
 
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
 _OURS = {"model", "messages", "stream", "n"}
@@ -15,7 +15,6 @@ ECONOMY_PRICE = 0.5
 """Fraction of the regular price that OpenAI and Anthropic charge for batches, and OpenAI for its `flex` tier."""
 FLEX_SECONDS = 900.0
 """Timeout for one answer of the `flex` tier, as OpenAI recommends."""
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class ModelConfig(Settings):
@@ -29,7 +28,7 @@ class ModelConfig(Settings):
     """URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`, or of an Azure resource. Null uses the provider's own."""
     api_version: str | None = None
     """Azure OpenAI only: API version, such as `2024-10-21`. Null uses OPENAI_API_VERSION."""
-    api_key_env: str | None = Field(default=None, pattern=_VARIABLE)
+    api_key_env: str | None = Field(default=None, pattern=VARIABLE)
     """Name of the environment variable that holds the API key. Never put the key itself into settings."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Headers sent with every request, for OpenAI and compatible servers only. Don't put secrets here: headers are stored with the run."""
@@ -135,6 +134,6 @@ class ModelConfig(Settings):
     @field_validator("header_envs")
     @classmethod
     def _check_variables(cls, variables: dict[str, str]) -> dict[str, str]:
-        if not all(re.match(_VARIABLE, name) for name in variables.values()):
+        if not all(re.match(VARIABLE, name) for name in variables.values()):
             raise ValueError("names of environment variables are expected, not the values themselves")
         return variables

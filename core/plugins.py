@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, TypeVar
 
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.suggestions import suggest
 
 PartT = TypeVar("PartT")
 
@@ -68,11 +69,12 @@ def find_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -
 
 def describe_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str:
     """That there is no part of that name, and which there are."""
-    known = ", ".join(dict.fromkeys([*built_in, *sorted(_installed(kind))]))
+    names = list(dict.fromkeys([*built_in, *sorted(_installed(kind))]))
+    known = ", ".join(names)
     there_are = (
         f"known are {known}" if known else f"no installed package brings one (entry points of the group {kind.group})"
     )
-    return f"there is no {kind.noun} {name!r}; {there_are}"
+    return f"there is no {kind.noun} {name!r}; {there_are}.{suggest(name, names)}"
 
 
 def _installed(kind: PartKind) -> dict[str, EntryPoint]:

@@ -2,6 +2,13 @@
 
 from pydantic import BaseModel, ConfigDict
 
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Pattern of names that folders get."""
+LONGEST_NAME = 100
+"""Characters of such a name: file systems take 255 bytes."""
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""Pattern of names of environment variables."""
+
 
 class Settings(BaseModel):
     """Base of all settings groups: frozen, unknown keys refused, literals under fields become their description."""

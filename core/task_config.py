@@ -2,11 +2,12 @@
 
 import unicodedata
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pada_agent.core.settings import Settings
+from pada_agent.core.suggestions import suggest
 
 Columns = dict[str, str | tuple[str, ...]]
 """Maps our field name to the column, or columns, that hold it."""
@@ -83,7 +84,11 @@ class TaskConfig(Settings):
     def _tell_labels_apart(cls, labels: dict[str, str]) -> dict[str, str]:
         folded: dict[str, str] = {}
         for label in labels:
-            other = folded.setdefault(" ".join(label.casefold().split()), label)
+            if not label.strip():
+                raise ValueError(
+                    "a label is empty: give it a name, and map it in task.label_values if rows leave it empty"
+                )
+            other = folded.setdefault(_fold(label), label)
             if other != label:
                 raise ValueError(
                     f"{other!r} and {label!r} differ only by case or spaces, so answers could not be told apart"
@@ -95,6 +100,18 @@ class TaskConfig(Settings):
     def _name_values(cls, values: Any) -> Any:
         return _write_mapping(values)
 
+    @model_validator(mode="after")
+    def _find_label_values(self) -> Self:
+        """Each value has to stand for one of the labels."""
+        folded = {_fold(label) for label in self.labels}
+        for value, label in self.label_values.items() if self.labels else ():
+            if _fold(label) not in folded:
+                raise ValueError(
+                    f"label_values: {value!r} stands for {label!r}, but the labels are {', '.join(self.labels)}."
+                    f"{suggest(label, self.labels)}"
+                )
+        return self
+
     @field_validator("columns", mode="before")
     @classmethod
     def _name_columns(cls, columns: Any) -> Any:
@@ -104,6 +121,10 @@ class TaskConfig(Settings):
             k: [write_key(n) for n in v] if isinstance(v, list | tuple) else write_key(v) for k, v in columns.items()
         }
         return {write_key(key): name for key, name in names.items()}
+
+
+def _fold(label: str) -> str:
+    return " ".join(label.casefold().split())
 
 
 def write_key(key: Any) -> Any:

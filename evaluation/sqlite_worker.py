@@ -38,6 +38,8 @@ ACTIONS = {
     or name in ("SQLITE_ATTACH", "SQLITE_DETACH", "SQLITE_PRAGMA", "SQLITE_INSERT", "SQLITE_UPDATE", "SQLITE_DELETE")
     or name in ("SQLITE_TRANSACTION", "SQLITE_SAVEPOINT", "SQLITE_REINDEX", "SQLITE_ANALYZE", "SQLITE_FUNCTION")
 }
+HIDDEN_COLUMN = 1
+"""What `table_xinfo` says of a virtual table's own columns; 2 and 3 are columns that are computed."""
 Reply = dict[str, Any]
 
 
@@ -160,9 +162,17 @@ def fetch(cursor: sqlite3.Cursor, limits: Reply) -> list[list[object]] | str:
 
 def describe(database: sqlite3.Connection, n_values: int) -> Iterator[Reply]:
     """Tables and views with their columns, keys, and the first different values of each column."""
-    listed = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    for (table,) in database.execute(listed).fetchall():
-        columns = database.execute(f"PRAGMA table_info({quoted(table)})").fetchall()
+    listed = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    shadows = {name for _, name, kind, *_ in database.execute("PRAGMA table_list") if kind == "shadow"}
+    for kind_of_table, table in database.execute(listed).fetchall():
+        if table in shadows:  # the parts of a virtual table, which nobody asks for
+            continue
+        try:
+            columns = database.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+        except sqlite3.OperationalError:
+            if kind_of_table == "view":  # it names what is no longer there: whoever queries it is told
+                continue
+            raise
         keys = database.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall()
         yield {
             "name": table,
@@ -173,7 +183,8 @@ def describe(database: sqlite3.Connection, n_values: int) -> Iterator[Reply]:
                     "key": place,
                     "values": list_values(database, table, name, n_values) if n_values else [],
                 }
-                for _, name, kind, _, _, place in columns
+                for _, name, kind, _, _, place, hidden in columns
+                if hidden != HIDDEN_COLUMN
             ],
             "references": [[column, other, target] for _, _, other, column, target, *_ in keys],
         }

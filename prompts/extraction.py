@@ -9,6 +9,7 @@ from typing import Any
 
 from pada_agent.core.surrogates import join_surrogates
 from pada_agent.core.thoughts import find_answer, has_marks
+from pada_agent.prompts.escapes import restore
 from pada_agent.prompts.lenient_json import MAX_DEPTH, Malformed, Read, TooDeep, read_value
 
 _OPENING = re.compile(r"[\[{]")
@@ -137,11 +138,11 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def _clean(value: Any, depth: int = 0) -> Any:
-    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined), and endless nesting."""
+    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined), control characters, endless nesting."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return join_surrogates(value)
+        return restore(join_surrogates(value))
     if isinstance(value, list | dict) and depth > MAX_DEPTH:
         return None
     if isinstance(value, list):

@@ -12,6 +12,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic_core import to_jsonable_python
 
 from pada_agent.core.errors import PromptError
+from pada_agent.core.suggestions import suggest
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,7 +32,7 @@ def render(name: str, variables: Mapping[str, Any], overrides: Mapping[str, str]
         return environment.get_template(f"{name}.j2").render(to_jsonable_python(dict(variables)))
     except TemplateNotFound as exc:
         raise PromptError(
-            f"prompt {name!r}: there is no template {exc.name!r}. There are: {_listed(template_names())}"
+            f"prompt {name!r}: there is no template {exc.name!r}. There are: {_listed(template_names())}.{suggest(exc.name, template_names())}"
         ) from exc
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as exc:
         line = f" (line {exc.lineno})" if getattr(exc, "lineno", None) else ""  # type: ignore[union-attr]
@@ -58,7 +59,9 @@ def check_overrides(overrides: Mapping[str, str]) -> None:
     """
     known = template_names()
     problems = [
-        f"prompts.{name}: no such template. There are: {_listed(known)}" for name in overrides if name not in known
+        f"prompts.{name}: no such template. There are: {_listed(known)}.{suggest(name, known)}"
+        for name in overrides
+        if name not in known
     ]
     for name, text in overrides.items():
         try:

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.core.suggestions import suggest
 from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, hash_weights
 
@@ -101,5 +102,6 @@ def _check_targets(names: list[str], model: Any) -> None:
     if unknown or not names:
         known = ", ".join(sorted({path.rpartition(".")[2] for path in known_paths}))
         raise TrainingError(
-            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is not a linear layer or embedding of this model. It has: {known}"
+            f"lora.target_modules: {', '.join(unknown) or 'nothing'} is not a linear layer or embedding of this model. It has:"
+            f" {known}.{suggest(unknown[0], known.split(', ')) if unknown else ''}"
         )

@@ -16,8 +16,9 @@ from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import find_missing
 from pada_agent.core.ports import DatasetSource
 from pada_agent.core.records import Record
+from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
+from pada_agent.core.suggestions import suggest
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 SHARED = "shared"
 """Folder of the experiment for what its runs share."""
 SUBSET_SEED = 0
@@ -36,7 +37,7 @@ class TaskEntry(Settings):
 class ArmEntry(Settings):
     """A method with other settings."""
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """What the table calls it."""
     like: str
     """The method it is a variant of."""
@@ -54,7 +55,7 @@ class PairEntry(Settings):
 class Grid(Settings):
     """Tasks × sizes × arms × seeds. Every combination is a run."""
 
-    name: str = Field(pattern=NAME)
+    name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Folder under `runs_folder`."""
     runs_folder: str = "runs"
     """Seen from the working directory."""
@@ -121,7 +122,7 @@ def load_grid(path: Path) -> Grid:
     ]
     arms = {_name_of(arm) for arm in grid.arms}
     problems += [
-        f"{path}: compare.{i}: the grid has no arm '{name}'. It has: {', '.join(sorted(arms))}"
+        f"{path}: compare.{i}: the grid has no arm '{name}'. It has: {', '.join(sorted(arms))}.{suggest(name, arms)}"
         for i, pair in enumerate(grid.compare)
         for name in (pair.arm, pair.against)
         if name not in arms
@@ -169,7 +170,10 @@ def select_cells(cells: Sequence[Cell], part: Part) -> list[Cell]:
         ("seed", part.seeds, {cell.seed: None for cell in cells}),
     ):
         if unknown := [str(value) for value in wanted if value not in known]:
-            raise ConfigError(f"the grid has no {what} {', '.join(unknown)}. It has: {', '.join(map(str, known))}")
+            raise ConfigError(
+                f"the grid has no {what} {', '.join(unknown)}. It has: {', '.join(map(str, known))}."
+                f"{suggest(unknown[0], known)}"
+            )
     return [c for c in cells if c.arm in (part.arms or (c.arm,)) and c.seed in (part.seeds or (c.seed,))]
 
 
@@ -248,4 +252,4 @@ def _name_of(arm: str | ArmEntry) -> str:
 
 
 def _odd(grid: Grid) -> Iterator[str]:
-    return (name for name in grid.tasks if not re.match(NAME, name))
+    return (name for name in grid.tasks if not re.match(FOLDER_NAME, name))

@@ -18,6 +18,9 @@ MAX_DIGITS = 400
 """Longer numbers stay in scientific notation: written out, `1e999999999` fills the memory."""
 
 
+INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
+"""Characters without width that web pages, PDFs and joined files leave in texts and names."""
+
 _WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))(?P<point>\.0)?", re.ASCII)
 
 
@@ -30,7 +33,12 @@ def is_empty(value: Any, also: Iterable[str] = ()) -> bool:
     """Whether a cell holds nothing: null, NaN, no text, or one of the words in `also`."""
     if value is None or value != value:
         return True
-    return isinstance(value, str) and (not value.strip() or value.strip() in also)
+    return isinstance(value, str) and (shows_nothing(value) or value.strip() in also)
+
+
+def shows_nothing(text: str) -> bool:
+    """Whether there is no character in it that has a width."""
+    return all(character.isspace() or character in INVISIBLE for character in text)
 
 
 def cell_text(value: Any) -> str | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
-from pada_agent.evaluation.rows.cells import is_conversation, is_empty, is_turn, parse_nested
+from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested
 from pada_agent.evaluation.rows.conversation import role_of
 
 Fields = Mapping[str, tuple[str, ...]]
@@ -112,7 +113,7 @@ def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tup
     if lost and name != "id":
         raise DatasetError(
             f"{header.place}: task.columns takes {name} from {lost[0]!r}, but the columns are"
-            f" {', '.join(header.names) or '(none)'}"
+            f" {', '.join(header.names) or '(none)'}.{suggest(lost[0], header.names)}"
         )
     return tuple(found for found in columns.values() if found is not None)
 
@@ -195,5 +196,8 @@ def _name_form(found: Mapping[str, tuple[str, ...]], conversation: str | None) -
     return "columns"
 
 
+_BETWEEN = re.compile(rf"[\s_{INVISIBLE}-]+")
+
+
 def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    return _BETWEEN.sub("", name).casefold()

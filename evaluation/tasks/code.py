@@ -7,14 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import ClassVar
 
+from pada_agent.core.errors import SandboxError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.core.syntax_trees import parse
+from pada_agent.evaluation.rows.cells import parse_nested
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sandbox import SandboxResult, check_sandbox, run_program
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field
 from pada_agent.evaluation.tasks.instruction import instruct
+from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.python_code import (
     FunctionNode,
     complete_program,
@@ -30,6 +33,8 @@ from pada_agent.evaluation.verifiers.python_code import (
 )
 
 MIN_ASSERTS = 2
+N_TRIED = 20
+"""Rows of a file whose own solution is run before anything else is."""
 UNISOLATED = (
     "programs that models write run here with your own rights (task.allow_unisolated_code): this machine cannot keep them"
     " from your files, your API keys and the network"
@@ -52,7 +57,7 @@ class Code(Task):
         {
             "prompt": ("prompt", "question"),
             "solution": ("canonical_solution", "solution"),
-            "test": ("test", "tests"),
+            "test": ("test", "tests", "test_list"),
             "entry_point": ("entry_point",),
             "task_id": ("task_id",),
         }
@@ -72,14 +77,20 @@ class Code(Task):
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
-        prompt, solution = reader.verbatim("prompt"), reader.verbatim("solution")
-        test, entry_point = reader.verbatim("test"), reader.text("entry_point")
+        prompt, solution = _read_code(reader, "prompt"), _read_code(reader, "solution")
+        test, entry_point = _read_code(reader, "test"), reader.text("entry_point").strip()
         if not defines(prompt, entry_point):
-            reader.fail("entry_point", "the prompt defines no such function")
+            reader.fail("entry_point", "the prompt defines no such function at its left margin")
         program = complete_program(prompt, solution, entry_point)
-        error = find_syntax_error(program)
-        if error:
+        if error := find_syntax_error(program):
             reader.fail("solution", f"with the prompt it is not Python: {error}")
+        if error := find_syntax_error(test):
+            reader.fail("test", f"it is not Python: {error}")
+        if not count_asserts(test):
+            reader.fail(
+                "test",
+                "expected assert statements, alone or in a function check(candidate): without one, any program passes",
+            )
         example_id = str(reader.value("task_id")) if reader.has("task_id") else reader.row_id(prompt, solution)
         return self._build(prompt, _write_answer(prompt, solution, entry_point), test, entry_point, example_id)
 
@@ -100,6 +111,23 @@ class Code(Task):
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             pairs = zip(examples, predictions, strict=True)
             return list(pool.map(lambda pair: self.verify(*pair), pairs))
+
+    def list_doubts(self, examples: Sequence[Example]) -> list[str]:
+        """Solutions that fail their own tests; of many rows, some are tried, spread over the file."""
+        tried = examples[:: -(-len(examples) // N_TRIED)] if examples else []
+        answers = [Prediction(example_id=example.id, response=example.answer) for example in tried]
+        try:
+            verdicts = self.verify_all(tried, answers)
+        except SandboxError:
+            return []  # `check_machine` says why
+        failed = [
+            f"{example.reference['entry_point']} ({verdict.reason})"
+            for example, verdict in zip(tried, verdicts, strict=True)
+            if verdict.value != "correct"
+        ]
+        if not failed:
+            return []
+        return [f"{len(failed)} of {len(tried)} solutions that were tried fail their own tests, such as {failed[0]}"]
 
     def draft_fields(self) -> dict[str, str]:
         return {
@@ -163,6 +191,15 @@ class Code(Task):
             answer=answer,
             reference={"question": prompt, "prompt": prompt, "test": test, "entry_point": entry_point},
         )
+
+
+def _read_code(reader: RowReader, name: str) -> str:
+    """Source as Python reads it, with one kind of line end; a list of tests (MBPP) is one text."""
+    value = parse_nested(reader.value(name))
+    lines = [value] if isinstance(value, str) else value
+    if not (isinstance(lines, list | tuple) and all(isinstance(line, str) for line in lines)):
+        return reader.verbatim(name)
+    return "\n".join(lines).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _write_answer(prompt: str, solution: str, entry_point: str) -> str:

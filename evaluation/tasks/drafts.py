@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from pada_agent.core.records import Confusion, Example
+from pada_agent.evaluation.rows.cells import shows_nothing
 from pada_agent.evaluation.task import TURNS, DraftProblem
 
 CLOSED_VARIETY = "Write each as the person who asks, another one each time, about one concrete matter of their own."
@@ -13,7 +14,7 @@ CLOSED_VARIETY = "Write each as the person who asks, another one each time, abou
 def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftProblem | None:
     """The problem with the first of these fields that is missing or blank."""
     for name in names:
-        if not draft.get(name, "").strip():
+        if shows_nothing(draft.get(name, "")):
             return DraftProblem(reason=f"field '{name}' is missing or empty")
     return None
 

@@ -139,6 +139,21 @@ class ExtractiveQa(Task):
     def gold(self, example: Example) -> str:
         return " / ".join(dict.fromkeys(example.reference["answers"])) or self.no_answer
 
+    def list_doubts(self, examples: Sequence[Example]) -> list[str]:
+        """Answers that no student could copy."""
+        lost = [
+            example
+            for example in examples
+            if (golds := example.reference["answers"])
+            and not any(find_span(gold, example.reference["passage"]) for gold in golds)
+        ]
+        if not lost:
+            return []
+        shown = f"{self.gold(lost[0])[:60]!r} to {lost[0].reference['question'][:60]!r}"
+        return [
+            f"{len(lost)} of {len(examples)} right answers are not in their passages word for word, such as {shown}"
+        ]
+
     def _instruction(self) -> str:
         if self.config.instruction or not self.no_answer:
             return self.config.instruction or self.default_instruction

@@ -283,7 +283,8 @@ def _verify_written(example: Example, prediction: Prediction) -> Verdict:
     gold = choices.labels[choices.gold]
     if found.label is None:
         return Verdict(example_id=example.id, value="wrong", reason=f"{found.reason}; right is {gold}")
-    return _compare(example, found.label, gold, extracted=found.label)
+    is_same = choices.texts[choices.labels.index(found.label)] == choices.gold_text  # an option may be there twice
+    return _compare(example, gold if is_same else found.label, gold, extracted=found.label)
 
 
 def _compare(example: Example, chosen: str, gold: str, *, extracted: str) -> Verdict:

@@ -154,7 +154,7 @@ class RowReader:
         blank = [(name, value) for name in names for value in self._values(name)]
         if blank:
             name, value = blank[0]
-            counted = " (task.missing counts that as an empty cell)" if isinstance(value, str) and value.strip() else ""
+            counted = " (task.missing counts that as an empty cell)" if not is_empty(value) else ""
             told = f"field {self.name(name)} is empty: {_shorten(value)}{counted}. Fill it in, or drop the row."
             return RowError(self.where, told, f"{name} is empty")
         told = f"field {wanted} is missing; the row has {_list_names(self.fields)}."

@@ -24,13 +24,12 @@ from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
     extract_sql,
+    find_changing,
     is_ordered,
     selects_constants,
     tidy_sql,
 )
 
-CHANCE = frozenset({"random", "randomblob"})
-"""Functions that give something else each time."""
 N_VALUES = 3
 """Of each column, shown to a writer."""
 MAX_TRIES = 20
@@ -210,8 +209,12 @@ class Sql(Task):
         found = self._run_reference(database, sql)
         if isinstance(found, Failure):
             reader.fail("answer", f"on {database} it fails: {found.reason}")
-        if by_chance := [name for name in found.functions if name in CHANCE]:
-            reader.fail("answer", f"{by_chance[0]}() gives something else each time: nothing could be compared with it")
+        if changing := find_changing(sql, found.functions):
+            reader.fail(
+                "answer",
+                f"{changing} gives something else each time: nothing could be compared with it. Write a value in its place, such"
+                " as a date",
+            )
 
     def _build(self, question: str, sql: str, database: Path, example_id: str) -> Example:
         tables = self._databases.describe(database, n_values=self.config.sample_values)
@@ -244,7 +247,7 @@ def _find_emptiness(sql: str, found: Result) -> str | None:
         return "reads no table"
     if selects_constants(sql):
         return "gives what is written in it, nothing of the database"
-    if CHANCE.intersection(found.functions):
+    if find_changing(sql, found.functions):
         return "gives something else each time"
     values = {value for row in found.rows for value in row}
     if not found.rows or values == {None}:

@@ -42,7 +42,7 @@ _SCALES = {
 NUMBER = re.compile(
     rf"""
     (?P<skip>\d++(?::\d++)++ | \d{{4}}-\d{{1,2}}-\d{{1,2}}(?!\d) | \d{{1,2}}-\d{{1,2}}-\d{{4}}(?!\d) | \d++(?:/\d++){{2,}}+
-        | [A-Za-zÀ-ÿ_^]\d[\d.,'_]*+)
+        | 0[xX][0-9a-fA-F]++ | [A-Za-zÀ-ÿ_^]\d[\d.,'_]*+)
     |
     (?P<sign>(?<![\w.)\]}}%])[-+])?
     (?P<currency>(?:\b[A-Z]{{1,3}})?[{CURRENCY}]\s?|\b(?:USD|EUR|GBP|CHF|INR|JPY|CNY|Rs\.?)\s?)?
@@ -58,7 +58,7 @@ NUMBER = re.compile(
             | \s?/\s?(?P<denominator>{_N})
         )?
     )
-    (?P<scale>[ {GROUP_SPACE}](?:{"|".join(_SCALES)})s?\b)?
+    (?P<scale>[ {GROUP_SPACE}]{{1,4}}(?:{"|".join(_SCALES)})s?\b)?
     (?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?
     """,
     re.VERBOSE,

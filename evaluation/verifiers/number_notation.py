@@ -38,7 +38,10 @@ _LATEX = (
     (re.compile(r"\\([%$#&_])"), r"\1"),
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))"), "°"),
     (re.compile(r"\^\s*\{([^{}]{1,40})\}"), r"^\1"),
+    (re.compile(r" {2,}"), " "),
 )
+_LATEX_SIGNS = ("\\", "{,}", "^{")
+"""Without one of these, a text has nothing that is LaTeX."""
 _FRACTION = re.compile(
     r"(?:(\d)\s*)?\\[dtc]?frac\s*(?:\{\s*([-+]?[\d.,' ]{1,80})\}|(\d))\s*(?:\{\s*([\d.,' ]{1,80})\}|(\d))"
 )
@@ -51,7 +54,7 @@ def to_plain(text: str) -> str:
     """
     if not text.isascii():
         text = _raise(_ARABIC_MARKS.sub(".", _write_digits(text.translate(_CHARACTERS))))
-    return _read_latex(text) if "\\" in text or "{,}" in text else text
+    return _read_latex(text) if any(sign in text for sign in _LATEX_SIGNS) else text
 
 
 def _write_digits(text: str) -> str:

@@ -1,7 +1,7 @@
 """SQL as text: finding the query in a response, and what its outermost part does. SQLite alone decides what is valid."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,6 +27,10 @@ _CLAUSES = frozenset(
 """What may go on with a query after a blank line."""
 _SENTENCE = re.compile(r"(?:This|These|The|It|Here|Note that|Explanation)\b")
 """What a line of prose begins with."""
+_CHANCE = frozenset({"random", "randomblob"})
+_CLOCK = frozenset({"current_date", "current_time", "current_timestamp"})
+_TIMES = frozenset({"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff"})
+"""Functions that take a time, which is the clock's where they are given `'now'` or nothing."""
 STARTS = ("select", "with", "values")
 """What a query begins with."""
 
@@ -92,6 +96,22 @@ def _is_constant(token: Token, before: str) -> bool:
     if token.is_word:
         return before == "as" or token.text.lower() in ("as", "distinct", "null", "true", "false")
     return token.text != "*" and token.text[0] not in '"`[('
+
+
+def find_changing(sql: str, functions: Iterable[str]) -> str | None:
+    """What in a query gives something else each time it runs: chance or the clock; None where nothing does.
+
+    Args:
+        functions: those that SQLite calls for it, in lower case.
+    """
+    called = set(functions)
+    if plain := sorted(called & (_CHANCE | _CLOCK)):
+        return plain[0] if plain[0] in _CLOCK else f"{plain[0]}()"
+    times, tokens = called & _TIMES, [token.text.lower() for token in find_tokens(sql)]
+    if times and {"'now'", '"now"'} & set(tokens):
+        return "'now'"
+    ends = zip(tokens, tokens[1:], tokens[2:], strict=False)
+    return next((f"{name}()" for name, *rest in ends if name in times and rest == ["(", ")"]), None)
 
 
 def tidy_sql(sql: str) -> str:

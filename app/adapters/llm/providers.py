@@ -20,6 +20,7 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
 from pada_agent.core.errors import ConfigError, ModelUnavailableError
 from pada_agent.core.model_config import ModelConfig
+from pada_agent.core.suggestions import suggest
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
     if provider not in known or not name:
         raise ConfigError(
             f"models.{role}.model is '{config.model}'; expected {', '.join(f'{p}:NAME' for p in known)}"
-            " (openai: with base_url for any compatible server; docs/teachers.md)"
+            f" (openai: with base_url for any compatible server; docs/teachers.md).{suggest(provider, known)}"
         )
     if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
         more = f" Parameters with other names go under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""

@@ -1,6 +1,7 @@
 """Rows in CSV and TSV, as spreadsheets and pandas write them."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
@@ -17,6 +18,7 @@ DELIMITERS = ",;\t|"
 _MAX_CELL_CHARACTERS = 2**27
 _N_LINES_LOOKED_AT = 50
 _UNNAMED = "column "
+_TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL)
 
 
 class CsvRow(NamedTuple):
@@ -63,12 +65,18 @@ def _read_record(
     surplus = [cell for cell in cells[n_named:] if cell.strip()]
     if len(cells) < n_named or surplus:
         return explain_length(where, len(cells), n_named, delimiter)
-    named = zip(columns, cells, strict=False)
+    named = zip(columns, map(_read_formula, cells), strict=False)
     return {name: cell for name, cell in named if cell.strip() or not name.startswith(_UNNAMED)}
 
 
+def _read_formula(cell: str) -> str:
+    """A spreadsheet exports a text that it should not take for a number as the formula `="007"`."""
+    found = _TEXT_FORMULA.fullmatch(cell)
+    return found[1].replace('""', '"') if found else cell
+
+
 def _name_columns(where: str, names: Sequence[str]) -> list[str]:
-    columns = [name.strip() or f"{_UNNAMED}{place}" for place, name in enumerate(names, 1)]
+    columns = [_read_formula(name).strip() or f"{_UNNAMED}{place}" for place, name in enumerate(names, 1)]
     if repeated := sorted({c for c in columns if columns.count(c) > 1}):
         raise DatasetError(
             f"{where}: two columns have the same name: {', '.join(repeated)}. Rename one; or if this line is a row already,"

@@ -70,6 +70,8 @@ def is_unfinished(line: str) -> bool:
         json.loads(text)
     except json.JSONDecodeError as exc:
         return text.startswith("{") and exc.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False  # too long a number, or nested too deeply
     return False
 
 

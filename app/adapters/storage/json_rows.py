@@ -21,6 +21,8 @@ _SPACE = re.compile(r"\s*")
 _N_LINES_LOOKED_AT = 20
 _N_EXPLAINED = 1_000
 """Characters that an explanation looks at."""
+_MAX_DIGITS = 4_000
+"""Of an integer: a few less than Python reads (`sys.get_int_max_str_digits`)."""
 
 
 def read_json(location: str, lines: Iterable[str], *, may_be_pretty: bool) -> Iterator[Placed]:
@@ -177,6 +179,16 @@ def _read_float(literal: str) -> Decimal:
         raise ValueError(f"the number {literal[:40]} is out of range") from exc
 
 
+def _read_integer(literal: str) -> int:
+    """Python refuses to read longer ones, and advises a programmer."""
+    if len(literal) > _MAX_DIGITS:
+        raise ValueError(
+            f"the number {literal[:20]}… has {len(literal):,} digits, and {_MAX_DIGITS:,} is the limit. Put it in quotes if"
+            " it is a text"
+        )
+    return int(literal)
+
+
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -189,4 +201,4 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _ESCAPE = re.compile(r"(?i)\\ud[89ab]..\\ud[c-f]..|(?P<lone>\\ud[89a-f]..)|\\.", re.DOTALL)
 """An escape in a JSON text: a pair of halves, a half alone, or any other."""
 
-_DECODER = json.JSONDecoder(parse_float=_read_float, object_pairs_hook=_read_object)
+_DECODER = json.JSONDecoder(parse_float=_read_float, parse_int=_read_integer, object_pairs_hook=_read_object)

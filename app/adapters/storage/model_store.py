@@ -24,6 +24,7 @@ from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.lines import split_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
+from pada_agent.core.suggestions import suggest
 
 CHUNK_BYTES = 1 << 20
 
@@ -134,7 +135,7 @@ def _entry(name: str) -> ModelEntry:
         return catalogue()[name]
     except KeyError:
         known = ", ".join(catalogue())
-        message = f"unknown model {name!r}. Give one of {known}, a hub id (owner/name), or a path that exists."
+        message = f"unknown model {name!r}. Give one of {known}, a hub id (owner/name), or a path that exists.{suggest(name, catalogue())}"
         raise ConfigError(message) from None
 
 

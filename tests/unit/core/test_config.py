@@ -135,7 +135,7 @@ def test_a_value_is_read_as_what_the_setting_takes(override: str, value: Any) ->
         ("task.=x", "expected key=value"),
         ("seed.a=1", r"seed\.a|seed: Input should be a valid integer"),
         ("loop.max_iterations=yes", r"loop\.max_iterations: .*valid integer"),
-        ("loop.max_iteration=1", r"loop\.max_iteration: Extra inputs"),
+        ("loop.max_iteration=1", r"loop\.max_iteration: there is no such setting\. Did you mean 'max_iterations'\?"),
         ("task=5", "task: Input should be a valid dictionary"),
         ("lora.learning_rate=2e-4x", r"lora\.learning_rate: .*valid number"),
     ],

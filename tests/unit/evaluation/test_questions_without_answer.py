@@ -99,3 +99,10 @@ def test_one_letter_has_one_form_in_spans_too() -> None:
     assert answer(task, task.read(row(question="Wo?", answer="Cafe\u0301")), "CAF\u00c9").value == "correct"
     choice = make_task(TaskConfig(labels={"caf\u00e9": "", "bar": ""}, answers="label"))
     assert answer(choice, choice.read(row(question="Wo?", answer="bar")), "cafe\u0301").extracted == "caf\u00e9"
+
+
+def test_answers_that_are_not_in_their_passages_are_told() -> None:
+    lost = V2.read(row(**LAKE, answers={"text": ["three springs"], "answer_start": [0]}))
+    assert V2.list_doubts([NONE, SOME]) == []
+    (told,) = V2.list_doubts([NONE, SOME, lost])
+    assert told.startswith("1 of 3 right answers are not in their passages word for word, such as 'three springs' to ")

@@ -225,3 +225,26 @@ def test_each_database_is_read_also_after_another_took_its_place(reader: SqliteR
             fresh.replace(tmp_path / name)
             found = reader.query(tmp_path / name, "SELECT x FROM t")
             assert isinstance(found, Result) and found.rows == ((f"{name}-{text}",),)
+
+
+def test_tables_are_described_without_their_inner_parts_and_with_computed_columns(
+    reader: SqliteReader, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.sqlite"
+    with sqlite3.connect(path) as made:
+        made.executescript(
+            """CREATE TABLE item (price INT, doubled INT GENERATED ALWAYS AS (2 * price));
+            INSERT INTO item (price) VALUES (3);
+            CREATE VIRTUAL TABLE words USING fts5(t);
+            CREATE VIEW cheap AS SELECT price FROM item WHERE price < 10;
+            CREATE VIEW broken AS SELECT gone FROM item;"""
+        )
+    made.close()
+    found = reader.describe(path, n_values=1)
+    assert not isinstance(found, Failure)
+    assert {table.name: [column.name for column in table.columns] for table in found} == {
+        "item": ["price", "doubled"],
+        "words": ["t"],
+        "cheap": ["price"],
+    }
+    assert [column.values for column in found[0].columns] == [(3,), (6,)]

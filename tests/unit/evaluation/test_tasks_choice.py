@@ -49,6 +49,11 @@ def test_by_label_the_options_are_listed_and_the_label_is_written() -> None:
     assert (example.answer, example.options) == ("B", ())
 
 
+def test_an_option_that_is_there_twice_is_right_under_either_label() -> None:
+    example = BY_LABEL.read(row(question="Which?", choices=["heart", "heart", "lung"], answer="B"))
+    assert [answer(BY_LABEL, example, label).value for label in "ABC"] == ["correct", "correct", "wrong"]
+
+
 def test_an_instruction_stands_before_the_question_in_both_forms() -> None:
     by_text = MultipleChoice(TaskConfig(instruction="Pick."))
     by_label = MultipleChoice(TaskConfig(instruction="Pick.", answers="label"))

@@ -324,7 +324,10 @@ def test_every_built_in_task_is_made_by_its_name() -> None:
 
 
 def test_an_unknown_task_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"task\.name: there is no task 'gsm9k'; known are arc_challenge, code"):
+    with pytest.raises(
+        ConfigError,
+        match=r"task\.name: there is no task 'gsm9k'; known are arc_challenge, code.* Did you mean 'gsm8k'\?",
+    ):
         make_task(TaskConfig(name="gsm9k"))
 
 

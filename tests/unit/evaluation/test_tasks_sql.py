@@ -331,3 +331,22 @@ def test_earlier_turns_are_told_to_writers_and_solvers_and_kept(folder: Path) ->
     draft = {"query": "SELECT year FROM book", "question": "When?"}
     made = own.compose(draft, source=example, given={}, example_id="syn-1")
     assert isinstance(made, Example) and made.history == example.history
+
+
+@pytest.mark.parametrize(
+    ("query", "changing"),
+    [
+        ("SELECT title FROM book WHERE year < strftime('%Y', 'now')", "'now'"),
+        ("SELECT title FROM book ORDER BY random()", r"random\(\)"),
+        ("SELECT CURRENT_TIMESTAMP, title FROM book", "current_timestamp"),
+        ("SELECT title, date( ) FROM book", r"date\(\)"),
+    ],
+)
+def test_a_query_that_asks_chance_or_the_clock_is_refused(folder: Path, query: str, changing: str) -> None:
+    with pytest.raises(DatasetError, match=f"{changing} gives something else each time.*Write a value in its place"):
+        read(folder, sql=query)
+
+
+def test_now_may_be_a_value_and_dates_may_be_written(folder: Path) -> None:
+    assert read(folder, sql="SELECT date('2020-01-01', '+1 day'), title FROM book")
+    assert read(folder, sql="SELECT title FROM book WHERE title <> 'now'")

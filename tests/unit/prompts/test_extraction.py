@@ -82,9 +82,11 @@ def test_hostile_nesting_is_survived(text: str) -> None:
     find_listings(text)
 
 
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
+"""Control characters are left out of what is read (`prompts.escapes`)."""
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(texts, children, max_size=3),
     max_leaves=4,
 )
 
@@ -107,7 +109,7 @@ def test_what_is_valid_is_read_as_it_is(rows: list[dict[str, Any]]) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.fixed_dictionaries({"q": st.text(), "n": st.integers()}), min_size=1), st.data())
+@given(st.lists(st.fixed_dictionaries({"q": texts, "n": st.integers()}), min_size=1), st.data())
 def test_of_a_truncated_array_the_complete_items_stay(rows: list[dict[str, Any]], data: st.DataObject) -> None:
     text = json.dumps(rows)
     found = find_items(text[: data.draw(st.integers(0, len(text)))])
@@ -151,6 +153,6 @@ def test_marks_of_thoughts_inside_a_string_are_text(text: str) -> None:
     ],
 )
 def test_hostile_answers_are_read_in_a_moment(text: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     find_listings(text)
-    assert time.perf_counter() - start < 8
+    assert time.thread_time() - start < 8

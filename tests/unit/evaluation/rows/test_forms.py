@@ -41,6 +41,7 @@ PLAIN = turns(("user", "Open?"), ("assistant", "Yes."))
 FORMS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("question and answer", {"question": "Open?", "answer": "Yes."}, ("Open?", "Yes.")),
     ("names in capitals and with spaces", {"Question ": "Open?", "ANSWER": "Yes."}, ("Open?", "Yes.")),
+    ("names with characters that nobody sees", {"\ufeffquestion": "Open?", "an\u200bswer": "Yes."}, ("Open?", "Yes.")),
     ("OpenAI", {"messages": PLAIN}, ("Open?", "Yes.")),
     ("OpenAI with a system turn", {"messages": [*turns(("system", "Be kind.")), *PLAIN]}, ("Open?", "Yes.", "Be kind.")),
     ("OpenAI's newer name for it", {"messages": [*turns(("developer", "Be kind.")), *PLAIN]}, ("Open?", "Yes.", "Be kind.")),

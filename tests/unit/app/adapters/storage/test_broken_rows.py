@@ -59,6 +59,12 @@ def read_examples(folder: Path, name: str, content: str) -> list[str]:
         ),
         ('{"a": "\\x"}\n', r":1: not valid JSON: at column \d+, a backslash is followed by what JSON does not know"),
         ('{"a": 1} x\n', r":1: not valid JSON: at column \d+, there is something after the end of the value: 'x'"),
+        (
+            '{"a": ' + "9" * 5_000 + "}\n",
+            r":1: not valid JSON: the number 9{20}… has 5,000 digits, and 4,000 is the limit\.",
+        ),
+        ('{"a": 1}\n{"a": ' + "-" + "9" * 5_000 + "}\n", r":2: not valid JSON: the number -9{19}… has 5,001 digits"),
+        ('{"a": ' + "[" * 5_000 + "]" * 5_000 + '}\n{"a": 1}\n', r":1: not valid JSON: it is nested too deeply\."),
         ('"a"\n', r":1: expected an object with named fields, found a text\."),
         ("null\n", r":1: expected an object with named fields, found null\."),
         (
@@ -94,6 +100,11 @@ def test_csv_that_cannot_be_read_names_the_line_at_fault(tmp_path: Path, content
 def test_a_row_over_several_lines_is_named_by_the_first(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('q,a\n"one\ntwo",1\n\nx,2\n')
     assert [row.where.rpartition(":")[2] for row in FileDatasets().read(str(tmp_path / "a.csv"))] == ["2", "5"]
+
+
+def test_texts_that_a_spreadsheet_exports_as_formulas_are_texts(tmp_path: Path) -> None:
+    rows = read(tmp_path, "a.csv", 'q,"=""a"""\n"=""007""","=""he said """"no"""""""\n="8",=A1\n')
+    assert rows == [{"q": "007", "a": 'he said "no"'}, {"q": "8", "a": "=A1"}]
 
 
 def test_a_header_between_joined_files_is_no_row(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Rows of the code task as people hold them: what is taken, what is refused, what is doubted."""
+
+from typing import Any
+
+import pytest
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.errors import DatasetError, SandboxError
+from pada_agent.evaluation.tasks import code
+from pada_agent.evaluation.tasks.registry import make_task
+from tests.unit.evaluation.cases import row
+
+CODE = make_task(TaskConfig(name="code"))
+DOUBLE: dict[str, Any] = {
+    "prompt": 'def double(x):\n    """Twice."""\n',
+    "canonical_solution": "    return 2 * x\n",
+    "entry_point": "double",
+    "test": "assert double(1) == 2\nassert double(2) == 4",
+}
+WHOLE = '```python\ndef double(x):\n    """Twice."""\n    return 2 * x\n```'
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {name: DOUBLE[name].replace("\n", "\r\n") for name in ("prompt", "canonical_solution", "test")},
+        {name: DOUBLE[name].replace("\n", "\r") for name in ("prompt", "canonical_solution", "test")},
+        {"prompt": "\ufeff" + DOUBLE["prompt"]},
+        {"test": DOUBLE["test"].split("\n")},
+        {"test": '["assert double(1) == 2", "assert double(2) == 4"]'},
+        {"entry_point": " double "},
+    ],
+)
+def test_line_ends_marks_and_lists_make_no_difference(changes: dict[str, Any]) -> None:
+    example = CODE.read(row(**{**DOUBLE, **changes}))
+    assert (example.answer, example.reference["prompt"]) == (WHOLE, DOUBLE["prompt"])
+    assert example.reference["test"] == DOUBLE["test"]
+    assert example.reference["entry_point"] == "double"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": "print(double(1))"}, "field 'test' is 'print.*expected assert statements, alone or in a function check"),
+        ({"test": "class T(TestCase):\n    def test(self):\n        self.assertEqual(double(1), 2)"}, "without one, any program passes"),
+        ({"test": "assert double(1) =="}, "field 'test' is .*, but it is not Python: line 1"),
+        ({"test": ""}, "field 'test' is empty"),
+        ({"entry_point": "triple"}, "field 'entry_point' is 'triple', but the prompt defines no such function"),
+        ({"canonical_solution": "    return '\0'\n"}, "not Python: source code string cannot contain null bytes"),
+    ],
+)  # fmt: skip
+def test_rows_that_could_not_be_graded_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=rf"train\.jsonl:7: .*{message}"):
+        CODE.read(row(**{**DOUBLE, **changes}))
+
+
+def test_solutions_that_fail_their_own_tests_are_told() -> None:
+    good = CODE.read(row(**DOUBLE))
+    bad = CODE.read(row(**{**DOUBLE, "canonical_solution": "    return 3 * x\n"}))
+    assert CODE.list_doubts([good]) == []
+    (told,) = CODE.list_doubts([good, bad])
+    assert told.startswith("1 of 2 solutions that were tried fail their own tests, such as double (AssertionError at")
+    assert CODE.list_doubts([]) == []
+
+
+def test_where_no_program_can_run_nothing_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise SandboxError("no Landlock")
+
+    monkeypatch.setattr(code, "run_program", refuse)
+    assert CODE.list_doubts([CODE.read(row(**DOUBLE))]) == []
