@@ -101,6 +101,11 @@ def make_config(folder: Path, name: str, options: Options, **changes: Any) -> Ru
         "lora.epochs": 1,
         "lora.n_steps": "null",
         "generation.rows_per_call": 5,
+        "generation.max_top_ups": 8,
+        "quality.enabled": True,
+        "quality.rows_per_call": 1,
+        "quality.max_label_rank": "null",
+        "verification.votes": "null",
         **changes,
     }
     return load_config(CONFIG, [f"{key}={value}" for key, value in overrides.items()])
