@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,7 +74,11 @@ class Worker:
             return kept[1]
         del kept
         on_progress(Progress(stage="load", done=0, total=1, detail=name))
-        return load_student(name, self._device)
+        started = time.monotonic()
+        student = load_student(name, self._device)
+        took = f"{name}, loaded in {time.monotonic() - started:.1f} s"
+        on_progress(Progress(stage="load", done=1, total=1, detail=took))
+        return student
 
 
 def read_examples(path: Path) -> list[Example]:

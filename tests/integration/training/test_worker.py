@@ -29,7 +29,7 @@ class TestWorker:
         stages: list[str] = []
         job = self.fine_tune_job(student_folder, folder)
         adapter = compute.wait(compute.submit(job), lambda p: stages.append(p.stage))
-        assert stages == ["load", *["fine_tune"] * 6]
+        assert stages == ["load", "load", *["fine_tune"] * 6]
         request = PredictJob(student=job.student, adapter=str(adapter), adapter_hash="a", rows=job.rows, rows_hash="h")
         predictions = read_predictions(compute.wait(compute.submit(request), lambda _: None))
         expected = answer(student, tmp_path, ROWS, adapter=str(train(student, tmp_path, ROWS)))
