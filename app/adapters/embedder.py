@@ -1,7 +1,8 @@
 """Sentence vectors from a sentence-transformers model."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +72,26 @@ class SentenceEmbedder:
         return found
 
 
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Its progress bar would stand amid the lines of the run, or of the application."""
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
+
+
 def _load(name: str, device: str | None) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(name, device=device, trust_remote_code=False)
+        with _without_bar():
+            return SentenceTransformer(name, device=device, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as exc:
         if "trust_remote_code" in str(exc):  # which the library advises, and nobody can set here
             raise ArtifactError(

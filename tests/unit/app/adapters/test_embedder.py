@@ -38,6 +38,22 @@ def test_the_model_is_loaded_once_and_only_when_needed() -> None:
     assert FakeModel.loaded == 1
 
 
+def test_no_bar_of_the_library_is_drawn_while_the_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import logging
+
+    seen: list[bool] = []
+    make = FakeModel.__init__
+
+    def spy(self: FakeModel, *arguments: Any, **options: Any) -> None:
+        seen.append(logging.is_progress_bar_enabled())
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(FakeModel, "__init__", spy)
+    logging.enable_progress_bar()
+    SentenceEmbedder("folder", batch_size=2).embed(["a"])
+    assert seen == [False] and logging.is_progress_bar_enabled()
+
+
 def test_a_missing_model_says_how_to_get_one() -> None:
     with pytest.raises(ArtifactError, match=r"embedder missing.*pada models pull all-mpnet-base-v2"):
         SentenceEmbedder("missing").embed(["a"])
