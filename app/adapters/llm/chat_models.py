@@ -1,11 +1,12 @@
 """LLM roles over chat models: cached, limited, counted, and with their failures told apart."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache as once
 from pathlib import Path
 from threading import RLock
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -48,6 +49,8 @@ FAMILIES = (
     "smollm",
 )
 MILLION = 1_000_000
+MOST_TOKENS = 1_000_000_000
+"""Of one answer: a server that counts more is mistaken."""
 
 
 CUT_OFF = ("length", "max_tokens", "model_context_window_exceeded")
@@ -217,11 +220,11 @@ class ChatModelAdapter:
         return ECONOMY_PRICE if is_flex or told.get(HALF_PRICE) else 1.0
 
     def _count(self, message: AIMessage, request: ChatRequest) -> Usage:
-        """Thoughts are output: some providers count them in the total alone."""
-        counted = message.usage_metadata
-        if counted and counted["input_tokens"]:
-            n_in = counted["input_tokens"]
-            n_out = max(counted["output_tokens"], counted["total_tokens"] - n_in)
+        """Thoughts are output: some providers count them in the total alone. Where the server says nothing that can be, an estimate."""
+        told: Mapping[str, Any] = message.usage_metadata or {}
+        n_in, n_out, n_all = (_read_count(told.get(f"{part}_tokens")) for part in ("input", "output", "total"))
+        if n_in and n_out is not None:
+            n_out = max(n_out, (n_all or 0) - n_in)
         else:
             n_in = sum(_estimate_tokens(m.content) for m in request.messages)
             n_out = _estimate_tokens(message.text)
@@ -277,6 +280,10 @@ def _describe_call(request: ChatRequest, role: Role) -> RunnableConfig:
         "tags": [role, agent],
         "metadata": {**request.tags, "role": role, "reask": request.attempt},
     }
+
+
+def _read_count(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else None
 
 
 def _find_reason(message: AIMessage) -> str:

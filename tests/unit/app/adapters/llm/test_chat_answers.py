@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,8 +74,21 @@ def test_a_key_that_an_answer_repeats_is_not_kept(tmp_path: Path, monkeypatch: p
     assert not any(b"very-secret" in file.read_bytes() for file in tmp_path.iterdir())
 
 
-def test_usage_without_numbers_is_estimated(tmp_path: Path) -> None:
-    body = json.loads(completion("12345").body) | {"usage": {"prompt_tokens": None, "completion_tokens": None}}
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"prompt_tokens": None, "completion_tokens": None}, (3, 2)),
+        ({"prompt_tokens": -7, "completion_tokens": -3, "total_tokens": -10}, (3, 2)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 3, "total_tokens": 10}, (3, 2)),
+        ({"prompt_tokens": 7, "completion_tokens": 10**30, "total_tokens": 10}, (3, 2)),
+        ({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10**30}, (7, 3)),
+        ({"prompt_tokens": 7.5, "completion_tokens": 3.0, "total_tokens": 10.5}, (7, 3)),
+        ({"prompt_tokens": "7", "completion_tokens": "3", "total_tokens": "10"}, (7, 3)),
+    ],
+)
+def test_usage_that_cannot_be_is_estimated(tmp_path: Path, told: dict[str, Any], counted: tuple[int, int]) -> None:
+    body = json.loads(completion("12345").body) | {"usage": told}
     with open_world(tmp_path, Answer(json.dumps(body))) as world:
         usage = world.model.complete(ask("12345678")).usage
-    assert (usage.input_tokens, usage.output_tokens) == (3, 2)
+        assert world.model.complete(ask("12345678")).usage.n_cached == 1, "it was kept"
+    assert (usage.input_tokens, usage.output_tokens) == counted
