@@ -1,4 +1,4 @@
-"""Two hundred ways to spoil an answer (PADA_HOSTILE_ANSWERS=1000 tries a thousand): each is read, or a typed failure, in a moment; what is read can be stored."""
+"""Two hundred ways to spoil an answer (PYTEST_HOSTILE_ANSWERS=1000 tries a thousand): each is read, or a typed failure, in a moment; what is read can be stored."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.fakes import ScriptedModel
 
 SECONDS = 3.0
 """Of this thread's own time, for the three answers that a call reads: one second each."""
-N_MUTATIONS = int(os.environ.get("PADA_HOSTILE_ANSWERS", "200"))
+N_MUTATIONS = int(os.environ.get("PYTEST_HOSTILE_ANSWERS", "200"))
 
 
 class Row(BaseModel):
