@@ -15,7 +15,7 @@ from pada_agent.core.records import Example
 from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
 from pada_agent.evaluation.control_tokens import ControlTokens
 
-PROBE = "probe-7f3a-{}"
+PROBE = 'Probe-7f3a-{} <&> "it\'s"'
 """Stands for a turn's text where only the template is asked about."""
 TODAY = date(2024, 7, 26)
 """The day that some templates insert: a row has one rendering, whenever it is made."""
@@ -229,7 +229,7 @@ class ChatTokenizer:
         return "'text'" not in text and not _find_missing(roles, text)
 
     def _check_turns(self, roles: tuple[str, ...]) -> None:
-        """Refuse a template that leaves out a turn of such a conversation. Each kind is asked about once."""
+        """Refuse a template that leaves out or changes a turn of such a conversation. Each kind is asked about once."""
         if roles in self._sound:
             return
         text = self._render(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
@@ -240,7 +240,7 @@ class ChatTokenizer:
             raise ConfigError(f"the student's chat template leaves the system turn out: {_NO_SYSTEM}")
         if missing:
             raise ConfigError(
-                f"the student's chat template leaves out the turn of the {missing[0]} (of {', '.join(roles)}). {_WAY_OUT}"
+                f"the student's chat template leaves out the turn of the {missing[0]} (of {', '.join(roles)}), or changes its text. {_WAY_OUT}"
             )
         self._sound.add(roles)
 
@@ -248,6 +248,8 @@ class ChatTokenizer:
         """Special tokens, and those that the template writes around turns; line ends and marks of thoughts are text."""
         turns = _make_probe(("user", "assistant"))
         frame = self._render(turns, add_generation_prompt=False) + self._render(turns[:1], add_generation_prompt=True)
+        for turn in turns:
+            frame = frame.replace(turn["content"], "")
         added = [token for token in self._added.values() if not str(token.content).isspace()]
         named = [t.content for t in added if t.special or (t.content in frame and not is_mark(str(t.content)))]
         return [*self._tokenizer.all_special_tokens, *named]

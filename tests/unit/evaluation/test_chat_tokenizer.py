@@ -95,6 +95,9 @@ def test_a_template_that_asks_for_the_date_renders_the_same_every_day() -> None:
         ("{{ raise_exception('I take nobody') }}", None, "refuses the turns user, assistant: I take nobody"),
         ("{{ messages[-1].content }}", None, r"leaves out the turn of the user .of user, assistant."),
         ("{{ messages[0].content }}", None, "leaves out the turn of the assistant"),
+        ("{% for m in messages %}{{ m.content | e }}{% endfor %}", None, "of the user .*, or changes its text"),
+        ("{% for m in messages %}{{ m.content | lower }}{% endfor %}", None, "of the user .*, or changes its text"),
+        ("{% for m in messages %}{{ m.content | tojson }}{% endfor %}", None, "of the user .*, or changes its text"),
     ],
 )
 def test_a_template_that_does_not_show_every_turn_is_one_clear_error(
