@@ -13,6 +13,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import LanguageModel, RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
+from pada_agent.core.suggestions import suggest
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.rows.forms import Fields, settle_form
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -93,7 +94,8 @@ class Task(ABC):
         known = [*self.fields, *(name for names in self.fields.values() for name in names), *COMMON_FIELDS]
         if self.fields and (unknown := [name for name in config.columns if name not in known]):
             raise ConfigError(
-                f"task.columns: {config.name!r} reads no field {unknown[0]!r}; it reads {', '.join([*self.fields, *COMMON_FIELDS])}"
+                f"task.columns: {config.name!r} reads no field {unknown[0]!r}; it reads {', '.join([*self.fields, *COMMON_FIELDS])}."
+                f"{suggest(unknown[0], known)}"
             )
 
     @classmethod

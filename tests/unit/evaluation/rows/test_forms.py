@@ -179,7 +179,9 @@ def test_two_files_may_have_two_forms() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"judge"}))
 def test_a_field_that_a_task_does_not_read_is_refused_in_settings(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"task.columns: '{name}' reads no field 'qestion'; it reads "):
+    with pytest.raises(
+        ConfigError, match=rf"task.columns: '{name}' reads no field 'qestion'; it reads .* Did you mean 'question'\?"
+    ):
         task_for(name, columns={"qestion": "text"})
 
 
