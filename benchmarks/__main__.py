@@ -12,10 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pada_agent.app.adapters.compute.local_compute import WAITING
+from pada_agent.core.machine import add_waiting
 
-if not WAITING.keys() & os.environ.keys():
-    os.environ.update(WAITING)  # as the worker runs
+os.environ.update(add_waiting(os.environ))  # as the worker runs
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # no warning for each type in a checkpoint

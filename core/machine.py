@@ -2,7 +2,15 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+WAITING: Mapping[str, str] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
+"""How OpenMP threads wait for each other: some tenths of a millisecond awake, then asleep.
+
+Spinning on makes torch's matrix products about four times slower when the cores are shared (2 threads on 2 busy cores), and
+brings llama.cpp to a standstill. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy
+ones no difference was found (docs/adr/0009)."""
 
 
 def hash_file(path: Path) -> str:
@@ -14,3 +22,8 @@ def hash_file(path: Path) -> str:
 def count_cores() -> int:
     """Cores this process may use: in many containers fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_waiting(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a child process that computes, with `WAITING` unless it says how threads wait."""
+    return {**(environment if WAITING.keys() & environment.keys() else {**WAITING, **environment})}

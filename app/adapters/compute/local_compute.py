@@ -19,17 +19,10 @@ from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, TokenizerJob
 from pada_agent.core.lines import split_lines
-from pada_agent.core.machine import count_cores, hash_file
+from pada_agent.core.machine import add_waiting, count_cores, hash_file
 from pada_agent.core.progress import Progress
 
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
-
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
-"""How threads wait for each other, unless the environment says it: some tenths of a millisecond awake, then asleep.
-
-Spinning on makes matrix products about four times slower when the cores are shared (2 threads on 2 busy cores), as they are
-with the embedded LLM engine. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy
-ones no difference was found."""
 
 CONTENT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"})
 """Endings of a model folder's files that decide what a job gives: weights, settings, chat template, vocabulary."""
@@ -61,8 +54,7 @@ class LocalCompute:
         self._objects = objects_folder
         self._log_file = log_file
         self._log_start = 0
-        waiting = {} if WAITING.keys() & os.environ.keys() else WAITING
-        self._environment = {**waiting, "PADA_DEVICE": device, "PADA_THREADS": str(threads or count_cores())}
+        self._environment = {"PADA_DEVICE": device, "PADA_THREADS": str(threads or count_cores())}
         self._command = tuple(command)
         self._jobs: dict[str, Job] = {}
         self._cancelled: set[str] = set()
@@ -160,7 +152,7 @@ class LocalCompute:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 encoding="utf-8",
-                env={**os.environ, **self._environment},
+                env=add_waiting(os.environ) | self._environment,
                 start_new_session=True,  # Ctrl-C is for the parent, which decides
             )
         return self._worker

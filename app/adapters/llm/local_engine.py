@@ -14,6 +14,7 @@ import psutil
 
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.lines import split_lines
+from pada_agent.core.machine import add_waiting
 
 SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.llama_server")
 
@@ -110,7 +111,7 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "PADA_ENGINE_KEY": key},
+            env=add_waiting(os.environ) | {"PADA_ENGINE_KEY": key},
             start_new_session=True,  # Ctrl-C is for the parent, which decides
         )
         stdout: IO[str] = process.stdout  # type: ignore[assignment]

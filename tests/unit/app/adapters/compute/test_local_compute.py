@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.adapters.compute.local_compute import WAITING, LocalCompute, address_job
+from pada_agent.app.adapters.compute.local_compute import LocalCompute, address_job
 from pada_agent.core.errors import NonFiniteLossError, TrainingError
 from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec
+from pada_agent.core.machine import WAITING
 from pada_agent.core.progress import Progress
 from tests.compute_contract import ComputeContract
 from tests.scripted_worker import COMMAND, make_job, run

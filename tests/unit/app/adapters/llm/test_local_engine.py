@@ -17,11 +17,15 @@ from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.machine import WAITING
 
 FAKE = """
 import os, sys
 if "broken" in sys.argv[1]:
     sys.exit("noise\\nthe engine did not start (not a model)")
+if "waiting" in sys.argv[1]:
+    with open(sys.argv[1] + ".env", "w") as file:
+        file.write(os.environ.get("OMP_WAIT_POLICY", "") + os.environ.get("GOMP_SPINCOUNT", ""))
 print(f"http://127.0.0.1:{os.getpid()}/v1", flush=True)
 sys.stdin.read()
 """
@@ -44,6 +48,20 @@ def make_file(folder: Path, name: str = "model.gguf") -> Path:
 
 def pid_of(endpoint: local_engine.Endpoint) -> int:
     return int(endpoint.url.split(":")[2].split("/")[0])
+
+
+@pytest.mark.parametrize(("policy", "found"), [(None, "PASSIVE30000"), ("ACTIVE", "ACTIVE")])
+def test_its_threads_sleep_soon_while_they_wait_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str | None, found: str
+) -> None:
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    file = make_file(tmp_path, "waiting.gguf")
+    local_engine.acquire(file, n_slots=8, context_tokens=512)
+    local_engine.release(file)
+    assert file.with_name("waiting.gguf.env").read_text() == found
 
 
 def test_a_model_file_has_one_engine_until_its_last_user_leaves(tmp_path: Path) -> None:
