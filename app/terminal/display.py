@@ -65,7 +65,8 @@ def find_ended(event: RunEvent) -> list[str]:
 class PlainDisplay:
     """A line when a stage that counts something starts, when any stage ends, and in between at most one every `every_seconds`.
 
-    Once started, it also says what is under way when no line has come for `silent_seconds`.
+    Once started, it also says what is under way when no line has come for `silent_seconds`: 20 leave room for a machine that is
+    so busy that the watching thread comes late.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class PlainDisplay:
         stream: IO[str],
         *,
         every_seconds: float = 10,
-        silent_seconds: float = 25,
+        silent_seconds: float = 20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
