@@ -197,9 +197,9 @@ class Task(ABC):
         del source, confusions, rng
         return {}
 
-    def vary_answer(self, source: Example, rng: Random) -> Variation | None:
-        """Another right answer, made from the row's own and checked; None where answers cannot be made by code."""
-        del source, rng
+    def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation | None:
+        """Another right answer, made from the row's own and those of other training rows, and checked; None where code can make none."""
+        del source, others, rng
         return None
 
     @abstractmethod

@@ -83,7 +83,7 @@ def assign_rows(
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
-        if vary_answers and (varied := task.vary_answer(source, Random(f"{seed}/{batch.id}/{row}/answer"))):
+        if vary_answers and (varied := task.vary_answer(source, training, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
             given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
             assigned = assigned.model_copy(update={"given": given})

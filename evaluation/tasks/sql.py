@@ -12,14 +12,15 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
-from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
+from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader, Value
 from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestion, Task, Variation
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
-from pada_agent.evaluation.tasks.sql_questions import find_turned, follow
-from pada_agent.evaluation.tasks.sql_variations import list_named, names, vary
+from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
+from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_turned, follow
+from pada_agent.evaluation.tasks.sql_variations import Varied, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
@@ -34,6 +35,10 @@ N_VALUES = 3
 """Of each column, shown to a writer."""
 MAX_TRIES = 20
 """Queries made from a row's, until one gives something."""
+MAX_PHRASES = 50
+"""Other rows that are looked at for a query in place of a value."""
+SHARE_NESTED = 0.4
+"""Of the tries, those with another row's query in place of a value."""
 
 
 class Sql(Task):
@@ -125,28 +130,44 @@ class Sql(Task):
         values = self._databases.draw_values(database, tables, n=N_VALUES, rng=rng)
         return ({"values": values} if values else {}) | tell_turns(source)
 
-    def vary_answer(self, source: Example, rng: Random) -> Variation:
-        """A query with other values, another column or the other end, that gives something and that the question can follow; its own if none is found."""
+    def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation:
+        """A query with something changed that gives something and that the question can follow; its own if none is found.
+
+        Other values, another column, the other end of a scale, or the query of one of `others` in place of a value.
+        """
         database, question = _database_of(source), str(source.reference["question"])
-        own = self._run_reference(database, source.answer)
-        read = own.tables if isinstance(own, Result) else ()
-        tables = [table for table in self._databases.tables(database) if table.name in read]
+        phrases = self._make_phrases(
+            database, [others[i] for i in rng.sample(range(len(others)), min(MAX_PHRASES, len(others)))]
+        )
         for _ in range(MAX_TRIES):
-            varied = vary(
-                source.answer,
-                question,
-                tables,
-                draw_rows=lambda table, columns: self._databases.list_rows(database, table, tuple(columns)),
-                rng=rng,
-            )
-            if varied is None:
-                break
-            if (rough := follow(question, source.answer, varied.changes)) is None:
+            varied = self._vary(source, phrases, rng)
+            if varied is None or (rough := follow(question, source.answer, varied.changes)) is None:
                 continue
             found = self._run_reference(database, varied.sql)
             if isinstance(found, Result) and not _find_emptiness(varied.sql, found):
                 return Variation(fields={"query": varied.sql}, rough_question=rough)
         return Variation(fields={"query": source.answer}, rough_question=question)
+
+    def _vary(self, source: Example, phrases: Sequence[Phrase], rng: Random) -> Varied | None:
+        database, question = _database_of(source), str(source.reference["question"])
+
+        def draw_rows(table: str, columns: Sequence[str]) -> Sequence[tuple[Value, ...]]:
+            return self._databases.list_rows(database, table, tuple(columns))
+
+        every = self._databases.tables(database)
+        if rng.random() < SHARE_NESTED:
+            return nest(source.answer, question, phrases, every, draw_rows=draw_rows, rng=rng)
+        own = self._run_reference(database, source.answer)
+        read = own.tables if isinstance(own, Result) else ()
+        tables = [table for table in every if table.name in read]
+        return vary(source.answer, question, tables, draw_rows=draw_rows, rng=rng)
+
+    def _make_phrases(self, database: Path, others: Sequence[Example]) -> list[Phrase]:
+        """What the questions of other rows on the same database ask for, where it is a text or several."""
+        alike = [e for e in others if _database_of(e) == database]
+        found = [(e, self._run_reference(database, e.answer)) for e in alike]
+        made = [make_phrase(str(e.reference["question"]), e.answer, r.rows) for e, r in found if isinstance(r, Result)]
+        return [phrase for phrase in made if phrase]
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -161,10 +182,11 @@ class Sql(Task):
             return DraftProblem(reason="field 'query' is not a SELECT")
         if begins_as_query(extract_sql(question)):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
-        if "query" in given and (missing := _find_unnamed(question, sql, source)):
-            return DraftProblem(reason=f"the question has to name {missing!r}, which the query looks for")
-        if turned := find_turned(question, given.get(ROUGH_QUESTION, question)):
-            return DraftProblem(reason=f"the question says {turned!r}, and the query looks for the opposite")
+        if rough := given.get(ROUGH_QUESTION):
+            if dropped := find_dropped(question, rough, sql):
+                return DraftProblem(reason=f"the question has to name {dropped!r}, which the query looks for")
+            if turned := find_turned(question, rough):
+                return DraftProblem(reason=f"the question says {turned!r}, and the query looks for the opposite")
         return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
 
     def verify_label(self, example: Example) -> Verdict:
@@ -233,12 +255,6 @@ class Sql(Task):
 
 def _database_of(example: Example) -> Path:
     return Path(example.reference["database"])
-
-
-def _find_unnamed(question: str, sql: str, source: Example) -> str | None:
-    """The first value of a given query that its question does not name, though the question of its source names such."""
-    wanted = list_named(sql, source.answer, str(source.reference["question"]))
-    return next((value for value in wanted if not names(question, value)), None)
 
 
 def _find_emptiness(sql: str, found: Result) -> str | None:

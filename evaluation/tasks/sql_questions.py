@@ -3,17 +3,14 @@
 import re
 from collections.abc import Sequence
 
-OPPOSITES = (
-    *(("largest", "smallest"), ("biggest", "smallest"), ("greatest", "smallest"), ("longest", "shortest")),
-    *(("highest", "lowest"), ("most", "least"), ("most", "fewest"), ("maximum", "minimum"), ("newest", "oldest")),
-    *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
-    *(("higher", "lower"), ("more", "less"), ("above", "below"), ("latest", "earliest")),
-)
-"""Words for the upper and the lower end of a scale; the first pair that has a word gives its opposite."""
-ENDS_OF_SCALES = tuple(map(frozenset, zip(*OPPOSITES, strict=True)))
+from pada_agent.evaluation.tasks.sql_variations import OPPOSITES, as_words, find_values, names
+from pada_agent.evaluation.verifiers.sql_text import find_tokens
+
+UPPER, LOWER = map(frozenset, zip(*OPPOSITES, strict=True))
 ENDS = frozenset({"MAX", "MIN", "ASC", "DESC", "<", ">"})
 
 
+_WORD = re.compile(r"[^\W_]+")
 _END = re.compile(
     rf"(?<!\w)(?:{'|'.join(sorted({w for pair in OPPOSITES for w in pair}, key=len, reverse=True))})(?!\w)",
     re.IGNORECASE,
@@ -32,16 +29,36 @@ def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str |
         if made is None:
             return None
         question = made
-        placed += [] if is_end else [_as_words(now) if _as_words(was) != was else now]
+        placed += [] if is_end else [now]
     for place, text in enumerate(placed):  # at the end: a new value may hold an old one
         question = question.replace(f"\0{place}\0", text)
     return question
 
 
+def find_dropped(question: str, rough: str, sql: str) -> str | None:
+    """The first word or value that the rough question shares with its query, and the question does not hold; None where all are kept.
+
+    Of words, "borders", "bordering" and "border" are one.
+    """
+    values = [place.text for place in find_values(sql) if names(rough, place.text)]
+    if unnamed := next((value for value in values if not names(question, value)), None):
+        return unnamed
+    parts = {stem(part) for token in find_tokens(sql) if token.is_word for part in token.text.lower().split("_")}
+    kept = set(map(stem, _WORD.findall(question.lower())))
+    return next(
+        (w for w in _WORD.findall(rough.lower()) if len(w) > 2 and stem(w) in parts and stem(w) not in kept), None
+    )
+
+
+def stem(word: str) -> str:
+    """The word without an English ending, roughly."""
+    return re.sub(r"(?:ies|y|es|e|s|ed|ing)$", "", word) if len(word) > 3 else word
+
+
 def find_turned(question: str, rough: str) -> str | None:
     """A word of the question for one end of a scale, where its rough form has one for the other end; None where none was turned."""
     said, meant = _list_ends(question), _list_ends(rough)
-    for end, other in (ENDS_OF_SCALES, ENDS_OF_SCALES[::-1]):
+    for end, other in ((UPPER, LOWER), (LOWER, UPPER)):
         gained = [word for word in said if word in end]
         is_lost = sum(word in other for word in said) < sum(word in other for word in meant)
         if is_lost and len(gained) > sum(word in end for word in meant):
@@ -51,7 +68,7 @@ def find_turned(question: str, rough: str) -> str | None:
 
 def _exchange(question: str, was: str, now: str) -> str | None:
     """All places of a value or of a column's name, as words of their own, in whichever case."""
-    for text in dict.fromkeys((was, _as_words(was))):
+    for text in dict.fromkeys((was, as_words(was))):
         pattern = r"(?<!\w)" + r"\s+".join(map(re.escape, text.split())) + r"(?!\w)"
         made, n = re.subn(pattern, lambda _: now, question, flags=re.IGNORECASE)
         if n:
@@ -74,7 +91,3 @@ def _turn(question: str, sql: str) -> str | None:
 
 def _list_ends(text: str) -> list[str]:
     return [found.group().lower() for found in _END.finditer(re.sub(r"(?i)\bat (?:least|most)\b", "", text))]
-
-
-def _as_words(name: str) -> str:
-    return name.replace("_", " ")

@@ -14,6 +14,14 @@ from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
 """One end of a scale to the other."""
+OPPOSITES = (
+    *(("largest", "smallest"), ("biggest", "smallest"), ("greatest", "smallest"), ("longest", "shortest")),
+    *(("highest", "lowest"), ("most", "least"), ("most", "fewest"), ("maximum", "minimum"), ("newest", "oldest")),
+    *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
+    *(("higher", "lower"), ("more", "less"), ("above", "below"), ("latest", "earliest")),
+)
+"""Words for the upper and the lower end of a scale; the first pair that has a word gives its opposite."""
+ENDS_OF_SCALES = frozenset(word for pair in OPPOSITES for word in pair)
 COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
 SHARE_OF_MORE = 0.35
 """Of queries with one thing changed, those in which another kind of thing is changed too, for each kind."""
@@ -50,7 +58,7 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRow
     """
     ways: list[tuple[int, Callable[[str], Varied | None]]] = [
         (2, lambda q: change_values(q, question, tables, draw_rows=draw_rows, rng=rng)),
-        (1, lambda q: change_column(q, tables, rng=rng)),
+        (1, lambda q: change_column(q, question, tables, rng=rng)),
         (1, lambda q: turn_end(q, question, rng=rng)),
     ]
     varied = Varied(sql, ())
@@ -84,16 +92,21 @@ def change_values(
             return None
         exchanged[key] = new
     replaced = [(p, _quote(exchanged[p.column.lower(), p.text], like=sql[p.start])) for p in places]
-    return Varied(_replace(sql, replaced), tuple((was, now) for (_, was), now in exchanged.items()))
+    return Varied(replace(sql, replaced), tuple((was, now) for (_, was), now in exchanged.items()))
 
 
-def change_column(sql: str, tables: Sequence[Table], *, rng: Random) -> Varied | None:
+def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Random) -> Varied | None:
     """Another column of the same table in place of one that is compared with no value.
 
-    A column that is only given, as in `SELECT capital FROM`, can become one of any kind; else a number stays a number.
+    A column that is only given, as in `SELECT capital FROM`, can become one of any kind; else a number stays a number. Where
+    a query looks for an end, a column such as `lowest_point` stays: its question says both with one word. None where the
+    question names a column that the query does without, as in "population density" for `density`.
     """
     tokens = list(find_tokens(sql))
     words = {token.text.lower() for token in tokens if token.is_word}
+    has_end = not words.isdisjoint(TURNED)
+    if any(c.name.lower() not in words and names(question, as_words(c.name)) for t in tables for c in t.columns):
+        return None
     compared = {p.column.lower() for p in find_values(sql)}
     options = []
     for table, column in _list_columns(tables):
@@ -107,13 +120,14 @@ def change_column(sql: str, tables: Sequence[Table], *, rng: Random) -> Varied |
             if other.name.lower() not in words
             and len(other.values) > 1
             and other.name.isidentifier()
+            and not (has_end and (_says_end(column.name) or _says_end(other.name)))
             and (is_given or _is_numeric(other) == _is_numeric(column))
         ]
     if not options:
         return None
     column, other, places = rng.choice(options)
     replaced = [(Place(p.start, p.end, p.text), other.name) for p in places]
-    return Varied(_replace(sql, replaced), ((column.name, other.name),))
+    return Varied(replace(sql, replaced), ((column.name, as_words(other.name)),))
 
 
 def turn_end(sql: str, question: str, *, rng: Random) -> Varied | None:
@@ -132,7 +146,7 @@ def turn_end(sql: str, question: str, *, rng: Random) -> Varied | None:
         return None
     token = rng.choice(ends)
     turned = TURNED[token.text.lower()]
-    return Varied(_replace(sql, [(Place(token.start, token.end, token.text), turned)]), ((token.text.upper(), turned),))
+    return Varied(replace(sql, [(Place(token.start, token.end, token.text), turned)]), ((token.text.upper(), turned),))
 
 
 def find_values(sql: str) -> list[Place]:
@@ -159,11 +173,16 @@ def names(question: str, value: str) -> bool:
     return any(re.search(pattern, " ".join(text.split()), re.IGNORECASE) for text in texts)
 
 
-def list_named(sql: str, before: str, question: str) -> list[str]:
-    """Values of the new query that its question has to name: new ones, and those that the old question named."""
-    old = {p.text for p in find_values(before)}
-    values = dict.fromkeys(p.text for p in find_values(sql))
-    return [value for value in values if value not in old or names(question, value)]
+def replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
+    """The query with other texts in these places."""
+    for place, text in sorted(replaced, key=lambda pair: -pair[0].start):
+        sql = sql[: place.start] + text + sql[place.end :]
+    return sql
+
+
+def as_words(name: str) -> str:
+    """A column's name as a question says it."""
+    return name.replace("_", " ")
 
 
 def _draw_together(columns: Sequence[str], tables: Sequence[Table], draw_rows: DrawRows, rng: Random) -> dict[str, str]:
@@ -190,6 +209,10 @@ def _list_values(column: str, tables: Sequence[Table], *, like: str) -> list[str
     return [text for text in values if 0 < len(text) <= 40 and text.isprintable()]
 
 
+def _says_end(column: str) -> bool:
+    return not ENDS_OF_SCALES.isdisjoint(column.lower().split("_"))
+
+
 def _is_numeric(column: Column) -> bool:
     values = [value for value in column.values if value is not None]
     return bool(values) and all(isinstance(value, int | float) for value in values)
@@ -209,9 +232,3 @@ def _is_name(token: Token) -> bool:
 
 def _quote(value: str, *, like: str) -> str:
     return "'" + value.replace("'", "''") + "'" if like == "'" else value
-
-
-def _replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
-    for place, text in sorted(replaced, key=lambda pair: -pair[0].start):
-        sql = sql[: place.start] + text + sql[place.end :]
-    return sql

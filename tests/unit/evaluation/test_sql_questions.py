@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.evaluation.tasks.sql_questions import find_turned, follow
+from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_turned, follow
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from pada_agent.evaluation.tasks.sql_questions import find_turned, follow
         ("the largest city of the smallest state", [("MAX", "MIN")], None),
         ("what is the size of texas", [("area", "population")], None),
         ("what is the area of texas", [("area", "population")], "what is the population of texas"),
-        ("the lowest point of ohio", [("lowest_point", "highest_elevation")], "the highest elevation of ohio"),
+        ("the lowest point of ohio", [("lowest_point", "highest elevation")], "the highest elevation of ohio"),
         ("where is mount whitney", [("state_name", "altitude"), ("whitney", "bona")], None),
         ("what is the highest elevation", [("MIN", "MAX")], None),
         ("what is there", [], "what is there"),
@@ -49,3 +49,19 @@ def test_a_question_changes_with_its_query(question: str, changes: list[tuple[st
 )
 def test_a_question_that_turns_to_the_other_end_is_found(question: str, rough: str, turned: str | None) -> None:
     assert find_turned(question, rough) == turned
+
+
+@pytest.mark.parametrize(
+    ("question", "dropped"),
+    [
+        ("what is the summed area of the states bordering iowa", None),
+        ("AREA, in total, of each state which borders Iowa", None),
+        ("which states border iowa", "area"),
+        ("what is the total area next to iowa", "states"),
+        ("what is the total area of the states that border ohio", "iowa"),
+    ],
+)
+def test_what_question_and_query_share_is_kept(question: str, dropped: str | None) -> None:
+    rough = "what is the total area of the states that border iowa"
+    sql = "SELECT SUM(state.area) FROM border_info, state WHERE border_info.state_name = 'iowa' AND state.area > 7"
+    assert find_dropped(question, rough, sql) == dropped

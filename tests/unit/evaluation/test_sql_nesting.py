@@ -1,0 +1,99 @@
+"""One row's query in the place of a value of another's: what can be worded, and what fits."""
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+
+from pada_agent.evaluation.sqlite_reader import Column, Table
+from pada_agent.evaluation.tasks.sql_nesting import MAX_CHARACTERS, Phrase, make_phrase, nest, word_as_phrase
+from pada_agent.evaluation.tasks.sql_questions import follow
+
+HELD = {
+    ("state", "state_name"): ("texas", "ohio", "maine"),
+    ("city", "city_name"): ("austin", "texas", "portland"),
+    ("city", "state_name"): ("texas", "maine"),
+    ("river", "traverse"): ("texas", "ohio"),
+}
+TABLES = [
+    Table(name=name, columns=tuple(Column(name=c, type="text", key=0) for t, c in HELD if t == name))
+    for name in dict.fromkeys(table for table, _ in HELD)
+]
+LARGEST = "SELECT state_name FROM state ORDER BY area DESC LIMIT 1"
+CAPITAL = "SELECT capital FROM state WHERE state_name = 'texas'"
+
+
+def draw_rows(table: str, columns: Sequence[str]) -> list[tuple[str]]:
+    return [(value,) for value in HELD[table, columns[0]]]
+
+
+def join(sql: str, question: str, *phrases: Phrase) -> tuple[str, str | None] | None:
+    made = nest(sql, question, phrases, TABLES, draw_rows=draw_rows, rng=Random(0))
+    return (made.sql, follow(question, sql, made.changes)) if made else None
+
+
+@pytest.mark.parametrize(
+    ("question", "phrase"),
+    [
+        ("Which state borders the most states?", "the state that borders the most states"),
+        ("what states have a city named austin", "the states that have a city named austin"),
+        ("what is the longest river", "the longest river"),
+        ("name the lakes of michigan", "the lakes of michigan"),
+        ("what are the names of the rivers in ohio", "the rivers in ohio"),
+        ("what state is columbus the capital of", None),
+        ("what states high point is lowest", None),
+        ("how many states are there", None),
+        ("welcher Staat ist am größten", None),
+    ],
+)
+def test_a_question_as_words_that_another_can_hold(question: str, phrase: str | None) -> None:
+    assert word_as_phrase(question) == phrase
+
+
+@pytest.mark.parametrize("rows", [[], [("ohio", "maine")], [(3,)], [("ohio",), (None,)]])
+def test_only_texts_of_one_column_take_a_place(rows: list[tuple[str | int | None, ...]]) -> None:
+    assert make_phrase("what is the largest state", LARGEST, rows) is None
+
+
+def test_a_query_takes_the_place_of_a_value_in_all_its_places() -> None:
+    largest = make_phrase("what is the largest state?", f"{LARGEST};", [("Ohio",)])
+    assert largest == Phrase("the largest state", LARGEST, ("ohio",))
+    assert join(CAPITAL, "what is the capital of the state of Texas", largest) == (
+        f"SELECT capital FROM state WHERE state_name = ({LARGEST})",
+        "what is the capital of the largest state",
+    )
+    twice = (
+        "SELECT river FROM river WHERE traverse = 'texas' AND n = (SELECT MAX(n) FROM river WHERE traverse = 'texas')"
+    )
+    made = join(twice, "what is the longest river in texas", largest)
+    assert made and made[0].count(LARGEST) == 2 and "'texas'" not in made[0]
+
+
+def test_several_values_are_looked_for_in_a_list_and_never_counted_together() -> None:
+    named = Phrase("the states that have a city", "SELECT DISTINCT state_name FROM city", ("ohio", "maine"))
+    assert join(CAPITAL, "what is the capital of texas", named) == (
+        f"SELECT capital FROM state WHERE state_name IN ({named.sql})",
+        "what is the capital of the states that have a city",
+    )
+    assert join(CAPITAL, "how many people live in texas", named) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "question", "phrase"),
+    [
+        (CAPITAL, "what is the capital of texas", Phrase("the largest city", "SELECT city_name FROM city", ("texas",))),
+        (CAPITAL, "what is the capital of texas", Phrase("the best city", "SELECT city_name FROM city", ("ohio",))),
+        (CAPITAL, "what is the capital of texas", Phrase("the state of texas", LARGEST, ("ohio",))),
+        (CAPITAL, "what is its capital", Phrase("the largest state", LARGEST, ("ohio",))),
+        (CAPITAL.replace("=", "<>"), "capitals outside texas", Phrase("the largest state", LARGEST, ("ohio",))),
+        (CAPITAL, "what is the capital of texas", Phrase("the sum", "SELECT max(state_name) FROM state", ("ohio",))),
+        (
+            f"{CAPITAL} AND capital = 'austin'",
+            "is austin the capital of texas",
+            Phrase("the largest state", LARGEST, ("ohio",)),
+        ),
+        (CAPITAL, "what is the capital of texas", Phrase("the state", LARGEST + " " * MAX_CHARACTERS, ("ohio",))),
+    ],
+)
+def test_what_does_not_fit_is_left(sql: str, question: str, phrase: Phrase) -> None:
+    assert join(sql, question, phrase) is None
