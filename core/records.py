@@ -195,6 +195,8 @@ class Strategy(Record):
     """The mix-ups that the strategy was drafted for. It is not used for rows with other labels."""
     source_ids: tuple[str, ...] = ()
     """Training rows that the strategy is applied to. Empty means any."""
+    unseen_words: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By label, words of the pattern's failures that no training question has."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies. Equal weights give the paper's even split."""
 

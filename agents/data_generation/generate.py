@@ -11,7 +11,7 @@ from pada_agent.agents.data_generation.batch_planning import relevant_confusions
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
-from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
+from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow, Strategy
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
@@ -32,6 +32,8 @@ class Assignment(Record):
     """Like training rows that the student answers rightly."""
     demonstrations: tuple[Example, ...] = ()
     """Other training rows of the label to write for."""
+    word: str | None = None
+    """One that the row should use: a real question had it, and no training row has."""
     counterexample: Example | None = None
     """A training row of the label that it is mistaken for."""
 
@@ -83,6 +85,10 @@ def assign_rows(
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
+        if batch.strategy:
+            assigned = assigned.model_copy(
+                update={"word": draw_word(batch.strategy.strategy, assigned, f"{seed}/{batch.id}")}
+            )
         if vary_answers and (varied := task.vary_answer(source, training, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
             given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
@@ -113,6 +119,13 @@ def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, ta
             "counterexample": rng.choice(others) if others else None,
         }
     )
+
+
+def draw_word(strategy: Strategy, assigned: Assignment, seed: str) -> str | None:
+    """One of the strategy's words for the row's label: another one for each row of a batch while there are some."""
+    words = strategy.unseen_words.get(assigned.given.get("label", ""), ())
+    drawn = Random(f"{seed}/words").sample(words, len(words))
+    return drawn[assigned.row % len(drawn)] if drawn else None
 
 
 def generate_drafts(
@@ -192,6 +205,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
         "rough_question": assignment.rough_question,
+        "word": assignment.word,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
         "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
         "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,

@@ -56,6 +56,7 @@ _PAPER = {
     "generation.max_top_ups": 0,
     "generation.vary_answers": False,
     "generation.pattern_sources": "random",
+    "generation.unseen_words": False,
     "generation.match_form": False,
     "quality.enabled": True,
     "quality.accept": "batch",
