@@ -169,7 +169,8 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster: analysed ones first, then by distance to its centre. Only the analyst sees their text."""
+    """Validation examples in the cluster: analysed ones first, then by distance to its centre. The analyst alone sees their text; a writer sees single words of it
+    (`Strategy.unseen_words`)."""
     n_analysed: int | None = None
     """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster. None in runs from before
     they were counted."""

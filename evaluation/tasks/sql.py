@@ -172,7 +172,10 @@ class Sql(Task):
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
-        """On the source's database; whether the query runs is for `verify_label` to say."""
+        """On the source's database; whether the query runs is for `verify_label` to say.
+
+        Where a wording of a rough question asks for something else, the rough question is kept: what code made is right.
+        """
         draft = {**draft, **({"query": given["query"]} if "query" in given else {})}
         problem = find_empty_field(draft, self.draft_fields())
         if problem:
@@ -182,11 +185,11 @@ class Sql(Task):
             return DraftProblem(reason="field 'query' is not a SELECT")
         if begins_as_query(extract_sql(question)):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
-        if rough := given.get(ROUGH_QUESTION):
-            if dropped := find_dropped(question, rough, sql):
-                return DraftProblem(reason=f"the question has to name {dropped!r}, which the query looks for")
-            if turned := find_turned(question, rough):
-                return DraftProblem(reason=f"the question says {turned!r}, and the query looks for the opposite")
+        rough = to_nfc(given.get(ROUGH_QUESTION, question))
+        if rough != question and (slip := _find_slip(question, rough, sql)):
+            if rough == source.reference["question"]:
+                return DraftProblem(reason=slip)
+            question = rough
         return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
 
     def verify_label(self, example: Example) -> Verdict:
@@ -255,6 +258,15 @@ class Sql(Task):
 
 def _database_of(example: Example) -> Path:
     return Path(example.reference["database"])
+
+
+def _find_slip(question: str, rough: str, sql: str) -> str | None:
+    """What a wording does not ask for as its rough question does."""
+    if dropped := find_dropped(question, rough, sql):
+        return f"the question has to name {dropped!r}, which the query looks for"
+    if turned := find_turned(question, rough):
+        return f"the question says {turned!r}, and the query looks for the opposite"
+    return None
 
 
 def _find_emptiness(sql: str, found: Result) -> str | None:

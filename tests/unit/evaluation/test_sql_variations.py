@@ -7,7 +7,7 @@ import pytest
 
 from pada_agent.core.records import Example
 from pada_agent.evaluation.sqlite_reader import Column, Table
-from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem
+from pada_agent.evaluation.task import ROUGH_QUESTION
 from pada_agent.evaluation.tasks.sql_variations import (
     Varied,
     change_column,
@@ -16,7 +16,7 @@ from pada_agent.evaluation.tasks.sql_variations import (
     turn_end,
     vary,
 )
-from tests.unit.evaluation.test_tasks_sql import make_database, read, row, task
+from tests.unit.evaluation.test_tasks_sql import QUESTION, make_database, read, row, task
 
 CITY = Table(
     name="city",
@@ -141,7 +141,7 @@ def test_a_question_names_values_as_words_of_their_own() -> None:
     assert not names("who lives in arkansas", "kansas") and not names("in 15000 ways", "1500")
 
 
-def test_a_made_answer_runs_on_the_database_and_its_question_has_to_name_it(tmp_path: Path) -> None:
+def test_a_made_answer_runs_and_a_wording_that_slips_gives_way_to_the_rough_question(tmp_path: Path) -> None:
     make_database(tmp_path / "books.sqlite")
     source, sql = read(tmp_path), task(tmp_path)
     varied = [sql.vary_answer(source, [source], Random(seed)) for seed in range(30)]
@@ -149,22 +149,22 @@ def test_a_made_answer_runs_on_the_database_and_its_question_has_to_name_it(tmp_
     for made in varied:
         example = source.model_copy(update={"answer": made.fields["query"]})
         assert sql.verify_label(example).value == "correct"
-    given = {"query": source.answer.replace("'Lem'", "'Le Guin'"), ROUGH_QUESTION: "Which books are by Le Guin?"}
-    named = sql.compose(
-        {"question": "What are the books that Le Guin wrote?"}, source=source, given=given, example_id="n"
-    )
-    assert isinstance(named, Example) and named.answer == given["query"]
-    unnamed = sql.compose(
-        {"question": "What are the books that Lem wrote?"}, source=source, given=given, example_id="n"
-    )
-    assert isinstance(unnamed, DraftProblem) and "'Le Guin'" in unnamed.reason
-    vague = sql.compose({"question": "What did Le Guin write?"}, source=source, given=given, example_id="n")
-    assert vague == DraftProblem(reason="the question has to name 'books', which the query looks for")
-    asked = given | {ROUGH_QUESTION: "What is the oldest book by Le Guin?"}
-    turned = sql.compose(
-        {"question": "What is the newest book by Le Guin?"}, source=source, given=asked, example_id="n"
-    )
-    assert turned == DraftProblem(reason="the question says 'newest', and the query looks for the opposite")
+    query = source.answer.replace("'Lem'", "'Le Guin'")
+
+    def word(question: str, rough: str) -> str:
+        given = {"query": query, ROUGH_QUESTION: rough}
+        made = sql.compose({"question": question}, source=source, given=given, example_id="n")
+        assert not isinstance(made, Example) or made.answer == query
+        return made.reference["question"] if isinstance(made, Example) else made.reason
+
+    rough = "Which books are by Le Guin?"
+    assert word("What are the books that Le Guin wrote?", rough) == "What are the books that Le Guin wrote?"
+    assert word("What are the books that Lem wrote?", rough) == rough
+    assert word("What did Le Guin write?", rough) == rough
+    oldest = "What is the oldest book by Le Guin?"
+    assert word("What is the newest book by Le Guin?", oldest) == oldest
+    query = source.answer
+    assert word("What did Le Guin write?", QUESTION) == "the question has to name 'Lem', which the query looks for"
 
 
 def test_a_query_with_nothing_to_change_is_asked_again_in_other_words(tmp_path: Path) -> None:

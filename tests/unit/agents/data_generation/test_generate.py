@@ -150,9 +150,12 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         i: task.read(RawRow(where=i, fields={"id": i, "question": question, "answer": label}))
         for i, question, label in rows
     }
-    strategy = STRATEGY.model_copy(update={"confusions": (Confusion(gold="outages", predicted="billing", count=2),)})
+    words = {"outages": ("fuse", "storm"), "billing": ("tariff",)}
+    strategy = STRATEGY.model_copy(
+        update={"confusions": (Confusion(gold="outages", predicted="billing", count=2),), "unseen_words": words}
+    )
     batch = Batch(
-        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=strategy), source_ids=("t1",)
+        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=strategy), source_ids=("t1",) * 3
     )
     model = ScriptedModel(['[{"row": 1, "question": "The street is dark"}]'])
     generate_drafts(
@@ -172,7 +175,9 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         '<real>\nReal examples of "outages":\n- Dark since nine\n- No power again\n'
         'For contrast, real examples of "billing":\n- Why this fee\n'
     )
-    assert '<row number="1">\nlabel: outages\n</row>' in prompt
+    assert '<row number="1">\nlabel: outages\nword to use: ' in prompt and "Where a row gives a word" in prompt
+    assert sorted(prompt.count(f"word to use: {word}\n") for word in words["outages"]) == [1, 2]
+    assert "tariff" not in prompt
 
 
 def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advice_and_others_are_not() -> None:
