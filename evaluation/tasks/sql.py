@@ -1,7 +1,7 @@
 """Questions on a database, answered by a query that is checked by running it."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
-from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader, Value
+from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
 from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestion, Task, Variation
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
@@ -20,7 +20,7 @@ from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
 from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
 from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_turned, follow
-from pada_agent.evaluation.tasks.sql_variations import Varied, vary
+from pada_agent.evaluation.tasks.sql_variations import Varied, find_named, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
     begins_as_query,
@@ -35,10 +35,12 @@ N_VALUES = 3
 """Of each column, shown to a writer."""
 MAX_TRIES = 20
 """Queries made from a row's, until one gives something."""
-MAX_PHRASES = 50
-"""Other rows that are looked at for a query in place of a value."""
-SHARE_NESTED = 0.4
-"""Of the tries, those with another row's query in place of a value."""
+MAX_OTHERS = 50
+"""Rows that are looked at for one to join."""
+SHARE_JOINED = 0.4
+"""Of the tries, those that join two rows."""
+SHARE_JOINED_WITHOUT_VALUE = 0.75
+"""The same, where the question names no value: there is little else to change."""
 
 
 class Sql(Task):
@@ -133,41 +135,48 @@ class Sql(Task):
     def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation:
         """A query with something changed that gives something and that the question can follow; its own if none is found.
 
-        Other values, another column, the other end of a scale, or the query of one of `others` in place of a value.
+        Other values, another column, the other end of a scale, the query of one of `others` in place of a value, or the
+        source's own in place of a value of theirs.
         """
-        database, question = _database_of(source), str(source.reference["question"])
-        phrases = self._make_phrases(
-            database, [others[i] for i in rng.sample(range(len(others)), min(MAX_PHRASES, len(others)))]
-        )
+        drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
+        joined = [e for e in drawn if _database_of(e) == _database_of(source)]
         for _ in range(MAX_TRIES):
-            varied = self._vary(source, phrases, rng)
-            if varied is None or (rough := follow(question, source.answer, varied.changes)) is None:
+            share = SHARE_JOINED if find_named(source.answer, _question_of(source)) else SHARE_JOINED_WITHOUT_VALUE
+            base, varied = (
+                self._join(source, joined, rng) if rng.random() < share else (source, self._change(source, rng))
+            )
+            if varied is None or (rough := follow(_question_of(base), base.answer, varied.changes)) is None:
                 continue
-            found = self._run_reference(database, varied.sql)
+            found = self._run_reference(_database_of(source), varied.sql)
             if isinstance(found, Result) and not _find_emptiness(varied.sql, found):
                 return Variation(fields={"query": varied.sql}, rough_question=rough)
-        return Variation(fields={"query": source.answer}, rough_question=question)
+        return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
 
-    def _vary(self, source: Example, phrases: Sequence[Phrase], rng: Random) -> Varied | None:
-        database, question = _database_of(source), str(source.reference["question"])
-
-        def draw_rows(table: str, columns: Sequence[str]) -> Sequence[tuple[Value, ...]]:
-            return self._databases.list_rows(database, table, tuple(columns))
-
-        every = self._databases.tables(database)
-        if rng.random() < SHARE_NESTED:
-            return nest(source.answer, question, phrases, every, draw_rows=draw_rows, rng=rng)
+    def _change(self, source: Example, rng: Random) -> Varied | None:
+        database = _database_of(source)
         own = self._run_reference(database, source.answer)
         read = own.tables if isinstance(own, Result) else ()
-        tables = [table for table in every if table.name in read]
-        return vary(source.answer, question, tables, draw_rows=draw_rows, rng=rng)
+        tables = [table for table in self._databases.tables(database) if table.name in read]
+        list_rows = partial(self._databases.list_rows, database)
+        return vary(source.answer, _question_of(source), tables, list_rows=list_rows, rng=rng)
 
-    def _make_phrases(self, database: Path, others: Sequence[Example]) -> list[Phrase]:
-        """What the questions of other rows on the same database ask for, where it is a text or several."""
-        alike = [e for e in others if _database_of(e) == database]
-        found = [(e, self._run_reference(database, e.answer)) for e in alike]
-        made = [make_phrase(str(e.reference["question"]), e.answer, r.rows) for e, r in found if isinstance(r, Result)]
-        return [phrase for phrase in made if phrase]
+    def _join(self, source: Example, others: Sequence[Example], rng: Random) -> tuple[Example, Varied | None]:
+        """The row whose value gives way to another's query, and what comes of it: the source's value, else one of the others'."""
+        database = _database_of(source)
+        tables, list_rows = self._databases.tables(database), partial(self._databases.list_rows, database)
+        phrases = list(filter(None, map(self._phrase, others)))
+        nested = nest(source.answer, _question_of(source), phrases, tables, list_rows=list_rows, rng=rng)
+        if nested or not (own := self._phrase(source)):
+            return source, nested
+        for other in others:
+            if nested := nest(other.answer, _question_of(other), [own], tables, list_rows=list_rows, rng=rng):
+                return other, nested
+        return source, None
+
+    def _phrase(self, example: Example) -> Phrase | None:
+        """What the question asks for, where it is a text or several."""
+        found = self._run_reference(_database_of(example), example.answer)
+        return make_phrase(_question_of(example), example.answer, found.rows) if isinstance(found, Result) else None
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
@@ -187,7 +196,7 @@ class Sql(Task):
             return DraftProblem(reason="field 'question' holds a query: ask in plain words")
         rough = to_nfc(given.get(ROUGH_QUESTION, question))
         if rough != question and (slip := _find_slip(question, rough, sql)):
-            if rough == source.reference["question"]:
+            if rough == _question_of(source):
                 return DraftProblem(reason=slip)
             question = rough
         return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
@@ -258,6 +267,10 @@ class Sql(Task):
 
 def _database_of(example: Example) -> Path:
     return Path(example.reference["database"])
+
+
+def _question_of(example: Example) -> str:
+    return str(example.reference["question"])
 
 
 def _find_slip(question: str, rough: str, sql: str) -> str | None:

@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 from pada_agent.evaluation.sqlite_reader import Table, Value
-from pada_agent.evaluation.tasks.sql_variations import DrawRows, Place, Varied, find_values, names, replace
+from pada_agent.evaluation.tasks.sql_variations import ListRows, Place, Varied, find_named, names, replace
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 MAX_CHARACTERS = 450
@@ -62,7 +62,7 @@ def make_phrase(question: str, sql: str, rows: Sequence[tuple[Value, ...]]) -> P
 
 
 def nest(
-    sql: str, question: str, phrases: Sequence[Phrase], tables: Sequence[Table], *, draw_rows: DrawRows, rng: Random
+    sql: str, question: str, phrases: Sequence[Phrase], tables: Sequence[Table], *, list_rows: ListRows, rng: Random
 ) -> Varied | None:
     """The query with one of `phrases` in place of the value that its question names; None where none fits.
 
@@ -72,18 +72,18 @@ def nest(
     Args:
         tables: those of the database.
     """
-    places = [p for p in find_values(sql) if names(question, p.text)]
+    places = find_named(sql, question)
     if len({(p.column.lower(), p.text.lower()) for p in places}) != 1 or not all(p.text[-1:].isalpha() for p in places):
         return None
     operators = [_find_operator(sql, place) for place in places]
-    pool = _hold(places[0].column, tables, draw_rows, like=places[0].text)
+    pool = _hold(places[0].column, tables, list_rows, like=places[0].text)
     for phrase in rng.sample(phrases, len(phrases)):
         is_one = len(phrase.values) == 1
         fits = (
             None not in operators
             and places[0].text.lower() not in phrase.values
             and not names(phrase.text, places[0].text)
-            and _is_of(phrase, pool, tables, draw_rows)
+            and _is_of(phrase, pool, tables, list_rows)
             and (is_one or not _ASKS_FOR_AMOUNT.match(question))
         )
         if not fits:
@@ -110,19 +110,19 @@ def _find_operator(sql: str, place: Place) -> Place | None:
     return Place(before[-1].start, before[-1].end, "=") if before and before[-1].text == "=" else None
 
 
-def _is_of(phrase: Phrase, pool: frozenset[str], tables: Sequence[Table], draw_rows: DrawRows) -> bool:
+def _is_of(phrase: Phrase, pool: frozenset[str], tables: Sequence[Table], list_rows: ListRows) -> bool:
     """Whether the phrase's query gives what the column of `pool` holds: the same kind of thing, by what both columns hold."""
     given = re.match(r"(?is)select\s+(?:distinct\s+)?(?:\w+\.)?(\w+)\s+from\b", phrase.sql)
     if given is None or not pool.issuperset(phrase.values):
         return False
-    column = _hold(given[1], tables, draw_rows, like=phrase.values[0])
+    column = _hold(given[1], tables, list_rows, like=phrase.values[0])
     return bool(column) and (pool <= column or column <= pool)
 
 
-def _hold(column: str, tables: Sequence[Table], draw_rows: DrawRows, *, like: str) -> frozenset[str]:
+def _hold(column: str, tables: Sequence[Table], list_rows: ListRows, *, like: str) -> frozenset[str]:
     """What the columns of that name hold, lower case: of the tables in which they hold `like`."""
     names_of = [(t.name, c.name) for t in tables for c in t.columns if c.name.lower() == column.lower()]
-    held = [frozenset(str(row[0]).lower() for row in draw_rows(table, (name,))) for table, name in names_of]
+    held = [frozenset(str(row[0]).lower() for row in list_rows(table, (name,))) for table, name in names_of]
     return frozenset().union(*(values for values in held if like.lower() in values))
 
 

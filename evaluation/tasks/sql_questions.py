@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pada_agent.evaluation.tasks.sql_variations import OPPOSITES, as_words, find_values, names
+from pada_agent.evaluation.tasks.sql_variations import OPPOSITES, as_words, find_named, names
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 UPPER, LOWER = map(frozenset, zip(*OPPOSITES, strict=True))
@@ -40,8 +40,7 @@ def find_dropped(question: str, rough: str, sql: str) -> str | None:
 
     Of words, "borders", "bordering" and "border" are one.
     """
-    values = [place.text for place in find_values(sql) if names(rough, place.text)]
-    if unnamed := next((value for value in values if not names(question, value)), None):
+    if unnamed := next((place.text for place in find_named(sql, rough) if not names(question, place.text)), None):
         return unnamed
     parts = {stem(part) for token in find_tokens(sql) if token.is_word for part in token.text.lower().split("_")}
     kept = set(map(stem, _WORD.findall(question.lower())))

@@ -26,7 +26,7 @@ COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
 SHARE_OF_MORE = 0.35
 """Of queries with one thing changed, those in which another kind of thing is changed too, for each kind."""
 
-DrawRows = Callable[[str, Sequence[str]], Sequence[tuple[Value, ...]]]
+ListRows = Callable[[str, tuple[str, ...]], Sequence[tuple[Value, ...]]]
 """Rows of these columns of a table."""
 
 
@@ -48,7 +48,7 @@ class Place(NamedTuple):
     """The column that a value is compared with."""
 
 
-def vary(sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRows, rng: Random) -> Varied | None:
+def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRows, rng: Random) -> Varied | None:
     """The query with one thing changed, and sometimes more; None where there is nothing to change.
 
     Values that the question does not name are kept: "major" may stand for `length > 750`.
@@ -57,7 +57,7 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRow
         tables: those that the query reads.
     """
     ways: list[tuple[int, Callable[[str], Varied | None]]] = [
-        (2, lambda q: change_values(q, question, tables, draw_rows=draw_rows, rng=rng)),
+        (2, lambda q: change_values(q, question, tables, list_rows=list_rows, rng=rng)),
         (1, lambda q: change_column(q, question, tables, rng=rng)),
         (1, lambda q: turn_end(q, question, rng=rng)),
     ]
@@ -72,14 +72,14 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRow
 
 
 def change_values(
-    sql: str, question: str, tables: Sequence[Table], *, draw_rows: DrawRows, rng: Random
+    sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRows, rng: Random
 ) -> Varied | None:
     """Other values of the same columns in place of those that the question names; of one table's columns, from one of its rows."""
-    places = [p for p in find_values(sql) if names(question, p.text)]
+    places = find_named(sql, question)
     columns = list(dict.fromkeys(p.column.lower() for p in places))
     if not places or not all(columns):
         return None
-    drawn = _draw_together(columns, tables, draw_rows, rng) if len(columns) > 1 else {}
+    drawn = _draw_together(columns, tables, list_rows, rng) if len(columns) > 1 else {}
     exchanged: dict[tuple[str, str], str] = {}
     for place in places:
         key = (place.column.lower(), place.text)
@@ -166,6 +166,11 @@ def find_values(sql: str) -> list[Place]:
     return found
 
 
+def find_named(sql: str, question: str) -> list[Place]:
+    """The values that the question names."""
+    return [place for place in find_values(sql) if names(question, place.text)]
+
+
 def names(question: str, value: str) -> bool:
     """Whether a question holds a value, as words of its own, in whichever case; numbers also with separators."""
     texts = [question, re.sub(r"(?<=\d)[,' ](?=\d{3})", "", question)]
@@ -185,11 +190,11 @@ def as_words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _draw_together(columns: Sequence[str], tables: Sequence[Table], draw_rows: DrawRows, rng: Random) -> dict[str, str]:
+def _draw_together(columns: Sequence[str], tables: Sequence[Table], list_rows: ListRows, rng: Random) -> dict[str, str]:
     """Values that belong together; empty where no table has all of the columns."""
     for table in tables:
         if set(columns) <= {column.name.lower() for column in table.columns}:
-            rows = [r for r in draw_rows(table.name, columns) if all(isinstance(v, str | int | float) for v in r)]
+            rows = [r for r in list_rows(table.name, tuple(columns)) if all(isinstance(v, str | int | float) for v in r)]
             return dict(zip(columns, map(str, rng.choice(rows)), strict=True)) if rows else {}
     return {}
 

@@ -23,12 +23,12 @@ LARGEST = "SELECT state_name FROM state ORDER BY area DESC LIMIT 1"
 CAPITAL = "SELECT capital FROM state WHERE state_name = 'texas'"
 
 
-def draw_rows(table: str, columns: Sequence[str]) -> list[tuple[str]]:
+def list_rows(table: str, columns: Sequence[str]) -> list[tuple[str]]:
     return [(value,) for value in HELD[table, columns[0]]]
 
 
 def join(sql: str, question: str, *phrases: Phrase) -> tuple[str, str | None] | None:
-    made = nest(sql, question, phrases, TABLES, draw_rows=draw_rows, rng=Random(0))
+    made = nest(sql, question, phrases, TABLES, list_rows=list_rows, rng=Random(0))
     return (made.sql, follow(question, sql, made.changes)) if made else None
 
 

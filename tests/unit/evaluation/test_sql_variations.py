@@ -31,13 +31,13 @@ CITY = Table(
 ROWS = {("name", "state"): [("boston", "massachusetts")]}
 
 
-def draw_rows(table: str, columns: object) -> list[tuple[str, str]]:
+def list_rows(table: str, columns: object) -> list[tuple[str, str]]:
     assert table == "city"
     return ROWS.get(tuple(columns), [])  # type: ignore[arg-type]
 
 
 def values(sql: str, question: str, seed: int = 0) -> Varied | None:
-    return change_values(sql, question, [CITY], draw_rows=draw_rows, rng=Random(seed))
+    return change_values(sql, question, [CITY], list_rows=list_rows, rng=Random(seed))
 
 
 def test_values_that_the_question_names_are_exchanged_for_others_of_the_column() -> None:
@@ -127,13 +127,13 @@ def test_one_end_becomes_the_other(sql: str, turned: str | None) -> None:
 def test_equal_draws_give_equal_queries_and_all_is_told() -> None:
     sql = "SELECT MAX(population) FROM city WHERE state = 'texas'"
     first, again = (
-        [vary(sql, "how many people in texas", [CITY], draw_rows=draw_rows, rng=Random(seed)) for seed in range(40)]
+        [vary(sql, "how many people in texas", [CITY], list_rows=list_rows, rng=Random(seed)) for seed in range(40)]
         for _ in range(2)
     )
     assert first == again and len({found.sql for found in first if found}) > 5
     for found in filter(None, first):
         assert found.sql != sql and all(now in found.sql for _, now in found.changes)
-    assert vary("SELECT 1", "one", [], draw_rows=draw_rows, rng=Random(0)) is None
+    assert vary("SELECT 1", "one", [], list_rows=list_rows, rng=Random(0)) is None
 
 
 def test_a_question_names_values_as_words_of_their_own() -> None:
