@@ -126,7 +126,7 @@ class GenerationConfig(Settings):
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
-    unseen_words: bool = True
+    unseen_words: bool = False
     """Have a pattern's rows use words of its failures that no training question has, one word for each row; closed label sets only."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
