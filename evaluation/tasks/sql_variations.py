@@ -194,7 +194,9 @@ def _draw_together(columns: Sequence[str], tables: Sequence[Table], list_rows: L
     """Values that belong together; empty where no table has all of the columns."""
     for table in tables:
         if set(columns) <= {column.name.lower() for column in table.columns}:
-            rows = [r for r in list_rows(table.name, tuple(columns)) if all(isinstance(v, str | int | float) for v in r)]
+            rows = [
+                r for r in list_rows(table.name, tuple(columns)) if all(isinstance(v, str | int | float) for v in r)
+            ]
             return dict(zip(columns, map(str, rng.choice(rows)), strict=True)) if rows else {}
     return {}
 
