@@ -18,6 +18,7 @@ FileName = Literal["train", "validation", "test", "held_back"]
 
 LOOK_AHEAD = 20_000
 """Rows behind a limit whose labels are looked at, to tell whether a file is sorted."""
+MAX_COLUMNS_TOLD = 12
 
 
 def read_run_files(
@@ -85,7 +86,8 @@ def warn_about(files: Mapping[FileName, ReadFile]) -> list[str]:
 
 
 def _list_notes(found: Understood) -> list[str]:
-    return [*([f"columns that are not used: {', '.join(found.unused)}"] if found.unused else []), *found.notes]
+    names = ", ".join(found.unused[:MAX_COLUMNS_TOLD]) + (", …" if len(found.unused) > MAX_COLUMNS_TOLD else "")
+    return [*([f"columns that are not used: {names}"] if found.unused else []), *found.notes]
 
 
 def _fetch_all(

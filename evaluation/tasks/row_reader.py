@@ -75,7 +75,7 @@ class RowReader:
 
     def row_id(self, prompt: str, answer: str) -> str:
         """The row's own id, or a short hash of its content."""
-        if self.has("id"):
+        if self.has("id") and ("id" in self._named or cell_text(self.value("id")) is not None):
             return self.text("id").strip()
         before = [self.system, *((t.role, t.content) for t in self.history)] if self.system or self.history else []
         content = f"{prompt}\0{answer}" + (f"\0{before}" if before else "")

@@ -1,4 +1,4 @@
-"""Files that are one JSON object: rows in a list under a key, by column, or under their numbers, as pandas writes them."""
+"""Files that are one JSON object: rows in a list under a key, by column or under their numbers as pandas writes them, or under their ids."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -39,7 +39,7 @@ def _is_rows(value: Any) -> bool:
 
 
 def _turn_columns(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The rows of `{"a": [1, 2], "b": [3, 4]}` and of other forms of pandas' `to_json`; None where it is none of them."""
+    """The rows of `{"a": [1, 2], "b": [3, 4]}` of other forms of pandas' `to_json`, and of rows under their ids; None where it is none."""
     parts = list(value.values())
     if value.keys() == {"columns", "index", "data"} and all(isinstance(part, list) for part in parts):
         return _name_cells(value["columns"], value["data"])
@@ -51,6 +51,8 @@ def _turn_columns(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         return [{name: cells[number] for name, cells in value.items()} for number in parts[0]]
     if all(isinstance(p, list) and len(p) == len(parts[0]) > 1 for p in parts) and any(map(_is_plain, parts)):
         return [{name: cells[i] for name, cells in value.items()} for i in range(len(parts[0]))]
+    if len(parts) > 2 and all(isinstance(p, Mapping) and len(p) > 1 and p.keys() == parts[0].keys() for p in parts):
+        return [{"id": name, **row} for name, row in value.items()]
     return None
 
 

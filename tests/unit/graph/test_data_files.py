@@ -107,6 +107,13 @@ def test_what_was_not_read_is_a_warning() -> None:
     ]
 
 
+def test_of_many_columns_that_are_not_used_the_first_are_named() -> None:
+    many = {f"c{i}": i for i in range(3_000)}
+    files = read({"train": ask("train", 2, **many), "validation": ask("validation", 2)})
+    first = ", ".join(f"c{i}" for i in range(12))
+    assert warn_about(files) == [f"memory:train: columns that are not used: {first}, …"]
+
+
 def test_rows_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
     memory = {"train": [*ask("train", 3), {"id": 3, "question": None}], "validation": ask("validation", 2)}
     assert len(split(tmp_path, memory, data={"train_limit": 3})["train"]) == 3

@@ -34,6 +34,14 @@ def test_settings_say_where_ids_are() -> None:
     assert [example.id for example in read(rows, columns={"id": "row"}).examples] == ["0", "1"]
 
 
+def test_an_id_that_is_no_text_is_no_reason_to_refuse_a_row() -> None:
+    row = {"_id": {"$oid": "65f"}, "question": "Open?", "answer": "Yes."}
+    without = {name: value for name, value in row.items() if name != "_id"}
+    assert read([row]).examples == read([without]).examples
+    with pytest.raises(DatasetError, match=r"field '_id' is \{'\$oid': '65f'\}, but expected text"):
+        read([row], columns={"id": "_id"})
+
+
 def test_rows_without_an_id_are_named_by_all_that_they_ask() -> None:
     options = [{"question": "Which?", "choices": [first, "b"], "answer": "b"} for first in ("a", "c")]
     assert len({example.id for example in read(options, name="multiple_choice").examples}) == 2

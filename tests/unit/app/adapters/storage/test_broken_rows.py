@@ -151,12 +151,20 @@ def test_tables_as_pandas_writes_them_are_rows(tmp_path: Path, content: str) -> 
     assert read(tmp_path, "a.json", content) == ROWS
 
 
+def test_rows_under_their_ids_are_rows(tmp_path: Path) -> None:
+    found = read(tmp_path, "a.json", json.dumps({f"q-{i}": row for i, row in enumerate(ROWS)}))
+    assert found == [{"id": f"q-{i}", **row} for i, row in enumerate(ROWS)]
+    with_ids = {f"k{i}": {"id": i, **row} for i, row in enumerate(ROWS)}
+    assert read(tmp_path, "b.json", json.dumps(with_ids)) == [{"id": i, **row} for i, row in enumerate(ROWS)]
+
+
 @pytest.mark.parametrize(
     "row",
     [
         {"prompt": [{"role": "user", "content": "x"}] * 2, "completion": [{"role": "assistant", "content": "y"}] * 2},
         {"question": "x", "choices": ["a", "b"]},
         {"question": {"text": "x"}, "answer": {"text": "y"}},
+        {"question": {"text": "x", "lang": "en"}, "answer": {"text": "y", "lang": "en"}},
         {"columns": ["a"], "index": [0], "data": [[1, 2]]},
         {"choices": ["a", "b"], "tags": ["c"]},
     ],
