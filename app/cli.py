@@ -99,9 +99,9 @@ def run(
         chosen = apply_settings(chosen, find_method(arm).settings, origin=f"--arm {arm}")
     # Before the imports below, which take seconds.
     echo_error(f"{Path(chosen.runs_folder) / chosen.name}: {chosen.task.name} with {chosen.student.model}")
-    from pada_agent.app.runs import driver
-
     with open_screen() as display:
+        from pada_agent.app.runs import driver
+
         outcome = driver.start_run(chosen, on_event=display, answer=choose_answer(display))
     report_outcome(outcome)
 

@@ -82,7 +82,7 @@ class PlainDisplay:
         self._clock = clock
         self._shown_at: dict[str, float] = {}
         self._last_line = clock()
-        self._under_way = UnderWay()
+        self._under_way = UnderWay(clock())
         self._lock = Lock()
         self._closed = Event()
         self._n_paused = 0
@@ -197,8 +197,9 @@ class LiveDisplay:
         )
         self._tasks: dict[str, RichTask] = {}
         self._clock = clock
-        self._under_way = UnderWay()
+        self._under_way = UnderWay(clock())
         self._bars.start()
+        self._draw()
 
     def __call__(self, event: RunEvent) -> None:
         progress = parse_progress(event)

@@ -25,15 +25,19 @@ class Stage(NamedTuple):
         return self.progress.model_copy(update={"rate": self.progress.rate / slower, "seconds_left": left})
 
 
+START = "start"
+"""What is under way until the first event: imports, which take long on a busy machine, and reading the settings."""
+
+
 class UnderWay:
     """The stages that are under way, by name."""
 
-    def __init__(self) -> None:
-        self._stages: dict[str, Stage] = {}
+    def __init__(self, now: float) -> None:
+        self._stages = {START: Stage(Progress(stage=START, done=0, total=1), now, now)}
 
     def note(self, progress: Progress | None, ended: Iterable[str], now: float) -> None:
         """Take in an event: what it says of a stage, and the stages that it ends."""
-        for name in ended:
+        for name in (START, *ended):
             self._stages.pop(name, None)
         if progress and progress.done >= progress.total:
             self._stages.pop(progress.stage, None)

@@ -173,6 +173,19 @@ def test_on_a_terminal_the_line_moves_with_rows_rate_and_time_left() -> None:
     assert "leak_guard" in seen[45]
 
 
+def test_until_the_first_event_a_run_is_starting() -> None:
+    stream, clock = io.StringIO(), Clock()
+    display = PlainDisplay(stream, clock=clock)
+    for second in (19, 20, 41):
+        clock.now = second
+        display.tick()
+    display(begin("prepare"))
+    clock.now = 61
+    display.tick()
+    assert stream.getvalue().splitlines() == ["[start] 0:20 so far", "[start] 0:41 so far", "[prepare] 0:20 so far"]
+    assert "start" in LiveDisplay(io.StringIO(), clock=clock).render()
+
+
 def test_nothing_is_said_while_a_person_is_asked_or_when_nothing_is_under_way() -> None:
     stream, clock = io.StringIO(), Clock()
     display = PlainDisplay(stream, clock=clock)
@@ -190,7 +203,7 @@ def test_nothing_is_said_while_a_person_is_asked_or_when_nothing_is_under_way() 
 def test_a_display_watches_the_clock_by_itself_until_it_is_closed() -> None:
     stream = io.StringIO()
     display = PlainDisplay(stream, silent_seconds=0)
-    display(begin("prepare"))
+    display(begin("prepare"))  # of which nothing is said at once
     display.start(tick_seconds=0.01)
     deadline = time.monotonic() + 10
     while "[prepare] 0:00 so far" not in stream.getvalue() and time.monotonic() < deadline:
