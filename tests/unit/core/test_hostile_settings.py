@@ -72,10 +72,10 @@ REFUSED: list[tuple[str, str | bytes, str]] = [
 def test_what_cannot_be_meant_is_one_clear_error(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(path)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(str(caught.value)) < len(str(path)) + 400, "also of a huge value the beginning alone is shown"
 
 
