@@ -170,8 +170,9 @@ def test_a_board_that_dies_loses_no_job(compute: RayCompute, tmp_path: Path) -> 
             ray.kill(compute._found_board, no_restart=False)
 
     folder = compute.wait(compute.submit(make_job("slow")), kill_board)
-    assert (folder / "pid").exists()
-    assert count_starts(tmp_path, "slow") == 2
+    assert killed.is_set() and (folder / "pid").exists()
+    # On a busy machine the job may be done before anybody misses the board; then it is not begun again.
+    assert count_starts(tmp_path, "slow") in (1, 2)
 
 
 def test_a_worker_that_holds_nothing_makes_room_for_another_shape(compute: RayCompute, tmp_path: Path) -> None:
