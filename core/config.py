@@ -127,7 +127,8 @@ class GenerationConfig(Settings):
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
     unseen_words: bool = False
-    """Have a pattern's rows use words of its failures that no training question has, one word for each row; closed label sets only."""
+    """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
+    by default, because its effect has not been measured yet."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
