@@ -147,7 +147,7 @@ def test_a_job_whose_node_is_lost_begins_again_on_another(cluster: Any, compute:
 
     def lose_node(progress: Progress) -> None:
         seen.append(progress)
-        if len([p for p in seen if p.stage == "slow"]) == 3:
+        if progress.stage == "slow" and len([p for p in seen if p.stage == "slow"]) == 3:
             cluster.remove_node(node, allow_graceful=False)
 
     folder = compute.wait(compute.submit(make_job("slow")), lose_node)
