@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from pada_agent.evaluation.tasks.judge import Judge as Judge
     from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice as MultipleChoice
     from pada_agent.evaluation.tasks.numeric import Numeric as Numeric
+    from pada_agent.evaluation.tasks.sql import Sql as Sql
     from pada_agent.graph.context import Adapters as Adapters
     from pada_agent.graph.context import Connect as Connect
     from pada_agent.graph.summary import RunSummary as RunSummary
@@ -120,6 +121,7 @@ _MODULES = {
     "evaluation.tasks.judge": ("Judge",),
     "evaluation.tasks.multiple_choice": ("MultipleChoice",),
     "evaluation.tasks.numeric": ("Numeric",),
+    "evaluation.tasks.sql": ("Sql",),
     "graph.context": ("Adapters", "Connect"),
     "graph.summary": ("RunSummary",),
     "prompts.prompted_model": ("PromptedModel",),

@@ -61,6 +61,7 @@ PUBLIC = [
     "RunOutcome",
     "RunSummary",
     "SandboxError",
+    "Sql",
     "StructuredOutputError",
     "StructuredReply",
     "Surroundings",

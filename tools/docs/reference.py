@@ -6,16 +6,63 @@ python -m tools.docs.reference          writes docs/reference/*.md and docs/how-
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import typer
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import pada_agent
 from pada_agent.core.config import RunConfig
+from pada_agent.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+
+PUBLIC_NAMES = {
+    "Runs": (
+        *(
+            "build_graph",
+            "load_config",
+            "RunConfig",
+            "TaskConfig",
+            "run",
+            "resume",
+            "RunOutcome",
+            "Question",
+            "OnEvent",
+        ),
+        *(
+            "RunEvent",
+            "RunSummary",
+            "evaluate_model",
+            "connect",
+            "Connect",
+            "Adapters",
+            "bring_chat_model",
+            "make_serializer",
+        ),
+    ),
+    "Tasks": (
+        *("Task", "DraftProblem", "Example", "Prediction", "Verdict", "MultipleChoice", "ExactMatch", "ExtractiveQa"),
+        *("Numeric", "Code", "Sql", "Judge"),
+    ),
+    "Methods and generation recipes": ("Method", "find_method", "Recipe"),
+    "Guards": ("Guard", "Refusal", "Surroundings"),
+    "Report": ("ReportSection", "ReportData"),
+    "Language models": ("LanguageModel", "ChatRequest", "ChatReply", "Usage", "PromptedModel", "StructuredReply"),
+    "Data, storage and compute": (
+        *("DatasetSource", "RawRow", "Embedder", "ArtifactStore", "Compute", "FineTuneJob", "PredictJob", "ExportJob"),
+        "Progress",
+    ),
+    "Errors": (
+        *("PadaError", "ConfigError", "DatasetError", "PromptError", "ModelUnavailableError", "StructuredOutputError"),
+        *("AgentError", "BudgetExceededError", "LeakageError", "EvaluationError", "SandboxError", "TrainingError"),
+        *("NonFiniteLossError", "ArtifactError"),
+    ),
+}
+"""All public names, by what they are for."""
 
 
 def write_pages() -> list[Path]:
@@ -68,10 +115,27 @@ def _render_group(name: str, kind: type[BaseModel]) -> str:
 def _render_field(name: str, field: FieldInfo) -> str:
     if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
         return ""
-    text = inspect.formatannotation(field.annotation).replace("typing.", "")
-    default = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
-    cells = [f"`{name}`", f"`{text}`", f"`{default}`", field.description or ""]
+    default = "required" if field.is_required() else f"`{_in_yaml(field.get_default(call_default_factory=True))}`"
+    cells = [f"`{name}`", _render_type(field.annotation), default, field.description or ""]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _render_type(kind: Any) -> str:
+    """A choice by what can be chosen, anything else as in the code."""
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{_in_yaml(value)}`" for value in get_args(kind))
+    return f"`{inspect.formatannotation(kind).replace('typing.', '')}`"
+
+
+def _in_yaml(value: Any) -> str:
+    """As it would be written in a settings file."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    value = list(value) if isinstance(value, tuple) else value
+    text = (
+        yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
+    )
+    return '""' if value == "" else text
 
 
 def render_commands() -> str:
@@ -109,12 +173,16 @@ def _render_parameter(parameter: object) -> str:
 
 
 def render_names() -> str:
-    """The public names, each with its signature and docstring."""
+    """The public names by what they are for, each with its signature and docstring."""
     lines = ["# Python", "", "Everything below can be imported from `pada_agent`. Nothing else is public.", ""]
-    for name in pada_agent.__all__:
-        value = getattr(pada_agent, name)
-        if inspect.isclass(value) or inspect.isfunction(value):
-            lines += [f"::: {value.__module__}.{value.__qualname__}", ""]
+    for title, names in PUBLIC_NAMES.items():
+        lines += [f"## {title}", ""]
+        for name in names:
+            value = getattr(pada_agent, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                lines += [f"::: pada_agent.{name}", ""]
+            if inspect.isclass(value) and issubclass(value, Settings):
+                lines[-1:] = ["    options: {members: false}", "", "Its fields are [settings](settings.md).", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
