@@ -1,6 +1,6 @@
 """Conversations as people hold them: OpenAI's `messages`, ShareGPT's `conversations`, TRL's lists, Alpaca's `history`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pada_agent.core.records import Turn
@@ -11,6 +11,11 @@ _ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "ai", "bing", "bard", "claude"), "assistant"),
 }
+
+
+_WEIGHTS = ("weight", "train", "training", "loss")
+"""Names that others give to whether an answer is to be learned."""
+_READ = ("role", "from", "content", "value", "text", "tool_calls", "function_call", *_WEIGHTS)
 
 
 class Conversation(NamedTuple):
@@ -36,6 +41,8 @@ def read_conversation(value: Any) -> Conversation:
     if not isinstance(found, list | tuple) or not found:
         raise ConversationProblem("expected a list of turns, each with a role and its content")
     turns = [_read_turn(turn, number) for number, turn in enumerate(found, start=1)]
+    if turns[-1][0] == "assistant" and not is_learned(found[-1]):
+        raise ConversationProblem("expected a last answer that is to be learned (its weight is 0): remove the weight, or drop the row")
     system = turns.pop(0)[1] if turns[0][0] == "system" else None
     _check_order([role for role, _ in turns], first=2 if system is not None else 1)
     answer = turns.pop()[1] if turns[-1][0] == "assistant" else None
@@ -61,6 +68,26 @@ def read_pairs(value: Any) -> tuple[Turn, ...]:
 def role_of(turn: Mapping[str, Any]) -> str | None:
     """`system`, `user` or `assistant`, under the names that others give them; None for any other role."""
     return _ROLES.get(str(turn.get("role", turn.get("from"))).strip().lower())
+
+
+def is_learned(turn: Mapping[str, Any]) -> bool:
+    """Whether an answer is to be learned: OpenAI's `weight` and its like are 0 or false where it is only to be read.
+
+    Raises:
+        ConversationProblem: a weight between.
+    """
+    name = next((name for name in _WEIGHTS if turn.get(name) is not None), "")
+    if name and turn[name] not in (0, 1):
+        raise ConversationProblem(f"expected 0 or 1 as the weight of a turn ({name} is {turn[name]!r:.40})")
+    return not name or bool(turn[name])
+
+
+def list_unread(value: Any) -> Iterator[str]:
+    """Keys of turns that hold something and that nobody reads, such as `reasoning_content`."""
+    found = parse_nested(value)
+    for turn in found if isinstance(found, list | tuple) else ():
+        if isinstance(turn, Mapping):
+            yield from (str(key) for key, held in turn.items() if key not in _READ and not is_empty(held))
 
 
 def _read_turn(turn: Any, number: int) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
 from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested
-from pada_agent.evaluation.rows.conversation import role_of
+from pada_agent.evaluation.rows.conversation import list_unread, role_of
 
 Fields = Mapping[str, tuple[str, ...]]
 """Our field name to the column names that it goes by, in the order in which they are tried."""
@@ -101,9 +101,14 @@ def _name_alike(columns: Columns, fields: Fields) -> Columns:
 
 
 def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:
-    """Columns that hold something and that nobody reads, in order."""
+    """Columns that hold something and that nobody reads, in order; then keys of turns, such as `messages[].name`."""
     used = {column for names in settled.columns.values() for column in names} | {settled.conversation}
-    return tuple(column for column in Header(rows, settled.missing).filled if column not in used)
+    column = settled.conversation
+    keys = dict.fromkeys(key for row in rows if column for key in list_unread(row.fields.get(column)))
+    return (
+        *(name for name in Header(rows, settled.missing).filled if name not in used),
+        *(f"{column}[].{key}" for key in keys),
+    )
 
 
 def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
 """All files of a run, read in one way: rows become examples, and what was understood is told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pada_agent.core.errors import DatasetError, RowError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Example, Record
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
-from pada_agent.evaluation.rows.conversation import role_of
+from pada_agent.evaluation.rows.conversation import ConversationProblem, is_learned, role_of
 from pada_agent.evaluation.rows.forms import list_unused
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.gold_option import READINGS
@@ -123,9 +123,10 @@ def _expand_turns(row: RawRow) -> list[RawRow]:
     turns = parse_nested(row.fields.get(column))
     if "answer" in settled.columns or not isinstance(turns, list | tuple):
         return [row]
-    ends = [n for n, turn in enumerate(turns, start=1) if isinstance(turn, dict) and role_of(turn) == "assistant"]
-    if len(ends) < 2:
+    answers = [n for n, turn in enumerate(turns, start=1) if isinstance(turn, dict) and role_of(turn) == "assistant"]
+    if len(answers) < 2:
         return [row]
+    ends = [n for n in answers if _is_learned(turns[n - 1])] or answers[-1:]
     id_column = next(iter(settled.columns.get("id", ())), None)
     name = None if id_column is None or is_empty(row.fields.get(id_column)) else cell_text(row.fields[id_column])
     return [
@@ -141,6 +142,13 @@ def _expand_turns(row: RawRow) -> list[RawRow]:
         )
         for k, end in enumerate(ends, start=1)
     ]
+
+
+def _is_learned(turn: Mapping[str, Any]) -> bool:
+    try:
+        return is_learned(turn)
+    except ConversationProblem:
+        return True  # told where the row is read
 
 
 def _describe(task: Task, rows: Sequence[RawRow], settled: Settled, examples: Sequence[Example]) -> Understood:

@@ -25,6 +25,10 @@ pourcent demi media medio halb halbe
 """Words that say how much, or how: also of other languages."""
 
 _KNOWN_SYMBOLS, _NO_UNITS = frozenset(_SYMBOLS.split()), frozenset(_CHANGE_VALUE.split())
+_ORDINAL = re.compile(
+    r"(?:(?:twent|thirt|fort|fift|sixt|sevent|eight|ninet)(?:y-.*|ieths?)|(?:eleven|twelf|(?:thir|four|fif|six|seven|eigh|nine)teen|.*illion)ths?)"
+)
+"""Twelfths, twentieths, twenty-fifths, billionths: parts, as the fractions above."""
 _WORD = re.compile(r"[a-z]{3,20}(?:-[a-z]{2,20})?")
 _FACTOR = re.compile(r"([A-Za-zµμΩÅ°℃℉¢]{1,5})(?:\^?-?[1-4])?")
 
@@ -50,7 +54,7 @@ def is_unit(rest: str, *, may_be_symbol: bool) -> bool:
 
 
 def _is_word(word: str) -> bool:
-    return _WORD.fullmatch(word) is not None and not set(word.split("-")) & _NO_UNITS
+    return _WORD.fullmatch(word) is not None and not _ORDINAL.fullmatch(word) and not set(word.split("-")) & _NO_UNITS
 
 
 def _is_symbol(text: str, *, attached: bool) -> bool:

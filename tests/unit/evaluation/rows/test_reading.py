@@ -146,6 +146,25 @@ def test_of_several_turns_the_last_answer_is_learned_or_each() -> None:
     assert every.wheres[:2] == ["train.jsonl:1 (answer 1 of 2)", "train.jsonl:1 (answer 2 of 2)"]
 
 
+@pytest.mark.parametrize("no", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss": False}])
+def test_an_answer_of_weight_0_is_read_and_never_learned(no: dict[str, Any]) -> None:
+    said = [*TALK[:2], {**TALK[2], **no}, TALK[3], {**TALK[4], "weight": 1}]
+    (every,) = read_files(task_for(), [place([{"messages": said}])], all_turns=[True])
+    assert [shown(e) for e in every.examples] == [("Open?", "Yes.", "Be kind.", "Hi", "Hello.")]
+    ends = [*TALK[:4], {**TALK[4], **no}]
+    (every,) = read_files(task_for(), [place([{"messages": ends}])], all_turns=[True])
+    assert [shown(e) for e in every.examples] == [("Hi", "Hello.", "Be kind.")]
+    with pytest.raises(DatasetError, match=r"train\.jsonl:1: .*a last answer that is to be learned \(its weight is 0\): remove"):
+        read([{"messages": ends}])
+    with pytest.raises(DatasetError, match=r"expected 0 or 1 as the weight of a turn \(weight is 0\.5\)"):
+        read([{"messages": [*TALK[:4], {**TALK[4], "weight": 0.5}]}])
+
+
+def test_keys_of_turns_that_nobody_reads_are_told() -> None:
+    said = [PLAIN[0], {**PLAIN[1], "reasoning_content": "Hm.", "tool_calls": [], "refusal": None, "weight": 1}]
+    assert read([{"messages": said, "source": "web"}]).understood.unused == ("source", "messages[].reasoning_content")
+
+
 def test_a_draft_keeps_its_sources_place_in_the_conversation() -> None:
     task = task_for()
     source = task.read(place([{"messages": TALK}])[0])
