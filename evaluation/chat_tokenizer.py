@@ -1,28 +1,19 @@
 """Conversations as the student's tokens: one rendering for training, scoring and generation, and for counting beforehand."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
-
-from jinja2 import TemplateError, TemplateSyntaxError
 
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.records import Example
 from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
 from pada_agent.evaluation.control_tokens import ControlTokens
+from pada_agent.prompts.template_process import TODAY, TemplateFault, TemplateLimitError, render_chats
 
 PROBE = 'Probe-7f3a-{} <&> "it\'s"'
 """Stands for a turn's text where only the template is asked about."""
-TODAY = date(2024, 7, 26)
-"""The day that some templates insert: a row has one rendering, whenever it is made."""
-
-_ASKS_FOR_DATE = re.compile(r"""\bstrftime_now\(\s*(['"])(.*?)\1\s*\)""")
-_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""A template is a program: it fails like one."""
 
 
 class Tokenizer(Protocol):
@@ -31,13 +22,12 @@ class Tokenizer(Protocol):
     chat_template: Any
     eos_token_id: int | None
     all_special_tokens: list[str]
+    special_tokens_map: Mapping[str, Any]
     added_tokens_decoder: Mapping[int, Any]
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> Any: ...
 
     def get_chat_template(self, chat_template: str | None) -> Any: ...
-
-    def apply_chat_template(self, conversation: Any, **arguments: Any) -> Any: ...
 
     def convert_ids_to_tokens(self, ids: int) -> Any: ...
 
@@ -74,10 +64,11 @@ class ChatTokenizer:
         """
         self._tokenizer = tokenizer
         self._chat = chat
-        self._template = _fix_date(_find_template(tokenizer, chat))
+        self._template = _find_template(tokenizer, chat)
         self._known_ends = tuple(end_token_ids)
         self._n_embeddings = n_embeddings
         self._sound: set[tuple[str, ...]] = set()
+        self._last: tuple[Example, Prompt] | None = None
         self._read_prompt = lru_cache(maxsize=8)(self._tokenize)  # of one row it is asked for several times
         self._check_turns(("user", "assistant"))
         self._check_turns(("user",))
@@ -153,6 +144,13 @@ class ChatTokenizer:
         return found
 
     def _render_prompt(self, example: Example) -> Prompt:
+        """Of one row it is asked for several times in a row."""
+        last = self._last
+        if last is None or last[0] is not example:
+            last = self._last = (example, self._make_prompt(example))
+        return last[1]
+
+    def _make_prompt(self, example: Example) -> Prompt:
         system = self._chat.system if example.system is None else example.system
         turns = [{**turn, "content": self._control.hide(turn["content"])} for turn in list_turns(example, system)]
         try:
@@ -182,41 +180,45 @@ class ChatTokenizer:
         """Some templates take an empty system turn for the wish to have none, in place of their default; others refuse it."""
         try:
             return self._apply([{"role": "system", "content": ""}, *turns], add_generation_prompt=True)
-        except _TEMPLATE_ERRORS:
+        except TemplateFault:
             return None
 
     def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         try:
             return self._apply(turns, add_generation_prompt=add_generation_prompt)
-        except _TEMPLATE_ERRORS as exc:
+        except TemplateFault as exc:
             raise ConfigError(self._explain(exc, [turn["role"] for turn in turns])) from exc
 
     def _apply(self, turns: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
-        text: str = self._tokenizer.apply_chat_template(
-            turns,
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            **{"date_string": TODAY.strftime("%d %b %Y"), **self._chat.arguments},
-        )
-        return text
+        """As `apply_chat_template` of transformers, within limits."""
+        variables = {
+            **{name: str(token) for name, token in self._tokenizer.special_tokens_map.items()},
+            "date_string": TODAY.strftime("%d %b %Y"),
+            **self._chat.arguments,
+            **{"messages": list(turns), "tools": None, "documents": None},
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return render_chats(self._template).render("chat", variables)
+        except TemplateLimitError as exc:
+            raise ConfigError(f"the student's chat template {exc} for one row. {_WAY_OUT}") from exc
 
-    def _explain(self, exc: Exception, roles: Sequence[str]) -> str:
+    def _explain(self, exc: TemplateFault, roles: Sequence[str]) -> str:
         """What the template's failure means for these turns."""
-        if isinstance(exc, TemplateSyntaxError):
-            return f"the student's chat template has an error in line {exc.lineno}: {str(exc.message).rstrip('.')}. {_WAY_OUT}"
+        if exc.line is not None:
+            return f"the student's chat template has an error in line {exc.line}: {str(exc).rstrip('.')}. {_WAY_OUT}"
         if roles[0] == "system" and self._takes(roles[1:]):
             return f"the student's chat template takes no system turn ({exc}): {_NO_SYSTEM}"
-        if type(exc) is TemplateError:
+        if exc.kind == "TemplateError":
             return f"the student's chat template refuses the turns {', '.join(roles)}: {exc}"
         if self._wants_parts(roles):
             return _PARTS
-        return f"the student's chat template fails ({type(exc).__name__}: {exc}). {_WAY_OUT}"
+        return f"the student's chat template fails ({exc.kind}: {exc}). {_WAY_OUT}"
 
     def _takes(self, roles: Sequence[str]) -> bool:
         try:
             self._apply(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
-        except _TEMPLATE_ERRORS:
+        except TemplateFault:
             return False
         return True
 
@@ -224,7 +226,7 @@ class ChatTokenizer:
         turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in _make_probe(roles)]
         try:
             text = self._apply(turns, add_generation_prompt=roles[-1] == "user")
-        except _TEMPLATE_ERRORS:
+        except TemplateFault:
             return False
         return "'text'" not in text and not _find_missing(roles, text)
 
@@ -314,10 +316,6 @@ def _find_template(tokenizer: Tokenizer, chat: ChatSpec) -> str:
             " student.chat_template to the text of one or to its file."
         ) from exc
     return template
-
-
-def _fix_date(template: str) -> str:
-    return _ASKS_FOR_DATE.sub(lambda match: repr(TODAY.strftime(match.group(2))), template)
 
 
 def list_turns(example: Example, system: str | None = None) -> list[dict[str, str]]:

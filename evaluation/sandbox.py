@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from pada_agent.core.errors import SandboxError
 from pada_agent.core.lines import split_lines
+from pada_agent.core.own_process import command_of
 from pada_agent.core.records import Record
-from pada_agent.evaluation.confinement.starting import command_of
 
 MAX_FILE_BYTES = 16 * 2**20
 """Of any one file the program writes, and of its output."""

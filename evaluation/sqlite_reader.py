@@ -1,13 +1,5 @@
 """Runs queries that a model wrote on SQLite databases, read-only, in a process of their own."""
 
-import json
-import os
-import select
-import signal
-import subprocess
-import time
-import weakref
-from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from pada_agent.core.errors import SandboxError
+from pada_agent.core.own_process import Ended, OwnProcess
 from pada_agent.core.records import Record
-from pada_agent.evaluation.confinement.starting import command_of
 
 MEMORY_BYTES = 512 * 2**20
 MAX_ROWS = 10_000
@@ -96,9 +88,7 @@ class SqliteReader:
         self._lock = Lock()
         self._databases: dict[str, tuple[int, int]] = {}
         """What the child may read, and which file that was: another one of the same name needs another child."""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._unread = b""
-        self._end: weakref.finalize[..., SqliteReader] | None = None
+        self._process: OwnProcess | None = None
 
     def query(self, database: Path, sql: str) -> Result | Failure:
         """The rows of one statement.
@@ -132,27 +122,22 @@ class SqliteReader:
 
     def close(self) -> None:
         """End the child; a later query starts another."""
-        if self._end:
-            self._end()
-        self._process, self._unread = None, b""
+        if self._process:
+            self._process.close()
+        self._process = None
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         with self._lock:
             is_known = self._know(request["database"])
-            running = self._process if self._process and self._process.poll() is None else None
+            running = self._process if self._process and self._process.is_running else None
             process = running if running and is_known else self._start()
-            try:
-                _send(process, request)
-                line = self._read_line(process, time.monotonic() + seconds + SECONDS_OF_GRACE)
-            except BrokenPipeError:
-                line = b""
-            if line is None:
-                self.close()
-                return {"error": f"no result within {seconds:g} s"}
-            if not line:
-                return {"error": self._explain_end(process)}
-            reply: dict[str, Any] = json.loads(line)
-            return reply
+            reply = process.ask(request, seconds + SECONDS_OF_GRACE)
+            if not isinstance(reply, Ended):
+                return reply
+            self.close()
+            return {
+                "error": f"no result within {seconds:g} s" if reply.by == "time" else f"SQLite broke on it ({reply.by})"
+            }
 
     def _know(self, database: str) -> bool:
         """Whether the child may read this file; the next one will."""
@@ -165,20 +150,8 @@ class SqliteReader:
         self._databases[database] = file
         return is_known
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> OwnProcess:
         self.close()
-        try:
-            self._process = subprocess.Popen(
-                command_of(_WORKER),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise SandboxError(f"a process for SQL queries could not be started: {exc}") from exc
         limits = {
             "memory_bytes": MEMORY_BYTES,
             "seconds": self._seconds,
@@ -186,44 +159,11 @@ class SqliteReader:
             "max_characters": MAX_CHARACTERS,
             "databases": list(self._databases),
         }
-        self._end = weakref.finalize(self, _end, self._process)
-        _send(self._process, limits)
+        try:
+            self._process = OwnProcess(_WORKER, limits)
+        except OSError as exc:
+            raise SandboxError(f"a process for SQL queries could not be started: {exc}") from exc
         return self._process
-
-    def _read_line(self, process: "subprocess.Popen[bytes]", deadline: float) -> bytes | None:
-        """A line, b"" where the child has ended, None where time was up."""
-        output = process.stdout.fileno() if process.stdout else -1
-        while b"\n" not in self._unread:
-            ready, _, _ = select.select([output], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
-            received = os.read(output, 2**20)
-            if not received:
-                return b""
-            self._unread += received
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line
-
-    def _explain_end(self, process: "subprocess.Popen[bytes]") -> str:
-        code = process.wait()
-        self.close()
-        return f"SQLite broke on it ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            if pipe:
-                pipe.close()
-
-
-def _send(process: "subprocess.Popen[bytes]", value: dict[str, Any]) -> None:
-    if process.stdin is None:
-        raise SandboxError("the process for SQL queries takes no input")
-    process.stdin.write(json.dumps(value).encode() + b"\n")
-    process.stdin.flush()
 
 
 def _read_value(value: Any) -> Value:

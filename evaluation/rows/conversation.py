@@ -42,7 +42,9 @@ def read_conversation(value: Any) -> Conversation:
         raise ConversationProblem("expected a list of turns, each with a role and its content")
     turns = [_read_turn(turn, number) for number, turn in enumerate(found, start=1)]
     if turns[-1][0] == "assistant" and not is_learned(found[-1]):
-        raise ConversationProblem("expected a last answer that is to be learned (its weight is 0): remove the weight, or drop the row")
+        raise ConversationProblem(
+            "expected a last answer that is to be learned (its weight is 0): remove the weight, or drop the row"
+        )
     system = turns.pop(0)[1] if turns[0][0] == "system" else None
     _check_order([role for role, _ in turns], first=2 if system is not None else 1)
     answer = turns.pop()[1] if turns[-1][0] == "assistant" else None

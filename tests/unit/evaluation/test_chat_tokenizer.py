@@ -92,6 +92,7 @@ def test_a_template_that_asks_for_the_date_renders_the_same_every_day() -> None:
         ),
         ("{% for m in messages %}{{ m.parts[0].text }}{% endfor %}", None, r"fails .UndefinedError"),
         ("{{ messages[0].content + 1 }}", None, "fails .TypeError"),
+        ("{{ 'a' * 10 ** 10 }}", None, r"template needs more than 512 MiB of memory for one row\. Correct it"),
         ("{{ raise_exception('I take nobody') }}", None, "refuses the turns user, assistant: I take nobody"),
         ("{{ messages[-1].content }}", None, r"leaves out the turn of the user .of user, assistant."),
         ("{{ messages[0].content }}", None, "leaves out the turn of the assistant"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pada_agent.core.own_process import OwnProcess
 from pada_agent.evaluation import sqlite_reader
 from pada_agent.evaluation.confinement import landlock
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
@@ -137,7 +138,7 @@ def test_a_crash_is_a_value(reader: SqliteReader, database: Path, monkeypatch: p
     reader.query(database, "SELECT 1")
     process = reader._process
     assert process is not None
-    monkeypatch.setattr(sqlite_reader, "_send", lambda child, _: child.kill())
+    monkeypatch.setattr(OwnProcess, "_send", lambda own, _: own._process.kill())
     assert reader.query(database, "SELECT 1") == Failure(reason="SQLite broke on it (SIGKILL)")
     monkeypatch.undo()
     assert isinstance(reader.query(database, "SELECT 1"), Result) and reader._process is not process
@@ -146,8 +147,9 @@ def test_a_crash_is_a_value(reader: SqliteReader, database: Path, monkeypatch: p
 def test_the_child_ends_with_its_reader(database: Path) -> None:
     reader = SqliteReader()
     reader.query(database, "SELECT 1")
-    child: subprocess.Popen[bytes] | None = reader._process
-    assert child is not None and child.poll() is None
+    assert reader._process is not None
+    child = reader._process._process
+    assert child.poll() is None
     del reader
     assert child.poll() is not None
 

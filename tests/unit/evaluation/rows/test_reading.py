@@ -154,7 +154,9 @@ def test_an_answer_of_weight_0_is_read_and_never_learned(no: dict[str, Any]) -> 
     ends = [*TALK[:4], {**TALK[4], **no}]
     (every,) = read_files(task_for(), [place([{"messages": ends}])], all_turns=[True])
     assert [shown(e) for e in every.examples] == [("Hi", "Hello.", "Be kind.")]
-    with pytest.raises(DatasetError, match=r"train\.jsonl:1: .*a last answer that is to be learned \(its weight is 0\): remove"):
+    with pytest.raises(
+        DatasetError, match=r"train\.jsonl:1: .*a last answer that is to be learned \(its weight is 0\): remove"
+    ):
         read([{"messages": ends}])
     with pytest.raises(DatasetError, match=r"expected 0 or 1 as the weight of a turn \(weight is 0\.5\)"):
         read([{"messages": [*TALK[:4], {**TALK[4], "weight": 0.5}]}])
