@@ -1,1 +1,4 @@
-"""What LLMs do: analyse failures, draft strategies, write data, judge it. No torch, no graph, no files."""
+"""The paper's three agents and the guards: analyse failures, draft strategies, write rows, check and rate them.
+
+Nothing here imports torch or LangGraph, or reads files.
+"""

@@ -1,4 +1,4 @@
-"""Several LLM calls at once; how many really run is the model adapter's limit."""
+"""Runs several LLM calls at once. How many really run in parallel is up to the model adapter."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,14 +11,15 @@ ResultT = TypeVar("ResultT")
 
 
 class _NotBegun(Exception):
-    """An item that another one's failure kept from being worked on."""
+    """Marks an item that was never started, because another one failed first."""
 
 
 def map_concurrently(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int = 256
 ) -> list[ResultT]:
-    """Results in order. After the first exception no further item is begun; it is raised once the calls under way have ended.
+    """Call `function` on every item, in threads, and return the results in the order of the items.
 
+    After the first exception no further item is started; the exception is raised once the running calls have ended.
     Each call runs in a copy of the caller's context, so tracing callbacks see their parent.
     """
     if not items:

@@ -1,28 +1,33 @@
-"""Answers of an LLM that could not be used: one line for all of a kind, not one for each call. Pure."""
+"""Summarises LLM replies that could not be used: one line per kind of call instead of one per call. Pure functions."""
 
 from collections.abc import Sequence
 
 from pada_agent.core.records import BatchReport, Unusable
 
 TRIES = 3
-"""So many calls of a kind without one usable answer show that the model answers in another form than is asked for."""
+"""After this many calls of a kind without one usable reply, the model evidently does not answer in the required form."""
 
 GENERATOR, JUDGE, SOLVER = "generator", "judge", "judge, answering rows itself,"
 """Kinds of calls, as messages name them."""
 
 
 def describe_unusable(kind: str, told: Sequence[str], *, n_usable: int) -> str | None:
-    """One line for all failures of a kind: how many, whether any other call succeeded, and what the first one was."""
+    """One line on all failed calls of a kind: how many there were, whether any other call succeeded, and what the first
+    error was. None without failures.
+
+    Args:
+        told: what was wrong, one entry per failed call.
+    """
     return _describe(kind, Unusable(n=len(told), first=told[0]), n_usable) if told else None
 
 
 def describe_batches(batches: Sequence[BatchReport]) -> list[str]:
-    """A line for each kind of calls that failed while the batches were made."""
+    """One line for each kind of call that failed while the batches were made."""
     return [_describe(kind, failed, n_usable) for kind, failed, n_usable in _by_kind(batches)]
 
 
 def are_hopeless(batches: Sequence[BatchReport]) -> bool:
-    """Whether rows or ratings never came in a usable form: more rounds would cost as much and give as little."""
+    """Whether rows or ratings never came in a usable form, so that more rounds would cost as much and yield as little."""
     return any(_is_hopeless(failed, n_usable) for kind, failed, n_usable in _by_kind(batches) if kind != SOLVER)
 
 
@@ -40,7 +45,7 @@ def _is_hopeless(failed: Unusable, n_usable: int) -> bool:
 
 
 def _by_kind(batches: Sequence[BatchReport]) -> list[tuple[str, Unusable, int]]:
-    """Each kind of calls that failed, with a count above 0 where others of the kind succeeded."""
+    """Each kind of call that failed, with its failures and the number of usable results (more than 0 if other calls succeeded)."""
     n_usable = {
         GENERATOR: sum(b.n_written for b in batches),
         JUDGE: sum(b.score is not None or b.n_accepted > 0 for b in batches),

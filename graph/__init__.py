@@ -1,1 +1,1 @@
-"""The state machine: typed shared state, thin nodes, pure routing, one builder."""
+"""The state machine: one typed shared state, thin nodes, pure routing functions, and one builder."""

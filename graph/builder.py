@@ -1,4 +1,4 @@
-"""Puts the state machine together. The drawing in the README is this file's `draw_mermaid`."""
+"""Assembles the state machine. The diagram in docs/how-it-works/graph.md is this graph's `draw_mermaid`."""
 
 from typing import Any
 
@@ -47,10 +47,10 @@ Compiled = CompiledStateGraph[Any, Any, Any, Any]
 
 
 def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
-    """The whole loop, not yet compiled: the caller chooses the checkpointer.
+    """The whole loop, not yet compiled, so that the caller can choose the checkpointer.
 
     Args:
-        connect: settings to adapters; every node calls it.
+        connect: turns settings into adapters. Every node calls it.
     """
     builder = StateGraph(RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput)
     builder.add_node("prepare", make_prepare(connect))
@@ -82,7 +82,7 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
 
 
 def build_generalization_branch(connect: Connect) -> Compiled:
-    """Patterns in validation failures, a strategy for each, data for each strategy."""
+    """The paper's generalization branch: patterns in validation failures, a strategy for each, and data for each strategy."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BranchOutput)
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
     builder.add_node("review_strategies", bind("review_strategies", reviews.review_strategies, connect))
@@ -97,7 +97,7 @@ def build_generalization_branch(connect: Connect) -> Compiled:
 
 
 def build_training_error_branch(connect: Connect) -> Compiled:
-    """Data from the student's wrong answers on its own training rows."""
+    """The branch that writes data based on training rows that the student answers wrongly."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BatchOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
     builder.add_node("error_synthesis", run_whole(synthesis := build_synthesis(connect)))
@@ -108,7 +108,7 @@ def build_training_error_branch(connect: Connect) -> Compiled:
 
 
 def build_top_up(connect: Connect) -> Compiled:
-    """A round that writes again what was refused, from other rows."""
+    """A round that replaces rejected rows, starting from other source rows."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=TopUpOutput)
     builder.add_node("plan_top_up", bind("plan_top_up", branches.plan_top_up, connect))
     builder.add_node("top_up_synthesis", run_whole(synthesis := build_synthesis(connect)))
@@ -119,7 +119,7 @@ def build_top_up(connect: Connect) -> Compiled:
 
 
 def build_pattern_analysis(connect: Connect) -> Compiled:
-    """The Pattern Analysis Agent's three subagents, in sequence."""
+    """The three subagents of the Pattern Analysis Agent, one after the other."""
     builder = StateGraph(AnalysisState, output_schema=AnalysisOutput)
     builder.add_node("error_analysis", bind("error_analysis", pattern_analysis.error_analysis, connect))
     builder.add_node(
@@ -134,9 +134,10 @@ def build_pattern_analysis(connect: Connect) -> Compiled:
 
 
 def build_synthesis(connect: Connect) -> Compiled:
-    """One batch: generation, exact checks, independent solving, quality control, and back while rows are missing.
+    """One batch: generation, exact checks, independent solving and quality control, repeated while rows are missing.
 
-    Without checkpoints of its own: a run has hundreds of batches, and one that was cut off finds its replies in the store.
+    It has no checkpoints of its own, because a run has hundreds of batches. A batch that was interrupted finds its LLM
+    replies in the store.
     """
     builder = StateGraph(BatchState, output_schema=BatchOutput)
     builder.add_node("data_generation", bind("data_generation", synthesis.data_generation, connect))
@@ -154,9 +155,10 @@ def build_synthesis(connect: Connect) -> Compiled:
 
 
 def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
-    """A node that runs a part without checkpoints.
+    """A node that runs a subgraph without checkpoints.
 
-    It keeps the caller's wish for durability from it: LangGraph 1.2 looks for a checkpoint there that it never wrote.
+    It hides the caller's `durability` setting from the subgraph, because with it LangGraph 1.2 looks for a checkpoint
+    that was never written.
     """
 
     def settle(config: RunnableConfig) -> RunnableConfig:
@@ -173,7 +175,7 @@ def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
 
 
 def compile_drawn(builder: StateGraph[Any, Any, Any, Any], name: str, part: Compiled) -> Compiled:
-    """The compiled branch, with the inside of `part` in its drawing: LangGraph leaves out parts without checkpoints."""
+    """The compiled branch, whose diagram also shows the inside of `part`. LangGraph leaves out subgraphs without checkpoints."""
     compiled = builder.compile()
     compiled.nodes[name].subgraphs = [part]
     return compiled

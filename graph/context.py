@@ -1,4 +1,4 @@
-"""What nodes work with: adapters made from the settings that stand in the state."""
+"""What nodes work with: the adapters, which are made from the settings in the state."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ from pada_agent.prompts.rendering import check_overrides, template_text
 
 
 class EditablePrompts(PromptsConfig):
-    """Prompts with our texts as defaults of the schema, so that a person edits rather than starts from nothing."""
+    """Prompts whose schema has the built-in texts as defaults, so that a person edits them instead of starting from nothing."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class EditablePrompts(PromptsConfig):
     @field_validator("*")
     @classmethod
     def _leave_ours(cls, text: str, info: ValidationInfo) -> str:
-        """A text that a form sends back unchanged is no override."""
+        """Treats a text that a form sends back unchanged as no override."""
         return "" if text == template_text(str(info.field_name)) else text
 
 
@@ -49,13 +49,13 @@ class RunContext(RunConfig):
     """The settings of a run, as LangGraph Studio shows them."""
 
     prompts: EditablePrompts = EditablePrompts()
-    """Prompts of the agents: Jinja, rendered in a sandbox."""
+    """The agents' prompts: Jinja templates, rendered in a sandbox."""
 
     def to_config(self) -> RunConfig:
-        """The same settings, as the state keeps them.
+        """The same settings in the form that the state keeps.
 
         Raises:
-            PromptError: a prompt does not parse.
+            PromptError: a prompt is not a valid template.
         """
         check_overrides(self.prompts.overrides())
         return RunConfig.model_validate(self.model_dump())
@@ -63,58 +63,67 @@ class RunContext(RunConfig):
 
 @dataclass(frozen=True)
 class Adapters:
-    """The world, as the nodes of one run see it."""
+    """Everything outside the graph that its nodes use in one run: data, storage, compute, models, and the task."""
 
     datasets: DatasetSource
+    """Reads the user's rows."""
     store: ArtifactStore
+    """Holds everything that the run produces, addressed by content."""
     compute: Compute
+    """Runs fine-tuning and prediction jobs."""
     embedder: Embedder
+    """Turns texts into sentence vectors."""
     task: Task
+    """Says how rows are read, shown and scored."""
     analyst: PromptedModel
+    """The LLM that explains failures and drafts strategies."""
     generator: PromptedModel
+    """The LLM that writes synthetic rows."""
     judge: PromptedModel
+    """The LLM that rates and answers synthetic rows."""
     student: str
     """Folder, file or hub id that the compute backend can load."""
     usage: Callable[[], dict[str, Usage]]
-    """LLM consumption of the run so far, by role."""
+    """LLM usage of the run so far, by role."""
     peak_memory_mb: Callable[[], float | None]
-    """Largest resident memory of this process and its children together, MiB."""
+    """Peak resident memory of this process and its children together, in MiB. None if it cannot be measured."""
     publish: Callable[[RunSummary], None]
-    """Writes the readable view of the run: summary, iterations, best adapter, report."""
+    """Writes the run's readable results: summary, iterations, best adapter and report."""
     close: Callable[[], None]
-    """Ends the worker and what the models hold, at once; work in flight fails. `connect` then makes another set."""
+    """Stops the worker and releases the models at once; running work fails. Afterwards `connect` makes a new set."""
     usage_by_batch: Callable[[], dict[str, Usage]] = dict
-    """LLM consumption of the run so far, by batch of synthetic rows."""
+    """LLM usage of the run so far, by id of the batch of synthetic rows."""
     tokens: TokenCounter | None = None
-    """Length of rows for the student, before anything is trained on them; None: not known here."""
+    """Measures rows in the student's tokens before anything is trained. None if that is not possible here."""
     guards: tuple[type[Guard], ...] = BUILT_IN
-    """What looks at synthetic rows before a judge does, in order."""
+    """The guards that check synthetic rows before the judge does, in order."""
     warnings: tuple[str, ...] = ()
-    """Known before the run, e.g. a judge of the generator's family."""
+    """Known before the run starts, for example that the judge is of the generator's model family."""
     memory: Memory = field(default_factory=Memory)
-    """What was found out about stored rows. It goes with the run."""
+    """What has been computed about stored rows. It lives as long as the run."""
 
 
 Connect = Callable[[RunConfig], Adapters]
-"""Settings to adapters. Called by every node: returns the same set for the same settings."""
+"""Turns settings into adapters. Every node calls it, so it must return the same set for the same settings."""
 
 Node = Callable[[Any, Adapters], Mapping[str, Any]]
+"""A node's function: takes state and adapters, and returns an update of the state."""
 
 TOLD_BY_JOBS = {"fine_tune"}
-"""Nodes whose jobs report under the node's own name."""
+"""Nodes whose compute jobs already report progress under the node's name."""
 
 
 ResultT = TypeVar("ResultT")
 
 _threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="pada-node")
-"""For nodes of async runs: asyncio's own pool has a handful of threads on a small machine, and the server needs those."""
+"""For the nodes of async runs. On a small machine, asyncio's own pool has only a few threads, and the server needs those."""
 
 
 def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[str, Any]]:
-    """A LangGraph node for `invoke` and `ainvoke`: connects, runs, and notes when it ran.
+    """A LangGraph node for `invoke` and `ainvoke`: gets the adapters, runs `node`, and records when it ran.
 
-    An async run that is cancelled, or in which a node fails, closes its adapters: a thread cannot be stopped, but what
-    it waits for can.
+    If an async run is cancelled or a node of it fails, the adapters are closed. A thread cannot be stopped, but what it
+    is waiting for can.
     """
 
     def run(state: Any) -> dict[str, Any]:
@@ -142,23 +151,23 @@ def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str
 
 
 async def _in_thread(work: Callable[..., ResultT], *arguments: Any) -> ResultT:
-    """As `asyncio.to_thread`, in our own pool."""
+    """Like `asyncio.to_thread`, but in our own pool."""
     return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, work, *arguments)
 
 
 def report_progress(progress: Progress) -> None:
-    """Send one line of progress to whoever streams the run in `custom` mode."""
+    """Send one progress message to whoever streams the run in `custom` mode."""
     get_stream_writer()(progress.model_dump())
 
 
 def report_stage(stage: str, adapters: Adapters, *, detail: str = "", **counts: int) -> None:
-    """Report a stage that called an LLM as over, with its figures and the run's cost so far."""
+    """Report that a stage with LLM calls has finished, with its counts and the cost of the run so far."""
     cost = sum(usage.cost_usd for usage in adapters.usage().values())
     report_progress(Progress(stage=stage, done=1, total=1, counts=counts, cost_usd=cost, detail=detail))
 
 
 def _span_key(name: str, state: Mapping[str, Any]) -> str:
-    """Stage first; the rest keeps parallel and repeated executions apart, and a repeated one on its own key."""
+    """The node's name, then what tells parallel and repeated executions apart. A node that is retried keeps its key."""
     batch = state.get("batch")
     detail = f"{batch.id}/{state.get('attempt', 0)}" if batch else str(state.get("iteration", 0))
     return f"{name}/{detail}"

@@ -1,4 +1,4 @@
-"""What the rows of a run have against them, told all at once, before anything is computed."""
+"""Checks the rows of a run and reports all problems at once, before anything is computed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,24 +34,28 @@ from pada_agent.graph.data_files import (
 )
 
 MAX_TOLD = 12
-"""Problems that one error tells; the rest is counted."""
+"""Maximum number of problems listed in one error. Further ones are only counted."""
 
 Labels = Mapping[str, int]
 
 
 class CheckedData(NamedTuple):
-    """The rows that go on, and all there is to say about them."""
+    """The rows that the run will use, and everything the checks found."""
 
     files: dict[FileName, ReadFile]
     labels: dict[FileName, dict[str, int]]
-    """Rows by label; empty where labels form no closed set."""
+    """Number of rows per label, by file. Empty if the labels are not a closed set."""
     findings: list[Finding]
 
 
 def check_run_data(
     settings: RunConfig, given: Mapping[str, Any], *, datasets: DatasetSource, task: Task
 ) -> CheckedData:
-    """All rows of a run, read and checked. `given` is the graph's input, whose rows take the place of files."""
+    """Read and check all rows of a run.
+
+    Args:
+        given: the graph's input. Rows in it replace those of the files.
+    """
     problems: list[PadaError] = []
     files = read_run_files(settings, given, datasets=datasets, task=task, problems=problems)
     further = count_labels_further_down(settings, given, datasets=datasets, task=task)
@@ -67,10 +71,10 @@ def check_data(
     *,
     further_down: Mapping[Split, Labels] | None = None,
 ) -> CheckedData:
-    """The files without rows that appear twice, as settings say, and what a person should know before they are used.
+    """Drop rows that occur twice, as the settings say, and list what a person should know before the rows are used.
 
     Args:
-        further_down: labels of the rows that a limit leaves out, by split.
+        further_down: number of rows per label among those that a limit leaves out, by split.
     """
     data = settings.data
     kept, findings = _drop_repeated(files, data)
@@ -83,7 +87,7 @@ def check_data(
 
 
 def tell_problems(problems: Sequence[PadaError]) -> list[Finding]:
-    """What kept files or rows from being read."""
+    """Findings for files and rows that could not be read."""
     rows = [str(exc) for exc in problems if not isinstance(exc, ConfigError | RowError)]
     rows += tell_alike(exc for exc in problems if isinstance(exc, RowError))
     told = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
@@ -92,10 +96,11 @@ def tell_problems(problems: Sequence[PadaError]) -> list[Finding]:
 
 
 def refuse(findings: Sequence[Finding]) -> None:
-    """Stop where something stops: everything that does, in one error.
+    """Raise one error that lists every finding that stops the run. Does nothing if there is none.
 
     Raises:
-        PadaError: the one that `ERRORS` names for what the findings are about; a `DatasetError` for several things at once.
+        PadaError: the class that `ERRORS` gives for the kind of finding, or `DatasetError` for findings of several
+            kinds.
     """
     stops = [finding for finding in findings if finding.stops]
     if not stops:
@@ -126,7 +131,7 @@ def _drop_repeated(
 
 
 def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
-    """Rows that ask the same and want different answers: most of them mean that the question is elsewhere."""
+    """Rows with the same question and different answers. If that is true of most rows, the question must be in another column."""
     if len(file.examples) < 2:
         return []
     place, n_rows = file.understood.location, len(file.examples)
@@ -150,7 +155,7 @@ def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
 def _drop_shared(
     files: Mapping[FileName, ReadFile], data: DataConfig
 ) -> tuple[dict[FileName, ReadFile], list[Finding]]:
-    """No row is in two splits: test keeps its rows, validation those that are not in test, training the rest."""
+    """Make sure that no row is in two splits: test keeps its rows, validation drops those that are in test, and training drops both."""
     kept = dict(files)
     findings = []
     for name, others in (("validation", ("test",)), ("train", ("validation", "test"))):

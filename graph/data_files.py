@@ -1,4 +1,4 @@
-"""The files of a run, fetched and read in one way: what `prepare` works with, and what a check shows."""
+"""Fetches and reads the files of a run. The `prepare` node and `pada check` both use this."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +17,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 FileName = Literal["train", "validation", "test", "held_back"]
 
 LOOK_AHEAD = 20_000
-"""Rows behind a limit whose labels are looked at, to tell whether a file is sorted."""
+"""Number of rows after a limit whose labels are examined to find out whether a file is sorted."""
 MAX_COLUMNS_TOLD = 12
 
 
@@ -29,14 +29,18 @@ def read_run_files(
     task: Task,
     problems: list[PadaError] | None = None,
 ) -> dict[FileName, ReadFile]:
-    """All rows of a run. `given` is the graph's input, whose rows take the place of files.
+    """All rows of a run.
 
-    `held_back` are real rows for the oracle, there only where settings take them; none of their ids is one of training.
-    Where `problems` is given, files and rows that cannot be read are left out and told there, instead of raised.
+    `held_back` are real rows for the oracle. They are read only if the settings use them, and none shares an id with a
+    training row.
+
+    Args:
+        given: the graph's input. Rows in it replace those of the files.
+        problems: if given, files and rows that cannot be read are skipped and listed here instead of raised.
 
     Raises:
-        ConfigError: settings and input name no rows for training or validation.
-        DatasetError: names the row.
+        ConfigError: neither settings nor input name rows for training or validation.
+        DatasetError: a row cannot be read. The message names it.
     """
     raw = _fetch_all(settings, given, datasets, problems)
     all_turns = [name == "train" and settings.task.turns == "all" for name in raw]
@@ -60,7 +64,10 @@ def read_run_files(
 def count_labels_further_down(
     settings: RunConfig, given: Mapping[str, Any], *, datasets: DatasetSource, task: Task
 ) -> dict[Split, dict[str, int]]:
-    """Labels of rows that a limit leaves out, by split; of files in their own order, where labels are a closed set."""
+    """Number of rows per label among those that a limit leaves out, by split.
+
+    Only for closed label sets and files that are read in their own order.
+    """
     data = settings.data
     found: dict[Split, dict[str, int]] = {}
     for split in SPLITS if settings.task.labels and data.shuffle is None else ():
@@ -76,7 +83,7 @@ def count_labels_further_down(
 
 
 def warn_about(files: Mapping[FileName, ReadFile]) -> list[str]:
-    """What a person should know of how the files were read, a line each; what several files have in common is one line."""
+    """What a person should know about how the files were read, one line each. A line that applies to several files names them all."""
     understood = [file.understood for file in files.values() if file.examples]
     places: dict[str, list[str]] = {}
     for found in understood:
@@ -123,7 +130,7 @@ def _fetch_all(
 def _fetch_train(
     settings: RunConfig, given: Mapping[str, Any], datasets: DatasetSource
 ) -> tuple[list[RawRow], list[RawRow]]:
-    """Training rows, and those that the limit leaves over where they are wanted (otherwise they are not read)."""
+    """Training rows, and the rows left over by the limit if the settings use them as held-back rows."""
     data = settings.data
     wants_left_over = settings.generation.sources == "held_back" and not data.held_back
     if data.train_shuffle is None and not wants_left_over:

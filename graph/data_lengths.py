@@ -1,4 +1,4 @@
-"""The rows of a run against the student's limits, measured before anything is computed."""
+"""Compares the rows of a run with the student's length limits, before anything is computed."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from pada_agent.graph.nodes.collecting_errors import reads_training_errors
 
 
 def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> Lengths | None:
-    """What is too long, and how much the student may write; None where rows cannot be measured.
+    """Which rows are too long, and how many tokens the student may write. None if rows cannot be measured.
 
     Raises:
         ConfigError: the student's chat template cannot render rows like these.

@@ -1,4 +1,4 @@
-"""What the training-error branch writes from, and how that was found: wrong answers, small margins, or out-of-fold errors."""
+"""Finds the training rows that the training-error branch starts from: wrong answers, small margins, or out-of-fold errors."""
 
 from random import Random
 
@@ -15,17 +15,17 @@ from pada_agent.graph.storing import put_rows
 
 
 class ErrorSources(Record):
-    """Training rows to write from, each with an answer of the student."""
+    """Training rows to write from, each with the student's answer."""
 
     rows: tuple[ScoredRow, ...] = ()
     right: tuple[Example, ...] = ()
-    """Training rows that it answers rightly, without those above."""
+    """Training rows that the student answers correctly and that are not among `rows`."""
     told: str = ""
-    """What was taken in place of wrong answers, or beside them; empty where there were enough."""
+    """Which rows were used in addition to wrong answers, in words. Empty if there were enough wrong answers."""
 
 
 def find_sources(n_rows: int, state: RunState, adapters: Adapters) -> ErrorSources:
-    """As settings say: `auto` goes on to the next source where the ones before cannot feed `n_rows` rows."""
+    """Rows to write from, as `generation.error_source` says. `auto` uses further kinds of rows if wrong answers cannot supply `n_rows`."""
     generation = state["settings"].generation
     answered = answer_training_rows(state, adapters)
     limit = state["settings"].analysis.max_training_errors
@@ -50,14 +50,18 @@ def find_sources(n_rows: int, state: RunState, adapters: Adapters) -> ErrorSourc
 
 
 def most_rows_each(generation: GenerationConfig) -> int | None:
-    """Most rows that one source of the training-error branch feeds in an iteration; None where there is no limit."""
+    """Maximum number of rows that are written from one training error in an iteration. None means no limit."""
     if generation.sources != "training_errors":
         return None
     return generation.max_rows_per_error if generation.repeat_sources else 1
 
 
 def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]:
-    """The best model's answers on D_train, right ones included: all, or in an order fixed by the seed until `max_training_errors` are wrong."""
+    """The best model's answers on D_train, including correct ones.
+
+    Without a limit, all rows are answered. Otherwise, rows are answered in a seeded random order until
+    `analysis.max_training_errors` of them are wrong.
+    """
     settings, train, store = state["settings"], state["data"].train, adapters.store
     best, limit = state["models"][state["best_model"]], settings.analysis.max_training_errors
     examples = store.read_rows(train.key, Example)
@@ -75,9 +79,9 @@ def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]
 
 
 def find_out_of_fold(state: RunState, adapters: Adapters) -> list[ScoredRow]:
-    """Wrong answers of students that were each fine-tuned without the part they answer, in the order of the training rows.
+    """Rows that a student fine-tuned on the other folds answers wrongly, in the order of the training rows.
 
-    Finished jobs are found by their address: later iterations pay nothing.
+    Finished jobs are found again by their content hash, so later iterations cost nothing.
     """
     settings, train = state["settings"], state["data"].train
     examples = adapters.store.read_rows(train.key, Example)
@@ -96,7 +100,7 @@ def find_out_of_fold(state: RunState, adapters: Adapters) -> list[ScoredRow]:
 
 
 def scale_steps(lora: LoraSpec, n_folds: int) -> LoraSpec:
-    """As many passes over the smaller part as the student makes over all rows, where the number of steps is fixed."""
+    """If the number of steps is fixed, reduce it so that the smaller set of rows is passed over as often as the full one would be."""
     if lora.n_steps is None:
         return lora
     return lora.model_copy(update={"n_steps": max(1, round(lora.n_steps * (n_folds - 1) / n_folds))})

@@ -1,4 +1,4 @@
-"""How long the next fine-tuning is expected to take."""
+"""Estimates how long the next fine-tuning will take."""
 
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
@@ -6,19 +6,22 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.state import RunState
 
 FORWARD_TO_TRAINING = 3
-"""A training step costs about three forward passes: one forward, two backward."""
+"""A training step costs about three forward passes: one forward pass, and a backward pass that counts as two."""
 
 
 class CostEstimate(Record):
-    """What the next fine-tuning is expected to take."""
+    """How long the next fine-tuning is expected to take."""
 
     hours: float
     basis: str
-    """What was measured."""
+    """What the estimate is based on, in words."""
 
 
 def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | None:
-    """Hours of the next fine-tuning, from the last one, or before the first from the evaluation of the untouched student."""
+    """Estimate the next fine-tuning from the last one or, before the first, from the evaluation of the untouched student.
+
+    None if nothing was measured.
+    """
     lora = state["settings"].lora
     n_new = state["new_rows"].rows if state["iteration"] else 0
     trained = [model for model in state["models"].values() if model.adapter]

@@ -1,4 +1,4 @@
-"""Fine-tuning through the compute backend: the loop's own, and those of folds."""
+"""Fine-tuning through the compute backend, for the loop and for out-of-fold errors."""
 
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.records import Ref
@@ -15,11 +15,12 @@ def run_fine_tuning(
     lora: LoraSpec | None = None,
     start_from: Ref | None = None,
 ) -> str:
-    """Train an adapter and wait for it; the job's id, under which it lies in the store.
+    """Train an adapter, wait for it, and return the job's id, which is also the adapter's key in the store.
 
     Args:
-        name: of the model, for whoever watches.
-        start_from: adapter to continue; None starts from the untouched student.
+        name: the model's name in progress messages.
+        lora: replaces `settings.lora` if given.
+        start_from: adapter to continue training. None starts from the untouched student.
     """
     settings, store = state["settings"], adapters.store
     job_id = adapters.compute.submit(

@@ -1,4 +1,4 @@
-"""Reads from the store what became of the patterns of each iteration."""
+"""Works out what became of each iteration's patterns, from what the store holds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,18 +18,18 @@ from pada_agent.graph.state import RunState
 
 
 def read_measured(model: TrainedModel, adapters: Adapters) -> list[ScoredRow]:
-    """Every validation row with the model's answer and its verdict."""
+    """Every validation row with the model's answer and the verdict on it. Empty before the model was measured."""
     return adapters.store.read_rows(model.measured.key, ScoredRow) if model.measured else []
 
 
 def read_clusterings(state: RunState, adapters: Adapters) -> dict[str, Clustering]:
-    """By iteration."""
+    """The clustering of each iteration."""
     refs = state.get("clusterings", {})
     return {i: Clustering.model_validate(adapters.store.read_json(ref.key)) for i, ref in refs.items()}
 
 
 def find_repaired_shares(state: RunState, adapters: Adapters) -> dict[str, float]:
-    """Share of its rows that each pattern of the last iteration got repaired, for the next one's budget."""
+    """For each pattern of the last iteration, the share of its rows that was repaired. Empty if rows are divided evenly."""
     if state["settings"].generation.allocation == "even":
         return {}
     outcomes = assess_iteration(state["iteration"], state, adapters, usage={})
@@ -39,7 +39,7 @@ def find_repaired_shares(state: RunState, adapters: Adapters) -> dict[str, float
 def assess_iteration(
     iteration: int, state: RunState, adapters: Adapters, *, usage: Mapping[str, Usage]
 ) -> tuple[PatternOutcome, ...]:
-    """What became of the patterns of an iteration; nothing where it left no model to measure."""
+    """What became of an iteration's patterns. Empty if the iteration produced no model to measure."""
     patterns = state.get("patterns", {}).get(str(iteration), [])
     models = list(state["models"].values())
     model = next((a for a in models if a.iteration == iteration), None)
@@ -62,7 +62,7 @@ def assess_iteration(
 def assign_broken(
     broken: Sequence[str], patterns: Sequence[ErrorPattern], rows: Sequence[Example], adapters: Adapters
 ) -> dict[str, str]:
-    """Newly wrong row to the pattern with the nearest question."""
+    """Map each newly wrong row to the pattern that contains the row with the nearest question."""
     if not broken:
         return {}
     wanted = {*broken, *(i for p in patterns for i in p.example_ids)}

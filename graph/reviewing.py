@@ -1,4 +1,4 @@
-"""What a person may answer where the run waits. Each question carries the JSON schema of its answers."""
+"""The answers that a person may give where the run waits. Each question comes with the JSON schema of its answers."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -9,32 +9,32 @@ from pydantic import ConfigDict, Field, ValidationError
 from pada_agent.core.records import Record, Strategy
 
 APPROVE = "approve"
-"""The answer that changes nothing, to every question."""
+"""The answer to any question that changes nothing."""
 
 
 class ReviewAnswer(Record):
-    """What is common to all answers."""
+    """What all answers have in common."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     comment: str = ""
-    """Why; kept with the decision."""
+    """Reason for the decision. It is kept with it."""
 
 
 class StrategiesAnswer(ReviewAnswer):
-    """Which strategies to go on with."""
+    """Which strategies to continue with."""
 
     strategies: tuple[Strategy, ...] | None = None
-    """All strategies to go on with: edited, added, without those to drop, with other weights. Null: as drafted."""
+    """All strategies to continue with: edit, add or reweight them, and leave out those to drop. Null keeps them as drafted."""
 
 
 class DataAnswer(ReviewAnswer):
     """Which rows to train on."""
 
     drop: tuple[str, ...] = ()
-    """Ids of accepted rows that are not trained on."""
+    """Ids of accepted rows that should not be trained on."""
     accept: tuple[str, ...] = ()
-    """Ids of rows that the judge refused and that are trained on all the same."""
+    """Ids of rejected rows that should be trained on after all."""
 
 
 class CostAnswer(ReviewAnswer):
@@ -45,14 +45,15 @@ class CostAnswer(ReviewAnswer):
 
 
 class Review(Record):
-    """A person's decision, as `reviews.jsonl` keeps it."""
+    """A person's decision, as it is kept in `reviews.jsonl`."""
 
     review: str
     """`strategies`, `data` or `cost`."""
     iteration: int
     time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """When the decision was made: UTC, ISO 8601."""
     answer: dict[str, Any]
-    """What was answered, without defaults; empty for a plain approval."""
+    """The answer without default values. Empty for a plain approval."""
 
 
 ANSWERS: Mapping[str, type[ReviewAnswer]] = {
@@ -60,18 +61,19 @@ ANSWERS: Mapping[str, type[ReviewAnswer]] = {
     "data": DataAnswer,
     "cost": CostAnswer,
 }
+"""The form of the answer, by kind of review."""
 AnswerT = TypeVar("AnswerT", bound=ReviewAnswer)
 
 
 def ask_person(
     review: str, kind: type[AnswerT], payload: Mapping[str, Any], find_problem: Callable[[AnswerT], str | None]
 ) -> AnswerT:
-    """Interrupt the run until there is an answer that can be used; one that cannot is asked for again with the reason.
+    """Interrupt the run until there is a usable answer. After an unusable one, ask again and give the reason.
 
     Args:
-        review: key of `ANSWERS`.
-        payload: for the person to read.
-        find_problem: why an answer of the right form cannot be carried out, or None.
+        review: key in `ANSWERS`.
+        payload: what the person gets to read.
+        find_problem: returns why a well-formed answer cannot be carried out, or None.
     """
     from langgraph.types import interrupt
 
@@ -89,10 +91,10 @@ def ask_person(
 
 
 def parse_answer(kind: type[AnswerT], reply: Any) -> AnswerT:
-    """The answer in a reply: `"approve"`, or a mapping.
+    """The answer in a reply, which is `"approve"` or a mapping.
 
     Raises:
-        ValueError: it is neither, or the mapping does not follow the schema.
+        ValueError: it is neither of the two, or the mapping does not match the schema.
     """
     if reply == APPROVE:
         return kind()
@@ -113,7 +115,7 @@ def answer_schema(kind: type[ReviewAnswer]) -> dict[str, Any]:
 
 
 def note_review(review: str, iteration: int, answer: ReviewAnswer) -> dict[str, Review]:
-    """The decision, for the state's `reviews`."""
+    """The decision, keyed for the state's `reviews`."""
     values = answer.model_dump(mode="json", exclude_defaults=True)
     return {f"{review}/{iteration}": Review(review=review, iteration=iteration, answer=values)}
 

@@ -1,4 +1,4 @@
-"""Where the run goes next. Pure: state in, node name out."""
+"""Decides where the run goes next. Pure functions from state to node name."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pada_agent.graph.state import BatchState, BranchState, RunState, open_rows
 
 
 def why_stop(state: RunState) -> str | None:
-    """The reason to end the outer loop after an evaluation, or None to go on."""
+    """Why the outer loop ends after an evaluation, or None if it continues."""
     loop, iteration = state["settings"].loop, state["iteration"]
     best = state["models"][state["best_model"]]
     failures = best.validation_failures
@@ -22,33 +22,33 @@ def why_stop(state: RunState) -> str | None:
 
 
 def route_after_evaluation(state: RunState) -> Literal["collect_errors", "finish"]:
-    """The outer loop."""
+    """The outer loop: another iteration, or the end."""
     return "finish" if why_stop(state) else "collect_errors"
 
 
 def route_after_augmenting(state: RunState) -> Literal["top_up", "review_data"]:
-    """Rows that were refused are made up for, as long as somebody is asked for some."""
+    """Replace rejected rows as long as there is anyone left to ask."""
     return "top_up" if any(q.n_next for q in state["quotas"][str(state["iteration"])]) else "review_data"
 
 
 def route_after_review(state: RunState) -> Literal["review_cost", "finish"]:
-    """Nothing accepted, nothing to train on."""
+    """End the run if no row was accepted, because then there is nothing to train on."""
     return "review_cost" if state["new_rows"].rows else "finish"
 
 
 def route_after_cost(state: RunState) -> Literal["fine_tune", "finish"]:
-    """A person may find the next fine-tuning too expensive."""
+    """End the run if a person stopped it before the fine-tuning."""
     return "finish" if state.get("stop_reason") else "fine_tune"
 
 
 def route_after_quality_control(state: BatchState) -> Literal["data_generation", "record_batch"]:
-    """The regeneration loop: rows that are still open go back while attempts are left."""
+    """The regeneration loop: rows that are still open go back as long as attempts are left."""
     attempts_left = state["attempt"] <= state["settings"].quality.max_regenerations
     return "data_generation" if open_rows(state) and attempts_left else "record_batch"
 
 
 def fan_out_pattern_batches(state: BranchState) -> list[Send]:
-    """One synthesis per batch of the pattern branch, each independent of the others."""
+    """One synthesis per batch of the pattern branch. Batches are independent of each other."""
     return _send_batches("pattern_synthesis", state)
 
 

@@ -1,4 +1,4 @@
-"""Rows that many nodes read. What is found out about stored rows is kept by their addresses, under which nothing changes."""
+"""Rows that many nodes read. What is computed about stored rows is kept under their keys, because stored objects never change."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def read_training(state: Any, adapters: Adapters) -> RowSet:
 
 
 def read_protected(state: Any, adapters: Adapters) -> RowSet:
-    """Validation and test rows: for comparison only."""
+    """Validation and test rows, for comparison only."""
     data = state["data"]
     refs = [data.validation, *([data.test] if data.test else [])]
 
@@ -28,14 +28,14 @@ def read_protected(state: Any, adapters: Adapters) -> RowSet:
 
 
 def read_known_rows(state: BatchState, adapters: Adapters) -> RowSet:
-    """Training rows, the synthetic rows of the diagnosed model, and in a top-up round what the iteration has gathered."""
+    """Training rows, the synthetic rows of the diagnosed model and, in a top-up round, the rows gathered in this iteration."""
     refs = [state["data"].train, *state["models"][state["plan"].diagnosed_model].synthetic]
     refs += [state["new_rows"]] if state["batch"].top_up else []
     return read_set(refs, state, adapters)
 
 
 def read_set(refs: Sequence[Ref], state: Any, adapters: Adapters) -> RowSet:
-    """The rows of several objects, each beyond those before it: what is known of the first ones is not found out again."""
+    """The rows of several stored objects as one set. What is already known about the first objects is not computed again."""
 
     def make() -> RowSet:
         rows = adapters.store.read_rows(refs[-1].key, Example)
@@ -46,7 +46,7 @@ def read_set(refs: Sequence[Ref], state: Any, adapters: Adapters) -> RowSet:
 
 
 def find_kept_vectors(state: Any, adapters: Adapters) -> KeptVectors:
-    """Vectors of the rows that a run compares others with, stored by what they are made of."""
+    """Sentence vectors of rows that the run compares others with. They are stored under a hash of embedder and texts."""
 
     store, name = adapters.store, state["settings"].models.embedder
 
@@ -63,7 +63,7 @@ def find_kept_vectors(state: Any, adapters: Adapters) -> KeptVectors:
 
 
 def read_failures(state: BatchState, adapters: Adapters) -> Mapping[str, ScoredRow]:
-    """Training errors by the id of their row."""
+    """Training errors, by the id of their row."""
     key = state["plan"].training_failures.key
 
     def make() -> Mapping[str, ScoredRow]:

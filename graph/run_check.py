@@ -1,4 +1,4 @@
-"""All that is wrong with a run before anything is computed: what its first node refuses, and what `pada check` shows."""
+"""Finds everything that is wrong with a run before anything is computed. Used by the first node and by `pada check`."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,26 +17,30 @@ from pada_agent.graph.data_lengths import measure_lengths
 
 
 class RunCheck(NamedTuple):
-    """The rows that a run works with, and all there is to say before it does."""
+    """The rows that a run will use, and everything the checks found."""
 
     data: CheckedData
     lengths: Lengths | None
-    """None where rows cannot be measured."""
+    """None if rows cannot be measured."""
     findings: list[Finding]
 
     @property
     def files(self) -> Mapping[FileName, ReadFile]:
-        """As they go on: without what was dropped."""
+        """The rows of each file, without those that were dropped."""
         return self.data.files
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know and the run goes on with."""
+        """Findings that a person should know and that do not stop the run."""
         return [finding.text for finding in self.findings if not finding.stops]
 
 
 def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Adapters) -> RunCheck:
-    """Rows, lengths and machine. `given` is the graph's input, whose rows take the place of files."""
+    """Check rows, lengths and the machine.
+
+    Args:
+        given: the graph's input. Rows in it replace those of the files.
+    """
     data = check_run_data(settings, given, datasets=adapters.datasets, task=adapters.task)
     if settings.generation.sources == "held_back":
         data = keep_spare(data)
@@ -51,7 +55,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
 
 
 def keep_spare(data: CheckedData) -> CheckedData:
-    """Of the oracle's real rows those that repeat no others; that none are left is a finding."""
+    """Keep only those held-back rows that repeat no other row. It is a finding if none are left."""
     file = data.files.get("held_back")
     if file is None:
         return data  # why it could not be read is told

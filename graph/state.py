@@ -1,7 +1,7 @@
-"""The typed shared state (the paper's Central Orchestrator holds the same).
+"""The typed shared state, which plays the role of the paper's Central Orchestrator.
 
-What a person wants to see in Studio stands here whole; what is big is a `Ref` into the store.
-All reducers are idempotent merges, so a channel that a subgraph shares with its parent never counts twice.
+What a person may want to see in Studio is part of the state. Anything large is a `Ref` into the store. All reducers are
+idempotent merges, so a channel that a subgraph shares with its parent is never counted twice.
 """
 
 from collections.abc import Sequence
@@ -36,28 +36,28 @@ from pada_agent.graph.summary import RunSummary
 
 ValueT = TypeVar("ValueT")
 Span = tuple[float, float]
-"""Start and end, seconds since the epoch."""
+"""Start and end time, in seconds since the epoch."""
 
 
 def merge(old: dict[str, ValueT], new: dict[str, ValueT]) -> dict[str, ValueT]:
-    """Union by key; the newer value wins."""
+    """Union by key. The newer value wins."""
     return {**old, **new}
 
 
 def unite(old: list[str], new: Sequence[str]) -> list[str]:
-    """Union in order of appearance."""
+    """Union in order of first appearance."""
     return list(dict.fromkeys([*old, *new]))
 
 
 class Same(LastValue[ValueT]):
-    """A value that parts running side by side may all hand back: they do, when their events are streamed."""
+    """A channel that parallel nodes may all write the same value to, as happens when their events are streamed."""
 
     def update(self, values: Sequence[ValueT]) -> bool:
         return super().update(values[-1:])
 
 
 class DataSplits(Record):
-    """The user's rows. Validation is one object; `n_diagnosis` of its rows, the first, are diagnosed, the rest select."""
+    """The user's rows. Validation is one object: its first `n_diagnosis` rows are diagnosed, the others select the best model."""
 
     train: Ref
     validation: Ref
@@ -66,32 +66,38 @@ class DataSplits(Record):
     held_back: Ref | None = None
     """Real rows that may join the training data in place of synthetic ones."""
     max_new_tokens: int | None = None
-    """Tokens that the student may write, fitted to the right answers; None in runs of versions that did not look."""
+    """Maximum number of tokens that the student may write, fitted to the right answers. None in runs from before this was measured."""
     contamination_similarity: float | None = None
-    """As `guard.contamination_similarity`, fitted to the real rows; None in runs of versions that did not fit it."""
+    """The value of `guard.contamination_similarity` after it was fitted to the real rows. None in runs from before it was fitted."""
 
 
 class IterationPlan(Record):
     """What the two branches of an iteration have to do."""
 
     diagnosed_model: str
+    """Name of the model whose errors are analysed: the best one so far."""
     n_pattern_rows: int
+    """Number of rows that the pattern branch writes."""
     n_training_error_rows: int
+    """Number of rows that the training-error branch writes."""
     validation_failures: Ref
+    """Rows of the diagnosed part of validation that the model answered wrongly."""
     training_failures: Ref
+    """Training rows that the training-error branch writes from."""
     repaired: dict[str, float] = Field(default_factory=dict)
-    """Share of its rows that each pattern of the iteration before got repaired; empty where rows are allocated evenly."""
+    """For each pattern of the previous iteration, the share of its rows that was repaired. Empty if rows are divided evenly."""
     training_successes: Ref | None = None
-    """Training rows answered rightly, where they are shown beside errors."""
+    """Training rows answered correctly, for recipes that show them next to errors. None for other recipes."""
     error_capacity: int | None = None
-    """Most rows that the training errors may feed; None where there is no limit."""
+    """Maximum number of rows that can be written from training errors. None means no limit."""
 
 
 Rows = str | list[dict[str, Any]]
+"""A location (path or hub id), or the rows themselves."""
 
 
 class RunInput(TypedDict, total=False):
-    """What a run needs at the least; everything may stand in the context instead."""
+    """The least that a run needs. All of it may be given in the context instead."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
@@ -108,62 +114,62 @@ class RunInput(TypedDict, total=False):
 
 
 class Given(TypedDict, total=False):
-    """What every part of the graph reads and none of them changes on its own."""
+    """What every part of the graph reads and no part changes by itself."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     settings: Annotated[RunConfig, Same]
-    """As the run was started with; a resume does not change them."""
+    """The settings that the run was started with. Resuming does not change them."""
     data: Annotated[DataSplits, Same]
     """The user's rows, in the store."""
     iteration: Annotated[int, Same]
-    """Augmentation round; 0 until the first fine-tuning was measured."""
+    """Augmentation round. 0 until the first fine-tuning has been measured."""
     plan: Annotated[IterationPlan, Same]
     """What this iteration diagnoses, and how many rows each branch writes."""
 
 
 class Told(TypedDict, total=False):
-    """What every part of the graph has to say."""
+    """What every part of the graph reports."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     warnings: Annotated[list[str], unite]
-    """What a reader of the result should know."""
+    """What readers of the result should know."""
     spans: Annotated[dict[str, Span], merge]
-    """When each node ran: stage/detail to start and end."""
+    """When each node ran: `node/detail` mapped to start and end."""
 
 
 class RunOutput(TypedDict, total=False):
-    """What a caller gets back. The server streams these keys alone, so what a person follows stands here too."""
+    """What a caller gets back. The server streams only these keys, so everything a person follows is included."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     summary: RunSummary
     """The result, once the run is finished."""
     iteration: Annotated[int, Same]
-    """Augmentation round; 0 until the first fine-tuning was measured."""
+    """Augmentation round. 0 until the first fine-tuning has been measured."""
     models: Annotated[dict[str, TrainedModel], merge]
     """Every model measured so far, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    """By iteration."""
+    """Error patterns, by iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    """By iteration."""
+    """Strategies after the leak guard, by iteration."""
     batches: Annotated[dict[str, BatchReport], merge]
-    """How each batch fared, with a few of its rows, by batch id."""
+    """Report on each batch, with a few of its rows, by batch id."""
     quotas: Annotated[dict[str, list[Quota]], merge]
-    """What each strategy and the training errors owe, and how far they are, by iteration."""
+    """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
     warnings: Annotated[list[str], unite]
-    """What a reader of the result should know."""
+    """What readers of the result should know."""
     stop_reason: str
     """Why the run ended."""
 
 
 class RunState(Given, Told, total=False):
-    """Shared state of the whole run."""
+    """The shared state of the whole run."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
@@ -179,35 +185,35 @@ class RunState(Given, Told, total=False):
     analyses: Annotated[dict[str, Ref], merge]
     """Error analyses, by iteration."""
     clusterings: Annotated[dict[str, Ref], merge]
-    """How they were grouped, and how well, by iteration."""
+    """How the analyses were grouped, and how well, by iteration."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    """By iteration."""
+    """Error patterns, by iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    """By iteration."""
+    """Strategies after the leak guard, by iteration."""
     batches: Annotated[dict[str, BatchReport], merge]
-    """How each batch fared, with a few of its rows, by batch id."""
+    """Report on each batch, with a few of its rows, by batch id."""
     n_wanted: Annotated[dict[str, int], merge]
-    """Synthetic rows that were to join the training data, by iteration."""
+    """Number of synthetic rows that should join the training data, by iteration."""
     n_joined: Annotated[dict[str, int], merge]
-    """Synthetic rows that joined the training data, by iteration."""
+    """Number of synthetic rows that joined the training data, by iteration."""
     quotas: Annotated[dict[str, list[Quota]], merge]
-    """What each strategy and the training errors owe, and how far they are, by iteration."""
+    """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
     top_ups: Annotated[dict[str, int], merge]
-    """Rounds that made up for refused rows, by iteration."""
+    """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]
     """Synthetic rows that joined the training data in this iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
     overruled: Annotated[dict[str, dict[str, int]], merge]
-    """Rejected rows that a person took in all the same, by iteration and by stage of rejection."""
+    """Number of rejected rows that a person accepted after all, by iteration and by stage of rejection."""
     stop_reason: str
     """Why the run ended."""
     summary: RunSummary
-    """The result."""
+    """The result, once the run is finished."""
 
 
 class AnalysisOutput(Told, total=False):
-    """What pattern analysis hands on."""
+    """What pattern analysis returns."""
 
     analyses: Annotated[dict[str, Ref], merge]
     clusterings: Annotated[dict[str, Ref], merge]
@@ -220,13 +226,13 @@ class AnalysisState(Given, AnalysisOutput, total=False):
 
 
 class BatchOutput(Told, total=False):
-    """What one batch hands on; and the training-error branch, which has nothing but batches to tell of."""
+    """What the synthesis of one batch returns, and the training-error branch, which consists of nothing else."""
 
     batches: Annotated[dict[str, BatchReport], merge]
 
 
 class BranchOutput(BatchOutput, total=False):
-    """What the generalization branch hands on."""
+    """What the generalization branch returns."""
 
     analyses: Annotated[dict[str, Ref], merge]
     clusterings: Annotated[dict[str, Ref], merge]
@@ -236,22 +242,22 @@ class BranchOutput(BatchOutput, total=False):
 
 
 class TopUpOutput(BatchOutput, total=False):
-    """What a round that makes up for refused rows hands on."""
+    """What a top-up round returns. Such a round replaces rejected rows."""
 
     top_ups: Annotated[dict[str, int], merge]
 
 
 class BranchInput(Given, total=False):
-    """What a branch reads. The rest of the shared state would only fill its checkpoints."""
+    """What a branch reads. The rest of the shared state would only make its checkpoints larger."""
 
     models: Annotated[dict[str, TrainedModel], merge]
     clusterings: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    """Those of earlier iterations, to recognise."""
+    """Patterns of earlier iterations, so that they can be recognised."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    """This iteration's: when it begins, only if the run was forked with others than drafted."""
+    """Strategies by iteration. Those of the current iteration are there from the start only if the run was forked with other strategies."""
     new_rows: Annotated[Ref, Same]
-    """What the iteration has gathered so far, for a top-up round."""
+    """Rows gathered in this iteration so far. Only top-up rounds read them."""
     quotas: Annotated[dict[str, list[Quota]], merge]
     top_ups: Annotated[dict[str, int], merge]
 
@@ -273,34 +279,35 @@ class BatchState(Given, BatchOutput, total=False):
     models: dict[str, TrainedModel]
     batch: Batch
     n_rows: int
-    """Of all batches that are made at the same time."""
+    """Total number of rows of all batches that are made at the same time."""
     new_rows: Annotated[Ref, Same]
-    """What the iteration has gathered so far; read in top-up rounds alone."""
+    """Rows gathered in this iteration so far. Only top-up rounds read them."""
     attempt: int
-    """Attempts made; 0 before the first."""
+    """Number of attempts made. 0 before the first one."""
     drafts: list[Draft]
     candidates: list[Example]
     accepted: list[Example]
     ratings: list[Rating]
-    """Of accepted rows."""
+    """Ratings of the accepted rows."""
     rejected: list[Rejection]
     n_asked: int
-    """Rows that the generator was asked for, over all attempts."""
+    """Number of rows requested from the generator, over all attempts."""
     n_written: int
+    """Number of drafts that the generator returned, over all attempts."""
     score: float | None
     decision: str
     feedback: list[Feedback]
-    """To the generator, from verification and from the judge; the newest for each row."""
+    """Feedback for the generator, from verification and from the judge. Only the newest for each row."""
     answered: dict[str, bool]
-    """Whether the judge, asked without the answer, gave the one that a row of known quality shows, by probe."""
+    """By probe id, whether the judge gave the answer shown in the probe when it was asked without seeing it."""
     probes: list[JudgeProbe]
     n_solved: int
     unusable: dict[str, list[str]]
-    """What was wrong with answers that could not be used, by kind of call."""
+    """What was wrong with replies that could not be used, by kind of call."""
 
 
 def open_rows(state: BatchState) -> list[int]:
-    """Rows of the batch that have no accepted example yet."""
+    """0-based positions of the batch's rows that have no accepted example yet."""
     done = {e.provenance.row for e in state.get("accepted", []) if e.provenance}
     return [row for row in range(len(state["batch"].source_ids)) if row not in done]
 

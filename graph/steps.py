@@ -1,31 +1,31 @@
-"""How many steps of LangGraph a run may take, against the limit that it is started with."""
+"""How many LangGraph steps a run may take, compared with the limit it is started with."""
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 
 DEFAULT_LIMIT = 10_000
-"""LangGraph's where a run is started without one: 10,007 in version 1.2."""
+"""LangGraph's limit if a run is started without one. It is 10,007 in version 1.2."""
 
 _AROUND = 7
-"""prepare, evaluate_untouched, review_cost, fine_tune, evaluate; finish, and the end, which counts as a step."""
+"""prepare, evaluate_untouched, review_cost, fine_tune, evaluate; then finish, and the end, which counts as a step."""
 _ITERATION = 7
 """collect_errors, the two branches side by side, augment, review_data, review_cost, fine_tune, evaluate."""
 _TOP_UP = 2
 """top_up, augment."""
 _ATTEMPT = 4
-"""data_generation, label_verification, answer_verification, quality_control; then record_batch and the end, once."""
+"""data_generation, label_verification, answer_verification, quality_control. record_batch and the end come once per batch."""
 
 
 def count_most_steps(settings: RunConfig) -> int:
-    """Steps of the longest run that settings allow: every iteration with all its top-up rounds."""
+    """Number of steps of the longest run that the settings allow, with every iteration and all its top-up rounds."""
     return max(_count_loop(settings, n_iterations=settings.loop.max_iterations), _count_batch(settings))
 
 
 def check_step_limit(settings: RunConfig, limit: int) -> list[str]:
-    """What to warn of when a run is started with `recursion_limit=limit`.
+    """Warnings for a run that is started with `recursion_limit=limit`.
 
     Raises:
-        ConfigError: not even the shortest run with these settings fits.
+        ConfigError: the limit is too low even for the shortest run with these settings.
     """
     n_most = count_most_steps(settings)
     shortest = settings.model_copy(update={"generation": settings.generation.model_copy(update={"max_top_ups": 0})})

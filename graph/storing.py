@@ -1,4 +1,4 @@
-"""Rows into the store, and the pointer to them that the state keeps."""
+"""Writes rows to the store and returns the pointer that the state keeps."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from pada_agent.core.records import Record, Ref
 
 
 def put_rows(store: ArtifactStore, kind: str, rows: Sequence[Record], *made_from: object) -> Ref:
-    """Store rows under the hash of what they were made from; without that, under the hash of the rows themselves."""
+    """Store rows under a hash of `made_from` or, without it, of the rows themselves."""
     key = store.key(kind, *(made_from or (list(rows),)))
     if not store.has(key) or (
         rows and not store.rows_path(key).stat().st_size

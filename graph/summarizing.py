@@ -1,4 +1,4 @@
-"""From the final state to the summary of the run. Pure."""
+"""Turns the final state into the summary of the run. Pure functions."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -26,38 +26,43 @@ from pada_agent.graph.summary import (
 )
 
 MAX_WITHOUT_ANSWER = 0.05
-"""Share of a fine-tuned model's responses, without an answer or cut off and not right, that raises an alarm."""
+"""Fraction of a fine-tuned model's responses that may lack an answer, or may be cut off and not right, before there is an alarm."""
 
 
 class SummaryInputs(Record):
-    """What the summary needs beside the state."""
+    """What the summary needs in addition to the state."""
 
     test: dict[str, Metrics]
+    """Results on test, by model."""
     tested: dict[str, Ref] = Field(default_factory=dict)
+    """All test rows with answer and verdict, in the store, by model."""
     comparisons: tuple[Comparison, ...]
     accepted_samples: tuple[Sample, ...]
     rejected_samples: tuple[Sample, ...]
     usage: dict[str, Usage]
+    """LLM usage, by role."""
     peak_memory_mb: float | None
+    """Peak resident memory, in MiB."""
     stop_reason: str
     chance: float | None = None
+    """Accuracy of random guessing on validation. None for open answers."""
     n_without_answer: dict[str, int] = Field(default_factory=dict)
-    """By model."""
+    """Number of validation responses without an answer, by model."""
     n_cut_off: dict[str, int] = Field(default_factory=dict)
-    """By model."""
+    """Number of validation responses that reached the token limit and are not right, by model."""
     n_cut_in_thought: dict[str, int] = Field(default_factory=dict)
-    """By model."""
+    """Number of validation responses that reached the token limit in the middle of a thought, by model."""
     ratings: RatingSpread = RatingSpread()
     usage_of_rows: Usage = Usage()
-    """Of the generator and the judge, for synthetic rows."""
+    """LLM usage of the generator and the judge for synthetic rows."""
     clusterings: dict[str, Clustering] = Field(default_factory=dict)
-    """By iteration."""
+    """How the analyses were grouped, by iteration."""
     outcomes: dict[str, tuple[PatternOutcome, ...]] = Field(default_factory=dict)
-    """By iteration."""
+    """What became of each pattern, by iteration."""
 
 
 def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
-    """The machine-readable result."""
+    """The machine-readable result of the run."""
     settings = state["settings"]
     models = tuple(_to_result(model, inputs) for model in state["models"].values())
     judge = calibrate([probe for b in state.get("batches", {}).values() for probe in b.probes])
@@ -105,7 +110,7 @@ def hash_config(settings: RunConfig) -> str:
 
 
 def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatterns]:
-    """Each iteration's patterns with the strategy drafted for each, how good their grouping is, and what became of them."""
+    """Each iteration's patterns, each with the strategy drafted for it, how good their grouping is, and what became of them."""
     found = []
     for i, patterns in sorted(state.get("patterns", {}).items(), key=lambda kv: int(kv[0])):
         grouped = inputs.clusterings.get(i)
@@ -127,7 +132,7 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
 
 
 def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B008  (frozen)
-    """Synthetic rows over all batches, and what each took; what fell out between batches counts as duplicate."""
+    """Numbers of synthetic rows over all batches, and what each row cost. Rows dropped between batches count as duplicates."""
     batches = state.get("batches", {}).values()
     rejected = Counter[str]()
     for batch in batches:
@@ -155,7 +160,7 @@ def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B
 
 
 def share_cost(usage: Usage, n_rows: int) -> RowCost | None:
-    """The consumption for each of the rows."""
+    """The usage per row. None if there are no rows."""
     if not n_rows:
         return None
     n_tokens = usage.input_tokens + usage.output_tokens
@@ -163,7 +168,7 @@ def share_cost(usage: Usage, n_rows: int) -> RowCost | None:
 
 
 def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
-    """Wall time by stage: overlapping executions of a stage count once."""
+    """Wall time of each stage, in seconds. Overlapping executions of a stage count once."""
     by_stage: dict[str, list[Span]] = defaultdict(list)
     for key, span in spans.items():
         by_stage[key.partition("/")[0]].append(span)
@@ -178,7 +183,7 @@ def find_alarms(
     ratings: RatingSpread,
     chance: float | None,
 ) -> list[str]:
-    """What should make a reader stop: models, answers, data, patterns or a judge that cannot be what they should be."""
+    """Problems serious enough that readers should stop and look: in models, answers, data, patterns or the judge."""
     models = list(models)
     return [
         *_find_weak_arms(models, chance),
@@ -191,7 +196,7 @@ def find_alarms(
 
 
 def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list[str]:
-    """A fine-tuned model at chance, or below the untouched one. The untouched model may well guess: that is why it is tuned."""
+    """Models below the untouched one, and fine-tuned models at chance. The untouched model may well guess; that is why it is tuned."""
     by_name = {model.name: model for model in models}
     floor = by_name[UNTOUCHED].validation.accuracy
     alarms = [
@@ -210,7 +215,7 @@ def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list
 
 
 def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
-    """Unscored answers, and a share of `MAX_WITHOUT_ANSWER` or more in which none was found or that were cut off."""
+    """Unscored responses, and a share of at least `MAX_WITHOUT_ANSWER` of responses without an answer or cut off."""
     alarms = []
     for model in models:
         n, n_unscored, n_lost = model.validation.n, model.validation.n_unscored, model.n_without_answer
@@ -243,7 +248,7 @@ def _find_empty_iterations(state: RunState) -> list[str]:
 
 
 def _find_few_errors(state: RunState) -> list[str]:
-    """So few errors that the number of clusters was theirs to set, not the elbow's."""
+    """Iterations with so few errors that they, and not the elbow rule, limited the number of clusters."""
     limit = state["settings"].analysis.max_clusters
     return [
         f"iteration {i} has {ref.rows} analysed error(s), fewer than the {limit} clusters that settings allow"
@@ -269,9 +274,10 @@ def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
 def word_verdict(
     comparisons: Iterable[Comparison], models: Iterable[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
 ) -> str:
-    """How the augmented model fares against plain fine-tuning, and what that does not say.
+    """How the augmented model compares with plain fine-tuning, and what that does not prove.
 
-    More rows for as many epochs are more steps. And one seed is one draw: another may turn the sign (docs/results).
+    More rows for the same number of epochs mean more optimizer steps. And one seed is one draw: another may change the
+    sign (docs/results).
     """
     augmented = [model.name for model in models if model.iteration]
     found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]

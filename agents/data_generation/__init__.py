@@ -1,1 +1,1 @@
-"""Data Generation Agent: which rows to write, from what, and the writing of them."""
+"""Data Generation Agent: decides which rows to write and what to base them on, and has them written."""

@@ -1,4 +1,4 @@
-"""Who writes how much: rows by branch, by strategy and by batch, and the training example each is written from."""
+"""Plans who writes how many rows: by branch, strategy and batch, and which training example each row is based on."""
 
 import json
 from collections import Counter
@@ -11,37 +11,37 @@ from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 
 BYTES_PER_TOKEN = 3
-"""Of what a generator writes, as UTF-8: on the careful side for prose, about right for code and JSON."""
+"""UTF-8 bytes per token of generated text. A cautious value for prose, and about right for code and JSON."""
 
 LONG_ROWS = 0.9
-"""Share of the training rows that are no longer than what a written row is given room for."""
+"""A written row gets as much room as this fraction of the training rows would fit in."""
 
 
 class BranchShares(Record):
-    """Synthetic rows to write in one iteration."""
+    """Number of synthetic rows that each branch writes in one iteration."""
 
     n_pattern: int
     n_training_error: int
 
 
 class StrategyShare(Record):
-    """Rows to write with one strategy in one round."""
+    """Number of rows to write with one strategy in one round."""
 
     guarded: GuardedStrategy
     number: int
-    """1-based place among the iteration's strategies."""
+    """1-based position among the iteration's strategies."""
     n_rows: int
     n_drawn: int = 0
-    """Sources that earlier rounds of the iteration drew."""
+    """Number of source rows that earlier rounds of the iteration have drawn."""
 
 
 def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, error_capacity: int | None) -> BranchShares:
-    """Divide `n_rows` between the branches; what one cannot write goes to the other, unless that is switched off.
+    """Divide `n_rows` between the branches. Rows that one cannot write go to the other, unless that one is switched off.
 
-    A `pattern_share` of 0 switches the pattern branch off, of 1 the training-error branch.
+    A `pattern_share` of 0 switches off the pattern branch; 1 switches off the training-error branch.
 
     Args:
-        error_capacity: rows that can be written from training errors; None where there is no such limit.
+        error_capacity: maximum number of rows that can be written from training errors. None means no limit.
     """
     has_patterns = has_patterns and pattern_share > 0
     n_errors = n_rows if error_capacity is None else min(n_rows, error_capacity)
@@ -54,7 +54,9 @@ def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, error_c
 
 
 def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to `weights` that sum to `total`; what is left over goes to the largest remainders, the first of equals."""
+    """Split `total` into whole numbers proportional to `weights`. The sum is exact: units left over go to the largest
+    remainders, and to the first of equal ones.
+    """
     exact = [total * weight / sum(weights) for weight in weights]
     shares = [int(x) for x in exact]
     by_remainder = sorted(range(len(weights)), key=lambda i: (round(shares[i] - exact[i], 9), i))
@@ -64,7 +66,7 @@ def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def share_rows(strategies: Sequence[GuardedStrategy], n_rows: int) -> list[StrategyShare]:
-    """The rows of the pattern branch over its strategies, by weight (paper: evenly)."""
+    """Divide the rows of the pattern branch among its strategies, by weight (paper: evenly)."""
     if not strategies:
         return []
     shares = split_by_weight(n_rows, [guarded.strategy.weight for guarded in strategies])
@@ -84,10 +86,10 @@ def plan_pattern_batches(
     seed: int,
     top_up: int = 0,
 ) -> list[Batch]:
-    """Batches for every strategy's rows, each row with a training example drawn for its strategy.
+    """Batches for the rows of every strategy. Each row is based on a training example drawn for its strategy.
 
     Args:
-        top_up: number of the round that makes up for rows that were refused; 0 for the first.
+        top_up: number of the round that replaces rejected rows. 0 for the first round.
     """
     batches: list[Batch] = []
     for share in shares if training else ():
@@ -122,13 +124,13 @@ def plan_error_batches(
     one_source_each: bool = False,
     top_up: int = 0,
 ) -> list[Batch]:
-    """Rows spread evenly over training errors (or what else is written from), in random order.
+    """Batches whose rows are spread evenly over the training errors (or other source rows), in random order.
 
     Args:
-        n_drawn: sources that earlier rounds of the iteration drew.
-        fed: rows that each source has fed so far.
-        max_rows_each: most rows that one source may feed.
-        one_source_each: all rows of a batch are written from one source.
+        n_drawn: number of source rows that earlier rounds of the iteration have drawn.
+        fed: number of rows already written from each source, by its id.
+        max_rows_each: maximum number of rows written from one source. None means no limit.
+        one_source_each: whether all rows of a batch share one source.
     """
     n_fed = Counter(fed or {})
     limit = max_rows_each or n_rows + max(n_fed.values(), default=0)
@@ -154,11 +156,11 @@ def plan_error_batches(
 def draw_sources(
     training: Sequence[Example], confusions: Sequence[Confusion], *, n: int, task: Task, rng: Random
 ) -> list[Example]:
-    """Training examples for one strategy. The first of a larger number are those of a smaller one, with equal `rng`.
+    """Draw `n` training examples for one strategy. With the same `rng` state, a larger draw begins with the smaller one.
 
-    With a closed label set, labels the student mixes up take turns by how often it does: the missed label twice for
-    each time the label wrongly given comes up once, so that both sides of the boundary get examples.
-    Otherwise all training examples are equally likely. None is drawn twice before all were drawn once.
+    With a closed label set, the labels that the student mixes up take turns in proportion to their counts. The label
+    that it missed counts twice as much as the one it gave instead, so that both sides of the boundary get examples.
+    Otherwise all training examples are equally likely. No example is drawn twice before each was drawn once.
     """
     by_label = rows_by_label(training, task) if confusions else {}
     pools = {label: pool for label in _labels(confusions) if (pool := by_label.get(label))}
@@ -173,7 +175,7 @@ def draw_sources(
 
 
 def rows_by_label(training: Sequence[Example], task: Task) -> Mapping[str | None, Sequence[Example]]:
-    """The rows of each label of a closed set, in their order; found out once for a `RowSet`."""
+    """The rows of each label of a closed set, in their original order. Computed once per `RowSet`."""
     rows = RowSet.of(training)
 
     def make() -> Mapping[str | None, Sequence[Example]]:
@@ -186,7 +188,7 @@ def rows_by_label(training: Sequence[Example], task: Task) -> Mapping[str | None
 
 
 def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: Task) -> tuple[Confusion, ...]:
-    """Mix-ups on the source's side of the boundary, seen from its label."""
+    """The mix-ups that involve the label of `source`, with that label as the missed one."""
     label = task.closed_label(source)
     missed = [c for c in confusions if c.gold == label]
     mirrored = [
@@ -196,7 +198,7 @@ def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: 
 
 
 def fit_rows_per_call(wanted: int, training: Sequence[Example], task: Task, *, max_output_tokens: int) -> int:
-    """How many rows of this length one answer has room for: `wanted` at most, 1 at least."""
+    """How many rows of this length fit into one reply of the generator: at least 1, at most `wanted`."""
     rows = RowSet.of(training)
     lengths = rows.remember(
         "bytes of rows", lambda: sorted(len(json.dumps(task.show(e), ensure_ascii=False).encode()) for e in rows)
@@ -212,7 +214,7 @@ def _labels(confusions: Sequence[Confusion]) -> list[str]:
 
 
 def _take_turns(weights: Mapping[str, float], n: int) -> list[str]:
-    """`n` names in proportion to their weights, whichever is furthest behind its part next."""
+    """`n` names in proportion to their weights. The next one is always the one furthest behind its share."""
     total, given, turns = sum(weights.values()), Counter[str](), list[str]()
     for place in range(1, n + 1):
         turns.append(max(weights, key=lambda name: weights[name] * place / total - given[name]))
@@ -221,13 +223,13 @@ def _take_turns(weights: Mapping[str, float], n: int) -> list[str]:
 
 
 def _draw_without_end(pool: Sequence[Example], rng: Random) -> Iterator[Example]:
-    """Round after round, each in its own order."""
+    """Yield the whole pool again and again, reshuffled each time."""
     while pool:
         yield from rng.sample(list(pool), len(pool))
 
 
 def _group_by_label(sources: Sequence[Example], task: Task) -> list[list[Example]]:
-    """The rows of each label, in the order in which labels first come up; all of them where labels form no closed set."""
+    """The rows of each label, ordered by first appearance. A single group if the labels are not a closed set."""
     groups: dict[str | None, list[Example]] = {}
     for source in sources:
         groups.setdefault(task.closed_label(source), []).append(source)
@@ -251,7 +253,7 @@ def _cut(
     iteration: int,
     top_up: int,
 ) -> list[Batch]:
-    """Batches of one label each: a small writer keeps to one definition in a call, and the call tells it once."""
+    """Batches with one label each, so that a call states one definition, once, and a small writer keeps to it."""
     prefix = f"{prefix}-t{top_up}" if top_up else prefix
     parts = [g[start : start + rows_per_call] for g in groups for start in range(0, len(g), rows_per_call)]
     return [

@@ -1,4 +1,4 @@
-"""Training rows that the student answers rightly, beside the errors they are nearest to (LLMs-as-Instructors, by contrast)."""
+"""For each training error, the correctly answered training rows nearest to it (LLMs-as-Instructors, learning by contrast)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,13 +10,16 @@ from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.vectors import embed_texts
 
 AT_ONCE = 256
-"""Errors that are compared with all successes at once: 200 MB for 100,000 of them."""
+"""Number of errors compared with all successes in one matrix product: 200 MB for 100,000 successes."""
 
 
 def find_contrasts(
     errors: Sequence[Example], successes: Sequence[Example], *, k: int, embedder: Embedder
 ) -> dict[str, tuple[str, ...]]:
-    """By error, the ids of the `k` successes whose questions are nearest by cosine, nearest first; fewer if there are fewer."""
+    """Map the id of each error to the ids of the `k` successes with the nearest questions by cosine, nearest first.
+
+    There are fewer than `k` if there are fewer successes.
+    """
     if not errors or not successes:
         return {error.id: () for error in errors}
     theirs = embed_texts(embedder, [question_of(e) for e in successes]).astype(np.float64)
@@ -30,7 +33,7 @@ def find_contrasts(
 
 
 def _take_largest(values: np.ndarray, k: int) -> np.ndarray:
-    """Places of the `k` largest, the largest first, the first of equals before the others."""
+    """Indices of the `k` largest values, largest first. Equal values keep their order."""
     if k >= len(values):
         return np.argsort(-values, kind="stable")
     least = np.partition(values, -k)[-k]
@@ -39,5 +42,5 @@ def _take_largest(values: np.ndarray, k: int) -> np.ndarray:
 
 
 def show_contrasts(batch: Batch, contrasts: Mapping[str, tuple[str, ...]]) -> Batch:
-    """The batch with the contrasts of each of its sources."""
+    """The batch with `contrast_ids` set: the contrasts of each of its sources."""
     return batch.model_copy(update={"contrast_ids": tuple(contrasts[source] for source in batch.source_ids)})

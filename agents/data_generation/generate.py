@@ -1,4 +1,4 @@
-"""Data Generation Agent: writes the rows of one batch, pattern-guided or from training errors."""
+"""Data Generation Agent: writes the rows of one batch, guided by a pattern or based on training errors."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -19,32 +19,35 @@ from pada_agent.prompts.prompted_model import PromptedModel
 
 
 class Assignment(Record):
-    """One row to write: its place in the batch, its training example, and what is fixed beforehand."""
+    """One row to write: its position in the batch, the training example it is based on, and what is fixed beforehand."""
 
     row: int
+    """0-based position in the batch."""
     source: Example
+    """The training example that the row is based on."""
     given: dict[str, str]
+    """Fields whose values are fixed before writing, such as the label, by name."""
     student_answer: str | None = None
-    """What the student wrongly answered to the source, or nearly did (training-error branch)."""
+    """The student's wrong answer to the source, or the wrong answer it came closest to. Only in the training-error branch."""
     is_near: bool = False
-    """The student answers the source rightly, but only just."""
+    """Whether the student answered the source correctly, but only by a small margin."""
     contrasts: tuple[Example, ...] = ()
-    """Like training rows that the student answers rightly."""
+    """Similar training rows that the student answered correctly."""
     demonstrations: tuple[Example, ...] = ()
-    """Other training rows of the label to write for."""
+    """Other training rows with the label that this row is written for."""
     word: str | None = None
-    """One that the row should use: a real question had it, and no training row has."""
+    """A word for the row to use. It comes from a question that the student failed, and no training question contains it."""
     counterexample: Example | None = None
-    """A training row of the label that it is mistaken for."""
+    """A training row of the label that this row's label is mistaken for."""
 
     @property
     def rough_question(self) -> str | None:
-        """For a right answer that code made of the source's, the question that goes with it. None where the writer answers."""
+        """A draft question for an answer that code derived from the source's answer. None if the writer also writes the answer."""
         return self.given.get(ROUGH_QUESTION)
 
 
 class DraftItem(BaseModel):
-    """Base of the per-task item: what the LLM returns for one row."""
+    """Base class of the per-task models for what the LLM returns for one row."""
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
@@ -61,12 +64,11 @@ def assign_rows(
     n_demonstrations: int = 0,
     vary_answers: bool = False,
 ) -> list[Assignment]:
-    """The batch's rows with what each must be written for; equal on every call with the same seed.
+    """The rows of the batch, each with what it must be written for. The same seed always gives the same result.
 
-    With `vary_answers`, and where the task can, right answers are made by code.
-
-    In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of it. Rows of
-    one label are all written for the same mix-up.
+    With `vary_answers`, code derives new correct answers for tasks that support it. In the pattern branch, a row for a
+    label of a closed set comes with `n_demonstrations` more training rows of that label. Rows of one label all target
+    the same mix-up.
     """
     training = RowSet.of(training)
     sources = training.by_id
@@ -98,16 +100,17 @@ def assign_rows(
 
 
 def choose_recipe(batch: Batch, assignments: Sequence[Assignment], settings: GenerationConfig) -> Recipe:
-    """How the batch is written."""
+    """The generation recipe (prompt template) for the batch."""
     if any(a.rough_question is not None for a in assignments):
         return QUESTION_WORDING
     return PATTERN_GUIDED if batch.branch == "pattern" else find_recipe(settings.template)
 
 
 def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, task: Task, rng: Random) -> Assignment:
-    """The assignment with `n` other training rows of its label, and one of the label it is mistaken for.
+    """Add `n` other training rows with the row's label, and one of the label that it is mistaken for.
 
-    A weak writer takes tone and detail from real rows, not from instructions. Without closed labels nothing is added.
+    A weak writer takes tone and detail from real rows rather than from instructions. Without a closed label set,
+    nothing is added.
     """
     label, taken_for = assigned.given.get("label"), assigned.given.get("easily_mistaken_for")
     by_label = rows_by_label(training, task) if label or taken_for else {}
@@ -122,7 +125,7 @@ def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, ta
 
 
 def draw_word(strategy: Strategy, assigned: Assignment, seed: str) -> str | None:
-    """One of the strategy's words for the row's label: another one for each row of a batch while there are some."""
+    """One of the strategy's unseen words for the row's label. Rows of a batch get different words as long as there are enough."""
     words = strategy.unseen_words.get(assigned.given.get("label", ""), ())
     drawn = Random(f"{seed}/words").sample(words, len(words))
     return drawn[assigned.row % len(drawn)] if drawn else None
@@ -139,10 +142,11 @@ def generate_drafts(
     settings: GenerationConfig,
     seed: int = 0,
 ) -> list[Draft]:
-    """Have the assigned rows written in one call; a row that was sent back, with its refused version and advice beside it.
+    """Have the assigned rows written in one LLM call. A rejected row is shown with its last version and the advice on it.
 
     Raises:
-        StructuredOutputError: the answer stayed unusable; the caller counts the batch as lost for this attempt.
+        StructuredOutputError: the reply could not be used, even after repair attempts. The caller counts the batch as
+            lost for this attempt.
     """
     recipe = choose_recipe(batch, assignments, settings)
     sent_back = {f.row: f for f in feedback}
@@ -180,7 +184,7 @@ def generate_drafts(
 
 
 def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:
-    """The item model for a task's draft fields: all strings, none empty."""
+    """The item model for a task's draft fields. All are non-empty strings."""
     return _draft_item(tuple(fields.items()))
 
 
@@ -213,7 +217,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
 
 
 def _describe_together(assignments: Sequence[Assignment], task: Task) -> dict[str, Any]:
-    """What all rows of a call share: what is given, and the real rows that show it. Empty where labels form no closed set."""
+    """What all rows of a call have in common: the given fields, and real rows that illustrate them. Empty if the labels are not a closed set."""
     given = assignments[0].given if assignments else {}
     if "label" not in given or any(a.given != given for a in assignments):
         return {"shared": {}, "real": [], "opposite": []}
@@ -231,7 +235,7 @@ def _distinct(examples: Sequence[Example]) -> list[Example]:
 
 
 def _show_written(example: Example, assignment: Assignment, task: Task) -> dict[str, str]:
-    """The fields that a writer writes, without those that are given."""
+    """The fields that the writer has to write: all that are not given."""
     return {name: text for name, text in task.show(example).items() if name not in assignment.given}
 
 

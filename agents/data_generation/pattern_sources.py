@@ -1,4 +1,4 @@
-"""Which training rows a strategy is applied to: those that ask nearly what the pattern's failures ask."""
+"""Which training rows a strategy is applied to: those whose questions are closest to the pattern's failures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorPattern, Example, ScoredRow, Strategy
 
 N_NEAREST = 5
-"""Training rows for each failure."""
+"""Number of training rows per failure."""
 
 
 def bind_to_rows(
@@ -18,9 +18,9 @@ def bind_to_rows(
     *,
     embedder: Embedder,
 ) -> list[Strategy]:
-    """The strategies with the training rows nearest to their pattern's failures, by the questions' cosine.
+    """Set each strategy's `source_ids` to the training rows whose questions are nearest to its pattern's failures by cosine.
 
-    Those with confusions stay as they are: their labels say where they apply.
+    Strategies with confusions are left unchanged, because their labels already say where they apply.
     """
     members = {pattern.id: pattern.example_ids for pattern in patterns}
     ids = {i for s in strategies if not s.confusions for i in members[s.pattern_id]}

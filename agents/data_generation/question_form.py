@@ -1,4 +1,4 @@
-"""The form that all training questions share, and written ones brought into it: people who type in lower case are answered in lower case."""
+"""Finds the form that all training questions share, such as lower case, and gives it to written questions."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 
 MIN_ROWS = 20
-"""Fewer rows show no form."""
+"""With fewer rows than this, no form is assumed."""
 MARKS = "?.!"
 
 
 class QuestionForm(Record):
-    """What holds for every training question."""
+    """What all training questions have in common."""
 
     is_lower: bool = False
-    """No capital letter."""
+    """There are no capital letters."""
     has_no_mark: bool = False
-    """No mark at the end."""
+    """There is no punctuation mark (one of `MARKS`) at the end."""
 
     def shape(self, draft: Draft, task: Task) -> Draft:
         """The draft with its question in this form."""
@@ -31,7 +31,7 @@ class QuestionForm(Record):
 
 
 def find_form(training: Sequence[Example], task: Task) -> QuestionForm | None:
-    """The form of these rows; None where they share none, or are too few to tell."""
+    """The form of these rows. None if they share none, or if there are too few to tell."""
     rows = RowSet.of(training)
 
     def find() -> QuestionForm | None:

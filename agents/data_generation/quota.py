@@ -1,6 +1,6 @@
-"""How many rows each strategy and the training errors still owe, and who is asked next. Pure.
+"""How many rows each strategy and the training-error branch still owe, and which of them is asked next. Pure functions.
 
-What counts is the rows that join the training data, not those that were asked for.
+What counts is the rows that join the training data, not the rows that were requested.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from pada_agent.agents.data_generation.batch_planning import split_by_weight
 from pada_agent.core.records import Branch, Record
 
 VAIN_ROUNDS = 2
-"""So many rounds in a row without a row that joined show that more would cost as much and give as little."""
+"""After this many rounds in a row in which no row joined, further rounds would cost as much and yield as little."""
 
 SHOWN_STAGES = 3
-"""Reasons that a shortfall names, the most frequent first."""
+"""Number of rejection reasons named in a shortfall message, most frequent first."""
 
 STAGE_WORDS = {
     "duplicate": "duplicates",
@@ -22,46 +22,48 @@ STAGE_WORDS = {
     "contamination": "too near to held-out rows",
     "verification": "wrong answers",
 }
-"""Stages of rejection in the words of a sentence, where they differ."""
+"""How a message names a rejection stage, if not by its own name."""
 
 
 class Quota(Record):
-    """The rows of one strategy, or of the training-error branch, in one iteration."""
+    """How far one strategy, or the training-error branch, has come with its rows in one iteration."""
 
     branch: Branch
     strategy_id: str | None = None
     name: str
-    """Of the strategy, or what else stands for it in messages."""
+    """Name for messages: the strategy's name, or a description of the branch."""
     n_wanted: int
-    """Its part of the iteration's rows."""
+    """Its share of the iteration's rows."""
     n_joined: int = 0
-    """Rows of it that join the training data so far."""
+    """Number of its rows that have joined the training data so far."""
     n_drawn: int = 0
-    """Places in batches that it was given so far, each with a source row."""
+    """Number of source rows drawn for it so far: one for each place in a batch."""
     n_asked: int = 0
-    """Rows that the generator was asked for, over all attempts."""
+    """Number of rows requested from the generator, over all attempts."""
     n_vain_rounds: int = 0
-    """Latest rounds in a row in which it was asked, and no row of it joined."""
+    """Number of its latest rounds in a row that yielded no row."""
     capacity: int | None = None
-    """Most rows that can join, such as those for which there are training errors; None where there is no such limit."""
+    """Maximum number of its rows that can join, for example because there are only so many training errors. None means no limit."""
     n_next: int = 0
-    """Rows to ask for in the next top-up round."""
+    """Number of rows to request in the next top-up round."""
 
     @property
     def n_missing(self) -> int:
+        """Number of rows that it still owes."""
         return max(0, self.n_wanted - self.n_joined)
 
     @property
     def n_open(self) -> int | None:
-        """Rows that can still join; None where there is no limit."""
+        """Number of rows that can still join. None means no limit."""
         return None if self.capacity is None else max(0, self.capacity - self.n_joined)
 
 
 def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float) -> list[Quota]:
-    """The quotas with what each is asked for next; nothing where all rows are there, or as many were asked for as may be.
+    """The quotas with `n_next` set. All are 0 once every row is there, or once the limit on requested rows is reached.
 
-    Each is asked for what it owes. What one cannot give, because it has no source left, or was asked in vain as often as may
-    be (`max_asked_per_row` times for every row, or in `VAIN_ROUNDS` rounds in a row), goes to the others by their shares.
+    Each quota is asked for what it owes. What a quota cannot deliver is divided among the others in proportion to their
+    shares. That is the case if it has no source rows left, has been asked `max_asked_per_row` times per row, or has
+    yielded nothing in `VAIN_ROUNDS` rounds in a row.
     """
     n_missing = sum(q.n_wanted for q in quotas) - sum(q.n_joined for q in quotas)
     n_room = int(max_asked_per_row * sum(q.n_wanted for q in quotas)) - sum(q.n_asked for q in quotas)
@@ -77,26 +79,26 @@ def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float) -> list[Quo
 
 
 def is_dry(quota: Quota, max_asked_per_row: float) -> bool:
-    """Whether it is not asked again: it can give no more, or was asked in vain as often as may be."""
+    """Whether the quota is not asked again: it has reached its capacity, or too many requests were in vain."""
     in_vain = quota.n_missing > 0 and quota.n_asked >= max_asked_per_row * quota.n_wanted
     return quota.n_open == 0 or in_vain or quota.n_vain_rounds >= VAIN_ROUNDS
 
 
 def count_vain_rounds(joined: Mapping[int, int]) -> int:
-    """The latest rounds in a row that gave nothing.
+    """Number of the latest rounds in a row that yielded nothing.
 
     Args:
-        joined: rows that joined, by the number of each round in which somebody was asked.
+        joined: number of rows that joined, by round. Contains only rounds in which rows were requested.
     """
     latest_first = [joined[number] for number in sorted(joined, reverse=True)]
     return next((n for n, n_rows in enumerate(latest_first) if n_rows), len(latest_first))
 
 
 def describe_shortfall(quotas: Sequence[Quota], lost: Mapping[str, int] | None = None) -> str | None:
-    """What is missing, who wrote what for whom, and why most rows were lost; None where each wrote its own.
+    """One line on what is missing, who made up for whom, and why most rows were lost. None if every quota is filled.
 
     Args:
-        lost: rows that did not join, by what they were refused as.
+        lost: number of rows that did not join, by rejection stage.
     """
     short = [q for q in quotas if q.n_missing]
     if not short:
@@ -118,7 +120,7 @@ def _limit(quota: Quota, n: int) -> int:
 
 
 def _share_out(quotas: Sequence[Quota], asked: Sequence[int], n: int, max_asked_per_row: float) -> list[int]:
-    """`n` rows more, over those that are not dry, by their shares and as far as they can give them."""
+    """Divide `n` more rows among the quotas that are not dry, in proportion to their shares and up to what each can deliver."""
     given, left = [0] * len(quotas), n
 
     def has_room(i: int) -> bool:

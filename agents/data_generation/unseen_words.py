@@ -1,7 +1,7 @@
-"""Words of a pattern's failures that no training row has: what the student has never seen said.
+"""Words from a pattern's failures that no training row contains.
 
-A writer that is shown a label and a few rows of it writes what these already say. One word of a real question that the student
-failed, without the question, takes it elsewhere.
+A writer that sees a label and a few of its rows tends to repeat what those rows say. A single word from a real question
+that the student failed, without the question, leads it somewhere new.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.text_units import units_of
 
 MIN_LETTERS = 3
+"""Shorter words are not used."""
 
 
 def add_unseen_words(
@@ -22,10 +23,10 @@ def add_unseen_words(
     *,
     task: Task,
 ) -> list[Strategy]:
-    """The strategies with the words of their pattern's failures that no training question has, by the right label.
+    """Set each strategy's `unseen_words`: by label, the words of its pattern's failures that no training question contains.
 
-    Only whole words of letters, each once, in alphabetical order: no run of words that a held-out row could be read from.
-    Strategies for other than closed labels stay as they are.
+    Only whole words of letters are used, each once and in alphabetical order, so that no held-out text can be read from
+    them. Strategies for tasks without a closed label set are left unchanged.
     """
     members = {pattern.id: pattern.example_ids for pattern in patterns}
     rows = RowSet.of(training)

@@ -1,1 +1,1 @@
-"""What stops a row or a strategy without asking an LLM: leaks, repeats, labels that do not fit."""
+"""Checks that reject a row, or cut text from a strategy, without asking an LLM: leaks, repeats and labels that do not fit."""

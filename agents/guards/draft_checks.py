@@ -1,4 +1,4 @@
-"""Label verification: a draft becomes an example, and every guard looks at it before any judge is asked."""
+"""Label verification: turns drafts into examples and shows them to every guard before the judge is asked."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from pada_agent.evaluation.task import DraftProblem, Task
 
 
 class VerifiedDrafts(Record):
-    """Drafts that became examples, and those that did not, with the reason."""
+    """Drafts that became examples, and those that did not, each with the reason."""
 
     candidates: tuple[Example, ...]
     rejections: tuple[Rejection, ...]
@@ -24,10 +24,10 @@ def verify_drafts(
     guards: Sequence[Guard],
     form: QuestionForm | None = None,
 ) -> VerifiedDrafts:
-    """Compose the drafts, and show the rows to one guard after the other: each sees what those before let pass.
+    """Turn the drafts into examples and show these to one guard after the other. Each guard sees what the previous ones let pass.
 
     Args:
-        form: what written questions are brought into.
+        form: the form to give to the written questions. None changes nothing.
     """
     by_row = {a.row: a for a in assignments}
     formed = [form.shape(draft, task) for draft in drafts] if form else drafts

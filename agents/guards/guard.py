@@ -1,4 +1,4 @@
-"""What a guard is: it looks at rows that were written, and says which must not be trained on, and why."""
+"""Base class of the guards. A guard looks at written rows and says which of them must not be trained on, and why."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,58 +15,58 @@ from pada_agent.evaluation.task import Task
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a guard may compare rows with."""
+    """What a guard may use to check rows."""
 
     settings: RunConfig
     task: Task
     known: Sequence[Example] = ()
-    """Rows that must not be repeated: the training data so far, and what the batch has accepted."""
+    """Rows that must not be repeated: the training data so far, and the rows already accepted in this batch."""
     protected: Sequence[Example] = ()
     """Validation and test rows."""
     training: Sequence[Example] = ()
     """The user's own training rows."""
     embedder: Embedder | None = None
     contamination_similarity: float | None = None
-    """As `guard.contamination_similarity`, fitted to the real rows; None takes the setting as it is."""
+    """The value of `guard.contamination_similarity` after it was fitted to the real rows. None uses the setting unchanged."""
     explain_unlearnable: Callable[[Example], str | None] = lambda _: None
-    """Why the student cannot be trained on a row; None where it can."""
+    """Explains why the student cannot be trained on a row. Returns None if it can."""
 
 
 class Refusal(Record):
-    """Why a row is refused."""
+    """Why a row is rejected."""
 
     reason: str
-    """In words for whoever writes it again, and for a person."""
+    """In words, for the writer who gets the row back and for a person."""
     overlap: Overlap | None = None
-    """The row it is too close to, as evidence."""
+    """The row that it is too similar to, as evidence."""
 
 
 class Guard(ABC):
-    """One check on rows that were written. A guard of another package is an entry point of the group `pada_agent.guards`."""
+    """One check on written rows. Other packages add guards through the entry point group `pada_agent.guards`."""
 
     name: ClassVar[str]
     stage: ClassVar[str]
-    """What its refusals are counted under in the report: a word, which other guards may share."""
+    """The word under which the report counts its rejections. Guards may share a stage."""
     may_be_overruled: ClassVar[bool] = False
-    """Whether a person may let a refused row in after all: what a model or a similarity says, not what is certain."""
+    """Whether a person may accept a rejected row after all. True only for guards that judge by a model or a similarity, not for exact checks."""
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
 
     @property
     def options(self) -> Mapping[str, JsonValue]:
-        """What `guard.plugins.NAME` says, for a guard of another package."""
+        """The settings under `guard.plugins.NAME`, for a guard of another package."""
         return self.around.settings.guard.plugins.get(self.name, {})
 
     @abstractmethod
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        """The refused rows, by id; none where settings switch the guard off."""
+        """The rejected rows, by id. Empty if the settings switch this guard off."""
 
 
 def reject(
     example: Example, stage: str, reason: str, *, may_be_overruled: bool, overlap: Overlap | None = None
 ) -> Rejection:
-    """A rejection that keeps the example's text and provenance; and the example itself, where a person may overrule it."""
+    """A rejection with the example's text and provenance. The example itself is kept only if a person may overrule the rejection."""
     if example.provenance is None:
         raise ValueError(f"{example.id} is not a synthetic example")
     return Rejection(

@@ -1,7 +1,7 @@
-"""Label verification by likeness: how likely a row's label is, seen from the training rows of all labels.
+"""Label verification by similarity: how likely a row's label is, judged by the training rows of all labels.
 
-A weak writer strays from its label, and a weak judge does not see it. Sentence vectors do, for labels of a closed set: a
-regression on those of the training rows costs no call (docs/adr/0011).
+A weak writer strays from its label, and a weak judge does not notice. A logistic regression on the training rows'
+sentence vectors does notice and needs no LLM calls (docs/adr/0011). For closed label sets only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 INVERSE_REGULARIZATION = 20.0
-"""Weak, as unit vectors need: their coordinates are small."""
+"""Scikit-learn's `C`. Weak regularization, because the coordinates of unit vectors are small."""
 
 
 class LabelRank(NamedTuple):
-    """Where the row's label stands among all, from 1, and the label that stands first."""
+    """How a row's label ranks among all labels by likelihood."""
 
     rank: int
+    """1-based rank of the row's own label."""
     likeliest: str
+    """The label with rank 1."""
 
 
 class LabelLikelihood(Guard):
-    """The row reads like its own label (`quality.max_label_rank`)."""
+    """Rejects rows that do not read like their own label (`quality.max_label_rank`)."""
 
     name = "label_likelihood"
     stage = "unlikely"
@@ -52,7 +54,7 @@ class LabelLikelihood(Guard):
 def rank_labels(
     rows: Sequence[Example], training: Sequence[Example], *, task: Task, embedder: Embedder
 ) -> list[LabelRank | None]:
-    """One per row; None where labels form no closed set, or the row's stands in no training row."""
+    """The rank of each row's label. None if the labels are not a closed set, or if no training row has the label."""
     known = RowSet.of(training)
     regression = known.remember("label regression", lambda: _fit(known, task, embedder)) if rows else None
     if regression is None:
@@ -66,7 +68,7 @@ def rank_labels(
 
 
 def _fit(training: RowSet, task: Task, embedder: Embedder) -> "LogisticRegression | None":
-    """None without two labels."""
+    """The regression, or None if the training rows have fewer than two labels."""
     from sklearn.linear_model import LogisticRegression  # takes a second, which the beginning of a run can do without
 
     known = [(question_of(row), label) for row in training if (label := task.closed_label(row)) is not None]
@@ -78,7 +80,7 @@ def _fit(training: RowSet, task: Task, embedder: Embedder) -> "LogisticRegressio
 
 
 def _rank(likelihoods: np.ndarray, labels: Sequence[str], label: str | None) -> LabelRank | None:
-    """`likelihoods` in the order of the sorted `labels`, as scikit-learn gives them."""
+    """`likelihoods` has shape `(n_labels,)`, in the sorted order of `labels`, as scikit-learn returns them."""
     if label not in labels:
         return None
     above = int((likelihoods > likelihoods[labels.index(label)]).sum())

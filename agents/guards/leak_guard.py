@@ -1,4 +1,4 @@
-"""Keeps validation and test content out of what the generator reads: quotations, and sentences that say the same."""
+"""Keeps validation and test content out of what the generator reads: quotations, and sentences that mean the same."""
 
 import re
 import unicodedata
@@ -16,35 +16,36 @@ from pada_agent.evaluation.text_units import Units, count_words, find_units, run
 from pada_agent.evaluation.vectors import find_nearest
 
 N_WORDS = 6
-"""Words in a row that count as a quotation; a protected text shorter than this counts as a whole."""
+"""Number of words in a row that count as a quotation. A shorter held-out text counts as a whole."""
 
 MIN_WORDS = 4
-"""Texts shorter than this are too common to be called a quotation."""
+"""Shorter texts are too common to count as quotations."""
 
 WINDOW_PERCENTILES = (50, 90)
-"""Where the lengths of the held-out texts are taken from, in words, at which windows slide over a longer sentence."""
+"""Percentiles of the held-out texts' lengths in words. They give the sizes of the windows that slide over longer sentences."""
 
 ROUNDING = 1e-6
-"""Of cosines: as near to a training row is not nearer to a held-out one."""
+"""Tolerance for comparing cosines: a sentence must be closer to a held-out row than to any training row by more than this."""
 
 REDACTED = "[…]"
 
 _SENTENCE_END = re.compile(
     r"(?<=[.!?:;؟؛।])[\"'”’)]*\s+|(?<=[。！？：；…])[\"'”’」』）)]*|\n+|(?<=\s)[\"“«](?=\w)|(?<=\s)'(?=\w)|[「『《]"
 )
-"""A colon and an opening quotation mark too: what a strategy gives as an example stands after them."""
+"""Includes colons and opening quotation marks, because the examples given in a strategy follow them."""
 
 
 class SecretSentences(NamedTuple):
-    """What sentences of strategies are compared with."""
+    """What the sentences of strategies are compared with."""
 
     row_ids: dict[str, str]
-    """Each text, with the first row that has it."""
+    """Each held-out text, with the id of the first row that contains it."""
     window_sizes: list[int]
+    """In words."""
 
 
 class LeakGuard:
-    """Cuts out of strategies what protected rows say. What also stands in training rows is no secret."""
+    """Cuts what held-out rows say out of strategies. Text that also occurs in training rows is not secret."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class LeakGuard:
         embedder: Embedder | None = None,
         threshold: float | None = None,
     ) -> None:
-        """Without `embedder` or `threshold` (a cosine) only words are compared."""
+        """Compares only words if `embedder` or `threshold` (a cosine similarity) is None."""
         self._protected, self._training = RowSet.of(protected), RowSet.of(training)
         self._embedder = embedder if threshold is not None else None
         self._threshold = threshold or 1.0
@@ -65,7 +66,7 @@ class LeakGuard:
         self._lengths = sorted({len(gram) for gram in self._secrets})
 
     def clear(self, strategy: Strategy) -> GuardedStrategy:
-        """The strategy with every quotation and every sentence near a protected row replaced by `[…]`, and these as evidence."""
+        """The strategy with every quotation of a held-out row, and every sentence close to one, replaced by `[…]`. Keeps what was cut as evidence."""
         evidence: list[str] = []
         quoted = _rewrite(strategy, lambda text: self._redact(text, evidence))
         near = self.find_paraphrases(_texts_of(quoted))
@@ -84,9 +85,10 @@ class LeakGuard:
         )
 
     def find_paraphrases(self, texts: Sequence[str]) -> dict[str, NearText]:
-        """The sentences of the texts that are near a protected row and nearer to it than to any training row.
+        """The sentences that are close to a held-out row, and closer to it than to any training row.
 
-        So is a sentence of which a part is: what is woven into an instruction drowns in it.
+        Also finds sentences that merely contain such a passage, because in the vector of a whole instruction it would
+        go unnoticed.
         """
         sentences = [s for text in texts for s in split_sentences(text) if count_words(units_of(s)) >= MIN_WORDS]
         if self._embedder is None or not sentences or not self._secret_sentences.row_ids:
@@ -104,7 +106,7 @@ class LeakGuard:
         return found
 
     def _find_floor(self, ours: np.ndarray) -> list[float]:
-        """Cosine of each with the training text that is nearest to it."""
+        """For each vector, the cosine similarity to the nearest training text."""
         if self._embedder is None or not len(ours) or not (known := list(dict(_sentences_by_row(self._training)))):
             return [-1.0] * len(ours)
         return [near.cosine for near in find_nearest(ours, self._training.embed(known, self._embedder))]
@@ -146,12 +148,12 @@ def _replace_runs(text: str, tokens: Sequence[re.Match[str]], hidden: Sequence[b
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences, and what stands between quotation marks or after a colon, without the space around them."""
+    """Sentences, and text between quotation marks or after a colon, without surrounding space."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]
 
 
 def slide_windows(sentence: str, sizes: Sequence[int]) -> list[str]:
-    """Runs of words of each size that is shorter than the sentence, a quarter of their size apart, the last at the end."""
+    """Runs of words of each size shorter than the sentence. They start a quarter of their size apart; the last one ends with the sentence."""
     spaced = not any(weigh(unit) < 1 for unit in units_of(sentence))
     words = list(re.finditer(r"\w+(?:['’]\w+)*", sentence)) if spaced else find_units(sentence)
     windows = []
@@ -163,7 +165,7 @@ def slide_windows(sentence: str, sizes: Sequence[int]) -> list[str]:
 
 
 def _window_sizes(held_out: Sequence[str]) -> list[int]:
-    """Windows must be of the size of what they are compared with: a vector speaks of the whole text."""
+    """A vector represents a whole text, so windows must be as long as the texts they are compared with."""
     lengths = [len(units_of(text)) for text in held_out]
     return sorted({int(np.percentile(lengths, p)) for p in WINDOW_PERCENTILES})
 
@@ -180,7 +182,7 @@ def _rewrite(strategy: Strategy, rewrite: Callable[[str], str]) -> Strategy:
 
 
 def _instructs(strategy: Strategy) -> bool:
-    """Whether approach and elements hold words to write by, beside what was cut."""
+    """Whether the approach and key elements still contain words to write by, besides what was cut."""
     texts = {strategy.generation_approach, *strategy.key_elements}
     return sum(count_words(units_of(text.replace(REDACTED, " "))) for text in texts) >= MIN_WORDS
 
@@ -190,7 +192,7 @@ def _texts_of(strategy: Strategy) -> list[str]:
 
 
 def _sentences_by_row(examples: Sequence[Example]) -> list[tuple[str, str]]:
-    """Each row's texts, whole and sentence by sentence, with its id; short ones are too common to mean anything."""
+    """The texts of each row, whole and sentence by sentence, paired with the row's id. Texts that are too short to mean anything are left out."""
     return [
         (text, example.id)
         for example in examples
@@ -207,7 +209,7 @@ def _texts(examples: Iterable[Example]) -> Iterable[str]:
 
 
 def _ngrams(units: Units, n: int) -> set[Units]:
-    """All runs of `n` words; a shorter text of at least MIN_WORDS is one run by itself."""
+    """All runs of `n` words. A shorter text of at least MIN_WORDS words is itself one run."""
     if count_words(units) < n:
         return {units} if count_words(units) >= MIN_WORDS else set()
     return {units[start:end] for start, end in runs_of(units, n)}

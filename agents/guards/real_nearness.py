@@ -1,4 +1,4 @@
-"""How near real rows come to held-out ones by nature: what a synthetic row may be too."""
+"""How similar real training rows are to held-out rows by nature. Synthetic rows may be as similar as that."""
 
 from collections.abc import Sequence
 from random import Random
@@ -11,19 +11,19 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.contamination import find_nearness
 
 MAX_SIMILARITY = 0.97
-"""What says the same in almost the same words is a copy, whatever the rows are like."""
+"""Upper limit of the fitted threshold. A row that is closer than this is a copy, however alike the real rows are."""
 
 N_ROWS = 500
-"""Training rows that are looked at, drawn with a fixed seed where there are more."""
+"""Number of training rows to look at. If there are more, they are drawn with a fixed seed."""
 
 MIN_ROWS = 20
-"""Of fewer rows no share is known."""
+"""With fewer training rows than this, the setting is used unchanged."""
 
 
 def fit_similarity(
     training: Sequence[Example], protected: Sequence[Example], *, embedder: Embedder, guard: GuardConfig
 ) -> float | None:
-    """The cosine at which a synthetic row is rejected as a held-out one in other words; None where only words are compared."""
+    """Cosine similarity at which a synthetic row counts as a reworded held-out row and is rejected. None if only words are compared."""
     least, share = guard.contamination_similarity, guard.contamination_share
     if least is None or share is None or not protected or len(training) < MIN_ROWS or least >= MAX_SIMILARITY:
         return least

@@ -1,4 +1,4 @@
-"""Guards by name, in the order in which they look at rows: the exact and cheap ones first."""
+"""The guards by name, in the order in which they look at rows: exact and cheap ones first."""
 
 from collections.abc import Iterable
 from types import MappingProxyType
@@ -25,10 +25,10 @@ BUILT_IN: tuple[type[Guard], ...] = (
 
 
 def find_guards(plugins: Iterable[str] = ()) -> tuple[type[Guard], ...]:
-    """The built-in guards, then those of other packages that settings name.
+    """The built-in guards, followed by the guards of other packages that the settings name.
 
     Raises:
-        ConfigError: none of that name, or an entry point that is not a `Guard`.
+        ConfigError: there is no guard of that name, or the entry point is not a `Guard`.
     """
     return (*BUILT_IN, *(_find_plugin(name) for name in plugins))
 

@@ -1,4 +1,4 @@
-"""The guards that compare a row with other rows, or have it checked exactly."""
+"""Guards that compare a row with other rows, or check it exactly."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from pada_agent.evaluation.contamination import find_duplicates, find_near, find
 
 
 class Learnable(Guard):
-    """The student can be trained on the row: it fits into `lora.max_length`, for one."""
+    """Rejects rows that the student cannot be trained on, for example because they exceed `lora.max_length`."""
 
     name = "learnable"
     stage = "format"
@@ -19,7 +19,7 @@ class Learnable(Guard):
 
 
 class ExactLabel(Guard):
-    """The row's own answer is right, where the task can tell: programs pass their tests, queries run."""
+    """Rejects rows whose own answer is wrong, for tasks that can tell: programs must pass their tests, and queries must run."""
 
     name = "exact_label"
     stage = "label"
@@ -30,7 +30,7 @@ class ExactLabel(Guard):
 
 
 class Repetition(Guard):
-    """The row repeats no other: nearly (`generation.near_duplicate_rouge`), or word for word where questions turn on a word."""
+    """Rejects near duplicates (`generation.near_duplicate_rouge`), or only exact ones for tasks where one word can change a question's meaning."""
 
     name = "repetition"
     stage = "duplicate"
@@ -42,7 +42,7 @@ class Repetition(Guard):
 
 
 class HeldOutWords(Guard):
-    """The row does not say what a validation or test row says, in its words."""
+    """Rejects rows that repeat the words of a validation or test row."""
 
     name = "held_out_words"
     stage = "contamination"
@@ -52,7 +52,7 @@ class HeldOutWords(Guard):
 
 
 class HeldOutMeaning(Guard):
-    """The row does not say what a validation or test row says, in other words (`guard.contamination_similarity`)."""
+    """Rejects rows that say the same as a validation or test row in other words (`guard.contamination_similarity`)."""
 
     name = "held_out_meaning"
     stage = "contamination"

@@ -1,6 +1,6 @@
-"""Grouping of error analyses: k-means, with K by the elbow rule (paper: K from 2 to 10).
+"""Groups error analyses with k-means. K is chosen by the elbow rule (paper: K from 2 to 10).
 
-scikit-learn is imported where it is used: that takes a second, which the beginning of a run can do without.
+scikit-learn is imported only where it is used, because the import takes a second at the start of a run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,20 +18,20 @@ from pada_agent.core.records import Record
 Floats = NDArray[np.float64]
 
 N_RESAMPLES = 20
-"""Bootstrap samples by which the stability of a grouping is told."""
+"""Number of bootstrap samples for measuring the stability of a grouping."""
 
 
 TINY = 1e-12
-"""Inertia of points that lie on each other."""
+"""Smaller inertias are treated as this one, so that their logarithm is defined."""
 
 _one_at_a_time = RLock()
 
 
 @contextmanager
 def on_one_thread() -> Iterator[None]:
-    """For so few points the threads of k-means only wait for each other, ten times as long as one works.
+    """Run k-means on one thread. With so few points its threads mostly wait for each other, which takes ten times as long.
 
-    One caller at a time: the limit is the process's, and each puts back what it found.
+    Only one caller at a time: the limit belongs to the process, and each caller restores the previous one.
     """
     import sklearn.cluster  # noqa: F401  (only the threads of what is loaded are limited)
 
@@ -40,27 +40,28 @@ def on_one_thread() -> Iterator[None]:
 
 
 class Clustering(Record):
-    """Cluster of each vector, and how good the grouping is."""
+    """The cluster of each vector, and how good the grouping is."""
 
     labels: tuple[int, ...]
-    """0-based cluster by vector; clusters are numbered by size, largest first."""
+    """0-based cluster of each vector, shape `(n,)`. Clusters are numbered by size, largest first."""
     n_clusters: int
     inertia_by_k: dict[int, float] = Field(default_factory=dict)
+    """Sum of squared distances to the centroids, for each K that was tried."""
     silhouette: float | None = None
-    """In [-1, 1]; None for fewer than two clusters or one vector a cluster."""
+    """In [-1, 1]. None if there are fewer than two clusters, or only one vector per cluster."""
     stability: float | None = None
-    """Mean adjusted Rand index, at most 1, between this grouping and those of bootstrap samples; None for one cluster."""
+    """Mean adjusted Rand index, at most 1, between this grouping and those of bootstrap samples. None for a single cluster."""
     centroids: tuple[tuple[float, ...], ...] = ()
-    """Mean vector of the analyst's words by cluster, scaled to length 1: by these a pattern is recognised later on."""
+    """Unit vector of each cluster: the mean vector of its analyses' text. Later iterations recognise patterns by it."""
     sensitivity: Sensitivity | None = None
 
 
 @on_one_thread()
 def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: int, seed: int) -> Clustering:
-    """Cluster `(n, d)` vectors.
+    """Cluster vectors of shape `(n, d)`.
 
-    Never more clusters than distinct vectors; too few vectors for `k_min` make a single cluster, and so do vectors
-    that are no groups at all, where `k_min` allows it.
+    There are never more clusters than distinct vectors. The result is a single cluster if there are too few vectors for
+    `k_min`, or if the vectors form no groups and `k_min` is 1.
     """
     points = np.asarray(vectors, dtype=np.float64)
     allowed = allowed_numbers(points, k_min=k_min, k_max=k_max)
@@ -87,16 +88,16 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
 
 
 def allowed_numbers(points: Floats, *, k_min: int, k_max: int) -> range:
-    """The numbers of clusters, at least two, that the settings allow and the vectors can fill; may be empty."""
+    """The numbers of clusters, from two up, that the settings allow and the vectors can fill. May be empty."""
     n_distinct = len(np.unique(points.round(6), axis=0)) if len(points) else 0
     largest = min(k_max, n_distinct - 1 if n_distinct == len(points) else n_distinct)
     return range(max(k_min, 2), largest + 1)
 
 
 def has_groups(points: Floats, n_clusters: int, *, seed: int) -> bool:
-    """Whether k-means gains more on these points than on points without groups (gap statistic, Tibshirani 2001).
+    """Whether k-means reduces the inertia of these points more than that of uniform points (gap statistic, Tibshirani 2001).
 
-    The elbow cannot tell: the smallest number of clusters is an end of its chord.
+    The elbow rule cannot tell, because the smallest number of clusters is an end point of its chord.
     """
     rng = np.random.default_rng(seed)
     centred = points - points.mean(axis=0)
@@ -109,7 +110,7 @@ def has_groups(points: Floats, n_clusters: int, *, seed: int) -> bool:
 
 
 def _log_gain(points: Floats, n_clusters: int, *, seed: int) -> float:
-    """Logarithm of how many times smaller the inertia is with so many clusters than with one."""
+    """Logarithm of the ratio between the inertia of one cluster and that of `n_clusters`."""
     whole = float(((points - points.mean(axis=0)) ** 2).sum())
     return float(np.log(max(whole, TINY) / max(group(points, n_clusters, seed=seed).inertia, TINY)))
 
@@ -118,12 +119,13 @@ class Group(Record):
     """A grouping into a given number of clusters."""
 
     labels: tuple[int, ...]
-    """Numbered by size, largest first."""
+    """0-based cluster of each point, shape `(n,)`. Clusters are numbered by size, largest first."""
     inertia: float
+    """Sum of squared distances to the centroids."""
 
 
 def group(points: Floats, n_clusters: int, *, seed: int) -> Group:
-    """K-means, the best of ten starts."""
+    """K-means with ten random starts, of which the best is kept."""
     from sklearn.cluster import KMeans
 
     fit = KMeans(n_clusters=n_clusters, n_init=10, random_state=seed).fit(points)
@@ -131,7 +133,7 @@ def group(points: Floats, n_clusters: int, *, seed: int) -> Group:
 
 
 def measure_silhouette(points: Floats, labels: Sequence[int]) -> float | None:
-    """Mean silhouette, in [-1, 1]; None for fewer than two clusters or one vector a cluster."""
+    """Mean silhouette, in [-1, 1]. None if there are fewer than two clusters, or only one vector per cluster."""
     from sklearn.metrics import silhouette_score
 
     return float(silhouette_score(points, labels)) if 2 <= len(set(labels)) < len(points) else None
@@ -140,9 +142,9 @@ def measure_silhouette(points: Floats, labels: Sequence[int]) -> float | None:
 def measure_stability(
     points: Floats, labels: Sequence[int], *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> float | None:
-    """Mean adjusted Rand index between `labels` and what k-means on bootstrap samples makes of all points.
+    """Mean adjusted Rand index between `labels` and the groupings that k-means on bootstrap samples gives for all points.
 
-    1 when every sample gives the same groups, about 0 when they are as alike as chance (Hubert and Arabie 1985).
+    1 if every sample gives the same groups, about 0 if they agree no more than by chance (Hubert and Arabie 1985).
     """
     from sklearn.cluster import KMeans
 
@@ -157,16 +159,16 @@ def measure_stability(
 
 
 def measure_agreement(one: Sequence[int], other: Sequence[int]) -> float:
-    """Adjusted Rand index of two groupings: 1 for the same one, about 0 for chance."""
+    """Adjusted Rand index of two groupings: 1 if they are the same, about 0 if they agree no more than by chance."""
     from sklearn.metrics import adjusted_rand_score
 
     return float(adjusted_rand_score(one, other))
 
 
 def choose_elbow(inertia_by_k: dict[int, float], *, k_min: int) -> int:
-    """The K, at least `k_min`, whose point lies farthest below the chord of the inertia curve; ties to the smaller K.
+    """The K, at least `k_min`, whose point lies farthest below the chord of the inertia curve. Ties go to the smaller K.
 
-    Both axes are scaled to [0, 1]. The curve's own ends lie on the chord: give one K below `k_min` too.
+    Both axes are scaled to [0, 1]. The end points of the curve lie on the chord, so pass one K below `k_min` as well.
     """
     ks = sorted(inertia_by_k)
     allowed = [k for k in ks if k >= k_min]
@@ -185,7 +187,7 @@ def _number_by_size(labels: list[int]) -> tuple[int, ...]:
 
 
 def mean_vectors(vectors: Sequence[Sequence[float]], labels: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    """The mean of each cluster's vectors, scaled to length 1, by cluster."""
+    """For each cluster, the mean of its vectors scaled to length 1. Shape `(n_clusters, d)`."""
     points, which = np.asarray(vectors, dtype=np.float64), np.asarray(labels)
     means = [points[which == k].mean(axis=0) for k in sorted(set(labels))]
     return tuple(tuple(float(x) for x in mean / (np.linalg.norm(mean) or 1.0)) for mean in means)

@@ -1,4 +1,4 @@
-"""Error analysis subagent: one root cause and one scenario per validation failure."""
+"""Error analysis subagent: finds one root cause and one scenario for each validation failure."""
 
 from collections.abc import Sequence
 from random import Random
@@ -22,7 +22,7 @@ class ErrorAnalyses(Record):
     analyses: tuple[ErrorAnalysis, ...]
     warnings: tuple[str, ...] = ()
     unusable: str = ""
-    """Why the answer of a call could not be used, if so."""
+    """Why the replies of some calls could not be used. Empty if all were usable."""
 
 
 class AnalysisItem(BaseModel):
@@ -42,7 +42,7 @@ class AnalysisItem(BaseModel):
 
 
 def sample_failures(failures: Sequence[ScoredRow], *, limit: int, rng: Random) -> list[ScoredRow]:
-    """At most `limit` failures, drawn without replacement, in their first order."""
+    """At most `limit` failures, drawn without replacement and kept in their original order."""
     if len(failures) <= limit:
         return list(failures)
     return [failures[i] for i in sorted(rng.sample(range(len(failures)), limit))]
@@ -56,7 +56,7 @@ def analyse_errors(
     per_call: int,
     report: Report = report_nowhere,
 ) -> ErrorAnalyses:
-    """Ask the analyst about `per_call` failures at a time; a call that stays unusable costs its samples only."""
+    """Ask the analyst about `per_call` failures at a time. If a reply cannot be used, only its own failures go without an analysis."""
     chunks = [failures[i : i + per_call] for i in range(0, len(failures), per_call)]
     tally = Tally("error_analysis", len(failures), unit="errors")
     tally.begin(report)
@@ -114,13 +114,13 @@ def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedMode
 
 
 def _labels_involved(chunk: Sequence[ScoredRow], task: Task) -> dict[str, str]:
-    """Definitions of the labels that are right or were given, to keep the prompt short."""
+    """Definitions of the labels that are right for these failures or were given instead. Leaving out the others keeps the prompt short."""
     names = {label for f in chunk for label in (task.closed_label(f.example), f.verdict.extracted)}
     return {name: meaning for name, meaning in task.config.labels.items() if name in names}
 
 
 def describe_failure(failure: ScoredRow, task: Task) -> dict[str, object]:
-    """What the student saw, what it answered, the reference solution and the evaluation result, as the analyst reads them."""
+    """What the analyst reads about a failure: what the student saw and answered, the reference solution and the result of scoring."""
     example = failure.example
     return {
         "query": task.asked(example),

@@ -1,6 +1,7 @@
-"""What failures are grouped by: the analyst's words, what was asked, and what was confused with what.
+"""The features by which failures are grouped: the analyst's words, the question, and which label was taken for which.
 
-The paper groups by the words alone. An analyst repeats its own phrasing within a call, so the words alone group calls.
+The paper groups by the analyst's words alone. But an analyst repeats its own phrasing within a call, so the words alone
+would group failures by call.
 """
 
 import re
@@ -24,7 +25,7 @@ _PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\d+(?:[.,]\d+)*""")
 
 
 def note_traits(failure: ScoredRow, task: Task) -> FailureTraits:
-    """What a failure is grouped by beside its analysis."""
+    """What a failure is grouped by besides its analysis."""
     gold = task.closed_label(failure.example)
     return FailureTraits(
         question=question_of(failure.example),
@@ -35,16 +36,16 @@ def note_traits(failure: ScoredRow, task: Task) -> FailureTraits:
 
 
 def describe_analysis(analysis: ErrorAnalysis) -> str:
-    """The analyst's words, as they are embedded."""
+    """The analyst's words as one text, ready to be embedded."""
     return f"{analysis.scenario_category}: {analysis.error_cause}"
 
 
 def embed_analyses(
     analyses: Sequence[ErrorAnalysis], *, embedder: Embedder, settings: AnalysisConfig
 ) -> list[list[float]]:
-    """Vectors of length 1, one for each analysis: weighted blocks side by side, each of length 1 before it is weighted.
+    """One unit vector per analysis: weighted blocks side by side, each of length 1 before weighting.
 
-    The words alone where traits are missing (runs made before they were noted).
+    Uses the analyst's words alone if traits are missing, as in runs from before they were recorded.
     """
     traits = [a.traits for a in analyses]
     words = embedder.embed([describe_analysis(a) for a in analyses])
@@ -63,9 +64,11 @@ def nearest_cluster(
     embedder: Embedder,
     settings: AnalysisConfig,
 ) -> list[int]:
-    """The cluster whose members' mean is nearest by cosine, for each failure that was not analysed.
+    """For each failure that was not analysed, the 0-based cluster whose mean vector is nearest by cosine.
 
     Args:
+        others: traits of the failures that were not analysed.
+        members: traits of the clustered failures.
         labels: cluster of each member.
     """
     if not others:
@@ -78,7 +81,7 @@ def nearest_cluster(
 
 
 def order_by_nearness(vectors: Sequence[Sequence[float]]) -> list[int]:
-    """Positions of a cluster's vectors, nearest to their mean first; ties in their first order."""
+    """Indices of a cluster's vectors, nearest to their mean first. Ties keep their order."""
     points = np.asarray(vectors, dtype=np.float64)
     distances = np.linalg.norm(points - points.mean(axis=0), axis=1).round(9)
     return [int(i) for i in np.argsort(distances, kind="stable")]
@@ -95,7 +98,7 @@ def _trait_blocks(
 
 
 def _outcomes(traits: Sequence[FailureTraits], embedder: Embedder) -> Floats:
-    """Closed labels: 1 at the right one and at the one given, so that both directions of a mix-up are one outcome."""
+    """For closed labels: 1 at the right label and 1 at the given one, so that both directions of a mix-up count as the same outcome."""
     if any(t.gold is None for t in traits):
         return np.asarray(
             embedder.embed([_PARTICULARS.sub("…", t.reason) or "wrong" for t in traits]), dtype=np.float64

@@ -1,4 +1,4 @@
-"""Pattern categorization subagent: clusters of similar analyses become named error patterns."""
+"""Pattern categorization subagent: groups similar analyses and names the error pattern of each group."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
 MAX_SAMPLES_SHOWN = 8
-"""Analyses of one cluster in the prompt: those nearest to its centre."""
+"""Number of analyses of one cluster in the prompt: those nearest to its centre."""
 
 MAX_PAIRS_SHOWN = 6
-"""Mix-ups of one cluster in the prompts of naming and of drafting, most frequent first."""
+"""Number of a cluster's mix-ups in the prompts for naming and drafting, most frequent first."""
 
 
 class Categorization(Record):
-    """The patterns of a round, how they were grouped, and clusters that could not be named."""
+    """The patterns of a round, how they were grouped, and warnings about clusters that could not be named."""
 
     patterns: tuple[ErrorPattern, ...]
     clustering: Clustering
@@ -66,7 +66,7 @@ def categorize_patterns(
     """Group the analysed failures, add those that were not analysed, and have each group named by one LLM call.
 
     Args:
-        failures: by example id, all of the diagnosed part; must hold every analysed one.
+        failures: all failures of the diagnosed part, by example id. Must contain every analysed one.
     """
     vectors = embed_analyses(analyses, embedder=embedder, settings=settings)
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)
@@ -117,7 +117,10 @@ def join_unanalysed(
     embedder: Embedder,
     settings: AnalysisConfig,
 ) -> dict[int, list[str]]:
-    """Failures that the analyst did not read, by the cluster they are most like; none where only its words count."""
+    """Ids of failures that the analyst did not read, by the 0-based cluster that they are most similar to.
+
+    Empty if failures are grouped by the analyst's words alone.
+    """
     read = {a.example_id for a in analyses}
     others = [f for f in failures.values() if f.example.id not in read]
     if not settings.question_weight + settings.outcome_weight:
@@ -136,12 +139,12 @@ def join_unanalysed(
 
 
 def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> dict[str, tuple[float, ...]]:
-    """Unit vector of each pattern's cluster, by pattern id; without patterns whose cluster was not noted."""
+    """Unit vector of each pattern's cluster, by pattern id. Leaves out patterns whose cluster was not recorded."""
     return {p.id: clustering.centroids[p.cluster] for p in patterns if p.cluster is not None}
 
 
 def count_confusions(failures: Sequence[ScoredRow], task: Task) -> tuple[Confusion, ...]:
-    """Gold label against the label given, most frequent first; empty for tasks without a closed label set."""
+    """How often each gold label was mistaken for which other label, most frequent first. Empty for tasks without a closed label set."""
     pairs = Counter(
         (gold, failure.verdict.extracted or "")
         for failure in failures
@@ -161,7 +164,7 @@ def _name_group(
     analyst: PromptedModel,
     pattern_id: str,
 ) -> ErrorPattern | str:
-    """The pattern, or why the answer could not be used."""
+    """The pattern, or a message saying why the reply could not be used."""
     ids = (*(a.example_id for a in analyses), *joining)
     confusions = count_confusions([failures[i] for i in ids], task)
     shown = analyses[:MAX_SAMPLES_SHOWN]
@@ -196,7 +199,7 @@ def _name_group(
 
 
 def define_labels(confusions: Sequence[Confusion], task: Task) -> dict[str, str]:
-    """The definitions of the labels in these mix-ups."""
+    """Definitions of the labels that occur in these mix-ups, by label."""
     names = {name for c in confusions for name in (c.gold, c.predicted)}
     return {name: meaning for name, meaning in task.config.labels.items() if name in names}
 

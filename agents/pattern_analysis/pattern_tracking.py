@@ -1,4 +1,4 @@
-"""Which pattern is which from one iteration to the next, and what became of it. Pure."""
+"""Follows patterns from one iteration to the next and records what became of each. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,40 +11,43 @@ Centroids = Mapping[str, Sequence[float]]
 """Unit vector by pattern id."""
 
 MIN_MATCH = 0.6
-"""Mean of centroid cosine and shared rows from which two patterns are one. Ours: cosines of one task's patterns lie near 1."""
+"""Minimum mean of centroid cosine and fraction of shared rows for two patterns to count as the same. Our choice,
+because the cosines of one task's patterns lie near 1.
+"""
 
 MIN_COSINE = 0.85
-"""The same for centroids alone, where the iterations have no analysed row in common. Ours."""
+"""Minimum centroid cosine if the iterations have no analysed row in common. Our choice."""
 
 
 class PatternOutcome(Record):
-    """One pattern in one iteration: its rows before and after, and what was written against it."""
+    """What became of one pattern in one iteration: its rows before and after, and the synthetic rows written against it."""
 
     pattern_id: str
     continues: str | None
-    """The pattern of the iteration before that it is again."""
+    """Id of the previous iteration's pattern that this one continues. None for a new pattern."""
     status: Literal["new", "persisting", "fixed"]
-    """`fixed`: the iteration's model gets all its rows right; else whether the iteration before had it too."""
+    """`fixed`: the iteration's model gets all its rows right. Otherwise `persisting` if it continues an earlier pattern, else `new`."""
     n_rows: int
-    """Validation rows, all answered wrongly before."""
+    """Number of its validation rows. All were answered wrongly before."""
     n_repaired: int
-    """Of these, answered rightly after."""
+    """Number of these that are answered correctly after the iteration."""
     broken_ids: tuple[str, ...] = ()
-    """Diagnosed rows that were right before and wrong after, and are nearest to this pattern's rows."""
+    """Diagnosed rows that were right before and are wrong now, and are nearest to this pattern's rows."""
     n_written: int = 0
+    """Number of synthetic rows written against it."""
     n_accepted: int = 0
-    """Synthetic rows against it."""
+    """Number of these that were accepted."""
     usage: Usage = Usage()
-    """Generator and judge, for these rows; a run that was resumed paid nothing twice."""
+    """LLM usage of the generator and the judge for these rows. A resumed run pays for nothing twice."""
 
     @property
     def accepted_per_repaired(self) -> float | None:
-        """Synthetic rows for each repaired validation row; None when none was repaired."""
+        """Accepted synthetic rows per repaired validation row. None if none was repaired."""
         return self.n_accepted / self.n_repaired if self.n_repaired else None
 
     @property
     def tokens_per_repaired(self) -> float | None:
-        """Input and output tokens for each repaired validation row; None when none was repaired."""
+        """Input and output tokens per repaired validation row. None if none was repaired."""
         n_tokens = self.usage.input_tokens + self.usage.output_tokens
         return n_tokens / self.n_repaired if self.n_repaired else None
 
@@ -56,9 +59,9 @@ def link_patterns(
     centroids: Centroids,
     previous_centroids: Centroids,
 ) -> tuple[ErrorPattern, ...]:
-    """The patterns, each with the id of the previous one it continues; every previous one is continued at most once.
+    """The patterns with `continues` set. Each previous pattern is continued by at most one.
 
-    Pairs are assigned so that the sum of their likeness is largest (Hungarian method).
+    Pairs are assigned so that their total similarity is as large as possible (Hungarian method).
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -89,10 +92,10 @@ def assess_patterns(
     """What became of each pattern.
 
     Args:
-        batches: those of the iteration.
-        after: verdicts of the iteration's model, by validation row.
-        broken: newly wrong row to the pattern it is nearest to.
-        usage: LLM consumption by batch.
+        batches: reports of the iteration's batches.
+        after: verdicts on the iteration's model, by validation row.
+        broken: newly wrong rows, each mapped to the id of the nearest pattern.
+        usage: LLM usage by batch id.
     """
     aims = {g.strategy.id: g.strategy.pattern_id for g in strategies}
     return tuple(
@@ -102,7 +105,7 @@ def assess_patterns(
 
 
 def find_broken(before: Sequence[Verdict], after: Sequence[Verdict]) -> tuple[str, ...]:
-    """Rows that were right before and are not after."""
+    """Ids of rows that were right before and are not right after."""
     return tuple(
         a.example_id for b, a in zip(before, after, strict=True) if b.value == "correct" and a.value != "correct"
     )
@@ -111,10 +114,10 @@ def find_broken(before: Sequence[Verdict], after: Sequence[Verdict]) -> tuple[st
 def nearest_pattern(
     row_ids: Sequence[str], patterns: Sequence[ErrorPattern], vectors: Mapping[str, Sequence[float]]
 ) -> dict[str, str]:
-    """Row to the pattern that holds the row nearest to it by cosine.
+    """Map each row to the pattern that contains the row nearest to it by cosine.
 
     Args:
-        vectors: unit vector of every row's question, those of the patterns' rows included.
+        vectors: unit vector of every row's question, including the patterns' rows.
     """
     members = [(example_id, p.id) for p in patterns for example_id in p.example_ids]
     if not members or not row_ids:
@@ -127,10 +130,10 @@ def nearest_pattern(
 def weigh_by_repair(
     strategies: Sequence[GuardedStrategy], patterns: Sequence[ErrorPattern], repaired: Mapping[str, float]
 ) -> list[GuardedStrategy]:
-    """The strategies with their weights multiplied by the share of rows that the pattern's last strategy repaired.
+    """The strategies, with weights multiplied by the share of rows that the pattern's last strategy repaired.
 
     Args:
-        repaired: by pattern of the iteration before, as `repaired_share` has it; new patterns count 1/2.
+        repaired: values of `repaired_share` by pattern id of the previous iteration. New patterns count as 1/2.
     """
     shares = {p.id: repaired.get(p.continues or "", 0.5) for p in patterns}
     return [
@@ -146,7 +149,7 @@ def weigh_by_repair(
 
 
 def repaired_share(n_repaired: int, n_rows: int) -> float:
-    """Share of repaired rows, drawn towards 1/2 where rows are few (Laplace): never 0, so that no pattern is given up."""
+    """Share of repaired rows, smoothed towards 1/2 when there are few rows (Laplace). Never 0, so that no pattern is given up."""
     return (n_repaired + 1) / (n_rows + 2)
 
 

@@ -1,4 +1,4 @@
-"""How the grouping of errors moves with the number of clusters and with the embedder. Figures only, and no LLM call."""
+"""How much the grouping of errors changes with the number of clusters and with the embedder. For the report only; needs no LLM calls."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,10 +19,10 @@ from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.groupings import GroupingByEmbedder, GroupingByNumber, Sensitivity
 
 WORDS = "words (TF-IDF + SVD)"
-"""The embedder that is always at hand, and knows nothing of meaning."""
+"""The embedder that is always available and knows nothing of meaning."""
 
 N_DIMENSIONS = 50
-"""Kept of the words' vectors; latent semantic analysis takes 50 to 100 for small collections."""
+"""Dimensions kept of the word vectors. Latent semantic analysis uses 50 to 100 for small collections."""
 
 
 @on_one_thread()
@@ -36,11 +36,11 @@ def measure_sensitivity(
     embedder: str = "",
     others: Mapping[str, Sequence[Sequence[float]]] | None = None,
 ) -> Sensitivity:
-    """Against the grouping that was used: each other number of clusters, the words alone, and other embedders.
+    """Compare the grouping in use with those of other numbers of clusters, of words alone (TF-IDF), and of other embedders.
 
     Args:
-        vectors: of `embedder`, which the grouping was made from.
-        others: embedder to its vectors of the same texts.
+        vectors: vectors from `embedder`, which the grouping in use was made from.
+        others: vectors of the same texts, by embedder.
     """
     points = rotate(np.asarray(vectors, dtype=np.float64))
     spaces = {WORDS: embed_words(texts, seed=seed), **(others or {})}
@@ -59,7 +59,7 @@ def measure_sensitivity(
 
 
 def embed_words(texts: Sequence[str], *, seed: int) -> list[list[float]]:
-    """Unit vectors of latent semantic analysis over these texts alone; zeros for texts without a word."""
+    """Unit vectors from latent semantic analysis of these texts alone. All zeros for a text without words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
     from sklearn.utils.extmath import randomized_svd
@@ -74,7 +74,7 @@ def embed_words(texts: Sequence[str], *, seed: int) -> list[list[float]]:
 
 
 def rotate(points: Floats) -> Floats:
-    """The same points, as far from each other as they were, in as few dimensions as they fill: quicker to group."""
+    """The same points with the same distances in as few dimensions as they span, so that clustering is faster."""
     if not len(points):
         return points
     left, scale, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)

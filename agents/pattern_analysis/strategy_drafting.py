@@ -1,4 +1,4 @@
-"""Strategy drafting subagent: one data generation strategy per error pattern, all different."""
+"""Strategy drafting subagent: drafts one data generation strategy per error pattern, each different from the others."""
 
 import re
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOO_SIMILAR_ROUGE = 0.8
-"""ROUGE-L F of two generation approaches above which they count as the same strategy."""
+"""ROUGE-L F score of two generation approaches above which they count as the same strategy."""
 
 PATTERNS_PER_CALL = 10
-"""More patterns than this are split over calls, to fit the context."""
+"""If there are more patterns than this, they are divided among several calls so that they fit into the context."""
 
 MAX_ROUNDS = 3
-"""The first call and two more for patterns that got no strategy of their own."""
+"""The first call, plus two more for patterns that got no strategy of their own."""
 
 _QUOTED = re.compile(r"""(?:"[^"]+"|“[^”]+”|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))""")
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+")
@@ -39,7 +39,7 @@ _INSERTED = re.compile(
 
 
 class Strategies(Record):
-    """The strategies of a round, and the patterns that got none."""
+    """The strategies of a round, and warnings about patterns that got none."""
 
     strategies: tuple[Strategy, ...]
     warnings: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class StrategyItem(BaseModel):
 
 
 def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel) -> Strategies:
-    """Ask for all patterns at once, so that strategies differ; ask again for those left out or doubled."""
+    """Ask about all patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate."""
     drafted: dict[str, Strategy] = {}
     told: list[str] = []
     n_calls = 0
@@ -90,15 +90,15 @@ def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: P
 
 
 def is_same_strategy(one: Strategy, other: Strategy) -> bool:
-    """Whether two strategies would make the same data: nearly the same approach."""
+    """Whether two strategies would produce the same data, because their approaches are nearly identical."""
     return rouge_l(one.generation_approach, other.generation_approach) >= TOO_SIMILAR_ROUGE
 
 
 def cut_samples(text: str) -> str:
-    """The text without the sample examples that it quotes: a writer repeats them, and they may repeat held-out rows.
+    """The text without the sample rows that it quotes: a writer copies them, and they may repeat held-out rows.
 
-    A weak analyst gives them whatever it is told. A sentence that cannot do without its sample is cut whole; a text
-    that is nothing but samples stays as it is.
+    A weak analyst quotes samples whatever its instructions say. A sentence that makes no sense without its sample is
+    removed as a whole. A text that consists of nothing but samples is left unchanged.
     """
     masked = _QUOTED.sub(_mask_sample, text)
     sentences = [_cut_inserted(sentence) for sentence in _SENTENCE_END.split(masked)]
@@ -115,7 +115,7 @@ def _mask_sample(found: re.Match[str]) -> str:
 
 
 def _cut_inserted(sentence: str) -> str:
-    """The sentence without the samples inserted in it; nothing where it is about a sample."""
+    """The sentence without the samples inserted into it. Empty if the sentence is about a sample."""
     if _MASK not in sentence:
         return sentence
     if (first := _INSERTED.search(sentence)) is None or first.start() == 0:
@@ -127,7 +127,7 @@ def _cut_inserted(sentence: str) -> str:
 def _ask(
     patterns: Sequence[ErrorPattern], taken: Sequence[Strategy], *, task: Task, analyst: PromptedModel, draw: int
 ) -> list[Strategy] | str:
-    """The strategies of a call, or why its answer could not be used."""
+    """The strategies from one call, or a message saying why its reply could not be used."""
     pairs = [c for p in patterns for c in p.confusions[:MAX_PAIRS_SHOWN]]
     variables = {
         "task": task.about([]),

@@ -1,1 +1,1 @@
-"""Quality Control Agent: the judge's ratings, its calibration, and independent solving."""
+"""Quality Control Agent: the judge rates rows, answers them itself, and is measured on rows of known quality."""

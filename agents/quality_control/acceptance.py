@@ -1,4 +1,4 @@
-"""What becomes of rated rows: one rule for every row, and for the rows of known quality by which the judge is measured."""
+"""Decides what happens to rated rows. The same rule applies to the rows of known quality that measure the judge."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,18 +10,18 @@ from pada_agent.core.records import Example, JudgeProbe, Rating, Record, Rejecti
 
 
 class Decision(Record):
-    """What becomes of an attempt."""
+    """The outcome of one attempt at a batch."""
 
     accepted: tuple[Example, ...]
     ratings: tuple[Rating, ...] = ()
-    """Of the accepted rows; empty when nothing is rated."""
+    """Ratings of the accepted rows. Empty if nothing was rated."""
     rejected: tuple[Rejection, ...]
     word: str
-    """One line for a person."""
+    """One line for a person to read."""
 
 
 def find_fault(rating: Rating, quality: QualityConfig) -> str | None:
-    """Why a row with this rating is refused by itself, or None: a score below the floor, or a mean below the threshold."""
+    """Why a row with this rating is rejected: a score is below the floor, or the mean is below the threshold. None if it passes."""
     if low := _find_low(rating, quality):
         return f"{low} is below {quality.floor}"
     return f"mean {rating.mean:.1f} is below {quality.threshold:g}" if rating.mean < quality.threshold else None
@@ -30,10 +30,10 @@ def find_fault(rating: Rating, quality: QualityConfig) -> str | None:
 def decide(
     candidates: Sequence[Example], review: BatchRating, *, quality: QualityConfig, is_last_attempt: bool
 ) -> Decision:
-    """Accept rows one by one; or, as the paper does, all that are rated or none, by the mean of the batch.
+    """Accept rows one by one or, as in the paper, the whole batch or nothing by its mean rating.
 
-    A weak batch that has no attempt left is salvaged row by row (our reading of the paper). No batch carries a row with
-    a score below the floor.
+    After the last attempt, the rows of a weak batch are judged one by one (our interpretation of the paper). A row with
+    a score below the floor is never accepted.
     """
     is_strong = _is_strong(review, quality)
     as_a_whole = quality.accept == "batch" and (is_strong or not is_last_attempt)
@@ -53,17 +53,17 @@ def decide(
 
 
 def accept_unreviewed(candidates: Sequence[Example]) -> Decision:
-    """All candidates, when quality control is switched off."""
+    """Accept all candidates, because quality control is switched off."""
     return Decision(accepted=tuple(candidates), rejected=(), word="quality control is off")
 
 
 def read_probes(
     probes: Sequence[Probe], review: BatchRating, *, answered: Mapping[str, bool], quality: QualityConfig
 ) -> tuple[JudgeProbe, ...]:
-    """What would become of each probe by the rule that holds for rows.
+    """What would happen to each row of known quality under the rule for synthetic rows.
 
     Args:
-        answered: whether the judge gave the probe's answer by itself, by probe.
+        answered: by probe id, whether the judge gave the probe's answer when it was asked without seeing it.
     """
     ratings = {r.example_id: r for r in review.probe_ratings}
     return tuple(
@@ -78,25 +78,29 @@ def read_probes(
 
 
 def keep_ratings(accepted: Sequence[Example], ratings: Sequence[Rating]) -> tuple[Rating, ...]:
-    """The ratings of the accepted rows, in their order; rows that nobody rated have none."""
+    """The ratings of the accepted rows, in the order of the rows. Rows without a rating are skipped."""
     by_id = {r.example_id: r for r in ratings}
     return tuple(by_id[e.id] for e in accepted if e.id in by_id)
 
 
 def word_rating(rating: Rating) -> str:
-    """The judge's mean and its reason, as rejected and accepted rows give them."""
+    """The judge's mean score and its reason, as shown with accepted and rejected rows."""
     return f"rated {rating.mean:.1f}: {rating.reason}"
 
 
 def explain_acceptance(rating: Rating | None, *, decision: str, refused: Rejection | None = None) -> str:
-    """Why a row is in: the judge's word on it, else what became of its batch; `refused` is what a person overruled."""
+    """Why a row was accepted: the judge's reason or, without one, the decision on its batch.
+
+    Args:
+        refused: the rejection that a person overruled, if any.
+    """
     if refused:
         return f"accepted in review; {refused.reason}"
     return word_rating(rating) if rating else decision
 
 
 def _find_low(rating: Rating, quality: QualityConfig) -> str:
-    """The scores below the floor, in words; empty where there are none."""
+    """The scores below the floor, in words. Empty if there are none."""
     return ", ".join(f"{name} {score}" for name, score in rating.scores.items() if score < quality.floor)
 
 

@@ -1,4 +1,4 @@
-"""Label verification by independent solving: the judge answers rows itself, and its majority has to give their label."""
+"""Label verification by independent solving: the judge answers rows itself, and a majority of its answers must match their label."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -20,15 +20,16 @@ from pada_agent.prompts.prompted_model import PromptedModel
 
 
 class AnswerForm(NamedTuple):
-    """How a question is answered."""
+    """How a question is to be answered."""
 
     is_choice: bool
+    """Whether there are options to choose from."""
     answer: str
-    """What the answer alone is."""
+    """What the answer itself consists of, in words for the prompt."""
     n_words: int
-    """Of working before it, at most."""
+    """Maximum number of words of reasoning before the answer."""
     n_tokens: int
-    """Room for one item of the solver's answer, with its working and the JSON around it."""
+    """Tokens reserved for one item of the reply, including reasoning and the JSON around it."""
 
 
 CHOICE = AnswerForm(is_choice=True, answer="its letter", n_words=15, n_tokens=60)
@@ -36,7 +37,7 @@ FREE = AnswerForm(is_choice=False, answer="a number or a few words", n_words=40,
 
 
 class SolutionItem(BaseModel):
-    """What the solver returns for one sample: the working before the answer."""
+    """What the LLM returns for one sample: the reasoning comes before the answer."""
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
@@ -44,25 +45,25 @@ class SolutionItem(BaseModel):
 
 
 class Vote(Record):
-    """One answer to one claim."""
+    """One answer of the judge to one claim."""
 
     agrees: bool
     said: str
-    """The answer in words."""
+    """The judge's answer in words."""
 
 
 class Solved(Record):
-    """What solving made of the rows."""
+    """The outcome of solving the rows of one attempt."""
 
     kept: tuple[Example, ...]
-    """Confirmed, not drawn, or without a usable vote: what could not be solved is not wrong."""
+    """Rows that were confirmed, not selected for solving, or got no usable vote. A row that could not be solved is not wrong."""
     rejected: tuple[Rejection, ...] = ()
     n_solved: int = 0
-    """Rows with at least one usable vote."""
+    """Number of rows with at least one usable vote."""
     answered: dict[str, bool] = Field(default_factory=dict)
-    """Whether the majority gave the answer that is claimed, by probe; without those that got no usable vote."""
+    """By probe id, whether the majority gave the claimed answer. Probes without a usable vote are left out."""
     problems: tuple[str, ...] = ()
-    """Why there was no vote, by call that failed."""
+    """Why there was no vote, one entry per failed call."""
 
 
 def verify_answers(
@@ -77,10 +78,10 @@ def verify_answers(
     seed: int,
     probes: Sequence[Claim] = (),
 ) -> Solved:
-    """Solve a share of the rows as often as settings say; a row whose label no majority gives is rejected.
+    """Solve the configured share of the rows as often as the settings say, and reject rows whose label gets no majority.
 
-    Rows whose label is checked by other means (code, spans) or cannot be (open answers) are passed on. Probes are
-    solved among the rows, and counted apart.
+    Rows are passed on unsolved if their label is checked by other means (code, spans) or cannot be checked (open
+    answers). Probes are solved along with the rows but counted separately.
     """
     drawn = [row for row in rows if Random(f"solve/{seed}/{row.id}").random() < settings.share]
     claims = [*(Claim(id=row.id, question=row, claimed=row) for row in drawn), *(probes if drawn else ())]
@@ -125,7 +126,7 @@ def _form_of(posed: OpenQuestion) -> AnswerForm:
 
 @lru_cache(maxsize=64)
 def solution_item(form: AnswerForm) -> type[SolutionItem]:
-    """The item model: the working before the answer."""
+    """The item model. Its fields ask for the reasoning before the answer."""
     return create_model(
         "Solution",
         __base__=SolutionItem,
@@ -145,7 +146,7 @@ def _solve(
     judge: PromptedModel,
     settings: VerificationConfig,
 ) -> dict[str, Vote] | str:
-    """One vote for each claim, without those that it gave no answer for; or why the answer could not be used."""
+    """One vote per claim, except for claims that got no answer. Or a message saying why the reply could not be used."""
     posed = pose_together(claims, vote, task)
     shared = posed[0].options if len({q.options for q in posed}) == 1 and posed[0].options else ()
     n_votes = settings.votes_for(is_choice=form.is_choice)
@@ -179,7 +180,7 @@ def _solve(
 
 
 def pose_together(claims: Sequence[Claim], vote: int, task: Task) -> list[OpenQuestion]:
-    """The questions of one call. Options that all of them have stand in one order, so that they can be listed once."""
+    """The questions of one call. Options that all of them share are kept in one order, so that they can be listed once."""
     apart = [task.pose(claim.question, Random(f"{claim.id}/{vote}")) for claim in claims]
     sets = {frozenset(q.options) for q in apart if q}
     together = [task.pose(claim.question, Random(f"{claims[0].id}/{vote}")) for claim in claims]

@@ -1,25 +1,25 @@
-"""What the writer is told of the rows it has to write again: which, what is wrong with them, and what to do."""
+"""What the writer is told about rows that it has to rewrite: which ones, what is wrong, and what to do."""
 
 from collections.abc import Mapping, Sequence
 
 from pada_agent.core.records import Feedback, Rejection
 
 MAX_DRAFT_CHARACTERS = 600
-"""Of a refused version, when it is shown to its writer."""
+"""Maximum length of a rejected version when it is shown to its writer."""
 
 
 def advise(rejections: Sequence[Rejection], drafts: Mapping[int, Mapping[str, str]]) -> list[Feedback]:
-    """One piece of advice for each refused row; the last where a row was refused twice.
+    """One piece of advice per rejected row. If a row was rejected twice, the last rejection counts.
 
     Args:
-        drafts: what was written for each row. Text that overlaps held-out rows is not shown again.
+        drafts: what was written for each row, by row number. Text that overlaps held-out rows is not shown again.
     """
     found = {r.provenance.row: _advise(r, drafts.get(r.provenance.row, {})) for r in rejections}
     return list(found.values())
 
 
 def remember(known: Sequence[Feedback], new: Sequence[Feedback]) -> list[Feedback]:
-    """All advice, the newer in place of the older for the same row: an attempt that gave nothing teaches nothing new."""
+    """All advice so far. New advice replaces older advice on the same row; rows without new advice keep theirs."""
     return sorted({f.row: f for f in (*known, *new)}.values(), key=lambda f: f.row)
 
 

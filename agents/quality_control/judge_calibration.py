@@ -1,6 +1,6 @@
-"""Whether the judge can tell good rows from bad: rows of known quality among those it rates.
+"""Measures whether the judge can tell good rows from bad ones, by mixing in rows of known quality (probes).
 
-A probe never stands among the batch's rows: it is rated and answered beside them, and nothing can train on it.
+A probe is never part of the batch. It is rated and answered alongside its rows, and nothing can train on it.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ PairT = TypeVar("PairT")
 
 
 class Pair(Record):
-    """An original and what is rated beside it, field by field as `Task.show` has them."""
+    """A training row and the row rated against it, field by field as returned by `Task.show`."""
 
     id: str
     original: dict[str, str]
@@ -26,7 +26,7 @@ class Pair(Record):
 
 
 class Claim(Record):
-    """A question for the judge to answer by itself, and an example whose answer it is said to have."""
+    """A question for the judge to answer itself, and an example that claims to hold the answer."""
 
     id: str
     question: Example
@@ -39,33 +39,34 @@ class Probe(Record):
     kind: ProbeKind
     pair: Pair
     claim: Claim | None = None
-    """None where its question is not one that could be answered."""
+    """None if its question cannot be answered."""
 
 
 class JudgeCalibration(Record):
-    """How the judge fared on rows of known quality."""
+    """How the judge did on rows of known quality."""
 
     n_bad: int = 0
-    """Known-bad rows that it was shown."""
+    """Number of bad rows that it was shown."""
     n_caught: int = 0
-    """Of these, refused by the rule that holds for rows: rating, and blind answer where one is asked for."""
+    """Number of these that were rejected under the rule for synthetic rows: rating, plus independent solving where it is used."""
     n_caught_by_rating: int = 0
-    """Of these, refused by their rating alone."""
+    """Number of these that their rating alone would have rejected."""
     n_caught_by_answer: int = 0
-    """Of these, refused because the judge answered them otherwise."""
+    """Number of these that were rejected because the judge gave a different answer."""
     n_answered: int = 0
-    """Known-bad rows that it was asked to answer, and did."""
+    """Number of bad rows that it was asked to answer, and answered."""
     n_good: int = 0
-    """Real training rows that it was shown."""
+    """Number of real training rows that it was shown."""
     n_false_alarms: int = 0
-    """Of these, refused."""
+    """Number of these that were rejected."""
     n_unrated: int = 0
+    """Number of probes that the judge skipped."""
     missed: dict[str, int] = Field(default_factory=dict)
-    """Known-bad rows that passed, by kind."""
+    """Number of bad rows that passed, by kind."""
 
 
 def make_probes(training: Sequence[Example], *, n_rows: int, share: float, task: Task, rng: Random) -> list[Probe]:
-    """About `share` probes for each of `n_rows` rows, their kinds drawn evenly; none from fewer than three training rows."""
+    """About `share * n_rows` probes, all kinds equally likely. None if there are fewer than three training rows."""
     training = RowSet.of(training)
     n_probes = int(n_rows * share + rng.random()) if share else 0
     if len(training) < 3:
@@ -74,7 +75,7 @@ def make_probes(training: Sequence[Example], *, n_rows: int, share: float, task:
 
 
 def mix(rows: Sequence[PairT], probes: Sequence[PairT], rng: Random) -> list[PairT]:
-    """The rows in their order, with the probes at places drawn by `rng`."""
+    """The rows in their order, with the probes inserted at random positions."""
     mixed = list(rows)
     for probe in probes:
         mixed.insert(rng.randint(0, len(mixed)), probe)
@@ -84,13 +85,13 @@ def mix(rows: Sequence[PairT], probes: Sequence[PairT], rng: Random) -> list[Pai
 def note_probe(
     probe: Probe, rating: Rating | None, *, answered: bool | None, is_good_enough: Callable[[Rating], bool]
 ) -> JudgeProbe:
-    """What would become of a row with this rating and this answer.
+    """What would happen to a synthetic row with this rating and this answer.
 
-    A good one was not written for the batch's strategy, so its adherence is not known to be good and does not count.
+    For a good probe, adherence is ignored: it was not written for the batch's strategy, so it may well be low.
 
     Args:
-        answered: whether the judge gave the answer that the probe shows; None where it was not asked or gave none.
-        is_good_enough: the rule for the ratings of rows.
+        answered: whether the judge gave the answer shown in the probe. None if it was not asked or gave no answer.
+        is_good_enough: whether a rating passes, under the rule for synthetic rows.
     """
     if rating is None:
         return JudgeProbe(kind=probe.kind, passed=None, answered=answered)
@@ -102,7 +103,7 @@ def note_probe(
 
 
 def calibrate(probes: Sequence[JudgeProbe]) -> JudgeCalibration:
-    """Catch rate and false alarms, as counts."""
+    """Counts of caught bad rows and of false alarms."""
     rated = [p for p in probes if p.passed is not None]
     bad, good = [p for p in rated if p.kind != "good"], [p for p in rated if p.kind == "good"]
     missed = [p.kind for p in bad if p.passed]
@@ -136,7 +137,7 @@ def _make_probe(kind: ProbeKind, training: RowSet, number: int, task: Task, rng:
 
 
 def _another_answer(example: Example, training: RowSet, task: Task, rng: Random) -> Example | None:
-    """A row with another answer, all of them equally likely."""
+    """A training row with a different answer; all such rows are equally likely. None if there is none."""
     same = training.remember("places by answer", lambda: _find_places(training, task))[task.gold(example)]
     if len(same) == len(training):
         return None
@@ -146,7 +147,7 @@ def _another_answer(example: Example, training: RowSet, task: Task, rng: Random)
 
 
 def _find_places(rows: Sequence[Example], task: Task) -> dict[str, list[int]]:
-    """Where the rows of each answer are."""
+    """Positions of the rows with each answer."""
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(task.gold(row), []).append(place)
@@ -154,6 +155,6 @@ def _find_places(rows: Sequence[Example], task: Task) -> dict[str, list[int]]:
 
 
 def _put_out_of_form(shown: dict[str, str]) -> dict[str, str]:
-    """Every field holds another one's text."""
+    """Shift the texts by one field, so that every field holds the text of another."""
     names, texts = list(shown), list(shown.values())
     return dict(zip(names, [*texts[1:], texts[0]], strict=True))

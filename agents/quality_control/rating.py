@@ -1,4 +1,4 @@
-"""Quality Control Agent: has the rows of a batch rated."""
+"""Quality Control Agent: has the rows of a batch rated by the judge."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,11 +15,11 @@ from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
 TOKENS_PER_RATING = 110
-"""Room for one in the judge's answer, with reason, feedback and the JSON around it."""
+"""Tokens reserved for one rating in the judge's reply, including reason, feedback and the JSON around them."""
 
 
 class RatingItem(BaseModel):
-    """What the judge returns for one sample: the reason before the scores."""
+    """What the LLM returns for one sample: the reason comes before the scores."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -28,18 +28,19 @@ class RatingItem(BaseModel):
 
 
 class BatchRating(Record):
-    """The judge's word on one attempt at a batch."""
+    """The judge's ratings of one attempt at a batch."""
 
     ratings: tuple[Rating, ...]
     unrated_ids: tuple[str, ...] = ()
+    """Rows that the judge skipped."""
     problems: tuple[str, ...] = ()
-    """Why nothing could be rated, by call that failed."""
+    """Why nothing could be rated, one entry per failed call."""
     probe_ratings: tuple[Rating, ...] = ()
-    """Of the probes, under their ids; they count in nothing else."""
+    """Ratings of the probes, under the probes' ids. They are not included in anything else."""
 
     @property
     def score(self) -> float | None:
-        """Mean rating of the attempt; None when nothing was rated."""
+        """Mean rating of the attempt. None if nothing was rated."""
         return sum(r.mean for r in self.ratings) / len(self.ratings) if self.ratings else None
 
 
@@ -54,9 +55,9 @@ def rate_batch(
     rows_per_call: int | None = None,
     probes: Sequence[Probe] = (),
 ) -> BatchRating:
-    """Rate every candidate from 1 to 10: adherence (pattern branch only), utility, relevance (paper, quality control).
+    """Rate every candidate from 1 to 10 for adherence (pattern branch only), utility and relevance (paper, quality control).
 
-    Probes stand among the candidates, at places drawn by the batch's id, and are rated like them.
+    Probes are inserted among the candidates, at positions fixed by the batch's id, and rated like them.
     """
     pairs = [_pair(c, sources, task) for c in candidates]
     pairs = mix(pairs, [p.pair for p in probes], Random(f"mix/{batch.id}/{attempt}"))
@@ -116,7 +117,7 @@ def _review_chunk(
 
 @cache
 def rating_item(*, with_adherence: bool) -> type[RatingItem]:
-    """The item model; adherence is asked only where there is a strategy to adhere to."""
+    """The item model. Adherence is requested only if there is a strategy to adhere to."""
     texts = {
         "adherence": "score: how well it follows the strategy",
         "utility": "score: whether its answer is right, of all answers there are, and learning from it helps",
@@ -137,7 +138,7 @@ def _pair(candidate: Example, sources: Mapping[str, Example], task: Task) -> Pai
 
 
 def _describe_pair(number: int, pair: Pair) -> dict[str, object]:
-    """What both have in common stands once; a copy is shown twice, so that it can be seen to be one."""
+    """Fields that both rows share are shown once. An exact copy is shown twice, so that the judge can see that it is one."""
     original, synthetic = pair.original, pair.synthetic
     shared = {name: value for name, value in synthetic.items() if original.get(name) == value}
     if shared == synthetic:

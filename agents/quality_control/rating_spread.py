@@ -1,4 +1,4 @@
-"""Whether the judge's ratings tell rows apart at all."""
+"""Whether the judge's ratings differ between rows at all."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from pydantic import Field
 from pada_agent.core.records import Rating, Record
 
 MIN_RATED = 10
-"""Accepted rows from which equal ratings mean something."""
+"""Minimum number of accepted rows for equal ratings to mean something."""
 
 
 class RatingSpread(Record):
-    """Rows by the mean of their scores, rounded to one decimal."""
+    """Number of rows by the mean of their scores, which is rounded to one decimal."""
 
     accepted: dict[str, int] = Field(default_factory=dict)
     refused: dict[str, int] = Field(default_factory=dict)
@@ -27,12 +27,12 @@ class RatingSpread(Record):
 
     @property
     def says_nothing(self) -> bool:
-        """Whether all accepted rows, of which there are enough, have one and the same rating."""
+        """Whether all accepted rows have the same rating although there are enough of them to tell."""
         return len(self.accepted) == 1 and self.n_accepted >= MIN_RATED
 
 
 def spread_ratings(*, accepted: Iterable[Rating], refused: Iterable[Rating]) -> RatingSpread:
-    """Count both, best rating first."""
+    """Count accepted and rejected rows by rating, best rating first."""
     return RatingSpread(accepted=_count(accepted), refused=_count(refused))
 
 

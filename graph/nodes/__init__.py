@@ -1,1 +1,1 @@
-"""The nodes, one stage a file. A node reads state, calls a port or an agent, and returns a partial state."""
+"""The nodes, one file per stage. A node reads the state, calls a port or an agent, and returns a partial state."""

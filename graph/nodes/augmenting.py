@@ -1,4 +1,4 @@
-"""Joins the batches of an iteration to D_syn, with a last blocking check against held-out rows; and counts what is missing."""
+"""Joins the batches of an iteration into D_syn, checks once more for held-out rows, and counts what is still missing."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from pada_agent.graph.storing import put_rows
 
 
 def augment(state: RunState, adapters: Adapters) -> PartialState:
-    """Unite the accepted rows of both branches, without repeats between batches, and say what is asked for next."""
+    """Unite the accepted rows of both branches, drop repeats between batches, and plan what to request next."""
     iteration, generation = str(state["iteration"]), state["settings"].generation
     rows = unite(state, adapters)
     block_leaks(rows, read_protected(state, adapters))
@@ -40,7 +40,7 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_joined: int) -> list[str]:
-    """What a reader should know of an iteration's rows once nobody is asked for more."""
+    """Warnings about an iteration's rows, once no more are requested."""
     lost = sum((Counter(b.n_rejected) for b in batches), Counter[str]())
     lost["duplicate"] += sum(b.n_accepted for b in batches) - n_joined
     shortfall = describe_shortfall(quotas, lost)
@@ -48,7 +48,7 @@ def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_j
 
 
 def unite(state: RunState, adapters: Adapters) -> RowSet:
-    """The rows of the iteration's batches, in the order of rounds: rows of an earlier round make way for none."""
+    """The rows of the iteration's batches, in the order of rounds. If two rows repeat each other, the earlier one stays."""
     rows = RowSet()
     for batch in sorted(batches_of(state), key=lambda b: (b.top_up, b.batch_id)):
         accepted = adapters.store.read_rows(batch.accepted.key, Example)
@@ -57,7 +57,7 @@ def unite(state: RunState, adapters: Adapters) -> RowSet:
 
 
 def measure_quotas(state: RunState, rows: Sequence[Example]) -> list[Quota]:
-    """What each strategy and the training errors owe, and how far they are."""
+    """How many rows each strategy and the training errors owe, and how many of them have joined."""
     plan, batches = state["plan"], batches_of(state)
     strategies = weigh(state.get("strategies", {}).get(str(state["iteration"]), []), state)
     quotas = [
@@ -83,7 +83,7 @@ def measure_quotas(state: RunState, rows: Sequence[Example]) -> list[Quota]:
 
 
 def _count_asked(quota: Quota, batches: Sequence[BatchReport], n_joined: Mapping[str, int]) -> dict[str, int]:
-    """How often it was asked, given how many rows of each batch joined."""
+    """How many rows the quota was asked for, given how many rows of each batch joined."""
     own = [b for b in batches if (b.branch, b.strategy_id) == (quota.branch, quota.strategy_id)]
     by_round = dict.fromkeys([b.top_up for b in own], 0)
     for batch in own:
@@ -96,22 +96,22 @@ def _count_asked(quota: Quota, batches: Sequence[BatchReport], n_joined: Mapping
 
 
 def batches_of(state: RunState) -> list[BatchReport]:
-    """Those of the iteration."""
+    """Reports of the current iteration's batches."""
     return [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
 
 
 def without_repeats(rows: list[Example], known: Sequence[Example], state: RunState) -> list[Example]:
-    """The rows that repeat neither a known row nor one another."""
+    """The rows that repeat neither a known row nor each other."""
     threshold = state["settings"].generation.near_duplicate_rouge
     repeated = {o.example_id for o in find_duplicates(rows, known, threshold=threshold)}
     return [row for row in rows if row.id not in repeated]
 
 
 def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:
-    """The last gate before training.
+    """The last check before training.
 
     Raises:
-        LeakageError: a held-out row would be trained on. Label verification drops such rows, so this is a bug.
+        LeakageError: a held-out row would be trained on. Label verification should have dropped it, so this is a bug.
     """
     if overlaps := find_overlap(rows, protected):
         first = overlaps[0]

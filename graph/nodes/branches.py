@@ -1,4 +1,4 @@
-"""What stands before synthesis in each branch: a person's review, the leak guard, and the planning of batches."""
+"""The nodes before synthesis in each branch: they run the leak guard and plan batches."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from pada_agent.graph.state import BranchState, PartialState, RunState
 
 
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
-    """Cut quotations of held-out rows out of the strategies, and plan the batches of the pattern branch."""
+    """Cut what held-out rows say out of the strategies, and plan the batches of the pattern branch."""
     settings, iteration = state["settings"], state["iteration"]
     training, protected = read_training(state, adapters), read_protected(state, adapters)
     threshold = settings.guard.leak_similarity
@@ -40,7 +40,7 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
 
 
 def tell_cuts(guarded: Sequence[GuardedStrategy], pattern_share: float) -> list[str]:
-    """A line for each strategy that held-out text was cut from, and what that means for its rows."""
+    """One line for each strategy that held-out text was cut from, and what that means for its rows."""
     if any(not g.says_nothing for g in guarded):
         whither = "its rows go to the other strategies"
     else:
@@ -54,14 +54,14 @@ def tell_cuts(guarded: Sequence[GuardedStrategy], pattern_share: float) -> list[
 
 
 def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
-    """Plan the batches of the training-error branch; or take real rows, where settings say so."""
+    """Plan the batches of the training-error branch, or take real rows if the settings say so."""
     if state["settings"].generation.sources == "held_back":
         return take_held_back(state, adapters)
     return {"planned": plan_errors(state["plan"].n_training_error_rows, state, adapters)}
 
 
 def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:
-    """Plan batches for the rows that are missing, from other sources than those that were drawn before."""
+    """Plan batches for the missing rows, based on source rows that have not been drawn before."""
     iteration = str(state["iteration"])
     top_up = state.get("top_ups", {}).get(iteration, 0) + 1
     quotas = state["quotas"][iteration]
@@ -98,7 +98,7 @@ def plan_patterns(
 def plan_errors(
     n_rows: int, state: BranchState, adapters: Adapters, *, drawn: Quota | None = None, top_up: int = 0
 ) -> list[Batch]:
-    """Batches from training errors, with what is shown beside them."""
+    """Batches based on training errors, with the contrasts to show next to them."""
     settings, plan, store = state["settings"], state["plan"], adapters.store
     sources = read_sources(state, adapters)
     batches = plan_error_batches(
@@ -122,20 +122,20 @@ def plan_errors(
 
 
 def count_fed(state: BranchState, adapters: Adapters) -> Mapping[str, int]:
-    """Rows of the iteration that join the training data so far, by the training error they were written from."""
+    """For each training error, by id, the number of rows written from it that have joined the training data in this iteration."""
     rows = adapters.store.read_rows(state["new_rows"].key, Example)
     origins = [row.provenance for row in rows if row.provenance]
     return Counter(origin.source_id for origin in origins if origin.branch == "training_error")
 
 
 def count_rows_per_call(rows: Sequence[Example], state: BranchState, adapters: Adapters) -> int:
-    """As many as settings say and an answer of the generator has room for."""
+    """`generation.rows_per_call`, or fewer if the generator's reply has no room for that many."""
     wanted, n_tokens = state["settings"].generation.rows_per_call, adapters.generator.max_output_tokens
     return fit_rows_per_call(wanted, rows, adapters.task, max_output_tokens=n_tokens)
 
 
 def weigh(guarded: list[GuardedStrategy], state: BranchState | RunState) -> list[GuardedStrategy]:
-    """The strategies that rows are written by, with the weights by which the branch's rows are shared out."""
+    """The strategies that still say something, with the weights by which the branch's rows are divided."""
     guarded = [g for g in guarded if not g.says_nothing]
     repaired = state["plan"].repaired
     return weigh_by_repair(guarded, state["patterns"][str(state["iteration"])], repaired) if repaired else guarded

@@ -1,4 +1,4 @@
-"""Opens an iteration: the best model's errors on both sides, and how many rows each branch writes."""
+"""Starts an iteration: collects the best model's errors on training and validation rows, and decides how many rows each branch writes."""
 
 from pada_agent.agents.data_generation.batch_planning import split_rows
 from pada_agent.core.config import GenerationConfig
@@ -12,7 +12,7 @@ from pada_agent.graph.storing import put_rows
 
 
 def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
-    """Find the training rows to write from, and share out the rows to write."""
+    """Find the training rows to write from, and divide the rows to write between the branches."""
     generation, store, iteration = state["settings"].generation, adapters.store, state["iteration"] + 1
     best = state["models"][state["best_model"]]
     has_patterns = best.validation_failures is not None and best.validation_failures.rows > 0
@@ -50,12 +50,12 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def reads_training_errors(generation: GenerationConfig) -> bool:
-    """Whether rows are written from the student's wrong answers on D_train, or from what stands in for them."""
+    """Whether rows are written from the student's wrong answers on D_train, or from rows that replace them."""
     return generation.sources == "training_errors" and generation.pattern_share < 1
 
 
 def count_capacity(found: ErrorSources, generation: GenerationConfig) -> int | None:
-    """Most rows that the training-error branch can write; None where there is no limit."""
+    """Maximum number of rows that the training-error branch can write. None means no limit."""
     each = most_rows_each(generation)
     if not reads_training_errors(generation):
         return None
@@ -63,7 +63,7 @@ def count_capacity(found: ErrorSources, generation: GenerationConfig) -> int | N
 
 
 def _tell_moved(n_sources: int, n_wished: int, plan: IterationPlan, n_wanted: int) -> str:
-    """Where the rows go that the training errors cannot feed; empty where they can feed their part."""
+    """What happens to the rows that the training errors cannot supply, in words. Empty if they can supply their share."""
     if plan.n_training_error_rows >= n_wished:
         return ""
     n_lost = n_wanted - plan.n_pattern_rows - plan.n_training_error_rows
@@ -72,5 +72,5 @@ def _tell_moved(n_sources: int, n_wished: int, plan: IterationPlan, n_wanted: in
 
 
 def _to_diagnose(failures: Ref | None, n_pattern: int, adapters: Adapters) -> Ref:
-    """No failures where the pattern branch writes nothing: its analysis would be paid for in vain."""
+    """The failures to analyse. Empty if the pattern branch writes nothing, because the analysis would be wasted."""
     return failures if failures and n_pattern else put_rows(adapters.store, "validation-failures", [])

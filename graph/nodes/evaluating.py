@@ -1,4 +1,4 @@
-"""Measures a model on rows: predictions by the compute backend, verdicts here."""
+"""Measures a model: the compute backend predicts, and this code scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ from pada_agent.graph.storing import put_rows
 
 
 def evaluate_untouched(state: RunState, adapters: Adapters) -> PartialState:
-    """Measure the student as it came, on validation."""
+    """Measure the student on validation before any fine-tuning."""
     return {"models": {UNTOUCHED: measure_on_validation(state["models"][UNTOUCHED], state, adapters)}}
 
 
 def evaluate(state: RunState, adapters: Adapters) -> PartialState:
-    """Measure the newest fine-tuned model on validation and choose the best so far."""
+    """Measure the newest fine-tuned model on validation, and choose the best model so far."""
     newest = next(a for a in state["models"].values() if a.iteration == state["iteration"])
     measured = measure_on_validation(newest, state, adapters)
     models = {**state["models"], measured.name: measured}
@@ -29,7 +29,7 @@ def evaluate(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapters) -> TrainedModel:
-    """The model with its figures on the diagnosis part, the selection part, and both."""
+    """The model with its results on the diagnosis part, on the selection part, and on both together."""
     data = state["data"]
     examples = adapters.store.read_rows(data.validation.key, Example)
     measured = score_rows(model, data.validation, state, adapters, examples)
@@ -49,7 +49,7 @@ def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapte
 def score_rows(
     model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
 ) -> list[ScoredRow]:
-    """Every row with the model's prediction and its verdict, right ones included, in order. Finished work is read back."""
+    """Every row with the model's prediction and the verdict on it, correct ones included, in order. Finished work is read from the store."""
     settings, store = state["settings"], adapters.store
     folder = adapters.compute.wait(
         adapters.compute.submit(
@@ -78,10 +78,10 @@ def score_rows(
 
 
 def read_predictions(folder: Path, *, n: int) -> list[Prediction]:
-    """What a finished `PredictJob` left for its `n` rows, in their order.
+    """The predictions of a finished `PredictJob` for its `n` rows, in order.
 
     Raises:
-        ArtifactError: missing or damaged.
+        ArtifactError: the file is missing or damaged.
     """
     path, advice = folder / PREDICTIONS, f"Delete the folder {folder}, then `pada resume` the run."
     predictions = read_json_lines(path, Prediction, if_missing=advice, if_damaged=advice)

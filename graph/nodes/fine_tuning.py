@@ -1,4 +1,4 @@
-"""Trains the student: the user's rows, and the synthetic rows the loop has gathered."""
+"""Trains the student on the user's rows and the synthetic rows gathered so far."""
 
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Example, Ref
@@ -31,9 +31,9 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
-    """Synthetic rows to train on: the new ones, after those of the best model if they accumulate.
+    """Synthetic rows to train on: those of the best model, if they accumulate, followed by the new ones.
 
-    A regressing iteration is not the best model, so its rows are kept on disk but not used.
+    An iteration that made the model worse is not the best one, so its rows stay on disk but are not used.
     """
     if state["iteration"] == 0:
         return ()
@@ -42,6 +42,6 @@ def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
 
 
 def gather_training_rows(train: Ref, synthetic: tuple[Ref, ...], adapters: Adapters) -> Ref:
-    """One object that holds all training rows."""
+    """One stored object with all training rows."""
     rows = [row for ref in (train, *synthetic) for row in adapters.store.read_rows(ref.key, Example)]
     return put_rows(adapters.store, "training-rows", rows, train, synthetic)

@@ -1,4 +1,4 @@
-"""Ends the run: reads test once, compares models in pairs, publishes the summary."""
+"""Ends the run: measures models on test once, compares them in pairs, and publishes the summary."""
 
 from statistics import fmean
 from typing import Any
@@ -20,11 +20,11 @@ from pada_agent.graph.summarizing import SummaryInputs, summarize_run
 from pada_agent.graph.summary import Comparison, Sample
 
 N_SAMPLES = 12
-"""Accepted and rejected rows shown in the summary; all are in the store."""
+"""Maximum number of accepted rows, and of rejected rows, in the summary. The store holds all of them."""
 
 
 def finish(state: RunState, adapters: Adapters) -> PartialState:
-    """Read test once for the best model and the models it is compared with, publish the result, end worker and engines."""
+    """Measure the best model and the models it is compared with on test, publish the results, and stop the worker and the engines."""
     compared = models_to_compare(list(state["models"].values()), state["best_model"])
     tested = measure_on_test(compared, state, adapters)
     verdicts = {name: [row.verdict for row in rows] for name, rows in tested.items()}
@@ -55,7 +55,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
-    """What the summary tells of patterns and of answers, from the store."""
+    """What the summary says about patterns and answers, read from the store."""
     measured = {name: read_measured(model, adapters) for name, model in state["models"].items()}
     chances = [adapters.task.chance(row.example) for row in next(iter(measured.values()))]
     usage = adapters.usage_by_batch()
@@ -78,33 +78,33 @@ def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
 
 
 def is_cut_in_thought(row: ScoredRow) -> bool:
-    """Whether the student was still thinking when its tokens were used up."""
+    """Whether the student used up its tokens while it was still thinking."""
     prediction = row.prediction
     return prediction.truncated and bool(prediction.response.strip()) and not strip_thoughts(prediction.response)
 
 
 def read_spread(state: RunState, adapters: Adapters) -> RatingSpread:
-    """The judge's ratings of all rows, accepted and refused."""
+    """The judge's ratings of all rows, accepted and rejected."""
     batches = state.get("batches", {}).values()
     refused = [r.rating for b in batches for r in adapters.store.read_rows(b.rejected.key, Rejection) if r.rating]
     return spread_ratings(accepted=[r for b in batches for r in read_ratings(b, adapters).values()], refused=refused)
 
 
 def explain_stop(state: RunState) -> str:
-    """Why the loop ended, where no person ended it."""
+    """Why the loop ended, if no person ended it."""
     nothing_new = all(model.iteration != state["iteration"] for model in state["models"].values())
     return "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
 
 
 def models_to_compare(models: list[TrainedModel], best: str) -> list[TrainedModel]:
-    """Untouched, first fine-tuning, the best model, and the best augmented one where that is another."""
+    """The untouched model, the first fine-tuning, the best model, and the best augmented model if that is another one."""
     augmented = [a for a in models if a.iteration]
     names = [UNTOUCHED, FINE_TUNED, *([choose_best(augmented).name] if augmented else []), best]
     return [model for model in models if model.name in names]
 
 
 def measure_on_test(models: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[ScoredRow]]:
-    """Every test row with answer and verdict, right ones included, by model; empty without test rows."""
+    """By model, every test row with answer and verdict, correct ones included. Empty if there are no test rows."""
     test = state["data"].test
     if test is None:
         return {}
@@ -113,13 +113,13 @@ def measure_on_test(models: list[TrainedModel], state: RunState, adapters: Adapt
 
 
 def validation_verdicts(models: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:
-    """Verdicts on the selection part by model: second best to a test set, since the best model was chosen on them."""
+    """By model, the verdicts on the selection part. Weaker evidence than a test set, because the best model was chosen by them."""
     data = state["data"]
     return {model.name: _verdicts(model, data.validation, state, adapters)[data.n_diagnosis :] for model in models}
 
 
 def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comparison]:
-    """Paired tests between each model and the ones before it."""
+    """Paired tests between each model and all earlier ones."""
     names = list(verdicts)
     pairs = [(before, after) for i, after in enumerate(names) for before in names[:i]]
     return [
@@ -129,7 +129,7 @@ def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comp
 
 
 def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
-    """One accepted row a batch, up to N_SAMPLES."""
+    """One accepted row per batch, up to N_SAMPLES."""
     shown = []
     for batch, strategy in _sort_batches(state):
         rows, ratings = adapters.store.read_rows(batch.accepted.key, Example), read_ratings(batch, adapters)
@@ -145,7 +145,7 @@ def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
 
 
 def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:
-    """One rejected row a batch, up to N_SAMPLES, with the stage and the reason, which may quote the held-out row it is too close to."""
+    """One rejected row per batch, up to N_SAMPLES, with stage and reason. The reason may quote the held-out row that it is too close to."""
     shown = []
     for batch, strategy in _sort_batches(state):
         rows = adapters.store.read_rows(batch.rejected.key, Rejection)
@@ -165,7 +165,7 @@ def _verdicts(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapter
 
 
 def _sort_batches(state: RunState) -> list[tuple[BatchReport, str | None]]:
-    """The batches by id, each with the name of its strategy."""
+    """The batches in the order of their ids, each with the name of its strategy."""
     names = {(i, g.strategy.id): g.strategy.strategy_name for i, gs in state.get("strategies", {}).items() for g in gs}
     batches = [b for _, b in sorted(state.get("batches", {}).items())]
     return [(b, names.get((str(b.iteration), b.strategy_id or ""))) for b in batches]

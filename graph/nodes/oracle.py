@@ -1,4 +1,4 @@
-"""Real rows in place of synthetic ones: the oracle, which measures what more data could do at all."""
+"""Real rows in place of synthetic ones: an oracle that measures how much more data could help at all."""
 
 from random import Random
 
@@ -9,8 +9,10 @@ from pada_agent.graph.storing import put_rows
 
 
 def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
-    """As many held-back rows as would be written, drawn by the run's seed, without those the diagnosed model was trained on; told
-    as a batch."""
+    """Take as many held-back rows as would have been written, and report them as one batch.
+
+    They are drawn with the run's seed. Rows that the diagnosed model was trained on are left out.
+    """
     n_wanted, iteration, store = state["plan"].n_training_error_rows, state["iteration"], adapters.store
     used = {
         e.id

@@ -25,7 +25,7 @@ from pada_agent.prompts.prompted_model import PromptedModel
 
 
 def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
-    """Name a root cause and a scenario for each sampled validation failure."""
+    """Have a root cause and a scenario named for each sampled validation failure."""
     settings = state["settings"]
     failures = sample_failures(
         adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow),
@@ -45,7 +45,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
 
 
 def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialState:
-    """Group the analyses and name each group's error pattern."""
+    """Group the analyses and have each group's error pattern named."""
     settings, iteration = state["settings"], state["iteration"]
     analyses = adapters.store.read_rows(state["analyses"][str(iteration)].key, ErrorAnalysis)
     if not analyses:
@@ -76,7 +76,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
 def try_other_groupings(
     found: Categorization, analyses: list[ErrorAnalysis], state: AnalysisState, adapters: Adapters
 ) -> Clustering:
-    """The clustering, with how it moves with the number of clusters and with the embedder: for the report alone."""
+    """The clustering, with how much it changes with the number of clusters and with the embedder. Only the report uses this."""
     settings, texts = state["settings"], [describe_analysis(a) for a in analyses]
     moved = measure_sensitivity(
         texts,
@@ -90,7 +90,7 @@ def try_other_groupings(
 
 
 def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -> list[ErrorPattern]:
-    """The patterns, with those of the iteration before that they continue."""
+    """The patterns, each linked to the previous iteration's pattern that it continues, if any."""
     before = str(state["iteration"] - 1)
     previous, ref = state.get("patterns", {}).get(before, []), state.get("clusterings", {}).get(before)
     if not previous or ref is None:
@@ -117,7 +117,7 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
 
 
 def bind(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
-    """The strategies with the training rows that they are applied to, and the words that these lack, as far as settings want it."""
+    """The strategies with the training rows they are applied to and with unseen words, as far as the settings ask for these."""
     generation, bound = state["settings"].generation, list(strategies)
     if generation.pattern_sources == "random" and not generation.unseen_words:
         return bound

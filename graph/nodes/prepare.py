@@ -1,4 +1,4 @@
-"""Reads and checks the data, splits validation, and freezes the settings into the state."""
+"""Reads and checks the data, splits validation, and fixes the settings in the state."""
 
 from collections.abc import Sequence
 from random import Random
@@ -25,7 +25,7 @@ from pada_agent.prompts.rendering import check_overrides
 
 
 def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
-    """The first node. It alone reads the run's context, which LangGraph does not keep across a resume."""
+    """Make the first node. It is the only one that reads the run's context, which LangGraph does not keep when a run is resumed."""
 
     def prepare(state: RunState, runtime: Runtime[RunConfig], config: RunnableConfig) -> PartialState:
         """Read the rows, check them against each other, freeze the settings."""
@@ -47,7 +47,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
 
 
 def settle(state: RunState, context: RunConfig | None) -> RunConfig:
-    """The run's settings. A thread holds one run: begun again it goes on with what is finished, as it was started.
+    """The settings of the run. A thread holds one run; when it is started again, it continues with the settings it began with.
 
     Raises:
         ConfigError: the thread's run is finished, or was started with other settings.
@@ -63,11 +63,11 @@ def settle(state: RunState, context: RunConfig | None) -> RunConfig:
 
 
 def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
-    """The context, with what the input says in its place.
+    """The settings from the context, overridden by those in the input.
 
     Raises:
-        ConfigError: neither says anything, or the input is not valid.
-        PromptError: a prompt does not parse.
+        ConfigError: there are no settings in either, or the input is not valid.
+        PromptError: a prompt is not a valid template.
     """
     if context is None and not any(given.get(key) for key in ("task", "model", *SPLITS)):
         raise ConfigError("no settings: pass context=RunConfig(...) to the graph, or `context` over the API")
@@ -85,10 +85,10 @@ def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
 
 
 def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> DataSplits:
-    """All rows, checked, in the store.
+    """Read and check all rows, and store them.
 
     Raises:
-        ConfigError, DatasetError, LeakageError: all that is wrong with them, by file and row.
+        ConfigError, DatasetError, LeakageError: lists everything that is wrong with the rows, by file and row.
     """
     checked = check_everything(settings, given, adapters)
     refuse(checked.findings)
@@ -96,7 +96,7 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
 
 
 def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DataSplits:
-    """The rows that were read and checked, split, in the store."""
+    """Store the checked rows, with validation divided into a diagnosis part and a selection part."""
     data, files = settings.data, checked.files
     train, validation, test, held_back = (
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
@@ -123,7 +123,7 @@ def _fit_similarity(settings: RunConfig, data: DataSplits, adapters: Adapters) -
 
 
 def tell_raised(settings: RunConfig, data: DataSplits) -> list[str]:
-    """That real rows are so alike that the guard was fitted to them."""
+    """A warning if real rows are so similar that the guard's threshold was raised."""
     given, fitted = settings.guard.contamination_similarity, data.contamination_similarity
     if given is None or fitted is None or fitted <= given:
         return []

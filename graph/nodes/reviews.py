@@ -1,4 +1,4 @@
-"""Where a run waits for a person: strategies, rows, and the cost of a fine-tuning."""
+"""Where a run waits for a person: to review strategies, rows, and the cost of a fine-tuning."""
 
 from collections import Counter
 
@@ -13,9 +13,9 @@ from pada_agent.graph.storing import put_rows
 
 
 def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
-    """Wait for a person to approve, edit, drop, add or weigh strategies, if settings say so.
+    """Wait for a person to approve, edit, drop, add or reweight strategies, if the settings say so.
 
-    Strategies that stand in the state already were put there to fork the run: they take the place of the drafted ones.
+    Strategies that are already in the state were put there to fork the run, and replace the drafted ones.
     """
     del adapters
     iteration = state["iteration"]
@@ -38,17 +38,17 @@ def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
 
 
 def find_repeated_ids(answer: StrategiesAnswer) -> str | None:
-    """Why these strategies cannot be told apart, or None."""
+    """A message if several strategies share an id, or None."""
     repeated = [i for i, n in Counter(s.id for s in answer.strategies or ()).items() if n > 1]
     return f"Each strategy needs its own id; these appear twice: {', '.join(repeated)}." if repeated else None
 
 
 N_SHOWN = 50
-"""Accepted rows, and rejected rows, shown to a person; all are in the store."""
+"""Maximum number of accepted rows, and of rejected rows, shown to a person. The store holds all of them."""
 
 
 def review_data(state: RunState, adapters: Adapters) -> PartialState:
-    """Wait for a person to look at accepted and rejected rows before any is trained on, if settings say so."""
+    """Wait for a person to look at accepted and rejected rows before anything is trained on them, if the settings say so."""
     if not state["settings"].review.data:
         return {}
     rows, refused = adapters.store.read_rows(state["new_rows"].key, Example), read_refused(state, adapters)
@@ -82,14 +82,14 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
-    """The iteration's rows that passed every exact check and that the judge or the embedder refused, with the reason."""
+    """The iteration's rejections that a person may overrule, each with its row: it passed every exact check."""
     reports = [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
     rejections = [r for b in reports for r in adapters.store.read_rows(b.rejected.key, Rejection)]
     return [(r, r.example) for r in rejections if r.example is not None]
 
 
 def review_cost(state: RunState, adapters: Adapters) -> PartialState:
-    """Wait for a person if the next fine-tuning is expected to exceed the limit in settings."""
+    """Wait for a person if the next fine-tuning is expected to take longer than `review.cost_above_hours`."""
     limit = state["settings"].review.cost_above_hours
     estimate = None if limit is None else estimate_fine_tuning(state, adapters)
     if limit is None or estimate is None or estimate.hours <= limit:

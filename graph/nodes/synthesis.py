@@ -1,4 +1,4 @@
-"""The agents that make one batch: generation, label verification, quality control, and the record of it."""
+"""The agents that produce one batch: generation, label verification, quality control, and the report on it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ from pada_agent.graph.state import BatchState, PartialState, open_rows
 from pada_agent.graph.storing import put_rows
 
 BRANCHES: dict[Branch, str] = {"pattern": "generalization_branch", "training_error": "training_error_branch"}
-"""The node in which each branch's batches are made."""
+"""The node that makes each branch's batches."""
 
 
 def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
-    """Write the rows of the batch that are still open, heeding feedback."""
+    """Write the rows of the batch that are still open, using the feedback on earlier attempts."""
     settings, batch, attempt = state["settings"], state["batch"], state.get("attempt", 0) + 1
     find_tally(state, adapters).begin(report_progress)
     assignments = open_assignments(state, adapters)
@@ -61,7 +61,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Make rows of the drafts, and have every guard look at them."""
+    """Turn the drafts into rows and have every guard check them."""
     settings, accepted = state["settings"], state.get("accepted", [])
     around = Surroundings(
         settings=settings,
@@ -84,7 +84,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Have the judge answer the candidates, without the labels; what it answers otherwise goes back."""
+    """Have the judge answer the candidates without seeing their labels. Rows that it answers differently are sent back."""
     settings = state["settings"]
     if not asks_for_answers(settings):
         return {"answered": {}}
@@ -109,12 +109,12 @@ def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def asks_for_answers(settings: RunConfig) -> bool:
-    """Whether rows are answered blindly: as quality control is, unless settings ask for votes all the same."""
+    """Whether the judge answers rows itself. By default it does so whenever quality control is on; `verification.votes` overrides this."""
     return settings.quality.enabled if settings.verification.votes is None else settings.verification.votes > 0
 
 
 def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
-    """Have the candidates rated; accept those that pass, send the others back."""
+    """Have the candidates rated. Accept those that pass and send the others back."""
     quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
     score: float | None = None
     problems: tuple[str, ...] = ()
@@ -160,13 +160,13 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def note_unusable(state: BatchState, kind: str, *problems: str) -> dict[str, list[str]]:
-    """The batch's answers that could not be used, with these."""
+    """What was wrong with the batch's unusable replies, by kind of call, including these new ones."""
     noted = state.get("unusable", {})
     return {**noted, kind: [*noted.get(kind, []), *problems]} if problems else noted
 
 
 def send_back(state: BatchState, rejections: Sequence[Rejection]) -> PartialState:
-    """The refused rows, and what their writer is told: of an attempt that gave nothing usable, what it was told before."""
+    """Record the rejected rows and the feedback for their writer. An attempt that gave nothing usable keeps the earlier feedback."""
     drafts = {draft.row: draft.fields for draft in state["drafts"]}
     return {
         "rejected": [*state.get("rejected", []), *rejections],
@@ -175,7 +175,7 @@ def send_back(state: BatchState, rejections: Sequence[Rejection]) -> PartialStat
 
 
 def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
-    """Rows of known quality for the first attempt at a batch, the same ones at every call; none where nothing is rated."""
+    """Rows of known quality for the first attempt at a batch; the same ones on every call. Empty if nothing is rated."""
     settings, batch = state["settings"], state["batch"]
     if state["attempt"] > 1 or not settings.quality.enabled:
         return []
@@ -189,7 +189,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
 
 
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
-    """Put the batch's rows into the store and its figures into the state."""
+    """Store the batch's rows, and add its report to the state."""
     batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
     find_tally(state, adapters).add(len(batch.source_ids), report_progress, accepted=len(accepted))
     report = BatchReport(
@@ -221,12 +221,12 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
-    """An object of its own: what the rows' hash and the training rows hold must not depend on what a judge said."""
+    """Store ratings as an object of their own, so that the rows and their hash do not depend on what the judge said."""
     return put_rows(adapters.store, "ratings", ratings) if ratings else None
 
 
 def find_tally(state: BatchState, adapters: Adapters) -> Tally:
-    """What counts the rows of all batches that are made at the same time."""
+    """Counts the rows of all batches that are made at the same time, for progress messages."""
     batch = state["batch"]
     stage = "top_up" if batch.top_up else BRANCHES[batch.branch]
     total = state.get("n_rows", len(batch.source_ids))  # a run of an earlier version goes on without it
@@ -237,7 +237,7 @@ def find_tally(state: BatchState, adapters: Adapters) -> Tally:
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
-    """The rows still to be written, with their sources and what is given."""
+    """The rows that are still to be written, with their sources and their given fields."""
     every = assign_rows(
         state["batch"],
         read_training(state, adapters),
