@@ -1,4 +1,4 @@
-"""Our own modules as processes of their own, with the standard library alone."""
+"""Starts our own modules as separate processes with the standard library alone."""
 
 import json
 import os
@@ -20,11 +20,11 @@ package.__path__ = [sys.argv.pop(1)]
 sys.modules["pada_agent"] = package
 __import__("importlib").import_module(sys.argv.pop(1)).main()
 """
-"""The package itself is left out: its face to the world needs more than the standard library, and time."""
+"""The package's own `__init__` is not run, because it needs more than the standard library, and time."""
 
 
 def command_of(module: str) -> list[str]:
-    """Runs `main` of a module: no site-packages, no settings of Python's from the environment."""
+    """Command that runs `main` of a module, without site-packages and without Python settings from the environment."""
     return [sys.executable, "-I", "-S", "-X", "utf8", "-c", START, str(PACKAGE), module]
 
 

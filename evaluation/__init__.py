@@ -1,1 +1,1 @@
-"""What counts as right: tasks, verifiers, the sandbox, contamination and statistics. No torch."""
+"""Decides what counts as right: tasks, verifiers, the sandbox, overlap checks and statistics. Does not import torch."""

@@ -1,4 +1,4 @@
-"""Conversations as the student's tokens: one rendering for training, scoring and generation, and for counting beforehand."""
+"""Conversations as the student's tokens. The same rendering serves training, scoring, generation and measuring lengths."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from pada_agent.evaluation.control_tokens import ControlTokens
 from pada_agent.prompts.template_process import TODAY, TemplateFault, TemplateLimitError, render_chats
 
 PROBE = 'Probe-7f3a-{} <&> "it\'s"'
-"""Stands for a turn's text where only the template is asked about."""
+"""Placeholder text for a turn when only the template itself is examined."""
 
 
 class Tokenizer(Protocol):
-    """What is asked of transformers' tokenizers."""
+    """What is needed from transformers' tokenizers."""
 
     chat_template: Any
     eos_token_id: int | None
@@ -36,18 +36,18 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """All up to where the assistant starts to write."""
+    """Everything up to where the assistant starts to write."""
 
     text: str
-    """As rendered, with names of control tokens in row text hidden."""
+    """The rendered text, with the names of control tokens in row text hidden."""
     opening: str = ""
-    """The end of `text` that opens a thought, such as `<think>` and a line end; empty if none is open."""
+    """The end of `text` that opens a thought, such as `<think>` and a line break. Empty if no thought is open."""
     closed: str = ""
-    """The mark of a thought that the template opened and that was closed at once."""
+    """The mark, such as `<think>`, of a thought that the template opened and that was closed at once. Empty if there was none."""
 
 
 class ChatTokenizer:
-    """Renders turns with the chat template and gives their tokens."""
+    """Renders turns with the chat template and returns their token ids."""
 
     def __init__(
         self,
@@ -57,10 +57,14 @@ class ChatTokenizer:
         end_token_ids: Sequence[int] = (),
         n_embeddings: int | None = None,
     ) -> None:
-        """`end_token_ids` are those that the model's generation settings name, `n_embeddings` the tokens it has vectors for.
+        """Check the chat template and find the end-of-turn token.
+
+        Args:
+            end_token_ids: token ids that the model's generation settings name as ends.
+            n_embeddings: number of token ids that the model has embeddings for. None means unknown.
 
         Raises:
-            ConfigError: no chat template, one that fails or leaves turns out, or no end of turn.
+            ConfigError: there is no chat template, it fails or leaves out turns, or no end of turn can be found.
         """
         self._tokenizer = tokenizer
         self._chat = chat
@@ -77,25 +81,25 @@ class ChatTokenizer:
 
     @property
     def end_token_id(self) -> int:
-        """Token that closes the assistant's turn."""
+        """The token id that ends the assistant's turn."""
         return self._end
 
     @property
     def stop_token_ids(self) -> frozenset[int]:
-        """Tokens at which generation ends: that one, and all that model and tokenizer name."""
+        """Token ids at which generation stops: the end of turn, and all that the model and the tokenizer name."""
         eos = self._tokenizer.eos_token_id
         return frozenset([self._end, *self._known_ends, *([] if eos is None else [eos])])
 
     def prompt(self, example: Example) -> list[int]:
-        """Everything up to where the assistant starts to write."""
+        """Token ids of everything up to where the assistant starts to write."""
         return list(self._read_prompt(self._render_prompt(example).text))
 
     def opening(self, example: Example) -> str:
-        """The text at the prompt's end that opens a thought; empty where none is open."""
+        """The text at the end of the prompt that opens a thought. Empty if none is open."""
         return self._render_prompt(example).opening
 
     def answers(self, example: Example, texts: Sequence[str]) -> list[list[int]]:
-        """Tokens of each assistant text as it continues the prompt, without the end of turn.
+        """Token ids of each assistant text as a continuation of the prompt, without the end of turn.
 
         Raises:
             ConfigError: the prompt ends inside a thought.
@@ -109,33 +113,33 @@ class ChatTokenizer:
         return self._continue(prompt.text, texts)
 
     def learned(self, example: Example) -> list[int]:
-        """Tokens of the row's answer with the end of turn.
+        """Token ids that the student learns to write: the row's answer and the end of turn.
 
         Raises:
-            DatasetError: an empty answer, or one that does not fit an open thought; names the row.
+            DatasetError: the answer is empty, or does not fit an open thought. The message names the row.
         """
         prompt = self._render_prompt(example)
         return [*self._continue(prompt.text, [_join_answer(example, prompt)])[0], self._end]
 
     def show_learned(self, example: Example) -> str:
-        """The text of these tokens, for a reader.
+        """The same as readable text.
 
         Raises:
-            DatasetError: as `learned`.
+            DatasetError: as for `learned`.
         """
         end = str(self._tokenizer.convert_ids_to_tokens(self._end))
         return _join_answer(example, self._render_prompt(example)) + end
 
     def count_text(self, text: str) -> int:
-        """Tokens of a text by itself."""
+        """Number of tokens of a text on its own."""
         return len(self._tokenize(self._control.hide(text)))
 
     def show(self, example: Example) -> str:
-        """The prompt as the student gets it, for a reader."""
+        """The prompt as the student sees it, as readable text."""
         return self._control.show(self._render_prompt(example).text)
 
     def _continue(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
-        """Tokens of `texts` after the prompt: read in context, unless that would change the prompt's own last token."""
+        """Token ids of `texts` after the prompt. They are tokenized together with the prompt, unless that would change the prompt's last token."""
         before = self._read_prompt(prompt)
         found = []
         for text in map(self._control.hide, texts):
@@ -165,7 +169,7 @@ class ChatTokenizer:
         return self._settle_thought(text, turns[-1]["content"])
 
     def _settle_thought(self, text: str, question: str) -> Prompt:
-        """Closes a thought that the template opens, unless it should stay open."""
+        """Close a thought that the template opens, unless it is meant to stay open."""
         tail = text.rpartition(question.strip())[2] if question.strip() else text
         opener = find_open_thought(tail)
         if not opener:
@@ -177,7 +181,7 @@ class ChatTokenizer:
         return Prompt(f"{text}{line}{find_closer(opener)}\n\n", closed=opener)
 
     def _render_empty_system(self, turns: list[dict[str, str]]) -> str | None:
-        """Some templates take an empty system turn for the wish to have none, in place of their default; others refuse it."""
+        """Render with an empty system turn. Some templates then leave out their default system turn; others fail."""
         try:
             return self._apply([{"role": "system", "content": ""}, *turns], add_generation_prompt=True)
         except TemplateFault:
@@ -204,7 +208,7 @@ class ChatTokenizer:
             raise ConfigError(f"the student's chat template {exc} for one row. {_WAY_OUT}") from exc
 
     def _explain(self, exc: TemplateFault, roles: Sequence[str]) -> str:
-        """What the template's failure means for these turns."""
+        """What the template's failure means for these turns, in words."""
         if exc.line is not None:
             return f"the student's chat template has an error in line {exc.line}: {str(exc).rstrip('.')}. {_WAY_OUT}"
         if roles[0] == "system" and self._takes(roles[1:]):
@@ -231,7 +235,7 @@ class ChatTokenizer:
         return "'text'" not in text and not _find_missing(roles, text)
 
     def _check_turns(self, roles: tuple[str, ...]) -> None:
-        """Refuse a template that leaves out or changes a turn of such a conversation. Each kind is asked about once."""
+        """Refuse a template that leaves out or changes a turn of such a conversation. Each sequence of roles is checked once."""
         if roles in self._sound:
             return
         text = self._render(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
@@ -247,7 +251,7 @@ class ChatTokenizer:
         self._sound.add(roles)
 
     def _list_control_tokens(self) -> list[str]:
-        """Special tokens, and those that the template writes around turns; line ends and marks of thoughts are text."""
+        """Special tokens and those that the template writes around turns. Line breaks and the marks of thoughts are ordinary text."""
         turns = _make_probe(("user", "assistant"))
         frame = self._render(turns, add_generation_prompt=False) + self._render(turns[:1], add_generation_prompt=True)
         for turn in turns:
@@ -257,9 +261,10 @@ class ChatTokenizer:
         return [*self._tokenizer.all_special_tokens, *named]
 
     def _find_end_of_turn(self) -> int:
-        """The first token that the template puts after an assistant's text and that is known for a control token.
+        """The first token after an assistant's text in the template that is known as a control token.
 
-        Known are special tokens, those that the model ends at, then any other added token; else the end of sequence is taken.
+        Special tokens and the model's own end tokens come first, then any other added token. If the template writes
+        none of these, the tokenizer's end of sequence is used, or the model's end token.
         """
         rendered = self._render(_make_probe(("user", "assistant")), add_generation_prompt=False)
         rest = self._tokenize(rendered.rpartition(PROBE.format(1))[2])
@@ -319,14 +324,14 @@ def _find_template(tokenizer: Tokenizer, chat: ChatSpec) -> str:
 
 
 def list_turns(example: Example, system: str | None = None) -> list[dict[str, str]]:
-    """The row's turns up to the one that is answered, as chat templates take them."""
+    """The row's turns up to the one to answer, in the form that chat templates take."""
     first = [{"role": "system", "content": system}] if system else []
     earlier = [{"role": turn.role, "content": turn.content} for turn in example.history]
     return [*first, *earlier, {"role": "user", "content": example.prompt}]
 
 
 def _find_missing(roles: Sequence[str], text: str) -> list[str]:
-    """Turns whose probe does not stand in the rendering."""
+    """Turns whose probe text is missing from the rendered text."""
     return [role for i, role in enumerate(roles) if PROBE.format(i) not in text]
 
 
@@ -335,7 +340,7 @@ def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _join_answer(example: Example, prompt: Prompt) -> str:
-    """The assistant's text as it goes on after the prompt."""
+    """The assistant's text as it continues the prompt."""
     if not example.answer.strip():
         raise DatasetError(f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row.")
     if prompt.closed and find_closer(prompt.closed) in example.answer:
@@ -347,7 +352,7 @@ def _join_answer(example: Example, prompt: Prompt) -> str:
 
 
 def _join_thought(example: Example, opening: str) -> str:
-    """The answer as it goes on in the thought that the prompt has opened."""
+    """The answer as it continues the thought that the prompt has opened."""
     opener = find_open_thought(opening)
     if find_closer(opener) not in example.answer:
         raise DatasetError(

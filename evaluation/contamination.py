@@ -1,4 +1,4 @@
-"""Whether rows repeat others: exactly, after normalization, by long word runs, nearly, or in their meaning."""
+"""Finds rows that repeat others: exactly, after normalization, by long runs of words, nearly, or in meaning."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from pada_agent.evaluation.text_units import units_of
 
 
 def find_overlap(rows: Sequence[Example], protected: Sequence[Example]) -> list[Overlap]:
-    """At most one overlap per row: the strictest kind there is."""
+    """At most one overlap per row: the strictest kind that applies."""
     held_out = RowSet.of(protected)
     return [found for row in rows if (found := held_out.find_overlap(row))]
 
@@ -20,8 +20,9 @@ def find_overlap(rows: Sequence[Example], protected: Sequence[Example]) -> list[
 def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, threshold: float | None) -> list[Overlap]:
     """New rows whose question repeats one of `existing`, or of an earlier new row.
 
-    A row repeats another when ROUGE-L F reaches `threshold`, or when it holds the other whole with words added:
-    a small teacher asked for something new likes to copy and append a sentence. Without a threshold only the same words repeat.
+    A row repeats another if their ROUGE-L F score reaches `threshold`, or if it contains the other as a whole with
+    words added: a small teacher that is asked for something new likes to copy a row and append a sentence. If
+    `threshold` is None, only identical wording counts.
     """
     known = RowSet.of(existing)
     kept, kept_ids, found = RepeatIndex(), list[str](), list[Overlap]()
@@ -42,7 +43,7 @@ def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, thre
 def find_near(
     rows: Sequence[Example], protected: Sequence[Example], *, embedder: Embedder, threshold: float
 ) -> list[Overlap]:
-    """Rows whose question says what a protected one says: the nearest, where the cosine reaches `threshold`."""
+    """Rows whose question means the same as a protected one: the cosine similarity to the nearest reaches `threshold`."""
     if not rows or not protected:
         return []
     held_out = RowSet.of(protected)
@@ -60,5 +61,5 @@ def find_near(
 
 
 def find_nearness(rows: Sequence[Example], protected: Sequence[Example], *, embedder: Embedder) -> np.ndarray:
-    """Cosine of each row's question with the nearest protected one, in [-1, 1]; shape: (rows,)."""
+    """For each row, the cosine similarity of its question to the nearest protected one, in [-1, 1]. Shape `(n_rows,)`."""
     return np.array([near.cosine for near in RowSet.of(protected).find_near(rows, embedder)])

@@ -1,7 +1,7 @@
-"""Names of control tokens in the text of a row, such as `<|im_end|>`: they stay text, so that no row can end a turn or begin one.
+"""Keeps names of control tokens in row text, such as `<|im_end|>`, as plain text, so that no row can end or begin a turn.
 
-A row's text goes through the chat template with such names hidden. What the template itself writes is then told apart, and
-both are read in one go by a copy of the tokenizer in which control tokens have other, secret names.
+Row text goes through the chat template with such names hidden. This makes it possible to tell what the template itself
+wrote. Both are then tokenized in one go, by a copy of the tokenizer in which control tokens have other, secret names.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 from pada_agent.core.errors import DatasetError
 
 OPENING, CLOSING = "\U0010fff0", "\U0010fff1"
-"""Private characters; with a number drawn at each start between them, no row can know a hidden name."""
+"""Private characters. Between them is a number drawn at each start, so that no row can know a hidden name."""
 
 
 class ControlTokens:
-    """Hides names of control tokens, and encodes what was rendered with hidden ones."""
+    """Hides the names of control tokens, and encodes text that was rendered with hidden names."""
 
     def __init__(self, tokenizer: Any, names: Iterable[str]) -> None:
         self._tokenizer = tokenizer
@@ -28,15 +28,15 @@ class ControlTokens:
         self._hidden = re.compile(f"{self._secret}:([0-9]+){CLOSING}")
 
     def hide(self, text: str) -> str:
-        """The text with secret words in place of control tokens' names; most texts have none."""
+        """The text with secret words in place of control tokens' names. Most texts contain none."""
         return self._named.sub(lambda match: f"{self._secret}:{self._names.index(match.group())}{CLOSING}", text)
 
     def show(self, rendered: str) -> str:
-        """What was hidden, as it is read by a person."""
+        """The rendered text with the original names, for a person to read."""
         return self._hidden.sub(lambda match: self._names[int(match.group(1))], rendered)
 
     def encode(self, rendered: str) -> list[int]:
-        """Token ids: control tokens where the template wrote them, text where they were hidden.
+        """Token ids: control tokens where the template wrote them, and plain text where names were hidden.
 
         Raises:
             DatasetError: something is hidden, and this kind of tokenizer cannot read a control token's name as text.
@@ -59,7 +59,7 @@ class ControlTokens:
 
     @cached_property
     def _renamed(self) -> Any | None:
-        """A copy of the tokenizer's core with the secret names; None where it has no such core, or keeps no order of ids."""
+        """A copy of the tokenizer's core with the secret names. None if it has no such core, or does not keep the order of ids."""
         core = getattr(self._tokenizer, "backend_tokenizer", None)
         if core is None:
             return None
@@ -75,7 +75,7 @@ class ControlTokens:
 
 
 def _rename_vocabulary(model: dict[str, Any], names: dict[str, str]) -> None:
-    """A control token may also stand in the model's own vocabulary: by name with its id, or as pairs of name and score."""
+    """A control token may also be in the model's own vocabulary, either as name and id or as pairs of name and score."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         model["vocab"] = {names.get(piece, piece): number for piece, number in vocabulary.items()}

@@ -1,4 +1,4 @@
-"""Rows that say in the same words what a held-out row says: exactly, after normalization, or in a long run of words."""
+"""Finds rows that use the same words as a held-out row: exactly, after normalization, or in a long run of words."""
 
 from array import array
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from pada_agent.evaluation.row_texts import RowTexts
 from pada_agent.evaluation.text_units import Units, count_words, runs_of, units_of
 
 N_GRAM_WORDS = 13
-"""Words in a row that count as a copy (as in GPT-3's contamination study, arXiv 2005.14165, appendix C)."""
+"""Number of words in a row that count as a copy, as in GPT-3's contamination study (arXiv 2005.14165, appendix C)."""
 
 
 class OverlapIndex:
-    """Held-out rows by their texts, by their words, and by their runs of words."""
+    """Index of held-out rows by text, by words, and by runs of words."""
 
     def __init__(self, protected: Sequence[Example], texts: RowTexts) -> None:
         self._protected = protected
@@ -34,7 +34,7 @@ class OverlapIndex:
         self._index_runs()
 
     def _index_runs(self) -> None:
-        """Hashes of all runs, sorted, and the places of their rows: 12 bytes a run, where a dictionary takes 250."""
+        """Sorted hashes of all runs, and the positions of their rows. Takes 12 bytes per run; a dictionary would take 250."""
         hashes, counts, lengths = array("q"), [], set[int]()
         for units in self._units:
             runs = _signature(units)
@@ -49,7 +49,7 @@ class OverlapIndex:
         self._places = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
 
     def find(self, row: Example) -> Overlap | None:
-        """The strictest kind of overlap there is."""
+        """The strictest kind of overlap that applies, or None."""
         text = self._texts.of(row)
         units = units_of(text)
         if (place := self._exact.get(text)) is not None:
@@ -61,7 +61,7 @@ class OverlapIndex:
         return None
 
     def _find_run(self, units: Units) -> tuple[int, Units] | None:
-        """The longest run that a held-out row has too, the first of equals, with the place of the first such row."""
+        """The longest run that a held-out row has too (the first of equal ones), with the position of the first such row."""
         for n in self._lengths if len(self._hashes) else ():
             runs = [units[i : i + n] for i in range(len(units) - n + 1)]
             hashes = np.array([hash(run) for run in runs], dtype=np.int64)
@@ -72,7 +72,7 @@ class OverlapIndex:
         return None
 
     def _find_place(self, run: Units, start: int) -> int | None:
-        """Of the rows under the run's hash, from `start` on, the first that has the run."""
+        """Position of the first row that really has the run, among the rows with the run's hash from `start` on."""
         for n in range(start, len(self._hashes)):
             if self._hashes[n] != hash(run):
                 return None
@@ -87,7 +87,7 @@ class OverlapIndex:
 
 
 def _signature(units: Units) -> set[Units]:
-    """Runs by which a held-out row is recognised inside another."""
+    """Runs of words by which a held-out row is recognised inside another text."""
     if MIN_CONTAINED_WORDS <= count_words(units) < N_GRAM_WORDS:
         return {units}
     return {units[start:end] for start, end in runs_of(units, N_GRAM_WORDS)}

@@ -1,4 +1,4 @@
-"""Rows that repeat others nearly: by the longest words in order that they have in common."""
+"""Finds rows that nearly repeat others, by the longest common subsequence of their words."""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -8,14 +8,14 @@ import numpy as np
 from pada_agent.evaluation.text_units import Units, count_words, units_of
 
 MIN_CONTAINED_WORDS = 8
-"""A whole question of at least this many words that stands inside another counts as a copy too."""
+"""A whole question of at least this many words that is contained in another also counts as a copy."""
 
 CONTAINED_SHARE = 0.95
-"""Share of an older question's words, in order, that makes a new row a copy with something added (recall of ROUGE-L)."""
+"""Share of an older question's words that a new row must contain, in order, to count as a copy with something added (recall of ROUGE-L)."""
 
 
 class RepeatIndex:
-    """Texts by their words, so that only those are looked at that share enough of them with a new one: all that can repeat it."""
+    """Index of texts by their words, so that only texts that share enough words with a new one are compared with it."""
 
     def __init__(self, texts: Iterable[Units] = ()) -> None:
         self._texts: list[Units] = []
@@ -30,6 +30,7 @@ class RepeatIndex:
         self.extend(texts)
 
     def extend(self, texts: Iterable[Units]) -> None:
+        """Add texts."""
         for given in texts:
             place = len(self._texts)
             text = tuple(self._words.setdefault(word, word) for word in given)
@@ -41,7 +42,11 @@ class RepeatIndex:
                 self._places.setdefault(word, array("I")).append(place)
 
     def find_first(self, new: Units, threshold: float | None) -> tuple[int, str] | None:
-        """Place of the first text that `new` repeats, and how; without a threshold, word for word."""
+        """Position of the first text that `new` repeats, and how it repeats it. None if there is none.
+
+        Args:
+            threshold: ROUGE-L F score that counts as a repeat. None: only identical wording.
+        """
         if threshold is None:
             first = self._first_places.get(tuple(new))
             return None if first is None else (first, "the same words")
@@ -55,14 +60,14 @@ class RepeatIndex:
         return None
 
     def _count_in_common(self, new: Units) -> np.ndarray:
-        """Words in common with each text, whatever their order; shape: (texts,)."""
+        """Number of words in common with each text, regardless of order. Shape `(n_texts,)`."""
         found = [np.frombuffer(self._places[word], dtype=np.uint32) for word in _number(new) if word in self._places]
         places = np.concatenate(found) if found else np.zeros(0, dtype=np.uint32)
         return np.bincount(places, minlength=len(self._texts))
 
 
 def describe_repeat(new: Units, old: Units, threshold: float) -> str | None:
-    """How `new` repeats `old`, if it does."""
+    """How `new` repeats `old`, in words, or None."""
     total = len(new) + len(old)
     shared = count_common_subsequence(new, old)
     score = 2 * shared / total if total else 1.0
@@ -74,14 +79,18 @@ def describe_repeat(new: Units, old: Units, threshold: float) -> str | None:
 
 
 def rouge_l(one: str, other: str) -> float:
-    """F-measure of the longest common subsequence of words, in [0, 1] (Lin 2004); 1 for two empty texts."""
+    """F-measure of the longest common subsequence of words, in [0, 1] (Lin 2004). 1 for two empty texts."""
     ours, theirs = units_of(one), units_of(other)
     total = len(ours) + len(theirs)
     return 2 * count_common_subsequence(ours, theirs) / total if total else 1.0
 
 
 def count_common_subsequence(one: Units, other: Units) -> int:
-    """Length of the longest. A row of the table is a whole number, a bit for each word of `one`, cleared where the length grows (Hyyrö 2004)."""
+    """Length of the longest common subsequence.
+
+    Each row of the table is one integer with a bit per word of `one`, which is cleared where the length grows (Hyyrö
+    2004).
+    """
     places: dict[str, int] = {}
     for n, word in enumerate(one):
         places[word] = places.get(word, 0) | 1 << n
@@ -94,7 +103,7 @@ def count_common_subsequence(one: Units, other: Units) -> int:
 
 
 def _number(units: Sequence[str]) -> list[str]:
-    """What two texts have in common, counted by word, is then a set."""
+    """Number repeated words, so that the words two texts have in common, with their counts, form a set."""
     seen: dict[str, int] = {}
     numbered = []
     for unit in units:

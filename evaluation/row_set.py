@@ -1,4 +1,4 @@
-"""Rows that are compared with many others: what there is to know about them is found out once, and kept as rows are added."""
+"""Rows that are compared with many others. What is computed about them is kept, and updated as rows are added."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,15 +19,20 @@ ValueT = TypeVar("ValueT")
 
 
 class RowSet(Sequence[Example]):
-    """A sequence of rows, with indexes that are made when they are first asked for.
+    """A sequence of rows with indexes that are built when they are first needed.
 
-    Any number of threads may ask. Rows are added by one that has the set to itself, or as another set that goes `beyond` this one.
+    Any number of threads may read it. Only a thread that has the set to itself may add rows; otherwise, make a new set
+    that goes `beyond` this one.
     """
 
     def __init__(
         self, rows: Iterable[Example] = (), *, beyond: "RowSet | None" = None, kept: KeptVectors | None = None
     ) -> None:
-        """`kept`: where vectors of these rows' texts stay; None embeds what is asked for."""
+        """Make a set of `rows`, preceded by the rows of `beyond`.
+
+        Args:
+            kept: where vectors of these rows' texts are kept. None computes them on request.
+        """
         self._kept = kept
         self._rows = list(rows)
         self._beyond = beyond
@@ -36,7 +41,7 @@ class RowSet(Sequence[Example]):
 
     @classmethod
     def of(cls, rows: Sequence[Example]) -> "RowSet":
-        """The rows themselves, if they are such a set."""
+        """`rows` itself if it is a RowSet, otherwise a new set of them."""
         return rows if isinstance(rows, cls) else cls(rows)
 
     def __len__(self) -> int:
@@ -72,34 +77,40 @@ class RowSet(Sequence[Example]):
 
     @property
     def texts(self) -> RowTexts:
-        """What rows are compared by, as these show it."""
+        """What rows are compared by, as learned from these rows."""
         beyond = self._beyond.texts if self._beyond else None
         return self._made.get("texts", lambda: RowTexts(self._rows, beyond=beyond))
 
     def remember(self, name: Hashable, make: Callable[[], ValueT]) -> ValueT:
-        """What `make` finds out about these rows, which it is asked for once."""
+        """The result of `make`, which is called once for each `name`."""
         return self._made.get(("found out", name), make)
 
     @property
     def by_id(self) -> Mapping[str, Example]:
+        """The rows by id."""
         return self.remember("by id", lambda: {row.id: row for row in self})
 
     def embed(self, texts: Sequence[str], embedder: Embedder) -> Matrix:
-        """Vectors of texts that are these rows' own."""
+        """Vectors of texts that belong to these rows, shape `(n_texts, d)`."""
         return self._kept.of(texts) if self._kept else embed_texts(embedder, texts)
 
     def find_near(self, rows: Sequence[Example], embedder: Embedder) -> list[Nearest]:
-        """For each of `rows` the row here whose question is nearest to its own; there is one at least."""
+        """For each of `rows`, the row in this set whose question is nearest. The set must not be empty."""
         texts = self.texts
         theirs = self.remember("vectors", lambda: self.embed([texts.of(row) for row in self], embedder))
         return find_nearest(np.asarray(embedder.embed([texts.of(row) for row in rows])), theirs)
 
     def find_overlap(self, row: Example) -> Overlap | None:
-        """The strictest kind in which `row` says what one of these says."""
+        """The strictest kind of overlap between `row` and a row of this set, or None."""
         return self._made.get("overlaps", lambda: OverlapIndex(self, self.texts)).find(row)
 
     def find_repeated(self, row: Example, threshold: float | None) -> Overlap | None:
-        """The first of these that `row` repeats: as near as `threshold`, or whole with words added; None: word for word."""
+        """The first row of this set that `row` repeats, or None.
+
+        Args:
+            threshold: ROUGE-L F score that counts as a repeat, as does containing the whole row. None: only identical
+                wording.
+        """
         manner = self.texts.manner
         units = units_of(manner.of(row))
         for rows in self._chain():
@@ -109,10 +120,10 @@ class RowSet(Sequence[Example]):
         return None
 
     def _index_repeats(self, manner: Manner) -> RepeatIndex:
-        """Of the rows that are not beyond."""
+        """Index of this set's own rows, without those of `beyond`."""
         make = partial(RepeatIndex, (units_of(manner.of(row)) for row in self._rows))
         return self._made.get(("repeats", manner), make)
 
     def _chain(self) -> list["RowSet"]:
-        """What this set goes beyond, the first rows first, and itself."""
+        """The sets that this one goes beyond, earliest first, followed by itself."""
         return [*(self._beyond._chain() if self._beyond else ()), self]

@@ -1,5 +1,6 @@
-"""What rows are compared by: their question (`reference["question"]`, else the prompt), so that two questions on one given
-passage do not count as the same."""
+"""What rows are compared by: their question (`reference["question"]`, else the prompt), so that two questions on the
+same passage do not count as the same.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,32 +11,32 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.text_units import count_words, units_of
 
 MIN_SHARED_WORDS = 8
-"""A shorter beginning or end that all rows have in common is a way of speaking, not an instruction."""
+"""A shorter beginning or end that all rows share is a turn of phrase, not an instruction."""
 
 MIN_SHARING = 3
-"""Different questions from which on what they all begin with is called shared."""
+"""Minimum number of different questions before their common beginning is treated as shared."""
 
 
 def question_of(example: Example) -> str:
-    """What a row is compared by."""
+    """The text that a row is compared by."""
     return str(example.reference.get("question") or example.prompt)
 
 
 def normalize(text: str) -> str:
-    """NFKC, case folded; punctuation and white space collapsed to single spaces."""
+    """NFKC and case folded, with punctuation and white space reduced to single spaces."""
     return " ".join(units_of(text))
 
 
 class Extremes(NamedTuple):
-    """The first and the last of texts in alphabetical order: what these two begin with, all do."""
+    """The alphabetically first and last of some texts. Whatever these two begin with, all the others begin with too."""
 
     some: frozenset[str] = frozenset()
-    """Different ones, as many as it takes to call something shared."""
+    """Different texts, up to `MIN_SHARING` of them."""
     first: str = ""
     last: str = ""
 
     def extended(self, texts: Sequence[str]) -> "Extremes":
-        """With more texts."""
+        """These extremes with more texts taken into account."""
         if not texts:
             return self
         some = self.some
@@ -45,7 +46,7 @@ class Extremes(NamedTuple):
         return Extremes(some, min(*known, *texts, *texts), max(*known, *texts, *texts))
 
     def find_shared(self) -> str:
-        """What all texts begin with, in whole words; nothing where it is short, or where there are few texts."""
+        """What all texts begin with, in whole words. Empty if it is short, or if there are few texts."""
         if len(self.some) < MIN_SHARING:
             return ""
         pairs = zip(self.first, self.last, strict=False)
@@ -59,12 +60,14 @@ class Extremes(NamedTuple):
 
 
 class Manner(NamedTuple):
-    """How texts are found: rows whose manner is the same are compared by the same texts."""
+    """How the text to compare is taken from a row. Rows with the same manner are compared by the same texts."""
 
     fixed: frozenset[str]
-    """Questions that say nothing by themselves."""
+    """Questions that are asked of several passages or options, and therefore say nothing by themselves."""
     opening: str
+    """Text that all rows begin with. It is left out."""
     closing: str
+    """Text that all rows end with. It is left out."""
 
     def of(self, example: Example) -> str:
         """The text to compare."""
@@ -75,25 +78,29 @@ class Manner(NamedTuple):
         return own if own.strip() else text
 
     def whole(self, example: Example) -> str:
-        """With what all rows share."""
+        """The same, including what all rows share."""
         question = question_of(example)
         return content_of(example) if question in self.fixed else question
 
 
 def content_of(example: Example) -> str:
-    """What is asked about: the prompt with its passage, and options of the row's own, without the question."""
+    """What the question is about: the prompt with its passage and the row's own options, without the question."""
     return "\n".join([example.prompt.replace(question_of(example), " "), *example.options]).strip()
 
 
 class RowTexts:
-    """What rows are compared by, as the rows that are known already show it.
+    """Works out what rows are compared by, based on the rows known so far.
 
-    A question that several known rows ask of different passages or options says nothing by itself: there what it is asked about counts.
-    What all known questions begin or end with, such as a long instruction, is left out.
+    A question that several rows ask about different passages or options says nothing by itself, so its passage or
+    options are compared instead. Whatever all questions begin or end with, such as a long instruction, is left out.
     """
 
     def __init__(self, known: Iterable[Example] = (), *, beyond: "RowTexts | None" = None) -> None:
-        """`beyond`: rows that are known too and were looked at before; no more are added to those."""
+        """Learn from the rows in `known`.
+
+        Args:
+            beyond: rows that were learned from before. No more rows may be added to it.
+        """
         self._beyond = beyond
         self._rows: list[Example] = []
         self._contents: dict[str, int] = {}
@@ -108,7 +115,7 @@ class RowTexts:
         return self.manner.of(example)
 
     def extend(self, rows: Iterable[Example]) -> bool:
-        """Know more rows; whether earlier ones are compared by other texts from now on."""
+        """Learn from more rows. Returns whether earlier rows are compared by other texts from now on."""
         before, new = self.manner, list(rows)
         self._rows += new
         if found := self._find_fixed(new):
@@ -122,13 +129,13 @@ class RowTexts:
         return self.manner != before
 
     def narrow(self, manner: Manner) -> Manner:
-        """As far as the manner concerns these rows alone, without those beyond: what makes no difference here is left out."""
+        """The manner reduced to what matters for these rows alone, without those of `beyond`."""
         later = manner.fixed - self.manner.fixed if manner.fixed is not self.manner.fixed else frozenset[str]()
         own = {question for question in later if question in self._contents}
         return manner._replace(fixed=self.manner.fixed | own if own else self.manner.fixed)
 
     def _find_fixed(self, rows: Sequence[Example]) -> set[str]:
-        """Questions that are asked of different things, which was not known."""
+        """Questions that turn out to be asked about different things."""
         found = set()
         for row in rows:
             question = question_of(row)

@@ -18,17 +18,17 @@ from pada_agent.core.own_process import command_of
 from pada_agent.core.records import Record
 
 MAX_FILE_BYTES = 16 * 2**20
-"""Of any one file the program writes, and of its output."""
+"""Limit for any one file the program writes, and for its output."""
 MAX_FOLDER_BYTES = 64 * 2**20
 MAX_FILES = 1000
 MAX_PATH = 2000
-"""Characters; Linux takes 4095."""
+"""Maximum length of a path in characters. Linux allows 4095."""
 MAX_PROCESSES = 64
-"""Threads included."""
+"""Threads count too."""
 MAX_OPEN_FILES = 64
 TAIL_BYTES = 2000
 PATIENCE_SECONDS = 30.0
-"""Beside the program's own time, for its processes to start and to end on a busy machine."""
+"""Time in addition to the program's own, so that its processes can start and end on a busy machine."""
 
 _LAUNCHER = "pada_agent.evaluation.sandbox_launcher"
 _CAN_PASS = (
@@ -42,47 +42,58 @@ _check_lock = Lock()
 
 
 class SandboxResult(Record):
-    """How a program fared."""
+    """How a program did."""
 
     ok: bool
-    """The program ran to its last line without an error."""
+    """Whether the program ran to its last line without an error."""
     timed_out: bool = False
+    """Whether it was stopped because its time was up."""
     output_tail: str = ""
     """The last 2000 bytes of stdout and stderr."""
     reason: str = ""
-    """Why it is not ok."""
+    """Why it is not ok, in words."""
     isolated: bool = False
-    """Files, keys, other processes and the network were out of the program's reach: Landlock and seccomp were in force."""
+    """Whether files, keys, other processes and the network were out of the program's reach, because Landlock and seccomp were in force."""
 
 
 def run_program(
     code: str, *, tests: str = "", timeout_seconds: float = 5, memory_mb: int = 512, allow_unisolated: bool = False
 ) -> SandboxResult:
-    """Run Python source, then its tests on what it defined, and see whether they reach their last line.
+    """Run Python source, then its tests, and check whether both reach their last line.
 
-    Both run in a process of their own, with a temporary folder that is removed afterwards, an empty environment, and no
-    site-packages. As root we become `nobody` first. Then, unprivileged: namespaces of its own (user, processes, network,
-    shared memory) where the kernel allows them; no capability; Landlock: only Python, the system's libraries and the
-    temporary folder can be read, and only the latter written; seccomp: no sockets, shared memory, mounts, nor calls that
-    reach other processes. All its processes together are held to `memory_mb`, `MAX_PROCESSES`, `MAX_FOLDER_BYTES` and
-    `timeout_seconds`, each to limits on CPU time, open files and file size; all are killed and reaped at the end.
-    Leaving early, as by `sys.exit(0)`, is not ok.
+    Both run in a separate process with an empty environment, no site-packages, and a temporary folder that is removed
+    afterwards. If we are root, that process first becomes `nobody`. It then confines itself, which needs no privileges:
 
-    Works without privileges, in containers, and where user namespaces are forbidden; Linux 5.13 or later with Landlock, on
-    x86-64 or arm64. Elsewhere a program is refused unless `allow_unisolated`: it may then read and write what its user can,
-    keys included, and use the network.
+    - namespaces of its own (user, processes, network, shared memory), if the kernel allows them;
+    - no capabilities;
+    - Landlock: it can read only Python, the system's libraries and the temporary folder, and write only the latter;
+    - seccomp: no sockets, shared memory, mounts, or calls that reach other processes.
 
-    Not covered: a program shares its interpreter with its tests. One that searches it for the success token, or for the
-    expected values in the running tests, can pass without being right. Objects that equal everything are found out in the
-    comparisons of `tests` themselves, unless they choose whom they equal. Names and sizes of files outside can be asked for and times of the user's own changed, not their
-    content. A limit on all processes together is looked at
-    a hundred times a second: memory can be a few hundred MB above it for that long. What a program needs and does not
-    get: /tmp (`tempfile` takes the working folder), sockets, locks and pools of `multiprocessing` (/dev/shm). Where its
-    user owns more than its folder, changes of mode and owner of files seem to work and are not made. A kernel bug
-    stays a kernel bug: for attackers rather than mistakes of a model, run the whole tool in a virtual machine.
+    All its processes together are limited to `memory_mb`, `MAX_PROCESSES`, `MAX_FOLDER_BYTES` and `timeout_seconds`,
+    and each has limits on CPU time, open files and file size. All of them are killed and reaped at the end. Leaving
+    early, for example by `sys.exit(0)`, is not ok.
+
+    This works without privileges, in containers, and where user namespaces are forbidden. It needs Linux 5.13 or later
+    with Landlock, on x86-64 or arm64. Elsewhere, a program is refused unless `allow_unisolated` is set. It can then
+    read and write what its user can, including keys, and use the network.
+
+    Not covered:
+
+    - A program shares its interpreter with its tests. One that searches it for the success token, or the running tests
+      for expected values, can pass without being right. Objects that claim to equal everything are detected in the
+      comparisons of `tests` themselves, unless they choose whom they equal.
+    - A program can find out names and sizes of files outside, and change times of its user's files, but not read or
+      change their content.
+    - The limits on all processes together are checked a hundred times a second. For that long, memory can be a few
+      hundred MB above its limit.
+    - Programs that need /tmp (`tempfile` uses the working folder), sockets, or locks and pools of `multiprocessing`
+      (/dev/shm) do not get them. If the program's user owns more than its folder, changes of mode and owner appear to
+      succeed but are not made.
+    - A bug in the kernel remains a bug in the kernel. Against attackers, rather than a model's mistakes, run the whole
+      tool in a virtual machine.
 
     Raises:
-        SandboxError: the program could not be started, or not kept apart; or a program that must pass fails here, which
+        SandboxError: the program could not be started or not be isolated; or a program that must pass fails here, which
             would make every grade worthless.
     """
     check_sandbox(allow_unisolated=allow_unisolated)
@@ -90,10 +101,10 @@ def run_program(
 
 
 def check_sandbox(*, allow_unisolated: bool = False) -> bool:
-    """Try the sandbox with a program that must pass and one that must fail, once a process. Whether programs are isolated.
+    """Try the sandbox, once per process, with a program that must pass and one that must fail. Returns whether programs are isolated.
 
     Raises:
-        SandboxError: it cannot grade, or cannot isolate and must.
+        SandboxError: programs cannot be graded, or cannot be isolated although they must be.
     """
     global _isolated
     with _check_lock:
@@ -153,9 +164,9 @@ def _run(code: str, tests: str, seconds: float, *, memory_mb: int, allow_unisola
 
 class _Ran(NamedTuple):
     report: dict[str, Any]
-    """Of the launcher: guards, why it stopped the program, its wait status, whether it finished."""
+    """From the launcher: the guards in force, why it stopped the program, its wait status, and whether it finished."""
     exit_code: int | None
-    """None when it was stopped."""
+    """None if the program was stopped."""
     tail: str
     n_output_bytes: int
 
@@ -195,7 +206,7 @@ def _launch(spec: dict[str, Any], seconds: float) -> _Ran:
 
 
 def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """The launcher ends by itself; the end of this process ends it too, by its lifeline."""
+    """Wait for the launcher, which ends by itself. If this process dies, the closed lifeline ends the launcher too."""
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -225,7 +236,7 @@ def _read(reader: int) -> bytes:
 
 @contextmanager
 def _work_folder() -> Iterator[Path]:
-    """A folder with an empty `work` in it, removed afterwards whatever was made of it."""
+    """A folder that contains an empty `work`. It is removed afterwards, whatever happened to it."""
     root = Path(tempfile.mkdtemp(prefix="pada-sandbox-"))
     try:
         root.chmod(0o711)
@@ -236,10 +247,10 @@ def _work_folder() -> Iterator[Path]:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a folder, however deep, with folders in it that were closed to us. What cannot be removed stays, silently.
+    """Remove a folder, however deep, including folders that were closed to us. What cannot be removed is silently left.
 
-    `shutil.rmtree` gives up in a tree that is deeper than its recursion or than a path may be long: here folders far below
-    are moved up to the root first.
+    `shutil.rmtree` gives up on a tree that is deeper than its recursion limit or than the maximum path length. Here,
+    folders far below are first moved up to the root.
     """
     waiting = [root]
     emptied: list[Path] = []

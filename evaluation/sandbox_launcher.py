@@ -1,7 +1,7 @@
-"""The inside of the sandbox: started by `sandbox.run_program` in a process of its own. Standard library only.
+"""The inside of the sandbox: `sandbox.run_program` starts it as a separate process. Standard library only.
 
-It gives up what it can, forks the program, and stays behind to watch over it: what `preexec_fn` would do, which threads
-make unsafe. With namespaces there are three processes on the way: the supervisor, the one that enters them, and the
+It gives up its privileges, forks the program, and stays behind to watch it. `preexec_fn` could do this, but is unsafe
+with threads. With namespaces there are three processes: the supervisor, the one that enters the namespaces, and the
 first one inside, with which the kernel ends all others.
 """
 
@@ -30,13 +30,13 @@ from pada_agent.evaluation.confinement.supervision import Limits, Stop, count_th
 from pada_agent.evaluation.value_check import CHECK, check_value, compile_tests
 
 NO_NAMESPACES = 77
-"""Exit code of the process that could not enter them."""
+"""Exit code of the process that could not enter the namespaces."""
 SPARE_THREADS = 4096
-"""Where the kernel counts threads by user, as many above all there are: only against a fork bomb that outruns us."""
+"""If the kernel counts threads by user, this many above those that exist. Only against a fork bomb that is faster than we are."""
 PROGRAM, TESTS = "program.py", "tests.py"
 """Names in tracebacks; there are no such files."""
 OWN_NAMESPACE_COUNTS = (5, 14)
-"""Linux from which on a user namespace counts its own processes."""
+"""Linux version from which a user namespace counts its own processes."""
 
 Spec = Mapping[str, Any]
 
@@ -46,9 +46,9 @@ class Ran(NamedTuple):
 
     stop: Stop
     said: list[str]
-    """First the guards around the program, as `name=version`; then the token, from a program that reached its end."""
+    """First the guards around the program, as `name=version`. Then the token, if the program reached its end."""
     status: int | None
-    """As `waitpid` gives it; None when it was stopped."""
+    """As returned by `waitpid`. None if the program was stopped."""
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def give_up_root() -> bool:
-    """Be nobody if we are root, gain nothing by any `exec`, adopt all orphans below us, and keep others out of our memory."""
+    """Become `nobody` if we are root, gain nothing by any `exec`, adopt all orphans below us, and keep others out of our memory."""
     library = privileges.open_library()
     is_nobody = privileges.become_nobody()
     privileges.use_library(library)
@@ -80,7 +80,7 @@ def give_up_root() -> bool:
 
 
 def supervise(spec: Spec, places: list[landlock.Place], *, is_nobody: bool, namespaces: bool) -> Ran | None:
-    """Run the program and end all that is left of it; None where the kernel refuses the namespaces."""
+    """Run the program and end everything that is left of it. None if the kernel refuses the namespaces."""
     said_by, said = os.pipe()
     ended_by, ended = os.pipe()
     child = os.fork()
@@ -104,7 +104,7 @@ def supervise(spec: Spec, places: list[landlock.Place], *, is_nobody: bool, name
 def become_program(
     spec: Spec, places: list[landlock.Place], said: int, ended: int, *, is_nobody: bool, namespaces: bool
 ) -> None:
-    """In the child: run the program, and report in `ended` how it ended. Does not return."""
+    """In the child: run the program and report through `ended` how it ended. Does not return."""
     if IS_LINUX:
         prctl(PR_SET_DUMPABLE, 1)  # the supervisor reads its memory figures
     if namespaces:
@@ -130,13 +130,13 @@ def become_program(
 
 
 def die_with_parent() -> None:
-    """Should the supervisor be killed from outside."""
+    """End this process if the supervisor is killed from outside."""
     if IS_LINUX:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run(spec: Spec, places: list[landlock.Place], said: int, *, is_nobody: bool, namespaces: bool) -> None:
-    """Run the program as `__main__`; the token is written only once its last line is done."""
+    """Run the program as `__main__`. The token is written only after its last line."""
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     limit_resources(spec, namespaces=namespaces)
@@ -159,7 +159,7 @@ def run(spec: Spec, places: list[landlock.Place], said: int, *, is_nobody: bool,
 
 
 def limit_resources(spec: Spec, *, namespaces: bool) -> None:
-    """What the kernel limits for each process."""
+    """Set the limits that the kernel has for each process."""
     counts_ours = namespaces and read_version(os.uname().release) >= OWN_NAMESPACE_COUNTS
     n_threads = spec["limits"]["n_processes"] if counts_ours else count_threads() + SPARE_THREADS
     for name, limit in {**spec["resources"], "RLIMIT_NPROC": n_threads}.items():
@@ -172,15 +172,15 @@ def limit_resources(spec: Spec, *, namespaces: bool) -> None:
 
 
 def read_version(release: str) -> tuple[int, ...]:
-    """`6.8.0-45-generic` is (6, 8)."""
+    """Turn `6.8.0-45-generic` into (6, 8)."""
     return tuple(int(digits) for part in release.split(".")[:2] if (digits := "".join(filter(str.isdecimal, part[:4]))))
 
 
 def put_up_guards(places: list[landlock.Place], *, is_nobody: bool, namespaces: bool) -> dict[str, int]:
-    """Take away capabilities, files, sockets and signals; tells what could be put up.
+    """Take away capabilities, files, sockets and signals. Returns which guards are in force, with their versions.
 
     Raises:
-        OSError: capabilities stay.
+        OSError: capabilities could not be given up.
     """
     if IS_LINUX:
         privileges.drop_capabilities()
@@ -197,7 +197,7 @@ def put_up_guards(places: list[landlock.Place], *, is_nobody: bool, namespaces: 
 
 
 def forget_ourselves() -> None:
-    """The program sees the standard library, and no name of ours."""
+    """Remove our own modules, so that the program sees only the standard library."""
     os.environ.clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "pada_agent"]:
         del sys.modules[name]
@@ -205,12 +205,12 @@ def forget_ourselves() -> None:
 
 
 def keep_source(name: str, source: str) -> None:
-    """For tracebacks, and `inspect.getsource`."""
+    """Keep the source for tracebacks and `inspect.getsource`."""
     linecache.cache[name] = (len(source), None, [f"{line}\n" for line in source.split("\n")], name)
 
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None, tests: str) -> None:
-    """Print the traceback without our own frames, below what the program printed. Until now the program could not look its tests up."""
+    """Print the traceback without our own frames, after the program's output. Until now, the program could not look up its tests."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     keep_source(TESTS, tests)

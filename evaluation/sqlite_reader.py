@@ -1,4 +1,4 @@
-"""Runs queries that a model wrote on SQLite databases, read-only, in a process of their own."""
+"""Runs queries that a model wrote on SQLite databases, read-only and in a separate process."""
 
 from pathlib import Path
 from threading import Lock
@@ -13,9 +13,9 @@ from pada_agent.core.records import Record
 MEMORY_BYTES = 512 * 2**20
 MAX_ROWS = 10_000
 MAX_CHARACTERS = 4 * 2**20
-"""Of all texts in a result together."""
+"""Limit for all texts in a result together."""
 SECONDS_OF_GRACE = 2.0
-"""After its time a query is asked to end; so much later it is ended."""
+"""When its time is up, a query is asked to end. This much later, it is killed."""
 SECONDS_TO_DESCRIBE = 60.0
 _WORKER = "pada_agent.evaluation.sqlite_worker"
 
@@ -24,18 +24,18 @@ Row = tuple[Value, ...]
 
 
 class Result(Record):
-    """What a query gave."""
+    """What a query returned."""
 
     n_columns: int
     rows: tuple[Row, ...]
     tables: tuple[str, ...] = ()
-    """Tables that it reads."""
+    """Tables that the query reads."""
     functions: tuple[str, ...] = ()
-    """Functions that it calls."""
+    """Functions that the query calls."""
 
 
 class Failure(Record):
-    """Why a query gave nothing: SQLite's own words, or the limit that it broke."""
+    """Why a query returned nothing: SQLite's message, or the limit that it exceeded."""
 
     reason: str
 
@@ -46,9 +46,9 @@ class Column(Record):
     name: str
     type: str
     key: int
-    """Place in the primary key, from 1; 0: not in it."""
+    """1-based position in the primary key. 0 if it is not part of it."""
     values: tuple[Value, ...] = ()
-    """Some of the different values that it holds, in order."""
+    """Some of the distinct values that it holds, in order."""
 
 
 class Table(Record):
@@ -57,32 +57,32 @@ class Table(Record):
     name: str
     columns: tuple[Column, ...]
     references: tuple[tuple[str, str, str | None], ...] = Field(default=())
-    """Foreign keys: column, other table, its column; None is that table's primary key."""
+    """Foreign keys: column, other table, and its column. If the last is None, it is that table's primary key."""
 
 
 class SqliteReader:
-    """Queries of anybody on databases of the user's, one after the other; safe to use from several threads.
+    """Runs anybody's queries on the user's databases, one at a time. Safe to use from several threads.
 
-    A query can read tables and call SQLite's built-in functions, by SQLite's own authorizer; it cannot write, attach, set or
-    load anything. The file is opened `mode=ro&immutable=1`, so nothing is locked or written beside it. A progress handler ends it after
-    `seconds`; rows, characters, memory and the length of values are limited.
+    SQLite's own authorizer lets a query read tables and call built-in functions. It cannot write, attach, set or load
+    anything. The file is opened with `mode=ro&immutable=1`, so nothing is locked or written next to it. A progress
+    handler ends the query after `seconds`; rows, characters, memory and the length of values are limited.
 
-    All that would do in this process, if it held; it does not always. Measured on SQLite 3.40 with a limit of 2 s: one
-    `instr` of long texts runs 17 s without a look at the clock, `randomblob` over a cross join 55 s with 2.9 GB, common tables that
-    double at each step are never through with compiling, and SQLite's hard limit on memory holds for all connections of a
-    process, checkpoints included. So the queries run in a child, which can write no file and start no process, and which
-    is ended and replaced when it does not answer. It starts once for each new database, within about 50 ms; a query then takes a
-    tenth of a millisecond more than in this process.
+    In this process, these limits would not always hold. Measured on SQLite 3.40 with a limit of 2 s: a single `instr`
+    of long texts runs for 17 s without looking at the clock; `randomblob` over a cross join runs for 55 s and takes 2.9
+    GB; common table expressions that double at each step never finish compiling; and SQLite's hard memory limit applies
+    to all connections of a process, including those for checkpoints. Queries therefore run in a child process that can
+    write no file and start no process, and that is killed and replaced if it does not answer. It starts once for each
+    new database, within about 50 ms; a query then takes a tenth of a millisecond longer than in this process.
 
-    A fault in SQLite itself would give a query the child: where the kernel has Landlock and seccomp (as for programs, see
-    `sandbox`) it can read the databases that were asked for, and reach no other file, process or network.
+    A bug in SQLite itself could give a query control over the child. If the kernel has Landlock and seccomp (see
+    `sandbox`), the child can read the requested databases but reach no other file, process or network.
     """
 
     def __init__(self, *, seconds: float = 5) -> None:
-        """Start nothing yet.
+        """Nothing is started yet.
 
         Args:
-            seconds: what one query may take.
+            seconds: time limit for one query.
         """
         self._seconds = seconds
         self._lock = Lock()
@@ -91,7 +91,7 @@ class SqliteReader:
         self._process: OwnProcess | None = None
 
     def query(self, database: Path, sql: str) -> Result | Failure:
-        """The rows of one statement.
+        """The result of one statement.
 
         Raises:
             SandboxError: the child process cannot be started.
@@ -109,7 +109,7 @@ class SqliteReader:
         )
 
     def describe(self, database: Path, *, n_values: int = 0) -> tuple[Table, ...] | Failure:
-        """The tables of a database, each column with up to `n_values` of its values.
+        """The tables of a database, with up to `n_values` values of each column.
 
         Raises:
             SandboxError: the child process cannot be started.
@@ -121,7 +121,7 @@ class SqliteReader:
         return tuple(Table.model_validate(table) for table in reply["tables"])
 
     def close(self) -> None:
-        """End the child; a later query starts another."""
+        """End the child. A later query starts a new one."""
         if self._process:
             self._process.close()
         self._process = None
@@ -140,7 +140,7 @@ class SqliteReader:
             }
 
     def _know(self, database: str) -> bool:
-        """Whether the child may read this file; the next one will."""
+        """Whether the child may read this file. If not, the next child will."""
         try:
             status = Path(database).stat()
         except OSError:

@@ -1,8 +1,9 @@
-"""Reads SQLite databases for `sqlite_reader`, in a process of its own.
+"""Reads SQLite databases for `sqlite_reader`, in a separate process.
 
-It answers one JSON line with another until its input ends. Standard library only, as it runs without site-packages.
-What a query may do is decided by SQLite's own authorizer: read tables, and call built-in functions. Should it get past that,
-by a fault in SQLite, the process can reach the databases it was started for and nothing else, where the kernel has Landlock.
+It answers each line of JSON with another until its input ends. It uses only the standard library, because it runs
+without site-packages. SQLite's own authorizer decides what a query may do: read tables and call built-in functions. If
+a bug in SQLite let a query get past it, the process could reach only the databases it was started for, if the kernel
+has Landlock.
 """
 
 import functools
@@ -30,7 +31,7 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 STEPS_BETWEEN_LOOKS = 10_000
-"""Of SQLite's virtual machine, before the clock is looked at."""
+"""Number of steps of SQLite's virtual machine between two looks at the clock."""
 ACTIONS = {
     value: name.removeprefix("SQLITE_").replace("_", " ")
     for name, value in vars(sqlite3).items()
@@ -39,7 +40,7 @@ ACTIONS = {
     or name in ("SQLITE_TRANSACTION", "SQLITE_SAVEPOINT", "SQLITE_REINDEX", "SQLITE_ANALYZE", "SQLITE_FUNCTION")
 }
 HIDDEN_COLUMN = 1
-"""What `table_xinfo` says of a virtual table's own columns; 2 and 3 are columns that are computed."""
+"""Value of `hidden` in `table_xinfo` for a virtual table's own columns. 2 and 3 are computed columns."""
 Reply = dict[str, Any]
 
 
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def confine(memory_bytes: int, databases: Sequence[str]) -> None:
-    """No files are written, none but these databases read, no processes started, no more memory taken than this."""
+    """Give up writing files, reading any but these databases, starting processes, and using more memory than this."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, limit in (("FSIZE", 0), ("CORE", 0), ("NPROC", 0), ("AS", memory_bytes)):
         with suppress(ValueError, OSError):
@@ -71,7 +72,7 @@ def confine(memory_bytes: int, databases: Sequence[str]) -> None:
 
 
 def answer(request: Reply, limits: Reply) -> Reply:
-    """Rows of a query, or what the database holds."""
+    """The rows of a query, or a description of the database."""
     try:
         database = open_database(request["database"])
         if "sql" in request:
@@ -85,7 +86,7 @@ def answer(request: Reply, limits: Reply) -> Reply:
 
 @functools.lru_cache(maxsize=16)
 def open_database(path: str) -> sqlite3.Connection:
-    """Read-only, without locks. Virtual tables are made ready, which an authorizer would not allow later."""
+    """Open read-only and without locks. Virtual tables are initialized now, because the authorizer would not allow it later."""
     database = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True, isolation_level=None)
     database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     for name, limit in LIMITS.items():
@@ -100,7 +101,7 @@ def open_database(path: str) -> sqlite3.Connection:
 
 
 def run_query(database: sqlite3.Connection, sql: str, limits: Reply) -> Reply:
-    """At most `max_rows` rows, or why there are none."""
+    """At most `max_rows` rows, or the reason why there are none."""
     denied: list[str] = []
     tables: set[str] = set()
     functions: set[str] = set()
@@ -134,6 +135,7 @@ def run_query(database: sqlite3.Connection, sql: str, limits: Reply) -> Reply:
 
 
 def is_allowed(action: int, first: str | None, second: str | None) -> bool:
+    """Whether SQLite's authorizer allows this action."""
     if action == sqlite3.SQLITE_FUNCTION:
         return str(second).lower() not in FORBIDDEN_FUNCTIONS
     reads_version = action == sqlite3.SQLITE_PRAGMA and first == "data_version" and second is None
@@ -147,7 +149,7 @@ def word_action(action: int, first: str | None, second: str | None) -> str:
 
 
 def fetch(cursor: sqlite3.Cursor, limits: Reply) -> list[list[object]] | str:
-    """The rows, or which limit they are beyond."""
+    """The rows, or a message on which limit they exceed."""
     rows: list[list[object]] = []
     n_characters = 0
     for row in cursor:
@@ -161,7 +163,7 @@ def fetch(cursor: sqlite3.Cursor, limits: Reply) -> list[list[object]] | str:
 
 
 def describe(database: sqlite3.Connection, n_values: int) -> Iterator[Reply]:
-    """Tables and views with their columns, keys, and the first different values of each column."""
+    """Tables and views with their columns, keys, and the first distinct values of each column."""
     listed = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     shadows = {name for _, name, kind, *_ in database.execute("PRAGMA table_list") if kind == "shadow"}
     for kind_of_table, table in database.execute(listed).fetchall():
@@ -191,7 +193,7 @@ def describe(database: sqlite3.Connection, n_values: int) -> Iterator[Reply]:
 
 
 def list_values(database: sqlite3.Connection, table: str, column: str, n_values: int) -> list[object]:
-    """Different values of the first rows, in order, spread over all that there are."""
+    """Distinct values from the first rows, in order, spread over all of them."""
     name = quoted(column)
     sql = (
         f"SELECT DISTINCT {name} FROM (SELECT {name} FROM {quoted(table)} LIMIT 10000)"

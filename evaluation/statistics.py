@@ -1,6 +1,6 @@
-"""Intervals and paired tests. Accuracy counts an unscored answer as not correct, and says how many there were.
+"""Confidence intervals and paired tests. Accuracy counts an unscored answer as not correct, and reports how many there were.
 
-`scipy.stats` loads at its first use: that takes half a second, which the beginning of a run can do without.
+`scipy.stats` is loaded when it is first used, because that takes half a second at the start of a run.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,20 @@ from numpy.typing import NDArray
 from pada_agent.core.records import Metrics, Record, Verdict
 
 LEVEL = 0.95
+"""Confidence level of all intervals."""
 POWER = 0.8
+"""Power for `smallest_shown`: 8 of 10 experiments."""
 N_DRAWS = 4000
-"""Bootstrap draws."""
+"""Number of bootstrap draws."""
 DISAGREEMENT = 0.2
+"""Share of rows that two methods usually answer differently (docs/results), for `expect_spread`."""
 OF_ALL_SEEDS = 0.3
+"""Share of that disagreement that is the same for every seed."""
 SEED_SD = 0.01
+"""Standard deviation of an adapter's accuracy between seeds, beyond what its rows explain."""
 
 Words = Literal["gained", "lost", "not shown"]
+"""What a test says in words."""
 
 
 class Interval(Record):
@@ -33,47 +39,52 @@ class Interval(Record):
 
 
 class PairedTest(Record):
-    """Two models on the same rows."""
+    """A paired comparison of two models on the same rows."""
 
     n: int
+    """Number of rows."""
     n_fixed: int
-    """Rows only the second got right."""
+    """Number of rows that only the second model got right."""
     n_broken: int
-    """Rows only the first got right."""
+    """Number of rows that only the first model got right."""
     difference: float
-    """Accuracy of the second minus that of the first."""
+    """Accuracy of the second model minus that of the first, from -1 to 1."""
     low: float
+    """Lower bound of its 95 % interval."""
     high: float
+    """Upper bound of its 95 % interval."""
     p_value: float
     """McNemar's exact test, two-sided."""
     words: Words
 
 
 class MethodTest(Record):
-    """Two methods on the same rows, each with one adapter for every seed."""
+    """A comparison of two methods on the same rows, each with one adapter per seed."""
 
     n: int
-    """Rows."""
+    """Number of rows."""
     by_seed: tuple[float, ...]
-    """Accuracy of the second method's adapter minus that of the first's, seed by seed: the spread."""
+    """For each seed, the accuracy of the second method's adapter minus that of the first's."""
     difference: float
     """Mean of `by_seed`."""
     low: float
+    """Lower bound of its 95 % interval."""
     high: float
+    """Upper bound of its 95 % interval."""
     p_value: float
-    """Two-sided, of no difference."""
+    """Two-sided, for the hypothesis of no difference."""
     smallest_shown: float
-    """True difference that so many rows and seeds, spread like these, would show in 8 of 10 experiments."""
+    """True difference that this many rows and seeds, with this spread, would show in 8 of 10 experiments."""
     speaks_of: Literal["adapters", "methods"]
-    """Up to two seeds say nothing of the spread between adapters: the test is then of these adapters alone."""
+    """`adapters` for up to two seeds, because these say nothing about the spread between adapters. The test is then about these adapters only."""
     words: Words
 
 
 def summarize(verdicts: Sequence[Verdict]) -> Metrics:
-    """Accuracy with its Wilson interval, and mean F1 where verdicts carry one.
+    """Accuracy with its Wilson interval, and mean F1 if the verdicts have one.
 
     Raises:
-        ValueError: no verdicts.
+        ValueError: there are no verdicts.
     """
     if not verdicts:
         raise ValueError("no verdicts to summarize")
@@ -101,7 +112,7 @@ def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Paire
     """McNemar's exact test on two models' verdicts, row by row, and a bootstrap interval of the difference.
 
     Raises:
-        ValueError: the verdicts are not of the same rows in the same order, or there are none.
+        ValueError: the verdicts are not about the same rows in the same order, or there are none.
     """
     if not before or [v.example_id for v in before] != [v.example_id for v in after]:
         raise ValueError("paired verdicts must be of the same rows, in the same order, and not empty")
@@ -132,16 +143,18 @@ def word_difference(difference: float, p_value: float) -> Words:
 def compare_methods(
     before: Sequence[Sequence[Verdict]], after: Sequence[Sequence[Verdict]], *, n_tests: int = 1
 ) -> MethodTest:
-    """Verdicts of two methods, one sequence a seed, seeds and rows in the same order.
+    """Compare the verdicts on two methods: one sequence per seed, with seeds and rows in the same order.
 
-    With three seeds or more, rows and seeds are both drawn anew (a crossed bootstrap), so the answer holds for other
-    rows and other seeds. With one or two it is an exact sign-flip test over rows; of one seed, McNemar's.
+    With three or more seeds, rows and seeds are both resampled (a crossed bootstrap), so the result holds for other
+    rows and other seeds. With one or two, it is an exact sign-flip test over rows; for one seed, this is McNemar's
+    test.
 
     Args:
-        n_tests: comparisons that Holm's procedure corrects over; `smallest_shown` holds for the first of its steps.
+        n_tests: number of comparisons that Holm's procedure corrects for. `smallest_shown` is for the first of its
+            steps.
 
     Raises:
-        ValueError: the verdicts do not pair, or are of fewer than two rows.
+        ValueError: the verdicts do not pair up, or are about fewer than two rows.
     """
     ids = [v.example_id for v in before[0]] if before else []
     if len(ids) < 2 or len(before) != len(after) or any([v.example_id for v in vs] != ids for vs in (*before, *after)):
@@ -174,10 +187,10 @@ def find_smallest_shown(spread: "Spread", n_tests: int = 1) -> float:
 
 
 def expect_spread(n_rows: int, n_seeds: int) -> "Spread":
-    """Uncertainty of the mean difference of two methods before they are run, from what adapters of one student usually show.
+    """Expected uncertainty of the mean difference between two methods before they are run, based on past experiments.
 
-    The figures are those of the local grids (docs/results): two methods answer a fifth of the rows unequally, three tenths of
-    that for every seed alike, and adapters of one method differ by a point beyond what their rows explain.
+    The figures are from the local experiments (docs/results): two methods answer a fifth of the rows differently, three
+    tenths of that for every seed alike, and adapters of one method differ by one point beyond what their rows explain.
     """
     from_rows = DISAGREEMENT / n_rows * (OF_ALL_SEEDS + (1 - OF_ALL_SEEDS) / n_seeds)
     if n_seeds <= 2:
@@ -189,6 +202,7 @@ class Spread(Record):
     """Uncertainty of a mean over rows and seeds."""
 
     stderr: float
+    """Standard error."""
     df: float
     """Degrees of freedom (Satterthwaite)."""
 
@@ -196,8 +210,9 @@ class Spread(Record):
 def bootstrap_crossed(values: NDArray[np.float64]) -> Spread:
     """Standard error of the mean of `(n_seeds, n_rows)` values when rows and seeds are drawn independently.
 
-    Owen's pigeonhole bootstrap (2007, Annals of Applied Statistics 1:2), with its two known biases taken out: it counts the
-    interaction of rows and seeds three times, and few seeds spread too little. A fixed seed, so a report can be rebuilt.
+    Owen's pigeonhole bootstrap (2007, Annals of Applied Statistics 1:2), corrected for two known biases: it counts the
+    interaction of rows and seeds three times, and it underestimates the spread of few seeds. The random seed is fixed,
+    so that a report can be rebuilt.
     """
     n_seeds, n_rows = values.shape
     by_seed, by_row, mean = values.mean(axis=1), values.mean(axis=0), values.mean()
@@ -215,7 +230,7 @@ def bootstrap_crossed(values: NDArray[np.float64]) -> Spread:
 
 
 def sign_flip_exact(values: NDArray[np.float64]) -> float:
-    """Two-sided p-value of a sum of whole numbers as far from 0, were every sign equally likely. Of -1, 0, 1: McNemar's."""
+    """Two-sided p-value for the sum of whole numbers if every sign were equally likely. For -1, 0 and 1 this is McNemar's test."""
     chances = np.ones(1)
     for size in range(1, int(abs(values).max(initial=0)) + 1):
         n = int((abs(values) == size).sum())
@@ -227,7 +242,7 @@ def sign_flip_exact(values: NDArray[np.float64]) -> float:
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down p-values: below 0.05 together, any of them is wrong in at most 5 % of cases."""
+    """P-values adjusted by Holm's step-down procedure. If those below 0.05 are called significant, any of them is wrong in at most 5 % of cases."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, reached = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -237,13 +252,13 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 
 
 def mcnemar_exact(n_fixed: int, n_broken: int) -> float:
-    """Two-sided p-value of as uneven a split of the changed rows, were either way equally likely."""
+    """Two-sided p-value of a split at least as uneven among the rows whose verdict changed, if both directions were equally likely."""
     changed = n_fixed + n_broken
     return float(scipy.stats.binomtest(n_fixed, changed).pvalue) if changed else 1.0
 
 
 def bootstrap_mean(signs: "np.ndarray[tuple[int], np.dtype[np.int_]]") -> Interval:
-    """Percentile bootstrap of the mean over `(n,)` values of -1, 0 and 1; a fixed seed, so a report can be rebuilt."""
+    """Percentile bootstrap interval of the mean of `(n,)` values of -1, 0 and 1. The random seed is fixed, so that a report can be rebuilt."""
     rng = np.random.default_rng(0)
     n = len(signs)
     counts = rng.multinomial(n, [np.mean(signs == v) for v in (-1, 0, 1)], size=N_DRAWS)
@@ -253,7 +268,7 @@ def bootstrap_mean(signs: "np.ndarray[tuple[int], np.dtype[np.int_]]") -> Interv
 
 @lru_cache(maxsize=4)
 def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
-    """How often each of `n` is drawn, `(N_DRAWS, n)`."""
+    """How often each of `n` items is drawn. Shape `(N_DRAWS, n)`."""
     drawn = np.random.default_rng(seed).integers(n, size=(N_DRAWS, n)) + n * np.arange(N_DRAWS)[:, None]
     return np.bincount(drawn.ravel(), minlength=n * N_DRAWS).reshape(N_DRAWS, n).astype(float)
 

@@ -1,4 +1,4 @@
-"""What a task is: how a row becomes an example, what counts as right, and how a draft becomes a row."""
+"""Defines what a task is: how a row becomes an example, what counts as right, and how a draft becomes a row."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -21,68 +21,71 @@ from pada_agent.evaluation.tasks.row_reader import RowReader
 SeenT = TypeVar("SeenT")
 
 TURNS = "earlier_turns"
-"""Name under which `show` and `assign` give what comes before a question."""
+"""Key under which `show` and `assign` return the turns before a question."""
 ROUGH_QUESTION = "rough_question"
-"""Name under which `compose` is given the question as code changed it (`vary_answer`)."""
+"""Key under which `compose` receives the question as changed by code (`vary_answer`)."""
 
 COMMON_FIELDS = ("id", "system", "history", "messages")
-"""Read for every task."""
+"""Fields that are read for every task."""
 
 
 class DraftProblem(Record):
-    """Why a draft cannot become an example; goes back to the generator as feedback."""
+    """Why a draft cannot become an example. It goes back to the generator as feedback."""
 
     reason: str
 
 
 class OpenQuestion(Record):
-    """A row as a solver sees it."""
+    """A row as a solver sees it: without its answer."""
 
     question: str
     options: tuple[str, ...] = ()
-    """To choose from, in the order shown; empty when the answer is written freely."""
+    """Options to choose from, in the order shown. Empty if the answer is free text."""
     notes: dict[str, str] = Field(default_factory=dict)
-    """What an option means, where that is defined."""
+    """The meaning of options that have a definition."""
     expects: str = ""
-    """What a free answer is, in words; empty: a number or a few words."""
+    """What a free answer consists of, in words. Empty: a number or a few words."""
 
 
 class Variation(Record):
-    """A right answer made from a training row's by code, for which the question is still to be worded."""
+    """A right answer that code derived from a training row's answer. Its question still has to be worded."""
 
     fields: dict[str, str]
-    """The draft fields that are fixed by it."""
+    """The draft fields that it fixes."""
     rough_question: str
-    """The row's question, changed as its answer was."""
+    """The row's question, changed in the same way as its answer."""
 
 
 class Task(ABC):
-    """One kind of question. Stateless: safe to use from several threads.
+    """One kind of question. Stateless, and safe to use from several threads.
 
-    The same `read` serves training, validation and test rows, so there is one template for all.
-    A subclass says what the LLM has to write (`draft_fields`), shows an example in that form (`show`),
-    and turns a draft into an example (`compose`); so generation needs to know nothing of the task.
+    The same `read` serves training, validation and test rows, so all have the same form. A subclass says what the LLM
+    has to write (`draft_fields`), shows an example in that form (`show`), and turns a draft into an example
+    (`compose`). Generation therefore needs to know nothing about the task.
     """
 
     name: ClassVar[str]
+    """Its name in the setting `task.name`."""
     variety: str = "Each new example has its own subject, and its own words."
-    """How written rows are to differ from the real ones and from one another, for a writer."""
+    """How written rows should differ from the real ones and from each other, as told to the writer."""
     fields: Fields = MappingProxyType({})
-    """What it reads: our field name to the column names it goes by. Empty: unknown, and unused columns are not told."""
+    """What the task reads: our field name mapped to the column names that it goes by. Empty: unknown, so unused columns are not reported."""
     max_new_tokens: int = 64
-    """Limit for generation; unused when examples have options."""
+    """Limit for generation, in tokens. Not used if examples have options."""
     stop: tuple[str, ...] = ()
-    """Generation ends before the first of these."""
+    """Generation ends before the first occurrence of any of these texts."""
     runs_code: ClassVar[bool] = False
-    """Whether programs are run that a model or the rows' writer wrote: a server needs its operator's word for it."""
+    """Whether it runs programs written by a model or by the author of the rows. On a server, the operator has to allow this."""
     asks_judge: ClassVar[bool] = False
-    """Whether an LLM says what is right: `make` then gets the judge of the run."""
+    """Whether an LLM decides what is right. `make` then receives the run's judge."""
     reads_database: ClassVar[bool] = False
-    """Whether rows are about a database file: on a server, settings have to name it."""
+    """Whether rows are about a database file. On a server, the settings have to name it."""
     offers_options: ClassVar[bool] = False
-    """Whether every row has options, among which a solver chooses."""
+    """Whether every row has options for a solver to choose from."""
     turns_on_a_word: ClassVar[bool] = False
-    """Whether questions that differ by one word are two questions, as `largest` and `smallest` are: then only equal ones repeat."""
+    """Whether questions that differ in one word are different questions, such as `largest` and `smallest`. Only
+    identical ones then count as repeats.
+    """
 
     def __init__(self, config: TaskConfig) -> None:
         """Take the settings.
@@ -100,28 +103,28 @@ class Task(ABC):
 
     @classmethod
     def make(cls, config: TaskConfig, judge: LanguageModel | None, prompts: Mapping[str, str]) -> Self:
-        """The task of a run; override where it takes more than its settings.
+        """Make the task of a run. Override this if the task needs more than its settings.
 
         Args:
-            judge: never None where `asks_judge`.
-            prompts: template name to the text that settings put in its place.
+            judge: never None if `asks_judge` is set.
+            prompts: texts from the settings that replace prompt templates, by template name.
         """
         del judge, prompts
         return cls(config)
 
     def check_machine(self) -> tuple[str, ...]:
-        """What the user must know of this machine, a sentence each; override where answers are run, not only read.
+        """What the user must know about this machine, one sentence each. Override this if answers are run and not only read.
 
         Raises:
-            SandboxError: right answers could not be told from wrong ones here, or not without danger.
+            SandboxError: right answers cannot be told from wrong ones here, or not safely.
         """
         return ()
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
-        """How the rows of each file are read; override to settle more than their columns, for all files alike.
+        """How the rows of each file are read. Override this to decide more than the columns, for all files alike.
 
         Raises:
-            DatasetError: columns that are not there, or that leave open which is meant.
+            DatasetError: columns do not exist, or it is unclear which ones are meant.
         """
         missing = [text for text in self.config.missing if text not in self.config.labels]
         return [settle_form(rows, columns=self.config.columns, fields=self.fields, missing=missing) for rows in files]
@@ -129,7 +132,9 @@ class Task(ABC):
     def look_at(
         self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled], look: Callable[[RowReader], SeenT]
     ) -> list[SeenT]:
-        """What each row shows, to settle more from all of them; rows that cannot be read are refused when they are."""
+        """The result of `look` for each row, for decisions that depend on all rows. Unreadable rows are skipped here
+        and refused when they are read.
+        """
         seen = []
         for rows, form in zip(files, settled, strict=True):
             for row in rows:
@@ -138,67 +143,70 @@ class Task(ABC):
         return seen
 
     def reader(self, row: RawRow) -> RowReader:
-        """The row's fields; a row that comes without its file is settled on its own."""
+        """Gives access to the row's fields. For a row without a file, the form is that of the row itself."""
         if row.settled is None:
             row = row.model_copy(update={"settled": self.settle([[row]])[0]})
         return RowReader(row, self.config.columns)
 
     @abstractmethod
     def read(self, row: RawRow) -> Example:
-        """The example in a raw row. Its id is the row's `id` or a hash of its content.
+        """The example for a raw row. Its id is the row's `id` or a hash of its content.
 
-        All rows of a run are read by `evaluation.rows.reading.read_files`, which looks at their files as a whole first.
+        All rows of a run are read by `evaluation.rows.reading.read_files`, which first looks at their files as a whole.
 
         Raises:
-            DatasetError: names `row.where`, the field, what was found and what is expected.
+            DatasetError: names `row.where` and the field, what was found and what is expected.
         """
 
     @abstractmethod
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
-        """Whether the prediction is right."""
+        """The verdict on a prediction."""
 
     def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-        """Verdicts in order; override where verifying in parallel pays."""
+        """Verdicts in order. Override this if it pays to verify in parallel."""
         return [self.verify(e, p) for e, p in zip(examples, predictions, strict=True)]
 
     @abstractmethod
     def draft_fields(self) -> dict[str, str]:
-        """Field name to a short instruction what the LLM writes there. All fields are plain strings."""
+        """The fields that the LLM writes, each with a short instruction. All are plain strings."""
 
     @property
     def question_field(self) -> str:
-        """The draft field that asks: what is rephrased, and what a wrong answer leaves as it is."""
+        """The draft field with the question. It is what rephrasing changes, and what a wrong answer leaves unchanged."""
         return next(iter(self.draft_fields()))
 
     def about(self, examples: Sequence[Example]) -> str:
-        """What an LLM is told of the task before it is shown these examples, or none; override where they have more in common."""
+        """What an LLM is told about the task before it sees these examples (there may be none). Override this if they have more in common."""
         del examples
         return self.config.description
 
     def asked(self, example: Example) -> str:
-        """What the student was asked, for an LLM; override where `about` has told a part of it."""
+        """What the student was asked, as shown to an LLM. Override this if `about` already contains part of it."""
         return example.conversation
 
     def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
-        """The fields for drafts written from these examples; override where they depend on them."""
+        """The fields for drafts based on these examples. Override this if they depend on the examples."""
         del sources
         return self.draft_fields()
 
     @abstractmethod
     def show(self, example: Example) -> dict[str, str]:
-        """The example in the form of a draft: the fields of `draft_fields`, then those of `assign` that are fixed."""
+        """The example in the form of a draft: the fields of `draft_fields`, followed by those that `assign` fixes."""
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
-        """Facts the draft must be written for, such as a label (with its definition) or a passage; empty if none.
+        """Facts that the draft must be written for, such as a label with its definition, or a passage. Empty if there are none.
 
-        For a closed label set the label is drawn by how often the student got it wrong (`confusions`); without
-        confusions it is the source's. A weak writer writes for a label far better than it labels what it wrote.
+        For a closed label set, the label is drawn by how often the student got it wrong (`confusions`). Without
+        confusions, it is the source's label. A weak writer is much better at writing for a label than at labelling what
+        it wrote.
         """
         del source, confusions, rng
         return {}
 
     def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation | None:
-        """Another right answer, made from the row's own and those of other training rows, and checked; None where code can make none."""
+        """Another right answer, derived by code from this row's answer and those of other training rows, and checked.
+        None if code cannot derive one.
+        """
         del source, others, rng
         return None
 
@@ -206,68 +214,77 @@ class Task(ABC):
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
-        """The example a draft describes, in the format of the originals; `given` is what `assign` had fixed."""
+        """The example that a draft describes, in the format of the original rows.
+
+        Args:
+            given: what `assign` has fixed.
+        """
 
     def verify_label(self, example: Example) -> Verdict:
-        """Exact check of a synthetic example's own answer; `unscored` where the task has none."""
+        """Exact check of a synthetic example's own answer. `unscored` if the task has none."""
         return Verdict(example_id=example.id, value="unscored", reason="no exact check for this task")
 
     def gold(self, example: Example) -> str:
-        """The right answer, short, for an LLM to read."""
+        """The right answer in short form, for an LLM to read."""
         return example.answer
 
     def solution(self, example: Example) -> str:
-        """The right answer as the student should have written it, with its working where it has one."""
+        """The right answer as the student should have written it, including its working if there is any."""
         return self.gold(example)
 
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
-        """The example as `show` has it, with a wrong answer; `other` has another right one."""
+        """The example in the form of `show`, but with a wrong answer.
+
+        Args:
+            other: an example with a different right answer.
+        """
         shown = self.show(example)
         question = self.question_field
         answer = {name: text for name, text in self.show(other).items() if name != TURNS}
         return {**answer, **{name: text for name, text in shown.items() if name in (question, TURNS)}}
 
     def misanswered(self, example: Example, other: Example) -> Example:
-        """An example whose right answer is the wrong one that `misanswer` shows: to compare answers with, not to be used."""
+        """An example whose answer is the wrong one that `misanswer` shows. For comparing answers only, never for training."""
         del example
         return other
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion | None:
-        """The example without its answer, for a solver; None where its label is checked otherwise, or cannot be.
+        """The example without its answer, for a solver. None if its label is checked in another way, or cannot be checked.
 
-        `rng` shuffles options, so that a solver with a favourite place is found out.
+        Args:
+            rng: shuffles the options, so that a solver that prefers a position is found out.
         """
         del example, rng
         return None
 
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
-        """Whether a solver's answer to `posed` is the example's label."""
+        """Whether a solver's answer to `posed` matches the example's label."""
         del posed
         return self.verify(example, Prediction(example_id=example.id, response=answer)).value == "correct"
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
-        """What a person should look at in a file's rows, a line each."""
+        """What a person should look at in a file's rows, one line each."""
         del examples
         return []
 
     def word_answer(self, answer: str, posed: OpenQuestion) -> str:
-        """What a solver's answer to `posed` says, such as the option behind its letter."""
+        """A solver's answer to `posed` in words, such as the option behind its letter."""
         del posed
         return answer.strip()
 
     def chance(self, example: Example) -> float | None:
-        """Accuracy of guessing, in (0, 1]; None where there is nothing to choose from."""
+        """Accuracy of random guessing, in (0, 1]. None if there is nothing to choose from."""
         del example
         return None
 
     def closed_label(self, example: Example) -> str | None:
-        """The gold label, when labels form a closed set over all rows."""
+        """The gold label, if labels form a closed set over all rows. Otherwise None."""
         del example
         return None
 
 
 def verify_answers(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-    """Verdicts in order, on what the student answered after its thoughts; one whose thought was cut off answered nothing."""
+    """Verdicts in order, on the student's answers without its thoughts. If a thought was cut off, there is no answer."""
     answers = [
         p if p.option_scores else p.model_copy(update={"response": strip_thoughts(p.response)}) for p in predictions
     ]

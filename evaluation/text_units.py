@@ -1,7 +1,7 @@
-"""Words, in all scripts: where a script puts no spaces between words, its characters are the units.
+"""Words in all scripts. In scripts without spaces between words, the units are characters.
 
-A character says less than a word. Lengths are therefore measured in words of English: each unit has a weight, and "13 words in
-a row" is a run of units whose weights add up to 13.
+A character says less than a word. Lengths are therefore measured in English words: each unit has a weight, and "13
+words in a row" means a run of units whose weights add up to 13.
 """
 
 import re
@@ -24,7 +24,7 @@ _ASCII_WORD = re.compile(r"\w+", re.ASCII)
 
 @cache
 def _pattern() -> re.Pattern[str]:
-    """A character of an unspaced script with its marks, or a run of other letters, digits and marks."""
+    """Matches a character of an unspaced script with its marks, or a run of other letters, digits and marks."""
     marks = _marks()
     unspaced = "".join(_UNSPACED.values())
     return re.compile(rf"[{unspaced}][{marks}]*|(?:(?![{unspaced}])[\w{marks}])+")
@@ -44,7 +44,7 @@ def _marks() -> str:
 
 
 def find_units(text: str) -> list[re.Match[str]]:
-    """Words and characters of `text` with their places."""
+    """Words and characters of `text`, with their positions."""
     return list(_pattern().finditer(text))
 
 
@@ -56,18 +56,18 @@ def units_of(text: str) -> Units:
 
 
 def count_words(units: Sequence[str]) -> float:
-    """Their length in words of English."""
+    """Their length in English words."""
     return sum(map(weigh, units))
 
 
 @cache
 def weigh(unit: str) -> float:
-    """How many words of English a unit is worth: 1 for a word."""
+    """How many English words a unit is worth. 1 for a word."""
     return next((weight for weight, script in _UNSPACED.items() if re.match(f"[{script}]", unit)), 1.0)
 
 
 def runs_of(units: Sequence[str], n_words: float) -> Iterator[tuple[int, int]]:
-    """Start and end of the shortest run from each place that is at least `n_words` long."""
+    """For each start, the start and end of the shortest run that is at least `n_words` long."""
     weights = [weigh(unit) for unit in units]
     end, total = 0, 0.0
     for start in range(len(units)):

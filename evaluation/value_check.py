@@ -1,4 +1,4 @@
-"""Tests that an object cannot pass by claiming to be equal to everything. Standard library only: it is loaded inside the sandbox."""
+"""Makes tests that an object cannot pass by claiming to equal everything. Standard library only, because this is loaded inside the sandbox."""
 
 import ast
 import operator
@@ -12,14 +12,14 @@ CHECK = "__pada_check_value__"
 PLAIN = frozenset({int, float, complex, str, bytes, bool, type(None), list, tuple, dict, set, frozenset, range})
 CLAIMS: tuple[Callable[[Any, Any], Any], ...] = (operator.eq, operator.lt, operator.le, operator.gt, operator.ge)
 MAX_ITEMS = 10_000
-"""Looked at in one value; a longer list of such objects is believed."""
+"""Maximum number of items examined in one value. A longer list of such objects would be believed."""
 
 
 def compile_tests(source: str, name: str) -> CodeType:
     """The tests, with both sides of each comparison passed through `CHECK`.
 
     Raises:
-        SyntaxError, ValueError: not Python.
+        SyntaxError, ValueError: this is not Python.
     """
     try:
         tree = _CheckComparisons().visit(ast.parse(source, name))
@@ -29,10 +29,11 @@ def compile_tests(source: str, name: str) -> CodeType:
 
 
 def check_value(value: object) -> object:
-    """The value itself.
+    """Return the value.
 
     Raises:
-        AssertionError: it, or something in it, says that it is equal to an object it cannot know, or larger, or smaller.
+        AssertionError: the value, or something in it, claims to be equal to an object that it cannot know, or larger or
+            smaller than it.
     """
     for item in _list_items(value):
         if type(item) not in PLAIN and _claims_anything(item):
@@ -52,7 +53,7 @@ class _CheckComparisons(ast.NodeTransformer):
 
 
 def _pass_through_check(operand: ast.expr) -> ast.expr:
-    """Left alone are constants, and what the tests themselves want to equal anything (`unittest.mock.ANY`)."""
+    """Leaves out constants, and what the tests themselves use to match anything (`unittest.mock.ANY`)."""
     named = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(operand))
     if isinstance(operand, ast.Constant) or "ANY" in named:
         return operand
@@ -60,7 +61,7 @@ def _pass_through_check(operand: ast.expr) -> ast.expr:
 
 
 class _Stranger:
-    """Nothing a program could know."""
+    """An object that no program can know."""
 
 
 def _claims_anything(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Vectors of texts as matrices: made in parts, kept, and searched for the nearest."""
+"""Vectors of texts as matrices: computed in chunks, kept, and searched for the nearest."""
 
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -9,17 +9,17 @@ import numpy as np
 from pada_agent.core.ports import Embedder
 
 Matrix = np.ndarray
-"""`(texts, dimensions)`, float32, rows of length 1."""
+"""Shape `(n_texts, d)`, float32, rows of length 1."""
 
 CHUNK = 1024
-"""Texts that are embedded at once: as lists they take ten times the room."""
+"""Number of texts embedded at once, because lists of floats take ten times the memory."""
 
 ROUNDING = 1e-4
-"""Of a cosine in single precision: what is that near to the largest is computed again in double."""
+"""Error of a cosine in single precision. Values this close to the largest are computed again in double precision."""
 
 
 def embed_texts(embedder: Embedder, texts: Sequence[str]) -> Matrix:
-    """One row per text, in order."""
+    """One row per text, in order. Shape `(n_texts, d)`."""
     parts = [
         np.asarray(embedder.embed(texts[start : start + CHUNK]), dtype=np.float32)
         for start in range(0, len(texts), CHUNK)
@@ -28,15 +28,15 @@ def embed_texts(embedder: Embedder, texts: Sequence[str]) -> Matrix:
 
 
 class Nearest(NamedTuple):
-    """What is nearest to one vector."""
+    """The nearest of several vectors."""
 
     place: int
-    """Of the first of equals."""
+    """0-based position. The first, if several are equally near."""
     cosine: float
 
 
 def find_nearest(ours: Matrix, theirs: Matrix) -> list[Nearest]:
-    """For each of our rows the nearest of theirs, of which there is one at least."""
+    """For each row of `ours`, the nearest row of `theirs`, which must not be empty."""
     return [
         _settle(row, theirs, coarse)
         for start in range(0, len(ours), CHUNK // 4)
@@ -53,11 +53,11 @@ def _settle(row: np.ndarray, theirs: Matrix, coarse: np.ndarray) -> Nearest:
 
 
 class KeptVectors:
-    """Vectors of texts that a run compares with again and again: each is embedded once, also where the run is resumed.
+    """Vectors of texts that a run compares with again and again. Each is computed once, even if the run is resumed.
 
     Args:
-        load: the vectors of a list of texts that were saved, or None.
-        save: keeps them beyond this process.
+        load: returns the saved vectors of a list of texts, or None.
+        save: keeps vectors beyond this process.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class KeptVectors:
         self._lock = Lock()
 
     def of(self, texts: Sequence[str]) -> Matrix:
-        """One row per text, in order."""
+        """One row per text, in order. Shape `(n_texts, d)`."""
         with self._lock:
             missing = [text for text in dict.fromkeys(texts) if text not in self._places]
             if not missing:

@@ -1,7 +1,7 @@
-"""Renders templates of strangers in a process of their own: jinja2's sandbox limits neither time nor memory.
+"""Renders templates from unknown sources in a separate process, because jinja2's sandbox limits neither time nor memory.
 
-`{{ 10 ** 10 ** 9 }}` holds Python's interpreter for hours, and no thread can end it; `{{ 'a' * 10 ** 10 }}` takes the memory of
-the machine. Here such a line costs its own process.
+`{{ 10 ** 10 ** 9 }}` keeps Python's interpreter busy for hours, and no thread can end it; `{{ 'a' * 10 ** 10 }}` fills
+the machine's memory. Here, such a line only ends the process that renders it.
 """
 
 import sys
@@ -15,13 +15,13 @@ from pada_agent.core.errors import SandboxError
 from pada_agent.core.own_process import Ended, OwnProcess
 
 SECONDS = 10.0
-"""Of the processor, for one rendering; a usual one takes less than a millisecond."""
+"""Limit on processor time for one rendering. Usually it takes less than a millisecond."""
 SECONDS_OF_WAITING = 120.0
-"""For one rendering on a machine that is busy with something else."""
+"""Limit on waiting for one rendering, on a machine that is busy with something else."""
 MEMORY_BYTES = 512 * 2**20
 MAX_CHARACTERS = 8 * 2**20
 TODAY = date(2024, 7, 26)
-"""The day that some chat templates insert: a row has one rendering, whenever it is made."""
+"""The date that some chat templates insert. Fixed, so that a row is rendered the same way on any day."""
 _WORKER = "pada_agent.prompts.template_worker"
 _LIMITS = {
     "memory": f"needs more than {MEMORY_BYTES // 2**20} MiB of memory",
@@ -32,7 +32,7 @@ _LIMITS = {
 
 
 class TemplateFault(Exception):
-    """What a template did wrong, in the words of Python or jinja2."""
+    """What is wrong with a template, in the words of Python or jinja2."""
 
     def __init__(self, kind: str, message: str, line: int | None = None, template: str | None = None) -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class TemplateFault(Exception):
 
 
 class TemplateLimitError(Exception):
-    """Which limit a template broke, as the end of a sentence about it."""
+    """The limit that a template exceeded. The text completes a sentence about the template."""
 
 
 class TemplateProcess:
-    """Renders these templates; safe to use from several threads. Nothing is started before the first text is wanted."""
+    """Renders the given templates. Safe to use from several threads. The process starts when the first text is needed."""
 
     def __init__(self, kind: Literal["chat", "prompt"], templates: Mapping[str, str]) -> None:
         self._settings = {

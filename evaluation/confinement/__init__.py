@@ -1,1 +1,1 @@
-"""What the kernel takes away from a program before it starts. Standard library only: it is loaded inside the sandbox."""
+"""What the kernel takes away from a program before it starts. Standard library only, because this is loaded inside the sandbox."""

@@ -1,4 +1,4 @@
-"""System calls and process controls that Python has no functions for."""
+"""System calls and process controls for which Python has no functions."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def syscall(number: int, *arguments: object) -> int:
-    """The call's result.
+    """Make a system call and return its result.
 
     Raises:
         OSError: the kernel refused.
@@ -21,7 +21,7 @@ def syscall(number: int, *arguments: object) -> int:
 
 
 def prctl(option: int, *arguments: object) -> int:
-    """The call's result; all four arguments are passed, as some options insist on zeros.
+    """Call `prctl` and return its result. All four arguments are passed, because some options insist on zeros.
 
     Raises:
         OSError: the kernel refused.
@@ -31,7 +31,7 @@ def prctl(option: int, *arguments: object) -> int:
 
 
 def _widen(argument: object) -> object:
-    """Variadic arguments are read as whole registers."""
+    """Convert an argument to the width of a register, which is how variadic C functions read it."""
     return ctypes.c_long(argument) if isinstance(argument, int) else argument
 
 

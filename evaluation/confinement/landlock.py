@@ -1,4 +1,4 @@
-"""Landlock: files, sockets and signals outside the program's own are out of its reach. Needs no privilege, but a kernel that has it."""
+"""Landlock: keeps a program away from files, sockets and signals that are not its own. Needs no privileges, only a kernel with Landlock."""
 
 import os
 import stat
@@ -20,11 +20,11 @@ FIRST_RIGHTS = (1 << 13) - 1
 READ = EXECUTE | READ_FILE | READ_DIR
 OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 ALL_PORTS = 0b11
-"""TCP: bind and connect."""
+"""Access rights for TCP: bind and connect."""
 ALL_SCOPES = 0b11
-"""Abstract unix sockets, and signals."""
+"""Scopes: abstract unix sockets, and signals."""
 CONFINES_SIGNALS, CONFINES_TRUNCATE = 6, 3
-"""Versions from which on."""
+"""Landlock versions from which this is supported."""
 
 SYSTEM = (
     *("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/bin", "/usr/local/lib", "/usr/local/bin"),
@@ -34,18 +34,20 @@ SYSTEM = (
     *("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies"),
     *("/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system/cpu"),
 )
-"""What may be read beside Python's own library: libraries, time zones, settings of libraries. No home, no /etc/passwd, no /proc."""
+"""What may be read in addition to Python's own library: system libraries, time zones and library settings. No home
+folder, no /etc/passwd, no /proc.
+"""
 
 
 class Place(NamedTuple):
-    """A file or folder that stays in reach."""
+    """A file or folder that stays accessible."""
 
     descriptor: int
     rights: int
 
 
 def find_version() -> int:
-    """Of the kernel's Landlock; 0: none, or switched off."""
+    """Version of the kernel's Landlock. 0 if there is none or it is switched off."""
     try:
         return syscall(CREATE_RULESET, None, 0, ASK_VERSION) if IS_LINUX else 0
     except OSError:
@@ -53,18 +55,18 @@ def find_version() -> int:
 
 
 def open_places() -> list[Place]:
-    """Python, the system's libraries, and the working folder. To be opened before the user is changed: Python may lie in root's home."""
+    """Python, the system's libraries and the working folder. Call this before changing the user, because Python may be installed in root's home."""
     work = FIRST_RIGHTS & ~(MAKE_CHAR | MAKE_BLOCK | MAKE_SOCK) | REFER | TRUNCATE
     return [*open_libraries(READ), *open_place("/dev/null", READ | WRITE_FILE), *open_place(".", work)]
 
 
 def open_libraries(rights: int) -> list[Place]:
-    """Python and what it is linked with."""
+    """Python and the libraries it is linked with."""
     return [place for path in (*SYSTEM, *_python()) for place in open_place(path, rights)]
 
 
 def open_place(path: str, rights: int) -> list[Place]:
-    """One, or none where there is no such file."""
+    """The file or folder as a list of one. Empty if it does not exist."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -74,7 +76,7 @@ def open_place(path: str, rights: int) -> list[Place]:
 
 
 def confine(places: Iterable[Place]) -> int:
-    """Leave this process, and all it starts, nothing but these places, for good. The kernel's version; 0: nothing was done."""
+    """Restrict this process and its children to these places, permanently. Returns the kernel's Landlock version; 0 means that nothing was done."""
     version = find_version()
     with suppress(OSError):
         if version:
@@ -97,7 +99,7 @@ def _restrict(places: Iterable[Place], version: int) -> None:
 
 
 def _python() -> Sequence[str]:
-    """The standard library, what its modules are linked with, and the interpreter."""
+    """The standard library, the libraries its modules are linked with, and the interpreter."""
     lib = os.path.join(sys.base_prefix, "lib")
     folders = [path for path in sys.path if os.path.isdir(path) and not path.endswith("site-packages")]
     return [*folders, os.path.dirname(os.__file__), lib, f"{lib}64", os.path.realpath(sys.executable)]

@@ -1,4 +1,4 @@
-"""Who the program is: nobody if we are root, without capabilities, in namespaces of its own where the kernel lets us."""
+"""Gives up privileges: root becomes `nobody`, without capabilities, in namespaces of its own if the kernel allows that."""
 
 import ctypes
 import os
@@ -13,10 +13,10 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 
 def become_nobody() -> bool:
-    """If we are root, be the user `nobody` from now on, and give it the working folder. Whether that is who we are now.
+    """If this process is root, switch to the user `nobody` and give it the working folder. Returns whether the process is `nobody` now.
 
-    A container without CAP_SETUID, or a user namespace without that user, does not let us: root stays, and gives up its
-    capabilities all the same.
+    A container without CAP_SETUID, or a user namespace without that user, does not allow it. The process then stays
+    root but still gives up its capabilities.
     """
     if os.geteuid() != 0:
         return False
@@ -38,13 +38,13 @@ def _give_folder(user: int) -> None:
 
 
 def open_library() -> dict[str, int]:
-    """Folders of the standard library, open, for a user who cannot walk to them."""
+    """Open the folders of the standard library, for a user who has no access to their path."""
     sys.path[:] = [path for path in sys.path if os.path.isdir(path)]
     return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sys.path}
 
 
 def use_library(opened: dict[str, int]) -> None:
-    """Where Python lies in root's home, import from its opened folders: no right to read all files is needed."""
+    """If Python is installed in root's home, import from the opened folders, so that no right to read all files is needed."""
     moved: dict[str, str] = {}
     for path, descriptor in opened.items():
         if os.access(path, os.R_OK | os.X_OK):
@@ -66,7 +66,7 @@ def _move(path: str, moved: dict[str, str]) -> str:
 
 
 def drop_capabilities() -> None:
-    """No capability is left, in whichever namespace.
+    """Give up all capabilities, in every namespace.
 
     Raises:
         OSError: the kernel refused.
@@ -79,9 +79,9 @@ def drop_capabilities() -> None:
 
 
 def enter_namespaces() -> bool:
-    """Leave the network and the machine's shared memory, and have further children in a tree that dies with the first of them.
+    """Leave the network and the machine's shared memory, and put further children into a process tree that dies with its first member.
 
-    False where the kernel or a container refuses; this process is then of no more use.
+    False if the kernel or a container refuses. This process cannot be used for anything else then.
     """
     user, group = os.geteuid(), os.getegid()
     with suppress(OSError):

@@ -1,7 +1,7 @@
-"""A filter of system calls (seccomp), for what Landlock leaves open: sockets, shared memory, other processes, owners and modes.
+"""A filter of system calls (seccomp) for what Landlock leaves open: sockets, shared memory, other processes, owners and modes.
 
-A list of what is refused, not of what is allowed: a program that is refused a harmless call would be graded wrong. Calls
-that are newer than this list do not exist for the program.
+It lists what is refused rather than what is allowed, because a program that is refused a harmless call would be graded
+wrong. Calls newer than this list appear not to exist.
 """
 
 import ctypes
@@ -16,13 +16,13 @@ EPERM, ENOSYS = 1, 38
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 NEWEST_KNOWN_CALL = 470
 X32_CALLS = 0x40000000
-"""x86-64 kernels know every call by a second number."""
+"""On x86-64, the kernel accepts every call under a second number with this bit set."""
 
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-"""The kernel's name of the architecture, and its column in the tables below."""
+"""The kernel's code for the architecture, and its column in the tables below."""
 
 CallNumbers = tuple[int | None, int | None]
-"""On x86-64 and on arm64."""
+"""Number of a system call on x86-64 and on arm64. None if it does not exist there."""
 
 REFUSED: dict[str, CallNumbers] = {
     # Sockets of any kind. A connected pair stays, see `_allow_stream_pairs`: asyncio wakes itself up by one.
@@ -75,19 +75,20 @@ OWNERSHIP: dict[str, CallNumbers] = {
     **{"removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466)},
     **{"file_setattr": (469, 469)},
 }
-"""Landlock does not hold them: whoever owns a file anywhere may change its mode and owner. Times are left: `Path.touch` learns
-from their change whether there is a file."""
+"""Calls that Landlock does not restrict: the owner of a file anywhere may change its mode and owner. Changing times
+stays allowed, because `Path.touch` uses it to find out whether a file exists.
+"""
 
 TRUNCATE: CallNumbers = (76, 45)
 CLONE, CLONE3, SOCKETPAIR, PRLIMIT = (56, 220), (435, 435), (53, 199), (302, 261)
 KILL_CALL, TGKILL, FCNTL, IOCTL = (62, 129), (234, 131), (72, 25), (16, 29)
 
 NEW_NAMESPACES = 0x7E020000
-"""All CLONE_NEW… flags that `clone` takes."""
+"""All CLONE_NEW… flags of `clone`."""
 SIGNALS_BY_DESCRIPTOR = (8, 10, 15)
-"""F_SETOWN, F_SETSIG, F_SETOWN_EX: they would send signals past the rules for `kill`."""
+"""F_SETOWN, F_SETSIG and F_SETOWN_EX, which would send signals past the rules for `kill`."""
 TERMINAL_INPUT = (0x5412, 0x541C, 0x8901, 0x8902)
-"""TIOCSTI, TIOCLINUX; FIOSETOWN and SIOCSPGRP are F_SETOWN again."""
+"""TIOCSTI and TIOCLINUX; and FIOSETOWN and SIOCSPGRP, which do the same as F_SETOWN."""
 
 LOAD, EQUAL, GREATER, AT_LEAST, HAS_BITS, AND, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 NUMBER_AT, ARCHITECTURE_AT = 0, 4
@@ -96,18 +97,18 @@ Instructions = list[bytes]
 
 
 class FilterNeeds(NamedTuple):
-    """What the filter has to do because nothing else does."""
+    """What the filter has to do because nothing else does it."""
 
     only_signals_to: int | None = None
-    """The one process that may be sent signals; None where Landlock or a namespace confines them."""
+    """The only process that may be sent signals. None if Landlock or a namespace restricts signals."""
     keep_ownership: bool = True
-    """Changes of owner and mode are accepted and not made: the program's user owns more than the program's files."""
+    """Changes of owner and mode appear to succeed but are not made, because the program's user also owns other files."""
     refuse_truncate: bool = False
-    """Landlock before its third version does not hold `truncate`."""
+    """Landlock before its third version does not restrict `truncate`."""
 
 
 def install_filter(needs: FilterNeeds) -> bool:
-    """Put the filter over this process and all it starts, for good. False where there is none for this machine or kernel."""
+    """Apply the filter to this process and its children, permanently. False if there is no filter for this machine or kernel."""
     machine = os.uname().machine
     if machine not in ARCHITECTURES or struct.calcsize("P") != 8:
         return False
@@ -122,7 +123,7 @@ def install_filter(needs: FilterNeeds) -> bool:
 
 
 def build_filter(needs: FilterNeeds, machine: str) -> bytes:
-    """The filter as the kernel reads it (classic BPF)."""
+    """The filter in the kernel's format (classic BPF)."""
     architecture, column = ARCHITECTURES[machine]
 
     def numbers(table: Sequence[CallNumbers]) -> list[int]:
@@ -144,7 +145,7 @@ def build_filter(needs: FilterNeeds, machine: str) -> bytes:
 
 
 def _by_arguments(needs: FilterNeeds) -> list[tuple[CallNumbers, Instructions]]:
-    """Calls that are refused for some arguments; each block returns."""
+    """Calls that are refused only for some arguments. Each block ends with a return."""
     blocks: list[tuple[CallNumbers, Instructions]] = [
         (CLONE, [_load_argument(0), *_when(HAS_BITS, NEW_NAMESPACES, EPERM), _return(ALLOW)]),
         (SOCKETPAIR, _allow_stream_pairs()),
@@ -159,7 +160,7 @@ def _by_arguments(needs: FilterNeeds) -> list[tuple[CallNumbers, Instructions]]:
 
 
 def _allow_stream_pairs() -> Instructions:
-    """`socketpair(AF_UNIX, SOCK_STREAM)`: both ends are connected, and cannot be connected to anything else."""
+    """`socketpair(AF_UNIX, SOCK_STREAM)`: its two ends are connected, and cannot be connected to anything else."""
     of_this_kind = [_load_argument(1), struct.pack("HBBI", AND, 0, 0, 0xF), *_unless(1, EPERM)]
     return [_load_argument(0), *_unless(1, EPERM), *of_this_kind, _return(ALLOW)]
 
@@ -181,7 +182,7 @@ def _load(offset: int) -> bytes:
 
 
 def _load_argument(index: int) -> bytes:
-    """Its lower half: all that is compared is an `int` to the kernel, on little-endian machines."""
+    """Load the lower half of an argument, on little-endian machines. Everything compared here is an `int` to the kernel."""
     return _load(16 + 8 * index)
 
 
@@ -194,5 +195,5 @@ def _return(action: int) -> bytes:
 
 
 def _return_error(number: int) -> bytes:
-    """The call is not made and gives this error; with 0 it seems to have been made."""
+    """Do not make the call and return this error. With 0, the call appears to have succeeded."""
     return _return(0x00050000 | number)

@@ -1,4 +1,4 @@
-"""Keeps a program and all its processes within limits that the kernel has for single processes only, and ends them all."""
+"""Keeps a program and all its processes within common limits, which the kernel only has for single processes, and ends them all."""
 
 import os
 import select
@@ -12,43 +12,43 @@ from typing import NamedTuple
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LOOK_SECONDS = 0.01
 LOOK_SHARE = 8
-"""A look takes at most so small a part of the time: on a machine with many processes they become rarer."""
+"""At most one part in this many of the time is spent on looking. On a machine with many processes, looks become rarer."""
 FOLDER_LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 5.0
 MAX_PATH = 1000
-"""Characters below the working folder. Deeper folders could not be looked into, nor removed by name."""
+"""Maximum length in characters of a path below the working folder. Deeper folders could neither be examined nor removed by name."""
 
 
 class Stop(NamedTuple):
     """Why a program was stopped."""
 
     reason: str
-    """`time`, `memory`, `processes`, `files`, or `left` when pada itself is gone; empty: it ended by itself."""
+    """`time`, `memory`, `processes`, `files`, or `left` if pada itself is gone. Empty if the program ended by itself."""
 
 
 class Limits(NamedTuple):
-    """For all processes of a program together."""
+    """Limits for all processes of a program together."""
 
     seconds: float
     memory_bytes: int
     n_processes: int
-    """Threads included."""
+    """Threads count too."""
     folder_bytes: int
     n_files: int
 
 
 class ProcessFigures(NamedTuple):
-    """One process of the machine."""
+    """Figures of one process of the machine."""
 
     pid: int
     parent: int
     n_threads: int
     resident_bytes: int
-    """Shared pages included."""
+    """Includes shared pages."""
 
 
 def watch(ended: int, lifeline: int, limits: Limits) -> Stop:
-    """Wait until a line comes from `ended`, or its writers are gone, or the program has to be stopped."""
+    """Wait until `ended` delivers a line, all its writers are gone, or the program has to be stopped."""
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     poll.register(lifeline, select.POLLIN)
@@ -69,7 +69,7 @@ def watch(ended: int, lifeline: int, limits: Limits) -> Stop:
 
 
 def find_excess(limits: Limits) -> str:
-    """`memory` or `processes` when our descendants have too much; empty when not."""
+    """`memory` or `processes` if our descendants exceed that limit, otherwise empty."""
     family = list_descendants()
     if sum(process.n_threads for process in family) > limits.n_processes:
         return "processes"
@@ -79,7 +79,7 @@ def find_excess(limits: Limits) -> str:
 
 
 def list_descendants() -> list[ProcessFigures]:
-    """All processes below this one. Those whose parent died are found too: this process is their next parent."""
+    """All processes below this one, including those whose parent has died, because this process is their new parent."""
     children: dict[int, list[ProcessFigures]] = {}
     for process in _list_processes():
         children.setdefault(process.parent, []).append(process)
@@ -92,9 +92,9 @@ def list_descendants() -> list[ProcessFigures]:
 
 
 def end_descendants(child: int) -> int | None:
-    """Kill all processes below this one, and reap them: none counts against the next program. The child's exit code.
+    """Kill and reap all processes below this one, so that none counts against the next program. Returns the child's exit code.
 
-    They are stopped first: nothing can fork faster than it is killed.
+    They are paused first, so that none can fork faster than it is killed.
     """
     known: set[int] = set()
     while new := {process.pid for process in list_descendants()} - known:
@@ -116,12 +116,12 @@ def end_descendants(child: int) -> int | None:
 
 
 def count_threads() -> int:
-    """Of all processes that can be seen."""
+    """Number of threads of all visible processes."""
     return sum(process.n_threads for process in _list_processes())
 
 
 def is_folder_full(limits: Limits) -> bool:
-    """Whether the working folder holds too many files or bytes. Folders closed to us are opened."""
+    """Whether the working folder holds too many files or bytes. Folders that are closed to us are opened first."""
     n_files, n_bytes, folders = 0, 0, ["."]
     while folders:
         folder = folders.pop()
@@ -165,7 +165,7 @@ def _list_processes() -> Iterator[ProcessFigures]:
 
 
 def _proportional_bytes(process: ProcessFigures) -> int:
-    """Resident memory, of shared pages our share: a forked process has most of them in common with its parent."""
+    """Resident memory, counting only our share of shared pages: a forked process shares most of its pages with its parent."""
     with suppress(OSError, StopIteration):
         lines = _read(f"/proc/{process.pid}/smaps_rollup").split(b"\n")
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))

@@ -1,1 +1,1 @@
-"""Rows as people hold them, read one way for a whole file."""
+"""Reads rows in the formats that people have them in, in one way for a whole file."""

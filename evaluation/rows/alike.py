@@ -1,17 +1,17 @@
-"""The same fault in many rows, told in one line."""
+"""Reports the same fault in many rows as one line."""
 
 from collections.abc import Iterable
 
 from pada_agent.core.errors import RowError
 
 N_PLACES = 3
-"""Rows that a line names; the rest is counted."""
+"""Maximum number of rows that a line names. The others are counted."""
 N_VALUES = 5
-"""Other values than the first row's that a line names."""
+"""Maximum number of values that a line lists besides the first row's."""
 
 
 def tell_alike(problems: Iterable[RowError]) -> list[str]:
-    """A line for each fault of a file: the first row that has it, how many there are, and where the first of them are."""
+    """One line for each fault in a file: the first row that has it, how many rows have it, and where the first of them are."""
     alike: dict[tuple[str, str], list[RowError]] = {}
     for problem in problems:
         alike.setdefault((problem.where.rpartition(":")[0], problem.kind), []).append(problem)

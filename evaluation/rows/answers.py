@@ -11,10 +11,10 @@ _ALSO = ("aliases", "answers", "alternatives")
 
 
 def list_answers(value: Any, *, is_list: bool = False) -> list[str]:
-    """The answers in a cell, the first one first: a text, a list, `{text: […]}`, `{value: …, aliases: […]}` (TriviaQA).
+    """The answers in a cell, first one first: a text, a list, `{text: […]}`, or `{value: …, aliases: […]}` (TriviaQA).
 
-    A text is one answer, also where it looks like a list, unless `is_list` says what the column holds. Empty for anything
-    else, or where nothing is left.
+    A text is one answer even if it looks like a list, unless `is_list` says that the column holds lists. Empty for
+    anything else, or if no answer remains.
     """
     found = _collect(parse_nested(value) if is_list else value)
     if found is None:
@@ -27,7 +27,7 @@ def list_answers(value: Any, *, is_list: bool = False) -> list[str]:
 
 
 def _collect(value: Any) -> list[str] | None:
-    """All texts; None where there is something else among them."""
+    """All texts. None if there is anything else among them."""
     if isinstance(value, Mapping):
         parts = [value[key] for key in (*_FIRST, *_ALSO) if not is_empty(value.get(key))]
     elif isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Cells of rows as text: what a JSON, CSV or Parquet file may hold in one field."""
+"""Cells of rows as text: everything that a JSON, CSV or Parquet file may hold in one field."""
 
 import ast
 import json
@@ -15,34 +15,34 @@ from uuid import UUID
 from pada_agent.core.ports import RawRow
 
 MAX_DIGITS = 400
-"""Longer numbers stay in scientific notation: written out, `1e999999999` fills the memory."""
+"""Longer numbers keep their scientific notation. Written out, `1e999999999` would fill the memory."""
 
 
 INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
-"""Characters without width that web pages, PDFs and joined files leave in texts and names."""
+"""Zero-width characters that web pages, PDFs and merged files leave in texts and names."""
 
 _WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))(?P<point>\.0)?", re.ASCII)
 
 
 def to_nfc(text: str) -> str:
-    """One form for é, whichever way a keyboard, a PDF or a Mac wrote it."""
+    """Unicode NFC, so that é has one form whichever way a keyboard, a PDF or a Mac wrote it."""
     return unicodedata.normalize("NFC", text)
 
 
 def is_empty(value: Any, also: Iterable[str] = ()) -> bool:
-    """Whether a cell holds nothing: null, NaN, no text, or one of the words in `also`."""
+    """Whether a cell holds nothing: null, NaN, an empty text, or one of the words in `also`."""
     if value is None or value != value:
         return True
     return isinstance(value, str) and (shows_nothing(value) or value.strip() in also)
 
 
 def shows_nothing(text: str) -> bool:
-    """Whether there is no character in it that has a width."""
+    """Whether the text has no visible character."""
     return all(character.isspace() or character in INVISIBLE for character in text)
 
 
 def cell_text(value: Any) -> str | None:
-    """The text of a cell that holds one value; None for lists, objects and whatever else has none."""
+    """The text of a cell that holds a single value. None for lists, objects and anything else without a text."""
     match value:
         case str():
             return value
@@ -65,7 +65,7 @@ def cell_text(value: Any) -> str | None:
 
 
 def parse_nested(value: Any) -> Any:
-    """A list or an object that stands in a cell as text, as JSON or as Python writes it; anything else as it is."""
+    """The list or object that a cell contains as text, in JSON or Python notation. Anything else is returned unchanged."""
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
         return value
     try:
@@ -80,9 +80,9 @@ def parse_nested(value: Any) -> Any:
 
 
 def write_whole_numbers_as_such(rows: Sequence[RawRow]) -> list[RawRow]:
-    """Columns whose numbers are all whole hold integers: a column with gaps comes as 3.0 out of pandas and Parquet.
+    """Turn 3.0 into 3 in columns whose numbers are all whole, because pandas and Parquet return a column with gaps as floats.
 
-    A column of texts such as `3.0` does, where plain integers or empty cells among them show that it came that way too.
+    The same applies to a column of texts such as `3.0`, if plain integers or empty cells show that it was affected too.
     """
     columns: dict[str, _Column] = {}
     for row in rows:
@@ -95,15 +95,15 @@ def write_whole_numbers_as_such(rows: Sequence[RawRow]) -> list[RawRow]:
 
 @dataclass
 class _Column:
-    """What the cells of a column have been so far."""
+    """What has been seen in the cells of a column so far."""
 
     n_floats: int = 0
     n_texts: int = 0
-    """Such as `3.0`."""
+    """Number of texts such as `3.0`."""
     n_plain: int = 0
-    """Integers, as numbers or as texts, and empty cells."""
+    """Number of integers, as numbers or as texts, and of empty cells."""
     others: bool = False
-    """Whether there are numbers that are not whole."""
+    """Whether some numbers are not whole."""
     words: bool = False
     """Whether there is anything but numbers."""
 

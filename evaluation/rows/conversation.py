@@ -1,4 +1,4 @@
-"""Conversations as people hold them: OpenAI's `messages`, ShareGPT's `conversations`, TRL's lists, Alpaca's `history`."""
+"""Conversations in the usual formats: OpenAI's `messages`, ShareGPT's `conversations`, TRL's lists, Alpaca's `history`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ _READ = ("role", "from", "content", "value", "text", "tool_calls", "function_cal
 
 
 class Conversation(NamedTuple):
-    """Turns of a row; `answer` is None where they end with the user's."""
+    """The turns of a row. `answer` is None if they end with the user's turn."""
 
     system: str | None
     history: tuple[Turn, ...]
@@ -28,14 +28,15 @@ class Conversation(NamedTuple):
 
 
 class ConversationProblem(Exception):
-    """What is wrong with a conversation, as the rest of a sentence behind `expected`."""
+    """What is wrong with a conversation. The text completes a sentence after `expected`."""
 
 
 def read_conversation(value: Any) -> Conversation:
     """The conversation in a cell.
 
     Raises:
-        ConversationProblem: no list of turns, a role that is none of three, turns that do not alternate, or no question.
+        ConversationProblem: it is not a list of turns, has an unknown role, does not alternate between user and
+            assistant, or has no question.
     """
     found = parse_nested(value)
     if not isinstance(found, list | tuple) or not found:
@@ -56,7 +57,7 @@ def read_pairs(value: Any) -> tuple[Turn, ...]:
     """Alpaca's `history`: pairs of a question and its answer.
 
     Raises:
-        ConversationProblem: anything but pairs of texts.
+        ConversationProblem: it holds anything but pairs of texts.
     """
     found = parse_nested(value)
     turns: list[Turn] = []
@@ -68,7 +69,7 @@ def read_pairs(value: Any) -> tuple[Turn, ...]:
 
 
 def role_of(turn: Mapping[str, Any]) -> str | None:
-    """`system`, `user` or `assistant`, under the names that others give them; None for any other role."""
+    """`system`, `user` or `assistant`, also under the names that other formats use. None for any other role."""
     return _ROLES.get(str(turn.get("role", turn.get("from"))).strip().lower())
 
 
@@ -106,7 +107,7 @@ def _read_turn(turn: Any, number: int) -> tuple[str, str]:
 
 
 def _join_parts(content: Any, number: int) -> str:
-    """Text, or a list of text parts."""
+    """The text of a turn, which is a text or a list of text parts."""
     parts = content if isinstance(content, list | tuple) else [content]
     read = [
         part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else part for part in parts

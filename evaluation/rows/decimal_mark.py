@@ -1,8 +1,9 @@
-"""What a comma and a point mean in the numbers of a run's files: one of two things, for all of them.
+"""Whether numbers in a run's files use a decimal point or a decimal comma. The answer is the same for all files.
 
-`1,234.56`, `1,234,567` and `3.5` show a decimal point, `1.234,56`, `1.234.567` and `1 234,5` a decimal comma. `3,5` shows
-a comma only where others do: alone it may be two numbers. `1,234` is a group, as in English, where nothing shows a comma.
-`1.234` alone may be either. What the files leave open, or contradict, is refused: `task.decimal_mark` settles it.
+`1,234.56`, `1,234,567` and `3.5` show a decimal point; `1.234,56`, `1.234.567` and `1 234,5` show a decimal comma.
+`3,5` counts as a comma only if other numbers show one, because on its own it may be two numbers. `1,234` is one
+thousand and so on, as in English, unless something shows a decimal comma. `1.234` on its own may be either. If the
+files leave this open or contradict each other, the row is refused, and `task.decimal_mark` settles it.
 """
 
 import re
@@ -23,14 +24,15 @@ class GoldNumber(NamedTuple):
     """A gold answer in a file."""
 
     where: str
+    """File and line."""
     text: str
 
 
 def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "point", "comma"]) -> DecimalMark:
-    """The decimal mark of all these golds.
+    """The decimal mark of all these gold answers.
 
     Raises:
-        DatasetError: they show both, or one of them can be read in two ways and none tells which.
+        DatasetError: they show both marks, or one of them can be read in two ways and no other tells which.
     """
     if wanted != "auto":
         return "." if wanted == "point" else ","
@@ -57,7 +59,7 @@ def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "po
 
 
 def weigh(text: str) -> list[Evidence]:
-    """What the numbers of a gold answer show."""
+    """What the numbers in a gold answer show about the decimal mark."""
     runs = [run for part in gold_parts(text) for run in _RUN.findall(bare(part))]
     return [evidence for run in runs if (evidence := _weigh(run))]
 
@@ -77,7 +79,7 @@ def _weigh(run: str) -> Evidence | None:
 
 
 def _weigh_one(run: str, *, groups_otherwise: bool) -> Evidence:
-    """Of a run with one mark, which is its group's or its decimal mark."""
+    """What a number with a single mark shows: it either groups thousands or is the decimal mark."""
     is_comma = "," in run
     whole, _, rest = run.partition("," if is_comma else ".")
     if groups_otherwise:

@@ -1,4 +1,4 @@
-"""What a check of rows has to say, and how it names places."""
+"""What a check of rows reports, and how it names places in files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -20,24 +20,25 @@ ERRORS: Mapping[Kind, type[PadaError]] = {
     "settings": ConfigError,
     "machine": SandboxError,
 }
-"""What a run ends with, by what its findings are about."""
+"""The error that a run ends with, by what its findings are about."""
 
 N_NAMED = 5
-"""Places that a sentence names; the rest is counted."""
+"""Maximum number of places that a sentence names. The others are counted."""
 
 
 class Finding(Record):
     """One thing to know before anything is computed."""
 
     text: str
-    """A sentence with the file, the line, and the way out."""
+    """A sentence that names the file, the line, and what to do."""
     stops: bool = False
-    """A run with it would fail later, or its result would mean nothing."""
+    """Whether a run would otherwise fail later, or its result would mean nothing."""
     kind: Kind = "rows"
+    """What the finding is about."""
 
 
 class Pair(Record):
-    """Two rows that are the same to the student, by file and line."""
+    """Two rows that look the same to the student, each by file and line."""
 
     where: str
     other: str
@@ -49,32 +50,32 @@ def stop(text: str, kind: Kind = "rows") -> Finding:
 
 
 def blame(error: PadaError) -> Finding:
-    """The finding of an error that would end the run; of settings, where it is not of rows or of the machine."""
+    """The finding for an error that would end the run. Its kind is `settings` unless the error is about rows or the machine."""
     kinds = (kind for kind, cause in ERRORS.items() if type(error) is cause)
     return stop(str(error), next(kinds, "settings"))
 
 
 def warn(text: str) -> Finding:
-    """A finding that a run goes on with."""
+    """A finding that does not stop the run."""
     return Finding(text=text)
 
 
 def list_some(items: Sequence[str], separator: str = ", ") -> str:
-    """The first few, and how many more there are."""
+    """The first few items, and how many more there are."""
     named = separator.join(items[:N_NAMED])
     return f"{named} and {len(items) - N_NAMED} more" if len(items) > N_NAMED else named
 
 
 def list_pairs(pairs: Sequence[Pair]) -> str:
-    """Such as `a.jsonl:201 = a.jsonl:18`."""
+    """The pairs as text, such as `a.jsonl:201 = a.jsonl:18`."""
     return list_some([f"{pair.where} = {pair.other}" for pair in pairs])
 
 
 def count(n: int, thing: str) -> str:
-    """Such as `1 row` and `2 rows`."""
+    """A number with its noun, such as `1 row` or `2 rows`."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def agree(n: int, one: str, many: str) -> str:
-    """The verb for so many things."""
+    """The verb form for this number: `one` for 1, otherwise `many`."""
     return one if n == 1 else many

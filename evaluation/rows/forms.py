@@ -1,9 +1,9 @@
-"""Which columns of a file hold what: one form for all its rows.
+"""Finds out which columns of a file hold what. All rows of a file have the same form.
 
-A column that `task.columns` names is taken. Then come a column with one of the task's own names, then the names that
-others use: prompt and completion, Alpaca's instruction (with its input) and output, text and label, lists of turns.
-Names match whatever their case, spaces and underscores. Where two columns could be the question or the answer, none is
-guessed.
+A column named in `task.columns` is used first, then one with the task's own field name, then the usual names: prompt
+and completion, Alpaca's instruction (with its input) and output, text and label, lists of turns. Case, spaces and
+underscores in names do not matter. If two columns could be the question or the answer, there is no guessing: the file
+is refused.
 """
 
 import re
@@ -18,7 +18,7 @@ from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empt
 from pada_agent.evaluation.rows.conversation import list_unread, role_of
 
 Fields = Mapping[str, tuple[str, ...]]
-"""Our field name to the column names that it goes by, in the order in which they are tried."""
+"""Our field name mapped to the column names that it goes by, in the order in which they are tried."""
 
 ALIASES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "question": (
@@ -27,14 +27,14 @@ ALIASES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
     "answer": (("completion", "response", "output", "target", "targets"), ("label", "intent", "solution")),
 }
-"""Names that others use; those of the first group before those of the second, and only one of a group."""
+"""Column names that others use. Names of the first group come before those of the second, and only one of a group may occur."""
 
 JOINED: Mapping[str, tuple[str, ...]] = {"instruction": ("input", "context")}
-"""Columns that belong behind a question, where they are filled (Alpaca, Dolly)."""
+"""Columns that are appended to a question if they are filled (Alpaca, Dolly)."""
 
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "prompt")
 SYSTEM = ("system_prompt", "system_message")
-"""Columns whose name says enough; `system` alone may be anything, except beside a prompt, an instruction or turns."""
+"""Column names that are unambiguous. `system` alone may mean anything, except next to a prompt, an instruction or turns."""
 
 
 class Header:
@@ -47,7 +47,11 @@ class Header:
         self.filled = tuple(name for name in self.names if name in filled)
 
     def find(self, name: str, *, filled: bool = False) -> str | None:
-        """The column of this name, or the only one whose name differs in case, spaces and underscores alone."""
+        """The column of this name, or the only one whose name differs merely in case, spaces and underscores. None if there is none.
+
+        Args:
+            filled: consider only columns that hold something.
+        """
         allowed = self.filled if filled else self.names
         if name in allowed:
             return name
@@ -55,7 +59,7 @@ class Header:
         return alike[0] if len(alike) == 1 else None
 
     def find_first(self, names: Iterable[str]) -> str | None:
-        """The first of these columns that holds something, or else that is there."""
+        """The first of these columns that holds something. If all are empty, the first that exists."""
         names = tuple(names)
         found = (self.find(name, filled=filled) for filled in (True, False) for name in names)
         return next((column for column in found if column is not None), None)
@@ -65,7 +69,8 @@ def settle_form(rows: Sequence[RawRow], *, columns: Columns, fields: Fields, mis
     """The form of a file's rows, for a task that reads `fields`.
 
     Raises:
-        DatasetError: `columns` names a column that is not there, or several could be the question or the answer.
+        DatasetError: `columns` names a column that does not exist, or several columns could be the question or the
+            answer.
     """
     header = Header(rows, missing)
     columns = _name_alike(columns, fields)
@@ -92,7 +97,7 @@ def settle_form(rows: Sequence[RawRow], *, columns: Columns, fields: Fields, mis
 
 
 def _name_alike(columns: Columns, fields: Fields) -> Columns:
-    """Settings may call a field by any of its names: `{label: queue}` is `{answer: queue}`."""
+    """Settings may call a field by any of its names: `{label: queue}` means the same as `{answer: queue}`."""
     ours = {name: field for field, names in fields.items() for name in names if name not in fields}
     return {
         **{ours.get(name, name): wanted for name, wanted in columns.items()},
@@ -101,7 +106,7 @@ def _name_alike(columns: Columns, fields: Fields) -> Columns:
 
 
 def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:
-    """Columns that hold something and that nobody reads, in order; then keys of turns, such as `messages[].name`."""
+    """Columns that hold something but are not read, in order."""
     used = {column for names in settled.columns.values() for column in names} | {settled.conversation}
     column = settled.conversation
     keys = dict.fromkeys(key for row in rows if column for key in list_unread(row.fields.get(column)))
@@ -112,7 +117,7 @@ def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:
 
 
 def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The columns that `task.columns` names; a file may lack the one for ids."""
+    """The columns that `task.columns` names. A file may lack the one for ids."""
     columns = {column: header.find(column) for column in ([wanted] if isinstance(wanted, str) else wanted)}
     lost = [column for column, found in columns.items() if found is None]
     if lost and name != "id":
@@ -128,7 +133,7 @@ def _is_lost(header: Header, wanted: str | tuple[str, ...]) -> bool:
 
 
 def _find_conversation(rows: Sequence[RawRow], header: Header, columns: Columns) -> str | None:
-    """The column with turns, unless the question was named elsewhere."""
+    """The column with turns, unless the settings name the question's column."""
     if "messages" in columns:
         return _find_named(header, "messages", columns["messages"])[0]
     if "question" in columns and not _is_lost(header, columns["question"]):
@@ -145,7 +150,7 @@ def _first_value(rows: Sequence[RawRow], column: str) -> Any:
 
 
 def _list_in_turns(rows: Sequence[RawRow], conversation: str | None) -> tuple[str, ...]:
-    """What the turns hold: the question, and the answer unless they end with the user's turn."""
+    """Fields that the turns contain: the question, and the answer unless they end with the user's turn."""
     if conversation is None:
         return ()
     turns = parse_nested(_first_value(rows, conversation))
@@ -154,7 +159,7 @@ def _list_in_turns(rows: Sequence[RawRow], conversation: str | None) -> tuple[st
 
 
 def _find_alias(header: Header, name: str, found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The only free column with a name that others use for it."""
+    """The only unused column that has one of the usual names for the field."""
     taken = {column for columns in found.values() for column in columns}
     for group in ALIASES.get(name, ()):
         columns = {alias: header.find(alias, filled=True) for alias in group}
@@ -170,7 +175,7 @@ def _find_alias(header: Header, name: str, found: Mapping[str, tuple[str, ...]])
 
 
 def _join_behind(header: Header, found: Mapping[str, tuple[str, ...]], columns: Columns) -> dict[str, tuple[str, ...]]:
-    """Question and what belongs behind it; a list in `task.columns` says itself what is joined."""
+    """The question and the columns appended to it. A list in `task.columns` says itself what is joined."""
     question = found.get("question", ())
     if len(question) != 1 or not isinstance(columns.get("question", ""), str):
         return {}

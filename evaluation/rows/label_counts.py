@@ -1,4 +1,4 @@
-"""Labels that rows teach and test: whether there is something to learn, and whether it is what is asked."""
+"""Checks the labels of training and held-out rows: whether there is something to learn, and whether it is what is asked."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,15 @@ from pada_agent.evaluation.rows.findings import Finding, agree, count, list_some
 from pada_agent.evaluation.task import Task
 
 LOPSIDED = 0.95
-"""Share of one label among held-out rows from which on accuracy says little."""
+"""Share of a single label among held-out rows above which accuracy says little."""
 NO_ACCIDENT = 8
-"""Rows from which on one and the same answer in all of them is a mistake; fewer are somebody's first try."""
+"""Number of rows from which the same answer in all of them must be a mistake. Fewer rows are somebody's first try."""
 UNLIKELY = 0.01
-"""Chance below which rows without a label are no accident of a small limit."""
+"""If it is less likely than this that a label is missing by accident of a small limit, the file is probably sorted."""
 
 
 def count_labels(task: Task, examples: Sequence[Example]) -> dict[str, int]:
-    """Rows by label, most frequent first; empty where labels do not form a closed set."""
+    """Number of rows per label, most frequent first. Empty if the labels are not a closed set."""
     labels = [task.closed_label(example) for example in examples]
     found = Counter(label for label in labels if label is not None)
     return dict(found.most_common()) if found.total() == len(labels) else {}
@@ -25,10 +25,11 @@ def count_labels(task: Task, examples: Sequence[Example]) -> dict[str, int]:
 def check_training_labels(
     location: str, labels: Mapping[str, int], further_down: Mapping[str, int], *, limit: int | None
 ) -> list[Finding]:
-    """Whether the labels of the training rows can be told apart, and are those of the whole file.
+    """Check that the training rows have at least two labels, and the same ones as the whole file.
 
     Args:
-        further_down: labels of rows that `limit` leaves out.
+        limit: maximum number of training rows, or None.
+        further_down: number of rows per label among those that `limit` leaves out.
     """
     missed = {label: n for label, n in further_down.items() if label not in labels}
     if labels and missed:
@@ -53,7 +54,7 @@ def check_training_labels(
 def check_held_out_limit(
     split: str, location: str, labels: Mapping[str, int], further_down: Mapping[str, int]
 ) -> list[Finding]:
-    """Whether the rows that a limit takes have the labels of the whole file."""
+    """Check that the rows that a limit keeps have the labels of the whole file."""
     missed = {label: n for label, n in further_down.items() if label not in labels}
     if not labels or not missed:
         return []
@@ -75,12 +76,12 @@ def _guess_why(labels: Mapping[str, int], missed: Mapping[str, int], further_dow
 def check_held_out_labels(
     labels: Mapping[str, Mapping[str, int]], known: Sequence[str], locations: Mapping[str, str]
 ) -> list[Finding]:
-    """Labels of held-out rows, or of settings, that no training row has; and held-out rows of (nearly) one label.
+    """Find labels of held-out rows or of the settings that no training row has, and held-out rows with (almost) only one label.
 
     Args:
-        labels: rows by label, by split.
+        labels: number of rows per label, by split.
         known: labels that the settings name.
-        locations: of the splits, for messages.
+        locations: where each split was read from, for messages.
     """
     train = labels.get("train", {})
     if not train:
@@ -118,7 +119,7 @@ def _check_lopsided(location: str, held_out: Mapping[str, int], train: Mapping[s
 
 
 def check_answers(location: str, examples: Sequence[Example], task: Task) -> list[Finding]:
-    """Whether right answers differ at all, where they are no closed labels."""
+    """Check that right answers differ at all, for tasks without a closed label set."""
     golds = {task.gold(example) for example in examples} if len(examples) > 2 else set()
     learned = {example.answer for example in examples}
     if len(golds) != 1 and (len(examples) < 3 or len(learned) != 1):

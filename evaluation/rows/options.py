@@ -1,4 +1,4 @@
-"""The options of a row: a list, a list of labels and texts, JSON in a cell, or a column for each."""
+"""The options of a row: a list, a list of labels and texts, JSON in a cell, or one column per option."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ class Options(NamedTuple):
     labels: tuple[str, ...]
     texts: tuple[str, ...]
     has_labels: bool = False
-    """Whether the row says the labels; otherwise they are A, B, C …"""
+    """Whether the row gives the labels. Otherwise they are A, B, C …"""
     columns: tuple[str, ...] = ()
-    """Where each option has a column of its own."""
+    """The options' columns, if each option has one of its own."""
     are_numbers: bool = False
-    """Whether the row holds numbers, not texts."""
+    """Whether the options are numbers rather than texts."""
 
 
 class OptionsProblem(Exception):
-    """What is wrong with a row's options, as the rest of a sentence behind `but`."""
+    """What is wrong with a row's options. The text completes a sentence after `but`."""
 
 
 def find_option_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """Columns such as `A` to `D`, `option_1` to `option_4` or `ending0` to `ending3`; the longest such row of them."""
+    """Columns such as `A` to `D`, `option_1` to `option_4` or `ending0` to `ending3`. The longest such series, if there are several."""
     stems: dict[str, dict[str, str]] = {}
     for name in names:
         match = _NUMBERED.fullmatch(name.strip())
@@ -42,10 +42,10 @@ def find_option_columns(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_options(value: Any) -> Options:
-    """Options out of one cell: a list of texts, a list of `{label, text}`, or `{label: […], text: […]}` (the hub's ARC).
+    """Options from one cell: a list of texts, a list of `{label, text}`, or `{label: […], text: […]}` (ARC on the hub).
 
     Raises:
-        OptionsProblem: anything else, fewer than two, an empty one, or two of one label.
+        OptionsProblem: it is anything else, has fewer than two options or an empty one, or repeats a label.
     """
     found = parse_nested(value)
     if isinstance(found, Mapping):
@@ -67,10 +67,10 @@ def read_options(value: Any) -> Options:
 
 
 def read_option_columns(fields: Mapping[str, Any], columns: Sequence[str], missing: Sequence[str] = ()) -> Options:
-    """Options out of a column each; the last ones may be empty.
+    """Options from one column each. The last ones may be empty.
 
     Raises:
-        OptionsProblem: fewer than two, or an empty one before a filled one.
+        OptionsProblem: there are fewer than two options, or an empty one comes before a filled one.
     """
     values = [fields.get(column) for column in columns]
     while values and is_empty(values[-1], missing):
@@ -92,7 +92,7 @@ def read_option_columns(fields: Mapping[str, Any], columns: Sequence[str], missi
 
 
 def _take_in_order(by_place: Mapping[str, str], *, whole: bool) -> tuple[str, ...]:
-    """The columns of a, b, c … or 0, 1, 2 … or 1, 2, 3 …: two at least, and all there are where `whole`."""
+    """The columns a, b, c … or 0, 1, 2 … or 1, 2, 3 … At least two; if `whole`, they must be all there are."""
     first = next((place for place in ("a", "0", "1") if place in by_place), None)
     if first is None:
         return ()
@@ -107,7 +107,7 @@ def _place_of(column: str) -> str | None:
 
 
 def _pair_up(found: Mapping[str, Any]) -> list[Any]:
-    """`{label: […], text: […]}`, or a text under each label."""
+    """`{label: […], text: […]}`, or labels mapped to texts, as a list of pairs."""
     if isinstance(found.get("text"), list | tuple):
         labels, texts = list(found.get("label") or ()), list(found["text"])
         if len(labels) != len(texts):

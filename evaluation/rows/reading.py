@@ -1,4 +1,4 @@
-"""All files of a run, read in one way: rows become examples, and what was understood is told."""
+"""Reads all files of a run in the same way: rows become examples, with a report of how they were understood."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -15,7 +15,7 @@ from pada_agent.evaluation.tasks.gold_option import READINGS
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
 DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", "-", "--", "?")
-"""Words that may be answers, and may be what is left of an empty cell."""
+"""Words that may be answers, or what is left of an empty cell."""
 
 
 class Understood(Record):
@@ -24,25 +24,26 @@ class Understood(Record):
     location: str
     n_rows: int
     form: str
-    """What the rows look like."""
+    """What the rows look like, in words."""
     columns: dict[str, tuple[str, ...]]
-    """Our field name to the columns it was read from; turns are named under `messages`."""
+    """Our field name mapped to the columns it was read from. Turns are listed under `messages`."""
     unused: tuple[str, ...] = ()
-    """Columns that hold something and were not read; empty where the task does not say what it reads."""
+    """Columns that hold something but were not read. Empty if the task does not say what it reads."""
     gold: str = ""
-    """How the rows name the right answer, where there is more than one way."""
+    """How the rows name the right answer, if there is more than one way."""
     notes: tuple[str, ...] = ()
-    """What a person should look at."""
+    """What a person should look at, one line each."""
 
 
 class ReadFile(NamedTuple):
-    """A file's examples, each with the place of its row, and how they were read."""
+    """A file's examples, each with the place of its row, and how the file was read."""
 
     examples: list[Example]
     wheres: list[str]
+    """File and line of each example."""
     understood: Understood
     expanded: bool = False
-    """Whether a row may have become several examples: greetings then repeat rightly."""
+    """Whether a row may have become several examples. Repeated greetings are then no mistake."""
 
 
 def read_files(
@@ -52,14 +53,16 @@ def read_files(
     all_turns: Sequence[bool] = (),
     problems: list[DatasetError] | None = None,
 ) -> list[ReadFile]:
-    """The files of a run, each with its form, and all of them with one reading of labels and numbers.
+    """Read the files of a run. Each file has its own form; how labels and numbers are read is the same for all.
 
-    Ids are unique within a file: a row that repeats the id of another gets a number behind it. Of files marked in
-    `all_turns`, every answer of a conversation becomes a row. Where `problems` is given, rows that cannot be read are left
-    out and told there, instead of raised.
+    Ids are unique within a file: if a row repeats the id of another, a number is appended to it.
+
+    Args:
+        all_turns: for each file, whether every answer of a conversation becomes a row of its own.
+        problems: if given, rows that cannot be read are skipped and listed here instead of raised.
 
     Raises:
-        DatasetError: names the row, the field, what was found and what is expected.
+        DatasetError: names the row and the field, what was found and what is expected.
     """
     tidy = [write_whole_numbers_as_such(rows) for rows in files]
     settled = task.settle(tidy)
@@ -89,18 +92,18 @@ def _read_file(
 
 
 def _place(exc: DatasetError, where: str) -> RowError:
-    """The fault as one of a row, which tasks of third parties may tell in any words."""
+    """The fault as a fault of this row. Third-party tasks may word it in any way."""
     return exc if isinstance(exc, RowError) else RowError(where, str(exc).removeprefix(f"{where}: "))
 
 
 def _read_row(task: Task, row: RawRow) -> Example:
-    """Also a task of a third party, which reads the fields itself, gets earlier turns."""
+    """Read a row and add earlier turns, also for third-party tasks that read the fields themselves."""
     example = task.read(row)
     return example if example.history or example.system else RowReader(row, task.config.columns).with_turns(example)
 
 
 def tell_apart(examples: Sequence[Example], *, taken: AbstractSet[str] = frozenset()) -> list[Example]:
-    """The examples with a number behind ids that repeat, or that are taken."""
+    """The examples, with a number appended to ids that repeat or are in `taken`."""
     seen: dict[str, int] = dict.fromkeys(taken, 1)
     taken = {*taken, *(example.id for example in examples)}
     unique = []
@@ -117,7 +120,7 @@ def tell_apart(examples: Sequence[Example], *, taken: AbstractSet[str] = frozens
 
 
 def _expand_turns(row: RawRow) -> list[RawRow]:
-    """A row for each answer of the assistant; one row where the turns do not hold the answers."""
+    """One row for each answer of the assistant. A single row if the turns do not hold the answers."""
     settled = row.settled or Settled()
     column = settled.conversation or ""
     turns = parse_nested(row.fields.get(column))
@@ -173,7 +176,7 @@ def _describe_gold(settled: Settled) -> str:
 
 
 def _list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
-    """Answers that may be what is left of an empty cell, or whole numbers of which pandas made decimals."""
+    """Notes on answers that may be what is left of an empty cell, or whole numbers that pandas turned into decimals."""
     if task.config.labels:
         return task.list_doubts(examples)
     answers = [example.answer.strip() for example in examples if not example.options]

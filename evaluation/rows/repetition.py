@@ -1,4 +1,4 @@
-"""Rows that appear twice: within a file, with another answer, or in two files. They are named by file and line, never by id."""
+"""Finds rows that occur twice: within a file, with a different answer, or in two files. Rows are named by file and line, not by id."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,9 +10,9 @@ from pada_agent.evaluation.text_units import Units, units_of
 
 
 def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
-    """The file without rows that repeat an earlier one in all that is asked and answered; their ids do not count.
+    """The file without rows that repeat an earlier row's question and answer, whatever their ids.
 
-    Where one row became several, as in conversations of which every answer is learned, greetings repeat rightly and stay.
+    If rows became several examples, because every answer of a conversation is learned, repeated greetings are kept.
     """
     if file.expanded:
         return file, []
@@ -30,7 +30,7 @@ def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
 
 
 def find_contradictions(file: ReadFile, gold: Callable[[Example], str]) -> list[Pair]:
-    """Rows that ask what an earlier row asks and have another right answer, each with the first such row."""
+    """Rows that ask the same as an earlier row but have a different right answer, each paired with the first such row."""
     first: dict[str, tuple[str, str]] = {}
     found = []
     for example, where in zip(file.examples, file.wheres, strict=True):
@@ -41,14 +41,14 @@ def find_contradictions(file: ReadFile, gold: Callable[[Example], str]) -> list[
 
 
 def count_questions(file: ReadFile) -> int:
-    """How many different things the rows ask."""
+    """Number of different questions in the file."""
     return len({_asked(example) for example in file.examples})
 
 
 def find_shared(file: ReadFile, others: Sequence[ReadFile]) -> list[Pair]:
-    """Rows of `file` that are also in `others`, as they are or but for case and punctuation.
+    """Rows of `file` that also occur in `others`, ignoring case and punctuation.
 
-    A question that is asked of several passages, or with several options, is the same only with them.
+    Questions asked about different passages, or with different options, are not the same.
     """
     known = [place for other in others for place in zip(other.examples, other.wheres, strict=True)]
     texts = RowTexts([*file.examples, *(example for example, _ in known)])
@@ -71,5 +71,5 @@ def _asked(example: Example) -> str:
 
 
 def _key(text: str) -> Units | str:
-    """Its words; of a text without words, itself."""
+    """The text's words or, if it has none, the text itself."""
     return units_of(text) or text

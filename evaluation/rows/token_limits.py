@@ -1,4 +1,4 @@
-"""Rows against what the student can read and write, in tokens: told before anything is computed."""
+"""Compares the length of rows, in tokens, with what the student can read and write, before anything is computed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from math import ceil
@@ -14,18 +14,18 @@ from pada_agent.evaluation.rows.findings import Finding, list_some, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 
 MARGIN = 1.25
-"""Room to write beyond the longest right answer: the student may say the same in more words."""
+"""Factor on the length of the longest right answer, because the student may need more words to say the same."""
 STEP = 16
-"""Limits that are fitted to answers are multiples of this: one more row changes them rarely."""
+"""Fitted limits are multiples of this, so that one more row rarely changes them."""
 
 
 class Spread(NamedTuple):
-    """A length over the rows of a file, in tokens."""
+    """Median and maximum length of a file's rows, in tokens."""
 
     median: int
     longest: int
     longest_at: str
-    """File and line."""
+    """File and line of the longest row."""
 
 
 class FileLengths(NamedTuple):
@@ -33,17 +33,17 @@ class FileLengths(NamedTuple):
 
     prompt: Spread
     answer: Spread
-    """Of what is learned: the right answer and the end of turn; of rows that are only asked, of the longest option."""
+    """What is learned: the right answer and the end of turn. For rows that are only asked, the longest option."""
 
 
 class Lengths(NamedTuple):
-    """What the lengths of all rows come to."""
+    """The result of measuring all rows."""
 
     max_new_tokens: int
-    """Tokens that the student may write: what settings say, or a limit under which no right answer is cut."""
+    """Maximum number of tokens that the student may write: the setting, or a limit that cuts no right answer."""
     findings: list[Finding]
     files: dict[str, FileLengths] = {}  # noqa: RUF012  (never changed)
-    """By name, of files with rows."""
+    """By file name. Only files with rows."""
 
 
 class _Row(NamedTuple):
@@ -64,7 +64,7 @@ def check_lengths(
     """Measure every row.
 
     Args:
-        task_limit: tokens that the task wants to be written at least.
+        task_limit: minimum for `max_new_tokens` that the task asks for.
         learned: names of the files whose rows are trained on.
         asked: names of the files whose rows the student answers.
 
@@ -88,7 +88,7 @@ def check_lengths(
 
 
 def explain_unlearnable(example: Example, *, tokens: TokenCounter | None, lora: LoraSpec) -> str | None:
-    """Why the student cannot be trained on the row; None if it can, or where nothing can be measured."""
+    """Why the student cannot be trained on the row. None if it can, or if rows cannot be measured."""
     if tokens is None:
         return None
     try:
@@ -104,13 +104,13 @@ def explain_unlearnable(example: Example, *, tokens: TokenCounter | None, lora: 
 
 
 def is_too_long(count: RowTokens, lora: LoraSpec, context: int) -> bool:
-    """Whether training would refuse the row. Cut short is the prompt alone, so the answer has to fit."""
+    """Whether training would refuse the row. Only the prompt may be cut, so the answer has to fit."""
     limit = min(lora.max_length, context)
     return count.answer >= limit or (lora.on_too_long == "error" and count.total > limit)
 
 
 def fit_limit(rows: Sequence[RowTokens], labels: Sequence[int], *, task_limit: int, context: int) -> int:
-    """The task's own limit, or as much more as the longest right answer needs and every row has room for."""
+    """The task's own limit, raised to what the longest right answer needs as far as every row has room for it."""
     longest = max([*labels, *(row.answer for row in rows)], default=0)
     if longest <= task_limit:
         return task_limit
@@ -144,7 +144,7 @@ def _measure(file: ReadFile, tokens: TokenCounter, findings: list[Finding], *, l
 
 
 def _measure_asked(rows: Sequence[_Row], tokens: TokenCounter) -> list[_Row]:
-    """Rows that are trained on and answered: an option may be longer than the one that is learned."""
+    """Rows that are both trained on and answered: an option may be longer than the answer that is learned."""
     return [row._replace(tokens=tokens.count_asked(row.example)) if row.example.options else row for row in rows]
 
 

@@ -1,1 +1,1 @@
-"""One benchmark a file; `registry.make_task` builds them by name."""
+"""One benchmark per file. `registry.make_task` makes them by name."""

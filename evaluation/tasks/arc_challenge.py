@@ -1,4 +1,4 @@
-"""AI2 Reasoning Challenge, the hard part."""
+"""AI2 Reasoning Challenge, the hard part (arXiv 1803.05457)."""
 
 from typing import ClassVar
 

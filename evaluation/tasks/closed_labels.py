@@ -1,4 +1,4 @@
-"""Labels of a closed set, as rows give them."""
+"""Reads labels of a closed set from rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ from pada_agent.evaluation.tasks.row_reader import RowReader
 
 
 def settle_labels(seen: Sequence[GoldSeen], settled: Sequence[Settled], config: TaskConfig) -> list[Settled]:
-    """The forms of the files, with how all of their rows name their label.
+    """The forms of the files, with the way in which all of their rows name their label.
 
     Raises:
-        DatasetError: they name it in no one way.
+        DatasetError: there is no single way in which all rows name it.
     """
     if config.gold_is != "auto":
         return [form.model_copy(update={"gold_is": config.gold_is}) for form in settled]
@@ -33,7 +33,7 @@ def read_label(reader: RowReader, config: TaskConfig) -> str:
     """The row's label.
 
     Raises:
-        DatasetError: the row names none.
+        DatasetError: the row has none.
     """
     seen = see_label(reader, config)
     reading: GoldReading = reader.settled.gold_is or "label"
@@ -44,7 +44,7 @@ def read_label(reader: RowReader, config: TaskConfig) -> str:
 
 
 def see_label(reader: RowReader, config: TaskConfig) -> GoldSeen:
-    """What the row says of its label, `task.label_values` applied."""
+    """What the row says about its label, after `task.label_values` was applied."""
     labels = tuple(config.labels)
     return GoldSeen(
         where=reader.where,
@@ -56,7 +56,7 @@ def see_label(reader: RowReader, config: TaskConfig) -> GoldSeen:
 
 
 def only_one(value: Any) -> Any:
-    """The member of a list of one."""
+    """The only member of a list of one. Anything else is returned unchanged."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 

@@ -34,7 +34,7 @@ from pada_agent.evaluation.verifiers.python_code import (
 
 MIN_ASSERTS = 2
 N_TRIED = 20
-"""Rows of a file whose own solution is run before anything else is."""
+"""Number of rows of a file whose own solution is run before anything else."""
 UNISOLATED = (
     "programs that models write run here with your own rights (task.allow_unisolated_code): this machine cannot keep them"
     " from your files, your API keys and the network"
@@ -49,7 +49,7 @@ class Code(Task):
          "test": "assert area(2, 3) == 6\\nassert area(0, 5) == 0"}
 
     The student is trained on the whole function, prompt and solution, in a fenced block: the form in which chat models
-    answer. A body alone is understood as well. `test` is asserts on the function by name, or defines `check(candidate)`.
+    answer. A body alone is accepted too. `test` consists of asserts on the function by name, or defines `check(candidate)`.
     """
 
     name: ClassVar[str] = "code"
@@ -95,7 +95,7 @@ class Code(Task):
         return self._build(prompt, _write_answer(prompt, solution, entry_point), test, entry_point, example_id)
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
-        """Runs the program and its tests; passing means that the last test was reached and held."""
+        """Run the program and its tests. It passes if the last test was reached and held."""
         reference = example.reference
         program = complete_program(reference["prompt"], prediction.response, reference["entry_point"])
         result = self._run(program, reference)
@@ -113,7 +113,7 @@ class Code(Task):
             return list(pool.map(lambda pair: self.verify(*pair), pairs))
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
-        """Solutions that fail their own tests; of many rows, some are tried, spread over the file."""
+        """Solutions that fail their own tests. In a large file, only some rows are tried, spread over the file."""
         tried = examples[:: -(-len(examples) // N_TRIED)] if examples else []
         answers = [Prediction(example_id=example.id, response=example.answer) for example in tried]
         try:
@@ -163,7 +163,7 @@ class Code(Task):
         return self._build(prompt, answer, tests, entry_point, example_id)
 
     def verify_label(self, example: Example) -> Verdict:
-        """The solution passes its tests, and an empty function does not."""
+        """The solution must pass its tests, and an empty function must not."""
         reference = example.reference
         if count_asserts(reference["test"]) < MIN_ASSERTS:
             return Verdict(example_id=example.id, value="wrong", reason=f"fewer than {MIN_ASSERTS} asserts")
@@ -194,7 +194,7 @@ class Code(Task):
 
 
 def _read_code(reader: RowReader, name: str) -> str:
-    """Source as Python reads it, with one kind of line end; a list of tests (MBPP) is one text."""
+    """Source with uniform line ends, as Python reads it. A list of tests (MBPP) becomes one text."""
     value = parse_nested(reader.value(name))
     lines = [value] if isinstance(value, str) else value
     if not (isinstance(lines, list | tuple) and all(isinstance(line, str) for line in lines)):
@@ -203,14 +203,14 @@ def _read_code(reader: RowReader, name: str) -> str:
 
 
 def _write_answer(prompt: str, solution: str, entry_point: str) -> str:
-    """Prompt and body; a solution with helpers of its own keeps its form."""
+    """Prompt and body. A solution that has helpers of its own keeps its form."""
     program, code = complete_program(prompt, solution, entry_point), extract_code(solution, entry_point)
     body = extract_body(trim_to_code(code), entry_point) if defines(code, entry_point) else None
     return fence(program if body is None else f"{_find_imports(program, prompt)}{prompt.strip()}\n{body}")
 
 
 def _find_imports(program: str, prompt: str) -> str:
-    """Import lines of the program that the prompt lacks."""
+    """Import lines of the program that are missing from the prompt."""
     present = {source_of(node, prompt) for node in parse(prompt).body}
     lines = [source_of(n, program) for n in parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
     new = [line for line in dict.fromkeys(lines) if line not in present]

@@ -8,11 +8,11 @@ from pada_agent.evaluation.rows.cells import shows_nothing
 from pada_agent.evaluation.task import TURNS, DraftProblem
 
 CLOSED_VARIETY = "Write each as the person who asks, another one each time, about one concrete matter of their own."
-"""Of rows for a closed set of labels, which stand for what people write in about."""
+"""For rows of a closed label set, which represent what people write in about."""
 
 
 def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftProblem | None:
-    """The problem with the first of these fields that is missing or blank."""
+    """The problem with the first of these fields that is missing or blank, or None."""
     for name in names:
         if shows_nothing(draft.get(name, "")):
             return DraftProblem(reason=f"field '{name}' is missing or empty")
@@ -20,14 +20,14 @@ def find_empty_field(draft: Mapping[str, str], names: Iterable[str]) -> DraftPro
 
 
 def keep_turns(source: Example, made: Example) -> Example:
-    """A row that was written for the place of its source in a conversation."""
+    """Give a written row its source's place in the conversation: the same earlier turns."""
     if source.system is None and not source.history:
         return made
     return made.model_copy(update={"system": source.system, "history": source.history})
 
 
 def tell_turns(example: Example) -> dict[str, str]:
-    """The system turn and the earlier turns, for who writes or judges what comes next; empty where there are none."""
+    """The system turn and earlier turns, for whoever writes or judges what comes next. Empty if there are none."""
     if example.system is None and not example.history:
         return {}
     return {TURNS: example.conversation.removesuffix(f"\nUser: {example.prompt}")}
@@ -41,7 +41,9 @@ def whole_question(example: Example) -> str:
 def assign_label(
     definitions: Mapping[str, str], source_label: str, confusions: Sequence[Confusion], rng: Random
 ) -> dict[str, str]:
-    """A label drawn by how often the student missed it, its definition, and one it is taken for, drawn by count, with its own."""
+    """Draw a label by how often the student missed it. Also returns its definition, and a label that it is mistaken for
+    (drawn by count) with its definition.
+    """
     known = [c for c in confusions if c.gold in definitions and c.predicted in definitions and c.count > 0]
     label = _draw([(c.gold, c.count) for c in known], rng) or source_label
     mistaken_for = _draw([(c.predicted, c.count) for c in known if c.gold == label], rng)

@@ -29,14 +29,15 @@ from pada_agent.evaluation.verifiers.text import same_text
 
 
 class ExactMatch(Task):
-    """The student writes the answer; case and white space do not count.
+    """The student writes the answer. Case and white space do not matter.
 
         {"question": "Which country has Tallinn as its capital?", "answer": "Estonia"}
 
-    A list of answers (`answers`, or `answer` with aliases) says what else is right; the student is trained on the first.
+    A list of answers (`answers`, or `answer` with aliases) gives further right answers; the student is trained on the
+    first.
 
-    With `config.labels` the answer is one of a closed set, and rows are like those of `multiple_choice`; the student
-    still writes it, and anything beside the label is wrong.
+    With `config.labels`, the answer is one of a closed set, and rows look like those of `multiple_choice`. The student
+    still writes the label, and anything besides it is wrong.
     """
 
     name: ClassVar[str] = "exact_match"
@@ -99,7 +100,7 @@ class ExactMatch(Task):
         return " / ".join(_accepted(example))
 
     def pose(self, example: Example, rng: Random) -> OpenQuestion:
-        """Labels are options; without them the answer is written freely."""
+        """Labels are options. Without labels, the answer is free text."""
         labels = list(self.config.labels)
         return OpenQuestion(
             question=whole_question(example),

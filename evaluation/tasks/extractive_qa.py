@@ -33,7 +33,7 @@ class ExtractiveQa(Task):
          "context": "The lake above the village is fed by two springs and freezes in most winters."}
 
     `answers` may also be a list of strings, or `answer` a single one. The student is trained on the first.
-    Exact match decides the verdict; F1 is given beside it.
+    Exact match decides the verdict; F1 is reported as well.
 
     With `config.no_answer`, a question whose list of answers is empty has none: the student is told to say so in these
     words, and the verdict is that of the official evaluation of SQuAD 2.0.
@@ -55,7 +55,7 @@ class ExtractiveQa(Task):
 
     @property
     def no_answer(self) -> str:
-        """What the student says where there is no answer; empty where every question has one."""
+        """What the student says if there is no answer. Empty if every question has one."""
         return self.config.no_answer.strip() or self.default_no_answer
 
     def read(self, row: RawRow) -> Example:
@@ -82,7 +82,7 @@ class ExtractiveQa(Task):
         )
 
     def _verify_with_none(self, example: Example, found: str, golds: list[str]) -> Verdict:
-        """SQuAD 2.0: the right answer to a question without one is the empty string, which the student says in words."""
+        """SQuAD 2.0: the right answer to a question without one is the empty string, which the student expresses in words."""
         said = "" if normalize_span(found) == normalize_span(self.no_answer) else found
         right = exact_match(said, golds)
         return Verdict(
@@ -105,7 +105,7 @@ class ExtractiveQa(Task):
         return {"question": reference["question"], "answer": example.answer, "passage": reference["passage"]}
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
-        """The source's passage: a new question on it keeps the answer checkable."""
+        """The source's passage. A new question on the same passage keeps the answer checkable."""
         del confusions, rng
         return {"passage": source.reference["passage"]}
 
@@ -127,7 +127,7 @@ class ExtractiveQa(Task):
         return keep_turns(source, self._build(question, passage, [span], example_id))
 
     def verify_label(self, example: Example) -> Verdict:
-        """The answer stands in the passage; whether it answers the question is for an LLM to say."""
+        """The answer must occur in the passage. Whether it answers the question is for an LLM to say."""
         if not example.reference["answers"]:
             reason = "that the passage does not answer it, no exact check can tell"
             return Verdict(example_id=example.id, value="unscored", reason=reason)
@@ -140,7 +140,7 @@ class ExtractiveQa(Task):
         return " / ".join(dict.fromkeys(example.reference["answers"])) or self.no_answer
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
-        """Answers that no student could copy."""
+        """Answers that no student could copy from the passage."""
         lost = [
             example
             for example in examples
@@ -160,7 +160,7 @@ class ExtractiveQa(Task):
         return f"{self.default_instruction} If the passage does not answer it, say: {self.no_answer}"
 
     def _read_answers(self, reader: RowReader) -> list[str]:
-        """None for a question that the row says has none."""
+        """The accepted answers. Empty for a question that the row marks as having none."""
         impossible = reader.has("is_impossible") and str(reader.value("is_impossible")).strip().lower() in ("true", "1")
         found = [] if impossible and not reader.has("answers") else reader.value("answers")
         answers = list_answers(found, is_list=reader.columns("answers") == ("answers",))

@@ -1,9 +1,9 @@
-"""Which of a row's options is the right one: one reading for all rows of a run's files.
+"""Which of a row's options is the right one, read in the same way for all rows of a run's files.
 
-Rows name the right option by its label (`B`, a number that stands with the options, a label of the closed set), by its
-text, or by its position from 0 or from 1. A reading holds only if it holds for every row; where two do and give different
-options, or where some rows fit one reading and some another, the rows are refused. Nothing is decided row by row: that
-merges classes and shifts others.
+Rows name the right option by its label (`B`, a number given with the options, or a label of the closed set), by its
+text, or by its position from 0 or from 1. A reading is valid only if it fits every row. If two readings fit and give
+different options, or if some rows fit one reading and some another, the rows are refused. Nothing is decided row by
+row, because that would merge some classes and shift others.
 """
 
 import re
@@ -43,10 +43,10 @@ class GoldSeen(NamedTuple):
 
 
 def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
-    """The one reading of all these rows, apart from those that fit none: they are refused when they are read.
+    """The one reading of all these rows. Rows that fit no reading at all are ignored here; they are refused when they are read.
 
     Raises:
-        DatasetError: there is none, or more than one.
+        DatasetError: there is no such reading, or more than one.
     """
     readings: list[GoldReading] = ["label", "index", "index_from_1"] if seen[0].closed else list(READINGS)
     labels = [find_gold(gold, "label") for gold in seen]
@@ -68,7 +68,7 @@ def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
 
 
 def find_gold(gold: GoldSeen, reading: GoldReading) -> int | None:
-    """Index of the option that a row names, read one way; None if it names none."""
+    """0-based index of the option that a row names under this reading. None if it names none."""
     options = gold.options
     match reading:
         case "label":
@@ -85,7 +85,7 @@ def find_gold(gold: GoldSeen, reading: GoldReading) -> int | None:
 
 
 def describe_gold(gold: GoldSeen) -> str:
-    """What a row could have said, for an error."""
+    """What a row could have said, for an error message."""
     names = gold.options.labels
     listed = ", ".join(names[:12]) + (f", … ({len(names)})" if len(names) > 12 else "")
     hidden = ". -1 usually hides a label: this file has none to learn or to measure" if gold.value == -1 else ""
@@ -93,10 +93,10 @@ def describe_gold(gold: GoldSeen) -> str:
 
 
 def _rivals(first: GoldReading, second: GoldReading, seen: Sequence[GoldSeen]) -> bool:
-    """Whether the second reading is one that people would also mean.
+    """Whether the second reading is one that people might also mean.
 
-    Labels that stand in the rows, and texts that are given as texts, are meant as such; numbers beside options that are
-    texts, and letters beside options that are letters, are not clear.
+    Labels given in the rows, and texts given as texts, are meant as such. Numbers are ambiguous if the options are
+    texts, and letters are ambiguous if the options are letters.
     """
     if first in ("label", "letter"):
         return second == "text"
@@ -107,7 +107,7 @@ def _rivals(first: GoldReading, second: GoldReading, seen: Sequence[GoldSeen]) -
 
 
 def _refuse_partial(seen: Sequence[GoldSeen], labels: Sequence[int | None]) -> None:
-    """Positions of which some are also labels that the rows themselves give."""
+    """Refuse positions if some of them are also labels that the rows themselves give."""
     named = [gold for gold, label in zip(seen, labels, strict=True) if label is not None and gold.options.has_labels]
     if named:
         other = next(gold for gold, label in zip(seen, labels, strict=True) if label is None)
@@ -127,7 +127,7 @@ def _refuse_two(
 
 
 def _refuse_all(seen: Sequence[GoldSeen], found: dict[GoldReading, list[int | None]]) -> None:
-    """No reading holds: the row at fault, seen from labels if there are some, else from what holds for most rows."""
+    """No reading fits: name the row at fault, judged by labels if there are some, otherwise by the reading that fits most rows."""
     n_read = {reading: sum(index is not None for index in indices) for reading, indices in found.items()}
     best: GoldReading = "label" if n_read["label"] else max(found, key=n_read.__getitem__)
     at = next(i for i in range(len(seen)) if found[best][i] is None)
@@ -153,7 +153,7 @@ def _way_out(gold: GoldSeen) -> str:
 
 
 def find_spelled(value: Any, among: tuple[str, ...]) -> int | None:
-    """The only one that is the value: exactly, or else but for case and white space."""
+    """The only one that equals the value, exactly or else except for case and white space."""
     exact, folded = _index(among)
     for written in _spellings(value):
         found = exact.get(to_nfc(written).strip())
@@ -165,7 +165,7 @@ def find_spelled(value: Any, among: tuple[str, ...]) -> int | None:
 
 @lru_cache(maxsize=256)
 def _index(texts: tuple[str, ...]) -> tuple[dict[str, int | None], dict[str, int | None]]:
-    """Place by text, and by normalized text; None where several are the same."""
+    """Position by text, and by normalized text. None if several are the same."""
     exact: dict[str, int | None] = {}
     folded: dict[str, int | None] = {}
     for place, text in enumerate(texts):
@@ -175,7 +175,7 @@ def _index(texts: tuple[str, ...]) -> tuple[dict[str, int | None], dict[str, int
 
 
 def _spellings(value: Any) -> tuple[str, ...]:
-    """How a label may be written that a cell holds: true is also yes and 1, 1.0 is also 1."""
+    """The ways in which a label that a cell holds may be written: true is also yes and 1, and 1.0 is also 1."""
     if isinstance(value, bool):
         return ("true", "yes", "1") if value else ("false", "no", "0")
     text = cell_text(value)
@@ -186,7 +186,7 @@ def _spellings(value: Any) -> tuple[str, ...]:
 
 
 def _find_label(value: Any, options: Options) -> int | None:
-    """`(B)`, `B.`, `B) text`, and the name of the option's column."""
+    """Understands `(B)`, `B.`, `B) text`, and the name of the option's column."""
     if not isinstance(value, str):
         return None
     if options.columns and (found := find_spelled(value, options.columns)) is not None:

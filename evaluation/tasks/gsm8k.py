@@ -1,4 +1,4 @@
-"""Grade school math word problems."""
+"""GSM8K: grade school math word problems (arXiv 2110.14168)."""
 
 import re
 from typing import ClassVar
@@ -32,7 +32,7 @@ class Gsm8k(Numeric):
 
 
 def _without_annotations(value: JsonValue) -> JsonValue:
-    """Also in the turns of a conversation."""
+    """Also removes them from the turns of a conversation."""
     if isinstance(value, str):
         return ANNOTATION.sub("", value)
     if isinstance(value, list):

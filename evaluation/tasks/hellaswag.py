@@ -1,4 +1,4 @@
-"""HellaSwag: how does it go on?"""
+"""HellaSwag: how does the text continue? (arXiv 1905.07830)"""
 
 from typing import ClassVar
 

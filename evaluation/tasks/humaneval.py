@@ -1,4 +1,4 @@
-"""HumanEval: hand-written Python problems."""
+"""HumanEval: hand-written Python problems (arXiv 2107.03374)."""
 
 from typing import ClassVar
 

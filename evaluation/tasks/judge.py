@@ -23,7 +23,7 @@ MAX_OUTPUT_TOKENS = 512
 
 
 class AnswerJudgement(BaseModel):
-    """The judge's reason, and only then its decision."""
+    """The judge's decision, preceded by its reason."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -59,7 +59,7 @@ class Judge(Task):
         return reader.with_turns(self._build(question, answer, reader.row_id(question, answer)))
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
-        """An answer of the judge that cannot be used leaves the example unscored; a judge that is gone raises."""
+        """If the judge's reply cannot be used, the example is unscored. If the judge is not available, this raises."""
         if not prediction.response.strip():
             return Verdict(example_id=example.id, value="wrong", extracted="", reason="no answer")
         try:

@@ -31,7 +31,7 @@ from pada_agent.evaluation.verifiers.text import normalize_text, same_text
 
 
 class Choices(NamedTuple):
-    """A row's options; `closed` when they are the same for all rows, and then text and label are one."""
+    """A row's options. If `closed`, they are the same for all rows, and each text is its own label."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]
@@ -50,18 +50,19 @@ class Choices(NamedTuple):
 class MultipleChoice(Task):
     """Multiple choice, by option text (likelihood) or by label (generated), as `config.answers` says.
 
-    A row with its own options (`choices` may also be a list of strings, JSON in a cell, or a column for each option):
+    A row with its own options (`choices` may also be a list of strings, JSON in a cell, or one column per option):
 
         {"question": "Which of these melts first on a warm day?", "answerKey": "B",
          "choices": [{"label": "A", "text": "a candle"}, {"label": "B", "text": "an ice cube"}]}
 
-    A row for a closed set, whose labels and definitions stand in `config.labels`:
+    A row for a closed set, whose labels and definitions are in `config.labels`:
 
         {"question": "My card has not come back from the repair desk.", "answer": "lost_item"}
 
-    All rows name the right option in one way: by its label, its text, or its position (`gold_option`).
+    All rows name the right option in the same way: by its label, its text, or its position (`gold_option`).
 
-    As in lm-evaluation-harness, `text` asks the question alone and scores every option's text; `label` lists them.
+    As in lm-evaluation-harness, `text` asks only the question and scores every option's text; `label` lists the
+    options.
     """
 
     name: ClassVar[str] = "multiple_choice"
@@ -93,7 +94,7 @@ class MultipleChoice(Task):
         return [form.model_copy(update={"gold_is": reading}) for form in settled]
 
     def _settle_gold(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> GoldReading:
-        """The benchmark's own reading where it fits every row: copies of one may name the right option in another way."""
+        """The benchmark's own reading if it fits every row, because copies of a benchmark may name the right option differently."""
         seen = self.look_at(files, settled, self._see)
         if self.gold_is and all(find_gold(gold, self.gold_is) is not None for gold in seen):
             return self.gold_is
@@ -113,7 +114,7 @@ class MultipleChoice(Task):
         return self._fields(n_wrong=3)
 
     def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
-        """As many wrong options as the source with the most has."""
+        """As many wrong options as the source that has the most."""
         return self._fields(n_wrong=max(len(_choices_of(s).wrong_texts) for s in sources))
 
     def _fields(self, n_wrong: int) -> dict[str, str]:
@@ -139,9 +140,9 @@ class MultipleChoice(Task):
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
-        """The options are shuffled by `example_id`, so that their order tells nothing.
+        """The options are shuffled by `example_id`, so that their order reveals nothing.
 
-        A draft may hold fewer wrong options than the source; of more, the first are used.
+        A draft may have fewer wrong options than its source. If it has more, the first ones are used.
         """
         label = self.closed_label(source)
         choices = _draft_open(draft, source, example_id) if label is None else self._closed(given.get("label", label))
@@ -157,7 +158,7 @@ class MultipleChoice(Task):
         return f"{choices.labels[choices.gold]}. {choices.gold_text}"
 
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
-        """With options of its own, the right one and a wrong one change places."""
+        """For a row with its own options, the right one and a wrong one trade places."""
         if _choices_of(example).closed:
             return super().misanswer(example, other)
         shown = self.show(example)
@@ -201,7 +202,7 @@ class MultipleChoice(Task):
         return Choices(seen.options.texts, seen.options.labels, gold)
 
     def _see(self, reader: RowReader) -> GoldSeen:
-        """The row's options, and what it says of the right one."""
+        """The row's options, and what it says about the right one."""
         columns = reader.columns("choices")
         try:
             if len(columns) > 1:
@@ -258,7 +259,7 @@ def _choices_of(example: Example) -> Choices:
 
 
 def _find_choices(rows: Sequence[RawRow], settled: Settled) -> Settled:
-    """With the columns of the options, where there is no column that holds all of them."""
+    """Add the options' columns if no single column holds them all."""
     if "choices" in settled.columns:
         return settled
     taken = {column for columns in settled.columns.values() for column in columns}
@@ -267,7 +268,7 @@ def _find_choices(rows: Sequence[RawRow], settled: Settled) -> Settled:
 
 
 def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:
-    """The prediction's response is the option with the highest score."""
+    """For likelihood scoring: the response is the option with the highest score."""
     scores, chosen, gold = prediction.option_scores, prediction.response, _choices_of(example).gold_text
     if scores and (len(scores) != len(example.options) or not all(map(isfinite, scores))):
         reason = f"expected {len(example.options)} finite option scores, got {list(scores)}"

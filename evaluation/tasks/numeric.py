@@ -55,7 +55,7 @@ class Numeric(Task):
     default_instruction: ClassVar[str] = ""
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
-        """Also what a comma and a point mean, for all files."""
+        """Also decides between decimal point and decimal comma, for all files."""
         settled = super().settle(files)
         golds = [gold for seen in self.look_at(files, settled, _list_golds) for gold in seen]
         mark = settle_decimal_mark(golds, self.config.decimal_mark)
@@ -70,7 +70,7 @@ class Numeric(Task):
         )
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
-        """Numbers are equal by value: `$1,200.0` is `1200`, `3/4` is `0.75`."""
+        """Numbers are compared by value: `$1,200.0` equals `1200`, and `3/4` equals `0.75`."""
         found, gold = find_answer(prediction.response, _mark(example)), self.gold(example)
         if found.number is None:
             cut = "; the response was cut off" if prediction.truncated else ""
@@ -123,7 +123,7 @@ class Numeric(Task):
         return keep_turns(source, self._build(question, answer, example_id, number, _mark(source)))
 
     def verify_label(self, example: Example) -> Verdict:
-        """The rationale's last number, or its last result after `=`, is the answer; and its calculations hold."""
+        """The last number of the rationale, or its last result after `=`, must be the answer; and its calculations must be right."""
         reasoning, gold, mark = _before_number(example.answer), self.gold(example), _mark(example)
         ends = [*find_numbers(reasoning, mark)[-1:], *find_numbers(reasoning.rpartition("=")[2], mark)[:1]]
         if ends and not any(_is_gold(end, gold) for end in ends):
@@ -146,7 +146,7 @@ class Numeric(Task):
         return str(example.reference["number"])
 
     def solution(self, example: Example) -> str:
-        """The whole rationale, which tells where a wrong one leaves the path."""
+        """The whole rationale, which shows where a wrong one goes astray."""
         return example.answer
 
     def _build(self, question: str, answer: str, example_id: str, number: Number, mark: DecimalMark) -> Example:
@@ -160,17 +160,17 @@ class Numeric(Task):
 
 
 def _read_answer(reader: RowReader) -> str:
-    """The text to learn; a number that is none of a text is written plainly."""
+    """The text to learn. A number that is not a text is written in plain notation."""
     value = reader.value("answer")
     number = exact(value) if _is_number(value) else None
     return reader.text("answer").strip() if number is None else format_number(number)
 
 
 def _read_gold(reader: RowReader) -> Number:
-    """The one number of the row.
+    """The row's one number.
 
     Raises:
-        DatasetError: the answer is not one number, or `final_answer` is another.
+        DatasetError: the answer is not a single number, or `final_answer` is a different one.
     """
     number = _read_number(reader, "answer")
     final = _read_number(reader, "final_answer") if reader.has("final_answer") else None
@@ -212,7 +212,7 @@ def _is_gold(number: Number, gold: str) -> bool:
 
 
 def _before_number(answer: str) -> str:
-    """The rationale, without the marked number behind it."""
+    """The rationale without the marked number at its end."""
     if "####" in answer:
         return answer.partition("####")[0]
     before, boxed, _ = answer.rpartition("\\boxed")

@@ -1,4 +1,4 @@
-"""Tasks by name: the built-in ones, and third parties' as entry points of the group `pada_agent.tasks`."""
+"""Tasks by name: the built-in ones, and those of other packages through the entry point group `pada_agent.tasks`."""
 
 from collections.abc import Mapping
 
@@ -40,10 +40,14 @@ BUILT_IN: Mapping[str, type[Task]] = {kind.name: kind for kind in _KINDS}
 
 
 def make_task(config: TaskConfig, judge: LanguageModel | None = None, prompts: Mapping[str, str] | None = None) -> Task:
-    """The task `config.name`; `prompts` are the settings' template overrides.
+    """The task named `config.name`.
+
+    Args:
+        judge: needed only by tasks that ask a judge.
+        prompts: texts from the settings that replace prompt templates, by template name.
 
     Raises:
-        ConfigError: no task of that name, an entry point that does not load, or a task that asks a judge without one.
+        ConfigError: there is no task of that name, its entry point cannot be loaded, or it needs a judge and has none.
     """
     kind = find_task_kind(config.name)
     if kind.asks_judge and judge is None:
@@ -52,10 +56,10 @@ def make_task(config: TaskConfig, judge: LanguageModel | None = None, prompts: M
 
 
 def find_task_kind(name: str) -> type[Task]:
-    """The class behind a task's name; built-in names cannot be taken over.
+    """The class of the task with this name. Other packages cannot replace built-in names.
 
     Raises:
-        ConfigError: no task of that name, or an entry point that does not give a `Task`.
+        ConfigError: there is no task of that name, or its entry point does not give a `Task`.
     """
     return find_part(
         name,

@@ -1,4 +1,4 @@
-"""Reading fields out of raw rows, with errors that say which row and which field."""
+"""Reads fields from raw rows, with errors that name the row and the field."""
 
 import hashlib
 import re
@@ -20,9 +20,9 @@ from pada_agent.evaluation.rows.forms import settle_form
 
 
 class RowReader:
-    """One row's fields under our names.
+    """The fields of one row under our names.
 
-    Its file's form says which columns hold them; for a row on its own, the form is that of this row.
+    The file's form says which columns hold them. For a row on its own, the form is that of this row.
     """
 
     def __init__(self, row: RawRow, columns: Columns) -> None:
@@ -34,20 +34,20 @@ class RowReader:
         self._turns = self._read_turns()
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and holds a value (null, NaN and blank texts do not count)."""
+        """Whether the field exists and holds a value. Null, NaN and blank texts do not count."""
         return any(not self._is_empty(value) for value in self._values(name))
 
     def value(self, *names: str) -> Any:
-        """The first of these fields that is there."""
+        """The value of the first of these fields that exists."""
         name = self.first(*names)
         return next(value for value in self._values(name) if not self._is_empty(value))
 
     def text(self, *names: str) -> str:
-        """The first of these fields that is there, as a non-empty string in NFC; several columns with a blank line between."""
+        """The first of these fields that exists, as a non-empty string in NFC. Several columns are joined by a blank line."""
         return to_nfc(self.verbatim(*names))
 
     def verbatim(self, *names: str) -> str:
-        """As `text`, with the very characters of the file: for code, and for what is looked up elsewhere."""
+        """Like `text`, but with the exact characters of the file: for code, and for names that are looked up elsewhere."""
         name = self.first(*names)
         texts = [cell_text(value) for value in self._values(name) if not self._is_empty(value)]
         if None in texts:
@@ -56,7 +56,7 @@ class RowReader:
         return "\n\n".join(text for text in texts if text is not None)
 
     def first(self, *names: str) -> str:
-        """Our name of the first of these fields that is there."""
+        """Our name of the first of these fields that exists."""
         for name in names:
             if self.has(name):
                 return name
@@ -68,7 +68,7 @@ class RowReader:
         return self.settled.columns.get(name) or ((named,) if isinstance(named, str) else named)
 
     def fail(self, name: str, expectation: str) -> NoReturn:
-        """Refuse the row for what stands in field `name`."""
+        """Refuse the row because of what field `name` contains."""
         value = next(iter(self._values(name)), None)
         told = f"field {self.name(name)} is {_shorten(value)}, but {expectation}"
         raise RowError(self.where, told, f"{name}: {_shorten_kind(expectation)}", _shorten(value, 40))
@@ -96,7 +96,7 @@ class RowReader:
 
     @property
     def history(self) -> tuple[Turn, ...]:
-        """Turns before the question."""
+        """The turns before the question."""
         if self._turns:
             return self._turns.history
         if "history" not in self.settled.columns or not self.has("history") or self.value("history") == []:
@@ -115,12 +115,12 @@ class RowReader:
         return is_empty(value, self.settled.missing)
 
     def name(self, name: str) -> str:
-        """What the file calls a field, for an error."""
+        """What the file calls a field, for an error message."""
         columns = (str(self.settled.conversation),) if self._in_turns(name) else self.columns(name)
         return " + ".join(map(repr, columns))
 
     def _read_turns(self) -> Conversation | None:
-        """The turns; where a completion is a list of turns too, as in TRL, they are its last."""
+        """The turns. If a completion is also a list of turns, as in TRL, it comes last."""
         column = self.settled.conversation
         if column is None:
             return None
@@ -166,13 +166,13 @@ _N_NAMES = 12
 
 
 def _list_names(fields: Mapping[str, Any]) -> str:
-    """Names as the file has them; of long ones the beginning."""
+    """Names as they are in the file. Long ones are cut."""
     names = [name if len(name) <= 60 else f"{name[:60]}…" for name in list(fields)[:_N_NAMES]]
     return ", ".join(names) + (f", … ({len(fields)})" if len(fields) > _N_NAMES else "") if names else "no fields"
 
 
 def _shorten_kind(expectation: str) -> str:
-    """A sentence up to what is one row's own: a turn's number in brackets, a reason behind a colon."""
+    """The part of a message that is the same for many rows: without a turn's number in brackets or a reason after a colon."""
     return re.split(r" \(|: ", expectation)[0]
 
 

@@ -1,4 +1,4 @@
-"""Questions on a database, answered by a query that is checked by running it."""
+"""Questions about a database, answered by a query that is checked by running it."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -32,30 +32,31 @@ from pada_agent.evaluation.verifiers.sql_text import (
 )
 
 N_VALUES = 3
-"""Of each column, shown to a writer."""
+"""Number of values of each column that a writer sees."""
 MAX_TRIES = 20
-"""Queries made from a row's, until one gives something."""
+"""Maximum number of queries derived from a row's query until one returns something."""
 MAX_OTHERS = 50
-"""Rows that are looked at for one to join."""
+"""Maximum number of other rows that are tried for joining."""
 SHARE_JOINED = 0.4
-"""Of the tries, those that join two rows."""
+"""Share of the tries that join the queries of two rows."""
 SHARE_JOINED_WITHOUT_VALUE = 0.75
-"""The same, where the question names no value: there is little else to change."""
+"""The same if the question names no value, because then there is little else to change."""
 
 
 class Sql(Task):
-    """Text to SQL, by execution.
+    """Text to SQL, scored by execution.
 
         {"question": "which rivers run through texas", "sql": "SELECT river_name FROM river WHERE traverse = 'texas'",
          "database": "geography.sqlite"}
 
-    The student sees the tables of the database and the question, and writes one SELECT. It is right when it gives what the
-    row's own query gives on the user's SQLite file: the same rows, in any order unless that query's outermost part orders
-    them (`verifiers.sql_result` says what is the same). A query that fails is wrong, for the reason that SQLite gives.
+    The student sees the tables of the database and the question, and writes one SELECT. It is right if it returns the
+    same rows on the user's SQLite file as the row's own query does, in any order unless that query's outermost part
+    sorts them (see `verifiers.sql_result` for what counts as the same). A query that fails is wrong, for the reason
+    that SQLite gives.
 
-    New rows are written from the query: the teacher sees tables and values, and writes first a query, which has to run and
-    to give something, then the question that it answers. Two questions with one query are two rows: people ask in many
-    words; it is the question that must not repeat.
+    New rows start from the query. The teacher sees tables and values, and first writes a query, which has to run and
+    return something, then the question that it answers. Two questions with the same query are two rows, because people
+    ask in many words. Only the question must not repeat.
     """
 
     name: ClassVar[str] = "sql"
@@ -83,7 +84,7 @@ class Sql(Task):
         return reader.with_turns(self._build(question, sql, database, reader.row_id(question, sql)))
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
-        """Runs the query. Whatever the response holds, this is a verdict."""
+        """Run the query. Any response gets a verdict, whatever it contains."""
         sql = extract_sql(prediction.response)
         wanted = self._run_reference(_database_of(example), example.answer)
         if isinstance(wanted, Failure):
@@ -124,7 +125,7 @@ class Sql(Task):
         return whole_question(example)
 
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
-        """Some of the values in the tables that the source is about, other ones for each row: a writer who sees none invents them."""
+        """Some values from the tables that the source is about, different ones for each row. A writer that sees none invents them."""
         del confusions
         database = _database_of(source)
         found = self._run_reference(database, source.answer)
@@ -133,10 +134,10 @@ class Sql(Task):
         return ({"values": values} if values else {}) | tell_turns(source)
 
     def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation:
-        """A query with something changed that gives something and that the question can follow; its own if none is found.
+        """A changed query that returns something and that the question can follow. If none is found, the row's own query.
 
-        Other values, another column, the other end of a scale, the query of one of `others` in place of a value, or the
-        source's own in place of a value of theirs.
+        Possible changes are other values, another column, the other end of a scale, the query of one of `others` in
+        place of a value, or this row's query in place of a value of theirs.
         """
         drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
         joined = [e for e in drawn if _database_of(e) == _database_of(source)]
@@ -161,7 +162,7 @@ class Sql(Task):
         return vary(source.answer, _question_of(source), tables, list_rows=list_rows, rng=rng)
 
     def _join(self, source: Example, others: Sequence[Example], rng: Random) -> tuple[Example, Varied | None]:
-        """The row whose value gives way to another's query, and what comes of it: the source's value, else one of the others'."""
+        """The row whose value is replaced by another row's query, and the result. Tries the source's value first, then those of the others."""
         database = _database_of(source)
         tables, list_rows = self._databases.tables(database), partial(self._databases.list_rows, database)
         phrases = list(filter(None, map(self._phrase, others)))
@@ -174,16 +175,17 @@ class Sql(Task):
         return source, None
 
     def _phrase(self, example: Example) -> Phrase | None:
-        """What the question asks for, where it is a text or several."""
+        """What the question asks for, if that is one or more texts."""
         found = self._run_reference(_database_of(example), example.answer)
         return make_phrase(_question_of(example), example.answer, found.rows) if isinstance(found, Result) else None
 
     def compose(
         self, draft: Mapping[str, str], *, source: Example, given: Mapping[str, str], example_id: str
     ) -> Example | DraftProblem:
-        """On the source's database; whether the query runs is for `verify_label` to say.
+        """Stays on the source's database. Whether the query runs is checked by `verify_label`.
 
-        Where a wording of a rough question asks for something else, the rough question is kept: what code made is right.
+        If the wording of a rough question asks for something else, the rough question is kept, because what code made
+        is right.
         """
         draft = {**draft, **({"query": given["query"]} if "query" in given else {})}
         problem = find_empty_field(draft, self.draft_fields())
@@ -202,7 +204,7 @@ class Sql(Task):
         return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
 
     def verify_label(self, example: Example) -> Verdict:
-        """The query runs, reads a table, and gives something that could be otherwise."""
+        """The query must run, read a table, and return something that could also be different."""
         found = self._run_reference(_database_of(example), example.answer)
         problem = found.reason if isinstance(found, Failure) else _find_emptiness(example.answer, found)
         return Verdict(
@@ -217,7 +219,7 @@ class Sql(Task):
         return OpenQuestion(question=whole_question(example), expects="one SELECT for SQLite, on one line")
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
-        """References that leave open what is right."""
+        """Reference queries that leave open what is right."""
         results = [self._run_reference(_database_of(example), example.answer) for example in examples]
         n_empty = sum(isinstance(found, Result) and not found.rows for found in results)
         if not n_empty:
@@ -233,7 +235,7 @@ class Sql(Task):
         return find_difference(found, wanted, ordered=is_ordered(example.answer))
 
     def _check_reference(self, reader: RowReader, database: Path, sql: str) -> None:
-        """Refuse a row whose own query is none, fails, or gives something else each time.
+        """Refuse a row whose own query is missing, fails, or returns something different each time.
 
         Raises:
             DatasetError: names the row and SQLite's reason.
@@ -274,7 +276,7 @@ def _question_of(example: Example) -> str:
 
 
 def _find_slip(question: str, rough: str, sql: str) -> str | None:
-    """What a wording does not ask for as its rough question does."""
+    """What the rough question asks for and its wording does not, in words. None if nothing was lost."""
     if dropped := find_dropped(question, rough, sql):
         return f"the question has to name {dropped!r}, which the query looks for"
     if turned := find_turned(question, rough):
@@ -283,7 +285,7 @@ def _find_slip(question: str, rough: str, sql: str) -> str | None:
 
 
 def _find_emptiness(sql: str, found: Result) -> str | None:
-    """Why a query teaches nothing."""
+    """Why there is nothing to learn from a query, or None."""
     if not found.tables:
         return "reads no table"
     if selects_constants(sql):

@@ -1,4 +1,4 @@
-"""The SQLite files that rows are about: finding them, and what is said of them."""
+"""Finds and describes the SQLite files that rows are about."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,7 +11,7 @@ from pada_agent.evaluation.sqlite_reader import Column, Failure, SqliteReader, T
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
 FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")
-"""How a row may name a file; the last is Spider's and BIRD's."""
+"""The ways in which a row may name a file. The last is used by Spider and BIRD."""
 MAGIC = b"SQLite format 3\0"
 MAX_CHARACTERS_OF_VALUE = 40
 MAX_ROWS_LISTED = 2000
@@ -78,17 +78,17 @@ RESERVED = frozenset(
     }
     | {"values", "when", "where"}
 )
-"""Words that are no names in SQLite unless they are quoted."""
+"""Words that cannot be names in SQLite unless they are quoted."""
 
 
 class Databases:
-    """The files of a run, found and looked at once. Thread-safe."""
+    """The databases of a run. Each is found and examined once. Thread-safe."""
 
     def __init__(self, setting: str, reader: SqliteReader) -> None:
-        """Look at nothing yet.
+        """Nothing is examined yet.
 
         Args:
-            setting: `task.database`, a file for all rows or the folder that theirs lie in.
+            setting: the value of `task.database`: a file for all rows, or the folder that contains the rows' files.
         """
         self._setting = setting
         self._reader = reader
@@ -101,8 +101,8 @@ class Databases:
         """The row's database.
 
         Raises:
-            ConfigError: `task.database` is no database.
-            DatasetError: the row names none, or one that is not there, or no database.
+            ConfigError: `task.database` is not a database.
+            DatasetError: the row names none, or names something that does not exist or is not a database.
         """
         if self._setting and not Path(self._setting).is_dir():
             path = Path(self._setting)
@@ -121,12 +121,12 @@ class Databases:
         return path
 
     def list_fixed(self) -> list[Path]:
-        """The file that settings name for all rows, if they name one."""
+        """The file that the settings name for all rows, if there is one."""
         path = Path(self._setting)
         return [path] if self._setting and _is_file(path) and not self._check(path) else []
 
     def describe(self, path: Path, *, n_values: int = 0) -> str:
-        """The tables as `CREATE TABLE`, one a line, with names, types and keys, and with some of each column's values."""
+        """The tables as `CREATE TABLE`, one per line, with names, types and keys, and with some values of each column."""
         return "\n".join(line for table in self.tables(path) for line in _write_table(table, n_values))
 
     def draw_values(self, path: Path, tables: Sequence[str], *, n: int, rng: Random) -> str:
@@ -143,7 +143,7 @@ class Databases:
         return "; ".join(f"{name}: {', '.join(values)}" for name, values in drawn)
 
     def _list_rows(self, path: Path, table: str, columns: tuple[str, ...]) -> tuple[tuple[Value, ...], ...]:
-        """Different rows of these columns, up to `MAX_ROWS_LISTED`; none where the table cannot be read."""
+        """Distinct rows of these columns, up to `MAX_ROWS_LISTED`. Empty if the table cannot be read."""
         chosen = ", ".join(map(_quote_name, columns))
         sql = f"SELECT DISTINCT {chosen} FROM {_quote_name(table)} ORDER BY {chosen} LIMIT {MAX_ROWS_LISTED}"
         found = self._reader.query(path, sql)
@@ -221,7 +221,7 @@ def _quote_name(name: str) -> str:
 
 
 def _write_value(value: Value) -> str:
-    """As SQL has it; empty for what is too long to show."""
+    """The value in SQL notation. Empty if it is too long to show."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     if isinstance(value, str):
         text = "'" + value.replace("'", "''") + "'"

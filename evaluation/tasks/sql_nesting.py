@@ -1,8 +1,8 @@
-"""A query in the place of a value of another one, and its question in the place of that value's name. Pure.
+"""Puts a query in place of a value in another query, and its question in place of that value's name. Pure functions.
 
-"What is the capital of Texas" and "which state borders the most states" give "what is the capital of the state that borders
-the most states", with both queries joined in the same way: data recombination (Jia and Liang 2016, arXiv 1606.03622), which
-makes kinds of questions that no training row has.
+"What is the capital of Texas" and "which state borders the most states" give "what is the capital of the state that
+borders the most states", with the queries joined in the same way. This is data recombination (Jia and Liang 2016, arXiv
+1606.03622). It makes kinds of questions that no training row has.
 """
 
 import re
@@ -15,14 +15,14 @@ from pada_agent.evaluation.tasks.sql_variations import ListRows, Place, Varied, 
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
 MAX_CHARACTERS = 450
-"""Of a joined query: a small student's answers are cut after `max_new_tokens`."""
+"""Maximum length of a joined query, because a small student's answers are cut after `max_new_tokens`."""
 VERBS = (
     "is|are|was|were|has|have|had|does|do|borders?|contains?|crosse?s?|flows?|runs?|traverses?|passe?s|lies?|holds?|lives?|works?"
     "|plays?|owns?|sells?|buys?|costs?|earns?|pays?|wrote|writes?|won|wins?|made|makes?|took|takes?|gave|gives?|produces?|uses?"
 )
-"""After "which state": what follows can be said of "the state that"."""
+"""Verbs after "which state": what follows can be said of "the state that"."""
 PREPOSITIONS = frozenset({"of", "in", "with", "to", "from", "on", "at", "for", "by", "through"})
-"""A question that ends with one has its words in another order."""
+"""A question that ends with one of these has a different word order."""
 _OF_WHICH = re.compile(rf"(?:what|which) (?P<what>\w+) (?P<said>(?:{VERBS}) .+)", re.IGNORECASE)
 _IS_THE = re.compile(
     r"(?:what|which|who) (?:is|are|was|were) (?P<what>the .+)|(?:name|list|show|give me|tell me|show me) (?P<named>the .+)",
@@ -32,16 +32,16 @@ _ASKS_FOR_AMOUNT = re.compile(r"\s*(?:how|what is the (?:total|average|number))\
 
 
 class Phrase(NamedTuple):
-    """What a question asks for, as words that another question can hold, and the query that gives it."""
+    """What a question asks for, worded so that another question can contain it, and the query that returns it."""
 
     text: str
     sql: str
     values: tuple[str, ...]
-    """What the query gives, lower case."""
+    """What the query returns, in lower case."""
 
 
 def word_as_phrase(question: str) -> str | None:
-    """ "which state borders the most states" as "the state that borders the most states"; None for other forms, and other languages."""
+    """Turn "which state borders the most states" into "the state that borders the most states". None for other forms and other languages."""
     asked = " ".join(question.split()).rstrip(" ?.!")
     if asked.rpartition(" ")[2].lower() in PREPOSITIONS:
         return None
@@ -53,7 +53,7 @@ def word_as_phrase(question: str) -> str | None:
 
 
 def make_phrase(question: str, sql: str, rows: Sequence[tuple[Value, ...]]) -> Phrase | None:
-    """The phrase for a question whose query gives `rows`; None where they are not texts of one column, or it cannot be worded."""
+    """The phrase for a question whose query returns `rows`. None if these are not texts of one column, or if the question cannot be reworded."""
     values = tuple(row[0].lower() for row in rows if len(row) == 1 and isinstance(row[0], str))
     text = word_as_phrase(question)
     if not values or len(values) != len(rows) or text is None:
@@ -64,13 +64,14 @@ def make_phrase(question: str, sql: str, rows: Sequence[tuple[Value, ...]]) -> P
 def nest(
     sql: str, question: str, phrases: Sequence[Phrase], tables: Sequence[Table], *, list_rows: ListRows, rng: Random
 ) -> Varied | None:
-    """The query with one of `phrases` in place of the value that its question names; None where none fits.
+    """The query with one of `phrases` in place of the value that its question names. None if none fits.
 
-    A phrase fits if the column holds all of what its query gives and nothing else is in that query's column, so that a city
-    takes no state's place. Of several values, as a city and its state, none is exchanged.
+    A phrase fits if the column contains everything that the phrase's query returns, and one of the two columns contains
+    all values of the other. A city therefore never replaces a state. If the question names several values, such as a
+    city and its state, none is replaced.
 
     Args:
-        tables: those of the database.
+        tables: the tables of the database.
     """
     places = find_named(sql, question)
     if len({(p.column.lower(), p.text.lower()) for p in places}) != 1 or not all(p.text[-1:].isalpha() for p in places):
@@ -111,7 +112,7 @@ def _find_operator(sql: str, place: Place) -> Place | None:
 
 
 def _is_of(phrase: Phrase, pool: frozenset[str], tables: Sequence[Table], list_rows: ListRows) -> bool:
-    """Whether the phrase's query gives what the column of `pool` holds: the same kind of thing, by what both columns hold."""
+    """Whether the phrase's query returns the same kind of thing as the column whose values are in `pool`, judged by what both columns contain."""
     given = re.match(r"(?is)select\s+(?:distinct\s+)?(?:\w+\.)?(\w+)\s+from\b", phrase.sql)
     if given is None or not pool.issuperset(phrase.values):
         return False
@@ -120,14 +121,14 @@ def _is_of(phrase: Phrase, pool: frozenset[str], tables: Sequence[Table], list_r
 
 
 def _hold(column: str, tables: Sequence[Table], list_rows: ListRows, *, like: str) -> frozenset[str]:
-    """What the columns of that name hold, lower case: of the tables in which they hold `like`."""
+    """Values, in lower case, of the columns with that name, in the tables where they contain `like`."""
     names_of = [(t.name, c.name) for t in tables for c in t.columns if c.name.lower() == column.lower()]
     held = [frozenset(str(row[0]).lower() for row in list_rows(table, (name,))) for table, name in names_of]
     return frozenset().union(*(values for values in held if like.lower() in values))
 
 
 def _find_name(question: str, place: Place, tables: Sequence[Table]) -> str:
-    """The value in the question's words, with what says its kind: "the state of Texas", "the Mississippi river"."""
+    """The value in the question's words, including what says its kind: "the state of Texas", "the Mississippi river"."""
     kinds = "|".join(
         {re.escape(t.name) for t in tables} | {re.escape(re.sub(r"(?i)_?(?:name|id)$", "", place.column)) or "-"}
     )

@@ -1,4 +1,4 @@
-"""A question changed as its query was: what is left to a writer is to word it well. Pure."""
+"""Changes a question in the same way as its query was changed, so that a writer only has to word it well. Pure functions."""
 
 import re
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ _END = re.compile(
 
 
 def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str | None:
-    """The question with what changed in its query; None where the question has no word for one of the changes.
+    """The question with the changes made in its query. None if the question has no word for one of the changes.
 
-    A word for an end that is in the query too, as in `lowest_point`, may mean the column.
+    A word for an end of a scale that also occurs in the query, as in `lowest_point`, may refer to the column.
     """
     placed: list[str] = []
     for was, now in changes:
@@ -36,9 +36,9 @@ def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str |
 
 
 def find_dropped(question: str, rough: str, sql: str) -> str | None:
-    """The first word or value that the rough question shares with its query, and the question does not hold; None where all are kept.
+    """The first word or value that the rough question shares with its query and that is missing from the question. None if all are kept.
 
-    Of words, "borders", "bordering" and "border" are one.
+    "borders", "bordering" and "border" count as the same word.
     """
     if unnamed := next((place.text for place in find_named(sql, rough) if not names(question, place.text)), None):
         return unnamed
@@ -50,12 +50,12 @@ def find_dropped(question: str, rough: str, sql: str) -> str | None:
 
 
 def stem(word: str) -> str:
-    """The word without an English ending, roughly."""
+    """The word without its English ending, roughly."""
     return re.sub(r"(?:ies|y|es|e|s|ed|ing)$", "", word) if len(word) > 3 else word
 
 
 def find_turned(question: str, rough: str) -> str | None:
-    """A word of the question for one end of a scale, where its rough form has one for the other end; None where none was turned."""
+    """A word in the question for one end of a scale, where the rough question has a word for the other end. None if there is none."""
     said, meant = _list_ends(question), _list_ends(rough)
     for end, other in ((UPPER, LOWER), (LOWER, UPPER)):
         gained = [word for word in said if word in end]
@@ -66,7 +66,7 @@ def find_turned(question: str, rough: str) -> str | None:
 
 
 def _exchange(question: str, was: str, now: str) -> str | None:
-    """All places of a value or of a column's name, as words of their own, in whichever case."""
+    """Replace a value or a column's name wherever it occurs as words of its own, ignoring case."""
     for text in dict.fromkeys((was, as_words(was))):
         pattern = r"(?<!\w)" + r"\s+".join(map(re.escape, text.split())) + r"(?!\w)"
         made, n = re.subn(pattern, lambda _: now, question, flags=re.IGNORECASE)
@@ -76,7 +76,7 @@ def _exchange(question: str, was: str, now: str) -> str | None:
 
 
 def _turn(question: str, sql: str) -> str | None:
-    """The opposite of the one word for an end; None where there is none, or several."""
+    """Replace the one word for an end of a scale by its opposite. None if there is no such word, or several."""
     opposites: dict[str, str] = {}
     for one, other in OPPOSITES:
         opposites.setdefault(one, other)

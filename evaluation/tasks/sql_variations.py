@@ -1,7 +1,7 @@
-"""Queries made from a query: other values, another column, the other end of a scale. Pure: SQLite says later which of them run.
+"""Derives queries from a query: other values, another column, the other end of a scale. Pure functions; SQLite later says which of them run.
 
-A small writer that is asked for a query of its own copies the one it sees or invents columns. Code changes one thing at a time, keeps
-to what the database has, and knows what it changed, so the writer only has to word the question.
+A small writer that is asked for a query of its own copies the one it sees or invents columns. Code changes one thing at
+a time, uses only what the database has, and knows what it changed. The writer then only has to word the question.
 """
 
 import re
@@ -13,33 +13,33 @@ from pada_agent.evaluation.sqlite_reader import Column, Table, Value
 from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
-"""One end of a scale to the other."""
+"""One end of a scale mapped to the other."""
 OPPOSITES = (
     *(("largest", "smallest"), ("biggest", "smallest"), ("greatest", "smallest"), ("longest", "shortest")),
     *(("highest", "lowest"), ("most", "least"), ("most", "fewest"), ("maximum", "minimum"), ("newest", "oldest")),
     *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
     *(("higher", "lower"), ("more", "less"), ("above", "below"), ("latest", "earliest")),
 )
-"""Words for the upper and the lower end of a scale; the first pair that has a word gives its opposite."""
+"""Words for the upper and the lower end of a scale. The first pair that contains a word gives its opposite."""
 ENDS_OF_SCALES = frozenset(word for pair in OPPOSITES for word in pair)
 COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
 SHARE_OF_MORE = 0.35
-"""Of queries with one thing changed, those in which another kind of thing is changed too, for each kind."""
+"""Probability that a query with one change gets a further kind of change, for each kind."""
 
 ListRows = Callable[[str, tuple[str, ...]], Sequence[tuple[Value, ...]]]
-"""Rows of these columns of a table."""
+"""Returns rows of these columns of a table."""
 
 
 class Varied(NamedTuple):
-    """A query and how it came about."""
+    """A changed query and how it was made."""
 
     sql: str
     changes: tuple[tuple[str, str], ...]
-    """What was there, and what is there now."""
+    """Pairs of what was there before and what is there now."""
 
 
 class Place(NamedTuple):
-    """Part of a query that can be exchanged."""
+    """Part of a query that can be replaced."""
 
     start: int
     end: int
@@ -49,12 +49,12 @@ class Place(NamedTuple):
 
 
 def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRows, rng: Random) -> Varied | None:
-    """The query with one thing changed, and sometimes more; None where there is nothing to change.
+    """The query with one change, and sometimes more. None if there is nothing to change.
 
     Values that the question does not name are kept: "major" may stand for `length > 750`.
 
     Args:
-        tables: those that the query reads.
+        tables: the tables that the query reads.
     """
     ways: list[tuple[int, Callable[[str], Varied | None]]] = [
         (2, lambda q: change_values(q, question, tables, list_rows=list_rows, rng=rng)),
@@ -74,7 +74,7 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRow
 def change_values(
     sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRows, rng: Random
 ) -> Varied | None:
-    """Other values of the same columns in place of those that the question names; of one table's columns, from one of its rows."""
+    """Replace the values that the question names by other values of the same columns. Columns of one table get values from the same row."""
     places = find_named(sql, question)
     columns = list(dict.fromkeys(p.column.lower() for p in places))
     if not places or not all(columns):
@@ -96,11 +96,12 @@ def change_values(
 
 
 def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Random) -> Varied | None:
-    """Another column of the same table in place of one that is compared with no value.
+    """Replace a column that is not compared with a value by another column of the same table.
 
-    A column that is only given, as in `SELECT capital FROM`, can become one of any kind; else a number stays a number. Where
-    a query looks for an end, a column such as `lowest_point` stays: its question says both with one word. None where the
-    question names a column that the query does without, as in "population density" for `density`.
+    A column that is only returned, as in `SELECT capital FROM`, may become one of any kind; otherwise a number stays a
+    number. If a query looks for an end of a scale, a column such as `lowest_point` is kept, because its question
+    expresses both in one word. None if the question names a column that the query does not use, as in "population
+    density" for `density`.
     """
     tokens = list(find_tokens(sql))
     words = {token.text.lower() for token in tokens if token.is_word}
@@ -131,7 +132,7 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
 
 
 def turn_end(sql: str, question: str, *, rng: Random) -> Varied | None:
-    """The smallest in place of the largest, fewer in place of more."""
+    """The smallest in place of the largest, or fewer in place of more."""
     tokens = list(find_tokens(sql))
     kept = {p.start for p in find_values(sql) if not names(question, p.text)}
     ends = []
@@ -172,26 +173,26 @@ def find_named(sql: str, question: str) -> list[Place]:
 
 
 def names(question: str, value: str) -> bool:
-    """Whether a question holds a value, as words of its own, in whichever case; numbers also with separators."""
+    """Whether a question contains a value as words of its own, ignoring case. Numbers may have separators."""
     texts = [question, re.sub(r"(?<=\d)[,' ](?=\d{3})", "", question)]
     pattern = rf"(?<!\w){re.escape(' '.join(value.split()))}(?!\w)"
     return any(re.search(pattern, " ".join(text.split()), re.IGNORECASE) for text in texts)
 
 
 def replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
-    """The query with other texts in these places."""
+    """The query with these places replaced by other texts."""
     for place, text in sorted(replaced, key=lambda pair: -pair[0].start):
         sql = sql[: place.start] + text + sql[place.end :]
     return sql
 
 
 def as_words(name: str) -> str:
-    """A column's name as a question says it."""
+    """A column's name as a question would say it."""
     return name.replace("_", " ")
 
 
 def _draw_together(columns: Sequence[str], tables: Sequence[Table], list_rows: ListRows, rng: Random) -> dict[str, str]:
-    """Values that belong together; empty where no table has all of the columns."""
+    """Values that belong together. Empty if no table has all of the columns."""
     for table in tables:
         if set(columns) <= {column.name.lower() for column in table.columns}:
             rows = [
@@ -202,14 +203,14 @@ def _draw_together(columns: Sequence[str], tables: Sequence[Table], list_rows: L
 
 
 def _list_columns(tables: Sequence[Table]) -> list[tuple[Table, Column]]:
-    """The columns whose name is of one table alone."""
+    """The columns whose names occur in only one table."""
     every = [(table, column) for table in tables for column in table.columns]
     n = [column.name.lower() for _, column in every]
     return [(table, column) for table, column in every if n.count(column.name.lower()) == 1]
 
 
 def _list_values(column: str, tables: Sequence[Table], *, like: str) -> list[str]:
-    """What the columns of that name hold: of the tables in which they hold the old value, if there are any."""
+    """Values of the columns with that name, in the tables where they contain the old value, if there are any."""
     columns = [c for table in tables for c in table.columns if c.name.lower() == column.lower()]
     holding = [c for c in columns if like.lower() in {str(v).lower() for v in c.values}]
     values = {str(v): None for c in holding or columns for v in c.values if isinstance(v, str | int | float)}
@@ -226,7 +227,7 @@ def _is_numeric(column: Column) -> bool:
 
 
 def _is_given(token: Token, tokens: Sequence[Token]) -> bool:
-    """Whether a column is in a list after SELECT as it is, outside of any function."""
+    """Whether a column is returned unchanged: listed after SELECT and outside any function."""
     place = tokens.index(token)
     if place >= 2 and tokens[place - 1].text == ".":
         place -= 2

@@ -1,4 +1,4 @@
-"""Stanford Question Answering Dataset, version 1.1."""
+"""Stanford Question Answering Dataset, version 1.1 (arXiv 1606.05250)."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Stanford Question Answering Dataset, version 2.0: some questions have no answer."""
+"""Stanford Question Answering Dataset, version 2.0: some questions have no answer (arXiv 1806.03822)."""
 
 from typing import ClassVar
 

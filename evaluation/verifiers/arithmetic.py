@@ -1,4 +1,4 @@
-"""Checking the calculations that a rationale spells out."""
+"""Checks the calculations that a rationale spells out."""
 
 import ast
 import operator
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pada_agent.core.syntax_trees import parse_expression
 
 MAX_CHARACTERS = 20_000
-"""Of a text that are looked at."""
+"""Number of characters of a text that are examined."""
 _ANNOTATION = re.compile(r"<<([^<>=]{1,200})=([^<>=]{1,60})>>")
 _BARE = r"-?\$?(?:\d{1,15}(?:,\d{3}){0,5}(?:\.\d{1,15})?|\.\d{1,15})%?"
 _NUMBER = rf"\({{0,5}}{_BARE}\){{0,5}}"
@@ -32,7 +32,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
 
 
 class Calculations(NamedTuple):
-    """How many calculations could be checked, and those that do not hold."""
+    """How many calculations could be checked, and which of them are wrong."""
 
     n_checked: int
     wrong: tuple[str, ...]
@@ -41,8 +41,8 @@ class Calculations(NamedTuple):
 def check_calculations(text: str) -> Calculations:
     """Check every `<<a*b=c>>` annotation and every `a op b = c` statement, with or without units.
 
-    Statements that are part of a larger formula, or that hold anything but numbers and units, are not checked. Rounding
-    to the digits shown is right.
+    Statements are not checked if they are part of a larger formula or contain anything but numbers and units. Rounding
+    to the digits shown is accepted.
     """
     text = text[:MAX_CHARACTERS]
     plain = " ".join(_ANNOTATION.sub("", text).translate(_MINUS).split())
@@ -55,12 +55,12 @@ def check_calculations(text: str) -> Calculations:
 
 
 def _continues(text: str, start: int) -> bool:
-    """Whether what starts here is the rest of a larger formula."""
+    """Whether the text from here on is the rest of a larger formula."""
     return _OPEN_BEFORE.search(text[max(0, start - 10) : start]) is not None
 
 
 def _holds(left: str, right: str) -> bool | None:
-    """`36/80*100 = 45%` and `36/80 = 45%` are both accepted."""
+    """Accepts both `36/80*100 = 45%` and `36/80 = 45%`."""
     bare = right.strip().rstrip("%")
     a, b = evaluate(left), evaluate(bare)
     if a is None or b is None:
@@ -71,7 +71,7 @@ def _holds(left: str, right: str) -> bool | None:
 
 
 def evaluate(expression: str) -> Fraction | None:
-    """The value of a formula of numbers, + - * / and parentheses; None for anything else."""
+    """The value of a formula of numbers, + - * / and parentheses. None for anything else."""
     text = expression.replace(",", "").replace("$", "").replace("×", "*").replace("x", "*").replace("÷", "/")
     text = re.sub(r"([\d.]+)%", r"(\1/100)", text).strip()
     if len(text) > 200 or not _FORMULA.fullmatch(text):

@@ -1,10 +1,10 @@
-"""Digits, signs, fractions and LaTeX of all kinds in one plain notation, for `number`."""
+"""Converts digits, signs, fractions and LaTeX of all kinds to one plain notation, for `number`."""
 
 import re
 import unicodedata
 
 GROUP_SPACE = "\u00a0"
-"""Stands for every space that separates groups of digits and is no ordinary space."""
+"""Represents every space that separates groups of digits and is not an ordinary space."""
 
 CURRENCY = "$€£¥₹₩₽₺₫₴₦₱₪฿₡₲₵₸"
 
@@ -48,9 +48,9 @@ _FRACTION = re.compile(
 
 
 def to_plain(text: str) -> str:
-    """The text with ASCII digits, `-`, `/`, `^` for powers and `a b/c` for mixed numbers, whatever it wrote them with.
+    """The text with ASCII digits, `-`, `/`, `^` for powers and `a b/c` for mixed numbers, however it was written.
 
-    Not NFKC: that makes 5½ to 51/2 and 10² to 102.
+    This is not NFKC, which would turn 5½ into 51/2 and 10² into 102.
     """
     if not text.isascii():
         text = _raise(_ARABIC_MARKS.sub(".", _write_digits(text.translate(_CHARACTERS))))
@@ -58,7 +58,7 @@ def to_plain(text: str) -> str:
 
 
 def _write_digits(text: str) -> str:
-    """Decimal digits of all scripts as ASCII, and ½ as 1/2."""
+    """Decimal digits of all scripts become ASCII, and ½ becomes 1/2."""
     return "".join(character if character.isascii() else _write(character) for character in text)
 
 

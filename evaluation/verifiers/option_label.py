@@ -1,4 +1,4 @@
-"""Finding the option label a response settles on."""
+"""Finds the option label that a response settles on."""
 
 import re
 import unicodedata
@@ -14,18 +14,18 @@ _NOT_NAMED = re.compile(r"\b(?i:not|isn't|never)\s+\W{0,2}$")
 
 
 class FoundLabel(NamedTuple):
-    """`label` is None when the response names none or several; `reason` says which."""
+    """`label` is None if the response names none or several. `reason` says which."""
 
     label: str | None
     reason: str
 
 
 def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
-    """The one label the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`.
+    """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`.
 
-    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then
-    any mention. Two different labels in the deciding form are ambiguous. A lone `A`, `I` or digit inside a sentence
-    is a word, not a label.
+    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then any
+    mention. Two different labels in the deciding form are ambiguous. A lone `A`, `I` or digit inside a sentence is a
+    word, not a label.
     """
     text = _collapse(response)
     for find in (_find_bare, _find_stated, _find_leading, _find_mentioned):
@@ -38,12 +38,12 @@ def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
 
 
 def label_at(index: int) -> str:
-    """`A` to `Z`, then numbers from 27."""
+    """`A` to `Z` for 0 to 25, then numbers from 27."""
     return chr(ord("A") + index) if index < 26 else str(index + 1)
 
 
 def pick_option(response: str, options: Sequence[str]) -> str | None:
-    """The one of `options`, listed under the labels of `label_at`, that a response gives by its text or its label."""
+    """The option that a response gives by its text or its label. `options` are labelled as by `label_at`."""
     wanted = normalize_text(response).strip("\"'`*.:()[] ")
     by_text = [option for option in options if normalize_text(option).strip("\"'`*.:()[] ") == wanted]
     if len(by_text) == 1:
@@ -54,7 +54,7 @@ def pick_option(response: str, options: Sequence[str]) -> str | None:
 
 
 def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
-    """The one label of a closed set that the response is, or else the only one it names as whole words."""
+    """The one label of a closed set that the response consists of, or else the only one that it names as whole words."""
     text = normalize_text(response).strip("\"'`*.:()[] ")
     exact = [label for label in labels if normalize_text(label) == text]
     if exact:
@@ -66,7 +66,7 @@ def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
 
 
 def _collapse(text: str) -> str:
-    """NFC, and runs of white space as one space or one line break: keeps the patterns from slowing down on them."""
+    """NFC, with each run of white space reduced to one space or line break, because long runs would slow the patterns down."""
     text = unicodedata.normalize("NFC", text)
     return "\n".join(" ".join(line.split()) for line in split_lines(text) if line.strip())
 
@@ -76,7 +76,7 @@ def _names(text: str, label: str) -> bool:
 
 
 def _drop_contained(named: list[str], text: str) -> list[str]:
-    """Without labels that occur only inside a longer one (`card` in `lost card`)."""
+    """Drop labels that occur only inside a longer one (`card` in `lost card`)."""
     kept = []
     for label in named:
         rest = text

@@ -1,4 +1,4 @@
-"""Finding the program in a response, and taking Python source apart."""
+"""Finds the program in a response, and takes Python source apart."""
 
 import ast
 import re
@@ -11,15 +11,15 @@ _FENCE = re.compile(r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n(.*?)(?:\n[ \t]*```|\
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
 
 MAX_ATTEMPTS = 100
-"""To find where the program in an answer ends."""
+"""Maximum number of attempts to find where the program in an answer ends."""
 TRIED_ONE_BY_ONE = 20
-"""Ends, before the parser's word is taken: prose below a program is short."""
+"""Number of ends that are tried before relying on the parser's error line. Prose after a program is usually short."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def fence(code: str) -> str:
-    """The code as a chat model shows it."""
+    """The code in a fenced block, as a chat model shows it."""
     return f"```python\n{code.strip(chr(10))}\n```"
 
 
@@ -28,7 +28,7 @@ def parses(code: str) -> bool:
 
 
 def find_syntax_error(code: str) -> str | None:
-    """`line 3: invalid syntax`, or None."""
+    """A message such as `line 3: invalid syntax`, or None."""
     try:
         parse(code)
     except SyntaxError as exc:
@@ -39,16 +39,16 @@ def find_syntax_error(code: str) -> str | None:
 
 
 def find_function(code: str, name: str) -> FunctionNode | None:
-    """The last top-level definition of this name."""
+    """The last top-level definition with this name."""
     found = [n for n in parse(code).body if isinstance(n, FunctionNode) and n.name == name]
     return found[-1] if found else None
 
 
 def complete_program(prompt: str, response: str, entry_point: str) -> str:
-    """The program a response to a function prompt stands for.
+    """The program that a response to a function prompt stands for.
 
-    A response that defines the function is kept, behind those of the prompt's imports and helpers that it lacks. Anything else is taken
-    for the function's body and put under the prompt.
+    A response that defines the function is kept, preceded by the prompt's imports and helpers that it lacks. Anything
+    else is taken as the function's body and appended to the prompt.
     """
     code = extract_code(response, entry_point)
     if defines(code, entry_point):
@@ -58,7 +58,7 @@ def complete_program(prompt: str, response: str, entry_point: str) -> str:
 
 
 def extract_code(response: str, entry_point: str) -> str:
-    """The fenced block that defines the function, else the first block, else the whole response; a fence may be open."""
+    """The fenced block that defines the function, else the first block, else the whole response. A fence may be left open."""
     blocks = [match[1] for match in _FENCE.finditer(response)]
     defining = [block for block in blocks if defines(block, entry_point)]
     return (defining or blocks or [response])[0]
@@ -69,7 +69,7 @@ def defines(code: str, name: str) -> bool:
 
 
 def trim_to_code(code: str) -> str:
-    """Without prose before the first statement and after the last line that still parses."""
+    """The code without prose before the first statement or after the last line that still parses."""
     lines = split_lines(code)
     start = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line)), 0)
     whole = "\n".join(lines) if parses(code) else "\n".join(lines[start:])
@@ -77,10 +77,10 @@ def trim_to_code(code: str) -> str:
 
 
 def longest_parsing(head: str, lines: list[str]) -> str | None:
-    """The longest beginning of `lines` that parses below `head`.
+    """The longest beginning of `lines` that parses after `head`.
 
-    What ends with the line that the parser stopped at, or after it, stops it again: those ends are not tried. An error may
-    also name the line where its statement begins, so the last ends are tried one by one.
+    An end at or after the line where the parser stopped would fail again, so it is not tried. But an error may also
+    name the line where its statement begins, so the last ends are tried one by one.
     """
     end, n_above = len(lines), head.count("\n")
     for attempt in range(MAX_ATTEMPTS):
@@ -97,7 +97,7 @@ def longest_parsing(head: str, lines: list[str]) -> str | None:
 
 
 def _find_error_line(code: str) -> int | None:
-    """Where the parser stops, 0 if it does not say; None if it does not stop."""
+    """Line where the parser stops, or 0 if it does not say. None if the code parses."""
     try:
         parse(code)
     except SyntaxError as exc:
@@ -118,13 +118,13 @@ def _fit_body(prompt: str, code: str) -> str:
 
 
 def _indent(code: str) -> str:
-    """Moved to four spaces; `textwrap.indent` would also write them into strings that hold U+2028 or a form feed."""
+    """Indent by four spaces. `textwrap.indent` would also indent inside strings that contain U+2028 or a form feed."""
     lines = split_lines(textwrap.dedent(code))
     return "\n".join(f"    {line}" if line.strip() else line for line in lines)
 
 
 def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
-    """The prompt's imports and helpers that `code` lacks, a line each or more."""
+    """The prompt's imports and helpers that `code` lacks."""
     if not parses(prompt) or not parses(code):
         return ""
     known = {entry_point} | {_name_of(node, code) for node in parse(code).body}
@@ -133,17 +133,17 @@ def extract_preamble(prompt: str, entry_point: str, code: str) -> str:
 
 
 def source_of(node: ast.stmt, code: str) -> str:
-    """The statement as it is written. `ast.unparse` gives up on expressions that are nested a few hundred deep."""
+    """The statement as it is written. `ast.unparse` fails on expressions that are nested a few hundred levels deep."""
     return ast.get_source_segment(code, node) or ""
 
 
 def _name_of(node: ast.stmt, code: str) -> str:
-    """A definition's name; any other statement is its own name."""
+    """A definition's name. For any other statement, its source."""
     return node.name if isinstance(node, FunctionNode | ast.ClassDef) else source_of(node, code)
 
 
 def extract_body(code: str, name: str) -> str | None:
-    """The lines of the function's body without its docstring; None unless the code is this one function alone."""
+    """The lines of the function's body without its docstring. None unless the code consists of this one function."""
     function = find_function(code, name)
     others = [n for n in parse(code).body if not isinstance(n, ast.Import | ast.ImportFrom)][1:]
     if function is None or others:
@@ -156,7 +156,7 @@ def extract_body(code: str, name: str) -> str | None:
 
 
 def replace_with_stub(code: str, name: str) -> str:
-    """The program with the function's body gone: it returns None."""
+    """The program with an empty function body, so that the function returns None."""
     for node in parse(code).body:
         if isinstance(node, FunctionNode) and node.name == name:
             lines, first = split_lines(code), node.body[0]

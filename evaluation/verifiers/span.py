@@ -1,4 +1,4 @@
-"""Exact match and token F1 as in the official evaluations of SQuAD 1.1 (Rajpurkar et al., 2016) and 2.0 (2018)."""
+"""Exact match and token F1 as in the official evaluations of SQuAD 1.1 (arXiv 1606.05250) and 2.0 (arXiv 1806.03822)."""
 
 import re
 import string
@@ -11,7 +11,7 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_span(text: str) -> str:
-    """Lower case; no ASCII punctuation, no articles; white space collapsed. NFC, which the official script leaves to the data."""
+    """Lower case, without ASCII punctuation and articles, white space collapsed. Also NFC, which the official script leaves to the data."""
     text = unicodedata.normalize("NFC", text)
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
@@ -21,17 +21,17 @@ def exact_match(response: str, golds: Sequence[str]) -> bool:
 
 
 def token_f1(response: str, golds: Sequence[str]) -> float:
-    """The best F1 over the accepted answers; 0 where no token is shared, even between two empty texts."""
+    """The best F1 over the accepted answers, in [0, 1]. 0 if no token is shared, even between two empty texts."""
     return max((_f1(response, gold) for gold in golds), default=0.0)
 
 
 def keep_answerable(golds: Sequence[str]) -> list[str]:
-    """The accepted answers as SQuAD 2.0 counts them: without those that are all articles and punctuation; `""` for none."""
+    """The accepted answers as SQuAD 2.0 counts them: without those that are all articles and punctuation. `[""]` if none remains."""
     return [gold for gold in golds if normalize_span(gold)] or [""]
 
 
 def token_f1_or_none(response: str, golds: Sequence[str]) -> float:
-    """As `token_f1`, but 1 where both are empty: saying rightly that there is no answer (SQuAD 2.0)."""
+    """Like `token_f1`, but 1 if both are empty, which means correctly saying that there is no answer (SQuAD 2.0)."""
     if not normalize_span(response):
         return float(any(not normalize_span(gold) for gold in golds))
     return token_f1(response, golds)
@@ -44,7 +44,7 @@ def _f1(response: str, gold: str) -> float:
 
 
 def find_span(answer: str, passage: str) -> str | None:
-    """The passage's own words for the answer, case aside, as whole words; runs of white space count as one."""
+    """The passage's own words for the answer, as whole words, ignoring case. A run of white space counts as one space."""
     wanted, within = (" ".join(unicodedata.normalize("NFC", text).split()) for text in (answer, passage))
     found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", within, re.IGNORECASE)
     return found.group() if wanted and found else None

@@ -1,4 +1,4 @@
-"""Whether two results of queries are the same."""
+"""Compares the results of two queries."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from math import isfinite
 from pada_agent.evaluation.sqlite_reader import Result, Row, Value
 
 TOLERANCE = 1e-9
-"""Relative, of numbers with a fraction: what the order of an addition may change."""
+"""Relative tolerance for numbers with a fraction, which may differ by the order of additions."""
 SMALLEST = 1e-3
-"""Numbers smaller than this are compared as if they were as large."""
+"""Numbers smaller than this are compared as if they were this large."""
 
 
 def find_difference(found: Result, wanted: Result, *, ordered: bool) -> str | None:
-    """What is wrong with a result, in general words first; None where it is the same.
+    """What is wrong with a result, most general first. None if it is the same.
 
-    Rows are compared as a multiset, or as a sequence where they are `ordered`; columns by their place, whatever they are called. Texts
-    are compared exactly, numbers by value (`3` is `3.0`). Whole numbers have to be equal; where a column has fractions,
-    numbers that differ by the rounding of a machine count as one.
+    Rows are compared as a multiset, or as a sequence if `ordered`. Columns are compared by position, whatever their
+    names. Texts are compared exactly, numbers by value (`3` equals `3.0`). Whole numbers must be equal; in columns with
+    fractions, numbers that differ only by rounding count as equal.
     """
     if found.n_columns != wanted.n_columns:
         return f"other number of columns ({found.n_columns}, not {wanted.n_columns})"
@@ -35,7 +35,7 @@ def find_difference(found: Result, wanted: Result, *, ordered: bool) -> str | No
 
 
 def _merge_near(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows with numbers that are near each other in a column written alike, and values of different kinds told apart."""
+    """The rows with nearly equal numbers in a column made identical, and with values of different kinds told apart."""
     columns = [_merge_column(values) for values in zip(*ours, *theirs, strict=True)]
     rows = list(zip(*columns, strict=True)) if columns else []
     return rows[: len(ours)], rows[len(ours) :]

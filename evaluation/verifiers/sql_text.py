@@ -1,4 +1,4 @@
-"""SQL as text: finding the query in a response, and what its outermost part does. SQLite alone decides what is valid."""
+"""SQL as text: finds the query in a response, and what its outermost part does. Only SQLite decides what is valid."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ _CLOCK = frozenset({"current_date", "current_time", "current_timestamp"})
 _TIMES = frozenset({"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff"})
 """Functions that take a time, which is the clock's where they are given `'now'` or nothing."""
 STARTS = ("select", "with", "values")
-"""What a query begins with."""
+"""Words that a query begins with."""
 
 
 class Token(NamedTuple):
@@ -42,12 +42,12 @@ class Token(NamedTuple):
     start: int
     end: int
     depth: int
-    """Brackets around it."""
+    """Number of brackets around it."""
     is_word: bool
 
 
 def find_tokens(sql: str) -> Iterator[Token]:
-    """Words, quoted texts and signs; whatever was not closed goes on to the end."""
+    """Words, quoted texts and symbols. A text or comment that is not closed extends to the end."""
     depth = 0
     for match in _TOKEN.finditer(sql):
         text = match.group()
@@ -59,9 +59,10 @@ def find_tokens(sql: str) -> Iterator[Token]:
 
 
 def extract_sql(response: str) -> str:
-    """The query in a response, without what stands around it: thoughts, fences, a label before it, a semicolon and prose behind it.
+    """The query in a response, without thoughts, fences, a label before it, or a semicolon and prose after it.
 
-    Of several fenced queries the last. Where there is none, the whole response, for SQLite to say what is wrong with it.
+    If there are several fenced queries, the last one. If there is no query, the whole response, so that SQLite can say
+    what is wrong with it.
     """
     text = strip_thoughts(response)
     fenced = [found for block in _FENCE.findall(text) if (found := _cut_query(block)) is not None]
@@ -76,13 +77,13 @@ def begins_as_query(sql: str) -> bool:
 
 
 def is_ordered(sql: str) -> bool:
-    """Whether the outermost query says in which order its rows come."""
+    """Whether the outermost query sorts its rows."""
     words = [token.text.lower() for token in find_tokens(sql) if token.is_word and token.depth == 0]
     return ("order", "by") in pairwise(words)
 
 
 def selects_constants(sql: str) -> bool:
-    """Whether the outermost query gives nothing but what is written in it, as `SELECT 'yes' FROM city` does."""
+    """Whether the outermost query returns only constants, as `SELECT 'yes' FROM city` does."""
     tokens = [token for token in find_tokens(sql) if token.depth == 0]
     words = [token.text.lower() for token in tokens]
     if "select" not in words:
@@ -99,10 +100,10 @@ def _is_constant(token: Token, before: str) -> bool:
 
 
 def find_changing(sql: str, functions: Iterable[str]) -> str | None:
-    """What in a query gives something else each time it runs: chance or the clock; None where nothing does.
+    """What makes a query return something different each time it runs, such as randomness or the clock. None if nothing does.
 
     Args:
-        functions: those that SQLite calls for it, in lower case.
+        functions: the functions that SQLite calls for the query, in lower case.
     """
     called = set(functions)
     if plain := sorted(called & (_CHANCE | _CLOCK)):
@@ -120,7 +121,7 @@ def tidy_sql(sql: str) -> str:
 
 
 def _cut_query(text: str) -> str | None:
-    """From the query's first word to its end; None where no query begins."""
+    """From the query's first word to its end. None if no query begins."""
     if begins_as_query(text) and _is_query_start(text, len(text) - len(text.lstrip())):
         return _cut_end(text.strip())
     for pattern in (_QUERY_AT_LINE, _QUERY_ANYWHERE):
@@ -133,12 +134,12 @@ def _cut_query(text: str) -> str | None:
 
 
 def _is_query_start(text: str, start: int) -> bool:
-    """`with` is an English word as well."""
+    """Guards against `with`, which is also an English word."""
     return text[start : start + 4].lower() != "with" or _WITH.match(text, start) is not None
 
 
 def _cut_end(text: str) -> str:
-    """Without what follows the first semicolon, a closing fence, or a blank line that no clause follows."""
+    """The text up to the first semicolon, a closing fence, or a blank line that no clause follows."""
     text = text.partition("\n```")[0]
     before = None
     for token in find_tokens(text):

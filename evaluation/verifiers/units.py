@@ -1,4 +1,4 @@
-"""What may stand behind a number without changing it."""
+"""What may follow a number without changing its value."""
 
 import re
 
@@ -34,10 +34,10 @@ _FACTOR = re.compile(r"([A-Za-zµμΩÅ°℃℉¢]{1,5})(?:\^?-?[1-4])?")
 
 
 def is_unit(rest: str, *, may_be_symbol: bool) -> bool:
-    """Whether what follows a number only says what was counted or measured.
+    """Whether the text after a number only says what was counted or measured.
 
-    A symbol may be attached (`12m2`), a word may not (`5x`); English words in small letters are taken, unless they say
-    how much (`dozen`, `thirds`, `below`).
+    A symbol may be attached (`12m2`), a word may not (`5x`). English words in lower case are accepted, unless they
+    express a quantity (`dozen`, `thirds`, `below`).
     """
     attached = rest[0] not in f" {GROUP_SPACE}\t\n"
     text = rest.strip(f" {GROUP_SPACE}\t\n").rstrip(".")
