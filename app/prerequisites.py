@@ -1,4 +1,4 @@
-"""What settings need beside the rows: models on this machine, packages, keys, addresses. Told all at once, before a run."""
+"""Checks what settings need besides rows: models on this machine, packages, keys, addresses. Reports everything at once, before a run."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +23,7 @@ class _Need(NamedTuple):
 
 
 def find_missing(config: RunConfig) -> list[Finding]:
-    """Everything that is not there or cannot be used; nothing is loaded, started or contacted."""
+    """Everything that is missing or cannot be used. Nothing is loaded, started or contacted."""
     problems: dict[str, list[str]] = {}
     first: dict[str, PadaError] = {}
     for need in _list_needs(config):
@@ -36,7 +36,7 @@ def find_missing(config: RunConfig) -> list[Finding]:
 
 
 def list_roles(config: RunConfig) -> list[Role]:
-    """The LLM roles that a run with these settings asks."""
+    """The LLM roles that a run with these settings uses."""
     generation = config.generation
     writes = config.loop.max_iterations > 0 and generation.sources != "held_back"
     roles: list[tuple[Role, bool]] = [
@@ -48,7 +48,7 @@ def list_roles(config: RunConfig) -> list[Role]:
 
 
 def get_model(config: RunConfig, role: Role) -> ModelConfig:
-    """The settings of a role."""
+    """The model settings of a role."""
     model: ModelConfig = getattr(config.models, role)
     return model
 
@@ -63,7 +63,7 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
 
 
 def _find_model(name: str) -> Path:
-    """Where it is; whether a hub has it is not asked."""
+    """Where the model is. Does not ask whether a hub has it."""
     path = model_store.resolve(name)
     if path.is_dir() and not any(path.iterdir()):
         raise ConfigError(f"{path}: the folder is empty. Give the folder of a model, or a hub id.")

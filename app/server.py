@@ -1,4 +1,4 @@
-"""What langgraph.json names: the graph with the standard wiring behind the server's policy, for `langgraph dev` and Studio."""
+"""The graph that langgraph.json names for `langgraph dev` and Studio: the standard adapters, limited by the server's policy."""
 
 import os
 from dataclasses import replace
@@ -32,7 +32,7 @@ def connect(config: RunConfig) -> Adapters:
 
 
 def _find_owner() -> Owner:
-    """Whoever the server says the running thread is, and its user; settings have no say in it."""
+    """The running thread and its user according to the server. Settings have no influence on it."""
     try:
         known = get_config().get("configurable", {})
     except RuntimeError:  # not inside a graph

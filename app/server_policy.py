@@ -1,4 +1,4 @@
-"""What settings may ask of a server: whoever sends them is not trusted. The command line is its user's own and is not held to this."""
+"""What settings may ask of a server, where their sender is not trusted. Does not apply to the command line, which its user owns."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "compute.threads": 256,
     }
 )
-"""Largest value by settings key; null stands for the default and passes."""
+"""Largest allowed value by settings key. Null, which means the default, is always allowed."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
@@ -71,36 +71,36 @@ class ServerPolicy:
     """What this server's operator allows."""
 
     workspace: Path
-    """Every path in settings is seen from here and must stay inside, links followed."""
+    """Every path in settings is relative to this folder and must stay inside it, with links followed."""
     hosts: frozenset[str] = frozenset()
-    """`host` or `host:port` that `base_url` may name; none by default, for the server may reach what its clients may not."""
+    """`host` or `host:port` that `base_url` may name. None by default, because the server may reach hosts that its clients may not."""
     models: tuple[str, ...] = ("*",)
-    """Patterns for every model name in settings, as `openai:gpt-4o*`."""
+    """Patterns that every model name in settings must match, such as `openai:gpt-4o*`."""
     hub: tuple[str, ...] = ()
-    """Patterns for hub ids (students, embedders, data) that may be downloaded at a client's word."""
+    """Patterns for hub ids (students, embedders, data) that clients may have downloaded."""
     key_variables: frozenset[str] = frozenset({"OPENAI_API_KEY"})
-    """Environment variables that `api_key_env` may name: any other would be sent to a host as if it were a key."""
+    """Environment variables that `api_key_env` may name. The value of any other would be sent to a host as if it were a key."""
     allow_code: bool = False
-    """Tasks that run programs written by a model or by whoever wrote the rows."""
+    """Allow tasks that run programs written by a model or by the author of the rows."""
     allow_prompts: bool = False
     """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory: one line
     such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
     backends: frozenset[str] = frozenset({"local"})
     """Compute backends that settings may name."""
     max_rows: int = 100_000
-    """Per data file."""
+    """Maximum number of rows per data file."""
     max_file_bytes: int = 256 * 2**20
     max_text_characters: int = 20_000
-    """Of any one text in settings."""
+    """Maximum length of any one text in settings."""
     max_settings_bytes: int = 200_000
     limits: Mapping[str, float] = field(default_factory=lambda: LIMITS)
 
 
 def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerPolicy:
-    """The policy that `PADA_WORKSPACE` and `PADA_ALLOWED_…` describe; lists are separated by commas.
+    """The policy in the environment variables `PADA_WORKSPACE` and `PADA_ALLOWED_…`. Lists are separated by commas.
 
     Raises:
-        ConfigError: the workspace is no folder.
+        ConfigError: the workspace is not a folder.
     """
     workspace = Path(environment.get("PADA_WORKSPACE") or working_folder).expanduser().resolve()
     if not workspace.is_dir():
@@ -123,10 +123,10 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
 
 
 def confine(config: RunConfig, policy: ServerPolicy) -> RunConfig:
-    """The settings with every path absolute and inside the workspace. Reads the file system, changes nothing.
+    """The settings with every path absolute and inside the workspace. Reads the file system but changes nothing.
 
     Raises:
-        ConfigError: all that the policy forbids, a line each, with the key.
+        ConfigError: everything that the policy forbids, one line each, with the key.
     """
     if not isinstance(config, RunConfig):
         raise ConfigError("settings: expected the run's settings as `context`, not as part of the input")
@@ -171,7 +171,7 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
 
 
 def _check_database(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
-    """One file that settings name: rows come from strangers, and a run's own files are SQLite databases too."""
+    """The settings must name one file, because rows come from strangers, and a run's own files are SQLite databases too."""
     named = config.task.database
     if not named and not find_task_kind(config.task.name).reads_database:
         return
@@ -223,7 +223,7 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
 
 
 def _check_free_settings(key: str, model: ModelConfig) -> Iterator[str]:
-    """Settings that could name another model or address, or a higher price, past what the operator allows."""
+    """Free-form settings that could name another model or address, or cause a higher price, than the operator allows."""
     for name in ("extra", "headers", "header_envs"):
         if getattr(model, name):
             yield f"{key}.{name}: not accepted here; the operator can set it on a proxy in front of the model"
@@ -234,7 +234,7 @@ def _check_free_settings(key: str, model: ModelConfig) -> Iterator[str]:
 
 
 def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
-    """A student or an embedder. An embedder's folder may bring code along: the operator must have listed it by its name."""
+    """A student or embedder. An embedder's folder may contain code, so the operator must have listed its exact name."""
     if not _matches(name, policy.models):
         yield f"{key}: {name} is not among this server's models: {', '.join(policy.models)}"
     if name in catalogue():

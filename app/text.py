@@ -1,4 +1,4 @@
-"""Figures and columns as text, for terminal, report and cards."""
+"""Formats figures and columns as text, for terminal, report and cards."""
 
 import re
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u20
 
 
 def show_unseen(text: str) -> str:
-    """Text that models, servers or data wrote, safe to show: it cannot clear a terminal, hide or turn what it says."""
+    """Make text from models, servers or data safe to show: it can no longer clear a terminal, or hide or reverse what it says."""
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Text columns: the first to the left, figures to the right. Nothing for no rows."""
+    """Text columns: the first aligned left, figures aligned right. Empty if there are no rows."""
     if not rows:
         return ""
     rows = [[" ".join(show_unseen(cell).split()) for cell in row] for row in rows]
@@ -26,7 +26,7 @@ def align_columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Two digits; a dash for what is not defined."""
+    """Two decimals, or a dash if undefined."""
     return "–" if value is None else f"{value:.2f}"
 
 
@@ -44,7 +44,7 @@ def interval(metrics: Metrics) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as `48 s`, `12 min 5 s`, `3 h 20 min`."""
+    """Text such as `48 s`, `12 min 5 s`, `3 h 20 min`."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 1:
         return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"

@@ -1,4 +1,4 @@
-"""Settings to real adapters: the only place that knows them all. One set per settings; closed with the run."""
+"""Turns settings into real adapters. The only place that knows all of them. There is one set per settings, closed with the run."""
 
 import resource
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ from pada_agent.prompts.prompted_model import PromptedModel
 _connections: dict[str, Adapters] = {}
 _budgets: dict[str, Budget] = {}
 _stopped: set[str] = set()
-"""Runs that a signal has ended: nodes that still ask for adapters get none, so no further call is paid for."""
+"""Runs that a signal has stopped. Nodes that still ask for adapters get none, so that no further call is paid for."""
 _lock = Lock()
 
 
@@ -55,14 +55,14 @@ class Warm:
 
 
 _warm: list[Warm] = []
-"""One while runs share."""
+"""Has one entry while runs share."""
 
 
 def connect(config: RunConfig) -> Adapters:
-    """The adapters for these settings, made at the first call, whose budget holds.
+    """The adapters for these settings. They are made with the first call, whose budget applies.
 
     Raises:
-        ConfigError: all that the settings need and that is not there.
+        ConfigError: lists everything that the settings need and that is missing.
     """
     key = _key(config)
     if key in _stopped:
@@ -75,8 +75,9 @@ def connect(config: RunConfig) -> Adapters:
 
 @contextmanager
 def keep_warm() -> Iterator[None]:
-    """Inside, runs with one `shared_folder` use one compute backend and one record of replies, all runs use the same embedders and
-    the same limits of a model, and embedders and engines stay for the next run."""
+    """Inside, runs with the same `shared_folder` share one compute backend and one store of replies, all runs share
+    embedders and the limits of a model, and embedders and engines stay loaded for the next run.
+    """
     warm = Warm()
     _warm.append(warm)
     local_engine.keep_idle(True)
@@ -87,14 +88,14 @@ def keep_warm() -> Iterator[None]:
 
 
 def stop(config: RunConfig) -> None:
-    """As `close`, and nothing is kept warm: no further call begins, and work in flight ends. Safe in a signal handler."""
+    """Like `close`, but nothing is kept warm: no further call begins, and running work ends. Safe in a signal handler."""
     _stopped.add(_key(config))
     _cool_down()
     _end(config)
 
 
 def count_calls_under_way(config: RunConfig) -> int:
-    """LLM calls of the run that have begun and not ended. Safe in a signal handler."""
+    """Number of the run's LLM calls that have begun and not ended. Safe in a signal handler."""
     budget = _budgets.get(_key(config))
     return budget.n_in_flight if budget else 0
 
@@ -105,7 +106,7 @@ def is_stopped(config: RunConfig) -> bool:
 
 
 def allow(config: RunConfig) -> None:
-    """Let the run connect again: it is started or resumed after it was stopped in this process."""
+    """Let the run connect again, when it is started or resumed after it was stopped in this process."""
     _stopped.discard(_key(config))
 
 
@@ -120,7 +121,7 @@ def _cool_down() -> None:
 
 
 def close(config: RunConfig) -> None:
-    """End the run's worker and engine; harmless when there are none. Safe in a signal handler: takes no lock."""
+    """End the run's worker and engine. Harmless if there are none. Safe in a signal handler, because it takes no lock."""
     _end(config)
     _budgets.pop(_key(config), None)
 
@@ -131,12 +132,14 @@ def _end(config: RunConfig) -> None:
 
 
 def _key(config: RunConfig) -> str:
-    """A run may go on with another budget; its nodes still name the one it was started with."""
+    """Leaves out the budget: a run may continue with another one, while its nodes still name the one it was started with."""
     return hash_config(config.model_copy(update={"budget": BudgetConfig()}))
 
 
 def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
-    """A judge of the generator's family favours its own kind (self-enhancement bias; paper, quality control)."""
+    """A warning if judge and generator are of one model family, because a judge favours its own kind (self-enhancement
+    bias; paper, quality control).
+    """
     generator, judge = family_of(config.models.generator.model), family_of(config.models.judge.model)
     if generator != judge or not config.quality.enabled:
         return ()
@@ -194,7 +197,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
 
 
 def link_objects(folder: Path, shared: str) -> None:
-    """`objects` of the run leads to those that runs share, so that all paths below the run's folder stay as they are."""
+    """Link `objects` in the run's folder to the shared objects, so that all paths below the run's folder stay the same."""
     (folder.parent / shared / "objects").mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "objects").exists():
@@ -224,7 +227,7 @@ def _find_cache(path: Path) -> ResponseCache:
 
 
 def _find_warm() -> Warm | None:
-    """A signal may take it away at any moment."""
+    """A signal may remove it at any moment."""
     return next(iter(_warm), None)
 
 
@@ -243,10 +246,10 @@ def _report(progress: Progress) -> None:
 
 
 def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:
-    """The role of the standard wiring, answered by the application's own LangChain model.
+    """A role of the standard wiring, answered by the application's own LangChain model.
 
-    Name it in the settings as `own:NAME`. It is cached, limited, counted and traced like any other; it must take
-    `temperature` and `max_tokens` when it is called.
+    Name it `own:NAME` in the settings. It is cached, limited, counted and traced like any other, and must accept
+    `temperature` and `max_tokens` per call.
     """
     if not isinstance(role.model, ChatModelAdapter):
         raise TypeError(f"expected a role of the standard wiring, not one answered by {type(role.model).__name__}")
@@ -254,9 +257,9 @@ def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:
 
 
 def measure_peak_memory() -> float:
-    """Largest resident memory of this process and of those of its children that live, added up, MiB.
+    """Sum of the peak resident memory of this process and of its living children, in MiB.
 
-    An upper bound: their peaks need not fall together, and shared pages count twice.
+    This is an upper bound, because the peaks need not coincide, and shared pages count twice.
     """
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return (own + sum(_peak_kib(child.pid) for child in psutil.Process().children(recursive=True))) / 1024

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_REMEMBERED = 20_000
-"""Texts whose vectors are kept, those asked for last: 3 KB each at 768 dimensions. Rows that a whole run compares with are kept elsewhere."""
+"""Number of texts whose vectors are kept, most recently used ones: 3 KB each at 768 dimensions. Rows that a whole run
+compares with are kept elsewhere.
+"""
 
 
 class SentenceEmbedder:
-    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded at the first call, and what was asked for lately is remembered."""
+    """Implements `core.ports.Embedder`. The model (a folder or hub id) is loaded with the first call. Recent vectors are remembered."""
 
     def __init__(self, model: str, *, batch_size: int = 32, device: str | None = None) -> None:
         self._name = model
@@ -30,7 +32,8 @@ class SentenceEmbedder:
         """Unit vectors, one per text, in order.
 
         Raises:
-            ArtifactError: the model is missing or damaged, gives a vector that is not finite, or finds no room on the GPU.
+            ArtifactError: the model is missing or damaged, returns a vector that is not finite, or does not fit on the
+                GPU.
         """
         if not texts:
             return []
@@ -74,7 +77,7 @@ class SentenceEmbedder:
 
 @contextmanager
 def _without_bar() -> Iterator[None]:
-    """Its progress bar would stand amid the lines of the run, or of the application."""
+    """Hide the model's progress bar, which would mix with the output of the run or the application."""
     from transformers.utils import logging
 
     was_on = logging.is_progress_bar_enabled()

@@ -1,1 +1,1 @@
-"""Methods compared over tasks, sizes and seeds: the grid, its runs, and their table."""
+"""Compares methods over tasks, sizes and seeds: the grid, its runs, and the result table."""

@@ -1,4 +1,4 @@
-"""Finished runs side by side, with paired tests on the same test rows."""
+"""Compares finished runs side by side, with paired tests on the same test rows."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -15,7 +15,7 @@ from pada_agent.graph.summary import Comparison, ModelResult
 
 
 class ComparedRun(Record):
-    """The model that a run returns."""
+    """A run, and its best model."""
 
     label: str
     """Run folder and model."""
@@ -24,7 +24,7 @@ class ComparedRun(Record):
 
 
 class RunsCompared(Record):
-    """Every run, and every pair of them."""
+    """All runs, and all pairs of them."""
 
     runs: tuple[ComparedRun, ...]
     comparisons: tuple[Comparison, ...]
@@ -32,11 +32,11 @@ class RunsCompared(Record):
 
 
 def compare_runs(folders: Sequence[Path]) -> RunsCompared:
-    """The best model of each run by its own selection part, and paired tests on test.
+    """Compare the runs by their best models (each selected on its own selection part), with paired tests on test.
 
     Raises:
-        ConfigError: fewer than two runs, or test rows that differ.
-        ArtifactError: a run is not finished, or kept no test answers.
+        ConfigError: there are fewer than two runs, or their test rows differ.
+        ArtifactError: a run is not finished, or has kept no test answers.
     """
     if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("pada compare: name two or more different runs")
@@ -53,10 +53,10 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
 
 
 def check_same_rows(first: Path, ours: Sequence[ScoredRow], other: Path, theirs: Sequence[ScoredRow]) -> None:
-    """Whether both were measured on the same rows in the same order.
+    """Check that both runs were measured on the same rows in the same order.
 
     Raises:
-        ConfigError: with the first row that differs.
+        ConfigError: they were not. The message shows the first row that differs.
     """
     if len(ours) != len(theirs):
         raise ConfigError(f"{first} and {other} cannot be compared: {len(ours)} and {len(theirs)} test rows")
@@ -69,7 +69,7 @@ def check_same_rows(first: Path, ours: Sequence[ScoredRow], other: Path, theirs:
 
 
 def describe_runs(compared: RunsCompared) -> str:
-    """For a terminal."""
+    """The comparison as text for a terminal."""
     header = ["run", "seed", "rows", "synthetic", "steps", "test n", "test", "95 % interval"]
     table = align_columns([header, *map(_to_row, compared.runs)])
     corrected = f"Verdicts are corrected for {len(compared.comparisons)} comparisons (Holm); p-values are not.\n"

@@ -20,29 +20,29 @@ from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.suggestions import suggest
 
 SHARED = "shared"
-"""Folder of the experiment for what its runs share."""
+"""Folder inside the experiment's folder for what its runs share."""
 SUBSET_SEED = 0
-"""Of the order in which every size takes its training rows: smaller sets are part of larger ones, whatever the run's seed."""
+"""Seed of the order in which training rows are taken, whatever the run's seed. Smaller sets are therefore part of larger ones."""
 
 
 class TaskEntry(Settings):
     """One task of the grid."""
 
     config: str
-    """YAML file with the run's settings, seen from the working directory."""
+    """YAML file with the run's settings, relative to the working directory."""
     set: dict[str, Any] = Field(default_factory=dict)
-    """Settings to change, `a.b` to value."""
+    """Settings to change, as a mapping from `a.b` to the value."""
 
 
 class ArmEntry(Settings):
-    """A method with other settings."""
+    """A method with changed settings."""
 
     name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
-    """What the table calls it."""
+    """Its name in the table."""
     like: str
-    """The method it is a variant of."""
+    """The method that it is a variant of."""
     set: dict[str, Any] = Field(default_factory=dict)
-    """Settings to change, `a.b` to value."""
+    """Settings to change, as a mapping from `a.b` to the value."""
 
 
 class PairEntry(Settings):
@@ -56,41 +56,42 @@ class Grid(Settings):
     """Tasks × sizes × arms × seeds. Every combination is a run."""
 
     name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
-    """Folder under `runs_folder`."""
+    """Name of the experiment's folder below `runs_folder`."""
     runs_folder: str = "runs"
-    """Seen from the working directory."""
+    """Relative to the working directory."""
     tasks: dict[str, TaskEntry]
-    """By the name that the table shows."""
+    """Tasks by the name that the table shows."""
     sizes: tuple[int | None, ...] = (None,)
-    """Training rows; null takes what the task's settings take."""
+    """Numbers of training rows. Null uses as many as the task's settings."""
     arms: tuple[str | ArmEntry, ...]
     """Methods of docs/arms.md, or variants of them."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the runs; three or more let the result speak of methods."""
+    """Seeds of the runs. With three or more, the result is about methods and not only about single adapters."""
     compare: tuple[PairEntry, ...] = ()
-    """What the experiment is for, written down before it runs; the first is the primary comparison. On every task and size, paired by
-    rows and seeds; Holm's procedure corrects over these alone. Beside them every arm is tested against plain fine-tuning, corrected
-    over all arms."""
+    """The comparisons that the experiment is for, declared before it runs; the first is the primary one. Each is made
+    on every task and size, paired by rows and seeds, and Holm's procedure corrects over these alone. In addition, every
+    arm is tested against plain fine-tuning, corrected over all arms.
+    """
     set: dict[str, Any] = Field(default_factory=dict)
-    """Settings to change in every run, `a.b` to value."""
+    """Settings to change in every run, as a mapping from `a.b` to the value."""
 
 
 class Cell(Record):
-    """One combination, and the run that answers it; cells with equal settings have one run."""
+    """One combination, and the run that measures it. Cells with equal settings share a run."""
 
     task: str
     size: int | None
     arm: str
     seed: int
     measured: Measured
-    """Which of the run's models stands for the arm."""
+    """Which of the run's models represents the arm."""
     is_probe: bool
-    """Measures the headroom with real rows."""
+    """Whether it measures the headroom with real rows."""
     config: RunConfig
 
     @property
     def folder(self) -> Path:
-        """The run's."""
+        """The run's folder."""
         return Path(self.config.runs_folder) / self.config.name
 
 
@@ -98,12 +99,13 @@ class Part(Record):
     """Some cells of a grid, for one of several processes."""
 
     arms: tuple[str, ...] = ()
-    """Empty: all."""
+    """Empty means all."""
     seeds: tuple[int, ...] = ()
-    """Empty: all."""
+    """Empty means all."""
 
     @property
     def is_given(self) -> bool:
+        """Whether this is less than the whole grid."""
         return bool(self.arms or self.seeds)
 
 
@@ -142,10 +144,10 @@ def load_grid(path: Path) -> Grid:
 
 
 def plan_cells(grid: Grid, datasets: DatasetSource) -> list[Cell]:
-    """Every combination in the order of running: task and size, then plain fine-tuning, then the probe, then the rest.
+    """Every combination in the order of running: by task and size, with plain fine-tuning first, then the probe, then the other arms.
 
     Raises:
-        ConfigError: a run's settings are not valid, or it would wait for a person.
+        ConfigError: a run's settings are not valid, or the run would wait for a person.
         DatasetError: training rows cannot be counted.
     """
     cells: list[Cell] = []
@@ -163,7 +165,7 @@ def select_cells(cells: Sequence[Cell], part: Part) -> list[Cell]:
     """The cells of a part.
 
     Raises:
-        ConfigError: an arm or a seed that the grid does not have.
+        ConfigError: the grid does not have such an arm or seed.
     """
     for what, wanted, known in (
         ("arm", part.arms, {cell.arm: None for cell in cells}),
@@ -178,7 +180,7 @@ def select_cells(cells: Sequence[Cell], part: Part) -> list[Cell]:
 
 
 def check_base(config: RunConfig, task: str) -> None:
-    """Whether runs of these settings can be compared unattended.
+    """Check that runs with these settings can be compared without a person.
 
     Raises:
         ConfigError: they cannot.
@@ -197,7 +199,7 @@ def take_subset(config: RunConfig, size: int | None) -> RunConfig:
 
 
 def fix_steps(config: RunConfig, datasets: DatasetSource) -> RunConfig:
-    """The settings with a number of optimizer steps: as given, or as many as `epochs` take over the rows of one augmentation round."""
+    """The settings with a fixed number of optimizer steps: as given, or as many as `epochs` need for the rows after one augmentation round."""
     if config.lora.n_steps is not None:
         return config
     n_train = len(datasets.read(config.data.train, limit=config.data.train_limit))
@@ -230,7 +232,7 @@ def _make_cell(
 
 
 def _share_runs(cells: Iterable[Cell]) -> list[Cell]:
-    """Cells whose settings differ in nothing but the run's name take the first one's run."""
+    """Cells whose settings differ only in the run's name use the run of the first one."""
     first: dict[str, RunConfig] = {}
     return [cell.model_copy(update={"config": first.setdefault(_address(cell.config), cell.config)}) for cell in cells]
 
@@ -240,7 +242,7 @@ def _address(config: RunConfig) -> str:
 
 
 def group_cells(cells: Iterable[Cell]) -> Mapping[tuple[str, int | None, str], list[Cell]]:
-    """By task, size and arm; one cell a seed."""
+    """The cells by task, size and arm. Each group has one cell per seed."""
     groups: dict[tuple[str, int | None, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.task, cell.size, cell.arm), []).append(cell)

@@ -1,6 +1,6 @@
-"""The methods that can be compared, as settings: an arm is a configuration of the one graph.
+"""The methods that can be compared. Each is a set of settings for the one graph.
 
-docs/arms.md says for each what the matched budget changes of the published method.
+docs/arms.md says what the matched budget changes in each published method.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ Measured = Literal["untouched", "fine-tuned", "augmented"]
 
 
 class Method(Record):
-    """A method: what it changes in the settings, and which of its run's models stands for it."""
+    """A method: what it changes in the settings, and which of its run's models represents it."""
 
     about: str
-    """What it does, in a line."""
+    """What it does, in one line."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """`a.b` to value."""
+    """Settings to change, as a mapping from `a.b` to the value."""
     measured: Measured = "augmented"
-    """`augmented`: the best augmentation round by the selection part."""
+    """`augmented` is the best augmentation round by the selection part."""
 
 
 _UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
@@ -139,23 +139,23 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         ),
     }
 )
-"""By name. Those that end in `_native` leave the matched budget."""
+"""Methods by name. Those that end in `_native` leave the matched budget."""
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, built in or of another package (entry points of the group `pada_agent.methods`).
+    """The method with that name, built in or from another package (entry points of the group `pada_agent.methods`).
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such method.
     """
     return find_part(name, plugins.METHODS, built_in=METHODS, accept=lambda found: isinstance(found, Method))
 
 
 def apply_settings(config: RunConfig, settings: Mapping[str, Any], *, origin: str) -> RunConfig:
-    """The settings with `a.b` set to what `settings` says.
+    """The configuration with the changes in `settings`, a mapping from `a.b` to the value.
 
     Raises:
-        ConfigError: a key or a value that there is not.
+        ConfigError: there is no such key, or the value is not valid.
     """
     values = config.model_dump()
     for key, value in settings.items():

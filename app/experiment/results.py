@@ -1,4 +1,4 @@
-"""From finished runs to the comparison of methods. Reads run folders, decides nothing but figures."""
+"""Turns finished runs into the comparison of methods. Only reads run folders and computes figures."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,34 +22,34 @@ class ArmOutcome(Record):
     size: int | None
     arm: str
     also: tuple[str, ...] = ()
-    """Arms that come to the same here."""
+    """Other arms that amount to the same here."""
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
-    """Run folders, by seed."""
+    """Run folder for each seed."""
     models: tuple[str, ...]
-    """Which of the run's models was measured, by seed."""
+    """Name of the measured model for each seed."""
     n_synthetic: tuple[int, ...]
-    """Rows that joined the training rows, by seed: fewer than asked for where checks refused some."""
+    """Number of rows that joined the training rows, for each seed. Fewer than requested if checks rejected some."""
     n_requested: tuple[int, ...]
     n_steps: tuple[int | None, ...]
     accuracy: tuple[float, ...]
-    """On `split`, by seed."""
+    """Accuracy on `split`, for each seed."""
     split: Literal["test", "validation"] = "test"
-    """`validation`: the runs had no test rows to read, as those of the probe."""
+    """`validation` if the runs had no test rows to read, as in a probe."""
     test: MethodTest | None = None
-    """Against plain fine-tuning for as many steps, on the same rows of `split`; None for arms without augmentation."""
+    """Compared with plain fine-tuning for the same number of steps, on the same rows of `split`. None for arms without augmentation."""
     headroom: MethodTest | None = None
-    """Of a probe: the same on validation, which may be looked at before methods are compared."""
+    """For a probe: the same on validation, which may be looked at before methods are compared."""
     p_holm: float | None = None
-    """Corrected over all tasks, sizes and arms of the experiment."""
+    """P-value corrected over all tasks, sizes and arms of the experiment."""
     words: Words | None = None
-    """After that correction."""
+    """The result after that correction."""
     is_probe: bool = False
-    """Real rows: measures the headroom, and is not one of the compared methods."""
+    """Whether it adds real rows. It then measures the headroom and is not one of the compared methods."""
     usage: Usage = Usage()
-    """Of all seeds. What another arm has paid for counts as cached."""
+    """LLM usage of all seeds. What another arm has paid for counts as cached."""
     hours: float = 0.0
-    """Wall time of all stages and seeds; work shared with another arm is not in it."""
+    """Wall time of all stages and seeds, without work that was shared with another arm."""
 
     @property
     def mean(self) -> float:
@@ -58,7 +58,7 @@ class ArmOutcome(Record):
 
 
 class PairOutcome(Record):
-    """Two arms against each other on one task and size: a comparison that was written down beforehand."""
+    """Two arms compared on one task and size, as declared beforehand."""
 
     task: str
     size: int | None
@@ -66,15 +66,15 @@ class PairOutcome(Record):
     against: str
     is_primary: bool
     test: MethodTest
-    """Of `arm` against `against`, on the same test rows and seeds."""
+    """`arm` compared with `against`, on the same test rows and seeds."""
     p_holm: float
-    """Corrected over the declared comparisons."""
+    """P-value corrected over the declared comparisons."""
     words: Words
-    """After that correction."""
+    """The result after that correction."""
 
 
 class ExperimentResult(Record):
-    """All of it, and what a reader should know."""
+    """The whole result, and what readers should know about it."""
 
     name: str
     outcomes: tuple[ArmOutcome, ...]
@@ -87,10 +87,10 @@ def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry
     """The outcome of all cells, which must be finished.
 
     Args:
-        compare: pairs of arms to test against each other; those of which an arm is not among the cells are left out.
+        compare: pairs of arms to compare. Pairs with an arm that is not among the cells are left out.
 
     Raises:
-        ArtifactError: a run is not finished, or kept no test answers.
+        ArtifactError: a run is not finished, or has kept no test answers.
     """
     pairs = compare_pairs(compare, cells)
     outcomes = correct_for_number(merge_equal([measure_arm(group) for group in group_cells(cells).values()]))
@@ -127,7 +127,7 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
 
 
 def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
-    """The run's model that stands for the arm: of an augmenting one the best round by the selection part.
+    """The run's model that represents the arm. For an augmenting arm, the best round by the selection part.
 
     Raises:
         ArtifactError: it was not measured on test.
@@ -148,7 +148,7 @@ def compare_with_plain(
     models: Sequence[ModelResult],
     split: Literal["test", "validation"],
 ) -> MethodTest:
-    """The arm's models against the first fine-tuning of the same runs, which has trained for as many steps."""
+    """Compare the arm's models with the first fine-tuning of the same runs, which was trained for the same number of steps."""
     plain = [next(arm for arm in s.models if arm.name == FINE_TUNED) for s in summaries]
     return compare_methods(
         [_read_verdicts(cell, model, split) for cell, model in zip(cells, plain, strict=True)],
@@ -160,7 +160,7 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
     """The declared comparisons on every task and size, corrected over all of them.
 
     Raises:
-        ArtifactError: a run is not finished, or kept no test answers.
+        ArtifactError: a run is not finished, or has kept no test answers.
     """
     groups = group_cells(cells)
     places = list(dict.fromkeys((task, size) for task, size, _ in groups))
@@ -193,7 +193,7 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
 
 
 def merge_equal(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
-    """Arms with the same runs and the same models of them are one row."""
+    """Merge arms that have the same runs and the same models into one row."""
     merged: dict[tuple[tuple[str, ...], tuple[str, ...]], ArmOutcome] = {}
     for outcome in outcomes:
         key = (outcome.runs, outcome.models)
@@ -203,14 +203,14 @@ def merge_equal(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
 
 
 def correct_for_number(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
-    """The outcomes with p-values corrected by Holm's procedure; the probe is left out, it is no method."""
+    """The outcomes with p-values corrected by Holm's procedure. The probe is not counted, because it is not a method."""
     compared = [o for o in outcomes if o.test and not o.is_probe]
     adjusted = dict(zip(map(id, compared), adjust_holm([o.test.p_value for o in compared if o.test]), strict=True))
     return [_word(outcome, adjusted.get(id(outcome))) for outcome in outcomes]
 
 
 def describe_headroom(outcome: ArmOutcome) -> str | None:
-    """A warning where real rows in place of synthetic ones show no gain on validation; None where they do."""
+    """A warning if real rows in place of synthetic ones show no gain on validation. None if they do."""
     t = outcome.headroom
     if t is None or t.words == "gained":
         return None
@@ -222,7 +222,7 @@ def describe_headroom(outcome: ArmOutcome) -> str | None:
 
 
 def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
-    """What a reader of the table should know."""
+    """What readers of the table should know."""
     notes = [
         f"On {place(o)}, {o.arm} and {', '.join(o.also)} are one arm: their settings are equal."
         for o in outcomes
@@ -259,7 +259,7 @@ def _verdicts_of(cells: Sequence[Cell]) -> list[list[Verdict]]:
 
 
 def _read_verdicts(cell: Cell, model: ModelResult, split: Literal["test", "validation"]) -> list[Verdict]:
-    """By the rows' ids: every seed puts validation rows in another order."""
+    """Verdicts sorted by row id, because every seed puts validation rows in a different order."""
     read = read_tested if split == "test" else read_validated
     return sorted((row.verdict for row in read(cell.folder, model)), key=lambda verdict: verdict.example_id)
 

@@ -1,4 +1,4 @@
-"""Runs the cells of a grid, one after the other or several at the same time; what is finished is skipped."""
+"""Runs the cells of a grid, one after the other or several at the same time. Finished ones are skipped."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ from pada_agent.core.ports import DatasetSource
 from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, expect_spread, find_smallest_shown
 
 PROBED = "-probe"
-"""Behind the name of a run that the probe made."""
+"""Suffix of the name of a run made by the probe."""
 OF_A_PART = (
     "A part of the grid: p values are corrected over its arms only. Without --arms and --seeds the whole is compared, and"
     " its tables are written."
@@ -39,14 +39,14 @@ def run_experiment(
     """Run what is not finished, and write the tables into the experiment's folder.
 
     Args:
-        part: what to run of the grid. Of a part no tables are written, and several processes may each run one.
-        command: what goes on with the experiment, for messages.
-        probe_only: stop after plain fine-tuning and the headroom probe, which ask no LLM.
-        n_at_once: runs at the same time. With more than one a run that fails stops no other.
+        part: the part of the grid to run. For a part, no tables are written, and several processes may each run one.
+        command: the command that continues the experiment, for messages.
+        probe_only: stop after plain fine-tuning and the headroom probe, which make no LLM calls.
+        n_at_once: number of runs at the same time. With more than one, a run that fails does not stop the others.
 
     Raises:
-        ConfigError: the grid, or a folder that holds a run with other settings.
-        KeyboardInterrupt: the user stopped it; its text says how to go on.
+        ConfigError: something is wrong with the grid, or a folder holds a run with other settings.
+        KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     cells = select_cells(plan_cells(grid, FileDatasets()), part)
     if probe_only:
@@ -75,7 +75,7 @@ def run_experiment(
 
 
 def without_test(cell: Cell) -> Cell:
-    """The cell as the probe runs it: test rows are for the comparison alone. What it computes serves the comparison's run too."""
+    """The cell as the probe runs it. Test rows are only for the comparison, whose run reuses what the probe computes."""
     config = cell.config
     data = config.data.model_copy(update={"test": "", "test_limit": None})
     return cell.model_copy(
@@ -84,10 +84,10 @@ def without_test(cell: Cell) -> Cell:
 
 
 def describe_power(grid: Grid, datasets: DatasetSource) -> str:
-    """Which true difference each task could show with its test rows and the grid's seeds, before anything is run or paid for.
+    """The true difference that each task could show with its test rows and the grid's seeds, before anything is run or paid for.
 
     Raises:
-        ConfigError: the grid's settings.
+        ConfigError: something is wrong with the grid's settings.
         DatasetError: test rows cannot be read.
     """
     groups = group_cells(plan_cells(grid, datasets))
@@ -112,7 +112,7 @@ def describe_power(grid: Grid, datasets: DatasetSource) -> str:
 
 
 def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], None]) -> None:
-    """Run every cell's run once, and say after each probe whether there is headroom."""
+    """Run every cell's run once, and report after each probe whether there is headroom."""
     for group in group_cells(cells).values():
         for cell in group:
             run_cell(cell, on_event, say)
@@ -120,7 +120,7 @@ def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], Non
 
 
 def run_cell(cell: Cell, on_event: OnEvent, say: Callable[[str], None]) -> None:
-    """Run the cell's run, or go on with it, unless it is finished."""
+    """Run the cell's run, or continue it, unless it is finished."""
     if layout.is_finished(layout.folder_of(cell.config)):
         claim_folder(cell.config)  # refuses a run with other settings
         return
@@ -129,6 +129,6 @@ def run_cell(cell: Cell, on_event: OnEvent, say: Callable[[str], None]) -> None:
 
 
 def say_headroom(group: Sequence[Cell], say: Callable[[str], None]) -> None:
-    """Of a probe that is finished."""
+    """Report whether a finished probe found headroom."""
     if group[0].is_probe and (warning := describe_headroom(measure_arm(group))):
         say(f"Warning: {warning}")

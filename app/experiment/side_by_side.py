@@ -1,4 +1,4 @@
-"""Runs of an experiment at the same time, in threads of one process."""
+"""Runs several runs of an experiment at the same time, in threads of one process."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,18 +13,18 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import PadaError
 
 POLL_SECONDS = 0.1
-"""Between two looks at whether the user stops the runs."""
+"""Time between two checks whether the user stops the runs."""
 N_NAMED = 3
-"""Runs that an error names."""
+"""Maximum number of runs that an error names."""
 
 Say = Callable[[str], None]
 Start = Callable[[Cell, OnEvent, Say], None]
 
 
 class SideBySide:
-    """The runs of one call: each once, however often it is named, and at most `n_at_once` of them at the same time.
+    """The runs of one command. Each runs once, however often it is named, and at most `n_at_once` run at the same time.
 
-    One that fails stops no other. A signal stops all, and none begins after it.
+    A run that fails does not stop the others. A signal stops all of them, and no run begins after it.
     """
 
     def __init__(self, start: Start, n_at_once: int, *, on_event: OnEvent, say: Say, way_on: str) -> None:
@@ -39,11 +39,11 @@ class SideBySide:
         self._is_stopped = False
 
     def run(self, groups: Iterable[Sequence[Cell]], after_group: Callable[[Sequence[Cell]], None]) -> None:
-        """Run all of them, begun in this order, and look back at each group whose runs have all succeeded.
+        """Run all of them, started in this order, and call `after_group` for each group whose runs have all succeeded.
 
         Raises:
-            PadaError: of all runs that failed.
-            KeyboardInterrupt: they were stopped.
+            PadaError: lists all runs that failed.
+            KeyboardInterrupt: the runs were stopped.
         """
         groups = list(groups)
         signals = stopping.obeying_signals(
@@ -89,7 +89,7 @@ class SideBySide:
             del self._under_way[config.name]
 
     def _stop(self) -> None:
-        """In the signal handler: no more than a word. The thread that waits sees to it, again and again, for a run may just be starting."""
+        """Called by the signal handler, so it only leaves a mark. The waiting thread stops the runs repeatedly, because one may just be starting."""
         self._is_stopped = True
 
     def _wait_for(self, runs: Sequence["Future[None]"]) -> None:
@@ -100,10 +100,10 @@ class SideBySide:
 
 
 def raise_errors(errors: Mapping[str, BaseException], n_runs: int) -> None:
-    """One error for all runs that failed: those of the same words together. A bug of ours is raised as it is.
+    """Raise one error for all runs that failed, with equal messages grouped. A bug of ours is raised unchanged.
 
     Raises:
-        PadaError: there is one.
+        PadaError: a run failed.
     """
     by_text: dict[str, list[str]] = {}
     for name, error in errors.items():

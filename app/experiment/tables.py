@@ -62,7 +62,7 @@ def write_tables(result: ExperimentResult, folder: Path) -> None:
 
 
 def render_result(result: ExperimentResult) -> str:
-    """For a terminal: the columns that fit, and the notes."""
+    """The table for a terminal, with the columns that fit, and the notes."""
     shown = [i for i, name in enumerate(HEADER) if name not in ("by seed", "p", "could show", "cached", "USD")]
     rows = [[row[i] for i in shown] for row in [HEADER, *map(_to_row, result.outcomes)]]
     pairs = [align_columns([PAIRS_HEADER, *map(_to_pair_row, result.pairs)]), ""] if result.pairs else []
@@ -70,7 +70,7 @@ def render_result(result: ExperimentResult) -> str:
 
 
 def to_markdown(result: ExperimentResult) -> str:
-    """A table with its notes."""
+    """The table as Markdown, with its notes."""
     lines = _to_markdown_table(HEADER, map(_to_row, result.outcomes))
     notes = [f"- {note}" for note in result.notes]
     pairs = _to_markdown_table(PAIRS_HEADER, map(_to_pair_row, result.pairs)) if result.pairs else []
@@ -79,14 +79,14 @@ def to_markdown(result: ExperimentResult) -> str:
 
 
 def to_csv(result: ExperimentResult) -> str:
-    """The same columns."""
+    """The same columns as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADER, *map(_to_row, result.outcomes)])
     return text.getvalue()
 
 
 def to_latex(result: ExperimentResult) -> str:
-    """A `tabular` that needs no package."""
+    """A LaTeX `tabular` that needs no packages."""
     columns = [
         "task",
         "training rows",
@@ -141,7 +141,7 @@ def _to_markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _listed(counts: Sequence[int]) -> str:
-    """One figure where all seeds agree."""
+    """A single number if all seeds agree."""
     return str(counts[0]) if len(set(counts)) == 1 else " ".join(map(str, counts))
 
 

@@ -1,4 +1,4 @@
-"""Where marks stand in the report's charts. Positions are percent of the width, so that text keeps its size on a phone."""
+"""Positions of marks in the report's charts, in percent of the width, so that text keeps its size on a phone."""
 
 from collections.abc import Sequence
 from math import ceil, floor, log10
@@ -12,7 +12,7 @@ class Tick(Record):
     """A mark on the axis."""
 
     at: float
-    """Percent of the width."""
+    """In percent of the width."""
     label: str
 
 
@@ -23,19 +23,23 @@ class Scale(Record):
     ticks: tuple[Tick, ...]
 
     def at(self, value: float) -> float:
-        """Place of a value, in percent of the width."""
+        """Position of a value, in percent of the width."""
         return round(100 * value / self.top, 2)
 
 
 class Piece(Record):
-    """A stretch of a stacked bar."""
+    """A section of a stacked bar, in percent of the width."""
 
     at: float
     width: float
 
 
 def make_scale(largest: float, *, whole: bool = False) -> Scale:
-    """An axis that ends at the first multiple of a 1-2-5 step not below `largest`, with few ticks; `whole` for counts."""
+    """An axis with few ticks that ends at the first multiple of a 1-2-5 step at or above `largest`.
+
+    Args:
+        whole: use whole numbers only, for counts.
+    """
     step = max(_choose_step(largest), float(whole))
     n = max(1, ceil(round(largest / step, 9)))
     return Scale(
@@ -44,7 +48,7 @@ def make_scale(largest: float, *, whole: bool = False) -> Scale:
 
 
 def stack(values: Sequence[float], scale: Scale) -> list[Piece]:
-    """The values side by side, from 0."""
+    """The values next to each other, starting at 0."""
     starts = [sum(values[:i]) for i in range(len(values))]
     return [Piece(at=scale.at(start), width=scale.at(value)) for start, value in zip(starts, values, strict=True)]
 

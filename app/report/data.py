@@ -1,4 +1,4 @@
-"""From a run's files to what its report shows. Pure: the page is drawn from `ReportData` alone."""
+"""Turns a run's files into what its report shows. Pure functions; the page is drawn from `ReportData` alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -23,11 +23,11 @@ from pada_agent.graph.models import FINE_TUNED, choose_best
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary
 
 MAX_ROWS = 300
-"""Synthetic rows in the table: the page stays under a megabyte."""
+"""Maximum number of synthetic rows in the table, which keeps the page under a megabyte."""
 MAX_CHARACTERS = 700
-"""Of each text shown."""
+"""Maximum length of each text shown."""
 N_EXAMPLES = 3
-"""Failures, accepted rows and rejected rows shown with each pattern."""
+"""Number of failures, accepted rows and rejected rows shown with each pattern."""
 
 TRAINING_ERRORS = "training errors"
 ACCEPTED = "accepted"
@@ -41,9 +41,9 @@ class FailureExample(Record):
     expected: str
     answered: str
     cause: str | None
-    """By the analyst; None where it was not analysed."""
+    """The analyst's explanation. None if the failure was not analysed."""
     answered_after: str | None
-    """By the model of the iteration; None where there is none."""
+    """Answer of the model trained in this iteration. None if there is none."""
     is_fixed: bool
 
 
@@ -60,22 +60,22 @@ class SyntheticRow(Record):
     text: str
     reason: str
     scores: str = ""
-    """The judge's, in words; empty where it gave none."""
+    """The judge's scores, in words. Empty if it gave none."""
 
 
 class PatternPage(Record):
-    """A pattern, what was done about it, and what came of that."""
+    """A pattern, what was done about it, and the effect."""
 
     number: int
-    """1-based over the whole run; a later pattern of the same name keeps the number."""
+    """1-based over the whole run. A pattern that continues in a later iteration keeps its number."""
     iteration: int
     pattern: ErrorPattern
     strategy: Strategy | None
     after: str | None
-    """Model trained in the iteration; None when none was."""
+    """Name of the model trained in this iteration. None if there is none."""
     n_errors: int
     n_fixed: int | None
-    """Errors of the pattern that the model trained in the iteration answers rightly; None where that is not known."""
+    """Number of the pattern's errors that the model trained in this iteration answers correctly. None if unknown."""
     failures: tuple[FailureExample, ...]
     accepted: tuple[SyntheticRow, ...]
     rejected: tuple[SyntheticRow, ...]
@@ -84,44 +84,45 @@ class PatternPage(Record):
 
 
 class Segment(Record):
-    """A share of the wrong answers of one model."""
+    """A share of one model's wrong answers."""
 
     number: int | None
-    """Of the pattern; None for errors outside every pattern."""
+    """Number of the pattern. None for errors outside all patterns."""
     name: str
     n: int
+    """Number of wrong answers."""
 
 
 class FailureStack(Record):
-    """Wrong answers of one model on the diagnosed part of validation, by the patterns of one iteration."""
+    """One model's wrong answers on the diagnosed part of validation, grouped by the patterns of one iteration."""
 
     iteration: int
     moment: Literal["before", "after"]
-    """The model that the iteration diagnosed, or the one it trained."""
+    """`before`: the model that the iteration diagnosed. `after`: the model that it trained."""
     model: str
     segments: tuple[Segment, ...]
-    """In the order of the patterns, the rest last."""
+    """In the order of the patterns, with all other errors last."""
 
 
 class ReportData(Record):
-    """All that the page says."""
+    """Everything that the page shows."""
 
     summary: RunSummary
     is_finished: bool
     best: ModelResult
     main: Comparison | None
-    """Augmented against plain fine-tuning: the comparison that the verdict speaks of."""
+    """The comparison that the verdict is about: augmented against plain fine-tuning."""
     alarms: tuple[str, ...]
     warnings: tuple[str, ...]
-    """Those that are no alarms."""
+    """Warnings that are not alarms."""
     stacks: tuple[FailureStack, ...]
     patterns: tuple[PatternPage, ...]
-    """In the order they were found."""
+    """In the order in which they were found."""
     sensitivities: dict[str, Sensitivity]
-    """By iteration; without those that were not asked."""
+    """By iteration. Only for iterations where this was computed."""
     rows: tuple[SyntheticRow, ...]
     n_rows: int
-    """Of which `rows` are those shown."""
+    """Total number of synthetic rows; `rows` has only those that are shown."""
     usage: Usage
     usage_by_agent: dict[str, Usage]
     elapsed_seconds: float | None
@@ -162,7 +163,7 @@ def find_main(summary: RunSummary) -> Comparison | None:
 
 
 def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
-    """Pattern id to a number for the reader: a pattern that goes on in a later iteration keeps its number."""
+    """A number for each pattern id. A pattern that continues in a later iteration keeps its number."""
     numbers: dict[str, int] = {}
     for pair in (pair for iteration in found for pair in iteration.patterns):
         new = max(numbers.values(), default=0) + 1
@@ -171,7 +172,7 @@ def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
 
 
 def find_diagnosed(summary: RunSummary, iteration: int) -> ModelResult | None:
-    """The model whose errors the iteration studied: the best before it, as the loop chooses."""
+    """The model whose errors the iteration analysed: the best one before it, chosen as in the loop."""
     earlier = [model for model in summary.models if model.iteration is not None and model.iteration < iteration]
     return choose_best(earlier) if earlier else None
 
@@ -182,7 +183,7 @@ def find_trained(summary: RunSummary, iteration: int) -> ModelResult | None:
 
 
 def stack_failures(files: RunFiles, numbers: Mapping[str, int]) -> list[FailureStack]:
-    """For each iteration the wrong answers of the diagnosed model, then those of the model it trained."""
+    """For each iteration, the wrong answers of the diagnosed model, then those of the model it trained."""
     stacks = []
     for found in files.summary.patterns:
         before = find_diagnosed(files.summary, found.iteration)
@@ -227,7 +228,7 @@ def describe_pattern(
 
 
 def list_rows(files: RunFiles) -> list[SyntheticRow]:
-    """Every synthetic row of the run, batch by batch, the accepted ones of a batch first."""
+    """Every synthetic row of the run, batch by batch, accepted ones first."""
     names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
     for batch in files.summary.batches:
@@ -242,12 +243,12 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
 
 
 def pick_evenly(rows: Sequence[SyntheticRow], n: int) -> list[SyntheticRow]:
-    """At most `n` of the rows, from first to last at even distances."""
+    """At most `n` of the rows, evenly spaced from first to last."""
     return list(rows) if len(rows) <= n else [rows[i * len(rows) // n] for i in range(n)]
 
 
 def cut(text: str) -> str:
-    """The text, shortened where it is very long."""
+    """The text, shortened if it is very long."""
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} … ({len(text):,} characters)"
 
 
@@ -293,13 +294,13 @@ def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredR
 
 
 def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
-    """Ids of the rows that the batch's iteration trained on; None where it is not known."""
+    """Ids of the rows that the batch's iteration trained on. None if unknown."""
     trained = files.trained.get(str(batch.iteration))
     return None if trained is None else {row.id for row in trained}
 
 
 def list_scores(rating: Rating | None) -> str:
-    """The scores that apply, from 1 to 10."""
+    """The scores that apply, from 1 to 10, in words."""
     if rating is None:
         return ""
     scores = {"adherence": rating.adherence, "utility": rating.utility, "relevance": rating.relevance}

@@ -1,4 +1,4 @@
-"""The run as one HTML file that stands alone: no font, image or address outside it, and one script that it works without."""
+"""The report of a run as a single HTML file, without fonts, images or addresses outside it. It works without its one script."""
 
 import base64
 import hashlib
@@ -20,10 +20,11 @@ HERE = Path(__file__).parent
 
 
 def rebuild_report(folder: Path) -> RunSummary:
-    """Write the report of the run in `folder` again; of an unfinished one, what there is so far.
+    """Write the report of the run in `folder` again. For an unfinished run, with what there is so far.
 
     Raises:
-        ArtifactError: not a run's folder, nothing measured yet, damaged, or no place to write to.
+        ArtifactError: this is not a run's folder, nothing has been measured yet, it is damaged, or it cannot be written
+            to.
     """
     summary = summarize_folder(folder)
     write_report(summary, folder, is_finished=layout.is_finished(folder))
@@ -31,10 +32,10 @@ def rebuild_report(folder: Path) -> RunSummary:
 
 
 def summarize_folder(folder: Path) -> RunSummary:
-    """The summary of the run in `folder`, or what there is so far.
+    """The summary of the run in `folder`, or of what there is so far.
 
     Raises:
-        ArtifactError: not a run's folder, nothing measured yet, or damaged.
+        ArtifactError: this is not a run's folder, nothing has been measured yet, or it is damaged.
     """
     if layout.is_finished(folder):
         return layout.load_summary(folder)
@@ -50,7 +51,7 @@ def write_report(summary: RunSummary, folder: Path, *, is_finished: bool = True)
 
 
 def render_report(data: ReportData) -> str:
-    """The page; all that models or data wrote is escaped, and characters that hide or turn text are made visible."""
+    """The page. Everything that models or data wrote is escaped, and characters that hide or reverse text are made visible."""
     environment = jinja2.Environment(
         autoescape=True,
         finalize=_finalize,

@@ -1,4 +1,4 @@
-"""What a report shows of a run, read from its folder. What cannot be read is named, never made up."""
+"""Reads what a report shows from a run's folder. What cannot be read is listed as missing."""
 
 import json
 from collections.abc import Callable
@@ -22,36 +22,36 @@ ReadT = TypeVar("ReadT")
 
 
 class RunFiles(Record):
-    """A run's folder, as far as a report needs it."""
+    """The contents of a run's folder that a report needs."""
 
     summary: RunSummary
     is_finished: bool
     measured: dict[str, tuple[ScoredRow, ...]]
     """Every validation row with answer and verdict, by model."""
     analyses: dict[str, tuple[ErrorAnalysis, ...]]
-    """By iteration."""
+    """Error analyses, by iteration."""
     accepted: dict[str, tuple[Example, ...]]
-    """By batch id."""
+    """Accepted rows, by batch id."""
     rejected: dict[str, tuple[Rejection, ...]]
-    """By batch id."""
+    """Rejections, by batch id."""
     ratings: dict[str, tuple[Rating, ...]] = Field(default_factory=dict)
-    """The judge's, of accepted rows, by batch id; without batches of which nothing was rated, or none kept."""
+    """The judge's ratings of accepted rows, by batch id. Without batches in which nothing was rated or no ratings were kept."""
     trained: dict[str, tuple[Example, ...]]
-    """Rows that an iteration added to the training data, by iteration; without those that trained nothing."""
+    """Rows that each iteration added to the training data. Without iterations that trained nothing."""
     sensitivities: dict[str, Sensitivity] = Field(default_factory=dict)
-    """How the grouping of an iteration's errors moves with other choices, by iteration."""
+    """How the grouping of errors changes with other choices, by iteration."""
     usage_by_agent: dict[str, Usage]
     settings: str
-    """`config.yaml`; empty where there is none."""
+    """Text of `config.yaml`. Empty if there is none."""
     manifest: layout.Manifest | None
     elapsed_seconds: float | None
-    """From the first event to the last, pauses included."""
+    """From the first event to the last, including pauses. None if unknown."""
     missing: tuple[str, ...]
-    """Why something is not shown."""
+    """Why something is not shown, one line each."""
 
 
 def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> RunFiles:
-    """Everything beside the summary; the store is read through the summary's references."""
+    """Read everything besides the summary, using the summary's references into the store."""
     rows = _Rows(FileArtifactStore(folder / "objects"))
     usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals(folder / layout.CALLS, "agent"), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
@@ -74,7 +74,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
 
 
 class _Rows:
-    """Rows of the store; notes what is not there, such as in a folder that was copied without its objects."""
+    """Reads rows from the store, and notes what is missing, for example in a folder that was copied without its objects."""
 
     def __init__(self, store: FileArtifactStore) -> None:
         self._store = store
@@ -88,7 +88,7 @@ class _Rows:
         return rows
 
     def note(self, read: Callable[[], ReadT], otherwise: ReadT) -> ReadT:
-        """What is read; `otherwise` where that is not there or damaged."""
+        """The result of `read`. If that is missing or damaged, notes this and returns `otherwise`."""
         try:
             return read()
         except ArtifactError as exc:
@@ -97,7 +97,7 @@ class _Rows:
 
 
 def sensitivity_path(folder: Path, iteration: int) -> Path:
-    """What `pada report --embedder` leaves behind; it takes the place of what the run itself measured."""
+    """File written by `pada report --embedder`. It replaces what the run itself measured."""
     return folder / "iterations" / str(iteration) / "grouping.json"
 
 
@@ -127,7 +127,7 @@ def _read_manifest(path: Path) -> layout.Manifest | None:
 
 
 def _read_elapsed(path: Path) -> float | None:
-    """Between the first and the last line that says when it was written: a run that is killed leaves half a line."""
+    """Time between the first and the last line that has a time. A run that was killed may leave half a line."""
     lines = _read_text(path).split("\n")
     start = next(filter(None, map(_read_time, lines)), None)
     end = next(filter(None, map(_read_time, reversed(lines))), None)

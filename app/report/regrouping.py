@@ -18,15 +18,15 @@ from pada_agent.core.records import ErrorAnalysis
 
 
 def load_embedder(name: str) -> Embedder:
-    """By its name in the model store, as a folder, or a hub id."""
+    """Load an embedder by its name in the model store, folder or hub id."""
     return SentenceEmbedder(str(model_store.resolve(name)))
 
 
 def compare_embedders(folder: Path, names: Sequence[str]) -> None:
-    """Write `iterations/<i>/grouping.json` of every iteration that analysed errors; the report then shows it.
+    """Write `iterations/<i>/grouping.json` for every iteration that analysed errors. The report then shows it.
 
     Raises:
-        ArtifactError: not a finished run, no analysed errors, or an embedder that cannot be loaded.
+        ArtifactError: this is not a finished run, no errors were analysed, or an embedder cannot be loaded.
     """
     config = layout.load_run_config(folder)
     layout.load_summary(folder)

@@ -1,4 +1,4 @@
-"""The sections of the report: ours are a template each, those of other packages are what they make of the data."""
+"""The sections of the report. Built-in ones are templates; those of other packages render the data themselves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from pada_agent.core.plugins import REPORT_SECTIONS, find_installed
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A section of another package: an entry point of the group `pada_agent.report_sections`. It is shown after ours."""
+    """A section from another package (entry point group `pada_agent.report_sections`), shown after the built-in ones."""
 
     id: str
-    """Of the section in the page: its address is `report.html#id`."""
+    """Id of the section in the page, which makes its address `report.html#id`."""
     title: str
     render: Callable[[ReportData], str]
-    """Its inside as HTML. What models or data wrote has to be escaped, and no script runs. Empty: the section is left out."""
+    """Returns the content as HTML. Escape everything that models or data wrote; scripts do not run. An empty text leaves the section out."""
 
 
 class Drawn(NamedTuple):
@@ -37,14 +37,14 @@ BUILT_IN: tuple[tuple[str, str], ...] = (
     ("cost", "Cost and time"),
     ("settings", "Settings and versions"),
 )
-"""Template in `sections/` and title, in the order of the page. A template that gives nothing leaves its section out."""
+"""Template in `sections/` and title, in the order of the page. A template that renders to nothing leaves its section out."""
 
 
 def draw_sections(data: ReportData, environment: jinja2.Environment, values: dict[str, object]) -> list[Drawn]:
     """Every section that has something to show.
 
     Raises:
-        ConfigError: an installed package's entry point gives no `ReportSection`.
+        ConfigError: an installed package's entry point is not a `ReportSection`.
     """
     ours = [
         Drawn(name, title, Markup(environment.get_template(f"sections/{name}.html.j2").render(values)))
@@ -56,7 +56,7 @@ def draw_sections(data: ReportData, environment: jinja2.Environment, values: dic
 
 
 def _draw(section: ReportSection, data: ReportData) -> Markup:
-    """What the section makes of the data; a section that fails says so, and leaves the others whole."""
+    """The rendered section. One that fails says so, and does not affect the others."""
     try:
         return Markup(section.render(data))
     except Exception as exc:  # noqa: BLE001 - somebody else's code: its fault is not the run's

@@ -1,4 +1,4 @@
-"""The end of a run in words and figures, for a terminal."""
+"""A run's results as tables and sentences, for a terminal and other texts."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult,
 
 
 def model_rows(summary: RunSummary) -> list[list[str]]:
-    """A header, then one row per model; columns for steps and test only where something is known of them."""
+    """A header, then one row per model. The columns for steps and test appear only if there is something to show."""
     with_test = any(model.test for model in summary.models)
     with_steps = any(model.n_steps for model in summary.models)
     header = ["model", "rows", "synthetic", *["steps"] * with_steps, "validation n", "accuracy", "95 % interval"]
@@ -35,7 +35,7 @@ def describe_comparison(comparison: Comparison) -> str:
 
 
 def overfitting_rows(summary: RunSummary) -> list[list[str]]:
-    """A header, then diagnosis against selection accuracy by iteration; nothing where no iteration was diagnosed."""
+    """A header, then diagnosis and selection accuracy by iteration. Empty if no iteration was diagnosed."""
     models = [
         model
         for model in summary.models
@@ -57,14 +57,14 @@ def overfitting_rows(summary: RunSummary) -> list[list[str]]:
 
 
 def outcome_rows(found: IterationPatterns) -> list[list[str]]:
-    """A header, then one row per pattern: what became of its validation rows, and what that took."""
+    """A header, then one row per pattern: what became of its validation rows, and what that cost."""
     names = {pair.pattern.id: pair.pattern.category_name for pair in found.patterns}
     header = ["pattern", "status", "errors", "repaired", "broken", "rows", "rows/repaired", "tokens/repaired"]
     return [header, *(_outcome_row(names[o.pattern_id], o) for o in found.outcomes)]
 
 
 def describe_sensitivity(found: Sensitivity) -> str:
-    """How far other numbers of clusters and other embedders give the groups that were used, in two sentences."""
+    """How far other numbers of clusters and other embedders lead to the same groups, in two sentences."""
     groups = f"{found.n_clusters} group{'s' * (found.n_clusters != 1)}"
     text = f"{found.n_errors} error{'s' * (found.n_errors != 1)} in {groups}."
     if not found.by_number:
@@ -80,7 +80,7 @@ def describe_sensitivity(found: Sensitivity) -> str:
 
 
 def number_rows(found: Sensitivity) -> list[list[str]]:
-    """A header, then one row for each number of clusters; a star at the one that was used."""
+    """A header, then one row per number of clusters, with a star at the one in use."""
     rows = [
         [
             f"{r.n_clusters}{' *' * (r.n_clusters == found.n_clusters)}",
@@ -95,7 +95,7 @@ def number_rows(found: Sensitivity) -> list[list[str]]:
 
 
 def embedder_rows(found: Sensitivity) -> list[list[str]]:
-    """A header, then the embedder that was used, with a star, then the others."""
+    """A header, then the embedder in use with a star, then the others."""
     header = ["embedder", "groups", "agreement", f"at {found.n_clusters} groups", "stability", "silhouette"]
     used = [f"{found.embedder or 'its own'} *", str(found.n_clusters), figure(1.0), figure(1.0)]
     rows = [
@@ -106,7 +106,7 @@ def embedder_rows(found: Sensitivity) -> list[list[str]]:
 
 
 def describe_judge(judge: JudgeCalibration) -> str:
-    """Catch rate and false alarms on rows of known quality; nothing without such rows."""
+    """Caught bad rows and false alarms among rows of known quality. Empty if there were none."""
     if not judge.n_bad + judge.n_good + judge.n_unrated:
         return ""
     missed = ", ".join(f"{kind} {n}" for kind, n in judge.missed.items())
@@ -119,7 +119,7 @@ def describe_judge(judge: JudgeCalibration) -> str:
 
 
 def describe_ratings(ratings: RatingSpread) -> str:
-    """How the judge's ratings spread, and whether they say anything; nothing where nothing was rated."""
+    """How the judge's ratings are spread, and whether they mean anything. Empty if nothing was rated."""
     if not ratings.n_accepted + ratings.n_refused:
         return ""
     listed = {"accepted": ratings.accepted, "refused": ratings.refused}
@@ -133,7 +133,7 @@ def _list_counts(counts: Mapping[str, int]) -> str:
 
 
 def _word_gates(judge: JudgeCalibration) -> str:
-    """Which gate caught them, where both were asked."""
+    """Which check caught the bad rows, if both were used."""
     if not judge.n_answered:
         return ""
     return (
@@ -143,7 +143,7 @@ def _word_gates(judge: JudgeCalibration) -> str:
 
 
 def describe_rows(summary: RunSummary) -> str:
-    """Synthetic rows requested, written, accepted, rejected and why."""
+    """Synthetic rows requested, written, accepted and rejected, with reasons."""
     rows = summary.rows
     if not rows.requested:
         return "Synthetic rows: none."
@@ -156,7 +156,7 @@ def describe_rows(summary: RunSummary) -> str:
 
 
 def describe_row_cost(each: RowCost | None) -> str:
-    """What a row took; nothing where it is not known."""
+    """The cost of a row. Empty if unknown."""
     if each is None or not each.n_calls:
         return ""
     money = f", ${each.cost_usd:.4f}" if each.cost_usd else ""
@@ -164,7 +164,7 @@ def describe_row_cost(each: RowCost | None) -> str:
 
 
 def describe_solving(summary: RunSummary) -> str:
-    """What independent solving made of the rows."""
+    """The result of independent solving."""
     if not summary.rows.solved:
         return ""
     refused = summary.rows.rejected.get("verification", 0)
@@ -185,7 +185,7 @@ def _model_row(model: ModelResult, *, is_best: bool, with_test: bool, with_steps
 
 
 def describe_grouping(found: IterationPatterns) -> str:
-    """Silhouette and stability of the clusters, in brackets; nothing where they are not known."""
+    """Silhouette and stability of the clusters, in brackets. Empty if unknown."""
     figures = [
         f"{name} {value:.2f}"
         for name, value in (("silhouette", found.silhouette), ("stability", found.stability))

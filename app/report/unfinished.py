@@ -1,4 +1,4 @@
-"""The summary so far of a run that is under way, waits, or was interrupted."""
+"""The summary so far of a run that is still running, waits for a person, or was interrupted."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from pada_agent.graph.summary import RunSummary
 
 
 def summarize_unfinished(folder: Path) -> RunSummary:
-    """What the last checkpoint holds: models measured so far, patterns, batches; nothing read on test.
+    """What the last checkpoint holds: models measured so far, patterns and batches. Nothing about test.
 
     Raises:
-        ArtifactError: not a run's folder, or nothing was measured yet.
+        ArtifactError: this is not a run's folder, or nothing has been measured yet.
     """
     layout.load_run_config(folder)
     state = read_state(folder / layout.CHECKPOINTS)

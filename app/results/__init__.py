@@ -1,1 +1,1 @@
-"""What a finished run leaves: its readable view, cards, exports, trackers."""
+"""What a finished run leaves behind: its readable results, cards, exports and trackers."""

@@ -1,4 +1,4 @@
-"""The synthetic rows that an iteration trained on, each with why it is in: the lines of `iterations/<i>/synthetic.jsonl`."""
+"""The synthetic rows that an iteration trained on, each with the reason why it was accepted: the lines of `iterations/<i>/synthetic.jsonl`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,10 +7,10 @@ from pada_agent.core.records import BatchReport, Example, Rating, Rejection
 
 
 class AcceptedRow(Example):
-    """A row for a reader. What is trained on are the examples in the store, which know of no rating."""
+    """A row for a reader. Training uses the examples in the store, which contain no ratings."""
 
     reason: str = ""
-    """The judge's; where it rated nothing, why the row is in all the same. Empty in runs of versions that kept none."""
+    """The judge's reason. If nothing was rated, why the row was accepted. Empty in runs from before reasons were kept."""
     rating: Rating | None = None
 
 
@@ -20,12 +20,12 @@ def explain_rows(
     ratings: Mapping[str, Rating],
     rejected: Sequence[Rejection],
 ) -> list[AcceptedRow]:
-    """The rows with the judge's word on each.
+    """The rows, each with the reason why it was accepted.
 
     Args:
-        batches: by id; those of the iteration.
-        ratings: of accepted rows, by row id.
-        rejected: those of the iteration, of which a person may have taken some in.
+        batches: the iteration's batches by id.
+        ratings: ratings of accepted rows, by row id.
+        rejected: the iteration's rejections, some of which a person may have overruled.
     """
     refused = {r.example.id: r for r in rejected if r.example}
     return [_explain(row, batches, ratings.get(row.id), refused.get(row.id)) for row in rows]

@@ -1,4 +1,4 @@
-"""Cards in the model hub's format, for people and for machines: the adapter's and the synthetic data's. Pure."""
+"""Model cards and data cards in the hub's format, readable by people and machines. Pure functions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +20,9 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 def write_adapter_card(
     summary: RunSummary, model: ModelResult, base_sha256: Mapping[str, str], config: RunConfig | None = None
 ) -> str:
-    """What the adapter is, which weights it fits, what it was trained on, how it fared, and what to mind.
+    """What the adapter is, which weights it fits, what it was trained on, how well it does, and its limits.
 
-    The licence is left to the user: it follows from the base model's, the data's and the teacher's.
+    The licence is left to the user, because it depends on those of the base model, the data and the teacher.
     """
     base = "".join(f"- It fits only these base weights: `{n}`, SHA-256 `{sha}`.\n" for n, sha in base_sha256.items())
     tests = "".join(f"- {describe_comparison(c)}\n" for c in summary.comparisons)
@@ -37,7 +37,7 @@ def write_adapter_card(
 
 
 def write_data_card(summary: RunSummary, n_rows: int, config: RunConfig, *, license: str = UNKNOWN) -> str:
-    """What the synthetic rows are, where they come from, and what to mind."""
+    """What the synthetic rows are, where they come from, and their limits."""
     size = next((name for limit, name in _SIZES if n_rows < limit), "n>100K")
     values: dict[str, Any] = {
         "license": license,
@@ -106,7 +106,7 @@ def _describe_n(metrics: Metrics) -> str:
 
 
 def _list_sources(key: str, config: RunConfig | None) -> dict[str, list[str]]:
-    """Hub ids among the data locations; nothing for files, whose place is nobody's business."""
+    """Hub ids among the data locations. Leaves out files, whose location is private."""
     data = config.data if config else None
     locations = (data.train, data.validation, data.test) if data else ()
     ids = [x.removeprefix("hub:").rpartition("/")[0].partition(":")[0] for x in locations if x and x.startswith("hub:")]
@@ -114,7 +114,7 @@ def _list_sources(key: str, config: RunConfig | None) -> dict[str, list[str]]:
 
 
 def _base_name(student: str) -> str:
-    """Of a folder or file only its name."""
+    """For a folder or file, only its name."""
     return Path(student).name if Path(student).is_absolute() or student.startswith((".", "~")) else student
 
 

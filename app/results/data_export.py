@@ -1,4 +1,4 @@
-"""The synthetic rows of a run as a folder that `datasets` and others load, with where each row comes from."""
+"""Exports a run's synthetic rows, with the origin of each, to a folder that `datasets` and other programs can load."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from pada_agent.graph.summary import RunSummary
 
 
 class DataRow(Record):
-    """A line of `data/train.jsonl`: the same columns in every row of every task."""
+    """A line of `data/train.jsonl`. The columns are the same for all rows of all tasks."""
 
     id: str
     prompt: str
@@ -22,20 +22,20 @@ class DataRow(Record):
     iteration: int
     branch: Branch
     strategy: str | None
-    """Name; null in the training-error branch."""
+    """Strategy name. Null in the training-error branch."""
     pattern: str | None
-    """Name of the pattern that the strategy is aimed at."""
+    """Name of the pattern that the strategy targets."""
     source_id: str
-    """Training row it was written from."""
+    """Training row that it is based on."""
     batch_id: str
     attempt: int
     generator: str
     in_best_model: bool | None
-    """Null where the run did not note it."""
+    """Whether the best model was trained on it. Null if the run did not record it."""
     reason: str
-    """Why it was accepted; empty where the run kept none."""
+    """Why it was accepted. Empty if the run kept no reasons."""
     rating: float | None
-    """Mean of the judge's scores from 1 to 10; null where it gave none."""
+    """Mean of the judge's scores, from 1 to 10. Null if it gave none."""
     adherence: int | None
     """Null in the training-error branch, which follows no strategy."""
     utility: int | None
@@ -50,11 +50,11 @@ class DataReport(Record):
 
 
 def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataReport:
-    """Write the rows that the iterations of a finished run trained on, and a card, into the new folder `out`.
+    """Write the synthetic rows that a finished run trained on, and a card, to the new folder `out`.
 
     Raises:
-        ArtifactError: `source` is no finished run, or has no synthetic rows.
-        ConfigError: `out` is taken.
+        ArtifactError: `source` is not a finished run, or has no synthetic rows.
+        ConfigError: `out` already exists.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: already exists. Choose another --out.")
@@ -93,12 +93,12 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
 
 
 def describe_data(report: DataReport) -> str:
-    """One line, and how to load it."""
+    """One line, and how to load the data."""
     return f'{report.n_rows} rows: {report.folder}\nLoad: datasets.load_dataset("{report.folder}")'
 
 
 def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | None:
-    """Ids of the synthetic rows that the best model was trained on; None where the summary does not name them."""
+    """Ids of the synthetic rows that the best model was trained on. None if the summary does not name them."""
     best = next(model for model in summary.models if model.name == summary.best_model)
     if sum(ref.rows for ref in best.synthetic) != best.n_synthetic:
         return None

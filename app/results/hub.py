@@ -1,4 +1,4 @@
-"""Adapters and synthetic rows to the Hugging Face hub, and adapters from there."""
+"""Pushes adapters and synthetic rows to the Hugging Face hub, and fetches adapters from it."""
 
 import json
 import re
@@ -25,7 +25,7 @@ SHOWN_CHARACTERS = 400
 
 
 class Pushed(Record):
-    """What lies on the hub now."""
+    """What is on the hub now."""
 
     url: str
     commit: str
@@ -41,17 +41,18 @@ def push(
     license: str = UNKNOWN,
     base: str | None = None,
 ) -> Pushed:
-    """Bring the adapter of a finished run, or its synthetic rows, each with its card, to a repository of the hub.
+    """Push the adapter of a finished run, or its synthetic rows, with a card, to a repository on the hub.
 
-    The repository is made where there is none: private, unless `public`. The token is that of `hf auth login` or HF_TOKEN.
+    The repository is created if it does not exist, as a private one unless `public` is set. The token is that of `hf
+    auth login` or HF_TOKEN.
 
     Args:
-        source: a finished run's folder, or for a model an adapter's.
-        base: hub id of the student that the adapter fits, where it was trained from a file or a folder.
+        source: folder of a finished run or, for a model, of an adapter.
+        base: hub id of the student that the adapter fits, if it was trained from a file or folder.
 
     Raises:
-        ArtifactError: `source` has nothing to push, or the hub does not take it.
-        ConfigError: no token, no such name, or the repository is public and `public` is not said.
+        ArtifactError: `source` has nothing to push, or the hub refuses it.
+        ConfigError: there is no token, the name is not valid, or the repository is public and `public` is not set.
     """
     with tempfile.TemporaryDirectory(prefix="pada-push-") as scratch:
         folder = Path(scratch) / what
@@ -69,13 +70,13 @@ def describe_pushed(pushed: Pushed) -> str:
 
 
 def find_adapter(location: str) -> Path:
-    """The folder of an adapter: the one named, or for `hub:owner/name[@revision]` a copy in the hub's cache.
+    """The adapter's folder: the one given or, for `hub:owner/name[@revision]`, a copy in the hub's cache.
 
-    Only safetensors are fetched: other formats can bring code along.
+    Only safetensors are fetched, because other formats can contain code.
 
     Raises:
-        ConfigError: no such form.
-        ArtifactError: the hub has no such adapter, or it cannot be reached.
+        ConfigError: the location does not have this form.
+        ArtifactError: the hub has no such adapter, or cannot be reached.
     """
     if not location.startswith(PREFIX):
         if not Path(location).exists() and re.fullmatch(_ID, location):
@@ -95,7 +96,7 @@ def find_adapter(location: str) -> Path:
 
 
 def _lay_out_adapter(source: Path, folder: Path, *, license: str, base: str | None) -> None:
-    """Its weights, its settings without the place of the student on this machine, and its card."""
+    """Copy its weights, its settings without the student's location on this machine, and its card."""
     found = read_source(source)
     weights = found.adapter / WEIGHTS
     if not weights.is_file():
@@ -113,12 +114,12 @@ def _lay_out_adapter(source: Path, folder: Path, *, license: str, base: str | No
 
 
 def _public_name(student: str) -> str:
-    """A hub id, or of a file or folder only its own name."""
+    """A hub id. For a file or folder, only its name."""
     return student if re.fullmatch(_ID, student) and not Path(student).exists() else Path(student).name
 
 
 def _state(path: Path, student: str, license: str) -> str:
-    """The card with the student's name and the licence. The hub takes only its own models' ids as a base model."""
+    """The card with the student's name and the licence. The hub accepts only ids of its own models as base models."""
     from huggingface_hub import ModelCard
 
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# Adapter\n\nLoRA adapter for {student}.\n"
@@ -151,7 +152,7 @@ def _upload(folder: Path, repo: str, kind: str, *, public: bool) -> Pushed:
 
 @contextmanager
 def _explaining(what: str) -> Iterator[None]:
-    """The hub's errors as ours, without the token."""
+    """Translates the hub's errors into ours, without the token."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
 

@@ -1,4 +1,4 @@
-"""The fine-tuned student as a plain model that other programs read."""
+"""Exports the fine-tuned student as a plain model that other programs can load."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ Format = Literal["safetensors", "gguf"]
 N_CHECKED_ROWS = 8
 
 PROMPTS = ("Say hello.", "Name three colours.", "What is 2 + 3?", "Where does the sun rise?")
-"""Asked where no run's rows are at hand."""
+"""Used for the check if no rows of a run are available."""
 
 LLAMA_CPP = (
     "Checked with full-precision products. llama.cpp also rounds their inputs (F16 or 8 bit), so its texts may differ from"
@@ -31,17 +31,18 @@ LLAMA_CPP = (
 
 
 class ExportReport(Record):
-    """Where the model lies, and whether it answers as before it was written."""
+    """Where the model is, and whether it answers as it did before it was written."""
 
     folder: Path
     format: Format
     n_rows: int
+    """Number of rows it was checked with."""
     n_equal: int
-    """Rows with the same pick or the same text."""
+    """Number of rows with the same choice or the same text."""
 
 
 class Source(Record):
-    """What to merge, and rows to check it with."""
+    """What to merge, and rows to check the result with."""
 
     student: str
     adapter: Path
@@ -52,16 +53,16 @@ class Source(Record):
 def export_model(
     source: Path, *, format: Format, out: Path, on_event: OnEvent, student: str | None = None
 ) -> ExportReport:
-    """Merge an adapter into its student, on CPU in fp32, and leave the model in the new folder `out`.
+    """Merge an adapter into its student, on CPU in fp32, and write the model to the new folder `out`.
 
     Args:
-        source: a finished run's folder (its best adapter), or an adapter's.
-        student: name or path of the base model; None takes the one that the source names.
+        source: folder of a finished run (its best adapter is used) or of an adapter.
+        student: name or path of the base model. None uses the one that the source names.
 
     Raises:
-        ArtifactError: `source` is neither, or its run kept no adapter.
-        ConfigError: `out` is taken.
-        TrainingError: the adapter does not fit the student, or the format cannot be had.
+        ArtifactError: `source` is neither of these, or its run kept no adapter.
+        ConfigError: `out` already exists.
+        TrainingError: the adapter does not fit the student, or the format is not available for it.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: already exists. Choose another --out.")
@@ -78,16 +79,16 @@ def export_model(
 
 
 def read_source(folder: Path) -> Source:
-    """What a finished run's or an adapter's folder names.
+    """What to merge, according to a finished run's or an adapter's folder.
 
     Raises:
-        ArtifactError: it is neither, or the run kept no adapter.
+        ArtifactError: it is neither of these, or the run kept no adapter.
     """
     return _read_run(folder) if (folder / layout.CONFIG).is_file() else _read_adapter(folder)
 
 
 def describe_export(report: ExportReport) -> str:
-    """Two lines; of a GGUF a third one, on what the check does not cover."""
+    """Two lines. For GGUF a third one, on what the check does not cover."""
     rounding = " (F16 rounds the weights)" if report.format == "gguf" and report.n_equal < report.n_rows else ""
     lines = [
         f"{report.format}: {report.folder}",
@@ -148,6 +149,6 @@ def _read_adapter(folder: Path) -> Source:
 
 
 def _original(student: str) -> str:
-    """An adapter names the safetensors copy of a GGUF student; the file itself lies beside it."""
+    """The student's file: an adapter names the safetensors copy of a GGUF student, and the GGUF file is next to it."""
     gguf = Path(student.removesuffix("-fp32"))
     return str(gguf) if gguf.suffix == ".gguf" and gguf.is_file() else student

@@ -1,4 +1,4 @@
-"""The readable view of a run: its objects under names a person looks for."""
+"""Writes the readable results of a run: its objects under names that people look for."""
 
 import json
 import shutil
@@ -23,7 +23,9 @@ TEST, VALIDATION = "test.jsonl", "validation.jsonl"
 
 
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
-    """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html`, and last `summary.json`: its presence means the run is finished."""
+    """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html` and, last, `summary.json`,
+    whose presence marks the run as finished.
+    """
     for model in summary.models:
         _write_iteration(model, folder / "iterations" / _folder_name(model), store)
     # Also of an iteration that left nothing to train on, and so no model.
@@ -42,7 +44,7 @@ def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
     """Every test row with the model's answer and verdict, from the run in `folder`.
 
     Raises:
-        ArtifactError: not there, as in runs of older versions, or damaged.
+        ArtifactError: the file is missing, as in runs of older versions, or damaged.
     """
     return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / TEST, model, model.test)
 
@@ -51,7 +53,7 @@ def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
     """The same for validation rows.
 
     Raises:
-        ArtifactError: not there, or damaged.
+        ArtifactError: the file is missing or damaged.
     """
     return _read_scored(
         folder / "iterations" / _folder_name(model) / "predictions" / VALIDATION, model, model.validation
@@ -87,7 +89,7 @@ def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore)
 
 
 def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
-    """What the agents of the iteration found and wrote."""
+    """Write what the agents found and wrote in this iteration."""
     folder.mkdir(parents=True, exist_ok=True)
     found = next((p for p in summary.patterns if p.iteration == iteration), None)
     pairs = found.patterns if found else ()
@@ -107,7 +109,7 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
 
 
 def _write_best(summary: RunSummary, folder: Path) -> None:
-    """A copy, so that the folder can be taken away without the rest."""
+    """Copy the best adapter, so that the folder can be moved away on its own."""
     shutil.rmtree(folder / "best", ignore_errors=True)
     if summary.adapter is None:
         return
@@ -136,7 +138,7 @@ def _to_json(rows: Sequence[Record]) -> str:
 
 
 def _link(link: Path, target: Path) -> None:
-    """A relative link; a file with the target's name where the system allows no links."""
+    """Make a relative link, or a file with the target's name if the system does not allow links."""
     if link.is_symlink():
         link.unlink()
     try:

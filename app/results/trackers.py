@@ -1,4 +1,4 @@
-"""A finished run, logged to an experiment tracker through the tracker's own library. All three are optional extras."""
+"""Logs a finished run to an experiment tracker through the tracker's own library. All three are optional extras."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from pada_agent.graph.summary import ModelResult, RunSummary
 Tracker = Literal["mlflow", "wandb", "tensorboard"]
 PROJECT = "pada-agent"
 MAX_CHARACTERS = 500
-"""Of a setting; the whole file is logged beside it where the tracker takes files."""
+"""Maximum length of a setting. The whole file is logged as well if the tracker accepts files."""
 
 
 class Figure(Record):
@@ -27,25 +27,25 @@ class Figure(Record):
     step: int
     """0 for figures of the whole run."""
     axis: Literal["model", "optimizer_step"] = "model"
-    """What `step` counts. Models: 0 is the untouched one, then in the order they were measured."""
+    """What `step` counts. For models, 0 is the untouched one, followed by the others in the order in which they were measured."""
 
 
 class TrackedRun(Record):
-    """What a tracker is told."""
+    """What is sent to a tracker."""
 
     folder: Path
     name: str
     verdict: str
     settings: dict[str, str]
-    """By dotted key."""
+    """Settings by dotted key."""
     figures: tuple[Figure, ...]
 
 
 def track_run(folder: Path, *, to: Tracker) -> str:
-    """Log the run in `folder`; where to look for it, in a line.
+    """Log the run in `folder`. Returns a line that says where to find it.
 
     Raises:
-        ArtifactError: not a finished run.
+        ArtifactError: this is not a finished run.
         ConfigError: the tracker is not installed, or refuses.
     """
     config, summary = layout.load_run_config(folder), layout.load_summary(folder)
@@ -68,7 +68,7 @@ def track_run(folder: Path, *, to: Tracker) -> str:
 
 
 def collect_figures(summary: RunSummary) -> Iterator[Figure]:
-    """Accuracy and rows by model, then gain, cost, rows and time of the whole run."""
+    """Accuracy and rows of each model, then gain, cost, rows and time of the whole run."""
     for step, model in enumerate(summary.models):
         yield from (Figure(name=name, value=value, step=step) for name, value in _describe_model_run(model))
     if main := find_main(summary):
@@ -88,7 +88,7 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
 
 
 def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
-    """Training loss by optimizer step of every fine-tuned model whose adapter is there and noted it."""
+    """Training loss by optimizer step, for every fine-tuned model whose adapter is available and recorded it."""
     for model in summary.models:
         if model.adapter:
             losses = read_train_metrics(folder / model.adapter).losses
@@ -97,7 +97,7 @@ def read_losses(summary: RunSummary, folder: Path) -> Iterator[Figure]:
 
 
 def log_to_mlflow(run: TrackedRun) -> str:
-    """To the server or folder that MLFLOW_TRACKING_URI names."""
+    """Log to the server or folder in MLFLOW_TRACKING_URI."""
     mlflow = _load("mlflow", "mlflow")
     try:
         with mlflow.start_run(run_name=run.name, description=run.verdict) as started:
@@ -113,7 +113,7 @@ def log_to_mlflow(run: TrackedRun) -> str:
 
 
 def log_to_wandb(run: TrackedRun) -> str:
-    """To the account that is logged in; WANDB_MODE=offline writes a folder only."""
+    """Log to the account that is logged in. WANDB_MODE=offline only writes a folder."""
     wandb = _load("wandb", "wandb")
     try:
         with wandb.init(project=PROJECT, name=run.name, notes=run.verdict, config=run.settings) as started:
@@ -129,7 +129,7 @@ def log_to_wandb(run: TrackedRun) -> str:
 
 
 def log_to_tensorboard(run: TrackedRun) -> str:
-    """Into the folder `tensorboard` of the run."""
+    """Log to the folder `tensorboard` of the run."""
     target = run.folder / "tensorboard"
     with _load("torch.utils.tensorboard", "tensorboard").SummaryWriter(log_dir=str(target)) as writer:
         writer.add_text("verdict", run.verdict)

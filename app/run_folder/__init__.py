@@ -1,1 +1,1 @@
-"""A run's folder: its layout, its lock, its checkpoints and events."""
+"""A run's folder: its layout, lock, checkpoints and events."""

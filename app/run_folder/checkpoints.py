@@ -1,4 +1,4 @@
-"""What a checkpointer needs to know of the state, and what the last checkpoint holds."""
+"""Lets a checkpointer save the state, and reads the last checkpoint."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from pada_agent.core.records import Record, Ref
 from pada_agent.graph.state import RunState
 
 THREAD_ID = "run"
-"""Of the one run in a folder's checkpoints."""
+"""LangGraph thread of the one run in a folder's checkpoints."""
 
 
 _ODD = (ArithmeticError, AttributeError, EOFError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
@@ -28,7 +28,7 @@ _ODD = (ArithmeticError, AttributeError, EOFError, ImportError, LookupError, Not
 
 
 class DamagedCheckpoint(ArtifactError):
-    """A checkpoint that this version cannot read, whoever keeps it."""
+    """A checkpoint that this version cannot read, wherever it is kept."""
 
 
 class _Serializer(JsonPlusSerializer):
@@ -40,7 +40,7 @@ class _Serializer(JsonPlusSerializer):
 
 
 def make_serializer() -> JsonPlusSerializer:
-    """For any checkpointer, as `serde=`: revives the state's records and settings, and nothing else that a file may name."""
+    """A serializer for any checkpointer (`serde=`). It restores the state's records and settings, and no other class that a file may name."""
     return _Serializer(allowed_msgpack_modules=[*_subclasses(Record), *_subclasses(Settings)])
 
 
@@ -49,7 +49,8 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
     """The checkpoints of the one run in `path`.
 
     Raises:
-        ArtifactError: also of what is done inside: the file is damaged or kept busy, or the disk is full.
+        ArtifactError: the file is damaged or kept busy, or the disk is full. Also raised for what happens inside the
+            `with` block.
     """
     try:
         with SqliteSaver.from_conn_string(str(path)) as saver:
@@ -64,7 +65,7 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
 
 
 def read_state(path: Path) -> RunState:
-    """The outer graph's state in the last checkpoint, without what nodes in flight have to add; empty where there is none.
+    """The outer graph's state in the last checkpoint, without the updates of running nodes. Empty if there is none.
 
     Raises:
         ArtifactError: the file is damaged, or kept busy by the run.
@@ -76,10 +77,10 @@ def read_state(path: Path) -> RunState:
 
 
 def read_values(saver: SqliteSaver) -> RunState:
-    """The state of the outer graph; empty where there is none.
+    """The state of the outer graph. Empty if there is none.
 
     Raises:
-        DamagedCheckpoint: not the state of a run.
+        DamagedCheckpoint: this is not the state of a run.
     """
     outer: RunnableConfig = {"configurable": {"thread_id": THREAD_ID, "checkpoint_ns": ""}}
     try:
@@ -94,10 +95,10 @@ def read_values(saver: SqliteSaver) -> RunState:
 
 
 def check_objects(values: object, objects: Path) -> None:
-    """That the rows which the state points to are all there: an empty file, or one cut at a line's end, reads as fewer rows.
+    """Check that all rows that the state points to exist: an empty file, or one cut at the end of a line, would read as fewer rows.
 
     Raises:
-        ArtifactError: the first object of which rows are missing.
+        ArtifactError: names the first object with missing rows.
     """
     for ref in _find_refs(values):
         path = objects / ref.key / ROWS
@@ -122,7 +123,7 @@ def _find_refs(value: object) -> Iterator[Ref]:
 
 
 def _has_records_of(read: Any, found: Any) -> bool:
-    """Whether each record that can be read from a value was one already."""
+    """Whether every record that can be restored from a value was already a record."""
     if isinstance(read, BaseModel):
         return type(found) is type(read)
     if isinstance(read, dict):

@@ -1,4 +1,4 @@
-"""Who may use a run's folder: a new run, the same run again, or the same run with corrected settings."""
+"""Decides who may use a run's folder: a new run, the same run again, or the same run with corrected settings."""
 
 import shutil
 import sqlite3
@@ -15,29 +15,29 @@ from pada_agent.core.config_files import flatten
 from pada_agent.core.errors import ArtifactError, ConfigError
 
 ERROR = "error.txt"
-"""There while the last word of a run was an error: its settings may then be corrected in place."""
+"""Exists as long as the run's last result is an error. Its settings may then be corrected in place."""
 
 _CHECKPOINTS = tuple(f"{layout.CHECKPOINTS}{end}" for end in ("", "-wal", "-shm"))
 _CALLS = tuple(f"{layout.CALLS}{end}" for end in ("", "-wal", "-shm"))
 
 
 class Claim(NamedTuple):
-    """A run's folder, ready to be worked in."""
+    """A run's folder, ready to work in."""
 
     folder: Path
     is_new: bool
-    """It was made for this run, just now."""
+    """Whether it was just created for this run."""
 
 
 def claim_folder(config: RunConfig) -> Claim:
-    """The run's folder: made, or found with the same settings and rows, so that the run goes on.
+    """The run's folder: created, or found with the same settings and rows, so that the run continues.
 
-    Other settings are taken where nothing is lost by it: the budget always, all of them where nothing was computed or
-    paid for yet, or where the run ended with an error, whose advice must lead on. Then the run starts over with them, and
-    finds what is finished in its objects and its store of answers.
+    Changed settings are accepted if nothing is lost by it: the budget always, and all others if nothing was computed or
+    paid for yet, or if the run ended with an error, because its advice must be possible to follow. The run then starts
+    over with them, and finds finished work in its objects and stored answers.
 
     Raises:
-        ConfigError: the folder holds another run, or something else.
+        ConfigError: the folder contains another run, or something else.
     """
     folder = layout.folder_of(config)
     if not (folder / layout.CONFIG).is_file():
@@ -57,11 +57,11 @@ def claim_folder(config: RunConfig) -> Claim:
 
 
 def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunConfig:
-    """Give the run in `folder` other settings, on a person's word; those that it goes on with.
+    """Give the run in `folder` other settings because a person says so. Returns the settings it continues with.
 
     Raises:
         ConfigError: it is finished.
-        ArtifactError: another process is at work on it.
+        ArtifactError: another process is working on it.
     """
     if layout.is_finished(folder):
         raise ConfigError(
@@ -75,7 +75,7 @@ def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunCon
 
 
 def _start_over(folder: Path, config: RunConfig) -> None:
-    """From the beginning, with what is finished and does not depend on what was changed."""
+    """Start from the beginning, reusing finished work that does not depend on the changes."""
     with layout.locked(folder):
         if not holds_work(folder):
             _clear(folder)
@@ -85,7 +85,7 @@ def _start_over(folder: Path, config: RunConfig) -> None:
 
 
 def release_folder(claim: Claim) -> None:
-    """Take back the claim of a run that ended before there was anything to keep."""
+    """Undo the claim of a run that ended before there was anything to keep."""
     if claim.is_new and not holds_work(claim.folder):
         _clear(claim.folder)
         (claim.folder / layout.LOCK).unlink(missing_ok=True)
@@ -94,17 +94,17 @@ def release_folder(claim: Claim) -> None:
 
 
 def note_error(folder: Path, text: str) -> None:
-    """Remember that the run's last word was an error."""
+    """Remember that the run ended with an error."""
     (folder / ERROR).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def forget_error(folder: Path) -> None:
-    """The run is under way again."""
+    """The run is running again."""
     (folder / ERROR).unlink(missing_ok=True)
 
 
 def holds_work(folder: Path) -> bool:
-    """Whether something was computed or paid for: a job's output, an answer of a language model, a step after `prepare`."""
+    """Whether anything was computed or paid for: a job's output, an LLM's answer, or a step after `prepare`."""
     objects = folder / "objects"
     # Where objects are shared, they are other runs' too.
     made = () if objects.is_symlink() else (f for f in objects.glob("*-*") if f.is_dir() and _is_job(f))
@@ -117,7 +117,7 @@ def holds_work(folder: Path) -> bool:
 
 
 def find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
-    """Keys of settings that differ, without those that a run may go on with."""
+    """Keys of settings that differ, without those that may change while a run continues."""
     here, there = flatten(found.model_dump(mode="json")), flatten(wanted.model_dump(mode="json"))
     # Keys of a free mapping (task.columns, prompts) may be on one side only.
     keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
@@ -169,7 +169,7 @@ def _write_records(folder: Path, config: RunConfig) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a run wrote that ended before anything was worth keeping."""
+    """Remove the files of a run that ended before anything was worth keeping."""
     for name in (layout.CONFIG, layout.MANIFEST, layout.EVENTS, "worker.log", ERROR, *_CHECKPOINTS, *_CALLS):
         (folder / name).unlink(missing_ok=True)
     objects = folder / "objects"

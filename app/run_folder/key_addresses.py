@@ -1,4 +1,4 @@
-"""Which keys a run's settings send where: a folder that came from elsewhere sends none to an address without being asked."""
+"""Tracks which keys a run's settings send where. A folder from elsewhere cannot send keys to an address without asking."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class KeyUse(NamedTuple):
-    """An environment variable whose value is sent, and to whom."""
+    """An environment variable whose value is sent, and the recipient."""
 
     variable: str
     address: str
@@ -27,20 +27,20 @@ class KeyUse(NamedTuple):
 
 
 def find_key_uses(config: RunConfig) -> frozenset[KeyUse]:
-    """Keys that are there and leave this machine for an address, or under a name, that the settings choose."""
+    """Keys that are set and would leave this machine for an address, or under a name, chosen by the settings."""
     models = config.models
     uses = {use for model in (models.analyst, models.generator, models.judge) for use in _find_uses(model)}
     return frozenset(use for use in uses if os.environ.get(use.variable))
 
 
 def find_unknown(uses: Iterable[KeyUse]) -> tuple[KeyUse, ...]:
-    """Those that no run of this user's has made yet."""
+    """Those that no run of this user has made yet."""
     known = _read()
     return tuple(sorted(use for use in uses if use not in known))
 
 
 def remember(uses: Iterable[KeyUse]) -> None:
-    """Note that this user sends these keys there."""
+    """Remember that this user sends these keys there."""
     if not (unknown := find_unknown(uses)):
         return
     with suppress(OSError):  # a home that cannot be written to is asked again

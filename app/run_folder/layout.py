@@ -1,4 +1,4 @@
-"""A run's directory: what it holds, and the records of how the run was started."""
+"""A run's directory: the files in it, and the records of how the run was started."""
 
 import fcntl
 import os
@@ -41,7 +41,7 @@ _PACKAGES = ("pada-agent", "langgraph", "langchain-core", "torch", "transformers
 
 
 class Manifest(Record):
-    """Under which conditions a run was started."""
+    """The conditions under which a run was started."""
 
     started_at: str
     command: tuple[str, ...]
@@ -51,11 +51,11 @@ class Manifest(Record):
     n_cpus: int | None
     packages: dict[str, str]
     data_sha256: dict[str, str]
-    """By location, local files only."""
+    """By location. Local files only."""
 
 
 def folder_of(config: RunConfig) -> Path:
-    """Where the run of these settings is."""
+    """The folder of the run with these settings."""
     return Path(config.runs_folder) / config.name
 
 
@@ -63,8 +63,8 @@ def load_run_config(folder: Path) -> RunConfig:
     """The settings of the run in `folder`.
 
     Raises:
-        ArtifactError: not a run's folder, or its settings are not whole.
-        ConfigError: they are, but cannot be used.
+        ArtifactError: this is not a run's folder, or its settings are incomplete.
+        ConfigError: the settings are complete but cannot be used.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -80,10 +80,10 @@ def load_run_config(folder: Path) -> RunConfig:
 
 
 def check_place(folder: Path, config: RunConfig) -> None:
-    """An unfinished run goes on only where its settings place it: its state names that folder.
+    """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder.
 
     Raises:
-        ArtifactError: the folder was moved, or the working directory is another.
+        ArtifactError: the folder was moved, or this is a different working directory.
     """
     home = folder_of(config)
     if home.resolve() != folder.resolve():
@@ -102,7 +102,7 @@ def load_summary(folder: Path) -> RunSummary:
     """The result of a finished run.
 
     Raises:
-        ArtifactError: not finished, or damaged.
+        ArtifactError: it is not finished, or damaged.
     """
     path = folder / SUMMARY
     try:
@@ -114,16 +114,16 @@ def load_summary(folder: Path) -> RunSummary:
 
 
 def list_iterations(folder: Path, name: str) -> list[Path]:
-    """The files of this name in `iterations/1`, `iterations/2` and so on."""
+    """The files with this name in `iterations/1`, `iterations/2` and so on."""
     found = [path for path in folder.glob(f"iterations/*/{name}") if path.parent.name.isdecimal()]
     return sorted(found, key=lambda path: int(path.parent.name))
 
 
 def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
-    """The records in a published file, one a line.
+    """The records in a published file, one per line.
 
     Raises:
-        ArtifactError: damaged, with the line.
+        ArtifactError: it is damaged. The message names the line.
     """
     advice = f"Delete the run's {SUMMARY}: `pada resume` then writes it again."
     return read_json_lines(path, kind, if_missing=advice, if_damaged=advice)
@@ -139,7 +139,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes away from the run.
 
     Raises:
-        ArtifactError: another process is at work on it.
+        ArtifactError: another process is working on it.
     """
     with _open_lock(folder) as file:
         try:
@@ -182,7 +182,7 @@ def _find_version(package: str) -> str | None:
 
 
 def hash_data(config: RunConfig) -> dict[str, str]:
-    """SHA-256 of the files with rows, and of a task's databases, by location."""
+    """SHA-256 of the files with rows and of a task's databases, by location."""
     data = config.data
     locations = (data.train, data.validation, data.test, data.held_back, config.task.database)
     files = {location: Path(location).expanduser() for location in locations if location}

@@ -1,4 +1,4 @@
-"""Whose a folder is: a run writes, replaces and deletes in its own alone."""
+"""Decides to whom a folder belongs. A run writes, replaces and deletes only in its own folder."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pada_agent.app.run_folder.claiming import holds_work
 from pada_agent.core.errors import ArtifactError, ConfigError
 
 OWNER = ".owner.json"
-"""On a server: the thread whose run this is."""
+"""On a server: records the thread whose run this is."""
 
 
 class Owner(NamedTuple):
@@ -17,14 +17,14 @@ class Owner(NamedTuple):
 
     thread: str
     user: str = ""
-    """Empty where the server knows no users."""
+    """Empty if the server has no users."""
 
 
 def check_folder(folder: Path) -> None:
-    """That a run may work in this folder: there is none yet, it is empty, or it is a run's already.
+    """Check that a run may work in this folder: it does not exist yet, is empty, or already belongs to a run.
 
     Raises:
-        ConfigError: it is something else, or lies in another run's folder.
+        ConfigError: it is something else, or is inside another run's folder.
     """
     around = next((parent for parent in folder.absolute().parents if _is_run_folder(parent)), None)
     if around:
@@ -34,13 +34,13 @@ def check_folder(folder: Path) -> None:
 
 
 def own_folder(folder: Path, owner: Owner) -> None:
-    """Make the folder this thread's, or find that it is.
+    """Make the folder this thread's, or check that it already is.
 
-    A run's folder belongs to its thread for good; only where nothing was computed or paid for can the same user's next
-    thread have it.
+    A run's folder belongs to its thread permanently. Only if nothing was computed or paid for can the same user's next
+    thread take it over.
 
     Raises:
-        ConfigError: it belongs to another thread, or to none.
+        ConfigError: it belongs to another thread, or to no thread.
     """
     check_folder(folder)
     marker = folder / OWNER
@@ -65,7 +65,7 @@ def own_folder(folder: Path, owner: Owner) -> None:
 
 
 def _is_run_folder(folder: Path) -> bool:
-    """By files that only runs have; a project has a config.yaml as well."""
+    """Recognised by files that only runs have, because other projects have a config.yaml too."""
     marks = ((OWNER,), (layout.CALLS,), (layout.CONFIG, layout.MANIFEST))
     return any(all((folder / name).is_file() for name in names) for names in marks)
 

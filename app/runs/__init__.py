@@ -1,1 +1,1 @@
-"""Driving one run: start, resume, estimate; evaluating a model without one."""
+"""Starts, resumes and estimates single runs, and evaluates a model without one."""

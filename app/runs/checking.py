@@ -1,4 +1,4 @@
-"""What `pada check` finds: how the rows are read, what the student gets of them, whether the teacher answers."""
+"""What `pada check` finds out: how rows are read, what the student sees of them, and whether the teacher answers."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,26 +24,28 @@ from pada_agent.graph.data_files import FileName
 from pada_agent.graph.run_check import RunCheck, check_everything
 
 N_SHOWN = 3
-"""Training rows that are shown as the student gets them: the first, one in the middle, the last."""
+"""Number of training rows shown as the student sees them: the first, one in the middle, and the last."""
 
 
 class RenderedRow(NamedTuple):
-    """A training row as the student gets it."""
+    """A training row as the student sees it."""
 
     where: str
+    """File and line."""
     prompt: str
     learned: str
+    """What the student learns to write."""
 
 
 class CheckReport(NamedTuple):
-    """All that was found out before anything is computed."""
+    """Everything that was found out before anything is computed."""
 
     files: Mapping[FileName, ReadFile]
     labels: Mapping[FileName, Mapping[str, int]]
     findings: tuple[Finding, ...]
     lengths: Mapping[str, FileLengths] = {}
     new_tokens: int | None = None
-    """Tokens that the student may write."""
+    """Maximum number of tokens that the student may write."""
     rows: tuple[RenderedRow, ...] = ()
     probes: tuple[Probe, ...] = ()
 
@@ -54,11 +56,11 @@ class CheckReport(NamedTuple):
 
 
 def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], None] = lambda _: None) -> CheckReport:
-    """Read, count, render and ask, in a folder of its own that is removed again: no run's folder is made or touched.
+    """Read, count, render and ask, in a temporary folder. No run's folder is created or changed.
 
     Args:
         probe: whether the teacher is asked one short question in each role.
-        say: told what is being done, before each part that may take seconds.
+        say: receives a message before each part that may take seconds.
     """
     say("reading the rows")
     if missing := find_missing(config):
@@ -79,17 +81,17 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
 
 
 def refuse_missing(config: RunConfig) -> None:
-    """Where settings name something that is not there, say that and what is wrong with the rows, before a run has a folder.
+    """If settings name something that does not exist, report that and what is wrong with the rows, before a run has a folder.
 
     Raises:
-        PadaError: as a run's first node does.
+        PadaError: the same as in a run's first node.
     """
     if missing := find_missing(config):
         refuse([*missing, *_check_rows_alone(config).findings])
 
 
 def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str], None]) -> None:
-    """Ask the teacher, where settings want it.
+    """Ask the teacher, if the settings say so.
 
     Raises:
         ConfigError: a role cannot be used.
@@ -100,7 +102,7 @@ def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str],
 
 
 def _check_rows_alone(config: RunConfig) -> CheckedData:
-    """The rows, where something else cannot be used; not those that are read with the help of a teacher."""
+    """Check the rows even if something else cannot be used. Not for rows that can only be read with the help of a teacher."""
     try:
         task = make_task(config.task)
     except PadaError:
@@ -120,7 +122,7 @@ def _connect(config: RunConfig) -> Iterator[Adapters]:
 
 
 def _answer_at_once(config: RunConfig) -> RunConfig:
-    """With teachers that are asked without batches: a probe should not take a day."""
+    """The settings with teachers that are asked without batches, because a check should not take a day."""
     roles: tuple[Role, ...] = ("analyst", "generator", "judge")
     at_once: dict[str, ModelConfig] = {
         role: get_model(config, role).model_copy(update={"economy": None}) for role in roles

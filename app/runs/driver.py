@@ -1,4 +1,4 @@
-"""Start a run or go on with one: the graph over its directory's checkpoints."""
+"""Starts or continues a run: the graph, with the checkpoints in the run's directory."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,7 +34,7 @@ from pada_agent.graph.summary import RunSummary
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "max_concurrency": 16}
 NODES_IN_BATCHES = 256
-"""At once, where LLM calls are sent in batches: what is not asked at the same time waits for another batch."""
+"""Number of nodes at once if LLM calls are sent in batches, because a call that is not asked at the same time waits for another batch."""
 
 
 _one_opens = Lock()
@@ -47,15 +47,15 @@ class Question(Record):
 
     id: str
     payload: dict[str, Any]
-    """`review` says of what (`strategies`, `data` or `cost`), `answer_schema` how to answer; the rest is to be read."""
+    """`review` says what it is about (`strategies`, `data` or `cost`), and `answer_schema` how to answer. The rest is for reading."""
 
 
 Answer = Callable[[Question], Any]
-"""The decision as JSON: `"approve"`, or a mapping as `payload["answer_schema"]` says. None leaves the run waiting."""
+"""Returns the decision as JSON: `"approve"`, or a mapping that follows `payload["answer_schema"]`. None leaves the run waiting."""
 
 
 class RunOutcome(Record):
-    """Where a run stands: finished with a summary, or waiting for answers."""
+    """The state of a run: finished with a summary, or waiting for answers."""
 
     folder: Path
     summary: RunSummary | None = None
@@ -63,7 +63,7 @@ class RunOutcome(Record):
 
 
 def leave_waiting(question: Question) -> None:
-    """The answer of nobody: approval is never assumed."""
+    """Give no answer. Approval is never assumed."""
     del question
 
 
@@ -71,22 +71,22 @@ AllowKeys = Callable[[tuple[KeyUse, ...]], bool]
 
 
 def allow_no_keys(uses: tuple[KeyUse, ...]) -> bool:
-    """The word of nobody."""
+    """Allow no keys to be sent."""
     del uses
     return False
 
 
 def ignore(event: RunEvent) -> None:
-    """The listener of nobody: events are in `events.jsonl` all the same."""
+    """Ignore events. They are in `events.jsonl` in any case."""
     del event
 
 
 def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer = leave_waiting) -> RunOutcome:
-    """Start the run in `runs_folder/name`, or go on with it when it is there with the same settings.
+    """Start the run in `runs_folder/name`, or continue it if it is there with the same settings.
 
     Raises:
-        ConfigError: the folder holds another run, or the settings name what is not there.
-        KeyboardInterrupt: the user stopped it; its text says how to go on.
+        ConfigError: the folder contains another run, or the settings name something that does not exist.
+        KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     claim = claiming.claim_folder(config)
     key_addresses.remember(key_addresses.find_key_uses(config))
@@ -106,18 +106,18 @@ def resume_run(
     changed: Callable[[RunConfig], RunConfig] | None = None,
     allow_keys: AllowKeys = allow_no_keys,
 ) -> RunOutcome:
-    """Go on with the run in `folder`; a finished one gives its summary again.
+    """Continue the run in `folder`. For a finished run, return its summary again.
 
     Args:
-        changed: other settings, made from those of the run. It starts over with them, and finds again what is finished
-            and does not depend on them.
-        allow_keys: whether keys may be sent to addresses that the folder's settings name, and to which no run of this
-            user's has sent them: the folder may be somebody else's.
+        changed: makes other settings from those of the run. It starts over with them, and reuses finished work that
+            does not depend on the changes.
+        allow_keys: asks whether keys may be sent to addresses that the folder's settings name and to which no run of
+            this user has sent them before. The folder may come from someone else.
 
     Raises:
-        ArtifactError: not a run's folder, or damaged.
-        ConfigError: settings are changed, and the run is finished; or keys may not be sent.
-        KeyboardInterrupt: the user stopped it; its text says how to go on.
+        ArtifactError: this is not a run's folder, or it is damaged.
+        ConfigError: settings are changed although the run is finished, or keys may not be sent.
+        KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     config = layout.load_run_config(folder)
     if changed is None and layout.is_finished(folder):
@@ -130,7 +130,7 @@ def resume_run(
 
 
 def _check_keys(folder: Path, found: RunConfig, wanted: RunConfig, allow_keys: AllowKeys) -> None:
-    """What the caller's own settings add is the caller's word."""
+    """Asks only about addresses from the folder. What the caller's own settings add is allowed by the caller."""
     uses = key_addresses.find_key_uses(wanted)
     unknown = key_addresses.find_unknown(uses & key_addresses.find_key_uses(found))
     if unknown and not allow_keys(unknown):
@@ -163,7 +163,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
 
 
 def _connect(config: RunConfig) -> None:
-    """With the budget of now: the one in the checkpoints is that of the start."""
+    """Connect with the current budget; the one in the checkpoints is from the start."""
     try:
         wiring.connect(config)
     except ConfigError:
@@ -173,7 +173,7 @@ def _connect(config: RunConfig) -> None:
 
 @contextmanager
 def _noting_errors(folder: Path) -> Iterator[None]:
-    """An error leaves a note, by which the same command may come again with other settings."""
+    """Records an error, so that the same command may be repeated with other settings."""
     claiming.forget_error(folder)
     try:
         yield
@@ -184,7 +184,7 @@ def _noting_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _say_how_to_go_on(folder: Path) -> Iterator[None]:
-    """Adds it to the errors that may pass by themselves."""
+    """Adds how to continue to errors that may pass by themselves."""
     try:
         yield
     except (BudgetExceededError, NonFiniteLossError):
@@ -200,7 +200,7 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
 def _run_to_end(
     graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, on_event: OnEvent, answer: Answer
 ) -> tuple[Question, ...]:
-    """The questions left open; none when the run is finished."""
+    """The questions left open. Empty if the run is finished."""
     while not _is_finished(snapshot := graph.get_state(THREAD)):
         questions = [_read_question(i.id, i.value) for i in snapshot.interrupts]
         replies = {q.id: reply for q in questions if (reply := answer(q)) is not None}
@@ -216,12 +216,12 @@ def _run_to_end(
 
 
 def _is_prepared(state: Mapping[str, Any]) -> bool:
-    """The rows are read, and nothing is computed."""
+    """Whether the rows are read and nothing is computed yet."""
     return [model.validation for model in state.get("models", {}).values()] == [None]
 
 
 def _ask_teacher(config: RunConfig, on_event: OnEvent) -> None:
-    """Before the student is measured: what is wrong with a teacher would else be known after its first fine-tuning."""
+    """Ask the teacher before the student is measured. Otherwise, a problem with it would be noticed only after the first fine-tuning."""
 
     def say(text: str) -> None:
         on_event(RunEvent(mode="custom", data=Progress(stage="probe", done=0, total=1, detail=text).model_dump()))

@@ -1,4 +1,4 @@
-"""What a run may cost, before it starts: calls and tokens by role, and the student's work."""
+"""Estimates what a run may cost before it starts: calls and tokens by role, and the student's work."""
 
 import json
 import math
@@ -12,40 +12,43 @@ from pada_agent.evaluation.tasks.registry import find_task_kind
 
 CHARACTERS_PER_TOKEN = 4
 BATCH_HOURS = 24
-"""Within which OpenAI and Anthropic promise a batch."""
+"""Time within which OpenAI and Anthropic promise to finish a batch."""
 PROMPT_TOKENS = 500
-"""Instructions and schema of one call; a round figure."""
+"""Tokens of one call's instructions and schema. A round figure."""
 
 
 class Counts(Record):
-    """Rows by split."""
+    """Number of rows by split."""
 
     train: int
     validation: int
     test: int
     tokens_per_row: int
+    """Mean length of a training row, in tokens."""
     spare: int = 0
-    """Real rows that settings leave over, up to those of one augmentation round: they can measure the headroom."""
+    """Number of real rows that the settings leave over, up to one augmentation round's worth. They could measure the headroom."""
 
 
 class Estimate(Record):
-    """Bounds: `low` when every batch passes at once, `high` when every batch uses all its regenerations."""
+    """Bounds: `low` if every batch passes at once, `high` if every batch uses all its regenerations."""
 
     counts: Counts
     n_synthetic: int
-    """Rows to request in each iteration."""
+    """Number of rows to request in each iteration."""
     low: dict[str, Usage]
-    """By role."""
+    """Lower bound of LLM usage, by role."""
     high: dict[str, Usage]
+    """Upper bound of LLM usage, by role."""
     n_batches: tuple[int, int]
-    """Provider's batches that wait for one another, low and high; zeros without `economy: batch`."""
+    """Low and high number of provider batches that wait for one another. Zeros without `economy: batch`."""
     training_sequences: int
-    """Over all fine-tunings, epochs counted."""
+    """Number of sequences over all fine-tunings, counting epochs."""
     predictions: int
+    """Number of rows that the student answers."""
 
 
 def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
-    """Read the splits.
+    """Read the splits and count their rows.
 
     Raises:
         DatasetError: a split cannot be read.
@@ -63,7 +66,7 @@ def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
 
 
 def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
-    """All `max_iterations` iterations, as if none stopped early and the student had enough errors."""
+    """Assumes that all `max_iterations` iterations run, none stops early, and the student makes enough errors."""
     n_synthetic = round(config.generation.share * counts.train)
     return Estimate(
         counts=counts,
@@ -82,7 +85,7 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
 
 
 def describe_estimate(estimate: Estimate) -> str:
-    """For a terminal."""
+    """The estimate as text for a terminal."""
     c = estimate.counts
     lines = [
         f"Rows: {c.train} training, {c.validation} validation, {c.test} test; about {c.tokens_per_row} tokens each.",
@@ -149,7 +152,7 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
 
 
 def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> int:
-    """Analyses, categories, strategies; then for each attempt the rows, their answers by the judge, and its ratings."""
+    """Analyses, categories and strategies; then, for each attempt, the rows, the judge's answers to them, and its ratings."""
     one = _count_calls(config, counts, n_synthetic, attempts=1)
     steps = {"analyst": 3, "generator": attempts, "judge": attempts * _count_judgements(config)}
     return config.loop.max_iterations * sum(
@@ -158,12 +161,12 @@ def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attem
 
 
 def _count_judgements(config: RunConfig) -> int:
-    """Times that the judge is asked about a written row, one after another."""
+    """How often the judge is asked about a written row, in successive calls."""
     return bool(_count_votes(config) and config.verification.share) + config.quality.enabled
 
 
 def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, attempts: int) -> Usage:
-    """Ratings, the rows of known quality among them where each is a call, and independent solving."""
+    """Ratings (including rows of known quality, if each costs a call) and independent solving."""
     quality, verification = config.quality, config.verification
     size = quality.rows_per_call or config.generation.rows_per_call
     n_probes = math.ceil(n_synthetic * quality.probe_share) if quality.rows_per_call else 0
@@ -184,7 +187,7 @@ def _count_votes(config: RunConfig) -> int:
 
 
 def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:
-    """`n_calls` calls, each with the instructions and `row_tokens` in."""
+    """`n_calls` calls, each with the instructions and `row_tokens` as input."""
     n_in, n_out = n_calls * (PROMPT_TOKENS + row_tokens), n_calls * min(output_tokens, model.max_output_tokens)
     cost = (n_in * model.usd_per_million_input_tokens + n_out * model.usd_per_million_output_tokens) / 1e6
     cost *= ECONOMY_PRICE if model.economy else 1

@@ -1,4 +1,4 @@
-"""Measure one model on one split, outside a run."""
+"""Measures one model on one split, outside a run."""
 
 import hashlib
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
 
     Raises:
         ConfigError: the settings name no such split.
-        ArtifactError: `adapter` holds no adapter.
+        ArtifactError: `adapter` contains no adapter.
     """
     config = config.model_copy(update={"name": "evaluate"})
     if adapter and not (adapter / "adapter_config.json").is_file():
@@ -49,14 +49,14 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
 
 
 def describe_metrics(metrics: Metrics, *, split: Split) -> str:
-    """One line."""
+    """The metrics in one line."""
     unscored = f", {metrics.n_unscored} could not be scored" if metrics.n_unscored else ""
     f1 = f", F1 {metrics.f1:.3f}" if metrics.f1 is not None else ""
     return f"{split}: {percent(metrics.accuracy)} of {metrics.n} (95 % interval {interval(metrics)}{f1}{unscored})"
 
 
 def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[FileName, ReadFile]:
-    """The files of the run as far as they can be read, as a run has them: what labels and numbers mean is settled from all.
+    """The files of the run, as far as they can be read, because how labels and numbers are read depends on all of them.
 
     Raises:
         ConfigError, DatasetError: the split cannot be read.
@@ -72,10 +72,10 @@ def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[Fil
 
 
 def _fit_limit(config: RunConfig, split: Split, files: Mapping[FileName, ReadFile], adapters: Adapters) -> int:
-    """Tokens that the student may write: as many as in a run with these settings.
+    """Maximum number of tokens that the student may write: the same as in a run with these settings.
 
     Raises:
-        DatasetError: rows that leave no room for an answer.
+        DatasetError: rows leave no room for an answer.
     """
     if adapters.tokens is None:
         return config.student.max_new_tokens or adapters.task.max_new_tokens

@@ -1,4 +1,4 @@
-"""One short question to each LLM role, with the parameters that it is asked with in a run."""
+"""Asks each LLM role one short question, with the same parameters as in a run."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,37 +17,37 @@ from pada_agent.prompts.prompted_model import PromptedModel
 from pada_agent.prompts.structured_call import structured_call
 
 NOT_ASKED = ("local", "own")
-"""Providers without a server: the embedded engine would load its model first, and what an application brings is its own affair."""
+"""Providers without a server: the embedded engine would have to load its model first, and what an application brings is its own responsibility."""
 
 QUESTION = "This is a test of the connection. Say that you are ready."
 
 
 class Probe(NamedTuple):
-    """One call of a role."""
+    """One call to a role."""
 
     role: Role
     model: str
     seconds: float | None
-    """None: it was not asked."""
+    """Duration of the call. None if it was not asked."""
     problem: str = ""
-    """Empty: it answered in the form that was asked for."""
+    """What went wrong. Empty if it answered in the requested form."""
     stops: bool = False
     """Whether it cannot be used at all."""
 
     @property
     def is_local(self) -> bool:
-        """Whether it is the embedded engine's."""
+        """Whether it runs in the embedded engine."""
         return self.model.startswith("local:")
 
 
 class Readiness(BaseModel, extra="ignore"):
-    """What a probe asks for."""
+    """The answer that a probe asks for."""
 
     ready: bool = Field(description="true")
 
 
 def probe_roles(config: RunConfig, adapters: Adapters, *, say: Callable[[str], None]) -> Iterator[Probe]:
-    """Ask the roles that a run asks; a model that failed in one role is not waited for again in the next.
+    """Ask the roles that a run would ask. A model that failed in one role is not tried again in the next.
 
     Raises:
         BudgetExceededError: no call is left.
@@ -73,7 +73,7 @@ def probe_roles(config: RunConfig, adapters: Adapters, *, say: Callable[[str], N
 
 
 def tell_silent(probes: Sequence[Probe]) -> list[Finding]:
-    """A model's problem is one finding, however many roles it has."""
+    """Findings for the problems. A model's problem is one finding, however many roles it has."""
     roles: dict[tuple[str, bool], list[str]] = {}
     for probe in probes:
         if probe.problem:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is under way may end for a while, and a second signal does not wait."""
+"""Ctrl-C and SIGTERM: running calls may finish for a while, and a second signal quits at once."""
 
 import os
 import signal
@@ -10,21 +10,23 @@ from contextlib import contextmanager
 from pada_agent.core.config import RunConfig
 
 STOP_SECONDS = 5.0
-"""For nodes in flight to end after a signal, beside the calls that are waited for; then the process leaves. Checkpoints and
-calls are on disk by then."""
+"""Time for running nodes to end after a signal, in addition to the wait for calls. Then the process exits. By then,
+checkpoints and calls are on disk.
+"""
 
 
 @contextmanager
 def obeying_signals(
     stop: Callable[[], None], *, way_on: str, count_calls: Callable[[], int], seconds: Callable[[], float]
 ) -> Iterator[None]:
-    """Inside, the first signal stops and the second leaves the process; so does time. Only the main thread hears signals.
+    """Inside, the first signal stops the run, and a second one, or the end of the waiting time, exits the process. Only
+    the main thread receives signals.
 
     Args:
         stop: called in the signal handler.
-        way_on: how to go on later.
-        count_calls: LLM calls in flight.
-        seconds: for which they are waited for.
+        way_on: tells how to continue later.
+        count_calls: returns the number of LLM calls in flight.
+        seconds: returns how long to wait for them.
     """
 
     def leave(*_: object) -> None:
@@ -54,14 +56,14 @@ def obeying_signals(
 
 
 def find_seconds(config: RunConfig) -> float:
-    """How long a run's LLM calls in flight are waited for."""
+    """How long to wait for a run's LLM calls in flight, in seconds."""
     models = config.models
     longest = max(model.timeout_seconds for model in (models.analyst, models.generator, models.judge))
     return longest if (given := config.budget.seconds_to_finish_calls) is None else given
 
 
 def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
-    """End the process however busy its threads are: an LLM answer under way may take minutes."""
+    """Exit the process however busy its threads are, because a running LLM call may take minutes."""
     timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()

@@ -21,7 +21,7 @@ _PROMPTS = {
 
 
 def describe_question(question: Question) -> str:
-    """What the run asks, with its items numbered from 1."""
+    """The question in words, with its items numbered from 1."""
     problem = [f"The last answer could not be used: {found}"] if (found := question.payload.get("problem")) else []
     if _kind(question) == "cost":
         p = question.payload
@@ -36,7 +36,7 @@ def describe_question(question: Question) -> str:
 
 
 def ask_on_terminal(show: Callable[[str], None], ask: Callable[[str], str] = input) -> Answer:
-    """An answer that shows the question and asks until there is a decision."""
+    """An `Answer` that shows the question and asks until there is a decision."""
 
     def answer(question: Question) -> Any:
         show(describe_question(question))
@@ -50,10 +50,10 @@ def ask_on_terminal(show: Callable[[str], None], ask: Callable[[str], str] = inp
 
 
 def decide(question: Question, command: str) -> Any:
-    """The reply for a command as typed; None to wait.
+    """The reply for a typed command. None to keep waiting.
 
     Raises:
-        ConfigError: not a command, or it cannot be carried out.
+        ConfigError: this is not a command, or it cannot be carried out.
     """
     word, *numbers = command.split() or [""]
     match _kind(question), word:
@@ -73,10 +73,10 @@ def decide(question: Question, command: str) -> Any:
 
 
 def answer_from_file(path: Path) -> Answer:
-    """An answer to the first question; later ones wait.
+    """An `Answer` to the first question. Later questions wait.
 
     Raises:
-        ConfigError: the file is not JSON; and at the question, when it does not answer it.
+        ConfigError: the file is not JSON. When the question comes, also if the file does not answer it.
     """
     try:
         replies = [json.loads(path.read_bytes())]
@@ -88,10 +88,10 @@ def answer_from_file(path: Path) -> Answer:
 
 
 def check_reply(question: Question, reply: Any) -> Any:
-    """The reply, if it answers the question: one that the run refuses would stay in its checkpoint.
+    """Return the reply if it answers the question. An invalid one must be refused here, because it would stay in the run's checkpoint.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not answer the question.
     """
     try:
         parse_answer(ANSWERS[_kind(question)], reply)
@@ -111,10 +111,10 @@ def explain_answer(question: Question) -> str:
 
 
 def drop_strategies(question: Question, numbers: Sequence[str]) -> dict[str, Any]:
-    """The reply without the strategies of these numbers, counted from 1.
+    """The reply without the strategies with these numbers, counted from 1.
 
     Raises:
-        ConfigError: no such number.
+        ConfigError: there is no such number.
     """
     items = _items(question)
     dropped = _parse_numbers(numbers, len(items))
@@ -122,10 +122,10 @@ def drop_strategies(question: Question, numbers: Sequence[str]) -> dict[str, Any
 
 
 def choose_rows(question: Question, words: Sequence[str]) -> dict[str, Any]:
-    """The reply to `d`, numbers of accepted rows to drop, and `k`, numbers of rejected rows to keep; either or both.
+    """The reply for `d` with the numbers of accepted rows to drop, and `k` with the numbers of rejected rows to keep. One or both.
 
     Raises:
-        ConfigError: no such number.
+        ConfigError: there is no such number.
     """
     starts = [i for i, word in enumerate(words) if word in ("d", "k")]
     groups = {words[i]: words[i + 1 : j] for i, j in zip(starts, [*starts[1:], len(words)], strict=True)}
@@ -138,10 +138,10 @@ def choose_rows(question: Question, words: Sequence[str]) -> dict[str, Any]:
 
 
 def edit_items(question: Question) -> Any:
-    """The reply that $EDITOR (or vi) leaves: strategies as edited; rows that were taken out are dropped.
+    """The reply made in $EDITOR (or vi): strategies as edited. Rows that were removed are dropped.
 
     Raises:
-        ConfigError: the editor failed, or left something that is no answer.
+        ConfigError: the editor failed, or left something that is not an answer.
     """
     items = _items(question)
     edited = _open_editor(items)

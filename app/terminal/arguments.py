@@ -1,9 +1,9 @@
-"""Arguments of the `pada` command, read and written. Light to import, as the command itself is."""
+"""Parses and writes arguments of the `pada` command. Quick to import, as the command itself is."""
 
 from pathlib import Path
 
 MOST_AT_ONCE = 64
-"""Runs: beyond that the one process that drives them is the limit."""
+"""Maximum number of runs at once. With more, the one process that drives them would be the bottleneck."""
 
 
 def word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None, n_at_once: int = 1) -> str:
@@ -39,7 +39,7 @@ def read_n_at_once(text: str) -> int:
 
 
 def quote(text: object) -> str:
-    """As a YAML string: a folder named 7 or `yes` stays text."""
+    """Text as a YAML string, so that a folder named 7 or `yes` stays text."""
     import json
 
     return json.dumps(str(text))

@@ -1,4 +1,4 @@
-"""What `pada check` found, for a terminal."""
+"""The result of `pada check`, for a terminal."""
 
 from collections.abc import Iterator, Sequence
 from io import StringIO
@@ -20,13 +20,13 @@ from pada_agent.evaluation.rows.token_limits import Spread
 
 MAX_LABELS = 20
 MAX_LINES = 24
-"""Lines of a rendered row; of a longer one the middle is left out."""
+"""Maximum number of lines of a rendered row. The middle of a longer one is left out."""
 MAX_LINE = 400
-"""Characters of a line of a rendered row; of a longer one the middle is left out."""
+"""Maximum number of characters per line of a rendered row. The middle of a longer line is left out."""
 
 
 def render_check(report: CheckReport, config: RunConfig, *, width: int, styled: bool) -> str:
-    """All of it: what was understood, rows as the student gets them, what is wrong."""
+    """The whole result: what was understood, rows as the student sees them, and what is wrong."""
     console = Console(file=StringIO(), width=width, force_terminal=styled, highlight=False)
     sections = [
         _describe_files(report),
@@ -50,7 +50,7 @@ def _describe_files(report: CheckReport) -> RenderableType | None:
 
 
 def _describe_readings(report: CheckReport) -> Iterator[Text]:
-    """How the files are read; once where it is the same for all."""
+    """How the files are read. Said once if it is the same for all."""
     readings: dict[str, list[str]] = {}
     for name, file in report.files.items():
         readings.setdefault(_describe_reading(file.understood), []).append(_spell(name))
@@ -65,7 +65,7 @@ def _describe_reading(found: Understood) -> str:
 
 
 def _tabulate(report: CheckReport) -> Padding:
-    """A column for each file: its rows, their tokens, its labels."""
+    """One column per file, with its rows, their tokens and its labels."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
     table.add_column()
     for name in report.files:
@@ -194,6 +194,6 @@ def _shorten(lines: Sequence[str]) -> list[str]:
 
 
 def _cut(line: str, most: int) -> str:
-    """Printable, and not longer than that: rows are other people's text."""
+    """Printable, with the middle left out if it is longer than `most` characters. Rows come from other people."""
     line = show_unseen(line.replace("\t", "    ").replace("\n", " "))
     return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"

@@ -1,4 +1,4 @@
-"""What the `pada` command says and asks on a terminal. Light to import, as the command itself is."""
+"""What the `pada` command says and asks on a terminal. Quick to import, as the command itself is."""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def open_screen() -> "Iterator[Display]":
 
 
 def choose_answer(display: "Display") -> "Answer":
-    """A person answers only where there is a terminal; elsewhere the run waits."""
+    """Ask a person if there is a terminal. Otherwise, let the run wait."""
     from pada_agent.app.runs import driver
     from pada_agent.app.terminal import answers
 
@@ -41,14 +41,14 @@ def choose_answer(display: "Display") -> "Answer":
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True, styled: bool = False) -> None:
-    """The only way to the terminal: what models and servers wrote has no control over it. Of `styled` text that is seen to."""
+    """The only way to the terminal, so that text from models and servers cannot control it. `styled` text has been made safe already."""
     from pada_agent.app.text import show_unseen
 
     typer.echo(text if styled else show_unseen(text), err=err, nl=nl)
 
 
 def choose_allowance(display: "Display") -> "AllowKeys":
-    """A person says where keys may go; where there is no terminal, nobody does."""
+    """Ask a person where keys may be sent. Without a terminal, nowhere."""
     from pada_agent.app.runs import driver
 
     if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: never long without a line that says what is being done."""
+"""What a person sees during a run. There is always a recent line that says what is being done."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from pada_agent.app.text import show_unseen
 from pada_agent.core.progress import Progress
 
 TICK_SECONDS = 1.0
-"""How often it is looked whether a line is due."""
+"""Time between two checks whether a line is due."""
 
 
 class Display(Protocol):
@@ -34,7 +34,7 @@ class Display(Protocol):
 
 
 def open_display(stream: IO[str] | None = None) -> Display:
-    """Live bars on a terminal, plain lines elsewhere; on stderr, so that stdout holds the result only."""
+    """Live bars on a terminal, plain lines elsewhere. Goes to stderr, so that stdout contains only the result."""
     stream = stream or sys.stderr
     if stream.isatty():
         return LiveDisplay(stream)
@@ -44,7 +44,7 @@ def open_display(stream: IO[str] | None = None) -> Display:
 
 
 def parse_progress(event: RunEvent) -> Progress | None:
-    """The progress in an event; a finished node of the outer graph counts as a stage of one step. Of several runs it names the run."""
+    """The progress in an event. A finished node of the outer graph counts as a stage of one step. If there are several runs, it names the run."""
     named = f"{event.run} " if event.run else ""
     if event.mode == "custom":
         progress = Progress.model_validate(event.data)
@@ -57,16 +57,16 @@ def parse_progress(event: RunEvent) -> Progress | None:
 
 
 def find_ended(event: RunEvent) -> list[str]:
-    """The stages that a finished node ends, also one inside of a branch."""
+    """The stages that a finished node ends, including a node inside a branch."""
     named = f"{event.run} " if event.run else ""
     return [named + show_unseen(node) for node in event.data] if event.mode == "updates" else []
 
 
 class PlainDisplay:
-    """A line when a stage that counts something starts, when any stage ends, and in between at most one every `every_seconds`.
+    """Prints a line when a stage that counts something starts, when any stage ends, and in between at most every `every_seconds`.
 
-    Once started, it also says what is under way when no line has come for `silent_seconds`: 20 leave room for a machine that is
-    so busy that the watching thread comes late.
+    Once started, it also says what is running if there was no line for `silent_seconds`. The default of 20 leaves room
+    for a machine so busy that the watching thread is late.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class PlainDisplay:
         self._n_paused = 0
 
     def start(self, tick_seconds: float = TICK_SECONDS) -> None:
-        """Look at the clock from now on, until it is closed."""
+        """Watch the clock from now on, until closed."""
         Thread(target=self._watch, args=(tick_seconds,), name="pada-display", daemon=True).start()
 
     def __call__(self, event: RunEvent) -> None:
@@ -99,7 +99,7 @@ class PlainDisplay:
                 self._write([f"[{progress.stage}] {describe_progress(progress)}"], now)
 
     def tick(self) -> None:
-        """Say what is under way, if nothing was said for too long."""
+        """Say what is running, if nothing was said for too long."""
         with self._lock:
             now = self._clock()
             if now - self._last_line >= self._silent_seconds and not self._n_paused:
@@ -138,26 +138,26 @@ class PlainDisplay:
 
 
 def is_bare(progress: Progress) -> bool:
-    """Whether it says no more than that a stage has begun."""
+    """Whether it only says that a stage has begun."""
     return progress.total <= 1 and not progress.detail and progress.done < progress.total
 
 
 def describe_progress(progress: Progress) -> str:
-    """Such as `120/450 steps, 3.2 steps/s, 1:43 left, loss 0.71`."""
+    """Text such as `120/450 steps, 3.2 steps/s, 1:43 left, loss 0.71`."""
     if progress.total <= 1 and progress.done >= progress.total:
         return progress.detail or "done"
     return ", ".join(describe_counts(progress))
 
 
 def describe_counts(progress: Progress) -> list[str]:
-    """The parts of a line; none of a stage that counts nothing."""
+    """The parts of a line with counts. Empty for a stage that counts nothing."""
     if is_bare(progress):
         return []
     return [f"{progress.done}/{progress.total} {progress.unit}".rstrip(), *describe_pace(progress)]
 
 
 def describe_pace(progress: Progress) -> list[str]:
-    """Rate, time left, cost and what else there is to say, as far as it is known."""
+    """Rate, time left, cost and other details, as far as they are known."""
     parts = []
     if progress.rate:
         parts += [describe_rate(progress.rate, progress.unit), f"{describe_seconds(progress.seconds_left or 0)} left"]
@@ -167,13 +167,13 @@ def describe_pace(progress: Progress) -> list[str]:
 
 
 def describe_stage(stage: Stage, now: float) -> str:
-    """Such as `[error_analysis] 4/16 errors, 1.5 errors/min, 8:00 left, 2:40 so far`."""
+    """Text such as `[error_analysis] 4/16 errors, 1.5 errors/min, 8:00 left, 2:40 so far`."""
     parts = [*describe_counts(stage.at(now)), f"{describe_seconds(now - stage.began)} so far"]
     return f"[{stage.progress.stage}] {', '.join(parts)}"
 
 
 def describe_rate(rate: float, unit: str) -> str:
-    """By the minute where it is less than one a second."""
+    """Per minute if it is less than one per second."""
     per_second = rate >= 1
     return f"{rate if per_second else 60 * rate:.3g} {unit}".rstrip() + ("/s" if per_second else "/min")
 
@@ -184,7 +184,7 @@ def describe_seconds(seconds: float) -> str:
 
 
 class LiveDisplay:
-    """One bar per stage that is under way, with a clock that runs; a finished stage leaves a line."""
+    """One bar with a running clock for each stage in progress. A finished stage leaves a line."""
 
     def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._bars = RichBars(
@@ -219,7 +219,7 @@ class LiveDisplay:
         self._bars.stop()
 
     def render(self) -> str:
-        """What the bars show now."""
+        """What the bars show now, as text."""
         with self._bars.console.capture() as shown:
             self._bars.console.print(self._bars.get_renderable())
         return shown.get()

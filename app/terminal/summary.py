@@ -1,4 +1,4 @@
-"""The end of a run in words and figures, for a terminal."""
+"""The results at the end of a run, for a terminal."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ MAX_WARNINGS = 10
 
 
 def render_summary(summary: RunSummary, folder: Path) -> str:
-    """All of it, ready to print; sections without content are left out."""
+    """The whole summary, ready to print. Sections without content are left out."""
     sections = [
         f"{summary.name}: {summary.task}, {summary.student}, seed {summary.seed}\n{summary.verdict}",
         align_columns(model_rows(summary)),
@@ -65,7 +65,7 @@ def describe_time(summary: RunSummary) -> str:
 
 
 def describe_places(summary: RunSummary, folder: Path) -> str:
-    """Why the run ended, and where its fruits lie."""
+    """Why the run ended, and where its results are."""
     adapter = folder / summary.adapter if summary.adapter else "none: the untouched model is the best"
     return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_model}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
 
@@ -90,7 +90,7 @@ def _describe_usage(role: str, usage: Usage) -> str:
 
 
 def _shorten(warnings: Sequence[str]) -> list[str]:
-    """A teacher that fails says the same for every batch."""
+    """Leave out repeated warnings: a teacher that fails says the same for every batch."""
     if len(warnings) <= MAX_WARNINGS:
         return list(warnings)
     left_out = f"… {len(warnings) - MAX_WARNINGS} more: see summary.json"

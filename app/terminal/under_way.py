@@ -1,4 +1,4 @@
-"""Which stages are under way, as far as events tell."""
+"""Keeps track of the stages in progress, as far as events tell."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,13 +10,13 @@ class Stage(NamedTuple):
     """A stage that has begun and not ended."""
 
     progress: Progress
-    """The latest."""
+    """The latest progress."""
     began: float
     told: float
-    """When its latest progress came."""
+    """When the latest progress arrived."""
 
     def at(self, now: float) -> Progress:
-        """Its progress with the rate and the time left of `now`: while nothing comes, it gets slower."""
+        """Its progress with the rate and time left as of `now`. While nothing arrives, the rate falls."""
         before, since = self.told - self.began, now - self.began
         if not self.progress.rate or before <= 0:
             return self.progress
@@ -26,17 +26,17 @@ class Stage(NamedTuple):
 
 
 START = "start"
-"""What is under way until the first event: imports, which take long on a busy machine, and reading the settings."""
+"""The stage before the first event: imports, which are slow on a busy machine, and reading the settings."""
 
 
 class UnderWay:
-    """The stages that are under way, by name."""
+    """The stages in progress, by name."""
 
     def __init__(self, now: float) -> None:
         self._stages = {START: Stage(Progress(stage=START, done=0, total=1), now, now)}
 
     def note(self, progress: Progress | None, ended: Iterable[str], now: float) -> None:
-        """Take in an event: what it says of a stage, and the stages that it ends."""
+        """Process an event: its progress, and the stages that it ends."""
         for name in (START, *ended):
             self._stages.pop(name, None)
         if progress and progress.done >= progress.total:
@@ -46,6 +46,6 @@ class UnderWay:
             self._stages[progress.stage] = Stage(progress, known.began if known else now, now)
 
     def list_stages(self) -> list[Stage]:
-        """Those that count something, or all of them where none does: a node that waits for a job says no more than the job."""
+        """Stages that count something, or all of them if none does, because a node that waits for a job says no more than the job."""
         counting = [s for s in self._stages.values() if s.progress.total > 1 or s.progress.detail]
         return counting or list(self._stages.values())

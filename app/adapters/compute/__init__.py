@@ -1,1 +1,1 @@
-"""Where jobs on the student run."""
+"""Compute backends: where fine-tuning and prediction jobs run."""

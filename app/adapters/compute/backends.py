@@ -11,7 +11,7 @@ from pada_agent.core.plugins import BACKENDS, find_part
 from pada_agent.core.ports import Compute
 
 OpenCompute = Callable[[RunConfig, Path], Compute]
-"""Settings and a folder to a backend. What jobs leave is `folder/objects/<job id>/`, for this run and those that share it."""
+"""Makes a backend from settings and a folder. Jobs leave their output in `folder/objects/<job id>/`, for this run and for runs that share it."""
 
 
 def open_local(config: RunConfig, folder: Path) -> Compute:
@@ -37,10 +37,10 @@ BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local, "ra
 
 
 def open_compute(config: RunConfig, folder: Path) -> Compute:
-    """The backend that settings name, with its objects in the folder.
+    """The backend that the settings name, with its objects in the folder.
 
     Raises:
-        ConfigError: none of that name, or an entry point that cannot be called.
+        ConfigError: there is no backend of that name, or its entry point cannot be called.
     """
     open_it = find_part(config.compute.backend, BACKENDS, built_in=BUILT_IN, accept=callable)
     return open_it(config, folder)

@@ -1,4 +1,4 @@
-"""Jobs on this machine: one warm worker process, started at the first job that has to run."""
+"""Runs jobs on this machine, in one worker process that starts with the first job and stays warm."""
 
 import hashlib
 import json
@@ -25,21 +25,21 @@ from pada_agent.core.progress import Progress
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
 
 CONTENT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"})
-"""Endings of a model folder's files that decide what a job gives: weights, settings, chat template, vocabulary."""
+"""Suffixes of the files in a model folder that decide a job's result: weights, settings, chat template, vocabulary."""
 
 Process = subprocess.Popen[str]
 
 
 class WorkerKilledError(TrainingError):
-    """Something ended the worker: the system, for lack of memory, or whoever takes the machine away."""
+    """Something killed the worker: the system, for lack of memory, or whoever takes the machine away."""
 
 
 class LocalCompute:
     """Implements `core.ports.Compute` with a child process.
 
-    Outputs stand in `objects_folder/<job id>/` once they are whole; a job that has them never runs again.
-    A job runs in the thread that waits for it, one at a time. A worker that died is replaced for the next job;
-    one whose parent dies ends by itself, because its stdin closes.
+    Outputs appear in `objects_folder/<job id>/` once they are complete; a job that has them never runs again. A job
+    runs in the thread that waits for it, one at a time. A worker that died is replaced for the next job. If the parent
+    dies, the worker ends by itself, because its stdin closes.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class LocalCompute:
         self._one_at_a_time = Lock()
 
     def submit(self, job: Job) -> str:
-        """Take the job in; it starts when someone waits for it. After a failure or a cancel it may be submitted again."""
+        """Accept the job. It starts when a thread waits for it. After a failure or a cancellation it may be submitted again."""
         job_id = address_job(job)
         self.submit_as(job_id, job)
         return job_id
 
     def submit_as(self, job_id: str, job: Job) -> None:
-        """Take in a job whose id another machine has worked out, from its own files."""
+        """Accept a job whose id was computed on another machine, from that machine's files."""
         self._jobs[job_id] = job
         self._cancelled.discard(job_id)
 
@@ -87,7 +87,7 @@ class LocalCompute:
             self._kill()
 
     def close(self) -> None:
-        """End the worker at once; jobs in flight or waiting fail in their own threads. Takes no lock: safe in a signal handler."""
+        """End the worker at once. Running and waiting jobs fail in their own threads. Takes no lock, so it is safe in a signal handler."""
         self._closed = True
         self._kill()
 
@@ -158,7 +158,7 @@ class LocalCompute:
         return self._worker
 
     def _kill(self) -> None:
-        """A thread that follows the worker sees it end and buries it; without one, that is done here."""
+        """Kill the worker. The thread that follows it notices and cleans up; if there is none, that is done here."""
         if (worker := self._worker) is not None:
             worker.kill()
             if self._running is None:
@@ -172,7 +172,7 @@ class LocalCompute:
 
 
 def address_job(job: Job) -> str:
-    """The job's id: a hash of what its result depends on, not of where rows and models lie."""
+    """The job's id: a hash of what its result depends on, but not of where rows and models are stored."""
     spec = job.model_dump(mode="json", exclude={"rows", "adapter", "start_from"})
     spec["student"] = _identify(job.student)
     if isinstance(job, FineTuneJob):
@@ -183,7 +183,7 @@ def address_job(job: Job) -> str:
 
 
 def _identify(model: str) -> str:
-    """Content hash of a model file or folder; a hub id is its own name."""
+    """Content hash of a model file or folder. A hub id stands for itself."""
     path = Path(model)
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in CONTENT)
     if not files:
@@ -194,13 +194,13 @@ def _identify(model: str) -> str:
 
 @lru_cache(maxsize=256)
 def _hash_file(path: Path, n_bytes: int, mtime_ns: int) -> str:
-    """Size and time of change are there for the cache alone."""
+    """Hash of a file's content. Size and time of change only serve as keys of the cache."""
     del n_bytes, mtime_ns
     return hash_file(path)
 
 
 def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaError:
-    """The failure, saying where the adapter lies that the job had before it failed; there is not always one."""
+    """The failure, with the place of the adapter that the job had before it failed, if there is one."""
     if not (scratch / LAST_GOOD).is_dir():
         return failure
     shutil.rmtree(target, ignore_errors=True)
@@ -209,7 +209,7 @@ def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaErro
 
 
 def _move_in(scratch: Path, folder: Path) -> None:
-    """Another process of the same experiment may have finished the same job meanwhile: then its output stays."""
+    """Move the output into place. If another process of the same experiment finished the same job meanwhile, its output stays."""
     try:
         scratch.replace(folder)
     except OSError:
@@ -218,7 +218,7 @@ def _move_in(scratch: Path, folder: Path) -> None:
 
 
 def has_output(folder: Path) -> bool:
-    """Whether the job whose folder this is has finished."""
+    """Whether the job with this folder has finished."""
     return folder.is_dir() and any(folder.iterdir())
 
 
@@ -230,7 +230,7 @@ def _send(worker: Process, line: str) -> None:
 
 
 def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> PadaError | None:
-    """Follow one job to its end; its failure if it failed.
+    """Follow one job to its end. Returns its failure, if it failed.
 
     Raises:
         EOFError: the worker ended.
@@ -248,7 +248,7 @@ def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> Pa
 
 
 def _bury(worker: Process, *, grace_seconds: float = 0) -> int:
-    """End the process, now or when it had time to end by itself, and free its pipes; its exit status."""
+    """End the process, at once or after it had time to end by itself, and close its pipes. Returns its exit status."""
     try:
         worker.wait(timeout=grace_seconds)
     except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
 """The board of a Ray cluster: which jobs there are, who waits for them, and which workers run them.
 
-Placing workers, starting them, and noticing that one is lost is Ray's work. One board serves all runs of a cluster.
+Ray itself places workers, starts them, and notices when one is lost. One board serves all runs of a cluster.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from pada_agent.core.progress import Progress
 LONG_POLL_SECONDS = 10
 HOUSEKEEPING_SECONDS = 5
 CANCEL_SECONDS = 5
-"""For a worker to answer; then it is ended."""
+"""Time for a worker to answer a cancellation. After that, it is killed."""
 SILENCE_SECONDS = 120
-"""A worker that cannot be reached for so long is given up."""
+"""A worker that cannot be reached for this long is given up."""
 
 
 @dataclass
@@ -35,12 +35,12 @@ class Worker:
     actor: Any
     shape: Shape
     student: str = ""
-    """That it holds: the next job of this student starts at once."""
+    """The student that it has loaded. The next job with this student starts at once."""
     idle_since: float = field(default_factory=time.monotonic)
     job: str | None = None
-    """Its key."""
+    """Key of the job that it runs. None if it is idle."""
     ready: bool = False
-    """Ray has found a place for it."""
+    """Whether Ray has found a place for it."""
     starting: "asyncio.Task[None] | None" = None
 
     @property
@@ -56,13 +56,13 @@ class Entry:
     events: list[Progress] = field(default_factory=list)
     outcome: Outcome | None = None
     followers: dict[str, float] = field(default_factory=dict)
-    """When each driver that waits for it was last heard of."""
+    """When each driver that waits for the job was last heard from, by driver."""
     heard: float = field(default_factory=time.monotonic)
-    """When any was."""
+    """When any driver was last heard from."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
     ticket: str = field(default_factory=lambda: uuid4().hex)
-    """Of this submission: a cancel that reaches the worker before the job does is not for a later one."""
+    """Identifies this submission: a cancellation that reaches the worker before the job does must not cancel a later one."""
 
     def tell(self, event: Progress | None = None) -> None:
         if event:
@@ -72,9 +72,10 @@ class Entry:
 
 
 class Board:
-    """An async actor, detached: it outlives the drivers, and ends by itself when there is nothing to do.
+    """A detached async actor. It outlives the drivers, and ends by itself when there is nothing to do.
 
-    All its methods may be called again with the same arguments: Ray repeats them when the board was restarted.
+    All its methods may be called again with the same arguments, because Ray repeats calls after the board was
+    restarted.
     """
 
     def __init__(self, settings: ClusterConfig) -> None:
@@ -89,7 +90,7 @@ class Board:
         self._housekeeper: asyncio.Task[None] | None = None
 
     async def submit(self, request: JobRequest, driver: str, settings: ClusterConfig) -> None:
-        """Take the job in, unless it is here or finished. After a failure it may be submitted again."""
+        """Accept the job, unless it is already here or finished. After a failure it may be submitted again."""
         self._settings = settings
         self._used = time.monotonic()
         self._housekeeper = self._housekeeper or asyncio.create_task(self._keep_house())
@@ -100,7 +101,9 @@ class Board:
         entry.followers[driver] = entry.heard = time.monotonic()
 
     async def follow(self, key: str, driver: str, since: int) -> Heard | None:
-        """What happened to the job after its first `since` events; waits for some. None: no such job here, submit it again."""
+        """What happened to the job after its first `since` events; waits until there is something. None: there is no
+        such job here, so submit it again.
+        """
         self._used = time.monotonic()
         entry = self._entries.get(key)
         if entry is None:
@@ -113,12 +116,12 @@ class Board:
         return Heard(events=tuple(entry.events[since:]), outcome=entry.outcome)
 
     async def report(self, key: str, progress: Progress) -> None:
-        """From the worker that runs the job."""
+        """Called by the worker that runs the job."""
         if entry := self._entries.get(key):
             entry.tell(progress)
 
     async def leave(self, key: str, driver: str) -> None:
-        """The driver waits for this job no more; without anyone who does, the job ends."""
+        """The driver no longer waits for this job. If nobody else does, the job ends."""
         entry = self._entries.get(key)
         if entry is None or entry.outcome:
             return
@@ -127,7 +130,7 @@ class Board:
             await self._cancel(entry)
 
     async def describe(self) -> dict[str, Any]:
-        """Jobs by what becomes of them, and workers: for tests and for people who look."""
+        """Jobs by their state, and workers: for tests and for people who want to look."""
         unfinished = [entry.request.job_id for entry in self._entries.values() if entry.outcome is None]
         return {"unfinished": unfinished, "workers": [(str(w.shape), w.job) for w in self._workers]}
 
@@ -145,7 +148,7 @@ class Board:
             await self._remove(worker)
 
     async def _see_through(self, entry: Entry) -> None:
-        """Run the job, again where its node was lost."""
+        """Run the job, and run it again if its node was lost."""
         try:
             outcome = await self._run_until_it_ends(entry)
         except Exception as exc:  # noqa: BLE001 whatever it is, the drivers wait to hear of it
@@ -179,7 +182,7 @@ class Board:
         return outcome
 
     async def _ask(self, worker: Worker, entry: Entry) -> Outcome:
-        """A worker that cannot be reached is not dead yet: asked again, it joins the job that it is running."""
+        """Ask a worker to run the job. One that cannot be reached may still be alive: asked again, it joins the job that it is running."""
         board = ray.get_runtime_context().current_actor
         silent_since: float | None = None
         while True:
@@ -193,10 +196,10 @@ class Board:
                 await asyncio.sleep(1)
 
     async def _take_worker(self, entry: Entry) -> Worker:
-        """The first one of its shape that is free, best one that holds the student.
+        """The first free worker of the right shape, preferably one that has the student loaded.
 
         Raises:
-            RayActorError: a worker that was to be started for it was lost.
+            RayActorError: a worker that was being started for the job was lost.
         """
         request = entry.request
         async with self._freed:
@@ -217,7 +220,9 @@ class Board:
         return max(fit, key=lambda w: (w.student == request.student, w.idle_since), default=None)
 
     def _make_room(self, shape: Shape) -> str:
-        """Start a worker if one is missing; what is waited for. Idle ones of other shapes end: they may hold what it needs."""
+        """Start a worker if one is missing, and return what the job waits for. Idle workers of other shapes end,
+        because they may hold what it needs.
+        """
         for other in [w for w in self._workers if w.is_idle and w.shape != shape]:
             self._end(other)
         starting = [w for w in self._workers if not w.ready and w.shape == shape]
@@ -260,13 +265,13 @@ class Board:
             self._freed.notify_all()
 
     def _end(self, worker: Worker) -> None:
-        """Its child process ends with it, because its stdin closes."""
+        """End a worker. Its child process ends too, because its stdin closes."""
         if worker in self._workers:
             self._workers.remove(worker)
         ray.kill(worker.actor)
 
     async def _keep_house(self) -> None:
-        """End workers that are idle, jobs that nobody waits for, and at last the board."""
+        """End idle workers, jobs that nobody waits for, and finally the board."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             now = time.monotonic()

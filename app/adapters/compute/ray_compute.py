@@ -1,6 +1,6 @@
-"""Jobs on a Ray cluster, for as many drivers as share the objects: the driver's side.
+"""The driver's side of jobs on a Ray cluster, which any number of drivers may share.
 
-Needs the extra `pada-agent[cluster]`. What runs where is the board's affair (`ray_board`).
+Needs the extra `pada-agent[cluster]`. The board (`ray_board`) decides what runs where.
 """
 
 import os
@@ -25,18 +25,18 @@ from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress
 
 POLL_SECONDS = 0.2
-"""Between two looks at whether the job was cancelled here."""
+"""Time between two checks whether the job was cancelled here."""
 KNOCK_SECONDS = 10
 OBJECT_STORE_BYTES = 200_000_000
-"""Of a cluster that is started here: no artifact goes through it."""
+"""For a cluster that is started here. No artifact passes through its object store."""
 _connecting = Lock()
 
 
 class RayCompute:
     """Implements `core.ports.Compute` with workers on the nodes of a cluster that share the objects folder.
 
-    A job starts when it is submitted, and is run once however many drivers submit it. It goes on when its driver dies; the next one
-    that submits it finds it under way. A job whose node is lost begins again on another.
+    A job starts when it is submitted, and runs once however many drivers submit it. It continues if its driver dies,
+    and the next driver that submits it finds it running. A job whose node is lost starts again on another.
     """
 
     def __init__(self, objects_folder: Path, settings: ClusterConfig, *, command: Sequence[str] = WORKER) -> None:
@@ -69,12 +69,12 @@ class RayCompute:
         return folder
 
     def cancel(self, job_id: str) -> None:
-        """The job ends unless another driver waits for it."""
+        """The job ends, unless another driver waits for it."""
         self._cancelled.add(job_id)
         self._leave([job_id])
 
     def close(self) -> None:
-        """Wait for nothing any more. Safe in a signal handler: another thread speaks to the cluster."""
+        """Stop waiting for anything. Safe in a signal handler, because another thread talks to the cluster."""
         if not self._closed:
             self._closed = True
             self._leaving = Thread(target=self._leave, args=(list(self._jobs),), daemon=True)
@@ -119,7 +119,7 @@ class RayCompute:
         heard.outcome.raise_error()
 
     def _hear(self, job_id: str, n_heard: int) -> Heard | None:
-        """What is new, once there is something; looks in between whether the job was cancelled here."""
+        """What is new, once there is something. Meanwhile, checks whether the job was cancelled here."""
         self._raise_if_stopped(job_id)
         asked = self._board.follow.remote(self._key(job_id), self._driver, n_heard)
         while not ray.wait([asked], timeout=POLL_SECONDS)[0]:
@@ -143,7 +143,7 @@ class RayCompute:
         return self._found_board
 
     def _find_board(self) -> Any:
-        """On the head, which outlives the other nodes; the cluster has one."""
+        """The cluster's only board. It runs on the head node, which outlives the others."""
         board = ray.remote(Board).options(
             name="board",
             namespace=NAMESPACE,
@@ -159,10 +159,10 @@ class RayCompute:
 
 
 def connect(settings: ClusterConfig) -> None:
-    """Join the cluster, unless this process has joined one.
+    """Join the cluster, unless this process has already joined one.
 
     Raises:
-        ConfigError: no cluster at the address, one of another version, or an address of Ray Client.
+        ConfigError: there is no cluster at the address, it has another version, or it is an address of Ray Client.
     """
     address = settings.address
     if ray.is_initialized():
@@ -187,10 +187,10 @@ def connect(settings: ClusterConfig) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray itself waits for minutes where nobody listens.
+    """Check that something listens there, because Ray itself would wait for minutes.
 
     Raises:
-        OSError: nobody does.
+        OSError: nothing listens.
     """
     host, _, port = address.rpartition(":")
     if host and port.isdigit():

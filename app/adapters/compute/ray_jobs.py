@@ -1,4 +1,4 @@
-"""What a driver and the actors of a Ray cluster tell each other about a job, and where its files lie on each machine."""
+"""What a driver and the actors of a Ray cluster tell each other about a job, and where its files are on each machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +17,12 @@ from pada_agent.core.records import Record
 
 NAMESPACE = "pada"
 PATHS = ("rows", "adapter", "start_from", "student")
-"""Fields of a job that name a file or a folder."""
+"""Fields of a job that name a file or folder."""
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
 
 
 class Shape(Record):
-    """What a worker takes of its node."""
+    """The resources that a worker takes from its node."""
 
     num_cpus: int
     num_gpus: float
@@ -35,17 +35,17 @@ class Shape(Record):
 
 
 class Place(Record):
-    """Where jobs run: the folder of their objects, and what a worker process is started with."""
+    """Where jobs run: the folder of their objects, and how a worker process is started."""
 
     objects: Path
     """The same path on all nodes."""
     models: Path
-    """The model store of the driver; a node has its own."""
+    """The driver's model store. Each node has its own."""
     command: tuple[str, ...] = WORKER
 
 
 class JobRequest(Record):
-    """A job on its way to a worker: its paths begin with the name of a root, as in `objects:rows-1f/rows.jsonl`, where they lie below it."""
+    """A job on its way to a worker. Paths below a known root begin with the root's name, as in `objects:rows-1f/rows.jsonl`."""
 
     job_id: str
     job: dict[str, Any]
@@ -54,7 +54,7 @@ class JobRequest(Record):
 
     @property
     def key(self) -> str:
-        """Runs that do not share their objects may have jobs of the same id."""
+        """Identifies the job among all runs, because runs that do not share their objects may have jobs with the same id."""
         return f"{self.place.objects}/{self.job_id}"
 
     @property
@@ -67,15 +67,16 @@ class JobRequest(Record):
 
 
 class Outcome(Record):
-    """How a job ended: the error's class and words, or none."""
+    """How a job ended: class and message of the error, or empty texts."""
 
     error: str = ""
     message: str = ""
 
     def raise_error(self) -> None:
-        """
+        """Raise the job's error, if there is one.
+
         Raises:
-            PadaError: of the worker's class, if the job failed.
+            PadaError: of the same class as in the worker.
         """
         if self.error:
             raise to_error(self.error, self.message)
@@ -85,7 +86,7 @@ class Heard(Record):
     """What a driver hears when it follows a job."""
 
     events: tuple[Progress, ...]
-    """Since those that it has."""
+    """Events since those that it already has."""
     outcome: Outcome | None
     """None while the job is not finished."""
 
@@ -95,7 +96,7 @@ def describe_failure(exc: PadaError) -> Outcome:
 
 
 def to_error(name: str, message: str) -> PadaError:
-    """An error of this package by its class name; `TrainingError` for any other."""
+    """The error of this package with this class name. `TrainingError` for any other name."""
     kind = getattr(errors, name, TrainingError)
     error: PadaError = kind(message)
     return error
@@ -106,7 +107,7 @@ def find_shape(settings: ClusterConfig) -> Shape:
 
 
 def to_request(job_id: str, job: Job, shape: Shape, place: Place) -> JobRequest:
-    """The job with paths that another machine can find."""
+    """The job with paths that another machine can resolve."""
     roots = {"objects": place.objects, "models": place.models}
     fields = job.model_dump(mode="json")
     named = {name: _leave(fields[name], roots) for name in PATHS if name in fields}
@@ -114,10 +115,10 @@ def to_request(job_id: str, job: Job, shape: Shape, place: Place) -> JobRequest:
 
 
 def to_job(request: JobRequest) -> Job:
-    """The job with the paths of this machine.
+    """The job with this machine's paths.
 
     Raises:
-        TrainingError: a file that is not on this machine.
+        TrainingError: a file does not exist on this machine.
     """
     fields, roots = request.job, {"objects": request.place.objects, "models": store_folder()}
     return _JOB.validate_python(fields | {name: _arrive(fields[name], roots) for name in PATHS if name in fields})

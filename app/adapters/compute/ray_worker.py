@@ -10,13 +10,14 @@ from pada_agent.core.errors import PadaError
 from pada_agent.core.progress import Progress
 
 GRACE_SECONDS = 3
-"""Where a node is taken away, the child may be killed before the actor: then nobody is left to say that the job failed."""
+"""If a node is taken away, the child may be killed before the actor. Then nobody is left to say that the job failed."""
 
 
 class RayWorker:
-    """An actor that runs one job after the other, and keeps the student loaded in a child process between them.
+    """An actor that runs one job after the other, and keeps the student loaded in a child process between jobs.
 
-    A crash of the child, as for lack of memory, is the job's error; the actor itself is lost only with its node.
+    If the child crashes, for example for lack of memory, that is the job's error. The actor itself is lost only with
+    its node.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -30,9 +31,9 @@ class RayWorker:
         return True
 
     def run(self, request: JobRequest, ticket: str, board: Any) -> Outcome:
-        """Run the job, or join it if it is running here; what it reports goes to the board.
+        """Run the job, or join it if it is already running here. Its progress goes to the board.
 
-        A job's own error is an answer: Ray is not to repeat it.
+        A job's own error is returned as an outcome, so that Ray does not repeat the job.
         """
         job_id = request.job_id
         sent: list[Any] = []
@@ -62,7 +63,7 @@ class RayWorker:
             self._compute.cancel(job_id)
 
     def _open(self, place: Place) -> LocalCompute:
-        """The one for this place; a change of place costs loading the student again."""
+        """The backend for this place. If the place changes, the student has to be loaded again."""
         if self._compute is None or self._place != place:
             if self._compute:
                 self._compute.close()

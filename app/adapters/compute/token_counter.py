@@ -1,4 +1,4 @@
-"""Counts the tokens of rows in this process, with the tokenizer that the compute backend hands over; torch is not imported."""
+"""Counts the tokens of rows in this process, using the tokenizer from the compute backend, without importing torch."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
 
 
 class StudentTokenCounter:
-    """Implements `core.ports.TokenCounter`. The tokenizer is read at the first row."""
+    """Implements `core.ports.TokenCounter`. The tokenizer is loaded with the first row."""
 
     def __init__(self, compute: Compute, student: str, chat: ChatSpec) -> None:
         self._compute = compute
@@ -60,7 +60,7 @@ class StudentTokenCounter:
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """Only a tokenizer that is written in Python needs its own class, and with it torch."""
+    """Load the tokenizer. Only one written in Python needs its own class, and with it torch."""
     if (folder / "tokenizer.json").is_file():
         from transformers.tokenization_utils_tokenizers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""What may be wrong with an address at which a model was not found."""
+"""Finds out what may be wrong with an address where a model was not found."""
 
 import re
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ NAMED_MODELS = 8
 
 
 def explain_not_found(url: str) -> str:
-    """A hint to add to a server's "not found": OpenAI-compatible servers answer below `/v1`, which is easily forgotten."""
+    """A hint to add to a server's "not found". OpenAI-compatible servers answer below `/v1`, which is easily forgotten."""
     parts = urlsplit(url)
     if names := list_models(url):
         more = ", …" if len(names) > NAMED_MODELS else ""
@@ -26,7 +26,7 @@ def explain_not_found(url: str) -> str:
 
 
 def list_models(url: str) -> tuple[str, ...]:
-    """The models that the server says it has; none where it does not say, or not to everybody."""
+    """The models that the server says it has. Empty if it does not say, or requires a key."""
     try:
         return tuple(str(model["id"]) for model in _get(f"{url.rstrip('/')}/models").json()["data"])
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
@@ -34,7 +34,7 @@ def list_models(url: str) -> tuple[str, ...]:
 
 
 def _answers(url: str) -> bool:
-    """Whether there is a list of models, or one for those who have a key. No key is sent."""
+    """Whether there is a list of models here, or one for callers with a key. No key is sent."""
     try:
         response = _get(f"{url}/models")
     except (httpx.HTTPError, httpx.InvalidURL):

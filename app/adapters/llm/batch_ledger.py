@@ -1,4 +1,4 @@
-"""Which batch at the provider holds which call: a run that was killed finds its batches again and pays nothing twice."""
+"""Records which provider batch holds which call, so that a run that was killed finds its batches again and pays for nothing twice."""
 
 import sqlite3
 import time
@@ -17,24 +17,26 @@ CREATE TABLE IF NOT EXISTS batched (key TEXT PRIMARY KEY, token TEXT NOT NULL);
 
 
 class SentBatch(NamedTuple):
-    """A batch as it was sent, or was about to be."""
+    """A batch that was sent, or was about to be sent."""
 
     token: str
+    """Our own name for it."""
     id: str | None
+    """The provider's name for it. None until the provider has answered."""
     n: int
-    """Calls in it."""
+    """Number of calls in it."""
     at: float
-    """When it was sent, Unix seconds."""
+    """When it was sent, in Unix seconds."""
 
 
 class BatchLedger:
-    """Two tables in the file of LLM calls. Each operation opens it: there are few, and nothing is left to close."""
+    """Two tables in the file of LLM calls. Each operation opens the file, because there are few of them and nothing needs closing then."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def begin(self, token: str, keys: Sequence[str]) -> SentBatch:
-        """Note that a batch of these calls is about to be sent."""
+        """Record that a batch of these calls is about to be sent."""
         sent = SentBatch(token, None, len(keys), time.time())
         with self._open() as database, database:
             database.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", sent)
@@ -42,19 +44,19 @@ class BatchLedger:
         return sent
 
     def name(self, token: str, batch_id: str) -> None:
-        """Note the provider's name of it."""
+        """Record the provider's name for it."""
         with self._open() as database, database:
             database.execute("UPDATE batches SET id = ? WHERE token = ?", (batch_id, token))
 
     def find(self, key: str) -> SentBatch | None:
-        """The batch that holds the call."""
+        """The batch that holds the call, or None."""
         query = "SELECT token, id, n, at FROM batched JOIN batches USING (token) WHERE key = ?"
         with self._open() as database:
             row = database.execute(query, (key,)).fetchone()
         return SentBatch(*row) if row else None
 
     def list_keys(self, token: str) -> frozenset[str]:
-        """Calls of the batch that are still expected from it."""
+        """Calls of the batch that still have no answer."""
         with self._open() as database:
             rows = database.execute("SELECT key FROM batched WHERE token = ?", (token,)).fetchall()
         return frozenset(key for (key,) in rows)
@@ -66,13 +68,13 @@ class BatchLedger:
         return frozenset(batch_id for (batch_id,) in rows)
 
     def forget(self, token: str) -> None:
-        """The batch does not exist, or no longer."""
+        """Forget a batch that does not exist, or no longer exists."""
         with self._open() as database, database:
             database.execute("DELETE FROM batched WHERE token = ?", (token,))
             database.execute("DELETE FROM batches WHERE token = ?", (token,))
 
     def forget_call(self, key: str) -> None:
-        """The batch gave no answer to this call."""
+        """Forget a call that its batch did not answer."""
         with self._open() as database, database:
             database.execute("DELETE FROM batched WHERE key = ?", (key,))
 

@@ -1,4 +1,4 @@
-"""How batches are sent and read: OpenAI's Batch API, and Anthropic's Message Batches."""
+"""Sends and reads batches: OpenAI's Batch API and Anthropic's Message Batches."""
 
 import json
 import time
@@ -18,9 +18,9 @@ from pada_agent.core.model_config import ModelConfig
 EXPIRED, CANCELLED = 408, 499
 """HTTP statuses that we give to calls of a batch that was not finished in time, or that somebody cancelled."""
 PAGE = 100
-"""Batches that are listed at once."""
+"""Number of batches listed at once."""
 CLOCK_SECONDS = 300
-"""By which the provider's clock may differ from ours."""
+"""Maximum difference between the provider's clock and ours."""
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -34,24 +34,25 @@ _ANTHROPIC_STATUS = {
 
 
 class BatchResult(NamedTuple):
-    """The answer to one call of a batch, as HTTP would have brought it."""
+    """The answer to one call of a batch, as HTTP would have returned it."""
 
     status: int
     body: Any
 
 
 class BatchState(NamedTuple):
-    """How far a batch is."""
+    """How far a batch has come."""
 
     status: str
-    """In the provider's word."""
+    """In the provider's own word."""
     done: int
+    """Number of finished calls."""
     is_over: bool
     raw: Mapping[str, Any]
 
 
 class BatchFailedError(Exception):
-    """The provider took a batch and then none of its calls."""
+    """The provider accepted a batch but then ran none of its calls."""
 
     def __init__(self, result: BatchResult) -> None:
         super().__init__("the batch failed")
@@ -59,48 +60,48 @@ class BatchFailedError(Exception):
 
 
 class BatchService(Protocol):
-    """A provider's batches over HTTP. Everything raises `httpx.HTTPError` as it comes."""
+    """A provider's batches over HTTP. All methods let `httpx.HTTPError` pass."""
 
     def connect(self) -> httpx.Client: ...
 
     def make_body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
-        """The body of the call, as it would be sent by itself."""
+        """The body of the call, as it would be sent on its own."""
         ...
 
     def submit(self, http: httpx.Client, token: str, bodies: Mapping[str, dict[str, Any]]) -> str:
-        """Send the calls, by their own ids; the batch's id."""
+        """Send the calls under their own ids. Returns the batch's id."""
         ...
 
     def poll(self, http: httpx.Client, batch_id: str) -> BatchState: ...
 
     def fetch(self, http: httpx.Client, state: BatchState) -> tuple[dict[str, BatchResult], BatchResult]:
-        """Results of a batch that is over by the calls' ids, and what holds for calls that it does not name.
+        """Results of a finished batch by call id, and the result for calls that it does not mention.
 
         Raises:
-            BatchFailedError: none of its calls was begun.
+            BatchFailedError: none of its calls was run.
         """
         ...
 
     def find(self, http: httpx.Client, token: str, *, n: int, at: float) -> list[str]:
-        """Ids of batches that may be the one of `n` calls that was sent at the Unix second `at` and got no answer."""
+        """Ids of batches that may be the one with `n` calls that was sent at Unix second `at` without getting an answer."""
         ...
 
     def read(self, body: Any) -> AIMessage:
         """The message of a successful result.
 
         Raises:
-            LookupError, TypeError, ValueError: it is no completion.
+            LookupError, TypeError, ValueError: it is not a completion.
         """
         ...
 
 
 @dataclass(frozen=True)
 class _Service:
-    """What both have in common."""
+    """What both services have in common."""
 
     config: ModelConfig
     name: str
-    """The model, as the provider calls it."""
+    """The model's name at the provider."""
     url: str
     headers: Mapping[str, str] = field(repr=False)
 
@@ -214,10 +215,10 @@ class AnthropicBatches(_Service):
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
-    """The object that the response holds.
+    """The JSON object in the response.
 
     Raises:
-        httpx.HTTPStatusError: it is none, or the status says that it failed.
+        httpx.HTTPStatusError: there is none, or the status reports a failure.
     """
     response.raise_for_status()
     try:
@@ -238,7 +239,7 @@ def _lines(response: httpx.Response) -> Iterator[dict[str, Any]]:
 
 
 def _list_batches(http: httpx.Client, path: str, cursor: str, *, since: float) -> Iterator[dict[str, Any]]:
-    """Those made since then, the newest first."""
+    """Batches created since then, newest first."""
     params: dict[str, Any] = {"limit": PAGE}
     while True:
         page = _json(http.get(path, params=params))
@@ -252,7 +253,7 @@ def _list_batches(http: httpx.Client, path: str, cursor: str, *, since: float) -
 
 
 def _read_time(value: Any) -> float:
-    """Unix seconds of OpenAI's numbers and Anthropic's dates."""
+    """Unix seconds from OpenAI's numbers and Anthropic's dates."""
     if isinstance(value, str):
         return datetime.fromisoformat(value).timestamp()
     return float(value) if value is not None else time.time()
@@ -277,7 +278,7 @@ def _read_anthropic_line(line: Mapping[str, Any]) -> tuple[str, BatchResult]:
 
 
 def _read_failure(raw: Mapping[str, Any]) -> BatchResult:
-    """Why a batch of OpenAI's was not begun. Its queue may be full: that passes."""
+    """Why OpenAI did not run a batch. If its queue is full, that will pass."""
     errors = (raw.get("errors") or {}).get("data") or []
     words = "; ".join(dict.fromkeys(str(error.get("message") or error.get("code")) for error in errors))
     codes = {str(error.get("code")) for error in errors}

@@ -1,4 +1,4 @@
-"""Calls of a stage as one batch at the provider, at half the price: collected, sent, waited for, handed out."""
+"""Sends a stage's calls as one batch to the provider, at half the price: collects, sends, waits, and hands out the answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,40 +28,40 @@ from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.progress import Progress
 
 MAX_CALLS = 10_000
-"""In one batch. OpenAI takes 50,000 and Anthropic 100,000."""
+"""Maximum number of calls in one batch. OpenAI allows 50,000 and Anthropic 100,000."""
 MAX_FAILED_POLLS = 60
-"""In a row; at half a minute each an outage of half an hour passes."""
+"""Maximum number of failed polls in a row. With half a minute between them, this survives an outage of half an hour."""
 HALF_PRICE = "half_price"
-"""Set in the metadata of messages that came out of a batch."""
+"""Key in the metadata of messages that came from a batch."""
 
 
 @dataclass
 class _Job:
-    """A batch, from the first call that goes into it to the results."""
+    """A batch, from its first call to its results."""
 
     token: str = field(default_factory=lambda: uuid4().hex)
     sent: SentBatch | None = None
-    """None while calls are collected."""
+    """None while calls are being collected."""
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     touched: float = 0.0
     done: Event = field(default_factory=Event)
     results: dict[str, BatchResult] = field(default_factory=dict)
     unnamed: BatchResult = field(default_factory=lambda: BatchResult(EXPIRED, None))
-    """Holds for calls that the results do not name."""
+    """The result for calls that the results do not mention."""
     is_lost: bool = False
-    """The provider has no such batch: its calls are to be sent in another one."""
+    """The provider has no such batch, so its calls have to be sent in another one."""
     error: Exception | None = None
 
 
 class BatchClient:
-    """Implements `ChatClient`. The thread whose call comes first sees to the batch, the others wait for it.
+    """Implements `ChatClient`. The thread with the first call handles the batch; the others wait for it.
 
-    Which call is in which batch is noted before it is sent, so the same call after a restart waits for the batch of before. Calls that
-    fail at the provider's side go out once more by themselves, at the full price.
+    Which call is in which batch is recorded before it is sent, so after a restart the same call waits for the earlier
+    batch. Calls that fail at the provider are sent once more on their own, at full price.
 
     Args:
-        ordinary: makes the client for those.
-        report: is told how far a batch is.
+        ordinary: makes the client for such calls.
+        report: receives progress on the batch.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class BatchClient:
         return self._ask_now(request, refused)
 
     def close(self) -> None:
-        """Wait no longer. What was sent goes on at the provider, and is found again. Takes no lock: a signal handler asks."""
+        """Stop waiting. Sent batches continue at the provider and are found again. Takes no lock, because a signal handler calls this."""
         self._clock.stop()
 
     def _take_part(self, key: str, request: ChatRequest, refused: frozenset[str]) -> _Job:
@@ -111,7 +111,7 @@ class BatchClient:
         return job
 
     def _join(self, key: str, body: dict[str, Any]) -> tuple[_Job, bool]:
-        """The batch that holds or takes the call, and whether the caller is the first to wait for it."""
+        """The batch that holds or accepts the call, and whether the caller is the first to wait for it."""
         with self._lock:
             if sent := self._ledger.find(key):
                 known = self._jobs.get(sent.token)
@@ -143,7 +143,7 @@ class BatchClient:
             job.done.set()
 
     def _bring(self, job: _Job, http: httpx.Client) -> None:
-        """Fill in the results, or say that the batch is lost."""
+        """Fill in the results, or mark the batch as lost."""
         if job.sent is None:
             self._collect(job)
             job.sent = self._send(job, http)
@@ -156,7 +156,7 @@ class BatchClient:
         self._ledger.forget(job.token)
 
     def _collect(self, job: _Job) -> None:
-        """Until no further call has come for a while."""
+        """Wait until no more calls have arrived for a while."""
         while True:
             self._check_open()
             with self._lock:
@@ -179,12 +179,12 @@ class BatchClient:
         return sent._replace(id=batch_id)
 
     def _look_for(self, sent: SentBatch, http: httpx.Client) -> list[str]:
-        """A batch that was sent, and whose name was not heard: the process or the connection ended just then."""
+        """Ids of a batch that was sent but whose id never arrived, because the process or the connection ended at that moment."""
         known = self._ledger.list_ids()
         return [found for found in self._service.find(http, sent.token, n=sent.n, at=sent.at) if found not in known]
 
     def _wait_for(self, job: _Job, batch_id: str, http: httpx.Client) -> bool:
-        """Wait until the batch is over, and take its results; False when the provider does not have it."""
+        """Wait until the batch is finished, and store its results. False if the provider does not have it."""
         n_failed = 0
         while True:
             self._check_open()
@@ -249,13 +249,13 @@ class BatchClient:
 
 
 def _as_http_error(result: BatchResult) -> httpx.HTTPStatusError:
-    """As the same refusal of a call by itself, so that it is told apart in the same way."""
+    """The same error as for a call sent on its own, so that it is classified in the same way."""
     response = httpx.Response(result.status, json=result.body)
     return httpx.HTTPStatusError("refused", request=httpx.Request("POST", "http://batch"), response=response)
 
 
 def _was_not_taken(error: httpx.HTTPError) -> bool:
-    """Whether it is sure that the provider has made no batch."""
+    """Whether it is certain that the provider has created no batch."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code < 500
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)

@@ -1,4 +1,4 @@
-"""LLM roles over chat models: cached, limited, counted, and with their failures told apart."""
+"""LLM roles on top of chat models: with cache, limits, usage counts, and failures told apart."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ FAMILIES = (
 )
 MILLION = 1_000_000
 MOST_TOKENS = 1_000_000_000
-"""Of one answer: a server that counts more is mistaken."""
+"""Upper limit for the reported tokens of one answer. A server that reports more is mistaken."""
 
 
 CUT_OFF = ("length", "max_tokens", "model_context_window_exceeded")
@@ -59,7 +59,7 @@ FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refus
 
 
 class ChatModelAdapter:
-    """Implements `core.ports.LanguageModel` over a LangChain chat model, which is made at the first call that needs it."""
+    """Implements `core.ports.LanguageModel` on top of a LangChain chat model, which is made with the first call that needs it."""
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class ChatModelAdapter:
         return self._config.model
 
     def complete(self, request: ChatRequest) -> ChatReply:
-        """As the port says. A traced run of its own, named after the agent, around the model's; a cached reply has no model run."""
+        """See the port. Traced as a run of its own, named after the agent, around the model's run. A cached reply has no model run."""
         return self._traced.invoke(request, config=_describe_call(request, self._role))
 
     def answered_by(self, chat: BaseChatModel) -> "ChatModelAdapter":
-        """The same role with the same cache, budget, limits and prices, over a chat model that the caller made."""
+        """The same role with the same cache, budget, limits and prices, but with a chat model made by the caller."""
         return ChatModelAdapter(
             self._config,
             role=self._role,
@@ -103,11 +103,11 @@ class ChatModelAdapter:
         )
 
     def hide_words(self) -> None:
-        """From now on a server's own words are not shown in errors."""
+        """From now on, do not show a server's own words in errors."""
         self._opening = replace(self._opening, redaction=replace(self._opening.redaction, hides_words=True))
 
     def close(self) -> None:
-        """Let go of the embedded engine, if this role started one. A thread that is starting it lets go of it itself."""
+        """Release the embedded engine, if this role started one. A thread that is just starting it releases it itself."""
         self._closed = True
         self._opening.close()
         if self._lock.acquire(blocking=False):
@@ -127,7 +127,7 @@ class ChatModelAdapter:
             )
 
     def _pay(self, request: ChatRequest, key: str) -> ChatReply:
-        """Call and note the cost as one, so that the budget counts every call as either in flight or spent."""
+        """Make the call and record its cost as one step, so that the budget counts every call as either in flight or spent."""
         with self._budget.reserve():
             started = time.time()
             self._cache.begin(key, started=started)
@@ -190,7 +190,7 @@ class ChatModelAdapter:
 
     @property
     def _engine_file(self) -> Path | None:
-        """The embedded engine's model file."""
+        """The embedded engine's model file. None without an embedded engine."""
         provider, _, name = self._config.model.partition(":")
         return model_store.resolve(name) if provider == "local" else None
 
@@ -214,13 +214,15 @@ class ChatModelAdapter:
         )
 
     def _price_share(self, message: AIMessage) -> float:
-        """Half for answers of a batch, and for those of which OpenAI says that they had the tier `flex`."""
+        """Fraction of the price: half for answers from a batch, and for those that OpenAI reports as tier `flex`."""
         told = message.response_metadata
         is_flex = self._config.economy == "flex" and told.get("service_tier") == "flex"
         return ECONOMY_PRICE if is_flex or told.get(HALF_PRICE) else 1.0
 
     def _count(self, message: AIMessage, request: ChatRequest) -> Usage:
-        """Thoughts are output: some providers count them in the total alone. Where the server says nothing that can be, an estimate."""
+        """Usage of the call. Thoughts count as output, although some providers include them only in the total.
+        Estimated if the server reports nothing plausible.
+        """
         told: Mapping[str, Any] = message.usage_metadata or {}
         n_in, n_out, n_all = (_read_count(told.get(f"{part}_tokens")) for part in ("input", "output", "total"))
         if n_in and n_out is not None:
@@ -245,10 +247,11 @@ def make_language_model(
     """The role's model. Nothing is started or contacted before the first call.
 
     Args:
-        report: is told how far batches are that are waited for.
+        report: receives progress while batches are waited for.
 
     Raises:
-        ConfigError: unknown provider; a package, a key, an address or a region is missing; a setting it cannot use.
+        ConfigError: the provider is unknown; a package, a key, an address or a region is missing; or a setting cannot
+            be used.
     """
     opening = find_opening(config, role)
     if config.economy == "batch":
@@ -267,7 +270,7 @@ def _open_batches(
 
 
 def family_of(model: str) -> str:
-    """Vendor family of a model's name, or the name itself."""
+    """Vendor family of a model's name, or the name itself if it is not known."""
     lowered = model.casefold()
     return next((family for family in FAMILIES if family in lowered), lowered.partition(":")[2] or lowered)
 
@@ -294,5 +297,5 @@ def _find_reason(message: AIMessage) -> str:
 
 
 def _estimate_tokens(text: str) -> int:
-    """For servers that report no usage: four characters a token, rounded up."""
+    """Four characters per token, rounded up. For servers that report no usage."""
     return -(-len(text) // 4)

@@ -1,4 +1,4 @@
-"""How a chat model is called: what goes beside the messages, and what is left out once a model has refused it."""
+"""How a chat model is called: the parameters sent with the messages, and those left out once a model has refused them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_
 
 
 class ChatClient(Protocol):
-    """A chat model as we call it."""
+    """A chat model as this package calls it."""
 
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
-        """Call it without the parameters that it has refused."""
+        """Call it without the parameters that it has refused before."""
         ...
 
 
 def can_do_without(parameter: str, refused: frozenset[str], config: ModelConfig) -> bool:
-    """Whether a call may be tried again without a parameter that was refused."""
+    """Whether a call may be repeated without a parameter that was refused."""
     if parameter == "temperature":
         return parameter not in refused and config.send_temperature is None
     return parameter not in refused
@@ -36,19 +36,19 @@ def sends_temperature(config: ModelConfig, refused: frozenset[str]) -> bool:
 
 @dataclass(frozen=True)
 class OpenAIClient:
-    """ChatOpenAI and AzureChatOpenAI.
+    """For ChatOpenAI and AzureChatOpenAI.
 
-    Most goes through `extra_body`: as a parameter, `response_format` makes the client raise on a truncated answer and lose
-    its text, and `max_tokens` is renamed to a form that older servers do not know.
+    Most parameters go through `extra_body`: given as a parameter, `response_format` makes the client raise on a
+    truncated answer and lose its text, and `max_tokens` is renamed to a form that older servers do not know.
     """
 
     chat: BaseChatModel
     config: ModelConfig
     limit: str
-    """Name of the limit of an answer's tokens, until the model refuses it."""
+    """Name of the parameter that limits the tokens of an answer, until the model refuses it."""
     constrain: bool = False
     wrap: bool = True
-    """OpenAI refuses an array at the root of a schema; llama.cpp takes it."""
+    """OpenAI refuses an array at the root of a schema; llama.cpp accepts it."""
 
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
         options: dict[str, Any] = {"extra_body": self.make_body(request, refused)}
@@ -57,7 +57,7 @@ class OpenAIClient:
         return self.chat.invoke(to_langchain(request), **options)
 
     def make_body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
-        """What goes beside model, messages and temperature."""
+        """Everything in the request besides model, messages and temperature."""
         config = self.config
         body: dict[str, Any] = {}
         names = [name for name in (self.limit, _LIMITS[self.limit]) if name not in refused]
@@ -71,7 +71,7 @@ class OpenAIClient:
 
 @dataclass(frozen=True)
 class PlainClient:
-    """A chat model that takes `temperature` and `max_tokens` when it is called: Bedrock's, and those that applications bring."""
+    """For chat models that take `temperature` and `max_tokens` per call: Bedrock's, and those that applications bring."""
 
     chat: BaseChatModel
     config: ModelConfig
@@ -84,7 +84,7 @@ class PlainClient:
 
 
 class ConstructedClient:
-    """LangChain's other chat models: the parameters that they have in common belong to the constructor."""
+    """For LangChain's other chat models, which take these parameters in the constructor."""
 
     def __init__(self, make: Callable[..., BaseChatModel], config: ModelConfig) -> None:
         self._make = lru_cache(maxsize=16)(make)
@@ -98,7 +98,7 @@ class ConstructedClient:
 
 
 def to_langchain(request: ChatRequest) -> list[BaseMessage]:
-    """The request's turns."""
+    """The request's turns as LangChain messages."""
     return [_to_message(message) for message in request.messages]
 
 
@@ -108,7 +108,7 @@ def _to_message(message: Message) -> BaseMessage:
 
 
 def _response_format(schema: dict[str, Any], *, wrap: bool) -> dict[str, Any]:
-    """`wrap` puts an array into an object, which is opened again when the answer is read."""
+    """`wrap` puts an array into an object, which is unpacked when the answer is read."""
     if wrap and schema.get("type") == "array":
         wrapped = {"items": schema}
         schema = {"type": "object", "properties": wrapped, "required": ["items"], "additionalProperties": False}

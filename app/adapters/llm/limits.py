@@ -1,4 +1,4 @@
-"""What stands between an agent and a provider: budget, rates, concurrency, retries and a circuit breaker."""
+"""Stands between an agent and a provider: budget, rate limits, concurrency, retries and a circuit breaker."""
 
 import random
 import time
@@ -14,23 +14,23 @@ from pada_agent.core.records import Usage
 ResultT = TypeVar("ResultT")
 
 MAX_RETRIES = 8
-"""Waits of two minutes in all: an outage of a minute passes."""
+"""Adds up to two minutes of waiting, which survives an outage of a minute."""
 MAX_RETRIES_UNMET = 3
-"""While a server has never been reached: then the address is wrong, or nothing is running there."""
+"""For a server that has never been reached: probably the address is wrong, or nothing is running there."""
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 SHORTEST_OBEYED_SECONDS = 5.0
-"""A Retry-After below that counts as our own back-off, up to this much: servers send 0 and dates that are past."""
+"""A shorter Retry-After is replaced by our own back-off, up to this long, because servers send 0 and dates in the past."""
 LONGEST_OBEYED_SECONDS = 600.0
-"""A provider's Retry-After beyond this is an outage, not a pause."""
+"""A longer Retry-After is an outage, not a pause."""
 BREAKER_FAILURES = 3
-"""Calls in a row that failed for good before the circuit opens."""
+"""Number of calls in a row that finally failed before the circuit opens."""
 BREAKER_PAUSE_SECONDS = 60.0
-"""After that calls are let through again: a server process outlives an outage."""
+"""After this time, calls are let through again, because a server process may outlive an outage."""
 
 
 class RetryableError(Exception):
-    """A failure that may pass: 429, 5xx, time-out, lost connection."""
+    """A failure that may pass: 429, 5xx, timeout, lost connection."""
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None, no_connection: bool = False) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class Clock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, or return at once when stopped."""
+        """Wait. Returns at once when stopped."""
         self._stopped.wait(seconds)
 
     def stop(self) -> None:
@@ -61,7 +61,7 @@ class Clock:
 
 
 class Budget:
-    """Hard limits over all roles of a run; `spent` tells what the run has used so far."""
+    """Hard limits over all roles of a run. `spent` returns what the run has used so far."""
 
     def __init__(self, limits: BudgetConfig, spent: Callable[[], Usage]) -> None:
         self._limits = limits
@@ -71,14 +71,15 @@ class Budget:
 
     @property
     def n_in_flight(self) -> int:
-        """Calls that have begun and not ended. Takes no lock: a signal handler asks."""
+        """Number of calls that have begun but not ended. Takes no lock, because a signal handler asks."""
         return self._n_in_flight
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
-        """Hold one call until its cost is noted.
+        """Hold a place for one call until its cost is recorded.
 
-        The number of calls is never exceeded. Tokens and money are known only afterwards: calls in flight may overshoot.
+        The number of calls is never exceeded. Tokens and money are known only afterwards, so calls in flight may
+        overshoot those limits.
 
         Raises:
             BudgetExceededError: a limit is reached.
@@ -123,7 +124,7 @@ class RateLimiter:
             self._clock.sleep(seconds)
 
     def charge(self, tokens: int) -> None:
-        """Note the tokens of a finished call; the level may fall below zero, and the next call waits."""
+        """Record the tokens of a finished call. The level may fall below zero; the next call then waits."""
         with self._lock:
             if "tokens" in self._levels:
                 self._levels["tokens"] -= tokens
@@ -151,7 +152,7 @@ class RateLimiter:
 
 
 class CallGate:
-    """Lets calls of one role through: at most so many at once and per minute, again when that may help, never for ever."""
+    """Lets calls of one role through: only so many at once and per minute, and with retries where these may help."""
 
     def __init__(self, config: ModelConfig, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
@@ -172,7 +173,7 @@ class CallGate:
         """The call's result.
 
         Raises:
-            ModelUnavailableError: retries are used up, or calls before this one failed too often.
+            ModelUnavailableError: retries are used up, or too many earlier calls have failed.
         """
         with self._slots:
             self._check_circuit()
@@ -188,7 +189,7 @@ class CallGate:
         return result
 
     def close(self) -> None:
-        """Let no further call through, and end the waits of those under way."""
+        """Let no further calls through, and end the waits of running ones."""
         self._clock.stop()
 
     def _check_circuit(self) -> None:
@@ -215,10 +216,10 @@ class CallGate:
         raise AssertionError("unreachable")
 
     def _wait(self, error: RetryableError, attempt: int) -> None:
-        """Wait before the next try.
+        """Wait before the next attempt.
 
         Raises:
-            ModelUnavailableError: there is no next try.
+            ModelUnavailableError: there are no attempts left.
         """
         if attempt >= (MAX_RETRIES if self._is_met else MAX_RETRIES_UNMET):
             raise ModelUnavailableError(f"{error} (tried {attempt + 1} times)") from error
@@ -234,6 +235,6 @@ class CallGate:
         self._pause()
 
     def _pause(self) -> None:
-        """A wait that the server asked one call for holds for all."""
+        """If a server asks one call to wait, all calls wait."""
         while (seconds := self._not_before - self._clock.now()) > 0 and not self._clock.is_stopped:
             self._clock.sleep(seconds)

@@ -1,9 +1,10 @@
 """The embedded engine's process (`python -m pada_agent.app.adapters.llm.llama_server FILE N_SLOTS CONTEXT_TOKENS`).
 
-Serves a GGUF file by llama.cpp on a loopback port, prints that OpenAI-compatible base URL, and ends when stdin closes:
-so it never outlives its parent. A process of its own because the engine, when let go of in the middle of an answer,
-waits for that answer while it holds the interpreter: a run could not be stopped.
-Environment: PADA_ENGINE_KEY, the key that requests must carry.
+Serves a GGUF file with llama.cpp on a loopback port, prints the OpenAI-compatible base URL, and ends when stdin closes,
+so it never outlives its parent. It is a separate process because an engine that is released in the middle of an answer
+waits for that answer while it holds the interpreter, so that a run could not be stopped.
+
+Environment: PADA_ENGINE_KEY is the key that requests must send.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 from pada_agent.core.machine import count_cores
 
 PROMPT_CACHE_MIB = 512
-"""Host memory for prompt prefixes seen before."""
+"""Host memory for prompt prefixes that were seen before."""
 
 
 def main() -> None:

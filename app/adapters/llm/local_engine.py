@@ -1,4 +1,4 @@
-"""The embedded llama.cpp engine: one child process for each model file, shared by the roles that ask it."""
+"""The embedded llama.cpp engine: one child process per model file, shared by the roles that use it."""
 
 import os
 import secrets
@@ -20,7 +20,7 @@ SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.llama_server")
 
 
 class Endpoint(NamedTuple):
-    """Where an engine answers."""
+    """Where an engine can be reached."""
 
     url: str
     """OpenAI-compatible base URL on a loopback port."""
@@ -29,12 +29,12 @@ class Endpoint(NamedTuple):
 
 @dataclass
 class Engine:
-    """A running engine and how many users it has."""
+    """A running engine, and how many users it has."""
 
     process: subprocess.Popen[str]
     endpoint: Endpoint
     shape: tuple[int, int]
-    """Slots, and context tokens of each."""
+    """Number of slots, and context tokens per slot."""
     n_users: int = 0
 
 
@@ -45,13 +45,13 @@ _lock = RLock()
 
 
 def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
-    """Where the model file's engine answers; it starts at the first call, and again if it died.
+    """Where the model file's engine can be reached. It starts with the first call, and again if it died.
 
     Args:
-        context_tokens: per slot. The settings of the first caller hold for all.
+        context_tokens: per slot. The settings of the first caller apply to all.
 
     Raises:
-        ModelUnavailableError: no such file, not a model, or not enough memory.
+        ModelUnavailableError: the file does not exist or is not a model, or there is not enough memory.
     """
     with _lock:
         shape, engine = (n_slots, context_tokens), _engines.get(file)
@@ -66,14 +66,14 @@ def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
 
 
 def has_died(file: Path) -> bool:
-    """Whether the model file's engine ended by itself: for lack of memory, most likely."""
+    """Whether the model file's engine ended by itself, most likely for lack of memory."""
     with _lock:
         engine = _engines.get(file)
         return engine is not None and engine.process.poll() is not None
 
 
 def release(file: Path) -> None:
-    """Let go of an engine; the last user's leaving ends it, also in the middle of an answer, unless idle ones are kept."""
+    """Release an engine. When its last user does, it ends, even in the middle of an answer, unless idle engines are kept."""
     with _lock:
         engine = _engines.get(file)
         if engine is None:
@@ -83,7 +83,7 @@ def release(file: Path) -> None:
 
 
 def keep_idle(keep: bool) -> None:
-    """Whether engines outlive their last user, so that the next finds them warm; False ends those that wait."""
+    """Set whether engines outlive their last user, so that the next one finds them warm. False ends those that are idle."""
     global _keeps_idle
     with _lock:
         _keeps_idle = keep
@@ -133,7 +133,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _check_memory(file: Path) -> None:
-    """llama.cpp maps the file; without room for it every token would come from disk."""
+    """llama.cpp maps the file into memory. Without room for it, every token would have to be read from disk."""
     available = psutil.virtual_memory().available
     if file.stat().st_size > available:
         raise ModelUnavailableError(

@@ -1,4 +1,4 @@
-"""Third-party exceptions as ours: what may pass is retried, what a user can fix says how, one bad prompt costs one batch."""
+"""Translates third-party exceptions: what may pass is retried, what a user can fix says how, and one bad prompt costs one batch."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_w
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 SHOWN_CHARACTERS = 400
-"""Of what a provider says."""
+"""Number of characters shown of what a provider says."""
 PASSING_STATUS = (408, 409, 425, 429)
 BAD_REQUEST = (400, 422)
 AWS_PASSING = {
@@ -30,7 +30,7 @@ AWS_PASSING = {
     "ModelErrorException",
 }
 OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_format")
-"""Parameters of ours that some models refuse, and that a call can do without or send under another name."""
+"""Parameters that some models refuse, and that a call can leave out or send under another name."""
 _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
 _TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
@@ -78,15 +78,15 @@ _UNSUPPORTED = re.compile(
 
 
 class NotFoundError(ModelUnavailableError):
-    """No such model, or no such address."""
+    """There is no such model, or no such address."""
 
 
 class ContentRefusedError(Exception):
-    """The provider's filter refused the prompt; the text is what it said."""
+    """The provider's filter refused the prompt. The text is what the filter said."""
 
 
 class ParameterRefusedError(Exception):
-    """The model does not take one of our parameters."""
+    """The model does not accept one of our parameters."""
 
     def __init__(self, parameter: str, unusable: ModelUnavailableError) -> None:
         super().__init__(parameter)
@@ -97,16 +97,16 @@ class ParameterRefusedError(Exception):
 
 @dataclass(frozen=True)
 class _Failure:
-    """What is known of a failed request, whoever's client raised it."""
+    """What is known about a failed request, whichever client raised it."""
 
     words: str
-    """In full, keys masked."""
+    """The full message, with keys masked."""
     status: int | None = None
     code: str = ""
     parameter: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     is_shown: bool = True
-    """Whether its words may be."""
+    """Whether the message may be shown."""
 
     @property
     def shown(self) -> str:
@@ -114,7 +114,7 @@ class _Failure:
 
 
 def translate_error(error: Exception, *, name: str, url: str | None, redaction: Redaction) -> Exception:
-    """Our exception for one that came out of a call, without the key in it."""
+    """Our exception for one raised by a call, without the key in it."""
     where = url or "the provider's address"
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
@@ -186,14 +186,14 @@ def _translate_aws(failure: _Failure, name: str) -> Exception:
 
 
 def _is_spent(failure: _Failure) -> bool:
-    """Credit, or what a day or a month allows. Gemini's words for a minute and a day differ in the quota's name alone."""
+    """Whether credit or a daily or monthly quota is used up. Gemini's messages for a minute and for a day differ only in the quota's name."""
     if failure.code in _SPENT_CODES or failure.status == 402:
         return True
     return failure.status in (400, 403, 429) and bool(_SPENT.search(f"{failure.code} {failure.words}"))
 
 
 def _find_refused_parameter(failure: _Failure) -> str:
-    """The name that the provider gives, or the first of ours in what it says."""
+    """The parameter that the provider names, or the first of ours in its message."""
     if not _UNSUPPORTED.search(f"{failure.code} {failure.words}".replace("_", " ")):
         return ""
     if failure.parameter in OPTIONAL:
@@ -225,7 +225,7 @@ def _describe(error: Exception, redaction: Redaction) -> _Failure:
 
 
 def _read_body(error: Exception) -> dict[str, Any]:
-    """What the provider sent: servers put it under `error` or at the top, and LangChain raises that of a 200 as ValueError."""
+    """What the provider sent. Servers put it under `error` or at the top, and LangChain raises that of a status 200 as ValueError."""
     candidates = [getattr(error, "body", None), getattr(error, "details", None), *error.args[:1], _read_response(error)]
     body = next((c for c in candidates if isinstance(c, dict)), {})
     inner = body.get("error")
@@ -240,7 +240,7 @@ def _read_response(error: Exception) -> Any:
 
 
 def _find_words(body: Mapping[str, Any]) -> str:
-    """The message, with the details in which Gemini names the quota and the wait, and OpenRouter what its provider said."""
+    """The message, with the details in which Gemini names quota and wait, and OpenRouter quotes its provider."""
     message = body.get("message") or body.get("detail") or body.get("error")
     metadata = body.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
@@ -248,7 +248,7 @@ def _find_words(body: Mapping[str, Any]) -> str:
 
 
 def _find_plain_words(error: Exception) -> str:
-    """Of an answer that is no error object: text, a page, nothing at all, or a completion without choices."""
+    """Message for an answer that is not an error object: text, a web page, nothing at all, or a completion without choices."""
     response = getattr(error, "response", None)
     text = error.doc if isinstance(error, JSONDecodeError) else getattr(response, "text", "")
     if _WEB_PAGE.match(text):

@@ -1,4 +1,4 @@
-"""The providers that a model's name may begin with: which settings they need, and how their chat models are made."""
+"""The providers that a model name may begin with: which settings they need, and how their chat models are made."""
 
 import os
 import re
@@ -25,22 +25,22 @@ from pada_agent.core.suggestions import suggest
 
 @dataclass(frozen=True)
 class Opening:
-    """How to make a role's chat model, and what nothing that is stored or shown may repeat."""
+    """How to make a role's chat model, and what must not be repeated in anything stored or shown."""
 
     open: Callable[[], ChatClient]
     redaction: Redaction = field(default_factory=Redaction)
     batches: Callable[[Callable[[], ChatClient]], BatchService] | None = None
-    """How its batches are sent and read, given how an ordinary client is made; None: it has none that we know."""
+    """How its batches are sent and read, given a function that makes an ordinary client. None: we know of no batches."""
     close: Callable[[], None] = lambda: None
     """Ends what a client waits for. Safe in a signal handler."""
 
 
 class Partner(NamedTuple):
-    """A chat model of LangChain's, in a package of its own."""
+    """A LangChain chat model that has its own package."""
 
     package: str
     key_variables: tuple[str, ...] = ()
-    """Any of them holds the key."""
+    """Environment variables, any of which holds the key."""
 
 
 PARTNERS: Mapping[str, Partner] = {
@@ -59,7 +59,7 @@ PARTNERS: Mapping[str, Partner] = {
 }
 """By the provider's name in `init_chat_model`."""
 IN_EXTRA = ("anthropic", "google_genai", "mistralai", "groq")
-"""Those that `pada-agent[providers]` installs."""
+"""Providers whose packages come with `pada-agent[providers]`."""
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 ANTHROPIC_VERSION = "2023-06-01"
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
@@ -72,7 +72,8 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
     """How to make the role's model. Nothing is started or contacted yet.
 
     Raises:
-        ConfigError: unknown provider; a package, a key, an address or a region is missing; a setting it cannot use.
+        ConfigError: the provider is unknown; a package, a key, an address or a region is missing; or a setting cannot
+            be used.
     """
     provider, _, name = config.model.partition(":")
     known = {**_PROVIDERS, **dict.fromkeys(PARTNERS, _open_partner)}
@@ -234,7 +235,7 @@ _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
 
 
 def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
-    """The environment variables of which one holds the role's key."""
+    """The environment variables, any one of which holds the role's key."""
     if config.api_key_env:
         return (config.api_key_env,)
     partner = PARTNERS.get(config.provider)
@@ -252,7 +253,7 @@ def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | 
 
 
 def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
-    """Those of the settings, with the secret ones from the environment."""
+    """The headers from the settings, with the secret ones from the environment."""
     if absent := [variable for variable in config.header_envs.values() if not os.environ.get(variable)]:
         raise ConfigError(f"models.{role}.header_envs: the environment variable {absent[0]} is not set.")
     return {**config.headers, **{header: os.environ[variable] for header, variable in config.header_envs.items()}}

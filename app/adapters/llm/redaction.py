@@ -1,4 +1,4 @@
-"""Keys are kept out of what is stored and shown, also where a server repeats them."""
+"""Keeps keys out of everything stored and shown, even if a server repeats them."""
 
 import base64
 import json
@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 MASK = "[key]"
 SHORTEST_SECRET = 6
-"""Characters; a shorter one would be found in ordinary words."""
+"""In characters. A shorter one would be found in ordinary words."""
 SHORTEST_SPLIT = 12
-"""Characters; a shorter one is not looked for across spaces and quotation marks."""
+"""In characters. A shorter one is not searched for across spaces and quotation marks."""
 _BETWEEN = r"[\s\"'`+,\\]{0,6}"
 """What may stand between the pieces of a key that was broken up, such as a line's end or `" + "`."""
 _LOOKS_LIKE_KEY = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|ghp)[-_][\w*.-]{3,}|\bAIza[\w*-]{10,}")
@@ -25,18 +25,18 @@ class Redaction:
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     hides_words: bool = False
-    """Whether a server's words stay out of errors altogether: whoever reads them may not be meant to see its answers."""
+    """Whether a server's words never appear in errors, because the readers may not be meant to see its answers."""
 
     def mask(self, text: str) -> str:
-        """The text of an error, without the secrets and without what looks like a key."""
+        """The text of an error, without the secrets and without anything that looks like a key."""
         return _LOOKS_LIKE_KEY.sub(MASK, self.mask_own(text))
 
     def mask_own(self, text: str) -> str:
-        """The text without the secrets: as they are, in other case, in pieces, in base64, percent-encoded."""
+        """The text without the secrets: unchanged, in other case, in pieces, in base64, or percent-encoded."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
     def is_in(self, text: str) -> bool:
-        """Whether a secret is repeated in the text."""
+        """Whether the text repeats a secret."""
         return bool(self._pattern and self._pattern.search(text))
 
     @cached_property
@@ -46,7 +46,7 @@ class Redaction:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Patterns."""
+    """Patterns for every form of the secret."""
     between = _BETWEEN if len(secret) >= SHORTEST_SPLIT else ""
     yield between.join(map(re.escape, secret))
     for form in (json.dumps(secret)[1:-1], quote(secret, safe=""), *_base64_forms(secret.encode())):
@@ -54,7 +54,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _base64_forms(secret: bytes) -> Iterator[str]:
-    """As it reads within base64, wherever it begins there: `user:secret` is encoded as a whole."""
+    """The secret as it reads within base64, wherever it begins there, because `user:secret` is encoded as a whole."""
     for n_before, n_shared in ((0, 0), (1, 2), (2, 3)):
         whole = base64.b64encode(b"\0" * n_before + secret).decode()
         n_padded = (n_before + len(secret)) % 3

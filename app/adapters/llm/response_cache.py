@@ -1,4 +1,4 @@
-"""Every LLM call of a run, in SQLite: a resumed run pays nothing twice, and the ledger knows where the money went."""
+"""Every LLM call of a run, in SQLite: a resumed run pays for nothing twice, and the ledger shows where the money went."""
 
 import hashlib
 import json
@@ -31,30 +31,30 @@ CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TE
 `truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`."""
 REFUSED = 2
 LEAST_FREE_BYTES = 8 * 2**20
-"""Of the disk: with less no call is begun, for there may be no room for its answer."""
+"""Free disk space below which no call is started, because there may be no room for its answer."""
 
 Column = Literal["role", "agent"]
 
 
 def name_model(config: ModelConfig) -> str:
-    """The model and what else decides how it answers."""
+    """The model, and everything else that decides how it answers."""
     more = {"reasoning_effort": config.reasoning_effort, **config.extra}
     chosen = {name: value for name, value in more.items() if value is not None}
     return f"{config.model}@{config.base_url or ''}{json.dumps(chosen, sort_keys=True) if chosen else ''}"
 
 
 def call_key(model: str, request: ChatRequest) -> str:
-    """Address of a call: all that can change its answer, and nothing else."""
+    """Address of a call: a hash of everything that can change its answer, and nothing else."""
     asked = request.model_dump(mode="json", exclude={"tags"})
     text = json.dumps({"model": model, **asked}, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 class ResponseCache:
-    """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests hold no keys, so neither does the file.
+    """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests contain no keys, so neither does the file.
 
     Args:
-        shared: a second such record, of several runs. A reply that one of them paid for is a hit for the others.
+        shared: a second such file, for several runs. A reply that one of them has paid for is a hit for the others.
     """
 
     def __init__(self, path: Path, *, shared: "ResponseCache | None" = None) -> None:
@@ -78,7 +78,7 @@ class ResponseCache:
 
     @contextmanager
     def asking_once(self, key: str) -> Iterator[None]:
-        """One thread at a time for each key, of all runs that share replies: who comes second finds what the first has paid for."""
+        """Only one thread per key, among all runs that share replies. Whoever comes second finds what the first has paid for."""
         owner = self._shared or self
         with owner._lock:
             alone = owner._asking.setdefault(key, Lock())
@@ -103,10 +103,10 @@ class ResponseCache:
         )
 
     def begin(self, key: str, *, started: float) -> None:
-        """Note that a call is about to be paid for.
+        """Record that a call is about to be paid for.
 
         Raises:
-            ArtifactError: its answer could not be kept.
+            ArtifactError: its answer could not be stored.
         """
         if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
             raise ArtifactError(
@@ -115,14 +115,14 @@ class ResponseCache:
         self._write("INSERT OR REPLACE INTO begun VALUES (?, ?)", (key, started))
 
     def give_up(self, key: str) -> None:
-        """The call gave no answer."""
+        """Record that the call gave no answer."""
         with suppress(ArtifactError):
             self._write("DELETE FROM begun WHERE key = ?", (key,))
 
     def put(
         self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float
     ) -> None:
-        """Store a paid reply under its key; of two equal calls at the same time the first stays."""
+        """Store a paid reply under its key. If two equal calls run at the same time, the first reply stays."""
         if self._shared:
             self._shared.put(reply, request, model=model, role=role, started=started, seconds=seconds)
         usage = reply.usage
@@ -138,11 +138,11 @@ class ResponseCache:
             self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
 
     def totals(self) -> Usage:
-        """Consumption of the whole run."""
+        """Usage of the whole run."""
         return sum(self.totals_by("role").values(), Usage())
 
     def totals_by(self, column: Column) -> dict[str, Usage]:
-        """Consumption by `role` or `agent`; hits count in `n_cached` alone. Every call asks: the file is summed up once."""
+        """Usage by `role` or `agent`. Hits count only in `n_cached`. Cheap enough to ask after every call, because the file is summed up once."""
         with self._reading() as database:
             (version,) = database.execute("PRAGMA data_version").fetchone()
             if self._totals is None or version != self._version:  # another process has written
@@ -158,9 +158,10 @@ class ResponseCache:
                 totals[name] = totals.get(name, Usage()) + usage
 
     def totals_by_tag(self, tag: str) -> dict[str, Usage]:
-        """What the run's calls took, by the value of a tag; calls without it are left out.
+        """Usage of the run's calls by the value of a tag. Calls without the tag are left out.
 
-        Each counts once, however often it was asked again, and also where another run that shares its replies has paid.
+        Each call counts once, however often it was asked, and even if another run that shares its replies has paid for
+        it.
         """
         totals: dict[str, Usage] = {}
         for value, usage in [*self._list_calls(tag), *self._list_borrowed(tag)]:
@@ -180,7 +181,7 @@ class ResponseCache:
             ]
 
     def _list_borrowed(self, tag: str) -> list[tuple[str, Usage]]:
-        """The same for replies that were another run's."""
+        """The same for replies that another run paid for."""
         if self._shared is None:
             return []
         with self._reading() as database:
@@ -195,7 +196,7 @@ class ResponseCache:
             self._shared.close()
 
     def _write(self, statement: str, values: Sequence[object]) -> int:
-        """Rows that it changed."""
+        """Returns the number of rows changed."""
         try:
             with self._lock:
                 return self._db.execute(statement, values).rowcount
@@ -216,10 +217,10 @@ class ResponseCache:
 
 
 def read_totals(path: Path, column: Column) -> dict[str, Usage]:
-    """Consumption by `role` or `agent` that a run's file records, without writing to it; empty where there is none.
+    """Usage by `role` or `agent` from a run's file, without writing to it. Empty if there is no file.
 
     Raises:
-        ArtifactError: damaged, or of another make.
+        ArtifactError: the file is damaged, or has another format.
     """
     if not path.is_file():
         return {}
@@ -245,7 +246,7 @@ def _sum_by(database: sqlite3.Connection, column: Column) -> dict[str, Usage]:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Damage of the file, and figures in it that are none."""
+    """Explains damage to the file and figures in it that are not numbers."""
     try:
         yield
     except (sqlite3.Error, ValueError, TypeError) as exc:

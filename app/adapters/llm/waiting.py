@@ -17,7 +17,7 @@ _IN_WORDS = re.compile(
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the headers ask to wait; None when they do not say. Numbers, HTTP dates and `1m30s` are understood."""
+    """Seconds that the headers ask to wait. None if they do not say. Understands numbers, HTTP dates and `1m30s`."""
     milliseconds = _read_number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -30,13 +30,13 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def read_wait_in_words(words: str) -> float | None:
-    """Of "Please try again in 9m38.016s" and the like."""
+    """Seconds in messages such as "Please try again in 9m38.016s". None if there are none."""
     found = _IN_WORDS.search(words)
     return read_duration(found[1] or found[2]) if found else None
 
 
 def read_duration(text: str) -> float | None:
-    """Seconds of `1m30s`, `2 seconds`, `500ms`."""
+    """Seconds in `1m30s`, `2 seconds` or `500ms`."""
     parts = _PART.findall(text)
     if not parts or _PART.sub("", text).strip(" ,"):
         return None

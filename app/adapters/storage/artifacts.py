@@ -33,11 +33,11 @@ RESUME = (
     " what is missing."
 )
 MAX_KEPT_ROWS = 200_000
-"""Rows that stay in memory, of all objects together: about 1 KB each for short rows."""
+"""Number of rows kept in memory, over all objects. Short rows take about 1 KB each."""
 
 
 class FileArtifactStore:
-    """Implements `core.ports.ArtifactStore` with files. Safe for several threads and processes: writers replace whole files."""
+    """Implements `core.ports.ArtifactStore` with files. Safe for several threads and processes, because writers replace whole files."""
 
     def __init__(self, objects_folder: Path) -> None:
         self._objects = objects_folder
@@ -51,11 +51,11 @@ class FileArtifactStore:
         return f"{kind}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
     def has(self, key: str) -> bool:
-        """Whether rows or a value are stored; other files in the folder do not count."""
+        """Whether rows or a value are stored. Other files in the folder do not count."""
         return any((self._locate(key) / name).is_file() for name in (ROWS, VALUE))
 
     def folder(self, key: str) -> Path:
-        """The object's folder, created when missing."""
+        """The object's folder. Created if it does not exist."""
         path = self._locate(key)
         with _explained(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class FileArtifactStore:
         return write_atomically(self.folder(key) / ROWS, text)
 
     def read_rows(self, key: str, kind: type[R]) -> list[R]:
-        """Kept in memory for the next reader, for what is stored under a key does not change: a run asks for some rows at every batch."""
+        """Rows are kept in memory for the next reader, because stored objects never change and some are needed for every batch."""
         path = self.rows_path(key)
         stamp = _stamp(path)
         with self._lock:
@@ -105,7 +105,7 @@ class FileArtifactStore:
         return write_atomically(self.folder(key) / MATRIX, buffer.getbuffer())
 
     def read_matrix(self, key: str) -> "np.ndarray | None":
-        """As it lies on the disk: pages that nobody reads take no memory."""
+        """Memory-mapped, so pages that nobody reads take no memory."""
         import numpy as np
 
         path = self._locate(key) / MATRIX
@@ -118,17 +118,17 @@ class FileArtifactStore:
         return matrix
 
     def _locate(self, key: str) -> Path:
-        """A run's state can be edited by whoever holds its thread: a key is a name, never a way out of the folder."""
+        """A run's state can be edited by whoever holds its thread, so a key must be a plain name and never leads out of the folder."""
         if not key or key.startswith(".") or "/" in key or "\0" in key:
             raise ArtifactError(f"{self._objects}: {key!r} is not the name of an object")
         return self._objects / key
 
 
 def write_atomically(path: Path, content: str | memoryview) -> Path:
-    """Write a file that readers see whole or not at all.
+    """Write a file that readers see as a whole or not at all.
 
     Raises:
-        ArtifactError: the disk is full or the folder cannot be written.
+        ArtifactError: the disk is full, or the folder is not writable.
     """
     with _explained(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
@@ -166,7 +166,7 @@ def _to_json(value: object) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Changes when the file is written again; None where there is none."""
+    """Changes when the file is written again. None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What is wrong with a CSV file, in words: where it is, what it looks like, and the way out."""
+"""Explains what is wrong with a CSV file: where it is, what it looks like, and what to do."""
 
 import csv
 import json
@@ -16,10 +16,10 @@ _QUOTE_THEM = "Put cells that contain a quote, a line break or the separator in 
 
 
 def refuse_json(location: str, head: Sequence[str]) -> None:
-    """Stop where the first lines are no CSV but JSON.
+    """Refuse a file whose first lines are JSON instead of CSV.
 
     Raises:
-        DatasetError: says what it is, and how to name it.
+        DatasetError: says what the file is, and how to name it.
     """
     first = next((line.strip() for line in head if line.strip()), "")
     if first in ("[", "{"):
@@ -35,7 +35,7 @@ def refuse_json(location: str, head: Sequence[str]) -> None:
 
 
 def doubt_header(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
-    """What to do where a column is not found: the first line may be a row."""
+    """What to do if a column is not found, because the first line may be a row rather than a header."""
     repeats = any(row.get(name) == name for row in rows for name in names)
     if repeats or any(len(name) > _LONG_NAME or _NUMBER.fullmatch(name) for name in names):
         return f"The first line looks like a row, not like the names of columns: {ADD_NAMES}."
@@ -54,7 +54,11 @@ def explain_length(where: str, n_cells: int, n_names: int, delimiter: str) -> Ro
 
 
 def explain_broken_record(exc: csv.Error, record: str, *, first: int, delimiter: str) -> str:
-    """The line at fault and why; `record` is the text from line `first` to the end of the line that could not be read."""
+    """The line at fault and the reason.
+
+    Args:
+        record: the text from line `first` to the end of the line that could not be read.
+    """
     last = first + record.rstrip("\n").count("\n")
     opened = first + record.count("\n", 0, _find_open_quote(record, delimiter))
     said = str(exc)
@@ -73,7 +77,7 @@ def explain_broken_record(exc: csv.Error, record: str, *, first: int, delimiter:
 
 
 def _find_open_quote(record: str, delimiter: str) -> int:
-    """Place of the quote that begins the first cell without a right end."""
+    """Position of the quotation mark that opens the first cell without a proper end."""
     begin = re.compile(rf'(?:\A|{re.escape(delimiter)}) *"')
     found = begin.search(record)
     while found:

@@ -1,4 +1,4 @@
-"""Rows in CSV and TSV, as spreadsheets and pandas write them."""
+"""Reads CSV and TSV as spreadsheets and pandas write them."""
 
 import csv
 import re
@@ -22,20 +22,24 @@ _TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"', re.DOTALL)
 
 
 class CsvRow(NamedTuple):
-    """A row, or why it is none, and the line on which it begins."""
+    """A row, or the error why it is not one, and the line on which it begins."""
 
     line: int
     fields: dict[str, str] | RowError
 
 
 def read_csv(location: str, lines: Iterable[str], *, delimiter: str | None = None) -> Iterator[CsvRow]:
-    """The rows. Without `delimiter`, the one that fits header and first rows.
+    """The rows of a CSV file.
 
-    What spreadsheets leave is dropped: rows and columns without a cell that holds something, spaces around names, a
-    first line `sep=;`, the header once more, where files were joined. A column without a name is called after its place.
+    Leftovers from spreadsheets are dropped: rows and columns without content, spaces around names, a first line
+    `sep=;`, and repeated headers in joined files. A column without a name is named after its position.
+
+    Args:
+        delimiter: None takes the one that fits the header and the first rows.
 
     Raises:
-        DatasetError: not CSV, two columns of one name, or a header alone; names the line.
+        DatasetError: this is not CSV, two columns have the same name, or there is only a header. The message names the
+            line.
     """
     rest = iter(lines)
     head = _split_old_line_ends(list(islice(rest, _N_LINES_LOOKED_AT)))
@@ -70,7 +74,7 @@ def _read_record(
 
 
 def _read_formula(cell: str) -> str:
-    """A spreadsheet exports a text that it should not take for a number as the formula `="007"`."""
+    """A spreadsheet exports a text that must not become a number as the formula `="007"`."""
     found = _TEXT_FORMULA.fullmatch(cell)
     return found[1].replace('""', '"') if found else cell
 
@@ -88,7 +92,7 @@ def _name_columns(where: str, names: Sequence[str]) -> list[str]:
 def _split_records(
     location: str, lines: Iterable[str], delimiter: str, *, spaced: bool, n_before: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Records that hold something, each with the number of its first line (a quoted cell may hold line breaks)."""
+    """Records with content, each with the number of its first line (a quoted cell may contain line breaks)."""
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
     record: list[str] = []
 
@@ -111,7 +115,7 @@ def _split_records(
 
 
 def _find_delimiter(head: Sequence[str]) -> str:
-    """The separator with which the first rows have as many cells as the header; of several, the first of DELIMITERS."""
+    """The separator for which the first rows have as many cells as the header. If there are several, the first of DELIMITERS."""
     widths = {delimiter: _count_cells(head, delimiter) for delimiter in DELIMITERS}
     several = [delimiter for delimiter in DELIMITERS if widths[delimiter][:1] > [1]]
     even = [d for d in several if len(set(widths[d])) == 1]
@@ -119,7 +123,7 @@ def _find_delimiter(head: Sequence[str]) -> str:
 
 
 def _count_cells(head: Sequence[str], delimiter: str) -> list[int]:
-    """Cells of each record, without empty ones at its end; what cannot be read ends the list."""
+    """Number of cells per record, without empty ones at its end. A record that cannot be read ends the list."""
     counts = []
     try:
         for values in csv.reader(head, delimiter=delimiter):
@@ -131,12 +135,12 @@ def _count_cells(head: Sequence[str], delimiter: str) -> list[int]:
 
 
 def _all_spaced(header: str, delimiter: str) -> bool:
-    """Whether a space follows each separator of the header: then it belongs to no cell."""
+    """Whether a space follows every separator in the header. It then does not belong to the cells."""
     return 0 < header.count(delimiter) == header.count(f"{delimiter} ")
 
 
 def _split_old_line_ends(head: list[str]) -> list[str]:
-    """A file whose lines end in a carriage return alone is one line so far."""
+    """Split a file whose lines end in a single carriage return, which has been one line so far."""
     if len(head) == 1 and "\r" in head[0].rstrip("\r\n"):
         return [line + "\n" for line in head[0].split("\r") if line.strip()]
     return head

@@ -19,14 +19,14 @@ _LONG_PATH = 200
 class FileDatasets:
     """Implements `core.ports.DatasetSource`: files, the hub, and rows in memory.
 
-    Files are `.jsonl`, `.json` (lines, an array, or an object with one list of rows), `.csv`, `.tsv` and `.parquet`, each
-    also as `.gz`. Hub data sets are `hub:owner/name[@revision][:config]/split`, rows in memory `memory:NAME`.
+    Files are `.jsonl`, `.json` (lines, an array, or an object with one list of rows), `.csv`, `.tsv` and `.parquet`,
+    each also as `.gz`. Hub data sets are `hub:owner/name[@revision][:config]/split`; rows in memory are `memory:NAME`.
 
     Args:
-        memory: rows by the NAME of `memory:NAME`.
-        workspace: paths are seen from this folder, and refused outside it; a server sets it, since its input comes
-            from others. Without it they are seen from the working directory.
-        max_rows: more than these are an error, unless `limit` takes fewer.
+        memory: rows by the NAME in `memory:NAME`.
+        workspace: paths are relative to this folder and refused outside it. A server sets it, because its input comes
+            from others. None: paths are relative to the working directory.
+        max_rows: more rows than this are an error, unless `limit` takes fewer.
         max_file_bytes: larger files are not opened.
     """
 
@@ -68,7 +68,7 @@ class FileDatasets:
         return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
 
     def _count_wanted(self, limit: int | None) -> int | None:
-        """One more than may be taken, so that too many show."""
+        """One more than allowed, so that too many rows are noticed."""
         most = None if self._max_rows is None else self._max_rows + 1
         return min((n for n in (limit, most) if n is not None), default=None)
 
@@ -124,7 +124,7 @@ class FileDatasets:
 
 
 def find_inside(path: str, workspace: Path) -> Path | None:
-    """The absolute path, links followed, as seen from the workspace; None when it leads out of it."""
+    """The absolute path below the workspace, with links followed. None if it leads out of the workspace."""
     try:
         found = (workspace / path).resolve()
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, a loop of links

@@ -1,4 +1,4 @@
-"""What a file really is, whatever its name says."""
+"""Finds out what a file really is, whatever its name says."""
 
 import io
 import re
@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import IO, NamedTuple
 
 HEAD_BYTES = 4096
-"""Bytes that are looked at."""
+"""Number of bytes that are examined."""
 
 
 class FileKind(NamedTuple):
-    """A format, in words, and how its rows can be used."""
+    """A format in words, and what to do to use its rows."""
 
     name: str
     way_out: str
@@ -45,7 +45,7 @@ _BEGINNINGS: tuple[tuple[str, FileKind], ...] = (
 
 
 def find_kind(file: IO[bytes]) -> FileKind | None:
-    """The format that the first bytes tell, if it is none that is read as text; the file is left at its beginning."""
+    """The format that the first bytes reveal, unless it is read as text. The file is left at its beginning."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -68,14 +68,14 @@ def _look_into_zip(file: IO[bytes]) -> FileKind:
 
 
 class TextKind(NamedTuple):
-    """A format of text, in words, and the ending of its files."""
+    """A text format in words, and the suffix of its files."""
 
     name: str
     suffix: str
 
 
 def guess_text(text: str) -> TextKind | None:
-    """Which of the formats that are read as text this is the beginning of, if it looks like one."""
+    """Which of the text formats this looks like the beginning of. None if it looks like none."""
     first = next((line for line in io.StringIO(text) if line.strip()), "").strip()
     if first.startswith("{"):
         return TextKind("JSON Lines", ".jsonl")
@@ -88,7 +88,7 @@ _SEPARATED = ((",", TextKind("CSV", ".csv")), (";", TextKind("CSV", ".csv")), ("
 
 
 def _is_even(text: str, separator: str) -> bool:
-    """Whether a header and most of the lines behind it have the separator equally often."""
+    """Whether the header and most lines after it contain the separator equally often."""
     lines = [line for line in io.StringIO(text) if line.strip()][:20]
     counts = [_UNQUOTED.sub("", line).count(separator) for line in lines]
     return bool(counts) and counts[0] > 0 and 2 * counts.count(counts[0]) > len(counts)

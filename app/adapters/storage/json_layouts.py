@@ -1,4 +1,4 @@
-"""Files that are one JSON object: rows in a list under a key, by column or under their numbers as pandas writes them, or under their ids."""
+"""Files that consist of one JSON object: rows in a list under a key, by column or row number as pandas writes them, or under their ids."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from pada_agent.core.errors import DatasetError
 
 LISTS = ("data", "rows", "examples", "items", "records", "instances", "train", "validation", "test")
-"""Keys under which an object holds all rows of a file."""
+"""Keys under which an object may hold all rows of a file."""
 
 Placed = tuple[str, Any]
-"""A value, and where it is: the line on which it begins, or its place in the object."""
+"""A value and its place: the line on which it begins, or its position in the object."""
 
 
 def open_object(location: str, place: str, value: Any) -> Iterator[Placed]:
-    """The rows that the only object of a file holds; the object itself, if it holds none.
+    """The rows inside a file's only object. The object itself, if it contains none.
 
     Raises:
-        DatasetError: it holds the rows of several splits.
+        DatasetError: it contains the rows of several splits.
     """
     if not isinstance(value, Mapping):
         return iter([(place, value)])
@@ -39,7 +39,7 @@ def _is_rows(value: Any) -> bool:
 
 
 def _turn_columns(value: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """The rows of `{"a": [1, 2], "b": [3, 4]}` of other forms of pandas' `to_json`, and of rows under their ids; None where it is none."""
+    """The rows of `{"a": [1, 2], "b": [3, 4]}`, of other forms of pandas' `to_json`, and of rows under their ids. None if it is none of these."""
     parts = list(value.values())
     if value.keys() == {"columns", "index", "data"} and all(isinstance(part, list) for part in parts):
         return _name_cells(value["columns"], value["data"])
@@ -69,7 +69,7 @@ def _are_numbers(keys: Mapping[str, Any]) -> bool:
 
 
 def _is_plain(column: Sequence[Any]) -> bool:
-    """Whether there are plain values alone: the turns and the completion of one row are lists of the same length too."""
+    """Whether there are only plain values, because one row's turns and completion are lists of the same length too."""
     return not any(isinstance(cell, list | Mapping) for cell in column)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a JSON file, in words: where it is, what it looks like, and the way out."""
+"""Explains what is wrong with a JSON file: where it is, what it looks like, and what to do."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _N_SHOWN = 30
 
 
 def explain_json(exc: Exception, text: str) -> str:
-    """Why the text that begins a value cannot be read, in a sentence."""
+    """Why the text that begins a value cannot be read, in one sentence."""
     if isinstance(exc, RecursionError):
         return "it is nested too deeply."
     told = _explain_syntax(exc, text) if isinstance(exc, json.JSONDecodeError) else str(exc)
@@ -55,7 +55,7 @@ def _name_fault(said: str, rest: str) -> str:
 
 
 def name_other_format(text: str) -> str | None:
-    """What a file is that begins like this and whose first line is no JSON, where that can be told."""
+    """What a file with this beginning is, if its first line is not JSON and its format can be recognised."""
     begin = text.lstrip()
     if begin.startswith(("{", "[", "//", "/*", "#")):
         return None
@@ -64,7 +64,7 @@ def name_other_format(text: str) -> str | None:
 
 
 def is_unfinished(line: str) -> bool:
-    """Whether an object begins on a line and does not end on it."""
+    """Whether an object begins on this line and does not end on it."""
     text = line.strip()
     try:
         json.loads(text)
@@ -76,7 +76,7 @@ def is_unfinished(line: str) -> bool:
 
 
 def count_objects(line: str, decoder: json.JSONDecoder) -> int:
-    """How many objects stand one behind the other, with or without commas; 0 where there is anything else."""
+    """Number of objects in a row on a line, with or without commas. 0 if there is anything else."""
     n, place, text = 0, 0, line.strip()
     while place < len(text):
         try:
@@ -92,6 +92,6 @@ def count_objects(line: str, decoder: json.JSONDecoder) -> int:
 
 
 def spell_type(value: Any) -> str:
-    """What a person calls it."""
+    """The name that a person would use for the type of a value."""
     names = {list: "a list", str: "a text", bool: "true or false", type(None): "null", dict: "an object"}
     return names.get(type(value), "a number")

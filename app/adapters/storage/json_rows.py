@@ -1,4 +1,4 @@
-"""Rows in JSON: an object a line, an array, or an object with one list of rows in it."""
+"""Rows in JSON: one object per line, an array, or an object that contains one list of rows."""
 
 import json
 import re
@@ -26,13 +26,13 @@ _MAX_DIGITS = 4_000
 
 
 def read_json(location: str, lines: Iterable[str], *, may_be_pretty: bool) -> Iterator[Placed]:
-    """The values of a file that should be rows, and for lines that cannot be read the error of that row.
+    """The values of a file that should be rows. For lines that cannot be read, the error of that row.
 
     Args:
-        may_be_pretty: whether a value may take several lines, or hold all rows.
+        may_be_pretty: whether a value may span several lines, or hold all rows.
 
     Raises:
-        DatasetError: not JSON; names the line.
+        DatasetError: this is not JSON. The message names the line.
     """
     numbered = dropwhile(lambda placed: not placed[1].strip(), enumerate(lines, 1))
     head = list(islice(numbered, _N_LINES_LOOKED_AT))
@@ -52,7 +52,7 @@ def read_json(location: str, lines: Iterable[str], *, may_be_pretty: bool) -> It
 
 
 def _refuse_others(location: str, head: Sequence[tuple[int, str]], *, may_be_pretty: bool) -> None:
-    """What begins as no JSON, or over several lines where each should hold one object."""
+    """Refuse a file that does not begin as JSON, or that spans several lines where each line should hold one object."""
     if other := name_other_format("".join(line for _, line in head)):
         raise DatasetError(f"{location}: {other}")
     (number, first), following = head[0], head[1:]
@@ -64,7 +64,7 @@ def _refuse_others(location: str, head: Sequence[tuple[int, str]], *, may_be_pre
 
 
 class _Scanner:
-    """Reads values that take several lines, and knows on which they begin."""
+    """Reads values that span several lines, and knows on which line each begins."""
 
     def __init__(self, location: str, text: str, first_line: int) -> None:
         self._location, self._text, self._first_line = location, text, first_line
@@ -72,7 +72,7 @@ class _Scanner:
         self._line = first_line
 
     def read(self) -> Iterator[Placed]:
-        """The members of an array, else the values that follow each other."""
+        """The members of an array, or else the values that follow each other."""
         if self._take("["):
             return self._read_array()
         values = []
@@ -148,7 +148,7 @@ def _parse(where: str, line: str) -> Any:
 
 
 class HalfCharacter(ValueError):
-    """A text holds a lone surrogate, at the place of its escape in the file's text."""
+    """A text contains a lone surrogate. Carries the position of its escape in the file's text."""
 
     def __init__(self, half: str, text: str, place: int) -> None:
         self.lineno = text.count("\n", 0, place) + 1
@@ -160,7 +160,7 @@ class HalfCharacter(ValueError):
 
 
 def _check_surrogates(value: Any, text: str, start: int, end: int) -> None:
-    """An escaped half of a surrogate pair parses, but no tokenizer or file takes it."""
+    """An escaped half of a surrogate pair can be parsed, but no tokenizer or file accepts it."""
     if not _HALF.search(text, start, end):
         return
     try:
@@ -172,7 +172,7 @@ def _check_surrogates(value: Any, text: str, start: int, end: int) -> None:
 
 
 def _read_float(literal: str) -> Decimal:
-    """As the file writes it: a double would round it."""
+    """The number as the file writes it, because a double would round it."""
     try:
         return Decimal(literal)
     except InvalidOperation as exc:
@@ -180,7 +180,7 @@ def _read_float(literal: str) -> Decimal:
 
 
 def _read_integer(literal: str) -> int:
-    """Python refuses to read longer ones, and advises a programmer."""
+    """Python refuses to read longer integers, with advice that is meant for programmers."""
     if len(literal) > _MAX_DIGITS:
         raise ValueError(
             f"the number {literal[:20]}… has {len(literal):,} digits, and {_MAX_DIGITS:,} is the limit. Put it in quotes if"

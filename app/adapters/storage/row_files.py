@@ -1,4 +1,4 @@
-"""The rows of one file, by what its name says; a file that is something else is refused by what it is."""
+"""Reads the rows of one file by what its name says, and refuses a file that is something else."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ _ALONE = f"The file is one object, and is read as one row. {ONE_A_LINE}"
 
 
 def read_file(location: str, path: Path, max_bytes: int | None) -> Iterator[Placed]:
-    """What a file has in place of rows, one by one.
+    """The values in a file that should be rows, one by one.
 
     Raises:
-        DatasetError: it is not what its name says, or cannot be read.
+        DatasetError: the file is not what its name says, or cannot be read.
     """
     suffix = _take_suffix(path.name)
     _refuse_other_kinds(location, path, suffix, max_bytes)
@@ -41,10 +41,10 @@ def read_file(location: str, path: Path, max_bytes: int | None) -> Iterator[Plac
 
 
 def make_rows(location: str, placed: Sequence[Placed]) -> list[RawRow]:
-    """Rows out of what should be some.
+    """Turn values that should be rows into rows.
 
     Raises:
-        DatasetError: a line for each fault, with the first places that have it.
+        DatasetError: one line for each fault, with the first places that have it.
     """
     problems = [problem for place, fields in placed if (problem := _find_problem(f"{location}:{place}", fields))]
     if problems:
@@ -54,7 +54,7 @@ def make_rows(location: str, placed: Sequence[Placed]) -> list[RawRow]:
 
 
 def number_rows(rows: Iterable[object]) -> Iterator[Placed]:
-    """Each with its number, from 1."""
+    """Each row with its number, from 1."""
     return ((str(n), fields) for n, fields in enumerate(rows, 1))
 
 
@@ -66,7 +66,7 @@ def _find_problem(where: str, fields: object) -> RowError | None:
 
 
 def _doubt(location: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """What to say where a field is missing in rows of this file."""
+    """What to say if a field is missing in rows of this file."""
     suffix = _take_suffix(location)
     if suffix in CSV and rows:
         return doubt_header(list(rows[0]), rows)
@@ -74,7 +74,7 @@ def _doubt(location: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _take_suffix(name: str) -> str:
-    """The ending that tells the format, without that of a packed file."""
+    """The suffix that tells the format, without that of a compressed file."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     return suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else "".join(suffixes[-1:])
 
@@ -93,7 +93,7 @@ def _refuse_other_kinds(location: str, path: Path, suffix: str, max_bytes: int |
 
 
 def _describe(kind: FileKind | None, head: str) -> str:
-    """What it is, where that is known."""
+    """What the file is, if that is known."""
     if kind is not None:
         return f"It is {kind.name}. {kind.way_out}"
     text = guess_text(head)

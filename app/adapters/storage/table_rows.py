@@ -1,4 +1,4 @@
-"""Rows out of Parquet files and hub data sets: needs the extra `data`. Class numbers become the names of the classes."""
+"""Rows from Parquet files and hub data sets. Needs the extra `data`. Class numbers are replaced by class names."""
 
 import json
 import re
@@ -16,7 +16,7 @@ HUB_FORM = "hub:owner/name/split, hub:owner/name:config/split or hub:owner/name@
 _EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
 
 ClassNames = Mapping[str, Sequence[str]]
-"""Column to the names of its classes, in the order of their numbers."""
+"""Names of a column's classes, in the order of their numbers, by column."""
 
 
 def read_parquet(location: str, path: Path, max_bytes: int | None = None) -> Iterator[dict[str, Any]]:
@@ -45,11 +45,12 @@ def read_parquet(location: str, path: Path, max_bytes: int | None = None) -> Ite
 def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The first `limit` rows of a split, each with its number in it.
 
-    With a seed in `shuffle` the split is put into its order before a slice (`train[:1000]`) is cut: slices of one split
-    never share a row, and each is a sample of it.
+    With a seed in `shuffle`, the split is shuffled before a slice (`train[:1000]`) is taken. Slices of one split
+    therefore never share a row, and each is a sample of the split.
 
     Raises:
-        DatasetError: no such data set or split, a script, files that do not fit together, or no network.
+        DatasetError: there is no such data set or split, it needs a script, its files do not fit together, or there is
+            no network.
     """
     parts = HUB.fullmatch(location)
     if parts is None:
@@ -73,12 +74,12 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
 
 
 def draw_order(n: int, shuffle: int | None) -> Sequence[int]:
-    """The order that a seed gives to `n` rows; without one, theirs."""
+    """The order in which a seed puts `n` rows. Without a seed, their own order."""
     return range(n) if shuffle is None else Random(f"order/{shuffle}").sample(range(n), n)
 
 
 def _split_slice(location: str, split: str) -> tuple[str, Callable[[int], slice] | None]:
-    """The split's name, and what its slice takes of so many rows."""
+    """The split's name, and a function that returns its slice for a number of rows."""
     found = SLICE.fullmatch(split)
     if found is None:
         raise DatasetError(f"{location}: with data.shuffle, one split with one slice is expected, such as train[:1000]")
@@ -114,7 +115,7 @@ def _explain(exc: Exception) -> str:
 
 
 def _read_class_names(metadata: Mapping[bytes, bytes]) -> ClassNames:
-    """Class names that the `datasets` library keeps in the schema of a Parquet file."""
+    """Class names that the `datasets` library stores in the schema of a Parquet file."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
@@ -144,7 +145,7 @@ def _name_classes(rows: Iterable[Mapping[str, Any]], names: ClassNames) -> Itera
 
 
 def _name_class(value: Any, names: Sequence[str]) -> Any:
-    """-1 hides a class: it has no name and stays."""
+    """The name of a class. -1 marks a hidden class, which has no name and stays."""
     if isinstance(value, list):
         return [_name_class(member, names) for member in value]
     is_class = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names)

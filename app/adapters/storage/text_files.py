@@ -27,10 +27,10 @@ _MANY = 0.2
 
 @contextmanager
 def open_bytes(location: str, path: Path, max_bytes: int | None = None) -> Iterator[IO[bytes]]:
-    """The file's bytes, unpacked if it is a `.gz`; more than `max_bytes` of them are refused.
+    """The file's bytes, decompressed if it is a `.gz`. More than `max_bytes` are refused.
 
     Raises:
-        DatasetError: it cannot be opened, or a `.gz` that is damaged or too large unpacked.
+        DatasetError: it cannot be opened, or is a `.gz` that is damaged or too large when decompressed.
     """
     try:
         file = path.open("rb")
@@ -67,10 +67,10 @@ def _unpack(location: str, packed: IO[bytes], unpacked: IO[bytes], max_bytes: in
 
 
 def read_lines(location: str, path: Path, max_bytes: int | None = None) -> Iterator[str]:
-    """The file's lines with their ends; a byte order mark is dropped, also where files were joined.
+    """The file's lines, including line ends. Byte order marks are dropped, even where files were joined.
 
     Raises:
-        DatasetError: bytes that are neither UTF-8 nor surely UTF-16 or UTF-32; names the line.
+        DatasetError: there are bytes that are neither UTF-8 nor certainly UTF-16 or UTF-32. The message names the line.
     """
     with open_bytes(location, path, max_bytes) as file:
         encoding = find_encoding(location, file.read(_SAMPLE_BYTES))
@@ -81,10 +81,10 @@ def read_lines(location: str, path: Path, max_bytes: int | None = None) -> Itera
 
 
 def find_encoding(location: str, sample: bytes) -> str | None:
-    """UTF-16 or UTF-32 by its mark, or by where its zero bytes are; None for what should be UTF-8.
+    """UTF-16 or UTF-32, recognised by the byte order mark or by the positions of zero bytes. None for what should be UTF-8.
 
     Raises:
-        DatasetError: these are the bytes of no text.
+        DatasetError: these bytes are not text.
     """
     if marked := next((encoding for mark, encoding in _MARKS.items() if sample.startswith(mark)), None):
         return marked
