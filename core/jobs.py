@@ -64,7 +64,8 @@ class LoraSpec(Record):
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Fraction of the update's inputs that are dropped during training (paper: 0.05)."""
     target_modules: str = "all-linear"
-    """Layers to adapt: `all-linear`, or module names separated by commas."""
+    """Layers to adapt: `all-linear`, or module names separated by commas. `all-linear` leaves out the output layer, the experts and routers of
+    mixtures, and layers that PEFT cannot adapt."""
     epochs: float = Field(default=5, gt=0)
     """Number of passes over the training rows (paper: 5)."""
     learning_rate: float = Field(default=2e-4, gt=0)

@@ -21,6 +21,9 @@ MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 BESIDE_KERNELS = ["out_proj", "conv1d"]
 """Such layers, which `all-linear` leaves out."""
 
+OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
+"""Names by which PEFT takes a mixture's experts, whose adapters allow no dropout."""
+
 
 @contextmanager
 def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
@@ -40,6 +43,15 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     finally:
         adapted.unload().eval()
         student.model.requires_grad_(False)
+        _let_go_of_graphs(student.model)
+
+
+def _let_go_of_graphs(model: Any) -> None:
+    """States that recurrent layers keep from the last row know how they were computed, and such a tensor cannot be copied."""
+    for module in model.modules():
+        for name, kept in vars(module).items():
+            if isinstance(kept, torch.Tensor) and kept.grad_fn is not None:
+                setattr(module, name, kept.detach())
 
 
 def save_adapter(adapted: Any, student: Student, folder: Path) -> None:
@@ -71,7 +83,7 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
         r=spec.rank,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
-        target_modules="all-linear" if spec.target_modules == "all-linear" else names,
+        target_modules=_list_beside_experts(model) or "all-linear" if spec.target_modules == "all-linear" else names,
         exclude_modules=BESIDE_KERNELS if _has_mamba_kernels(model) and spec.target_modules == "all-linear" else None,
         task_type="CAUSAL_LM",
     )
@@ -89,6 +101,15 @@ def _inject(student: Student, job: FineTuneJob) -> Any:
         return PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
     except (OSError, ValueError, RuntimeError) as exc:
         raise TrainingError(f"adapter {job.start_from} does not load on student {student.source}: {exc}") from exc
+
+
+def _list_beside_experts(model: Any) -> list[str]:
+    """In a mixture of experts, the linear layers that are no expert and no router; empty for other models."""
+    if not any("experts" in name and parameter.ndim == 3 for name, parameter in model.named_parameters()):
+        return []
+    output = model.get_output_embeddings()
+    linear = [path for path, layer in model.named_modules() if type(layer) is torch.nn.Linear and layer is not output]
+    return sorted({path.rpartition(".")[2] for path in linear} - OF_EXPERTS)
 
 
 def _has_mamba_kernels(model: Any) -> bool:

@@ -54,7 +54,9 @@ class Student:
 
 
 def _count_context(config: Any) -> int:
-    return int(getattr(config, "max_position_embeddings", 0) or 2**31)
+    """Where a model with a `keep_window_size` (Doge) has more tokens, what it reads of a row depends on all that come later."""
+    limits = (getattr(config, name, 0) for name in ("max_position_embeddings", "keep_window_size"))
+    return min((int(limit) for limit in limits if limit), default=2**31)
 
 
 def choose_device(name: str) -> torch.device:

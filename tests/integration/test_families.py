@@ -3,22 +3,26 @@
 Tiny models with random weights. Rows are longer than the windows of those that have one.
 """
 
+import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
-from pada_agent.training.fine_tuning import backward
+from pada_agent.training.fine_tuning import backward, fine_tune
 from pada_agent.training.generation.greedy import generate
 from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.lora import attach_lora
+from pada_agent.training.predicting import merge_adapter
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
 from tests.tiny_models import save_student
@@ -44,6 +48,11 @@ LINEAR = {
 }
 GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}
 
+LONGROPE = {
+    **{"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [2.0] * 4},
+    **{"factor": 8.0, "original_max_position_embeddings": 64},
+}
+"""Other angles beyond 64 tokens, which some rows reach while they are written."""
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": COMMON,
     "gemma3_text": {**COMMON, "sliding_window": 16, "query_pre_attn_scalar": 8},
@@ -64,6 +73,24 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "rwkv": {"hidden_size": 32, "num_hidden_layers": 2, "context_length": 512},
 }
 MORE: dict[str, dict[str, Any]] = {
+    "gemma4_text": COMMON,
+    "gemma3n_text": {
+        **COMMON,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": 16,
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": 300,
+        "laurel_rank": 4,
+        "num_kv_shared_layers": 0,
+        "intermediate_size": [48, 48],
+        "activation_sparsity_pattern": [0.0, 0.0],
+    },
+    "doge": COMMON,
+    "mixtral": {**COMMON, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "jetmoe": {**COMMON, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "phimoe": {**COMMON, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "gpt_oss": {**COMMON, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 16},
+    "phi3 with longrope": {**COMMON, "rope_parameters": LONGROPE, "original_max_position_embeddings": 64},
     **dict.fromkeys(("qwen2", "qwen3", "gemma", "phi", "phi3", "olmo2", "smollm3", "granite", "cohere"), COMMON),
     **dict.fromkeys(("stablelm", "starcoder2", "gpt_neox"), COMMON),
     "gemma2": {**COMMON, "sliding_window": 16, "query_pre_attn_scalar": 8},
@@ -217,6 +244,46 @@ def test_texts_are_those_of_generate_for_each_row_alone(student: Student, tokeni
         out = student.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
         new = [t for t in out[0, ids.shape[1] :].tolist() if t not in ends]
         assert prediction.response == tokenizer.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("student", EVERY, indirect=True)
+def test_a_student_that_was_just_trained_measures_what_plain_peft_does(
+    student: Student, tokenizer: Any, tmp_path: Path
+) -> None:
+    untouched = copy.deepcopy(student.model)
+    job = FineTuneJob(student="x", rows="r", rows_hash="h", lora=LoraSpec(rank=2, n_steps=3, learning_rate=0.02))
+    fine_tune(student, job, ROWS, folder=tmp_path, on_progress=lambda _: None)
+    encoder = ChatEncoder(tokenizer)
+    predictions = score_options(merge_adapter(student, tmp_path), encoder, ROWS, on_done=lambda _: None)
+    plain = PeftModel.from_pretrained(untouched, tmp_path).eval()
+    changed = []
+    for row, prediction in zip(ROWS, predictions, strict=True):
+        prompt = encoder.prompt(row)
+        for answer, option, score in zip(
+            encoder.answers(row, row.options), row.options, prediction.option_scores or (), strict=True
+        ):
+            alone = Encoded(prompt + answer, [IGNORE_INDEX] * len(prompt) + answer)
+            with torch.no_grad():
+                assert score == pytest.approx(float(logprob(plain, alone)) / len(option), abs=2e-3)
+                with plain.disable_adapter():
+                    changed.append(abs(float(logprob(plain, alone)) / len(option) - score))
+    assert max(changed) > 0.01, "the adapter changes the scores"
+
+
+@pytest.mark.parametrize("student", [pytest.param("doge", marks=pytest.mark.slow)], indirect=True)
+def test_a_row_may_be_as_long_as_it_is_read_from_left_to_right(student: Student) -> None:
+    assert student.context_tokens == COMMON["max_position_embeddings"] == 512
+    student.model.config.keep_window_size = 16
+    assert student.context_tokens == 16
+
+
+@pytest.mark.parametrize("student", [pytest.param("mixtral", marks=pytest.mark.slow)], indirect=True)
+def test_of_a_mixture_all_but_experts_and_routers_is_adapted(student: Student) -> None:
+    job = FineTuneJob(student="x", rows="r", rows_hash="h", lora=LoraSpec(rank=2))
+    with attach_lora(student, job) as adapted:
+        assert {name.rpartition(".")[2] for name in adapted.targeted_module_names} == {
+            *("q_proj", "k_proj", "v_proj", "o_proj")
+        }
 
 
 @pytest.mark.parametrize("student", ["mamba", pytest.param("falcon_h1", marks=pytest.mark.slow)], indirect=True)

@@ -44,13 +44,13 @@ def generate(
                 f" the student's context of {student.context_tokens}"
             )
     stops = Stops(student, job, encoder.stop_token_ids)
+    longest = max((len(row.prompt) for row in rows), default=0) + job.max_new_tokens
     if rows and is_plain(student.model) and student.device.type == "cuda":
         write_recorded(student, rows, stops, on_done=on_done)
-    elif rows and not takes_padding(student.model):
+    elif rows and not takes_padding(student.model, longest):
         write_alone(student, rows, stops, on_done=on_done)
     elif rows:
         write = write_in_slots if is_plain(student.model) else write_padded
-        longest = max(len(row.prompt) for row in rows) + job.max_new_tokens
         n_affordable = max(1, MAX_BYTES // (longest * count_position_bytes(student.model)))
         with pack_linear_layers(student.model):
             write(student, rows, stops, batch_size=min(job.batch_size, n_affordable), on_done=on_done)
@@ -58,8 +58,14 @@ def generate(
 
 
 def count_position_bytes(model: Any) -> int:
-    """Keys and values of one token in all layers; at least 1, for a model that has none."""
+    """Keys and values of one token in all layers, which may differ; at least 1, for a model that has none."""
     config = model.config.get_text_config()
-    n_heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", 0)
-    width = getattr(config, "head_dim", None) or config.hidden_size // max(1, getattr(config, "num_attention_heads", 1))
-    return max(1, int(2 * config.num_hidden_layers * n_heads * width * model.dtype.itemsize))
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
+    return max(1, int(2 * sum(map(_count_widths, layers)) * model.dtype.itemsize))
+
+
+def _count_widths(layer: Any) -> int:
+    """Numbers in the keys of one token."""
+    n_queries = getattr(layer, "num_attention_heads", 0)
+    n_heads = getattr(layer, "num_key_value_heads", None) or n_queries
+    return int(n_heads * (getattr(layer, "head_dim", None) or layer.hidden_size // max(1, n_queries)))

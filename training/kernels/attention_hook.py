@@ -32,7 +32,7 @@ class Attend(Protocol):
 _attend: ContextVar[Attend | None] = ContextVar("attend", default=None)
 
 
-_OWN_BIAS = ("alibi", "attention_types", "attention_window_size", "window_size")
+_OWN_BIAS = ("alibi", "attention_types", "attention_window_size", "window_size", "keep_window_size")
 """Settings of models that weigh or leave out earlier tokens by their distance, where a mask does not say so."""
 
 
@@ -41,21 +41,34 @@ def is_plain(model: Any) -> bool:
 
     Rotary embeddings that change with the longest row in a pass would let one row change another.
     """
-    rope = getattr(model.config, "rope_parameters", None) or {}
     return (
         _layers_are(model, DynamicLayer)
-        and rope.get("rope_type", "default") not in ("dynamic", "longrope")
+        and not _list_stretching(model.config)
         and not any(getattr(model.config, name, None) for name in _OWN_BIAS)
         and model.config._attn_implementation == "sdpa"
     )
 
 
-def takes_padding(model: Any) -> bool:
+def takes_padding(model: Any, longest: int) -> bool:
     """Whether padding under a mask changes nothing: all layers attend, some of them perhaps in a window only.
 
-    What a convolution or a state has read is not forgotten for a mask.
+    What a convolution or a state has read is not forgotten for a mask. Rotary embeddings that change with the longest row
+    do so beyond a length, which no row of `longest` tokens may reach.
     """
-    return _layers_are(model, DynamicLayer, DynamicSlidingWindowLayer)
+    limits = [
+        rope.get("original_max_position_embeddings")
+        or getattr(model.config, "original_max_position_embeddings", None)
+        or model.config.max_position_embeddings
+        for rope in _list_stretching(model.config)
+    ]
+    return _layers_are(model, DynamicLayer, DynamicSlidingWindowLayer) and longest <= min(limits, default=longest)
+
+
+def _list_stretching(config: Any) -> list[dict[str, Any]]:
+    """Rotary embeddings, of all layers or of each kind of layers, that change with the longest row in a pass."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [kind for kind in rope.values() if isinstance(kind, dict)] or [rope]
+    return [kind for kind in kinds if kind.get("rope_type", "default") in ("dynamic", "longrope")]
 
 
 def _layers_are(model: Any, *kinds: type) -> bool:
@@ -96,7 +109,7 @@ def _forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return out
-    return attend(query, key, value, attention_mask, scaling), None
+    return attend(query, key, value, attention_mask, scaling).contiguous(), None  # models take views of it
 
 
 AttentionInterface.register(NAME, _forward)

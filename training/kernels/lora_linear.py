@@ -78,10 +78,11 @@ class _LoraLinear(torch.autograd.Function):
         mask = draw_mask(flat, share) if share else None
         kept = flat if mask is None else flat * mask
         low = kept @ a.T
-        out = torch.nn.functional.linear(flat, weight, bias).addmm_(low, b.T, alpha=scale)
+        out = torch.nn.functional.linear(x, weight, bias)  # no view: models change what a layer gives in place
+        out.view(-1, out.shape[-1]).addmm_(low, b.T, alpha=scale)
         ctx.save_for_backward(weight, a, b, kept, low, mask)
         ctx.scale = scale
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
