@@ -28,6 +28,15 @@ _END_OF_MESSAGE = re.compile(r"<\|(?:end|return|call)\|>")
 _CHANNEL_WORDS = re.compile(r"\s*analysis.*assistantfinal", re.DOTALL)
 """What is left of channels when control tokens are not shown."""
 
+_BEGINS_TO_THINK = re.compile(
+    r"\W*(?:here(?:'s| is| are) )?(?:my |a |the )?(?:(?:thinking|thoughts?|reasoning)(?: process)?\W*(?:\n|:)"
+    r"|(?:ok(?:ay)?|hmm+|alright|wait|so|first)\W+(?:\w+ ){0,3}?(?:let me|let's|i need|i have|i should|the user)\b|let me think\b|the user (?:wants|asks))",
+    re.IGNORECASE,
+)
+_COMES_TO_AN_ANSWER = re.compile(
+    r"(?<![\"'])\b(?:answer|response|output|result|json)s?\b[^\w\"']{0,5}(?:\n|:)", re.IGNORECASE
+)
+
 Span = tuple[int, int]
 """From, and up to without."""
 
@@ -49,6 +58,12 @@ def strip_thoughts(text: str) -> str:
     if spans == [(0, len(text))]:
         return text
     return "".join(text[start:end] for start, end in spans).strip()
+
+
+def is_unfinished_thought(text: str) -> bool:
+    """Whether a text that was cut off thinks aloud in plain words and has not come to its answer."""
+    begun = _BEGINS_TO_THINK.match(text)
+    return begun is not None and _COMES_TO_AN_ANSWER.search(text, begun.end()) is None
 
 
 def take_answer(text: str) -> str:

@@ -10,7 +10,7 @@ from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel
 from pada_agent.core.surrogates import join_surrogates
-from pada_agent.core.thoughts import strip_thoughts
+from pada_agent.core.thoughts import is_unfinished_thought, strip_thoughts
 from pada_agent.prompts.extraction import Listing, find_listings
 from pada_agent.prompts.item_validation import CheckedItem, check_item
 from pada_agent.prompts.numbering import Numbered, align_numbers
@@ -124,7 +124,8 @@ def _read_answer(
         return Version(checked, listing.is_list, listing.complete)
 
     limit = asked.max_output_tokens * MAX_CHARACTERS_PER_TOKEN
-    version = choose_version([check(listing) for listing in find_listings(reply.text[:limit])], expect)
+    text = "" if reply.truncated and is_unfinished_thought(reply.text) else reply.text[:limit]
+    version = choose_version([check(listing) for listing in find_listings(text)], expect)
     problems = [checked.problem for checked in version.items if checked.problem] if version else []
     if version and numbered:
         items, strays = _put_under_numbers(version, numbered)
@@ -146,7 +147,8 @@ def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str
     if len(reply.text) > limit:
         problems.append(f"the answer is far longer than was allowed: its first {limit} characters were read")
     if not found:
-        thought_only = reply.text.strip() and not strip_thoughts(reply.text)
+        in_words = reply.truncated and is_unfinished_thought(reply.text)
+        thought_only = in_words or (reply.text.strip() and not strip_thoughts(reply.text))
         problems.append("it holds thoughts and no answer" if thought_only else "no JSON object was found in the answer")
     return problems
 

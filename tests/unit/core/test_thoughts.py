@@ -4,7 +4,14 @@ import time
 
 import pytest
 
-from pada_agent.core.thoughts import PAIRS, find_closer, find_open_thought, is_mark, strip_thoughts
+from pada_agent.core.thoughts import (
+    PAIRS,
+    find_closer,
+    find_open_thought,
+    is_mark,
+    is_unfinished_thought,
+    strip_thoughts,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +92,28 @@ def test_what_is_open_can_be_closed(opener: str, closer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "thinks"),
+    [
+        ('Here is my thought process: [{"answer": "a draft"}] but', True),
+        ("**Thinking Process:**\n1. A draft", True),
+        ("Thinking:\n- the answer could be", True),
+        ("Okay, let me think. The rows", True),
+        ("The user wants three rows. One could", True),
+        ("Reasoning:\nA draft.\n\n**Final answer:**\n[{", False),
+        ("Thoughts: a draft\n## Answer\n[{", False),
+        ('[{"question": "Thinking: what is it?"', False),
+        ("Here are the rows: [{", False),
+        ("Okay, here they are: [{", False),
+    ],
+)
+def test_a_text_that_was_cut_off_may_be_a_thought_in_plain_words(text: str, thinks: bool) -> None:
+    assert is_unfinished_thought(text) == thinks
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "Okay, " + "a " * 60_000,
         "<think>" * 40_000,
         "</think>" * 40_000,
         "analysis" * 40_000,
@@ -98,4 +125,5 @@ def test_what_is_open_can_be_closed(opener: str, closer: str) -> None:
 def test_time_grows_with_the_text_alone(text: str) -> None:
     start = time.perf_counter()
     strip_thoughts(text)
+    is_unfinished_thought(text)
     assert time.perf_counter() - start < 5

@@ -144,6 +144,17 @@ def test_only_the_latest_answer_is_repeated() -> None:
     assert [m.content for m in model.requests[2].messages if m.role == "assistant"] == ["second"]
 
 
+def test_drafts_of_a_thought_in_plain_words_that_was_cut_off_are_no_items() -> None:
+    draft = json.dumps([{**GOOD, "reason": "a draft"}])
+    text = f"Here is my thought process: {draft}. No, better"
+    cut = ChatReply(text=text, usage=Usage(), truncated=True, key="k")
+    reply, model = ask(cut, json.dumps([GOOD]))
+    assert [item.reason for item in reply.items] == ["clear"]
+    assert "it holds thoughts and no answer" in model.prompts[1]
+    whole, _ = ask(f"Here is my thought process: it is clear. {json.dumps([GOOD])}")
+    assert [item.reason for item in whole.items] == ["clear"]
+
+
 def test_a_cut_off_answer_says_so() -> None:
     cut = ChatReply(text=f"[{json.dumps(GOOD)}, {{", usage=Usage(), truncated=True, key="k")
     reply, _ = ask(cut, expect=2)
