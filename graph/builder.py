@@ -6,7 +6,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from pada_agent.graph.context import Connect, RunContext, bind
+from pada_agent.graph.context import Connect, RunContext, bind, closing_if_ended, in_thread
 from pada_agent.graph.nodes import (
     augmenting,
     branches,
@@ -16,13 +16,12 @@ from pada_agent.graph.nodes import (
     finishing,
     pattern_analysis,
     reviews,
+    rounds,
     synthesis,
 )
 from pada_agent.graph.nodes.prepare import make_prepare
 from pada_agent.graph.routing import (
-    fan_out_error_batches,
-    fan_out_pattern_batches,
-    fan_out_top_up,
+    fan_out_batches,
     route_after_augmenting,
     route_after_cost,
     route_after_evaluation,
@@ -37,6 +36,9 @@ from pada_agent.graph.state import (
     BranchInput,
     BranchOutput,
     BranchState,
+    PartialState,
+    RoundOutput,
+    RoundState,
     RunInput,
     RunOutput,
     RunState,
@@ -87,22 +89,22 @@ def build_generalization_branch(connect: Connect) -> Compiled:
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
     builder.add_node("review_strategies", bind("review_strategies", reviews.review_strategies, connect))
     builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
-    builder.add_node("pattern_synthesis", run_whole(synthesis := build_synthesis(connect)))
+    builder.add_node("pattern_synthesis", run_round(synthesis := build_synthesis(connect), connect))
     builder.add_edge(START, "pattern_analysis")
     builder.add_edge("pattern_analysis", "review_strategies")
     builder.add_edge("review_strategies", "leak_guard")
-    builder.add_conditional_edges("leak_guard", fan_out_pattern_batches, ["pattern_synthesis"])
+    builder.add_edge("leak_guard", "pattern_synthesis")
     builder.add_edge("pattern_synthesis", END)
     return compile_drawn(builder, "pattern_synthesis", synthesis)
 
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """The branch that writes data based on training rows that the student answers wrongly."""
-    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BatchOutput)
+    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=RoundOutput)
     builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
-    builder.add_node("error_synthesis", run_whole(synthesis := build_synthesis(connect)))
+    builder.add_node("error_synthesis", run_round(synthesis := build_synthesis(connect), connect))
     builder.add_edge(START, "training_errors")
-    builder.add_conditional_edges("training_errors", fan_out_error_batches, ["error_synthesis"])
+    builder.add_edge("training_errors", "error_synthesis")
     builder.add_edge("error_synthesis", END)
     return compile_drawn(builder, "error_synthesis", synthesis)
 
@@ -111,9 +113,9 @@ def build_top_up(connect: Connect) -> Compiled:
     """A round that replaces rejected rows, starting from other source rows."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=TopUpOutput)
     builder.add_node("plan_top_up", bind("plan_top_up", branches.plan_top_up, connect))
-    builder.add_node("top_up_synthesis", run_whole(synthesis := build_synthesis(connect)))
+    builder.add_node("top_up_synthesis", run_round(synthesis := build_synthesis(connect), connect))
     builder.add_edge(START, "plan_top_up")
-    builder.add_conditional_edges("plan_top_up", fan_out_top_up, ["top_up_synthesis"])
+    builder.add_edge("plan_top_up", "top_up_synthesis")
     builder.add_edge("top_up_synthesis", END)
     return compile_drawn(builder, "top_up_synthesis", synthesis)
 
@@ -154,16 +156,42 @@ def build_synthesis(connect: Connect) -> Compiled:
     return builder.compile(checkpointer=False)
 
 
-def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
-    """A node that runs a subgraph without checkpoints.
+def build_round(synthesis: Compiled) -> Compiled:
+    """The batches of a round, all of them independent of each other."""
+    builder = StateGraph(RoundState)
+    builder.add_node("batch", run_whole(synthesis))
+    builder.add_conditional_edges(START, fan_out_batches, ["batch"])
+    builder.add_edge("batch", END)
+    return builder.compile(checkpointer=False)
 
-    It hides the caller's `durability` setting from the subgraph, because with it LangGraph 1.2 looks for a checkpoint
-    that was never written.
+
+def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]:
+    """A node that runs the unfinished batches of a round and returns the totals of all.
+
+    The round writes no checkpoints either. LangGraph would store a task for each batch, with all settings in each: 7 kB.
     """
+    part = build_round(synthesis)
 
-    def settle(config: RunnableConfig) -> RunnableConfig:
-        wishes = config.get("configurable", {})
-        return {**config, "configurable": {key: value for key, value in wishes.items() if "durability" not in key}}
+    def run(state: Any, config: RunnableConfig) -> Any:
+        adapters = connect(state["settings"])
+        opened = rounds.open_round(state, adapters)
+        if opened["waiting"]:
+            part.invoke(_give(state, opened), settle(config))
+        return rounds.close_round(state, adapters)
+
+    async def arun(state: Any, config: RunnableConfig) -> Any:
+        adapters = await in_thread(connect, state["settings"])
+        with closing_if_ended(adapters):
+            opened = await in_thread(rounds.open_round, state, adapters)
+            if opened["waiting"]:
+                await part.ainvoke(_give(state, opened), settle(config))
+            return await in_thread(rounds.close_round, state, adapters)
+
+    return RunnableLambda(run, arun)
+
+
+def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
+    """A node that runs a subgraph without checkpoints."""
 
     def run(state: Any, config: RunnableConfig) -> Any:
         return part.invoke(state, settle(config))
@@ -174,8 +202,23 @@ def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
     return RunnableLambda(run, arun)
 
 
+def settle(config: RunnableConfig) -> RunnableConfig:
+    """Hides the caller's `durability` setting from a subgraph, because with it LangGraph 1.2 looks for a checkpoint that was never
+    written."""
+    wishes = config.get("configurable", {})
+    return {**config, "configurable": {key: value for key, value in wishes.items() if "durability" not in key}}
+
+
+def _give(state: Any, opened: PartialState) -> PartialState:
+    return {**{key: state[key] for key in RoundState.__optional_keys__ if key in state}, **opened}
+
+
 def compile_drawn(builder: StateGraph[Any, Any, Any, Any], name: str, part: Compiled) -> Compiled:
-    """The compiled branch, whose diagram also shows the inside of `part`. LangGraph leaves out subgraphs without checkpoints."""
+    """The compiled branch, whose diagram also shows the inside of `part`. LangGraph leaves out subgraphs without checkpoints.
+
+    The diagram uses a copy that may have checkpoints, because LangGraph 1.2 raises when it is asked for the state of a subgraph
+    that may not.
+    """
     compiled = builder.compile()
-    compiled.nodes[name].subgraphs = [part]
+    compiled.nodes[name].subgraphs = [part.copy({"checkpointer": None})]
     return compiled

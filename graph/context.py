@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from threading import Thread
@@ -130,14 +131,9 @@ def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[st
         return _run_node(name, node, state, connect(state["settings"]))
 
     async def arun(state: Any) -> dict[str, Any]:
-        adapters = await _in_thread(connect, state["settings"])
-        try:
-            return await _in_thread(_run_node, name, node, state, adapters)
-        except GraphBubbleUp:
-            raise
-        except (asyncio.CancelledError, Exception):
-            Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
-            raise
+        adapters = await in_thread(connect, state["settings"])
+        with closing_if_ended(adapters):
+            return await in_thread(_run_node, name, node, state, adapters)
 
     return RunnableLambda(run, arun, name=name)
 
@@ -150,7 +146,19 @@ def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str
     return {**update, "spans": {_span_key(name, state): (started, time.time())}}
 
 
-async def _in_thread(work: Callable[..., ResultT], *arguments: Any) -> ResultT:
+@contextmanager
+def closing_if_ended(adapters: Adapters) -> Iterator[None]:
+    """Closes the adapters if the block is cancelled or fails."""
+    try:
+        yield
+    except GraphBubbleUp:
+        raise
+    except (asyncio.CancelledError, Exception):
+        Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
+        raise
+
+
+async def in_thread(work: Callable[..., ResultT], *arguments: Any) -> ResultT:
     """Like `asyncio.to_thread`, but in our own pool."""
     return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, work, *arguments)
 

@@ -12,6 +12,7 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import (
 )
 from pada_agent.core.records import ErrorPattern, Example, ScoredRow, Usage
 from pada_agent.evaluation.row_texts import question_of
+from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.models import TrainedModel, choose_best
 from pada_agent.graph.state import RunState
@@ -52,7 +53,7 @@ def assess_iteration(
     return assess_patterns(
         patterns,
         state.get("strategies", {}).get(str(iteration), []),
-        [b for b in state.get("batches", {}).values() if b.iteration == iteration],
+        read_reports(state.get("batches", {}).values(), adapters.store, iteration=iteration),
         after={row.example.id: row.verdict for row in after},
         broken=assign_broken(broken, patterns, [row.example for row in after], adapters),
         usage=usage,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from langgraph.types import Send
 
-from pada_agent.graph.state import BatchState, BranchState, RunState, open_rows
+from pada_agent.graph.state import BatchState, RoundState, RunState, open_rows
 
 
 def why_stop(state: RunState) -> str | None:
@@ -47,30 +47,17 @@ def route_after_quality_control(state: BatchState) -> Literal["data_generation",
     return "data_generation" if open_rows(state) and attempts_left else "record_batch"
 
 
-def fan_out_pattern_batches(state: BranchState) -> list[Send]:
-    """One synthesis per batch of the pattern branch. Batches are independent of each other."""
-    return _send_batches("pattern_synthesis", state)
-
-
-def fan_out_error_batches(state: BranchState) -> list[Send]:
-    """One synthesis per batch of the training-error branch."""
-    return _send_batches("error_synthesis", state)
-
-
-def fan_out_top_up(state: BranchState) -> list[Send]:
-    """One synthesis per batch of a top-up round."""
-    return _send_batches("top_up_synthesis", state, new_rows=state["new_rows"])
-
-
-def _send_batches(node: str, state: BranchState, **more: object) -> list[Send]:
+def fan_out_batches(state: RoundState) -> list[Send]:
+    """One synthesis per batch. Batches are independent of each other."""
     diagnosed = state["plan"].diagnosed_model
-    shared = {
+    shared: dict[str, object] = {
         "settings": state["settings"],
         "iteration": state["iteration"],
         "data": state["data"],
         "plan": state["plan"],
         "models": {diagnosed: state["models"][diagnosed]},
-        "n_rows": sum(len(batch.source_ids) for batch in state["planned"]),
-        **more,
+        "n_rows": state["n_rows"],
     }
-    return [Send(node, {**shared, "batch": batch}) for batch in state["planned"]]
+    if "new_rows" in state:
+        shared["new_rows"] = state["new_rows"]
+    return [Send("batch", {**shared, "batch": batch}) for batch in state["waiting"]]

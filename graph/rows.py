@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pada_agent.core.records import Example, Ref, ScoredRow
+from pada_agent.core.records import Batch, Example, Ref, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.vectors import KeptVectors, Matrix
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.state import BatchState
+from pada_agent.graph.state import BatchState, RoundState
 
 
 def read_training(state: Any, adapters: Adapters) -> RowSet:
@@ -27,11 +27,15 @@ def read_protected(state: Any, adapters: Adapters) -> RowSet:
     return adapters.memory.get(("protected", *(ref.key for ref in refs)), make)
 
 
-def read_known_rows(state: BatchState, adapters: Adapters) -> RowSet:
+def known_refs(batch: Batch, state: BatchState | RoundState) -> list[Ref]:
     """Training rows, the synthetic rows of the diagnosed model and, in a top-up round, the rows gathered in this iteration."""
     refs = [state["data"].train, *state["models"][state["plan"].diagnosed_model].synthetic]
-    refs += [state["new_rows"]] if state["batch"].top_up else []
-    return read_set(refs, state, adapters)
+    return [*refs, state["new_rows"]] if batch.top_up else refs
+
+
+def read_known_rows(state: BatchState, adapters: Adapters) -> RowSet:
+    """The rows that new rows of the batch must not repeat."""
+    return read_set(known_refs(state["batch"], state), state, adapters)
 
 
 def read_set(refs: Sequence[Ref], state: Any, adapters: Adapters) -> RowSet:

@@ -30,13 +30,14 @@ from pada_agent.core.records import (
     Rejection,
     Strategy,
 )
+from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.reviewing import Review
 from pada_agent.graph.summary import RunSummary
 
 ValueT = TypeVar("ValueT")
-Span = tuple[float, float]
-"""Start and end time, in seconds since the epoch."""
+Span = tuple[float, ...]
+"""Start and end time, in seconds since the epoch. A node that ran several times has several starts and ends, in turn."""
 
 
 def merge(old: dict[str, ValueT], new: dict[str, ValueT]) -> dict[str, ValueT]:
@@ -136,7 +137,7 @@ class Told(TypedDict, total=False):
     warnings: Annotated[list[str], unite]
     """What readers of the result should know."""
     spans: Annotated[dict[str, Span], merge]
-    """When each node ran: `node/detail` mapped to start and end."""
+    """When each node ran: `node/detail` mapped to start and end. For nodes of batches, the detail is the round."""
 
 
 class RunOutput(TypedDict, total=False):
@@ -156,8 +157,9 @@ class RunOutput(TypedDict, total=False):
     """Error patterns, by iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchReport], merge]
-    """Report on each batch, with a few of its rows, by batch id."""
+    batches: Annotated[dict[str, BatchRound | BatchReport], merge]
+    """Totals of the batches of each round, its latest reports, and the file with all reports. Runs of earlier versions have the reports
+    themselves, by batch id."""
     quotas: Annotated[dict[str, list[Quota]], merge]
     """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
     reviews: Annotated[dict[str, Review], merge]
@@ -190,8 +192,9 @@ class RunState(Given, Told, total=False):
     """Error patterns, by iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchReport], merge]
-    """Report on each batch, with a few of its rows, by batch id."""
+    batches: Annotated[dict[str, BatchRound | BatchReport], merge]
+    """Totals of the batches of each round, its latest reports, and the file with all reports. Runs of earlier versions have the reports
+    themselves, by batch id."""
     n_wanted: Annotated[dict[str, int], merge]
     """Number of synthetic rows that should join the training data, by iteration."""
     n_joined: Annotated[dict[str, int], merge]
@@ -225,13 +228,13 @@ class AnalysisState(Given, AnalysisOutput, total=False):
     """Private state of pattern analysis."""
 
 
-class BatchOutput(Told, total=False):
-    """What the synthesis of one batch returns, and the training-error branch, which consists of nothing else."""
+class RoundOutput(Told, total=False):
+    """What a round of batches returns, and the training-error branch, which consists of nothing else."""
 
-    batches: Annotated[dict[str, BatchReport], merge]
+    batches: Annotated[dict[str, BatchRound | BatchReport], merge]
 
 
-class BranchOutput(BatchOutput, total=False):
+class BranchOutput(RoundOutput, total=False):
     """What the generalization branch returns."""
 
     analyses: Annotated[dict[str, Ref], merge]
@@ -241,7 +244,7 @@ class BranchOutput(BatchOutput, total=False):
     reviews: Annotated[dict[str, Review], merge]
 
 
-class TopUpOutput(BatchOutput, total=False):
+class TopUpOutput(RoundOutput, total=False):
     """What a top-up round returns. Such a round replaces rejected rows."""
 
     top_ups: Annotated[dict[str, int], merge]
@@ -267,10 +270,31 @@ class BranchState(Given, BranchOutput, total=False):
 
     models: Annotated[dict[str, TrainedModel], merge]
     drafted: list[Strategy]
-    planned: list[Batch]
+    planned: Ref
+    """The batches of the round, in the store."""
     new_rows: Annotated[Ref, Same]
     quotas: Annotated[dict[str, list[Quota]], merge]
     top_ups: Annotated[dict[str, int], merge]
+
+
+class RoundState(Given, total=False):
+    """Private state of a round of batches. It is not in any checkpoint."""
+
+    models: dict[str, TrainedModel]
+    planned: Ref
+    new_rows: Annotated[Ref, Same]
+    waiting: list[Batch]
+    """Batches that are still to be made."""
+    n_rows: int
+    """Of these."""
+    batch: Batch
+    """The only one, in runs that earlier versions left with a task for each batch."""
+
+
+class BatchOutput(Told, total=False):
+    """What one batch tells of."""
+
+    batches: Annotated[dict[str, BatchReport], merge]
 
 
 class BatchState(Given, BatchOutput, total=False):

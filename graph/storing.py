@@ -8,9 +8,13 @@ from pada_agent.core.records import Record, Ref
 
 def put_rows(store: ArtifactStore, kind: str, rows: Sequence[Record], *made_from: object) -> Ref:
     """Store rows under a hash of `made_from` or, without it, of the rows themselves."""
-    key = store.key(kind, *(made_from or (list(rows),)))
-    if not store.has(key) or (
-        rows and not store.rows_path(key).stat().st_size
-    ):  # a crash of the machine leaves empty files
-        store.write_rows(key, rows)
-    return Ref(key=key, rows=len(rows))
+    ref = Ref(key=store.key(kind, *(made_from or (list(rows),))), rows=len(rows))
+    if not is_whole(store, ref):
+        store.write_rows(ref.key, rows)
+    return ref
+
+
+def is_whole(store: ArtifactStore, ref: Ref) -> bool:
+    """Whether all rows are there. A crash of the machine may leave a file that is empty or cut short."""
+    path = store.rows_path(ref.key)
+    return path.is_file() and path.read_bytes().count(b"\n") == ref.rows

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
-from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration, calibrate
+from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
+from pada_agent.graph.batch_rounds import judge_in
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
 from pada_agent.graph.state import RunState, Span
 from pada_agent.graph.summary import (
@@ -65,7 +66,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     """The machine-readable result of the run."""
     settings = state["settings"]
     models = tuple(_to_result(model, inputs) for model in state["models"].values())
-    judge = calibrate([probe for b in state.get("batches", {}).values() for probe in b.probes])
+    judge = judge_in(state.get("batches", {}).values())
     best = state["models"][state["best_model"]]
     return RunSummary(
         name=settings.name,
@@ -327,7 +328,7 @@ def _pair(patterns: list[ErrorPattern], strategies: list[GuardedStrategy]) -> li
 
 def _union_seconds(spans: list[Span]) -> float:
     total, reached = 0.0, float("-inf")
-    for start, end in sorted(tuple(span) for span in spans):  # JSON checkpoints give lists back
+    for start, end in sorted(pair for span in spans for pair in zip(span[::2], span[1::2], strict=True)):
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total

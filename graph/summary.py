@@ -9,6 +9,7 @@ from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
+from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.reviewing import Review
 
 
@@ -154,7 +155,9 @@ class RunSummary(Record):
     patterns: tuple[IterationPatterns, ...] = ()
     analyses: dict[str, Ref] = Field(default_factory=dict)
     """Error analyses by iteration, in the store."""
-    batches: tuple[BatchReport, ...] = ()
+    batches: tuple[BatchRound | BatchReport, ...] = ()
+    """What the batches of each round came to. The reports are in the file that each names. Runs of earlier versions hold the reports
+    themselves."""
     rows: RowCounts = RowCounts()
     accepted_samples: tuple[Sample, ...] = ()
     rejected_samples: tuple[Sample, ...] = ()

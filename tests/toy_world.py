@@ -20,8 +20,9 @@ from pada_agent.core.jobs import Job
 from pada_agent.core.memory import Memory
 from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Usage
+from pada_agent.core.records import BatchReport, Usage
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.summary import RunSummary
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -242,6 +243,10 @@ class ToyWorld:
         self.store = FileArtifactStore(self.folder / "objects")
         self.compute = NearestRowCompute(self.folder / "objects")
         self.kept = Memory()
+
+    def read_reports(self, summary: RunSummary) -> list[BatchReport]:
+        """How each batch of a run over this world fared."""
+        return read_reports(summary.batches, self.store)
 
     def connect(self, settings: RunConfig) -> Adapters:
         teacher = PromptedModel(self.teacher, settings.prompts.overrides())

@@ -64,6 +64,13 @@ class JudgeCalibration(Record):
     missed: dict[str, int] = Field(default_factory=dict)
     """Number of bad rows that passed, by kind."""
 
+    def __add__(self, other: "JudgeCalibration") -> "JudgeCalibration":
+        counts = {
+            name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields if name != "missed"
+        }
+        kinds = sorted({*self.missed, *other.missed})
+        return JudgeCalibration(**counts, missed={k: self.missed.get(k, 0) + other.missed.get(k, 0) for k in kinds})
+
 
 def make_probes(training: Sequence[Example], *, n_rows: int, share: float, task: Task, rng: Random) -> list[Probe]:
     """About `share * n_rows` probes, all kinds equally likely. None if there are fewer than three training rows."""

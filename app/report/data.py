@@ -231,7 +231,7 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     """Every synthetic row of the run, batch by batch, accepted ones first."""
     names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
-    for batch in files.summary.batches:
+    for batch in files.batches:
         trained = _trained_ids(files, batch)
         name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
         source = name or TRAINING_ERRORS

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,18 @@ from pada_agent.app.run_folder import layout
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.groupings import Sensitivity
-from pada_agent.core.records import ErrorAnalysis, Example, Rating, Record, Ref, Rejection, ScoredRow, Usage
+from pada_agent.core.records import (
+    BatchReport,
+    ErrorAnalysis,
+    Example,
+    Rating,
+    Record,
+    Ref,
+    Rejection,
+    ScoredRow,
+    Usage,
+)
+from pada_agent.graph.batch_rounds import Batches, BatchRound
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -30,6 +42,7 @@ class RunFiles(Record):
     """Every validation row with answer and verdict, by model."""
     analyses: dict[str, tuple[ErrorAnalysis, ...]]
     """Error analyses, by iteration."""
+    batches: tuple[BatchReport, ...]
     accepted: dict[str, tuple[Example, ...]]
     """Accepted rows, by batch id."""
     rejected: dict[str, tuple[Rejection, ...]]
@@ -53,6 +66,7 @@ class RunFiles(Record):
 def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> RunFiles:
     """Read everything besides the summary, using the summary's references into the store."""
     rows = _Rows(FileArtifactStore(folder / "objects"))
+    batches = rows.read_reports(summary.batches)
     usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals(folder / layout.CALLS, "agent"), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
     return RunFiles(
@@ -60,9 +74,10 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         is_finished=is_finished,
         measured={model.name: rows.read(model.measured, ScoredRow) for model in summary.models if model.measured},
         analyses={iteration: rows.read(ref, ErrorAnalysis) for iteration, ref in summary.analyses.items()},
-        accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in summary.batches},
-        rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in summary.batches},
-        ratings={b.batch_id: rows.read(b.ratings, Rating) for b in summary.batches if b.ratings},
+        batches=batches,
+        accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in batches},
+        rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in batches},
+        ratings={b.batch_id: rows.read(b.ratings, Rating) for b in batches if b.ratings},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.models if a.synthetic},
         sensitivities=_read_sensitivities(summary, folder),
         usage_by_agent=usage_by_agent,
@@ -86,6 +101,10 @@ class _Rows:
         if rows and len(rows) != ref.rows:
             self.missing.append(f"{self._store.rows_path(ref.key)}: damaged ({len(rows)} rows in place of {ref.rows})")
         return rows
+
+    def read_reports(self, batches: Batches) -> tuple[BatchReport, ...]:
+        found = [self.read(b.reports, BatchReport) if isinstance(b, BatchRound) else (b,) for b in batches]
+        return tuple(chain.from_iterable(found))
 
     def note(self, read: Callable[[], ReadT], otherwise: ReadT) -> ReadT:
         """The result of `read`. If that is missing or damaged, notes this and returns `otherwise`."""

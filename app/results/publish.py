@@ -14,6 +14,7 @@ from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
+from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -97,7 +98,7 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     write_atomically(folder / "strategies.json", _to_json(found.strategies if found else ()))
     if analyses := summary.analyses.get(str(iteration)):
         _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
-    batches = [b for b in summary.batches if b.iteration == iteration]
+    batches = read_reports(summary.batches, store, iteration=iteration)
     _write_rows(folder / "batches.jsonl", batches)
     # What was trained on: without repeats between batches, and as a person left it.
     added = [model.synthetic[-1] for model in summary.models if model.iteration == iteration and model.synthetic]

@@ -12,11 +12,12 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from pydantic import BaseModel, TypeAdapter
 
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
-from pada_agent.app.adapters.storage.artifacts import RESUME, ROWS
+from pada_agent.app.adapters.storage.artifacts import RESUME, ROWS, FileArtifactStore
 from pada_agent.core.config import Settings
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import Record, Ref
+from pada_agent.core.records import BatchReport, Record, Ref
+from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.state import RunState
 
 THREAD_ID = "run"
@@ -100,15 +101,27 @@ def check_objects(values: object, objects: Path) -> None:
     Raises:
         ArtifactError: names the first object with missing rows.
     """
+    store = FileArtifactStore(objects)
     for ref in _find_refs(values):
-        path = objects / ref.key / ROWS
-        found = (
-            path.read_bytes().count(b"\n") if path.is_file() else ref.rows
-        )  # what is missing is told when it is read
-        if found != ref.rows:
-            raise ArtifactError(
-                f"{path}: damaged ({found} rows in place of {ref.rows}). Delete the folder {path.parent}. {RESUME}"
-            )
+        _check_rows(ref, objects)
+    for batches in _find_rounds(values):
+        if store.has(batches.reports.key):
+            for ref in _find_refs(store.read_rows(batches.reports.key, BatchReport)):
+                _check_rows(ref, objects)
+
+
+def _check_rows(ref: Ref, objects: Path) -> None:
+    path = objects / ref.key / ROWS
+    found = path.read_bytes().count(b"\n") if path.is_file() else ref.rows  # what is missing is told when it is read
+    if found != ref.rows:
+        raise ArtifactError(
+            f"{path}: damaged ({found} rows in place of {ref.rows}). Delete the folder {path.parent}. {RESUME}"
+        )
+
+
+def _find_rounds(values: object) -> list[BatchRound]:
+    batches = values.get("batches", {}) if isinstance(values, dict) else {}
+    return [b for b in batches.values() if isinstance(b, BatchRound)]
 
 
 def _find_refs(value: object) -> Iterator[Ref]:

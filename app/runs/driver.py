@@ -152,7 +152,8 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
             held.enter_context(_stoppable(folder, config))
             _connect(config)
             graph = build_graph(wiring.connect).compile(checkpointer=saver)
-            check_objects(graph.get_state(THREAD).values, folder / "objects")
+            for values in _read_states(graph.get_state(THREAD, subgraphs=True)):
+                check_objects(values, folder / "objects")
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
         if not questions and not layout.is_finished(folder):  # its summary was deleted, as for a damaged one is advised
@@ -213,6 +214,14 @@ def _run_to_end(
             if _is_prepared(event.data.get("prepare", {})):  # the next node has not begun
                 _ask_teacher(config, on_event)
     return ()
+
+
+def _read_states(snapshot: StateSnapshot) -> Iterator[Mapping[str, Any]]:
+    """The run's, and those of its branches that are under way."""
+    yield snapshot.values
+    for task in snapshot.tasks:
+        if isinstance(task.state, StateSnapshot):
+            yield from _read_states(task.state)
 
 
 def _is_prepared(state: Mapping[str, Any]) -> bool:

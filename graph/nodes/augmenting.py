@@ -11,6 +11,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.row_set import RowSet
+from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.branches import weigh
 from pada_agent.graph.rows import read_protected
@@ -23,8 +24,8 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     iteration, generation = str(state["iteration"]), state["settings"].generation
     rows = unite(state, adapters)
     block_leaks(rows, read_protected(state, adapters))
-    quotas = measure_quotas(state, rows)
-    batches = batches_of(state)
+    batches = batches_of(state, adapters)
+    quotas = measure_quotas(state, rows, batches)
     if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
@@ -50,15 +51,15 @@ def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_j
 def unite(state: RunState, adapters: Adapters) -> RowSet:
     """The rows of the iteration's batches, in the order of rounds. If two rows repeat each other, the earlier one stays."""
     rows = RowSet()
-    for batch in sorted(batches_of(state), key=lambda b: (b.top_up, b.batch_id)):
+    for batch in sorted(batches_of(state, adapters), key=lambda b: (b.top_up, b.batch_id)):
         accepted = adapters.store.read_rows(batch.accepted.key, Example)
         rows.extend(without_repeats(accepted, rows, state))
     return rows
 
 
-def measure_quotas(state: RunState, rows: Sequence[Example]) -> list[Quota]:
+def measure_quotas(state: RunState, rows: Sequence[Example], batches: Sequence[BatchReport]) -> list[Quota]:
     """How many rows each strategy and the training errors owe, and how many of them have joined."""
-    plan, batches = state["plan"], batches_of(state)
+    plan = state["plan"]
     strategies = weigh(state.get("strategies", {}).get(str(state["iteration"]), []), state)
     quotas = [
         Quota(
@@ -95,9 +96,9 @@ def _count_asked(quota: Quota, batches: Sequence[BatchReport], n_joined: Mapping
     }
 
 
-def batches_of(state: RunState) -> list[BatchReport]:
+def batches_of(state: RunState, adapters: Adapters) -> list[BatchReport]:
     """Reports of the current iteration's batches."""
-    return [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
+    return read_reports(state.get("batches", {}).values(), adapters.store, iteration=state["iteration"])
 
 
 def without_repeats(rows: list[Example], known: Sequence[Example], state: RunState) -> list[Example]:

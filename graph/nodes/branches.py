@@ -21,6 +21,7 @@ from pada_agent.graph.error_sources import most_rows_each
 from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import BranchState, PartialState, RunState
+from pada_agent.graph.storing import put_rows
 
 
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
@@ -35,7 +36,7 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     guarded = [guard.clear(strategy) for strategy in state["drafted"]]
     shares = share_rows(weigh(guarded, state), state["plan"].n_pattern_rows)
     cut = [f"iteration {iteration}: {line}" for line in tell_cuts(guarded, settings.generation.pattern_share)]
-    planned = plan_patterns(shares, state, adapters)
+    planned = put_rows(adapters.store, "planned", plan_patterns(shares, state, adapters))
     return {"strategies": {str(iteration): guarded}, "planned": planned, "warnings": cut}
 
 
@@ -57,7 +58,8 @@ def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
     """Plan the batches of the training-error branch, or take real rows if the settings say so."""
     if state["settings"].generation.sources == "held_back":
         return take_held_back(state, adapters)
-    return {"planned": plan_errors(state["plan"].n_training_error_rows, state, adapters)}
+    planned = plan_errors(state["plan"].n_training_error_rows, state, adapters)
+    return {"planned": put_rows(adapters.store, "planned", planned)}
 
 
 def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:
@@ -76,7 +78,7 @@ def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:
     for quota in quotas:
         if quota.branch == "training_error" and quota.n_next:
             planned += plan_errors(quota.n_next, state, adapters, drawn=quota, top_up=top_up)
-    return {"planned": planned, "top_ups": {iteration: top_up}}
+    return {"planned": put_rows(adapters.store, "planned", planned), "top_ups": {iteration: top_up}}
 
 
 def plan_patterns(

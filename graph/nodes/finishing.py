@@ -9,6 +9,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Usage, Verdict
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
+from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.nodes.evaluating import score_rows
@@ -85,7 +86,7 @@ def is_cut_in_thought(row: ScoredRow) -> bool:
 
 def read_spread(state: RunState, adapters: Adapters) -> RatingSpread:
     """The judge's ratings of all rows, accepted and rejected."""
-    batches = state.get("batches", {}).values()
+    batches = read_reports(state.get("batches", {}).values(), adapters.store)
     refused = [r.rating for b in batches for r in adapters.store.read_rows(b.rejected.key, Rejection) if r.rating]
     return spread_ratings(accepted=[r for b in batches for r in read_ratings(b, adapters).values()], refused=refused)
 
@@ -131,7 +132,7 @@ def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comp
 def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
     """One accepted row per batch, up to N_SAMPLES."""
     shown = []
-    for batch, strategy in _sort_batches(state):
+    for batch, strategy in _sort_batches(state, adapters):
         rows, ratings = adapters.store.read_rows(batch.accepted.key, Example), read_ratings(batch, adapters)
         shown += [
             Sample(
@@ -147,7 +148,7 @@ def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
 def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:
     """One rejected row per batch, up to N_SAMPLES, with stage and reason. The reason may quote the held-out row that it is too close to."""
     shown = []
-    for batch, strategy in _sort_batches(state):
+    for batch, strategy in _sort_batches(state, adapters):
         rows = adapters.store.read_rows(batch.rejected.key, Rejection)
         shown += [Sample(text=r.text, reason=f"{r.stage}: {r.reason}", strategy=strategy) for r in rows[:1]]
     return shown[:N_SAMPLES]
@@ -164,10 +165,10 @@ def _verdicts(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapter
     return [f.verdict for f in score_rows(model, rows, state, adapters, examples)]
 
 
-def _sort_batches(state: RunState) -> list[tuple[BatchReport, str | None]]:
+def _sort_batches(state: RunState, adapters: Adapters) -> list[tuple[BatchReport, str | None]]:
     """The batches in the order of their ids, each with the name of its strategy."""
     names = {(i, g.strategy.id): g.strategy.strategy_name for i, gs in state.get("strategies", {}).items() for g in gs}
-    batches = [b for _, b in sorted(state.get("batches", {}).items())]
+    batches = sorted(read_reports(state.get("batches", {}).values(), adapters.store), key=lambda b: b.batch_id)
     return [(b, names.get((str(b.iteration), b.strategy_id or ""))) for b in batches]
 
 

@@ -4,6 +4,7 @@ from random import Random
 
 from pada_agent.core.records import BatchReport, Example, Provenance
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.nodes.rounds import tell_round
 from pada_agent.graph.state import BranchState, PartialState
 from pada_agent.graph.storing import put_rows
 
@@ -25,7 +26,9 @@ def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     rows = [_label(e, iteration) for e in drawn if e.id not in used][:n_wanted]
     report = _report(rows, n_wanted, iteration, adapters)
     few = f"iteration {iteration}: only {len(rows)} of {n_wanted} real rows were left to take"
-    return {"planned": [], "batches": {report.batch_id: report}, "warnings": [few] if len(rows) < n_wanted else []}
+    nothing = put_rows(store, "planned", [])
+    told = tell_round(report.batch_id, [report], adapters)
+    return {**told, "planned": nothing, "warnings": [few] if len(rows) < n_wanted else []}
 
 
 def _label(example: Example, iteration: int) -> Example:

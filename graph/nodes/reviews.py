@@ -5,7 +5,7 @@ from collections import Counter
 from pada_agent.core.records import Example, GuardedStrategy, Rejection
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_cost import estimate_fine_tuning
-from pada_agent.graph.nodes.augmenting import block_leaks, without_repeats
+from pada_agent.graph.nodes.augmenting import batches_of, block_leaks, without_repeats
 from pada_agent.graph.reviewing import CostAnswer, DataAnswer, StrategiesAnswer, ask_person, note_review
 from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import BranchState, PartialState, RunState
@@ -83,8 +83,7 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
 
 def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
     """The iteration's rejections that a person may overrule, each with its row: it passed every exact check."""
-    reports = [b for b in state.get("batches", {}).values() if b.iteration == state["iteration"]]
-    rejections = [r for b in reports for r in adapters.store.read_rows(b.rejected.key, Rejection)]
+    rejections = [r for b in batches_of(state, adapters) for r in adapters.store.read_rows(b.rejected.key, Rejection)]
     return [(r, r.example) for r in rejections if r.example is not None]
 
 

@@ -22,6 +22,7 @@ from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, report_progress, report_stage
+from pada_agent.graph.done_batches import keep_done
 from pada_agent.graph.rows import read_failures, read_known_rows, read_protected, read_training
 from pada_agent.graph.state import BatchState, PartialState, open_rows
 from pada_agent.graph.storing import put_rows
@@ -189,7 +190,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
 
 
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
-    """Store the batch's rows, and add its report to the state."""
+    """Store the batch's rows and its report."""
     batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
     find_tally(state, adapters).add(len(batch.source_ids), report_progress, accepted=len(accepted))
     report = BatchReport(
@@ -214,7 +215,8 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         ratings=store_ratings(keep_ratings(accepted, state.get("ratings", [])), adapters),
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
-    # The rows are in the store now: checkpoints need them no longer.
+    keep_done(report, state, adapters)
+    # The rows are in the store now: they are needed no longer.
     emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "drafts": [], "feedback": []}
     emptied |= {"probes": [], "unusable": {}}
     return {"batches": {batch.id: report}, **emptied}

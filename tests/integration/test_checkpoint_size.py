@@ -83,15 +83,15 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_checkpoint_is_under_1_mb(database: Path) -> None:
+def test_every_checkpoint_is_under_200_kb(database: Path) -> None:
     (largest,) = query(database, "select max(length(checkpoint)) from checkpoints")
-    assert largest < 1 * MB
+    assert largest < 0.2 * MB
 
 
-def test_all_checkpoints_are_under_20_mb(database: Path) -> None:
+def test_all_checkpoints_are_under_5_mb(database: Path) -> None:
     (states,) = query(database, "select sum(length(checkpoint)) from checkpoints")
     (writes,) = query(database, "select sum(length(value)) from writes")
-    assert states + writes < 20 * MB, f"{states / MB:.1f} MB of checkpoints, {writes / MB:.1f} MB of writes"
+    assert states + writes < 5 * MB, f"{states / MB:.1f} MB of checkpoints, {writes / MB:.1f} MB of writes"
 
 
 def query(database: Path, sql: str) -> tuple[Any, ...]:

@@ -109,7 +109,7 @@ def name_figures(output: str) -> str:
 FINISHED = (
     *("config.yaml", "manifest.json", "summary.json", "events.jsonl", "llm_calls.sqlite", "checkpoints.sqlite", "reviews.jsonl"),
     *("iterations/1/synthetic.jsonl", "iterations/*/predictions/test.jsonl", "iterations/*/metrics.json"),
-    *("best/train_metrics.json", "objects/measured-*/rows.jsonl", "objects/accepted-*/rows.jsonl"),
+    *("best/train_metrics.json", "objects/measured-*/rows.jsonl", "objects/accepted-*/rows.jsonl", "objects/batches-*/rows.jsonl"),
 )  # fmt: skip
 
 
@@ -145,6 +145,7 @@ UNFINISHED = (
     *("config.yaml", "manifest.json", "events.jsonl", "llm_calls.sqlite", "checkpoints.sqlite", "error.txt"),
     *("objects/rows-*/rows.jsonl", "objects/measured-*/rows.jsonl", "objects/verdicts-*/rows.jsonl"),
     *("objects/*-failures-*/rows.jsonl", "objects/predict-*/predictions.jsonl", "objects/fine_tune-*/train_metrics.json"),
+    "objects/planned-*/rows.jsonl",
 )  # fmt: skip
 
 

@@ -176,7 +176,9 @@ def test_the_answered_run_ends_with_the_person_s_strategies_and_keeps_the_decisi
     assert json.loads((run / "summary.json").read_text())["verdict"] == summary["verdict"]
 
 
-def test_values_and_updates_show_the_state_as_it_grows_subgraphs_included(reviewed: Reviewed) -> None:
+def test_values_and_updates_show_the_state_as_it_grows_subgraphs_included(
+    reviewed: Reviewed, server: DevServer
+) -> None:
     parts = [*reviewed.asked, *reviewed.answered]
     outer = [part.data for part in parts if part.event == "updates"]
     assert outer[0] == {
@@ -191,7 +193,12 @@ def test_values_and_updates_show_the_state_as_it_grows_subgraphs_included(review
     assert {"error_analysis", "strategy_drafting", "leak_guard", "quality_control", "record_batch"} <= inner
     last = data_of(reviewed.answered, "values")[-1]
     assert {"fine-tuned", "iteration 1"} <= set(last["models"])
-    assert all(batch["decision"] and batch["samples"] for batch in last["batches"].values())
+    assert set(last["batches"]) == {"i1-pattern", "i1-training_error"}
+    for made in last["batches"].values():
+        assert sum(counts["n_accepted"] for counts in made["by_strategy"].values()) == made["n_accepted"] > 0
+        assert all(batch["decision"] and batch["samples"] for batch in made["latest"])
+        reports = (server.folder / "runs" / "reviewed" / made["path"]).read_text().splitlines()
+        assert len(reports) == made["n_batches"]
 
 
 def test_custom_events_are_progress_with_rates_counts_and_cost(reviewed: Reviewed) -> None:

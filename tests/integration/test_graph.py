@@ -90,7 +90,7 @@ def test_a_regressing_iteration_is_not_built_upon(tmp_path: Path) -> None:
     summary = run(world)
     assert summary.best_model == "fine-tuned"
     sizes = [len(training_rows(job)) for job in fine_tunings(world)]
-    accepted = [sum(b.n_accepted for b in summary.batches if b.iteration == i) for i in (1, 2)]
+    accepted = [sum(b.n_accepted for b in world.read_reports(summary) if b.iteration == i) for i in (1, 2)]
     assert sizes == [9, 9 + accepted[0], 9 + accepted[1]]
 
 
@@ -102,7 +102,7 @@ def test_training_rows_are_answered_until_enough_are_wrong_in_an_order_fixed_by_
         summary = run(world, loop={"max_iterations": 1}, **settings)
         answered = [Path(j.rows) for j in world.compute.ran if j.rows_hash.startswith("training-part")]
         parts.append([[Example.model_validate_json(r).id for r in p.read_text().splitlines()] for p in answered])
-        assert any(b.branch == "training_error" and b.n_accepted for b in summary.batches)
+        assert any(b.branch == "training_error" and b.n_accepted for b in world.read_reports(summary))
     assert parts[0] == parts[1] != parts[2]
     for part in parts:
         rows = [row for rows in part for row in rows]
@@ -113,7 +113,7 @@ def test_training_rows_are_answered_until_enough_are_wrong_in_an_order_fixed_by_
 def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, score=3)))
     summary = run(world, loop={"max_iterations": 1}, quality={"max_regenerations": 2}, generation={"max_top_ups": 0})
-    assert {b.attempts for b in summary.batches} == {3}
+    assert {b.attempts for b in world.read_reports(summary)} == {3}
     assert summary.rows.accepted == 0
     assert summary.rows.rejected["quality"] == summary.rows.written == 3 * summary.rows.requested
     assert "no synthetic row was accepted" in summary.alarms
@@ -127,8 +127,9 @@ def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_pat
 
 def test_a_batch_that_improves_is_accepted_at_the_second_attempt(tmp_path: Path) -> None:
     judge = ScriptedModel(lambda r: teach(r, score=8 if r.draw.endswith("/2") else 2))
-    summary = run(ToyWorld(tmp_path, judge=judge), loop={"max_iterations": 1})
-    assert {b.attempts for b in summary.batches} == {2}
+    world = ToyWorld(tmp_path, judge=judge)
+    summary = run(world, loop={"max_iterations": 1})
+    assert {b.attempts for b in world.read_reports(summary)} == {2}
     assert summary.rows.accepted == summary.rows.requested
 
 
@@ -140,7 +141,7 @@ def test_without_quality_control_no_judge_is_asked(tmp_path: Path) -> None:
 def test_both_branches_write_and_every_row_has_its_provenance(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world, loop={"max_iterations": 1})
-    rows = [row for b in summary.batches for row in world.store.read_rows(b.accepted.key, Example)]
+    rows = [row for b in world.read_reports(summary) for row in world.store.read_rows(b.accepted.key, Example)]
     origins = [row.provenance for row in rows if row.provenance]
     assert len(origins) == len(rows) > 0
     assert {o.branch for o in origins} == {"pattern", "training_error"}
@@ -274,13 +275,14 @@ def test_an_unusable_teacher_costs_batches_not_the_run(tmp_path: Path) -> None:
     def babble(request: ChatRequest) -> str:
         return "I am sorry." if "generation" in str(request.tags["prompt"]) else teach(request)
 
-    summary = run(ToyWorld(tmp_path, teacher=ScriptedModel(babble)), loop={"max_iterations": 1})
+    world = ToyWorld(tmp_path, teacher=ScriptedModel(babble))
+    summary = run(world, loop={"max_iterations": 1})
     assert summary.rows.written == 0
     assert summary.stop_reason == "no synthetic row was accepted"
     (told,) = [w for w in summary.warnings if "usable" in w or "could not be used" in w]
     assert told.startswith("iteration 1: the generator gave no usable answer in any of ")
     assert "does this model answer in the form" in told and "Its last answer began: I am sorry." in told
-    assert {b.top_up for b in summary.batches} == {0}, "no further round is paid for"
+    assert {b.top_up for b in world.read_reports(summary)} == {0}, "no further round is paid for"
 
 
 def test_a_judge_that_answers_in_prose_is_told_once(tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def test_what_the_judge_says_of_a_row_is_kept_and_changes_no_training_row(tmp_pa
         judge = ScriptedModel(lambda r, s=score, w=word: teach(r, score=s).replace("clear enough", w))
         world = ToyWorld(tmp_path / word, judge=judge)
         summary = run(world, quality={"probe_share": 0.0})
-        for batch in summary.batches:
+        for batch in world.read_reports(summary):
             rows = world.store.read_rows(batch.accepted.key, Example)
             ratings = world.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []
             assert [r.example_id for r in ratings] == [row.id for row in rows]
@@ -350,8 +352,9 @@ def test_what_the_judge_says_of_a_row_is_kept_and_changes_no_training_row(tmp_pa
 
 
 def test_without_quality_control_no_rating_is_made_up(tmp_path: Path) -> None:
-    summary = run(ToyWorld(tmp_path), quality={"enabled": False})
-    assert summary.rows.accepted and all(batch.ratings is None for batch in summary.batches)
+    world = ToyWorld(tmp_path)
+    summary = run(world, quality={"enabled": False})
+    assert summary.rows.accepted and all(batch.ratings is None for batch in world.read_reports(summary))
     assert {s.reason for s in summary.accepted_samples} == {"quality control is off"}
 
 
@@ -359,7 +362,7 @@ def test_rows_that_solving_refused_leave_no_rating_behind(tmp_path: Path) -> Non
     world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, solve=say_fruit)))
     summary = run(world, loop={"max_iterations": 1})
     assert summary.rows.rejected["verification"]
-    for batch in summary.batches:
+    for batch in world.read_reports(summary):
         ratings = world.store.read_rows(batch.ratings.key, Rating) if batch.ratings else []
         accepted = world.store.read_rows(batch.accepted.key, Example)
         assert [r.example_id for r in ratings] == [row.id for row in accepted]

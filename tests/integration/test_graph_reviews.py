@@ -48,9 +48,10 @@ def test_a_person_may_weigh_and_add_strategies_whatever_they_are_called(tmp_path
     result = graph.invoke(Command(resume={"strategies": [first, added]}), THREAD)
     summary = result["summary"]
     requested = {"i1-s1": 0, added_id: 0}
-    for batch in result["batches"].values():
-        if batch.strategy_id:
-            requested[batch.strategy_id] += batch.n_requested
+    for written in result["batches"].values():
+        for strategy_id, counts in written.by_strategy.items():
+            if strategy_id != "training_error":
+                requested[strategy_id] += counts.n_requested
     assert requested == {"i1-s1": 3, added_id: 6}
     trained = [row.provenance for row in training_rows(fine_tunings(world)[-1]) if row.provenance]
     assert Counter(origin.strategy_id for origin in trained if origin.strategy_id) == requested
@@ -65,8 +66,8 @@ def test_a_strategy_with_an_id_of_an_earlier_iteration_overwrites_nothing(tmp_pa
     (again,) = graph.get_state(THREAD).interrupts
     reused = [{**s, "id": question["strategies"][0]["id"]} for s in again.value["strategies"][:1]]
     summary = graph.invoke(Command(resume={"strategies": reused}), THREAD)["summary"]
-    assert {b.iteration for b in summary.batches} == {1, 2}
-    assert [sum(b.n_requested for b in summary.batches if b.iteration == i) for i in (1, 2)] == [9, 9]
+    assert {b.iteration for b in world.read_reports(summary)} == {1, 2}
+    assert [sum(b.n_requested for b in world.read_reports(summary) if b.iteration == i) for i in (1, 2)] == [9, 9]
 
 
 @pytest.mark.parametrize(

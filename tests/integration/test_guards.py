@@ -84,8 +84,9 @@ def test_a_canary_never_reaches_a_generator_prompt_nor_a_training_file(tmp_path:
 
 
 def test_a_strategy_that_is_cut_whole_is_not_written_by_and_the_others_take_its_rows(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=1))
     summary = run(
-        ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=1)),
+        world,
         loop=ONE,
         data={"selection_fraction": 0.2},
         analysis={"min_clusters": 2, "max_clusters": 2},
@@ -93,20 +94,21 @@ def test_a_strategy_that_is_cut_whole_is_not_written_by_and_the_others_take_its_
     (told,) = [w for w in summary.warnings if "nothing is left to write by" in w]
     assert "'approach 1'" in told and told.endswith("its rows go to the other strategies")
     assert summary.rows.fill_rate == 1
-    strategies = {b.strategy_id for b in summary.batches if b.branch == "pattern"}
+    strategies = {b.strategy_id for b in world.read_reports(summary) if b.branch == "pattern"}
     assert len(strategies) == 1 and "i1-s1" not in strategies
     assert summary.redactions, "what was cut stays as evidence"
 
 
 def test_where_all_strategies_are_cut_whole_the_training_errors_take_the_rows(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=9))
     summary = run(
-        ToyWorld(tmp_path, teacher=say_only(CANARY, n_strategies=9)),
+        world,
         loop=ONE,
         analysis={"max_clusters": 1, "min_clusters": 1},
     )
     (told,) = [w for w in summary.warnings if "nothing is left to write by" in w]
     assert told.endswith("its rows go to the training errors")
-    assert {b.branch for b in summary.batches} == {"training_error"}
+    assert {b.branch for b in world.read_reports(summary)} == {"training_error"}
     assert summary.rows.fill_rate == 1
 
 
@@ -147,7 +149,7 @@ def test_a_row_refused_for_its_meaning_keeps_the_evidence_and_a_person_may_overr
     summary = result["summary"]
     assert PARAPHRASE in [row.prompt for row in training_rows(fine_tunings(world)[-1])]
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
-    kept = [r for b in summary.batches for r in world.store.read_rows(b.rejected.key, Rejection)]
+    kept = [r for b in world.read_reports(summary) for r in world.store.read_rows(b.rejected.key, Rejection)]
     overlap = next(r.overlap for r in kept if r.stage == "contamination")
     assert overlap and (overlap.protected_id, overlap.kind) == ("validation-6", "embedding")
     assert overlap.similarity == pytest.approx(1.0)
@@ -162,7 +164,7 @@ def test_what_words_prove_cannot_be_overruled(tmp_path: Path) -> None:
 def test_rows_that_the_judge_answers_otherwise_are_refused_before_they_are_rated(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, solve=say_fruit)))
     summary = run(world, loop=ONE, quality={"max_regenerations": 0})
-    accepted = [e for b in summary.batches for e in world.store.read_rows(b.accepted.key, Example)]
+    accepted = [e for b in world.read_reports(summary) for e in world.store.read_rows(b.accepted.key, Example)]
     assert {e.answer for e in accepted} == {"fruit"}
     assert summary.rows.rejected["verification"] > 0
     assert summary.rows.solved == len(accepted) + summary.rows.rejected["verification"]
@@ -189,7 +191,7 @@ def test_a_judge_that_passes_everything_is_found_out_and_its_probes_are_not_trai
     summary = run(world, loop=ONE, quality={"probe_share": 1.0}, verification={"votes": 0})
     assert summary.judge.n_bad > 0 == summary.judge.n_caught
     assert any("the judge passed all" in w for w in summary.alarms)
-    accepted = {e.id for b in summary.batches for e in world.store.read_rows(b.accepted.key, Example)}
+    accepted = {e.id for b in world.read_reports(summary) for e in world.store.read_rows(b.accepted.key, Example)}
     trained = {row.id for row in training_rows(fine_tunings(world)[-1])}
     assert trained - accepted == {f"train-{n}" for n in range(9)}
     assert summary.rows.written == summary.rows.accepted + sum(summary.rows.rejected.values())
@@ -212,14 +214,16 @@ def test_a_strict_judge_catches_all_and_refuses_the_good(tmp_path: Path) -> None
 
 
 def test_patterns_are_followed_over_iterations(tmp_path: Path) -> None:
-    summary = run(ToyWorld(tmp_path))
+    world = ToyWorld(tmp_path)
+    summary = run(world)
     first, second = summary.patterns
     assert all(pair.pattern.continues is None for pair in first.patterns)
     assert {pair.pattern.continues for pair in second.patterns} <= {pair.pattern.id for pair in first.patterns}
     for found in (first, second):
         assert [o.pattern_id for o in found.outcomes] == [pair.pattern.id for pair in found.patterns]
         assert [o.n_rows for o in found.outcomes] == [len(pair.pattern.example_ids) for pair in found.patterns]
-        written = sum(b.n_accepted for b in summary.batches if b.batch_id.startswith(f"i{found.iteration}-s"))
+        own = [b for b in world.read_reports(summary) if b.batch_id.startswith(f"i{found.iteration}-s")]
+        written = sum(b.n_accepted for b in own)
         assert sum(o.n_accepted for o in found.outcomes) == written > 0
     # The first iteration was rolled back, so the same errors are diagnosed again: the patterns are the same.
     assert summary.best_model == "fine-tuned"

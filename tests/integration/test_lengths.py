@@ -48,7 +48,7 @@ def test_a_synthetic_row_that_is_too_long_is_refused_with_the_reason_and_the_run
 ) -> None:
     teacher = write_one_long_row(ever_shorter=ever_shorter)
     world = ToyWorld(tmp_path, teacher=teacher, judge=ScriptedModel(teach), tokens=WordCounter(512))
-    batches = run(world, loop={"max_iterations": 1}, lora={"max_length": 30}).batches
+    batches = world.read_reports(run(world, loop={"max_iterations": 1}, lora={"max_length": 30}))
     refused = [r for b in batches for r in world.store.read_rows(b.rejected.key, Rejection)]
     assert {r.stage for r in refused} == {"format"}
     assert all(r.reason.endswith("and 30 are the limit. Write it shorter") for r in refused)

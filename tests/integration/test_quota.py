@@ -41,7 +41,7 @@ def refuse(n_first: int) -> ScriptedModel:
 
 
 def joined(summary: RunSummary, world: ToyWorld) -> list[Example]:
-    return [row for b in summary.batches for row in world.store.read_rows(b.accepted.key, Example)]
+    return [row for b in world.read_reports(summary) for row in world.store.read_rows(b.accepted.key, Example)]
 
 
 def test_refused_rows_are_made_up_for_until_the_share_is_reached(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_refused_rows_are_made_up_for_until_the_share_is_reached(tmp_path: Path)
     summary = run(world)
     assert summary.rows.requested == summary.rows.accepted == N_WANTED and summary.rows.fill_rate == 1
     assert summary.rows.asked == summary.rows.written > N_WANTED
-    assert {b.top_up for b in summary.batches} > {0}
+    assert {b.top_up for b in world.read_reports(summary)} > {0}
     trained = next(model for model in summary.models if model.iteration == 1)
     assert trained.n_synthetic == N_WANTED
     assert not [w for w in summary.warnings if "join the training data" in w]
@@ -60,16 +60,17 @@ def test_where_nothing_passes_the_rounds_end_and_the_shortfall_is_told(tmp_path:
     summary = run(world, max_asked_per_row=30)
     assert summary.rows.accepted == 0 and summary.rows.fill_rate == 0
     assert summary.rows.asked == 2 * N_WANTED, "written once, and once more"
-    assert {b.top_up for b in summary.batches} == {0, 1}
+    assert {b.top_up for b in world.read_reports(summary)} == {0, 1}
     (told,) = [w for w in summary.warnings if "join the training data" in w]
     assert told.startswith(f"iteration 1: 0 of {N_WANTED} synthetic rows join the training data")
     assert told.endswith(f"; most were refused as low quality ({2 * N_WANTED})")
 
 
 def test_without_top_ups_what_is_refused_is_lost(tmp_path: Path) -> None:
-    summary = run(ToyWorld(tmp_path, judge=refuse(2)), max_top_ups=0)
+    world = ToyWorld(tmp_path, judge=refuse(2))
+    summary = run(world, max_top_ups=0)
     assert summary.rows.asked == N_WANTED > summary.rows.accepted > 0
-    assert {b.top_up for b in summary.batches} == {0}
+    assert {b.top_up for b in world.read_reports(summary)} == {0}
 
 
 @pytest.mark.parametrize(("limit", "n_from_errors"), [(1, 1), (3, 3)])

@@ -68,9 +68,13 @@ MOVED = Sensitivity(
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def files(folder: Path) -> RunFiles:
     """A finished run of two iterations."""
-    folder = tmp_path_factory.mktemp("run")
     graph = build_graph(ToyWorld(folder).connect).compile()
     return read_files(graph.invoke({}, context=make_settings())["summary"], folder)
 
@@ -186,12 +190,11 @@ def test_accepted_rows_come_with_the_judges_scores_and_reason(files: RunFiles) -
     assert "<b>accepted</b>: <bdi>rated 8.0: clear enough</bdi><br>adherence 8, utility 8, relevance 8" in shown
 
 
-def test_a_run_that_kept_no_ratings_still_says_what_became_of_the_batch(files: RunFiles) -> None:
-    batches = tuple(b.model_copy(update={"ratings": None}) for b in files.summary.batches)
-    dumped = files.summary.model_copy(update={"batches": batches}).model_dump(mode="json")
-    for batch in dumped["batches"]:
-        del batch["ratings"]
-    old = files.model_copy(update={"summary": RunSummary.model_validate(dumped), "ratings": {}})
+def test_a_run_that_kept_no_ratings_still_says_what_became_of_the_batch(files: RunFiles, folder: Path) -> None:
+    dumped = files.summary.model_dump(mode="json")
+    dumped["batches"] = [b.model_dump(mode="json", exclude={"ratings"}) for b in files.batches]
+    old = read_files(RunSummary.model_validate(dumped), folder)
+    assert [b.batch_id for b in old.batches] == [b.batch_id for b in files.batches] and not old.ratings
     accepted = [row for row in describe_run(old).rows if row.status == "accepted"]
     assert {(row.reason, row.scores) for row in accepted} == {("mean 8.0 of 10", "")}
     assert "mean 8.0 of 10" in render_report(describe_run(old))
@@ -237,12 +240,10 @@ def test_hostile_text_stays_text(files: RunFiles) -> None:
 
 
 def test_long_runs_make_no_long_pages(files: RunFiles) -> None:
-    batches = files.summary.batches
-    many = {f"i1-x-b{n}": files.accepted[batches[0].batch_id] for n in range(2000)}
-    summary = files.summary.model_copy(
-        update={"batches": tuple(batches[0].model_copy(update={"batch_id": i}) for i in many)}
-    )
-    data = describe_run(files.model_copy(update={"summary": summary, "accepted": many}))
+    first = files.batches[0]
+    many = {f"i1-x-b{n}": files.accepted[first.batch_id] for n in range(2000)}
+    batches = tuple(first.model_copy(update={"batch_id": i}) for i in many)
+    data = describe_run(files.model_copy(update={"batches": batches, "accepted": many}))
     page = render_report(data)
     assert len(data.rows) == MAX_ROWS < data.n_rows
     assert f"{MAX_ROWS} of {data.n_rows:,} rows" in page

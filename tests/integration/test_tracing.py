@@ -1,6 +1,7 @@
 """What LangChain callbacks and tracers see of a run, and what nobody may see of it."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -133,6 +134,8 @@ def test_cached_replies_are_traced_without_a_model_run(tmp_path: Path) -> None:
         _, connect = open_roles(tmp_path, server.url)
         graph = build_graph(connect).compile()
         graph.invoke({}, {"callbacks": [first]}, context=settings)
+        for done in (tmp_path / "objects").glob("batch-*"):  # else the replies of finished batches are not asked for
+            shutil.rmtree(done)
         graph.invoke({}, {"callbacks": [again]}, context=settings)
     calls = agent_calls(again)
     assert len(calls) == len(agent_calls(first))

@@ -134,6 +134,7 @@ def make_files() -> RunFiles:
             for model, right in measured.items()
         },
         analyses={"1": (ErrorAnalysis(example_id="v2", error_cause="overlooked the amount", scenario_category="x"),)},
+        batches=(),
         accepted={},
         rejected={},
         trained={},

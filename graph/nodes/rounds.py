@@ -1,0 +1,77 @@
+"""A round of batches: which of them still have to run, and their totals."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Batch, BatchReport
+from pada_agent.graph.batch_rounds import sum_up
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.done_batches import find_done
+from pada_agent.graph.state import PartialState, RoundState, Span
+from pada_agent.graph.storing import put_rows
+
+
+def open_round(state: RoundState, adapters: Adapters) -> PartialState:
+    """Finds the batches that still have to run."""
+    waiting = [batch for batch in read_planned(state, adapters) if find_done(batch, state, adapters) is None]
+    return {"waiting": waiting, "n_rows": state.get("n_rows", sum(len(batch.source_ids) for batch in waiting))}
+
+
+def close_round(state: RoundState, adapters: Adapters) -> PartialState:
+    """Adds up the round, now that all of its batches are finished.
+
+    Raises:
+        ArtifactError: objects of a finished batch were deleted while other batches ran.
+    """
+    planned = read_planned(state, adapters)
+    found = [(batch, find_done(batch, state, adapters)) for batch in planned]
+    if gone := [batch.id for batch, done in found if done is None]:
+        raise ArtifactError(
+            f"batch {gone[0]} is finished, but some of its rows are missing in the objects folder. Resume the run:"
+            " the batch is then made again from stored replies."
+        )
+    done = [d for _, d in found if d]
+    if not done:
+        return {}
+    name = _name_round(state, planned)
+    spans = merge_spans((span for d in done for span in d.spans.items()), name)
+    return {**tell_round(name, [d.report for d in done], adapters), "spans": spans}
+
+
+def tell_round(name: str, reports: Sequence[BatchReport], adapters: Adapters) -> PartialState:
+    """Stores the reports of a round, and returns the update of the state with its totals."""
+    return {"batches": {name: sum_up(reports, put_rows(adapters.store, "batches", reports))}}
+
+
+def read_planned(state: RoundState, adapters: Adapters) -> list[Batch]:
+    """All batches of the round."""
+    if "batch" in state:  # runs of earlier versions have a task for each batch
+        return [state["batch"]]
+    planned = state["planned"]
+    return adapters.store.read_rows(planned.key, Batch) if planned.rows else []
+
+
+def merge_spans(spans: Iterable[tuple[str, Span]], name: str) -> dict[str, Span]:
+    """When each node ran in any of the batches, by `node/name`."""
+    by_stage: dict[str, list[Span]] = defaultdict(list)
+    for key, span in spans:
+        by_stage[key.partition("/")[0]].append(span)
+    return {f"{stage}/{name}": _unite(stage_spans) for stage, stage_spans in by_stage.items()}
+
+
+def _unite(spans: Iterable[Span]) -> Span:
+    united: list[float] = []
+    for start, end in sorted(spans):
+        if united and start <= united[-1]:
+            united[-1] = max(united[-1], end)
+        else:
+            united += [start, end]
+    return tuple(united)
+
+
+def _name_round(state: RoundState, planned: Sequence[Batch]) -> str:
+    first = planned[0]
+    if "batch" in state:
+        return first.id
+    return f"i{first.iteration}-top-up-{first.top_up}" if first.top_up else f"i{first.iteration}-{first.branch}"

@@ -1,0 +1,245 @@
+"""Rounds of batches: small in the checkpoint whatever their number, and exact where a run is cut off among them."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Overwrite
+
+from pada_agent.app.run_folder.checkpoints import check_objects, make_serializer
+from pada_agent.core.chat import ChatRequest
+from pada_agent.core.errors import ArtifactError, ModelUnavailableError
+from pada_agent.core.records import Batch, BatchReport, JudgeProbe, Ref, ScoredRow
+from pada_agent.graph.batch_rounds import BatchRound, judge_in, read_reports, sum_up
+from pada_agent.graph.builder import build_graph, build_synthesis, run_round
+from pada_agent.graph.nodes.rounds import merge_spans
+from pada_agent.graph.summarizing import seconds_by_stage
+from pada_agent.graph.summary import RunSummary
+from tests.fakes import ScriptedModel
+from tests.integration.graph_runs import THREAD
+from tests.toy_world import LABELS, ToyWorld, make_rows, make_settings, teach
+
+ONE_BY_ONE: dict[str, Any] = {
+    "generation": {"share": 1.0, "rows_per_call": 1, "max_top_ups": 0},
+    "loop": {"max_iterations": 1},
+}
+WRITES = ("pattern_guided_generation", "training_error_generation")
+
+
+def make_world(folder: Path, n_rows: int, answer: Callable[[ChatRequest], str] = teach) -> ToyWorld:
+    """Over so many training rows, a fifth of which say what the row before says, with another label."""
+    labels = list(LABELS)
+    texts = [(f"thing{n - (n % 5 == 4)} lies about", labels[n % 3]) for n in range(n_rows)]
+    validation = [(f"something{n} stands there", labels[n % 3]) for n in range(12)]
+    memory = {name: make_rows(name, rows) for name, rows in (("train", texts), ("validation", validation))}
+    return ToyWorld(folder, teacher=ScriptedModel(answer), memory={**memory, "test": memory["validation"][:0]})
+
+
+def settle(**changes: Any) -> Any:
+    data = {"train": "memory:train", "validation": "memory:validation", "test": ""}
+    return make_settings(**{**ONE_BY_ONE, "data": data, **changes})
+
+
+def largest_checkpoint(folder: Path, n_rows: int) -> tuple[int, RunSummary]:
+    """Bytes of all that one checkpoint of the run, or of a branch, holds, where it is most."""
+    saver = InMemorySaver(serde=make_serializer())
+    world = make_world(folder, n_rows)
+    summary = build_graph(world.connect).compile(checkpointer=saver).invoke({}, THREAD, context=settle())["summary"]
+    sizes = Counter[tuple[str, str]]()
+    for stored in saver.list(THREAD):
+        ns = stored.config["configurable"]["checkpoint_ns"]
+        values = stored.checkpoint["channel_values"]
+        sizes[ns, stored.checkpoint["id"]] = sum(len(saver.serde.dumps_typed(value)[1]) for value in values.values())
+    assert isinstance(summary, RunSummary)
+    return max(sizes.values()), summary
+
+
+def test_a_checkpoint_grows_by_less_than_200_bytes_a_batch(tmp_path: Path) -> None:
+    few, small = largest_checkpoint(tmp_path / "few", 20)
+    many, large = largest_checkpoint(tmp_path / "many", 80)
+    n_few, n_many = (sum(b.n_batches for b in s.batches if isinstance(b, BatchRound)) for s in (small, large))
+    assert (n_few, n_many) == (20, 80)
+    assert (many - few) / (n_many - n_few) < 200
+    assert len(large.model_dump_json()) < len(small.model_dump_json()) + 200 * (n_many - n_few)
+
+
+def report(n: int, **changes: Any) -> BatchReport:
+    ref = Ref(key=f"accepted-{n:016x}", rows=5)
+    values = {
+        "branch": "training_error",
+        "iteration": 1,
+        "attempts": 1,
+        "n_requested": 5,
+        "n_written": 5,
+        "n_accepted": 5,
+    }
+    return BatchReport(
+        **{**values, "batch_id": f"i1-e-b{n}", "decision": "x", "accepted": ref, "rejected": ref, **changes}
+    )
+
+
+def test_what_the_state_holds_of_a_round_does_not_depend_on_its_number_of_batches() -> None:
+    serde, stored = make_serializer(), Ref(key="batches-0123456789abcdef", rows=1)
+    sizes = [len(serde.dumps_typed(sum_up([report(n) for n in range(size)], stored))[1]) for size in (10, 300, 10_000)]
+    assert max(sizes) - min(sizes) < 100
+    assert max(sizes) < 3_000
+
+
+def test_a_round_tells_its_totals_its_strategies_and_its_latest_batches() -> None:
+    probes = (JudgeProbe(kind="copy", passed=True, rated_well=True), JudgeProbe(kind="good", passed=True))
+    reports = [
+        report(1, branch="pattern", strategy_id="i1-s1", n_rejected={"label": 2}, n_accepted=3, probes=probes),
+        report(2, branch="pattern", strategy_id="i1-s2", n_rejected={"label": 1, "quality": 1}, n_accepted=3),
+        report(3, branch="pattern", strategy_id="i1-s1", probes=probes[:1]),
+        report(4),
+    ]
+    told = sum_up(reports, Ref(key="k", rows=4))
+    assert (told.n_batches, told.n_requested, told.n_accepted) == (4, 20, 16)
+    assert told.n_rejected == {"label": 3, "quality": 1}
+    assert {name: (c.n_batches, c.n_accepted) for name, c in told.by_strategy.items()} == {
+        "i1-s1": (2, 8),
+        "i1-s2": (1, 3),
+        "training_error": (1, 5),
+    }
+    assert [b.batch_id for b in told.latest] == ["i1-e-b2", "i1-e-b3", "i1-e-b4"]
+    assert told.path == "objects/k/rows.jsonl"
+    assert told.judge == judge_in(reports) and judge_in([told, *reports]).missed == {"copy": 4}
+
+
+def test_spans_of_a_stage_are_united_and_their_seconds_stay_the_same() -> None:
+    spans = {
+        "write/b1/0": (10.0, 12.0),
+        "write/b2/0": (11.0, 13.5),
+        "write/b1/1": (20.0, 21.0),
+        "judge/b1/0": (12.0, 12.5),
+    }
+    united = merge_spans(spans.items(), "i1-pattern")
+    assert united == {"write/i1-pattern": (10.0, 13.5, 20.0, 21.0), "judge/i1-pattern": (12.0, 12.5)}
+    other = {"write/i1-training_error": (13.0, 20.5)}
+    assert (
+        seconds_by_stage({**united, **other}) == seconds_by_stage({**spans, **other}) == {"write": 11.0, "judge": 0.5}
+    )
+
+
+class Outage:
+    """A teacher that is down from its nth row of a kind on, and back once it is told so. It remembers nothing: each call is paid for."""
+
+    def __init__(self, prompt: str, n: int) -> None:
+        self._prompt, self._left = prompt, n
+        self.asked = Counter[str]()
+
+    def __call__(self, request: ChatRequest) -> str:
+        prompt = str(request.tags["prompt"])
+        if prompt == self._prompt:
+            self._left -= 1
+            if self._left < 0:
+                raise ModelUnavailableError("the provider is down")
+        if prompt in WRITES:
+            self.asked[f"{prompt}/{request.draw}"] += 1
+        return teach(request)
+
+    def end(self) -> None:
+        self._prompt = ""
+
+
+def one_at_a_time() -> Any:
+    return {**THREAD, "max_concurrency": 1}
+
+
+@pytest.mark.parametrize("prompt", WRITES)
+def test_a_run_cut_off_among_batches_makes_none_of_the_finished_ones_again(tmp_path: Path, prompt: str) -> None:
+    outage = Outage(prompt, 5)
+    world = make_world(tmp_path / "cut", 20, outage)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    with pytest.raises(ModelUnavailableError):
+        graph.invoke({}, one_at_a_time(), context=settle())
+    assert outage.asked.total() >= 5
+    (task,) = [t for t in graph.get_state(THREAD, subgraphs=True).tasks if t.result is None]
+    assert task.state and task.state.next == (("pattern" if prompt == WRITES[0] else "error") + "_synthesis",)
+    outage.end()
+    summary = graph.invoke(None, one_at_a_time())["summary"]
+    straight_world = make_world(tmp_path / "straight", 20)
+    straight = build_graph(straight_world.connect).compile().invoke({}, context=settle())["summary"]
+    volatile = {"seconds_by_stage"}
+    assert summary.model_dump(exclude=volatile) == straight.model_dump(exclude=volatile)
+    assert set(outage.asked.values()) == {1} and outage.asked.total() == 20, "each row is written once"
+    assert {"data_generation", "quality_control"} <= set(summary.seconds_by_stage)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short", "no word on it", "half a word on it"])
+def test_a_finished_batch_whose_rows_are_not_all_there_is_made_again(tmp_path: Path, damage: str) -> None:
+    outage = Outage(WRITES[1], 5)
+    world = make_world(tmp_path / "cut", 20, outage)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    with pytest.raises(ModelUnavailableError):
+        graph.invoke({}, one_at_a_time(), context=settle())
+    outage.end()
+    objects = tmp_path / "cut" / "objects"
+    rows = next(p for p in sorted(objects.glob("accepted-*/rows.jsonl")) if p.stat().st_size)
+    whole = rows.read_bytes()
+    word = next(p for p in objects.glob("batch-*/value.json") if rows.parent.name in p.read_text())
+    if damage == "gone":
+        rows.unlink()
+    elif damage == "cut short":
+        rows.write_bytes(whole[:-1])
+    elif damage == "no word on it":
+        word.unlink()
+    else:
+        word.write_bytes(word.read_bytes()[:100])
+    asked_before = outage.asked.copy()
+    summary = graph.invoke(None, one_at_a_time())["summary"]
+    assert rows.read_bytes() == whole and json.loads(word.read_text())["report"]
+    assert (outage.asked - asked_before).total() == 20 - asked_before.total() + 1
+    assert summary.rows.accepted == 20
+
+
+def test_rows_that_a_stored_report_names_are_looked_after(tmp_path: Path) -> None:
+    world = make_world(tmp_path, 20)
+    saver = InMemorySaver(serde=make_serializer())
+    graph = build_graph(world.connect).compile(checkpointer=saver)
+    summary = graph.invoke({}, THREAD, context=settle())["summary"]
+    values, objects = graph.get_state(THREAD).values, tmp_path / "objects"
+    check_objects(values, objects)
+    shown = {b.batch_id for told in summary.batches for b in told.latest}
+    batch = next(b for b in world.read_reports(summary) if b.n_accepted and b.batch_id not in shown)
+    world.store.rows_path(batch.accepted.key).write_bytes(b"")
+    with pytest.raises(ArtifactError, match=rf"{batch.accepted.key}/rows.jsonl: damaged \(0 rows in place of 1\)"):
+        check_objects(values, objects)
+
+
+def test_reports_that_an_earlier_version_left_in_the_state_count_as_before(tmp_path: Path) -> None:
+    world = make_world(tmp_path, 20)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver(), interrupt_before=["augment"])
+    graph.invoke({}, THREAD, context=settle())
+    told = graph.get_state(THREAD).values["batches"]
+    reports = read_reports(told.values(), world.store)
+    graph.update_state(
+        THREAD, {"batches": Overwrite({b.batch_id: b for b in reports})}, as_node="training_error_branch"
+    )
+    graph.update_state(THREAD, {}, as_node="generalization_branch")
+    assert graph.get_state(THREAD).next == ("augment",)
+    summary = graph.invoke(None, THREAD)["summary"]
+    straight_world = make_world(tmp_path / "straight", 20)
+    straight = build_graph(straight_world.connect).compile().invoke({}, context=settle())["summary"]
+    assert list(summary.batches) == reports == straight_world.read_reports(straight)
+    assert summary.rows == straight.rows and summary.judge == straight.judge
+    assert summary.models == straight.models and summary.patterns == straight.patterns
+
+
+def test_a_task_that_an_earlier_version_left_for_one_batch_is_a_round_of_one(tmp_path: Path) -> None:
+    world = make_world(tmp_path, 20)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver(), interrupt_before=["augment"])
+    graph.invoke({}, THREAD, context=settle())
+    state = graph.get_state(THREAD).values
+    source = world.store.read_rows(state["plan"].training_failures.key, ScoredRow)[0].example.id
+    batch = Batch(id="i1-e-b99", branch="training_error", iteration=1, source_ids=(source,))
+    given = {key: state[key] for key in ("settings", "iteration", "data", "plan", "models")}
+    node = run_round(build_synthesis(world.connect), world.connect)
+    told = node.invoke({**given, "n_rows": 20, "batch": batch})
+    assert list(told["batches"]) == ["i1-e-b99"]
+    (found,) = read_reports(told["batches"].values(), world.store)
+    assert (found.batch_id, found.n_accepted) == ("i1-e-b99", 1)
