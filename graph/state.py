@@ -278,21 +278,21 @@ class BranchState(Given, BranchOutput, total=False):
 
 
 class RoundState(Given, total=False):
-    """Private state of a round of batches. It is not in any checkpoint."""
+    """Private state of a round of batches. It is never in a checkpoint."""
 
     models: dict[str, TrainedModel]
     planned: Ref
     new_rows: Annotated[Ref, Same]
     waiting: list[Batch]
-    """Batches that are still to be made."""
+    """Batches that still have to run."""
     n_rows: int
-    """Of these."""
+    """Number of rows in these batches."""
     batch: Batch
-    """The only one, in runs that earlier versions left with a task for each batch."""
+    """The only batch of the round, where an earlier version left a task for each batch."""
 
 
 class BatchOutput(Told, total=False):
-    """What one batch tells of."""
+    """What the synthesis of one batch returns."""
 
     batches: Annotated[dict[str, BatchReport], merge]
 
