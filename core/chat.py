@@ -17,17 +17,17 @@ class Message(Record):
 
 
 class ChatRequest(Record):
-    """One call of an LLM. Equal requests give the cached reply; `draw` and `attempt` tell equal-looking ones apart."""
+    """One LLM call. Equal requests get the cached reply; `draw` and `attempt` distinguish requests that are otherwise equal."""
 
     messages: tuple[Message, ...]
     temperature: float = 0.0
     max_output_tokens: int = 1024
     json_schema: dict[str, Any] | None = None
-    """Asked of providers that can constrain their output; the prompt shows it in any case."""
+    """Sent to providers that can constrain their output. The prompt contains it in any case."""
     draw: str = ""
-    """Distinguishes samples at temperature > 0: batch id and regeneration."""
+    """Distinguishes samples at a temperature above 0: batch id and attempt."""
     attempt: int = 0
-    """Re-ask within one structured call."""
+    """Number of the repeated question within one structured call."""
     tags: dict[str, str | int] = Field(default_factory=dict)
     """Agent, iteration, batch: for tracing and accounting. Not part of the cache key."""
 
@@ -38,8 +38,10 @@ class ChatReply(Record):
     text: str
     usage: Usage
     truncated: bool = False
+    """Whether the text was cut at the token limit."""
     refused: bool = False
-    """The provider's filter or the model itself refused; `text` is what was said instead of an answer."""
+    """Whether the model or the provider's filter refused. `text` is then what it said instead of an answer."""
     cached: bool = False
+    """Whether the reply comes from the cache."""
     key: str = ""
     """Key of the call in the response cache."""

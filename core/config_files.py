@@ -1,4 +1,4 @@
-"""Settings from YAML files and from `--set`: every mistake is told at once, with file and key."""
+"""Reads settings from YAML files and `--set`, and reports all mistakes at once, with file and key."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from pada_agent.core.setting_problems import explain
 from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
 
 SHOWN_CHARACTERS = 100
-"""Of a key or a value in an error."""
+"""Maximum number of characters of a key or value in an error."""
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -45,16 +45,19 @@ def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str
 
 
 def _show(text: str) -> str:
-    """On one line that a terminal can show, without the middle of a long one."""
+    """The text on one line that a terminal can show, with the middle of a long one left out."""
     shown = text if text.isprintable() else ascii(text)
     return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read a YAML file; `overrides` are `a.b=value` with YAML values. Data paths stay relative to the working directory.
+    """The settings in a YAML file. Data paths are relative to the working directory.
+
+    Args:
+        overrides: changes of the form `a.b=value`, with values in YAML.
 
     Raises:
-        ConfigError: no such file, not YAML, not a mapping, or invalid values.
+        ConfigError: the file does not exist or is not a YAML mapping, or values are not valid.
     """
     values = read_yaml(path)
     for override in overrides or []:
@@ -63,10 +66,10 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
 
 
 def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
-    """Validate settings that a person of this machine wrote: they may name a file in place of its text.
+    """Validate settings written by a user of this machine, who may name a file instead of giving its text.
 
     Raises:
-        ConfigError: as `parse_config`, or a chat template that cannot be read.
+        ConfigError: as for `parse_config`; also if a chat template cannot be read.
     """
     student = values.get("student")
     if not isinstance(student, dict) or not isinstance(name := student.get("chat_template"), str) or "{" in name:
@@ -82,10 +85,10 @@ def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
 
 
 def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
-    """The settings with `a.b=value` set.
+    """The settings with changes of the form `a.b=value`.
 
     Raises:
-        ConfigError: not of that form, or invalid values.
+        ConfigError: a change does not have that form, or a value is not valid.
     """
     values = config.model_dump(mode="json")
     for override in overrides:
@@ -94,10 +97,10 @@ def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
 
 
 def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
-    """The mapping in a YAML file; what is a text in settings of `kind` is read as it is written.
+    """The mapping in a YAML file. Settings of `kind` that are texts are read as they are written.
 
     Raises:
-        ConfigError: no such file, not YAML, or not a mapping.
+        ConfigError: the file does not exist, or is not a YAML mapping.
     """
     try:
         content = path.read_bytes()
@@ -122,7 +125,7 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
 
 
 def _decode(path: Path, content: bytes) -> str:
-    """UTF-8 with or without a byte order mark, and UTF-16 with one, as editors on Windows write it."""
+    """UTF-8 with or without a byte order mark, or UTF-16 with one, as editors on Windows write it."""
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = content.decode(encoding)
@@ -142,9 +145,9 @@ def _decode(path: Path, content: bytes) -> str:
 
 
 def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
-    """The values, with the text as written wherever a setting is a text and YAML made something else of it.
+    """The values, with the original text wherever a setting is a text and YAML turned it into something else.
 
-    What is left empty is an empty text, or a group or mapping without entries.
+    A setting that is left empty becomes an empty text, or a group or mapping without entries.
     """
     if kind is None:
         return values
@@ -161,10 +164,10 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
 
 
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of `values` with `a.b=value` set. A setting that is a text takes the value as it is written.
+    """A copy of `values` with the change `a.b=value`. For a setting that is a text, the value is used as it is written.
 
     Raises:
-        ConfigError: no `=`, a value that is not YAML, or a key under something that is not a group.
+        ConfigError: there is no `=`, the value is not YAML, or the key is below something that is not a group.
     """
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
@@ -190,7 +193,7 @@ def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> d
     """A copy of `values` with `a.b` set.
 
     Raises:
-        ConfigError: a key under something that is not a group.
+        ConfigError: the key is below something that is not a group.
     """
     head, _, rest = key.partition(".")
     if not rest:
@@ -202,7 +205,7 @@ def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> d
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted key, as `--set` names them. An empty group has no key."""
+    """Settings by dotted key, as in `--set`. An empty group has no key."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

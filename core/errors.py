@@ -24,10 +24,10 @@ import re
 
 
 class PadaError(Exception):
-    """Base of every error this package raises on purpose; its text says what to do."""
+    """Base of every error that this package raises on purpose. Its text says what to do."""
 
     way_on: str = ""
-    """How to go on with what was under way, where that is known further up than the error."""
+    """How to continue what was running, if the caller knows."""
 
 
 class ConfigError(PadaError, ValueError):
@@ -43,9 +43,10 @@ class RowError(DatasetError):
 
     Args:
         where: file and place, such as `train.jsonl:17`.
-        told: what is wrong, and the way out.
-        kind: what is the same in all rows that are told together, but for texts in quotes and numbers; `told` by default.
-        value: what the row has that is wrong, where another row may have something else.
+        told: what is wrong, and what to do.
+        kind: the part of the message that is the same for rows to be reported together, ignoring quoted texts and
+            numbers. Defaults to `told`.
+        value: the wrong value, if other rows may have a different one.
     """
 
     def __init__(self, where: str, told: str, kind: str = "", value: str = "") -> None:
@@ -62,7 +63,7 @@ _VALUE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d.,]*")
 
 
 class LeakageError(DatasetError):
-    """A validation or test row stands in training data."""
+    """A validation or test row is in the training data."""
 
 
 class PromptError(PadaError, ValueError):

@@ -1,17 +1,17 @@
-"""How a grouping of errors would have come out with other choices."""
+"""How a grouping of errors would have turned out with other choices."""
 
 from pada_agent.core.records import Record
 
 
 class GroupingByNumber(Record):
-    """The grouping into `n_clusters`, had the elbow chosen that number."""
+    """The grouping into `n_clusters`, as if the elbow had chosen that number."""
 
     n_clusters: int
     inertia: float
     silhouette: float | None
     stability: float | None
     agreement: float
-    """Adjusted Rand index with the grouping that was used: 1 the same groups, about 0 as alike as chance."""
+    """Adjusted Rand index against the grouping in use: 1 if they are the same, about 0 if they agree no more than by chance."""
 
 
 class GroupingByEmbedder(Record):
@@ -19,26 +19,26 @@ class GroupingByEmbedder(Record):
 
     embedder: str
     n_clusters: int
-    """By the elbow, on its own vectors."""
+    """Chosen by the elbow on its own vectors."""
     silhouette: float | None
-    """Of its own grouping, among its own vectors."""
+    """Silhouette of its own grouping among its own vectors."""
     stability: float | None
     agreement: float
-    """Adjusted Rand index of its own grouping with the one that was used."""
+    """Adjusted Rand index of its own grouping against the one in use."""
     agreement_at_number: float
-    """The same, with as many clusters as were used."""
+    """The same, with as many clusters as the grouping in use."""
 
 
 class Sensitivity(Record):
-    """How the grouping of an iteration's errors moves with what could have been chosen otherwise."""
+    """How much the grouping of an iteration's errors changes with other choices."""
 
     n_errors: int
     embedder: str = ""
-    """The one used; empty where the run did not note it."""
+    """The embedder in use. Empty if the run did not record it."""
     n_clusters: int
-    """Those used."""
+    """Number of clusters in use."""
     silhouette: float | None = None
     stability: float | None = None
     by_number: tuple[GroupingByNumber, ...] = ()
-    """One for each number of clusters that the settings allow and the errors can fill."""
+    """One entry for each number of clusters that the settings allow and the errors can fill."""
     by_embedder: tuple[GroupingByEmbedder, ...] = ()

@@ -38,10 +38,10 @@ class TrainMetrics(Record):
 
 
 def read_train_metrics(adapter: Path) -> TrainMetrics:
-    """What a fine-tuning noted beside its adapter.
+    """The metrics that a fine-tuning wrote next to its adapter.
 
     Raises:
-        ArtifactError: damaged.
+        ArtifactError: the file is damaged.
     """
     path = adapter / TRAIN_METRICS
     try:
@@ -107,7 +107,7 @@ class ChatSpec(Record):
 
 
 class FineTuneJob(Record):
-    """Fine-tune the student on rows of `Example` JSON Lines; the output folder holds a PEFT adapter."""
+    """Fine-tune the student on rows (JSON Lines of `Example`). The output folder contains a PEFT adapter."""
 
     kind: Literal["fine_tune"] = "fine_tune"
     student: str
@@ -115,7 +115,7 @@ class FineTuneJob(Record):
     rows: str
     """Path of the training rows."""
     rows_hash: str
-    """Content hash: this, not the path, addresses the job."""
+    """Content hash of the rows. The job's id depends on this and not on the path."""
     lora: LoraSpec
     chat: ChatSpec = ChatSpec()
     seed: int = 0
@@ -124,7 +124,7 @@ class FineTuneJob(Record):
 
 
 class PredictJob(Record):
-    """Answer rows of `Example` JSON Lines; the output folder holds `predictions.jsonl` in the order of the rows."""
+    """Answer rows (JSON Lines of `Example`). The output folder contains `predictions.jsonl`, in the order of the rows."""
 
     kind: Literal["predict"] = "predict"
     student: str
@@ -141,37 +141,37 @@ class PredictJob(Record):
 
 
 class ExportJob(Record):
-    """Merge an adapter into the student; the output folder holds the model and `export.json`, the result of reading it back."""
+    """Merge an adapter into the student. The output folder contains the model and `export.json`, the result of reading it back."""
 
     kind: Literal["export"] = "export"
     student: str
     adapter: str
     adapter_hash: str | None = None
     format: Literal["safetensors", "gguf"]
-    """`gguf` needs a student that came as one: its tokenizer and metadata are taken over."""
+    """`gguf` requires a student that is a GGUF file, because its tokenizer and metadata are copied."""
     rows: str
-    """Rows that the merged model and the written one both answer."""
+    """Rows that both the merged model and the written one answer, to compare them."""
     rows_hash: str
     max_new_tokens: int = 32
     chat: ChatSpec = ChatSpec()
 
 
 TOKENIZER_FACTS = "student.json"
-"""File beside a tokenizer that holds `TokenizerFacts`."""
+"""File next to a tokenizer that contains `TokenizerFacts`."""
 
 
 class TokenizerFacts(Record):
-    """What a `TokenizerJob` tells of the student beside its tokenizer."""
+    """What a `TokenizerJob` says about the student besides its tokenizer."""
 
     end_token_ids: tuple[int, ...]
-    """Those that its generation settings name."""
+    """Token ids that the student's generation settings name as ends."""
     n_embeddings: int | None
-    """Tokens it has vectors for."""
+    """Number of token ids that the student has embeddings for. None if unknown."""
     context_tokens: int
 
 
 class TokenizerJob(Record):
-    """Read the student's tokenizer; the output folder holds it and `TokenizerFacts`, to be read without torch. No weights are loaded."""
+    """Read the student's tokenizer, without loading weights. The output folder contains it and `TokenizerFacts`, readable without torch."""
 
     kind: Literal["tokenizer"] = "tokenizer"
     student: str

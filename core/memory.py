@@ -1,4 +1,4 @@
-"""What is made once and kept: under a name that says all that it was made from, so that it never has to be looked at again."""
+"""Keeps results under names that identify their inputs, so that a name's result never changes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -9,10 +9,10 @@ ValueT = TypeVar("ValueT")
 
 
 class Memory:
-    """Thread-safe: of callers that ask for the same name at the same time one makes it, and the others wait.
+    """Thread-safe. If several callers ask for the same name at once, one computes the value and the others wait.
 
     Args:
-        max_kept: values that are kept; those asked for longest ago go first.
+        max_kept: maximum number of values kept. Those used least recently are dropped first.
     """
 
     def __init__(self, max_kept: int = 64) -> None:
@@ -22,7 +22,7 @@ class Memory:
         self._lock = Lock()
 
     def get(self, name: Hashable, make: Callable[[], ValueT]) -> ValueT:
-        """What `make` gave when it was first called under this name."""
+        """The value that `make` returned when it was first called under this name."""
         with self._lock:
             if name in self._made:
                 self._made.move_to_end(name)

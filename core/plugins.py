@@ -1,4 +1,4 @@
-"""Parts that other installed packages add, found by name as entry points: one group for each kind of part."""
+"""Finds parts that other installed packages add, by name. Each kind of part has an entry point group."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -14,13 +14,13 @@ class PartKind(NamedTuple):
     """A kind of part that can be added from outside."""
 
     group: str
-    """Of entry points."""
+    """Entry point group."""
     noun: str
-    """What one is called in errors."""
+    """Its name in error messages."""
     form: str
-    """What an entry point has to give, in words."""
+    """What an entry point has to provide, in words."""
     setting: str
-    """The setting that names one."""
+    """The setting that names such a part."""
 
 
 TASKS = PartKind("pada_agent.tasks", "task", "a subclass of Task", "task.name")
@@ -32,13 +32,13 @@ GUARDS = PartKind("pada_agent.guards", "guard", "a subclass of Guard", "guard.pl
 
 
 def find_part(name: str, kind: PartKind, *, built_in: Mapping[str, PartT], accept: Callable[[Any], bool]) -> PartT:
-    """The part of that name. Built-in names cannot be taken over.
+    """The part with that name. Built-in names cannot be replaced.
 
     Args:
-        accept: whether what an entry point gives has the form that it must have.
+        accept: whether what an entry point provides has the required form.
 
     Raises:
-        ConfigError: no part of that name, or an entry point that does not give one.
+        ConfigError: there is no part with that name, or its entry point does not provide one.
     """
     if name in built_in:
         return built_in[name]
@@ -53,22 +53,22 @@ def find_part(name: str, kind: PartKind, *, built_in: Mapping[str, PartT], accep
 
 
 def find_installed(kind: PartKind, *, accept: Callable[[Any], bool]) -> list[Any]:
-    """Every part that an installed package brings, in the order of their names.
+    """Every part of this kind that installed packages provide, in the order of their names.
 
     Raises:
-        ConfigError: an entry point that does not give one.
+        ConfigError: an entry point does not provide such a part.
     """
     return [find_part(name, kind, built_in={}, accept=accept) for name in sorted(_installed(kind))]
 
 
 def find_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str | None:
-    """That there is no part of that name, and which there are; None if there is one. Nothing is loaded."""
+    """A message if there is no part with that name, listing those that exist. None if there is one. Nothing is loaded."""
     is_there = name in built_in or name in _installed(kind)
     return None if is_there else describe_missing(name, kind, built_in=built_in)
 
 
 def describe_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str:
-    """That there is no part of that name, and which there are."""
+    """A message that there is no part with that name, listing those that exist."""
     names = list(dict.fromkeys([*built_in, *sorted(_installed(kind))]))
     known = ", ".join(names)
     there_are = (

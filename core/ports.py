@@ -1,4 +1,4 @@
-"""What the rooms below `app` need from the world, as Protocols. `app.wiring` supplies the real ones, tests their own."""
+"""What the packages below `app` need from outside, as Protocols. `app.wiring` supplies the real implementations, tests supply their own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,27 +18,29 @@ R = TypeVar("R", bound=Record)
 
 
 class LanguageModel(Protocol):
-    """A chat model. Thread-safe: nodes call it from several threads; limits and retries are its own affair."""
+    """A chat model. Thread-safe, because nodes call it from several threads. Limits and retries are its own responsibility."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The model's name, as in the settings."""
+        ...
 
     def complete(self, request: ChatRequest) -> ChatReply:
-        """Answer.
+        """The model's reply to one request.
 
         Raises:
-            ModelUnavailableError: after the adapter's own retries.
-            BudgetExceededError: before a call that the budget does not allow.
+            ModelUnavailableError: the model still fails after the adapter's own retries.
+            BudgetExceededError: the budget does not allow this call. It is not made.
         """
         ...
 
     def close(self) -> None:
-        """Let go of what the model holds."""
+        """Release whatever the model holds."""
         ...
 
 
 class Embedder(Protocol):
-    """Sentence vectors."""
+    """Turns texts into sentence vectors."""
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Unit vectors, one per text, in order."""
@@ -49,10 +51,14 @@ class DatasetSource(Protocol):
     """Raw rows by location: a path, a hub id, or rows in memory."""
 
     def read(self, location: str, *, limit: int | None = None, shuffle: int | None = None) -> list["RawRow"]:
-        """The first `limit` rows, of the file's order or of the order that the seed `shuffle` gives it.
+        """The rows at a location.
+
+        Args:
+            limit: maximum number of rows. None reads all.
+            shuffle: seed for shuffling the rows before the limit is applied. None keeps the order of the file.
 
         Raises:
-            DatasetError: names the file and line.
+            DatasetError: the message names the file and line.
         """
         ...
 
@@ -64,23 +70,26 @@ class DatasetSource(Protocol):
         limit: int | None = None,
         shuffle: int | None = None,
     ) -> list["RawRow"]:
-        """As `read`, of rows that came along with the input; `location` is what errors call it.
+        """Like `read`, for rows that were passed in directly.
+
+        Args:
+            location: what error messages call these rows.
 
         Raises:
-            DatasetError: names the row.
+            DatasetError: the message names the row.
         """
         ...
 
 
 class Settled(Record):
-    """How all rows of a file are read (`evaluation.rows`)."""
+    """How all rows of a file are read (decided in `evaluation.rows`)."""
 
     form: str = ""
     """What the rows look like, in words."""
     columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Our field name to the columns that hold it; several are joined, or are one option each."""
+    """Our field name mapped to its columns. Several columns are joined, or each holds one option."""
     conversation: str | None = None
-    """Column with turns, which give question, answer, system turn and earlier turns."""
+    """Column with turns, which contain question, answer, system turn and earlier turns. None if there is none."""
     gold_is: Literal["label", "letter", "text", "index", "index_from_1"] | None = None
     """How the rows name the right option."""
     decimal_mark: Literal[".", ","] = "."
@@ -89,110 +98,124 @@ class Settled(Record):
 
 
 class RawRow(Record):
-    """A row as its file holds it, and where that was (`train.jsonl:17`)."""
+    """A row as its file holds it, and its place there."""
 
     where: str
+    """File and line, such as `train.jsonl:17`."""
     fields: dict[str, Any]
     settled: Settled | None = None
-    """None until its file was looked at as a whole."""
+    """How it is read. None until its file was examined as a whole."""
     doubt: str = ""
-    """Why the fields may not be those that were meant, and the way out: told where one is missing."""
+    """Why the fields may not be the intended ones, and what to do. Shown if a field is missing."""
 
 
 class Compute(Protocol):
-    """Runs jobs on the student, on this machine or another. Job ids are hashes of the spec: submitting twice re-attaches."""
+    """Runs jobs on the student, on this machine or another. A job's id is a hash of its spec, so submitting it again attaches to the same job."""
 
     def submit(self, job: Job) -> str:
-        """Hand the job over, unless it is finished or running; its id. It may start only when it is waited for."""
+        """Submit the job, unless it is finished or running, and return its id. The job may start only when somebody waits for it."""
         ...
 
     def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
-        """Block until done; the folder with the outputs.
+        """Block until the job is done, and return the folder with its output.
 
         Raises:
-            TrainingError: with the worker's own words.
+            TrainingError: the job failed. Contains the worker's message.
         """
         ...
 
     def cancel(self, job_id: str) -> None:
-        """End the job within seconds; what it had not finished is dropped."""
+        """End the job within seconds. Unfinished output is dropped."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stop all workers. Running jobs fail."""
+        ...
 
 
 class TokenCounter(Protocol):
-    """Rows as the student gets them, in tokens: what training, scoring and generation make of them, known before they start."""
+    """Measures rows in the student's tokens, as training, scoring and generation will see them, before any of these start."""
 
     @property
     def context_tokens(self) -> int:
-        """Longest sequence the student was made for."""
+        """Longest sequence that the student was made for, in tokens."""
         ...
 
     def count(self, example: Example) -> RowTokens:
         """Tokens of the prompt, and of the answer as it is learned.
 
         Raises:
-            DatasetError: a row that cannot be learned from, such as an empty answer; names it.
-            ConfigError: the student's chat template cannot render it.
+            DatasetError: the row cannot be learned from, for example because its answer is empty. The message names it.
+            ConfigError: the student's chat template cannot render the row.
             TrainingError: the tokenizer cannot be loaded.
         """
         ...
 
     def count_asked(self, example: Example) -> RowTokens:
-        """Tokens of the prompt, and of what the student has to have room for: the right answer and the end of turn, or the longest
-        option.
+        """Tokens of the prompt, and of what the student must have room for: the right answer and the end of turn, or the longest option.
 
         Raises:
-            DatasetError: a row that cannot be encoded; names it.
-            ConfigError, TrainingError: as `count`, or options where the prompt ends inside a thought.
+            DatasetError: the row cannot be encoded. The message names it.
+            ConfigError, TrainingError: as for `count`; also if there are options but the prompt ends inside a thought.
         """
         ...
 
     def count_text(self, text: str) -> int:
-        """Tokens of a text by itself, such as a gold answer that the student should have room to write."""
+        """Tokens of a text on its own, such as a gold answer that the student should have room to write."""
         ...
 
     def show(self, example: Example) -> str:
-        """The prompt, rendered by the chat template."""
+        """The prompt as rendered by the chat template."""
         ...
 
     def show_learned(self, example: Example) -> str:
         """What is learned after it: the answer and the end of turn.
 
         Raises:
-            DatasetError, TrainingError: as `count`.
+            DatasetError, TrainingError: as for `count`.
         """
         ...
 
 
 class ArtifactStore(Protocol):
-    """Objects addressed by a hash of what they were made from. Writes are atomic."""
+    """Stores objects under a hash of what they were made from. Writes are atomic."""
 
     def key(self, kind: str, *inputs: object) -> str:
-        """Address of the object that `kind` makes from `inputs` (JSON-able values or records)."""
+        """Key of the object that `kind` makes from `inputs` (records, or values that can be written as JSON)."""
         ...
 
-    def has(self, key: str) -> bool: ...
+    def has(self, key: str) -> bool:
+        """Whether an object is stored under this key."""
+        ...
 
-    def folder(self, key: str) -> Path: ...
+    def folder(self, key: str) -> Path:
+        """The object's folder."""
+        ...
 
     def write_rows(self, key: str, rows: Sequence[Record]) -> Path:
-        """Store records as JSON Lines; the file's path."""
+        """Store records as JSON Lines, and return the file's path."""
         ...
 
-    def read_rows(self, key: str, kind: type[R]) -> list[R]: ...
+    def read_rows(self, key: str, kind: type[R]) -> list[R]:
+        """The records stored under this key, as instances of `kind`."""
+        ...
 
-    def rows_path(self, key: str) -> Path: ...
+    def rows_path(self, key: str) -> Path:
+        """Path of the file with the object's rows."""
+        ...
 
-    def write_json(self, key: str, value: Mapping[str, Any]) -> Path: ...
+    def write_json(self, key: str, value: Mapping[str, Any]) -> Path:
+        """Store a JSON object, and return the file's path."""
+        ...
 
-    def read_json(self, key: str) -> dict[str, Any]: ...
+    def read_json(self, key: str) -> dict[str, Any]:
+        """The JSON object stored under this key."""
+        ...
 
     def write_matrix(self, key: str, matrix: "np.ndarray") -> Path:
-        """Store an array of numbers; the file's path."""
+        """Store an array of numbers, and return the file's path."""
         ...
 
     def read_matrix(self, key: str) -> "np.ndarray | None":
-        """The array; None where there is none."""
+        """The stored array. None if there is none."""
         ...

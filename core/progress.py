@@ -1,4 +1,4 @@
-"""How far a stage is."""
+"""Progress of a stage."""
 
 from typing import Any
 
@@ -8,28 +8,28 @@ from pada_agent.core.records import Record
 
 
 class Progress(Record):
-    """How far a stage is: the `custom` stream of the graph, and a job's progress. docs/events.md explains it."""
+    """How far a stage is: the `custom` stream of the graph, and the progress of a job. See docs/events.md."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     stage: str
     """Node or job: `fine_tune`, `predict`, `load`, `error_analysis`, `quality_control`, `finish` and so on."""
     done: int
-    """Steps or rows behind us, in `unit`. The stage is over when it reaches `total`."""
+    """Number of finished steps or rows, in `unit`. The stage is over when it reaches `total`."""
     total: int
-    """Steps or rows of the whole stage, in `unit`."""
+    """Number of steps or rows in the whole stage, in `unit`."""
     rate: float | None = None
-    """`unit` per second; null before it can be told."""
+    """`unit` per second. Null until it is known."""
     unit: str = ""
-    """`steps`, `rows`, …; empty where nothing is counted."""
+    """`steps`, `rows`, … Empty if nothing is counted."""
     seconds_left: float | None = None
-    """Seconds until `total` at this rate; null without a rate."""
+    """Seconds until `total` is reached at this rate. Null without a rate."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Figures of the stage by name, such as rows `accepted` and `rejected`."""
     cost_usd: float | None = None
-    """US dollars of LLM use in the run so far, in stages that call an LLM; null in the others."""
+    """Cost of LLM use in the run so far, in US dollars. Null in stages that call no LLM."""
     detail: str = ""
-    """For a person."""
+    """Short text for a person."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""How the training-error branch has rows written: a template, what it shows, what it rewrites."""
+"""Recipes for writing rows in the training-error branch: a prompt template, what it shows, and what it rewrites."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,25 +8,25 @@ from pada_agent.core.records import Record
 
 
 class Recipe(Record):
-    """One way of having rows written. A recipe of another package is an entry point of the group `pada_agent.recipes`."""
+    """One way of having rows written. Other packages add recipes through the entry point group `pada_agent.recipes`."""
 
     template: str
-    """Name of its prompt, and its own."""
+    """Name of the recipe and of its prompt template."""
     text: str = ""
-    """The prompt (Jinja), for a recipe of another package; empty: the template of that name in `prompts/templates`."""
+    """The prompt (Jinja) of a recipe from another package. Empty uses the template of that name in `prompts/templates`."""
     shows_right_rows: bool = False
-    """Beside each error stand the training rows nearest to it that the student answers rightly (`generation.n_contrasts`)."""
+    """Whether each error is shown with the nearest training rows that the student answers correctly (`generation.n_contrasts`)."""
     rewrites_only_question: bool = False
-    """The writer writes the question alone; all else is copied from the source, or given."""
+    """Whether the writer writes only the question. Everything else is copied from the source row, or given."""
     has_one_source: bool = False
-    """All rows of a call are written from one source: a small writer that sees several repeats them."""
+    """Whether all rows of a call are based on one source row, because a small writer that sees several repeats them."""
 
 
 PATTERN_GUIDED = Recipe(template="pattern_guided_generation")
-"""The one of the pattern branch."""
+"""The recipe of the pattern branch."""
 
 QUESTION_WORDING = Recipe(template="question_wording", rewrites_only_question=True)
-"""In both branches, where code made the right answers (`generation.vary_answers`)."""
+"""Used in both branches if code derived the right answers (`generation.vary_answers`)."""
 
 BUILT_IN: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -39,13 +39,13 @@ BUILT_IN: Mapping[str, Recipe] = MappingProxyType(
         )
     }
 )
-"""For the training-error branch, by name (`generation.template`)."""
+"""Recipes of the training-error branch, by name (`generation.template`)."""
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """The recipe with that name.
 
     Raises:
-        ConfigError: none of that name, or an entry point that is no `Recipe`.
+        ConfigError: there is no such recipe, or its entry point is not a `Recipe`.
     """
     return find_part(name, RECIPES, built_in=BUILT_IN, accept=lambda found: isinstance(found, Recipe))

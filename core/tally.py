@@ -1,4 +1,4 @@
-"""Counts what several calls at the same time have done, and tells how far they are."""
+"""Counts what several simultaneous calls have done, and reports the progress."""
 
 import time
 from collections import Counter
@@ -11,16 +11,16 @@ Report = Callable[[Progress], None]
 
 
 def report_nowhere(progress: Progress) -> None:
-    """The report of nobody."""
+    """A report that goes nowhere."""
     del progress
 
 
 class Tally:
-    """How far a stage is. Thread-safe; once all is done, it begins anew at the next `begin`.
+    """Progress of a stage. Thread-safe. Once everything is done, the next `begin` starts again from 0.
 
     Args:
-        steps: what happens to each of `total`, one after another, such as being written and being checked. One is done after
-            its last step; for the rate, each step is an equal part of it.
+        steps: what happens to each of the `total` items in turn, such as being written and being checked. An item is
+            done after its last step; for the rate, each step counts as an equal part.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Tally:
         self._lock = Lock()
 
     def begin(self, report: Report) -> None:
-        """Start the clock and report, unless that is done."""
+        """Start the clock and report, unless this was already done."""
         with self._lock:
             if self._began is None:
                 self._began = self._clock()
@@ -47,7 +47,7 @@ class Tally:
                 report(self._tell(self._began))
 
     def add(self, n: int, report: Report, *, step: str | None = None, **counts: int) -> None:
-        """Count `n` that took a step, the last one unless it is named, and other figures; then report."""
+        """Count `n` items that completed a step (the last one by default) and other figures, then report."""
         with self._lock:
             self._counts.update({step or self._steps[-1]: n, **counts})
             report(progress := self._tell(self._began))

@@ -128,18 +128,18 @@ _MODULES = {
     "prompts.structured_call": ("StructuredReply",),
 }
 _FUNCTIONS = {"run": "start_run", "resume": "resume_run"}
-"""Public name to the name in its module, where the two differ."""
+"""Public names that differ from the name in their module."""
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = ["build_graph", *sorted(_HOMES)]  # noqa: PLE0604 - strings, all of them
 
 
 def build_graph(connect: "Connect | None" = None) -> "StateGraph[Any, Any, Any, Any]":
-    """The whole loop, not yet compiled: choose your own checkpointer.
+    """The whole loop, not yet compiled, so that you can choose the checkpointer.
 
     Args:
-        connect: settings to adapters; by default the standard wiring, `pada_agent.connect`. Yours may call that and
-            replace parts of what it gives (docs/embedding.md).
+        connect: turns settings into adapters. None uses the standard wiring, `pada_agent.connect`. A function of your
+            own may call that and replace some of the adapters (docs/embedding.md).
     """
     from pada_agent.app import wiring
     from pada_agent.graph.builder import build_graph as build

@@ -1,4 +1,4 @@
-"""A model together with the prompts it is asked in: the only way agents speak."""
+"""A model together with its prompts. Agents talk to LLMs only through this."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,18 +22,18 @@ class PromptedModel:
     overrides: Mapping[str, str] = field(default_factory=dict)
     max_output_tokens: int = 2048
     tags: Mapping[str, str | int] = field(default_factory=dict)
-    """Added to those of every call: for tracing."""
+    """Added to the tags of every call, for tracing."""
 
     def tagged(self, **tags: str | int) -> "PromptedModel":
-        """The same, its calls traced with these tags too."""
+        """The same model, with these tags added to its calls."""
         return replace(self, tags={**self.tags, **tags})
 
     def knowing(self, templates: Mapping[str, str]) -> "PromptedModel":
-        """The same, with these templates besides; the user's overrides go before."""
+        """The same model with additional templates. The user's overrides take precedence."""
         return replace(self, overrides={**templates, **self.overrides})
 
     def fit(self, n_items: int, *, tokens_each: int) -> int:
-        """How many items of so many tokens one answer has room for: `n_items` at most, 1 at least."""
+        """How many items of this many tokens fit into one answer: at least 1, at most `n_items`."""
         return max(1, min(n_items, self.max_output_tokens // tokens_each))
 
     def ask(
@@ -49,10 +49,21 @@ class PromptedModel:
         draw: str = "",
         tags: Mapping[str, str | int] | None = None,
     ) -> StructuredReply[ItemT]:
-        """Render the template, call the model, return validated items; `expect` of them, one for each number, or as many as are good.
+        """Render the template, call the model, and return validated items.
+
+        Args:
+            template: name of the prompt template.
+            variables: the template's variables.
+            item: form of one item.
+            expect: number of items to ask for. None accepts any number.
+            numbered: asks for one item for each of these numbers.
+            wrap: whether the answer is a list of items or a single object.
 
         Raises:
-            PromptError, ModelUnavailableError, BudgetExceededError, StructuredOutputError.
+            PromptError: the template cannot be rendered.
+            ModelUnavailableError: the model cannot be used.
+            BudgetExceededError: the budget does not allow the call.
+            StructuredOutputError: no usable item in any reply.
         """
         return structured_call(
             self.model,

@@ -1,4 +1,4 @@
-"""Ask an LLM for items of a given form, and get items of that form or a typed failure."""
+"""Asks an LLM for items of a given form, and returns valid items or raises a typed error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,11 +28,13 @@ SHOWN_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class StructuredReply(Generic[ItemT]):
-    """The good items of an answer; what was wrong with the others or with the answer as a whole; the calls it took."""
+    """The valid items of an answer, what was wrong with the others or with the answer as a whole, and the calls it took."""
 
     items: tuple[ItemT, ...]
     problems: tuple[str, ...]
+    """What was wrong, one line per problem."""
     call_keys: tuple[str, ...]
+    """Keys of the calls in the response cache, in order."""
 
 
 def structured_call(

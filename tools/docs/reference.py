@@ -65,6 +65,20 @@ PUBLIC_NAMES = {
 """All public names, by what they are for."""
 
 
+IN_WORDS = """Every agent is a node over one typed shared state (`graph/state.py`). A run goes through these nodes:
+
+1. `prepare` reads and checks the rows, and `evaluate_untouched` measures the student as it is.
+2. `review_cost` asks a person if the fine-tuning is expected to take too long, `fine_tune` trains, and `evaluate` measures the new model. The run then ends with `finish`, or goes on with an iteration.
+3. `collect_errors` opens the iteration. Two branches then run side by side:
+    - `generalization_branch`: `error_analysis`, `pattern_categorization`, `strategy_drafting`, `review_strategies`, `leak_guard`, and `pattern_synthesis` for each batch of rows.
+    - `training_error_branch`: `training_errors`, and `error_synthesis` for each batch of rows.
+4. `augment` joins the accepted rows of both branches. While rows are missing, `top_up` plans new batches (`plan_top_up`), has them written (`top_up_synthesis`), and returns to `augment`.
+5. `review_data` asks a person about the rows, if the settings say so. The run continues with step 2, or ends if no row was accepted.
+
+Every synthesis writes and checks one batch on its own: `data_generation`, `label_verification`, `answer_verification`, `quality_control`. Rejected rows go back to `data_generation` while attempts are left; then `record_batch` stores the result.
+"""
+
+
 def write_pages() -> list[Path]:
     """All pages, rewritten where they changed; the paths of all."""
     pages = {
@@ -121,10 +135,10 @@ def _render_field(name: str, field: FieldInfo) -> str:
 
 
 def _render_type(kind: Any) -> str:
-    """A choice by what can be chosen, anything else as in the code."""
+    """The values of a choice; anything else as in the code, but without bars, which would end the table's cell."""
     if get_origin(kind) is Literal:
         return ", ".join(f"`{_in_yaml(value)}`" for value in get_args(kind))
-    return f"`{inspect.formatannotation(kind).replace('typing.', '')}`"
+    return f"`{inspect.formatannotation(kind).replace('typing.', '').replace(' | ', ' or ')}`"
 
 
 def _in_yaml(value: Any) -> str:
@@ -190,10 +204,10 @@ def render_graph() -> str:
     """The drawing of the compiled graph."""
     drawing = pada_agent.build_graph().compile().get_graph(xray=True).draw_mermaid()
     return (
-        "# The graph\n\nThis is the state machine as LangGraph draws it (written by `python -m tools.docs.reference`). Every agent is a"
-        " node over one typed shared state (`graph/state.py`). The arrow from `quality_control` back to `data_generation`"
-        " is the regeneration loop; the one from `review_data` through `review_cost` to `fine_tune` is the outer loop. Each"
-        f" batch of rows goes through generation, label verification and quality control on its own.\n\n```mermaid\n{drawing.strip()}\n```\n"
+        f"# The graph\n\n{IN_WORDS}\n## As LangGraph draws it\n\nWritten by `python -m tools.docs.reference`. The arrow from `quality_control`"
+        " back to `data_generation` is the regeneration loop; the one from `review_data` through `review_cost` to `fine_tune`"
+        " is the outer loop. Your browser draws the diagram with Mermaid, which it loads from unpkg.com. Without a network"
+        f" you see its source.\n\n```mermaid\n{drawing.strip()}\n```\n"
     )
 
 

@@ -1,5 +1,6 @@
 """Every route, in a table; and the drawing in the documentation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,7 @@ def test_the_drawing_in_the_documentation_is_the_graph() -> None:
     )
     page = Path(__file__).parents[3].joinpath("docs/how-it-works/graph.md").read_text(encoding="utf-8")
     assert drawing.strip() in page, "python -m tools.docs.reference writes it again"
+    in_words = page.partition("```mermaid")[0]
+    nodes = {name.rpartition("\\3a")[2] for name in re.findall(r"^\s*([\w\\]+)\(\w+\)", drawing, re.MULTILINE)}
+    assert len(nodes) > 20
+    assert [name for name in sorted(nodes) if f"`{name}`" not in in_words] == []
