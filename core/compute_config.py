@@ -40,5 +40,8 @@ class ComputeConfig(Settings):
     """Device to train on. `auto` uses CUDA if there is a device. On a cluster, `cluster.num_gpus` decides instead."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the worker. Null uses all cores. On a cluster, `cluster.num_cpus` decides instead."""
+    checkpoint_minutes: float = Field(default=10, ge=0, le=1440)
+    """Minutes between two checkpoints of a fine-tuning. One that is killed continues at its last checkpoint and gives the same adapter.
+    0 keeps none. On a cluster always 10."""
     cluster: ClusterConfig = ClusterConfig()
     """Settings for `backend: ray`."""

@@ -66,6 +66,16 @@ class LoraSpec(Record):
     target_modules: str = "all-linear"
     """Layers to adapt: `all-linear`, or module names separated by commas. `all-linear` leaves out the output layer, the experts and routers of
     mixtures, and layers that PEFT cannot adapt."""
+    rslora: bool = False
+    """Multiply the update by alpha / sqrt(rank) instead of alpha / rank (rsLoRA, arXiv 2312.03732), which keeps high ranks effective."""
+    dora: bool = False
+    """Learn magnitude and direction of the weights separately (DoRA, arXiv 2402.09353). Slower, and vLLM cannot serve such adapters."""
+    init: Literal["default", "gaussian", "orthogonal"] = "default"
+    """How PEFT draws the adapter's first weights: `default` (Kaiming uniform), `gaussian` or `orthogonal`. In all three the model answers as
+    before until the first step."""
+    gradient_checkpointing: bool = False
+    """Compute each layer's activations again in the backward pass instead of keeping them: far less memory, about a third more time, the
+    same adapter."""
     epochs: float = Field(default=5, gt=0)
     """Number of passes over the training rows (paper: 5)."""
     learning_rate: float = Field(default=2e-4, gt=0)

@@ -17,6 +17,7 @@ from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, LoraSpec
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
+from pada_agent.training.job_checkpoint import NOTHING_KEPT, JobCheckpoint
 from pada_agent.training.kernels.attention_hook import is_plain
 from pada_agent.training.kernels.graphed_backward import RecordedBackward
 from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
@@ -52,8 +53,11 @@ def fine_tune(
     *,
     folder: Path,
     on_progress: Callable[[Progress], None],
+    checkpoint: JobCheckpoint = NOTHING_KEPT,
 ) -> None:
     """Write a PEFT adapter and `train_metrics.json` into `folder`. Equal jobs give equal bytes on equal CPUs.
+
+    A job that was broken off continues at its `checkpoint`, and gives the bytes that it would have given otherwise.
 
     Raises:
         DatasetError: no rows, or one is empty or too long.
@@ -65,11 +69,12 @@ def fine_tune(
     encoder = student.encode_by(job.chat)
     spec = job.lora.model_copy(update={"max_length": min(job.lora.max_length, student.context_tokens)})
     rows = [encoder.training_row(example, spec) for example in examples]
-    start = time.perf_counter()
     with attach_lora(student, job) as adapted:
         loop = TrainingLoop(adapted, rows, job)
+        if state := checkpoint.load():
+            loop.load_state_dict(state)
         try:
-            loop.run(on_progress)
+            loop.run(on_progress, checkpoint)
         except NonFiniteLossError:
             if loop.restore_last_good():
                 save_adapter(adapted, student, folder / LAST_GOOD)
@@ -77,7 +82,7 @@ def fine_tune(
         finally:
             loop.close()
         save_adapter(adapted, student, folder)
-    metrics = {**_summarize(loop.steps, seconds=time.perf_counter() - start), **loop.describe_cuts()}
+    metrics = {**_summarize(loop.steps, seconds=loop.seconds), **loop.describe_cuts()}
     metrics["base_sha256"] = hash_weights(student.weights)
     (folder / TRAIN_METRICS).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
 
@@ -135,26 +140,64 @@ class TrainingLoop:
         on_cpu = device.type == "cpu"
         self._max_pack_tokens = min(spec.micro_batch_tokens, MAX_CPU_PACK_TOKENS) if on_cpu else spec.micro_batch_tokens
         self._n_halvings = 0
+        self._seconds_before = 0.0
+        self._start = time.perf_counter()
         self._parameters = [p for p in adapted.parameters() if p.requires_grad]
         self._last_good: list[torch.Tensor] | None = None
         self._optimizer = torch.optim.AdamW(
             group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
-        self._recorded = None if on_cpu or not is_plain(adapted) else RecordedBackward(adapted, spec.batch_size)
+        recordable = not on_cpu and is_plain(adapted) and not spec.gradient_checkpointing
+        self._recorded = RecordedBackward(adapted, spec.batch_size) if recordable else None
 
-    def run(self, on_progress: Callable[[Progress], None]) -> None:
-        """All steps.
+    @property
+    def seconds(self) -> float:
+        """Spent on the steps so far, in all attempts."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides the steps to come."""
+        cuda = self._adapted.device.type == "cuda"
+        return {
+            "parameters": [p.detach() for p in self._parameters],
+            "optimizer": self._optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if cuda else None,
+            "steps": [(s.loss, s.grad_norm, s.n_tokens) for s in self.steps],
+            "seconds": self.seconds,
+            "max_pack_tokens": self._max_pack_tokens,
+            "n_halvings": self._n_halvings,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after the last of the state's steps."""
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.steps = [Step(loss=loss, grad_norm=norm, n_tokens=n) for loss, norm, n in state["steps"]]
+        for _ in self.steps:
+            next(self._batches)
+        self._seconds_before = state["seconds"]
+        self._max_pack_tokens = state["max_pack_tokens"]
+        self._n_halvings = state["n_halvings"]
+        torch.set_rng_state(state["random"])
+        if state["cuda_random"] is not None and self._adapted.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"])
+
+    def run(self, on_progress: Callable[[Progress], None], checkpoint: JobCheckpoint = NOTHING_KEPT) -> None:
+        """All steps that are left.
 
         Raises:
             NonFiniteLossError: names step and learning rate.
             TrainingError: no memory for a single row.
         """
-        start = time.perf_counter()
         while len(self.steps) < self._n_steps:
             before = [p.detach().clone() for p in self._parameters]
             self._take_window()
             self._last_good = before
-            on_progress(self._report(seconds=time.perf_counter() - start))
+            on_progress(self._report(seconds=self.seconds))
+            checkpoint.save_when_due(self.state_dict)
 
     def close(self) -> None:
         """Let go of a GPU's memory."""

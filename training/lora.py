@@ -1,7 +1,7 @@
 """The LoRA adapter: put on the student, taken off, saved with a card that names the weights it belongs to."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.suggestions import suggest
+from pada_agent.training.kernels.gradient_checkpointing import recompute_layers
 from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, hash_weights
 
@@ -39,7 +40,8 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     adapted.train()
     speed_up(adapted)
     try:
-        yield adapted
+        with recompute_layers(student.model) if job.lora.gradient_checkpointing else nullcontext():
+            yield adapted
     finally:
         adapted.unload().eval()
         student.model.requires_grad_(False)
@@ -81,6 +83,9 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
         _check_targets(names, model)
     return LoraConfig(
         r=spec.rank,
+        use_rslora=spec.rslora,
+        use_dora=spec.dora,
+        init_lora_weights=True if spec.init == "default" else spec.init,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
         target_modules=_list_beside_experts(model) or "all-linear" if spec.target_modules == "all-linear" else names,

@@ -27,10 +27,14 @@ def predict(
     *,
     folder: Path,
     on_progress: Callable[[Progress], None],
+    merge_in_place: bool = False,
 ) -> None:
-    """Write `predictions.jsonl` into `folder`, in the order of the rows. Rows with options choose, the others generate."""
+    """Write `predictions.jsonl` into `folder`, in the order of the rows. Rows with options choose, the others generate.
+
+    With `merge_in_place` the student keeps the adapter in its weights: no second copy is made, and no other job can use it.
+    """
     if job.adapter:
-        student = merge_adapter(student, Path(job.adapter))
+        student = merge_adapter(student, Path(job.adapter), in_place=merge_in_place)
     start = time.perf_counter()
 
     def report(done: int) -> None:
@@ -66,13 +70,13 @@ def apply_adapter(student: Student, adapter: Path) -> Iterator[Student]:
         adapted.unload()
 
 
-def merge_adapter(student: Student, adapter: Path) -> Student:
-    """A copy of the student with the adapter merged into its weights: the kept one stays bit-identical.
+def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False) -> Student:
+    """A copy of the student with the adapter merged into its weights: the kept one stays bit-identical, unless `in_place`.
 
     Raises:
         TrainingError: not an adapter, or one for another model.
     """
-    adapted = _load_adapter(student, copy.deepcopy(student.model), adapter)
+    adapted = _load_adapter(student, student.model if in_place else copy.deepcopy(student.model), adapter)
     _untie(adapted)
     return replace(student, model=adapted.merge_and_unload().eval())
 

@@ -38,6 +38,11 @@ class Student:
         return device
 
     @property
+    def n_bytes(self) -> int:
+        """Memory of the weights."""
+        return sum(p.nbytes for p in self.model.parameters())
+
+    @property
     def context_tokens(self) -> int:
         """Longest sequence the model was made for."""
         return _count_context(self.model.config.get_text_config(decoder=True))

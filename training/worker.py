@@ -1,9 +1,10 @@
 """The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
 
-Reads one `{"job": FineTuneJob | PredictJob | ExportJob | TokenizerJob, "folder": "where to write"}` a line from stdin; writes events to stdout:
+Reads one `{"job": FineTuneJob | PredictJob | ExportJob | TokenizerJob, "folder": "where to write", "checkpoint": "file"}` a line from
+stdin; writes events to stdout:
 `{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
 Ends when stdin closes, also in the middle of a job: so it never outlives its parent, however that died.
-Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads).
+Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads), PADA_CHECKPOINT_MINUTES (between two checkpoints of a job).
 """
 
 import json
@@ -28,10 +29,13 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
+from pada_agent.training.job_checkpoint import JobCheckpoint
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
 from pada_agent.training.predicting import predict
 from pada_agent.training.students import Student, choose_device, load_student, save_tokenizer
 
+LARGEST_COPY = 4 * 2**30
+"""Bytes up to which a student is copied to merge an adapter; a larger one is merged as it is, and loaded again for the next job."""
 NICENESS = 5
 """Leaves a server on the same machine responsive."""
 
@@ -41,13 +45,16 @@ class Request(Record):
 
     job: Job = Field(discriminator="kind")
     folder: str
+    checkpoint: str | None = None
+    """File in which a fine-tuning keeps its state between steps."""
 
 
 class Worker:
     """Runs jobs and keeps the last student loaded."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, checkpoint_minutes: float = 10) -> None:
         self._device = device
+        self._checkpoint_seconds = 60 * checkpoint_minutes
         self._loaded: tuple[str, Student] | None = None
 
     def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
@@ -60,9 +67,15 @@ class Worker:
         examples = read_examples(Path(request.job.rows))
         student = self._take(request.job.student, on_progress)
         if isinstance(request.job, FineTuneJob):
-            fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress)
+            kept = JobCheckpoint(
+                Path(request.checkpoint) if request.checkpoint else None, seconds=self._checkpoint_seconds
+            )
+            fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress, checkpoint=kept)
         elif isinstance(request.job, PredictJob):
-            predict(student, request.job, examples, folder=folder, on_progress=on_progress)
+            in_place = bool(request.job.adapter) and student.n_bytes > LARGEST_COPY
+            predict(student, request.job, examples, folder=folder, on_progress=on_progress, merge_in_place=in_place)
+            if in_place:
+                return
         else:
             export(student, request.job, examples, folder=folder, on_progress=on_progress)
         self._loaded = (request.job.student, student)
@@ -130,7 +143,10 @@ def main() -> None:
         torch.set_num_threads(int(threads))
     transformers.utils.logging.disable_progress_bar()
     events = _claim_stdout()
-    worker = Worker(choose_device(os.environ.get("PADA_DEVICE", "auto")))
+    worker = Worker(
+        choose_device(os.environ.get("PADA_DEVICE", "auto")),
+        checkpoint_minutes=float(os.environ.get("PADA_CHECKPOINT_MINUTES", "10")),
+    )
     serve(_read_lines(sys.stdin), events, worker.run)
 
 

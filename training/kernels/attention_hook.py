@@ -1,7 +1,7 @@
 """Attention of our own in place of transformers' for one forward pass."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -91,6 +91,12 @@ def attend_by(config: Any, attend: Attend) -> Iterator[None]:
     finally:
         config._attn_implementation = before
         _attend.reset(token)
+
+
+def attend_again(config: Any) -> AbstractContextManager[None]:
+    """What `attend_by` does at the moment, to be entered later; nothing outside of it."""
+    attend = _attend.get()
+    return nullcontext() if attend is None else attend_by(config, attend)
 
 
 def _forward(

@@ -17,7 +17,13 @@ OpenCompute = Callable[[RunConfig, Path], Compute]
 def open_local(config: RunConfig, folder: Path) -> Compute:
     """A worker process on this machine."""
     compute = config.compute
-    return LocalCompute(folder / "objects", folder / "worker.log", device=compute.device, threads=compute.threads)
+    return LocalCompute(
+        folder / "objects",
+        folder / "worker.log",
+        device=compute.device,
+        threads=compute.threads,
+        checkpoint_minutes=compute.checkpoint_minutes,
+    )
 
 
 def open_ray(config: RunConfig, folder: Path) -> Compute:

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
-from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, TokenizerJob
+from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting, count_cores, hash_file
 from pada_agent.core.progress import Progress
@@ -49,12 +49,18 @@ class LocalCompute:
         *,
         device: str = "auto",
         threads: int | None = None,
+        checkpoint_minutes: float = 10,
         command: Sequence[str] = WORKER,
     ) -> None:
         self._objects = objects_folder
         self._log_file = log_file
         self._log_start = 0
-        self._environment = {"PADA_DEVICE": device, "PADA_THREADS": str(threads or count_cores())}
+        self._environment = {
+            "PADA_DEVICE": device,
+            "PADA_THREADS": str(threads or count_cores()),
+            "PADA_CHECKPOINT_MINUTES": str(checkpoint_minutes),
+        }
+        self._keeps_checkpoints = checkpoint_minutes > 0
         self._command = tuple(command)
         self._jobs: dict[str, Job] = {}
         self._cancelled: set[str] = set()
@@ -101,9 +107,16 @@ class LocalCompute:
         try:
             worker = self._start_worker()
             self._raise_if_stopped(job_id)
-            _send(worker, json.dumps({"job": job.model_dump(mode="json"), "folder": str(scratch)}))
+            checkpoint = self._name_checkpoint(job_id)
+            request = {
+                "job": job.model_dump(mode="json"),
+                "folder": str(scratch),
+                "checkpoint": str(checkpoint) if self._keeps_checkpoints else None,
+            }
+            _send(worker, json.dumps(request))
             self._follow(worker, job_id, scratch, on_progress)
             _move_in(scratch, folder)
+            checkpoint.unlink(missing_ok=True)
         finally:
             self._running = None
             shutil.rmtree(scratch, ignore_errors=True)
@@ -121,7 +134,12 @@ class LocalCompute:
             _bury(worker)
             raise
         if failure is not None:
+            self._name_checkpoint(job_id).unlink(missing_ok=True)  # it leads to the same failure again
             raise _keep_last_good(failure, scratch, self._objects / f"{job_id}-{LAST_GOOD}")
+
+    def _name_checkpoint(self, job_id: str) -> Path:
+        """What a killed fine-tuning continues from, on this machine or another that shares the folder."""
+        return self._objects / f".{job_id}.checkpoint"
 
     def _raise_if_stopped(self, job_id: str) -> None:
         if self._closed or job_id in self._cancelled:
@@ -176,10 +194,18 @@ def address_job(job: Job) -> str:
     spec = job.model_dump(mode="json", exclude={"rows", "adapter", "start_from"})
     spec["student"] = _identify(job.student)
     if isinstance(job, FineTuneJob):
+        spec["lora"] = _leave_out_later_defaults(job.lora)
         spec["start_from"] = job.start_from and _identify(job.start_from)
     elif not isinstance(job, TokenizerJob):
         spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _leave_out_later_defaults(lora: LoraSpec) -> dict[str, Any]:
+    """Settings that came later change no id until they are used, so adapters of earlier runs are found again."""
+    later = ("rslora", "dora", "init", "gradient_checkpointing")
+    unused = {name for name in later if getattr(lora, name) == LoraSpec.model_fields[name].default}
+    return lora.model_dump(mode="json", exclude=unused)
 
 
 def _identify(model: str) -> str:

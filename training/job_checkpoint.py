@@ -1,0 +1,51 @@
+"""What a long fine-tuning keeps of itself while it runs: another attempt at the same job continues there."""
+
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class JobCheckpoint:
+    """The latest state of a job in one file, written at most every `seconds`; without a file, nothing is kept.
+
+    The file is replaced as a whole, so it is never half written. Reading it runs no code (`weights_only`).
+    """
+
+    def __init__(self, file: Path | None, *, seconds: float) -> None:
+        self._file = file
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was saved last; None without one, or when the file is damaged: then the job starts again."""
+        if self._file is None or not self._file.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+            return None
+        return state
+
+    def save_when_due(self, take_state: Callable[[], dict[str, Any]]) -> None:
+        """Save `take_state()` if the last save, or the start, is `seconds` ago.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written to.
+        """
+        if self._file is None or time.monotonic() - self._last < self._seconds:
+            return
+        partial = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        try:
+            torch.save(take_state(), partial)
+            partial.replace(self._file)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+
+NOTHING_KEPT = JobCheckpoint(None, seconds=0)
