@@ -23,7 +23,7 @@ class ClusterConfig(Settings):
     retries: int = Field(default=3, ge=0, le=100)
     """How often a job is restarted after its node was lost. Errors of the job itself are never retried."""
     autoscaling: bool = False
-    """Set this if the cluster grows by itself: jobs then wait for a node that is large enough, even if there is none yet."""
+    """Set this if the cluster scales automatically: jobs then wait for a node that is large enough, even if there is none yet."""
     idle_minutes: float = Field(default=5, gt=0, le=1440)
     """Minutes an idle worker keeps its student and its GPU."""
     orphan_minutes: float = Field(default=30, gt=0, le=10080)

@@ -139,7 +139,7 @@ def _decode(path: Path, content: bytes) -> str:
     if zero:
         line = before.count("\n") + 1
         raise ConfigError(
-            f"{path}:{line}: found a character with the code 0: this is no text, or not in UTF-8. Save it as UTF-8."
+            f"{path}:{line}: found a null character: this is not a text file, or not UTF-8. Save it as UTF-8."
         )
     return text
 

@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
             number: int | float = read(node)
         except ValueError as exc:
             shown = node.value if len(node.value) <= 30 else f"{node.value[:30]}…"
-            raise _ConstructorError(None, None, f"{shown} is no number that can be read", node.start_mark) from exc
+            raise _ConstructorError(None, None, f"{shown} cannot be read as a number", node.start_mark) from exc
         return number
 
     def construct_text(self, node: ScalarNode) -> str:

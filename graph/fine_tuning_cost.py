@@ -44,4 +44,6 @@ def _estimate_from_evaluation(state: RunState) -> CostEstimate | None:
     lora, data = state["settings"].lora, state["data"]
     n_trained = lora.n_steps * lora.batch_size if lora.n_steps is not None else data.train.rows * lora.epochs
     seconds = FORWARD_TO_TRAINING * (span[1] - span[0]) / data.validation.rows * n_trained
-    return CostEstimate(hours=seconds / 3600, basis="rough: three times the evaluation of the untouched student, a row")
+    return CostEstimate(
+        hours=seconds / 3600, basis="a rough guess: three times as long per row as evaluating the untouched student"
+    )

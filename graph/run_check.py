@@ -68,8 +68,8 @@ def keep_spare(data: CheckedData) -> CheckedData:
 
 
 _NONE_TO_SPARE = (
-    "generation.sources: held_back takes real rows, and there are none to spare. Set data.held_back to a file of them, or"
-    " data.train_limit below the rows there are"
+    "generation.sources: held_back uses real rows, but there are none to spare. Set data.held_back to a file with such rows,"
+    " or data.train_limit to fewer rows than the training file has"
 )
 
 

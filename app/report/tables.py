@@ -68,7 +68,7 @@ def describe_sensitivity(found: Sensitivity) -> str:
     groups = f"{found.n_clusters} group{'s' * (found.n_clusters != 1)}"
     text = f"{found.n_errors} error{'s' * (found.n_errors != 1)} in {groups}."
     if not found.by_number:
-        return f"{text} Too few different ones for other groupings."
+        return f"{text} There are too few different errors to group them in other ways."
     others = [row for row in found.by_number if row.n_clusters != found.n_clusters]
     compared = [f"{row.agreement:.2f} with the groups of '{row.embedder}'" for row in found.by_embedder]
     if others:
@@ -168,7 +168,7 @@ def describe_solving(summary: RunSummary) -> str:
     if not summary.rows.solved:
         return ""
     refused = summary.rows.rejected.get("verification", 0)
-    return f" Of {summary.rows.solved} rows that the judge answered by itself, {refused} came out otherwise and were refused."
+    return f" Of {summary.rows.solved} rows that the judge answered by itself, {refused} got a different answer and were refused."
 
 
 def count_errors(pattern: ErrorPattern) -> str:

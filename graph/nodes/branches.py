@@ -46,7 +46,7 @@ def tell_cuts(guarded: Sequence[GuardedStrategy], pattern_share: float) -> list[
         whither = "its rows go to the other strategies"
     else:
         whither = "its rows go to the training errors" if pattern_share < 1 else "its rows are not written"
-    emptied = f", and nothing is left to write by: {whither}"
+    emptied = f", and nothing is left to write from: {whither}"
     return [
         f"the leak guard cut held-out text from '{g.strategy.strategy_name}'{emptied if g.says_nothing else ''}"
         for g in guarded

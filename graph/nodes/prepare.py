@@ -129,7 +129,7 @@ def tell_raised(settings: RunConfig, data: DataSplits) -> list[str]:
         return []
     return [
         f"real rows are similar: more than {settings.guard.contamination_share:.0%} of the training rows are as close to a held-out"
-        f" row as {given:.2f} (guard.contamination_similarity), so synthetic rows are rejected only from {fitted:.2f} on"
+        f" row as {given:.2f} (guard.contamination_similarity), so a synthetic row is rejected only if it reaches {fitted:.2f}"
     ]
 
 

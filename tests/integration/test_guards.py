@@ -91,7 +91,7 @@ def test_a_strategy_that_is_cut_whole_is_not_written_by_and_the_others_take_its_
         data={"selection_fraction": 0.2},
         analysis={"min_clusters": 2, "max_clusters": 2},
     )
-    (told,) = [w for w in summary.warnings if "nothing is left to write by" in w]
+    (told,) = [w for w in summary.warnings if "nothing is left to write from" in w]
     assert "'approach 1'" in told and told.endswith("its rows go to the other strategies")
     assert summary.rows.fill_rate == 1
     strategies = {b.strategy_id for b in world.read_reports(summary) if b.branch == "pattern"}
@@ -106,7 +106,7 @@ def test_where_all_strategies_are_cut_whole_the_training_errors_take_the_rows(tm
         loop=ONE,
         analysis={"max_clusters": 1, "min_clusters": 1},
     )
-    (told,) = [w for w in summary.warnings if "nothing is left to write by" in w]
+    (told,) = [w for w in summary.warnings if "nothing is left to write from" in w]
     assert told.endswith("its rows go to the training errors")
     assert {b.branch for b in world.read_reports(summary)} == {"training_error"}
     assert summary.rows.fill_rate == 1
@@ -137,7 +137,7 @@ def test_where_real_rows_are_alike_what_is_as_near_as_they_are_is_kept(
     fitted = run(ToyWorld(tmp_path / "b"), loop=ONE, guard=guard)
     assert fixed.rows.accepted < fitted.rows.accepted
     assert not [w for w in fixed.warnings if "real rows are similar" in w]
-    assert [w for w in fitted.warnings if "real rows are similar" in w and "rejected only from" in w]
+    assert [w for w in fitted.warnings if "real rows are similar" in w and "rejected only if it reaches" in w]
 
 
 def test_a_row_refused_for_its_meaning_keeps_the_evidence_and_a_person_may_overrule(tmp_path: Path) -> None:

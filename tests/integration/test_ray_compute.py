@@ -247,7 +247,7 @@ def test_a_run_on_the_cluster_gives_the_adapters_of_a_run_on_this_machine(
 
 def test_an_address_of_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(ConfigError, match=r"ray://head:10001 is of Ray Client"):
+    with pytest.raises(ConfigError, match=r"ray://head:10001 is a Ray Client address"):
         connect(ClusterConfig(address="ray://head:10001"))
 
 

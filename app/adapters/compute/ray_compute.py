@@ -169,7 +169,7 @@ def connect(settings: ClusterConfig) -> None:
         return
     if address and address.startswith("ray://"):
         raise ConfigError(
-            f"compute.cluster.address: {address} is of Ray Client, which loses its jobs with its connection. Start the command"
+            f"compute.cluster.address: {address} is a Ray Client address, and Ray Client loses its jobs when its connection breaks. Start the command"
             " on a node of the cluster (`ray job submit -- pada run …`), with address auto."
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -206,7 +206,7 @@ def _check_room(shape: Shape, settings: ClusterConfig) -> None:
     have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
     raise ConfigError(
         f"compute.cluster: a worker needs {shape}, and no node of the cluster has that ({have}). Lower num_cpus or num_gpus, or"
-        " set autoscaling: true if the cluster grows by itself."
+        " set autoscaling: true if the cluster scales automatically."
     )
 
 
@@ -220,6 +220,6 @@ def _ask(reference: Any) -> Any:
         return ray.get(reference)
     except RayActorError as exc:
         raise TrainingError(
-            f"the Ray cluster does not answer any more ({' '.join(str(exc).split())[:200]}). Jobs that are finished are kept; when"
-            " the cluster is back, `pada resume` goes on."
+            f"the Ray cluster no longer answers ({' '.join(str(exc).split())[:200]}). Finished jobs are kept;"
+            " `pada resume` continues the run when the cluster is back."
         ) from exc

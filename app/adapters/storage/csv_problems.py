@@ -72,7 +72,7 @@ def explain_broken_record(exc: csv.Error, record: str, *, first: int, delimiter:
             f" {_QUOTE_THEM}"
         )
     if "expected after" in said:
-        return f"{last}: not valid CSV: a cell goes on after the quote that closes it. {_QUOTE_THEM}"
+        return f"{last}: not valid CSV: a cell continues after its closing quote. {_QUOTE_THEM}"
     return f"{last}: not valid CSV: {said}. {_QUOTE_THEM}"
 
 

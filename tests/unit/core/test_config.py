@@ -186,7 +186,7 @@ def test_a_settings_file_says_what_it_seems_to_say(tmp_path: Path, text: str, pa
         ("- a\n", "expected a mapping of settings, found list"),
         ("5", "expected a mapping of settings, found int"),
         ("task: {name: 'open}\n", r"c\.yaml:2:1: not valid YAML"),
-        ("seed: \x00", r"c\.yaml:1: found a character with the code 0"),
+        ("seed: \x00", r"c\.yaml:1: found a null character"),
         ("[" * 5000, "not valid YAML"),
         ("&a {task: *a}", r"c\.yaml:1:1: not valid YAML: a list or mapping holds itself by an alias"),
         ("task: &a {labels: *a}", r"c\.yaml:1:7: .*holds itself by an alias"),

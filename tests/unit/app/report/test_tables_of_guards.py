@@ -47,7 +47,7 @@ def test_ratings_are_counted_by_their_mean() -> None:
 def test_what_solving_refused_after_the_rating() -> None:
     rows = RowCounts(requested=9, written=9, accepted=6, rejected={"verification": 3}, solved=8)
     text = tables.describe_rows(make_summary(rows=rows))
-    assert text.endswith("Of 8 rows that the judge answered by itself, 3 came out otherwise and were refused.")
+    assert text.endswith("Of 8 rows that the judge answered by itself, 3 got a different answer and were refused.")
 
 
 def test_the_gap_stands_for_every_fine_tuned_model() -> None:
@@ -87,7 +87,10 @@ def test_what_became_of_each_pattern() -> None:
 
 def test_how_the_groups_move_in_words() -> None:
     few = Sensitivity(n_errors=1, n_clusters=1)
-    assert tables.describe_sensitivity(few) == "1 error in 1 group. Too few different ones for other groupings."
+    assert (
+        tables.describe_sensitivity(few)
+        == "1 error in 1 group. There are too few different errors to group them in other ways."
+    )
     two, three = (
         GroupingByNumber(n_clusters=k, inertia=1, silhouette=None, stability=None, agreement=agreement)
         for k, agreement in ((2, 0.5), (3, 1.0))

@@ -85,7 +85,7 @@ def test_json_that_cannot_be_read_says_why_in_words(tmp_path: Path, content: str
         ('q,a\n1,2\n"open,3\n4,5\n', r":3: not valid CSV: the quote that opens on this line is never closed"),
         ('q,a\n1,2\n"two\nlines",3\nx,"open\n4,5\n', r":5: not valid CSV: the quote that opens on this line is never closed"),
         ('q,a\n"open,3\n4,"five"\n', r":2: not valid CSV: .* is closed on line 3, in the middle of a cell"),
-        ('q,a\n"he said "no" once",3\n', r":2: not valid CSV: a cell goes on after the quote that closes it\. .*double"),
+        ('q,a\n"he said "no" once",3\n', r":2: not valid CSV: a cell continues after its closing quote\. .*double"),
         ("q,a\n1,2\none, two,3\n", r":3: 3 values for 2 columns\. Does a cell contain a comma\? Put such cells in quotes"),
         ("q;a\n1;2\none; two;3\n", r":3: 3 values for 2 columns\. Does a cell contain a semicolon\?"),
         ("q,a\n1,2\n3\n", r":3: 1 value for 2 columns\. Is a cell missing here, or does a column's name contain a comma\?"),
