@@ -97,9 +97,7 @@ def test_real_rows_for_the_oracle(name: str) -> None:
         assert len(texts) == 1 and "nowhere" in texts[0]
         return
     assert len(found.files["held_back"].examples) == len(found.files["held_back"].wheres) == n_spare
-    assert [text.startswith("generation.sources: held_back uses real rows") for text in texts] == [True] * (
-        not n_spare
-    )
+    assert [text.startswith("generation.sources: held_back uses real rows") for text in texts] == [True] * (not n_spare)
 
 
 def test_prepare_raises_what_is_found(tmp_path: Path) -> None:
