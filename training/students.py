@@ -14,11 +14,15 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts
 from pada_agent.core.machine import hash_file
 from pada_agent.training.encoding import ChatEncoder
+
+MAX_CHANGE = 0.05
+"""Of the logits' spread: experts that take the tokens of two texts together round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def load_student(name: str, device: torch.device) -> Student:
     fp32 on CPU, where bf16 is tens of times slower without bf16 units; bf16 on CUDA.
 
     Raises:
-        ConfigError: it needs code of its own.
+        ConfigError: it needs code of its own, or does not write from left to right.
         TrainingError: it cannot be loaded.
     """
     source = find_source(name)
@@ -90,7 +94,29 @@ def load_student(name: str, device: torch.device) -> Student:
         tokenizer = load_tokenizer(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
     model = model.to(device).eval().requires_grad_(False)
+    if not reads_one_way(model):
+        raise ConfigError(_tell_kind(name, model.config.model_type))
     return Student(source=source, model=model, tokenizer=tokenizer, weights=_find_weights(name))
+
+
+@torch.inference_mode()
+def reads_one_way(model: Any) -> bool:
+    """Whether what stands last in a text leaves all before it as it was.
+
+    BERT and its like can be loaded as writers too; they see the answer that they should learn to write.
+    """
+    middle = model.config.get_text_config(decoder=True).vocab_size // 2  # the first tokens are often for padding
+    texts = (middle + torch.arange(8, device=model.device)).repeat(2, 1)
+    texts[1, -1] = middle - 1
+    first, second = model(input_ids=texts, use_cache=False).logits[:, :-1].float()
+    return bool((first - second).abs().max() <= MAX_CHANGE * first.std())
+
+
+def _tell_kind(name: str, model_type: str) -> str:
+    return (
+        f"student {name!r} is of the kind {model_type!r}, which does not write texts from left to right. Set student.model to a"
+        " causal language model, such as an instruct model of the Llama, Qwen, Gemma or SmolLM families."
+    )
 
 
 def load_tokenizer(source: str) -> Any:
@@ -102,7 +128,7 @@ def save_tokenizer(name: str, folder: Path) -> None:
     """The student's tokenizer in the form that needs neither torch nor the model's own class, and facts of its configuration.
 
     Raises:
-        ConfigError: it needs code of its own.
+        ConfigError: it needs code of its own, or is known for a model that does not write from left to right.
         TrainingError: it cannot be loaded.
     """
     source = find_source(name)
@@ -110,6 +136,8 @@ def save_tokenizer(name: str, folder: Path) -> None:
         tokenizer = load_tokenizer(source)
         whole = AutoConfig.from_pretrained(source, trust_remote_code=False)
         eos = _read_generation_config(source, whole).eos_token_id
+    if type(whole) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ConfigError(_tell_kind(name, whole.model_type))
     if core := getattr(tokenizer, "backend_tokenizer", None):
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=core, chat_template=tokenizer.chat_template, **tokenizer.special_tokens_map

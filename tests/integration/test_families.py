@@ -14,7 +14,7 @@ import transformers
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
@@ -24,7 +24,7 @@ from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.lora import attach_lora
 from pada_agent.training.predicting import merge_adapter
 from pada_agent.training.scoring import score_options
-from pada_agent.training.students import Student
+from pada_agent.training.students import Student, load_student, reads_one_way, save_tokenizer
 from tests.tiny_models import save_student
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]
@@ -190,6 +190,42 @@ def logprob(model: Any, row: Encoded) -> torch.Tensor:
     """Sum over the row's targets, with nothing beside it."""
     logits = model(input_ids=torch.tensor([row.input_ids]), use_cache=False).logits[0].float().log_softmax(-1)
     return sum((logits[i, t] for i, t in enumerate(row.labels[1:]) if t != IGNORE_INDEX), torch.zeros(()))
+
+
+@pytest.mark.parametrize("student", EVERY, indirect=True)
+def test_it_reads_its_texts_from_left_to_right(student: Student) -> None:
+    assert reads_one_way(student.model)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("bert", COMMON),
+        ("roformer", COMMON),
+        ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}),
+        ("xlm", {"emb_dim": 32, "n_layers": 2, "n_heads": 4}),
+    ],
+)
+def test_a_model_that_sees_the_answer_it_should_learn_to_write_is_refused(
+    name: str, settings: dict[str, Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(name, vocab_size=len(tokenizer), **settings)
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            parameter.data = torch.randn_like(parameter) * 0.3
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=f"is of the kind '{name}', which does not write texts from left to right"):
+        load_student(str(tmp_path), torch.device("cpu"))
+
+
+def test_a_model_that_is_no_writer_is_refused_before_it_is_loaded(tokenizer: Any, tmp_path: Path) -> None:
+    AutoConfig.for_model("t5").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"is of the kind 't5', .* Set student\.model to a causal language model"):
+        save_tokenizer(str(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("student", EVERY, indirect=True)
