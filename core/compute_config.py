@@ -26,6 +26,9 @@ class ClusterConfig(Settings):
     """Set this if the cluster scales automatically: jobs then wait for a node that is large enough, even if there is none yet."""
     idle_minutes: float = Field(default=5, gt=0, le=1440)
     """Minutes an idle worker keeps its student and its GPU."""
+    shard_rows: int = Field(default=2000, ge=1, le=10_000_000)
+    """Largest number of rows per evaluation job. Larger evaluations are split into equal jobs that run at the same time, and losing a node
+    costs one of them."""
     orphan_minutes: float = Field(default=30, gt=0, le=10080)
     """Minutes a job keeps running after the last process waiting for it is gone."""
 
@@ -45,3 +48,8 @@ class ComputeConfig(Settings):
     0 keeps none. On a cluster always 10."""
     cluster: ClusterConfig = ClusterConfig()
     """Settings for `backend: ray`."""
+
+
+def count_shard_rows(compute: ComputeConfig) -> int | None:
+    """Largest number of rows per evaluation job; None where one worker does everything, so that splitting would gain nothing."""
+    return compute.cluster.shard_rows if compute.backend == "ray" else None

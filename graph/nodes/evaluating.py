@@ -1,11 +1,15 @@
 """Measures a model: the compute backend predicts, and this code scores."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from pada_agent.core.compute_config import count_shard_rows
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.json_lines import read_json_lines
+from pada_agent.core.ports import ArtifactStore
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
@@ -51,30 +55,59 @@ def score_rows(
 ) -> list[ScoredRow]:
     """Every row with the model's prediction and the verdict on it, correct ones included, in order. Finished work is read from the store."""
     settings, store = state["settings"], adapters.store
-    folder = adapters.compute.wait(
-        adapters.compute.submit(
-            PredictJob(
-                student=adapters.student,
-                adapter=str(store.folder(model.adapter.key)) if model.adapter else None,
-                adapter_hash=model.adapter.key if model.adapter else None,
-                rows=str(store.rows_path(rows.key)),
-                rows_hash=rows.key,
-                max_new_tokens=settings.student.max_new_tokens
-                or state["data"].max_new_tokens
-                or adapters.task.max_new_tokens,
-                stop=adapters.task.stop,
-                batch_size=settings.student.eval_batch_size,
-                chat=settings.student.chat,
-            )
-        ),
-        lambda p: report_progress(p.model_copy(update={"detail": f"{model.name}: {p.detail}".rstrip(": ")})),
-    )
-    predictions = read_predictions(folder, n=len(examples))
+    folders = _predict(model, rows, state, adapters, examples)
+    predictions = [p for folder, part in folders for p in read_predictions(folder, n=part.rows)]
     judge = (settings.models.judge, settings.prompts.answer_judgement)
-    verdicts = _verify(examples, predictions, store.key("verdicts", folder.name, settings.task, *judge), adapters)
+    names = [folder.name for folder, _ in folders]
+    key = store.key("verdicts", names[0] if len(names) == 1 else names, settings.task, *judge)
+    verdicts = _verify(examples, predictions, key, adapters)
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)
     ]
+
+
+def _predict(
+    model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
+) -> list[tuple[Path, Ref]]:
+    """The folder of each prediction job, with the rows it answered. All are submitted at once, so that a cluster runs them side by side."""
+    parts = split_rows(rows, examples, count_shard_rows(state["settings"].compute), adapters.store)
+    jobs = [adapters.compute.submit(_make_job(model, part, state, adapters)) for part in parts]
+    folders: list[tuple[Path, Ref]] = []
+    n_done = 0
+    for job, part in zip(jobs, parts, strict=True):
+
+        def report(progress: Progress, n_before: int = n_done) -> None:
+            whole = {"done": n_before + progress.done, "total": len(examples)} if progress.stage == "predict" else {}
+            detail = f"{model.name}: {progress.detail}".rstrip(": ")
+            report_progress(progress.model_copy(update={**whole, "detail": detail}))
+
+        folders.append((adapters.compute.wait(job, report), part))
+        n_done += part.rows
+    return folders
+
+
+def split_rows(rows: Ref, examples: Sequence[Example], size: int | None, store: ArtifactStore) -> list[Ref]:
+    """`rows`, which are these `examples`, in parts of at most `size`, as even as can be; whole if they fit into one."""
+    n_parts = -(-len(examples) // size) if size else 1
+    if n_parts <= 1:
+        return [rows]
+    ends = [len(examples) * i // n_parts for i in range(n_parts + 1)]
+    return [put_rows(store, "rows-part", examples[a:b]) for a, b in pairwise(ends)]
+
+
+def _make_job(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters) -> PredictJob:
+    settings, store = state["settings"], adapters.store
+    return PredictJob(
+        student=adapters.student,
+        adapter=str(store.folder(model.adapter.key)) if model.adapter else None,
+        adapter_hash=model.adapter.key if model.adapter else None,
+        rows=str(store.rows_path(rows.key)),
+        rows_hash=rows.key,
+        max_new_tokens=settings.student.max_new_tokens or state["data"].max_new_tokens or adapters.task.max_new_tokens,
+        stop=adapters.task.stop,
+        batch_size=settings.student.eval_batch_size,
+        chat=settings.student.chat,
+    )
 
 
 def read_predictions(folder: Path, *, n: int) -> list[Prediction]:
