@@ -161,6 +161,13 @@ def test_a_job_whose_node_is_lost_begins_again_on_another(cluster: Any, compute:
     ][1:]
 
 
+def test_a_job_that_loses_its_worker_every_time_is_an_error_that_says_so(compute: RayCompute, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"was begun 4 times; the worker was lost"):
+        run(compute, make_job("orphan"))
+    assert count_starts(tmp_path, "orphan") == 4
+    assert (run(compute, make_job("a")) / "pid").exists()
+
+
 def test_a_board_that_dies_loses_no_job(compute: RayCompute, tmp_path: Path) -> None:
     killed = threading.Event()
 
