@@ -185,6 +185,8 @@ class TokenizerJob(Record):
 
     kind: Literal["tokenizer"] = "tokenizer"
     student: str
+    target_modules: str = "all-linear"
+    """Layers that `LoraSpec.target_modules` names. The job fails if the student does not have them."""
 
 
 Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob

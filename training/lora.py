@@ -14,7 +14,7 @@ from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.suggestions import suggest
 from pada_agent.training.kernels.gradient_checkpointing import recompute_layers
 from pada_agent.training.kernels.lora_linear import speed_up
-from pada_agent.training.students import Student, hash_weights
+from pada_agent.training.students import Student, draw_model, hash_weights
 
 MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 """Whose kernels read some weights themselves, past any adapter: PEFT refuses those layers."""
@@ -72,13 +72,25 @@ def write_card(student: Student, config: LoraConfig) -> str:
     )
 
 
+def check_targets(target_modules: str, student: str) -> None:
+    """Refuse layers that the student does not have, before its weights are loaded.
+
+    Raises:
+        TrainingError: lists the layers that it has.
+    """
+    if target_modules == "all-linear":
+        return
+    model = draw_model(student)
+    _check_targets(_split(target_modules), model)
+
+
 def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
     """PEFT's settings for `spec`.
 
     Raises:
         TrainingError: a target module that the model does not have; lists those it has.
     """
-    names = [name.strip() for name in spec.target_modules.split(",") if name.strip()]
+    names = _split(spec.target_modules)
     if spec.target_modules != "all-linear":
         _check_targets(names, model)
     return LoraConfig(
@@ -119,6 +131,10 @@ def _list_beside_experts(model: Any) -> list[str]:
 
 def _has_mamba_kernels(model: Any) -> bool:
     return getattr(model.config, "model_type", None) in MAMBA_TYPES
+
+
+def _split(target_modules: str) -> list[str]:
+    return [name.strip() for name in target_modules.split(",") if name.strip()]
 
 
 def _check_targets(names: list[str], model: Any) -> None:

@@ -152,6 +152,18 @@ def save_tokenizer(name: str, folder: Path) -> None:
     (folder / TOKENIZER_FACTS).write_text(facts.model_dump_json(), encoding="utf-8")
 
 
+def draw_model(name: str) -> Any:
+    """The model called `name` without weights: its layers and their names, and next to no memory.
+
+    Raises:
+        ConfigError: it needs code of its own.
+        TrainingError: its configuration cannot be read.
+    """
+    with _explain(name), torch.device("meta"):
+        config = AutoConfig.from_pretrained(find_source(name), trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
 def find_source(name: str) -> str:
     """What `from_pretrained` takes: of a GGUF file its safetensors copy, made on first use."""
     return str(convert_gguf(Path(name))) if name.endswith(".gguf") else name

@@ -30,6 +30,7 @@ from pada_agent.core.records import Example, Record
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.job_checkpoint import JobCheckpoint
+from pada_agent.training.lora import check_targets
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
 from pada_agent.training.predicting import predict
 from pada_agent.training.students import Student, choose_device, load_student, save_tokenizer
@@ -62,6 +63,7 @@ class Worker:
         folder = Path(request.folder)
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(request.job, TokenizerJob):
+            check_targets(request.job.target_modules, request.job.student)
             save_tokenizer(request.job.student, folder)
             return
         examples = read_examples(Path(request.job.rows))

@@ -137,3 +137,12 @@ def test_counting_imports_no_torch(student: Path, compute: LocalCompute, tmp_pat
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_layers_that_the_student_does_not_have_are_refused_before_its_weights_are_loaded(
+    student: Path, compute: LocalCompute
+) -> None:
+    counter = StudentTokenCounter(compute, str(student), ChatSpec(), "q_proj, v_prj")
+    with pytest.raises(TrainingError, match=r"lora\.target_modules: v_prj is not .* It has: .*q_proj.* mean 'v_proj'"):
+        counter.count(ROWS[0])
+    assert StudentTokenCounter(compute, str(student), ChatSpec(), "q_proj, v_proj").count(ROWS[0]).answer == 4

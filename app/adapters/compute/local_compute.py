@@ -196,7 +196,9 @@ def address_job(job: Job) -> str:
     if isinstance(job, FineTuneJob):
         spec["lora"] = _leave_out_later_defaults(job.lora)
         spec["start_from"] = job.start_from and _identify(job.start_from)
-    elif not isinstance(job, TokenizerJob):
+    elif isinstance(job, TokenizerJob):
+        spec = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "student": spec["student"]}
+    else:
         spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 

@@ -13,9 +13,9 @@ from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
 class StudentTokenCounter:
     """Implements `core.ports.TokenCounter`. The tokenizer is loaded with the first row."""
 
-    def __init__(self, compute: Compute, student: str, chat: ChatSpec) -> None:
+    def __init__(self, compute: Compute, student: str, chat: ChatSpec, target_modules: str = "all-linear") -> None:
         self._compute = compute
-        self._student = student
+        self._job = TokenizerJob(student=student, target_modules=target_modules)
         self._chat = chat
 
     @property
@@ -42,7 +42,7 @@ class StudentTokenCounter:
 
     @cached_property
     def _folder(self) -> Path:
-        return self._compute.wait(self._compute.submit(TokenizerJob(student=self._student)), lambda _: None)
+        return self._compute.wait(self._compute.submit(self._job), lambda _: None)
 
     @cached_property
     def _facts(self) -> TokenizerFacts:
