@@ -21,6 +21,7 @@ from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.prerequisites import find_missing
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
@@ -173,7 +174,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         for role in (analyst, generator, judge):
             role.model.close()
 
-    student = str(model_store.resolve(config.student.model))
+    student = pin_commit(str(model_store.resolve(config.student.model)), config.student.revision, store)
     adapters = Adapters(
         datasets=FileDatasets(),
         store=store,

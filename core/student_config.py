@@ -20,6 +20,8 @@ class StudentConfig(Settings):
 
     model: str = "smollm2-135m-instruct"
     """Name in the model store, hub id or folder."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model. Null is the main branch. A run stays with the commit that it began with."""
     system: str | None = None
     """System message. Null keeps the tokenizer's default; an empty string sends none."""
     chat_template: str | None = None

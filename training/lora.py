@@ -35,7 +35,7 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     torch.manual_seed(job.seed)
     adapted = _inject(student, job)
     config = adapted.peft_config["default"]
-    config.base_model_name_or_path = student.source
+    config.base_model_name_or_path, config.revision = student.source, student.revision
     config.target_modules = sorted(config.target_modules)  # a set is written in another order by every process
     adapted.train()
     speed_up(adapted)

@@ -33,6 +33,8 @@ class Student:
     """Hub id or folder that `from_pretrained` takes; of a GGUF file, its safetensors copy."""
     model: Any
     tokenizer: Any
+    revision: str | None = None
+    """Commit of a hub model."""
     weights: tuple[Path, ...] = ()
     """The files that were named: safetensors, or a GGUF."""
 
@@ -88,15 +90,16 @@ def load_student(name: str, device: torch.device) -> Student:
         ConfigError: it needs code of its own, or does not write from left to right.
         TrainingError: it cannot be loaded.
     """
-    source = find_source(name)
+    source, revision = find_source(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     with _explain(name):
-        tokenizer = load_tokenizer(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+        tokenizer = load_tokenizer(source, revision)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, trust_remote_code=False)
     model = model.to(device).eval().requires_grad_(False)
     if not reads_one_way(model):
         raise ConfigError(_tell_kind(name, model.config.model_type))
-    return Student(source=source, model=model, tokenizer=tokenizer, weights=_find_weights(name))
+    weights = _find_weights(name)
+    return Student(source=source, revision=revision, model=model, tokenizer=tokenizer, weights=weights)
 
 
 @torch.inference_mode()
@@ -119,9 +122,9 @@ def _tell_kind(name: str, model_type: str) -> str:
     )
 
 
-def load_tokenizer(source: str) -> Any:
+def load_tokenizer(source: str, revision: str | None) -> Any:
     """Code that a model brings along is never run, and nobody is asked whether it may be."""
-    return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
 
 
 def save_tokenizer(name: str, folder: Path) -> None:
@@ -131,11 +134,11 @@ def save_tokenizer(name: str, folder: Path) -> None:
         ConfigError: it needs code of its own, or is known for a model that does not write from left to right.
         TrainingError: it cannot be loaded.
     """
-    source = find_source(name)
+    source, revision = find_source(name)
     with _explain(name):
-        tokenizer = load_tokenizer(source)
-        whole = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        eos = _read_generation_config(source, whole).eos_token_id
+        tokenizer = load_tokenizer(source, revision)
+        whole = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        eos = _read_generation_config(source, revision, whole).eos_token_id
     if type(whole) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ConfigError(_tell_kind(name, whole.model_type))
     if core := getattr(tokenizer, "backend_tokenizer", None):
@@ -159,14 +162,18 @@ def draw_model(name: str) -> Any:
         ConfigError: it needs code of its own.
         TrainingError: its configuration cannot be read.
     """
+    source, revision = find_source(name)
     with _explain(name), torch.device("meta"):
-        config = AutoConfig.from_pretrained(find_source(name), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
-def find_source(name: str) -> str:
-    """What `from_pretrained` takes: of a GGUF file its safetensors copy, made on first use."""
-    return str(convert_gguf(Path(name))) if name.endswith(".gguf") else name
+def find_source(name: str) -> tuple[str, str | None]:
+    """What `from_pretrained` takes, and the commit of a hub model (`owner/name@commit`). Of a GGUF file its safetensors copy, made on first use."""
+    if name.endswith(".gguf"):
+        return str(convert_gguf(Path(name))), None
+    source, at, commit = name.rpartition("@")
+    return (source, commit) if at and not Path(name).exists() else (name, None)
 
 
 @contextmanager
@@ -182,10 +189,10 @@ def _explain(name: str) -> Iterator[None]:
         raise TrainingError(f"student {name!r} cannot be loaded: {exc}") from exc
 
 
-def _read_generation_config(source: str, config: Any) -> GenerationConfig:
+def _read_generation_config(source: str, revision: str | None, config: Any) -> GenerationConfig:
     """As a loaded model has it: from its file, else from what the model's own settings say."""
     try:
-        return GenerationConfig.from_pretrained(source)
+        return GenerationConfig.from_pretrained(source, revision=revision)
     except OSError:
         return GenerationConfig.from_model_config(config)
 
@@ -205,7 +212,10 @@ def _hash_file(file: Path, mtime_ns: int) -> str:
 def _find_weights(name: str) -> tuple[Path, ...]:
     if Path(name).is_file():
         return (Path(name),)
-    folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, local_files_only=True))
+    source, revision = find_source(name)
+    folder = (
+        Path(name) if Path(name).is_dir() else Path(snapshot_download(source, revision=revision, local_files_only=True))
+    )
     return tuple(sorted(file for file in folder.iterdir() if file.suffix in {".safetensors", ".bin"}))
 
 

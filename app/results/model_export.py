@@ -8,7 +8,8 @@ from typing import Literal
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.storage import model_store
-from pada_agent.app.adapters.storage.artifacts import write_atomically
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError, ConfigError
@@ -123,7 +124,11 @@ def _read_run(folder: Path) -> Source:
     if not (folder / "best").is_dir():
         raise ArtifactError(f"{folder}: the untouched student was best, so there is no adapter to merge.")
     return Source(
-        student=str(model_store.resolve(config.student.model)),
+        student=pin_commit(
+            str(model_store.resolve(config.student.model)),
+            config.student.revision,
+            FileArtifactStore(folder / "objects"),
+        ),
         adapter=folder / "best",
         rows=_read_rows(folder / "iterations" / "untouched" / "predictions" / "validation.jsonl"),
         chat=config.student.chat,

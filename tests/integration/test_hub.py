@@ -9,6 +9,7 @@ from huggingface_hub import DatasetCard, ModelCard, constants
 from typer.testing import CliRunner, Result
 
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.cli import app
 from pada_agent.app.results import hub as results_hub
 from pada_agent.app.results.publish import publish_run
@@ -217,3 +218,67 @@ def test_what_cannot_be_pushed_is_said_first(hub: Hub, adapter: Path, arguments:
     assert result.exit_code == 2, result.output
     assert words in result.output
     assert not hub.repositories
+
+
+STUDENT = "models/me/student"
+
+
+def test_a_run_stays_with_the_commit_that_it_began_with(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories[STUDENT] = Repository(private=True)
+    store = FileArtifactStore(tmp_path / "objects")
+    first = pin_commit("me/student", None, store)
+    assert first == "me/student@" + "0" * 40
+    hub.repositories[STUDENT].commits.append("1" * 40)
+    assert pin_commit("me/student", None, store) == first
+    assert pin_commit("me/student", None, FileArtifactStore(tmp_path / "other")) == "me/student@" + "1" * 40
+
+
+def test_without_a_network_the_commit_is_the_one_that_was_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    store = FileArtifactStore(tmp_path / "objects")
+    assert pin_commit("me/student", None, store) == "me/student"  # nothing is known yet, so nothing is kept
+    references = tmp_path / "cache" / "models--me--student" / "refs"
+    references.mkdir(parents=True)
+    (references / "main").write_text("2" * 40)
+    assert pin_commit("me/student", None, store) == "me/student@" + "2" * 40
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_revision_that_is_not_there_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories[STUDENT] = Repository(private=True)
+    store = FileArtifactStore(tmp_path / "objects")
+    with pytest.raises(ConfigError, match=r"student\.revision: me/student has no branch, tag or commit 'v9'"):
+        pin_commit("me/student", "v9", store)
+    assert pin_commit(str(tmp_path), None, store) == str(tmp_path)
+    with pytest.raises(ConfigError, match=r"student\.revision: .* is not a hub model"):
+        pin_commit(str(tmp_path), "main", store)
+
+
+# peft 0.21 reads a property that transformers 5.23 renames.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # peft asks the hub for the size of the vocabulary
+def test_a_pinned_student_is_loaded_and_its_adapter_names_the_commit(hub: Hub, tmp_path: Path) -> None:
+    import torch
+
+    from pada_agent.core.jobs import TokenizerJob
+    from pada_agent.training.students import load_student
+    from pada_agent.training.worker import Request, Worker
+    from tests.integration.training.small_student import train
+    from tests.tiny_models import save_student
+
+    folder = save_student(tmp_path / "student")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.repositories[STUDENT] = Repository(private=True, files=files)
+    name = pin_commit("me/student", None, FileArtifactStore(tmp_path / "objects"))
+    Worker(torch.device("cpu")).run(
+        Request(job=TokenizerJob(student=name), folder=str(tmp_path / "tokenizer")), lambda _: None
+    )
+    assert (tmp_path / "tokenizer" / "tokenizer.json").is_file()
+    student = load_student(name, torch.device("cpu"))
+    assert [path.name for path in student.weights] == ["model.safetensors"]
+    settings = json.loads((train(student, tmp_path / "adapter") / "adapter_config.json").read_text())
+    assert (settings["base_model_name_or_path"], settings["revision"]) == ("me/student", "0" * 40)
