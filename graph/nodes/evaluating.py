@@ -54,8 +54,19 @@ def score_rows(
     model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
 ) -> list[ScoredRow]:
     """Every row with the model's prediction and the verdict on it, correct ones included, in order. Finished work is read from the store."""
+    return score_jobs(submit_rows(model, rows, state, adapters, examples), model, state, adapters, examples)
+
+
+def score_jobs(
+    jobs: Sequence[tuple[str, Ref]],
+    model: TrainedModel,
+    state: RunState,
+    adapters: Adapters,
+    examples: Sequence[Example],
+) -> list[ScoredRow]:
+    """As `score_rows`, of the `jobs` that `submit_rows` returned for these `examples`."""
     settings, store = state["settings"], adapters.store
-    folders = _predict(model, rows, state, adapters, examples)
+    folders = _wait_for(jobs, model, adapters, n_rows=len(examples))
     predictions = [p for folder, part in folders for p in read_predictions(folder, n=part.rows)]
     judge = (settings.models.judge, settings.prompts.answer_judgement)
     names = [folder.name for folder, _ in folders]
@@ -66,18 +77,23 @@ def score_rows(
     ]
 
 
-def _predict(
+def submit_rows(
     model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
-) -> list[tuple[Path, Ref]]:
-    """The folder of each prediction job, with the rows it answered. All are submitted at once, so that a cluster runs them side by side."""
+) -> list[tuple[str, Ref]]:
+    """The prediction jobs for all rows, each with its rows. What is submitted before the first is waited for, a cluster runs side by side."""
     parts = split_rows(rows, examples, count_shard_rows(state["settings"].compute), adapters.store)
-    jobs = [adapters.compute.submit(_make_job(model, part, state, adapters)) for part in parts]
+    return [(adapters.compute.submit(_make_job(model, part, state, adapters)), part) for part in parts]
+
+
+def _wait_for(
+    jobs: Sequence[tuple[str, Ref]], model: TrainedModel, adapters: Adapters, *, n_rows: int
+) -> list[tuple[Path, Ref]]:
     folders: list[tuple[Path, Ref]] = []
     n_done = 0
-    for job, part in zip(jobs, parts, strict=True):
+    for job, part in jobs:
 
         def report(progress: Progress, n_before: int = n_done) -> None:
-            whole = {"done": n_before + progress.done, "total": len(examples)} if progress.stage == "predict" else {}
+            whole = {"done": n_before + progress.done, "total": n_rows} if progress.stage == "predict" else {}
             detail = f"{model.name}: {progress.detail}".rstrip(": ")
             report_progress(progress.model_copy(update={**whole, "detail": detail}))
 

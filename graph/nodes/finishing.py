@@ -12,7 +12,7 @@ from pada_agent.evaluation.statistics import PairedTest, compare_paired, summari
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
-from pada_agent.graph.nodes.evaluating import score_rows
+from pada_agent.graph.nodes.evaluating import score_jobs, score_rows, submit_rows
 from pada_agent.graph.pattern_outcomes import assess_iteration, read_clusterings, read_measured
 from pada_agent.graph.routing import why_stop
 from pada_agent.graph.state import PartialState, RunState
@@ -110,7 +110,8 @@ def measure_on_test(models: list[TrainedModel], state: RunState, adapters: Adapt
     if test is None:
         return {}
     examples = adapters.store.read_rows(test.key, Example)
-    return {model.name: score_rows(model, test, state, adapters, examples) for model in models}
+    jobs = {model.name: submit_rows(model, test, state, adapters, examples) for model in models}
+    return {model.name: score_jobs(jobs[model.name], model, state, adapters, examples) for model in models}
 
 
 def validation_verdicts(models: list[TrainedModel], state: RunState, adapters: Adapters) -> dict[str, list[Verdict]]:

@@ -1,12 +1,14 @@
 """Evaluations of many rows as several jobs that run side by side on a cluster."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pada_agent.core.compute_config import ClusterConfig, ComputeConfig, count_shard_rows
-from pada_agent.core.jobs import PredictJob
+from pada_agent.core.jobs import Job, PredictJob
 from pada_agent.core.json_lines import read_json_lines
+from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Ref
 from pada_agent.graph.nodes.evaluating import split_rows
 from tests.integration.graph_runs import run
@@ -48,3 +50,24 @@ def test_parts_are_even_and_in_order(tmp_path: Path, n: int, size: int | None, e
 def test_one_worker_is_asked_for_the_whole() -> None:
     assert count_shard_rows(ComputeConfig(cluster=ClusterConfig(shard_rows=4))) is None
     assert count_shard_rows(ComputeConfig(backend="ray")) == 2000
+
+
+def test_models_are_measured_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ToyWorld(tmp_path)
+    order: list[str] = []
+    submit, wait = world.compute.submit, world.compute.wait
+
+    def submit_and_note(job: Job) -> str:
+        if isinstance(job, PredictJob):
+            order.append("submit")
+        return submit(job)
+
+    def wait_and_note(job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        if job_id.startswith("predict"):
+            order.append("wait")
+        return wait(job_id, on_progress)
+
+    monkeypatch.setattr(world.compute, "submit", submit_and_note)
+    monkeypatch.setattr(world.compute, "wait", wait_and_note)
+    run(world, loop={"max_iterations": 1})
+    assert order[-6:] == ["submit"] * 3 + ["wait"] * 3  # untouched, fine-tuned and augmented, on test
