@@ -121,7 +121,7 @@ def test_an_expensive_fine_tuning_waits_for_a_person(tmp_path: Path, answer: obj
 
 def test_before_anything_was_fine_tuned_there_is_nothing_to_stop_with(tmp_path: Path) -> None:
     graph, question = ask(ToyWorld(tmp_path), review={"cost_above_hours": 0.0}, loop={"max_iterations": 0})
-    assert question["basis"].startswith("rough")
+    assert question["basis"].startswith("a rough guess")
     graph.invoke(Command(resume={"stop": True}), THREAD)
     (again,) = graph.get_state(THREAD).interrupts
     assert "Nothing has been fine-tuned yet" in again.value["problem"]
