@@ -57,12 +57,14 @@ def test_down_then_up_again(settings: dict[str, Any], tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_rate_limited_for_a_while(settings: dict[str, Any], tmp_path: Path) -> None:
     with serving(answer=refusing_first(5, 429, {"retry-after": "0.2"})) as server:
         finish("run", str(write_config(settings, tmp_path, server.url)))
     assert read_summary(tmp_path)["rows"]["accepted"]
 
 
+@pytest.mark.slow
 def test_rate_limited_for_good(settings: dict[str, Any], tmp_path: Path) -> None:
     with serving(answer=refusing_first(10**6, 429, {"retry-after": "0.01"})) as server:
         output = finish("run", str(write_config(settings, tmp_path, server.url)), code=2)
