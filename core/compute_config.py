@@ -51,5 +51,5 @@ class ComputeConfig(Settings):
 
 
 def count_shard_rows(compute: ComputeConfig) -> int | None:
-    """Largest number of rows per evaluation job; None where one worker does everything, so that splitting would gain nothing."""
-    return compute.cluster.shard_rows if compute.backend == "ray" else None
+    """Largest number of rows per evaluation job; None on this machine, where one worker does everything."""
+    return None if compute.backend == "local" else compute.cluster.shard_rows
