@@ -6,6 +6,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pada_agent.core.records import Example
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 from pada_agent.training.job_checkpoint import NOTHING_KEPT, JobCheckpoint
 from pada_agent.training.kernels.attention_hook import is_plain
+from pada_agent.training.kernels.gradient_checkpointing import choose_longest_kept, recompute_layers
 from pada_agent.training.kernels.graphed_backward import RecordedBackward
 from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
 from pada_agent.training.lora import attach_lora, save_adapter
@@ -111,16 +113,21 @@ def count_steps(n_rows: int, spec: LoraSpec) -> int:
     return max(1, round(spec.epochs * math.ceil(n_rows / spec.batch_size)))
 
 
-def backward(adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int) -> torch.Tensor:
+def backward(
+    adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int, longest_kept: int | None = None
+) -> torch.Tensor:
     """Add the batch's gradients and give its loss: the mean over all its answer tokens, however it is cut into packs.
 
-    Rows that share a prompt prefix within a pack share its dropout too.
+    Rows that share a prompt prefix within a pack share its dropout too. Packs of more than `longest_kept` tokens do not keep their
+    activations.
     """
     n_targets = sum(label != IGNORE_INDEX for row in batch for label in row.labels)
     total = torch.zeros((), device=adapted.device)
     for part in pack_for(adapted, batch, max_pack_tokens):
-        loss = -target_logprobs(adapted, part).sum() / n_targets
-        loss.backward()  # type: ignore[no-untyped-call]
+        is_long = longest_kept is not None and len(part.token_ids) > longest_kept
+        with recompute_layers(adapted.get_base_model()) if is_long else nullcontext():
+            loss = -target_logprobs(adapted, part).sum() / n_targets
+            loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total
 
@@ -147,7 +154,8 @@ class TrainingLoop:
         self._optimizer = torch.optim.AdamW(
             group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
-        recordable = not on_cpu and is_plain(adapted) and not spec.gradient_checkpointing
+        self._longest_kept = choose_longest_kept(spec.gradient_checkpointing, adapted.get_base_model())
+        recordable = not on_cpu and is_plain(adapted) and self._longest_kept is None
         self._recorded = RecordedBackward(adapted, spec.batch_size) if recordable else None
 
     @property
@@ -249,7 +257,9 @@ class TrainingLoop:
             try:
                 if self._recorded:
                     return self._recorded(batch, max_pack_tokens=self._max_pack_tokens)
-                return backward(self._adapted, batch, max_pack_tokens=self._max_pack_tokens)
+                return backward(
+                    self._adapted, batch, max_pack_tokens=self._max_pack_tokens, longest_kept=self._longest_kept
+                )
             except RuntimeError as exc:
                 if not is_out_of_memory(exc):
                     raise

@@ -1,7 +1,7 @@
 """The LoRA adapter: put on the student, taken off, saved with a card that names the weights it belongs to."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from transformers.pytorch_utils import Conv1D
 from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.suggestions import suggest
-from pada_agent.training.kernels.gradient_checkpointing import recompute_layers
 from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, draw_model, hash_weights
 
@@ -40,8 +39,7 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     adapted.train()
     speed_up(adapted)
     try:
-        with recompute_layers(student.model) if job.lora.gradient_checkpointing else nullcontext():
-            yield adapted
+        yield adapted
     finally:
         adapted.unload().eval()
         student.model.requires_grad_(False)

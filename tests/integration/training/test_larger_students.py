@@ -18,6 +18,7 @@ from pada_agent.core.records import Prediction
 from pada_agent.training import predicting, worker
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.job_checkpoint import JobCheckpoint
+from pada_agent.training.kernels import gradient_checkpointing
 from pada_agent.training.lora import attach_lora
 from pada_agent.training.students import Student
 from tests.integration.training.small_student import (
@@ -152,9 +153,15 @@ def test_recomputed_layers_give_the_same_adapter(
     again = train(student, tmp_path / "again", lora=DROPOUT.model_copy(update={"gradient_checkpointing": True}))
     assert n_passes == 2 * 2 * 8  # two layers, forward and again, in eight steps
     assert (again / ADAPTER).read_bytes() == (kept / ADAPTER).read_bytes()
-    train(student, tmp_path / "after", lora=DROPOUT)
+    train(student, tmp_path / "after", lora=DROPOUT.model_copy(update={"gradient_checkpointing": False}))
     assert n_passes == 2 * 2 * 8 + 2 * 8
     assert not student.model.get_input_embeddings()._forward_hooks
+
+    monkeypatch.setattr(gradient_checkpointing, "LONG_ON_CPU", 120)
+    n_passes = 0
+    auto = train(student, tmp_path / "auto", lora=DROPOUT.model_copy(update={"gradient_checkpointing": "auto"}))
+    assert 2 * 8 < n_passes <= 2 * 2 * 8  # packs of a short last batch stay below 120 tokens
+    assert (auto / ADAPTER).read_bytes() == (kept / ADAPTER).read_bytes()
 
 
 def test_a_student_whose_layers_cannot_be_recomputed_is_refused(
