@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 WAITING: Mapping[str, str] = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
 """How OpenMP threads wait for each other: some tenths of a millisecond awake, then asleep.
 
@@ -22,6 +24,11 @@ def hash_file(path: Path) -> str:
 def count_cores() -> int:
     """Cores this process may use: in many containers fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_at_once(memory_bytes: int) -> int:
+    """Number of processes that may run at the same time if each takes up to this much memory: one per core, as long as memory is free."""
+    return max(1, min(count_cores(), psutil.virtual_memory().available // memory_bytes))
 
 
 def add_waiting(environment: Mapping[str, str]) -> dict[str, str]:

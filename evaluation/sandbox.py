@@ -17,6 +17,8 @@ from pada_agent.core.lines import split_lines
 from pada_agent.core.own_process import command_of
 from pada_agent.core.records import Record
 
+MEMORY_MB = 512
+"""Limit for all processes of a program together, unless another is given."""
 MAX_FILE_BYTES = 16 * 2**20
 """Limit for any one file the program writes, and for its output."""
 MAX_FOLDER_BYTES = 64 * 2**20
@@ -57,7 +59,12 @@ class SandboxResult(Record):
 
 
 def run_program(
-    code: str, *, tests: str = "", timeout_seconds: float = 5, memory_mb: int = 512, allow_unisolated: bool = False
+    code: str,
+    *,
+    tests: str = "",
+    timeout_seconds: float = 5,
+    memory_mb: int = MEMORY_MB,
+    allow_unisolated: bool = False,
 ) -> SandboxResult:
     """Run Python source, then its tests, and check whether both reach their last line.
 
@@ -110,13 +117,15 @@ def check_sandbox(*, allow_unisolated: bool = False) -> bool:
     with _check_lock:
         if _isolated or (_isolated is False and allow_unisolated):
             return _isolated
-        passed = _run(_CAN_PASS, "assert x > 3", PATIENCE_SECONDS, memory_mb=512, allow_unisolated=allow_unisolated)
+        passed = _run(
+            _CAN_PASS, "assert x > 3", PATIENCE_SECONDS, memory_mb=MEMORY_MB, allow_unisolated=allow_unisolated
+        )
         if not passed.ok:
             raise SandboxError(
                 f"programs cannot be graded on this machine: one that must pass fails ({passed.reason})."
                 f" Its output: {passed.output_tail or 'none'}"
             )
-        if _run(_CAN_PASS, _MUST_FAIL, PATIENCE_SECONDS, memory_mb=512, allow_unisolated=allow_unisolated).ok:
+        if _run(_CAN_PASS, _MUST_FAIL, PATIENCE_SECONDS, memory_mb=MEMORY_MB, allow_unisolated=allow_unisolated).ok:
             raise SandboxError("programs cannot be graded on this machine: one that must fail passes")
         _isolated = passed.isolated
         return _isolated

@@ -1,12 +1,16 @@
 """Runs queries that a model wrote on SQLite databases, read-only and in a separate process."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any
 
 from pydantic import Field
 
 from pada_agent.core.errors import SandboxError
+from pada_agent.core.machine import count_at_once
 from pada_agent.core.own_process import Ended, OwnProcess
 from pada_agent.core.records import Record
 
@@ -164,6 +168,43 @@ class SqliteReader:
         except OSError as exc:
             raise SandboxError(f"a process for SQL queries could not be started: {exc}") from exc
         return self._process
+
+
+class SqliteReaders:
+    """As many readers as queries may run at the same time. Nothing is started until it is needed, and one thread needs one reader."""
+
+    def __init__(self, *, seconds: float = 5) -> None:
+        self._idle: LifoQueue[SqliteReader] = LifoQueue()
+        for _ in range(count_at_once(MEMORY_BYTES)):
+            self._idle.put(SqliteReader(seconds=seconds))
+
+    def query(self, database: Path, sql: str) -> Result | Failure:
+        """As `SqliteReader.query`."""
+        with self._borrow() as reader:
+            return reader.query(database, sql)
+
+    def describe(self, database: Path, *, n_values: int = 0) -> tuple[Table, ...] | Failure:
+        """As `SqliteReader.describe`."""
+        with self._borrow() as reader:
+            return reader.describe(database, n_values=n_values)
+
+    def rest(self) -> None:
+        """End the child processes of readers that are not in use. They start again when they are needed."""
+        idle = []
+        with suppress(Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for reader in idle:
+            reader.close()
+            self._idle.put(reader)
+
+    @contextmanager
+    def _borrow(self) -> Iterator[SqliteReader]:
+        reader = self._idle.get()
+        try:
+            yield reader
+        finally:
+            self._idle.put(reader)
 
 
 def _read_value(value: Any) -> Value:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import Random
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.machine import count_at_once
 from pada_agent.core.ports import LanguageModel, RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
 from pada_agent.core.suggestions import suggest
@@ -163,7 +165,7 @@ class Task(ABC):
         """The verdict on a prediction."""
 
     def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-        """Verdicts in order. Override this if it pays to verify in parallel."""
+        """Verdicts in order. Override this if it pays to verify in parallel (`verify_side_by_side`)."""
         return [self.verify(e, p) for e, p in zip(examples, predictions, strict=True)]
 
     @abstractmethod
@@ -289,3 +291,12 @@ def verify_answers(task: Task, examples: Sequence[Example], predictions: Sequenc
         p if p.option_scores else p.model_copy(update={"response": strip_thoughts(p.response)}) for p in predictions
     ]
     return task.verify_all(examples, answers)
+
+
+def verify_side_by_side(
+    task: Task, examples: Sequence[Example], predictions: Sequence[Prediction], *, memory_bytes: int
+) -> list[Verdict]:
+    """Verdicts in order, for tasks whose `verify` waits for a process that takes up to `memory_bytes`."""
+    pairs = list(zip(examples, predictions, strict=True))
+    with ThreadPoolExecutor(count_at_once(memory_bytes), thread_name_prefix="pada-verify") as pool:
+        return list(pool.map(lambda pair: task.verify(*pair), pairs))

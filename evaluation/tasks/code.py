@@ -1,9 +1,7 @@
 """Python functions, checked by running their tests."""
 
 import ast
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -13,8 +11,8 @@ from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.core.syntax_trees import parse
 from pada_agent.evaluation.rows.cells import parse_nested
 from pada_agent.evaluation.rows.forms import Fields
-from pada_agent.evaluation.sandbox import SandboxResult, check_sandbox, run_program
-from pada_agent.evaluation.task import DraftProblem, Task
+from pada_agent.evaluation.sandbox import MEMORY_MB, SandboxResult, check_sandbox, run_program
+from pada_agent.evaluation.task import DraftProblem, Task, verify_side_by_side
 from pada_agent.evaluation.tasks.drafts import find_empty_field
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -108,9 +106,8 @@ class Code(Task):
         )
 
     def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            pairs = zip(examples, predictions, strict=True)
-            return list(pool.map(lambda pair: self.verify(*pair), pairs))
+        """Runs one program per core at the same time, as long as memory is free."""
+        return verify_side_by_side(self, examples, predictions, memory_bytes=MEMORY_MB * 2**20)
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
         """Solutions that fail their own tests. In a large file, only some rows are tried, spread over the file."""

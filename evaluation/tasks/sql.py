@@ -12,8 +12,8 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
-from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
-from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestion, Task, Variation
+from pada_agent.evaluation.sqlite_reader import MEMORY_BYTES, Failure, Result, SqliteReaders
+from pada_agent.evaluation.task import ROUGH_QUESTION, DraftProblem, OpenQuestion, Task, Variation, verify_side_by_side
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
@@ -72,9 +72,9 @@ class Sql(Task):
 
     def __init__(self, config: TaskConfig) -> None:
         super().__init__(config)
-        self._reader = SqliteReader(seconds=config.query_seconds)
-        self._databases = Databases(config.database, self._reader)
-        self._run_reference = lru_cache(maxsize=1024)(self._reader.query)
+        self._readers = SqliteReaders(seconds=config.query_seconds)
+        self._databases = Databases(config.database, self._readers)
+        self._run_reference = lru_cache(maxsize=1024)(self._readers.query)
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
@@ -98,6 +98,13 @@ class Sql(Task):
             extracted=sql,
             reason=(problem or "") + cut,
         )
+
+    def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
+        """Runs one query per core at the same time, as long as memory is free."""
+        try:
+            return verify_side_by_side(self, examples, predictions, memory_bytes=MEMORY_BYTES)
+        finally:
+            self._readers.rest()
 
     def draft_fields(self) -> dict[str, str]:
         return {
@@ -229,7 +236,7 @@ class Sql(Task):
     def _find_problem(self, sql: str, example: Example, wanted: Result) -> str | None:
         if not begins_as_query(sql):
             return "no query: a SELECT is expected"
-        found = self._reader.query(_database_of(example), sql)
+        found = self._readers.query(_database_of(example), sql)
         if isinstance(found, Failure):
             return found.reason
         return find_difference(found, wanted, ordered=is_ordered(example.answer))

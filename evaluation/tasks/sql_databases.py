@@ -7,7 +7,7 @@ from random import Random
 
 from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.machine import hash_file
-from pada_agent.evaluation.sqlite_reader import Column, Failure, SqliteReader, Table, Value
+from pada_agent.evaluation.sqlite_reader import Column, Failure, SqliteReaders, Table, Value
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
 FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")
@@ -84,7 +84,7 @@ RESERVED = frozenset(
 class Databases:
     """The databases of a run. Each is found and examined once. Thread-safe."""
 
-    def __init__(self, setting: str, reader: SqliteReader) -> None:
+    def __init__(self, setting: str, reader: SqliteReaders) -> None:
         """Nothing is examined yet.
 
         Args:

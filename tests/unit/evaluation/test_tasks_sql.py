@@ -3,15 +3,18 @@
 import sqlite3
 from pathlib import Path
 from random import Random
+from threading import Barrier
 from typing import Any
 
 import pytest
 
+from pada_agent.core import machine
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.rows.reading import read_files
+from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.sql import Sql
 from tests.unit.evaluation.cases import answer
@@ -311,10 +314,34 @@ def test_a_wrong_answer_keeps_the_question(folder: Path) -> None:
     assert own.question_field == "question"
 
 
-def test_predictions_are_verified_in_order(folder: Path) -> None:
-    examples = [read(folder), read(folder, sql="SELECT name FROM author")]
-    responses = [Prediction(example_id=e.id, response=r) for e, r in zip(examples, [QUERY, QUERY], strict=True)]
-    assert [v.value for v in task(folder).verify_all(examples, responses)] == ["correct", "wrong"]
+def test_predictions_are_verified_side_by_side_in_order_and_leave_no_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "count_cores", lambda: 3)
+    own = task(folder)
+    examples = [read(folder), read(folder, sql="SELECT name FROM author"), *[read(folder)] * 40]
+    wordings = [QUERY, QUERY, "?", *[f"{QUERY} LIMIT {n}" for n in range(39)]]
+    responses = [Prediction(example_id=e.id, response=r) for e, r in zip(examples, wordings, strict=True)]
+    verdicts = own.verify_all(examples, responses)
+    assert [reader._process for reader in own._readers._idle.queue] == [None] * 3
+    assert [v.value for v in verdicts[:4]] == ["correct", "wrong", "wrong", "wrong"]
+    assert verdicts == [own.verify(e, p) for e, p in zip(examples, responses, strict=True)]
+
+
+def test_queries_run_at_the_same_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "count_cores", lambda: 2)
+    both, own = Barrier(2, timeout=60), task(folder)
+    query = SqliteReader.query
+
+    def meet(reader: SqliteReader, database: Path, sql: str) -> Result | Failure:
+        both.wait()  # broken if queries follow one another
+        return query(reader, database, sql)
+
+    example = read(folder)
+    own.verify(example, Prediction(example_id="x", response=QUERY))
+    monkeypatch.setattr(SqliteReader, "query", meet)
+    responses = [Prediction(example_id="x", response=QUERY)] * 4
+    assert [v.value for v in own.verify_all([example] * 4, responses)] == ["correct"] * 4
 
 
 def test_earlier_turns_are_told_to_writers_and_solvers_and_kept(folder: Path) -> None:
