@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError, PadaError
+from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.evaluation.rows.findings import Finding, blame
 from pada_agent.evaluation.tasks.judge import Judge
@@ -57,6 +59,7 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("task.name", partial(find_task_kind, config.task.name))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
     yield _Need("student.model", partial(_find_model, config.student.model))
+    yield _Need("student.load_in", partial(_find_quantization, config))
     yield _Need("models.embedder", partial(_find_model, config.models.embedder))
     for role in ("analyst", "generator", "judge"):
         yield _Need(f"models.{role}", partial(_open, config, role))
@@ -68,6 +71,12 @@ def _find_model(name: str) -> Path:
     if path.is_dir() and not any(path.iterdir()):
         raise ConfigError(f"{path}: the folder is empty. Give the folder of a model, or a hub id.")
     return path
+
+
+def _find_quantization(config: RunConfig) -> None:
+    """Elsewhere than on this machine, the worker says it."""
+    if config.student.load_in and config.compute.backend == "local" and find_spec("bitsandbytes") is None:
+        raise ConfigError(NEEDS_QLORA)
 
 
 def _open(config: RunConfig, role: Role) -> object:

@@ -186,7 +186,9 @@ def _open(config: RunConfig, key: str) -> Adapters:
         judge=judge,
         student=student,
         guards=find_guards(config.guard.plugins),
-        tokens=StudentTokenCounter(compute, student, config.student.chat, config.lora.target_modules),
+        tokens=StudentTokenCounter(
+            compute, student, config.student.chat, config.lora.target_modules, config.student.load_in
+        ),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),

@@ -21,6 +21,11 @@ EXPORT_REPORT = "export.json"
 LAST_GOOD = "last_good"
 """Folder with the adapter from before the loss stopped being finite."""
 
+LoadIn = Literal["4bit"]
+"""How the student's weights are kept in memory, if not as bf16 or fp32."""
+
+NEEDS_QLORA = "student.load_in: 4bit needs bitsandbytes where the student is trained. Get it with: pip install 'pada-agent[qlora]'"
+
 
 class TrainMetrics(Record):
     """The part of `TRAIN_METRICS` that other code reads. Fields that the compute backend did not report stay empty."""
@@ -127,6 +132,7 @@ class FineTuneJob(Record):
     rows_hash: str
     """Content hash of the rows. The job's id depends on this and not on the path."""
     lora: LoraSpec
+    load_in: LoadIn | None = None
     chat: ChatSpec = ChatSpec()
     seed: int = 0
     start_from: str | None = None
@@ -141,6 +147,7 @@ class PredictJob(Record):
     adapter: str | None = None
     """Adapter folder; None predicts with the untouched model."""
     adapter_hash: str | None = None
+    load_in: LoadIn | None = None
     rows: str
     rows_hash: str
     max_new_tokens: int = 256
@@ -151,7 +158,8 @@ class PredictJob(Record):
 
 
 class ExportJob(Record):
-    """Merge an adapter into the student. The output folder contains the model and `export.json`, the result of reading it back."""
+    """Merge an adapter into the student, in full precision. The output folder contains the model and `export.json`, the result of reading it
+    back."""
 
     kind: Literal["export"] = "export"
     student: str
@@ -187,6 +195,8 @@ class TokenizerJob(Record):
     student: str
     target_modules: str = "all-linear"
     """Layers that `LoraSpec.target_modules` names. The job fails if the student does not have them."""
+    load_in: LoadIn | None = None
+    """The job fails if the student cannot be loaded so on the machine that runs it."""
 
 
 Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob

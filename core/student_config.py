@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from pada_agent.core.jobs import ChatSpec
+from pada_agent.core.jobs import ChatSpec, LoadIn
 from pada_agent.core.settings import Settings
 
 TEMPLATE_PARAMETERS = {
@@ -22,6 +22,9 @@ class StudentConfig(Settings):
     """Name in the model store, hub id or folder."""
     revision: str | None = None
     """Branch, tag or commit of a hub model. Null is the main branch. A run stays with the commit that it began with."""
+    load_in: LoadIn | None = None
+    """`4bit` keeps the weights in 4 bits during training and evaluation (QLoRA, arXiv 2305.14314: nf4, double quantization), in 30 to 40 % of
+    the memory. The adapter is never merged into them. Needs `pada-agent[qlora]`. Null keeps them in bf16 on a GPU and in fp32 on CPU."""
     system: str | None = None
     """System message. Null keeps the tokenizer's default; an empty string sends none."""
     chat_template: str | None = None

@@ -29,6 +29,7 @@ def run_fine_tuning(
             rows=str(store.rows_path(rows.key)),
             rows_hash=rows.key,
             lora=lora or settings.lora,
+            load_in=settings.student.load_in,
             chat=settings.student.chat,
             seed=settings.seed,
             start_from=str(store.folder(start_from.key)) if start_from else None,

@@ -25,6 +25,7 @@ from pada_agent.training.kernels.graphed_backward import RecordedBackward
 from pada_agent.training.kernels.prefix_tree import pack_for, target_logprobs
 from pada_agent.training.lora import attach_lora, save_adapter
 from pada_agent.training.memory import is_out_of_memory
+from pada_agent.training.quantization import is_in_4bit
 from pada_agent.training.students import Student, hash_weights
 
 MAX_CPU_PACK_TOKENS = 512
@@ -155,7 +156,7 @@ class TrainingLoop:
             group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
         self._longest_kept = choose_longest_kept(spec.gradient_checkpointing, adapted.get_base_model())
-        recordable = not on_cpu and is_plain(adapted) and self._longest_kept is None
+        recordable = not on_cpu and is_plain(adapted) and self._longest_kept is None and not is_in_4bit(adapted)
         self._recorded = RecordedBackward(adapted, spec.batch_size) if recordable else None
 
     @property

@@ -66,8 +66,11 @@ def write_card(student: Student, config: LoraConfig) -> str:
     return (
         f"---\nlibrary_name: peft\nbase_model: {student.source}\n---\n\n"
         f"LoRA adapter of rank {config.r}, alpha {config.lora_alpha}, made by pada-agent.\n\n"
-        f"It fits only the base weights it was trained on. Their SHA-256:\n\n{hashes}"
+        f"It fits only the base weights it was trained on{_IN_4BIT if student.is_in_4bit else ''}. Their SHA-256:\n\n{hashes}"
     )
+
+
+_IN_4BIT = ", which were kept in 4 bits (nf4, double quantization)"
 
 
 def check_targets(target_modules: str, student: str) -> None:

@@ -33,15 +33,25 @@ def predict(
 
     With `merge_in_place` the student keeps the adapter in its weights: no second copy is made, and no other job can use it.
     """
-    if job.adapter:
-        student = merge_adapter(student, Path(job.adapter), in_place=merge_in_place)
-    start = time.perf_counter()
+    with _take_adapter(student, job.adapter, merge_in_place=merge_in_place) as answering:
+        start = time.perf_counter()
 
-    def report(done: int) -> None:
-        rate = done / (time.perf_counter() - start)
-        on_progress(Progress(stage="predict", done=done, total=len(examples), rate=rate, unit="rows"))
+        def report(done: int) -> None:
+            rate = done / (time.perf_counter() - start)
+            on_progress(Progress(stage="predict", done=done, total=len(examples), rate=rate, unit="rows"))
 
-    write_predictions(folder / PREDICTIONS, answer_rows(student, job, examples, on_done=report))
+        write_predictions(folder / PREDICTIONS, answer_rows(answering, job, examples, on_done=report))
+
+
+@contextmanager
+def _take_adapter(student: Student, adapter: str | None, *, merge_in_place: bool) -> Iterator[Student]:
+    if not adapter:
+        yield student
+    elif student.is_in_4bit:
+        with apply_adapter(student, Path(adapter)) as adapted:
+            yield adapted
+    else:
+        yield merge_adapter(student, Path(adapter), in_place=merge_in_place)
 
 
 def answer_rows(

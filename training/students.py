@@ -17,9 +17,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from pada_agent.core.errors import ConfigError, TrainingError
-from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts
+from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
 from pada_agent.core.machine import hash_file
 from pada_agent.training.encoding import ChatEncoder
+from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 
 MAX_CHANGE = 0.05
 """Of the logits' spread: experts that take the tokens of two texts together round otherwise."""
@@ -42,6 +43,11 @@ class Student:
     def device(self) -> torch.device:
         device: torch.device = self.model.device
         return device
+
+    @property
+    def is_in_4bit(self) -> bool:
+        """Then adapters stay beside the weights: merged, both would be rounded to 4 bits."""
+        return is_in_4bit(self.model)
 
     @property
     def n_bytes(self) -> int:
@@ -81,20 +87,24 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_student(name: str, device: torch.device) -> Student:
+def load_student(name: str, device: torch.device, load_in: LoadIn | None = None) -> Student:
     """The model called `name`: a hub id, a folder, or a `.gguf` file (see `convert_gguf`).
 
-    fp32 on CPU, where bf16 is tens of times slower without bf16 units; bf16 on CUDA.
+    fp32 on CPU, where bf16 is tens of times slower without bf16 units; bf16 on CUDA. With `load_in`, its linear layers are kept so.
 
     Raises:
         ConfigError: it needs code of its own, or does not write from left to right.
-        TrainingError: it cannot be loaded.
+        TrainingError: it cannot be loaded, or not so.
     """
     source, revision = find_source(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    options = make_4bit_options(device, dtype) if load_in else {}
     with _explain(name):
         tokenizer = load_tokenizer(source, revision)
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=dtype, trust_remote_code=False, **options
+        )
+    keep_one_layout(model)
     model = model.to(device).eval().requires_grad_(False)
     if not reads_one_way(model):
         raise ConfigError(_tell_kind(name, model.config.model_type))

@@ -23,7 +23,7 @@ import transformers
 from pydantic import Field, TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, Job, PredictJob, TokenizerJob
+from pada_agent.core.jobs import FineTuneJob, Job, LoadIn, PredictJob, TokenizerJob
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record
@@ -33,7 +33,8 @@ from pada_agent.training.job_checkpoint import JobCheckpoint
 from pada_agent.training.lora import check_targets
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
 from pada_agent.training.predicting import predict
-from pada_agent.training.students import Student, choose_device, load_student, save_tokenizer
+from pada_agent.training.quantization import check_4bit
+from pada_agent.training.students import Student, choose_device, draw_model, load_student, save_tokenizer
 
 LARGEST_COPY = 4 * 2**30
 """Bytes up to which a student is copied to merge an adapter; a larger one is merged as it is, and loaded again for the next job."""
@@ -56,7 +57,7 @@ class Worker:
     def __init__(self, device: torch.device, *, checkpoint_minutes: float = 10) -> None:
         self._device = device
         self._checkpoint_seconds = 60 * checkpoint_minutes
-        self._loaded: tuple[str, Student] | None = None
+        self._loaded: tuple[tuple[str, LoadIn | None], Student] | None = None
 
     def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
         """Leave the job's output in `request.folder`."""
@@ -64,33 +65,36 @@ class Worker:
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(request.job, TokenizerJob):
             check_targets(request.job.target_modules, request.job.student)
+            if request.job.load_in:
+                check_4bit(draw_model(request.job.student), request.job.student, self._device)
             save_tokenizer(request.job.student, folder)
             return
         examples = read_examples(Path(request.job.rows))
-        student = self._take(request.job.student, on_progress)
+        wanted = request.job.student, getattr(request.job, "load_in", None)  # merging needs the weights as they are
+        student = self._take(*wanted, on_progress)
         if isinstance(request.job, FineTuneJob):
             kept = JobCheckpoint(
                 Path(request.checkpoint) if request.checkpoint else None, seconds=self._checkpoint_seconds
             )
             fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress, checkpoint=kept)
         elif isinstance(request.job, PredictJob):
-            in_place = bool(request.job.adapter) and student.n_bytes > LARGEST_COPY
+            in_place = bool(request.job.adapter) and student.n_bytes > LARGEST_COPY and not student.is_in_4bit
             predict(student, request.job, examples, folder=folder, on_progress=on_progress, merge_in_place=in_place)
             if in_place:
                 return
         else:
             export(student, request.job, examples, folder=folder, on_progress=on_progress)
-        self._loaded = (request.job.student, student)
+        self._loaded = (wanted, student)
 
-    def _take(self, name: str, on_progress: Callable[[Progress], None]) -> Student:
+    def _take(self, name: str, load_in: LoadIn | None, on_progress: Callable[[Progress], None]) -> Student:
         """The student kept from the last job, or a new one. A job that fails does not give it back: it may be half adapted."""
         kept, self._loaded = self._loaded, None
-        if kept is not None and kept[0] == name:
+        if kept is not None and kept[0] == (name, load_in):
             return kept[1]
         del kept
         on_progress(Progress(stage="load", done=0, total=1, detail=name))
         started = time.monotonic()
-        student = load_student(name, self._device)
+        student = load_student(name, self._device, load_in)
         took = f"{name}, loaded in {time.monotonic() - started:.1f} s"
         on_progress(Progress(stage="load", done=1, total=1, detail=took))
         return student

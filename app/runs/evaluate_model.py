@@ -99,6 +99,7 @@ def _make_job(
         student=adapters.student,
         adapter=str(adapter) if adapter else None,
         adapter_hash=_hash_folder(adapter) if adapter else None,
+        load_in=config.student.load_in,
         rows=str(adapters.store.write_rows(key, examples)),
         rows_hash=key,
         max_new_tokens=max_new_tokens,

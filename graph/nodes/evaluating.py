@@ -117,6 +117,7 @@ def _make_job(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapter
         student=adapters.student,
         adapter=str(store.folder(model.adapter.key)) if model.adapter else None,
         adapter_hash=model.adapter.key if model.adapter else None,
+        load_in=settings.student.load_in,
         rows=str(store.rows_path(rows.key)),
         rows_hash=rows.key,
         max_new_tokens=settings.student.max_new_tokens or state["data"].max_new_tokens or adapters.task.max_new_tokens,

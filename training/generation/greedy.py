@@ -45,12 +45,13 @@ def generate(
             )
     stops = Stops(student, job, encoder.stop_token_ids)
     longest = max((len(row.prompt) for row in rows), default=0) + job.max_new_tokens
-    if rows and is_plain(student.model) and student.device.type == "cuda":
+    on_cuda = student.device.type == "cuda"
+    if rows and is_plain(student.model) and on_cuda and not student.is_in_4bit:
         write_recorded(student, rows, stops, on_done=on_done)
     elif rows and not takes_padding(student.model, longest):
         write_alone(student, rows, stops, on_done=on_done)
     elif rows:
-        write = write_in_slots if is_plain(student.model) else write_padded
+        write = write_in_slots if is_plain(student.model) and not on_cuda else write_padded
         n_affordable = max(1, MAX_BYTES // (longest * count_position_bytes(student.model)))
         with pack_linear_layers(student.model):
             write(student, rows, stops, batch_size=min(job.batch_size, n_affordable), on_done=on_done)

@@ -191,10 +191,10 @@ class LocalCompute:
 
 def address_job(job: Job) -> str:
     """The job's id: a hash of what its result depends on, but not of where rows and models are stored."""
-    spec = job.model_dump(mode="json", exclude={"rows", "adapter", "start_from"})
+    spec = job.model_dump(mode="json", exclude={"rows", "adapter", "start_from", *_list_unused(job)})
     spec["student"] = _identify(job.student)
     if isinstance(job, FineTuneJob):
-        spec["lora"] = _leave_out_later_defaults(job.lora)
+        spec["lora"] = job.lora.model_dump(mode="json", exclude=_list_unused(job.lora))
         spec["start_from"] = job.start_from and _identify(job.start_from)
     elif isinstance(job, TokenizerJob):
         spec = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "student": spec["student"]}
@@ -203,11 +203,13 @@ def address_job(job: Job) -> str:
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-def _leave_out_later_defaults(lora: LoraSpec) -> dict[str, Any]:
+_LATER = {"load_in", "rslora", "dora", "init", "gradient_checkpointing"}
+
+
+def _list_unused(spec: Job | LoraSpec) -> set[str]:
     """Settings that came later change no id until they are used, so adapters of earlier runs are found again."""
-    later = ("rslora", "dora", "init", "gradient_checkpointing")
-    unused = {name for name in later if getattr(lora, name) == LoraSpec.model_fields[name].default}
-    return lora.model_dump(mode="json", exclude=unused)
+    fields = type(spec).model_fields
+    return {name for name in _LATER & fields.keys() if getattr(spec, name) == fields[name].default}
 
 
 def _identify(model: str) -> str:

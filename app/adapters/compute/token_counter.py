@@ -4,18 +4,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts, TokenizerJob
+from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts, TokenizerJob
 from pada_agent.core.ports import Compute
 from pada_agent.core.records import Example, RowTokens
 from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
 
 
 class StudentTokenCounter:
-    """Implements `core.ports.TokenCounter`. The tokenizer is loaded with the first row."""
+    """Implements `core.ports.TokenCounter`. The tokenizer is loaded with the first row, by a job that checks the student too."""
 
-    def __init__(self, compute: Compute, student: str, chat: ChatSpec, target_modules: str = "all-linear") -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        student: str,
+        chat: ChatSpec,
+        target_modules: str = "all-linear",
+        load_in: LoadIn | None = None,
+    ) -> None:
         self._compute = compute
-        self._job = TokenizerJob(student=student, target_modules=target_modules)
+        self._job = TokenizerJob(student=student, target_modules=target_modules, load_in=load_in)
         self._chat = chat
 
     @property

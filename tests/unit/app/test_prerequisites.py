@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from pada_agent.app import prerequisites
 from pada_agent.app.prerequisites import find_missing, list_roles
 from pada_agent.core.config_files import parse_config
+from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.evaluation.rows.findings import stop
 
 SERVER = {"model": "openai:toy", "base_url": "http://127.0.0.1:9/v1"}
@@ -53,6 +55,24 @@ def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any],
 def test_a_prompt_that_does_not_parse_is_told(models: dict[str, Any]) -> None:
     (found,) = find({**models, "prompts": {"error_analysis": "{% if %}"}})
     assert found == stop(found.text, found.kind) and "error_analysis" in found.text
+
+
+@pytest.mark.parametrize(
+    ("found", "backend", "load_in", "n_problems"),
+    [(None, "local", "4bit", 1), (object(), "local", "4bit", 0), (None, "local", None, 0), (None, "ray", "4bit", 0)],
+)
+def test_weights_in_4_bits_need_the_extra_on_the_machine_that_trains(
+    models: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    found: object,
+    backend: str,
+    load_in: str | None,
+    n_problems: int,
+) -> None:
+    monkeypatch.setattr(prerequisites, "find_spec", lambda _: found)
+    models["student"]["load_in"] = load_in
+    texts = [finding.text for finding in find({**models, "compute": {"backend": backend}})]
+    assert texts == n_problems * [NEEDS_QLORA]
 
 
 ROLES: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -13,7 +13,7 @@ import pytest
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute, address_job
 from pada_agent.core.errors import NonFiniteLossError, TrainingError
-from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec
+from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, Job, LoraSpec, PredictJob, TokenizerJob
 from pada_agent.core.machine import WAITING
 from pada_agent.core.progress import Progress
 from tests.compute_contract import ComputeContract
@@ -164,6 +164,25 @@ def test_every_setting_of_a_fine_tuning_changes_its_address() -> None:
     job = FineTuneJob(student="s", rows="r", rows_hash="h", lora=LoraSpec())
     changes: list[dict[str, object]] = [
         {"student": "t"}, {"rows_hash": "i"}, {"chat": ChatSpec(system="")}, {"seed": 1}, {"start_from": "x"}, {"lora": LoraSpec(rank=8)},
+        {"load_in": "4bit"},
     ]  # fmt: skip
-    assert len({address_job(job.model_copy(update=change)) for change in [{}, *changes]}) == 7
+    assert len({address_job(job.model_copy(update=change)) for change in [{}, *changes]}) == 8
     assert address_job(job) == address_job(job.model_copy(update={"rows": "q"}))
+
+
+FINISHED: dict[str, Job] = {
+    "fine_tune-5af043d233e8593f": FineTuneJob(student="s", rows="r", rows_hash="h", lora=LoraSpec()),
+    "predict-48b1dedcec7f0b83": PredictJob(student="s", rows="r", rows_hash="h"),
+    "tokenizer-7f35be25dd1e1d31": TokenizerJob(student="s"),
+    "export-f1c42f5ed9523b34": ExportJob(student="s", adapter="a", format="safetensors", rows="r", rows_hash="h"),
+}
+
+
+@pytest.mark.parametrize("job_id", FINISHED)
+def test_results_of_jobs_that_are_finished_are_found_again_with_later_versions(job_id: str) -> None:
+    assert address_job(FINISHED[job_id]) == job_id
+
+
+@pytest.mark.parametrize("job_id", list(FINISHED)[:3])
+def test_jobs_with_weights_in_4_bits_have_ids_of_their_own(job_id: str) -> None:
+    assert address_job(FINISHED[job_id].model_copy(update={"load_in": "4bit"})) != job_id
