@@ -57,6 +57,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "verification.rows_per_call": 100,
         "loop.max_iterations": 20,
         "compute.threads": 256,
+        "compute.processes": 8,
     }
 )
 """Largest allowed value by settings key. Null, which means the default, is always allowed."""

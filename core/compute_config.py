@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pada_agent.core.settings import Settings
 
@@ -17,7 +17,8 @@ class ClusterConfig(Settings):
     num_cpus: int = Field(default=1, ge=1, le=1024)
     """CPU cores per worker, also its number of threads."""
     num_gpus: float = Field(default=0, ge=0, le=64)
-    """GPUs per worker. 0 trains on CPU; 0.5 lets two workers share one GPU."""
+    """GPUs per worker. 0 trains on CPU; 0.5 lets two workers share one GPU; with 2 or more, all of them share each fine-tuning (see
+    `compute.processes`)."""
     accelerator: str | None = None
     """GPU type by its Ray name (`H100`, `A100-80G`). Set it to run all jobs of an experiment on the same type. Null takes any."""
     retries: int = Field(default=3, ge=0, le=100)
@@ -32,6 +33,13 @@ class ClusterConfig(Settings):
     orphan_minutes: float = Field(default=30, gt=0, le=10080)
     """Minutes a job keeps running after the last process waiting for it is gone."""
 
+    @field_validator("num_gpus")
+    @classmethod
+    def _refuse_broken_numbers(cls, n: float) -> float:
+        if n > 1 and n != int(n):
+            raise ValueError(f"{n:g}: a worker takes a part of one GPU, or whole ones")
+        return n
+
 
 class ComputeConfig(Settings):
     """Where the student trains."""
@@ -43,11 +51,19 @@ class ComputeConfig(Settings):
     """Device to train on. `auto` uses CUDA if there is a device. On a cluster, `cluster.num_gpus` decides instead."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of the worker. Null uses all cores. On a cluster, `cluster.num_cpus` decides instead."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that share each fine-tuning on this machine, each with a GPU of its own (data parallel). They take the same steps as one would,
+    with other random numbers for dropout. On a cluster, `cluster.num_gpus` decides instead."""
     checkpoint_minutes: float = Field(default=10, ge=0, le=1440)
     """Minutes between two checkpoints of a fine-tuning. One that is killed continues at its last checkpoint and gives the same adapter.
     0 keeps none. On a cluster always 10."""
     cluster: ClusterConfig = ClusterConfig()
     """Settings for `backend: ray`."""
+
+
+def count_processes(compute: ComputeConfig) -> int:
+    """Processes that share a fine-tuning."""
+    return compute.processes if compute.backend != "ray" else max(1, int(compute.cluster.num_gpus))
 
 
 def count_shard_rows(compute: ComputeConfig) -> int | None:

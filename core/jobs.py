@@ -135,6 +135,8 @@ class FineTuneJob(Record):
     load_in: LoadIn | None = None
     chat: ChatSpec = ChatSpec()
     seed: int = 0
+    n_processes: int = Field(default=1, ge=1)
+    """Processes that share the work, each on a device of its own."""
     start_from: str | None = None
     """Adapter folder to continue from; None starts from the base model."""
 

@@ -1,5 +1,6 @@
 """Fine-tuning through the compute backend, for the loop and for out-of-fold errors."""
 
+from pada_agent.core.compute_config import count_processes
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.records import Ref
 from pada_agent.graph.context import Adapters, report_progress
@@ -32,6 +33,7 @@ def run_fine_tuning(
             load_in=settings.student.load_in,
             chat=settings.student.chat,
             seed=settings.seed,
+            n_processes=count_processes(settings.compute),
             start_from=str(store.folder(start_from.key)) if start_from else None,
         )
     )

@@ -17,6 +17,7 @@ from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingErr
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, LoraSpec
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
+from pada_agent.training.crew import ALONE, Team
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 from pada_agent.training.job_checkpoint import NOTHING_KEPT, JobCheckpoint
 from pada_agent.training.kernels.attention_hook import is_plain
@@ -57,10 +58,12 @@ def fine_tune(
     folder: Path,
     on_progress: Callable[[Progress], None],
     checkpoint: JobCheckpoint = NOTHING_KEPT,
+    team: Team = ALONE,
 ) -> None:
     """Write a PEFT adapter and `train_metrics.json` into `folder`. Equal jobs give equal bytes on equal CPUs.
 
-    A job that was broken off continues at its `checkpoint`, and gives the bytes that it would have given otherwise.
+    A job that was broken off continues at its `checkpoint`, and gives the bytes that it would have given otherwise. All processes of a
+    `team` call this with the same job; the first one alone reads the checkpoint and writes.
 
     Raises:
         DatasetError: no rows, or one is empty or too long.
@@ -73,17 +76,19 @@ def fine_tune(
     spec = job.lora.model_copy(update={"max_length": min(job.lora.max_length, student.context_tokens)})
     rows = [encoder.training_row(example, spec) for example in examples]
     with attach_lora(student, job) as adapted:
-        loop = TrainingLoop(adapted, rows, job)
-        if state := checkpoint.load():
+        loop = TrainingLoop(adapted, rows, job, team)
+        if state := team.spread(checkpoint.load()):
             loop.load_state_dict(state)
         try:
             loop.run(on_progress, checkpoint)
         except NonFiniteLossError:
-            if loop.restore_last_good():
+            if loop.restore_last_good() and team.is_first:
                 save_adapter(adapted, student, folder / LAST_GOOD)
             raise
         finally:
             loop.close()
+        if not team.is_first:
+            return
         save_adapter(adapted, student, folder)
     metrics = {**_summarize(loop.steps, seconds=loop.seconds), **loop.describe_cuts()}
     metrics["base_sha256"] = hash_weights(student.weights)
@@ -115,14 +120,19 @@ def count_steps(n_rows: int, spec: LoraSpec) -> int:
 
 
 def backward(
-    adapted: Any, batch: Sequence[Encoded], *, max_pack_tokens: int, longest_kept: int | None = None
+    adapted: Any,
+    batch: Sequence[Encoded],
+    *,
+    max_pack_tokens: int,
+    longest_kept: int | None = None,
+    n_targets: int | None = None,
 ) -> torch.Tensor:
     """Add the batch's gradients and give its loss: the mean over all its answer tokens, however it is cut into packs.
 
     Rows that share a prompt prefix within a pack share its dropout too. Packs of more than `longest_kept` tokens do not keep their
-    activations.
+    activations. Of a part of a batch, with `n_targets` answer tokens in the whole, it is that part's share of the mean.
     """
-    n_targets = sum(label != IGNORE_INDEX for row in batch for label in row.labels)
+    n_targets = n_targets or count_targets(batch)
     total = torch.zeros((), device=adapted.device)
     for part in pack_for(adapted, batch, max_pack_tokens):
         is_long = longest_kept is not None and len(part.token_ids) > longest_kept
@@ -133,15 +143,22 @@ def backward(
     return total
 
 
+def count_targets(batch: Sequence[Encoded]) -> int:
+    """Tokens of the answers."""
+    return sum(label != IGNORE_INDEX for row in batch for label in row.labels)
+
+
 class TrainingLoop:
     """Optimizer steps on the adapter, read in windows of some steps so that a GPU is never waited for in between."""
 
-    def __init__(self, adapted: Any, rows: Sequence[Encoded], job: FineTuneJob) -> None:
+    def __init__(self, adapted: Any, rows: Sequence[Encoded], job: FineTuneJob, team: Team = ALONE) -> None:
         spec, device = job.lora, adapted.device
         self.steps: list[Step] = []
         self._adapted = adapted
         self._rows = rows
         self._spec = spec
+        self._seed = job.seed
+        self._team = team
         self._batches = draw_batches(len(rows), spec.batch_size, job.seed)
         self._n_steps = count_steps(len(rows), spec)
         self._window = STEPS_PER_READING[device.type]
@@ -156,7 +173,8 @@ class TrainingLoop:
             group_parameters(self._parameters, spec.weight_decay), lr=spec.learning_rate, fused=True
         )
         self._longest_kept = choose_longest_kept(spec.gradient_checkpointing, adapted.get_base_model())
-        recordable = not on_cpu and is_plain(adapted) and self._longest_kept is None and not is_in_4bit(adapted)
+        recordable = not on_cpu and is_plain(adapted) and self._longest_kept is None
+        recordable = recordable and not is_in_4bit(adapted) and team.size == 1  # neither was tried on a GPU
         self._recorded = RecordedBackward(adapted, spec.batch_size) if recordable else None
 
     @property
@@ -235,7 +253,10 @@ class TrainingLoop:
         numbers = range(first, min(first + self._window, self._n_steps))
         batches = [[self._rows[i] for i in next(self._batches)] for _ in numbers]
         rates = [self._spec.learning_rate * learning_rate_factor(n, self._n_steps, self._spec) for n in numbers]
-        measured = [self._step(batch, rate) for batch, rate in zip(batches, rates, strict=True)]
+        measured = []
+        for number, batch, rate in zip(numbers, batches, rates, strict=True):
+            self._team.seed_step(self._seed, number)
+            measured.append(self._step(batch, rate))
         for batch, rate, (loss, norm) in zip(batches, rates, torch.stack(measured).tolist(), strict=True):
             step = Step(loss=loss, grad_norm=norm, n_tokens=sum(len(row.input_ids) for row in batch))
             _check_finite(step, number=len(self.steps) + 1, rate=rate)
@@ -243,7 +264,9 @@ class TrainingLoop:
 
     def _step(self, batch: Sequence[Encoded], rate: float) -> torch.Tensor:
         """(2,) loss and gradient norm, still on the device."""
-        loss = self._accumulate(batch)
+        part = self._team.take_part(batch)
+        loss = self._accumulate(part, count_targets(batch)) if part else torch.zeros((), device=self._adapted.device)
+        loss = self._team.add_up(loss, self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._spec.max_grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -251,15 +274,19 @@ class TrainingLoop:
         self._clear_gradients()
         return torch.stack([loss, norm])
 
-    def _accumulate(self, batch: Sequence[Encoded]) -> torch.Tensor:
-        """The batch's loss and gradients. Out of memory starts it again in packs of half the size: the same batch, the same mean."""
+    def _accumulate(self, batch: Sequence[Encoded], n_targets: int) -> torch.Tensor:
+        """The loss and gradients of a batch or a part of it, which has `n_targets` in all. Out of memory starts it again in packs of half the size: the same batch, the same mean."""
         longest = max(len(row.input_ids) for row in batch)
         while True:
             try:
                 if self._recorded:
                     return self._recorded(batch, max_pack_tokens=self._max_pack_tokens)
                 return backward(
-                    self._adapted, batch, max_pack_tokens=self._max_pack_tokens, longest_kept=self._longest_kept
+                    self._adapted,
+                    batch,
+                    max_pack_tokens=self._max_pack_tokens,
+                    longest_kept=self._longest_kept,
+                    n_targets=n_targets,
                 )
             except RuntimeError as exc:
                 if not is_out_of_memory(exc):

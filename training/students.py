@@ -76,15 +76,19 @@ def _count_context(config: Any) -> int:
     return min((int(limit) for limit in limits if limit), default=2**31)
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one.
+def choose_device(name: str, number: int = 0) -> torch.device:
+    """`auto` takes a GPU where there is one: that number.
 
     Raises:
         TrainingError: CUDA is asked for and this torch sees none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("compute.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if number:
+        torch.cuda.set_device(number)
+    return torch.device("cuda")  # the current one
 
 
 def load_student(name: str, device: torch.device, load_in: LoadIn | None = None) -> Student:

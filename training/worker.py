@@ -5,6 +5,7 @@ stdin; writes events to stdout:
 `{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
 Ends when stdin closes, also in the middle of a job: so it never outlives its parent, however that died.
 Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads), PADA_CHECKPOINT_MINUTES (between two checkpoints of a job).
+For a fine-tuning in several processes it is the first of them, and starts the others (`crew`).
 """
 
 import json
@@ -15,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -27,6 +29,7 @@ from pada_agent.core.jobs import FineTuneJob, Job, LoadIn, PredictJob, Tokenizer
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Record
+from pada_agent.training.crew import RANK, GiveUp, Team, end_at_once, gather, join
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.job_checkpoint import JobCheckpoint
@@ -52,17 +55,38 @@ class Request(Record):
 
 
 class Worker:
-    """Runs jobs and keeps the last student loaded."""
+    """Runs jobs and keeps the last student loaded.
 
-    def __init__(self, device: torch.device, *, checkpoint_minutes: float = 10) -> None:
+    Args:
+        give_up: called if another process of a fine-tuning fails while this one waits for it.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        checkpoint_minutes: float = 10,
+        give_up: GiveUp = end_at_once,
+    ) -> None:
         self._device = device
+        self._give_up = give_up
         self._checkpoint_seconds = 60 * checkpoint_minutes
         self._loaded: tuple[tuple[str, LoadIn | None], Student] | None = None
 
     def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
         """Leave the job's output in `request.folder`."""
+        n_processes = request.job.n_processes if isinstance(request.job, FineTuneJob) else 1
+        if n_processes > 1 and RANK not in os.environ:
+            gathering = gather(n_processes, self._device, request.model_dump_json(), self._give_up)
+        else:
+            gathering = join(os.environ, self._device)
+        with gathering as team:
+            self._run(request, team, on_progress)
+
+    def _run(self, request: Request, team: Team, on_progress: Callable[[Progress], None]) -> None:
         folder = Path(request.folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if team.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
         if isinstance(request.job, TokenizerJob):
             check_targets(request.job.target_modules, request.job.student)
             if request.job.load_in:
@@ -73,10 +97,16 @@ class Worker:
         wanted = request.job.student, getattr(request.job, "load_in", None)  # merging needs the weights as they are
         student = self._take(*wanted, on_progress)
         if isinstance(request.job, FineTuneJob):
-            kept = JobCheckpoint(
-                Path(request.checkpoint) if request.checkpoint else None, seconds=self._checkpoint_seconds
+            kept = Path(request.checkpoint) if request.checkpoint and team.is_first else None
+            fine_tune(
+                student,
+                request.job,
+                examples,
+                folder=folder,
+                on_progress=on_progress,
+                checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
+                team=team,
             )
-            fine_tune(student, request.job, examples, folder=folder, on_progress=on_progress, checkpoint=kept)
         elif isinstance(request.job, PredictJob):
             in_place = bool(request.job.adapter) and student.n_bytes > LARGEST_COPY and not student.is_in_4bit
             predict(student, request.job, examples, folder=folder, on_progress=on_progress, merge_in_place=in_place)
@@ -114,11 +144,7 @@ def read_examples(path: Path) -> list[Example]:
 
 def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Callable[[Progress], None]], None]) -> None:
     """Answer each request with progress events and one `done` or `error`."""
-
-    def emit(event: str, **values: object) -> None:
-        events.write(json.dumps({"event": event, **values}) + "\n")
-        events.flush()
-
+    emit = partial(_emit, events)
     for line in requests:
         try:
             request = TypeAdapter(Request).validate_json(line)
@@ -130,6 +156,11 @@ def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Calla
             traceback.print_exc()
             error = explain(exc)
             emit("error", type=type(error).__name__, message=str(error))
+
+
+def _emit(events: TextIO, event: str, **values: object) -> None:
+    events.write(json.dumps({"event": event, **values}) + "\n")
+    events.flush()
 
 
 def explain(exc: Exception) -> PadaError:
@@ -144,14 +175,20 @@ def explain(exc: Exception) -> PadaError:
 
 def main() -> None:
     """Serve stdin until it closes."""
-    os.nice(NICENESS)
+    os.nice(0 if RANK in os.environ else NICENESS)  # who was started by a worker is as nice as that one
     if threads := os.environ.get("PADA_THREADS"):
         torch.set_num_threads(int(threads))
     transformers.utils.logging.disable_progress_bar()
     events = _claim_stdout()
+
+    def give_up(kind: str, message: str) -> None:
+        _emit(events, "error", type=kind, message=message)
+        os._exit(1)
+
     worker = Worker(
-        choose_device(os.environ.get("PADA_DEVICE", "auto")),
+        choose_device(os.environ.get("PADA_DEVICE", "auto"), int(os.environ.get(RANK, "0"))),
         checkpoint_minutes=float(os.environ.get("PADA_CHECKPOINT_MINUTES", "10")),
+        give_up=give_up,
     )
     serve(_read_lines(sys.stdin), events, worker.run)
 

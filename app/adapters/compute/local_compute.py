@@ -203,7 +203,7 @@ def address_job(job: Job) -> str:
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-_LATER = {"load_in", "rslora", "dora", "init", "gradient_checkpointing"}
+_LATER = {"load_in", "n_processes", "rslora", "dora", "init", "gradient_checkpointing"}
 
 
 def _list_unused(spec: Job | LoraSpec) -> set[str]:

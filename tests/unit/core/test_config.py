@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pada_agent.core.compute_config import count_processes
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import apply_override, change_config, load_config, parse_config
 from pada_agent.core.errors import ConfigError
@@ -285,3 +286,23 @@ def write_settings(folder: Path, values: dict[str, Any]) -> Path:
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+@pytest.mark.parametrize(
+    ("compute", "n_processes"),
+    [
+        ({}, 1),
+        ({"processes": 4}, 4),
+        ({"backend": "ray", "processes": 4}, 1),
+        ({"backend": "ray", "cluster": {"num_gpus": 0.5}}, 1),
+        ({"backend": "ray", "cluster": {"num_gpus": 4}}, 4),
+        ({"cluster": {"num_gpus": 4}}, 1),
+    ],
+)
+def test_whole_gpus_of_a_worker_share_a_fine_tuning(compute: dict[str, Any], n_processes: int) -> None:
+    assert count_processes(parse_config({"compute": compute}, origin="test").compute) == n_processes
+
+
+def test_a_worker_takes_no_broken_number_of_gpus() -> None:
+    with pytest.raises(ConfigError, match=r"num_gpus.* 1\.5: a worker takes a part of one GPU, or whole ones"):
+        parse_config({"compute": {"cluster": {"num_gpus": 1.5}}}, origin="test")
