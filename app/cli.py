@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from pada_agent.app.terminal.arguments import quote, read_n_at_once, read_seed, split_list, word_experiment
+from pada_agent.app.terminal.arguments import Overrides, quote, read_n_at_once, read_seed, split_list, word_experiment
 from pada_agent.app.terminal.console import (
     choose_allowance,
     choose_answer,
@@ -18,6 +18,7 @@ from pada_agent.app.terminal.console import (
     open_screen,
     report_outcome,
 )
+from pada_agent.app.terminal.estimating import estimate
 from pada_agent.app.terminal.models import models
 
 if TYPE_CHECKING:
@@ -57,9 +58,6 @@ app.add_typer(settings, name="config")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting; can be used several times.")
-]
 
 
 def _show_version(wanted: bool) -> None:
@@ -155,15 +153,7 @@ def check(
         raise typer.Exit(2)
 
 
-@app.command()
-def estimate(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Estimate the calls, tokens and cost of a run, without running it."""
-    from pada_agent.app.adapters.storage.datasets import FileDatasets
-    from pada_agent.app.runs import estimate
-
-    chosen = _load(config, overrides)
-    counts = estimate.count_rows(chosen, FileDatasets())
-    echo(estimate.describe_estimate(estimate.estimate_run(chosen, counts)))
+app.command()(estimate)
 
 
 @app.command()

@@ -33,8 +33,8 @@ def predict(
 
     With `merge_in_place` the student keeps the adapter in its weights: no second copy is made, and no other job can use it.
     """
+    start = time.perf_counter()
     with _take_adapter(student, job.adapter, merge_in_place=merge_in_place) as answering:
-        start = time.perf_counter()
 
         def report(done: int) -> None:
             rate = done / (time.perf_counter() - start)

@@ -1,7 +1,13 @@
 """Parses and writes arguments of the `pada` command. Quick to import, as the command itself is."""
 
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting; can be used several times.")
+]
 MOST_AT_ONCE = 64
 """Maximum number of runs at once. With more, the one process that drives them would be the bottleneck."""
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.model_config import ECONOMY_PRICE
@@ -84,6 +84,28 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
     )
 
 
+def count_analyses(config: RunConfig, counts: Counts) -> tuple[int, int]:
+    """Number of calls in which an iteration's errors are analysed, and in which their patterns are named. A last one drafts strategies."""
+    n_errors = _count_errors(config, counts)
+    return math.ceil(n_errors / config.analysis.errors_per_call), min(config.analysis.max_clusters, n_errors)
+
+
+def count_writing(config: RunConfig, n_synthetic: int) -> int:
+    """Number of calls in which an iteration's rows are written, each once."""
+    generation = config.generation
+    return math.ceil(n_synthetic / generation.rows_per_call) * (generation.sources != "held_back")
+
+
+def count_judging(config: RunConfig, n_synthetic: int, *, attempts: int = 1) -> tuple[int, int]:
+    """Number of calls in which the judge answers an iteration's rows itself, and in which it rates them."""
+    quality, verification = config.quality, config.verification
+    size = quality.rows_per_call or config.generation.rows_per_call
+    n_probes = math.ceil(n_synthetic * quality.probe_share) if quality.rows_per_call else 0
+    n_rated = (math.ceil(n_synthetic / size) * attempts + math.ceil(n_probes / size)) * quality.enabled
+    n_chunks = math.ceil(n_synthetic * verification.share / (verification.rows_per_call or size))
+    return n_chunks * _count_votes(config) * attempts, n_rated
+
+
 def describe_estimate(estimate: Estimate) -> str:
     """The estimate as text for a terminal."""
     c = estimate.counts
@@ -92,12 +114,18 @@ def describe_estimate(estimate: Estimate) -> str:
         f"Synthetic rows to request in each iteration: {estimate.n_synthetic}",
         f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
-        *(f"  {role}: {_describe_range(estimate.low[role], estimate.high[role])}" for role in estimate.low),
+        *describe_use([estimate.low], [estimate.high]),
         *([_describe_wait(*estimate.n_batches)] if estimate.n_batches[1] else []),
         "Tokens are counted as characters / 4 and prompts by a flat figure; finished work is never paid for twice.",
         *([_offer_probe(c.spare)] if c.spare else []),
     ]
     return "\n".join(lines)
+
+
+def describe_use(low: Sequence[Mapping[str, Usage]], high: Sequence[Mapping[str, Usage]]) -> list[str]:
+    """One line for each role, summed over runs."""
+    total = [{role: sum((run[role] for run in runs), Usage()) for role in runs[0]} for runs in (low, high)]
+    return [f"  {role}: {_describe_range(total[0][role], total[1][role])}" for role in total[0]]
 
 
 def _describe_wait(low: int, high: int) -> str:
@@ -132,12 +160,9 @@ def _measure_tokens(rows: Sequence[RawRow]) -> int:
 def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> dict[str, Usage]:
     row, batch = counts.tokens_per_row, config.generation.rows_per_call
     analysis, n_iterations = config.analysis, config.loop.max_iterations
-    generation = config.generation
-    n_errors = min(analysis.max_errors, round((1 - config.data.selection_fraction) * counts.validation))
-    n_errors *= generation.pattern_share > 0
-    analyses = math.ceil(n_errors / analysis.errors_per_call)
-    clusters = min(analysis.max_clusters, n_errors)
-    batches = math.ceil(n_synthetic / batch) * attempts * (generation.sources != "held_back")
+    n_errors = _count_errors(config, counts)
+    analyses, clusters = count_analyses(config, counts)
+    batches = count_writing(config, n_synthetic) * attempts
     analyst = (
         _usage(config.models.analyst, analyses, analysis.errors_per_call * 2 * row, analysis.errors_per_call * 80),
         _usage(config.models.analyst, clusters, math.ceil(n_errors / max(clusters, 1)) * (2 * row + 80), 200),
@@ -149,6 +174,11 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
         "judge": _count_judging(config, n_synthetic, row_tokens=row, attempts=attempts),
     }
     return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
+
+
+def _count_errors(config: RunConfig, counts: Counts) -> int:
+    n_diagnosed = round((1 - config.data.selection_fraction) * counts.validation)
+    return min(config.analysis.max_errors, n_diagnosed) if config.generation.pattern_share > 0 else 0
 
 
 def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> int:
@@ -167,12 +197,9 @@ def _count_judgements(config: RunConfig) -> int:
 
 def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, attempts: int) -> Usage:
     """Ratings (including rows of known quality, if each costs a call) and independent solving."""
-    quality, verification = config.quality, config.verification
+    quality = config.quality
     size = quality.rows_per_call or config.generation.rows_per_call
-    n_probes = math.ceil(n_synthetic * quality.probe_share) if quality.rows_per_call else 0
-    n_rated = (math.ceil(n_synthetic / size) * attempts + math.ceil(n_probes / size)) * quality.enabled
-    n_chunks = math.ceil(n_synthetic * verification.share / (verification.rows_per_call or size))
-    n_solved = n_chunks * _count_votes(config) * attempts
+    n_solved, n_rated = count_judging(config, n_synthetic, attempts=attempts)
     rated = _usage(config.models.judge, n_rated, size * 2 * row_tokens, size * 80)
     return rated + _usage(config.models.judge, n_solved, size * row_tokens, size * 80)
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.estimates.calls import Counts, count_rows, describe_estimate, estimate_run
 from pada_agent.app.experiment.methods import apply_settings, find_method
-from pada_agent.app.runs.estimate import Counts, count_rows, describe_estimate, estimate_run
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 
