@@ -12,6 +12,9 @@ class ClusterConfig(Settings):
 
     address: str | None = "auto"
     """`auto` joins the cluster of this machine or of `RAY_ADDRESS`; `host:6379` joins that one; null starts one on this machine alone."""
+    store: str | None = None
+    """Object store for clusters whose nodes share no folder: `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`. Each run has a folder in it,
+    named like the run (`shared_folder` for runs that share one). Null: the runs' folder is one that all nodes share."""
     max_workers: int = Field(default=8, ge=1, le=4096)
     """Maximum number of workers at the same time, for all runs that share their objects. Each worker keeps one student loaded."""
     num_cpus: int = Field(default=1, ge=1, le=1024)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.shared_objects import try_store
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import BACKENDS, find_part
@@ -30,13 +31,17 @@ def open_ray(config: RunConfig, folder: Path) -> Compute:
     """Workers of a Ray cluster.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, or the object store cannot be used.
     """
     try:
         from pada_agent.app.adapters.compute.ray_compute import RayCompute
     except ModuleNotFoundError as exc:
         raise ConfigError("compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'") from exc
-    return RayCompute(folder / "objects", config.compute.cluster)
+    cluster, store = config.compute.cluster, None
+    if cluster.store:
+        try_store(cluster.store)
+        store = f"{cluster.store.rstrip('/')}/{folder.name}"
+    return RayCompute(folder / "objects", cluster, store=store)
 
 
 BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local, "ray": open_ray})

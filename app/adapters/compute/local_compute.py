@@ -218,8 +218,13 @@ def _identify(model: str) -> str:
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in CONTENT)
     if not files:
         return model
-    stats = [(file, file.stat()) for file in files if file.name != TRAIN_METRICS]
-    return "-".join(_hash_file(file, stat.st_size, stat.st_mtime_ns)[:16] for file, stat in stats)
+    return "-".join(hash_once(file)[:16] for file in files if file.name != TRAIN_METRICS)
+
+
+def hash_once(path: Path) -> str:
+    """Hash of a file's content, read only once while the file does not change."""
+    stat = path.stat()
+    return _hash_file(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)

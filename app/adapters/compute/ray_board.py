@@ -14,7 +14,6 @@ from uuid import uuid4
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from pada_agent.app.adapters.compute.local_compute import has_output
 from pada_agent.app.adapters.compute.ray_jobs import Heard, JobRequest, Outcome, Shape
 from pada_agent.app.adapters.compute.ray_worker import RayWorker
 from pada_agent.core.compute_config import ClusterConfig
@@ -95,7 +94,10 @@ class Board:
         self._used = time.monotonic()
         self._housekeeper = self._housekeeper or asyncio.create_task(self._keep_house())
         entry = self._entries.get(request.key)
-        if entry is None or (entry.outcome and (entry.outcome.error or not has_output(request.output))):
+        is_over = entry and entry.outcome and (entry.outcome.error or not await asyncio.to_thread(_is_done, request))
+        if is_over and self._entries.get(request.key) is entry:  # nobody else has submitted it again meanwhile
+            del self._entries[request.key]
+        if (entry := self._entries.get(request.key)) is None:
             entry = self._entries[request.key] = Entry(request)
             entry.task = asyncio.create_task(self._see_through(entry))
         entry.followers[driver] = entry.heard = time.monotonic()
@@ -159,7 +161,8 @@ class Board:
     async def _run_until_it_ends(self, entry: Entry) -> Outcome:
         lost = ""
         for attempt in range(self._settings.retries + 1):
-            if entry.outcome or has_output(entry.request.output):
+            is_done = await asyncio.to_thread(_is_done, entry.request)
+            if entry.outcome or is_done:
                 return entry.outcome or Outcome()
             if attempt:
                 entry.tell(Progress(stage="retry", done=attempt, total=self._settings.retries, detail=lost))
@@ -286,6 +289,10 @@ class Board:
                 del self._entries[key]
             if not self._entries and not self._workers and now - self._used > idle:
                 ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+
+def _is_done(request: JobRequest) -> bool:
+    return request.is_done
 
 
 def _waiting(detail: str) -> Progress:

@@ -17,11 +17,12 @@ from ray.exceptions import RayActorError, RayError
 
 from pada_agent.app.adapters.compute.local_compute import WORKER, address_job, has_output
 from pada_agent.app.adapters.compute.ray_board import Board
-from pada_agent.app.adapters.compute.ray_jobs import NAMESPACE, Heard, Place, Shape, find_shape, to_request
+from pada_agent.app.adapters.compute.ray_jobs import INPUTS, NAMESPACE, Heard, Place, Shape, find_shape, to_request
+from pada_agent.app.adapters.compute.shared_objects import is_url, name_content, open_objects
 from pada_agent.app.adapters.storage.model_store import store_folder
 from pada_agent.core.compute_config import ClusterConfig
-from pada_agent.core.errors import ConfigError, TrainingError
-from pada_agent.core.jobs import Job
+from pada_agent.core.errors import ConfigError, PadaError, TrainingError
+from pada_agent.core.jobs import LAST_GOOD, Job
 from pada_agent.core.progress import Progress
 
 POLL_SECONDS = 0.2
@@ -33,14 +34,25 @@ _connecting = Lock()
 
 
 class RayCompute:
-    """Implements `core.ports.Compute` with workers on the nodes of a cluster that share the objects folder.
+    """Implements `core.ports.Compute` with workers on the nodes of a cluster that share the objects folder, or else a store.
 
     A job starts when it is submitted, and runs once however many drivers submit it. It continues if its driver dies,
     and the next driver that submits it finds it running. A job whose node is lost starts again on another.
     """
 
-    def __init__(self, objects_folder: Path, settings: ClusterConfig, *, command: Sequence[str] = WORKER) -> None:
-        self._place = Place(objects=objects_folder.absolute(), models=store_folder().absolute(), command=tuple(command))
+    def __init__(
+        self,
+        objects_folder: Path,
+        settings: ClusterConfig,
+        *,
+        store: str | None = None,
+        command: Sequence[str] = WORKER,
+    ) -> None:
+        """Args: store: URL of the object store through which the nodes get inputs and give outputs. None: they share the folder."""
+        self._here = objects_folder.absolute()
+        place = store or str(self._here)
+        self._objects = open_objects(place)
+        self._place = Place(objects=place, models=store_folder().absolute(), command=tuple(command))
         self._settings = settings
         self._shape = find_shape(settings)
         self._driver = uuid4().hex
@@ -54,18 +66,16 @@ class RayCompute:
         job_id = address_job(job)
         self._jobs[job_id] = job
         self._cancelled.discard(job_id)
-        if not has_output(self._folder(job_id)) and not self._closed:
+        if not has_output(self._here / job_id) and not self._closed and not self._objects.has(job_id):
             self._send(job_id)
         return job_id
 
     def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:
-        folder = self._folder(job_id)
+        folder = self._here / job_id
         if not has_output(folder):
-            self._follow(job_id, on_progress)
-            if not has_output(folder):
-                raise TrainingError(
-                    f"job {job_id} is finished, but {folder} is empty here: the runs' folder has to be one that all nodes share."
-                )
+            if not self._objects.has(job_id):
+                self._follow(job_id, on_progress)
+            self._objects.fetch(job_id, folder)
         return folder
 
     def cancel(self, job_id: str) -> None:
@@ -80,11 +90,8 @@ class RayCompute:
             self._leaving = Thread(target=self._leave, args=(list(self._jobs),), daemon=True)
             self._leaving.start()
 
-    def _folder(self, job_id: str) -> Path:
-        return self._place.objects / job_id
-
     def _key(self, job_id: str) -> str:
-        return str(self._folder(job_id))
+        return f"{self._place.objects}/{job_id}"
 
     def _leave(self, job_ids: list[str]) -> None:
         if self._found_board is not None:
@@ -94,12 +101,32 @@ class RayCompute:
                 )
 
     def _send(self, job_id: str) -> None:
-        request = to_request(job_id, self._jobs[job_id], self._shape, self._place)
+        job = self._publish_inputs(self._jobs[job_id])
+        request = to_request(job_id, job, self._shape, self._place, self._here)
         try:
             ray.get(self._board.submit.remote(request, self._driver, self._settings))
         except RayActorError:  # it ended by itself: there was nothing to do for a while
             self._found_board = None
             _ask(self._board.submit.remote(request, self._driver, self._settings))
+
+    def _publish_inputs(self, job: Job) -> Job:
+        """Let the nodes have the objects that the job names. A folder from elsewhere, such as the adapter that `pada evaluate`
+        is given, becomes an object with a key of its content.
+        """
+        here, changes = self._here.resolve(), {}
+        for name in INPUTS:
+            value = getattr(job, name, None)
+            path = Path(value or "").resolve()
+            if value and here in path.parents:
+                within = path.relative_to(here)
+                if has_output(here / within.parts[0]):
+                    self._objects.publish(within.parts[0], here / within.parts[0])
+                changes[name] = str(self._here / within)  # runs that share objects have links to them
+            elif value and path.is_dir() and is_url(self._place.objects):
+                key = name_content(path)
+                self._objects.publish(key, path)
+                changes[name] = f"objects:{key}"
+        return job.model_copy(update=changes)
 
     def _follow(self, job_id: str, on_progress: Callable[[Progress], None]) -> None:
         if job_id not in self._jobs:
@@ -116,7 +143,16 @@ class RayCompute:
             if heard.outcome:
                 break
         self._raise_if_stopped(job_id)
-        heard.outcome.raise_error()
+        if heard.outcome.error:
+            self._fetch_last_good(job_id)
+        heard.outcome.raise_error(self._here)
+
+    def _fetch_last_good(self, job_id: str) -> None:
+        """The error names its folder."""
+        kept = f"{job_id}-{LAST_GOOD}"
+        with suppress(PadaError):
+            if self._objects.has(kept):
+                self._objects.fetch(kept, self._here / kept)
 
     def _hear(self, job_id: str, n_heard: int) -> Heard | None:
         """What is new, once there is something. Meanwhile, checks whether the job was cancelled here."""

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pada_agent.app.adapters.compute.local_compute import WORKER
+from pada_agent.app.adapters.compute.shared_objects import find_folder, open_objects
 from pada_agent.app.adapters.storage.model_store import store_folder
 from pada_agent.core import errors
 from pada_agent.core.compute_config import ClusterConfig
@@ -16,7 +17,9 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 
 NAMESPACE = "pada"
-PATHS = ("rows", "adapter", "start_from", "student")
+INPUTS = ("rows", "adapter", "start_from")
+"""Fields of a job that name an object: a file in its folder, or the folder."""
+PATHS = (*INPUTS, "student")
 """Fields of a job that name a file or folder."""
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
 
@@ -37,8 +40,8 @@ class Shape(Record):
 class Place(Record):
     """Where jobs run: the folder of their objects, and how a worker process is started."""
 
-    objects: Path
-    """The same path on all nodes."""
+    objects: str
+    """A path, the same on all nodes, or the URL of an object store."""
     models: Path
     """The driver's model store. Each node has its own."""
     command: tuple[str, ...] = WORKER
@@ -58,12 +61,13 @@ class JobRequest(Record):
         return f"{self.place.objects}/{self.job_id}"
 
     @property
-    def student(self) -> str:
-        return str(self.job["student"])
+    def is_done(self) -> bool:
+        """Whether its output can be found by all. Takes a moment, because it asks the file system or the store."""
+        return open_objects(self.place.objects).has(self.job_id)
 
     @property
-    def output(self) -> Path:
-        return self.place.objects / self.job_id
+    def student(self) -> str:
+        return str(self.job["student"])
 
 
 class Outcome(Record):
@@ -71,15 +75,18 @@ class Outcome(Record):
 
     error: str = ""
     message: str = ""
+    objects: str = ""
+    """The folder of objects on the machine that wrote the message."""
 
-    def raise_error(self) -> None:
-        """Raise the job's error, if there is one.
+    def raise_error(self, objects: Path) -> None:
+        """Raise the job's error, if there is one. Its message names files by their place below these `objects`.
 
         Raises:
             PadaError: of the same class as in the worker.
         """
         if self.error:
-            raise to_error(self.error, self.message)
+            message = self.message.replace(self.objects, str(objects)) if self.objects else self.message
+            raise to_error(self.error, message)
 
 
 class Heard(Record):
@@ -91,8 +98,8 @@ class Heard(Record):
     """None while the job is not finished."""
 
 
-def describe_failure(exc: PadaError) -> Outcome:
-    return Outcome(error=type(exc).__name__, message=str(exc))
+def describe_failure(exc: PadaError, objects: Path) -> Outcome:
+    return Outcome(error=type(exc).__name__, message=str(exc), objects=str(objects))
 
 
 def to_error(name: str, message: str) -> PadaError:
@@ -106,21 +113,28 @@ def find_shape(settings: ClusterConfig) -> Shape:
     return Shape(num_cpus=settings.num_cpus, num_gpus=settings.num_gpus, accelerator=settings.accelerator)
 
 
-def to_request(job_id: str, job: Job, shape: Shape, place: Place) -> JobRequest:
-    """The job with paths that another machine can resolve."""
-    roots = {"objects": place.objects, "models": place.models}
+def to_request(job_id: str, job: Job, shape: Shape, place: Place, objects: Path) -> JobRequest:
+    """The job with paths that another machine can resolve. On this one, the objects are in the folder `objects`."""
+    roots = {"objects": objects, "models": place.models}
     fields = job.model_dump(mode="json")
     named = {name: _leave(fields[name], roots) for name in PATHS if name in fields}
     return JobRequest(job_id=job_id, shape=shape, job=fields | named, place=place)
 
 
 def to_job(request: JobRequest) -> Job:
-    """The job with this machine's paths.
+    """The job with this machine's paths. Objects that it needs are fetched first.
 
     Raises:
         TrainingError: a file does not exist on this machine.
+        ArtifactError: an object is damaged.
     """
-    fields, roots = request.job, {"objects": request.place.objects, "models": store_folder()}
+    objects, folder = open_objects(request.place.objects), find_folder(request.place.objects)
+    for name in PATHS:
+        root, _, rest = (request.job.get(name) or "").partition(":")
+        if root == "objects":
+            key = rest.partition("/")[0]
+            objects.fetch(key, folder / key)
+    fields, roots = request.job, {"objects": folder, "models": store_folder()}
     return _JOB.validate_python(fields | {name: _arrive(fields[name], roots) for name in PATHS if name in fields})
 
 

@@ -2,11 +2,15 @@
 
 import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from pada_agent.app.adapters.compute.local_compute import LocalCompute, WorkerKilledError
+from pada_agent.app.adapters.compute.local_compute import LocalCompute, WorkerKilledError, has_output
 from pada_agent.app.adapters.compute.ray_jobs import JobRequest, Outcome, Place, Shape, describe_failure, to_job
-from pada_agent.core.errors import PadaError
+from pada_agent.app.adapters.compute.shared_objects import find_folder, open_objects
+from pada_agent.core.errors import ArtifactError, PadaError
+from pada_agent.core.jobs import LAST_GOOD
 from pada_agent.core.progress import Progress
 
 GRACE_SECONDS = 3
@@ -35,27 +39,45 @@ class RayWorker:
 
         A job's own error is returned as an outcome, so that Ray does not repeat the job.
         """
-        job_id = request.job_id
         sent: list[Any] = []
 
         def report(progress: Progress) -> None:
             sent[:] = [board.report.remote(request.key, progress)]
 
         try:
-            compute = self._open(request.place)
-            compute.submit_as(job_id, to_job(request))
-            if ticket in self._cancelled:
-                compute.cancel(job_id)
-            compute.wait(job_id, report)
-        except PadaError as exc:
-            if isinstance(exc, WorkerKilledError):
-                time.sleep(GRACE_SECONDS)
-            return describe_failure(exc)
+            return self.run_job(request, ticket, report)
         finally:
             import ray
 
             ray.get(sent)
+
+    def run_job(self, request: JobRequest, ticket: str, report: Callable[[Progress], None]) -> Outcome:
+        """Fetch what the job needs, run it, and publish what it gives."""
+        try:
+            self._run(request, ticket, report)
+        except PadaError as exc:
+            if isinstance(exc, WorkerKilledError):
+                time.sleep(GRACE_SECONDS)
+            return describe_failure(exc, find_folder(request.place.objects))
         return Outcome()
+
+    def _run(self, request: JobRequest, ticket: str, report: Callable[[Progress], None]) -> None:
+        job_id, objects = request.job_id, open_objects(request.place.objects)
+        if objects.has(job_id):
+            return
+        compute = self._open(request.place)
+        compute.submit_as(job_id, to_job(request))
+        if ticket in self._cancelled:
+            compute.cancel(job_id)
+        try:
+            folder = compute.wait(job_id, report)
+        except PadaError:
+            kept = find_folder(request.place.objects) / f"{job_id}-{LAST_GOOD}"
+            if has_output(kept):
+                with suppress(ArtifactError):
+                    objects.publish(kept.name, kept)
+            raise
+        objects.publish(job_id, folder)
 
     def cancel(self, job_id: str, ticket: str) -> None:
         self._cancelled.add(ticket)
@@ -68,9 +90,10 @@ class RayWorker:
             if self._compute:
                 self._compute.close()
             self._place = place
+            folder = find_folder(place.objects)
             self._compute = LocalCompute(
-                place.objects,
-                place.objects.parent / "workers" / f"{os.uname().nodename}-{os.getpid()}.log",
+                folder,
+                folder.parent / "workers" / f"{os.uname().nodename}-{os.getpid()}.log",
                 device="cuda"
                 if self._shape.num_gpus
                 else "cpu",  # Ray leaves GPUs visible to actors that asked for none

@@ -57,7 +57,7 @@ class FileArtifactStore:
     def folder(self, key: str) -> Path:
         """The object's folder. Created if it does not exist."""
         path = self._locate(key)
-        with _explained(path):
+        with explain_writing(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -130,7 +130,7 @@ def write_atomically(path: Path, content: str | memoryview) -> Path:
     Raises:
         ArtifactError: the disk is full, or the folder is not writable.
     """
-    with _explained(path):
+    with explain_writing(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -145,7 +145,8 @@ def write_atomically(path: Path, content: str | memoryview) -> Path:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explain_writing(path: Path) -> Iterator[None]:
+    """Raise errors of writing there as `ArtifactError`."""
     try:
         yield
     except OSError as exc:
