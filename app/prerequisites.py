@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from pada_agent.app.adapters.compute.shared_objects import check_url
+from pada_agent.app.adapters.compute.shared_objects import try_store
 from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
@@ -26,7 +26,7 @@ class _Need(NamedTuple):
 
 
 def find_missing(config: RunConfig) -> list[Finding]:
-    """Everything that is missing or cannot be used. Nothing is loaded, started or contacted."""
+    """Everything that is missing or cannot be used. Nothing is loaded or started, and only an object store is contacted."""
     problems: dict[str, list[str]] = {}
     first: dict[str, PadaError] = {}
     for need in _list_needs(config):
@@ -59,7 +59,7 @@ def get_model(config: RunConfig, role: Role) -> ModelConfig:
 def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("task.name", partial(find_task_kind, config.task.name))
     if config.compute.backend == "ray" and config.compute.cluster.store:
-        yield _Need("compute.cluster.store", partial(check_url, config.compute.cluster.store))
+        yield _Need("compute.cluster.store", partial(try_store, config.compute.cluster.store))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
     yield _Need("student.model", partial(_find_model, config.student.model))
     yield _Need("student.load_in", partial(_find_quantization, config))

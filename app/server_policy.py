@@ -88,6 +88,8 @@ class ServerPolicy:
     such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
     backends: frozenset[str] = frozenset({"local"})
     """Compute backends that settings may name."""
+    stores: frozenset[str] = frozenset()
+    """Object stores that `compute.cluster.store` may name, exactly. The server writes to them with its own keys."""
     max_rows: int = 100_000
     """Maximum number of rows per data file."""
     max_file_bytes: int = 256 * 2**20
@@ -118,6 +120,7 @@ def read_policy(environment: Mapping[str, str], working_folder: Path) -> ServerP
         hub=listed("PADA_ALLOWED_HUB"),
         key_variables=frozenset(listed("PADA_ALLOWED_KEYS", ["OPENAI_API_KEY"])),
         backends=frozenset(listed("PADA_ALLOWED_BACKENDS", ["local"])),
+        stores=frozenset(listed("PADA_ALLOWED_STORES")),
         allow_code=environment.get("PADA_ALLOW_CODE") == "1",
         allow_prompts=environment.get("PADA_ALLOW_PROMPTS") == "1",
     )
@@ -198,6 +201,8 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
         yield "task.allow_unisolated_code: on a server, programs run isolated or not at all"
     if config.compute.backend not in policy.backends:
         yield f"compute.backend: {config.compute.backend!r} is not offered; the operator lists names in PADA_ALLOWED_BACKENDS"
+    if (store := config.compute.cluster.store) and store not in policy.stores:
+        yield f"compute.cluster.store: {store!r} is not offered; the operator lists stores in PADA_ALLOWED_STORES"
     for name, options in config.guard.plugins.items():
         if options:
             yield f"guard.plugins.{name}: settings of installed guards are not accepted here, only its name"

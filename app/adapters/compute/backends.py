@@ -5,7 +5,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
-from pada_agent.app.adapters.compute.shared_objects import try_store
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import BACKENDS, find_part
@@ -31,16 +30,14 @@ def open_ray(config: RunConfig, folder: Path) -> Compute:
     """Workers of a Ray cluster.
 
     Raises:
-        ConfigError: Ray is not installed, or the object store cannot be used.
+        ConfigError: Ray is not installed, or the object store cannot be opened.
     """
     try:
         from pada_agent.app.adapters.compute.ray_compute import RayCompute
     except ModuleNotFoundError as exc:
         raise ConfigError("compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'") from exc
-    cluster, store = config.compute.cluster, None
-    if cluster.store:
-        try_store(cluster.store)
-        store = f"{cluster.store.rstrip('/')}/{folder.name}"
+    cluster = config.compute.cluster
+    store = f"{cluster.store.rstrip('/')}/{folder.name}" if cluster.store else None
     return RayCompute(folder / "objects", cluster, store=store)
 
 

@@ -1,5 +1,6 @@
 """Everything that settings need and that is not there is told at once, by key."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def test_weights_in_4_bits_need_the_extra_on_the_machine_that_trains(
     models["student"]["load_in"] = load_in
     texts = [finding.text for finding in find({**models, "compute": {"backend": backend}})]
     assert texts == n_problems * [NEEDS_QLORA]
+
+
+@pytest.mark.parametrize(
+    ("backend", "store", "words"),
+    [
+        (
+            "ray",
+            "ftp://a/b",
+            r"ftp://a/b is not the address of an object store\. There are: s3://, gs://, az://, file://",
+        ),
+        ("ray", "memory://a", "memory://a is not the address of an object store"),
+        ("local", "ftp://a/b", ""),
+        ("ray", None, ""),
+    ],
+)
+def test_an_object_store_that_cannot_be_used_is_told_if_it_is_used(
+    models: dict[str, Any], backend: str, store: str | None, words: str
+) -> None:
+    found = find({**models, "compute": {"backend": backend, "cluster": {"store": store}}})
+    assert len(found) == bool(words)
+    assert all(re.match(f"compute.cluster.store: {words}", finding.text) and finding.stops for finding in found)
 
 
 ROLES: dict[str, tuple[dict[str, Any], list[str]]] = {

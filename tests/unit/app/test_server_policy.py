@@ -393,3 +393,11 @@ def test_a_key_in_the_wrong_place_is_refused_without_repeating_it(field: str) ->
     with pytest.raises(ValidationError) as caught:
         RunConfig.model_validate({"models": {"judge": {"model": "openai:x", field: key}}})
     assert field in str(caught.value) and "sk-very-secret" not in str(caught.value)
+
+
+def test_object_stores_are_those_that_the_operator_lists(workspace: Path) -> None:
+    config = make("compute.cluster.store=s3://bucket/pada")
+    words = "compute.cluster.store: 's3://bucket/pada' is not offered; the operator lists stores in PADA_ALLOWED_STORES"
+    assert words in refusal(config, read_policy({"PADA_ALLOWED_STORES": "s3://bucket"}, workspace))
+    policy = read_policy({"PADA_ALLOWED_STORES": "s3://other,s3://bucket/pada"}, workspace)
+    assert confine(config, policy).compute.cluster.store == "s3://bucket/pada"
