@@ -1,4 +1,7 @@
-"""Objects between machines: over a folder that they share, and over an object store, with a folder of copies on each."""
+"""Objects between machines: over a folder that they share, and over an object store, with a folder of copies on each.
+
+`PADA_TEST_STORE=s3://bucket/prefix pytest -m slow` tries that store (also `gs://`, `az://`), with credentials from the environment.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -52,7 +56,13 @@ class Machine:
 MakeMachine = Callable[[str], Machine]
 
 
-@pytest.fixture(params=["posix", "file", "memory"])
+def find_given() -> str:
+    if url := os.environ.get("PADA_TEST_STORE"):
+        return url
+    pytest.skip("PADA_TEST_STORE names no store")
+
+
+@pytest.fixture(params=["posix", "file", "memory", pytest.param("given", marks=pytest.mark.slow)])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> MakeMachine:
     if request.param == "posix":
         (tmp_path / "objects").mkdir()
@@ -60,11 +70,11 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> MakeMachine:
     pytest.importorskip("obstore")
     from obstore.store import MemoryStore
 
-    memory = MemoryStore()
+    memory = MemoryStore() if request.param == "memory" else None
+    url = f"{find_given()}/{uuid4().hex}" if request.param == "given" else f"file://{tmp_path}/bucket"
 
     def make(name: str) -> Machine:
-        url = f"file://{tmp_path}/bucket"
-        return Machine(tmp_path / name, ObjectStore(url, memory if request.param == "memory" else None))
+        return Machine(tmp_path / name, ObjectStore(url, memory))
 
     return make
 
@@ -76,6 +86,12 @@ def test_what_one_machine_publishes_another_reads(machine: MakeMachine) -> None:
     assert other.objects.has("predict-1")
     assert other.read("predict-1") == one.read("predict-1") == FILES
     assert [path.name for path in other.folder.iterdir()] == ["predict-1"], "nothing else is left"
+
+
+def test_a_file_of_many_parts_comes_back(machine: MakeMachine) -> None:
+    content = os.urandom(12_000_000)
+    machine("one").finish("fine_tune-1", {"adapter": content})
+    assert machine("other").read("fine_tune-1") == {"adapter": content}
 
 
 def test_what_nobody_published_is_an_error_and_no_folder(machine: MakeMachine) -> None:
@@ -227,6 +243,11 @@ def test_a_full_disk_leaves_no_scrap(bucket: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ArtifactError, match="the disk is full"):
         reader.read("k")
     assert not list(reader.folder.iterdir())
+
+
+@pytest.mark.slow
+def test_the_given_store_passes_the_trial() -> None:
+    try_store(find_given())
 
 
 def test_the_trial_passes_where_the_first_wins_and_leaves_nothing(bucket: Path) -> None:
