@@ -107,7 +107,7 @@ class LocalCompute:
         try:
             worker = self._start_worker()
             self._raise_if_stopped(job_id)
-            checkpoint = self._name_checkpoint(job_id)
+            checkpoint = self.name_checkpoint(job_id)
             request = {
                 "job": job.model_dump(mode="json"),
                 "folder": str(scratch),
@@ -134,10 +134,10 @@ class LocalCompute:
             _bury(worker)
             raise
         if failure is not None:
-            self._name_checkpoint(job_id).unlink(missing_ok=True)  # it leads to the same failure again
+            self.name_checkpoint(job_id).unlink(missing_ok=True)  # it leads to the same failure again
             raise _keep_last_good(failure, scratch, self._objects / f"{job_id}-{LAST_GOOD}")
 
-    def _name_checkpoint(self, job_id: str) -> Path:
+    def name_checkpoint(self, job_id: str) -> Path:
         """What a killed fine-tuning continues from, on this machine or another that shares the folder."""
         return self._objects / f".{job_id}.checkpoint"
 

@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute, WorkerKilledError, has_output
 from pada_agent.app.adapters.compute.ray_jobs import JobRequest, Outcome, Place, Shape, describe_failure, to_job
 from pada_agent.app.adapters.compute.shared_objects import find_folder, open_objects
+from pada_agent.app.adapters.storage.artifacts import stamp
 from pada_agent.core.errors import ArtifactError, PadaError
 from pada_agent.core.jobs import LAST_GOOD
 from pada_agent.core.progress import Progress
@@ -70,7 +72,8 @@ class RayWorker:
         if ticket in self._cancelled:
             compute.cancel(job_id)
         try:
-            folder = compute.wait(job_id, report)
+            with sharing_checkpoint(request, compute.name_checkpoint(job_id), report) as report_and_save:
+                folder = compute.wait(job_id, report_and_save)
         except PadaError:
             kept = find_folder(request.place.objects) / f"{job_id}-{LAST_GOOD}"
             if has_output(kept):
@@ -101,3 +104,35 @@ class RayWorker:
                 command=place.command,
             )
         return self._compute
+
+
+@contextmanager
+def sharing_checkpoint(
+    request: JobRequest, file: Path, report: Callable[[Progress], None]
+) -> Iterator[Callable[[Progress], None]]:
+    """Begin with the checkpoint of the node that had this job before, and let the next node have those that are made here.
+
+    Yields what to call with the job's progress. A store that cannot be reached costs the checkpoint, not the job.
+    """
+    if request.job["kind"] != "fine_tune":
+        yield report
+        return
+    key, objects = request.job_id, open_objects(request.place.objects)
+    with suppress(ArtifactError):
+        if not file.exists():
+            objects.load(key, file)
+    saved = stamp(file)
+
+    def report_and_save(progress: Progress) -> None:
+        nonlocal saved
+        report(progress)
+        if (found := stamp(file)) and found != saved:
+            saved = found
+            with suppress(ArtifactError):
+                objects.save(key, file)
+
+    try:
+        yield report_and_save
+    finally:
+        if not file.exists():  # the job is done, or failed by itself
+            objects.forget(key)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "az", "file")
 MANIFEST = "done.json"
+CHECKPOINT = "checkpoint"
 CHUNK_BYTES = 8 * 2**20
 """What is read with one request. The library's time limit of 30 seconds is per request."""
 PARALLEL_PARTS = 4
@@ -51,6 +52,18 @@ class SharedObjects(Protocol):
         """
         ...
 
+    def save(self, key: str, file: Path) -> None:
+        """Let others have this version of a file that belongs to an object but changes while the object is made."""
+        ...
+
+    def load(self, key: str, file: Path) -> None:
+        """Bring the version here that was saved last, if there is one."""
+        ...
+
+    def forget(self, key: str) -> None:
+        """Remove what was saved."""
+        ...
+
 
 class SharedFolder:
     """A folder that all machines have under the same path. Writers move whole objects into it, so nothing is left to do."""
@@ -70,6 +83,15 @@ class SharedFolder:
                 f"{folder} is not there. The runs' folder has to be one that all nodes share, under the same path; without"
                 " one, set compute.cluster.store."
             )
+
+    def save(self, key: str, file: Path) -> None:
+        del key, file
+
+    def load(self, key: str, file: Path) -> None:
+        del key, file
+
+    def forget(self, key: str) -> None:
+        del key
 
 
 class StoredFile(Record):
@@ -116,6 +138,27 @@ class ObjectStore:
             )
         if describe(folder) != manifest.files:
             self._bring(key, manifest, folder)
+
+    def save(self, key: str, file: Path) -> None:
+        self._put(f"{key}/{CHECKPOINT}", file)
+
+    def load(self, key: str, file: Path) -> None:
+        """Read with one request, because between two the file may be replaced."""
+        import obstore
+
+        scratch = file.with_name(f"{file.name}.{uuid4().hex[:12]}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with suppress(FileNotFoundError), self._explained("read"):
+                stream = obstore.get(self._bucket, f"{key}/{CHECKPOINT}").stream()
+                with scratch.open("wb") as out:
+                    out.writelines(stream)
+                scratch.replace(file)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def forget(self, key: str) -> None:
+        self._delete([f"{key}/{CHECKPOINT}"])
 
     def test(self) -> None:
         """Write a small file twice. The second time has to be refused, because otherwise two writers would not notice each other.

@@ -68,15 +68,15 @@ class FileArtifactStore:
     def read_rows(self, key: str, kind: type[R]) -> list[R]:
         """Rows are kept in memory for the next reader, because stored objects never change and some are needed for every batch."""
         path = self.rows_path(key)
-        stamp = _stamp(path)
+        found = stamp(path)
         with self._lock:
             kept = self._kept.get((key, kind))
-            if kept and kept[0] == stamp:
+            if kept and kept[0] == found:
                 self._kept.move_to_end((key, kind))
                 return list(kept[1])
         rows = read_json_lines(path, kind, if_missing=RESUME, if_damaged=_repair(path))
         with self._lock:
-            self._kept[key, kind] = (stamp, tuple(rows))
+            self._kept[key, kind] = (found, tuple(rows))
             while len(self._kept) > 1 and sum(len(kept[1]) for kept in self._kept.values()) > MAX_KEPT_ROWS:
                 self._kept.popitem(last=False)
         return rows
@@ -166,7 +166,7 @@ def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=to_jsonable_python)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp(path: Path) -> tuple[int, int] | None:
     """Changes when the file is written again. None if it does not exist."""
     try:
         found = path.stat()

@@ -148,3 +148,23 @@ def test_rows_that_are_damaged_in_the_store_are_not_read(world: World, tmp_path:
     with pytest.raises(ArtifactError, match=r"bucket/run/rows-1: damaged \(rows\.jsonl: not what was published"):
         driver.wait(job_id, lambda _: None)
     assert world.list_starts() == []
+
+
+def test_a_fine_tuning_continues_on_another_node_at_its_last_checkpoint(world: World, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "run", "rows-1", "checkpoint")
+    first, second = world.join("run", "a"), world.join("run", "b")
+    job_id = first.submit(fine_tune(rows))
+
+    def lose_node(progress: Progress) -> None:
+        if progress.done == 2:  # the checkpoint was written before the first event, and saved with it
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.wait(job_id, lose_node)
+    assert [path.read_text() for path in (tmp_path / "bucket").glob(f"run/{job_id}/checkpoint")] == ["at step 1"]
+    steps: list[int] = []
+    second.submit(fine_tune(rows))
+    second.wait(job_id, lambda progress: steps.append(progress.done))
+    assert steps == [2, 3]
+    assert [path.name for path in (tmp_path / "bucket").glob(f"run/{job_id}/*") if path.is_file()] == ["done.json"]
+    assert list((tmp_path / "b").glob("*/.*")) == []
