@@ -22,7 +22,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from benchmarks.measuring import BenchmarkError, Options, Outcome, compare
-from benchmarks.recording import RecordedCall, ReplayingModel, read
+from benchmarks.recording import Choose, ReplayingModel, read
 from pada_agent.app import wiring
 from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.core.config import RunConfig
@@ -37,6 +37,7 @@ CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 MEAN_SECONDS = 6.5
 AT_ONCE = 32
 PAID = "paid.txt"
+START = "start"
 THREAD: RunnableConfig = {"configurable": {"thread_id": "run"}, "recursion_limit": 1000, "max_concurrency": AT_ONCE}
 
 Wrap = Callable[[Adapters], Adapters]
@@ -50,6 +51,8 @@ class Finished:
     """Calls, accepted rows and accuracies: equal runs say the same."""
     graph_seconds: float
     """In the graph, without opening and closing what it works with."""
+    started: float
+    """When the graph began, in Unix seconds."""
 
 
 def run(options: Options) -> Outcome:
@@ -105,7 +108,7 @@ def make_config(folder: Path, name: str, options: Options, **changes: Any) -> Ru
         "quality.enabled": True,
         "quality.rows_per_call": 1,
         "quality.max_label_rank": "null",
-        "verification.votes": "null",
+        "verification.votes": 0,
         **changes,
     }
     return load_config(CONFIG, [f"{key}={value}" for key, value in overrides.items()])
@@ -116,35 +119,41 @@ def prepare(folder: Path, options: Options) -> None:
 
     The embedder is used once, so that the first arm does not pay for its imports.
     """
-    start = make_config(folder, "start", options, **{"loop.max_iterations": 0})
+    start = make_config(folder, START, options, **{"loop.max_iterations": 0})
     wiring.connect(start).embedder.embed(["warm"])
     run_iteration(start, pace=0.0, n_at_once=1)
 
 
 def run_iteration(
-    config: RunConfig, *, pace: float, n_at_once: int, wrap: Wrap = lambda adapters: adapters
+    config: RunConfig,
+    *,
+    pace: float,
+    n_at_once: int,
+    wrap: Wrap = lambda adapters: adapters,
+    choose: Choose | None = None,
+    start_from: str = START,
 ) -> Finished:
-    """Run the graph to its end, or on from its checkpoint, with the jobs of `start` as done."""
+    """Run the graph to its end, or on from its checkpoint, with the jobs of the run `start_from` as done."""
     folder = Path(config.runs_folder) / config.name
-    finished = folder.with_name("start") / "objects"
+    finished = folder.with_name(start_from) / "objects"
     if finished.is_dir() and not folder.exists():
         shutil.copytree(finished, folder / "objects")
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        replaying(config, read(RECORDING), pace, n_at_once, wrap) as connect,
+        replaying(config, pace, n_at_once, wrap, choose) as connect,
         SqliteSaver.from_conn_string(str(folder / "checkpoints.sqlite")) as saver,
     ):
         graph = build_graph(connect).compile(checkpointer=saver)
         first = graph.get_state(THREAD).created_at is None
-        start = time.perf_counter()
+        start, started = time.perf_counter(), time.time()
         graph.invoke({} if first else None, THREAD, context=config, durability="sync")
         seconds = time.perf_counter() - start
         state = graph.get_state(THREAD).values
-    accuracies = [f"{arm.name} {arm.validation.accuracy:.3f}" for arm in state["arms"].values() if arm.validation]
+    accuracies = [f"{m.name} {m.validation.accuracy:.3f}" for m in state["models"].values() if m.validation]
     n_accepted = state["new_rows"].rows if "new_rows" in state else 0
     n_calls = len(set(read_paid(folder)))
     result = f"{n_calls} LLM calls, {n_accepted} rows accepted, {', '.join(accuracies)}"
-    return Finished(result=result, graph_seconds=seconds)
+    return Finished(result=result, graph_seconds=seconds, started=started)
 
 
 def read_paid(folder: Path) -> list[str]:
@@ -154,9 +163,7 @@ def read_paid(folder: Path) -> list[str]:
 
 
 @contextmanager
-def replaying(
-    config: RunConfig, calls: list[RecordedCall], pace: float, n_at_once: int, wrap: Wrap
-) -> Iterator[Connect]:
+def replaying(config: RunConfig, pace: float, n_at_once: int, wrap: Wrap, choose: Choose | None) -> Iterator[Connect]:
     """The standard wiring, with recorded calls in place of the LLMs. `read_paid` tells what was paid for."""
     folder = Path(config.runs_folder) / config.name
     cache = ResponseCache(folder / "llm_calls.sqlite")
@@ -165,7 +172,7 @@ def replaying(
         with (folder / PAID).open("a", encoding="utf-8") as file:
             file.write(f"{key}\n")
 
-    model = ReplayingModel(calls, cache, pace=pace, n_at_once=n_at_once, on_call=note)
+    model = ReplayingModel(read(RECORDING), cache, pace=pace, n_at_once=n_at_once, on_call=note, choose=choose)
     teacher = PromptedModel(model, config.prompts.overrides())
     adapters = replace(wiring.connect(config), analyst=teacher, generator=teacher, judge=teacher)
     wrapped = wrap(adapters)

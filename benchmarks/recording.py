@@ -1,6 +1,7 @@
-"""LLM calls of a real run, to be replayed with their latencies.
+"""LLM calls of a real run: answers to be replayed with their latencies (C4), or requests to be asked again (C6).
 
 python -m benchmarks.recording runs/demo > benchmarks/recordings/demo.jsonl
+python -m benchmarks.recording runs/demo requests > benchmarks/recordings/demo_requests.jsonl
 """
 
 import json
@@ -11,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import BoundedSemaphore
 
+from benchmarks.measuring import BenchmarkError
 from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key
-from pada_agent.core.chat import ChatReply, ChatRequest
+from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record, Usage
 
@@ -27,6 +29,10 @@ class RecordedCall(Record):
     seconds: float
     output_tokens: int
     text: str
+
+
+Choose = Callable[[ChatRequest, str], RecordedCall]
+"""What a call, with its key, is answered with."""
 
 
 def record(ledger: Path) -> list[RecordedCall]:
@@ -48,6 +54,22 @@ def record(ledger: Path) -> list[RecordedCall]:
     return calls
 
 
+def record_requests(ledger: Path) -> list[ChatRequest]:
+    """The different requests in a run's `llm_calls.sqlite`, in the order in which they were made, at temperature 0.
+
+    Prompts that were asked again, because of a draw or of rows that were refused, count once.
+    """
+    with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT tags, request FROM calls ORDER BY started").fetchall()
+    requests: dict[tuple[Message, ...], ChatRequest] = {}
+    for tags, text in rows:
+        asked, found = ChatRequest.model_validate_json(text), json.loads(tags)
+        kept = {name: found[name] for name in ("prompt", "batch") if name in found}
+        plain = asked.model_copy(update={"temperature": 0.0, "draw": "", "attempt": 0, "tags": kept})
+        requests.setdefault(asked.messages, plain)
+    return list(requests.values())
+
+
 def read(path: Path) -> list[RecordedCall]:
     return read_json_lines(path, RecordedCall)
 
@@ -56,7 +78,8 @@ class ReplayingModel:
     """A `LanguageModel` that waits as long as the recorded call took, times `pace`, and gives its answer.
 
     Equal requests get equal answers, whenever they come: a recorded call of the same template, of the same batch where
-    there is one. Calls go through the run's ledger as real ones do; `on_call` is told the key of each that is not in it.
+    there is one, or the one that `choose` makes of request and key. Calls go through the run's ledger as real ones do;
+    `on_call` is told the key of each that is not in it.
     """
 
     name = "replay"
@@ -69,12 +92,14 @@ class ReplayingModel:
         pace: float,
         n_at_once: int,
         on_call: Callable[[str], None] = lambda _: None,
+        choose: Choose | None = None,
     ) -> None:
         self._calls = calls
         self._cache = cache
         self._pace = pace
         self._slots = BoundedSemaphore(n_at_once)
         self._on_call = on_call
+        self._choose = choose or self._choose_alike
 
     def complete(self, request: ChatRequest) -> ChatReply:
         key = call_key(self.name, request)
@@ -93,13 +118,16 @@ class ReplayingModel:
     def close(self) -> None:
         """Nothing to let go of."""
 
-    def _choose(self, request: ChatRequest, key: str) -> RecordedCall:
+    def _choose_alike(self, request: ChatRequest, key: str) -> RecordedCall:
         alike = [call for call in self._calls if call.prompt == request.tags["prompt"]]
         of_batch = [call for call in alike if call.batch and call.batch == request.tags.get("batch")]
+        if not alike:
+            raise BenchmarkError(f"the recording has no call of {request.tags['prompt']}: switch off what asks for it")
         candidates = of_batch or alike
         return candidates[int(key[:8], 16) % len(candidates)]
 
 
 if __name__ == "__main__":
-    for recorded in record(Path(sys.argv[1]) / "llm_calls.sqlite"):
+    find = record_requests if sys.argv[2:] == ["requests"] else record
+    for recorded in find(Path(sys.argv[1]) / "llm_calls.sqlite"):
         print(recorded.model_dump_json())
