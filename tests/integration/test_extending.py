@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +38,10 @@ def read_block(language: str) -> str:
     return found[1]
 
 
-@pytest.fixture
-def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The page's package, as an installer leaves it."""
-    site = tmp_path / "site"
+    site = tmp_path_factory.mktemp("site")
     info = site / "their_parts-1.0.dist-info"
     info.mkdir(parents=True)
     (site / "their_parts.py").write_text(read_block("python"))
@@ -48,10 +49,10 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     groups = tomllib.loads(read_block("toml"))["project"]["entry-points"]
     lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in groups.items()]
     (info / "entry_points.txt").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(str(site))
-    module = importlib.import_module("their_parts")
-    yield module
-    monkeypatch.delitem(importlib.sys.modules, "their_parts")  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(site))
+        yield importlib.import_module("their_parts")
+        del sys.modules["their_parts"]
 
 
 def answer(request: ChatRequest) -> str:
@@ -74,15 +75,15 @@ def run(settings: Any, folder: Path) -> tuple[ToyWorld, RunSummary]:
     return world, summary
 
 
-@pytest.fixture
-def found(parts: ModuleType, tmp_path: Path) -> tuple[ToyWorld, RunSummary]:
+@pytest.fixture(scope="module")
+def found(parts: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[ToyWorld, RunSummary]:
     """A run of the page's method, on its task."""
     assert parts
     settings = apply_settings(
         make_settings(loop={"max_iterations": 1}), pada_agent.find_method("brief").settings, origin="--arm brief"
     )
     task = settings.task.model_copy(update={"name": "riddles"})
-    return run(settings.model_copy(update={"task": task}), tmp_path / "run")
+    return run(settings.model_copy(update={"task": task}), tmp_path_factory.mktemp("run") / "run")
 
 
 def test_their_task_method_recipe_and_guard_make_a_run(found: tuple[ToyWorld, RunSummary]) -> None:
