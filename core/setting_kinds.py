@@ -1,6 +1,7 @@
 """The types of settings by their keys, and values that are of none of them whatever pydantic would make of them."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
@@ -17,6 +18,7 @@ class OddValue(NamedTuple):
     problem: str
 
 
+@lru_cache(maxsize=4096)
 def kind_below(kind: Any, name: str) -> Any:
     """The type of what `name` names in settings or a mapping of this type; None where that is not known."""
     for alternative in alternatives(kind):
@@ -28,6 +30,7 @@ def kind_below(kind: Any, name: str) -> Any:
     return None
 
 
+@lru_cache(maxsize=4096)
 def kind_of_items(kind: Any) -> Any:
     """The type of a list's items; None where that is not known."""
     return next((get_args(k)[0] for k in alternatives(kind) if get_origin(k) in (list, tuple)), None)
@@ -38,6 +41,7 @@ def is_group(kind: Any) -> bool:
     return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
+@lru_cache(maxsize=4096)
 def alternatives(kind: Any) -> tuple[Any, ...]:
     """The types of a union; else the type itself."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
