@@ -42,7 +42,7 @@ studio: $(STAMP)
 BENCH_OPTIONS = $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(BENCH_STAMP)
-	$(BIN)/pada models pull smollm2-135m-instruct all-mpnet-base-v2
+	$(BIN)/pada models pull $(DEMO_MODELS)
 	$(BIN)/python -m benchmarks $(ONLY) $(BENCH_OPTIONS)
 
 bench-gpu: $(BENCH_STAMP)

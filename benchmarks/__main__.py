@@ -24,7 +24,10 @@ MODULES = {
     "C2": "scoring",
     "C3": "generation",
     "C4": "iteration",
+    "C4-paper": "paper_size",
     "C5": "overhead",
+    "C6": "teacher",
+    "C6-levers": "teacher_levers",
     "growth": "growth",
     "memory": "memory",
     "scale": "scale",
@@ -32,6 +35,8 @@ MODULES = {
     "G2": "generation",
 }
 ON_GPU = ("G1", "G2")
+ON_REQUEST = ("C6-levers",)
+"""Left out where no benchmark is named."""
 DEFAULT_DATA = Path("../shared/data")
 
 
@@ -47,7 +52,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=math.inf, help="at most, for the repetitions of each table")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition, nothing is kept")
     arguments = parser.parse_args()
-    ids = arguments.ids or [name for name in MODULES if (name in ON_GPU) == arguments.gpu]
+    ids = arguments.ids or [n for n in MODULES if (n in ON_GPU) == arguments.gpu and n not in ON_REQUEST]
     if unknown := [name for name in ids if name not in MODULES]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(MODULES)}")
     if len(ids) > 1:

@@ -1,7 +1,7 @@
 """C4-paper: an iteration of the paper's size, about 230 LLM calls, against its critical path.
 
 The real graph and worker. The calls take as long as recorded ones of the same kind; their answers are in form and all
-different, so that no row is refused as a copy, and the judge sends every eighth row back.
+different, so that no row is refused as a copy, and the judge sends one row in forty back.
 
 The critical path is computed from when each call and each job of this very run began and ended: how long they would have
 taken if each had begun as soon as what it needs was there, with as many LLM calls and jobs at once as in the run.
@@ -32,18 +32,18 @@ from pada_agent.graph.context import Adapters
 SETTINGS = {
     "data.train_limit": "null",
     "data.validation_limit": "null",
-    "generation.share": 3.5,
+    "generation.share": 3.2,
     "generation.match_form": False,
     "analysis.max_errors": 150,
     "analysis.errors_per_call": 5,
-    "analysis.max_clusters": 8,
+    "analysis.max_clusters": 4,
     "quality.rows_per_call": "null",
     "quality.max_regenerations": 3,
 }
 """On top of C4's. Batches of five rows, rated together, as in the paper."""
 QUICK = {"data.validation_limit": 20, "generation.share": 0.5}
 GOOD, POOR = 8, 3
-SENT_BACK = 8
+SENT_BACK = 40
 """One row in so many."""
 NUMBERS = ("row", "sample", "sample_idx", "pattern")
 ANALYSIS = ("error_analysis", "pattern_categorization", "strategy_drafting")

@@ -45,6 +45,7 @@ def _suggest_key(kind: type[BaseModel], place: list[str], name: str) -> str:
 def _list_keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:
     for name, field in kind.model_fields.items():
         yield f"{before}{name}"
-        for group in alternatives(field.annotation):
+        annotation: Any = field.annotation
+        for group in alternatives(annotation):
             if is_group(group) and hasattr(group, "model_fields"):
                 yield from _list_keys(group, f"{before}{name}.")

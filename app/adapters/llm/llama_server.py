@@ -9,6 +9,7 @@ Environment: PADA_ENGINE_KEY is the key that requests must send.
 
 import os
 import sys
+from typing import Any
 
 from pada_agent.core.machine import count_cores
 
@@ -18,15 +19,26 @@ PROMPT_CACHE_MIB = 512
 
 def main() -> None:
     """Serve until stdin closes; exit code 1 with one line on stderr if the engine does not start."""
+    serve(make_params(sys.argv[1], n_slots=int(sys.argv[2]), context_tokens=int(sys.argv[3])))
+
+
+def make_params(file: str, *, n_slots: int, context_tokens: int) -> Any:
+    """llama.cpp's settings for a model file (`xllamacpp.CommonParams`)."""
     import xllamacpp
 
-    file, n_slots, context_tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     params = xllamacpp.CommonParams()
     params.model.path = file
     params.n_parallel = n_slots
     params.n_ctx = n_slots * context_tokens
     params.cpuparams.n_threads = count_cores()
     params.cache_ram_mib = PROMPT_CACHE_MIB
+    return params
+
+
+def serve(params: Any) -> None:
+    """Serve on a free loopback port until stdin closes."""
+    import xllamacpp
+
     params.api_keys = [os.environ["PADA_ENGINE_KEY"]]
     params.port = 0
     params.ui = False
