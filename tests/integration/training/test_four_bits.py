@@ -75,7 +75,7 @@ def test_it_learns_and_answers_with_the_adapter_beside_unchanged_weights(small: 
     before = copy_weights(small)
     folder = train(small, tmp_path / "adapter", ROWS, lora=LONG)
     losses = read_metrics(folder)["losses"]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < losses[0] - 2
     untouched = answer(small, tmp_path / "before", ROWS)
     fine_tuned = answer(small, tmp_path / "after", ROWS, adapter=str(folder))
     assert_same_weights(small, before)
