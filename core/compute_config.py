@@ -59,7 +59,7 @@ class ComputeConfig(Settings):
     with other random numbers for dropout. On a cluster, `cluster.num_gpus` decides instead."""
     checkpoint_minutes: float = Field(default=10, ge=0, le=1440)
     """Minutes between two checkpoints of a fine-tuning. One that is killed continues at its last checkpoint and gives the same adapter.
-    0 keeps none. On a cluster always 10."""
+    0 keeps none."""
     cluster: ClusterConfig = ClusterConfig()
     """Settings for `backend: ray`."""
 

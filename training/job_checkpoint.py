@@ -1,11 +1,11 @@
 """What a long fine-tuning keeps of itself while it runs: another attempt at the same job continues there."""
 
-import os
 import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -39,7 +39,7 @@ class JobCheckpoint:
         """
         if self._file is None or time.monotonic() - self._last < self._seconds:
             return
-        partial = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        partial = self._file.with_name(f"{self._file.name}.{uuid4().hex[:12]}")  # nodes may have equal process ids
         try:
             torch.save(take_state(), partial)
             partial.replace(self._file)

@@ -38,7 +38,8 @@ def open_ray(config: RunConfig, folder: Path) -> Compute:
         raise ConfigError("compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'") from exc
     cluster = config.compute.cluster
     store = f"{cluster.store.rstrip('/')}/{folder.name}" if cluster.store else None
-    return RayCompute(folder / "objects", cluster, store=store)
+    minutes = config.compute.checkpoint_minutes
+    return RayCompute(folder / "objects", cluster, store=store, checkpoint_minutes=minutes)
 
 
 BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local, "ray": open_ray})

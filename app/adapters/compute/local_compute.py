@@ -84,7 +84,7 @@ class LocalCompute:
         folder = self._objects / job_id
         with self._one_at_a_time:
             if not has_output(folder):
-                self._run(job_id, folder, on_progress)
+                self._run(job_id, on_progress)
         return folder
 
     def cancel(self, job_id: str) -> None:
@@ -97,29 +97,33 @@ class LocalCompute:
         self._closed = True
         self._kill()
 
-    def _run(self, job_id: str, folder: Path, on_progress: Callable[[Progress], None]) -> None:
+    def _run(self, job_id: str, on_progress: Callable[[Progress], None]) -> None:
         job = self._jobs.get(job_id)
         if job is None:
             raise TrainingError(f"job {job_id} was not submitted to this backend")
         self._raise_if_stopped(job_id)  # a closed backend starts no other worker for those that waited
-        scratch = self._objects / f".{job_id}.{uuid4().hex[:12]}"
+        folder, scratch = self._objects / job_id, self._objects / f".{job_id}.{uuid4().hex[:12]}"
         self._running = job_id
         try:
             worker = self._start_worker()
             self._raise_if_stopped(job_id)
-            checkpoint = self.name_checkpoint(job_id)
             request = {
                 "job": job.model_dump(mode="json"),
                 "folder": str(scratch),
-                "checkpoint": str(checkpoint) if self._keeps_checkpoints else None,
+                "checkpoint": str(self.name_checkpoint(job_id)) if self._keeps_checkpoints else None,
             }
             _send(worker, json.dumps(request))
             self._follow(worker, job_id, scratch, on_progress)
             _move_in(scratch, folder)
-            checkpoint.unlink(missing_ok=True)
+        except PadaError:
+            self._raise_if_stopped(job_id)
+            if not has_output(folder):  # else another attempt finished meanwhile, and removed what this one needs
+                raise
         finally:
             self._running = None
             shutil.rmtree(scratch, ignore_errors=True)
+            if has_output(folder):
+                _remove_attempts(self._objects, job_id)
 
     def _follow(self, worker: Process, job_id: str, scratch: Path, on_progress: Callable[[Progress], None]) -> None:
         try:
@@ -250,6 +254,15 @@ def _move_in(scratch: Path, folder: Path) -> None:
     except OSError:
         if not has_output(folder):
             raise
+
+
+def _remove_attempts(objects: Path, job_id: str) -> None:
+    """Remove the checkpoint of a finished job, and what attempts left behind whose machine was lost."""
+    for path in objects.glob(f".{job_id}.*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def has_output(folder: Path) -> bool:

@@ -25,6 +25,8 @@ CANCEL_SECONDS = 5
 """Time for a worker to answer a cancellation. After that, it is killed."""
 SILENCE_SECONDS = 120
 """A worker that cannot be reached for this long is given up."""
+GONE_SECONDS = 60
+"""A driver that was not heard from for this long keeps no job from being cancelled. If it is still there, it submits the job again."""
 
 
 @dataclass
@@ -54,10 +56,10 @@ class Entry:
     request: JobRequest
     events: list[Progress] = field(default_factory=list)
     outcome: Outcome | None = None
-    followers: dict[str, float] = field(default_factory=dict)
-    """When each driver that waits for the job was last heard from, by driver."""
+    followers: set[str] = field(default_factory=set)
+    """Drivers that submitted the job and have not left it. They may wait for another job first."""
     heard: float = field(default_factory=time.monotonic)
-    """When any driver was last heard from."""
+    """When any driver last asked for this job."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
     ticket: str = field(default_factory=lambda: uuid4().hex)
@@ -85,13 +87,14 @@ class Board:
         self._waiting: Counter[Shape] = Counter()
         """Jobs that wait for a worker, by the shape that they need."""
         self._lost_at_start: dict[Shape, RayActorError] = {}
+        self._heard: dict[str, float] = {}
+        """When each driver was last heard from, about whichever job."""
         self._used = time.monotonic()
         self._housekeeper: asyncio.Task[None] | None = None
 
     async def submit(self, request: JobRequest, driver: str, settings: ClusterConfig) -> None:
         """Accept the job, unless it is already here or finished. After a failure it may be submitted again."""
         self._settings = settings
-        self._used = time.monotonic()
         self._housekeeper = self._housekeeper or asyncio.create_task(self._keep_house())
         entry = self._entries.get(request.key)
         is_over = entry and entry.outcome and (entry.outcome.error or not await asyncio.to_thread(_is_done, request))
@@ -100,22 +103,31 @@ class Board:
         if (entry := self._entries.get(request.key)) is None:
             entry = self._entries[request.key] = Entry(request)
             entry.task = asyncio.create_task(self._see_through(entry))
-        entry.followers[driver] = entry.heard = time.monotonic()
+        self._note(driver, entry)
 
     async def follow(self, key: str, driver: str, since: int) -> Heard | None:
         """What happened to the job after its first `since` events; waits until there is something. None: there is no
-        such job here, so submit it again.
+        such job here, or not any more, so submit it again.
         """
-        self._used = time.monotonic()
         entry = self._entries.get(key)
         if entry is None:
             return None
-        entry.followers[driver] = entry.heard = time.monotonic()
+        self._note(driver, entry)
         if len(entry.events) <= since and entry.outcome is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(entry.changed.wait(), LONG_POLL_SECONDS)
-        entry.followers[driver] = entry.heard = self._used = time.monotonic()
+        self._used = self._heard[driver] = entry.heard = time.monotonic()
+        if self._entries.get(key) is not entry:  # cancelled by others, who knew of no one that waits
+            return None
         return Heard(events=tuple(entry.events[since:]), outcome=entry.outcome)
+
+    def _note(self, driver: str, entry: Entry) -> None:
+        entry.followers.add(driver)
+        self._used = self._heard[driver] = entry.heard = time.monotonic()
+
+    def _last_heard(self, entry: Entry) -> float:
+        """When any driver that waits for the job was last heard from. It may have waited for other jobs since it submitted this one."""
+        return max((self._heard.get(driver, 0) for driver in entry.followers), default=entry.heard)
 
     async def report(self, key: str, progress: Progress) -> None:
         """Called by the worker that runs the job."""
@@ -127,8 +139,8 @@ class Board:
         entry = self._entries.get(key)
         if entry is None or entry.outcome:
             return
-        entry.followers.pop(driver, None)
-        if not entry.followers:
+        entry.followers.discard(driver)
+        if not entry.followers or time.monotonic() - self._last_heard(entry) > GONE_SECONDS:
             await self._cancel(entry)
 
     async def describe(self) -> dict[str, Any]:
@@ -138,6 +150,8 @@ class Board:
 
     async def _cancel(self, entry: Entry) -> None:
         job_id = entry.request.job_id
+        if self._entries.get(entry.request.key) is entry:
+            del self._entries[entry.request.key]  # who submits it from now on gets another attempt
         worker = next((w for w in self._workers if w.job == entry.request.key), None)
         if worker is None and entry.task:
             entry.task.cancel()
@@ -274,21 +288,30 @@ class Board:
         ray.kill(worker.actor)
 
     async def _keep_house(self) -> None:
-        """End idle workers, jobs that nobody waits for, and finally the board."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            now = time.monotonic()
-            idle, orphan = self._settings.idle_minutes * 60, self._settings.orphan_minutes * 60
-            for worker in [
-                w for w in self._workers if w.job is None and now - w.idle_since > idle and not self._waiting[w.shape]
-            ]:
-                await self._remove(worker)
-            for entry in [e for e in self._entries.values() if e.outcome is None and now - e.heard > orphan]:
+            await self._tidy()
+
+    async def _tidy(self) -> None:
+        """End idle workers, jobs that nobody waits for, and finally the board."""
+        now = time.monotonic()
+        idle, orphan = self._settings.idle_minutes * 60, self._settings.orphan_minutes * 60
+        for worker in [
+            w for w in self._workers if w.job is None and now - w.idle_since > idle and not self._waiting[w.shape]
+        ]:
+            await self._remove(worker)
+        for entry in [e for e in self._entries.values() if e.outcome is None]:
+            if now - self._last_heard(entry) > orphan:
                 await self._cancel(entry)
-            for key in [k for k, e in self._entries.items() if e.outcome and now - e.heard > idle]:
-                del self._entries[key]
-            if not self._entries and not self._workers and now - self._used > idle:
-                ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+        self._heard = {driver: at for driver, at in self._heard.items() if now - at <= max(orphan, idle)}
+        for key in [k for k, e in self._entries.items() if e.outcome and now - self._last_needed(e) > idle]:
+            del self._entries[key]
+        if not self._entries and not self._workers and now - self._used > idle:
+            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+    def _last_needed(self, entry: Entry) -> float:
+        """Output is found in the store, but an error is nowhere else: it stays until all that wait for the job have heard it."""
+        return self._last_heard(entry) if entry.outcome and entry.outcome.error else entry.heard
 
 
 def _is_done(request: JobRequest) -> bool:

@@ -47,12 +47,18 @@ class RayCompute:
         *,
         store: str | None = None,
         command: Sequence[str] = WORKER,
+        checkpoint_minutes: float = 10,
     ) -> None:
         """Args: store: URL of the object store through which the nodes get inputs and give outputs. None: they share the folder."""
         self._here = objects_folder.absolute()
         place = store or str(self._here)
         self._objects = open_objects(place)
-        self._place = Place(objects=place, models=store_folder().absolute(), command=tuple(command))
+        self._place = Place(
+            objects=place,
+            models=store_folder().absolute(),
+            command=tuple(command),
+            checkpoint_minutes=checkpoint_minutes,
+        )
         self._settings = settings
         self._shape = find_shape(settings)
         self._driver = uuid4().hex
@@ -108,6 +114,8 @@ class RayCompute:
         except RayActorError:  # it ended by itself: there was nothing to do for a while
             self._found_board = None
             _ask(self._board.submit.remote(request, self._driver, self._settings))
+        if self._closed or job_id in self._cancelled:  # by another thread, meanwhile
+            self._leave([job_id])
 
     def _publish_inputs(self, job: Job) -> Job:
         """Let the nodes have the objects that the job names. A folder from elsewhere, such as the adapter that `pada evaluate`
@@ -133,8 +141,9 @@ class RayCompute:
             raise TrainingError(f"job {job_id} was not submitted to this backend")
         n_heard = 0
         while (heard := self._hear(job_id, n_heard)) is None or heard.outcome is None or heard.events:
-            if heard is None:  # the board was restarted, with nothing in memory
+            if heard is None:  # the board was restarted, with nothing in memory, or others cancelled the job
                 n_heard = 0
+                self._raise_if_stopped(job_id)
                 self._send(job_id)
                 continue
             n_heard += len(heard.events)

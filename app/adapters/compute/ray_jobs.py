@@ -45,6 +45,8 @@ class Place(Record):
     models: Path
     """The driver's model store. Each node has its own."""
     command: tuple[str, ...] = WORKER
+    checkpoint_minutes: float = 10
+    """Between two checkpoints of a fine-tuning. 0 keeps none."""
 
 
 class JobRequest(Record):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute, WorkerKilledError, has_output
@@ -17,6 +18,8 @@ from pada_agent.core.progress import Progress
 
 GRACE_SECONDS = 3
 """If a node is taken away, the child may be killed before the actor. Then nobody is left to say that the job failed."""
+NODE_SECONDS = 1
+"""Time between two checks whether the node's own process is still there."""
 
 
 class RayWorker:
@@ -31,6 +34,8 @@ class RayWorker:
         self._cancelled: set[str] = set()
         self._place: Place | None = None
         self._compute: LocalCompute | None = None
+        self._is_given_up = Event()
+        Thread(target=self._end_with_node, args=(os.getppid(),), daemon=True).start()
 
     def is_ready(self) -> bool:
         """Answers once Ray has placed and started the actor."""
@@ -60,6 +65,8 @@ class RayWorker:
         except PadaError as exc:
             if isinstance(exc, WorkerKilledError):
                 time.sleep(GRACE_SECONDS)
+            if self._is_given_up.is_set():
+                Event().wait()  # the node is lost, which is no error of the job: give no answer until this process ends
             return describe_failure(exc, find_folder(request.place.objects))
         return Outcome()
 
@@ -87,6 +94,18 @@ class RayWorker:
         if self._compute:
             self._compute.cancel(job_id)
 
+    def _end_with_node(self, node: int) -> None:
+        """End when the node's own process, the parent, ends. A node that was silent, and then wakes up, finds itself
+        given up and leaves. Without this, its workers would go on with jobs that others have taken over.
+        """
+        while os.getppid() == node:
+            time.sleep(NODE_SECONDS)
+        self._is_given_up.set()
+        if self._compute:
+            self._compute.close()
+        time.sleep(GRACE_SECONDS)  # the thread with the job removes what it wrote
+        os._exit(1)
+
     def _open(self, place: Place) -> LocalCompute:
         """The backend for this place. If the place changes, the student has to be loaded again."""
         if self._compute is None or self._place != place:
@@ -101,6 +120,7 @@ class RayWorker:
                 if self._shape.num_gpus
                 else "cpu",  # Ray leaves GPUs visible to actors that asked for none
                 threads=self._shape.num_cpus,
+                checkpoint_minutes=place.checkpoint_minutes,
                 command=place.command,
             )
         return self._compute

@@ -186,3 +186,28 @@ def test_results_of_jobs_that_are_finished_are_found_again_with_later_versions(j
 @pytest.mark.parametrize("job_id", list(FINISHED)[:3])
 def test_jobs_with_weights_in_4_bits_have_ids_of_their_own(job_id: str) -> None:
     assert address_job(FINISHED[job_id].model_copy(update={"load_in": "4bit"})) != job_id
+
+
+def test_what_lost_attempts_left_is_removed_once_the_job_is_finished(compute: LocalCompute, tmp_path: Path) -> None:
+    job_id, objects = address_job(make_job("a")), tmp_path / "objects"
+    (objects / f".{job_id}.0f").mkdir(parents=True)
+    for name in (f".{job_id}.0f/half", f".{job_id}.checkpoint", f".{job_id}.checkpoint.1a"):
+        (objects / name).touch()
+    with pytest.raises(TrainingError):
+        run(compute, make_job("TrainingError"))
+    assert len(list(objects.iterdir())) == 3, "another job's failure changes nothing"
+    run(compute, make_job("a"))
+    assert [path.name for path in objects.iterdir()] == [job_id]
+
+
+def test_an_attempt_that_fails_after_another_has_finished_takes_its_output(
+    compute: LocalCompute, tmp_path: Path
+) -> None:
+    """Whoever finishes first removes what the others wrote."""
+    job_id = compute.submit(make_job("TrainingError"))
+
+    def finish_elsewhere(_: Progress) -> None:
+        (tmp_path / "objects" / job_id).mkdir(exist_ok=True)
+        (tmp_path / "objects" / job_id / "output").touch()
+
+    assert (compute.wait(job_id, finish_elsewhere) / "output").exists()
