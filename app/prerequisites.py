@@ -14,6 +14,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.core.model_config import ModelConfig
+from pada_agent.core.vllm_limits import check_installed
 from pada_agent.evaluation.rows.findings import Finding, blame
 from pada_agent.evaluation.tasks.judge import Judge
 from pada_agent.evaluation.tasks.registry import find_task_kind
@@ -63,6 +64,10 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
     yield _Need("student.model", partial(_find_model, config.student.model))
     yield _Need("student.load_in", partial(_find_quantization, config))
+    if (
+        config.student.engine == "vllm" and config.compute.backend == "local"
+    ):  # the nodes of a cluster check for themselves
+        yield _Need("student.engine", partial(check_installed, config.compute.device))
     yield _Need("models.embedder", partial(_find_model, config.models.embedder))
     for role in ("analyst", "generator", "judge"):
         yield _Need(f"models.{role}", partial(_open, config, role))

@@ -13,6 +13,7 @@ from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
+from pada_agent.core.vllm_limits import find_conflict
 
 
 def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
@@ -377,6 +378,12 @@ class RunConfig(Settings):
     def _check_folds(self) -> "RunConfig":
         if self.generation.error_source == "out_of_fold" and self.generation.error_folds < 2:
             raise ValueError("generation.error_source: out_of_fold needs generation.error_folds of 2 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> "RunConfig":
+        if self.student.engine == "vllm" and (conflict := find_conflict(self.lora, self.compute)):
+            raise ValueError(conflict)
         return self
 
     @model_validator(mode="after")

@@ -157,6 +157,8 @@ class PredictJob(Record):
     """Generation stops before the first of these strings."""
     batch_size: int = 64
     chat: ChatSpec = ChatSpec()
+    engine: Literal["own", "vllm"] = "own"
+    """What writes the answers of rows without options."""
 
 
 class ExportJob(Record):

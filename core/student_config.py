@@ -45,6 +45,11 @@ class StudentConfig(Settings):
     """Number of rows answered at once on CPU; fewer if their keys and values would need more than 2 GB. A GPU takes as many as fit in memory, 256 at
     most. Our default: 64."""
 
+    engine: Literal["own", "vllm"] = "own"
+    """What writes the student's answers in evaluations. `vllm` is for large evaluations on a GPU: it has to be installed, takes a minute to start
+    and most of the GPU's memory (docs/cluster.md). It rounds differently, so some answers differ: use one engine for all runs that you compare.
+    Options are always scored by our own engine. Our default: own."""
+
     @field_validator("chat_template")
     @classmethod
     def _refuse_other_text(cls, text: str | None) -> str | None:

@@ -25,11 +25,10 @@ def predict(
     job: PredictJob,
     examples: Sequence[Example],
     *,
-    folder: Path,
     on_progress: Callable[[Progress], None],
     merge_in_place: bool = False,
-) -> None:
-    """Write `predictions.jsonl` into `folder`, in the order of the rows. Rows with options choose, the others generate.
+) -> list[Prediction]:
+    """A prediction for each row, in order, with the job's adapter. Rows with options choose, the others generate.
 
     With `merge_in_place` the student keeps the adapter in its weights: no second copy is made, and no other job can use it.
     """
@@ -40,7 +39,7 @@ def predict(
             rate = done / (time.perf_counter() - start)
             on_progress(Progress(stage="predict", done=done, total=len(examples), rate=rate, unit="rows"))
 
-        write_predictions(folder / PREDICTIONS, answer_rows(answering, job, examples, on_done=report))
+        return answer_rows(answering, job, examples, on_done=report)
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def _take_adapter(student: Student, adapter: str | None, *, merge_in_place: bool
 def answer_rows(
     student: Student, job: PredictJob, examples: Sequence[Example], *, on_done: Callable[[int], None]
 ) -> list[Prediction]:
-    """A prediction for each row, in order."""
+    """A prediction for each row, in order, by the student as it is."""
     encoder = student.encode_by(job.chat)
     choosing = [example for example in examples if example.options]
     writing = [example for example in examples if not example.options]
@@ -110,5 +109,7 @@ def _untie(adapted: Any) -> None:
     adapted.config.tie_word_embeddings = False
 
 
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
+    """Write `PREDICTIONS` into `folder`."""
+    path = folder / PREDICTIONS
     path.write_text("".join(f"{p.model_dump_json()}\n" for p in predictions), encoding="utf-8")

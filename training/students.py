@@ -141,8 +141,8 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
 
 
-def save_tokenizer(name: str, folder: Path) -> None:
-    """The student's tokenizer in the form that needs neither torch nor the model's own class, and facts of its configuration.
+def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
+    """The student's tokenizer and facts of its configuration, without its weights.
 
     Raises:
         ConfigError: it needs code of its own, or is known for a model that does not write from left to right.
@@ -155,17 +155,27 @@ def save_tokenizer(name: str, folder: Path) -> None:
         eos = _read_generation_config(source, revision, whole).eos_token_id
     if type(whole) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ConfigError(_tell_kind(name, whole.model_type))
-    if core := getattr(tokenizer, "backend_tokenizer", None):
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=core, chat_template=tokenizer.chat_template, **tokenizer.special_tokens_map
-        )
-    tokenizer.save_pretrained(folder)
     config = whole.get_text_config(decoder=True)
     facts = TokenizerFacts(
         end_token_ids=tuple([eos] if isinstance(eos, int) else eos or []),
         n_embeddings=getattr(config, "vocab_size", None),
         context_tokens=_count_context(config),
     )
+    return tokenizer, facts
+
+
+def save_tokenizer(name: str, folder: Path) -> None:
+    """The student's tokenizer in the form that needs neither torch nor the model's own class, and facts of its configuration.
+
+    Raises:
+        ConfigError, TrainingError: as for `read_tokenizer`.
+    """
+    tokenizer, facts = read_tokenizer(name)
+    if core := getattr(tokenizer, "backend_tokenizer", None):
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=core, chat_template=tokenizer.chat_template, **tokenizer.special_tokens_map
+        )
+    tokenizer.save_pretrained(folder)
     (folder / TOKENIZER_FACTS).write_text(facts.model_dump_json(), encoding="utf-8")
 
 

@@ -8,14 +8,12 @@ Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads), PADA_CHE
 For a fine-tuning in several processes it is the first of them, and starts the others (`crew`).
 """
 
+import gc
 import json
 import os
-import queue
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -28,14 +26,16 @@ from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, Train
 from pada_agent.core.jobs import FineTuneJob, Job, LoadIn, PredictJob, TokenizerJob
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Example, Record
+from pada_agent.core.records import Example, Prediction, Record
 from pada_agent.training.crew import RANK, GiveUp, Team, end_at_once, gather, join
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
+from pada_agent.training.generation.vllm_writer import VllmWriter
 from pada_agent.training.job_checkpoint import JobCheckpoint
+from pada_agent.training.json_pipes import claim_stdout, read_stdin
 from pada_agent.training.lora import check_targets
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
-from pada_agent.training.predicting import predict
+from pada_agent.training.predicting import predict, write_predictions
 from pada_agent.training.quantization import check_4bit
 from pada_agent.training.students import Student, choose_device, draw_model, load_student, save_tokenizer
 
@@ -55,7 +55,7 @@ class Request(Record):
 
 
 class Worker:
-    """Runs jobs and keeps the last student loaded.
+    """Runs jobs and keeps the last student loaded, or vLLM running.
 
     Args:
         give_up: called if another process of a fine-tuning fails while this one waits for it.
@@ -72,6 +72,7 @@ class Worker:
         self._give_up = give_up
         self._checkpoint_seconds = 60 * checkpoint_minutes
         self._loaded: tuple[tuple[str, LoadIn | None], Student] | None = None
+        self._vllm = VllmWriter(device)
 
     def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
         """Leave the job's output in `request.folder`."""
@@ -94,6 +95,9 @@ class Worker:
             save_tokenizer(request.job.student, folder)
             return
         examples = read_examples(Path(request.job.rows))
+        if isinstance(request.job, PredictJob):
+            write_predictions(folder, self._predict(request.job, examples, on_progress))
+            return
         wanted = request.job.student, getattr(request.job, "load_in", None)  # merging needs the weights as they are
         student = self._take(*wanted, on_progress)
         if isinstance(request.job, FineTuneJob):
@@ -107,17 +111,37 @@ class Worker:
                 checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
                 team=team,
             )
-        elif isinstance(request.job, PredictJob):
-            in_place = bool(request.job.adapter) and student.n_bytes > LARGEST_COPY and not student.is_in_4bit
-            predict(student, request.job, examples, folder=folder, on_progress=on_progress, merge_in_place=in_place)
-            if in_place:
-                return
         else:
             export(student, request.job, examples, folder=folder, on_progress=on_progress)
         self._loaded = (wanted, student)
 
+    def _predict(
+        self, job: PredictJob, examples: Sequence[Example], on_progress: Callable[[Progress], None]
+    ) -> list[Prediction]:
+        """All rows by our own engine, or those with options by it and then the others by vLLM. The two never share memory."""
+        by_vllm = [row for row in examples if not row.options] if job.engine == "vllm" else []
+        by_us = [row for row in examples if row.options] if by_vllm else examples
+        chosen = iter(self._predict_ourselves(job, by_us, on_progress) if by_us else ())
+        if not by_vllm:
+            return list(chosen)
+        self._loaded = None
+        free_memory()
+        written = iter(self._vllm.write(job, by_vllm, on_progress=on_progress))
+        return [next(chosen if row.options else written) for row in examples]
+
+    def _predict_ourselves(
+        self, job: PredictJob, examples: Sequence[Example], on_progress: Callable[[Progress], None]
+    ) -> list[Prediction]:
+        student = self._take(job.student, job.load_in, on_progress)
+        in_place = bool(job.adapter) and student.n_bytes > LARGEST_COPY and not student.is_in_4bit
+        predictions = predict(student, job, examples, on_progress=on_progress, merge_in_place=in_place)
+        if not in_place:
+            self._loaded = ((job.student, job.load_in), student)
+        return predictions
+
     def _take(self, name: str, load_in: LoadIn | None, on_progress: Callable[[Progress], None]) -> Student:
         """The student kept from the last job, or a new one. A job that fails does not give it back: it may be half adapted."""
+        self._vllm.close()
         kept, self._loaded = self._loaded, None
         if kept is not None and kept[0] == (name, load_in):
             return kept[1]
@@ -128,6 +152,13 @@ class Worker:
         took = f"{name}, loaded in {time.monotonic() - started:.1f} s"
         on_progress(Progress(stage="load", done=1, total=1, detail=took))
         return student
+
+
+def free_memory() -> None:
+    """Give the GPU back what no student needs any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -179,7 +210,7 @@ def main() -> None:
     if threads := os.environ.get("PADA_THREADS"):
         torch.set_num_threads(int(threads))
     transformers.utils.logging.disable_progress_bar()
-    events = _claim_stdout()
+    events = claim_stdout()
 
     def give_up(kind: str, message: str) -> None:
         _emit(events, "error", type=kind, message=message)
@@ -190,28 +221,7 @@ def main() -> None:
         checkpoint_minutes=float(os.environ.get("PADA_CHECKPOINT_MINUTES", "10")),
         give_up=give_up,
     )
-    serve(_read_lines(sys.stdin), events, worker.run)
-
-
-def _claim_stdout() -> TextIO:
-    """The real stdout, for events only; whatever libraries print goes to stderr."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return events
-
-
-def _read_lines(stdin: TextIO) -> Iterator[str]:
-    """Lines as they come. A thread waits for the end of stdin, to leave even while a job runs."""
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in stdin:
-            lines.put(line)
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        yield lines.get()
+    serve(read_stdin(), events, worker.run)
 
 
 if __name__ == "__main__":

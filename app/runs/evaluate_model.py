@@ -106,6 +106,7 @@ def _make_job(
         stop=adapters.task.stop,
         batch_size=config.student.eval_batch_size,
         chat=config.student.chat,
+        engine=config.student.engine,
     )
 
 

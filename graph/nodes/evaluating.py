@@ -124,6 +124,7 @@ def _make_job(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapter
         stop=adapters.task.stop,
         batch_size=settings.student.eval_batch_size,
         chat=settings.student.chat,
+        engine=settings.student.engine,
     )
 
 

@@ -156,11 +156,7 @@ def test_an_adapter_made_on_a_gpu_answers_on_a_cpu(folder: Path, tmp_path: Path)
         student="s", rows="rows", rows_hash="h", adapter=str(tmp_path / "adapter"), adapter_hash="h", max_new_tokens=12
     )
     texts = []
-    for name, device in (("gpu", "cuda"), ("cpu", "cpu")):
-        (tmp_path / name).mkdir()
-        predict(
-            load_student(str(folder), torch.device(device)), job, OPEN_ROWS, folder=tmp_path / name, on_progress=print
-        )
-        texts.append((tmp_path / name / "predictions.jsonl").read_text().splitlines())
+    for device in ("cuda", "cpu"):
+        texts.append(predict(load_student(str(folder), torch.device(device)), job, OPEN_ROWS, on_progress=print))
     n_same = sum(a == b for a, b in zip(*texts, strict=True))
     assert n_same >= 0.8 * len(OPEN_ROWS)

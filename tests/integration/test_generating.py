@@ -83,7 +83,7 @@ def write_recorded_rows(student: Student, rows: Sequence[Example], **changes: An
     """As on a GPU; on CPU nothing is recorded, all else is the same."""
     job = PredictJob(student="s", rows="rows", rows_hash="h", **{"max_new_tokens": N_NEW, **changes})
     encoder = ChatEncoder(student.tokenizer)
-    stops, waiting = Stops(student, job, encoder.stop_token_ids), [Row(encoder.prompt(row)) for row in rows]
+    stops, waiting = Stops(student.tokenizer, job, encoder.stop_token_ids), [Row(encoder.prompt(row)) for row in rows]
     with torch.inference_mode():
         graphed_batching.write_recorded(student, waiting, stops, on_done=lambda _: None)
     return [stops.read(example, row).response for example, row in zip(rows, waiting, strict=True)]

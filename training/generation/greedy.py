@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from pada_agent.core.errors import DatasetError
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import ChatEncoder
@@ -13,7 +12,7 @@ from pada_agent.training.generation.continuous_batching import write_in_slots
 from pada_agent.training.generation.graphed_batching import write_recorded
 from pada_agent.training.generation.one_by_one import write_alone
 from pada_agent.training.generation.static_batching import write_padded
-from pada_agent.training.generation.stopping import Row, Stops
+from pada_agent.training.generation.stopping import Stops, encode_rows
 from pada_agent.training.kernels.attention_hook import is_plain, takes_padding
 from pada_agent.training.kernels.prepacked_linear import pack_linear_layers
 from pada_agent.training.students import Student
@@ -36,14 +35,8 @@ def generate(
     Raises:
         DatasetError: a row that leaves no room in the model's context; names the row.
     """
-    rows = [Row(encoder.prompt(example), encoder.opening(example)) for example in examples]
-    for example, row in zip(examples, rows, strict=True):
-        if len(row.prompt) + job.max_new_tokens > student.context_tokens:
-            raise DatasetError(
-                f"row {example.id!r} has {len(row.prompt)} tokens; with {job.max_new_tokens} new ones that is more than"
-                f" the student's context of {student.context_tokens}"
-            )
-    stops = Stops(student, job, encoder.stop_token_ids)
+    rows = encode_rows(encoder, examples, max_new_tokens=job.max_new_tokens, context_tokens=student.context_tokens)
+    stops = Stops(student.tokenizer, job, encoder.stop_token_ids)
     longest = max((len(row.prompt) for row in rows), default=0) + job.max_new_tokens
     on_cuda = student.device.type == "cuda"
     if rows and is_plain(student.model) and on_cuda and not student.is_in_4bit:

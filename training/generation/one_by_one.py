@@ -20,9 +20,5 @@ def write_alone(student: Student, rows: Sequence[Row], stops: Stops, *, on_done:
     for n_done, row in enumerate(rows, start=1):
         ids = torch.tensor([row.prompt], device=student.device)
         written = student.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
-        for token in written[0, len(row.prompt) :].tolist():
-            if row.finished:
-                break
-            stops.add(row, token)
-        row.finished = True
+        stops.add_all(row, written[0, len(row.prompt) :].tolist())
         on_done(n_done)

@@ -1,12 +1,14 @@
 """A row while its text is written, and what ends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pada_agent.core.errors import DatasetError
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.core.thoughts import find_closer, find_open_thought
-from pada_agent.training.students import Student
+from pada_agent.training.encoding import ChatEncoder
 
 
 @dataclass
@@ -20,12 +22,30 @@ class Row:
     finished: bool = False
 
 
+def encode_rows(
+    encoder: ChatEncoder, examples: Sequence[Example], *, max_new_tokens: int, context_tokens: int
+) -> list[Row]:
+    """The rows before anything is written.
+
+    Raises:
+        DatasetError: a row that leaves no room in the model's context; names the row.
+    """
+    rows = [Row(encoder.prompt(example), encoder.opening(example)) for example in examples]
+    for example, row in zip(examples, rows, strict=True):
+        if len(row.prompt) + max_new_tokens > context_tokens:
+            raise DatasetError(
+                f"row {example.id!r} has {len(row.prompt)} tokens; with {max_new_tokens} new ones that is more than the"
+                f" student's context of {context_tokens}"
+            )
+    return rows
+
+
 class Stops:
     """Decides when a row is finished, and reads its text."""
 
-    def __init__(self, student: Student, job: PredictJob, end_ids: frozenset[int]) -> None:
+    def __init__(self, tokenizer: Any, job: PredictJob, end_ids: frozenset[int]) -> None:
         self.end_ids = end_ids
-        self._tokenizer: Any = student.tokenizer
+        self._tokenizer = tokenizer
         self._strings = job.stop
         self.max_new_tokens = job.max_new_tokens
         self._n_tail = 1 + max((len(s.encode()) for s in job.stop), default=0)
@@ -38,6 +58,14 @@ class Stops:
             return
         row.new.append(token)
         row.finished = len(row.new) >= self.max_new_tokens or self._has_stop(row)
+
+    def add_all(self, row: Row, tokens: Sequence[int]) -> None:
+        """Append tokens that were written without regard to what ends the row."""
+        for token in tokens:
+            if row.finished:
+                break
+            self.add(row, token)
+        row.finished = True
 
     def count_room(self, row: Row) -> int:
         """Tokens that the row may still get."""

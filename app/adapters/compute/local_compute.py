@@ -204,6 +204,8 @@ def address_job(job: Job) -> str:
         spec = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "student": spec["student"]}
     else:
         spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
+        if spec.get("engine") == "own":
+            del spec["engine"]  # it came later, and changes no id until it is used
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
 

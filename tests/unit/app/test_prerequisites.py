@@ -9,6 +9,7 @@ import pytest
 from pada_agent.app import prerequisites
 from pada_agent.app.prerequisites import find_missing, list_roles
 from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.evaluation.rows.findings import stop
 
@@ -51,6 +52,18 @@ def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any],
         "models.generator, models.judge: model qwen2.5-coder-1.5b-instruct is not on this machine. Fetch it with: pada models"
         " pull qwen2.5-coder-1.5b-instruct",
     ]
+
+
+def test_vllm_is_looked_for_on_this_machine_alone(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: str) -> None:
+        raise ConfigError(f"not for {device}")
+
+    monkeypatch.setattr(prerequisites, "check_installed", refuse)
+    models["student"]["engine"] = "vllm"
+    assert [finding.text for finding in find({**models, "compute": {"device": "cpu"}})] == [
+        "student.engine: not for cpu"
+    ]
+    assert find({**models, "compute": {"backend": "ray"}}) == []
 
 
 def test_a_prompt_that_does_not_parse_is_told(models: dict[str, Any]) -> None:

@@ -160,6 +160,19 @@ def test_the_address_follows_content_not_paths(tmp_path: Path) -> None:
     )
 
 
+def test_the_engine_is_part_of_the_address_only_if_it_is_not_our_own() -> None:
+    """So evaluations from before there was a choice are found again."""
+    answered = make_job("a", adapter="x", adapter_hash="b", stop=["\n"], max_new_tokens=32)
+    assert [address_job(make_job("a")), address_job(answered)] == [
+        "predict-34af7c67d860cb44",
+        "predict-1b6c5230a7f8258e",
+    ]
+    assert address_job(make_job("a", engine="vllm")) not in {
+        address_job(make_job("a", engine="own")),
+        address_job(answered),
+    }
+
+
 def test_every_setting_of_a_fine_tuning_changes_its_address() -> None:
     job = FineTuneJob(student="s", rows="r", rows_hash="h", lora=LoraSpec())
     changes: list[dict[str, object]] = [
