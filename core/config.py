@@ -382,7 +382,9 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _check_engine(self) -> "RunConfig":
-        if self.student.engine == "vllm" and (conflict := find_conflict(self.lora, self.compute)):
+        if self.student.engine == "own":
+            return self
+        if conflict := find_conflict(self.lora, self.compute, load_in=self.student.load_in):
             raise ValueError(conflict)
         return self
 

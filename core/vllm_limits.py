@@ -37,8 +37,13 @@ def check_installed(device: Literal["auto", "cpu", "cuda"]) -> None:
         )
 
 
-def find_conflict(lora: LoraSpec, compute: ComputeConfig) -> str | None:
+def find_conflict(lora: LoraSpec, compute: ComputeConfig, *, load_in: str | None) -> str | None:
     """The first setting that vLLM cannot work with, in words."""
+    if load_in:
+        return (
+            f"student.engine: vllm would answer with all bits of weights that are trained in {load_in}. Remove student.load_in, or set"
+            " student.engine to own"
+        )
     if lora.dora:
         return "student.engine: vllm cannot apply DoRA adapters. Set lora.dora to false, or student.engine to own"
     if lora.rank > LORA_RANKS[-1]:

@@ -1,6 +1,6 @@
 """vLLM in a process of its own (`python -m pada_agent.training.generation.vllm_process`), so that all its memory is free once it has ended.
 
-The first line of stdin is an `EngineSpec`, every other line a `WriteRequest`. Answers on stdout, one JSON line each: `{"ready": version}` once
+The first line of stdin is an `EngineSpec`, every other line a `WriteRequest`. Answers on stdout, one JSON line each: `{"ready": true}` once
 the engine runs; for each request `{"done": rows}` while it writes, then `{"tokens": [[...], ...]}` in the order of the prompts;
 `{"error": "..."}` if something failed. Ends when stdin closes.
 """
@@ -62,6 +62,7 @@ def open_engine(spec: EngineSpec) -> Any:
         dtype="bfloat16" if on_gpu else "float32",
         max_model_len=spec.max_tokens,
         seed=0,
+        enforce_eager=not on_gpu,  # to compile for a CPU takes longer than a small student writes
         **lora,
         **memory,
     )
@@ -100,15 +101,14 @@ def _count_by(on_done: Callable[[int], None]) -> Any:
     """A progress bar that shows nothing and reports finished prompts."""
     from tqdm import tqdm
 
-    class Counter(tqdm):  # type: ignore[type-arg]
+    class Counter(tqdm):  # type: ignore[misc]
         def display(self, *_: Any, **__: Any) -> None:
             pass
 
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
+        def update(self, n: float | None = 1) -> None:
+            super().update(n)
             if str(self.desc).startswith("Processed"):  # another bar counts the prompts that are handed over
                 on_done(int(self.n))
-            return shown
 
     return Counter
 

@@ -204,12 +204,10 @@ def address_job(job: Job) -> str:
         spec = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "student": spec["student"]}
     else:
         spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
-        if spec.get("engine") == "own":
-            del spec["engine"]  # it came later, and changes no id until it is used
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-_LATER = {"load_in", "n_processes", "rslora", "dora", "init", "gradient_checkpointing"}
+_LATER = {"load_in", "engine", "n_processes", "rslora", "dora", "init", "gradient_checkpointing"}
 
 
 def _list_unused(spec: Job | LoraSpec) -> set[str]:

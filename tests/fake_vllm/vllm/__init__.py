@@ -58,6 +58,7 @@ class LLM:
         max_loras: int = 1,
         max_lora_rank: int = 16,
         gpu_memory_utilization: float = 0.92,
+        enforce_eager: bool = False,
         kv_cache_memory_bytes: int | None = None,
     ) -> None:
         if max_lora_rank not in RANKS:
@@ -65,7 +66,7 @@ class LLM:
         given = {"model": model, "revisions": [revision, tokenizer_revision], "trust": trust_remote_code, "seed": seed}
         lora = {"lora": enable_lora, "rank": max_lora_rank, "max_loras": max_loras}
         memory = {"limit": max_model_len, "share": gpu_memory_utilization, "cache_bytes": kv_cache_memory_bytes}
-        note(call="LLM", pid=os.getpid(), dtype=dtype, **given, **lora, **memory)
+        note(call="LLM", pid=os.getpid(), dtype=dtype, eager=enforce_eager, **given, **lora, **memory)
         if failure := os.environ.get("FAKE_VLLM_FAILS"):
             raise ValueError(failure)
         self.max_lora_rank = max_lora_rank if enable_lora else 0

@@ -60,13 +60,14 @@ def test_any_other_is_an_error_that_says_what_to_do(
     [
         ({"lora": {"dora": True}}, "vllm cannot apply DoRA adapters"),
         ({"lora": {"rank": 513}}, "vllm takes adapters up to rank 512"),
+        ({"student": {"load_in": "4bit"}}, "all bits of weights that are trained in 4bit"),
         ({"compute": {"backend": "ray", "cluster": {"num_gpus": 0.5}}}, "workers cannot share one"),
     ],
 )
 def test_settings_that_vllm_cannot_work_with_are_refused_for_vllm_alone(values: dict[str, Any], message: str) -> None:
     parse_config(values, origin="test")
     with pytest.raises(ConfigError, match=message):
-        parse_config({**values, "student": {"engine": "vllm"}}, origin="test")
+        parse_config({**values, "student": {**values.get("student", {}), "engine": "vllm"}}, origin="test")
 
 
 def test_what_vllm_can_do_is_taken() -> None:
