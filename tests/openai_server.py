@@ -50,6 +50,8 @@ class CountingServer:
     """What the teacher was asked over HTTP."""
 
     url: str = ""
+    delay_seconds: float = 0.0
+    """Before each answer; may be changed between calls."""
     asked: Counter[str] = field(default_factory=Counter)
     """By request body."""
     prompts: list[str] = field(default_factory=list)
@@ -66,7 +68,7 @@ def serving(
 
     A `Refusal` that it raises is sent in words that repeat the request's key.
     """
-    counted, reply = CountingServer(), answer or answer_in_form
+    counted, reply = CountingServer(delay_seconds=delay_seconds), answer or answer_in_form
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -75,7 +77,7 @@ def serving(
             counted.asked[body] += 1
             counted.prompts.append(recognise(prompt))
             counted.keys.add(self.headers["authorization"])
-            time.sleep(delay_seconds)
+            time.sleep(counted.delay_seconds)
             try:
                 self.send(200, {}, make_completion(reply(prompt)))
             except Refusal as refusal:

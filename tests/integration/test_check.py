@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from pada_agent.app import wiring
+from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.cli import app
+from pada_agent.core.config import RunConfig
 from tests.openai_server import refuse, serving
 from tests.tiny_world import save_world, write_config
+from tests.toy_command import WORKER
 from tests.toy_world import TRAIN
 
 pytestmark = [
@@ -24,6 +28,16 @@ ODD = {"id": "odd", "question": "what is this?", "answer": "vegetable"}
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return save_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def quick_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker without torch, whose tokenizer has a token a byte. The models are real, and looked for, as in a run."""
+
+    def open_quickly(_: RunConfig, folder: Path) -> LocalCompute:
+        return LocalCompute(folder / "objects", folder / "worker.log", command=WORKER)
+
+    monkeypatch.setattr(wiring, "open_compute", open_quickly)
 
 
 def pada(command: str, config: Path, *options: str) -> Result:
@@ -49,6 +63,7 @@ def test_rows_are_shown_and_the_teacher_is_asked_and_nothing_is_left(settings: d
     assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"], "no run's folder is made"
 
 
+@pytest.mark.usefixtures("quick_worker")
 def test_all_problems_are_told_at_once_and_a_run_is_refused_for_the_same(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -71,6 +86,7 @@ def test_all_problems_are_told_at_once_and_a_run_is_refused_for_the_same(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.usefixtures("quick_worker")
 def test_a_teacher_that_cannot_be_used_is_known_before_anything_is_computed(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -196,6 +196,7 @@ def test_after_a_signal_no_run_begins_and_the_same_command_goes_on(
         assert not [text for text in said if "failed" in text] and not list(folder.glob("*/error.txt"))
         assert not list(folder.glob("*/summary.json"))
         assert signal.getsignal(signal.SIGINT) is before
+        server.delay_seconds = 0
         assert len(run(grid, 2).outcomes) == 3
         n_paid = count_calls(folder / "shared" / "llm_calls.sqlite")
         assert n_paid == sum(server.asked.values()), "answers that were under way are kept"
