@@ -207,7 +207,7 @@ def connect(settings: ClusterConfig) -> None:
     """Join the cluster, unless this process has already joined one.
 
     Raises:
-        ConfigError: there is no cluster at the address, it has another version, or it is an address of Ray Client.
+        ConfigError: there is no cluster at the address, it has another version, it is an address of Ray Client, or Ray does not start here.
     """
     address = settings.address
     if ray.is_initialized():
@@ -224,9 +224,15 @@ def connect(settings: ClusterConfig) -> None:
         ray.init(
             address=address or "local", namespace=NAMESPACE, log_to_driver=False, configure_logging=False, **started
         )
-    except (OSError, RuntimeError, ValueError, RayError) as exc:
+    except Exception as exc:  # where a node starts too slowly, Ray raises just this
+        reason = str(exc).rstrip(".")
+        if not address:
+            raise ConfigError(
+                f"compute.cluster.address: Ray did not start on this machine ({reason}). If the machine is busy, try again, or start Ray"
+                " yourself with `ray start --head` and set the address to auto."
+            ) from exc
         raise ConfigError(
-            f"compute.cluster.address: no Ray cluster can be joined at {address!r} ({str(exc).rstrip('.')}). Start one with `ray start --head`, or"
+            f"compute.cluster.address: no Ray cluster can be joined at {address!r} ({reason}). Start one with `ray start --head`, or"
             " set it to null, which starts one on this machine."
         ) from exc
 
