@@ -8,6 +8,7 @@ from pada_agent.core.ports import Compute
 
 SCRIPT = """
 import json, os, pathlib, sys, time
+parent = os.getppid()
 for line in sys.stdin:
     request = json.loads(line)
     what, folder = pathlib.Path(request["job"]["rows"]).name, pathlib.Path(request["folder"])
@@ -15,6 +16,8 @@ for line in sys.stdin:
     emit(event="progress", stage=what, done=1, total=2)
     with open(folder.parent.parent / "starts", "a") as starts: starts.write(what + "\\n")
     if what.startswith("hang"): time.sleep(60)
+    while what.startswith("gated") and not (folder.parent.parent / "go").exists(): time.sleep(0.05)
+    if os.getppid() != parent: sys.exit()  # the real worker notices that its stdin is closed
     if what.startswith("slow"):
         for i in range(20): time.sleep(0.1); emit(event="progress", stage=what, done=i, total=20)
     if what == "crash": print("out of luck", file=sys.stderr); sys.exit(3)

@@ -43,16 +43,18 @@ MAX_IN_FLIGHT = 1
 
 
 class Endpoint:
-    """A teacher that notes how many calls it has at once."""
+    """A teacher that notes how many calls it has at once, and when each came."""
 
     def __init__(self) -> None:
         self.most = self._now = 0
+        self.times: list[float] = []
         self._lock = Lock()
 
     def __call__(self, prompt: str) -> str:
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
+            self.times.append(time.monotonic())
         time.sleep(0.02)
         with self._lock:
             self._now -= 1
