@@ -64,9 +64,11 @@ class ComputeContract:
         assert [path.name for path in (tmp_path / "objects").iterdir()] == [address_job(make_job("a"))]
         assert count_starts(tmp_path, "crash") == 1
 
-    def test_a_killed_worker_hints_at_memory(self, compute: Compute) -> None:
+    @pytest.mark.parametrize("name", ["die", "torn"])
+    def test_a_killed_worker_hints_at_memory(self, compute: Compute, name: str) -> None:
+        """Also if it was killed while it reported something."""
         with pytest.raises(TrainingError, match="lack of memory"):
-            run(compute, make_job("die"))
+            run(compute, make_job(name))
 
     def test_cancel_ends_a_running_job_within_seconds_and_it_can_be_submitted_again(self, compute: Compute) -> None:
         run(compute, make_job("a"))

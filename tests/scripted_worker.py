@@ -21,7 +21,8 @@ for line in sys.stdin:
     if what.startswith("slow"):
         for i in range(20): time.sleep(0.1); emit(event="progress", stage=what, done=i, total=20)
     if what == "crash": print("out of luck", file=sys.stderr); sys.exit(3)
-    if what == "die": os.kill(os.getpid(), 9)
+    if what == "torn": print('{"event": "prog', end="", flush=True)
+    if what in ("die", "torn"): os.kill(os.getpid(), 9)
     if what == "orphan": os.kill(os.getppid(), 9)
     if what == "NonFiniteLossError":
         (folder / "last_good").mkdir(parents=True)

@@ -285,6 +285,8 @@ def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> Pa
     """
     stdout: IO[str] = worker.stdout  # type: ignore[assignment]
     for line in stdout:
+        if not line.endswith("\n"):  # it ended in the middle of a word
+            break
         event = json.loads(line)
         kind = event.pop("event")
         if kind == "done":

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError
 
 from pada_agent.app.adapters.compute.ray_jobs import Heard, JobRequest, Outcome, Shape
 from pada_agent.app.adapters.compute.ray_worker import RayWorker
@@ -27,9 +27,11 @@ SILENCE_SECONDS = 120
 """A worker that cannot be reached for this long is given up."""
 GONE_SECONDS = 60
 """A driver that was not heard from for this long keeps no job from being cancelled. If it is still there, it submits the job again."""
+LOST = (RayActorError, OutOfMemoryError)
+"""How Ray reports a worker that was lost. The second one: Ray ended it, because its node was running out of memory."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker:
     """An actor, and what it was made for."""
 
@@ -38,18 +40,18 @@ class Worker:
     student: str = ""
     """The student that it has loaded. The next job with this student starts at once."""
     idle_since: float = field(default_factory=time.monotonic)
-    job: str | None = None
-    """Key of the job that it runs. None if it is idle."""
+    entry: "Entry | None" = None
+    """What it runs. None if it is idle."""
     ready: bool = False
     """Whether Ray has found a place for it."""
     starting: "asyncio.Task[None] | None" = None
 
     @property
     def is_idle(self) -> bool:
-        return self.ready and self.job is None
+        return self.ready and self.entry is None
 
 
-@dataclass
+@dataclass(eq=False)
 class Entry:
     """A job on the board."""
 
@@ -86,7 +88,7 @@ class Board:
         self._freed = asyncio.Condition()
         self._waiting: Counter[Shape] = Counter()
         """Jobs that wait for a worker, by the shape that they need."""
-        self._lost_at_start: dict[Shape, RayActorError] = {}
+        self._lost_at_start: dict[Shape, RayError] = {}
         self._heard: dict[str, float] = {}
         """When each driver was last heard from, about whichever job."""
         self._used = time.monotonic()
@@ -146,13 +148,14 @@ class Board:
     async def describe(self) -> dict[str, Any]:
         """Jobs by their state, and workers: for tests and for people who want to look."""
         unfinished = [entry.request.job_id for entry in self._entries.values() if entry.outcome is None]
-        return {"unfinished": unfinished, "workers": [(str(w.shape), w.job) for w in self._workers]}
+        workers = [(str(w.shape), w.entry and w.entry.request.key) for w in self._workers]
+        return {"unfinished": unfinished, "workers": workers}
 
     async def _cancel(self, entry: Entry) -> None:
         job_id = entry.request.job_id
         if self._entries.get(entry.request.key) is entry:
             del self._entries[entry.request.key]  # who submits it from now on gets another attempt
-        worker = next((w for w in self._workers if w.job == entry.request.key), None)
+        worker = next((w for w in self._workers if w.entry is entry), None)
         if worker is None and entry.task:
             entry.task.cancel()
         elif worker:
@@ -182,7 +185,7 @@ class Board:
                 entry.tell(Progress(stage="retry", done=attempt, total=self._settings.retries, detail=lost))
             try:
                 return await self._run_once(entry)
-            except RayActorError as exc:
+            except LOST as exc:
                 lost = f"the worker was lost: {_shorten(exc)}"
         return Outcome(
             error="TrainingError", message=f"job {entry.request.job_id} was begun {attempt + 1} times; {lost}"
@@ -192,7 +195,7 @@ class Board:
         worker = await self._take_worker(entry)
         try:
             outcome = await self._ask(worker, entry)
-        except RayActorError:
+        except Exception:  # whatever it is, a worker that is not given back would be busy for ever
             await self._remove(worker)
             raise
         await self._give_back(worker)
@@ -216,7 +219,7 @@ class Board:
         """The first free worker of the right shape, preferably one that has the student loaded.
 
         Raises:
-            RayActorError: a worker that was being started for the job was lost.
+            RayError: a worker that was being started for the job was lost, or cannot be started.
         """
         request = entry.request
         async with self._freed:
@@ -229,7 +232,7 @@ class Board:
                         raise lost
             finally:
                 self._waiting[request.shape] -= 1
-            worker.job, worker.student = request.key, request.student
+            worker.entry, worker.student = entry, request.student
         return worker
 
     def _find_idle(self, request: JobRequest) -> Worker | None:
@@ -253,7 +256,7 @@ class Board:
     async def _await_start(self, worker: Worker) -> None:
         try:
             await worker.actor.is_ready.remote()
-        except RayActorError as exc:
+        except RayError as exc:
             self._lost_at_start[worker.shape] = exc
             await self._remove(worker)
         else:
@@ -273,7 +276,7 @@ class Board:
 
     async def _give_back(self, worker: Worker) -> None:
         async with self._freed:
-            worker.job, worker.idle_since = None, time.monotonic()
+            worker.entry, worker.idle_since = None, time.monotonic()
             self._freed.notify_all()
 
     async def _remove(self, worker: Worker) -> None:
@@ -297,7 +300,7 @@ class Board:
         now = time.monotonic()
         idle, orphan = self._settings.idle_minutes * 60, self._settings.orphan_minutes * 60
         for worker in [
-            w for w in self._workers if w.job is None and now - w.idle_since > idle and not self._waiting[w.shape]
+            w for w in self._workers if w.entry is None and now - w.idle_since > idle and not self._waiting[w.shape]
         ]:
             await self._remove(worker)
         for entry in [e for e in self._entries.values() if e.outcome is None]:

@@ -1,5 +1,6 @@
 """What a driver and the actors of a Ray cluster tell each other about a job, and where its files are on each machine."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,15 @@ class Heard(Record):
     """None while the job is not finished."""
 
 
-def describe_failure(exc: PadaError, objects: Path) -> Outcome:
-    return Outcome(error=type(exc).__name__, message=str(exc), objects=str(objects))
+def describe_failure(exc: Exception, objects: Path) -> Outcome:
+    """What the driver is told. An error of this machine, such as a full disk, keeps this machine's paths and names it."""
+    name, words = type(exc).__name__, str(exc)
+    node = f" (on {os.uname().nodename})"
+    if not isinstance(exc, PadaError):
+        return Outcome(error=TrainingError.__name__, message=f"{name}: {words}{node}")
+    if isinstance(exc.__cause__, OSError):
+        return Outcome(error=name, message=f"{words}{node}")
+    return Outcome(error=name, message=words, objects=str(objects))
 
 
 def to_error(name: str, message: str) -> PadaError:

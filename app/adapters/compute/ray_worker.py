@@ -62,7 +62,7 @@ class RayWorker:
         """Fetch what the job needs, run it, and publish what it gives."""
         try:
             self._run(request, ticket, report)
-        except PadaError as exc:
+        except Exception as exc:  # noqa: BLE001  (any other would be the actor's, and nobody would know what happened)
             if isinstance(exc, WorkerKilledError):
                 time.sleep(GRACE_SECONDS)
             if self._is_given_up.is_set():

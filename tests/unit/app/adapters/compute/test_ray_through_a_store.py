@@ -1,16 +1,18 @@
 """The driver's and the worker's side of jobs on a cluster with an object store, in one process and without a cluster."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pada_agent.app.adapters.compute import ray_worker
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.ray_jobs import JobRequest, to_request
 from pada_agent.app.adapters.compute.ray_worker import RayWorker
 from pada_agent.core.compute_config import ClusterConfig
-from pada_agent.core.errors import ArtifactError, NonFiniteLossError
+from pada_agent.core.errors import ArtifactError, NonFiniteLossError, TrainingError
 from pada_agent.core.jobs import PredictJob, TokenizerJob
 from pada_agent.core.progress import Progress
 from tests.jobs_of_all_kinds import KINDS, command_that_notes, fine_tune, run, run_all, write_rows
@@ -168,3 +170,26 @@ def test_a_fine_tuning_continues_on_another_node_at_its_last_checkpoint(world: W
     assert steps == [2, 3]
     assert [path.name for path in (tmp_path / "bucket").glob(f"run/{job_id}/*") if path.is_file()] == ["done.json"]
     assert list((tmp_path / "b").glob("*/.*")) == []
+
+
+def test_an_error_of_a_nodes_disk_keeps_its_paths_and_names_the_node(world: World, tmp_path: Path) -> None:
+    """The driver's own file of that name is all right."""
+    driver = world.join("run", "a")
+    job_id = driver.submit(fine_tune(write_rows(tmp_path / "run", "rows-1")))
+    (tmp_path / "a").write_text("a file where the node keeps its copies")
+    where = rf"{tmp_path}/a/\w+/rows-1: cannot be written .*\(on {os.uname().nodename}\)"
+    with pytest.raises(ArtifactError, match=where):
+        driver.wait(job_id, lambda _: None)
+
+
+def test_an_unexpected_error_on_a_node_is_the_jobs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: JobRequest) -> None:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(ray_worker, "to_job", fail)
+    driver = world.join("run", "a")
+    told = rf"OSError: \[Errno 116\] Stale file handle \(on {os.uname().nodename}\)"
+    with pytest.raises(TrainingError, match=told):
+        run(driver, fine_tune(write_rows(tmp_path / "run", "rows-1")))
