@@ -1,7 +1,7 @@
-"""Processes that share a fine-tuning on one machine, each with a device of its own (data parallel).
+"""Processes that share a fine-tuning on one machine, each with its own device (data parallel).
 
 The first is the worker. It starts the others with its own command and gives them the same job. Each computes its part of every
-batch; gradients and losses are added up, so all of them take the same step.
+batch; gradients and losses are summed, so all processes take the same step.
 """
 
 import json
@@ -27,12 +27,12 @@ COMMAND = (sys.executable, "-m", "pada_agent.training.worker")
 RANK, SIZE, PORT, THREADS = "PADA_RANK", "PADA_PROCESSES", "PADA_PORT", "PADA_THREADS"
 HOST = "127.0.0.1"
 GRACE_SECONDS = 5
-"""Where all processes fail alike, the first one says so itself within this time."""
+"""If all processes fail alike, the first one reports the error itself within this time."""
 PATIENCE = timedelta(hours=1)
-"""For another process, which may still load the student. One that is lost is noticed at once."""
+"""Timeout for another process, which may still be loading the student. A lost one is noticed at once."""
 T = TypeVar("T")
 GiveUp = Callable[[str, str], None]
-"""Takes class and text of an error, reports it, and ends this process."""
+"""Takes the class and message of an error, reports it, and ends this process."""
 Process = subprocess.Popen[str]
 
 
@@ -53,7 +53,7 @@ class Team:
         return batch[self.rank :: self.size]
 
     def spread(self, value: T) -> T:
-        """What the first process passes, in all of them."""
+        """The value that the first process passes, returned in every process."""
         if self.size == 1:
             return value
         values = [value]
@@ -75,7 +75,7 @@ class Team:
         return flat[0]
 
     def seed_step(self, seed: int, step: int) -> None:
-        """Random numbers that depend on job, step and process alone: other rows get other dropout, the same after a restart."""
+        """Seed torch by job, step and process alone, so that each process draws its own dropout, and a restart draws the same."""
         if self.size > 1:
             torch.manual_seed(((seed * 1_000_003 + step) * self.size + self.rank) % 2**63)
 
@@ -91,10 +91,10 @@ def end_at_once(kind: str, message: str) -> None:
 
 @contextmanager
 def gather(size: int, device: torch.device, job: str, give_up: GiveUp) -> Iterator[Team]:
-    """The team of this process and `size - 1` others, which it starts and which get the line `job`. Afterwards they are gone.
+    """The team of this process and `size - 1` others, which are started here, get the line `job`, and end with the context.
 
     They also end when this process does, because their stdin closes. If one of them is lost, this process ends the same way. If one
-    fails and this one waits for it, `give_up` is called from another thread.
+    fails while this one waits for it, `give_up` is called from another thread.
 
     Raises:
         TrainingError: there are fewer GPUs than processes.
@@ -137,7 +137,7 @@ def join(environment: Mapping[str, str], device: torch.device) -> Iterator[Team]
 
 
 def _open_store(size: int) -> Any:
-    """Where the processes find each other. By itself torch would listen on all of the machine's addresses."""
+    """Where the processes find each other. By default, torch would listen on all of the machine's addresses."""
     listening = socket.create_server((HOST, 0))
     port = listening.getsockname()[1]
     return TCPStore(HOST, port, size, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
@@ -159,7 +159,7 @@ def _start(environment: Mapping[str, str], job: str) -> Process:
     process = subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=environment
     )
-    with suppress(BrokenPipeError):  # whoever watches it sees its end
+    with suppress(BrokenPipeError):  # `_watch` sees that it ended
         process.stdin.write(job + "\n")  # type: ignore[union-attr]
         process.stdin.flush()  # type: ignore[union-attr]
     return process
@@ -177,7 +177,7 @@ def _watch(process: Process, who: str, at_rest: Event, give_up: GiveUp) -> None:
 
 
 def _end_like(code: int) -> None:
-    """End this process as another has ended, so that whoever started it treats both alike: it keeps the checkpoint of a killed one."""
+    """End this process the way another ended. If that one was killed, the backend then keeps the checkpoint."""
     if code < 0:
         os.kill(os.getpid(), -code)
     os._exit(code or 1)
@@ -185,7 +185,7 @@ def _end_like(code: int) -> None:
 
 @contextmanager
 def _await_verdict() -> Iterator[None]:
-    """An error of the connection means that another process was lost. What became of it is worth more: who watches it ends this one."""
+    """A connection error means that another process was lost. Why it was says more, so leave time for `_watch` to end this process."""
     try:
         yield
     except RuntimeError:

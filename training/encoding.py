@@ -1,4 +1,4 @@
-"""From rows to tokens that are learned."""
+"""Turns rows into tokens to learn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,13 +48,14 @@ class ChatEncoder(ChatTokenizer):
         """Prompt, answer and end of turn, at most `spec.max_length` tokens.
 
         Raises:
-            DatasetError: an empty answer, or too long and `on_too_long` is `error` or the answer alone does not fit; names the row.
+            DatasetError: the answer is empty or does not fit, or the row is too long and `on_too_long` is `error`. Names the row.
         """
         prompt, answer = self.prompt(example), self.learned(example)
         room = spec.max_length - len(answer)
         if room < 1 or (len(prompt) > room and spec.on_too_long == "error"):
             raise DatasetError(
-                f"row {example.id!r} has {len(prompt)} prompt and {len(answer)} answer tokens, lora.max_length is {spec.max_length}:"
-                " raise it, drop the row, or set lora.on_too_long to truncate (which cuts the prompt, never the answer)"
+                f"row {example.id!r} has {len(prompt)} prompt and {len(answer)} answer tokens, but lora.max_length is"
+                f" {spec.max_length}. Raise it, drop the row, or set lora.on_too_long to truncate (which cuts the prompt,"
+                " never the answer)."
             )
         return replace(join(prompt[-room:], answer), n_cut=max(0, len(prompt) - room))

@@ -1,4 +1,4 @@
-"""LoRA fine-tuning. The student's base weights are frozen; the adapter's layers are taken off again at the end."""
+"""LoRA fine-tuning. The student's base weights are frozen, and the adapter's layers are removed again at the end."""
 
 import json
 import math
@@ -30,12 +30,10 @@ from pada_agent.training.quantization import is_in_4bit
 from pada_agent.training.students import Student, hash_weights
 
 MAX_CPU_PACK_TOKENS = 512
-"""On CPU a pack's dense attention outweighs what longer packs save."""
+"""On CPU, a longer pack's dense attention costs more than the pack saves."""
 
 STEPS_PER_READING = {"cpu": 1, "cuda": 10}
-"""Losses stay on the device that long: reading one waits for all work queued before it."""
-
-"""Subfolder for the adapter that last had a finite loss, where the fine-tuning broke off."""
+"""Losses stay on the device for this many steps, because reading one waits for all work queued before it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Step:
     grad_norm: float
     """Before clipping."""
     n_tokens: int
-    """Tokens of its rows, prompts included, whether or not rows shared them."""
+    """Tokens of its rows, including prompts. Tokens that rows share are counted for each."""
 
 
 def fine_tune(
@@ -62,13 +60,13 @@ def fine_tune(
 ) -> None:
     """Write a PEFT adapter and `train_metrics.json` into `folder`. Equal jobs give equal bytes on equal CPUs.
 
-    A job that was broken off continues at its `checkpoint`, and gives the bytes that it would have given otherwise. All processes of a
-    `team` call this with the same job; the first one alone reads the checkpoint and writes.
+    An interrupted job continues at its `checkpoint` and gives the same bytes as an uninterrupted one. All processes of a `team` call
+    this with the same job; only the first one reads the checkpoint and writes.
 
     Raises:
-        DatasetError: no rows, or one is empty or too long.
-        TrainingError: unknown target modules, an adapter to start from that does not fit, or no memory for a single row.
-        NonFiniteLossError: names step and learning rate; the adapter of the last finite loss is in `folder/last_good`.
+        DatasetError: there are no rows, or one is empty or too long.
+        TrainingError: target modules are unknown, the adapter to start from does not fit, or a single row does not fit in memory.
+        NonFiniteLossError: names the step and the learning rate. The adapter of the last finite loss is in `folder/last_good`.
     """
     if not examples:
         raise DatasetError(f"{job.rows}: no rows to fine-tune on")
@@ -96,7 +94,7 @@ def fine_tune(
 
 
 def learning_rate_factor(step: int, n_steps: int, spec: LoraSpec) -> float:
-    """Part of the peak learning rate at `step` (from 0): linear warm-up, then `spec.scheduler` down to 0 after the last step."""
+    """Fraction of the peak learning rate at `step` (from 0): linear warm-up, then `spec.scheduler` down to 0 after the last step."""
     n_warmup = math.ceil(spec.warmup_ratio * n_steps)
     if step < n_warmup:
         return (step + 1) / (n_warmup + 1)
@@ -105,7 +103,7 @@ def learning_rate_factor(step: int, n_steps: int, spec: LoraSpec) -> float:
 
 
 def draw_batches(n_rows: int, batch_size: int, seed: int) -> Iterator[list[int]]:
-    """Row indices, epoch after epoch without end, each epoch in its own order; an epoch's last batch may be short."""
+    """Row indices, epoch after epoch without end, each in its own order. An epoch's last batch may be short."""
     order = random.Random(seed)
     while True:
         indices = order.sample(range(n_rows), n_rows)
@@ -127,10 +125,10 @@ def backward(
     longest_kept: int | None = None,
     n_targets: int | None = None,
 ) -> torch.Tensor:
-    """Add the batch's gradients and give its loss: the mean over all its answer tokens, however it is cut into packs.
+    """Add the batch's gradients and return its loss: the mean over all its answer tokens, however it is split into packs.
 
-    Rows that share a prompt prefix within a pack share its dropout too. Packs of more than `longest_kept` tokens do not keep their
-    activations. Of a part of a batch, with `n_targets` answer tokens in the whole, it is that part's share of the mean.
+    Rows that share a prompt prefix within a pack also share its dropout. Packs of more than `longest_kept` tokens do not keep their
+    activations. If this is only a part of a batch that has `n_targets` answer tokens in all, the result is the part's share of the mean.
     """
     n_targets = n_targets or count_targets(batch)
     total = torch.zeros((), device=adapted.device)
@@ -144,12 +142,12 @@ def backward(
 
 
 def count_targets(batch: Sequence[Encoded]) -> int:
-    """Tokens of the answers."""
+    """Number of answer tokens."""
     return sum(label != IGNORE_INDEX for row in batch for label in row.labels)
 
 
 class TrainingLoop:
-    """Optimizer steps on the adapter, read in windows of some steps so that a GPU is never waited for in between."""
+    """Optimizer steps on the adapter. Losses are read once per window of steps, so that nothing waits for a GPU in between."""
 
     def __init__(self, adapted: Any, rows: Sequence[Encoded], job: FineTuneJob, team: Team = ALONE) -> None:
         spec, device = job.lora, adapted.device
@@ -179,11 +177,11 @@ class TrainingLoop:
 
     @property
     def seconds(self) -> float:
-        """Spent on the steps so far, in all attempts."""
+        """Time spent on the steps so far, over all attempts."""
         return self._seconds_before + time.perf_counter() - self._start
 
     def state_dict(self) -> dict[str, Any]:
-        """All that decides the steps to come."""
+        """Everything that determines the steps to come."""
         cuda = self._adapted.device.type == "cuda"
         return {
             "parameters": [p.detach() for p in self._parameters],
@@ -197,7 +195,7 @@ class TrainingLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the last of the state's steps."""
+        """Continue after the state's last step."""
         with torch.no_grad():
             for parameter, value in zip(self._parameters, state["parameters"], strict=True):
                 parameter.copy_(value)
@@ -213,11 +211,11 @@ class TrainingLoop:
             torch.cuda.set_rng_state(state["cuda_random"])
 
     def run(self, on_progress: Callable[[Progress], None], checkpoint: JobCheckpoint = NOTHING_KEPT) -> None:
-        """All steps that are left.
+        """Take all remaining steps.
 
         Raises:
-            NonFiniteLossError: names step and learning rate.
-            TrainingError: no memory for a single row.
+            NonFiniteLossError: names the step and the learning rate.
+            TrainingError: a single row does not fit in memory.
         """
         while len(self.steps) < self._n_steps:
             before = [p.detach().clone() for p in self._parameters]
@@ -227,12 +225,12 @@ class TrainingLoop:
             checkpoint.save_when_due(self.state_dict)
 
     def close(self) -> None:
-        """Let go of a GPU's memory."""
+        """Release the GPU's memory."""
         if self._recorded:
             self._recorded.forget()
 
     def restore_last_good(self) -> bool:
-        """Put back the weights that last gave a finite loss; False if there are none but the initial ones."""
+        """Restore the weights that last gave a finite loss. False if there are only the initial ones."""
         if self._last_good is None:
             return False
         with torch.no_grad():
@@ -241,7 +239,7 @@ class TrainingLoop:
         return True
 
     def describe_cuts(self) -> dict[str, int]:
-        """What was made smaller to fit."""
+        """What was reduced to fit."""
         return {
             "n_truncated_rows": sum(row.n_cut > 0 for row in self._rows),
             "max_pack_tokens": self._max_pack_tokens,
@@ -263,7 +261,7 @@ class TrainingLoop:
             self.steps.append(step)
 
     def _step(self, batch: Sequence[Encoded], rate: float) -> torch.Tensor:
-        """(2,) loss and gradient norm, still on the device."""
+        """(2,) loss and gradient norm, on the device."""
         part = self._team.take_part(batch)
         loss = self._accumulate(part, count_targets(batch)) if part else torch.zeros((), device=self._adapted.device)
         loss = self._team.add_up(loss, self._parameters)
@@ -275,7 +273,10 @@ class TrainingLoop:
         return torch.stack([loss, norm])
 
     def _accumulate(self, batch: Sequence[Encoded], n_targets: int) -> torch.Tensor:
-        """The loss and gradients of a batch or a part of it, which has `n_targets` in all. Out of memory starts it again in packs of half the size: the same batch, the same mean."""
+        """The loss of a batch with `n_targets` answer tokens, or of a part of it; adds the gradients.
+
+        If memory runs out, it starts again with packs of half the size: the same batch, the same mean.
+        """
         longest = max(len(row.input_ids) for row in batch)
         while True:
             try:
@@ -296,7 +297,7 @@ class TrainingLoop:
                         f"out of memory with a single row of {longest} tokens ({exc}). Lower lora.max_length or lora.rank,"
                         " or choose a smaller student."
                     ) from exc
-            # Only here are the tensors free that the error's traceback held.
+            # Only here have the tensors been freed that the error's traceback held.
             self._clear_gradients()
             self._max_pack_tokens = max(longest, self._max_pack_tokens // 2)
             self._n_halvings += 1
@@ -326,7 +327,7 @@ class TrainingLoop:
 
 
 def group_parameters(parameters: Sequence[torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; vectors (biases, norms, which an adapter to continue may hold) do not."""
+    """Matrices decay; vectors (biases and norms, which a continued adapter may have) do not."""
     matrices = [p for p in parameters if p.ndim >= 2]
     vectors = [p for p in parameters if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]

@@ -1,4 +1,4 @@
-"""What a long fine-tuning keeps of itself while it runs: another attempt at the same job continues there."""
+"""Checkpoints of a long fine-tuning. Another attempt at the same job continues from the last one."""
 
 import pickle
 import time
@@ -11,7 +11,7 @@ import torch
 
 
 class JobCheckpoint:
-    """The latest state of a job in one file, written at most every `seconds`; without a file, nothing is kept.
+    """The latest state of a job, in one file that is written at most every `seconds`. Without a file, nothing is kept.
 
     The file is replaced as a whole, so it is never half written. Reading it runs no code (`weights_only`).
     """
@@ -22,7 +22,7 @@ class JobCheckpoint:
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was saved last; None without one, or when the file is damaged: then the job starts again."""
+        """The state that was saved last. None if there is none or the file is damaged, so the job starts over."""
         if self._file is None or not self._file.exists():
             return None
         try:
@@ -32,14 +32,14 @@ class JobCheckpoint:
         return state
 
     def save_when_due(self, take_state: Callable[[], dict[str, Any]]) -> None:
-        """Save `take_state()` if the last save, or the start, is `seconds` ago.
+        """Save `take_state()` if the last save (or the start) was at least `seconds` ago.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written to.
         """
         if self._file is None or time.monotonic() - self._last < self._seconds:
             return
-        partial = self._file.with_name(f"{self._file.name}.{uuid4().hex[:12]}")  # nodes may have equal process ids
+        partial = self._file.with_name(f"{self._file.name}.{uuid4().hex[:12]}")  # process ids may repeat across nodes
         try:
             torch.save(take_state(), partial)
             partial.replace(self._file)

@@ -1,4 +1,4 @@
-"""Both ends of a process that is asked by JSON lines on stdin and answers on stdout."""
+"""Standard streams of a process that reads requests as JSON lines from stdin and answers on stdout."""
 
 import os
 import queue
@@ -9,14 +9,14 @@ from typing import TextIO
 
 
 def claim_stdout() -> TextIO:
-    """The real stdout, for answers only. Whatever libraries print goes to stderr."""
+    """The real stdout, for answers only. Anything that libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers
 
 
 def read_stdin() -> Iterator[str]:
-    """Lines as they come. A thread waits for the end of stdin, to end the process even while it works."""
+    """Lines as they arrive. When stdin closes, a thread ends the process, even in the middle of its work."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:

@@ -1,4 +1,4 @@
-"""The LoRA adapter: put on the student, taken off, saved with a card that names the weights it belongs to."""
+"""The LoRA adapter: attached to the student, removed, and saved with a card that names the weights it belongs to."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +16,18 @@ from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, draw_model, hash_weights
 
 MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
-"""Whose kernels read some weights themselves, past any adapter: PEFT refuses those layers."""
+"""Model types whose kernels read some weights directly, bypassing adapters. PEFT refuses those layers."""
 
 BESIDE_KERNELS = ["out_proj", "conv1d"]
-"""Such layers, which `all-linear` leaves out."""
+"""Those layers, which `all-linear` leaves out."""
 
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
-"""Names by which PEFT takes a mixture's experts, whose adapters allow no dropout."""
+"""Names by which PEFT adapts the experts of a mixture. Their adapters allow no dropout."""
 
 
 @contextmanager
 def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
-    """The student with a trainable adapter, new or continued (then with that one's rank and targets); afterwards as it was.
+    """The student with a trainable adapter, new or continued (with its own rank and targets). Afterwards, the student is as before.
 
     The adapter's weights are fp32 on every base.
     """
@@ -35,7 +35,7 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     adapted = _inject(student, job)
     config = adapted.peft_config["default"]
     config.base_model_name_or_path, config.revision = student.source, student.revision
-    config.target_modules = sorted(config.target_modules)  # a set is written in another order by every process
+    config.target_modules = sorted(config.target_modules)  # every process writes a set in another order
     adapted.train()
     speed_up(adapted)
     try:
@@ -47,7 +47,7 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
 
 
 def _let_go_of_graphs(model: Any) -> None:
-    """States that recurrent layers keep from the last row know how they were computed, and such a tensor cannot be copied."""
+    """Detach states that recurrent layers keep from the last row, because a tensor with a graph cannot be copied."""
     for module in model.modules():
         for name, kept in vars(module).items():
             if isinstance(kept, torch.Tensor) and kept.grad_fn is not None:
@@ -55,13 +55,13 @@ def _let_go_of_graphs(model: Any) -> None:
 
 
 def save_adapter(adapted: Any, student: Student, folder: Path) -> None:
-    """PEFT's format, with our card."""
+    """Save in PEFT's format, with our card."""
     adapted.save_pretrained(str(folder))
     (folder / "README.md").write_text(write_card(student, adapted.peft_config["default"]), encoding="utf-8")
 
 
 def write_card(student: Student, config: LoraConfig) -> str:
-    """Which weights the adapter belongs to: a student read from a quantized file is another than the hub's."""
+    """The card, which names the weights: a student read from a quantized file differs from the one on the hub."""
     hashes = "".join(f"- `{name}`: `{sha256}`\n" for name, sha256 in hash_weights(student.weights).items())
     return (
         f"---\nlibrary_name: peft\nbase_model: {student.source}\n---\n\n"
@@ -74,7 +74,7 @@ _IN_4BIT = ", which were kept in 4 bits (nf4, double quantization)"
 
 
 def check_targets(target_modules: str, student: str) -> None:
-    """Refuse layers that the student does not have, before its weights are loaded.
+    """Refuse target modules that the student does not have, before its weights are loaded.
 
     Raises:
         TrainingError: lists the layers that it has.
@@ -89,7 +89,7 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
     """PEFT's settings for `spec`.
 
     Raises:
-        TrainingError: a target module that the model does not have; lists those it has.
+        TrainingError: the model does not have a target module. Lists those that it has.
     """
     names = _split(spec.target_modules)
     if spec.target_modules != "all-linear":
@@ -122,7 +122,7 @@ def _inject(student: Student, job: FineTuneJob) -> Any:
 
 
 def _list_beside_experts(model: Any) -> list[str]:
-    """In a mixture of experts, the linear layers that are no expert and no router; empty for other models."""
+    """In a mixture of experts, the linear layers that are neither experts nor routers. Empty for other models."""
     if not any("experts" in name and parameter.ndim == 3 for name, parameter in model.named_parameters()):
         return []
     output = model.get_output_embeddings()

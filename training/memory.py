@@ -1,4 +1,4 @@
-"""What running out of memory or disk looks like, on each device and from each library."""
+"""Recognizes that memory or disk space ran out, on each device and from each library."""
 
 import errno
 
@@ -6,9 +6,9 @@ import torch
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
-    """CUDA has a class for it; on CPU torch's allocator raises a RuntimeError, worded by platform.
+    """CUDA has a class for it; on CPU, torch's allocator raises a RuntimeError whose wording depends on the platform.
 
-    Ending the recording of a CUDA graph may fail in turn: then it stands behind that error.
+    Ending the recording of a CUDA graph may fail in turn; the out-of-memory error is then the context of that error.
     """
     if isinstance(exc, torch.cuda.OutOfMemoryError):
         return True
@@ -18,7 +18,7 @@ def is_out_of_memory(exc: BaseException) -> bool:
 
 
 def is_disk_full(exc: BaseException) -> bool:
-    """An OSError says so by number; safetensors has an error of its own, with the number in its text."""
+    """An OSError has a number for it; safetensors has its own error with that number in its text."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(exc, OSError):
         return exc.errno in numbers

@@ -1,4 +1,4 @@
-"""Answers of the student, with or without an adapter."""
+"""Predictions of the student, with or without an adapter."""
 
 import copy
 import time
@@ -28,9 +28,9 @@ def predict(
     on_progress: Callable[[Progress], None],
     merge_in_place: bool = False,
 ) -> list[Prediction]:
-    """A prediction for each row, in order, with the job's adapter. Rows with options choose, the others generate.
+    """A prediction for each row, in order, with the job's adapter. For rows with options the student chooses, for others it writes.
 
-    With `merge_in_place` the student keeps the adapter in its weights: no second copy is made, and no other job can use it.
+    With `merge_in_place`, the student keeps the adapter in its weights: this saves a copy, but no other job can use the student.
     """
     start = time.perf_counter()
     with _take_adapter(student, job.adapter, merge_in_place=merge_in_place) as answering:
@@ -56,7 +56,7 @@ def _take_adapter(student: Student, adapter: str | None, *, merge_in_place: bool
 def answer_rows(
     student: Student, job: PredictJob, examples: Sequence[Example], *, on_done: Callable[[int], None]
 ) -> list[Prediction]:
-    """A prediction for each row, in order, by the student as it is."""
+    """A prediction for each row, in order, by the given student."""
     encoder = student.encode_by(job.chat)
     choosing = [example for example in examples if example.options]
     writing = [example for example in examples if not example.options]
@@ -67,10 +67,10 @@ def answer_rows(
 
 @contextmanager
 def apply_adapter(student: Student, adapter: Path) -> Iterator[Student]:
-    """The student with the adapter on top, not merged; afterwards as it was.
+    """The student with the adapter beside its weights, not merged. Afterwards, the student is as before.
 
     Raises:
-        TrainingError: not an adapter, or one for another model.
+        TrainingError: this is not an adapter, or it is for another model.
     """
     adapted = _load_adapter(student, student.model, adapter)
     try:
@@ -80,10 +80,10 @@ def apply_adapter(student: Student, adapter: Path) -> Iterator[Student]:
 
 
 def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False) -> Student:
-    """A copy of the student with the adapter merged into its weights: the kept one stays bit-identical, unless `in_place`.
+    """A copy of the student with the adapter merged into its weights. The original does not change, unless `in_place`.
 
     Raises:
-        TrainingError: not an adapter, or one for another model.
+        TrainingError: this is not an adapter, or it is for another model.
     """
     adapted = _load_adapter(student, student.model if in_place else copy.deepcopy(student.model), adapter)
     _untie(adapted)
@@ -98,7 +98,7 @@ def _load_adapter(student: Student, model: Any, adapter: Path) -> Any:
 
 
 def _untie(adapted: Any) -> None:
-    """Give input and output embeddings a weight each where the adapter changes one of them: merged, it would change both."""
+    """Give tied input and output embeddings separate weights if the adapter changes either: merged, it would change both."""
     layers = [adapted.get_input_embeddings(), adapted.get_output_embeddings()]
     bases = [getattr(layer, "base_layer", layer) for layer in layers]
     changed = any(base is not layer for base, layer in zip(bases, layers, strict=True))

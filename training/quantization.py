@@ -16,7 +16,7 @@ def is_in_4bit(model: Any) -> bool:
 
 
 def make_4bit_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What `from_pretrained` takes for 4-bit weights on this device. Weights that stay as they are get `dtype`, and products are in it.
+    """Options of `from_pretrained` for 4-bit weights on this device. Other weights and all matrix products use `dtype`.
 
     Raises:
         TrainingError: bitsandbytes is missing, or does not work on this device.
@@ -32,10 +32,10 @@ def make_4bit_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any
 
 
 def keep_one_layout(model: Any) -> None:
-    """Keep the 4-bit weights as training needs them.
+    """Keep the 4-bit weights in the layout that training needs.
 
-    On CPUs with AVX512-BF16, bitsandbytes 0.50 lays the weights out anew at the first pass without gradients, rounding their scales to
-    bf16. Gradients do not pass through such layers, without an error.
+    On CPUs with AVX512-BF16, bitsandbytes 0.50 changes the layout at the first pass without gradients, and rounds the scales to bf16.
+    Such layers then pass on no gradients, without any error.
     """
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
@@ -43,10 +43,10 @@ def keep_one_layout(model: Any) -> None:
 
 
 def check_4bit(model: Any, student: str, device: torch.device) -> None:
-    """Refuse a model, which needs no weights, whose layers would stay as they are.
+    """Refuse a model whose layers cannot be kept in 4 bits. The model needs no weights.
 
     Raises:
-        TrainingError: it has no layers that can be kept in 4 bits, or bitsandbytes cannot be used here.
+        TrainingError: the layers would stay as they are, or bitsandbytes cannot be used here.
     """
     _try_bitsandbytes(device)
     output = model.get_output_embeddings()

@@ -1,4 +1,4 @@
-"""Choice by likelihood."""
+"""Chooses among options by likelihood."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,13 +17,13 @@ MAX_PACK_TOKENS = {"cpu": 512, "cuda": 4096}
 def score_options(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], *, on_done: Callable[[int], None]
 ) -> list[Prediction]:
-    """The option of highest length-normalized log-likelihood for each example; the first one on a tie.
+    """The option with the highest length-normalized log-likelihood for each example; in a tie, the first.
 
     An option's score is the sum of its tokens' log-probabilities after the prompt, without the end of turn, divided by
-    its length in characters: `acc_norm` of EleutherAI's lm-evaluation-harness.
+    its length in characters, as for `acc_norm` in EleutherAI's lm-evaluation-harness.
 
     Raises:
-        DatasetError: an empty option, or a row longer than the model's context; names the row.
+        DatasetError: an option is empty, or a row is longer than the model's context. Names the row.
     """
     encoded = [_encode(student, encoder, example) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: encoded[i][0].input_ids)

@@ -23,7 +23,7 @@ from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 
 MAX_CHANGE = 0.05
-"""Of the logits' spread: experts that take the tokens of two texts together round otherwise."""
+"""Relative to the logits' spread, because experts that process the tokens of two texts together round differently."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Student:
     """A base model in evaluation mode and its tokenizer."""
 
     source: str
-    """Hub id or folder that `from_pretrained` takes; of a GGUF file, its safetensors copy."""
+    """Hub id or folder for `from_pretrained`. For a GGUF file, its safetensors copy."""
     model: Any
     tokenizer: Any
     revision: str | None = None
     """Commit of a hub model."""
     weights: tuple[Path, ...] = ()
-    """The files that were named: safetensors, or a GGUF."""
+    """The original files: safetensors or GGUF."""
 
     @property
     def device(self) -> torch.device:
@@ -46,7 +46,7 @@ class Student:
 
     @property
     def is_in_4bit(self) -> bool:
-        """Then adapters stay beside the weights: merged, both would be rounded to 4 bits."""
+        """If so, adapters stay beside the weights, because a merged one would be rounded to 4 bits."""
         return is_in_4bit(self.model)
 
     @property
@@ -56,7 +56,7 @@ class Student:
 
     @property
     def context_tokens(self) -> int:
-        """Longest sequence the model was made for."""
+        """Longest sequence that the model was made for."""
         return _count_context(self.model.config.get_text_config(decoder=True))
 
     def encode_by(self, chat: ChatSpec) -> ChatEncoder:
@@ -71,16 +71,16 @@ class Student:
 
 
 def _count_context(config: Any) -> int:
-    """Where a model with a `keep_window_size` (Doge) has more tokens, what it reads of a row depends on all that come later."""
+    """Longest context. Beyond its `keep_window_size` (Doge), a model's view of earlier tokens would depend on later ones."""
     limits = (getattr(config, name, 0) for name in ("max_position_embeddings", "keep_window_size"))
     return min((int(limit) for limit in limits if limit), default=2**31)
 
 
 def choose_device(name: str, number: int = 0) -> torch.device:
-    """`auto` takes a GPU where there is one: that number.
+    """`auto` uses a GPU if there is one: the one with this number.
 
     Raises:
-        TrainingError: CUDA is asked for and this torch sees none.
+        TrainingError: CUDA is asked for, but torch sees none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("compute.device is cuda, but torch sees no CUDA device here. Set it to auto or cpu.")
@@ -94,11 +94,11 @@ def choose_device(name: str, number: int = 0) -> torch.device:
 def load_student(name: str, device: torch.device, load_in: LoadIn | None = None) -> Student:
     """The model called `name`: a hub id, a folder, or a `.gguf` file (see `convert_gguf`).
 
-    fp32 on CPU, where bf16 is tens of times slower without bf16 units; bf16 on CUDA. With `load_in`, its linear layers are kept so.
+    It is in bf16 on CUDA, and in fp32 on CPU, where bf16 is tens of times slower without bf16 units. `load_in` applies to its linear layers.
 
     Raises:
         ConfigError: it needs code of its own, or does not write from left to right.
-        TrainingError: it cannot be loaded, or not so.
+        TrainingError: it cannot be loaded, or not with `load_in`.
     """
     source, revision = find_source(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -118,9 +118,9 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
 
 @torch.inference_mode()
 def reads_one_way(model: Any) -> bool:
-    """Whether what stands last in a text leaves all before it as it was.
+    """Whether the last token of a text leaves the logits of all earlier ones unchanged.
 
-    BERT and its like can be loaded as writers too; they see the answer that they should learn to write.
+    BERT and similar models can be loaded as causal ones too, but they see the answer that they should learn to write.
     """
     middle = model.config.get_text_config(decoder=True).vocab_size // 2  # the first tokens are often for padding
     texts = (middle + torch.arange(8, device=model.device)).repeat(2, 1)
@@ -137,12 +137,12 @@ def _tell_kind(name: str, model_type: str) -> str:
 
 
 def load_tokenizer(source: str, revision: str | None) -> Any:
-    """Code that a model brings along is never run, and nobody is asked whether it may be."""
+    """Load the tokenizer. Code that comes with a model is never run, and nobody is asked for permission."""
     return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
 
 
 def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
-    """The student's tokenizer and facts of its configuration, without its weights.
+    """The student's tokenizer and facts about its configuration, without its weights.
 
     Raises:
         ConfigError: it needs code of its own, or is known for a model that does not write from left to right.
@@ -165,7 +165,7 @@ def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
 
 
 def save_tokenizer(name: str, folder: Path) -> None:
-    """The student's tokenizer in the form that needs neither torch nor the model's own class, and facts of its configuration.
+    """Save the student's tokenizer in a form that needs neither torch nor the model's own class, and facts about its configuration.
 
     Raises:
         ConfigError, TrainingError: as for `read_tokenizer`.
@@ -180,7 +180,7 @@ def save_tokenizer(name: str, folder: Path) -> None:
 
 
 def draw_model(name: str) -> Any:
-    """The model called `name` without weights: its layers and their names, and next to no memory.
+    """The model called `name` without weights: its layers and their names, in hardly any memory.
 
     Raises:
         ConfigError: it needs code of its own.
@@ -193,7 +193,7 @@ def draw_model(name: str) -> Any:
 
 
 def find_source(name: str) -> tuple[str, str | None]:
-    """What `from_pretrained` takes, and the commit of a hub model (`owner/name@commit`). Of a GGUF file its safetensors copy, made on first use."""
+    """What `from_pretrained` needs, and the commit of a hub model (`owner/name@commit`). For a GGUF file, its safetensors copy, made on first use."""
     if name.endswith(".gguf"):
         return str(convert_gguf(Path(name))), None
     source, at, commit = name.rpartition("@")
@@ -205,7 +205,7 @@ def _explain(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError) as exc:
-        if "trust_remote_code" in str(exc):  # which the library advises, and nobody can set here
+        if "trust_remote_code" in str(exc):  # the library advises it, but it cannot be set here
             raise ConfigError(
                 f"student {name!r} needs code of its own, which is never run here. Set student.model to a"
                 f" model whose architecture is built into transformers {transformers.__version__}."
@@ -214,7 +214,7 @@ def _explain(name: str) -> Iterator[None]:
 
 
 def _read_generation_config(source: str, revision: str | None, config: Any) -> GenerationConfig:
-    """As a loaded model has it: from its file, else from what the model's own settings say."""
+    """The same as that of a loaded model: from its file, otherwise from the model's own settings."""
     try:
         return GenerationConfig.from_pretrained(source, revision=revision)
     except OSError:
@@ -222,13 +222,13 @@ def _read_generation_config(source: str, revision: str | None, config: Any) -> G
 
 
 def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:
-    """File name to SHA-256."""
+    """SHA-256 by file name."""
     return {file.name: _hash_file(file, file.stat().st_mtime_ns) for file in files}
 
 
 @lru_cache(maxsize=64)
 def _hash_file(file: Path, mtime_ns: int) -> str:
-    """The time of change is there for the cache alone."""
+    """The modification time is only a key of the cache."""
     del mtime_ns
     return hash_file(file)
 
@@ -244,12 +244,12 @@ def _find_weights(name: str) -> tuple[Path, ...]:
 
 
 def convert_gguf(file: Path) -> Path:
-    """The folder next to `file` with its weights dequantized to fp32 safetensors and its tokenizer; made on first use.
+    """The folder next to `file` with its weights as fp32 safetensors and its tokenizer. Made on first use.
 
     Reading a GGUF takes tens of seconds, reading the copy less than one.
 
     Raises:
-        TrainingError: no such file, or not a GGUF of a causal language model.
+        TrainingError: there is no such file, or it is not a GGUF of a causal language model.
     """
     folder = file.with_name(f"{file.name}-fp32")
     if not file.is_file():
@@ -273,7 +273,7 @@ def convert_gguf(file: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock file at `path`, and removes it: who waited for it looks again for what it protects."""
+    """Hold the lock file at `path`, then remove it. Whoever waited for it has to check again whether the work is done."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -298,7 +298,7 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
 
 
 def _write_dequantized(file: Path, folder: Path) -> None:
-    """transformers refuses to save what it read from a GGUF until the quantization markers are gone."""
+    """Save the model and its tokenizer. transformers refuses to save a model read from a GGUF until its quantization markers are removed."""
     model, tokenizer = read_gguf(file)
     model.hf_quantizer = None
     model.is_quantized = False
@@ -309,6 +309,6 @@ def _write_dequantized(file: Path, folder: Path) -> None:
 
 
 def _dequantize_option() -> dict[str, Any]:
-    """Newer transformers keep the blocks packed where a kernel for them is installed; packed layers take no LoRA."""
+    """Newer transformers keep the blocks packed if a kernel for them is installed, but packed layers cannot take LoRA."""
     config = getattr(transformers, "GgufConfig", None)
     return {"quantization_config": config(dequantize=True)} if config else {}

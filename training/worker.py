@@ -1,11 +1,11 @@
 """The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
 
-Reads one `{"job": FineTuneJob | PredictJob | ExportJob | TokenizerJob, "folder": "where to write", "checkpoint": "file"}` a line from
+Reads one `{"job": FineTuneJob | PredictJob | ExportJob | TokenizerJob, "folder": "where to write", "checkpoint": "file"}` per line from
 stdin; writes events to stdout:
 `{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
-Ends when stdin closes, also in the middle of a job: so it never outlives its parent, however that died.
+Ends when stdin closes, even in the middle of a job, so it never outlives its parent, however that died.
 Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads), PADA_CHECKPOINT_MINUTES (between two checkpoints of a job).
-For a fine-tuning in several processes it is the first of them, and starts the others (`crew`).
+For a fine-tuning in several processes, it is the first of them and starts the others (`crew`).
 """
 
 import gc
@@ -40,9 +40,9 @@ from pada_agent.training.quantization import check_4bit
 from pada_agent.training.students import Student, choose_device, draw_model, load_student, save_tokenizer
 
 LARGEST_COPY = 4 * 2**30
-"""Bytes up to which a student is copied to merge an adapter; a larger one is merged as it is, and loaded again for the next job."""
+"""Largest student, in bytes, that is copied to merge an adapter. A larger one is merged in place, and loaded again for the next job."""
 NICENESS = 5
-"""Leaves a server on the same machine responsive."""
+"""Keeps a server on the same machine responsive."""
 
 
 class Request(Record):
@@ -75,7 +75,7 @@ class Worker:
         self._vllm = VllmWriter(device)
 
     def run(self, request: Request, on_progress: Callable[[Progress], None]) -> None:
-        """Leave the job's output in `request.folder`."""
+        """Run the job and write its output to `request.folder`."""
         n_processes = request.job.n_processes if isinstance(request.job, FineTuneJob) else 1
         if n_processes > 1 and RANK not in os.environ:
             gathering = gather(n_processes, self._device, request.model_dump_json(), self._give_up)
@@ -118,7 +118,7 @@ class Worker:
     def _predict(
         self, job: PredictJob, examples: Sequence[Example], on_progress: Callable[[Progress], None]
     ) -> list[Prediction]:
-        """All rows by our own engine, or those with options by it and then the others by vLLM. The two never share memory."""
+        """Predict all rows with our own engine; or rows with options with it, then the others with vLLM. The two never share memory."""
         by_vllm = [row for row in examples if not row.options] if job.engine == "vllm" else []
         by_us = [row for row in examples if row.options] if by_vllm else examples
         chosen = iter(self._predict_ourselves(job, by_us, on_progress) if by_us else ())
@@ -140,7 +140,7 @@ class Worker:
         return predictions
 
     def _take(self, name: str, load_in: LoadIn | None, on_progress: Callable[[Progress], None]) -> Student:
-        """The student kept from the last job, or a new one. A job that fails does not give it back: it may be half adapted."""
+        """The student kept from the last job, or a new one. A failed job does not return it, because it may be half adapted."""
         self._vllm.close()
         kept, self._loaded = self._loaded, None
         if kept is not None and kept[0] == (name, load_in):
@@ -155,7 +155,7 @@ class Worker:
 
 
 def free_memory() -> None:
-    """Give the GPU back what no student needs any more."""
+    """Release GPU memory that no student needs any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -195,10 +195,10 @@ def _emit(events: TextIO, event: str, **values: object) -> None:
 
 
 def explain(exc: Exception) -> PadaError:
-    """What a machine's limit means for the user; anything else as it is."""
+    """The error to report: in the user's terms if memory or disk space ran out, otherwise unchanged."""
     words = f"{type(exc).__name__}: {exc}"
     if is_disk_full(exc):
-        return ArtifactError(f"the disk is full ({words}). Free some space and go on: finished jobs are kept.")
+        return ArtifactError(f"the disk is full ({words}). Free some space and resume; finished jobs are kept.")
     if is_out_of_memory(exc):
         return TrainingError(f"out of memory ({words}). Lower student.eval_batch_size, or close other programs.")
     return TrainingError(words)
@@ -206,7 +206,7 @@ def explain(exc: Exception) -> PadaError:
 
 def main() -> None:
     """Serve stdin until it closes."""
-    os.nice(0 if RANK in os.environ else NICENESS)  # who was started by a worker is as nice as that one
+    os.nice(0 if RANK in os.environ else NICENESS)  # a process started by a worker inherits its niceness
     if threads := os.environ.get("PADA_THREADS"):
         torch.set_num_threads(int(threads))
     transformers.utils.logging.disable_progress_bar()

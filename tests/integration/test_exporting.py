@@ -129,7 +129,7 @@ def test_a_written_model_that_answers_otherwise_is_not_kept(
     folder_student: Path, folder_adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting_job, "load_student", lambda *_: load_student(str(folder_student), CPU))
-    with pytest.raises(TrainingError, match=r"likelihoods of the adapter.s own answers are off by up to"):
+    with pytest.raises(TrainingError, match=r"likelihoods of the adapter.s own answers differ by up to"):
         write(folder_student, folder_adapter, tmp_path, "safetensors")
     assert not (tmp_path / "export.json").exists()
 

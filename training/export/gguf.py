@@ -1,7 +1,7 @@
-"""A GGUF with an adapter merged in: the student's own file, with new numbers where the adapter changed them.
+"""Writes a GGUF file with a merged adapter: a copy of the student's file, with new values where the adapter changed them.
 
-Tokenizer, chat template and metadata are those of the student's file, so nothing about them has to be guessed.
-Tensors the adapter left alone keep their quantization; the others are written as F16.
+Tokenizer, chat template and metadata are copied, so nothing about them has to be guessed.
+Tensors that the adapter did not change keep their quantization; the others are written as F16.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ import torch
 from pada_agent.core.errors import TrainingError
 
 ARCHITECTURES = ("llama", "qwen2")
-"""Those whose tensor layout is known here: llama.cpp's llama interleaves the rotary halves of queries and keys."""
+"""Architectures whose tensor layout is known here: for one, llama.cpp's llama interleaves the rotary halves of queries and keys."""
 
 
 def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> None:
     """Write `target` like `source`; `base` and `merged` are transformers models of the same shape.
 
     Raises:
-        TrainingError: an architecture whose layout is not known.
+        TrainingError: the architecture's layout is not known.
     """
     reader = gguf.GGUFReader(source)
     architecture = str(reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
@@ -32,7 +32,7 @@ def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> 
         )
     if base.config.tie_word_embeddings and not merged.config.tie_word_embeddings:
         raise TrainingError(
-            f"{source}: its input and output embeddings are one tensor, and the adapter changes one of them alone, which this"
+            f"{source}: its input and output embeddings are one tensor, but the adapter changes only one of them, which this"
             " file cannot hold. Export with --format safetensors."
         )
     changed = _find_changed(base.state_dict(), merged.state_dict())
@@ -56,7 +56,7 @@ def _find_changed(base: dict[str, torch.Tensor], merged: dict[str, torch.Tensor]
 
 
 def _name_tensors(names: list[str], architecture: str, n_layers: int) -> dict[str, str]:
-    """GGUF tensor name to transformers name.
+    """Transformers' tensor names by GGUF name.
 
     Raises:
         TrainingError: the adapter changed a tensor that the GGUF names differently.
@@ -83,7 +83,7 @@ def _copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
 
 
 def _lay_out(values: np.ndarray[Any, Any], name: str, architecture: str, config: Any) -> np.ndarray[Any, Any]:
-    """Rotary embedding pairs value i with i + d/2 in transformers, with its neighbour in llama.cpp's llama."""
+    """Rotary embeddings pair value i with value i + d/2 in transformers, but with its neighbor in llama.cpp's llama."""
     n_heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(name.split(".")[-2])
     if architecture != "llama" or n_heads is None:
         return values

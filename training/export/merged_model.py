@@ -1,4 +1,4 @@
-"""The fine-tuned student as one plain model, read back and asked again."""
+"""Exports the fine-tuned student as one plain model, then loads it again and compares its answers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from pada_agent.training.students import Student, hash_weights, load_student, re
 
 GGUF_FILE = "model.gguf"
 MAX_OFF = 1e-3
-"""Nats a character by which the written model may weigh an answer otherwise: fp32 sums in another order differ by less."""
+"""Nats per character by which the written model's likelihood of an answer may differ. fp32 sums in another order differ by less."""
 
 
 def export(
@@ -27,10 +27,10 @@ def export(
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Write the merged model into `folder`, and `export.json`: on how many rows it answers as student and adapter do.
+    """Write the merged model into `folder`, and `export.json`: for how many rows it gives the same answer as the adapter.
 
     Raises:
-        TrainingError: not an adapter of this student, a GGUF cannot be had, or what was written is not what the adapter makes.
+        TrainingError: the adapter does not belong to this student, a GGUF cannot be written, or the written model differs from it.
     """
     _check_format(job)
     with apply_adapter(student, Path(job.adapter)) as adapted:
@@ -55,11 +55,11 @@ def export(
 
 
 def _check_likelihoods(off: float, job: ExportJob) -> None:
-    """A GGUF rounds; safetensors do not. `off` may be NaN."""
+    """GGUF rounds; safetensors do not. `off` may be NaN."""
     if job.format == "safetensors" and not off <= MAX_OFF:
         raise TrainingError(
-            f"the written model's likelihoods of the adapter's own answers are off by up to {off:.2g} nats per"
-            " character, so it was not kept. Use the student together with the adapter instead."
+            f"the written model's likelihoods of the adapter's own answers differ by up to {off:.2g} nats per character,"
+            " so it was not kept. Use the student together with the adapter instead."
         )
 
 
@@ -70,7 +70,7 @@ def _take_own_answers(examples: Sequence[Example], predictions: Sequence[Predict
 
 
 def _weigh(student: Student, job: ExportJob, rows: Sequence[Example]) -> list[float]:
-    """Likelihood of each row's only option, in nats a character."""
+    """Log-likelihood of each row's only option, in nats per character."""
     encoder = student.encode_by(job.chat)
     return [p.option_scores[0] for p in score_options(student, encoder, rows, on_done=lambda _: None)] if rows else []
 
@@ -78,7 +78,7 @@ def _weigh(student: Student, job: ExportJob, rows: Sequence[Example]) -> list[fl
 def _check_format(job: ExportJob) -> None:
     if job.format == "gguf" and not job.student.endswith(".gguf"):
         raise TrainingError(
-            f"student {job.student} is not a GGUF file, so its tokenizer is not known in that form. Export with"
+            f"student {job.student} is not a GGUF file, so there is no GGUF tokenizer to copy. Export with"
             " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
         )
 

@@ -1,7 +1,7 @@
-"""Greedy generation in slots: the next row starts where one has finished, and texts that repeat themselves are guessed ahead.
+"""Greedy generation in slots: a waiting row takes the slot of a finished one, and texts that repeat themselves are guessed ahead.
 
-A guess is what followed the last time the same three tokens stood there (prompt lookup decoding). The model computes the
-guessed tokens in one pass and only those that it would have chosen are kept, so no text changes.
+A guess is what followed the previous occurrence of the last three tokens (prompt lookup decoding). The model checks all guessed
+tokens in one pass, and only those that it would have chosen are kept, so no text changes.
 """
 
 from collections import deque
@@ -14,15 +14,15 @@ from pada_agent.training.generation.stopping import Row, Stops
 from pada_agent.training.students import Student
 
 MAX_STARTING = 8
-"""Rows whose prompts go in at once: some hundred tokens fill the products, and memory grows with them."""
+"""Rows whose prompts are processed at once. A few hundred tokens keep the matrix products busy; more would only need more memory."""
 MIN_STARTING = 4
-"""Slots that have to be free before further rows start: all others wait for that pass."""
+"""Slots that have to be free before more rows start, because all others wait for that pass."""
 MAX_GUESSED = 16
-"""Tokens that a row guesses at most; it starts with one and doubles while all are right."""
+"""Most tokens that a row guesses at once. It starts with one, and doubles as long as all are right."""
 MAX_FED = 32
-"""Tokens of a pass up to which rows guess: from here on a guessed token costs as much as one that is written."""
+"""Rows guess up to this many tokens per pass. Beyond it, a guessed token costs as much as a generated one."""
 N_ALIKE = 3
-"""Tokens that have to stand as before for what followed them to be guessed."""
+"""Number of last tokens that have to have occurred before."""
 
 
 def write_in_slots(
@@ -82,7 +82,7 @@ AnySlotRow = TypeVar("AnySlotRow", bound=SlotRow)
 
 
 def close_ranks(cache: SlotCache, active: Sequence[AnySlotRow]) -> list[AnySlotRow]:
-    """The unfinished rows, in the first slots: the last ones move into those that became free."""
+    """The unfinished rows, in the first slots: rows in the last slots move into free ones."""
     kept = list(active)
     for slot in reversed(range(len(kept))):
         if kept[slot].row.finished:
@@ -94,7 +94,7 @@ def close_ranks(cache: SlotCache, active: Sequence[AnySlotRow]) -> list[AnySlotR
 
 
 class _Guesser(SlotRow):
-    """A row, and what it guesses."""
+    """A row and its guesses."""
 
     def __init__(self, row: Row, n_cached: int) -> None:
         super().__init__(row, n_cached)
@@ -105,13 +105,13 @@ class _Guesser(SlotRow):
         self._n_noted = N_ALIKE
 
     def feed(self, n_room: int) -> Feed:
-        """The tokens not yet in the slot, and the guess."""
+        """The tokens that are not in the slot yet, and the guess."""
         self._guess = self._look_up(min(n_room, self._n_guessed))
         tokens = self._tokens[self.n_cached :] + self._guess
         return Feed(tokens, start=self.n_cached, n_asked=1 + len(self._guess))
 
     def take(self, best: list[int], stops: Stops) -> None:
-        """Add what the model chose, up to the first token that was guessed wrong."""
+        """Add the model's choices up to the first wrong guess."""
         self.n_cached = len(self._tokens)
         n_right = 0
         for token, guessed in zip(best, [*self._guess, None], strict=True):
@@ -127,7 +127,7 @@ class _Guesser(SlotRow):
             self._n_guessed = min(2 * self._n_guessed, MAX_GUESSED) if n_right == len(self._guess) else max(1, n_right)
 
     def _look_up(self, n: int) -> list[int]:
-        """Up to `n` tokens that followed when the last ones stood there before; where that overlaps, it goes round."""
+        """Up to `n` tokens that followed the previous occurrence of the last ones; repeated if there are fewer."""
         for end in range(self._n_noted, len(self._tokens)):
             self._seen[tuple(self._tokens[end - N_ALIKE : end])] = end
         self._n_noted = max(N_ALIKE, len(self._tokens))

@@ -1,6 +1,6 @@
-"""Greedy generation in slots on a GPU: one step for all slots is recorded once, and replayed several times before it is read.
+"""Greedy generation in slots on a GPU: one step for all slots is recorded once, then replayed several times before its tokens are read.
 
-Waiting for a token costs as much as computing it. So a row may run on a few tokens past its end; they are dropped.
+Waiting for a token costs as much as computing it. So a row may run a few tokens past its end; these are dropped.
 """
 
 from collections import deque
@@ -18,20 +18,20 @@ from pada_agent.training.memory import is_out_of_memory
 from pada_agent.training.students import Student
 
 N_SLOTS = 256
-"""Rows at once where memory allows: a step takes hardly longer for many rows than for one."""
+"""Rows at once if memory allows, because a step takes hardly longer for many rows than for one."""
 N_STEPS = 8
-"""Steps between two readings."""
+"""Steps between two reads."""
 N_STARTING = 64
-"""Rows whose prompts go in at once."""
+"""Rows whose prompts are processed at once."""
 WORTH = 8
-"""Part of the slots, as 1 / n, that have to be free before further rows start: all others wait for that pass."""
+"""One slot in this many has to be free before more rows start, because all others wait for that pass."""
 
 
 def write_recorded(student: Student, rows: Sequence[Row], stops: Stops, *, on_done: Callable[[int], None]) -> None:
     """Write all rows, as many at a time as there is memory for.
 
     Raises:
-        TrainingError: no memory for a single row.
+        TrainingError: a single row does not fit in memory.
     """
     n_slots = min(N_SLOTS, len(rows))
     while True:
@@ -46,7 +46,7 @@ def write_recorded(student: Student, rows: Sequence[Row], stops: Stops, *, on_do
                 raise TrainingError(
                     f"out of memory with a single row of {longest} tokens ({exc}). Choose a smaller student."
                 ) from exc
-        # Only here are the tensors free that the error's traceback held.
+        # Only here have the tensors been freed that the error's traceback held.
         torch.cuda.empty_cache()
         n_slots //= 2
         for row in rows:
@@ -94,9 +94,9 @@ class _Stepper:
         self._step = recorder.record(self._take)
 
     def run(self, active: Sequence[SlotRow], stops: Stops) -> None:
-        """Write `N_STEPS` tokens of each row, or to its end."""
+        """Write `N_STEPS` tokens of each row, or fewer up to its end."""
         n_free = self._cache.n_slots - len(active)
-        # A free slot writes where no row looks before it has written there itself.
+        # Free slots write to columns that a row reads only after it has written them itself.
         free = self._cache.n_columns - N_STEPS
         self._tokens.copy_(torch.tensor([row.row.new[-1] for row in active] + [0] * n_free))
         self._positions.copy_(torch.tensor([row.n_cached for row in active] + [free] * n_free))

@@ -1,4 +1,4 @@
-"""Greedy generation: each row gets the text it would get alone."""
+"""Greedy generation: each row gets the text that it would get alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from pada_agent.training.kernels.prepacked_linear import pack_linear_layers
 from pada_agent.training.students import Student
 
 MAX_BYTES = 2 * 2**30
-"""Keys and values of all rows at once on CPU, were each to reach its last token."""
+"""Limit for the keys and values of all rows in a batch on CPU, if each reached its last token."""
 
 
 @torch.inference_mode()
@@ -33,7 +33,7 @@ def generate(
     """What the student writes, up to its end of turn, a stop string, or `job.max_new_tokens`.
 
     Raises:
-        DatasetError: a row that leaves no room in the model's context; names the row.
+        DatasetError: a row leaves no room in the model's context. Names the row.
     """
     rows = encode_rows(encoder, examples, max_new_tokens=job.max_new_tokens, context_tokens=student.context_tokens)
     stops = Stops(student.tokenizer, job, encoder.stop_token_ids)
@@ -52,14 +52,14 @@ def generate(
 
 
 def count_position_bytes(model: Any) -> int:
-    """Keys and values of one token in all layers, which may differ; at least 1, for a model that has none."""
+    """Bytes of one token's keys and values in all layers, which may differ. At least 1, for models that have none."""
     config = model.config.get_text_config()
     layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     return max(1, int(2 * sum(map(_count_widths, layers)) * model.dtype.itemsize))
 
 
 def _count_widths(layer: Any) -> int:
-    """Numbers in the keys of one token."""
+    """Number of values in one token's keys."""
     n_queries = getattr(layer, "num_attention_heads", 0)
     n_heads = getattr(layer, "num_key_value_heads", None) or n_queries
     return int(n_heads * (getattr(layer, "head_dim", None) or layer.hidden_size // max(1, n_queries)))

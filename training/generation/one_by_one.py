@@ -1,4 +1,4 @@
-"""One row after the other by transformers' own `generate`: slow, and right for every architecture that it knows."""
+"""One row after the other with transformers' own `generate`: slow, but right for every architecture that it supports."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from pada_agent.training.students import Student
 
 
 def write_alone(student: Student, rows: Sequence[Row], stops: Stops, *, on_done: Callable[[int], None]) -> None:
-    """Write all rows. For models with convolutions or states, which padding and a shared pass would change."""
+    """Write all rows. For models with convolutions or states, which padding or a shared pass would disturb."""
     greedy = GenerationConfig(
         max_new_tokens=stops.max_new_tokens,
         do_sample=False,

@@ -1,7 +1,7 @@
-"""Keys and values of the rows being written, each row in a slot of its own, and the model's forward pass over them.
+"""Keys and values of the rows being written, each row in its own slot, and the model's forward pass over them.
 
-A column of a slot is a position of its row. So the tokens of all rows go through the model's products as one sequence
-without padding, a token that turns out wrong is written over, and a free slot takes the next row.
+A column of a slot is a position of its row. So the tokens of all rows go through the model's matrix products as one sequence
+without padding, a wrong guess is overwritten, and a free slot takes the next row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,23 +19,23 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from pada_agent.training.kernels.attention_hook import attend_by
 
 ROOM = 64
-"""Columns that are added when there is no room left."""
+"""Columns to add when no room is left."""
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Tokens that a row puts in."""
+    """Tokens that a row adds to its slot."""
 
     tokens: Sequence[int]
     start: int
     """Position of the first one."""
     n_asked: int = 1
-    """Last tokens for which the next one is asked."""
+    """Number of last tokens after which the best next token is wanted."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the N tokens of a pass belong: B rows in the slots from `first` on, L tokens the longest, T columns."""
+    """Where the N tokens of a pass belong: B rows in the slots from `first` on, at most L tokens each, T columns."""
 
     first: int
     owners: torch.Tensor
@@ -50,7 +50,7 @@ class _Layout:
 
     @property
     def is_full(self) -> bool:
-        """Whether all rows put in the same number of tokens."""
+        """Whether all rows add the same number of tokens."""
         return len(self.owners) == self.n_rows * self.n_wide
 
     def spread(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class _Layout:
         return grid.flatten(0, 1) if self.is_full else grid[self.owners, self.offsets]
 
     def make_mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """(B, 1, L, T), to be added: a token sees the columns up to its own."""
+        """(B, 1, L, T) additive mask: a token sees the columns up to its own."""
         columns = torch.arange(self.n_columns, device=self.positions.device)
         hidden = columns > self.spread(self.positions)[..., None]
         return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
@@ -81,7 +81,7 @@ class SlotCache:
     """Slots for `n_slots` rows, and the forward pass that fills them."""
 
     def __init__(self, model: Any, n_slots: int, n_columns: int = 0) -> None:
-        """`n_columns` are there from the start; more are made when they are needed."""
+        """`n_columns` are allocated at once, more when they are needed."""
         self._model = model
         self._cache = DynamicCache(config=model.config)
         self._cache.layers = [_SlotLayer(n_slots, n_columns) for _ in self._cache.layers]
@@ -90,7 +90,7 @@ class SlotCache:
         self._last_position = int(getattr(model.config, "max_position_embeddings", 0) or 2**31) - 1
 
     def feed(self, feeds: Sequence[Feed], *, first: int = 0) -> list[list[int]]:
-        """Put in tokens of the rows in the slots from `first` on; gives the best next token after each one asked for."""
+        """Add tokens of the rows in the slots from `first` on. Returns the best next token after each one asked for."""
         device = self._model.device
         ends = accumulate(len(feed.tokens) for feed in feeds)
         asked = [at for feed, end in zip(feeds, ends, strict=True) for at in range(end - feed.n_asked, end)]
@@ -100,7 +100,7 @@ class SlotCache:
         return [[next(best) for _ in range(feed.n_asked)] for feed in feeds]
 
     def feed_all(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Put one token into every slot, each at its position; gives the best next ones. All (B,), on the model's device."""
+        """Add one token to every slot, each at its position. Returns the best next ones. All are (B,), on the model's device."""
         layout = _Layout(
             first=0,
             owners=torch.arange(self.n_slots, device=tokens.device),
@@ -113,11 +113,11 @@ class SlotCache:
         return self._choose(tokens, layout, 0)
 
     def _choose(self, tokens: torch.Tensor, layout: _Layout, asked: torch.Tensor | int) -> torch.Tensor:
-        """(M,) best next token after each one asked for; after all of them at 0."""
+        """(M,) best next token after each one asked for, or after all of them if `asked` is 0."""
         with _attend_to_slots(self._model.config, layout):
             output = self._model(
                 input_ids=tokens[None],
-                # Tokens that run on past a row's end are dropped, but the model must have a position for them.
+                # Tokens past a row's end are dropped, but the model must have a position for them.
                 position_ids=layout.positions[None].clamp(max=self._last_position),
                 attention_mask=layout.make_mask(self._model.dtype),
                 past_key_values=self._cache,
@@ -128,13 +128,13 @@ class SlotCache:
         return best
 
     def share(self, tokens: Sequence[int]) -> None:
-        """Begin every slot with these tokens, computed once."""
+        """Start every slot with these tokens, which are computed once."""
         self.feed([Feed(tokens, start=0)])
         for layer in self._cache.layers:
             layer.share(len(tokens))
 
     def move(self, source: int, target: int, n_columns: int) -> None:
-        """Give a row another slot."""
+        """Move a row to another slot."""
         for layer in self._cache.layers:
             layer.move(source, target, n_columns)
 
@@ -147,7 +147,7 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
         self._shape = n_slots, n_columns
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Zeros: what was never written is hidden by the mask, but must be a number."""
+        """Zeros, because what was never written is hidden by the mask but must not be NaN."""
         super().lazy_initialization(key_states, value_states)
         n_slots, n_columns = self._shape
         self.keys, self.values = (
@@ -157,7 +157,7 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write those of the tokens put in, (1, H, N, D); gives all of their rows, (B, H, T, D)."""
+        """Store those of the added tokens, (1, H, N, D). Returns all of their rows, (B, H, T, D)."""
         layout = _layout.get()
         assert layout is not None
         if not self.is_initialized:

@@ -1,4 +1,4 @@
-"""Batches as any causal model of transformers takes them: padded on the left, finished rows dropped."""
+"""Batches that any causal model of transformers can take: padded on the left, without finished rows."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from pada_agent.training.students import Student
 def write_padded(
     student: Student, rows: Sequence[Row], stops: Stops, *, batch_size: int, on_done: Callable[[int], None]
 ) -> None:
-    """Write all rows, those of similar length together."""
+    """Write all rows, grouped by length."""
     ordered = sorted(rows, key=lambda row: len(row.prompt), reverse=True)
     for first in range(0, len(ordered), batch_size):
         _write_batch(student, ordered[first : first + batch_size], stops)
@@ -20,7 +20,7 @@ def write_padded(
 
 
 def _write_batch(student: Student, rows: list[Row], stops: Stops) -> None:
-    """Prefill once, then one token a step for the rows still open."""
+    """Prefill once, then one token per step for the unfinished rows."""
     input_ids, mask = _left_pad([row.prompt for row in rows], student.device)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = DynamicCache(config=student.model.config)
@@ -49,7 +49,7 @@ def _write_batch(student: Student, rows: list[Row], stops: Stops) -> None:
 
 
 def _left_pad(prompts: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, both (B, T); which id pads is irrelevant under the mask."""
+    """Token ids and mask, both (B, T). Which id pads does not matter, because of the mask."""
     width = max(map(len, prompts))
     ids = [[0] * (width - len(p)) + p for p in prompts]
     mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]

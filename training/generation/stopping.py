@@ -1,4 +1,4 @@
-"""A row while its text is written, and what ends it."""
+"""Rows that are being written, and what ends them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Row:
 
     prompt: list[int]
     opening: str = ""
-    """End of the prompt that opens a thought; empty if none is open."""
+    """The end of the prompt that opens a thought. Empty if none is open."""
     new: list[int] = field(default_factory=list)
     finished: bool = False
 
@@ -25,16 +25,16 @@ class Row:
 def encode_rows(
     encoder: ChatEncoder, examples: Sequence[Example], *, max_new_tokens: int, context_tokens: int
 ) -> list[Row]:
-    """The rows before anything is written.
+    """The rows, with nothing written yet.
 
     Raises:
-        DatasetError: a row that leaves no room in the model's context; names the row.
+        DatasetError: a row leaves no room in the model's context. Names the row.
     """
     rows = [Row(encoder.prompt(example), encoder.opening(example)) for example in examples]
     for example, row in zip(examples, rows, strict=True):
         if len(row.prompt) + max_new_tokens > context_tokens:
             raise DatasetError(
-                f"row {example.id!r} has {len(row.prompt)} tokens; with {max_new_tokens} new ones that is more than the"
+                f"row {example.id!r} has {len(row.prompt)} tokens; with {max_new_tokens} new ones, that is more than the"
                 f" student's context of {context_tokens}"
             )
     return rows
@@ -49,7 +49,7 @@ class Stops:
         self._strings = job.stop
         self.max_new_tokens = job.max_new_tokens
         self._n_tail = 1 + max((len(s.encode()) for s in job.stop), default=0)
-        """A token is at least one byte, so a stop string that just ended stands in this many tokens."""
+        """A token has at least one byte, so a stop string that just ended is within this many tokens."""
 
     def add(self, row: Row, token: int) -> None:
         """Append the token unless it ends the row."""
@@ -60,7 +60,7 @@ class Stops:
         row.finished = len(row.new) >= self.max_new_tokens or self._has_stop(row)
 
     def add_all(self, row: Row, tokens: Sequence[int]) -> None:
-        """Append tokens that were written without regard to what ends the row."""
+        """Append tokens that were written regardless of what ends the row."""
         for token in tokens:
             if row.finished:
                 break
@@ -68,11 +68,11 @@ class Stops:
         row.finished = True
 
     def count_room(self, row: Row) -> int:
-        """Tokens that the row may still get."""
+        """How many more tokens the row may get."""
         return self.max_new_tokens - len(row.new)
 
     def read(self, example: Example, row: Row) -> Prediction:
-        """The text before the first stop string; with the mark that opened its thought in the prompt, if one did."""
+        """The text before the first stop string. If the prompt opened a thought, the text begins with that opening."""
         text = self._decode(row.new)
         start = _skip_thought(row, text)
         ends = [at for s in self._strings if (at := text.find(s, start)) >= 0]

@@ -1,6 +1,6 @@
-"""vLLM in a process of its own (`python -m pada_agent.training.generation.vllm_process`), so that all its memory is free once it has ended.
+"""Runs vLLM in its own process (`python -m pada_agent.training.generation.vllm_process`), so that all its memory is freed when it ends.
 
-The first line of stdin is an `EngineSpec`, every other line a `WriteRequest`. Answers on stdout, one JSON line each: `{"ready": true}` once
+The first line on stdin is an `EngineSpec`, every other line a `WriteRequest`. Answers on stdout, one JSON line each: `{"ready": true}` once
 the engine runs; for each request `{"done": rows}` while it writes, then `{"tokens": [[...], ...]}` in the order of the prompts;
 `{"error": "..."}` if something failed. Ends when stdin closes.
 """
@@ -14,9 +14,9 @@ from pada_agent.core.records import Record
 from pada_agent.training.json_pipes import claim_stdout, read_stdin
 
 GPU_SHARE = 0.9
-"""Fraction of the free GPU memory that the engine takes for weights, keys and values."""
+"""Fraction of the free GPU memory that the engine uses for weights, keys and values."""
 CPU_CACHE_BYTES = 2 * 2**30
-"""Memory for keys and values on CPU, as much as our own engine takes."""
+"""Memory for keys and values on CPU, as much as our own engine uses."""
 
 
 class EngineSpec(Record):
@@ -28,9 +28,9 @@ class EngineSpec(Record):
     device: str
     """`cpu` or `cuda`."""
     max_tokens: int
-    """Longest sequence, prompt and new tokens together."""
+    """Longest sequence: prompt and new tokens together."""
     max_rank: int | None = None
-    """Largest rank of an adapter. None takes no adapters."""
+    """Largest rank of an adapter. None: no adapters."""
 
 
 class WriteRequest(Record):
@@ -39,16 +39,16 @@ class WriteRequest(Record):
     prompts: tuple[tuple[int, ...], ...]
     max_new_tokens: int
     end_ids: tuple[int, ...]
-    """A row ends with any of these tokens, and with no other."""
+    """Each of these tokens ends a row, and no other does."""
     stop: tuple[str, ...] = ()
     adapter: str | None = None
     """Folder of the adapter."""
     adapter_id: int = 0
-    """Different for each adapter that the engine is asked to apply."""
+    """A different number for each adapter."""
 
 
 def open_engine(spec: EngineSpec) -> Any:
-    """Start vLLM. fp32 on CPU and bf16 on CUDA, as our own engine does."""
+    """Start vLLM, in fp32 on CPU and in bf16 on CUDA, like our own engine."""
     from vllm import LLM
 
     on_gpu = spec.device == "cuda"
@@ -98,7 +98,7 @@ def _name_adapter(request: WriteRequest) -> Any:
 
 
 def _count_by(on_done: Callable[[int], None]) -> Any:
-    """A progress bar that shows nothing and reports finished prompts."""
+    """A progress bar that shows nothing but reports finished prompts."""
     from tqdm import tqdm
 
     class Counter(tqdm):  # type: ignore[misc]

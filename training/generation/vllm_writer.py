@@ -1,4 +1,4 @@
-"""vLLM as the student's writer: starts its process, hands it prompts as tokens, and reads the rows as our own engine does."""
+"""vLLM as the student's writer: starts its process, passes prompts as tokens, and reads the rows as our own engine does."""
 
 import json
 import os
@@ -23,12 +23,12 @@ from pada_agent.training.students import find_source, read_tokenizer
 
 COMMAND = (sys.executable, "-m", "pada_agent.training.generation.vllm_process")
 SHORTEST_LIMIT = 2048
-"""Tokens per sequence that every engine is started for, so that the next job can seldom need another."""
+"""Tokens per sequence that every engine supports at least, so that the next job rarely needs another one."""
 UNSUPPORTED = (
     *("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "trainable_token_indices"),
     *("layer_replication", "alora_invocation_tokens", "use_qalora", "use_bdlora"),
 )
-"""Options of PEFT adapters that vLLM refuses, or silently ignores in some versions."""
+"""Options of PEFT adapters that vLLM refuses or, in some versions, silently ignores."""
 
 
 class VllmWriter:
@@ -47,8 +47,8 @@ class VllmWriter:
 
         Raises:
             ConfigError: vLLM is not installed, or not for this device.
-            DatasetError: a row that leaves no room in the model's context.
-            TrainingError: vLLM cannot apply the adapter or fails.
+            DatasetError: a row leaves no room in the model's context.
+            TrainingError: vLLM fails, or cannot apply the adapter.
         """
         check_installed("cuda" if self._device.type == "cuda" else "cpu")
         tokenizer, facts = read_tokenizer(job.student)
@@ -63,7 +63,7 @@ class VllmWriter:
             prompts=tuple(tuple(row.prompt) for row in rows),
             max_new_tokens=job.max_new_tokens,
             end_ids=tuple(encoder.stop_token_ids),
-            stop=() if any(row.opening for row in rows) else job.stop,  # inside a thought they end nothing
+            stop=() if any(row.opening for row in rows) else job.stop,  # stop strings inside a thought end nothing
             adapter=job.adapter,
             adapter_id=self._number(job),
         )
@@ -73,7 +73,7 @@ class VllmWriter:
         return [stops.read(example, row) for example, row in zip(examples, rows, strict=True)]
 
     def close(self) -> None:
-        """End the process. Afterwards the GPU's memory is free."""
+        """End the process, which frees the GPU's memory."""
         process, self._process, self._spec = self._process, None, None
         if process is not None:
             process.kill()
@@ -84,7 +84,7 @@ class VllmWriter:
             process.wait()
 
     def _start(self, job: PredictJob, *, n_tokens: int, on_progress: Callable[[Progress], None]) -> None:
-        """Start an engine for the job, unless the one that runs will do."""
+        """Start an engine for the job, unless the running one will do."""
         source, revision = find_source(job.student)
         rank = read_rank(Path(job.adapter)) if job.adapter else None
         spec = EngineSpec(
@@ -111,13 +111,13 @@ class VllmWriter:
         on_progress(Progress(stage="load", done=1, total=1, detail=detail))
 
     def _number(self, job: PredictJob) -> int:
-        """An id for the adapter, because vLLM keeps what it loaded under an id."""
+        """An id for the adapter, because vLLM caches adapters by id."""
         if not job.adapter:
             return 0
         return self._adapter_ids.setdefault((job.adapter, job.adapter_hash), len(self._adapter_ids) + 1)
 
     def _ask(self, line: str, on_progress: Callable[[Progress], None], *, n_rows: int = 0) -> dict[str, Any]:
-        """The answer to one line. After any failure the process is ended, because it may be in no state to go on."""
+        """The answer to one line. Any failure ends the process, because it may be in no state to continue."""
         process = self._process
         assert process is not None
         stdin: IO[str] = process.stdin  # type: ignore[assignment]
@@ -139,10 +139,10 @@ class VllmWriter:
 
 
 def read_rank(adapter: Path) -> int:
-    """The rank of an adapter that vLLM can apply.
+    """The adapter's rank.
 
     Raises:
-        TrainingError: it is none, or it has parts that vLLM cannot apply.
+        TrainingError: this is not an adapter, or it has parts that vLLM cannot apply.
     """
     path = adapter / "adapter_config.json"
     try:
@@ -164,14 +164,14 @@ def _covers(running: EngineSpec, needed: EngineSpec) -> bool:
 
 
 def _round_up(n_tokens: int, context: int) -> int:
-    """The next power of two, so that longer rows seldom need another engine."""
+    """The next power of two, so that longer rows rarely need another engine."""
     return min(context, max(SHORTEST_LIMIT, 1 << (n_tokens - 1).bit_length()))
 
 
 def _choose_environment(environment: Any, n_threads: int) -> dict[str, str]:
-    """vLLM without processes of its own, because nobody would end them, and without reporting its use to its makers.
+    """Environment in which vLLM starts no processes of its own, because nobody would end them, and sends no usage statistics.
 
-    What the user has set, stays.
+    Other variables that the user has set are kept.
     """
     defaults = {
         "VLLM_NO_USAGE_STATS": "1",

@@ -1,4 +1,4 @@
-"""Attention of our own in place of transformers' for one forward pass."""
+"""Replaces transformers' attention with our own for one forward pass."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -33,13 +33,13 @@ _attend: ContextVar[Attend | None] = ContextVar("attend", default=None)
 
 
 _OWN_BIAS = ("alibi", "attention_types", "attention_window_size", "window_size", "keep_window_size")
-"""Settings of models that weigh or leave out earlier tokens by their distance, where a mask does not say so."""
+"""Settings of models that weight or ignore earlier tokens by distance, without a mask that says so."""
 
 
 def is_plain(model: Any) -> bool:
-    """Whether each layer attends to all earlier tokens, through transformers' attention interface, and each row alone.
+    """Whether each layer attends to all earlier tokens through transformers' attention interface, and rows do not affect each other.
 
-    Rotary embeddings that change with the longest row in a pass would let one row change another.
+    They would affect each other through rotary embeddings that change with the longest row in a pass.
     """
     return (
         _layers_are(model, DynamicLayer)
@@ -50,10 +50,10 @@ def is_plain(model: Any) -> bool:
 
 
 def takes_padding(model: Any, longest: int) -> bool:
-    """Whether padding under a mask changes nothing: all layers attend, some of them perhaps in a window only.
+    """Whether masked padding changes nothing: all layers attend, some of them perhaps only in a window.
 
-    What a convolution or a state has read is not forgotten for a mask. Rotary embeddings that change with the longest row
-    do so beyond a length, which no row of `longest` tokens may reach.
+    Convolutions and states ignore masks. Rotary embeddings that change with the longest row in a pass do so only beyond a certain
+    length, which rows of up to `longest` tokens must not exceed.
     """
     limits = [
         rope.get("original_max_position_embeddings")
@@ -76,14 +76,14 @@ def _layers_are(model: Any, *kinds: type) -> bool:
         return False
     try:
         layers = DynamicCache(config=model.config).layers
-    except (AttributeError, KeyError, TypeError, ValueError):  # it describes no attention that a cache could hold
+    except (AttributeError, KeyError, TypeError, ValueError):  # it describes no attention that can be cached
         return False
     return bool(layers) and all(type(layer) in kinds for layer in layers)
 
 
 @contextmanager
 def attend_by(config: Any, attend: Attend) -> Iterator[None]:
-    """Within it the layers of the model with this configuration attend by `attend`."""
+    """In this context, layers of the model with this configuration compute attention with `attend`."""
     token, before = _attend.set(attend), config._attn_implementation
     config._attn_implementation = NAME
     try:
@@ -94,7 +94,7 @@ def attend_by(config: Any, attend: Attend) -> Iterator[None]:
 
 
 def attend_again(config: Any) -> AbstractContextManager[None]:
-    """What `attend_by` does at the moment, to be entered later; nothing outside of it."""
+    """The current `attend_by`, to be entered again later. Does nothing if there is none."""
     attend = _attend.get()
     return nullcontext() if attend is None else attend_by(config, attend)
 
@@ -108,7 +108,7 @@ def _forward(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers calls it. Another model may run in the same process: without `attend_by` it gets sdpa's."""
+    """Called by transformers. Another model in the same process, without `attend_by`, gets the usual SDPA."""
     attend = _attend.get()
     if attend is None:
         out: tuple[torch.Tensor, None] = sdpa_attention_forward(

@@ -1,4 +1,4 @@
-"""Work on a GPU recorded once as a CUDA graph and replayed.
+"""Records work on a GPU once as a CUDA graph, and replays it.
 
 A step of a small model is thousands of short kernels, and launching them one by one takes longer than computing them.
 """
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Makes recordings that share memory and run one after the other. On CPU a recording is the work itself."""
+    """Makes recordings that share memory and run one after the other. On CPU, a recording just runs the work."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
@@ -25,20 +25,20 @@ class Recorder:
             self._pool: Any = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], None]) -> "Recording":
-        """`work`, which only reads and writes tensors that stay where they are: recorded at the second call, then replayed."""
+        """A recording of `work`, which may only read and write tensors that stay in place. Recorded at the second call, then replayed."""
         recording = Recording(work, self._stream, self._pool) if self._on_gpu else Recording(work)
         self._recordings.append(recording)
         return recording
 
     def close(self) -> None:
-        """Let go of all recordings, and of what their work holds: they must not be called again."""
+        """Release all recordings and what their work holds. They must not be called again."""
         for recording in self._recordings:
             recording.close()
         self._recordings = []
 
 
 class Recording:
-    """The first call runs the work, so that what is made ready on first use is not recorded; the second records it."""
+    """The first call only runs the work, so that one-time setup is not recorded; the second call records it."""
 
     def __init__(
         self, work: Callable[[], None], stream: torch.cuda.Stream | None = None, pool: object | None = None
@@ -62,18 +62,18 @@ class Recording:
             self._replay(self._work)
 
     def close(self) -> None:
-        """The work holds tensors, and often, through its owner, this recording: a circle that Python would free late."""
+        """Break the reference cycle: the work holds tensors and often, through its owner, this recording, and Python would free it late."""
         self._work = self._graph = None
 
     def _run_aside(self, work: Callable[[], None], stream: torch.cuda.Stream) -> None:
-        """On the stream that records."""
+        """Run the work on the stream that will record it."""
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             work()
         torch.cuda.current_stream().wait_stream(stream)
 
     def _record(self, work: Callable[[], None], stream: torch.cuda.Stream) -> None:
-        """A model that waits for the GPU within its forward pass cannot be recorded; its work is run each time."""
+        """Record the work. A model that waits for the GPU in its forward pass cannot be recorded, so its work runs each time."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):

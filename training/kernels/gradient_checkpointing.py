@@ -1,4 +1,4 @@
-"""transformers' gradient checkpointing, also where the attention is ours."""
+"""Gradient checkpointing by transformers, which also works with our attention."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,14 +8,14 @@ from pada_agent.core.errors import TrainingError
 from pada_agent.training.kernels.attention_hook import attend_again, is_plain
 
 LONG_ON_CPU = 1024
-"""Tokens in a pass above which computing again costs a CPU next to nothing: keeping everything costs almost as much time."""
+"""Above this many tokens in a pass, recomputing takes hardly longer on a CPU than keeping everything."""
 
 
 def choose_longest_kept(setting: bool | Literal["auto"], model: Any) -> int | None:
-    """Number of tokens in a pass up to which activations are kept; None keeps those of every pass.
+    """Number of tokens in a pass up to which activations are kept. None always keeps them.
 
     Raises:
-        TrainingError: the setting asks for it, and transformers cannot do it with this architecture.
+        TrainingError: the setting asks for checkpointing, but transformers does not offer it for this architecture.
     """
     if setting == "auto":
         tested = model.device.type == "cpu" and is_plain(model) and model.supports_gradient_checkpointing
@@ -23,17 +23,17 @@ def choose_longest_kept(setting: bool | Literal["auto"], model: Any) -> int | No
     if setting and not model.supports_gradient_checkpointing:
         raise TrainingError(
             f"lora.gradient_checkpointing: transformers does not offer it for this student ({model.config.model_type}). Set it to"
-            " false; lora.micro_batch_tokens and lora.max_length lower the memory too."
+            " false; a lower lora.micro_batch_tokens or lora.max_length saves memory too."
         )
     return 0 if setting else None
 
 
 @contextmanager
 def recompute_layers(model: Any) -> Iterator[None]:
-    """Within it each layer keeps its input alone, and computes the rest once more in the backward pass.
+    """In this context, each layer keeps only its input, and computes the rest again in the backward pass.
 
-    That happens after `attend_by` has been left, so a layer takes the attention of its first pass along; random numbers are
-    those of the first pass too.
+    By then `attend_by` has ended, so a layer remembers the attention of its first pass. Random numbers are also those of the
+    first pass.
     """
 
     def choose_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -1,7 +1,7 @@
-"""Training passes on a GPU, filled up to a few shapes so that each shape's pass can be recorded and replayed.
+"""Training passes on a GPU, padded to a few shapes so that each shape's pass can be recorded and replayed.
 
-Tokens stay one sequence without padding in all products; only attention lays them out row by row, where a causal kernel
-takes them. What fills a shape up predicts nothing.
+In all matrix products, the tokens of a pass are one sequence; only attention lays them out row by row, for a causal kernel.
+Padding predicts nothing.
 """
 
 import math
@@ -22,11 +22,11 @@ from pada_agent.training.kernels.tree_attention import Branch
 
 CPU = torch.device("cpu")
 SMALLEST = 64
-"""Smaller shapes are filled up to it."""
+"""Smaller shapes are padded to this size."""
 
 
 class RecordedBackward:
-    """`fine_tuning.backward` with recorded passes, for one adapter. Gradients stay where they are: set them to zero in place."""
+    """`fine_tuning.backward` with recorded passes, for one adapter. Gradients stay in place, so set them to zero in place."""
 
     def __init__(self, adapted: Any, batch_size: int) -> None:
         self._adapted = adapted
@@ -39,7 +39,7 @@ class RecordedBackward:
                 parameter.grad = torch.zeros_like(parameter)
 
     def __call__(self, batch: Sequence[Encoded], *, max_pack_tokens: int) -> torch.Tensor:
-        """Add the batch's gradients and give its loss, as `backward`."""
+        """Add the batch's gradients and return its loss, like `backward`."""
         n_targets = sum(label != IGNORE_INDEX for row in batch for label in row.labels)
         self._total.zero_()
         for part in pack(batch, max_pack_tokens, CPU):
@@ -47,7 +47,7 @@ class RecordedBackward:
         return self._total.clone()
 
     def forget(self) -> None:
-        """Let go of what is recorded, and of its memory."""
+        """Release the recordings and their memory."""
         self._recorder.close()
         self._passes = {}
 
@@ -64,7 +64,7 @@ class RecordedBackward:
 
 
 class Shape(NamedTuple):
-    """What packs are filled up to. Rows and columns are those of attention."""
+    """The sizes that a pack is padded to. Rows and columns are those of attention."""
 
     n_nodes: int
     n_targets: int
@@ -73,7 +73,7 @@ class Shape(NamedTuple):
 
 
 def round_up(n: int, *, per_octave: int) -> int:
-    """The next of so many sizes from each power of two to the next; at least `SMALLEST`."""
+    """Round up to one of `per_octave` sizes between two powers of two. At least `SMALLEST`."""
     if n <= SMALLEST:
         return SMALLEST
     step = (1 << (math.ceil(math.log2(n)) - 1)) // per_octave
@@ -82,12 +82,12 @@ def round_up(n: int, *, per_octave: int) -> int:
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the N nodes of a pack stand when each of R branches gets a row, with its ancestors, of L columns."""
+    """Where the N nodes of a pack are if each of R branches, with its ancestors, gets a row of L columns."""
 
     nodes: torch.Tensor
-    """(R * L,) node in each place; behind a row's end one or another, not always the same: gradients are added up."""
+    """(R * L,) node in each place. Places after a row's end hold various nodes: with a single one, its gradients would all be added up."""
     places: torch.Tensor
-    """(N,) where each node is new; of what fills the nodes up, one or another."""
+    """(N,) place where each node is new. For padding, any place."""
     n_rows: int
 
     def attend(
@@ -98,7 +98,7 @@ class Grid:
         attention_mask: torch.Tensor | None,
         scale: float | None,
     ) -> torch.Tensor:
-        """(1, H, N, D) to (1, N, H, D). Causal: what stands behind a row's end is seen by no node of it."""
+        """(1, H, N, D) to (1, N, H, D). Causal, so no node of a row sees what comes after the row's end."""
         del attention_mask
         groups = query.shape[1] // key.shape[1]
         query, key, value = (self._spread(t) for t in (query, repeat_kv(key, groups), repeat_kv(value, groups)))
@@ -137,7 +137,7 @@ class _Pass:
         self._readers, self._which, self._targets = (index(shape.n_targets) for _ in range(3))
         self._weights = torch.zeros(shape.n_targets, device=adapted.device)
         self._no_mask = torch.zeros(1, 1, 1, 1, device=adapted.device)
-        """A mask with four dimensions is handed on as it is."""
+        """transformers passes a mask with four dimensions on unchanged."""
         self._compute = recorder.record(self._add_gradients)
 
     def run(self, part: Pack, weight: float) -> None:
@@ -173,6 +173,6 @@ class _Pass:
 
 
 def _fill(static: torch.Tensor, new: torch.Tensor) -> None:
-    """Copy, and zeros behind."""
+    """Copy, and pad with zeros."""
     filled = pad(new, (0, len(static) - len(new)))
     static.copy_(filled.pin_memory() if static.is_cuda else filled, non_blocking=True)

@@ -1,7 +1,7 @@
 """PEFT's LoRA layer with fewer passes over memory and a cheaper dropout mask.
 
-The layers stay PEFT's, with their weights and their format; only how a training step computes them is ours. On a bf16 base
-the products of the fp32 adapter are in bf16, as under autocast.
+The layers remain PEFT's, with their weights and format; only their computation in a training step is ours. On a bf16 base,
+the matrix products of the fp32 adapter are in bf16, as under autocast.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import torch
 from peft.tuners.lora import Linear
 
 LEVELS = 2**16
-"""A 16-bit draw decides on each input, so the share that is dropped is exact to 0.000008."""
+"""A 16-bit draw decides about each input, so the dropout probability is exact to 0.000008."""
 
 
 def speed_up(adapted: Any) -> None:
@@ -50,7 +50,7 @@ def _forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def draw_mask(x: torch.Tensor, share: float) -> torch.Tensor:
-    """Like `x`: 0 with probability `share`, else 1. On CPU one 64-bit draw serves four values."""
+    """Shaped like `x`: 0 with probability `share`, otherwise 1. On CPU, one 64-bit draw serves four values."""
     if x.is_cuda:
         return torch.empty_like(x).bernoulli_(1 - share)
     n = x.numel()

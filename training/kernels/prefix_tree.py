@@ -1,7 +1,7 @@
-"""Token sequences laid out as one tree: what several share at their start is computed once, and nothing is padded.
+"""Token sequences laid out as one tree: shared prefixes are computed once, and nothing is padded.
 
-Prompts share a system turn and an instruction, options share their prompt; on short rows that is most of the tokens.
-A token sees its ancestors only and sits at its own depth, so every log-probability equals that of the sequence alone.
+Prompts share a system turn and an instruction, and options share their prompt. In short rows, that is most of the tokens.
+A token sees only its ancestors, and its position is its depth, so every log-probability equals that of the sequence alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ class Pack:
     visible: torch.Tensor
     """(N, N) bool; row i is true at i and its ancestors."""
     readers: torch.Tensor
-    """(K,) nodes whose logits predict a target, each once."""
+    """(K,) distinct nodes whose logits predict a target."""
     which: torch.Tensor
     """(M,) index into `readers`."""
     targets: torch.Tensor
@@ -34,11 +34,11 @@ class Pack:
     owners: torch.Tensor
     """(M,) index of the sequence that the prediction belongs to."""
     branches: tuple[Branch, ...]
-    """The nodes once more, as what each sequence added."""
+    """The same nodes, grouped by the sequence that added them."""
 
 
 class _Tree:
-    """Nodes by (parent, token); the last token of a sequence predicts nothing and is left out."""
+    """Nodes by (parent, token). The last token of a sequence predicts nothing, so it is left out."""
 
     def __init__(self) -> None:
         self.nodes: dict[tuple[int, int], int] = {}
@@ -74,7 +74,7 @@ class _Tree:
             visible[new, list(branch.ancestors)] = True
             visible[new, new] = torch.ones(branch.n_new, branch.n_new, dtype=torch.bool).tril()
         predictions = torch.tensor(self.predictions).reshape(-1, 3)
-        readers, which = torch.unique(predictions[:, 0], return_inverse=True)  # on CPU: its size is not known before
+        readers, which = torch.unique(predictions[:, 0], return_inverse=True)  # on CPU, as its size is not known yet
         return Pack(
             token_ids=_move(torch.tensor([token for _, token in self.nodes]), device),
             depths=_move(depths, device),
@@ -88,20 +88,20 @@ class _Tree:
 
 
 def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """To the device, without waiting for what that still computes."""
+    """Move it to the device without waiting for the device's pending work."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def pack_for(model: Any, rows: Iterable[Encoded], max_nodes: int) -> Iterator[Pack]:
-    """Packs that the model reads rightly: one row each where its layers do not attend by a mask alone.
+    """Packs that the model reads correctly: one row each if its layers do more than attend by a mask.
 
-    Such are windows, convolutions, states, and biases by distance.
+    Examples are windows, convolutions, states, and biases by distance.
     """
     return pack(rows, max_nodes if is_plain(model) else 0, model.device)
 
 
 def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Iterator[Pack]:
-    """Packs of at most `max_nodes` nodes (or one longer row), in order. Neighbours share best: sort where order is free."""
+    """Packs of at most `max_nodes` nodes (or one longer row), in order. Neighbors share most, so sort rows if their order is free."""
     tree = _Tree()
     for owner, row in enumerate(rows):
         if tree.nodes and len(tree.nodes) + tree.count_new(row) > max_nodes:
@@ -113,9 +113,9 @@ def pack(rows: Iterable[Encoded], max_nodes: int, device: torch.device) -> Itera
 
 
 def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
-    """(M,) float32 log-probability of each target. Logits are computed where a target is predicted, once a node.
+    """(M,) float32 log-probability of each target. Logits are computed once per node, and only where a target is predicted.
 
-    A model that is not plain reads each row as any other program would have it read: alone, with its own mask.
+    A model that is not plain reads each row alone and with its own mask, as in any other program.
     """
     if not is_plain(model):
         whole = torch.cat([_read_alone(model, pack.token_ids, branch) for branch in pack.branches])
@@ -135,7 +135,7 @@ def target_logprobs(model: Any, pack: Pack) -> torch.Tensor:
 
 
 def _read_alone(model: Any, token_ids: torch.Tensor, branch: Branch) -> torch.Tensor:
-    """(new nodes, V) logits of what a sequence added, behind its own beginning."""
+    """(new nodes, V) logits of the nodes that a sequence added, after its own beginning."""
     path = [*branch.ancestors, *range(branch.start, branch.stop)]
     logits: torch.Tensor = model(input_ids=token_ids[path][None], use_cache=False).logits[0]
     return logits[len(branch.ancestors) :]

@@ -1,7 +1,7 @@
-"""Linear layers on CPU with weights in the order in which oneDNN's kernels read them.
+"""Linear layers on CPU with weights packed in the order in which oneDNN's kernels read them.
 
-The library's product for few rows of input lays the weights out anew at every call; laid out once, a step of generation
-for 8 to 32 rows takes about half the time in its products. Numbers differ by rounding alone.
+For a few rows of input, the library packs the weights again at every call. Packed once, the matrix products of a generation
+step for 8 to 32 rows take about half the time. Numbers differ only by rounding.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 MAX_BYTES = 2 * 2**30
-"""The packed weights are a copy; a model with more than this keeps its own alone."""
+"""The packed weights are a copy, so larger models are not packed."""
 
 
 @contextmanager
 def pack_linear_layers(model: Any) -> Iterator[None]:
-    """Within it the model's plain fp32 linear layers on CPU compute with packed weights. They must not be trained."""
+    """In this context, the model's plain fp32 linear layers on CPU use packed weights. They must not be trained."""
     layers = [layer for layer in model.modules() if _is_plain(layer)]
     n_bytes = sum(layer.weight.nbytes for layer in layers)
     if not torch.backends.mkldnn.is_available() or n_bytes > MAX_BYTES:  # type: ignore[no-untyped-call]

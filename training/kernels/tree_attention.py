@@ -1,6 +1,6 @@
-"""Attention over a tree of tokens, branch by branch, on CPU: its kernel computes every pair that a mask then hides.
+"""Attention over a tree of tokens on CPU, branch by branch, because torch's kernel also computes the pairs that a mask then hides.
 
-A branch is the run of new nodes that one sequence brings; it sees its ancestors and, causally, itself.
+A branch is the run of new nodes that one sequence adds. It sees its ancestors and, causally, itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ from transformers.integrations.sdpa_attention import repeat_kv
 from pada_agent.training.kernels.attention_hook import attend_by
 
 WORTH = 0.6
-"""Part of the dense work up to which the smaller products pay."""
+"""Fraction of the dense work up to which the smaller products pay off."""
 PAIRS_PER_CALL = 2000
-"""What calling the kernel once more costs, as pairs of query and key."""
+"""Cost of one more call of the kernel, in pairs of query and key."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Branch:
 
     @property
     def n_pairs(self) -> float:
-        """Products of query and key that are computed."""
+        """Number of pairs of query and key that are computed."""
         n_seen = len(self.ancestors) + self.n_new
         return n_seen * (n_seen / 2 if self.asks_again else self.n_new)
 
     @property
     def asks_again(self) -> bool:
-        """Whether few ancestors ask once more: then all of it is one causal triangle, which the kernel halves."""
+        """Whether ancestors are queried again because they are few: all of it is then one causal triangle, and the kernel skips half."""
         return len(self.ancestors) <= self.n_new
 
 
 @contextmanager
 def attend_by_branch(model: Any, branches: Sequence[Branch]) -> Iterator[None]:
-    """Within it the model's attention runs branch by branch where that is less work. It computes the same as the mask."""
+    """In this context, the model's attention runs branch by branch if that is less work. The result is the same as with the mask."""
     config = model.config
     n_nodes = sum(b.n_new for b in branches)
     less_work = sum(b.n_pairs + PAIRS_PER_CALL for b in branches) < WORTH * n_nodes * n_nodes

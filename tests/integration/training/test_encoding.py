@@ -53,7 +53,9 @@ class TestEncoding:
         assert encoder.answers(row, ("red", "blue"))[0] == learned[:-1]
 
     def test_a_long_row_is_refused_by_name(self, encoder: ChatEncoder) -> None:
-        with pytest.raises(DatasetError, match=r"row 'r3' has 6\d prompt and 5 answer tokens, lora.max_length is 20"):
+        with pytest.raises(
+            DatasetError, match=r"row 'r3' has 6\d prompt and 5 answer tokens, but lora.max_length is 20"
+        ):
             encoder.training_row(ROWS[3], SPEC.model_copy(update={"max_length": 20}))
 
     @pytest.mark.parametrize("max_length", [6, 20, 60])
