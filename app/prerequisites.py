@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from pada_agent.app.adapters.compute.backends import find_backend
 from pada_agent.app.adapters.compute.shared_objects import try_store
 from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.storage import model_store
@@ -59,14 +60,13 @@ def get_model(config: RunConfig, role: Role) -> ModelConfig:
 
 def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("task.name", partial(find_task_kind, config.task.name))
+    yield _Need("compute.backend", partial(find_backend, config.compute.backend))
     if config.compute.backend == "ray" and config.compute.cluster.store:
         yield _Need("compute.cluster.store", partial(try_store, config.compute.cluster.store))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
     yield _Need("student.model", partial(_find_model, config.student.model))
     yield _Need("student.load_in", partial(_find_quantization, config))
-    if (
-        config.student.engine == "vllm" and config.compute.backend == "local"
-    ):  # the nodes of a cluster check for themselves
+    if config.student.engine == "vllm" and config.compute.backend == "local":  # elsewhere, the first job finds out
         yield _Need("student.engine", partial(check_installed, config.compute.device))
     yield _Need("models.embedder", partial(_find_model, config.models.embedder))
     for role in ("analyst", "generator", "judge"):
@@ -82,7 +82,7 @@ def _find_model(name: str) -> Path:
 
 
 def _find_quantization(config: RunConfig) -> None:
-    """Elsewhere than on this machine, the worker says it."""
+    """Elsewhere than on this machine, the first job finds out."""
     if config.student.load_in and config.compute.backend == "local" and find_spec("bitsandbytes") is None:
         raise ConfigError(NEEDS_QLORA)
 

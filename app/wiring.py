@@ -27,9 +27,10 @@ from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
-from pada_agent.core.compute_config import ComputeConfig
+from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.jobs import TokenizerJob
 from pada_agent.core.ports import Compute
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
@@ -186,9 +187,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         judge=judge,
         student=student,
         guards=find_guards(config.guard.plugins),
-        tokens=StudentTokenCounter(
-            compute, student, config.student.chat, config.lora.target_modules, config.student.load_in
-        ),
+        tokens=StudentTokenCounter(compute, _make_tokenizer_job(config, student), config.student.chat),
         usage=lambda: cache.totals_by("role"),
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),
@@ -205,6 +204,16 @@ def link_objects(folder: Path, shared: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "objects").exists():
         (folder / "objects").symlink_to(Path("..") / shared / "objects")
+
+
+def _make_tokenizer_job(config: RunConfig, student: str) -> TokenizerJob:
+    return TokenizerJob(
+        student=student,
+        target_modules=config.lora.target_modules,
+        load_in=config.student.load_in,
+        engine=config.student.engine,
+        n_processes=count_processes(config.compute),
+    )
 
 
 def _find_compute(config: RunConfig, folder: Path) -> Compute:

@@ -16,7 +16,7 @@ class ClusterConfig(Settings):
     """Object store for clusters whose nodes share no folder: `s3://bucket/prefix`, `gs://…`, `az://…` or `file://…`. Each run has a folder in it,
     named like the run (`shared_folder` for runs that share one). Null: the runs' folder is one that all nodes share."""
     max_workers: int = Field(default=8, ge=1, le=4096)
-    """Maximum number of workers at the same time, for all runs that share their objects. Each worker keeps one student loaded."""
+    """Maximum number of workers at the same time, for all runs on the cluster (the run that submitted a job last decides). Each worker keeps one student loaded."""
     num_cpus: int = Field(default=1, ge=1, le=1024)
     """CPU cores per worker, also its number of threads."""
     num_gpus: float = Field(default=0, ge=0, le=64)
@@ -35,6 +35,16 @@ class ClusterConfig(Settings):
     costs one of them."""
     orphan_minutes: float = Field(default=30, gt=0, le=10080)
     """Minutes a job keeps running after the last process waiting for it is gone."""
+
+    @field_validator("address")
+    @classmethod
+    def _refuse_ray_client(cls, address: str | None) -> str | None:
+        if address and address.startswith("ray://"):
+            raise ValueError(
+                f"{address} is a Ray Client address, and Ray Client loses its jobs when its connection breaks. Start the command on a node of"
+                " the cluster (`ray job submit -- pada run …`), with address auto"
+            )
+        return address
 
     @field_validator("num_gpus")
     @classmethod
@@ -67,6 +77,14 @@ class ComputeConfig(Settings):
 def count_processes(compute: ComputeConfig) -> int:
     """Processes that share a fine-tuning."""
     return compute.processes if compute.backend != "ray" else max(1, int(compute.cluster.num_gpus))
+
+
+def find_idle_processes(compute: ComputeConfig, batch_size: int) -> str | None:
+    """What is wrong if not every process that shares a fine-tuning gets a row of each batch, in words."""
+    n, key = count_processes(compute), "compute.cluster.num_gpus" if compute.backend == "ray" else "compute.processes"
+    if n <= batch_size:
+        return None
+    return f"{key}: {n} processes share each batch, and lora.batch_size is {batch_size}. Raise it to {n} or more, or lower {key}"
 
 
 def count_shard_rows(compute: ComputeConfig) -> int | None:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from pada_agent.core.compute_config import ComputeConfig
+from pada_agent.core.compute_config import ComputeConfig, find_idle_processes
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.plugins import GUARDS, RECIPES, find_missing
@@ -381,10 +381,11 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _check_engine(self) -> "RunConfig":
-        if self.student.engine == "own":
-            return self
-        if conflict := find_conflict(self.lora, self.compute, load_in=self.student.load_in):
+    def _check_compute(self) -> "RunConfig":
+        conflict = find_idle_processes(self.compute, self.lora.batch_size)
+        if self.student.engine == "vllm":
+            conflict = conflict or find_conflict(self.lora, self.compute, load_in=self.student.load_in)
+        if conflict:
             raise ValueError(conflict)
         return self
 

@@ -193,14 +193,21 @@ class TokenizerFacts(Record):
 
 
 class TokenizerJob(Record):
-    """Read the student's tokenizer, without loading weights. The output folder contains it and `TokenizerFacts`, readable without torch."""
+    """Read the student's tokenizer, without loading weights. The output folder contains it and `TokenizerFacts`, readable without torch.
+
+    A run begins with this job, so it fails if the machine that runs it cannot do what later jobs will ask.
+    """
 
     kind: Literal["tokenizer"] = "tokenizer"
     student: str
     target_modules: str = "all-linear"
     """Layers that `LoraSpec.target_modules` names. The job fails if the student does not have them."""
     load_in: LoadIn | None = None
-    """The job fails if the student cannot be loaded so on the machine that runs it."""
+    """The job fails if the student cannot be loaded so."""
+    engine: Literal["own", "vllm"] = "own"
+    """The job fails if this engine is not installed, or not for the device."""
+    n_processes: int = Field(default=1, ge=1)
+    """The job fails if a fine-tuning in so many processes would need more GPUs than there are."""
 
 
 Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob

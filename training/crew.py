@@ -21,7 +21,7 @@ import torch
 from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import ConfigError
 
 COMMAND = (sys.executable, "-m", "pada_agent.training.worker")
 RANK, SIZE, PORT, THREADS = "PADA_RANK", "PADA_PROCESSES", "PADA_PORT", "PADA_THREADS"
@@ -83,6 +83,19 @@ class Team:
 ALONE = Team()
 
 
+def check_gpus(size: int, device: torch.device) -> None:
+    """Whether each of `size` processes can have a GPU. On CPU, they share its cores.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if device.type == "cuda" and size > torch.cuda.device_count():
+        raise ConfigError(
+            f"compute.processes: a fine-tuning in {size} processes needs a GPU for each, and torch sees {torch.cuda.device_count()} here."
+            " Lower it (on a cluster, lower compute.cluster.num_gpus)."
+        )
+
+
 def end_at_once(kind: str, message: str) -> None:
     """A `GiveUp` that leaves the error in the log."""
     print(f"{kind}: {message}", file=sys.stderr, flush=True)
@@ -97,13 +110,9 @@ def gather(size: int, device: torch.device, job: str, give_up: GiveUp) -> Iterat
     fails while this one waits for it, `give_up` is called from another thread.
 
     Raises:
-        TrainingError: there are fewer GPUs than processes.
+        ConfigError: there are fewer GPUs than processes.
     """
-    if device.type == "cuda" and size > torch.cuda.device_count():
-        raise TrainingError(
-            f"a fine-tuning in {size} processes needs a GPU for each, and torch sees {torch.cuda.device_count()} here."
-            " Lower compute.processes (on a cluster, compute.cluster.num_gpus)."
-        )
+    check_gpus(size, device)
     store = _open_store(size)
     n_threads, n_own = torch.get_num_threads(), max(1, torch.get_num_threads() // size)
     common = os.environ | {SIZE: str(size), PORT: str(store.port), THREADS: str(n_own)}

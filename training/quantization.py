@@ -6,7 +6,7 @@ import torch
 from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import NEEDS_QLORA
 
 
@@ -19,7 +19,7 @@ def make_4bit_options(device: torch.device, dtype: torch.dtype) -> dict[str, Any
     """Options of `from_pretrained` for 4-bit weights on this device. Other weights and all matrix products use `dtype`.
 
     Raises:
-        TrainingError: bitsandbytes is missing, or does not work on this device.
+        ConfigError: bitsandbytes is missing, or does not work on this device.
     """
     _try_bitsandbytes(device)
     config = BitsAndBytesConfig(
@@ -46,7 +46,8 @@ def check_4bit(model: Any, student: str, device: torch.device) -> None:
     """Refuse a model whose layers cannot be kept in 4 bits. The model needs no weights.
 
     Raises:
-        TrainingError: the layers would stay as they are, or bitsandbytes cannot be used here.
+        ConfigError: bitsandbytes is missing, or does not work on this device.
+        TrainingError: the layers would stay as they are.
     """
     _try_bitsandbytes(device)
     output = model.get_output_embeddings()
@@ -64,13 +65,13 @@ def _try_bitsandbytes(device: torch.device) -> None:
     try:
         from bitsandbytes import functional
     except ModuleNotFoundError as exc:
-        raise TrainingError(NEEDS_QLORA) from exc
+        raise ConfigError(NEEDS_QLORA) from exc
     except (ImportError, OSError, RuntimeError) as exc:
-        raise TrainingError(f"student.load_in: bitsandbytes cannot be loaded ({exc}). {_ADVICE}") from exc
+        raise ConfigError(f"student.load_in: bitsandbytes cannot be loaded ({exc}). {_ADVICE}") from exc
     try:
         functional.dequantize_4bit(*functional.quantize_4bit(torch.ones(64, device=device), quant_type="nf4"))
     except (RuntimeError, NotImplementedError, AttributeError) as exc:
-        raise TrainingError(
+        raise ConfigError(
             f"student.load_in: bitsandbytes does not work on this {device.type} device ({exc}). {_ADVICE}"
         ) from exc
 

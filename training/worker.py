@@ -27,7 +27,8 @@ from pada_agent.core.jobs import FineTuneJob, Job, LoadIn, PredictJob, Tokenizer
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Record
-from pada_agent.training.crew import RANK, GiveUp, Team, end_at_once, gather, join
+from pada_agent.core.vllm_limits import check_installed
+from pada_agent.training.crew import RANK, GiveUp, Team, check_gpus, end_at_once, gather, join
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.generation.vllm_writer import VllmWriter
@@ -89,9 +90,7 @@ class Worker:
         if team.is_first:
             folder.mkdir(parents=True, exist_ok=True)
         if isinstance(request.job, TokenizerJob):
-            check_targets(request.job.target_modules, request.job.student)
-            if request.job.load_in:
-                check_4bit(draw_model(request.job.student), request.job.student, self._device)
+            check_before_run(request.job, self._device)
             save_tokenizer(request.job.student, folder)
             return
         examples = read_examples(Path(request.job.rows))
@@ -152,6 +151,21 @@ class Worker:
         took = f"{name}, loaded in {time.monotonic() - started:.1f} s"
         on_progress(Progress(stage="load", done=1, total=1, detail=took))
         return student
+
+
+def check_before_run(job: TokenizerJob, device: torch.device) -> None:
+    """Whether this machine can do what a run's later jobs will ask.
+
+    Raises:
+        ConfigError: vLLM or bitsandbytes is missing or not for this device, or there are too few GPUs.
+        TrainingError: the student does not have the layers that are to be adapted, or cannot be kept in 4 bits.
+    """
+    check_gpus(job.n_processes, device)
+    if job.engine == "vllm":
+        check_installed("cuda" if device.type == "cuda" else "cpu")
+    check_targets(job.target_modules, job.student)
+    if job.load_in:
+        check_4bit(draw_model(job.student), job.student, device)
 
 
 def free_memory() -> None:

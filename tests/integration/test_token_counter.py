@@ -4,13 +4,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
 from pada_agent.core.errors import ConfigError, DatasetError, TrainingError
-from pada_agent.core.jobs import ChatSpec, LoraSpec, PredictJob
+from pada_agent.core.jobs import ChatSpec, LoraSpec, PredictJob, TokenizerJob
 from pada_agent.core.records import Example
 from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
 
@@ -34,6 +35,10 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return save_student(folder / "student") if request.param == "folder" else save_gguf_student(folder)
 
 
+def count_tokens(compute: LocalCompute, student: str, chat: ChatSpec, **job: Any) -> StudentTokenCounter:
+    return StudentTokenCounter(compute, TokenizerJob(student=student, **job), chat)
+
+
 @pytest.mark.parametrize(
     "chat", [ChatSpec(), ChatSpec(system="Be short."), ChatSpec(template="{{ eos_token }}" + TEMPLATE)]
 )
@@ -42,7 +47,7 @@ def test_counts_are_those_of_the_rows_that_are_trained_on(student: Path, chat: C
 
     from pada_agent.training.students import load_student
 
-    counter = StudentTokenCounter(compute, str(student), chat)
+    counter = count_tokens(compute, str(student), chat)
     encoder = load_student(str(student), torch.device("cpu")).encode_by(chat)
     for row in ROWS:
         encoded = encoder.training_row(row, LoraSpec())
@@ -79,7 +84,7 @@ def test_the_ends_are_those_that_the_loaded_model_knows(
     if kept != "generation_config.json":
         (student / "generation_config.json").unlink()
     encoder = load_student(str(student), torch.device("cpu")).encode_by(ChatSpec())
-    counter = StudentTokenCounter(compute, str(student), ChatSpec())
+    counter = count_tokens(compute, str(student), ChatSpec())
     names = encoder._tokenizer.convert_ids_to_tokens(sorted(encoder.stop_token_ids))
     assert set(names) == {"<|end|>", *expected}
     assert counter._chats.stop_token_ids == encoder.stop_token_ids
@@ -87,18 +92,18 @@ def test_the_ends_are_those_that_the_loaded_model_knows(
 
 
 def test_a_row_that_cannot_be_learned_is_named(student: Path, compute: LocalCompute) -> None:
-    counter = StudentTokenCounter(compute, str(student), ChatSpec())
+    counter = count_tokens(compute, str(student), ChatSpec())
     with pytest.raises(DatasetError, match="row 'a' has an empty answer"):
         counter.count(ROWS[0].model_copy(update={"answer": ""}))
 
 
 def test_the_prompt_is_shown_as_the_student_gets_it(student: Path, compute: LocalCompute) -> None:
-    shown = StudentTokenCounter(compute, str(student), ChatSpec()).show(ROWS[1])
+    shown = count_tokens(compute, str(student), ChatSpec()).show(ROWS[1])
     assert shown.startswith("<|start|>system\nBe kind.<|end|>\n<|start|>user\nWhat is <|end|>?")
 
 
 def test_a_student_that_is_not_there_is_one_clear_error(tmp_path: Path, compute: LocalCompute) -> None:
-    counter = StudentTokenCounter(compute, str(tmp_path / "none"), ChatSpec())
+    counter = count_tokens(compute, str(tmp_path / "none"), ChatSpec())
     with pytest.raises(TrainingError, match="cannot be loaded"):
         counter.count(ROWS[0])
 
@@ -119,12 +124,12 @@ def test_a_student_that_needs_code_of_its_own_fails_at_once(tmp_path: Path, comp
     with pytest.raises(ConfigError, match=r"needs code of its own.* Set student\.model"):
         compute.wait(compute.submit(job), lambda _: None)
     with pytest.raises(ConfigError, match="needs code of its own"):
-        StudentTokenCounter(compute, str(student), ChatSpec()).count(ROWS[0])
+        count_tokens(compute, str(student), ChatSpec()).count(ROWS[0])
     assert not ran.exists()
 
 
 def test_counting_imports_no_torch(student: Path, compute: LocalCompute, tmp_path: Path) -> None:
-    StudentTokenCounter(compute, str(student), ChatSpec()).count(ROWS[0])
+    count_tokens(compute, str(student), ChatSpec()).count(ROWS[0])
     (tmp_path / "row.json").write_text(ROWS[0].model_dump_json())
     folder = next(p for p in sorted(Path(compute._objects).glob("tokenizer-*")))
     code = (
@@ -142,7 +147,7 @@ def test_counting_imports_no_torch(student: Path, compute: LocalCompute, tmp_pat
 def test_layers_that_the_student_does_not_have_are_refused_before_its_weights_are_loaded(
     student: Path, compute: LocalCompute
 ) -> None:
-    counter = StudentTokenCounter(compute, str(student), ChatSpec(), "q_proj, v_prj")
+    counter = count_tokens(compute, str(student), ChatSpec(), target_modules="q_proj, v_prj")
     with pytest.raises(TrainingError, match=r"lora\.target_modules: v_prj is not .* It has: .*q_proj.* mean 'v_proj'"):
         counter.count(ROWS[0])
-    assert StudentTokenCounter(compute, str(student), ChatSpec(), "q_proj, v_proj").count(ROWS[0]).answer == 4
+    assert count_tokens(compute, str(student), ChatSpec(), target_modules="q_proj, v_proj").count(ROWS[0]).answer == 4

@@ -1,6 +1,7 @@
 """Compute backends by name (`compute.backend`)."""
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,12 +31,10 @@ def open_ray(config: RunConfig, folder: Path) -> Compute:
     """Workers of a Ray cluster.
 
     Raises:
-        ConfigError: Ray is not installed, or the object store cannot be opened.
+        ConfigError: the object store cannot be opened.
     """
-    try:
-        from pada_agent.app.adapters.compute.ray_compute import RayCompute
-    except ModuleNotFoundError as exc:
-        raise ConfigError("compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'") from exc
+    from pada_agent.app.adapters.compute.ray_compute import RayCompute
+
     cluster = config.compute.cluster
     store = f"{cluster.store.rstrip('/')}/{folder.name}" if cluster.store else None
     minutes = config.compute.checkpoint_minutes
@@ -49,7 +48,17 @@ def open_compute(config: RunConfig, folder: Path) -> Compute:
     """The backend that the settings name, with its objects in the folder.
 
     Raises:
-        ConfigError: there is no backend of that name, or its entry point cannot be called.
+        ConfigError: as `find_backend`.
     """
-    open_it = find_part(config.compute.backend, BACKENDS, built_in=BUILT_IN, accept=callable)
-    return open_it(config, folder)
+    return find_backend(config.compute.backend)(config, folder)
+
+
+def find_backend(name: str) -> OpenCompute:
+    """The backend with that name. Starts and contacts nothing.
+
+    Raises:
+        ConfigError: there is none, its entry point cannot be called, or Ray is not installed.
+    """
+    if name == "ray" and find_spec("ray") is None:
+        raise ConfigError("compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'")
+    return find_part(name, BACKENDS, built_in=BUILT_IN, accept=callable)

@@ -207,16 +207,11 @@ def connect(settings: ClusterConfig) -> None:
     """Join the cluster, unless this process has already joined one.
 
     Raises:
-        ConfigError: there is no cluster at the address, it has another version, it is an address of Ray Client, or Ray does not start here.
+        ConfigError: there is no cluster at the address, it has another version, or Ray does not start here.
     """
     address = settings.address
     if ray.is_initialized():
         return
-    if address and address.startswith("ray://"):
-        raise ConfigError(
-            f"compute.cluster.address: {address} is a Ray Client address, and Ray Client loses its jobs when its connection breaks. Start the command"
-            " on a node of the cluster (`ray job submit -- pada run …`), with address auto."
-        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     started: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:

@@ -4,25 +4,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts, TokenizerJob
+from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts, TokenizerJob
 from pada_agent.core.ports import Compute
 from pada_agent.core.records import Example, RowTokens
 from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
 
 
 class StudentTokenCounter:
-    """Implements `core.ports.TokenCounter`. The tokenizer is loaded with the first row, by a job that checks the student too."""
+    """Implements `core.ports.TokenCounter`. The tokenizer is loaded with the first row, by a job that also checks what later jobs need."""
 
-    def __init__(
-        self,
-        compute: Compute,
-        student: str,
-        chat: ChatSpec,
-        target_modules: str = "all-linear",
-        load_in: LoadIn | None = None,
-    ) -> None:
+    def __init__(self, compute: Compute, job: TokenizerJob, chat: ChatSpec) -> None:
         self._compute = compute
-        self._job = TokenizerJob(student=student, target_modules=target_modules, load_in=load_in)
+        self._job = job
         self._chat = chat
 
     @property

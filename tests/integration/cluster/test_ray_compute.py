@@ -90,12 +90,6 @@ def test_jobs_that_nobody_waits_for_and_workers_without_any_end(tmp_path: Path) 
     assert (run(compute, make_job("a")) / "pid").exists(), "the next job gets another board"
 
 
-def test_an_address_of_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(ConfigError, match=r"ray://head:10001 is a Ray Client address"):
-        connect(ClusterConfig(address="ray://head:10001"))
-
-
 def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(

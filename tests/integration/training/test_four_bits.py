@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPT2Config, GPT2LMHeadModel, MixtralConfig
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import NEEDS_QLORA, ExportJob, PredictJob, TokenizerJob
 from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder
 from pada_agent.training.fine_tuning import fine_tune
@@ -54,11 +54,11 @@ def list_4bit(model: Any) -> list[Any]:
 
 def test_without_bitsandbytes_the_extra_is_named(student_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_student(str(student_folder), CPU, "4bit")
     assert str(caught.value) == NEEDS_QLORA
     job = TokenizerJob(student=str(student_folder), load_in="4bit")
-    with pytest.raises(TrainingError, match=r"pada-agent\[qlora\]"):
+    with pytest.raises(ConfigError, match=r"pada-agent\[qlora\]"):
         Worker(CPU).run(Request(job=job, folder=str(student_folder.parent / "facts")), lambda _: None)
 
 
@@ -215,5 +215,5 @@ def test_a_device_that_bitsandbytes_does_not_work_on_is_named(monkeypatch: pytes
         raise RuntimeError("no kernel image is available for execution on the device")
 
     monkeypatch.setattr(functional, "quantize_4bit", refuse)
-    with pytest.raises(TrainingError, match=r"bitsandbytes does not work on this cpu device \(no kernel image"):
+    with pytest.raises(ConfigError, match=r"bitsandbytes does not work on this cpu device \(no kernel image"):
         check_4bit(None, "s", CPU)

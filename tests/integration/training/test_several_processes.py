@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute, address_job
-from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.errors import ConfigError, DatasetError, TrainingError
 from pada_agent.core.jobs import FineTuneJob, read_train_metrics
 from pada_agent.core.progress import Progress
 from pada_agent.training import crew
@@ -192,7 +192,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     started = time.monotonic()
     with (
-        pytest.raises(TrainingError, match=r"in 2 processes needs a GPU for each, and torch sees 1 here"),
+        pytest.raises(ConfigError, match=r"in 2 processes needs a GPU for each, and torch sees 1 here"),
         crew.gather(2, torch.device("cuda"), "{}", lambda *_: None),
     ):
         pass

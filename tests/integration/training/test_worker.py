@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from pada_agent.app import wiring
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
-from pada_agent.core.errors import DatasetError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, PredictJob
+from pada_agent.core import vllm_limits
+from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import ConfigError, DatasetError, TrainingError
+from pada_agent.core.jobs import FineTuneJob, PredictJob, TokenizerJob
 from pada_agent.training.students import Student
+from pada_agent.training.worker import Request, Worker
 from tests.integration.training.small_student import ROWS, SPEC, answer, make_job, read_predictions, train
 
 # peft 0.21 reads a property that transformers 5.23 renames.
@@ -57,3 +62,27 @@ class TestWorker:
             compute.wait(compute.submit(job), lambda _: os.kill(worker.pid, signal.SIGKILL))
         adapter = compute.wait(compute.submit(job), lambda _: None)
         assert (adapter / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "told"),
+    [
+        (
+            {"compute": {"processes": 4}},
+            "cuda",
+            r"compute\.processes: .* in 4 processes .* torch sees 2 here\. Lower it",
+        ),
+        ({"student": {"engine": "vllm"}}, "cpu", r"student\.engine is vllm, but vLLM is not installed here\."),
+    ],
+)
+def test_a_run_begins_with_a_job_that_fails_if_later_ones_would(
+    settings: dict[str, Any], device: str, told: str, student_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where jobs run, which may be another machine. Nothing of it needs torch in the process that asks."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(vllm_limits, "_find_version", lambda: None)
+    job = wiring._make_tokenizer_job(parse_config(settings, origin="test"), str(student_folder))
+    folder = student_folder.parent / "facts"
+    with pytest.raises(ConfigError, match=told):
+        Worker(torch.device(device)).run(Request(job=job, folder=str(folder)), lambda _: None)
+    Worker(torch.device(device)).run(Request(job=TokenizerJob(student=job.student), folder=str(folder)), lambda _: None)

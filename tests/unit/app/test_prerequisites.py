@@ -1,6 +1,7 @@
 """Everything that settings need and that is not there is told at once, by key."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,23 @@ def test_vllm_is_looked_for_on_this_machine_alone(models: dict[str, Any], monkey
     assert [finding.text for finding in find({**models, "compute": {"device": "cpu"}})] == [
         "student.engine: not for cpu"
     ]
+    monkeypatch.setattr(prerequisites, "find_backend", lambda _: None)
     assert find({**models, "compute": {"backend": "ray"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "told"),
+    [
+        ("ray", "compute.backend: ray needs Ray: pip install 'pada-agent[cluster]'"),
+        ("slurm", "compute.backend: there is no backend 'slurm'; known are local, ray."),
+    ],
+)
+def test_a_backend_that_is_not_installed_is_told_with_everything_else(
+    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch, backend: str, told: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    found = find({**models, "compute": {"backend": backend}, "prompts": {"error_analysis": "{% if %}"}})
+    assert (found[0], len(found)) == (stop(told, "settings"), 2)
 
 
 def test_a_prompt_that_does_not_parse_is_told(models: dict[str, Any]) -> None:
@@ -84,6 +101,7 @@ def test_weights_in_4_bits_need_the_extra_on_the_machine_that_trains(
     n_problems: int,
 ) -> None:
     monkeypatch.setattr(prerequisites, "find_spec", lambda _: found)
+    monkeypatch.setattr(prerequisites, "find_backend", lambda _: None)
     models["student"]["load_in"] = load_in
     texts = [finding.text for finding in find({**models, "compute": {"backend": backend}})]
     assert texts == n_problems * [NEEDS_QLORA]
@@ -103,8 +121,9 @@ def test_weights_in_4_bits_need_the_extra_on_the_machine_that_trains(
     ],
 )
 def test_an_object_store_that_cannot_be_used_is_told_if_it_is_used(
-    models: dict[str, Any], backend: str, store: str | None, words: str
+    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch, backend: str, store: str | None, words: str
 ) -> None:
+    monkeypatch.setattr(prerequisites, "find_backend", lambda _: None)
     found = find({**models, "compute": {"backend": backend, "cluster": {"store": store}}})
     assert len(found) == bool(words)
     assert all(re.match(f"compute.cluster.store: {words}", finding.text) and finding.stops for finding in found)

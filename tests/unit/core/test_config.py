@@ -303,6 +303,27 @@ def test_whole_gpus_of_a_worker_share_a_fine_tuning(compute: dict[str, Any], n_p
     assert count_processes(parse_config({"compute": compute}, origin="test").compute) == n_processes
 
 
+@pytest.mark.parametrize(
+    ("compute", "told"),
+    [
+        (
+            {"processes": 9},
+            r"compute\.processes: 9 processes share each batch, and lora\.batch_size is 8\. Raise it to 9",
+        ),
+        ({"backend": "ray", "cluster": {"num_gpus": 16}}, r"compute\.cluster\.num_gpus: 16 processes share each batch"),
+    ],
+)
+def test_every_process_gets_a_row_of_each_batch(compute: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_config({"compute": compute}, origin="test")
+    parse_config({"compute": compute, "lora": {"batch_size": 16}}, origin="test")
+
+
+def test_an_address_of_ray_client_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"compute\.cluster\.address.* ray://head:10001 is a Ray Client address"):
+        parse_config({"compute": {"cluster": {"address": "ray://head:10001"}}}, origin="test")
+
+
 def test_a_worker_takes_no_broken_number_of_gpus() -> None:
     with pytest.raises(ConfigError, match=r"num_gpus.* 1\.5: a worker takes a part of one GPU, or whole ones"):
         parse_config({"compute": {"cluster": {"num_gpus": 1.5}}}, origin="test")
