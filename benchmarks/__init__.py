@@ -1,1 +1,1 @@
-"""What `make bench` measures: each file one benchmark, with `run(options) -> Outcome`."""
+"""What `make bench` measures: one benchmark per file, with `run(options) -> Outcome`."""

@@ -36,14 +36,16 @@ MODULES = {
 }
 ON_GPU = ("G1", "G2")
 ON_REQUEST = ("C6-levers",)
-"""Left out where no benchmark is named."""
+"""Run only if they are named."""
 DEFAULT_DATA = Path("../shared/data")
 
 
 def main() -> int:
-    """Exit codes: 0 done, 2 it cannot be run here, 1 a parity gate or a bug."""
+    """Exit codes: 0 done, 2 it cannot be run here, 1 a failed parity check or a bug."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("ids", nargs="*", metavar="ID", help=f"of {', '.join(MODULES)}; none: all that need no GPU")
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help=f"any of {', '.join(MODULES)}; default: all that need no GPU"
+    )
     parser.add_argument("--gpu", action="store_true", help="G1 and G2")
     parser.add_argument(
         "--data", type=Path, default=DEFAULT_DATA, help="folder with gsm8k/, hellaswag/, arc_challenge/"
@@ -61,7 +63,7 @@ def main() -> int:
 
 
 def run_each(ids: list[str], arguments: argparse.Namespace) -> int:
-    """One process each; the worst exit code."""
+    """Run each in its own process. Returns the worst exit code."""
     shared = ["--data", str(arguments.data), "--student", arguments.student, "--minutes", str(arguments.minutes)]
     shared += ["--quick"] if arguments.quick else []
     return max(subprocess.run([sys.executable, "-m", "benchmarks", name, *shared]).returncode for name in ids)

@@ -1,4 +1,4 @@
-"""Prints how long a grid takes on 1 to 1,000 GPUs, as `pada estimate GRID` does, also where nodes fail.
+"""Prints how long a grid takes on 1 to 1,000 GPUs, like `pada estimate GRID`, but also with failing nodes.
 
 python -m benchmarks.cluster_model configs/experiments/gpu.yaml --from runs/gpu --hours-between-failures 24
 """

@@ -1,4 +1,4 @@
-"""How long a set of calls and jobs has to take: what waits for what, and how many of a kind may run at once."""
+"""How long a set of calls and jobs takes at least, given what waits for what and how many of a kind may run at once."""
 
 import heapq
 from collections import defaultdict
@@ -14,13 +14,13 @@ class Step:
 
     id: str
     kind: str
-    """What of it may run at once is limited, e.g. `llm`."""
+    """What limits how many run at once, such as `llm`."""
     stage: str
-    """For the table: the call's template, or the job's kind."""
+    """Its name in the table: the call's template, or the job's kind."""
     span: Span
     """When it ran, in seconds since the start."""
     after: tuple[str, ...] = ()
-    """Ids of the steps whose results it needs. Listed before it."""
+    """Ids of the steps whose results it needs. They come before it in the list."""
 
     @property
     def seconds(self) -> float:
@@ -39,7 +39,7 @@ def find_longest(steps: Sequence[Step]) -> dict[str, float]:
 
 
 def schedule(steps: Sequence[Step], limits: Mapping[str, int]) -> dict[str, Span]:
-    """When each step runs if none waits without need, those with the most behind them first.
+    """When each step runs if none waits without need. Steps on which the most depends go first.
 
     Args:
         limits: how many of a kind run at once.
@@ -81,7 +81,7 @@ def schedule(steps: Sequence[Step], limits: Mapping[str, int]) -> dict[str, Span
 
 
 def find_waits(steps: Sequence[Step]) -> dict[str, float]:
-    """Seconds that the first step of each stage began after it could have: all that it needs was there."""
+    """Seconds by which the first step of each stage began later than it could have, with all that it needs at hand."""
     ends = {step.id: step.span[1] for step in steps}
     waits: dict[str, list[float]] = defaultdict(list)
     for step in steps:

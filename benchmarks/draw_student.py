@@ -1,7 +1,7 @@
 """`python -m benchmarks.draw_student TOKENIZER_FOLDER OUT`: random weights in the shape of Llama 3.2 1B.
 
-As fast as the model itself, for a machine that cannot fetch it, where G1 is measured: what it writes are ties, which G2
-refuses. The tokenizer is another model's, filled up with made-up tokens: texts are compared, so each token has to have one.
+As fast as the model itself, for measuring G1 on a machine that cannot download it. (G2 refuses it, because its texts are full
+of ties.) The tokenizer is another model's, extended by made-up tokens: texts are compared, so each token needs one.
 """
 
 import sys

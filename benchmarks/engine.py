@@ -1,4 +1,4 @@
-"""An embedded engine with other settings than `pada` gives it (`python -m benchmarks.engine FILE SETTINGS`).
+"""An embedded engine with different settings from those of `pada` (`python -m benchmarks.engine FILE SETTINGS`).
 
 Runs like `pada_agent.app.adapters.llm.llama_server`: prints its URL, and ends when stdin closes.
 """
@@ -30,18 +30,18 @@ class EngineSettings(Record):
     """How an engine starts."""
 
     n_slots: int | None = None
-    """None: nothing of ours, but the settings of llama.cpp's own `llama-server`."""
+    """None: the settings of llama.cpp's own `llama-server` instead of ours."""
     context_tokens: int = 2048
     """Per slot."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """More of llama.cpp's settings by dotted name: numbers, or dotted names of xllamacpp's constants."""
+    """Other llama.cpp settings by dotted name: numbers, or dotted names of xllamacpp's constants."""
     ours_waits: bool = True
     """Whether OpenMP threads wait for each other as ours do (`core.machine.WAITING`)."""
 
 
 @contextmanager
 def serving(file: Path, settings: EngineSettings) -> Iterator[httpx.Client]:
-    """A client of a fresh engine, so that nothing is cached yet. Paths are the server's own (`/v1/chat/completions`)."""
+    """A client for a fresh engine, so that nothing is cached yet. Paths are the server's own (`/v1/chat/completions`)."""
     key = secrets.token_hex(16)
     plain = {name: value for name, value in os.environ.items() if name not in WAITING}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
@@ -80,7 +80,7 @@ def post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> dict[str, 
     """The engine's answer.
 
     Raises:
-        BenchmarkError: it refuses, or it has died.
+        BenchmarkError: the engine refuses, or it has died.
     """
     try:
         response = client.post(path, json=dict(body))
@@ -93,7 +93,7 @@ def post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> dict[str, 
 
 
 def make_params(file: str, settings: EngineSettings) -> Any:
-    """`xllamacpp.CommonParams`: ours, or those that `llama-server` would have, with the changes."""
+    """`xllamacpp.CommonParams`: ours, or the defaults of `llama-server`, with the changes."""
     import xllamacpp
 
     if settings.n_slots is None:
@@ -108,7 +108,7 @@ def make_params(file: str, settings: EngineSettings) -> Any:
 
 
 def assign(params: Any, name: str, value: Any) -> None:
-    """Set `params.a.b`, and look whether it was taken: attributes of copies would be lost in silence.
+    """Set `params.a.b` and check that it took effect, because attributes set on a copy would be silently lost.
 
     Raises:
         BenchmarkError: there is no such setting, or it keeps its value.

@@ -1,14 +1,14 @@
-"""C3 and G2: greedy generation on GSM8K prompts, in real output tokens a second (neither padding nor what follows the end).
+"""C3 and G2: greedy generation on GSM8K prompts, in real output tokens per second (not counting padding or tokens after the end).
 
-On CPU with two students: fine-tuned on other rows, as each iteration of a run evaluates it, and untouched, as a run evaluates
-it once; that one often writes on to the limit. On a GPU with the student that is given.
+On CPU with two students: one fine-tuned on other rows, as evaluated in each iteration of a run, and the untouched one, which is
+evaluated once and often writes up to the limit. On a GPU with the given student.
 
-- ours: `training.generating.generate`, as many rows at once as it takes by default.
-- generate: transformers' `generate`, the rows in their order, batches of 32, padded on the left.
-- on a GPU also transformers' continuous batching (`generate_batch`), and vLLM where it can be imported, its start included.
+- ours: `training.generation.greedy.generate`, with as many rows at once as by default.
+- generate: transformers' `generate`, rows in their order, in batches of 32, padded on the left.
+- on a GPU also transformers' continuous batching (`generate_batch`), and vLLM if it is installed, including its start.
 
-Both get the same prompt tokens. Texts have to be equal; where they part at two tokens whose logits lie within 1e-4, the row
-counts as a tie. On a GPU in bf16 that margin is wider.
+All get the same prompt tokens. Texts have to be equal; if they diverge at two tokens whose logits are within 1e-4, the row
+counts as a tie. On a GPU in bf16, that margin is wider.
 """
 
 import tempfile
@@ -35,10 +35,10 @@ from pada_agent.training.students import Student
 BATCH_SIZE = 32
 N_TUNING = 128
 TIE = {"cpu": 1e-4, "cuda": 0.5}
-"""Logits this close may go either way; in bf16 neighbouring values lie 0.06 to 0.125 apart."""
+"""Logits this close may go either way. In bf16, neighboring values are 0.06 to 0.125 apart."""
 
 MAX_TIED = 0.2
-"""Share of the rows."""
+"""Fraction of the rows."""
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Written:
     text: str
     n_tokens: int
     tokens: tuple[int, ...] = ()
-    """Empty for ours, which keeps texts only."""
+    """Empty for ours, which keeps only texts."""
 
 
 Write = Callable[[Student, ChatEncoder, Sequence[Example], int], list[Written]]
@@ -60,8 +60,8 @@ def run(options: Options) -> Outcome:
     """All arms on the same slices, for each student.
 
     Raises:
-        DatasetError: no rows.
-        BenchmarkError: another text.
+        DatasetError: there are no rows.
+        BenchmarkError: texts differ.
     """
     student = open_student(options)
     students = {"untouched student": student}
@@ -151,7 +151,7 @@ def write_hf(student: Student, encoder: ChatEncoder, examples: Sequence[Example]
 def write_continuous(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
 ) -> list[Written]:
-    """transformers' continuous batching; it only logs errors, so missing rows are looked for.
+    """transformers' continuous batching. It only logs errors, so the number of rows is checked.
 
     Raises:
         BenchmarkError: a row is missing.
@@ -169,7 +169,7 @@ def write_continuous(
 def write_vllm(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], max_new_tokens: int
 ) -> list[Written]:
-    """vLLM from its start, as a run that evaluates a new adapter would pay it."""
+    """vLLM including its start, which a run would pay for each new adapter."""
     from vllm import LLM, SamplingParams
 
     with tempfile.TemporaryDirectory() as folder:
@@ -185,7 +185,7 @@ def write_vllm(
 
 
 def read(student: Student, tokens: list[int], end: int) -> Written:
-    """What stands before the end of turn."""
+    """What comes before the end of turn."""
     kept = tokens[: tokens.index(end)] if end in tokens else tokens
     return Written(text=decode(student, kept), n_tokens=len(kept), tokens=tuple(kept))
 
@@ -198,11 +198,11 @@ def decode(student: Student, tokens: Sequence[int]) -> str:
 def check_parity(
     student: Student, encoder: ChatEncoder, examples: Sequence[Example], written: Sequence[list[Written]]
 ) -> str:
-    """How many texts are the same, and how many part at a tie.
+    """How many texts are the same, and how many diverge at a tie.
 
     Raises:
-        BenchmarkError: a text differs otherwise, and names the row; or there are so many ties that little is compared, as with
-            random weights.
+        BenchmarkError: a text differs otherwise (names the row), or there are so many ties, as with random weights, that little
+            is compared.
     """
     n_ties = 0
     for example, ours, theirs in zip(examples, *written, strict=True):
@@ -210,23 +210,23 @@ def check_parity(
             continue
         gap = measure_gap(student, encoder.prompt(example), theirs.tokens[: count_common(student, ours, theirs)])
         if gap > TIE[student.device.type]:
-            raise BenchmarkError(f"row {example.id}: another text, at logits {gap:.2e} apart: {ours}, {theirs}")
+            raise BenchmarkError(f"row {example.id}: texts differ, at logits {gap:.2e} apart: {ours}, {theirs}")
         n_ties += 1
     n_all = len(examples)
     if n_ties > MAX_TIED * n_all:
-        raise BenchmarkError(f"{n_ties} of {n_all} texts part at a tie: take a student that knows what it writes")
-    return f"{n_all - n_ties} of {n_all} texts the same, {n_ties} part at a tie"
+        raise BenchmarkError(f"{n_ties} of {n_all} texts diverge at a tie: use a student with trained weights")
+    return f"{n_all - n_ties} of {n_all} texts are the same, {n_ties} diverge at a tie"
 
 
 def count_common(student: Student, ours: Written, theirs: Written) -> int:
-    """How many of their tokens spell a beginning of our text."""
+    """How many of their first tokens agree with our text."""
     lengths = range(len(theirs.tokens) + 1)
     return max(n for n in lengths if ours.text.startswith(decode(student, theirs.tokens[:n])))
 
 
 @torch.inference_mode()
 def measure_gap(student: Student, prompt: list[int], common: Sequence[int]) -> float:
-    """Difference of the two best logits after the tokens that both wrote."""
+    """Difference between the two highest logits after the tokens that both wrote."""
     ids = torch.tensor([[*prompt, *common]], device=student.device)
     best, second = student.model(input_ids=ids).logits[0, -1].float().topk(2).values.tolist()
     return float(best - second)

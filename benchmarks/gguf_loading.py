@@ -1,7 +1,7 @@
-"""A GGUF file as a transformers model in seconds: torch unpacks its blocks on the device that will use them.
+"""Loads a GGUF file as a transformers model in seconds: torch unpacks its blocks on the device that will use them.
 
-transformers gets the same values, but takes a minute or more: it unpacks with numpy in one thread, and reads the vocabulary
-again for the configuration, the tokenizer and the weights.
+transformers gets the same values but takes a minute or more, because it unpacks with numpy in one thread, and reads the
+vocabulary again for the configuration, the tokenizer and the weights.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.initialization import no_init_weights
 
 ARCHITECTURES = ("qwen2", "qwen3")
-"""Those whose tensors transformers stores as llama.cpp does; Llama's queries and keys, for one, are permuted."""
+"""Architectures whose tensors transformers stores as llama.cpp does. Llama is not one: its queries and keys are permuted."""
 BLOCKS_AT_ONCE = 1 << 16
 """64 MiB of fp32 a chunk: bounds what unpacking a vocabulary's matrix needs beside it."""
 
 
 class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
-    """Reads the header through an array: a memmap's slices cost several times as much, and it takes a million."""
+    """Reads the header through an array, because slices of a memmap cost several times as much, and there are a million of them."""
 
     data: Any
 
@@ -48,12 +48,12 @@ def read_tokenizer(file: Path) -> Any:
 
 
 def close_file() -> None:
-    """Forget the open file: a million small arrays."""
+    """Release the open file, which consists of a million small arrays."""
     _open.cache_clear()
 
 
 def count_tokens(file: Path) -> int:
-    """Size of the vocabulary without the unused entries at its end, which only widen the matrices."""
+    """Size of the vocabulary without the unused entries at its end, which only pad the matrices."""
     kinds = _open(str(file)).fields["tokenizer.ggml.token_type"].contents()
     return max(n for n, kind in enumerate(kinds, start=1) if kind != gguf.TokenType.UNUSED)
 
@@ -90,7 +90,7 @@ def name_tensors(keys: list[str], architecture: str, *, n_layers: int) -> dict[s
 
 
 def unpack(tensor: Any, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor of the file, unpacked in fp32, then rounded; a type that torch is not taught below goes through numpy."""
+    """A tensor of the file, unpacked in fp32, then rounded. Types without an unpacker below go through numpy."""
     shape = [int(n) for n in reversed(tensor.shape)]
     layout = UNPACKING.get(tensor.tensor_type.name)
     if layout is None:
@@ -138,7 +138,7 @@ def _open(path: str) -> PlainReader:
 
 @contextmanager
 def _one_reader() -> Iterator[None]:
-    """Within it transformers, which looks the reader up at each use, gets the file as it is already open."""
+    """In this context, transformers, which looks up the reader at each use, gets the file that is already open."""
     own = gguf.GGUFReader
     gguf.GGUFReader = lambda path: _open(str(path))
     try:

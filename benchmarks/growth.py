@@ -1,6 +1,6 @@
-"""How training holds out: tokens a second and memory over a minute of steps, by number of rows and by tokens a row.
+"""How training scales: tokens per second and memory over a minute of steps, by number of rows and by tokens per row.
 
-Each size runs in a process of its own, since peak memory never falls. Peer: the smallest size of the same series.
+Each size runs in its own process, because peak memory never falls. Peer: the smallest size of the same series.
 """
 
 import json
@@ -41,7 +41,7 @@ def run(options: Options) -> Outcome:
     rows += [
         line
         for n, found in zip(ROW_TOKENS, by_tokens, strict=True)
-        for line in describe(f"{n} tokens a row", found, by_tokens[0])
+        for line in describe(f"{n} tokens per row", found, by_tokens[0])
     ]
     return Outcome(parity="none: ours alone", rows=rows)
 
@@ -58,7 +58,7 @@ def measure_apart(options: Options, *, n_rows: int, row_tokens: int = 0) -> dict
     """`measure` in a new process.
 
     Raises:
-        BenchmarkError: it ended badly.
+        BenchmarkError: the process failed.
     """
     request = {**asdict(options), "data": str(options.data), "n_rows": n_rows, "row_tokens": row_tokens}
     command = [sys.executable, "-m", "benchmarks.growth", json.dumps(request)]
@@ -71,7 +71,7 @@ def measure_apart(options: Options, *, n_rows: int, row_tokens: int = 0) -> dict
 
 
 def measure(options: Options, *, n_rows: int, row_tokens: int) -> dict[str, float]:
-    """Real tokens a second, and peak resident memory, of fine-tuning that is stopped after a minute."""
+    """Real tokens per second and peak resident memory of a fine-tuning that is stopped after a minute."""
     student = open_student(options)
     examples = repeat(read_examples(options.data, "gsm8k", "train_1000", 1_000), n_rows)
     encoder, job = ChatEncoder(student.tokenizer, SYSTEM), make_job()
@@ -98,12 +98,12 @@ def measure(options: Options, *, n_rows: int, row_tokens: int) -> dict[str, floa
 
 
 def repeat(examples: Sequence[Example], n_rows: int) -> list[Example]:
-    """`n_rows` of them, from the start again where there are fewer."""
+    """`n_rows` of them, repeated if there are fewer."""
     return [examples[i % len(examples)] for i in range(n_rows)]
 
 
 def stretch(example: Example, encoder: ChatEncoder, n_tokens: int) -> Example:
-    """The same answer after a prompt of other length, so that the row has about `n_tokens`."""
+    """The same answer after a prompt of another length, so that the row has about `n_tokens`."""
     words = example.prompt.split(" ")
     row = len(encoder.prompt(example)) + len(encoder.answers(example, (example.answer,))[0]) + 1
     fixed = len(encoder.prompt(example.model_copy(update={"prompt": ""}))) + row - len(encoder.prompt(example))

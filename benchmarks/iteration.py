@@ -1,11 +1,11 @@
 """C4: one whole iteration of the loop with a recorded run's LLM calls, in seconds.
 
-Both arms run the real graph, worker and kernels on the demo's rows, from the same first fine-tuning:
+Both arms run the real graph, worker and kernels on the demo's rows, starting from the same first fine-tuning:
 - ours: up to 32 LLM calls at once, as with a hosted model.
 - in sequence: one LLM call at a time, everything else the same.
 
-The recorded calls come from a CPU engine that eight callers shared. Their latencies are scaled to a mean of 6.5 seconds,
-what 230 calls in 25 minutes make (an iteration at the paper's size, one call after the other, with a 70B model).
+The recorded calls come from a CPU engine that eight callers shared. Their latencies are scaled to a mean of 6.5 seconds, which
+corresponds to 230 calls in 25 minutes (an iteration of the paper's size, one call after the other, with a 70B model).
 """
 
 import shutil
@@ -45,18 +45,18 @@ Wrap = Callable[[Adapters], Adapters]
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run of the graph came to."""
+    """The result of a run of the graph."""
 
     result: str
-    """Calls, accepted rows and accuracies: equal runs say the same."""
+    """Calls, accepted rows and accuracies, which are the same for equal runs."""
     graph_seconds: float
-    """In the graph, without opening and closing what it works with."""
+    """Time in the graph, without opening and closing its adapters."""
     started: float
     """When the graph began, in Unix seconds."""
 
 
 def run(options: Options) -> Outcome:
-    """Each arm once; both have to end in the same rows and the same models.
+    """Run each arm once. Both have to end with the same rows and the same models.
 
     Raises:
         BenchmarkError: the arms differ.
@@ -85,14 +85,14 @@ def run(options: Options) -> Outcome:
 
 
 def choose_pace(options: Options) -> float:
-    """Factor on the recorded latencies."""
+    """Factor by which recorded latencies are scaled."""
     calls = read(RECORDING)
     mean = sum(call.seconds for call in calls) / len(calls)
     return (0.05 if options.quick else MEAN_SECONDS) / mean
 
 
 def make_config(folder: Path, name: str, options: Options, **changes: Any) -> RunConfig:
-    """The demo's settings, fewer rows and epochs, batches of five as in the recording."""
+    """The demo's settings with fewer rows and epochs, and batches of five as in the recording."""
     n_train, n_validation = (16, 10) if options.quick else (80, 60)
     overrides = {
         "name": name,
@@ -115,7 +115,7 @@ def make_config(folder: Path, name: str, options: Options, **changes: Any) -> Ru
 
 
 def prepare(folder: Path, options: Options) -> None:
-    """What an iteration starts from: the first fine-tuning and its evaluations, into `folder/start`.
+    """Run what an iteration starts from, the first fine-tuning and its evaluations, in `folder/start`.
 
     The embedder is used once, so that the first arm does not pay for its imports.
     """
@@ -133,7 +133,7 @@ def run_iteration(
     choose: Choose | None = None,
     start_from: str = START,
 ) -> Finished:
-    """Run the graph to its end, or on from its checkpoint, with the jobs of the run `start_from` as done."""
+    """Run the graph to its end, or continue from its checkpoint. Jobs of the run `start_from` count as done."""
     folder = Path(config.runs_folder) / config.name
     finished = folder.with_name(start_from) / "objects"
     if finished.is_dir() and not folder.exists():
@@ -157,14 +157,14 @@ def run_iteration(
 
 
 def read_paid(folder: Path) -> list[str]:
-    """The key of each call that a run paid for."""
+    """The keys of all calls that a run paid for."""
     path = folder / PAID
     return split_lines(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 @contextmanager
 def replaying(config: RunConfig, pace: float, n_at_once: int, wrap: Wrap, choose: Choose | None) -> Iterator[Connect]:
-    """The standard wiring, with recorded calls in place of the LLMs. `read_paid` tells what was paid for."""
+    """The standard wiring with recorded calls in place of the LLMs. `read_paid` returns what was paid for."""
     folder = Path(config.runs_folder) / config.name
     cache = ResponseCache(folder / "llm_calls.sqlite")
 

@@ -34,14 +34,14 @@ class Options:
     """How to run a benchmark."""
 
     data: Path
-    """Folder with one folder a benchmark task, e.g. `gsm8k/train_300.jsonl`."""
+    """Folder with one subfolder per task, for example with `gsm8k/train_300.jsonl`."""
     student: str
     """Model store name, hub id or folder."""
     quick: bool = False
-    """A few rows, one repetition: shows that it works, says nothing about speed."""
+    """A few rows and one repetition: shows that it works, but says nothing about speed."""
     device: str = "cpu"
     minutes: float = math.inf
-    """For a table's repetitions: none is begun that would probably end later."""
+    """Time for a table's repetitions. None is started that would probably end later."""
 
     @property
     def repetitions(self) -> int:
@@ -71,14 +71,14 @@ class Outcome:
     """What a benchmark found."""
 
     parity: str
-    """What was compared before anything was timed, and what came out."""
+    """What was compared, and the result."""
     rows: Sequence[Comparison]
 
 
 def interleave(arms: Mapping[str, Arm], options: Options) -> dict[str, list[float]]:
-    """Figures by arm, as many each as there was time for.
+    """Figures by arm, as many as there was time for.
 
-    Each repetition runs every arm, in turn from another one on, so that none has the quiet minutes.
+    Each repetition runs every arm and starts with a different one, so that no arm gets all the quiet minutes.
     """
     names = list(arms)
     figures: dict[str, list[float]] = {name: [] for name in names}
@@ -158,7 +158,7 @@ def round_figures(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Where the figures come from; `load` is the one-minute load average at the end."""
+    """The machine that the figures come from. `load` is the one-minute load average at the end."""
     import torch
 
     return {
@@ -173,7 +173,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def find_versions() -> dict[str, str]:
-    """Of the packages that are compared and that are there."""
+    """Versions of the compared packages that are installed."""
     found = {}
     for name in PACKAGES:
         try:

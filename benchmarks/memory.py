@@ -1,6 +1,6 @@
-"""Resident memory of one worker, the real student in it, over rounds of fine-tuning and predicting with the new adapter.
+"""Resident memory of one worker with a real student, over rounds of fine-tuning and predicting with the new adapter.
 
-Peer: the second round; the first still loads and sets up.
+Peer: the second round, because the first one still loads and sets up.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def measure(options: Options, n_rounds: int) -> list[float]:
 
 
 def run_round(compute: LocalCompute, student: str, rows: str, seed: int) -> None:
-    """Fine-tune with a seed of its own, and answer the rows with what came out."""
+    """Fine-tune with its own seed, and answer the rows with the result."""
     tune = FineTuneJob(student=student, rows=rows, rows_hash="rows", lora=SPEC, chat=ChatSpec(system=SYSTEM), seed=seed)
     adapter = str(compute.wait(compute.submit(tune), lambda _: None))
     ask = PredictJob(

@@ -1,8 +1,8 @@
-"""C5: what the machinery costs: orchestration of one iteration, `pada --help`, and what a kill loses.
+"""C5: the overhead of orchestration in one iteration, of `pada --help`, and of a kill.
 
-- Orchestration: wall time of the graph less the time in which at least one port is busy (LLM calls, the worker, the
-  embedder, the store), as a part of the wall time. It holds LangGraph, checkpoints, and the agents' own work. The iteration
-  is that of C4, its LLM calls replayed. Peer: the limit of 1 %.
+- Orchestration: wall time of the graph minus the time in which at least one port is busy (LLM calls, the worker, the
+  embedder, the store), as a fraction of the wall time. It consists of LangGraph, checkpoints, and the agents' own work. The
+  iteration is that of C4, with replayed LLM calls. Peer: the limit of 1 %.
 - `pada --help`: seconds, the fastest of five. Peer: the limit of one second.
 - A kill: a run with one LLM call at a time is killed (SIGKILL) in the middle of synthesis and resumed; calls paid twice.
   Peer: the limit of one.
@@ -29,7 +29,7 @@ LIMIT_SECONDS = 1.0
 LIMIT_CALLS = 1
 KILL_AFTER_CALLS = 12
 KILL_PACE = 0.003
-"""About a third of a second a call."""
+"""About a third of a second per call."""
 
 Span = tuple[float, float]
 
@@ -38,22 +38,22 @@ def run(options: Options) -> Outcome:
     """All three.
 
     Raises:
-        BenchmarkError: the killed run ends differently from the one that was left alone.
+        BenchmarkError: the killed run ends differently from an undisturbed one.
     """
     with TemporaryDirectory() as folder:
         prepare(Path(folder), options)
         overhead, straight = measure_orchestration(Path(folder), options)
         n_twice, resumed = kill_and_resume(make_config(Path(folder), "cut", options))
     if resumed != straight:
-        raise BenchmarkError(f"killed and resumed: {resumed}; left alone: {straight}")
+        raise BenchmarkError(f"killed and resumed: {resumed}; undisturbed: {straight}")
     return Outcome(
-        parity=f"killed and resumed as left alone: {straight}",
+        parity=f"killed and resumed, the same as undisturbed: {straight}",
         rows=[overhead, measure_help(), against_limit("calls paid twice after a kill", n_twice, LIMIT_CALLS, "calls")],
     )
 
 
 def against_limit(what: str, value: float, limit: float, unit: str) -> Comparison:
-    """A figure that has to stay below a limit; 0 counts as a thousandth of it."""
+    """A figure that has to stay below a limit. 0 counts as a thousandth of the limit."""
     return compare(
         what,
         [max(value, limit / 1000)],
@@ -106,7 +106,7 @@ class _Watched:
 
 
 def measure_orchestration(folder: Path, options: Options) -> tuple[Comparison, str]:
-    """Percent of the wall time, and what the iteration came to."""
+    """Percent of the wall time, and the iteration's result."""
     stopwatch = Stopwatch()
 
     def wrap(adapters: Adapters) -> Adapters:
@@ -136,7 +136,7 @@ def _time_process(command: Sequence[str]) -> float:
 
 
 def kill_and_resume(config: RunConfig) -> tuple[int, str]:
-    """Calls that were paid for twice, and what the run came to."""
+    """Number of calls that were paid for twice, and the run's result."""
     folder = Path(config.runs_folder) / config.name
     settings = folder.with_name("cut.yaml")
     settings.write_text(dump_config(config), encoding="utf-8")

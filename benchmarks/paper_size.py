@@ -1,10 +1,10 @@
 """C4-paper: an iteration of the paper's size, about 230 LLM calls, against its critical path.
 
-The real graph and worker. The calls take as long as recorded ones of the same kind; their answers are in form and all
-different, so that no row is refused as a copy, and the judge sends one row in forty back.
+It uses the real graph and worker. Calls take as long as recorded ones of the same kind. Their answers are valid and all
+different, so that no row is refused as a copy, and the judge sends back one row in forty.
 
-The critical path is computed from when each call and each job of this very run began and ended: how long they would have
-taken if each had begun as soon as what it needs was there, with as many LLM calls and jobs at once as in the run.
+The critical path is computed from when each call and job of this very run began and ended: how long they would have taken if
+each had begun as soon as everything it needs was there, with as many LLM calls and jobs at once as in the run.
 """
 
 import json
@@ -40,11 +40,11 @@ SETTINGS = {
     "quality.rows_per_call": "null",
     "quality.max_regenerations": 3,
 }
-"""On top of C4's. Batches of five rows, rated together, as in the paper."""
+"""Settings in addition to C4's: batches of five rows that are rated together, as in the paper."""
 QUICK = {"data.validation_limit": 20, "generation.share": 0.5}
 GOOD, POOR = 8, 3
 SENT_BACK = 40
-"""One row in so many."""
+"""One row in this many is rated too low."""
 NUMBERS = ("row", "sample", "sample_idx", "pattern")
 ANALYSIS = ("error_analysis", "pattern_categorization", "strategy_drafting")
 START = "paper-start"
@@ -52,7 +52,7 @@ TARGET = 0.9
 
 
 class FormTeacher:
-    """Chooses a recorded call of the same kind for its latency, and writes an answer that its schema accepts."""
+    """Chooses a recorded call of the same kind for its latency, and makes up an answer that its schema accepts."""
 
     def __init__(self, calls: Sequence[RecordedCall]) -> None:
         self._calls = calls
@@ -79,7 +79,7 @@ class FormTeacher:
 
 @dataclass
 class Watched:
-    """A compute backend whose jobs are timed, from `submit` to the end of `wait`."""
+    """A compute backend that times its jobs, from `submit` to the end of `wait`."""
 
     compute: Compute
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -110,7 +110,7 @@ def run(options: Options) -> Outcome:
 
 
 def measure(folder: Path, options: Options, *, wrap: Wrap = lambda adapters: adapters) -> tuple[Comparison, str]:
-    """Wall time against the critical path, and what was waited for, in words.
+    """Wall time compared with the critical path, and in words what was waited for.
 
     Args:
         wrap: puts other adapters in place of the real ones.
@@ -173,7 +173,7 @@ def find_steps(config: RunConfig, jobs: dict[str, tuple[float, float]], *, began
 def find_calls(
     found: Sequence[tuple[str, dict[str, Any], tuple[float, float]]], answered: tuple[str, ...]
 ) -> list[Step]:
-    """What calls need: a batch its plan, an attempt the ratings of the one before, a round of top-ups all earlier rounds."""
+    """What calls need: a batch its plan, an attempt the ratings of the previous one, a round of top-ups all earlier rounds."""
     steps: list[Step] = []
     before: tuple[str, ...] = ()
     for stage in ANALYSIS:

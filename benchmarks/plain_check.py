@@ -1,8 +1,8 @@
-"""A run's best adapter, evaluated with nothing of pada-agent: plain transformers and PEFT, one row at a time.
+"""Evaluates a run's best adapter without pada-agent: with plain transformers and PEFT, one row at a time.
 
     python benchmarks/plain_check.py runs/demo --student SmolLM2-135M-Instruct.Q4_1.gguf --rows 100
 
-Compares option picks with the run's own predictions. Rows whose two best options lie within 1e-4 may differ; they are counted.
+Compares the picked options with the run's predictions. Rows whose two best options are within 1e-4 may differ; they are counted.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def load(student: Path, adapter: Path) -> tuple[Any, Any]:
 
 @torch.inference_mode()
 def score(model: Any, tokenizer: Any, prompt: str, options: list[str]) -> list[float]:
-    """Log-likelihood of each option as the answer, per character; no cache, no packing, one sequence at a time."""
+    """Log-likelihood of each option as the answer, per character, without cache or packing, one sequence at a time."""
     turns = [{"role": "system", "content": ""}, {"role": "user", "content": prompt}]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     start = tokenizer(text, add_special_tokens=False).input_ids
@@ -59,7 +59,7 @@ def score(model: Any, tokenizer: Any, prompt: str, options: list[str]) -> list[f
 
 
 def compare(scores: list[float], options: list[str], picked: str) -> str:
-    """Which counter the row belongs to."""
+    """The counter that the row belongs to."""
     best, second = sorted(scores, reverse=True)[:2]
     if options[scores.index(best)] == picked:
         return "same"

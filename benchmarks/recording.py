@@ -25,14 +25,14 @@ class RecordedCall(Record):
     prompt: str
     """Template name."""
     batch: str
-    """Empty for calls that belong to no batch."""
+    """Empty for calls outside batches."""
     seconds: float
     output_tokens: int
     text: str
 
 
 Choose = Callable[[ChatRequest, str], RecordedCall]
-"""What a call, with its key, is answered with."""
+"""Chooses the recorded answer for a request and its key."""
 
 
 def record(ledger: Path) -> list[RecordedCall]:
@@ -55,9 +55,9 @@ def record(ledger: Path) -> list[RecordedCall]:
 
 
 def record_requests(ledger: Path) -> list[ChatRequest]:
-    """The different requests in a run's `llm_calls.sqlite`, in the order in which they were made, at temperature 0.
+    """The distinct requests in a run's `llm_calls.sqlite`, in the order in which they were made, at temperature 0.
 
-    Prompts that were asked again, because of a draw or of rows that were refused, count once.
+    Prompts that were sent again, because of another draw or refused rows, count once.
     """
     with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
         rows = db.execute("SELECT tags, request FROM calls ORDER BY started").fetchall()
@@ -75,11 +75,11 @@ def read(path: Path) -> list[RecordedCall]:
 
 
 class ReplayingModel:
-    """A `LanguageModel` that waits as long as the recorded call took, times `pace`, and gives its answer.
+    """A `LanguageModel` that waits as long as the recorded call took, times `pace`, and returns its answer.
 
-    Equal requests get equal answers, whenever they come: a recorded call of the same template, of the same batch where
-    there is one, or the one that `choose` makes of request and key. Calls go through the run's ledger as real ones do;
-    `on_call` is told the key of each that is not in it.
+    Equal requests always get equal answers: those of a recorded call with the same template and, if possible, the same batch; or
+    what `choose` returns for request and key. Calls go through the run's ledger like real ones; `on_call` gets the key of each
+    that is not in it.
     """
 
     name = "replay"
@@ -116,13 +116,13 @@ class ReplayingModel:
         return reply
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def _choose_alike(self, request: ChatRequest, key: str) -> RecordedCall:
         alike = [call for call in self._calls if call.prompt == request.tags["prompt"]]
         of_batch = [call for call in alike if call.batch and call.batch == request.tags.get("batch")]
         if not alike:
-            raise BenchmarkError(f"the recording has no call of {request.tags['prompt']}: switch off what asks for it")
+            raise BenchmarkError(f"the recording has no call of {request.tags['prompt']}: switch off what needs it")
         candidates = of_batch or alike
         return candidates[int(key[:8], 16) % len(candidates)]
 

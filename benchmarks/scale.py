@@ -1,8 +1,8 @@
-"""What the driver itself costs by the number of rows: all that is not a model, of one attempt at a batch of synthetic rows.
+"""The driver's own work by number of rows: everything but the models in one attempt at a batch of synthetic rows.
 
-The graph's own synthesis runs on drawn rows, with a teacher and an embedder that answer at once; no student. A fifth of the rows
-is refused by the judge, so that batches are written again. Each size runs in a process of its own, since peak memory never falls.
-Peer: the limit.
+The graph's synthesis runs on randomly drawn rows, with a teacher and an embedder that answer at once, and without a student. The
+judge refuses a fifth of the rows, so that batches are written again. Each size runs in its own process, because peak memory never
+falls. Peer: the limit.
 """
 
 import json
@@ -41,14 +41,14 @@ SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))
 """Training rows and held-out rows."""
 QUICK_SIZES = ((200, 100), (1_600, 800))
 LIMITS_MS = {10_000: 20.0, 100_000: 50.0}
-"""Of the driver for one attempt at a batch, by training rows."""
+"""The driver's time for one attempt at a batch, by training rows."""
 LIMIT_INDEX_SECONDS = 60.0
 LIMIT_MEMORY_MB = 2_048.0
 N_BATCHES, QUICK_BATCHES = 100, 10
 ROWS_PER_BATCH = 5
 N_LABELS = 20
 N_WORDS = 20_000
-"""Different words that rows are drawn from, as often as in a language: the nth most frequent one comes up as 1/n."""
+"""Number of words that rows are drawn from, with frequencies as in a language: that of the nth word is proportional to 1/n."""
 ROW_WORDS = (6, 30)
 """Shortest and longest row."""
 DIMENSIONS = 384
@@ -67,7 +67,7 @@ def run(options: Options) -> Outcome:
 
 
 def describe(found: dict[str, float]) -> list[Comparison]:
-    """The figures of one size against their limits."""
+    """The figures of one size, with their limits."""
     n_train = int(found["n_train"])
     what = f"{n_train} and {found['n_held_out']:g} rows"
     figures = [
@@ -94,7 +94,7 @@ def measure_apart(n_train: int, n_held_out: int, n_batches: int) -> dict[str, fl
     """`measure` in a new process.
 
     Raises:
-        BenchmarkError: it ended badly.
+        BenchmarkError: the process failed.
     """
     command = [sys.executable, "-m", "benchmarks.scale", str(n_train), str(n_held_out), str(n_batches)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -106,7 +106,7 @@ def measure_apart(n_train: int, n_held_out: int, n_batches: int) -> dict[str, fl
 
 
 def measure(n_train: int, n_held_out: int, n_batches: int) -> dict[str, float]:
-    """Seconds of processor time outside of models: of what is made once, and of an attempt at a batch."""
+    """Seconds of processor time outside of models: for what is computed once, and for an attempt at a batch."""
     with TemporaryDirectory() as folder:
         world = World(Path(folder), n_train, n_held_out)
         index_seconds, _ = world.write(0)
@@ -125,7 +125,7 @@ def measure(n_train: int, n_held_out: int, n_batches: int) -> dict[str, float]:
 
 @dataclass
 class Outside:
-    """Processor time that models took, which is not the driver's."""
+    """Processor time of the models, which does not count as the driver's."""
 
     seconds: float = 0.0
 
@@ -144,7 +144,7 @@ class DrawnRows:
 
 
 class Teacher:
-    """A `LanguageModel` that answers in form and at once."""
+    """A `LanguageModel` that gives valid answers at once."""
 
     name = "drawn"
 
@@ -175,7 +175,7 @@ class Teacher:
 
 
 def find_items(prompt: str, tag: str) -> list[tuple[int, str]]:
-    """Number and text of each item that a prompt shows."""
+    """Number and text of each item in a prompt."""
     return [(int(n), text) for n, text in re.findall(rf'<{tag} number="(\d+)">\n(.*?)</{tag}>', prompt, re.DOTALL)]
 
 
@@ -189,14 +189,14 @@ def find_letter(text: str) -> str:
 
 
 def rate(number: int, text: str) -> dict[str, Any]:
-    """A fifth of the rows is poor."""
+    """A poor rating for a fifth of the rows."""
     score = 3 if int(sha256(text.encode()).hexdigest(), 16) % 5 == 0 else 9
     return {"sample": number, "reason": "as it is", "feedback": "again", **dict.fromkeys(SCORES, score)}
 
 
 @dataclass
 class CountingEmbedder:
-    """An `Embedder` of vectors that hang on the text alone; it remembers nothing, and counts."""
+    """An `Embedder` whose vectors depend only on the text. It remembers nothing, but counts."""
 
     outside: Outside
     n_embedded: dict[str, int] = field(default_factory=dict)
@@ -215,7 +215,7 @@ class CountingEmbedder:
 
 
 class World:
-    """The adapters of a run whose rows are drawn, and its state as the fan-out of batches hands it on."""
+    """The adapters of a run with drawn rows, and its state as a batch receives it."""
 
     def __init__(self, folder: Path, n_train: int, n_held_out: int) -> None:
         self._outside = Outside()
@@ -245,7 +245,7 @@ class World:
         self._state = self._make_state()
 
     def write(self, number: int) -> tuple[float, BatchReport]:
-        """One batch through all of its attempts: processor seconds outside of models, and how it fared."""
+        """One batch through all its attempts: processor seconds outside of models, and the outcome."""
         rng = Random(f"batch {number}")
         batch = Batch(
             id=f"i1-e{number}",

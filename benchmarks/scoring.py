@@ -1,10 +1,10 @@
-"""C2: choosing among options of several tokens by likelihood, on HellaSwag and ARC-Challenge rows, in rows a second.
+"""C2: choosing among options of several tokens by likelihood, on HellaSwag and ARC-Challenge rows, in rows per second.
 
 - ours: `training.scoring.score_options`.
-- lm-eval: EleutherAI's harness with its Hugging Face backend, through `options_task.yaml`, batches of 16.
+- lm-eval: EleutherAI's harness with its Hugging Face backend, through `options_task.yaml`, in batches of 16.
 
-Both score the same token sequences. lm-eval counts the prompt's last line break to the option, which adds the same number
-to all options of a row; so picks are compared by summed log-probability, and the sums up to a constant a row.
+Both score the same token sequences. lm-eval counts the prompt's last line break as part of the option, which adds the same
+amount to all options of a row. So picks are compared by summed log-probability, and sums up to a constant per row.
 """
 
 import json
@@ -26,20 +26,20 @@ from pada_agent.training.students import Student
 TASKS = ("hellaswag", "arc_challenge")
 ROWS = 200
 SUM_TOLERANCE = 1e-2
-"""Nats, on sums of some ten to hundred log-probabilities in fp32."""
+"""In nats, for sums of ten to a few hundred log-probabilities in fp32."""
 TIE = 1e-4
-"""Two best options closer than this, in nats, may be picked either way."""
+"""If the two best options are closer than this, in nats, either may be picked."""
 
 Sums = list[list[float]]
 """Summed log-probability by row and option."""
 
 
 def run(options: Options) -> Outcome:
-    """Both arms on the same slices; every slice is compared, then timed figures are put together.
+    """Both arms on the same slices. Every slice is compared, then the timings are combined.
 
     Raises:
-        DatasetError: no rows.
-        BenchmarkError: another pick.
+        DatasetError: there are no rows.
+        BenchmarkError: picks differ.
     """
     student = open_student(options)
     peer = open_peer(student)
@@ -112,7 +112,7 @@ def score_peer(peer: Any, student: Student, examples: Sequence[Example]) -> Sums
 
 
 def check_parity(task: str, sums: Sequence[Sums]) -> str:
-    """The same option is best in both, and sums differ by one constant a row.
+    """Check that the same option is best in both, and that sums differ by one constant per row.
 
     Raises:
         BenchmarkError: names the row.
@@ -121,11 +121,13 @@ def check_parity(task: str, sums: Sequence[Sums]) -> str:
     for i, (ours, theirs) in enumerate(zip(*sums, strict=True)):
         shifts = [a - b for a, b in zip(ours, theirs, strict=True)]
         if max(shifts) - min(shifts) > SUM_TOLERANCE:
-            raise BenchmarkError(f"{task}, row {i}: sums differ by more than a constant: {ours}, lm-eval {theirs}")
+            raise BenchmarkError(
+                f"{task}, row {i}: sums differ by more than a constant: ours {ours}, lm-eval's {theirs}"
+            )
         if ours.index(max(ours)) != theirs.index(max(theirs)):
             best, second = sorted(ours, reverse=True)[:2]
             if best - second > TIE:
-                raise BenchmarkError(f"{task}, row {i}: another pick: {ours}, lm-eval {theirs}")
+                raise BenchmarkError(f"{task}, row {i}: picks differ: ours {ours}, lm-eval's {theirs}")
             n_ties += 1
     n_rows = len(sums[0])
-    return f"{task}: {n_rows - n_ties} of {n_rows} picks the same, {n_ties} ties within {TIE}"
+    return f"{task}: {n_rows - n_ties} of {n_rows} picks are the same, {n_ties} are ties within {TIE}"

@@ -2,7 +2,7 @@
 
     python -m benchmarks.server_latency [--seconds 60]
 
-Student: random weights in the shape of SmolLM2-135M (its transformer; a byte vocabulary). Prints milliseconds as JSON.
+The student has random weights in the shape of SmolLM2-135M (its transformer, with a byte vocabulary). Prints milliseconds as JSON.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def save_large_student(folder: Path) -> Path:
 
 
 def measure(server: DevServer, thread: str, seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of every answer, by request, in rounds with a pause between them."""
+    """Milliseconds of every answer by request, in rounds with a pause between them."""
     requests = {"ok": "/ok", "thread": f"/threads/{thread}", "state": f"/threads/{thread}/state"}
     took: dict[str, list[float]] = {name: [] for name in requests}
     end = time.monotonic() + seconds
@@ -68,7 +68,7 @@ def measure(server: DevServer, thread: str, seconds: float) -> dict[str, list[fl
 
 
 def describe(took: list[float]) -> dict[str, float]:
-    """Number of answers, median, 95th percentile and maximum, milliseconds."""
+    """Number of answers; median, 95th percentile and maximum in milliseconds."""
     cuts = statistics.quantiles(took, n=20)
     return {"n": len(took), "p50": round(cuts[9], 1), "p95": round(cuts[18], 1), "max": round(max(took), 1)}
 

@@ -2,11 +2,11 @@
 
 - ours: the engine as `pada` starts it.
 - llama-server: the same build of llama.cpp with the settings that its own `llama-server` has.
-- limit: what the machine allows with this build and model: tokens to prefill, shared beginnings counted once, by the best
-  prefill rate, and written tokens by the best rate of writing for several callers.
+- limit: what the machine allows with this build and model: the prompt tokens, with shared prefixes counted once, at the best
+  prefill rate, plus the written tokens at the best rate for several callers.
 
-All get the same requests in the recorded order from as many callers as ours has slots, at temperature 0, and a fresh engine
-in each repetition. Texts have to be the same; where they part at two tokens that are nearly as likely, it counts as a tie.
+All get the same requests in the recorded order from as many callers as ours has slots, at temperature 0, with a fresh engine
+for each repetition. Texts have to be the same; if they diverge at two tokens that are about equally likely, it counts as a tie.
 """
 
 import statistics
@@ -46,9 +46,9 @@ SMALL_MODEL = "smollm2-135m-instruct"
 LLAMA_SERVER = EngineSettings(
     params={"cpuparams.n_threads": psutil.cpu_count(logical=False) or psutil.cpu_count()}, ours_waits=False
 )
-"""`llama-server` counts the physical cores; started as a library, llama.cpp does not count."""
+"""`llama-server` uses the number of physical cores; as a library, llama.cpp does not determine it."""
 WRITERS = (4, 8, 16)
-"""Callers at once, of which the fastest number counts."""
+"""Numbers of callers at once. The fastest one counts."""
 WRITTEN_TOKENS = 24
 N_PREFILLS = 3
 N_QUICK = 2
@@ -56,7 +56,7 @@ N_QUICK = 2
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine does of one kind alone, in tokens per second."""
+    """Rates of the machine for one kind of work alone, in tokens per second."""
 
     prefill: float
     writing: float
@@ -64,7 +64,7 @@ class Rates:
 
 @dataclass
 class Replays:
-    """What the arms have done so far."""
+    """The arms' results so far."""
 
     file: Path
     bodies: Sequence[Body]
@@ -89,7 +89,7 @@ class Replays:
             return self.note("llama-server", replay(client, self.bodies, n_callers=self.n_slots))
 
     def limit(self, _: int) -> float:
-        """Of the texts that ours wrote."""
+        """Tokens of the texts that ours wrote."""
         settings = EngineSettings(n_slots=max(self.writers), context_tokens=self.context_tokens)
         with serving(self.file, settings) as client:
             rates = measure_rates(client, self.prompts, self.writers)
@@ -107,7 +107,7 @@ def run(options: Options) -> Outcome:
 
     Raises:
         ConfigError: the teacher is not on this machine.
-        BenchmarkError: another text.
+        BenchmarkError: texts differ.
     """
     found = open_replays(options, read_requests(N_REQUESTS))
     figures = interleave({"ours": found.ours, "llama-server": found.peer, "limit": found.limit}, options)
@@ -159,7 +159,7 @@ def compare_texts(found: Replays) -> str:
 
 
 def measure_rates(client: httpx.Client, prompts: Sequence[Tokens], writers: Sequence[int]) -> Rates:
-    """The best of a few prompts of middle length, and of several numbers of callers."""
+    """The best rates over a few prompts of medium length, and over several numbers of callers."""
     middle = sorted(prompts, key=len)[len(prompts) // 2 :][:N_PREFILLS]
     prefill = max(measure_prefill(client, prompt) for prompt in middle)
     return Rates(prefill, max(measure_writing(client, prompts[0], n) for n in writers))
@@ -171,7 +171,7 @@ def measure_prefill(client: httpx.Client, prompt: Tokens) -> float:
 
 
 def measure_writing(client: httpx.Client, prompt: Tokens, n_callers: int) -> float:
-    """Tokens per second of all callers together, after short prompts, to which less attention has to be paid."""
+    """Tokens per second of all callers together, after short prompts, which need less attention."""
     body = {"prompt": list(prompt[:16]), "n_predict": WRITTEN_TOKENS, "ignore_eos": True, "cache_prompt": False}
     start = time.perf_counter()
     with ThreadPoolExecutor(n_callers) as pool:

@@ -1,7 +1,7 @@
-"""C6-levers: one change at a time to how the embedded teacher is started or asked, against how `pada` does it.
+"""C6-levers: one change at a time to how the embedded teacher is started or called, compared with how `pada` does it.
 
-A sweep to choose from, with one run per lever, on fewer requests than C6. What is finished stays in `results/C6-levers.partial.jsonl`, and a
-second call goes on from there. How pada does it is measured again after every few levers: its rows show how much the machine's speed moves.
+A sweep to choose from, with one run per lever, on fewer requests than C6. Finished levers are kept in `results/C6-levers.partial.jsonl`,
+and a second call continues from there. `pada`'s own way is measured again after every few levers, which shows how much the machine's speed varies.
 """
 
 import json
@@ -30,7 +30,7 @@ from pada_agent.core.records import Record
 
 N_REQUESTS = 10
 MOST_ROWS = 2
-"""Of a request, so that a run takes about a minute and a half on two cores."""
+"""Most rows per request, so that a run takes about a minute and a half on two cores."""
 MINUTES = 25.0
 LEVERS_PER_BASELINE = 5
 PARTIAL = RESULTS / "C6-levers.partial.jsonl"
@@ -40,30 +40,30 @@ DRAFTER = "qwen2.5-coder-0.5b-instruct"
 
 @dataclass(frozen=True)
 class Lever:
-    """One change. Settings without slots get ours."""
+    """One change. Without a number of slots, ours is used."""
 
     params: dict[str, Any]
     n_slots: int | None = None
-    """And callers. None: as many as ours."""
+    """Number of slots and of callers. None: as many as ours."""
     ordered: bool = False
-    """Whether requests that begin alike follow each other."""
+    """Whether requests with a common prefix follow each other."""
     change: Callable[[Replays], Sequence[Body]] = lambda found: found.bodies
     settings: EngineSettings | None = None
-    """In place of ours."""
+    """Settings instead of ours."""
 
 
 class Measured(Record):
-    """What one lever came to."""
+    """The result of one lever."""
 
     name: str
     per_minute: float
     baseline_per_minute: float
-    """How pada does it, the last time before."""
+    """The last measurement of pada's own way before this lever."""
     n_requests: int
     n_computed: int
     n_written: int
     n_same: int
-    """Answers with the same content as ours."""
+    """Number of answers with the same content as ours."""
 
 
 def _flash(kind: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ LEVERS: dict[str, Lever] = {
     "one thread writes, two prefill": Lever({"cpuparams.n_threads": 1, "cpuparams_batch.n_threads": 2}),
     "weights not repacked": Lever({"no_extra_bufts": True}),
 }
-"""By what they change."""
+"""Levers by what they change."""
 
 
 def run(options: Options) -> Outcome:
@@ -127,7 +127,7 @@ def run(options: Options) -> Outcome:
 
 
 def sweep(found: Replays, minutes: float, done: set[str]) -> Iterator[Measured]:
-    """As many of the levers as there is time for, with ours measured again in between."""
+    """As many levers as there is time for, with ours measured again in between."""
     start, longest = time.perf_counter(), 0.0
     names = [name for name in LEVERS if name not in done]
     baseline: Replay | None = None
@@ -173,7 +173,7 @@ def describe(name: str, replayed: Replay, baseline: Replay) -> Measured:
 
 
 def read_content(text: str) -> object:
-    """What the JSON says, whatever its spaces; a text that was cut off as it is."""
+    """The JSON without its spaces. A text that was cut off is returned unchanged."""
     try:
         return json.loads(text)
     except ValueError:

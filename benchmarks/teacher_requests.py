@@ -1,4 +1,4 @@
-"""The demo's requests to its teacher (C6): which ones, in which order, how they are asked, and what came back."""
+"""The demo's requests to its teacher (C6): which ones, in which order, how they are sent, and the answers."""
 
 import json
 import math
@@ -25,11 +25,11 @@ from pada_agent.core.model_config import ModelConfig
 REQUESTS = Path(__file__).with_name("recordings") / "demo_requests.jsonl"
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 MOST_TOKENS = 200
-"""An answer ends here at the latest. At temperature 0 a small model may repeat itself up to its limit."""
+"""Maximum length of an answer, because at temperature 0 a small model may repeat itself up to its limit."""
 TIE_NATS = 0.1
-"""Two tokens whose log-probabilities lie this close may go either way: sums are taken in another order in other batches."""
+"""Two tokens with log-probabilities this close may go either way, because other batches sum in another order."""
 MAX_TIED = 0.2
-"""Share of the requests."""
+"""Fraction of the requests."""
 N_PROBABILITIES = 20
 
 Body = dict[str, Any]
@@ -38,21 +38,21 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the engine made of one request."""
+    """The engine's answer to one request."""
 
     text: str
     n_tokens: int
     n_computed: int
-    """Prompt tokens that were computed; the others were found in a cache."""
+    """Prompt tokens that were computed; the others were cached."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """All requests, asked once."""
+    """All requests, sent once."""
 
     seconds: float
     answers: tuple[Answer, ...]
-    """In the order of the recording, whatever the order of asking."""
+    """In the order of the recording, in whatever order they were sent."""
 
     @property
     def per_minute(self) -> float:
@@ -73,7 +73,7 @@ def teacher_config() -> ModelConfig:
 
 
 def choose(requests: Sequence[ChatRequest], n: int) -> list[ChatRequest]:
-    """`n` of them, or all, in their order: of each template its share, at least one."""
+    """`n` of them, or all, in their order: of each template in proportion, at least one."""
     by_template: dict[str, list[int]] = {}
     for i, request in enumerate(requests):
         by_template.setdefault(str(request.tags["prompt"]), []).append(i)
@@ -85,7 +85,7 @@ def choose(requests: Sequence[ChatRequest], n: int) -> list[ChatRequest]:
 
 
 def read_requests(n: int, *, most_rows: int | None = None) -> list[ChatRequest]:
-    """The recorded requests to be asked: `n` of all, or of those for `most_rows` rows at most."""
+    """The recorded requests to send: `n` of all, or of those for at most `most_rows` rows."""
     found = read_json_lines(REQUESTS, ChatRequest)
     return choose([r for r in found if most_rows is None or _count_rows(r) <= most_rows], n)
 
@@ -107,7 +107,7 @@ def make_body(request: ChatRequest, *, most_tokens: int = MOST_TOKENS) -> Body:
 
 
 def write_compact(body: Body) -> Body:
-    """The same, but JSON without spaces and line breaks."""
+    """The same, but asking for JSON without spaces and line breaks."""
     changed: Body = json.loads(json.dumps(body))
     changed["response_format"]["json_schema"]["schema"]["x-guidance"] = {"whitespace_flexible": False}
     return changed
@@ -119,7 +119,7 @@ def write_freely(body: Body) -> Body:
 
 
 def put_static_first(bodies: Sequence[Body], templates: Sequence[str]) -> list[Body]:
-    """Paragraphs that more of a template's prompts have come earlier. For speed only: a reader may stumble."""
+    """Move paragraphs that more of a template's prompts share to the front. Only for speed: the text may be hard to follow."""
     frequency: dict[str, Counter[str]] = {}
     for body, template in zip(bodies, templates, strict=True):
         frequency.setdefault(template, Counter()).update(set(_text(body).split("\n\n")))
@@ -131,7 +131,7 @@ def put_static_first(bodies: Sequence[Body], templates: Sequence[str]) -> list[B
 
 
 def order_by_prefix(bodies: Sequence[Body]) -> list[int]:
-    """Places of the requests, those that begin alike next to each other."""
+    """Positions of the requests, ordered so that those with a common prefix are next to each other."""
     return sorted(range(len(bodies)), key=lambda i: _text(bodies[i]))
 
 
@@ -142,7 +142,7 @@ def _text(body: Body) -> str:
 def replay(
     client: httpx.Client, bodies: Sequence[Body], *, n_callers: int, order: Sequence[int] | None = None
 ) -> Replay:
-    """Ask all, `n_callers` at a time, as fast as they are answered."""
+    """Send all, `n_callers` at a time, as fast as they are answered."""
     places = list(range(len(bodies))) if order is None else list(order)
     start = time.perf_counter()
     with ThreadPoolExecutor(n_callers) as pool:
@@ -171,26 +171,26 @@ def _tokenize_text(client: httpx.Client, text: str) -> Tokens:
 
 
 def count_common(first: Tokens, second: Tokens) -> int:
-    """Tokens that both begin with."""
+    """Number of tokens that both begin with."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def count_distinct(prompts: Sequence[Tokens]) -> int:
-    """Tokens to compute if every shared beginning is computed once."""
+    """Number of tokens to compute if every shared prefix is computed once."""
     ordered = sorted(prompts)
     shared = sum(count_common(a, b) for a, b in pairwise(ordered))
     return sum(len(prompt) for prompt in ordered) - shared
 
 
 def check_parity(names: Sequence[str], texts: Sequence[Sequence[str]], gap_of: Callable[[int, str, str], float]) -> str:
-    """The first arm's texts against each of the others'.
+    """Compare the first arm's texts with each of the others'.
 
     Args:
-        names: of the arms.
-        gap_of: the request's place and two texts; nats between the two tokens where they part.
+        names: names of the arms.
+        gap_of: takes the request's position and two texts; returns the nats between the two tokens where they diverge.
 
     Raises:
-        BenchmarkError: texts part where it is no tie, or too many part.
+        BenchmarkError: texts diverge where there is no tie, or too many diverge.
     """
     told = []
     for name, others in zip(names[1:], texts[1:], strict=True):
@@ -200,17 +200,17 @@ def check_parity(names: Sequence[str], texts: Sequence[Sequence[str]], gap_of: C
         if wrong or len(pairs) > MAX_TIED * len(others):
             raise BenchmarkError(
                 f"{names[0]} and {name}: {len(pairs)} of {len(others)} texts differ; nats between the tokens where they"
-                f" part, by request: {gaps}"
+                f" diverge, by request: {gaps}"
             )
         widest = f", at most {max(gaps.values()):.2g} nats apart" if gaps else ""
         told.append(
-            f"{len(others) - len(pairs)} of {len(others)} texts as {name}'s, {len(pairs)} part at a tie{widest}"
+            f"{len(others) - len(pairs)} of {len(others)} texts are the same as {name}'s, {len(pairs)} diverge at a tie{widest}"
         )
     return "; ".join(told)
 
 
 def measure_gap(client: httpx.Client, prompt: Tokens, first: str, second: str) -> float:
-    """Nats between the next tokens of two answers where they part; infinite if one of them is not among the likely ones."""
+    """Nats between the next tokens of two answers where they diverge. Infinite if one of them is not among the likely ones."""
     a, b = _tokenize_text(client, first), _tokenize_text(client, second)
     n = count_common(a, b)
     if n == min(len(a), len(b)):

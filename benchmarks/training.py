@@ -1,14 +1,14 @@
-"""C1 and G1: LoRA training on GSM8K rows, in real tokens a second (prompt and answer; padding does not count).
+"""C1 and G1: LoRA training on GSM8K rows, in real tokens per second (prompt and answer; padding does not count).
 
-Every arm trains on the same rows for the same number of optimizer steps at the paper's LoRA settings: one epoch on CPU,
-three on a GPU, where the first steps of ours record what the others replay.
+Every arm trains on the same rows for the same number of optimizer steps with the paper's LoRA settings: one epoch on CPU,
+three on a GPU, where our first steps record what later ones replay.
 - ours: `training.fine_tuning.fine_tune`, as the worker calls it.
-- TRL stock: `SFTTrainer` with its defaults; on CPU in fp32, since its default of bf16 is far slower there.
+- TRL stock: `SFTTrainer` with its defaults; on CPU in fp32, because its default, bf16, is far slower there.
 - TRL tuned: loss on the answer only, rows grouped by length, no gradient checkpointing.
-- on a GPU also padding-free: the same, with a batch's rows joined to one sequence. On CPU, where attention is dense, that
+- on a GPU also padding-free: the same, with a batch's rows joined into one sequence. On CPU, where attention is dense, that
   gains nothing.
-- on a GPU also unsloth, if `PADA_UNSLOTH_PYTHON` names the Python of an environment that has it; and both at dropout 0,
-  where its own kernels compute the adapters' products. One fine-tuning before counts for nothing: it compiles.
+- on a GPU also unsloth, if `PADA_UNSLOTH_PYTHON` names the Python of an environment that has it; and both without dropout,
+  where its own kernels compute the adapters' products. A first fine-tuning, which compiles, is not counted.
 """
 
 import json
@@ -44,16 +44,16 @@ TARGETS = {
 PARITY_STEPS = 3
 PARITY_BATCH = 2
 PARITY_TOLERANCE = {"cpu": 1e-4, "cuda": 1e-2}
-"""Largest relative difference of a step's loss; on a GPU both compute in bf16."""
+"""Largest relative difference of a step's loss. On a GPU, both compute in bf16."""
 TUNED: dict[str, Any] = {"completion_only_loss": True, "gradient_checkpointing": False}
 GROUPED: dict[str, Any] = {**TUNED, "train_sampling_strategy": "group_by_length"}
 
 
 def run(options: Options) -> Outcome:
-    """Parity of the losses, then the arms.
+    """Compare the losses, then time the arms.
 
     Raises:
-        DatasetError: no rows.
+        DatasetError: there are no rows.
         BenchmarkError: the losses differ.
     """
     n_rows = BATCH_SIZE if options.quick else 2 * BATCH_SIZE
@@ -110,13 +110,13 @@ def count_tokens(rows: Sequence[Encoded]) -> int:
 
 
 def make_job(**changes: Any) -> FineTuneJob:
-    """One epoch at the paper's other LoRA settings, or as `changes` say."""
+    """One epoch with the paper's other LoRA settings, unless `changes` say otherwise."""
     lora = LoraSpec(**{"epochs": 1, "batch_size": BATCH_SIZE, "max_length": 2048, **changes})
     return FineTuneJob(student="", rows="", rows_hash="", lora=lora, chat=ChatSpec(system=SYSTEM))
 
 
 def time_ours(student: Student, examples: Sequence[Example], job: FineTuneJob) -> float:
-    """Seconds, tokenizing, recording and saving included."""
+    """Seconds, including tokenizing, recording and saving."""
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
         fine_tune(student, job, examples, folder=Path(folder), on_progress=lambda _: None)
@@ -170,7 +170,7 @@ class Unsloth:
         """Seconds and losses of one fine-tuning.
 
         Raises:
-            BenchmarkError: it ended, and what it printed stands above; or it took other steps than ours.
+            BenchmarkError: its process ended (see its output above), or it took another number of steps than ours.
         """
         request = {
             "lora": job.lora.model_dump(mode="json"),
@@ -183,7 +183,7 @@ class Unsloth:
             print(json.dumps(request), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            raise BenchmarkError("unsloth's process ended; see what it printed")
+            raise BenchmarkError("unsloth's process ended; see its output above")
         answer: dict[str, Any] = json.loads(line)
         n_steps = int(job.lora.epochs) * -(-len(rows) // job.lora.batch_size)
         if len(answer["losses"]) != n_steps:
@@ -193,7 +193,7 @@ class Unsloth:
 
 @contextmanager
 def open_unsloth(student: Student) -> Iterator[Unsloth | None]:
-    """Its process, if there is a Python for it.
+    """unsloth's process, if there is a Python for it.
 
     Raises:
         BenchmarkError: that Python cannot be run.
@@ -218,9 +218,9 @@ def open_unsloth(student: Student) -> Iterator[Unsloth | None]:
 
 
 def check_parity(student: Student, examples: Sequence[Example], peer: Unsloth | None = None) -> str:
-    """Without dropout, the first steps on the same batches have the same losses in ours and in TRL.
+    """Check that without dropout, the first steps on the same batches have the same losses as TRL's.
 
-    Of unsloth, whose adapter may start from other random weights, which have no effect yet, the first step alone.
+    For unsloth, only the first step is compared: its adapter may start from other random weights, which have no effect yet.
 
     Raises:
         BenchmarkError: they differ by more than the tolerance.

@@ -1,9 +1,9 @@
-"""G1's unsloth arm, a program of its own: unsloth changes transformers and TRL where it is imported, and pins older ones.
+"""G1's unsloth arm. It is a separate program, because importing unsloth changes transformers and TRL, and it pins older versions.
 
-Its batches are padded: with a collator given it leaves its padding-free batches out.
-Run by the Python that has unsloth (`PADA_UNSLOTH_PYTHON`), with the student's folder as its argument; needs none of this
-project. Reads one request a line: `lora`, `seed`, `rows` of `input_ids` and `labels`, and `sampling`; answers each with
-`{"seconds": ..., "losses": [...]}`, where loading the model and setting up the trainer are not counted.
+Its batches are padded, because with a given collator it does not use padding-free ones.
+Run by the Python that has unsloth (`PADA_UNSLOTH_PYTHON`), with the student's folder as its argument; needs nothing from this
+project. Reads one request per line: `lora`, `seed`, `rows` of `input_ids` and `labels`, and `sampling`. Answers each with
+`{"seconds": ..., "losses": [...]}`, not counting the time to load the model and to set up the trainer.
 """
 
 import gc
@@ -57,7 +57,7 @@ def train(folder: str, request: dict[str, Any]) -> dict[str, Any]:
         max_length=MAX_LENGTH,
         train_sampling_strategy=request["sampling"],
         dataset_kwargs={"skip_prepare_dataset": True},
-        # Of its own it accumulates two batches, decays weights, warms up and takes an 8-bit Adam.
+        # By default it would accumulate two batches, decay weights, warm up and use an 8-bit Adam.
         gradient_accumulation_steps=1,
         optim="adamw_torch_fused",
         weight_decay=0.0,

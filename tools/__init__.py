@@ -1,1 +1,1 @@
-"""Programs beside the product."""
+"""Programs that are not part of the package."""

@@ -20,13 +20,15 @@ from pada_agent.training.encoding import Encoded
 
 
 def test_sums_that_differ_by_one_constant_a_row_are_the_same_picks() -> None:
-    assert check_parity("t", [[[-1.0, -2.0]], [[-4.0, -5.0]]]) == "t: 1 of 1 picks the same, 0 ties within 0.0001"
+    assert (
+        check_parity("t", [[[-1.0, -2.0]], [[-4.0, -5.0]]]) == "t: 1 of 1 picks are the same, 0 are ties within 0.0001"
+    )
 
 
 def test_another_pick_fails_unless_it_is_a_tie() -> None:
     tie = [[[-1.0, -1.00005]], [[-1.00005, -1.0]]]
-    assert "0 of 1 picks the same, 1 ties" in check_parity("t", tie)
-    with pytest.raises(BenchmarkError, match="row 0: another pick"):
+    assert "0 of 1 picks are the same, 1 are ties" in check_parity("t", tie)
+    with pytest.raises(BenchmarkError, match="row 0: picks differ"):
         check_parity("t", [[[-1.0, -1.004]], [[-1.004, -1.0]]])
 
 
@@ -47,10 +49,10 @@ def compare_texts(monkeypatch: pytest.MonkeyPatch, *, n_other: int, gap: float) 
 
 
 def test_texts_may_part_at_ties_but_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compare_texts(monkeypatch, n_other=1, gap=0.0) == "9 of 10 texts the same, 1 part at a tie"
-    with pytest.raises(BenchmarkError, match="row r0: another text"):
+    assert compare_texts(monkeypatch, n_other=1, gap=0.0) == "9 of 10 texts are the same, 1 diverge at a tie"
+    with pytest.raises(BenchmarkError, match="row r0: texts differ"):
         compare_texts(monkeypatch, n_other=1, gap=0.1)
-    with pytest.raises(BenchmarkError, match="3 of 10 texts part at a tie"):
+    with pytest.raises(BenchmarkError, match="3 of 10 texts diverge at a tie"):
         compare_texts(monkeypatch, n_other=3, gap=0.0)
 
 

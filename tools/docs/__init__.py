@@ -1,1 +1,1 @@
-"""Builds the parts of the documentation that are made from the code."""
+"""Builds the parts of the documentation that are generated from the code."""

@@ -1,4 +1,4 @@
-"""Hook of the documentation site: a notebook is a page, with its code as it is stored and a link to the file."""
+"""Hook of the documentation site: notebooks become pages, with their code as it is stored and a link to the file."""
 
 import json
 import re
@@ -9,7 +9,7 @@ _LINK = re.compile(r"(?<=\]\()(?P<target>[^):\s]+)\.ipynb(?=[)#])")
 
 
 def on_files(files: Any, *, config: Any) -> Any:
-    """Called by mkdocs once: each `.ipynb` gives way to a page of the same name."""
+    """Called once by mkdocs: replaces each `.ipynb` with a page of the same name."""
     from mkdocs.structure.files import File
 
     for file in [found for found in files if found.src_uri.endswith(".ipynb")]:
@@ -20,7 +20,7 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by mkdocs for every page: links to notebooks lead to their pages."""
+    """Called by mkdocs for every page: makes links to notebooks lead to their pages."""
     return _LINK.sub(r"\g<target>.md", markdown)
 
 

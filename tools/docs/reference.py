@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from the code.
+"""Writes the reference pages that are generated from the code.
 
 python -m tools.docs.reference          writes docs/reference/*.md and docs/how-it-works/graph.md
 """
@@ -80,7 +80,7 @@ Every synthesis writes and checks one batch on its own: `data_generation`, `labe
 
 
 def write_pages() -> list[Path]:
-    """All pages, rewritten where they changed; the paths of all."""
+    """Write the pages that have changed. Returns the paths of all."""
     pages = {
         "reference/settings.md": render_settings(),
         "reference/command-line.md": render_commands(),
@@ -135,14 +135,14 @@ def _render_field(name: str, field: FieldInfo) -> str:
 
 
 def _render_type(kind: Any) -> str:
-    """The values of a choice; anything else as in the code, but without bars, which would end the table's cell."""
+    """The values of a choice; any other type as in the code, but without bars, which would end the table cell."""
     if get_origin(kind) is Literal:
         return ", ".join(f"`{_in_yaml(value)}`" for value in get_args(kind))
     return f"`{inspect.formatannotation(kind).replace('typing.', '').replace(' | ', ' or ')}`"
 
 
 def _in_yaml(value: Any) -> str:
-    """As it would be written in a settings file."""
+    """The default as it would be written in a settings file."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     value = list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Hook of the documentation site: links that leave docs/ lead to the file in the repository, and must exist."""
+"""Hook of the documentation site: links that leave docs/ are pointed to the file in the repository, which must exist."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     """Called by mkdocs for every page.
 
     Raises:
-        ValueError: a link to a file that is not there; the build ends.
+        ValueError: a link leads to a file that does not exist. This ends the build.
     """
     del files
     docs = Path(config.docs_dir).resolve()
@@ -23,7 +23,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
         if target.is_relative_to(docs):
             return str(match[0])
         if not target.exists():
-            raise ValueError(f"{source.relative_to(ROOT)}: link to {match['target']}, which is not there")
+            raise ValueError(f"{source.relative_to(ROOT)}: link to {match['target']}, which does not exist")
         kind = "tree" if target.is_dir() else "blob"
         return f"{config.repo_url.rstrip('/')}/{kind}/main/{target.relative_to(ROOT)}{match['anchor'] or ''}"
 
@@ -31,7 +31,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 
 def on_pre_build(config: Any) -> None:
-    """The reference pages are written from the code, at every build."""
+    """Reference pages are generated from the code at every build."""
     from tools.docs.reference import write_pages
 
     del config

@@ -1,1 +1,1 @@
-"""An OpenAI-compatible server of a local teacher on a GPU."""
+"""An OpenAI-compatible server for a local teacher on a GPU."""

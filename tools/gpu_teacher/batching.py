@@ -1,7 +1,7 @@
-"""Requests written together, a token a step, on one device; a request joins between two steps.
+"""Answers requests together, one token per step, on one device. New requests join between two steps.
 
-Answers are drawn as llama.cpp's server draws them by default, except that a grammar masks before the draw and not after a
-draw that it refuses.
+Tokens are sampled as in llama.cpp's server by default, except that a grammar masks before sampling, and not only after it has
+rejected a sample.
 """
 
 import logging
@@ -23,41 +23,41 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
-"""The defaults of llama.cpp's server, which applies them before the temperature."""
+"""Defaults of llama.cpp's server, which applies them before the temperature."""
 PREFILL_TOKENS = 16_384
-"""Prompt tokens read at once, padding included: bounds the memory of a step."""
+"""Prompt tokens processed at once, including padding. Bounds the memory of a step."""
 IDLE_SECONDS = 5.0
-"""After which memory kept for reuse goes back to the GPU."""
+"""After this, memory kept for reuse is returned to the GPU."""
 GROUPED = "grouped_sdpa"
 
 log = logging.getLogger(__name__)
 
 
 class WritingError(RuntimeError):
-    """A request that failed while it was written: HTTP 500."""
+    """A request that failed while its answer was written: HTTP 500."""
 
 
 @dataclass(eq=False)
 class Row:
-    """One request, from its prompt to its end."""
+    """One request and its answer."""
 
     prompt: list[int]
     max_tokens: int
     temperature: float
     matcher: Any = None
-    """llguidance's; None writes freely."""
+    """llguidance's matcher. None: any text."""
     written: list[int] = field(default_factory=list)
-    """With the end token, if there is one."""
+    """Tokens of the answer, with the end token if there is one."""
     done: "Future[str]" = field(default_factory=Future)
-    """Its finish reason, or a WritingError."""
+    """The finish reason, or a WritingError."""
 
     @property
     def n_cached(self) -> int:
-        """The last token written was not read yet."""
+        """Tokens whose keys and values are cached: all but the last one, which the model has not read yet."""
         return len(self.prompt) + len(self.written) - 1
 
     def add(self, token: int, ends: frozenset[int]) -> None:
-        """Append a token; at the last one the row is done."""
+        """Append a token. The last one finishes the row."""
         if self.done.done():
             return
         self.written.append(token)
@@ -69,7 +69,7 @@ class Row:
             self.done.set_result("length")
 
     def fail(self, reason: str) -> None:
-        """End it with an error, unless it has ended."""
+        """End the row with an error, unless it has already ended."""
         if not self.done.done():
             log.error("a request failed: %s", reason)
             self.done.set_exception(WritingError(reason))
@@ -77,7 +77,7 @@ class Row:
 
 @dataclass
 class Batch:
-    """Rows under way, and the keys and values of what each has read, padded on the left: (B, H, T, D) a layer."""
+    """Rows in progress, with their keys and values, padded on the left: (B, H, T, D) per layer."""
 
     rows: list[Row]
     cache: Any
@@ -87,7 +87,7 @@ class Batch:
         return int(self.cache.get_seq_length())
 
     def drop_finished(self) -> bool:
-        """Keep the open rows and the columns that they use. False if no row is left."""
+        """Keep the unfinished rows and the columns that they use. False if no row is left."""
         keep = [slot for slot, row in enumerate(self.rows) if not row.done.done()]
         if keep and len(keep) < len(self.rows):
             self.rows = [self.rows[slot] for slot in keep]
@@ -112,14 +112,14 @@ def _stack(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
 
 
 def mask_left(lengths: Sequence[int], width: int, device: torch.device) -> torch.Tensor:
-    """(B, width): each row's last `lengths` columns are 1."""
+    """(B, width) mask: 1 in the last `lengths` columns of each row."""
     return (torch.arange(width, device=device) >= width - torch.tensor(lengths, device=device)[:, None]).long()
 
 
 def draw(logits: torch.Tensor, temperatures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """(B, V) fp32 logits to (B,) tokens; the likeliest one where the temperature is 0.
+    """(B, V) fp32 logits to (B,) sampled tokens; the most likely one if the temperature is 0.
 
-    Adds Gumbel noise and takes the highest: unlike `multinomial` that needs no check that a GPU answers by aborting.
+    Adds Gumbel noise and takes the maximum. Unlike `multinomial`, this needs no check whose failure aborts the GPU's process.
     """
     best, ids = logits.topk(min(TOP_K, logits.shape[-1]), dim=-1)
     chances = best.softmax(-1)
@@ -131,7 +131,7 @@ def draw(logits: torch.Tensor, temperatures: torch.Tensor, generator: torch.Gene
 
 
 def forbid(logits: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
-    """Minus infinity where the bit of (B, ceil(V / 32)) int32 words is 0."""
+    """Set logits to minus infinity where the bit in (B, ceil(V / 32)) int32 words is 0."""
     bits = torch.arange(32, device=logits.device, dtype=torch.int32)
     flags = ((allowed[:, :, None] >> bits) & 1).reshape(len(allowed), -1)[:, : logits.shape[-1]]
     return logits.masked_fill(flags == 0, -torch.inf)
@@ -146,7 +146,7 @@ def attend_grouped(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """For one query a row: heads that share keys become queries of one head, so that keys are not copied for each of them."""
+    """Attention with one query per row. Heads that share keys become queries of one head, so that keys are not copied for each head."""
     if query.shape[2] > 1:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
@@ -164,14 +164,14 @@ AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may be written."""
+    """Which tokens may be written."""
 
     ends: frozenset[int]
     """Tokens that end an answer."""
     n_tokens: int
-    """Ids below this may be written; the logits may be wider."""
+    """Only ids below this may be written. The logits may be wider."""
     n_masked: int
-    """Ids that a grammar's mask covers, at least as many as there are logits."""
+    """Number of ids in a grammar's mask, at least the number of logits."""
 
 
 class Engine:
@@ -189,10 +189,10 @@ class Engine:
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
     def write(self, row: Row) -> str:
-        """Wait until the row is written; its finish reason.
+        """Wait until the row is written, and return its finish reason.
 
         Raises:
-            WritingError: it could not be.
+            WritingError: it could not be written.
         """
         with self._arrived:
             self._waiting.append(row)
@@ -201,7 +201,7 @@ class Engine:
 
     @property
     def load(self) -> tuple[int, int]:
-        """Rows being written and rows waiting."""
+        """The number of rows in progress and waiting."""
         batch = self._batch
         return len(batch.rows) if batch else 0, len(self._waiting)
 
@@ -212,7 +212,7 @@ class Engine:
                 self._release_memory()  # not before: the traceback held it
 
     def _survive(self, new: list[Row]) -> bool:
-        """A step; False if it failed, and with it all rows under way."""
+        """Take a step. False if it failed, and with it all rows in progress."""
         try:
             self._step(new)
         except Exception as exc:
@@ -224,7 +224,7 @@ class Engine:
         return True
 
     def _take(self) -> list[Row]:
-        """Waiting rows that there is room for; waits for one if none is under way."""
+        """Waiting rows that there is room for. Waits for one if none is in progress."""
         n_free = self._max_rows - (len(self._batch.rows) if self._batch else 0)
         taken: list[Row] = []
         with self._arrived:
@@ -243,7 +243,7 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _step(self, new: list[Row]) -> None:
-        """Read the prompts of new rows, then write a token of every row."""
+        """Process the prompts of new rows, then write a token of every row."""
         if new:
             fresh = self._read_prompts(new)
             if fresh.drop_finished():
@@ -257,7 +257,7 @@ class Engine:
                 self._batch = None
 
     def _read_prompts(self, rows: list[Row]) -> Batch:
-        """Their caches, and a first token for each."""
+        """The caches of new rows, each with its first token."""
         width = max(len(row.prompt) for row in rows)
         mask = mask_left([len(row.prompt) for row in rows], width, self._device)
         ids = torch.tensor([[0] * (width - len(row.prompt)) + row.prompt for row in rows], device=self._device)
@@ -290,7 +290,7 @@ class Engine:
             row.add(token, self._vocabulary.ends)
 
     def _fill_masks(self, rows: list[Row]) -> torch.Tensor:
-        """The tokens that each row's grammar allows now, all for a row without one."""
+        """The tokens that each row's grammar allows next. All tokens for a row without a grammar."""
         masks = np.full((len(rows), -(-self._vocabulary.n_masked // 32)), -1, dtype=np.int32)
         bound = [(row.matcher, slot) for slot, row in enumerate(rows) if row.matcher is not None]
         llguidance.numpy.fill_next_token_bitmask_par(self._executor, bound, masks)

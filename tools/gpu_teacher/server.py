@@ -2,7 +2,7 @@
 
     python -m tools.gpu_teacher.server FILE.gguf --port 8077
 
-It needs torch, transformers with jinja2, gguf and llguidance. Greedy on CPU, it writes what `generate` of transformers does.
+It needs torch, transformers with jinja2, gguf and llguidance. On CPU at temperature 0, it writes the same as transformers' `generate`.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from benchmarks.gguf_loading import close_file, count_tokens, read_config, read_
 from tools.gpu_teacher.batching import Engine, Row, Vocabulary, WritingError
 
 WHITESPACE = r"( |\n{1,2}[ \t]{0,20})"
-"""Between the tokens of JSON, as llama.cpp's grammars allow it. A model made to write none leaves its habits."""
+"""Whitespace between the tokens of JSON, as in llama.cpp's grammars. A model that may not write any departs from its habits."""
 
 log = logging.getLogger("gpu_teacher")
 
 
 class RequestError(ValueError):
-    """A request that cannot be served as it is: HTTP 400."""
+    """A request that cannot be served: HTTP 400."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Options:
     device: str
     """cuda (bf16) or cpu (fp32)."""
     max_rows: int = 96
-    """Requests written at once."""
+    """Number of requests answered at once."""
     max_context: int = 3072
     """Tokens of prompt and answer together."""
     compact: bool = False
@@ -49,7 +49,7 @@ class Options:
 
 
 class Teacher:
-    """What the endpoints answer."""
+    """Answers requests to the endpoints."""
 
     def __init__(self, file: Path, options: Options) -> None:
         device = torch.device(options.device)
@@ -78,7 +78,7 @@ class Teacher:
         """A chat completion.
 
         Raises:
-            RequestError: the body asks for what cannot be done.
+            RequestError: the body asks for something that is not supported.
             WritingError: the model could not answer.
         """
         row = self._read_request(body)
@@ -186,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, answer)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: a line a request would drown the errors."""
+        """Log nothing, because a line per request would bury the errors."""
 
     def _refuse(self, status: int, message: str) -> None:
         kind = "invalid_request_error" if status < 500 else "server_error"
@@ -205,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class TeacherServer(ThreadingHTTPServer):
-    """A thread a connection; port 0 takes a free one."""
+    """A server with a thread per connection. Port 0 takes a free one."""
 
     request_queue_size = 256
     daemon_threads = True
@@ -216,7 +216,7 @@ class TeacherServer(ThreadingHTTPServer):
 
 
 def main() -> None:
-    """Load, answer once to warm up, serve until interrupted."""
+    """Load the model, answer once to warm up, then serve until interrupted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--port", type=int, default=8077)

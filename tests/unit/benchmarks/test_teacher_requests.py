@@ -83,7 +83,7 @@ def test_paragraphs_that_more_prompts_have_come_first() -> None:
 def test_texts_may_part_at_ties_but_at_few() -> None:
     ours = ["same"] * 10
     told = check_parity(["ours", "peer"], [ours, ["other", *ours[1:]]], lambda *_: 0.01)
-    assert told == "9 of 10 texts as peer's, 1 part at a tie, at most 0.01 nats apart"
+    assert told == "9 of 10 texts are the same as peer's, 1 diverge at a tie, at most 0.01 nats apart"
     with pytest.raises(BenchmarkError, match="1 of 10 texts differ"):
         check_parity(["ours", "peer"], [ours, ["other", *ours[1:]]], lambda *_: 0.2)
     with pytest.raises(BenchmarkError, match="3 of 10 texts differ"):
