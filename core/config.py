@@ -5,10 +5,10 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.compute_config import ComputeConfig, find_idle_processes
+from pada_agent.core.generation_config import GenerationConfig as GenerationConfig
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
-from pada_agent.core.plugins import GUARDS, RECIPES, find_missing
-from pada_agent.core.recipes import BUILT_IN as BUILT_IN_RECIPES
+from pada_agent.core.plugins import GUARDS, find_missing
 from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
@@ -98,79 +98,6 @@ class AnalysisConfig(Settings):
     embedded reason. Our default is higher than `analysis_weight`, because an analyst repeats its own phrasing within a call. The paper's is 0."""
     max_training_errors: int | None = Field(default=None, ge=1)
     """Stop answering training rows (in random order) once this many answers are wrong. Null answers every row (paper)."""
-
-
-class GenerationConfig(Settings):
-    """How much synthetic data is generated, from what, and how."""
-
-    share: float = Field(default=0.5, gt=0)
-    """Target number of synthetic rows per training row (paper: 0.5). Only rows that join the training data count, not every row requested."""
-    pattern_share: float = Field(default=0.5, ge=0, le=1)
-    """Fraction of the synthetic rows that comes from the pattern branch; the rest comes from training errors. 0 or 1 switches one branch off. Our
-    default: half and half."""
-    sources: Literal["training_errors", "training_rows", "held_back"] = "training_errors"
-    """What the training-error branch starts from: `training_errors` (wrongly answered rows), `training_rows` (any of them), or `held_back`: real
-    rows, which join the training data as they are."""
-    template: str = Field(default="training_error_generation", json_schema_extra={"examples": list(BUILT_IN_RECIPES)})
-    """Prompt of the training-error branch: `training_error_generation`, `contrast_generation` (shows correctly answered rows next to each error),
-    `similar_item_generation`, `rephrasing` (rewrites the question and copies the rest), or a recipe from another package (entry point group
-    `pada_agent.recipes`)."""
-    n_contrasts: int = Field(default=3, ge=1)
-    """Number of correctly answered training rows, the nearest ones, that `contrast_generation` shows next to each error (LLMs-as-Instructors: 3)."""
-    n_demonstrations: int = Field(default=3, ge=0)
-    """Number of training rows with the source row's label that the pattern-guided writer also sees; closed label sets only. Our default: 3
-    (docs/adr/0010)."""
-    vary_answers: bool = True
-    """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
-    takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
-    writer writes both, as in the paper and rival methods (docs/adr/0015)."""
-    pattern_sources: Literal["near", "random"] = "near"
-    """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
-    closest to the pattern's failures, `random` takes any (paper)."""
-    unseen_words: bool = False
-    """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
-    by default, because its effect has not been measured yet."""
-    match_form: bool = True
-    """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
-    error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
-    """How training errors are found; also applies to LE, LEC and LLM2LLM. `train` uses the rows answered wrongly (paper). A student that has
-    memorised its rows has few of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), and
-    `out_of_fold` adds rows that students fine-tuned without them answer wrongly. `auto` uses wrong answers and, if they are too few, adds margins,
-    or folds where there are no margins."""
-    error_folds: int = Field(default=3, ge=0, le=20)
-    """Number of parts into which `out_of_fold` splits the training rows. Each part costs one fine-tuning on the other parts, once per run. With 0,
-    `auto` uses no folds."""
-    max_rows_per_error: int | None = Field(default=3, ge=1)
-    """Maximum number of synthetic rows based on one training error per iteration; any shortfall goes to the pattern branch. Our default: 3, because
-    a row that the student cannot learn is often mislabelled. Null removes the limit (paper)."""
-    max_top_ups: int = Field(default=8, ge=0)
-    """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. A strategy, or the training
-    errors, that gave no row in two rounds in a row is not asked again. 0 replaces none (paper)."""
-    max_asked_per_row: float = Field(default=5, ge=1)
-    """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
-    quota when one row in four passes."""
-    repeat_sources: bool = True
-    """Reuse training errors when there are fewer errors than rows to write. False writes one row for each error (LLM2LLM)."""
-    rows_per_call: int = Field(default=5, ge=1)
-    """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
-    temperature: float = Field(default=0.7, ge=0)
-    """Sampling temperature of the generator (paper: 0.7)."""
-    show_answer: bool = True
-    """Show the training-error writer the right answer of its source row."""
-    accumulate: bool = True
-    """Keep the synthetic rows of earlier iterations in the training data."""
-    near_duplicate_rouge: float = Field(default=0.85, gt=0, le=1)
-    """ROUGE-L F score above which two questions count as near duplicates."""
-    allocation: Literal["even", "by_repair"] = "even"
-    """How rows are divided among strategies: `even` (paper), or `by_repair`, which gives more rows to patterns whose last strategy repaired a larger
-    share of their rows."""
-
-    @field_validator("template")
-    @classmethod
-    def _find_template(cls, template: str) -> str:
-        if missing := find_missing(template, RECIPES, built_in=BUILT_IN_RECIPES):
-            raise ValueError(missing)
-        return template
 
 
 class GuardConfig(Settings):

@@ -205,6 +205,10 @@ class RunState(Given, Told, total=False):
     """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]
     """Synthetic rows that joined the training data in this iteration."""
+    selections: Annotated[dict[str, Ref], merge]
+    """Which of the rows that passed the checks were chosen for training, and for which failures, by iteration. Empty if all were."""
+    n_passed_over: Annotated[dict[str, int], merge]
+    """Number of rows that passed the checks and were not chosen, by iteration."""
     reviews: Annotated[dict[str, Review], merge]
     """What people decided, by review and iteration."""
     overruled: Annotated[dict[str, dict[str, int]], merge]

@@ -44,7 +44,7 @@ class NearestRowCompute:
         self.ran: list[Job] = []
 
     def submit(self, job: Job) -> str:
-        spec = job.model_dump(exclude={"rows", "adapter", "start_from"})
+        spec = job.model_dump(exclude={"rows", "targets", "adapter", "start_from"})
         job_id = f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
         with self._lock:
             if not (self._folder / job_id).exists():

@@ -1,7 +1,6 @@
 """The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
 
-Reads one `{"job": FineTuneJob | PredictJob | ExportJob | TokenizerJob, "folder": "where to write", "checkpoint": "file"}` per line from
-stdin; writes events to stdout:
+Reads one `{"job": Job, "folder": "where to write", "checkpoint": "file"}` per line from stdin (`core/jobs.py` has all kinds); writes events to stdout:
 `{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
 Ends when stdin closes, even in the middle of a job, so it never outlives its parent, however that died.
 Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads), PADA_CHECKPOINT_MINUTES (between two checkpoints of a job).
@@ -23,7 +22,7 @@ import transformers
 from pydantic import Field, TypeAdapter
 
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, Job, LoadIn, PredictJob, TokenizerJob
+from pada_agent.core.jobs import FineTuneJob, InfluenceJob, Job, LoadIn, PredictJob, TokenizerJob
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Record
@@ -32,6 +31,7 @@ from pada_agent.training.crew import RANK, GiveUp, Team, check_gpus, end_at_once
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.generation.vllm_writer import VllmWriter
+from pada_agent.training.influence import measure_influence, write_influences
 from pada_agent.training.job_checkpoint import JobCheckpoint
 from pada_agent.training.json_pipes import claim_stdout, read_stdin
 from pada_agent.training.lora import check_targets
@@ -110,6 +110,10 @@ class Worker:
                 checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
                 team=team,
             )
+        elif isinstance(request.job, InfluenceJob):
+            targets = read_examples(Path(request.job.targets))
+            found = measure_influence(student, request.job, examples, targets, on_progress=on_progress)
+            write_influences(folder, found)
         else:
             export(student, request.job, examples, folder=folder, on_progress=on_progress)
         self._loaded = (wanted, student)

@@ -34,7 +34,9 @@ class Estimate(Record):
 
     counts: Counts
     n_synthetic: int
-    """Number of rows to request in each iteration."""
+    """Number of rows that should join the training data in each iteration."""
+    n_candidates: int
+    """Number of rows to request in each iteration, to choose those from."""
     low: dict[str, Usage]
     """Lower bound of LLM usage, by role."""
     high: dict[str, Usage]
@@ -67,15 +69,17 @@ def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
 
 def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
     """Assumes that all `max_iterations` iterations run, none stops early, and the student makes enough errors."""
-    n_synthetic = round(config.generation.share * counts.train)
+    n_synthetic = config.generation.count_rows(counts.train)
+    n_candidates = config.generation.count_candidates(counts.train)
     return Estimate(
         counts=counts,
         n_synthetic=n_synthetic,
-        low=_count_calls(config, counts, n_synthetic, attempts=1),
-        high=_count_calls(config, counts, n_synthetic, attempts=1 + config.quality.max_regenerations),
+        n_candidates=n_candidates,
+        low=_count_calls(config, counts, n_candidates, attempts=1),
+        high=_count_calls(config, counts, n_candidates, attempts=1 + config.quality.max_regenerations),
         n_batches=(
-            _count_batches(config, counts, n_synthetic, attempts=1),
-            _count_batches(config, counts, n_synthetic, attempts=1 + config.quality.max_regenerations),
+            _count_batches(config, counts, n_candidates, attempts=1),
+            _count_batches(config, counts, n_candidates, attempts=1 + config.quality.max_regenerations),
         ),
         training_sequences=_count_sequences(config, counts, n_synthetic),
         predictions=(2 + config.loop.max_iterations) * counts.validation
@@ -111,7 +115,7 @@ def describe_estimate(estimate: Estimate) -> str:
     c = estimate.counts
     lines = [
         f"Rows: {c.train} training, {c.validation} validation, {c.test} test; about {c.tokens_per_row} tokens each.",
-        f"Synthetic rows to request in each iteration: {estimate.n_synthetic}",
+        f"Synthetic rows to request in each iteration: {estimate.n_candidates}{_tell_choice(estimate)}",
         f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
         *describe_use([estimate.low], [estimate.high]),
@@ -126,6 +130,10 @@ def describe_use(low: Sequence[Mapping[str, Usage]], high: Sequence[Mapping[str,
     """One line for each role, summed over runs."""
     total = [{role: sum((run[role] for run in runs), Usage()) for role in runs[0]} for runs in (low, high)]
     return [f"  {role}: {_describe_range(total[0][role], total[1][role])}" for role in total[0]]
+
+
+def _tell_choice(estimate: Estimate) -> str:
+    return f", of which {estimate.n_synthetic} are chosen" if estimate.n_candidates > estimate.n_synthetic else ""
 
 
 def _describe_wait(low: int, high: int) -> str:
@@ -144,7 +152,7 @@ def _offer_probe(n_spare: int) -> str:
 
 
 def _count_spare(config: RunConfig, n_train: int, datasets: DatasetSource) -> int:
-    data, n_wanted = config.data, round(config.generation.share * n_train)
+    data, n_wanted = config.data, config.generation.count_rows(n_train)
     if data.held_back:
         return min(n_wanted, len(datasets.read(data.held_back, limit=max(n_wanted, 1))))
     if data.train_limit is None:

@@ -30,7 +30,7 @@ class Method(Record):
 
 
 _UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
-_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, **_UNCHECKED}
+_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "generation.selection": "none", **_UNCHECKED}
 _RIVAL = {**_ONLY_ERROR_BRANCH, "generation.vary_answers": False}
 _AUGGPT = {
     **_RIVAL,
@@ -57,6 +57,7 @@ _PAPER = {
     "generation.vary_answers": False,
     "generation.pattern_sources": "random",
     "generation.unseen_words": False,
+    "generation.selection": "none",
     "generation.match_form": False,
     "quality.enabled": True,
     "quality.accept": "batch",

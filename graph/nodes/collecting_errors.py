@@ -16,7 +16,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     generation, store, iteration = state["settings"].generation, adapters.store, state["iteration"] + 1
     best = state["models"][state["best_model"]]
     has_patterns = best.validation_failures is not None and best.validation_failures.rows > 0
-    n_wanted = round(state["data"].train.rows * generation.share)
+    n_wanted = generation.count_candidates(state["data"].train.rows)
     wished = split_rows(
         n_wanted, pattern_share=generation.pattern_share, has_patterns=has_patterns, error_capacity=None
     )
@@ -44,7 +44,7 @@ def collect_errors(state: RunState, adapters: Adapters) -> PartialState:
     return {
         "iteration": iteration,
         "plan": plan,
-        "n_wanted": {str(iteration): n_wanted},
+        "n_wanted": {str(iteration): generation.count_rows(state["data"].train.rows)},
         "warnings": [f"iteration {iteration}: {text}" for text in told if text],
     }
 

@@ -1,0 +1,25 @@
+"""Which of the written rows are trained on, and what that is based on."""
+
+from pada_agent.core.records import Record
+
+
+class RowInfluence(Record):
+    """What a row would teach the student, compared with what the student got wrong."""
+
+    example_id: str
+    loss: float
+    """Mean negative log-likelihood of the answer's tokens, in nats."""
+    cosines: tuple[float, ...] = ()
+    """For each failure, in the order of the job's targets: cosine of the angle between the two gradients, from -1 to 1. Above 0, training on the
+    row lowers the failure's loss."""
+
+
+class Selected(Record):
+    """Whether a written row was chosen for training, and for which failures."""
+
+    example_id: str
+    is_chosen: bool
+    loss: float | None = None
+    """The student's loss on it, in nats. None if rows were drawn at random."""
+    failures: tuple[tuple[str, float], ...] = ()
+    """The validation failures that it was chosen for, by id, each with its part of the gain, most first. Empty for other ways to choose."""

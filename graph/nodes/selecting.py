@@ -1,0 +1,99 @@
+"""Chooses which of an iteration's rows are trained on, if more were written than are needed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from pada_agent.agents.data_generation.selection import choose_by_influence, choose_by_loss, draw_at_random
+from pada_agent.core.errors import ArtifactError
+from pada_agent.core.jobs import INFLUENCE, InfluenceJob
+from pada_agent.core.json_lines import read_json_lines
+from pada_agent.core.progress import Progress
+from pada_agent.core.records import Example, Ref, ScoredRow
+from pada_agent.core.selection import RowInfluence, Selected
+from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.storing import put_rows
+
+MAX_FAILURES = 512
+"""Failures that rows are compared with, drawn at random from more. Each costs memory and time for every row."""
+
+
+def select_rows(state: RunState, adapters: Adapters) -> PartialState:
+    """Keep as many rows as are needed, chosen as `generation.selection` says."""
+    iteration, selection = str(state["iteration"]), state["settings"].generation.selection
+    n_wanted, written = state["n_wanted"][iteration], state["new_rows"]
+    if selection == "none" or written.rows <= n_wanted:
+        return {}
+    rows = adapters.store.read_rows(written.key, Example)
+    selected = select(rows, n_wanted, state, adapters)
+    chosen = [row for row, choice in zip(rows, selected, strict=True) if choice.is_chosen]
+    report_progress(Progress(stage="select_rows", done=1, total=1, detail=f"{len(chosen)} of {len(rows)} rows chosen"))
+    return {
+        "new_rows": put_rows(adapters.store, "synthetic", chosen),
+        "selections": {iteration: put_rows(adapters.store, "selected", selected)},
+        "n_joined": {iteration: len(chosen)},
+        "n_passed_over": {iteration: len(rows) - len(chosen)},
+    }
+
+
+def select(rows: Sequence[Example], n: int, state: RunState, adapters: Adapters) -> list[Selected]:
+    """For each row, whether it is one of the `n` to train on."""
+    settings, selection = state["settings"], state["settings"].generation.selection
+    labels = [adapters.task.closed_label(row) for row in rows]
+    if selection == "random":
+        return draw_at_random(rows, labels, n, seed=f"selection/{settings.seed}/{state['iteration']}")
+    failures = find_targets(state, adapters) if selection == "influence" else []
+    influences = measure_influence(failures, state, adapters)
+    if selection == "loss":
+        return choose_by_loss(rows, labels, influences, n)
+    return choose_by_influence(rows, labels, influences, failures, n)
+
+
+def find_targets(state: RunState, adapters: Adapters) -> list[Example]:
+    """Rows of the diagnosed part of validation that the diagnosed model answered wrongly. The selection part and test rows are never used."""
+    failures = state["models"][state["plan"].diagnosed_model].validation_failures
+    wrong = [row.example for row in adapters.store.read_rows(failures.key, ScoredRow)] if failures else []
+    if len(wrong) <= MAX_FAILURES:
+        return wrong
+    seed = f"selection-targets/{state['settings'].seed}/{state['iteration']}"
+    return Random(seed).sample(wrong, MAX_FAILURES)
+
+
+def measure_influence(failures: Sequence[Example], state: RunState, adapters: Adapters) -> list[RowInfluence]:
+    """Of each written row on each failure, at the diagnosed adapter.
+
+    Raises:
+        ArtifactError: the job's file is damaged.
+    """
+    settings, store, rows = state["settings"], adapters.store, state["new_rows"]
+    model = state["models"][state["plan"].diagnosed_model]
+    adapter, targets = model.adapter or Ref(key=""), put_rows(store, "influence-targets", failures)
+    job = InfluenceJob(
+        student=adapters.student,
+        adapter=str(store.folder(adapter.key)),
+        adapter_hash=adapter.key,
+        load_in=settings.student.load_in,
+        rows=str(store.rows_path(rows.key)),
+        rows_hash=rows.key,
+        targets=str(store.rows_path(targets.key)),
+        targets_hash=targets.key,
+        max_length=settings.lora.max_length,
+        chat=settings.student.chat,
+        seed=settings.seed,
+    )
+    folder = adapters.compute.wait(adapters.compute.submit(job), report_progress)
+    return read_influences(folder, n=rows.rows)
+
+
+def read_influences(folder: Path, *, n: int) -> list[RowInfluence]:
+    """What a finished `InfluenceJob` found for its `n` rows, in order.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    path, advice = folder / INFLUENCE, f"Delete the folder {folder}, then `pada resume` the run."
+    found = read_json_lines(path, RowInfluence, if_missing=advice, if_damaged=advice)
+    if len(found) != n:
+        raise ArtifactError(f"{path}: damaged ({len(found)} lines for {n} rows). {advice}")
+    return found
