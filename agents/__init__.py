@@ -1,4 +1,4 @@
-"""The paper's three agents and the guards: analyse failures, draft strategies, write rows, check and rate them.
+"""The paper's three agents and the guards: analyze failures, draft strategies, write rows, check and rate them.
 
 Nothing here imports torch or LangGraph, or reads files.
 """

@@ -217,7 +217,7 @@ def export(
     student: Annotated[
         str | None, typer.Option(metavar="NAME", help="Base model; default: the one named in DIR.")
     ] = None,
-    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the data card.")] = "unknown",
+    license: Annotated[str, typer.Option(metavar="ID", help="License to state on the data card.")] = "unknown",
 ) -> None:
     """Merge the adapter into its student and check the written model, or write the synthetic rows as a data set."""
     from pada_agent.app.results import data_export, model_export
@@ -246,7 +246,7 @@ def push(
         Literal["model", "data"], typer.Option(help="model: the best adapter. data: the synthetic rows.")
     ] = "model",
     public: Annotated[bool, typer.Option("--public", help="Make it public; by default it is private.")] = False,
-    license: Annotated[str, typer.Option(metavar="ID", help="Licence to state on the card.")] = "unknown",
+    license: Annotated[str, typer.Option(metavar="ID", help="License to state on the card.")] = "unknown",
     base: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="The student on the hub, if it was a local file or folder.")
     ] = None,

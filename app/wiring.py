@@ -139,7 +139,7 @@ def _key(config: RunConfig) -> str:
 
 
 def warn_about_judge(config: RunConfig) -> tuple[str, ...]:
-    """A warning if judge and generator are of one model family, because a judge favours its own kind (self-enhancement
+    """A warning if judge and generator are of one model family, because a judge favors its own kind (self-enhancement
     bias; paper, quality control).
     """
     generator, judge = family_of(config.models.generator.model), family_of(config.models.judge.model)

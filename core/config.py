@@ -79,7 +79,7 @@ class ModelsConfig(Settings):
 
 
 class AnalysisConfig(Settings):
-    """How the student's failures are analysed and grouped into patterns."""
+    """How the student's failures are analyzed and grouped into patterns."""
 
     max_errors: int = Field(default=50, ge=1)
     """Maximum number of validation errors sampled for analysis (paper: 50)."""
@@ -170,7 +170,7 @@ class QualityConfig(Settings):
     max_regenerations: int = Field(default=3, ge=0)
     """Maximum number of times a weak batch is sent back to be rewritten (paper: 3)."""
     rows_per_call: int | None = Field(default=None, ge=1)
-    """Number of rows the judge rates in one call. Null: the whole batch (paper). Use 1 for a small judge, which gives neighbouring rows the same
+    """Number of rows the judge rates in one call. Null: the whole batch (paper). Use 1 for a small judge, which gives neighboring rows the same
     score."""
     max_label_rank: int | None = Field(default=None, ge=1)
     """Before the judge: accept a row only if its label is among this many likeliest labels, predicted by a regression on the training rows' sentence
@@ -275,7 +275,7 @@ class RunConfig(Settings):
     analysis: AnalysisConfig = Field(
         default=AnalysisConfig(), json_schema_extra=_used_by("error_analysis", "pattern_categorization")
     )
-    """How failures are analysed and grouped into patterns."""
+    """How failures are analyzed and grouped into patterns."""
     generation: GenerationConfig = Field(
         default=GenerationConfig(), json_schema_extra=_used_by("collect_errors", "data_generation")
     )

@@ -51,7 +51,7 @@ class GenerationConfig(Settings):
     `auto` uses no folds."""
     max_rows_per_error: int | None = Field(default=3, ge=1)
     """Maximum number of synthetic rows based on one training error per iteration; any shortfall goes to the pattern branch. Our default: 3, because
-    a row that the student cannot learn is often mislabelled. Null removes the limit (paper)."""
+    a row that the student cannot learn is often mislabeled. Null removes the limit (paper)."""
     max_top_ups: int = Field(default=8, ge=0)
     """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. A strategy, or the training
     errors, that gave no row in two rounds in a row is not asked again. 0 replaces none (paper)."""

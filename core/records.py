@@ -155,7 +155,7 @@ class ErrorAnalysis(Record):
 
 
 class Confusion(Record):
-    """A mix-up within a closed label set: how often `gold` was mistaken for `predicted` among the analysed errors."""
+    """A mix-up within a closed label set: how often `gold` was mistaken for `predicted` among the analyzed errors."""
 
     gold: str
     predicted: str
@@ -169,7 +169,7 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster: analysed ones first, then by distance to its centre. The analyst alone sees their text; a writer sees single words of it
+    """Validation examples in the cluster: analyzed ones first, then by distance to its center. The analyst alone sees their text; a writer sees single words of it
     (`Strategy.unseen_words`)."""
     n_analysed: int | None = None
     """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster. None in runs from before

@@ -87,7 +87,7 @@ class OverlapIndex:
 
 
 def _signature(units: Units) -> set[Units]:
-    """Runs of words by which a held-out row is recognised inside another text."""
+    """Runs of words by which a held-out row is recognized inside another text."""
     if MIN_CONTAINED_WORDS <= count_words(units) < N_GRAM_WORDS:
         return {units}
     return {units[start:end] for start, end in runs_of(units, N_GRAM_WORDS)}

@@ -199,7 +199,7 @@ class Task(ABC):
         """Facts that the draft must be written for, such as a label with its definition, or a passage. Empty if there are none.
 
         For a closed label set, the label is drawn by how often the student got it wrong (`confusions`). Without
-        confusions, it is the source's label. A weak writer is much better at writing for a label than at labelling what
+        confusions, it is the source's label. A weak writer is much better at writing for a label than at labeling what
         it wrote.
         """
         del source, confusions, rng

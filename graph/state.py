@@ -76,7 +76,7 @@ class IterationPlan(Record):
     """What the two branches of an iteration have to do."""
 
     diagnosed_model: str
-    """Name of the model whose errors are analysed: the best one so far."""
+    """Name of the model whose errors are analyzed: the best one so far."""
     n_pattern_rows: int
     """Number of rows that the pattern branch writes."""
     n_training_error_rows: int
@@ -260,7 +260,7 @@ class BranchInput(Given, total=False):
     models: Annotated[dict[str, TrainedModel], merge]
     clusterings: Annotated[dict[str, Ref], merge]
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    """Patterns of earlier iterations, so that they can be recognised."""
+    """Patterns of earlier iterations, so that they can be recognized."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """Strategies by iteration. Those of the current iteration are there from the start only if the run was forked with other strategies."""
     new_rows: Annotated[Ref, Same]

@@ -254,7 +254,7 @@ def _find_few_errors(state: RunState) -> list[str]:
     """Iterations with so few errors that they, and not the elbow rule, limited the number of clusters."""
     limit = state["settings"].analysis.max_clusters
     return [
-        f"iteration {i} has {ref.rows} analysed error(s), fewer than the {limit} clusters that the settings allow"
+        f"iteration {i} has {ref.rows} analyzed error(s), fewer than the {limit} clusters that the settings allow"
         for i, ref in state.get("analyses", {}).items()
         if 0 < ref.rows < limit
     ]

@@ -52,7 +52,7 @@ class Clustering(Record):
     stability: float | None = None
     """Mean adjusted Rand index, at most 1, between this grouping and those of bootstrap samples. None for a single cluster."""
     centroids: tuple[tuple[float, ...], ...] = ()
-    """Unit vector of each cluster: the mean vector of its analyses' text. Later iterations recognise patterns by it."""
+    """Unit vector of each cluster: the mean vector of its analyses' text. Later iterations recognize patterns by it."""
     sensitivity: Sensitivity | None = None
 
 

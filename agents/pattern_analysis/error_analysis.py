@@ -17,7 +17,7 @@ from pada_agent.prompts.prompted_model import PromptedModel
 
 
 class ErrorAnalyses(Record):
-    """All analyses of a round, and what could not be analysed."""
+    """All analyses of a round, and what could not be analyzed."""
 
     analyses: tuple[ErrorAnalysis, ...]
     warnings: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def analyse_errors(
         analyses=analyses,
         warnings=(
             *(w for r in results for w in r.warnings),
-            *([f"error analysis: {n_lost} failure(s) not analysed: {problem}"] if problem else []),
+            *([f"error analysis: {n_lost} failure(s) not analyzed: {problem}"] if problem else []),
         ),
     )
 

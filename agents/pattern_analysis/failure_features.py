@@ -64,10 +64,10 @@ def nearest_cluster(
     embedder: Embedder,
     settings: AnalysisConfig,
 ) -> list[int]:
-    """For each failure that was not analysed, the 0-based cluster whose mean vector is nearest by cosine.
+    """For each failure that was not analyzed, the 0-based cluster whose mean vector is nearest by cosine.
 
     Args:
-        others: traits of the failures that were not analysed.
+        others: traits of the failures that were not analyzed.
         members: traits of the clustered failures.
         labels: cluster of each member.
     """

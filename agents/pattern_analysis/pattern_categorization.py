@@ -25,7 +25,7 @@ from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
 MAX_SAMPLES_SHOWN = 8
-"""Number of analyses of one cluster in the prompt: those nearest to its centre."""
+"""Number of analyses of one cluster in the prompt: those nearest to its center."""
 
 MAX_PAIRS_SHOWN = 6
 """Number of a cluster's mix-ups in the prompts for naming and drafting, most frequent first."""
@@ -63,10 +63,10 @@ def categorize_patterns(
     seed: int,
     report: Report = report_nowhere,
 ) -> Categorization:
-    """Group the analysed failures, add those that were not analysed, and have each group named by one LLM call.
+    """Group the analyzed failures, add those that were not analyzed, and have each group named by one LLM call.
 
     Args:
-        failures: all failures of the diagnosed part, by example id. Must contain every analysed one.
+        failures: all failures of the diagnosed part, by example id. Must contain every analyzed one.
     """
     vectors = embed_analyses(analyses, embedder=embedder, settings=settings)
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)

@@ -16,7 +16,7 @@ because the cosines of one task's patterns lie near 1.
 """
 
 MIN_COSINE = 0.85
-"""Minimum centroid cosine if the iterations have no analysed row in common. Our choice."""
+"""Minimum centroid cosine if the iterations have no analyzed row in common. Our choice."""
 
 
 class PatternOutcome(Record):

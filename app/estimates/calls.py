@@ -89,7 +89,7 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
 
 
 def count_analyses(config: RunConfig, counts: Counts) -> tuple[int, int]:
-    """Number of calls in which an iteration's errors are analysed, and in which their patterns are named. A last one drafts strategies."""
+    """Number of calls in which an iteration's errors are analyzed, and in which their patterns are named. A last one drafts strategies."""
     n_errors = _count_errors(config, counts)
     return math.ceil(n_errors / config.analysis.errors_per_call), min(config.analysis.max_clusters, n_errors)
 

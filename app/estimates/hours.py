@@ -136,7 +136,7 @@ def describe_hours(hours: Hours) -> str:
         [
             "Time by number of GPUs, simulated, if no iteration ends a run early:",
             *(f"  {row}" for row in table),
-            f"More GPUs than that are held up by {hours.held_up_by}. The longest run alone takes {word_hours(hours.longest_chain_hours)}.",
+            f"Beyond that, the bottleneck is {hours.held_up_by}. The longest run alone takes {word_hours(hours.longest_chain_hours)}.",
             *hours.basis,
         ]
     )

@@ -42,7 +42,7 @@ class FailureExample(Record):
     expected: str
     answered: str
     cause: str | None
-    """The analyst's explanation. None if the failure was not analysed."""
+    """The analyst's explanation. None if the failure was not analyzed."""
     answered_after: str | None
     """Answer of the model trained in this iteration. None if there is none."""
     is_fixed: bool
@@ -176,7 +176,7 @@ def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
 
 
 def find_diagnosed(summary: RunSummary, iteration: int) -> ModelResult | None:
-    """The model whose errors the iteration analysed: the best one before it, chosen as in the loop."""
+    """The model whose errors the iteration analyzed: the best one before it, chosen as in the loop."""
     earlier = [model for model in summary.models if model.iteration is not None and model.iteration < iteration]
     return choose_best(earlier) if earlier else None
 

@@ -23,16 +23,16 @@ def load_embedder(name: str) -> Embedder:
 
 
 def compare_embedders(folder: Path, names: Sequence[str]) -> None:
-    """Write `iterations/<i>/grouping.json` for every iteration that analysed errors. The report then shows it.
+    """Write `iterations/<i>/grouping.json` for every iteration that analyzed errors. The report then shows it.
 
     Raises:
-        ArtifactError: this is not a finished run, no errors were analysed, or an embedder cannot be loaded.
+        ArtifactError: this is not a finished run, no errors were analyzed, or an embedder cannot be loaded.
     """
     config = layout.load_run_config(folder)
     layout.load_summary(folder)
     paths = layout.list_iterations(folder, "error_analyses.jsonl")
     if not paths:
-        raise ArtifactError(f"{folder}: no errors were analysed in this run, so there is nothing to regroup.")
+        raise ArtifactError(f"{folder}: no errors were analyzed in this run, so there is nothing to regroup.")
     # The named ones first: a name that cannot be loaded is told before the run's own embedder is looked for.
     others = {name: load_embedder(name) for name in names}
     used = load_embedder(config.models.embedder)

@@ -153,7 +153,7 @@ def _describe_findings(findings: Sequence[Finding]) -> Group:
     others = [finding for finding in findings if not finding.stops]
     parts: list[RenderableType] = []
     if others:
-        parts += [_title("To know"), _list("!", others, "yellow"), Text()]
+        parts += [_title("Warnings"), _list("!", others, "yellow"), Text()]
     if stops:
         told = f"{count(len(stops), 'problem')}: a run would be refused"
         parts += [Text(told, style="bold red"), _list("✗", stops, "red")]

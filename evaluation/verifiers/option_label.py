@@ -43,7 +43,7 @@ def label_at(index: int) -> str:
 
 
 def pick_option(response: str, options: Sequence[str]) -> str | None:
-    """The option that a response gives by its text or its label. `options` are labelled as by `label_at`."""
+    """The option that a response gives by its text or its label. `options` are labeled as by `label_at`."""
     wanted = normalize_text(response).strip("\"'`*.:()[] ")
     by_text = [option for option in options if normalize_text(option).strip("\"'`*.:()[] ") == wanted]
     if len(by_text) == 1:

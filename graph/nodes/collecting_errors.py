@@ -72,5 +72,5 @@ def _tell_moved(n_sources: int, n_wished: int, plan: IterationPlan, n_wanted: in
 
 
 def _to_diagnose(failures: Ref | None, n_pattern: int, adapters: Adapters) -> Ref:
-    """The failures to analyse. Empty if the pattern branch writes nothing, because the analysis would be wasted."""
+    """The failures to analyze. Empty if the pattern branch writes nothing, because the analysis would be wasted."""
     return failures if failures and n_pattern else put_rows(adapters.store, "validation-failures", [])

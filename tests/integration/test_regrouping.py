@@ -72,7 +72,7 @@ def test_what_cannot_be_grouped_again_is_one_clear_error(run: Path) -> None:
     for path in (run / "iterations").glob("*/error_analyses.jsonl"):
         path.unlink()
     empty = CliRunner().invoke(app, ["report", str(run), "--embedder", "no-such-model"])
-    assert empty.exit_code == 2 and "no errors were analysed" in empty.stderr
+    assert empty.exit_code == 2 and "no errors were analyzed" in empty.stderr
 
 
 def test_a_damaged_table_is_named(run: Path) -> None:

@@ -24,7 +24,7 @@ needs_isolation = pytest.mark.skipif(not ISOLATED, reason="this kernel or contai
 
 @pytest.fixture
 def mark(tmp_path: Path) -> Iterator[str]:
-    """A command line argument by which processes of one test are recognised."""
+    """A command line argument by which processes of one test are recognized."""
     yield f"mark-{tmp_path.name}-{os.getpid()}"
 
 

@@ -188,7 +188,7 @@ class Board:
             except LOST as exc:
                 lost = f"the worker was lost: {_shorten(exc)}"
         return Outcome(
-            error="TrainingError", message=f"job {entry.request.job_id} was begun {attempt + 1} times; {lost}"
+            error="TrainingError", message=f"job {entry.request.job_id} was started {attempt + 1} times; {lost}"
         )
 
     async def _run_once(self, entry: Entry) -> Outcome:

@@ -172,7 +172,7 @@ class ChatModelAdapter:
     def _explain_not_found(self) -> str:
         config = self._config
         if config.economy == "batch":
-            return f" Has it batches? If not, leave models.{self._role}.economy out."
+            return f" Does it support batches? If not, remove models.{self._role}.economy."
         shows = config.base_url and config.provider == "openai" and not self._opening.redaction.hides_words
         return explain_not_found(config.base_url or "") if shows else ""
 

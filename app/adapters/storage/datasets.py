@@ -87,7 +87,7 @@ class FileDatasets:
     def _read_memory(self, location: str) -> Iterator[Placed]:
         name = location.removeprefix("memory:")
         if name not in self._memory:
-            raise DatasetError(f"{location}: no such rows; in memory there are: {', '.join(self._memory) or 'none'}")
+            raise DatasetError(f"{location}: no such rows. Rows in memory: {', '.join(self._memory) or 'none'}")
         return number_rows(self._memory[name])
 
     def _find(self, location: str) -> Path:

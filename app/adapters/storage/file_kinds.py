@@ -34,7 +34,7 @@ _BEGINNINGS: tuple[tuple[str, FileKind], ...] = (
     (r"Rar!\x1a\x07", FileKind("a RAR archive", _PACKED)),
     (r"(?s:.{257})ustar", FileKind("a tar archive", _PACKED)),
     (r"%PDF-", FileKind("a PDF", _TABLE)),
-    (r"\x89PNG|\xff\xd8\xff|GIF8", FileKind("an image", "Name a file of rows")),
+    (r"\x89PNG|\xff\xd8\xff|GIF8", FileKind("an image", "Name a file that contains rows")),
     (r"\{\\rtf", FileKind("a text with formatting (RTF)", "Save it as plain text")),
     (r"\x93NUMPY", FileKind("a NumPy array", _TABLE)),
     (r"\x80[\x02-\x05]", FileKind("a Python pickle, which may run code", _TABLE)),

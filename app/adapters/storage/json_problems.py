@@ -31,7 +31,7 @@ def _explain_syntax(exc: json.JSONDecodeError, text: str) -> str:
     if not rest or exc.msg.startswith("Unterminated string"):
         return "it ends in the middle of an object. Is the file cut off, or a quote not closed?"
     if exc.msg.startswith("Illegal trailing comma") or (rest[0] in "}]" and exc.doc[: exc.pos].rstrip().endswith(",")):
-        return f"at column {exc.colno}, there is a comma too many behind the last value"
+        return f"at column {exc.colno}, there is an extra comma after the last value"
     return f"at column {exc.colno}, {_name_fault(exc.msg, rest)}"
 
 
@@ -55,7 +55,7 @@ def _name_fault(said: str, rest: str) -> str:
 
 
 def name_other_format(text: str) -> str | None:
-    """What a file with this beginning is, if its first line is not JSON and its format can be recognised."""
+    """What a file with this beginning is, if its first line is not JSON and its format can be recognized."""
     begin = text.lstrip()
     if begin.startswith(("{", "[", "//", "/*", "#")):
         return None

@@ -58,8 +58,8 @@ def _refuse_others(location: str, head: Sequence[tuple[int, str]], *, may_be_pre
     (number, first), following = head[0], head[1:]
     if not may_be_pretty and following and is_unfinished(first) and not _parses(following[0][1]):
         raise DatasetError(
-            f"{location}:{number}: an object takes several lines, but in this format each has a line. {ONE_A_LINE} Or name the"
-            " file .json, where an object may take several lines"
+            f"{location}:{number}: an object spans several lines, but this format has one object per line. {ONE_A_LINE} Or name the"
+            " file .json, where an object may span several lines"
         )
 
 
@@ -154,8 +154,8 @@ class HalfCharacter(ValueError):
         self.lineno = text.count("\n", 0, place) + 1
         column = place - text.rfind("\n", 0, place)
         super().__init__(
-            f"at column {column}, a text holds {half}, which is half of a character (of an emoji, mostly, that was cut)."
-            " Write both halves, or take it out"
+            f"at column {column}, a text contains {half}, which is half of a character (usually of an emoji that was cut)."
+            " Write both halves, or remove it"
         )
 
 

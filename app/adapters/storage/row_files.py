@@ -84,7 +84,11 @@ def _refuse_other_kinds(location: str, path: Path, suffix: str, max_bytes: int |
         kind = find_kind(file)
         head = file.read(HEAD_BYTES).decode("utf-8", "ignore")
     if suffix not in (*JSON, *CSV, PARQUET):
-        told = f"unknown format {suffix!r}; {_FORMATS}" if suffix else f"its name tells no format; {_FORMATS}"
+        told = (
+            f"unknown format {suffix!r}; {_FORMATS}"
+            if suffix
+            else f"its name does not say which format it has; {_FORMATS}"
+        )
         raise DatasetError(f"{location}: {told}. {_describe(kind, head)}".rstrip(" ."))
     if suffix == PARQUET and kind is None:
         raise DatasetError(f"{location}: not a readable Parquet file. {_describe(kind, head)}".rstrip(" ."))

@@ -81,7 +81,7 @@ def read_lines(location: str, path: Path, max_bytes: int | None = None) -> Itera
 
 
 def find_encoding(location: str, sample: bytes) -> str | None:
-    """UTF-16 or UTF-32, recognised by the byte order mark or by the positions of zero bytes. None for what should be UTF-8.
+    """UTF-16 or UTF-32, recognized by the byte order mark or by the positions of zero bytes. None for what should be UTF-8.
 
     Raises:
         DatasetError: these bytes are not text.
@@ -95,7 +95,7 @@ def find_encoding(location: str, sample: bytes) -> str | None:
     order = "le" if zeros[1] + zeros[3] > zeros[0] + zeros[2] else "be"
     encoding = next((e for e in (f"utf-32-{order}", f"utf-16-{order}") if _reads_as(e, sample, _CONTROL)), None)
     if encoding is None and n_zeros >= _MANY * len(sample):
-        raise DatasetError(f"{location}: is not a text file. Name a file of rows")
+        raise DatasetError(f"{location}: is not a text file. Name a file that contains rows")
     return encoding
 
 

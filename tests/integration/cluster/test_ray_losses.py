@@ -141,7 +141,7 @@ def test_a_node_that_falls_silent_and_wakes_up_changes_nothing(
 
 
 def test_a_job_that_loses_its_worker_every_time_is_an_error_that_says_so(compute: RayCompute, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"was begun 4 times; the worker was lost"):
+    with pytest.raises(TrainingError, match=r"was started 4 times; the worker was lost"):
         run(compute, make_job("orphan"))
     assert count_starts(tmp_path, "orphan") == 4
     assert (run(compute, make_job("a")) / "pid").exists()

@@ -121,7 +121,7 @@ def answer(row: str, *, is_right: bool) -> ScoredRow:
 
 def make_files() -> RunFiles:
     """Six validation rows, the last two select. The first fine-tuning fails v1 to v4 and v5; the iteration repairs v1
-    and v5, and breaks v6. Pattern 1 holds v1 and v2, pattern 2 holds v3; v4 was not analysed."""
+    and v5, and breaks v6. Pattern 1 holds v1 and v2, pattern 2 holds v3; v4 was not analyzed."""
     summary = make_summary()
     metrics = {name: Metrics(n=n, n_correct=0, accuracy=0, low=0, high=1) for name, n in (("all", 6), ("selection", 2))}
     measured = {"fine-tuned": ("v6",), "iteration 1": ("v1", "v5")}

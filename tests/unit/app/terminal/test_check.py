@@ -69,7 +69,7 @@ Teacher
   generator  openai:b  cannot be used
   judge      local:c   not asked, because that would load it
 
-To know
+Warnings
   ! good to know
 
 2 problems: a run would be refused

@@ -39,14 +39,14 @@ def read_examples(folder: Path, name: str, content: str) -> list[str]:
         ('{"a": 1}\n# mine\n', r":2: not valid JSON: there is a comment"),
         ('{"a": 1}{"a": 2}, {"a": 3}\n', rf":1: this line holds 3 objects\. {WAY}"),
         ('{"a": 1}\n{"a": "half', r":2: not valid JSON: it ends in the middle of an object\. Is the file cut off"),
-        ('{\n  "a": 1\n}\n{\n  "a": 2\n}\n', rf":1: an object takes several lines.* {WAY} Or name the file \.json"),
-        ('{"a": 1,\n "b": 2}\n', r":1: an object takes several lines"),
+        ('{\n  "a": 1\n}\n{\n  "a": 2\n}\n', rf":1: an object spans several lines.* {WAY} Or name the file \.json"),
+        ('{"a": 1,\n "b": 2}\n', r":1: an object spans several lines"),
         (
             '{"a": None}\n',
             r":1: not valid JSON: at column 7, 'None}' is not JSON, which writes null, true and false\.",
         ),
         ("{“a”: 1}\n", r":1: not valid JSON: at column \d+, '“a”: 1}' begins with a curly quote"),
-        ('{"a": 1,}\n', r":1: not valid JSON: at column \d, there is a comma too many"),
+        ('{"a": 1,}\n', r":1: not valid JSON: at column \d, there is an extra comma"),
         ("{a: 1}\n", r":1: not valid JSON: at column \d+, a key in double quotes is expected, but there is 'a: 1}'"),
         ('{"a" 1}\n', r":1: not valid JSON: at column \d+, ':' is expected, but there is '1}'"),
         (
@@ -69,7 +69,7 @@ def read_examples(folder: Path, name: str, content: str) -> list[str]:
         ("null\n", r":1: expected an object with named fields, found null\."),
         (
             '{"a": "\\ud83d"}\n',
-            r":1: not valid JSON: at column \d+, a text holds \\ud83d, which is half of a character",
+            r":1: not valid JSON: at column \d+, a text contains \\ud83d, which is half of a character",
         ),
     ],
 )
@@ -177,7 +177,7 @@ def test_what_may_be_one_row_is_one(tmp_path: Path, row: dict[str, Any]) -> None
 def test_a_file_of_several_splits_is_refused(tmp_path: Path, name: str) -> None:
     content = json.dumps({"train": ROWS, "test": ROWS}, indent=None if name == "a.json" else 1)
     with pytest.raises(
-        DatasetError, match=rf"{name}: holds several lists of rows \('train', 'test'\)\. One file holds"
+        DatasetError, match=rf"{name}: contains several lists of rows \('train', 'test'\)\. One file holds"
     ):
         read(tmp_path, name, content)
 

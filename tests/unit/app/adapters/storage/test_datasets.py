@@ -34,7 +34,7 @@ def test_the_limit_counts_rows_and_spares_what_follows(tmp_path: Path) -> None:
         ('{"q": 1}\n{"q": \n', r"train\.jsonl:2: not valid JSON: "),
         (
             '{"q": "\\ud800"}',
-            r"train\.jsonl:1: not valid JSON: at column \d+, a text holds \\ud800, which is half of a character",
+            r"train\.jsonl:1: not valid JSON: at column \d+, a text contains \\ud800, which is half of a character",
         ),
         (
             '{"q": 1}\n[1]\n',
@@ -142,7 +142,7 @@ def test_a_hub_location_without_split_is_refused() -> None:
 def test_rows_in_memory() -> None:
     source = FileDatasets({"mine": [{"q": 1}]})
     assert source.read("memory:mine")[0].fields == {"q": 1}
-    with pytest.raises(DatasetError, match="in memory there are: mine"):
+    with pytest.raises(DatasetError, match="Rows in memory: mine"):
         source.read("memory:yours")
 
 

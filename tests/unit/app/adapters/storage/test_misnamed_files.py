@@ -76,7 +76,7 @@ def test_a_file_of_another_kind_is_named_by_what_it_is(
         ("a.txt", CSV, r"unknown format '\.txt'; use \.jsonl.*\. It looks like CSV: if it is, name it \.csv"),
         ("a.txt", json.dumps(ROWS), r"It looks like JSON: if it is, name it \.json"),
         ("a.xlsx", zip_files(xl__workbook_xml="<x/>"), r"unknown format '\.xlsx'; .*It is an Excel workbook\. Save the sheet"),
-        ("a", "q", "its name tells no format; use"),
+        ("a", "q", "its name does not say which format it has; use"),
         ("a.jsonl.gz", LINES, r"not a readable \.gz file: it is not packed\. Take \.gz off its name"),
         ("a.jsonl.gz", gzip.compress(LINES.encode())[:-20], r"not a readable \.gz file: it ends too early, as after a broken"),
         ("a.csv", "", r"a\.csv: is empty$"),
