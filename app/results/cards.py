@@ -13,7 +13,7 @@ from pada_agent.core.records import Metrics
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 UNKNOWN = "unknown"
-"""The hub's word for a licence that nobody has stated."""
+"""The hub's word for a license that nobody has stated."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
@@ -22,7 +22,7 @@ def write_adapter_card(
 ) -> str:
     """What the adapter is, which weights it fits, what it was trained on, how well it does, and its limits.
 
-    The licence is left to the user, because it depends on those of the base model, the data and the teacher.
+    The license is left to the user, because it depends on those of the base model, the data and the teacher.
     """
     base = "".join(f"- It fits only these base weights: `{n}`, SHA-256 `{sha}`.\n" for n, sha in base_sha256.items())
     tests = "".join(f"- {describe_comparison(c)}\n" for c in summary.comparisons)
@@ -60,7 +60,7 @@ def write_data_card(summary: RunSummary, n_rows: int, config: RunConfig, *, lice
         " `reason`: why the row was accepted, in the judge's words. `rating`: the mean of the judge's scores `adherence`,"
         " `utility` and `relevance`, 1 to 10; null where nothing was rated. Ratings are one LLM's opinion of another's rows;"
         " nothing was trained on them.\n\n"
-        f"## Limitations\n\n- Each row was written from a training row: the licence of the sources holds for it too.\n"
+        f"## Limitations\n\n- Each row was written from a training row: the license of the sources holds for it too.\n"
         f"{_list_limits(summary, config)}"
     )
 

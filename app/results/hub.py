@@ -119,7 +119,7 @@ def _public_name(student: str) -> str:
 
 
 def _state(path: Path, student: str, license: str) -> str:
-    """The card with the student's name and the licence. The hub accepts only ids of its own models as base models."""
+    """The card with the student's name and the license. The hub accepts only ids of its own models as base models."""
     from huggingface_hub import ModelCard
 
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# Adapter\n\nLoRA adapter for {student}.\n"

@@ -38,7 +38,7 @@ def list_models() -> None:
     from pada_agent.app.adapters.storage import model_store
     from pada_agent.app.text import align_columns
 
-    rows = [["name", "MB", "here", "licence", "what"]]
+    rows = [["name", "MB", "here", "license", "what"]]
     for name, entry in model_store.catalogue().items():
         here = "yes" if model_store.is_stored(name) else "no"
         rows.append([name, f"{entry.n_bytes / 1e6:,.0f}", here, entry.license, entry.about])
