@@ -57,10 +57,10 @@ class RecordedCourse(Record):
 
 
 class Recording(Record):
-    """What an experiment was, what was measured before it, and how long it took."""
+    """An experiment, what was measured before it, and how long it took."""
 
     settings: dict[str, Any]
-    """Of the task that the grid names."""
+    """Settings of the task in the grid."""
     grid: dict[str, Any]
     counts: Counts
     rates: Rates
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def use_sleepers(wiring: Any = wiring) -> None:
-    """Of this process, from now on."""
+    """Make this process use sleeping workers from now on."""
     use_toys()
     wiring.open_compute = open_sleeping
 

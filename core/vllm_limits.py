@@ -20,8 +20,8 @@ def check_installed(device: Literal["auto", "cpu", "cuda"]) -> None:
     found = _find_version()
     if found is None:
         raise ConfigError(
-            "student.engine is vllm, but vLLM is not installed here. It pins its own versions of torch and transformers, so install both into"
-            " a new environment: pip install pada-agent vllm (on a cluster: pip install 'pada-agent[cluster]' 'ray[llm]'). Or set"
+            "student.engine is vllm, but vLLM is not installed here. It pins its own versions of torch and transformers, so install"
+            " vllm (on a cluster: 'ray[llm]') together with pada-agent into a new environment, as docs/cluster.md shows. Or set"
             " student.engine to own."
         )
     is_for_cpu = "cpu" in found
@@ -41,7 +41,7 @@ def find_conflict(lora: LoraSpec, compute: ComputeConfig, *, load_in: str | None
     """The first setting that vLLM cannot work with, in words."""
     if load_in:
         return (
-            f"student.engine: vllm would answer with all bits of weights that are trained in {load_in}. Remove student.load_in, or set"
+            f"student.engine: vllm would answer with full weights, but the student is trained in {load_in}. Remove student.load_in, or set"
             " student.engine to own"
         )
     if lora.dora:

@@ -24,13 +24,13 @@ from pada_agent.training.predicting import apply_adapter
 from pada_agent.training.students import Student
 
 MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
-"""Tokens of a batch, padding included."""
+"""Tokens per batch, including padding."""
 TARGETS_PER_PRODUCT = 256
 """Failures that candidates are compared with at once, which limits memory."""
 
 
 class RowGradients(NamedTuple):
-    """Of some rows."""
+    """Losses of rows, and the directions of their gradients."""
 
     losses: torch.Tensor
     """(B,) mean over each row's answer tokens, in nats."""
@@ -186,7 +186,7 @@ def _make_hook(part: torch.Tensor, projection: torch.Tensor, *, is_first: bool) 
 
 
 def _width(layer: torch.nn.Linear, is_first: bool) -> int:
-    """Of the side that is as wide as the model."""
+    """Width of the side that is as wide as the model."""
     return layer.in_features if is_first else layer.out_features
 
 
@@ -199,12 +199,12 @@ def _draw_projection(width: int, n: int | None, *, seed: int) -> torch.Tensor:
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    """(B, T) with `value` behind the shorter rows."""
+    """(B, T) with `value` after shorter rows."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
 
 
 def _mean_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(B,) mean negative log-likelihood of each row's labelled tokens."""
+    """(B,) mean negative log-likelihood of each row's labeled tokens."""
     targets = labels[:, 1:]
     places = targets != IGNORE_INDEX
     tokens = torch.nn.functional.cross_entropy(logits[:, :-1][places].float(), targets[places], reduction="none")

