@@ -45,6 +45,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "analysis.max_clusters": 50,
         "analysis.max_training_errors": 100_000,
         "generation.share": 10,
+        "generation.oversampling": 5,
         "generation.rows_per_call": 100,
         "generation.n_contrasts": 50,
         "generation.n_demonstrations": 50,

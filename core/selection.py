@@ -1,6 +1,8 @@
 """Which of the written rows are trained on, and what that is based on."""
 
-from pada_agent.core.records import Record
+from typing import Self
+
+from pada_agent.core.records import Example, Record
 
 
 class RowInfluence(Record):
@@ -23,3 +25,15 @@ class Selected(Record):
     """The student's loss on it, in nats. None if rows were drawn at random."""
     failures: tuple[tuple[str, float], ...] = ()
     """The validation failures that it was chosen for, by id, each with its part of the gain, most first. Empty for other ways to choose."""
+
+
+class SelectedRow(Selected):
+    """A line of `iterations/<i>/selection.jsonl`."""
+
+    prompt: str
+    answer: str
+
+    @classmethod
+    def of(cls, selected: Selected, row: Example) -> Self:
+        """The choice with the row's text."""
+        return cls(**selected.model_dump(), prompt=row.prompt, answer=row.answer)

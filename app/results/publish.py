@@ -14,6 +14,7 @@ from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
+from pada_agent.core.selection import Selected, SelectedRow
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -107,6 +108,10 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     by_id = {b.batch_id: b for b in batches}
     _write_rows(folder / "synthetic.jsonl", explain_rows(_read_all(added, Example, store), by_id, ratings, rejected))
     _write_rows(folder / "rejected.jsonl", rejected)
+    if selection := summary.selections.get(str(iteration)):
+        accepted = {row.id: row for row in _read_all([b.accepted for b in batches], Example, store)}
+        selected = store.read_rows(selection.key, Selected)
+        _write_rows(folder / "selection.jsonl", [SelectedRow.of(s, accepted[s.example_id]) for s in selected])
 
 
 def _write_best(summary: RunSummary, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import INFLUENCE, InfluenceJob
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Example, Ref, ScoredRow
+from pada_agent.core.records import Example, ScoredRow
 from pada_agent.core.selection import RowInfluence, Selected
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.state import PartialState, RunState
@@ -68,11 +68,12 @@ def measure_influence(failures: Sequence[Example], state: RunState, adapters: Ad
     """
     settings, store, rows = state["settings"], adapters.store, state["new_rows"]
     model = state["models"][state["plan"].diagnosed_model]
-    adapter, targets = model.adapter or Ref(key=""), put_rows(store, "influence-targets", failures)
+    assert model.adapter is not None  # only fine-tuned models are diagnosed
+    targets = put_rows(store, "influence-targets", failures)
     job = InfluenceJob(
         student=adapters.student,
-        adapter=str(store.folder(adapter.key)),
-        adapter_hash=adapter.key,
+        adapter=str(store.folder(model.adapter.key)),
+        adapter_hash=model.adapter.key,
         load_in=settings.student.load_in,
         rows=str(store.rows_path(rows.key)),
         rows_hash=rows.key,

@@ -8,9 +8,11 @@ import pytest
 from pada_agent.app.report.data import describe_run
 from pada_agent.app.report.document import render_report
 from pada_agent.app.report.reading import read_files
+from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder import layout
 from pada_agent.core.jobs import InfluenceJob
 from pada_agent.core.records import Example, ScoredRow
-from pada_agent.core.selection import Selected
+from pada_agent.core.selection import Selected, SelectedRow
 from pada_agent.graph.builder import build_graph
 from tests.integration.test_quota import refuse
 from tests.toy_world import ToyWorld, make_settings
@@ -48,6 +50,10 @@ def test_twice_as_many_rows_are_written_and_half_of_them_trained_on(tmp_path: Pa
     chosen = {row.example_id for row in selected if row.is_chosen}
     assert chosen == {row.id for row in world.store.read_rows(trained.synthetic[-1].key, Example)}
     assert len(find_jobs(world)) == (selection != "random")
+    publish_run(summary, tmp_path, world.store)
+    lines = layout.read_lines(tmp_path / "iterations" / "1" / "selection.jsonl", SelectedRow)
+    assert {line.example_id for line in lines if line.is_chosen} == chosen
+    assert len(lines) == len(selected) and all(line.prompt and line.answer for line in lines)
 
 
 def test_without_a_selection_no_more_is_written_than_needed(tmp_path: Path) -> None:
