@@ -24,7 +24,7 @@ DRIVER_STAGES = ("leak_guard", "training_errors", "plan_top_up", "label_verifica
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _LOADED = re.compile(r"loaded in ([\d.]+) s$")
-"""As the worker tells it."""
+"""As reported by the worker."""
 
 
 def measure_rates(folder: Path, assumed: Rates) -> Rates:
@@ -138,7 +138,7 @@ class _Run:
             return []  # a run that is being written, or one of an older version
 
     def _read_events(self) -> None:
-        """What workers told. When it arrived says little, because the driver hears of jobs that run side by side one after the other."""
+        """What workers reported. Arrival times say little, because the driver hears from parallel jobs one after the other."""
         started = self._read_start()
         for time, data in _read_lines(self._folder / layout.EVENTS):
             if "prepare" in data and started is not None and self.start_seconds is None:

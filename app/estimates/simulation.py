@@ -34,7 +34,7 @@ class Calls:
     model: str
     n: int
     seconds: float
-    """Of one call."""
+    """Duration of one call."""
     width: int
     """Maximum number of them at the same time."""
 
@@ -81,7 +81,7 @@ class Cluster:
     limits: Mapping[str, Limits] = field(default_factory=dict)
     """By model."""
     n_drivers: int = 1
-    """How many runs' driver work can go on at the same time."""
+    """For how many runs the driver can work at the same time."""
     seconds_between_failures: float | None = None
     """Mean time between two failures of a worker's node. None means that nodes never fail."""
     checkpoint_seconds: float | None = None
@@ -143,7 +143,7 @@ def _measure_step(step: Step) -> float:
 
 
 class _Signal:
-    """Something that happens once. Who waits for it is told when it does."""
+    """Something that happens once, and notifies whoever waits for it."""
 
     def __init__(self) -> None:
         self.is_set = False

@@ -134,7 +134,7 @@ class LocalCompute:
             kind = WorkerKilledError if code == -signal.SIGKILL else TrainingError
             raise kind(f"the training worker ended ({_explain_exit(code)}). {self._last_words()}") from exc
         except BaseException:
-            # Interrupted half-way: this worker goes on with the job, so the next job needs another.
+            # Interrupted halfway: this worker continues its job, so the next job needs another worker.
             _bury(worker)
             raise
         if failure is not None:

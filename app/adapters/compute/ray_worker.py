@@ -96,7 +96,7 @@ class RayWorker:
 
     def _end_with_node(self, node: int) -> None:
         """End when the node's own process, the parent, ends. A node that was silent, and then wakes up, finds itself
-        given up and leaves. Without this, its workers would go on with jobs that others have taken over.
+        given up and leaves. Without this, its workers would continue jobs that others have taken over.
         """
         while os.getppid() == node:
             time.sleep(NODE_SECONDS)

@@ -1,4 +1,4 @@
-"""LLM roles on top of chat models: with cache, limits, usage counts, and failures told apart."""
+"""LLM roles on top of chat models, with cache, limits, usage counts and classified failures."""
 
 import time
 from collections.abc import Callable, Mapping

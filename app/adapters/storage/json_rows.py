@@ -22,7 +22,7 @@ _N_LINES_LOOKED_AT = 20
 _N_EXPLAINED = 1_000
 """Characters that an explanation looks at."""
 _MAX_DIGITS = 4_000
-"""Of an integer: a few less than Python reads (`sys.get_int_max_str_digits`)."""
+"""Maximum digits of an integer: a few less than Python reads (`sys.get_int_max_str_digits`)."""
 
 
 def read_json(location: str, lines: Iterable[str], *, may_be_pretty: bool) -> Iterator[Placed]:
