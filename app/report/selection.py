@@ -31,7 +31,7 @@ def describe_choice(selected: Sequence[Selected], after: Mapping[str, ScoredRow]
     if not failures or not after:
         return f"{told}."
     n_repaired = sum(_is_right(after.get(failure)) for failure in failures)
-    return f"{told}, mostly for {len(failures)} failures, of which the new model answers {n_repaired} correctly."
+    return f"{told}, mostly for {len(failures)} failure(s), of which the new model answers {n_repaired} correctly."
 
 
 def _name_failure(failure: str, answer: ScoredRow | None) -> str:
