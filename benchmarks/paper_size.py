@@ -186,7 +186,7 @@ def find_calls(
             continue
         batch, round_ = str(tags["batch"]), find_round(str(tags["batch"]))
         earlier = tuple(name for n, names in of_round.items() if n < round_ for name in names)
-        plan = earlier or (answered if "-e-" in batch else before)
+        plan = earlier or (answered if "-e-" in batch else (*before, *answered))
         steps.append(Step(key, "llm", str(tags["prompt"]), span, tuple(of_batch.get(batch, ())) or plan))
         of_round.setdefault(round_, []).append(key)
         of_batch[batch] = [key]

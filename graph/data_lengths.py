@@ -7,7 +7,7 @@ from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths, check_lengths
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.data_files import FileName
-from pada_agent.graph.nodes.collecting_errors import reads_training_errors
+from pada_agent.graph.row_division import reads_training_errors
 
 
 def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> Lengths | None:

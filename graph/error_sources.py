@@ -10,7 +10,7 @@ from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.nodes.evaluating import score_rows
-from pada_agent.graph.state import RunState
+from pada_agent.graph.state import BranchState
 from pada_agent.graph.storing import put_rows
 
 
@@ -24,7 +24,7 @@ class ErrorSources(Record):
     """Which rows were used in addition to wrong answers, in words. Empty if there were enough wrong answers."""
 
 
-def find_sources(n_rows: int, state: RunState, adapters: Adapters) -> ErrorSources:
+def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSources:
     """Rows to write from, as `generation.error_source` says. `auto` uses further kinds of rows if wrong answers cannot supply `n_rows`."""
     generation = state["settings"].generation
     answered = answer_training_rows(state, adapters)
@@ -56,14 +56,14 @@ def most_rows_each(generation: GenerationConfig) -> int | None:
     return generation.max_rows_per_error if generation.repeat_sources else 1
 
 
-def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]:
+def answer_training_rows(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
     """The best model's answers on D_train, including correct ones.
 
     Without a limit, all rows are answered. Otherwise, rows are answered in a seeded random order until
     `analysis.max_training_errors` of them are wrong.
     """
     settings, train, store = state["settings"], state["data"].train, adapters.store
-    best, limit = state["models"][state["best_model"]], settings.analysis.max_training_errors
+    best, limit = state["models"][state["plan"].diagnosed_model], settings.analysis.max_training_errors
     examples = store.read_rows(train.key, Example)
     if limit is None:
         return score_rows(best, train, state, adapters, examples)
@@ -78,7 +78,7 @@ def answer_training_rows(state: RunState, adapters: Adapters) -> list[ScoredRow]
     return answered
 
 
-def find_out_of_fold(state: RunState, adapters: Adapters) -> list[ScoredRow]:
+def find_out_of_fold(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
     """Rows that a student fine-tuned on the other folds answers wrongly, in the order of the training rows.
 
     Finished jobs are found again by their content hash, so later iterations cost nothing.

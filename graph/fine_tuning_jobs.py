@@ -4,13 +4,13 @@ from pada_agent.core.compute_config import count_processes
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.records import Ref
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.state import RunState
+from pada_agent.graph.state import Given
 
 
 def run_fine_tuning(
     rows: Ref,
     name: str,
-    state: RunState,
+    state: Given,
     adapters: Adapters,
     *,
     lora: LoraSpec | None = None,

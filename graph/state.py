@@ -78,13 +78,13 @@ class IterationPlan(Record):
     diagnosed_model: str
     """Name of the model whose errors are analyzed: the best one so far."""
     n_pattern_rows: int
-    """Number of rows that the pattern branch writes."""
+    """Number of rows that the pattern branch writes. More if training errors turn out to be few."""
     n_training_error_rows: int
-    """Number of rows that the training-error branch writes."""
+    """Number of rows that the training-error branch writes. Fewer if training errors turn out to be few."""
     validation_failures: Ref
     """Rows of the diagnosed part of validation that the model answered wrongly."""
     training_failures: Ref
-    """Training rows that the training-error branch writes from."""
+    """Training rows that the training-error branch writes from. Empty until the student has answered them."""
     repaired: dict[str, float] = Field(default_factory=dict)
     """For each pattern of the previous iteration, the share of its rows that was repaired. Empty if rows are divided evenly."""
     training_successes: Ref | None = None
@@ -235,6 +235,7 @@ class AnalysisState(Given, AnalysisOutput, total=False):
 class RoundOutput(Told, total=False):
     """What a round of batches returns, and the training-error branch, which consists of nothing else."""
 
+    plan: Annotated[IterationPlan, Same]
     batches: Annotated[dict[str, BatchRound | BatchReport], merge]
 
 

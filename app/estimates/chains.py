@@ -51,7 +51,6 @@ class RunChain:
 
     def _iterate(self, iteration: int) -> Iterator[Step]:
         model = self._name(iteration)
-        yield from self._collect_errors(iteration)
         yield Together(
             tuple(tuple(lane) for lane in (self._follow_patterns(iteration), self._follow_errors(iteration)))
         )
@@ -62,7 +61,7 @@ class RunChain:
         yield self._fine_tune(model, n_synthetic=kept * self._n_synthetic)
         yield self._predict(model, "validation")
 
-    def _collect_errors(self, iteration: int) -> Iterator[Step]:
+    def _answer_training_rows(self, iteration: int) -> Iterator[Step]:
         """Answers to training rows; with folds, by students that were not trained on them. Later iterations find those again."""
         generation = self._config.generation
         if generation.sources != "training_errors" or generation.pattern_share == 1:
@@ -88,7 +87,8 @@ class RunChain:
         yield from self._write(iteration, self._config.generation.pattern_share, "patterns")
 
     def _follow_errors(self, iteration: int) -> Iterator[Step]:
-        """Rows that start from training errors."""
+        """The student's answers to the training rows, then rows that start from its errors."""
+        yield from self._answer_training_rows(iteration)
         yield from self._write(iteration, 1 - self._config.generation.pattern_share, "errors")
 
     def _write(self, iteration: int, share: float, branch: str) -> Iterator[Step]:

@@ -19,6 +19,7 @@ from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.error_sources import most_rows_each
 from pada_agent.graph.nodes.oracle import take_held_back
+from pada_agent.graph.row_division import divide_rows
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import BranchState, PartialState, RunState
 from pada_agent.graph.storing import put_rows
@@ -27,6 +28,7 @@ from pada_agent.graph.storing import put_rows
 def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     """Cut what held-out rows say out of the strategies, and plan the batches of the pattern branch."""
     settings, iteration = state["settings"], state["iteration"]
+    division = divide_rows(state, adapters)
     training, protected = read_training(state, adapters), read_protected(state, adapters)
     threshold = settings.guard.leak_similarity
     guard = protected.remember(
@@ -34,10 +36,11 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
         lambda: LeakGuard(protected, training, embedder=adapters.embedder, threshold=threshold),
     )
     guarded = [guard.clear(strategy) for strategy in state["drafted"]]
-    shares = share_rows(weigh(guarded, state), state["plan"].n_pattern_rows)
+    shares = share_rows(weigh(guarded, state), division.plan.n_pattern_rows)
     cut = [f"iteration {iteration}: {line}" for line in tell_cuts(guarded, settings.generation.pattern_share)]
     planned = put_rows(adapters.store, "planned", plan_patterns(shares, state, adapters))
-    return {"strategies": {str(iteration): guarded}, "planned": planned, "warnings": cut}
+    told = [*division.warnings, *cut]
+    return {"plan": division.plan, "strategies": {str(iteration): guarded}, "planned": planned, "warnings": told}
 
 
 def tell_cuts(guarded: Sequence[GuardedStrategy], pattern_share: float) -> list[str]:
@@ -58,8 +61,9 @@ def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
     """Plan the batches of the training-error branch, or take real rows if the settings say so."""
     if state["settings"].generation.sources == "held_back":
         return take_held_back(state, adapters)
-    planned = plan_errors(state["plan"].n_training_error_rows, state, adapters)
-    return {"planned": put_rows(adapters.store, "planned", planned)}
+    plan, told = (division := divide_rows(state, adapters)).plan, list(division.warnings)
+    planned = plan_errors(plan.n_training_error_rows, {**state, "plan": plan}, adapters)
+    return {"plan": plan, "planned": put_rows(adapters.store, "planned", planned), "warnings": told}
 
 
 def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:

@@ -15,7 +15,7 @@ from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
-from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.state import Given, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
 
@@ -51,7 +51,7 @@ def measure_on_validation(model: TrainedModel, state: RunState, adapters: Adapte
 
 
 def score_rows(
-    model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
+    model: TrainedModel, rows: Ref, state: Given, adapters: Adapters, examples: Sequence[Example]
 ) -> list[ScoredRow]:
     """Every row with the model's prediction and the verdict on it, correct ones included, in order. Finished work is read from the store."""
     return score_jobs(submit_rows(model, rows, state, adapters, examples), model, state, adapters, examples)
@@ -60,7 +60,7 @@ def score_rows(
 def score_jobs(
     jobs: Sequence[tuple[str, Ref]],
     model: TrainedModel,
-    state: RunState,
+    state: Given,
     adapters: Adapters,
     examples: Sequence[Example],
 ) -> list[ScoredRow]:
@@ -78,7 +78,7 @@ def score_jobs(
 
 
 def submit_rows(
-    model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters, examples: Sequence[Example]
+    model: TrainedModel, rows: Ref, state: Given, adapters: Adapters, examples: Sequence[Example]
 ) -> list[tuple[str, Ref]]:
     """The prediction jobs for all rows, each with its rows. What is submitted before the first is waited for, a cluster runs side by side."""
     parts = split_rows(rows, examples, count_shard_rows(state["settings"].compute), adapters.store)
@@ -111,7 +111,7 @@ def split_rows(rows: Ref, examples: Sequence[Example], size: int | None, store: 
     return [put_rows(store, "rows-part", examples[a:b]) for a, b in pairwise(ends)]
 
 
-def _make_job(model: TrainedModel, rows: Ref, state: RunState, adapters: Adapters) -> PredictJob:
+def _make_job(model: TrainedModel, rows: Ref, state: Given, adapters: Adapters) -> PredictJob:
     settings, store = state["settings"], adapters.store
     return PredictJob(
         student=adapters.student,

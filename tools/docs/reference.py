@@ -69,7 +69,7 @@ IN_WORDS = """Every agent is a node over one typed shared state (`graph/state.py
 
 1. `prepare` reads and checks the rows, and `evaluate_untouched` measures the student as it is.
 2. `review_cost` asks a person if the fine-tuning is expected to take too long, `fine_tune` trains, and `evaluate` measures the new model. The run then ends with `finish`, or goes on with an iteration.
-3. `collect_errors` opens the iteration. Two branches then run side by side:
+3. `collect_errors` opens the iteration. Two branches then run side by side. Both need the student's answers to the training rows before they plan batches, because these decide how many rows each of them writes; analysis does not wait for that.
     - `generalization_branch`: `error_analysis`, `pattern_categorization`, `strategy_drafting`, `review_strategies`, `leak_guard`, and `pattern_synthesis` for each batch of rows.
     - `training_error_branch`: `training_errors`, and `error_synthesis` for each batch of rows.
 4. `augment` joins the accepted rows of both branches. While rows are missing, `top_up` plans new batches (`plan_top_up`), has them written (`top_up_synthesis`), and returns to `augment`.

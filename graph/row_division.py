@@ -1,0 +1,91 @@
+"""Divides an iteration's rows between the branches, which depends on how many can be written from training errors.
+
+Analysis needs only the validation failures, so it does not wait for the student's answers to the training rows. Each branch asks
+for the division when it needs it; whichever asks first has it computed.
+"""
+
+from pada_agent.agents.data_generation.batch_planning import BranchShares, split_rows
+from pada_agent.core.config import GenerationConfig
+from pada_agent.core.recipes import find_recipe
+from pada_agent.core.records import Record
+from pada_agent.graph.context import Adapters
+from pada_agent.graph.error_sources import ErrorSources, find_sources, most_rows_each
+from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.state import BranchState, Given, IterationPlan
+from pada_agent.graph.storing import put_rows
+
+
+class Division(Record):
+    """The finished plan of an iteration."""
+
+    plan: IterationPlan
+    warnings: tuple[str, ...] = ()
+    """Which rows the training-error branch writes from, if they are not only wrong answers, and which rows moved to the other branch."""
+
+
+def divide_rows(state: BranchState, adapters: Adapters) -> Division:
+    """The plan with the rows to write from, and how many rows each branch writes. Both branches get the same one.
+
+    Waits until the student has answered the training rows, if they are asked for.
+    """
+    name = ("division", state["iteration"], state["plan"].model_dump_json())
+    return adapters.memory.get(name, lambda: _divide(state, adapters))
+
+
+def wish_shares(state: Given, diagnosed: TrainedModel) -> BranchShares:
+    """How many rows each branch writes if there are enough training errors."""
+    return _share(state, diagnosed, capacity=None)
+
+
+def reads_training_errors(generation: GenerationConfig) -> bool:
+    """Whether rows are written from the student's wrong answers on D_train, or from rows that replace them."""
+    return generation.sources == "training_errors" and generation.pattern_share < 1
+
+
+def count_capacity(found: ErrorSources, generation: GenerationConfig) -> int | None:
+    """Maximum number of rows that the training-error branch can write. None means no limit."""
+    each = most_rows_each(generation)
+    if not reads_training_errors(generation):
+        return None
+    return 0 if not found.rows else each and each * len(found.rows)
+
+
+def _divide(state: BranchState, adapters: Adapters) -> Division:
+    generation, store, plan = state["settings"].generation, adapters.store, state["plan"]
+    if not reads_training_errors(generation):
+        return Division(plan=plan)
+    found = find_sources(plan.n_training_error_rows, state, adapters)
+    capacity = count_capacity(found, generation)
+    shares = _share(state, state["models"][plan.diagnosed_model], capacity=capacity)
+    shows_right = find_recipe(generation.template).shows_right_rows
+    finished = plan.model_copy(
+        update={
+            "n_pattern_rows": shares.n_pattern,
+            "n_training_error_rows": shares.n_training_error,
+            "error_capacity": capacity,
+            "training_failures": put_rows(store, "training-failures", found.rows),
+            "training_successes": put_rows(store, "training-successes", found.right) if shows_right else None,
+        }
+    )
+    told = [found.told, _tell_moved(len(found.rows), plan, finished)]
+    return Division(plan=finished, warnings=tuple(f"iteration {state['iteration']}: {text}" for text in told if text))
+
+
+def _share(state: Given, diagnosed: TrainedModel, *, capacity: int | None) -> BranchShares:
+    generation, failures = state["settings"].generation, diagnosed.validation_failures
+    return split_rows(
+        generation.count_candidates(state["data"].train.rows),
+        pattern_share=generation.pattern_share,
+        has_patterns=failures is not None and failures.rows > 0,
+        error_capacity=capacity,
+    )
+
+
+def _tell_moved(n_sources: int, wished: IterationPlan, plan: IterationPlan) -> str:
+    """What happens to the rows that the training errors cannot supply, in words. Empty if they can supply their share."""
+    n_wished = wished.n_training_error_rows
+    if plan.n_training_error_rows >= n_wished:
+        return ""
+    n_lost = wished.n_pattern_rows + n_wished - plan.n_pattern_rows - plan.n_training_error_rows
+    whither = f"{n_lost} rows are not written" if n_lost else "the patterns write the rest"
+    return f"{n_sources} training row(s) are sources for {plan.n_training_error_rows} of {n_wished} rows: {whither}"
