@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pada_agent.app.adapters.compute.backends import find_backend
-from pada_agent.app.adapters.compute.shared_objects import try_store
+from pada_agent.app.adapters.compute.object_store import try_store
 from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role

@@ -1,11 +1,15 @@
 """What `pada check` finds out: how rows are read, what the student sees of them, and whether the teacher answers."""
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.compute.backends import name_store
+from pada_agent.app.adapters.compute.object_store import ObjectStore
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.prerequisites import find_missing, get_model
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
@@ -112,13 +116,25 @@ def _check_rows_alone(config: RunConfig) -> CheckedData:
 
 @contextmanager
 def _connect(config: RunConfig) -> Iterator[Adapters]:
-    with tempfile.TemporaryDirectory(prefix="pada-check-") as folder:
-        elsewhere = {"runs_folder": folder, "name": "check", "shared_folder": ""}
-        aside = _answer_at_once(config).model_copy(update=elsewhere)
-        try:
-            yield wiring.connect(aside)
-        finally:
-            wiring.close(aside)
+    """In a folder with a name of its own, so that no other check has done its jobs. Afterwards nothing is left."""
+    folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=_choose_place(config)))
+    elsewhere = {"runs_folder": str(folder.parent), "name": folder.name, "shared_folder": ""}
+    aside = _answer_at_once(config).model_copy(update=elsewhere)
+    try:
+        yield wiring.connect(aside)
+    finally:
+        wiring.close(aside)
+        shutil.rmtree(folder, ignore_errors=True)  # on a network file system, a node may still hold its log
+        if store := name_store(config, folder):
+            ObjectStore(store).clear()
+
+
+def _choose_place(config: RunConfig) -> Path | None:
+    """Where the runs' folder is or would be, if jobs run on other machines that share it. None is the system's place for temporary files."""
+    if config.compute.backend == "local" or name_store(config, Path()):
+        return None
+    runs = Path(config.runs_folder).absolute()
+    return next(folder for folder in (runs, *runs.parents) if folder.is_dir())
 
 
 def _answer_at_once(config: RunConfig) -> RunConfig:

@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.compute.backends import name_store
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
+from pada_agent.app.adapters.compute.object_store import ObjectStore
 from pada_agent.app.cli import app
 from pada_agent.core.config import RunConfig
 from tests.openai_server import refuse, serving
@@ -113,3 +115,32 @@ def test_what_is_missing_is_told_with_what_is_wrong_with_the_rows(settings: dict
         assert f"own.jsonl:{len(TRAIN) + 1}: field 'answer' is 'vegetable'" in result.output
     assert "3 problems: a run would be refused" in checked.output
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("store", [None, "file://{}/bucket"])
+def test_jobs_of_a_cluster_find_the_checks_folder_and_every_check_has_its_own(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str | None
+) -> None:
+    """Other nodes have no part in this machine's `/tmp`. What one check has found says nothing about the next."""
+    pytest.importorskip("ray")
+    pytest.importorskip("obstore")
+    seen: list[Path] = []
+
+    def open_quickly(config: RunConfig, folder: Path) -> LocalCompute:
+        seen.append(folder)
+        if address := name_store(config, folder):
+            node = tmp_path / "output"
+            node.mkdir(exist_ok=True)
+            (node / "tokenizer.json").write_text("{}")
+            ObjectStore(address).publish("tokenizer-1", node)
+        return LocalCompute(folder / "objects", folder / "worker.log", command=WORKER)
+
+    monkeypatch.setattr(wiring, "open_compute", open_quickly)
+    cluster = {"store": store and store.format(tmp_path)}
+    config = write_config({**settings, "compute": {"backend": "ray", "cluster": cluster}}, tmp_path, "http://x/v1")
+    for _ in range(2):
+        assert pada("check", config, "--no-probe").exit_code == 0
+    assert len({folder.name for folder in seen}) == 2
+    assert all(tmp_path in folder.parents for folder in seen) == (store is None)
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "output"]
+    assert left == [config] and not list(tmp_path.rglob(".pada-check-*"))

@@ -35,10 +35,14 @@ def open_ray(config: RunConfig, folder: Path) -> Compute:
     """
     from pada_agent.app.adapters.compute.ray_compute import RayCompute
 
-    cluster = config.compute.cluster
-    store = f"{cluster.store.rstrip('/')}/{folder.name}" if cluster.store else None
-    minutes = config.compute.checkpoint_minutes
-    return RayCompute(folder / "objects", cluster, store=store, checkpoint_minutes=minutes)
+    store, minutes = name_store(config, folder), config.compute.checkpoint_minutes
+    return RayCompute(folder / "objects", config.compute.cluster, store=store, checkpoint_minutes=minutes)
+
+
+def name_store(config: RunConfig, folder: Path) -> str | None:
+    """Address of the object store for this folder. None if the nodes share the folder itself, or there are no nodes."""
+    store = config.compute.cluster.store if config.compute.backend == "ray" else None
+    return f"{store.rstrip('/')}/{folder.name}" if store else None
 
 
 BUILT_IN: Mapping[str, OpenCompute] = MappingProxyType({"local": open_local, "ray": open_ray})

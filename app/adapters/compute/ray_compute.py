@@ -15,7 +15,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from pada_agent.app.adapters.compute.local_compute import WORKER, address_job, has_output
+from pada_agent.app.adapters.compute.local_compute import address_job, has_output
 from pada_agent.app.adapters.compute.ray_board import Board
 from pada_agent.app.adapters.compute.ray_jobs import INPUTS, NAMESPACE, Heard, Place, Shape, find_shape, to_request
 from pada_agent.app.adapters.compute.shared_objects import is_url, name_content, open_objects
@@ -28,6 +28,8 @@ from pada_agent.core.progress import Progress
 POLL_SECONDS = 0.2
 """Time between two checks whether the job was cancelled here."""
 KNOCK_SECONDS = 10
+VISIBLE_SECONDS = 90
+"""Time for an output to be seen here after a node has said that it is there. NFS remembers for a minute that a folder was missing."""
 OBJECT_STORE_BYTES = 200_000_000
 """For a cluster that is started here. No artifact passes through its object store."""
 _connecting = Lock()
@@ -46,17 +48,17 @@ class RayCompute:
         settings: ClusterConfig,
         *,
         store: str | None = None,
-        command: Sequence[str] = WORKER,
+        command: Sequence[str] | None = None,
         checkpoint_minutes: float = 10,
     ) -> None:
         """Args: store: URL of the object store through which the nodes get inputs and give outputs. None: they share the folder."""
         self._here = objects_folder.absolute()
         place = store or str(self._here)
-        self._objects = open_objects(place)
+        self._objects = open_objects(place, VISIBLE_SECONDS)
         self._place = Place(
             objects=place,
             models=store_folder().absolute(),
-            command=tuple(command),
+            command=command and tuple(command),
             checkpoint_minutes=checkpoint_minutes,
         )
         self._settings = settings

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pada_agent.app.adapters.compute.local_compute import WORKER
 from pada_agent.app.adapters.compute.shared_objects import find_folder, open_objects
 from pada_agent.app.adapters.storage.model_store import store_folder
 from pada_agent.core import errors
@@ -45,7 +44,8 @@ class Place(Record):
     """A path, the same on all nodes, or the URL of an object store."""
     models: Path
     """The driver's model store. Each node has its own."""
-    command: tuple[str, ...] = WORKER
+    command: tuple[str, ...] | None = None
+    """None: ours, with the node's own Python."""
     checkpoint_minutes: float = 10
     """Between two checkpoints of a fine-tuning. 0 keeps none."""
 

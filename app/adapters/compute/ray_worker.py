@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from pada_agent.app.adapters.compute.local_compute import LocalCompute, WorkerKilledError, has_output
+from pada_agent.app.adapters.compute.local_compute import WORKER, LocalCompute, WorkerKilledError, has_output
 from pada_agent.app.adapters.compute.ray_jobs import JobRequest, Outcome, Place, Shape, describe_failure, to_job
 from pada_agent.app.adapters.compute.shared_objects import find_folder, open_objects
 from pada_agent.app.adapters.storage.artifacts import stamp
@@ -121,7 +121,7 @@ class RayWorker:
                 else "cpu",  # Ray leaves GPUs visible to actors that asked for none
                 threads=self._shape.num_cpus,
                 checkpoint_minutes=place.checkpoint_minutes,
-                command=place.command,
+                command=place.command or WORKER,
             )
         return self._compute
 
@@ -139,8 +139,7 @@ def sharing_checkpoint(
         return
     key, objects = request.job_id, open_objects(request.place.objects)
     with suppress(ArtifactError):
-        if not file.exists():
-            objects.load(key, file)
+        objects.load(key, file)  # in place of one that this node has left from an earlier attempt of its own
     saved = stamp(file)
 
     def report_and_save(progress: Progress) -> None:

@@ -11,6 +11,7 @@ from pada_agent.app.adapters.compute import ray_worker
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.ray_jobs import JobRequest, to_request
 from pada_agent.app.adapters.compute.ray_worker import RayWorker
+from pada_agent.app.adapters.compute.shared_objects import find_folder
 from pada_agent.core.compute_config import ClusterConfig
 from pada_agent.core.errors import ArtifactError, NonFiniteLossError, TrainingError
 from pada_agent.core.jobs import PredictJob, TokenizerJob
@@ -170,6 +171,33 @@ def test_a_fine_tuning_continues_on_another_node_at_its_last_checkpoint(world: W
     assert steps == [2, 3]
     assert [path.name for path in (tmp_path / "bucket").glob(f"run/{job_id}/*") if path.is_file()] == ["done.json"]
     assert list((tmp_path / "b").glob("*/.*")) == []
+
+
+def test_a_fine_tuning_continues_at_the_newest_checkpoint_of_all_nodes(world: World, tmp_path: Path) -> None:
+    """This node had the job before the one that saved last."""
+    driver = world.join("run", "a")
+    job_id = driver.submit(fine_tune(write_rows(tmp_path / "run", "rows-1", "checkpoint")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PADA_OBJECTS", str(tmp_path / "a"))
+        kept = find_folder(world.store) / f".{job_id}.checkpoint"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("at step 1, long ago")
+    (tmp_path / "bucket" / "run" / job_id).mkdir()
+    (tmp_path / "bucket" / "run" / job_id / "checkpoint").write_text("at step 2")
+    found: list[str] = []
+    driver.wait(job_id, lambda _: found.append(kept.read_text()) if not found else None)
+    assert found == ["at step 2"]
+
+
+def test_a_node_starts_its_worker_with_its_own_python(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = RayCompute(tmp_path / "run" / "objects", ClusterConfig(), store=world.store)._place
+    driver = world.join("run", "a")
+    monkeypatch.setattr(ray_worker, "WORKER", driver._place.command)
+    driver._place = place
+    run(driver, TokenizerJob(student="some/student"))
+    assert world.list_starts() == ["tokenizer"]
 
 
 def test_an_error_of_a_nodes_disk_keeps_its_paths_and_names_the_node(world: World, tmp_path: Path) -> None:

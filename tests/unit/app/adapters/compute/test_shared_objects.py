@@ -14,16 +14,9 @@ from uuid import uuid4
 
 import pytest
 
-from pada_agent.app.adapters.compute import shared_objects
-from pada_agent.app.adapters.compute.shared_objects import (
-    ObjectStore,
-    SharedFolder,
-    SharedObjects,
-    check_url,
-    describe,
-    find_folder,
-    try_store,
-)
+from pada_agent.app.adapters.compute import object_store
+from pada_agent.app.adapters.compute.object_store import ObjectStore, check_url, describe, try_store
+from pada_agent.app.adapters.compute.shared_objects import SharedFolder, SharedObjects, find_folder
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 
 FILES = {"adapter_model.safetensors": b"\0" * 40, "deep/er/tokens.json": b"{}", "empty": b""}
@@ -218,8 +211,62 @@ def test_copies_that_are_deleted_damaged_or_of_another_time_are_fetched_again(bu
     assert reader.read("k") == {"adapter": b"again"}
 
 
+def test_two_workers_of_a_node_replace_a_copy_of_another_time(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find the old copy. While one moves it aside, the other puts the new one in its place."""
+    join(bucket, "one").finish("k", FILES)
+    reader, replace = join(bucket, "node"), Path.replace
+    copy = reader.folder / "k"
+    copy.mkdir(parents=True)
+    (copy / "adapter_model.safetensors").write_bytes(b"old")
+
+    def be_slower(path: Path, target: Path) -> None:
+        replace(path, target)
+        if path == copy:
+            shutil.copytree(bucket.parent / "one" / "k", copy)
+
+    monkeypatch.setattr(Path, "replace", be_slower)
+    assert reader.read("k") == FILES
+    assert list(reader.folder.iterdir()) == [copy]
+
+
+def test_a_copy_that_is_replaced_while_it_is_compared_is_compared_again(
+    bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, hash_once = join(bucket, "one"), object_store.hash_once
+    machine.finish("k", FILES)
+    missing = [machine.folder / "k" / "adapter_model.safetensors"]
+
+    def hash_late(path: Path) -> str:
+        if path in missing:
+            missing.remove(path)
+            raise FileNotFoundError(path)
+        return hash_once(path)
+
+    monkeypatch.setattr(object_store, "hash_once", hash_late)
+    assert machine.read("k") == FILES
+
+
+def test_a_folder_that_this_machine_remembers_as_missing_is_waited_for(tmp_path: Path) -> None:
+    """As on NFS after the machine has looked for it. Nobody waits where the folder may be missing for good."""
+    late = threading.Timer(0.2, Machine(tmp_path, SharedFolder(tmp_path)).finish, ("k", FILES))
+    late.start()
+    with pytest.raises(TrainingError, match="k is not there"):
+        SharedFolder(tmp_path).fetch("k", tmp_path / "k")
+    SharedFolder(tmp_path, patience=30).fetch("k", tmp_path / "k")
+    late.join()
+    assert describe(tmp_path / "k").keys() == FILES.keys()
+
+
+def test_a_store_that_is_cleared_is_empty(bucket: Path) -> None:
+    writer, other = join(bucket, "one"), Machine(bucket.parent / "two", ObjectStore(f"file://{bucket}-other"))
+    for each in (writer, other):
+        each.finish("k", FILES)
+    ObjectStore(f"file://{bucket}").clear()
+    assert not bucket.exists() and other.objects.has("k")
+
+
 def test_large_files_are_read_in_chunks(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_objects, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(object_store, "CHUNK_BYTES", 1000)
     content = os.urandom(2500)
     join(bucket, "one").finish("k", {"adapter": content})
     assert join(bucket, "other").read("k") == {"adapter": content}
@@ -239,7 +286,7 @@ def test_a_full_disk_leaves_no_scrap(bucket: Path, monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shared_objects, "_put_in_place", fail)
+    monkeypatch.setattr(object_store, "_put_in_place", fail)
     with pytest.raises(ArtifactError, match="the disk is full"):
         reader.read("k")
     assert not list(reader.folder.iterdir())
@@ -292,7 +339,7 @@ def test_what_is_no_address_of_a_store_is_refused(url: str) -> None:
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_objects, "find_spec", lambda _: None)
+    monkeypatch.setattr(object_store, "find_spec", lambda _: None)
     with pytest.raises(
         ConfigError, match=r"compute\.cluster\.store needs obstore: pip install 'pada-agent\[cluster\]'"
     ):
