@@ -10,6 +10,7 @@ from pada_agent.app.estimates.calls import Counts, count_analyses, count_judging
 from pada_agent.app.estimates.rates import Rates
 from pada_agent.app.estimates.simulation import Calls, DriverWork, Limits, Step, StudentJob, Together
 from pada_agent.core.chat import Role
+from pada_agent.core.compute_config import count_processes
 from pada_agent.core.config import RunConfig
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.evaluation.tasks.registry import find_task_kind
@@ -32,7 +33,7 @@ class RunChain:
         self._n_candidates = config.generation.count_candidates(counts.train)
         self._own = address(config.model_dump(mode="json", exclude={"name"}))
         data = config.data.model_dump(exclude={"validation", "test", "validation_limit", "test_limit", "held_back"})
-        self._student = address(config.student.model_dump(mode="json"))
+        self._student = address([config.student.model_dump(mode="json"), config.task.model_dump(mode="json")])
         self._plain = address([self._student, data, config.lora.model_dump(mode="json"), config.seed])
         """The first fine-tuning, which has no synthetic rows yet."""
 
@@ -126,14 +127,15 @@ class RunChain:
             n_rows: float = lora.n_steps * lora.batch_size
         else:
             n_rows = lora.epochs * (self._counts.train + n_synthetic)
-        return n_rows * self._rates.train_row_seconds
+        return n_rows * self._rates.train_row_seconds / count_processes(self._config.compute)
 
     def _predict(self, model: str, split: str) -> Step:
         """The evaluation, in as many jobs as the cluster's settings divide it into."""
         n_rows = {"train": self._counts.train, "validation": self._counts.validation, "test": self._counts.test}[split]
+        rows = f"{getattr(self._config.data, split)} {n_rows}"
         n_shards = max(1, math.ceil(n_rows / self._config.compute.cluster.shard_rows))
         jobs = [
-            self._job(f"{model} {split} {n_rows} {shard}", n_rows / n_shards * self._rates.predict_row_seconds)
+            self._job(f"{model} {split} {rows} {shard}", n_rows / n_shards * self._rates.predict_row_seconds)
             for shard in range(n_shards)
         ]
         return jobs[0] if n_shards == 1 else Together(tuple((job,) for job in jobs))

@@ -1,6 +1,5 @@
 """Hours, GPU use and money of a run or an experiment, by the number of GPUs."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -8,6 +7,7 @@ from pada_agent.app.estimates.calls import Counts
 from pada_agent.app.estimates.chains import RunChain, find_limits
 from pada_agent.app.estimates.rates import Rates, describe_rates
 from pada_agent.app.estimates.simulation import Cluster, Course, Step, measure_chain, simulate
+from pada_agent.core.compute_config import count_processes
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Record
 
@@ -75,7 +75,7 @@ def estimate_hours(
         checkpoint_minutes: time between two checkpoints of a fine-tuning. None keeps none.
     """
     chains = [tuple(RunChain(plan.config, plan.counts, plan.rates).steps()) for plan in plans]
-    gpus_each = max(1, *(math.ceil(plan.config.compute.cluster.num_gpus) for plan in plans))
+    gpus_each = max(count_processes(plan.config.compute) for plan in plans)
 
     def make_cluster(n_gpus: int) -> Cluster:
         return Cluster(

@@ -14,6 +14,7 @@ from pada_agent.app.estimates.calls import count_writing
 from pada_agent.app.estimates.rates import Rates
 from pada_agent.app.run_folder import layout
 from pada_agent.core.chat import Role
+from pada_agent.core.compute_config import count_processes
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import TRAIN_METRICS, read_train_metrics
@@ -96,11 +97,12 @@ class _Run:
         self._read_events()
 
     def read_fine_tunings(self) -> Iterator[tuple[Path, float]]:
-        """Adapters of the run, or of all runs it shares its objects with, and the seconds for a row."""
+        """Adapters of the run, or of all runs it shares its objects with, and the seconds for a row on one GPU."""
+        n_gpus = count_processes(self._config.compute)
         for path in self._folder.glob(f"objects/fine_tune-*/{TRAIN_METRICS}"):
             found = read_train_metrics(path.parent)
             if found.seconds and found.n_steps:
-                yield path.resolve(), found.seconds / (found.n_steps * self._config.lora.batch_size)
+                yield path.resolve(), n_gpus * found.seconds / (found.n_steps * self._config.lora.batch_size)
 
     def read_calls(self, role: Role) -> list[float]:
         """Seconds of each call that the run has paid for."""

@@ -84,6 +84,21 @@ def test_runs_share_what_does_not_depend_on_their_own_rows() -> None:
     assert not jobs_of(change(student__model="other")).keys() & pada.keys()
 
 
+def test_tasks_share_nothing_even_if_they_have_as_many_rows() -> None:
+    other = change(data__validation="other.jsonl", data__test="tests.jsonl", data__train="training.jsonl")
+    assert not jobs_of(other).keys() & jobs_of(CONFIG).keys()
+    asked = change(task__description="Another question about the same rows.")
+    assert not jobs_of(asked).keys() & jobs_of(CONFIG).keys()
+
+
+@pytest.mark.parametrize(
+    "several", [{"compute__processes": 4}, {"compute__backend": "ray", "compute__cluster__num_gpus": 4}]
+)
+def test_gpus_that_share_a_fine_tuning_divide_its_time_and_no_other(several: dict[str, Any]) -> None:
+    one, four = jobs_of(CONFIG), jobs_of(change(**several))
+    assert sorted(four.values()) == pytest.approx(sorted([s / 4 if s >= 20 else s for s in one.values()]))
+
+
 def test_arms_with_the_same_first_model_share_its_analysis() -> None:
     variant = change(generation__max_top_ups=0)
     keys = [{s.key for s in steps_of(c) if isinstance(s, Calls)} for c in (CONFIG, variant, change(seed=1))]
@@ -108,7 +123,7 @@ def test_folds_are_counted_where_a_writing_student_may_need_them() -> None:
 
 def test_an_evaluation_is_divided_as_on_a_cluster() -> None:
     large = COUNTS.model_copy(update={"test": 4001})
-    found = [v for k, v in jobs_of(change(loop__max_iterations=0), large).items() if "test" in k]
+    found = [v for k, v in jobs_of(change(loop__max_iterations=0), large).items() if " test " in k]
     assert found == pytest.approx([4001 / 3 * 0.01] * 6)
 
 

@@ -41,11 +41,14 @@ def test_what_holds_more_gpus_up_is_named() -> None:
 
 
 def test_several_gpus_per_worker_and_the_price_of_all_of_them() -> None:
-    pairs = [change(c, compute__cluster__num_gpus=2) for c in SEEDS]
-    two, one = estimate(pairs, usd_per_hour=3.0), estimate(SEEDS)
+    pairs = [change(c, compute__backend="ray", compute__cluster__num_gpus=2) for c in SEEDS]
+    halves = [change(c, lora__epochs=1) for c in SEEDS]
+    two, one = estimate(pairs, usd_per_hour=3.0), estimate(halves)
     assert [line.n_gpus for line in two.lines] == [2, 4, 8, 16]
     assert two.lines[2].hours == pytest.approx(one.lines[2].hours), "four workers, and all runs at the same time"
     assert two.lines[0].gpu_hours == pytest.approx(2 * one.lines[0].gpu_hours)
+    here = estimate([change(c, compute__processes=2) for c in SEEDS], usd_per_hour=3.0)
+    assert here == two, "as with processes of one machine"
     assert two.lines[1].usd == pytest.approx(3 * 4 * two.lines[1].hours)
 
 

@@ -20,8 +20,9 @@ from tests.unit.app.summaries import make_summary
 ASSUMED = assume_rates(row_tokens=100, is_choice=True, max_new_tokens=None, tokens_per_second=None, call_seconds=None)
 
 
-def make_run(tmp_path: Path, name: str = "r") -> Path:
-    config = parse_config({"name": name, "runs_folder": str(tmp_path), "lora": {"batch_size": 4}}, origin="test")
+def make_run(tmp_path: Path, name: str = "r", **more: Any) -> Path:
+    values = {"name": name, "runs_folder": str(tmp_path), "lora": {"batch_size": 4}, **more}
+    config = parse_config(values, origin="test")
     return claim_folder(config).folder
 
 
@@ -75,6 +76,12 @@ def test_seconds_of_jobs_and_calls(tmp_path: Path) -> None:
         f"measured in {folder} (3 fine-tunings, 3 evaluations); assumed: how often rows are written, the start of a run, the driver's"
         " work in an iteration, calls of the analyst, calls of the judge"
     )
+
+
+def test_a_fine_tuning_on_several_gpus_took_each_of_them(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, compute={"processes": 2})
+    add_fine_tuning(folder, "a", n_steps=2, seconds=8.0)
+    assert measure_rates(folder, ASSUMED).train_row_seconds == 2.0, "two GPUs took 8 s for eight rows"
 
 
 def test_how_often_rows_are_written_and_what_the_driver_does_in_a_finished_run(tmp_path: Path) -> None:
