@@ -42,21 +42,27 @@ class RayWorker:
         return True
 
     def run(self, request: JobRequest, ticket: str, board: Any) -> Outcome:
-        """Run the job, or join it if it is already running here. Its progress goes to the board.
+        """Run the job, or join it if it is already running here. Its progress goes to the board, one event after the other: an
+        async actor may begin calls in another order than they were made.
 
         A job's own error is returned as an outcome, so that Ray does not repeat the job.
         """
-        sent: list[Any] = []
+        import ray
+
+        last: list[Any] = []
+
+        def await_last() -> None:
+            with suppress(ray.exceptions.RayError):  # a board that is gone costs the event, not the job
+                ray.get(last)
 
         def report(progress: Progress) -> None:
-            sent[:] = [board.report.remote(request.key, progress)]
+            await_last()
+            last[:] = [board.report.remote(request.key, progress)]
 
         try:
             return self.run_job(request, ticket, report)
         finally:
-            import ray
-
-            ray.get(sent)
+            await_last()
 
     def run_job(self, request: JobRequest, ticket: str, report: Callable[[Progress], None]) -> Outcome:
         """Fetch what the job needs, run it, and publish what it gives."""

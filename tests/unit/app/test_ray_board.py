@@ -12,7 +12,7 @@ from pada_agent.core.compute_config import ClusterConfig
 
 pytest.importorskip("ray")
 
-from ray.exceptions import ActorUnschedulableError, OutOfMemoryError
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, OutOfMemoryError
 
 from pada_agent.app.adapters.compute import ray_board
 from pada_agent.app.adapters.compute.ray_board import GONE_SECONDS, Board, Entry
@@ -24,6 +24,8 @@ from pada_agent.app.adapters.compute.ray_jobs import (
     find_shape,
     to_request,
 )
+from pada_agent.app.adapters.compute.ray_worker import RayWorker
+from pada_agent.core.progress import Progress
 from tests.scripted_worker import make_job
 
 SETTINGS = ClusterConfig(orphan_minutes=30, idle_minutes=5)
@@ -190,6 +192,31 @@ async def test_a_worker_that_ray_ended_for_memory_is_replaced(no_cluster: Callab
     assert await hear(board, no_cluster("a")) == Outcome()
     told = [event for event in board._entries[no_cluster("a").key].events if event.stage == "retry"]
     assert [event.detail for event in told] == ["the worker was lost: the node ran low on memory"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_progress_arrives_in_order_and_a_board_that_is_gone_ends_no_job(
+    monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """Of the calls that it has not begun, an async actor may begin any first."""
+    waiting, arrived, worker = list[int](), list[int](), RayWorker(find_shape(SETTINGS))
+
+    def begin_all(_: object) -> None:
+        arrived.extend(reversed(waiting))
+        waiting.clear()
+        if not is_there:
+            raise ActorDiedError
+
+    def run_job(_: JobRequest, __: str, report: Callable[[Progress], None]) -> Outcome:
+        for step in range(4):
+            report(Progress(stage="train", done=step, total=4))
+        return Outcome()
+
+    monkeypatch.setattr(worker, "run_job", run_job)
+    monkeypatch.setattr("ray.get", begin_all)
+    report = SimpleNamespace(remote=lambda _, progress: waiting.append(progress.done))
+    assert worker.run(request("a"), "ticket", SimpleNamespace(report=report)) == Outcome()
+    assert arrived == [0, 1, 2, 3]
 
 
 async def test_a_worker_that_cannot_be_started_is_an_error(no_cluster: Callable[[str], JobRequest]) -> None:
