@@ -183,7 +183,7 @@ def test_in_the_worker_options_are_scored_by_us_and_vllm_ends_before_training(
 
 
 def test_a_row_that_leaves_no_room_is_named(world: World) -> None:
-    with pytest.raises(DatasetError, match=r"row 'r0' has \d+ tokens; with 500 new ones .* context of 512"):
+    with pytest.raises(DatasetError, match=r"row 'r0' has \d+ tokens; with 500 new ones, .* context of 512"):
         world.write(max_new_tokens=500)
     assert not world.calls("LLM")
 

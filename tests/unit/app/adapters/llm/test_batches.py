@@ -308,7 +308,7 @@ def test_hiccups_while_waiting_are_waited_out(tmp_path: Path, model: str) -> Non
 
 @both
 @pytest.mark.parametrize(
-    ("fault", "words"), [(401, r"refused the key \(HTTP 401\): fault 401"), (404, "leave models.judge.economy out")]
+    ("fault", "words"), [(401, r"refused the key \(HTTP 401\): fault 401"), (404, "remove models.judge.economy")]
 )
 def test_a_provider_that_takes_no_batch_says_why(tmp_path: Path, model: str, fault: int, words: str) -> None:
     with serving_batches(answering()) as server, open_world(tmp_path, server, model) as world:
