@@ -9,11 +9,11 @@ class RowInfluence(Record):
     """What a row would teach the student, compared with what the student got wrong."""
 
     example_id: str
-    loss: float
-    """Mean negative log-likelihood of the answer's tokens, in nats."""
+    loss: float | None
+    """Mean negative log-likelihood of the answer's tokens, in nats. None if it is not finite."""
     cosines: tuple[float, ...] = ()
     """For each failure, in the order of the job's targets: cosine of the angle between the two gradients, from -1 to 1. Above 0, training on the
-    row lowers the failure's loss."""
+    row lowers the failure's loss. 0 if either gradient is 0 or not finite."""
 
 
 class Selected(Record):
@@ -22,7 +22,7 @@ class Selected(Record):
     example_id: str
     is_chosen: bool
     loss: float | None = None
-    """The student's loss on it, in nats. None if rows were drawn at random."""
+    """The student's loss on it, in nats. None if rows were drawn at random, or if it is not finite."""
     failures: tuple[tuple[str, float], ...] = ()
     """The validation failures that it was chosen for, by id, each with its part of the gain, most first. Empty for other ways to choose."""
 

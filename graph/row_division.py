@@ -28,8 +28,9 @@ def divide_rows(state: BranchState, adapters: Adapters) -> Division:
 
     Waits until the student has answered the training rows, if they are asked for.
     """
-    name = ("division", state["iteration"], state["plan"].model_dump_json())
-    return adapters.memory.get(name, lambda: _divide(state, adapters))
+    plan = state["plan"]
+    made_from = (state["data"].train.key, state["models"][plan.diagnosed_model].adapter, plan.model_dump_json())
+    return adapters.memory.get(("division", state["iteration"], *made_from), lambda: _divide(state, adapters))
 
 
 def wish_shares(state: Given, diagnosed: TrainedModel) -> BranchShares:

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import DatasetError, TrainingError
 from pada_agent.core.jobs import INFLUENCE, InfluenceJob, LoraSpec
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.core.selection import RowInfluence
-from pada_agent.training.encoding import IGNORE_INDEX, Encoded
+from pada_agent.training.encoding import IGNORE_INDEX, ChatEncoder, Encoded
+from pada_agent.training.kernels.attention_hook import count_unstretched
+from pada_agent.training.lora import let_go_of_graphs
 from pada_agent.training.predicting import apply_adapter
 from pada_agent.training.students import Student
 
@@ -35,7 +37,7 @@ class RowGradients(NamedTuple):
     losses: torch.Tensor
     """(B,) mean over each row's answer tokens, in nats."""
     directions: torch.Tensor
-    """(B, D) gradients of these losses, projected and scaled to length 1. A gradient of 0 stays 0."""
+    """(B, D) gradients of these losses, projected and scaled to length 1. Gradients of 0, and those that are not finite, become 0."""
 
 
 def measure_influence(
@@ -48,8 +50,13 @@ def measure_influence(
 ) -> list[RowInfluence]:
     """For each candidate, in order: its loss, and the cosine of its gradient with that of each target.
 
+    Without targets, only losses are measured, which takes no backward pass. A target that cannot be learned, because its answer is
+    empty or does not fit, has a cosine of 0 with every candidate.
+
     Raises:
-        TrainingError: the adapter does not fit the student, or has no LoRA layers between linear ones.
+        DatasetError: a candidate is empty or does not fit.
+        TrainingError: the adapter does not fit the student, or has no LoRA on layers whose gradients can be read; no candidate has a
+            finite loss; or no target has a direction.
     """
     encoder = student.encode_by(job.chat)
     limit = min(job.max_length, student.context_tokens)
@@ -60,24 +67,41 @@ def measure_influence(
         rate = n_done / (time.perf_counter() - start)
         on_progress(Progress(stage="influence", done=n_done, total=n_rows, rate=rate, unit="rows"))
 
-    wanted = [encoder.training_row(example, spec) for example in targets]
+    wanted = {i: row for i, example in enumerate(targets) if (row := _encode_target(encoder, example, spec))}
     offered = [encoder.training_row(example, spec) for example in candidates]
-    with apply_adapter(student, Path(job.adapter)) as adapted:
-        probe = GradientProbe(adapted.model, n_projections=job.n_projections, seed=job.seed)
-        losses, cosines = torch.zeros(len(offered)), torch.zeros(len(offered), len(wanted))
+    places = list(wanted)
+    with _probing(student, job, with_gradients=bool(targets)) as probe:
+        losses, cosines = torch.zeros(len(offered)), torch.zeros(len(offered), len(targets))
         kept = [torch.zeros(0)] * len(wanted)
-        n_done = 0
-        for numbers, found in probe.read(wanted):
+        n_done = len(targets) - len(wanted)
+        for numbers, found in probe.read(list(wanted.values())):
             for number, direction in zip(numbers, found.directions, strict=True):
                 kept[number] = direction
             report(n_done := n_done + len(numbers))
+        if targets and not any(bool(direction.any()) for direction in kept):
+            raise TrainingError(
+                f"generation.selection: rows cannot be compared with failures, because none of the {len(targets)} failures has a"
+                f" gradient at adapter {job.adapter} (right answers that are empty or longer than lora.max_length, or losses that"
+                " are not finite). Choose another generation.selection, such as random."
+            )
         towards = torch.stack(kept) if kept else torch.zeros(0, 0)
         for numbers, found in probe.read(offered):
             losses[numbers] = found.losses.cpu()
-            cosines[numbers] = _compare(found.directions, towards).cpu()
+            cosines[torch.tensor(numbers)[:, None], torch.tensor(places, dtype=torch.long)] = _compare(
+                found.directions, towards
+            ).cpu()
             report(n_done := n_done + len(numbers))
+    if offered and not losses.isfinite().any():
+        raise TrainingError(
+            f"generation.selection: the student's loss at adapter {job.adapter} is not finite on any of the {len(offered)} rows to"
+            " choose from. Choose random, or lower lora.learning_rate."
+        )
     return [
-        RowInfluence(example_id=example.id, loss=round(loss, 4), cosines=tuple(round(c, 4) for c in row))
+        RowInfluence(
+            example_id=example.id,
+            loss=round(loss, 4) if math.isfinite(loss) else None,
+            cosines=tuple(round(c, 4) for c in row),
+        )
         for example, loss, row in zip(candidates, losses.tolist(), cosines.tolist(), strict=True)
     ]
 
@@ -88,7 +112,67 @@ def write_influences(folder: Path, influences: Sequence[RowInfluence]) -> None:
     (folder / INFLUENCE).write_text(text, encoding="utf-8")
 
 
-class GradientProbe:
+@contextmanager
+def _probing(student: Student, job: InfluenceJob, *, with_gradients: bool) -> Iterator["LossProbe"]:
+    """What reads the rows with the job's adapter. Afterwards, the student is as before."""
+    try:
+        with apply_adapter(student, Path(job.adapter)) as adapted:
+            if with_gradients:
+                yield GradientProbe(adapted.model, n_projections=job.n_projections, seed=job.seed)
+            else:
+                yield LossProbe(adapted.model)
+    finally:
+        let_go_of_graphs(student.model)
+
+
+def _encode_target(encoder: ChatEncoder, example: Example, spec: LoraSpec) -> Encoded | None:
+    """None if it cannot be learned. Validation rows are not trained on, so nothing has checked that they can."""
+    try:
+        return encoder.training_row(example, spec)
+    except DatasetError:
+        return None
+
+
+class LossProbe:
+    """Reads the loss of each row of a batch.
+
+    Args:
+        adapted: a PEFT model in evaluation mode.
+    """
+
+    def __init__(self, adapted: Any) -> None:
+        self._model = adapted
+
+    def read(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], RowGradients]]:
+        """Batches of rows of similar length: their numbers, and what was read."""
+        lengths = [len(row.input_ids) for row in rows]
+        limit, n_unstretched = MAX_BATCH_TOKENS[self._model.device.type], count_unstretched(self._model)
+        batch: list[int] = []
+        for number in sorted(range(len(rows)), key=lambda number: lengths[number]):
+            n = lengths[number]
+            if batch and ((len(batch) + 1) * n > limit or (n > n_unstretched and n > lengths[batch[0]])):
+                yield batch, self.read_batch([rows[i] for i in batch])
+                batch = []
+            batch.append(number)
+        if batch:
+            yield batch, self.read_batch([rows[i] for i in batch])
+
+    @torch.no_grad()
+    def read_batch(self, rows: Sequence[Encoded]) -> RowGradients:
+        """The losses of rows that fit into memory together, without directions."""
+        losses = self._measure(rows)
+        return RowGradients(losses.float(), torch.zeros(len(rows), 0, device=losses.device))
+
+    def _measure(self, rows: Sequence[Encoded]) -> torch.Tensor:
+        """(B,) losses."""
+        device = self._model.device
+        token_ids, labels = _pad([r.input_ids for r in rows], 0), _pad([r.labels for r in rows], IGNORE_INDEX)
+        mask = _pad([[1] * len(r.input_ids) for r in rows], 0)
+        logits = self._model(input_ids=token_ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+        return _mean_losses(logits, labels.to(device))
+
+
+class GradientProbe(LossProbe):
     """Reads the gradient of each row of a batch in one backward pass.
 
     The gradient of a linear layer is a sum over tokens of (gradient of its output) x (its input), so a row's own share can be
@@ -101,7 +185,7 @@ class GradientProbe:
     """
 
     def __init__(self, adapted: Any, *, n_projections: int | None, seed: int) -> None:
-        self._model = adapted
+        super().__init__(adapted)
         self._layers = [
             (layer, name.endswith("lora_A.default"))
             for name, layer in adapted.named_modules()
@@ -118,43 +202,27 @@ class GradientProbe:
             for projection, (layer, is_first) in zip(self._projections, self._layers, strict=True)
         )
 
-    def read(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], RowGradients]]:
-        """Batches of rows of similar length: their numbers, and their gradients."""
-        order = sorted(range(len(rows)), key=lambda number: len(rows[number].input_ids))
-        limit = MAX_BATCH_TOKENS[self._model.device.type]
-        batch: list[int] = []
-        for number in order:
-            if batch and (len(batch) + 1) * len(rows[number].input_ids) > limit:
-                yield batch, self.read_batch([rows[i] for i in batch])
-                batch = []
-            batch.append(number)
-        if batch:
-            yield batch, self.read_batch([rows[i] for i in batch])
-
     def read_batch(self, rows: Sequence[Encoded]) -> RowGradients:
-        """The gradients of rows that fit into memory together."""
-        device = self._model.device
-        token_ids, labels = _pad([r.input_ids for r in rows], 0), _pad([r.labels for r in rows], IGNORE_INDEX)
-        mask = _pad([[1] * len(r.input_ids) for r in rows], 0)
-        gradients = torch.zeros(len(rows), self._size, device=device)
-        with torch.enable_grad(), self._collect(gradients):
-            logits = self._model(input_ids=token_ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
-            losses = _mean_losses(logits, labels.to(device))
+        """Losses and gradients of rows that fit into memory together."""
+        gradients = torch.zeros(len(rows), self._size, device=self._model.device)
+        with torch.enable_grad(), self._collect(gradients, max(len(row.input_ids) for row in rows)):
+            losses = self._measure(rows)
             losses.sum().backward()  # type: ignore[no-untyped-call]
         self._model.zero_grad(set_to_none=True)
         lengths = gradients.norm(dim=1, keepdim=True)
-        return RowGradients(losses.detach().float(), gradients / lengths.clamp_min(torch.finfo(torch.float32).tiny))
+        is_usable = lengths.isfinite() & (lengths > 0) & losses.detach().isfinite()[:, None]
+        return RowGradients(losses.detach().float(), torch.where(is_usable, gradients / lengths, 0.0))
 
     @contextmanager
-    def _collect(self, gradients: torch.Tensor) -> Iterator[None]:
-        """While it is open, a backward pass adds each row's gradients to its line of `gradients`."""
+    def _collect(self, gradients: torch.Tensor, n_tokens: int) -> Iterator[None]:
+        """While it is open, a backward pass adds each row's gradients to its line of `gradients`. Rows have `n_tokens`, with padding."""
         for parameter in (layer.weight for layer, _ in self._layers):
             parameter.requires_grad_(True)
         hooks, start = [], 0
         for (layer, is_first), projection in zip(self._layers, self._projections, strict=True):
             width = projection.shape[1] * (layer.out_features if is_first else layer.in_features)
             part = gradients[:, start : start + width]
-            hooks.append(layer.register_forward_hook(_make_hook(part, projection, is_first=is_first)))
+            hooks.append(layer.register_forward_hook(_make_hook(part, projection, n_tokens, is_first=is_first)))
             start += width
         try:
             yield
@@ -165,14 +233,19 @@ class GradientProbe:
                 layer.weight.requires_grad_(False)
 
 
-def _make_hook(part: torch.Tensor, projection: torch.Tensor, *, is_first: bool) -> Callable[..., None]:
-    """A forward hook that adds a layer's gradients to `part` during the backward pass."""
+def _make_hook(part: torch.Tensor, projection: torch.Tensor, n_tokens: int, *, is_first: bool) -> Callable[..., None]:
+    """A forward hook that adds a layer's gradients to `part` during the backward pass.
+
+    Some students join the batch's rows before a layer, which then has inputs of (B·T, in).
+    """
 
     def watch(_: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         given = inputs[0].detach()
 
         def add(gradient: torch.Tensor) -> None:
-            left, right = gradient.float(), given.float()  # (B, T, out) and (B, T, in)
+            if gradient[..., 0].numel() != len(part) * n_tokens:
+                raise TrainingError(_CANNOT_TELL_APART)
+            left, right = (x.float().reshape(len(part), n_tokens, -1) for x in (gradient, given))
             if is_first:
                 right = right @ projection
             else:
@@ -183,6 +256,12 @@ def _make_hook(part: torch.Tensor, projection: torch.Tensor, *, is_first: bool) 
             output.register_hook(add)  # type: ignore[no-untyped-call]
 
     return watch
+
+
+_CANNOT_TELL_APART = (
+    "generation.selection: influence needs LoRA on layers that see all tokens of a row, and experts of a mixture see only some. Choose"
+    " another generation.selection, or leave the experts out of lora.target_modules."
+)
 
 
 def _width(layer: torch.nn.Linear, is_first: bool) -> int:

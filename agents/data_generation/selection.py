@@ -1,6 +1,7 @@
 """Chooses which of the rows that passed all checks are trained on. Pure functions."""
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
@@ -29,8 +30,12 @@ def draw_at_random(rows: Sequence[Example], labels: Labels, n: int, *, seed: str
 def choose_by_loss(
     rows: Sequence[Example], labels: Labels, influences: Sequence[RowInfluence], n: int
 ) -> list[Selected]:
-    """The rows that the student is least able to answer, that is, those with the highest loss. Keeps the shares of the labels."""
-    order = sorted(range(len(rows)), key=lambda i: (-influences[i].loss, i))
+    """The rows that the student is least able to answer, that is, those with the highest loss. Keeps the shares of the labels.
+
+    Rows without a finite loss come last.
+    """
+    losses = [-math.inf if (loss := influence.loss) is None else loss for influence in influences]
+    order = sorted(range(len(rows)), key=lambda i: (-losses[i], i))
     chosen = set(_take_within(order, limit_labels(labels, n), labels))
     return [Selected(example_id=row.id, is_chosen=i in chosen, loss=influences[i].loss) for i, row in enumerate(rows)]
 

@@ -237,7 +237,7 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     rows: list[SyntheticRow] = []
     for batch in files.batches:
         trained = _trained_ids(files, batch)
-        choices = explain_choices(files, batch.iteration)
+        choices = explain_choices(files, batch.iteration, trained)
         name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
         source = name or TRAINING_ERRORS
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
@@ -247,10 +247,17 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     return rows
 
 
-def explain_choices(files: RunFiles, iteration: int) -> dict[str, str]:
-    """Why each row of the iteration was chosen for training or not, by id. Empty if there was no choice."""
+def explain_choices(files: RunFiles, iteration: int, trained: set[str] | None) -> dict[str, str]:
+    """Why each row of the iteration was chosen for training or not, by id. Empty if there was no choice.
+
+    A row that was chosen and is not among those trained on was dropped by a person, so its choice explains nothing.
+    """
     after = _by_id(files, find_trained(files.summary, iteration))
-    return {row.example_id: explain_choice(row, after) for row in files.selected.get(str(iteration), ())}
+    return {
+        row.example_id: explain_choice(row, after)
+        for row in files.selected.get(str(iteration), ())
+        if trained is None or not row.is_chosen or row.example_id in trained
+    }
 
 
 def describe_choices(files: RunFiles) -> tuple[str, ...]:

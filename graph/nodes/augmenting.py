@@ -29,7 +29,7 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
-    n_chosen = None if generation.selection == "none" else state["n_wanted"][iteration]
+    n_chosen = None if generation.selection == "none" or len(rows) <= (n := state["n_wanted"][iteration]) else n
     told_at_end = [] if n_next else describe_end(quotas, batches, n_joined=len(rows), n_chosen=n_chosen)
     told = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
     report_progress(Progress(stage="augment", done=1, total=1, detail=told))

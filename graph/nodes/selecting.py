@@ -21,12 +21,14 @@ MAX_FAILURES = 512
 
 def select_rows(state: RunState, adapters: Adapters) -> PartialState:
     """Keep as many rows as are needed, chosen as `generation.selection` says."""
-    iteration, selection = str(state["iteration"]), state["settings"].generation.selection
-    n_wanted, written = state["n_wanted"][iteration], state["new_rows"]
-    if selection == "none" or written.rows <= n_wanted:
+    iteration, written = str(state["iteration"]), state["new_rows"]
+    if state["settings"].generation.selection == "none":  # also in runs from before rows were counted in `n_wanted`
+        return {}
+    n_wanted = state["n_wanted"][iteration]
+    if written.rows <= n_wanted:
         return {}
     rows = adapters.store.read_rows(written.key, Example)
-    selected = select(rows, n_wanted, state, adapters)
+    selected, told = select(rows, n_wanted, state, adapters)
     chosen = [row for row, choice in zip(rows, selected, strict=True) if choice.is_chosen]
     report_progress(Progress(stage="select_rows", done=1, total=1, detail=f"{len(chosen)} of {len(rows)} rows chosen"))
     return {
@@ -34,20 +36,41 @@ def select_rows(state: RunState, adapters: Adapters) -> PartialState:
         "selections": {iteration: put_rows(adapters.store, "selected", selected)},
         "n_joined": {iteration: len(chosen)},
         "n_passed_over": {iteration: len(rows) - len(chosen)},
+        "warnings": [f"iteration {iteration}: {text}" for text in told],
     }
 
 
-def select(rows: Sequence[Example], n: int, state: RunState, adapters: Adapters) -> list[Selected]:
-    """For each row, whether it is one of the `n` to train on."""
+def select(rows: Sequence[Example], n: int, state: RunState, adapters: Adapters) -> tuple[list[Selected], list[str]]:
+    """For each row, whether it is one of the `n` to train on; and what readers should know of how that was decided."""
     settings, selection = state["settings"], state["settings"].generation.selection
     labels = [adapters.task.closed_label(row) for row in rows]
     if selection == "random":
-        return draw_at_random(rows, labels, n, seed=f"selection/{settings.seed}/{state['iteration']}")
+        return draw_at_random(rows, labels, n, seed=f"selection/{settings.seed}/{state['iteration']}"), []
     failures = find_targets(state, adapters) if selection == "influence" else []
     influences = measure_influence(failures, state, adapters)
+    told = tell_unmeasured(influences, len(failures))
     if selection == "loss":
-        return choose_by_loss(rows, labels, influences, n)
-    return choose_by_influence(rows, labels, influences, failures, n)
+        return choose_by_loss(rows, labels, influences, n), told
+    return choose_by_influence(rows, labels, influences, failures, n), told
+
+
+def tell_unmeasured(influences: Sequence[RowInfluence], n_failures: int) -> list[str]:
+    """Lines about rows and failures that had no part in the choice."""
+    n_lost = sum(influence.loss is None for influence in influences)
+    n_blank = sum(not any(influence.cosines[i] for influence in influences) for i in range(n_failures))
+    return [
+        *(
+            [f"{n_lost} of {len(influences)} rows to choose from have no finite loss, so others come first"]
+            * bool(n_lost)
+        ),
+        *(
+            [
+                f"rows were not chosen for {n_blank} of {n_failures} failures, whose right answers are empty or longer than"
+                " lora.max_length, or whose gradients are not finite"
+            ]
+            * bool(n_blank)
+        ),
+    ]
 
 
 def find_targets(state: RunState, adapters: Adapters) -> list[Example]:

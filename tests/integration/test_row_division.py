@@ -5,12 +5,15 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
 
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.jobs import Job, PredictJob
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import Example
+from pada_agent.core.records import Example, ScoredRow
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.storing import put_rows
 from tests.fakes import ScriptedModel
 from tests.toy_world import NearestRowCompute, ToyWorld, make_settings, teach
 
@@ -72,3 +75,22 @@ def test_few_training_errors_are_told_once_and_the_patterns_write_more(tmp_path:
         by_branch[report.branch] += report.n_accepted
     assert by_branch["pattern"] > by_branch["training_error"]
     assert sum(by_branch.values()) >= summary.rows.accepted == summary.rows.requested
+
+
+def test_a_run_forked_with_other_training_rows_divides_its_rows_again(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    graph = build_graph(world.connect).compile(checkpointer=InMemorySaver())
+    settings = make_settings(loop={"max_iterations": 1, "patience": 1}, generation={"error_source": "train"})
+    thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    graph.invoke({}, thread, context=settings)
+    first = graph.get_state(thread).values
+    opened = next(s for s in graph.get_state_history(thread) if "training_error_branch" in s.next)
+    wrong = [row.example for row in world.store.read_rows(first["plan"].training_failures.key, ScoredRow)]
+    assert wrong
+    rows = world.store.read_rows(first["data"].train.key, Example)
+    others = put_rows(world.store, "train", [row for row in rows if row.id != wrong[0].id])
+    data = first["data"].model_copy(update={"train": others})
+    graph.invoke(None, graph.update_state(opened.config, {"data": data}))
+    forked = graph.get_state(thread).values["plan"]
+    left = [row.example for row in world.store.read_rows(forked.training_failures.key, ScoredRow)]
+    assert left == wrong[1:]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.types import Command
 
 from pada_agent.app.report.data import describe_run
 from pada_agent.app.report.document import render_report
@@ -11,9 +12,12 @@ from pada_agent.app.report.reading import read_files
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder import layout
 from pada_agent.core.jobs import InfluenceJob
-from pada_agent.core.records import Example, ScoredRow
-from pada_agent.core.selection import Selected, SelectedRow
+from pada_agent.core.records import Example, Ref, ScoredRow
+from pada_agent.core.selection import RowInfluence, Selected, SelectedRow
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.nodes.selecting import select_rows, tell_unmeasured
+from pada_agent.graph.state import RunState
+from tests.integration.graph_runs import THREAD, ask
 from tests.integration.test_quota import refuse
 from tests.toy_world import ToyWorld, make_settings
 
@@ -96,3 +100,38 @@ def test_too_few_rows_to_choose_from_are_told(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, judge=refuse(2))
     summary = run(world, selection="random", max_top_ups=0)["summary"]
     assert any("passed the checks, to choose 9 from" in warning for warning in summary.warnings)
+
+
+def test_rows_that_a_person_dropped_are_told_apart_from_rows_that_were_not_chosen(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    one = {"max_iterations": 1, "patience": 1}
+    graph, question = ask(world, review={"data": True}, loop=one, generation={"selection": "influence"})
+    dropped = question["rows"][0]["id"]
+    summary = graph.invoke(Command(resume={"drop": [dropped]}), THREAD)["summary"]
+    (told,) = [row for row in describe_run(read_files(summary, tmp_path)).rows if row.id == dropped]
+    assert told.status == "left out"
+    assert "dropped in review" in told.reason and "chosen for" not in told.reason
+
+
+def test_if_fewer_rows_pass_than_are_needed_all_are_said_to_join(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=refuse(5))
+    summary = run(world, selection="random", max_top_ups=0)["summary"]
+    assert 0 < summary.rows.accepted < N_WANTED and not summary.selections
+    (told,) = [warning for warning in summary.warnings if f"{summary.rows.accepted} of 18 synthetic rows" in warning]
+    assert "join the training data" in told
+
+
+def test_rows_and_failures_that_could_not_be_measured_are_told() -> None:
+    found = [
+        RowInfluence(example_id="a", loss=None, cosines=(0, 0)),
+        RowInfluence(example_id="b", loss=1, cosines=(0, 1)),
+    ]
+    lost, blank = tell_unmeasured(found, 2)
+    assert lost.startswith("1 of 2 rows") and "for 1 of 2 failures" in blank
+    assert not tell_unmeasured(found[1:], 0)
+
+
+def test_a_run_from_before_rows_were_counted_goes_on(tmp_path: Path) -> None:
+    """Its state has no `n_wanted`."""
+    state = RunState(iteration=1, settings=make_settings(), new_rows=Ref(key="synthetic-1", rows=3))
+    assert select_rows(state, ToyWorld(tmp_path).connect(make_settings())) == {}

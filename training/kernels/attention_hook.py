@@ -1,5 +1,6 @@
 """Replaces transformers' attention with our own for one forward pass."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -55,13 +56,18 @@ def takes_padding(model: Any, longest: int) -> bool:
     Convolutions and states ignore masks. Rotary embeddings that change with the longest row in a pass do so only beyond a certain
     length, which rows of up to `longest` tokens must not exceed.
     """
+    return _layers_are(model, DynamicLayer, DynamicSlidingWindowLayer) and longest <= count_unstretched(model)
+
+
+def count_unstretched(model: Any) -> float:
+    """Length up to which no rotary embedding changes with the longest row in a pass."""
     limits = [
         rope.get("original_max_position_embeddings")
         or getattr(model.config, "original_max_position_embeddings", None)
         or model.config.max_position_embeddings
         for rope in _list_stretching(model.config)
     ]
-    return _layers_are(model, DynamicLayer, DynamicSlidingWindowLayer) and longest <= min(limits, default=longest)
+    return min(limits, default=math.inf)
 
 
 def _list_stretching(config: Any) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from pada_agent.core.records import Example
 from pada_agent.core.selection import RowInfluence
 from pada_agent.training import influence
 from pada_agent.training.encoding import ChatEncoder
-from pada_agent.training.influence import measure_influence
+from pada_agent.training.influence import measure_influence, write_influences
 from pada_agent.training.students import Student
 from tests.integration.training.small_student import (
     OPEN_ROWS,
@@ -46,7 +46,7 @@ def differentiate_alone(
 ) -> list[tuple[float, torch.Tensor]]:
     """Loss and gradient of each row by autograd, one row at a time, with PEFT's own trainable adapter."""
     model = PeftModel.from_pretrained(student.model, str(adapter), is_trainable=True).eval()
-    weights = [parameter for name, parameter in model.named_parameters() if "lora_" in name]
+    weights = [parameter for name, parameter in model.named_parameters() if ".lora_A." in name or ".lora_B." in name]
     found = []
     for row in rows:
         loss = -logprobs_alone(model, encoder.training_row(row, LoraSpec())).mean()
@@ -58,7 +58,7 @@ def differentiate_alone(
 
 class TestMeasureInfluence:
     @pytest.mark.parametrize("max_tokens", [1, 200, 4096])
-    @pytest.mark.parametrize("changes", [{}, {"rslora": True}, {"target_modules": "q_proj,down_proj"}])
+    @pytest.mark.parametrize("changes", [{}, {"rslora": True}, {"dora": True}, {"target_modules": "q_proj,down_proj"}])
     def test_without_projections_it_is_the_gradient_of_each_row_alone(
         self,
         student: Student,
@@ -122,10 +122,52 @@ class TestMeasureInfluence:
     def test_long_rows_lose_the_beginning_of_their_prompts(self, student: Student, adapter: Path) -> None:
         assert len(compare(student, adapter, max_length=40)) == len(CANDIDATES)
 
+    def test_a_failure_whose_answer_does_not_fit_is_left_out(self, student: Student, adapter: Path) -> None:
+        long, empty = (TARGETS[0].model_copy(update={"answer": answer}) for answer in ("x" * 300, ""))
+        job = make_job(adapter, max_length=200)
+        found = measure_influence(student, job, CANDIDATES, [long, TARGETS[0], empty], on_progress=lambda _: None)
+        alone = measure_influence(student, job, CANDIDATES, TARGETS[:1], on_progress=lambda _: None)
+        assert [row.cosines for row in found] == [(0.0, *row.cosines, 0.0) for row in alone]
+        with pytest.raises(TrainingError, match="none of the 1 failures has a gradient"):
+            measure_influence(student, job, CANDIDATES, [long], on_progress=lambda _: None)
+
+    def test_a_row_without_a_finite_loss_counts_as_nothing_and_changes_no_other(
+        self, student: Student, adapter: Path, tmp_path: Path
+    ) -> None:
+        expected = compare(student, adapter)
+        rows = [CANDIDATES[0].model_copy(update={"id": "bad", "prompt": "\N{SNOWMAN}"}), *CANDIDATES]
+        weights = student.model.get_input_embeddings().weight.data
+        (token,) = set(student.tokenizer("\N{SNOWMAN}")["input_ids"][:1])
+        kept = weights[token].clone()
+        weights[token] = float("inf")  # tied: also the output's, so the loss of every row would be infinite
+        output = student.model.get_output_embeddings()
+        tied = output.weight
+        output.weight = torch.nn.Parameter(tied.detach().clone(), requires_grad=False)
+        output.weight.data[token] = kept
+        try:
+            found = measure_influence(student, make_job(adapter), rows, [*TARGETS, rows[0]], on_progress=lambda _: None)
+            with pytest.raises(TrainingError, match="not finite on any of the 1 rows"):
+                measure_influence(student, make_job(adapter), rows[:1], [], on_progress=lambda _: None)
+        finally:
+            output.weight = tied
+            weights[token] = kept
+        assert found[0].loss is None and not any(found[0].cosines)
+        assert [row.loss for row in found[1:]] == pytest.approx([row.loss for row in expected], abs=1e-3)
+        for row, same in zip(found[1:], expected, strict=True):
+            assert row.cosines == pytest.approx((*same.cosines, 0.0), abs=2e-3)
+        write_influences(tmp_path, found)
+        assert read_json_lines(tmp_path / INFLUENCE, RowInfluence) == found
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_losses_need_no_layers_whose_gradients_can_be_read(self, student: Student, tmp_path: Path) -> None:
+        adapter = train(student, tmp_path, lora=SPEC.model_copy(update={"target_modules": "embed_tokens"}))
+        found = measure_influence(student, make_job(adapter), CANDIDATES, [], on_progress=lambda _: None)
+        assert all(row.loss for row in found)
+
     def test_without_targets_losses_are_known(self, student: Student, adapter: Path) -> None:
         found = measure_influence(student, make_job(adapter), CANDIDATES, [], on_progress=lambda _: None)
         assert [f.cosines for f in found] == [()] * len(CANDIDATES)
-        assert all(f.loss > 0 for f in found)
+        assert all(f.loss and f.loss > 0 for f in found)
 
     @pytest.mark.filterwarnings("ignore::UserWarning")
     def test_an_adapter_without_linear_layers_is_refused(self, student: Student, tmp_path: Path) -> None:

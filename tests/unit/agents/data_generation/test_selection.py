@@ -25,7 +25,7 @@ def make_rows(n: int) -> list[Example]:
     return [Example(id=f"s{i}", prompt="?", answer="a") for i in range(n)]
 
 
-def make_influences(*cosines: tuple[float, ...], losses: tuple[float, ...] = ()) -> list[RowInfluence]:
+def make_influences(*cosines: tuple[float, ...], losses: tuple[float | None, ...] = ()) -> list[RowInfluence]:
     return [
         RowInfluence(example_id=f"s{i}", loss=losses[i] if losses else 1.0, cosines=row)
         for i, row in enumerate(cosines)
@@ -91,6 +91,12 @@ class TestChooseByLoss:
         found = choose_by_loss(make_rows(4), ["a", "a", "b", "b"], influences, 2)
         assert [row.is_chosen for row in found] == [False, True, True, False]
         assert [row.loss for row in found] == [1, 2, 9, 8]
+
+    def test_rows_without_a_finite_loss_come_last(self) -> None:
+        influences = make_influences((), (), (), losses=(None, 0.1, None))
+        found = choose_by_loss(make_rows(3), [None] * 3, influences, 2)
+        assert [row.is_chosen for row in found] == [True, True, False]
+        assert [row.loss for row in found] == [None, 0.1, None]
 
 
 class TestDrawAtRandom:
