@@ -49,6 +49,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "generation.rows_per_call": 100,
         "generation.n_contrasts": 50,
         "generation.n_demonstrations": 50,
+        "generation.n_shown_labels": 50,
         "generation.max_rows_per_error": 1000,
         "generation.max_top_ups": 50,
         "generation.max_asked_per_row": 50,

@@ -29,6 +29,9 @@ class GenerationConfig(Settings):
     n_demonstrations: int = Field(default=3, ge=0)
     """Number of training rows with the source row's label that the pattern-guided writer also sees; closed label sets only. Our default: 3
     (docs/adr/0010)."""
+    n_shown_labels: int = Field(default=0, ge=0)
+    """Number of other labels whose training rows the pattern-guided writer sees as its own earlier answers; closed label sets only. It then takes
+    length and tone from them, where a weak writer otherwise writes like an assistant (docs/adr/0018). Each label costs about 150 tokens a call."""
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
     takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
@@ -36,6 +39,9 @@ class GenerationConfig(Settings):
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
+    strategy_text: Literal["by_label", "whole"] = "by_label"
+    """What the writer and the judge see of a strategy, for closed label sets: `by_label` leaves out sentences that name other labels but not that
+    of the rows, `whole` shows all of it (paper). See docs/adr/0018."""
     unseen_words: bool = False
     """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
     by default, because its effect has not been measured yet."""
@@ -58,10 +64,11 @@ class GenerationConfig(Settings):
     max_asked_per_row: float = Field(default=5, ge=1)
     """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""
-    selection: Literal["none", "random", "loss", "influence"] = "none"
+    selection: Literal["none", "random", "agreement", "loss", "influence"] = "none"
     """How rows are chosen from more than are needed. `none` writes no more than needed. The others write `oversampling` times as many: `influence`
     keeps those whose gradients, at the diagnosed adapter, do most for the diagnosed failures (one pass over all candidates and failures, about as
-    long as training on them once); `loss` keeps those that the student is least able to answer; `random` draws, as a control."""
+    long as training on them once); `loss` keeps those that the student is least able to answer; `agreement`, for closed label sets, keeps those whose
+    label fits the training rows and all other written rows, by sentence vectors (docs/adr/0018); `random` draws, as a control."""
     oversampling: float = Field(default=2.0, gt=1, le=20)
     """Number of rows that have to pass the checks per row that is chosen. Only used with `selection`."""
     repeat_sources: bool = True

@@ -193,7 +193,8 @@ class Strategy(Record):
     generation_approach: str
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
-    """The mix-ups that the strategy was drafted for. It is not used for rows with other labels."""
+    """The mix-ups that the strategy was drafted for. It is not used for rows with other labels; rows of one of these labels see only the sentences
+    that are not about the others (agents/data_generation/strategy_binding.py)."""
     source_ids: tuple[str, ...] = ()
     """Training rows that the strategy is applied to. Empty means any."""
     unseen_words: dict[str, tuple[str, ...]] = Field(default_factory=dict)

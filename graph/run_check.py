@@ -47,6 +47,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
     lengths, unmeasured = _measure(settings, data, adapters)
     findings = [
         *_check_machine(adapters.task),
+        *_check_selection(settings, adapters.task),
         *data.findings,
         *(lengths.findings if lengths else ()),
         *unmeasured,
@@ -78,6 +79,18 @@ def _check_machine(task: Task) -> list[Finding]:
         return [warn(text) for text in task.check_machine()]
     except PadaError as exc:
         return [blame(exc)]
+
+
+def _check_selection(settings: RunConfig, task: Task) -> list[Finding]:
+    if settings.generation.selection != "agreement" or task.config.labels:
+        return []
+    return [
+        stop(
+            "generation.selection: agreement compares rows by their labels, but task.labels is empty. Set it to the closed set of"
+            " labels, or generation.selection to none, influence, loss or random",
+            "settings",
+        )
+    ]
 
 
 def _measure(settings: RunConfig, data: CheckedData, adapters: Adapters) -> tuple[Lengths | None, list[Finding]]:

@@ -1,6 +1,6 @@
 """A model together with its prompts. Agents talk to LLMs only through this."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -9,9 +9,18 @@ from pydantic import BaseModel
 from pada_agent.core.ports import LanguageModel
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.rendering import render
-from pada_agent.prompts.structured_call import StructuredReply, structured_call
+from pada_agent.prompts.structured_call import Shown, StructuredReply, structured_call
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ShownRows:
+    """A request for rows and the real rows that answer it, shown to the LLM before it is asked for more."""
+
+    template: str
+    variables: Mapping[str, Any]
+    items: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class PromptedModel:
         temperature: float = 0.0,
         draw: str = "",
         tags: Mapping[str, str | int] | None = None,
+        shown: Sequence[ShownRows] = (),
     ) -> StructuredReply[ItemT]:
         """Render the template, call the model, and return validated items.
 
@@ -58,6 +68,7 @@ class PromptedModel:
             expect: number of items to ask for. None accepts any number.
             numbered: asks for one item for each of these numbers.
             wrap: whether the answer is a list of items or a single object.
+            shown: earlier turns of the conversation, each with its own template.
 
         Raises:
             PromptError: the template cannot be rendered.
@@ -76,4 +87,5 @@ class PromptedModel:
             max_output_tokens=self.max_output_tokens,
             draw=draw,
             tags={"prompt": template, **self.tags, **(tags or {})},
+            shown=[Shown(render(turn.template, turn.variables, self.overrides), turn.items) for turn in shown],
         )

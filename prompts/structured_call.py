@@ -1,8 +1,9 @@
 """Asks an LLM for items of a given form, and returns valid items or raises a typed error."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -24,6 +25,14 @@ MAX_CHARACTERS_PER_TOKEN = 8
 
 SHOWN_CHARACTERS = 2000
 """Of an unusable answer, when it is shown to the LLM again."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An earlier turn of the conversation: a question of the same form, and a good answer to it, for the LLM to imitate."""
+
+    prompt: str
+    items: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,13 @@ def structured_call(
     tags: Mapping[str, str | int] | None = None,
     max_reasks: int = 2,
     wrap: Literal["array", "object"] = "array",
+    shown: Sequence[Shown] = (),
 ) -> StructuredReply[ItemT]:
     """Ask until at least one item is good, at most `max_reasks` times more.
 
     The form, taken from `item` and its field descriptions, is appended to `prompt`. Declare `item` with
     `extra="ignore"`. `wrap` says whether the answer is a list of items or one object. Items beyond `expect` are cut,
-    fewer are a problem in the reply.
+    fewer are a problem in the reply. `shown` turns come before the question.
 
     With `numbered`, one item for each number is asked for (`expect` is their count), and each item comes back under the
     number that it is about, however the model counted; those that cannot be told are left out.
@@ -65,9 +75,7 @@ def structured_call(
     """
     expect = len(numbered.asked) if numbered else expect
     request = ChatRequest(
-        messages=(
-            Message(role="user", content=f"{prompt.rstrip()}\n\n{describe_form(item, expect=expect, wrap=wrap)}"),
-        ),
+        messages=(*_show(shown, item), _ask_for(prompt, item, expect=expect, wrap=wrap)),
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         json_schema=json_schema(item, n_items=expect, array=wrap == "array"),
@@ -88,6 +96,18 @@ def structured_call(
             return _settle(reading, n_items, tuple(keys))
         asked = _ask_again(request, reply, reading.problems, attempt + 1)
     raise StructuredOutputError(_failure(model.name, item, reply, reading.problems, max_reasks + 1))
+
+
+def _ask_for(
+    prompt: str, item: type[BaseModel], *, expect: int | None, wrap: Literal["array", "object"] = "array"
+) -> Message:
+    return Message(role="user", content=f"{prompt.rstrip()}\n\n{describe_form(item, expect=expect, wrap=wrap)}")
+
+
+def _show(shown: Sequence[Shown], item: type[BaseModel]) -> Iterator[Message]:
+    for turn in shown:
+        yield _ask_for(turn.prompt, item, expect=len(turn.items))
+        yield Message(role="assistant", content=json.dumps(turn.items, ensure_ascii=False))
 
 
 def describe_form(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 
+from pada_agent.agents.data_generation.strategy_binding import bind_to_label
 from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
@@ -85,10 +86,12 @@ def plan_pattern_batches(
     task: Task,
     seed: int,
     top_up: int = 0,
+    bind_text: bool = True,
 ) -> list[Batch]:
     """Batches for the rows of every strategy. Each row is based on a training example drawn for its strategy.
 
     Args:
+        bind_text: whether a batch of one label gets only those sentences of its strategy that are not about other labels.
         top_up: number of the round that replaces rejected rows. 0 for the first round.
     """
     batches: list[Batch] = []
@@ -98,11 +101,13 @@ def plan_pattern_batches(
         near = set(strategy.source_ids)
         pool = [row for row in training if row.id in near] or training
         drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
+        groups = _group_by_label(drawn[share.n_drawn :], task)
+        labels = [task.closed_label(group[0]) if bind_text else None for group in groups]
         batches += _cut(
-            _group_by_label(drawn[share.n_drawn :], task),
+            groups,
             f"i{iteration}-s{share.number}",
             "pattern",
-            share.guarded,
+            [bind_to_label(share.guarded, label, task.config.labels) for label in labels],
             rows_per_call=rows_per_call,
             iteration=iteration,
             top_up=top_up,
@@ -146,7 +151,7 @@ def plan_error_batches(
         _group_by_source(sources) if one_source_each else _group_by_label(sources, task),
         f"i{iteration}-e",
         "training_error",
-        None,
+        (),
         rows_per_call=rows_per_call,
         iteration=iteration,
         top_up=top_up,
@@ -247,15 +252,24 @@ def _cut(
     groups: Sequence[Sequence[Example]],
     prefix: str,
     branch: Branch,
-    guarded: GuardedStrategy | None,
+    strategies: Sequence[GuardedStrategy],
     *,
     rows_per_call: int,
     iteration: int,
     top_up: int,
 ) -> list[Batch]:
-    """Batches with one label each, so that a call states one definition, once, and a small writer keeps to it."""
+    """Batches with one label each, so that a call states one definition, once, and a small writer keeps to it.
+
+    Args:
+        strategies: one for each group, or none.
+    """
     prefix = f"{prefix}-t{top_up}" if top_up else prefix
-    parts = [g[start : start + rows_per_call] for g in groups for start in range(0, len(g), rows_per_call)]
+    each: Sequence[GuardedStrategy | None] = strategies or [None] * len(groups)
+    parts = [
+        (guarded, group[start : start + rows_per_call])
+        for guarded, group in zip(each, groups, strict=True)
+        for start in range(0, len(group), rows_per_call)
+    ]
     return [
         Batch(
             id=f"{prefix}-b{number}",
@@ -265,5 +279,5 @@ def _cut(
             strategy=guarded,
             source_ids=tuple(source.id for source in part),
         )
-        for number, part in enumerate(parts, start=1)
+        for number, (guarded, part) in enumerate(parts, start=1)
     ]

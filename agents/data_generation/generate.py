@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions, rows_by_label
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
+from pada_agent.agents.data_generation.shown_labels import show_labels
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow, Strategy
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
-from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.prompted_model import PromptedModel, ShownRows
 
 
 class Assignment(Record):
@@ -141,8 +142,12 @@ def generate_drafts(
     generator: PromptedModel,
     settings: GenerationConfig,
     seed: int = 0,
+    training: Sequence[Example] = (),
 ) -> list[Draft]:
     """Have the assigned rows written in one LLM call. A rejected row is shown with its last version and the advice on it.
+
+    Args:
+        training: the rows that `generation.n_shown_labels` shows some of.
 
     Raises:
         StructuredOutputError: the reply could not be used, even after repair attempts. The caller counts the batch as
@@ -162,7 +167,7 @@ def generate_drafts(
         ],
         "feedback": "\n".join(f"- row {f.row + 1}: {f.advice}" for a in assignments if (f := sent_back.get(a.row))),
     }
-    variables |= _describe_together(assignments, task)
+    together = _describe_together(assignments, task)
     fields = task.draft_fields_for([a.source for a in assignments])
     copied: dict[int, dict[str, str]] = {}
     if recipe.rewrites_only_question:
@@ -170,14 +175,18 @@ def generate_drafts(
         fields = {question: f"the {question} of the row"}
         copied = {a.row: {**task.show(a.source), **_fixed_by_code(a)} for a in assignments}
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
+    label, shown = together["shared"].get("label"), list[ShownRows]()
+    if label in task.config.labels and recipe is PATTERN_GUIDED and settings.n_shown_labels:
+        shown = _show_labels(assignments, label, training, list(fields), task=task, settings=settings, seed=seed)
     reply = writer.ask(
         recipe.template,
-        {**variables, "field": task.question_field},
+        {**variables, **together, "field": task.question_field, "is_shown": bool(shown)},
         draft_item(fields),
         numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
         temperature=settings.temperature,
         draw=f"{seed}/{batch.id}/{attempt}",
         tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
+        shown=shown,
     )
     drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
     return [d.model_copy(update={"fields": {**copied.get(d.row, {}), **d.fields}}) for d in drafts]
@@ -224,10 +233,33 @@ def _describe_together(assignments: Sequence[Assignment], task: Task) -> dict[st
     shown = [e for a in assignments for e in (a.source, *a.demonstrations)]
     opposite = [a.counterexample for a in assignments if a.counterexample]
     return {
-        "shared": given,
+        "shared": {"easily_mistaken_for": "", "definition_of_that": ""} | given,
         "real": [_show_written(e, assignments[0], task) for e in _distinct(shown)],
         "opposite": [_show_written(e, assignments[0], task) for e in _distinct(opposite)],
     }
+
+
+def _show_labels(
+    assignments: Sequence[Assignment],
+    label: str,
+    training: Sequence[Example],
+    fields: Sequence[str],
+    *,
+    task: Task,
+    settings: GenerationConfig,
+    seed: int,
+) -> list[ShownRows]:
+    """Turns with real rows, for rows that share one label."""
+    return show_labels(
+        label,
+        _distinct([e for a in assignments for e in (a.source, *a.demonstrations)]),
+        training,
+        fields=fields,
+        task=task,
+        n_labels=settings.n_shown_labels,
+        n_rows=max(1, settings.n_demonstrations),
+        seed=seed,
+    )
 
 
 def _distinct(examples: Sequence[Example]) -> list[Example]:

@@ -68,15 +68,22 @@ def rank_labels(
 
 
 def _fit(training: RowSet, task: Task, embedder: Embedder) -> "LogisticRegression | None":
-    """The regression, or None if the training rows have fewer than two labels."""
+    vectors = training.embed([question_of(row) for row in training], embedder).astype(np.float64)
+    return fit_labels(vectors, [task.closed_label(row) for row in training])
+
+
+def fit_labels(vectors: np.ndarray, labels: Sequence[str | None]) -> "LogisticRegression | None":
+    """A regression from sentence vectors, of shape `(n_rows, n_dimensions)`, to labels. Rows without a label are left out.
+
+    None if there are fewer than two labels.
+    """
     from sklearn.linear_model import LogisticRegression  # takes a second, which the beginning of a run can do without
 
-    known = [(question_of(row), label) for row in training if (label := task.closed_label(row)) is not None]
-    labels = [label for _, label in known]
-    if len(set(labels)) < 2:
+    places = [i for i, label in enumerate(labels) if label is not None]
+    known = [str(labels[i]) for i in places]
+    if len(set(known)) < 2:
         return None
-    vectors = training.embed([text for text, _ in known], embedder).astype(np.float64)
-    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(vectors, labels)
+    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(vectors[places], known)
 
 
 def _rank(likelihoods: np.ndarray, labels: Sequence[str], label: str | None) -> LabelRank | None:

@@ -98,7 +98,7 @@ def _review_chunk(
         "batch": batch.id,
         "attempt": attempt,
     }
-    item = rating_item(with_adherence=batch.strategy is not None)
+    item = rating_item(with_adherence=batch.strategy is not None and bool(batch.strategy.strategy.generation_approach))
     try:
         reply = judge.ask(
             "quality_control",

@@ -52,6 +52,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
             generator=adapters.generator,
             settings=settings.generation,
             seed=settings.seed,
+            training=read_training(state, adapters),
         )
     except StructuredOutputError as exc:
         return {**started, "unusable": note_unusable(state, GENERATOR, str(exc))}

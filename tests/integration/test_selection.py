@@ -38,7 +38,7 @@ def find_jobs(world: ToyWorld) -> list[InfluenceJob]:
     return [job for job in world.compute.ran if isinstance(job, InfluenceJob)]
 
 
-@pytest.mark.parametrize("selection", ["random", "loss", "influence"])
+@pytest.mark.parametrize("selection", ["random", "agreement", "loss", "influence"])
 def test_twice_as_many_rows_are_written_and_half_of_them_trained_on(tmp_path: Path, selection: str) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world, selection=selection)["summary"]
@@ -53,7 +53,7 @@ def test_twice_as_many_rows_are_written_and_half_of_them_trained_on(tmp_path: Pa
     selected = world.store.read_rows(summary.selections["1"].key, Selected)
     chosen = {row.example_id for row in selected if row.is_chosen}
     assert chosen == {row.id for row in world.store.read_rows(trained.synthetic[-1].key, Example)}
-    assert len(find_jobs(world)) == (selection != "random")
+    assert len(find_jobs(world)) == (selection in ("loss", "influence"))
     publish_run(summary, tmp_path, world.store)
     lines = layout.read_lines(tmp_path / "iterations" / "1" / "selection.jsonl", SelectedRow)
     assert {line.example_id for line in lines if line.is_chosen} == chosen

@@ -69,6 +69,13 @@ def test_rows_lengths_and_machine_are_told_at_once() -> None:
     assert length.startswith("memory:train:5: too long to be trained on, with up to 32 tokens")
 
 
+def test_agreement_needs_labels_to_compare() -> None:
+    found = check(GOOD, generation={"selection": "agreement"})
+    (told,) = [finding for finding in found.findings if finding.stops]
+    assert told.kind == "settings" and "task.labels is empty" in told.text
+    assert not check(GOOD, generation={"selection": "influence"}).findings
+
+
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:
     found = check({"train": GOOD["train"] + GOOD["train"][:1], "validation": GOOD["validation"]}, tokens=Strange(9))
     assert found.findings == [

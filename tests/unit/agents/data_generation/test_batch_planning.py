@@ -198,6 +198,30 @@ def test_a_strategy_is_applied_to_its_own_rows_and_to_any_where_it_has_none() ->
         assert {i for batch in batches for i in batch.source_ids} == wanted
 
 
+def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> None:
+    task = make_task(TaskConfig(name="multiple_choice", labels={"refund": "money back", "delivery": "by post"}))
+    training = [
+        task.read(RawRow(where=f"t:{i}", fields={"id": f"t{i}", "question": f"question {i}", "answer": label}))
+        for i, label in enumerate(task.config.labels)
+    ]
+    whole = guarded(1, Confusion(gold="refund", predicted="delivery", count=1))
+    strategy = whole.strategy.model_copy(update={"generation_approach": "Be brief. Say when the delivery was due."})
+    shares = share_rows([whole.model_copy(update={"strategy": strategy})], 6)
+
+    def told(*, bind_text: bool) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for batch in plan_pattern_batches(
+            shares, training, rows_per_call=2, iteration=1, task=task, seed=0, bind_text=bind_text
+        ):
+            assert batch.strategy is not None
+            for source in batch.source_ids:
+                found.setdefault(source, set()).add(batch.strategy.strategy.generation_approach)
+        return found
+
+    assert told(bind_text=True) == {"t0": {"Be brief."}, "t1": {"Be brief. Say when the delivery was due."}}
+    assert told(bind_text=False) == {row: {"Be brief. Say when the delivery was due."} for row in ("t0", "t1")}
+
+
 def test_a_batch_can_be_written_from_one_source() -> None:
     batches = plan_error_batches(
         TRAIN[:3], n_rows=9, rows_per_call=2, iteration=1, task=TASK, seed=0, one_source_each=True

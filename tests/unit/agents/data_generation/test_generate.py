@@ -180,6 +180,38 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
     assert "tariff" not in prompt
 
 
+def test_real_rows_of_other_labels_are_shown_as_earlier_answers() -> None:
+    task = make_task(TaskConfig(name="multiple_choice", labels=LABELS), ScriptedModel([]))
+    rows = [("t1", "Dark since nine", "outages"), ("t2", "Why this fee", "billing"), ("t3", "Bill is wrong", "billing")]
+    training = [
+        task.read(RawRow(where=i, fields={"id": i, "question": question, "answer": label}))
+        for i, question, label in rows
+    ]
+    batch = Batch(
+        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=STRATEGY), source_ids=("t1",)
+    )
+    model = ScriptedModel(['[{"row": 1, "question": "The street is dark"}]'])
+    generate_drafts(
+        batch,
+        assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3),
+        attempt=1,
+        feedback=[],
+        task=task,
+        generator=PromptedModel(model),
+        settings=GenerationConfig(n_shown_labels=4),
+        training=training,
+    )
+    turns = model.requests[0].messages
+    assert "often mistaken for" not in turns[-1].content, "the strategy names no mix-up"
+    assert [turn.role for turn in turns] == ["user", "assistant"] * 2 + ["user"]
+    assert 'Write 2 examples of "billing": what a charge is.' in turns[0].content
+    assert sorted(row["question"] for row in json.loads(turns[1].content)) == ["Bill is wrong", "Why this fee"]
+    assert 'Write 1 example of "outages": the supply is off.' in turns[2].content
+    assert json.loads(turns[3].content) == [{"row": 1, "question": "Dark since nine"}]
+    assert 'beyond doubt "outages"' in turns[4].content and "Real examples of" not in turns[4].content
+    assert sum(turn.content.count("You write training examples") for turn in turns) == 1
+
+
 def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advice_and_others_are_not() -> None:
     task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
     source = task.read(RawRow(where="t1", fields={"id": "t1", "question": "Question?", "answer": "ice"}))

@@ -5,7 +5,7 @@ import json
 from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
-from pada_agent.core.records import Batch, Example, Provenance
+from pada_agent.core.records import Batch, Example, GuardedStrategy, Provenance, Strategy
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
@@ -68,3 +68,17 @@ def test_the_judge_is_asked_for_no_more_rows_than_its_answer_has_room_for() -> N
     small = PromptedModel(judge, max_output_tokens=130)
     rate_batch(CANDIDATES, {"t1": SOURCE}, batch=BATCH, attempt=1, task=TASK, judge=small)
     assert [prompt.count("<sample number") for prompt in judge.prompts] == [1, 1]
+
+
+def test_adherence_is_asked_for_only_where_the_strategy_says_something() -> None:
+    def asked(approach: str) -> str:
+        strategy = Strategy(
+            id="i1-s1", pattern_id="i1-p1", category_name="c", strategy_name="s", generation_approach=approach
+        )
+        batch = BATCH.model_copy(update={"branch": "pattern", "strategy": GuardedStrategy(strategy=strategy)})
+        judge = ScriptedModel([answer(8, 5)] * 3)
+        rate_batch(CANDIDATES, {"t1": SOURCE}, batch=batch, attempt=1, task=TASK, judge=PromptedModel(judge))
+        return judge.prompts[0]
+
+    assert "adherence" in asked("write about keys") and "write about keys" in asked("write about keys")
+    assert "adherence" not in asked("") and "strategy" not in asked("")
