@@ -29,7 +29,7 @@ class GenerationConfig(Settings):
     n_demonstrations: int = Field(default=3, ge=0)
     """Number of training rows with the source row's label that the pattern-guided writer also sees; closed label sets only. Our default: 3
     (docs/adr/0010)."""
-    n_shown_labels: int = Field(default=0, ge=0)
+    n_shown_labels: int = Field(default=0, ge=0, le=100)
     """Number of other labels whose training rows the pattern-guided writer sees as its own earlier answers; closed label sets only. It then takes
     length and tone from them, where a weak writer otherwise writes like an assistant (docs/adr/0018). Each label costs about 150 tokens a call."""
     vary_answers: bool = True
@@ -40,8 +40,8 @@ class GenerationConfig(Settings):
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
     strategy_text: Literal["by_label", "whole"] = "by_label"
-    """What the writer and the judge see of a strategy, for closed label sets: `by_label` leaves out sentences that name other labels but not that
-    of the rows, `whole` shows all of it (paper). See docs/adr/0018."""
+    """What the writer and the judge see of a strategy, for closed label sets: `by_label` leaves out sentences that name only labels other than
+    the rows' own, `whole` shows all of it (paper). See docs/adr/0018."""
     unseen_words: bool = False
     """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
     by default, because its effect has not been measured yet."""

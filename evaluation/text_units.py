@@ -43,14 +43,6 @@ def _marks() -> str:
     return "".join(f"{chr(low)}-{chr(high)}" for low, high in ranges)
 
 
-_SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!e\.g\.)(?<!i\.e\.)\s+|(?<=[。！？])\s*|\n+")
-
-
-def sentences_of(text: str) -> list[str]:
-    """The sentences of a text, without the white space between them."""
-    return [sentence for sentence in _SENTENCE_END.split(text.strip()) if sentence]
-
-
 def find_units(text: str) -> list[re.Match[str]]:
     """Words and characters of `text`, with their positions."""
     return list(_pattern().finditer(text))

@@ -47,7 +47,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
     lengths, unmeasured = _measure(settings, data, adapters)
     findings = [
         *_check_machine(adapters.task),
-        *_check_selection(settings, adapters.task),
+        *_check_selection(settings, data, adapters.task),
         *data.findings,
         *(lengths.findings if lengths else ()),
         *unmeasured,
@@ -81,13 +81,14 @@ def _check_machine(task: Task) -> list[Finding]:
         return [blame(exc)]
 
 
-def _check_selection(settings: RunConfig, task: Task) -> list[Finding]:
-    if settings.generation.selection != "agreement" or task.config.labels:
+def _check_selection(settings: RunConfig, data: CheckedData, task: Task) -> list[Finding]:
+    rows = data.files["train"].examples if "train" in data.files else []
+    if settings.generation.selection != "agreement" or any(task.closed_label(row) is not None for row in rows):
         return []
     return [
         stop(
-            "generation.selection: agreement compares rows by their labels, but task.labels is empty. Set it to the closed set of"
-            " labels, or generation.selection to none, influence, loss or random",
+            "generation.selection: agreement compares rows by their labels, but the training rows have none of a closed set. Set"
+            " task.labels, if the task has labels, or generation.selection to none, influence, loss or random",
             "settings",
         )
     ]

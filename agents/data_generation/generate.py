@@ -176,7 +176,8 @@ def generate_drafts(
         copied = {a.row: {**task.show(a.source), **_fixed_by_code(a)} for a in assignments}
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
     label, shown = together["shared"].get("label"), list[ShownRows]()
-    if label in task.config.labels and recipe is PATTERN_GUIDED and settings.n_shown_labels:
+    is_plain = label in task.config.labels and TURNS not in together["shared"]
+    if is_plain and recipe is PATTERN_GUIDED and settings.n_shown_labels:
         shown = _show_labels(assignments, label, training, list(fields), task=task, settings=settings, seed=seed)
     reply = writer.ask(
         recipe.template,

@@ -2,7 +2,9 @@
 
 A regression on the training rows alone is sure of rows that resemble them, and these teach least. Written rows that agree
 with each other extend what it knows. Each row is judged by a regression that was not fitted on it (confident learning,
-Northcutt et al. 2021, arXiv 1911.00068). For closed label sets only; needs no LLM calls (docs/adr/0018).
+Northcutt et al. 2021, arXiv 1911.00068). Training rows count as much in total as the written ones. A mistake that many
+written rows share, about something that no training row shows, goes unnoticed. For closed label sets only; needs no LLM
+calls (docs/adr/0018).
 """
 
 from collections.abc import Sequence
@@ -45,7 +47,11 @@ def measure_agreement(
     for fold in range(min(N_FOLDS, len(rows))):
         judged = order[fold::N_FOLDS]
         others = sorted(set(order) - set(judged))
-        regression = fit_labels(np.vstack([fixed, vectors[others]]), [*own, *(labels[i] for i in others)])
+        regression = fit_labels(
+            np.vstack([fixed, vectors[others]]),
+            [*own, *(labels[i] for i in others)],
+            weights=[max(1.0, len(others) / len(known))] * len(known) + [1.0] * len(others),
+        )
         if regression is None:
             continue
         names = [str(name) for name in regression.classes_]

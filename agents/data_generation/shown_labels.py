@@ -28,7 +28,8 @@ def show_labels(
 ) -> list[ShownRows]:
     """A turn for each of `n_labels` other labels, with up to `n_rows` training rows each, and a last one for `label` with its `own` rows.
 
-    The other labels and their rows are the same for the whole run, so that a provider's prompt cache can reuse them.
+    The other labels and their rows are the same for all labels that are not among them, so that a provider's prompt cache can
+    reuse them.
 
     Args:
         fields: what a written row consists of. Given fields, such as the label, are not among them.

@@ -5,45 +5,77 @@ mention the declined payment"). A writer that follows such a part for another la
 and a judge that asks whether rows follow the strategy prefers them.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 from pada_agent.core.records import GuardedStrategy
-from pada_agent.evaluation.text_units import Units, sentences_of, units_of
+from pada_agent.evaluation.text_units import Units, count_words, units_of
 
 MIN_LETTERS = 4
-"""Shorter labels ("no", "B") are not looked for: they are also common words."""
+"""Shorter words of the row's own label ("not", "up") need not be in a sentence that is about it."""
+
+_SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+|(?<=[。！？])\s*|\n+")
+_QUOTED = re.compile(r"[\"“„«「『'‘]([^\"“”„«»「」『』'’]+)[\"”“»」』'’]")
 
 
 def bind_to_label(guarded: GuardedStrategy, label: str | None, labels: Collection[str]) -> GuardedStrategy:
-    """The strategy without the sentences that name other labels but not this one.
+    """The strategy without the sentences that name only other labels.
 
-    Its approach and its elements may end up empty. Unchanged if `label` is None or if the labels are not a closed set.
+    Another label counts as named by two or more words that follow each other, or by one word in quotation marks: a label of
+    one word ("other", "good") is also a common word. The row's own label counts as named if its words occur anywhere, in any
+    form, because a sentence should rather stay than go. Name, approach and elements may end up empty. Unchanged if `label` is
+    None or if the labels are not a closed set.
     """
     if label is None or not labels:
         return guarded
-    own, names = units_of(label), {units_of(name) for name in labels if len(name) >= MIN_LETTERS or name == label}
+    own, others = _units(label), [_units(name) for name in labels if name != label]
+    names = [name for name in others if name and not _find(name, own)]
+
+    def is_about_others(sentence: str) -> bool:
+        units, quoted = _units(sentence), {_units(text) for text in _QUOTED.findall(sentence)}
+        named = (_find(name, units) if count_words(name) >= 2 else name in quoted for name in names)
+        return not _mentions(units, own, names) and any(named)
 
     def bind(text: str) -> str:
-        named = ((sentence, _find_names(units_of(sentence), names)) for sentence in sentences_of(text))
-        return " ".join(s for s, found in named if own in found or all(_contains(own, other) for other in found))
+        ends = [0, *(end.end() for end in _SENTENCE_END.finditer(text)), len(text)]
+        kept = [s for start, end in pairwise(ends) if (s := text[start:end]) and not is_about_others(s)]
+        return text if len("".join(kept)) == len(text) else "".join(kept).strip()
 
     strategy = guarded.strategy
-    elements = [bound for e in strategy.key_elements if (bound := bind(e))]
-    changes = {"generation_approach": bind(strategy.generation_approach), "key_elements": tuple(elements)}
+    changes = {
+        "strategy_name": bind(strategy.strategy_name),
+        "generation_approach": bind(strategy.generation_approach),
+        "key_elements": tuple(bound for element in strategy.key_elements if (bound := bind(element))),
+    }
     return guarded.model_copy(update={"strategy": strategy.model_copy(update=changes)})
 
 
-def _find_names(sentence: Units, names: Collection[Units]) -> set[Units]:
-    """The names that occur in the sentence. Of names that contain each other, only the longest one counts at its place."""
-    found, i = set(), 0
-    by_length = sorted(names, key=len, reverse=True)
-    while i < len(sentence):
-        name = next((n for n in by_length if n and sentence[i : i + len(n)] == n), None)
-        if name:
-            found.add(name)
+def _units(text: str) -> Units:
+    return units_of(text.replace("_", " "))
+
+
+def _begins(name: Sequence[str], units: Sequence[str]) -> bool:
+    """Whether the text begins with the name, each of its words as it is or with an ending."""
+    return len(units) >= len(name) and all(map(str.startswith, units, name))
+
+
+def _find(name: Sequence[str], units: Sequence[str]) -> bool:
+    return any(_begins(name, units[i:]) for i in range(len(units) - len(name) + 1))
+
+
+def _mentions(units: Units, own: Units, others: Sequence[Units]) -> bool:
+    """Whether the words of the row's label occur in the sentence, in any order and form, outside longer names that contain it."""
+    longer, left, i = [name for name in others if _find(own, name)], list[str](), 0
+    while i < len(units):
+        name = next((name for name in longer if _begins(name, units[i:])), None)
+        left += [] if name else [units[i]]
         i += len(name) if name else 1
-    return found
+    words = [word for word in own if len(word) >= MIN_LETTERS or not word.isascii()] or own
+    return bool(words) and all(any(_is_form_of(word, unit) for unit in left) for word in words)
 
 
-def _contains(name: Units, part: Units) -> bool:
-    return any(name[i : i + len(part)] == part for i in range(len(name) - len(part) + 1))
+def _is_form_of(word: str, unit: str) -> bool:
+    """Whether both begin alike, all but the last three letters of the label's word."""
+    n = max(min(len(word), MIN_LETTERS), len(word) - 3)
+    return unit[:n] == word[:n]

@@ -11,7 +11,6 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.task import Task
-from pada_agent.evaluation.text_units import sentences_of
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -25,6 +24,7 @@ MAX_ROUNDS = 3
 """The first call, plus two more for patterns that got no strategy of their own."""
 
 _QUOTED = re.compile(r"""(?:"[^"]+"|“[^”]+”|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))""")
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+")
 _SAMPLE_WORDS = 4
 """A quotation of fewer words is a term, not a sample."""
 _MASK = "\0"
@@ -101,7 +101,7 @@ def cut_samples(text: str) -> str:
     removed as a whole. A text that consists of nothing but samples is left unchanged.
     """
     masked = _QUOTED.sub(_mask_sample, text)
-    sentences = [_cut_inserted(sentence) for sentence in sentences_of(masked)]
+    sentences = [_cut_inserted(sentence) for sentence in _SENTENCE_END.split(masked)]
     kept = " ".join(filter(None, sentences)).strip()
     return kept if len(kept.split()) > 1 else text
 

@@ -15,6 +15,8 @@ BATCH_HOURS = 24
 """Time within which OpenAI and Anthropic promise to finish a batch."""
 PROMPT_TOKENS = 500
 """Tokens of one call's instructions and schema. A round figure."""
+FORM_TOKENS = 80
+"""Tokens of an earlier turn, besides its rows. A round figure."""
 
 
 class Counts(Record):
@@ -178,10 +180,19 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
     )
     one = {
         "analyst": sum(analyst, Usage()),
-        "generator": _usage(config.models.generator, batches, batch * row, batch * row),
+        "generator": _usage(config.models.generator, batches, batch * row + _count_shown(config, row), batch * row),
         "judge": _count_judging(config, n_synthetic, row_tokens=row, attempts=attempts),
     }
     return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
+
+
+def _count_shown(config: RunConfig, row_tokens: int) -> int:
+    """Tokens of the earlier turns with real rows (`generation.n_shown_labels`), on average over both branches."""
+    generation = config.generation
+    if not generation.n_shown_labels or not config.task.labels:
+        return 0
+    turn = FORM_TOKENS + max(1, generation.n_demonstrations) * row_tokens
+    return round(generation.pattern_share * (generation.n_shown_labels + 1) * turn)
 
 
 def _count_errors(config: RunConfig, counts: Counts) -> int:

@@ -24,6 +24,8 @@ from pada_agent.evaluation.tasks.registry import make_task
 
 FORMS = ("list", "list, 1.0", "list + list, 1.0", "edit", "turns of rows", "turns", "text", "turns + text")
 
+N_DRAWS = 20
+
 
 def main(folder: Path) -> None:
     read = {name: read_lines(folder / f"{name}.jsonl") for name in ("train_60", "validation", "held_back_180")}
@@ -63,7 +65,11 @@ def main(folder: Path) -> None:
             "on label": [row for row, is_on in zip(rows, on_label, strict=True) if is_on],
         }
         told = "; ".join(f"{name} {score(part):.1%} ({len(part)})" for name, part in kept.items())
-        print(f"{form}: {on_label.mean():.0%} on label; {told}")
+        rng = np.random.default_rng(0)
+        spread = np.std([score([rows[i] for i in rng.integers(len(rows), size=len(rows))]) for _ in range(N_DRAWS)])
+        print(
+            f"{form}: {on_label.mean():.0%} on label; {told}; standard deviation of all rows {100 * spread:.1f} points"
+        )
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:

@@ -72,7 +72,7 @@ def test_rows_lengths_and_machine_are_told_at_once() -> None:
 def test_agreement_needs_labels_to_compare() -> None:
     found = check(GOOD, generation={"selection": "agreement"})
     (told,) = [finding for finding in found.findings if finding.stops]
-    assert told.kind == "settings" and "task.labels is empty" in told.text
+    assert told.kind == "settings" and "none of a closed set" in told.text
     assert not check(GOOD, generation={"selection": "influence"}).findings
 
 

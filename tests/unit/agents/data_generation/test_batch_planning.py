@@ -199,13 +199,15 @@ def test_a_strategy_is_applied_to_its_own_rows_and_to_any_where_it_has_none() ->
 
 
 def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> None:
-    task = make_task(TaskConfig(name="multiple_choice", labels={"refund": "money back", "delivery": "by post"}))
+    task = make_task(
+        TaskConfig(name="multiple_choice", labels={"late refund": "money back", "late delivery": "by post"})
+    )
     training = [
         task.read(RawRow(where=f"t:{i}", fields={"id": f"t{i}", "question": f"question {i}", "answer": label}))
         for i, label in enumerate(task.config.labels)
     ]
-    whole = guarded(1, Confusion(gold="refund", predicted="delivery", count=1))
-    strategy = whole.strategy.model_copy(update={"generation_approach": "Be brief. Say when the delivery was due."})
+    whole = guarded(1, Confusion(gold="late refund", predicted="late delivery", count=1))
+    strategy = whole.strategy.model_copy(update={"generation_approach": "Be brief. Mention the late delivery."})
     shares = share_rows([whole.model_copy(update={"strategy": strategy})], 6)
 
     def told(*, bind_text: bool) -> dict[str, set[str]]:
@@ -218,8 +220,8 @@ def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> 
                 found.setdefault(source, set()).add(batch.strategy.strategy.generation_approach)
         return found
 
-    assert told(bind_text=True) == {"t0": {"Be brief."}, "t1": {"Be brief. Say when the delivery was due."}}
-    assert told(bind_text=False) == {row: {"Be brief. Say when the delivery was due."} for row in ("t0", "t1")}
+    assert told(bind_text=True) == {"t0": {"Be brief."}, "t1": {"Be brief. Mention the late delivery."}}
+    assert told(bind_text=False) == {row: {"Be brief. Mention the late delivery."} for row in ("t0", "t1")}
 
 
 def test_a_batch_can_be_written_from_one_source() -> None:
