@@ -46,11 +46,13 @@ def choose_by_agreement(
 ) -> list[Selected]:
     """Rows whose label the other rows agree with, drawn at random; if they are too few, then those with the smallest disagreement.
 
-    The surest rows are not preferred, because they are the ones that teach least. Keeps the shares of the labels.
+    The surest rows are not preferred, because they are the ones that teach least. Labels keep their shares as long as rows in
+    agreement last: a right row of another label is better than a wrong one.
     """
     doubts = [0.0 if agreement is None else max(0.0, -agreement.margin) for agreement in agreements]
-    drawn = Random(seed).sample(range(len(rows)), len(rows))
-    chosen = set(_take_within(sorted(drawn, key=lambda i: doubts[i]), limit_labels(labels, n), labels))
+    drawn = sorted(Random(seed).sample(range(len(rows)), len(rows)), key=lambda i: doubts[i])
+    chosen = set(_take_within([i for i in drawn if not doubts[i]], limit_labels(labels, n), labels))
+    chosen |= set([i for i in drawn if i not in chosen][: n - len(chosen)])
     return [
         Selected(
             example_id=row.id,

@@ -1,5 +1,6 @@
 """Label verification: turns drafts into examples and shows them to every guard before the judge is asked."""
 
+import re
 from collections.abc import Sequence
 
 from pada_agent.agents.data_generation.generate import Assignment
@@ -47,10 +48,25 @@ def verify_drafts(
     return VerifiedDrafts(candidates=tuple(candidates), rejections=tuple(rejections))
 
 
+_PROMPT_TAG = re.compile(r'</?(?:row|real|sample)(?: number="[^"<>]{0,9}")?>')
+"""The tags that set rows apart in our prompts."""
+
+
+def find_prompt_tag(draft: Draft, source: Example, task: Task) -> str | None:
+    """A tag that a weak writer has copied from its prompt into a row, or None. A tag that the source also has belongs to the data."""
+    written = " ".join(draft.fields.values())
+    own = set(_PROMPT_TAG.findall(" ".join(task.show(source).values())))
+    return next((tag for tag in _PROMPT_TAG.findall(written) if tag not in own), None)
+
+
 def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Rejection:
     origin = draft.provenance
     example_id = f"syn-{origin.batch_id}-a{origin.attempt}-r{draft.row + 1}"
-    made = task.compose(draft.fields, source=assignment.source, given=assignment.given, example_id=example_id)
+    made: Example | DraftProblem
+    if tag := find_prompt_tag(draft, assignment.source, task):
+        made = DraftProblem(reason=f"contains {tag}, which belongs to the prompt and not to the row")
+    else:
+        made = task.compose(draft.fields, source=assignment.source, given=assignment.given, example_id=example_id)
     if isinstance(made, DraftProblem):
         text = "\n".join(f"{name}: {value}" for name, value in draft.fields.items())
         return Rejection(stage="format", reason=made.reason, text=text, provenance=origin)

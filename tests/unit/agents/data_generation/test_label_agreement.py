@@ -82,10 +82,19 @@ def test_the_surest_rows_are_not_preferred() -> None:
     assert 15 < sum(chosen) / len(chosen) < 24
 
 
-def test_labels_keep_their_shares() -> None:
-    agreements = [Agreement(margin=1.0 if i < 6 else -1.0, likeliest="cat") for i in range(9)]
+def choose_labels(n_agreeing: int) -> list[str]:
+    """Of six cats and three dogs, the first ones in agreement, six are chosen."""
+    agreements = [Agreement(margin=1.0 if i < n_agreeing else -1.0, likeliest="cat") for i in range(9)]
     labels = ["cat"] * 6 + ["dog"] * 3
-    chosen = choose_by_agreement(
-        [row(f"s{i}", "meow", label) for i, label in enumerate(labels)], labels, agreements, 6, seed="0"
-    )
-    assert [label for s, label in zip(chosen, labels, strict=True) if s.is_chosen] == ["cat"] * 4 + ["dog"] * 2
+    rows = [row(f"s{i}", "meow", label) for i, label in enumerate(labels)]
+    chosen = choose_by_agreement(rows, labels, agreements, 6, seed="0")
+    return [label for s, label in zip(chosen, labels, strict=True) if s.is_chosen]
+
+
+def test_labels_keep_their_shares() -> None:
+    assert choose_labels(9) == ["cat"] * 4 + ["dog"] * 2
+
+
+def test_a_right_row_of_another_label_is_better_than_a_wrong_one() -> None:
+    assert choose_labels(6) == ["cat"] * 6
+    assert choose_labels(7) == ["cat"] * 5 + ["dog"]
