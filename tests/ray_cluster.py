@@ -95,7 +95,7 @@ def start_cluster() -> Iterator[Any]:
             names = [" ".join(process.cmdline())[:80] for process in left]
             for process in left:
                 process.kill()
-    assert not names, "no process outlives its cluster"
+    assert not names, f"no process outlives its cluster: {names}"
     assert set(Path("/dev/shm").glob("plasma*")) <= shared_memory
 
 
