@@ -173,8 +173,9 @@ class QualityConfig(Settings):
     """Number of rows the judge rates in one call. Null: the whole batch (paper). Use 1 for a small judge, which gives neighboring rows the same
     score."""
     max_label_rank: int | None = Field(default=None, ge=1)
-    """Before the judge: accept a row only if its label is among this many likeliest labels, predicted by a regression on the training rows' sentence
-    vectors. Closed label sets only; also applies when `enabled` is off. Null is off (paper). Use 2 with a weak writer and judge (docs/adr/0011)."""
+    """Before the judge: accept a row only if its label is among this many likeliest labels, predicted by a regression on sentence vectors of the
+    training rows and of the names and definitions in `task.labels`. Closed label sets only; also applies when `enabled` is off. Null is off
+    (paper). Use 2 with a weak writer and judge (docs/adr/0011 and 0019)."""
     probe_share: float = Field(default=0.1, ge=0, le=1)
     """Rows of known quality mixed in at the first attempt to measure the judge, per row that it rates: a quarter good, the rest bad. Never trained
     on. With `rows_per_call: 1`, each costs one call. 0 adds none."""

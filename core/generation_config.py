@@ -64,11 +64,10 @@ class GenerationConfig(Settings):
     max_asked_per_row: float = Field(default=5, ge=1)
     """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""
-    selection: Literal["none", "random", "agreement", "loss", "influence"] = "none"
+    selection: Literal["none", "random", "loss", "influence"] = "none"
     """How rows are chosen from more than are needed. `none` writes no more than needed. The others write `oversampling` times as many: `influence`
     keeps those whose gradients, at the diagnosed adapter, do most for the diagnosed failures (one pass over all candidates and failures, about as
-    long as training on them once); `loss` keeps those that the student is least able to answer; `agreement`, for closed label sets, keeps those whose
-    label fits the training rows and all other written rows, by sentence vectors (docs/adr/0018); `random` draws, as a control."""
+    long as training on them once); `loss` keeps those that the student is least able to answer; `random` draws, as a control."""
     oversampling: float = Field(default=2.0, gt=1, le=20)
     """Number of rows that have to pass the checks per row that is chosen. Only used with `selection`."""
     repeat_sources: bool = True

@@ -25,8 +25,6 @@ class Selected(Record):
     """The student's loss on it, in nats. None if rows were drawn at random, or if it is not finite."""
     failures: tuple[tuple[str, float], ...] = ()
     """The validation failures that it was chosen for, by id, each with its part of the gain, most first. Empty for other ways to choose."""
-    reads_like: str = ""
-    """The label that all other rows suggest, if it is another one. Empty for other ways to choose."""
 
 
 class SelectedRow(Selected):

@@ -47,7 +47,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
     lengths, unmeasured = _measure(settings, data, adapters)
     findings = [
         *_check_machine(adapters.task),
-        *_check_selection(settings, data, adapters.task),
+        *_check_label_settings(settings, adapters.task),
         *data.findings,
         *(lengths.findings if lengths else ()),
         *unmeasured,
@@ -81,17 +81,16 @@ def _check_machine(task: Task) -> list[Finding]:
         return [blame(exc)]
 
 
-def _check_selection(settings: RunConfig, data: CheckedData, task: Task) -> list[Finding]:
-    rows = data.files["train"].examples if "train" in data.files else []
-    if settings.generation.selection != "agreement" or any(task.closed_label(row) is not None for row in rows):
+def _check_label_settings(settings: RunConfig, task: Task) -> list[Finding]:
+    """Settings that need labels, for a task without any."""
+    if task.config.labels:
         return []
-    return [
-        stop(
-            "generation.selection: agreement compares rows by their labels, but the training rows have none of a closed set. Set"
-            " task.labels, if the task has labels, or generation.selection to none, influence, loss or random",
-            "settings",
-        )
-    ]
+    quality, generation = settings.quality, settings.generation
+    idle = {
+        "quality.max_label_rank": quality.max_label_rank is not None,
+        "generation.n_shown_labels": generation.n_shown_labels > 0,
+    }
+    return [warn(f"{name} does nothing, because task.labels is empty") for name, is_set in idle.items() if is_set]
 
 
 def _measure(settings: RunConfig, data: CheckedData, adapters: Adapters) -> tuple[Lengths | None, list[Finding]]:

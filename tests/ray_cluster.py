@@ -160,6 +160,14 @@ def freeze(node: Any) -> list[psutil.Process]:
     return processes
 
 
+def wake(frozen: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Let the processes of a frozen node go on. A node that was given up ends all of them; these are those that do not end."""
+    for process in frozen:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
+    return wait_until_ended(frozen)
+
+
 def has_ended(board: Any) -> bool:
     try:
         ray.get(board.describe.remote())

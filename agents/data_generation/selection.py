@@ -9,7 +9,6 @@ from random import Random
 import numpy as np
 
 from pada_agent.agents.data_generation.batch_planning import split_by_weight
-from pada_agent.agents.data_generation.label_agreement import Agreement
 from pada_agent.core.records import Example
 from pada_agent.core.selection import RowInfluence, Selected
 
@@ -39,28 +38,6 @@ def choose_by_loss(
     order = sorted(range(len(rows)), key=lambda i: (-losses[i], i))
     chosen = set(_take_within(order, limit_labels(labels, n), labels))
     return [Selected(example_id=row.id, is_chosen=i in chosen, loss=influences[i].loss) for i, row in enumerate(rows)]
-
-
-def choose_by_agreement(
-    rows: Sequence[Example], labels: Labels, agreements: Sequence[Agreement | None], n: int, *, seed: str
-) -> list[Selected]:
-    """Rows whose label the other rows agree with, drawn at random; if they are too few, then those with the smallest disagreement.
-
-    The surest rows are not preferred, because they are the ones that teach least. Labels keep their shares as long as rows in
-    agreement last: a right row of another label is better than a wrong one.
-    """
-    doubts = [0.0 if agreement is None else max(0.0, -agreement.margin) for agreement in agreements]
-    drawn = sorted(Random(seed).sample(range(len(rows)), len(rows)), key=lambda i: doubts[i])
-    chosen = set(_take_within([i for i in drawn if not doubts[i]], limit_labels(labels, n), labels))
-    chosen |= set([i for i in drawn if i not in chosen][: n - len(chosen)])
-    return [
-        Selected(
-            example_id=row.id,
-            is_chosen=i in chosen,
-            reads_like=agreement.likeliest if (agreement := agreements[i]) and agreement.margin < 0 else "",
-        )
-        for i, row in enumerate(rows)
-    ]
 
 
 def choose_by_influence(

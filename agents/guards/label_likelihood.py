@@ -1,7 +1,8 @@
-"""Label verification by similarity: how likely a row's label is, judged by the training rows of all labels.
+"""Label verification by similarity: how likely a row's label is, judged by the training rows and definitions of all labels.
 
-A weak writer strays from its label, and a weak judge does not notice. A logistic regression on the training rows'
-sentence vectors does notice and needs no LLM calls (docs/adr/0011). For closed label sets only.
+A weak writer strays from its label, and a weak judge does not notice. A logistic regression on sentence vectors does notice and
+needs no LLM calls (docs/adr/0011). It is fitted on the training rows and, as if they were rows too, on each label's name and
+definition: with few rows of each label, these say as much as the rows do (docs/adr/0019). For closed label sets only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ class LabelLikelihood(Guard):
 def rank_labels(
     rows: Sequence[Example], training: Sequence[Example], *, task: Task, embedder: Embedder
 ) -> list[LabelRank | None]:
-    """The rank of each row's label. None if the labels are not a closed set, or if no training row has the label."""
+    """The rank of each row's label. None if the labels are not a closed set, or if the row's label is not one of them."""
     known = RowSet.of(training)
     regression = known.remember("label regression", lambda: _fit(known, task, embedder)) if rows else None
     if regression is None:
@@ -68,8 +69,26 @@ def rank_labels(
 
 
 def _fit(training: RowSet, task: Task, embedder: Embedder) -> "LogisticRegression | None":
-    vectors = training.embed([question_of(row) for row in training], embedder).astype(np.float64)
-    return fit_labels(vectors, [task.closed_label(row) for row in training])
+    return fit_labels(*collect_known(training, task, embedder))
+
+
+def collect_known(training: RowSet, task: Task, embedder: Embedder) -> tuple[np.ndarray, list[str | None]]:
+    """What is known of the labels: vectors of shape `(n_texts, n_dimensions)` and their labels.
+
+    The texts are the training rows, followed by each label's name, its definition, and both together.
+    """
+    told = [(text, label) for label, definition in task.config.labels.items() for text in _describe(label, definition)]
+    vectors = [
+        training.embed([question_of(row) for row in training], embedder),
+        np.asarray(embedder.embed([text for text, _ in told])),
+    ]
+    labels = [*(task.closed_label(row) for row in training), *(label for _, label in told)]
+    known = [part for part in vectors if len(part)]
+    return (np.vstack(known).astype(np.float64) if known else np.empty((0, 0))), labels
+
+
+def _describe(label: str, definition: str) -> list[str]:
+    return [label, definition, f"{label}: {definition}"] if definition else [label]
 
 
 def fit_labels(

@@ -15,8 +15,7 @@ def explain_choice(selected: Selected, after: Mapping[str, ScoredRow]) -> str:
         after: the answers of the model trained in this iteration, by row. Empty if there is none.
     """
     if not selected.is_chosen:
-        reason = f"it reads like {selected.reads_like}" if selected.reads_like else "other rows were chosen"
-        return f"passed the checks, but was not chosen: {reason}"
+        return "passed the checks, but other rows were chosen"
     if not selected.failures:
         return "" if selected.loss is None else f"chosen: the student's loss on it was {selected.loss:.2f}"
     return f"chosen for {'; '.join(_name_failure(i, after.get(i)) for i, _ in selected.failures)}"

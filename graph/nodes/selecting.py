@@ -4,13 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from pada_agent.agents.data_generation.label_agreement import measure_agreement
-from pada_agent.agents.data_generation.selection import (
-    choose_by_agreement,
-    choose_by_influence,
-    choose_by_loss,
-    draw_at_random,
-)
+from pada_agent.agents.data_generation.selection import choose_by_influence, choose_by_loss, draw_at_random
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import INFLUENCE, InfluenceJob
 from pada_agent.core.json_lines import read_json_lines
@@ -18,7 +12,6 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, ScoredRow
 from pada_agent.core.selection import RowInfluence, Selected
 from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.rows import read_set
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
@@ -54,11 +47,6 @@ def select(rows: Sequence[Example], n: int, state: RunState, adapters: Adapters)
     seed = f"selection/{settings.seed}/{state['iteration']}"
     if selection == "random":
         return draw_at_random(rows, labels, n, seed=seed), []
-    if selection == "agreement":
-        kept = state["models"][state["plan"].diagnosed_model].synthetic
-        known = read_set([state["data"].train, *kept], state, adapters)
-        agreements = measure_agreement(rows, known, task=adapters.task, embedder=adapters.embedder, seed=seed)
-        return choose_by_agreement(rows, labels, agreements, n, seed=seed), []
     failures = find_targets(state, adapters) if selection == "influence" else []
     influences = measure_influence(failures, state, adapters)
     told = tell_unmeasured(influences, len(failures))

@@ -38,7 +38,7 @@ def find_jobs(world: ToyWorld) -> list[InfluenceJob]:
     return [job for job in world.compute.ran if isinstance(job, InfluenceJob)]
 
 
-@pytest.mark.parametrize("selection", ["random", "agreement", "loss", "influence"])
+@pytest.mark.parametrize("selection", ["random", "loss", "influence"])
 def test_twice_as_many_rows_are_written_and_half_of_them_trained_on(tmp_path: Path, selection: str) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world, selection=selection)["summary"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from pada_agent.agents.data_generation.label_agreement import measure_agreement
 from pada_agent.agents.guards.label_likelihood import fit_labels, rank_labels
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.storage import model_store
@@ -31,8 +31,8 @@ def main(folder: Path) -> None:
     read = {name: read_lines(folder / f"{name}.jsonl") for name in ("train_60", "validation", "held_back_180")}
     with (Path(__file__).parent / "prompt_forms.csv").open(encoding="utf-8", newline="") as file:
         written = list(csv.DictReader(file))
-    labels = {row["label"]: "a topic" for row in read["train_60"]}
-    task = make_task(TaskConfig(name="multiple_choice", answers="text", labels=labels, columns={"answer": "label"}))
+    config = Path(__file__).parents[3] / "configs" / "banking77.yaml"
+    task = make_task(TaskConfig(**yaml.safe_load(config.read_text(encoding="utf-8"))["task"]))
     embedder = SentenceEmbedder(str(model_store.resolve("all-mpnet-base-v2")), device="cpu")
 
     def make(rows: list[Any]) -> list[Example]:
@@ -44,8 +44,8 @@ def main(folder: Path) -> None:
 
     train, asked = make(read["train_60"]), make(read["validation"] + read["held_back_180"])
     vectors, known = embed(asked), [row.answer for row in asked]
-    judge = fit_labels(vectors, known)
-    assert judge is not None
+    judge, rows_alone = fit_labels(vectors, known), fit_labels(embed(train), [row.answer for row in train])
+    assert judge is not None and rows_alone is not None
 
     def score(rows: list[Example]) -> float:
         both = [*train, *rows]
@@ -55,13 +55,13 @@ def main(folder: Path) -> None:
     print(f"60 rows alone: {score([]):.1%} of {len(asked)} real rows")
     for form in FORMS:
         rows = make([row for row in written if row["form"] in form.split(" + ")])
-        on_label = judge.predict(embed(rows)) == np.array([row.answer for row in rows])
+        answers = np.array([row.answer for row in rows])
+        likely, on_label = (by.predict(embed(rows)) == answers for by in (rows_alone, judge))
         ranks = rank_labels(rows, train, task=task, embedder=embedder)
-        agreed = measure_agreement(rows, train, task=task, embedder=embedder, seed="0")
         kept = {
             "all": rows,
-            "rank 1": [row for row, rank in zip(rows, ranks, strict=True) if rank and rank.rank == 1],
-            "in agreement": [row for row, found in zip(rows, agreed, strict=True) if found and found.margin > 0],
+            "likeliest by the 60 rows": [row for row, is_likely in zip(rows, likely, strict=True) if is_likely],
+            "and by the definitions": [row for row, rank in zip(rows, ranks, strict=True) if rank and rank.rank == 1],
             "on label": [row for row, is_on in zip(rows, on_label, strict=True) if is_on],
         }
         told = "; ".join(f"{name} {score(part):.1%} ({len(part)})" for name, part in kept.items())

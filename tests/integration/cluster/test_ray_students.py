@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -17,7 +18,7 @@ from tests.tiny_world import save_world, write_config
 
 pytest.importorskip("ray")
 
-from tests.ray_cluster import add_node, freeze, leave_one_node, make_compute
+from tests.ray_cluster import add_node, freeze, leave_one_node, make_compute, wake
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,6 +46,7 @@ def test_a_fine_tuning_whose_node_is_lost_gives_the_same_adapter(
     compute = make_compute(tmp_path / "ray", command=WORKER, checkpoint_minutes=minutes, max_workers=1)
     node = leave_one_node(cluster)
     steps: list[list[int]] = [[]]
+    frozen: list[psutil.Process] = []
 
     def lose_node(progress: Progress) -> None:
         if progress.stage == "retry":
@@ -52,11 +54,15 @@ def test_a_fine_tuning_whose_node_is_lost_gives_the_same_adapter(
         elif progress.stage == "fine_tune":
             steps[-1].append(progress.done)
             if len(steps) == 1 and len(steps[0]) == 20:
-                freeze(node)
+                frozen.extend(freeze(node))
                 add_node(cluster)
                 cluster.remove_node(node, allow_graceful=False)
 
-    folder = compute.wait(compute.submit(job), lose_node)
+    try:
+        folder = compute.wait(compute.submit(job), lose_node)
+    finally:
+        left = wake(frozen)
+    assert not left, "a node that was given up ends all its processes"
     assert (folder / ADAPTER).read_bytes() == expected
     assert len(steps) == 2 and steps[1][-1] == N_STEPS
     assert (steps[1][0] == 1) is lost_steps, "with a checkpoint, the second attempt does only what is missing"

@@ -69,11 +69,12 @@ def test_rows_lengths_and_machine_are_told_at_once() -> None:
     assert length.startswith("memory:train:5: too long to be trained on, with up to 32 tokens")
 
 
-def test_agreement_needs_labels_to_compare() -> None:
-    found = check(GOOD, generation={"selection": "agreement"})
-    (told,) = [finding for finding in found.findings if finding.stops]
-    assert told.kind == "settings" and "none of a closed set" in told.text
-    assert not check(GOOD, generation={"selection": "influence"}).findings
+def test_settings_for_labels_are_idle_without_labels() -> None:
+    found = check(GOOD, generation={"n_shown_labels": 4}, quality={"max_label_rank": 1})
+    assert found.findings == [
+        warn(f"{name} does nothing, because task.labels is empty")
+        for name in ("quality.max_label_rank", "generation.n_shown_labels")
+    ]
 
 
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:

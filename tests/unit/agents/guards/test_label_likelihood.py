@@ -34,10 +34,22 @@ def test_a_label_ranks_by_the_training_rows_that_are_like_the_row() -> None:
     assert wrong is not None and wrong.rank > 1 and wrong.likeliest == "login"
 
 
-def test_a_label_without_training_rows_cannot_be_ranked() -> None:
-    known = [e for e in TRAINING if e.answer != "login"]
-    assert rank_labels([TRAINING[-1]], known, task=TASK, embedder=WordCountEmbedder()) == [None]
-    assert rank_labels([TRAINING[0]], TRAINING[:3], task=TASK, embedder=WordCountEmbedder()) == [None], "one label"
+def test_a_label_is_known_by_its_name_and_definition_as_much_as_by_its_rows() -> None:
+    known = [e for e in TRAINING if e.answer != "money"]
+    rows = [read("bills", "money", "a"), read("bills and money", "power", "b"), read("no current", "money", "c")]
+    ranks = rank_labels(rows, known, task=TASK, embedder=WordCountEmbedder())
+    assert [rank and (rank.rank == 1, rank.likeliest) for rank in ranks] == [
+        (True, "money"),
+        (False, "money"),
+        (False, "power"),
+    ]
+    assert rank_labels(rows, [], task=TASK, embedder=WordCountEmbedder())[0] == LabelRank(1, "money"), "no row at all"
+
+
+def test_a_label_without_a_definition_is_known_by_its_name() -> None:
+    bare = make_task(TaskConfig(name="multiple_choice", labels=["power", "money"]))
+    row = bare.read(RawRow(where="t:1", fields={"id": "x", "question": "my money", "answer": "money"}))
+    assert rank_labels([row], [], task=bare, embedder=WordCountEmbedder()) == [LabelRank(1, "money")]
 
 
 def test_open_answers_are_not_ranked() -> None:
