@@ -1,6 +1,7 @@
 """The `pada` command. Everything heavy is imported inside commands, so that `pada --help` answers at once."""
 
 import io
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -34,7 +35,9 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         from pada_agent.core.errors import PadaError
+        from pada_agent.core.machine import add_waiting
 
+        os.environ.update(add_waiting(os.environ))
         try:
             return super().invoke(ctx)
         except PadaError as exc:

@@ -16,6 +16,7 @@ from pada_agent.app.cli import app
 from pada_agent.app.runs import driver
 from pada_agent.app.runs.driver import Question, RunOutcome
 from pada_agent.core.config import RunConfig
+from pada_agent.core.machine import WAITING
 from tests.unit.app.summaries import make_summary
 
 HEAVY = ("torch", "langgraph", "langchain_core", "transformers", "sentence_transformers", "sklearn", "scipy")
@@ -66,6 +67,20 @@ def test_help_answers_in_a_second_and_loads_nothing_heavy() -> None:
         seconds.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
     assert done.stdout.endswith("[]\n")
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize(("policy", "found"), [("", "4 PASSIVE\n"), ("ACTIVE", "None ACTIVE\n")])
+def test_idle_threads_of_a_command_sleep_soon_unless_the_user_says_otherwise(policy: str, found: str) -> None:
+    """OpenBLAS reads this when numpy is loaded, so numpy must come later."""
+    code = (
+        "import os, sys; from pada_agent.app.cli import app; assert 'numpy' not in sys.modules;"
+        " app(['config', 'show'], standalone_mode=False);"
+        " print(os.environ.get('OPENBLAS_THREAD_TIMEOUT'), os.environ.get('OMP_WAIT_POLICY'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
+    environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.endswith(found)
 
 
 def test_settings_are_shown_without_loading_anything_heavy() -> None:
