@@ -9,6 +9,9 @@ from pada_agent.core.recipes import BUILT_IN as BUILT_IN_RECIPES
 from pada_agent.core.settings import Settings
 
 
+StrategyText = Literal["by_label", "whole", "none"]
+
+
 class GenerationConfig(Settings):
     """How much synthetic data is generated, from what, and how."""
 
@@ -39,9 +42,10 @@ class GenerationConfig(Settings):
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
-    strategy_text: Literal["by_label", "whole"] = "by_label"
-    """What the writer and the judge see of a strategy, for closed label sets: `by_label` leaves out sentences that name only labels other than
-    the rows' own, `whole` shows all of it (paper). See docs/adr/0018."""
+    strategy_text: StrategyText = "by_label"
+    """What the writer and the judge see of a strategy. For closed label sets, `by_label` leaves out sentences that name only labels other than the
+    rows' own. `whole` shows all of it (paper). `none` shows nothing of it, for analysts that are too small to find out why the student fails: the
+    pattern still decides which labels and which training rows new rows are based on, and which labels they must be told from. See docs/adr/0018."""
     unseen_words: bool = False
     """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
     by default, because its effect has not been measured yet."""

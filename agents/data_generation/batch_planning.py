@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 
-from pada_agent.agents.data_generation.strategy_binding import bind_to_label
+from pada_agent.agents.data_generation.strategy_binding import bind_to_label, leave_out_text
+from pada_agent.core.generation_config import StrategyText
 from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
@@ -86,12 +87,12 @@ def plan_pattern_batches(
     task: Task,
     seed: int,
     top_up: int = 0,
-    bind_text: bool = True,
+    strategy_text: StrategyText = "by_label",
 ) -> list[Batch]:
     """Batches for the rows of every strategy. Each row is based on a training example drawn for its strategy.
 
     Args:
-        bind_text: whether a batch of one label gets only those sentences of its strategy that are not about other labels.
+        strategy_text: what a batch gets of its strategy's text (`generation.strategy_text`).
         top_up: number of the round that replaces rejected rows. 0 for the first round.
     """
     batches: list[Batch] = []
@@ -102,17 +103,23 @@ def plan_pattern_batches(
         pool = [row for row in training if row.id in near] or training
         drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
         groups = _group_by_label(drawn[share.n_drawn :], task)
-        labels = [task.closed_label(group[0]) if bind_text else None for group in groups]
         batches += _cut(
             groups,
             f"i{iteration}-s{share.number}",
             "pattern",
-            [bind_to_label(share.guarded, label, task.config.labels) for label in labels],
+            [_show_text(share.guarded, group, strategy_text, task) for group in groups],
             rows_per_call=rows_per_call,
             iteration=iteration,
             top_up=top_up,
         )
     return batches
+
+
+def _show_text(guarded: GuardedStrategy, group: Sequence[Example], shown: StrategyText, task: Task) -> GuardedStrategy:
+    """The strategy as the writer and the judge of a group's rows see it."""
+    if shown == "none":
+        return leave_out_text(guarded)
+    return guarded if shown == "whole" else bind_to_label(guarded, task.closed_label(group[0]), task.config.labels)
 
 
 def plan_error_batches(

@@ -51,6 +51,12 @@ def bind_to_label(guarded: GuardedStrategy, label: str | None, labels: Collectio
     return guarded.model_copy(update={"strategy": strategy.model_copy(update=changes)})
 
 
+def leave_out_text(guarded: GuardedStrategy) -> GuardedStrategy:
+    """The strategy without name, approach and elements: what is left is which rows it is applied to."""
+    changes = {"strategy_name": "", "generation_approach": "", "key_elements": ()}
+    return guarded.model_copy(update={"strategy": guarded.strategy.model_copy(update=changes)})
+
+
 def _units(text: str) -> Units:
     return units_of(text.replace("_", " "))
 

@@ -76,7 +76,7 @@ class LeakGuard:
                 text = text.replace(sentence, REDACTED)
             return text
 
-        cleared, redactions = _rewrite(quoted, cut), (*evidence, *near)
+        cleared, redactions = _drop_emptied(_rewrite(quoted, cut)), (*evidence, *near)
         return GuardedStrategy(
             strategy=cleared,
             redactions=redactions,
@@ -177,6 +177,21 @@ def _rewrite(strategy: Strategy, rewrite: Callable[[str], str]) -> Strategy:
             "strategy_name": rewrite(strategy.strategy_name),
             "generation_approach": rewrite(strategy.generation_approach),
             "key_elements": tuple(rewrite(element) for element in strategy.key_elements),
+        }
+    )
+
+
+def _drop_emptied(strategy: Strategy) -> Strategy:
+    """Without approach and key elements of which nothing is left."""
+
+    def is_emptied(text: str) -> bool:
+        return REDACTED in text and not units_of(text.replace(REDACTED, " "))
+
+    approach = strategy.generation_approach
+    return strategy.model_copy(
+        update={
+            "generation_approach": "" if is_emptied(approach) else approach,
+            "key_elements": tuple(element for element in strategy.key_elements if not is_emptied(element)),
         }
     )
 

@@ -98,7 +98,7 @@ def plan_patterns(
         task=adapters.task,
         seed=state["settings"].seed,
         top_up=top_up,
-        bind_text=state["settings"].generation.strategy_text == "by_label",
+        strategy_text=state["settings"].generation.strategy_text,
     )
 
 

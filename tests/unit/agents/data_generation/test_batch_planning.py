@@ -21,6 +21,7 @@ from pada_agent.agents.data_generation.batch_planning import (
 )
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
+from pada_agent.core.generation_config import StrategyText
 from pada_agent.core.records import Batch, Confusion, Example, GuardedStrategy, Strategy
 from pada_agent.evaluation.tasks.registry import make_task
 
@@ -210,18 +211,19 @@ def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> 
     strategy = whole.strategy.model_copy(update={"generation_approach": "Be brief. Mention the late delivery."})
     shares = share_rows([whole.model_copy(update={"strategy": strategy})], 6)
 
-    def told(*, bind_text: bool) -> dict[str, set[str]]:
+    def told(text: StrategyText) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for batch in plan_pattern_batches(
-            shares, training, rows_per_call=2, iteration=1, task=task, seed=0, bind_text=bind_text
+            shares, training, rows_per_call=2, iteration=1, task=task, seed=0, strategy_text=text
         ):
             assert batch.strategy is not None
             for source in batch.source_ids:
                 found.setdefault(source, set()).add(batch.strategy.strategy.generation_approach)
         return found
 
-    assert told(bind_text=True) == {"t0": {"Be brief."}, "t1": {"Be brief. Mention the late delivery."}}
-    assert told(bind_text=False) == {row: {"Be brief. Mention the late delivery."} for row in ("t0", "t1")}
+    assert told("by_label") == {"t0": {"Be brief."}, "t1": {"Be brief. Mention the late delivery."}}
+    assert told("whole") == {row: {"Be brief. Mention the late delivery."} for row in ("t0", "t1")}
+    assert told("none") == {row: {""} for row in ("t0", "t1")}
 
 
 def test_a_batch_can_be_written_from_one_source() -> None:

@@ -208,7 +208,8 @@ def test_real_rows_of_other_labels_are_shown_as_earlier_answers() -> None:
     assert sorted(row["question"] for row in json.loads(turns[1].content)) == ["Bill is wrong", "Why this fee"]
     assert 'Write 1 example of "outages": the supply is off.' in turns[2].content
     assert json.loads(turns[3].content) == [{"row": 1, "question": "Dark since nine"}]
-    assert 'beyond doubt "outages"' in turns[4].content and "Real examples of" not in turns[4].content
+    assert turns[4].content.startswith('Write 1 more example of "outages": the supply is off.')
+    assert "Real examples of" not in turns[4].content and "<row" not in turns[4].content
     assert sum(turn.content.count("You write training examples") for turn in turns) == 1
 
 
