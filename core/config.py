@@ -229,7 +229,9 @@ class PromptsConfig(Settings):
     pattern_guided_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator for rows that follow a strategy."""
     real_examples: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
-    """Asks for rows of one label, ahead of `pattern_guided_generation`; real rows are the answer (`generation.n_shown_labels`)."""
+    """Asks for rows of one label; real rows are the answer (`generation.n_shown_labels`)."""
+    more_examples: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
+    """Asks for more rows of the last of these labels, in place of `pattern_guided_generation` or `training_error_generation`."""
     training_error_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))
     """Asks the generator for rows similar to training rows that the student answered wrongly."""
     contrast_generation: str = Field(default="", json_schema_extra=_used_by("data_generation", prompt=True))

@@ -18,11 +18,13 @@ class Recipe(Record):
     """Whether each error is shown with the nearest training rows that the student answers correctly (`generation.n_contrasts`)."""
     rewrites_only_question: bool = False
     """Whether the writer writes only the question. Everything else is copied from the source row, or given."""
+    goes_on: bool = False
+    """Whether rows can be written as a continuation of real rows that are shown as earlier answers (`generation.n_shown_labels`)."""
     has_one_source: bool = False
     """Whether all rows of a call are based on one source row, because a small writer that sees several repeats them."""
 
 
-PATTERN_GUIDED = Recipe(template="pattern_guided_generation")
+PATTERN_GUIDED = Recipe(template="pattern_guided_generation", goes_on=True)
 """The recipe of the pattern branch."""
 
 QUESTION_WORDING = Recipe(template="question_wording", rewrites_only_question=True)
@@ -32,7 +34,7 @@ BUILT_IN: Mapping[str, Recipe] = MappingProxyType(
     {
         recipe.template: recipe
         for recipe in (
-            Recipe(template="training_error_generation"),
+            Recipe(template="training_error_generation", goes_on=True),
             Recipe(template="contrast_generation", shows_right_rows=True),
             Recipe(template="similar_item_generation"),
             Recipe(template="rephrasing", rewrites_only_question=True, has_one_source=True),

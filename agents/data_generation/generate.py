@@ -18,6 +18,9 @@ from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.prompted_model import PromptedModel, ShownRows
 
+AFTER_SHOWN = "more_examples"
+"""The prompt that follows the turns of shown labels."""
+
 
 class Assignment(Record):
     """One row to write: its position in the batch, the training example it is based on, and what is fixed beforehand."""
@@ -177,11 +180,11 @@ def generate_drafts(
     writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
     label, shown = together["shared"].get("label"), list[ShownRows]()
     is_plain = label in task.config.labels and TURNS not in together["shared"]
-    if is_plain and recipe is PATTERN_GUIDED and settings.n_shown_labels:
+    if is_plain and recipe.goes_on and settings.n_shown_labels:
         shown = _show_labels(assignments, label, training, list(fields), task=task, settings=settings, seed=seed)
     reply = writer.ask(
-        recipe.template,
-        {**variables, **together, "field": task.question_field, "is_shown": bool(shown)},
+        AFTER_SHOWN if shown else recipe.template,
+        {**variables, **together, "field": task.question_field},
         draft_item(fields),
         numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
         temperature=settings.temperature,

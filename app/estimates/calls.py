@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.model_config import ECONOMY_PRICE
 from pada_agent.core.ports import DatasetSource, RawRow
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record, Usage
 from pada_agent.evaluation.tasks.registry import find_task_kind
 
@@ -187,12 +188,13 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
 
 
 def _count_shown(config: RunConfig, row_tokens: int) -> int:
-    """Tokens of the earlier turns with real rows (`generation.n_shown_labels`), on average over both branches."""
+    """Tokens of the earlier turns with real rows (`generation.n_shown_labels`)."""
     generation = config.generation
     if not generation.n_shown_labels or not config.task.labels:
         return 0
     turn = FORM_TOKENS + max(1, generation.n_demonstrations) * row_tokens
-    return round(generation.pattern_share * (generation.n_shown_labels + 1) * turn)
+    share = 1.0 if find_recipe(generation.template).goes_on else generation.pattern_share
+    return round(share * (generation.n_shown_labels + 1) * turn)
 
 
 def _count_errors(config: RunConfig, counts: Counts) -> int:

@@ -16,6 +16,7 @@ from pada_agent.core.config import GenerationConfig, RunConfig, TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import (
     Batch,
+    Branch,
     Confusion,
     Feedback,
     GuardedStrategy,
@@ -180,16 +181,16 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
     assert "tariff" not in prompt
 
 
-def test_real_rows_of_other_labels_are_shown_as_earlier_answers() -> None:
+@pytest.mark.parametrize("branch", ["pattern", "training_error"])
+def test_real_rows_of_other_labels_are_shown_as_earlier_answers(branch: Branch) -> None:
     task = make_task(TaskConfig(name="multiple_choice", labels=LABELS), ScriptedModel([]))
     rows = [("t1", "Dark since nine", "outages"), ("t2", "Why this fee", "billing"), ("t3", "Bill is wrong", "billing")]
     training = [
         task.read(RawRow(where=i, fields={"id": i, "question": question, "answer": label}))
         for i, question, label in rows
     ]
-    batch = Batch(
-        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=STRATEGY), source_ids=("t1",)
-    )
+    strategy = GuardedStrategy(strategy=STRATEGY) if branch == "pattern" else None
+    batch = Batch(id="b1", branch=branch, iteration=1, strategy=strategy, source_ids=("t1",))
     model = ScriptedModel(['[{"row": 1, "question": "The street is dark"}]'])
     generate_drafts(
         batch,
@@ -209,6 +210,7 @@ def test_real_rows_of_other_labels_are_shown_as_earlier_answers() -> None:
     assert 'Write 1 example of "outages": the supply is off.' in turns[2].content
     assert json.loads(turns[3].content) == [{"row": 1, "question": "Dark since nine"}]
     assert turns[4].content.startswith('Write 1 more example of "outages": the supply is off.')
+    assert (STRATEGY.generation_approach in turns[4].content) is (branch == "pattern")
     assert "Real examples of" not in turns[4].content and "<row" not in turns[4].content
     assert sum(turn.content.count("You write training examples") for turn in turns) == 1
 
