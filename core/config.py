@@ -43,6 +43,10 @@ class DataConfig(Settings):
     """Maximum number of validation rows, taken from the top of the file. Null reads all rows."""
     test_limit: int | None = Field(default=None, ge=1)
     """Maximum number of test rows, taken from the top of the file. Null reads all rows."""
+    train_on_definitions: bool = False
+    """Train every model on the definitions in `task.labels` as well, each as a question whose answer is its label. They cost nothing and know what a
+    few rows of each label do not show (docs/adr/0019). No synthetic row is based on them. Off by default, because methods are usually compared
+    without."""
     selection_fraction: float = Field(default=0.5, gt=0, lt=1)
     """Fraction of validation used to select the best model; the rest is diagnosed. Our default guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"

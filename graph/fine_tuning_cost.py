@@ -3,7 +3,7 @@
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.state import RunState
+from pada_agent.graph.state import DataSplits, RunState
 
 FORWARD_TO_TRAINING = 3
 """A training step costs about three forward passes: one forward pass, and a backward pass that counts as two."""
@@ -32,7 +32,7 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
     if measured.seconds is None or measured.tokens_per_second is None:
         return None
     kept = state["models"][state["best_model"]].n_synthetic if state["settings"].generation.accumulate else 0
-    n_rows = state["data"].train.rows + kept + n_new
+    n_rows = count_own(state["data"]) + kept + n_new
     growth = 1.0 if lora.n_steps is not None else n_rows / last.n_train_rows
     basis = f"'{last.name}': {measured.tokens_per_second:,.0f} tokens/s over {last.n_train_rows} rows"
     return CostEstimate(hours=measured.seconds * growth / 3600, basis=basis)
@@ -42,8 +42,13 @@ def _estimate_from_evaluation(state: RunState) -> CostEstimate | None:
     if (span := state.get("spans", {}).get("evaluate_untouched/0")) is None:
         return None
     lora, data = state["settings"].lora, state["data"]
-    n_trained = lora.n_steps * lora.batch_size if lora.n_steps is not None else data.train.rows * lora.epochs
+    n_trained = lora.n_steps * lora.batch_size if lora.n_steps is not None else count_own(data) * lora.epochs
     seconds = FORWARD_TO_TRAINING * (span[1] - span[0]) / data.validation.rows * n_trained
     return CostEstimate(
         hours=seconds / 3600, basis="a rough guess: three times as long per row as evaluating the untouched student"
     )
+
+
+def count_own(data: DataSplits) -> int:
+    """Number of rows that every model is trained on."""
+    return data.train.rows + (data.definitions.rows if data.definitions else 0)

@@ -82,15 +82,14 @@ def _check_machine(task: Task) -> list[Finding]:
 
 
 def _check_label_settings(settings: RunConfig, task: Task) -> list[Finding]:
-    """Settings that need labels, for a task without any."""
-    if task.config.labels:
-        return []
-    quality, generation = settings.quality, settings.generation
-    idle = {
-        "quality.max_label_rank": quality.max_label_rank is not None,
-        "generation.n_shown_labels": generation.n_shown_labels > 0,
-    }
-    return [warn(f"{name} does nothing, because task.labels is empty") for name, is_set in idle.items() if is_set]
+    """Settings that need labels or their definitions, for a task without any."""
+    labels, empty, undefined = task.config.labels, "task.labels is empty", "task.labels has no definitions"
+    idle = [
+        ("quality.max_label_rank", settings.quality.max_label_rank is not None and not labels, empty),
+        ("generation.n_shown_labels", settings.generation.n_shown_labels > 0 and not labels, empty),
+        ("data.train_on_definitions", settings.data.train_on_definitions and not any(labels.values()), undefined),
+    ]
+    return [warn(f"{name} does nothing, because {reason}") for name, is_idle, reason in idle if is_idle]
 
 
 def _measure(settings: RunConfig, data: CheckedData, adapters: Adapters) -> tuple[Lengths | None, list[Finding]]:

@@ -64,6 +64,8 @@ class DataSplits(Record):
     validation: Ref
     n_diagnosis: int
     test: Ref | None = None
+    definitions: Ref | None = None
+    """Definitions of labels that every model is trained on as well (`data.train_on_definitions`)."""
     held_back: Ref | None = None
     """Real rows that may join the training data in place of synthetic ones."""
     max_new_tokens: int | None = None

@@ -5,15 +5,15 @@ from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
-from pada_agent.graph.state import PartialState, RunState
+from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
 
 def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
-    """Fine-tune a LoRA adapter on D_train and D_syn."""
+    """Fine-tune a LoRA adapter on D_train, the labels' definitions if they are trained on, and D_syn."""
     settings, iteration = state["settings"], state["iteration"]
     synthetic = synthetic_refs(state)
-    rows = gather_training_rows(state["data"].train, synthetic, adapters)
+    rows = gather_training_rows(own_refs(state["data"]), synthetic, adapters)
     best = state["models"].get(state.get("best_model", ""))
     continued = best.adapter if best and settings.loop.start_from == "best" else None
     name = FINE_TUNED if iteration == 0 else f"iteration {iteration}"
@@ -41,7 +41,12 @@ def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
     return (*earlier, state["new_rows"])
 
 
-def gather_training_rows(train: Ref, synthetic: tuple[Ref, ...], adapters: Adapters) -> Ref:
+def own_refs(data: DataSplits) -> tuple[Ref, ...]:
+    """What the user wrote: training rows and, if they are trained on, definitions of labels."""
+    return (data.train, data.definitions) if data.definitions else (data.train,)
+
+
+def gather_training_rows(own: tuple[Ref, ...], synthetic: tuple[Ref, ...], adapters: Adapters) -> Ref:
     """One stored object with all training rows."""
-    rows = [row for ref in (train, *synthetic) for row in adapters.store.read_rows(ref.key, Example)]
-    return put_rows(adapters.store, "training-rows", rows, train, synthetic)
+    rows = [row for ref in (*own, *synthetic) for row in adapters.store.read_rows(ref.key, Example)]
+    return put_rows(adapters.store, "training-rows", rows, own[0], (*own[1:], *synthetic))

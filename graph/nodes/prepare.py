@@ -12,6 +12,7 @@ from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
+from pada_agent.evaluation.definition_rows import make_definition_rows
 from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
@@ -101,6 +102,7 @@ def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> 
     train, validation, test, held_back = (
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
+    definitions = make_definition_rows(adapters.task, train, [*validation, *test]) if data.train_on_definitions else []
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
     stored = DataSplits(
@@ -108,6 +110,7 @@ def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> 
         validation=_store(adapters.store, "validation", shuffled),
         n_diagnosis=len(shuffled) - n_selection,
         test=_store(adapters.store, "test", test) if test else None,
+        definitions=_store(adapters.store, "definitions", definitions) if definitions else None,
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,
         max_new_tokens=checked.lengths.max_new_tokens if checked.lengths else None,
     )

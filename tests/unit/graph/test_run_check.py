@@ -70,11 +70,18 @@ def test_rows_lengths_and_machine_are_told_at_once() -> None:
 
 
 def test_settings_for_labels_are_idle_without_labels() -> None:
-    found = check(GOOD, generation={"n_shown_labels": 4}, quality={"max_label_rank": 1})
-    assert found.findings == [
-        warn(f"{name} does nothing, because task.labels is empty")
-        for name in ("quality.max_label_rank", "generation.n_shown_labels")
+    found = check(
+        GOOD,
+        generation={"n_shown_labels": 4},
+        quality={"max_label_rank": 1},
+        data={"train_on_definitions": True},
+    )
+    assert found.warnings == [
+        "quality.max_label_rank does nothing, because task.labels is empty",
+        "generation.n_shown_labels does nothing, because task.labels is empty",
+        "data.train_on_definitions does nothing, because task.labels has no definitions",
     ]
+    assert not any(finding.stops for finding in found.findings)
 
 
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:
