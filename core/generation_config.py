@@ -51,6 +51,10 @@ class GenerationConfig(Settings):
     by default, because its effect has not been measured yet."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
+    balance_labels: bool = True
+    """For closed label sets, let the training-error branch begin with the labels that have the fewest new rows, from both branches, for the number of
+    their training rows. A student that gets many new rows of some labels and none of others gives the former too often (docs/adr/0020). If false,
+    chance decides (paper)."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
     """How training errors are found; also applies to LE, LEC and LLM2LLM. `train` uses the rows answered wrongly (paper). A student that has
     memorised its rows has few of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), and

@@ -1,10 +1,13 @@
 """Plans who writes how many rows: by branch, strategy and batch, and which training example each row is based on."""
 
+import heapq
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
+
+from pydantic import Field
 
 from pada_agent.agents.data_generation.strategy_binding import bind_to_label, leave_out_text
 from pada_agent.core.generation_config import StrategyText
@@ -24,6 +27,15 @@ class BranchShares(Record):
 
     n_pattern: int
     n_training_error: int
+
+
+class LabelShares(Record):
+    """How new rows should be spread over the labels of a closed set."""
+
+    weights: dict[str | None, int] = Field(default_factory=dict)
+    """Share of each label among the new rows, in any unit. 1 if it is not named."""
+    n_written: dict[str | None, int] = Field(default_factory=dict)
+    """Number of new rows that each label already has."""
 
 
 class StrategyShare(Record):
@@ -134,11 +146,13 @@ def plan_error_batches(
     fed: Mapping[str, int] | None = None,
     max_rows_each: int | None = None,
     one_source_each: bool = False,
+    shares: LabelShares | None = None,
     top_up: int = 0,
 ) -> list[Batch]:
     """Batches whose rows are spread evenly over the training errors (or other source rows), in random order.
 
     Args:
+        shares: which labels come first (`generation.balance_labels`). None leaves it to chance.
         n_drawn: number of source rows that earlier rounds of the iteration have drawn.
         fed: number of rows already written from each source, by its id.
         max_rows_each: maximum number of rows written from one source. None means no limit.
@@ -146,14 +160,17 @@ def plan_error_batches(
     """
     n_fed = Counter(fed or {})
     limit = max_rows_each or n_rows + max(n_fed.values(), default=0)
-    n_possible = min(n_rows, sum(max(0, limit - n_fed[e.id]) for e in errors))
-    endless = islice(_draw_without_end(errors, Random(f"error-sources/{seed}/{iteration}")), n_drawn, None)
+    pools = rows_by_label(errors, task) if shares else {None: errors}
+    left = {label: sum(max(0, limit - n_fed[e.id]) for e in pool) for label, pool in pools.items()}
+    seed_text, n_skipped = f"error-sources/{seed}/{iteration}", n_drawn // max(1, len(pools))
+    draws = {
+        label: islice(_draw_without_end(pool, Random(seed_text)), n_skipped, None) for label, pool in pools.items()
+    }
     sources: list[Example] = []
-    while len(sources) < n_possible:
-        source = next(endless)
-        if n_fed[source.id] < limit:
-            sources.append(source)
-            n_fed[source.id] += 1
+    for label in _take_shares(left, shares or LabelShares(), n_rows):
+        source = next(source for source in draws[label] if n_fed[source.id] < limit)
+        sources.append(source)
+        n_fed[source.id] += 1
     return _cut(
         _group_by_source(sources) if one_source_each else _group_by_label(sources, task),
         f"i{iteration}-e",
@@ -232,6 +249,25 @@ def _take_turns(weights: Mapping[str, float], n: int) -> list[str]:
         turns.append(max(weights, key=lambda name: weights[name] * place / total - given[name]))
         given[turns[-1]] += 1
     return turns
+
+
+def _take_shares(left: Mapping[str | None, int], shares: LabelShares, n: int) -> Iterator[str | None]:
+    """Up to `n` labels, of each no more than are left. The next one is always the one whose share would be least exceeded."""
+
+    def rank(label: str | None, n_taken: int) -> float:
+        return (shares.n_written.get(label, 0) + n_taken + 1) / shares.weights.get(label, 1)
+
+    queue = [(rank(label, 0), place, 0, label) for place, (label, n_left) in enumerate(left.items()) if n_left]
+    heapq.heapify(queue)
+    for _ in range(n if queue else 0):
+        _, place, n_taken, label = queue[0]
+        yield label
+        if n_taken + 1 < left[label]:
+            heapq.heapreplace(queue, (rank(label, n_taken + 1), place, n_taken + 1, label))
+        else:
+            heapq.heappop(queue)
+        if not queue:
+            return
 
 
 def _draw_without_end(pool: Sequence[Example], rng: Random) -> Iterator[Example]:

@@ -31,7 +31,7 @@ class Method(Record):
 
 _UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
 _ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "generation.selection": "none", **_UNCHECKED}
-_RIVAL = {**_ONLY_ERROR_BRANCH, "generation.vary_answers": False}
+_RIVAL = {**_ONLY_ERROR_BRANCH, "generation.vary_answers": False, "generation.balance_labels": False}
 _AUGGPT = {
     **_RIVAL,
     "generation.sources": "training_rows",
@@ -58,6 +58,7 @@ _PAPER = {
     "generation.vary_answers": False,
     "generation.pattern_sources": "random",
     "generation.strategy_text": "whole",
+    "generation.balance_labels": False,
     "generation.unseen_words": False,
     "generation.selection": "none",
     "generation.match_form": False,

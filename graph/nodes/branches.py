@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.data_generation.batch_planning import (
+    LabelShares,
     StrategyShare,
     fit_rows_per_call,
     plan_error_batches,
     plan_pattern_batches,
+    rows_by_label,
     share_rows,
 )
 from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
@@ -119,6 +121,9 @@ def plan_errors(
         fed=count_fed(state, adapters) if drawn else {},
         max_rows_each=most_rows_each(settings.generation),
         one_source_each=find_recipe(settings.generation.template).has_one_source,
+        shares=share_labels(state, adapters, is_top_up=drawn is not None)
+        if settings.generation.balance_labels
+        else None,
         top_up=top_up,
     )
     if plan.training_successes is None:
@@ -126,6 +131,16 @@ def plan_errors(
     successes = store.read_rows(plan.training_successes.key, Example)
     contrasts = find_contrasts(sources, successes, k=settings.generation.n_contrasts, embedder=adapters.embedder)
     return [show_contrasts(batch, contrasts) for batch in batches]
+
+
+def share_labels(state: BranchState, adapters: Adapters, *, is_top_up: bool) -> LabelShares | None:
+    """Each label's share of the training rows, and its new rows in this iteration so far. None if labels are not a closed set."""
+    task = adapters.task
+    weights = {label: len(rows) for label, rows in rows_by_label(read_training(state, adapters), task).items()}
+    if set(weights) <= {None}:
+        return None
+    rows = adapters.store.read_rows(state["new_rows"].key, Example) if is_top_up else []
+    return LabelShares(weights=weights, n_written=Counter(task.closed_label(row) for row in rows))
 
 
 def count_fed(state: BranchState, adapters: Adapters) -> Mapping[str, int]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pada_agent.agents.data_generation.batch_planning import (
+    LabelShares,
     StrategyShare,
     draw_sources,
     fit_rows_per_call,
@@ -232,3 +233,43 @@ def test_a_batch_can_be_written_from_one_source() -> None:
     )
     assert all(len(set(batch.source_ids)) == 1 for batch in batches)
     assert sorted(len(batch.source_ids) for batch in batches) == [1, 1, 1, 2, 2, 2]
+
+
+def plan_labels(
+    n_of_label: dict[str, int], *, n_rows: int, written: dict[str | None, int], **more: Any
+) -> Counter[str]:
+    """How many rows are planned of each label, for so many errors of each."""
+    task = make_task(TaskConfig(name="multiple_choice", labels=list(n_of_label)))
+    errors = [
+        task.read(RawRow(where=f"{label}{i}", fields={"id": f"{label}{i}", "question": f"{label}{i}", "answer": label}))
+        for label, n in n_of_label.items()
+        for i in range(n)
+    ]
+    shares = LabelShares(weights={"a": 4, "b": 4, "c": 8}, n_written=written)
+    batches = plan_error_batches(
+        errors, n_rows=n_rows, rows_per_call=3, iteration=1, task=task, seed=0, shares=shares, **more
+    )
+    return Counter(source[0] for batch in batches for source in batch.source_ids)
+
+
+def test_labels_with_the_fewest_new_rows_for_their_share_come_first() -> None:
+    assert plan_labels({"a": 3, "b": 3, "c": 3}, n_rows=16, written={}) == {"a": 4, "b": 4, "c": 8}
+    assert plan_labels({"a": 3, "b": 3, "c": 3}, n_rows=6, written={"a": 9, "c": 4}) == {"b": 3, "c": 3}
+
+
+def test_a_label_gets_no_more_rows_than_its_errors_may_feed() -> None:
+    planned = plan_labels({"a": 1, "b": 5, "c": 1}, n_rows=12, written={}, max_rows_each=2)
+    assert planned == {"a": 2, "b": 8, "c": 2}
+    assert plan_labels({"a": 1, "b": 1, "c": 1}, n_rows=99, written={}, max_rows_each=2).total() == 6
+
+
+def test_every_source_of_a_label_is_used_before_one_is_used_again() -> None:
+    task = make_task(TaskConfig(name="multiple_choice", labels=["a", "b"]))
+    errors = [
+        task.read(RawRow(where=f"{i}", fields={"id": f"{i}", "question": f"q{i}", "answer": "ab"[i % 2]}))
+        for i in range(8)
+    ]
+    batches = plan_error_batches(
+        errors, n_rows=8, rows_per_call=3, iteration=1, task=task, seed=0, shares=LabelShares()
+    )
+    assert sorted(i for batch in batches for i in batch.source_ids) == sorted(e.id for e in errors)
