@@ -310,6 +310,11 @@ class RunConfig(Settings):
     prompts: PromptsConfig = PromptsConfig()
     """Replacements for the agents' prompts."""
 
+    @property
+    def n_definitions(self) -> int:
+        """Number of definitions that every model is trained on."""
+        return sum(map(bool, self.task.labels.values())) if self.data.train_on_definitions else 0
+
     @model_validator(mode="after")
     def _check_folds(self) -> "RunConfig":
         if self.generation.error_source == "out_of_fold" and self.generation.error_folds < 2:

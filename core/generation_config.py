@@ -45,16 +45,17 @@ class GenerationConfig(Settings):
     strategy_text: StrategyText = "by_label"
     """What the writer and the judge see of a strategy. For closed label sets, `by_label` leaves out sentences that name only labels other than the
     rows' own. `whole` shows all of it (paper). `none` shows nothing of it, for analysts that are too small to find out why the student fails: the
-    pattern still decides which labels and which training rows new rows are based on, and which labels they must be told from. See docs/adr/0018."""
+    pattern still decides which training rows new rows are based on and, for closed label sets, which labels they are about and must be told from.
+    See docs/adr/0018."""
     unseen_words: bool = False
     """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
     by default, because its effect has not been measured yet."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     balance_labels: bool = True
-    """For closed label sets, let the training-error branch begin with the labels that have the fewest new rows, from both branches, for the number of
-    their training rows. A student that gets many new rows of some labels and none of others gives the former too often (docs/adr/0020). If false,
-    chance decides (paper)."""
+    """For closed label sets, let the training-error branch begin with the labels that have the fewest new rows for the number of their training rows.
+    Top-up rounds count the rows of both branches. A student that gets many new rows of some labels and none of others gives the former too often
+    (docs/adr/0020). If false, chance decides (paper)."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
     """How training errors are found; also applies to LE, LEC and LLM2LLM. `train` uses the rows answered wrongly (paper). A student that has
     memorised its rows has few of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), and

@@ -12,12 +12,14 @@ WAITING: Mapping[str, str] = {
     "GOMP_SPINCOUNT": "30000",
     "OPENBLAS_THREAD_TIMEOUT": "4",
 }
-"""How threads of OpenMP and of numpy's OpenBLAS wait for each other: some tenths of a millisecond awake, then asleep.
+"""How threads wait for each other: OpenMP's some tenths of a millisecond awake, then asleep, those of numpy's OpenBLAS asleep at once.
 
 Spinning on makes torch's matrix products about four times slower when the cores are shared (2 threads on 2 busy cores), and
 brings llama.cpp to a standstill. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy
 ones no difference was found (docs/adr/0009). OpenBLAS threads would stay awake for about 25 ms after each product; on two
 cores, that was more than half of the processor time of the driver's work on a batch."""
+
+OPENMP = frozenset({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"})
 
 
 def hash_file(path: Path) -> str:
@@ -37,5 +39,9 @@ def count_at_once(memory_bytes: int) -> int:
 
 
 def add_waiting(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for a process that computes, with `WAITING` unless it says how threads wait. Libraries read it when they are loaded."""
-    return {**(environment if WAITING.keys() & environment.keys() else {**WAITING, **environment})}
+    """The environment for a process that computes, with `WAITING` where it does not say how threads wait.
+
+    Each library reads its own part when it is loaded: OpenMP's two values belong together.
+    """
+    own = WAITING if not OPENMP & environment.keys() else {k: v for k, v in WAITING.items() if k not in OPENMP}
+    return {**own, **environment}

@@ -349,6 +349,8 @@ class BatchReport(Record):
     """Number of the round that replaces rejected rows. 0 for the first round."""
     branch: Branch
     strategy_id: str | None = None
+    label: str | None = None
+    """The label of all its source rows. None if they have none of a closed set, or several."""
     attempts: int
     n_requested: int
     n_asked: int = 0

@@ -85,12 +85,14 @@ def find_out_of_fold(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
     """
     settings, train = state["settings"], state["data"].train
     examples = adapters.store.read_rows(train.key, Example)
+    told = state["data"].definitions
+    definitions = adapters.store.read_rows(told.key, Example) if told else []
     n_folds = min(settings.generation.error_folds, len(examples))
     folds = split_folds(examples, n_folds, seed=settings.seed) if n_folds > 1 else []
     wrong: dict[str, ScoredRow] = {}
     for number, fold in enumerate(folds, start=1):
         left_out = {e.id for e in fold}
-        rest = put_rows(adapters.store, "fold-rest", [e for e in examples if e.id not in left_out])
+        rest = put_rows(adapters.store, "fold-rest", [*(e for e in examples if e.id not in left_out), *definitions])
         name = f"fold {number} of {n_folds}"
         adapter = run_fine_tuning(rest, name, state, adapters, lora=scale_steps(settings.lora, n_folds))
         model = TrainedModel(name=name, iteration=None, adapter=Ref(key=adapter))

@@ -30,12 +30,14 @@ class BranchShares(Record):
 
 
 class LabelShares(Record):
-    """How new rows should be spread over the labels of a closed set."""
+    """How new rows are spread over the labels of a closed set."""
 
     weights: dict[str | None, int] = Field(default_factory=dict)
     """Share of each label among the new rows, in any unit. 1 if it is not named."""
-    n_written: dict[str | None, int] = Field(default_factory=dict)
+    n_written: dict[str | None, float] = Field(default_factory=dict)
     """Number of new rows that each label already has."""
+    n_drawn: dict[str | None, int] = Field(default_factory=dict)
+    """Number of source rows of each label that earlier rounds of the iteration have drawn."""
 
 
 class StrategyShare(Record):
@@ -152,20 +154,26 @@ def plan_error_batches(
     """Batches whose rows are spread evenly over the training errors (or other source rows), in random order.
 
     Args:
-        shares: which labels come first (`generation.balance_labels`). None leaves it to chance.
-        n_drawn: number of source rows that earlier rounds of the iteration have drawn.
+        shares: which labels come first (`generation.balance_labels`); within a label, chance decides. None leaves all to chance.
+        n_drawn: number of source rows that earlier rounds of the iteration have drawn. Not used with `shares`, which say it for each label.
         fed: number of rows already written from each source, by its id.
         max_rows_each: maximum number of rows written from one source. None means no limit.
         one_source_each: whether all rows of a batch share one source.
     """
     n_fed = Counter(fed or {})
     limit = max_rows_each or n_rows + max(n_fed.values(), default=0)
-    pools = rows_by_label(errors, task) if shares else {None: errors}
+    seed_text = f"error-sources/{seed}/{iteration}"
+    if shares:
+        by_label = rows_by_label(errors, task)
+        labels = Random(f"{seed_text}/{top_up}").sample(list(by_label), len(by_label))
+        pools = {label: by_label[label] for label in labels}
+        draws = {
+            label: islice(_draw_without_end(pool, Random(f"{seed_text}/{label}")), shares.n_drawn.get(label, 0), None)
+            for label, pool in pools.items()
+        }
+    else:
+        pools, draws = {None: errors}, {None: islice(_draw_without_end(errors, Random(seed_text)), n_drawn, None)}
     left = {label: sum(max(0, limit - n_fed[e.id]) for e in pool) for label, pool in pools.items()}
-    seed_text, n_skipped = f"error-sources/{seed}/{iteration}", n_drawn // max(1, len(pools))
-    draws = {
-        label: islice(_draw_without_end(pool, Random(seed_text)), n_skipped, None) for label, pool in pools.items()
-    }
     sources: list[Example] = []
     for label in _take_shares(left, shares or LabelShares(), n_rows):
         source = next(source for source in draws[label] if n_fed[source.id] < limit)

@@ -5,6 +5,8 @@ What counts is the rows that join the training data, not the rows that were requ
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import Field
+
 from pada_agent.agents.data_generation.batch_planning import split_by_weight
 from pada_agent.core.records import Branch, Record
 
@@ -38,6 +40,8 @@ class Quota(Record):
     """Number of its rows that have joined the training data so far."""
     n_drawn: int = 0
     """Number of source rows drawn for it so far: one for each place in a batch."""
+    n_drawn_of_label: dict[str, int] = Field(default_factory=dict)
+    """Of these, the number of each label of a closed set."""
     n_asked: int = 0
     """Number of rows requested from the generator, over all attempts."""
     n_vain_rounds: int = 0

@@ -52,8 +52,8 @@ def bind_to_label(guarded: GuardedStrategy, label: str | None, labels: Collectio
 
 
 def leave_out_text(guarded: GuardedStrategy) -> GuardedStrategy:
-    """The strategy without name, approach and elements: what is left is which rows it is applied to."""
-    changes = {"strategy_name": "", "generation_approach": "", "key_elements": ()}
+    """The strategy without the analyst's words: what is left is which rows it is applied to."""
+    changes = {"category_name": "", "strategy_name": "", "generation_approach": "", "key_elements": ()}
     return guarded.model_copy(update={"strategy": guarded.strategy.model_copy(update=changes)})
 
 

@@ -91,15 +91,10 @@ def _describe(label: str, definition: str) -> list[str]:
     return [label, definition, f"{label}: {definition}"] if definition else [label]
 
 
-def fit_labels(
-    vectors: np.ndarray, labels: Sequence[str | None], *, weights: Sequence[float] | None = None
-) -> "LogisticRegression | None":
+def fit_labels(vectors: np.ndarray, labels: Sequence[str | None]) -> "LogisticRegression | None":
     """A regression from sentence vectors, of shape `(n_rows, n_dimensions)`, to labels. Rows without a label are left out.
 
     None if there are fewer than two labels.
-
-    Args:
-        weights: how much each row counts. None counts all the same.
     """
     from sklearn.linear_model import LogisticRegression  # takes a second, which the beginning of a run can do without
 
@@ -107,10 +102,7 @@ def fit_labels(
     known = [str(labels[i]) for i in places]
     if len(set(known)) < 2:
         return None
-    counted = None if weights is None else [weights[i] for i in places]
-    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(
-        vectors[places], known, sample_weight=counted
-    )
+    return LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000).fit(vectors[places], known)
 
 
 def _rank(likelihoods: np.ndarray, labels: Sequence[str], label: str | None) -> LabelRank | None:

@@ -247,8 +247,8 @@ def _count_sequences(config: RunConfig, counts: Counts, n_synthetic: int) -> int
     added = n * (n + 1) // 2 if config.generation.accumulate else n
     if config.lora.n_steps is not None:
         return (n + 1) * config.lora.n_steps * config.lora.batch_size
-    n_definitions = sum(map(bool, config.task.labels.values())) * config.data.train_on_definitions
-    return round(config.lora.epochs * ((n + 1) * (counts.train + n_definitions) + added * n_synthetic))
+    n_own = counts.train + config.n_definitions
+    return round(config.lora.epochs * ((n + 1) * n_own + added * n_synthetic))
 
 
 def _describe_range(low: Usage, high: Usage) -> str:

@@ -126,7 +126,7 @@ class RunChain:
         if lora.n_steps is not None:
             n_rows: float = lora.n_steps * lora.batch_size
         else:
-            n_rows = lora.epochs * (self._counts.train + n_synthetic)
+            n_rows = lora.epochs * (self._counts.train + self._config.n_definitions + n_synthetic)
         return n_rows * self._rates.train_row_seconds / count_processes(self._config.compute)
 
     def _predict(self, model: str, split: str) -> Step:

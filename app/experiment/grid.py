@@ -203,7 +203,7 @@ def fix_steps(config: RunConfig, datasets: DatasetSource) -> RunConfig:
     if config.lora.n_steps is not None:
         return config
     n_train = len(datasets.read(config.data.train, limit=config.data.train_limit))
-    n_rows = n_train + config.generation.count_rows(n_train)
+    n_rows = n_train + config.n_definitions + config.generation.count_rows(n_train)
     n_steps = max(1, round(config.lora.epochs * math.ceil(n_rows / config.lora.batch_size)))
     return apply_settings(config, {"lora.n_steps": n_steps}, origin="lora")
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pada_agent.agents.data_generation.batch_planning import share_rows
 from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
@@ -86,14 +87,19 @@ def measure_quotas(state: RunState, rows: Sequence[Example], batches: Sequence[B
     ]
 
 
-def _count_asked(quota: Quota, batches: Sequence[BatchReport], n_joined: Mapping[str, int]) -> dict[str, int]:
+def _count_asked(quota: Quota, batches: Sequence[BatchReport], n_joined: Mapping[str, int]) -> dict[str, Any]:
     """How many rows the quota was asked for, given how many rows of each batch joined."""
     own = [b for b in batches if (b.branch, b.strategy_id) == (quota.branch, quota.strategy_id)]
     by_round = dict.fromkeys([b.top_up for b in own], 0)
     for batch in own:
         by_round[batch.top_up] += n_joined.get(batch.batch_id, 0)
+    of_label = Counter[str]()
+    for batch in own:
+        if batch.label is not None:
+            of_label[batch.label] += batch.n_requested
     return {
         "n_drawn": sum(b.n_requested for b in own),
+        "n_drawn_of_label": dict(of_label),
         "n_asked": sum(b.n_asked for b in own),
         "n_vain_rounds": count_vain_rounds(by_round),
     }

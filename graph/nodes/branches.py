@@ -121,9 +121,7 @@ def plan_errors(
         fed=count_fed(state, adapters) if drawn else {},
         max_rows_each=most_rows_each(settings.generation),
         one_source_each=find_recipe(settings.generation.template).has_one_source,
-        shares=share_labels(state, adapters, is_top_up=drawn is not None)
-        if settings.generation.balance_labels
-        else None,
+        shares=share_labels(state, adapters, drawn=drawn) if settings.generation.balance_labels else None,
         top_up=top_up,
     )
     if plan.training_successes is None:
@@ -133,14 +131,32 @@ def plan_errors(
     return [show_contrasts(batch, contrasts) for batch in batches]
 
 
-def share_labels(state: BranchState, adapters: Adapters, *, is_top_up: bool) -> LabelShares | None:
-    """Each label's share of the training rows, and its new rows in this iteration so far. None if labels are not a closed set."""
+def share_labels(state: BranchState, adapters: Adapters, *, drawn: Quota | None) -> LabelShares | None:
+    """Each label's share of the training rows, and how many new rows it has. None if labels are not a closed set.
+
+    New rows are those of the diagnosed model and, in a top-up round, those of both branches that have joined in this
+    iteration. A row of this branch that was asked for and has not joined counts half, and fully after a round in which no row
+    joined: its label comes first for a while, but does not use up all rounds.
+    """
     task = adapters.task
     weights = {label: len(rows) for label, rows in rows_by_label(read_training(state, adapters), task).items()}
     if set(weights) <= {None}:
         return None
-    rows = adapters.store.read_rows(state["new_rows"].key, Example) if is_top_up else []
-    return LabelShares(weights=weights, n_written=Counter(task.closed_label(row) for row in rows))
+    refs = [*state["models"][state["plan"].diagnosed_model].synthetic, *([state["new_rows"]] if drawn else [])]
+    rows = [row for ref in refs for row in adapters.store.read_rows(ref.key, Example)]
+    n_written, n_drawn = Counter(task.closed_label(row) for row in rows), drawn.n_drawn_of_label if drawn else {}
+    n_joined = Counter(
+        task.closed_label(row)
+        for row in rows
+        if (origin := row.provenance) and (origin.branch, origin.iteration) == ("training_error", state["iteration"])
+    )
+    part = 1 if drawn and drawn.n_vain_rounds else 0.5
+    n_lost = {label: max(0, n - n_joined[label]) for label, n in n_drawn.items()}
+    return LabelShares(
+        weights=weights,
+        n_written={label: n_written[label] + part * n_lost.get(label or "", 0) for label in weights},
+        n_drawn=dict(n_drawn),
+    )
 
 
 def count_fed(state: BranchState, adapters: Adapters) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """Reads and checks the data, splits validation, and fixes the settings in the state."""
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 from langchain_core.runnables import RunnableConfig
@@ -12,7 +13,8 @@ from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
-from pada_agent.evaluation.definition_rows import make_definition_rows
+from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
+from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, Connect, RunContext
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
@@ -35,13 +37,15 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         adapters = connect(settings)
         checked = check_everything(settings, state, adapters)
         refuse(checked.findings)
-        data = store_splits(settings, checked, adapters)
+        definitions = find_definitions(settings, checked, adapters)
+        data = store_splits(settings, checked, adapters, definitions.rows)
+        told = [*checked.warnings, *definitions.told]
         return {
             "settings": settings,
             "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *checked.warnings, *tell_raised(settings, data), *steps],
+            "warnings": [*adapters.warnings, *told, *tell_raised(settings, data), *steps],
         }
 
     return prepare
@@ -93,16 +97,32 @@ def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> Dat
     """
     checked = check_everything(settings, given, adapters)
     refuse(checked.findings)
-    return store_splits(settings, checked, adapters)
+    return store_splits(settings, checked, adapters, find_definitions(settings, checked, adapters).rows)
 
 
-def store_splits(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DataSplits:
+def find_definitions(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DefinitionRows:
+    """The definitions that every model is trained on as well, if the settings say so."""
+    if not settings.data.train_on_definitions:
+        return DefinitionRows([], [])
+    train, *held_out = (
+        checked.files[name].examples if name in checked.files else [] for name in ("train", "validation", "test")
+    )
+    return make_definition_rows(
+        adapters.task,
+        train,
+        [row for rows in held_out for row in rows],
+        explain_unlearnable=partial(explain_unlearnable, tokens=adapters.tokens, lora=settings.lora),
+    )
+
+
+def store_splits(
+    settings: RunConfig, checked: RunCheck, adapters: Adapters, definitions: Sequence[Example] = ()
+) -> DataSplits:
     """Store the checked rows, with validation divided into a diagnosis part and a selection part."""
     data, files = settings.data, checked.files
     train, validation, test, held_back = (
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
-    definitions = make_definition_rows(adapters.task, train, [*validation, *test]) if data.train_on_definitions else []
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
     n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
     stored = DataSplits(

@@ -17,7 +17,7 @@ from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
+from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
 from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
@@ -200,6 +200,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         top_up=batch.top_up,
         branch=batch.branch,
         strategy_id=batch.strategy.strategy.id if batch.strategy else None,
+        label=find_label(batch, state, adapters),
         attempts=state["attempt"],
         n_requested=len(batch.source_ids),
         n_asked=state.get("n_asked", 0),
@@ -221,6 +222,13 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "drafts": [], "feedback": []}
     emptied |= {"probes": [], "unusable": {}}
     return {"batches": {batch.id: report}, **emptied}
+
+
+def find_label(batch: Batch, state: BatchState, adapters: Adapters) -> str | None:
+    """The label that the batch's source rows share, if any."""
+    rows = read_training(state, adapters).by_id
+    labels = {adapters.task.closed_label(rows[i]) if i in rows else None for i in batch.source_ids}
+    return labels.pop() if len(labels) == 1 else None
 
 
 def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:

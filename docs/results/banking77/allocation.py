@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
     even = np.array(found["the same number of each label"])
     for way, scores in found.items():
         differences = np.array(scores) - even
-        error = differences.std() / np.sqrt(N_DRAWS)
+        error = differences.std() / np.sqrt(N_DRAWS)  # of draws from the same rows, so it says less than it seems to
         print(
             f"{way}: {np.mean(scores):.1%}; against the same number {100 * differences.mean():+.1f} points ± {100 * error:.1f}"
         )

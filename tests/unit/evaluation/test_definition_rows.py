@@ -24,7 +24,8 @@ def read(task: Task, question: str, answer: str) -> Example:
 def test_each_definition_is_a_row_like_those_of_the_file(more: dict[str, str]) -> None:
     task = make(**more)
     training = [read(task, "give it back", "refund")]
-    rows = make_definition_rows(task, training, [])
+    rows, told = make_definition_rows(task, training, [])
+    assert not told
     assert [row.id for row in rows] == ["definition-refund", "definition-delivery"], "no row without a definition"
     read_back = [read(task, row.reference["question"], task.closed_label(row) or "") for row in rows]
     assert [row.model_copy(update={"id": ""}) for row in rows] == [
@@ -39,11 +40,33 @@ def test_each_definition_is_a_row_like_those_of_the_file(more: dict[str, str]) -
 def test_a_definition_that_a_held_out_row_repeats_is_not_trained_on() -> None:
     task = make()
     protected = [read(task, "Money is wanted back!", "refund")]
-    rows = make_definition_rows(task, [read(task, "give it back", "refund")], protected)
+    rows, told = make_definition_rows(task, [read(task, "give it back", "refund")], protected)
     assert [row.id for row in rows] == ["definition-delivery"]
+    assert told == ["the definition of 'refund' is not trained on: it repeats the held-out row Money is wanted back!"]
+
+
+def test_a_definition_that_the_student_cannot_be_trained_on_is_left_out_and_said_so() -> None:
+    task = make()
+    rows, told = make_definition_rows(
+        task,
+        [read(task, "give it back", "refund")],
+        [],
+        explain_unlearnable=lambda row: "too long" if "arrives" in row.prompt else None,
+    )
+    assert [row.id for row in rows] == ["definition-refund"]
+    assert told == ["the definition of 'delivery' is not trained on: too long"]
 
 
 def test_there_are_none_without_labels() -> None:
     task = make_task(TaskConfig(name="exact_match"))
-    assert make_definition_rows(task, [read(task, "what", "that")], []) == []
-    assert make_definition_rows(make(), [], []) == []
+    assert make_definition_rows(task, [read(task, "what", "that")], []) == ([], [])
+
+
+def test_rows_with_earlier_turns_only_are_no_model_for_a_definition() -> None:
+    task = make()
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
+    row = read(task, "give it back", "refund").model_copy(update={"history": tuple(turns)})
+    assert make_definition_rows(task, [row], []).rows == []
+    assert make_definition_rows(task, [row], []).told == [
+        "definitions are not trained on, because all training rows have earlier turns"
+    ]

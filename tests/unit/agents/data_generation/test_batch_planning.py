@@ -273,3 +273,24 @@ def test_every_source_of_a_label_is_used_before_one_is_used_again() -> None:
         errors, n_rows=8, rows_per_call=3, iteration=1, task=task, seed=0, shares=LabelShares()
     )
     assert sorted(i for batch in batches for i in batch.source_ids) == sorted(e.id for e in errors)
+
+
+def test_a_later_round_goes_on_with_sources_that_no_earlier_one_has_drawn() -> None:
+    """However unevenly the labels were drawn."""
+    task = make_task(TaskConfig(name="multiple_choice", labels=["a", "b"]))
+    errors = [
+        task.read(RawRow(where=f"{i}", fields={"id": f"{'ab'[i % 2]}{i}", "question": f"q{i}", "answer": "ab"[i % 2]}))
+        for i in range(24)
+    ]
+
+    def plan(top_up: int, n_drawn: dict[str | None, int]) -> list[str]:
+        shares = LabelShares(weights={"a": 1, "b": 5}, n_drawn=n_drawn, n_written=dict(n_drawn))
+        batches = plan_error_batches(
+            errors, n_rows=6, rows_per_call=3, iteration=1, task=task, seed=0, shares=shares, top_up=top_up
+        )
+        return [i for batch in batches for i in batch.source_ids]
+
+    first = plan(0, {})
+    assert Counter(i[0] for i in first) == {"a": 1, "b": 5}
+    second = plan(1, {"a": 1, "b": 5})
+    assert len({*first, *second}) == 12
