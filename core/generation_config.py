@@ -32,8 +32,8 @@ class GenerationConfig(Settings):
     """Number of training rows with the source row's label that the pattern-guided writer also sees; closed label sets only. Our default: 3
     (docs/adr/0010)."""
     n_shown_labels: int = Field(default=0, ge=0, le=100)
-    """Number of other labels whose training rows the writer of either branch sees as its own earlier answers; closed label sets and rows of a single
-    turn only. It then takes length and tone from them, where a weak writer otherwise writes like an assistant (docs/adr/0018). Each label costs
+    """Number of other labels whose training rows the writer of either branch sees as its own earlier answers; closed label sets only, and rows
+    without turns of their own before the question. It then takes length and tone from them, where a weak writer otherwise writes like an assistant (docs/adr/0018). Each label costs
     about 150 tokens a call."""
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code

@@ -19,7 +19,8 @@ class Recipe(Record):
     rewrites_only_question: bool = False
     """Whether the writer writes only the question. Everything else is copied from the source row, or given."""
     goes_on: bool = False
-    """Whether rows can be written as a continuation of real rows that are shown as earlier answers (`generation.n_shown_labels`)."""
+    """Whether rows can be written as a continuation of real rows that are shown as earlier answers (`generation.n_shown_labels`). The prompt
+    is then `more_examples`, in place of the recipe's own."""
     has_one_source: bool = False
     """Whether all rows of a call are based on one source row, because a small writer that sees several repeats them."""
 
