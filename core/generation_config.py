@@ -33,8 +33,8 @@ class GenerationConfig(Settings):
     (docs/adr/0010)."""
     n_shown_labels: int = Field(default=0, ge=0, le=100)
     """Number of other labels whose training rows the writer of either branch sees as its own earlier answers; closed label sets only, and rows
-    without turns of their own before the question. It then takes length and tone from them, where a weak writer otherwise writes like an assistant (docs/adr/0018). Each label costs
-    about 150 tokens a call."""
+    without turns of their own before the question. It then takes length and tone from them, where a weak writer otherwise writes like an assistant
+    (docs/adr/0018). Each label costs about 150 tokens a call."""
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
     takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
