@@ -19,6 +19,9 @@ brings llama.cpp to a standstill. Sleeping at once costs generation 8 to 14 % an
 ones no difference was found (docs/adr/0009). OpenBLAS threads would stay awake for about 25 ms after each product; on two
 cores, that was more than half of the processor time of the driver's work on a batch."""
 
+LLAMA_SERVER = "PADA_LLAMA_SERVER"
+"""Environment variable that names a llama.cpp of the user's own for the embedded engine."""
+
 OPENMP = frozenset({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"})
 
 

@@ -19,7 +19,7 @@ from pada_agent.core.config_files import load_config
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
-from pada_agent.core.machine import hash_file
+from pada_agent.core.machine import LLAMA_SERVER, hash_file
 from pada_agent.core.records import Record
 from pada_agent.graph.summary import RunSummary
 
@@ -50,6 +50,8 @@ class Manifest(Record):
     platform: str
     n_cpus: int | None
     packages: dict[str, str]
+    llama_server: str = ""
+    """The user's own llama.cpp (`PADA_LLAMA_SERVER`), where the embedded engine has one."""
     data_sha256: dict[str, str]
     """By location. Local files only."""
 
@@ -170,6 +172,7 @@ def describe_machine(config: RunConfig) -> Manifest:
         platform=platform.platform(),
         n_cpus=os.cpu_count(),
         packages={name: found for name in _PACKAGES if (found := _find_version(name))},
+        llama_server=os.environ.get(LLAMA_SERVER, ""),
         data_sha256=hash_data(config),
     )
 

@@ -4,13 +4,15 @@ Serves a GGUF file with llama.cpp on a loopback port, prints the OpenAI-compatib
 so it never outlives its parent. It is a separate process because an engine that is released in the middle of an answer
 waits for that answer while it holds the interpreter, so that a run could not be stopped.
 
-Environment: PADA_ENGINE_KEY is the key that requests must send.
+Environment: PADA_ENGINE_KEY is the key that requests must send; PADA_LLAMA_SERVER, if set, names a llama.cpp to use instead of
+the wheel's.
 """
 
 import os
 import sys
 from typing import Any
 
+from pada_agent.app.adapters.llm import own_llama_server
 from pada_agent.core.machine import count_cores
 
 PROMPT_CACHE_MIB = 512
@@ -19,7 +21,12 @@ PROMPT_CACHE_MIB = 512
 
 def main() -> None:
     """Serve until stdin closes; exit code 1 with one line on stderr if the engine does not start."""
-    serve(make_params(sys.argv[1], n_slots=int(sys.argv[2]), context_tokens=int(sys.argv[3])))
+    file, n_slots, context_tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if command := own_llama_server.find_command():
+        own_llama_server.serve(
+            command, file, n_slots=n_slots, context_tokens=context_tokens, cache_mib=PROMPT_CACHE_MIB
+        )
+    serve(make_params(file, n_slots=n_slots, context_tokens=context_tokens))
 
 
 def make_params(file: str, *, n_slots: int, context_tokens: int) -> Any:

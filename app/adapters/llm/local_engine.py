@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -125,7 +126,9 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
+    """End the engine, and with it the program that it may have started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
 
-from pada_agent.app.adapters.llm import local_engine
+from pada_agent.app.adapters.llm import local_engine, own_llama_server
 from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
 from pada_agent.app.adapters.llm.redaction import Redaction
@@ -155,6 +155,7 @@ def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
 def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
     del role
     file = model_store.resolve(name)
+    own_llama_server.find_command()  # an error now is better than one at the first call
 
     def start() -> ChatClient:
         engine = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
