@@ -6,7 +6,8 @@
   prefill rate, plus the written tokens at the best rate for several callers.
 
 All get the same requests in the recorded order from as many callers as ours has slots, at temperature 0, with a fresh engine
-for each repetition. Texts have to be the same; if they diverge at two tokens that are about equally likely, it counts as a tie.
+for each repetition. Texts have to be the same; if they diverge at two tokens that are about equally likely, it counts as a tie. llama.cpp rounds
+differently whenever other requests are in the same batch, so the peer's own repetitions say how far texts may diverge.
 """
 
 import statistics
@@ -147,13 +148,13 @@ def find_gguf(path: Path) -> Path:
 
 
 def compare_texts(found: Replays) -> str:
-    """All arms' last texts, with the gaps measured on an engine of one slot.
+    """All arms' texts, with the gaps measured on an engine of one slot.
 
     Raises:
         BenchmarkError: they differ.
     """
     names = list(found.of)
-    texts = [[answer.text for answer in replays[-1].answers] for replays in found.of.values()]
+    texts = [[[answer.text for answer in replay.answers] for replay in replays] for replays in found.of.values()]
     with serving(found.file, EngineSettings(n_slots=1, context_tokens=found.context_tokens)) as client:
         return check_parity(names, texts, lambda i, a, b: measure_gap(client, found.prompts[i], a, b))
 

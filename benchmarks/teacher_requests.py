@@ -182,31 +182,53 @@ def count_distinct(prompts: Sequence[Tokens]) -> int:
     return sum(len(prompt) for prompt in ordered) - shared
 
 
-def check_parity(names: Sequence[str], texts: Sequence[Sequence[str]], gap_of: Callable[[int, str, str], float]) -> str:
-    """Compare the first arm's texts with each of the others'.
+def check_parity(
+    names: Sequence[str], repetitions: Sequence[Sequence[Sequence[str]]], gap_of: Callable[[int, str, str], float]
+) -> str:
+    """Compare the first arm's last texts with each of the others'.
+
+    Requests that are answered together are summed in another order each time, so an arm's own repetitions differ as well. Texts
+    may diverge at wider gaps than `TIE_NATS`, and more often than `MAX_TIED`, as far as the other arm's own repetitions do.
 
     Args:
         names: names of the arms.
+        repetitions: for each arm, the texts of each repetition.
         gap_of: takes the request's position and two texts; returns the nats between the two tokens where they diverge.
 
     Raises:
         BenchmarkError: texts diverge where there is no tie, or too many diverge.
     """
     told = []
-    for name, others in zip(names[1:], texts[1:], strict=True):
-        pairs = [(i, a, b) for i, (a, b) in enumerate(zip(texts[0], others, strict=True)) if a != b]
-        gaps = {i: gap_of(i, a, b) for i, a, b in pairs}
-        wrong = {i: gap for i, gap in gaps.items() if gap > TIE_NATS}
-        if wrong or len(pairs) > MAX_TIED * len(others):
+    ours = repetitions[0][-1]
+    for name, others in zip(names[1:], repetitions[1:], strict=True):
+        gaps = find_gaps(ours, others[-1], gap_of)
+        own = [find_gaps(before, after, gap_of) for before, after in pairwise(others)]
+        most_nats = max([TIE_NATS, *(gap for found in own for gap in found.values())])
+        most_tied = MAX_TIED + max([0.0, *(len(found) / len(ours) for found in own)])
+        if any(gap > most_nats for gap in gaps.values()) or len(gaps) > most_tied * len(ours):
             raise BenchmarkError(
-                f"{names[0]} and {name}: {len(pairs)} of {len(others)} texts differ; nats between the tokens where they"
-                f" diverge, by request: {gaps}"
+                f"{names[0]} and {name}: {len(gaps)} of {len(ours)} texts differ; nats between the tokens where they"
+                f" diverge, by request: {gaps}; between {name}'s own repetitions: {own}"
             )
         widest = f", at most {max(gaps.values()):.2g} nats apart" if gaps else ""
         told.append(
-            f"{len(others) - len(pairs)} of {len(others)} texts are the same as {name}'s, {len(pairs)} diverge at a tie{widest}"
+            f"{len(ours) - len(gaps)} of {len(ours)} texts are the same as {name}'s, {len(gaps)} diverge at a tie{widest}"
         )
+        if own:
+            own_gaps = [gap for found in own for gap in found.values()]
+            told.append(
+                f"between {name}'s own repetitions, {' and '.join(str(len(found)) for found in own)} diverge"
+                + (f", at most {max(own_gaps):.2g} nats apart" if own_gaps else "")
+            )
     return "; ".join(told)
+
+
+def find_gaps(
+    first: Sequence[str], second: Sequence[str], gap_of: Callable[[int, str, str], float]
+) -> dict[int, float]:
+    """The nats between the tokens where two answers to the same request diverge, by request. Equal answers are left out."""
+    pairs = enumerate(zip(first, second, strict=True))
+    return {i: gap_of(i, a, b) for i, (a, b) in pairs if a != b}
 
 
 def measure_gap(client: httpx.Client, prompt: Tokens, first: str, second: str) -> float:

@@ -82,9 +82,23 @@ def test_paragraphs_that_more_prompts_have_come_first() -> None:
 
 def test_texts_may_part_at_ties_but_at_few() -> None:
     ours = ["same"] * 10
-    told = check_parity(["ours", "peer"], [ours, ["other", *ours[1:]]], lambda *_: 0.01)
+    told = check_parity(["ours", "peer"], [[ours], [["other", *ours[1:]]]], lambda *_: 0.01)
     assert told == "9 of 10 texts are the same as peer's, 1 diverge at a tie, at most 0.01 nats apart"
     with pytest.raises(BenchmarkError, match="1 of 10 texts differ"):
-        check_parity(["ours", "peer"], [ours, ["other", *ours[1:]]], lambda *_: 0.2)
+        check_parity(["ours", "peer"], [[ours], [["other", *ours[1:]]]], lambda *_: 0.2)
     with pytest.raises(BenchmarkError, match="3 of 10 texts differ"):
-        check_parity(["ours", "peer"], [ours, ["other"] * 3 + ours[3:]], lambda *_: 0.0)
+        check_parity(["ours", "peer"], [[ours], [["other"] * 3 + ours[3:]]], lambda *_: 0.0)
+
+
+def test_texts_may_part_as_far_and_a_little_more_often_than_the_peers_own_repetitions_do() -> None:
+    ours, three, six = ["same"] * 10, ["x"] * 3 + ["same"] * 7, ["y"] * 6 + ["same"] * 4
+
+    def gap_of(_: int, a: str, b: str) -> float:
+        return 0.3 if {a, b} == {"x", "same"} else 0.2
+
+    told = check_parity(["ours", "peer"], [[ours], [ours, three]], gap_of)
+    assert told.endswith("between peer's own repetitions, 3 diverge, at most 0.3 nats apart")
+    with pytest.raises(BenchmarkError, match="6 of 10 texts differ"):
+        check_parity(["ours", "peer"], [[["same"] * 10], [[*["y"] * 5, "same", *ours[6:]], six]], gap_of)
+    with pytest.raises(BenchmarkError, match="3 of 10 texts differ"):
+        check_parity(["ours", "peer"], [[three], [ours, ours]], gap_of)
