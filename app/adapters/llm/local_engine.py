@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 import psutil
 
+from pada_agent.app.adapters.llm import own_llama_server
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting
@@ -121,7 +122,8 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
             _end(process)
             log.seek(0)
             last = (split_lines(log.read().strip()) or ["it said nothing"])[-1]
-            raise ModelUnavailableError(f"local model {file}: {last}")
+            own = own_llama_server.find_command()
+            raise ModelUnavailableError(f"local model {file}{f' in {own[0]}' if own else ''}: {last}")
     return process, Endpoint(url, key)
 
 

@@ -96,7 +96,9 @@ def test_it_is_started_again_when_it_has_died(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("program")
 def test_what_it_said_last_is_the_reason_why_it_did_not_start(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailableError, match=r"broken\.gguf: error: the model cannot be read"):
+    with pytest.raises(
+        ModelUnavailableError, match=r"broken\.gguf in .*my llama-server: error: the model cannot be read"
+    ):
         local_engine.acquire(make_file(tmp_path, "broken.gguf"), n_slots=1, context_tokens=512)
 
 
