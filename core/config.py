@@ -22,7 +22,8 @@ def _used_by(*nodes: str, prompt: bool = False) -> dict[str, Any]:
 
 
 class DataConfig(Settings):
-    """Where rows come from: a `.jsonl`, `.csv` or `.parquet` path, or `hub:owner/name[:config]/split`."""
+    """Where rows come from: a `.jsonl`, `.csv` or `.parquet` path, or `hub:owner/name[:config]/split`. Each may end with a slice: `rows.csv[:60%]`,
+    `rows.csv[200:300]`, `rows.csv[-50:]`."""
 
     train: str = ""
     """Rows the student is fine-tuned on. Required, either here or as the graph's input."""
@@ -33,8 +34,8 @@ class DataConfig(Settings):
     held_back: str = ""
     """Real rows for `generation.sources: held_back`. If empty, the training rows left over by `train_limit` are used."""
     shuffle: int | None = None
-    """Seed for shuffling every file before slices (`train[:1000]`) and limits take rows from the top. Set it when files are grouped, for example by
-    label: the top of a grouped file is not a representative sample. Slices of one split never share a row. Null keeps the file's order."""
+    """Seed for shuffling every file before slices and limits take rows from it. Set it when files are grouped, for example by label: the top of a
+    grouped file is not a representative sample. Slices of one file are taken from the same order. Null keeps the file's order."""
     train_limit: int | None = Field(default=None, ge=1)
     """Maximum number of training rows, taken from the top of the file (after `shuffle` or `train_shuffle`). Null reads all rows."""
     train_shuffle: int | None = None

@@ -29,7 +29,7 @@ SHOWN_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Shown:
-    """An earlier turn of the conversation: a question of the same form, and a good answer to it, for the LLM to imitate."""
+    """An earlier turn of the conversation: a question, and a good answer to it, for the LLM to imitate."""
 
     prompt: str
     items: tuple[Mapping[str, Any], ...]
@@ -65,7 +65,7 @@ def structured_call(
 
     The form, taken from `item` and its field descriptions, is appended to `prompt`. Declare `item` with
     `extra="ignore"`. `wrap` says whether the answer is a list of items or one object. Items beyond `expect` are cut,
-    fewer are a problem in the reply. `shown` turns come before the question.
+    fewer are a problem in the reply. `shown` turns come before the question, without the form: their answers show it.
 
     With `numbered`, one item for each number is asked for (`expect` is their count), and each item comes back under the
     number that it is about, however the model counted; those that cannot be told are left out.
@@ -75,7 +75,7 @@ def structured_call(
     """
     expect = len(numbered.asked) if numbered else expect
     request = ChatRequest(
-        messages=(*_show(shown, item), _ask_for(prompt, item, expect=expect, wrap=wrap)),
+        messages=(*_show(shown), _ask_for(prompt, item, expect=expect, wrap=wrap)),
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         json_schema=json_schema(item, n_items=expect, array=wrap == "array"),
@@ -104,9 +104,9 @@ def _ask_for(
     return Message(role="user", content=f"{prompt.rstrip()}\n\n{describe_form(item, expect=expect, wrap=wrap)}")
 
 
-def _show(shown: Sequence[Shown], item: type[BaseModel]) -> Iterator[Message]:
+def _show(shown: Sequence[Shown]) -> Iterator[Message]:
     for turn in shown:
-        yield _ask_for(turn.prompt, item, expect=len(turn.items))
+        yield Message(role="user", content=turn.prompt.rstrip())
         yield Message(role="assistant", content=json.dumps(turn.items, ensure_ascii=False))
 
 

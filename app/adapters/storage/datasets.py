@@ -9,6 +9,7 @@ from typing import Any
 
 from pada_agent.app.adapters.storage.json_layouts import Placed
 from pada_agent.app.adapters.storage.row_files import make_rows, number_rows, read_file
+from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.adapters.storage.table_rows import draw_order, read_hub
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
@@ -21,6 +22,7 @@ class FileDatasets:
 
     Files are `.jsonl`, `.json` (lines, an array, or an object with one list of rows), `.csv`, `.tsv` and `.parquet`,
     each also as `.gz`. Hub data sets are `hub:owner/name[@revision][:config]/split`; rows in memory are `memory:NAME`.
+    Each may end with a slice of its rows (`rows.csv[:80%]`), which is taken after shuffling.
 
     Args:
         memory: rows by the NAME in `memory:NAME`.
@@ -47,10 +49,14 @@ class FileDatasets:
         if location.startswith("hub:"):
             rows = read_hub(location, self._count_wanted(limit), shuffle)
             return self._check(location, make_rows(location, [(str(n), row) for n, row in rows]))
-        n_wanted = self._count_wanted(limit if shuffle is None else None)
-        placed = list(islice(self._open(location), n_wanted))
-        found = self._check(location, make_rows(location, placed))
-        return [found[i] for i in draw_order(len(found), shuffle)[:limit]]
+        file, cut = split_slice(location)
+        n_wanted = self._count_wanted(limit if shuffle is None and cut is None else None)
+        placed = list(islice(self._open(file), n_wanted))
+        found = self._check(file, make_rows(file, placed))
+        order = draw_order(len(found), shuffle)
+        if cut is not None and not (order := cut.take(order)):
+            raise DatasetError(f"{location}: the slice is empty, because the file has {len(found)} rows")
+        return [found[i] for i in order[:limit]]
 
     def accept(
         self,
@@ -97,7 +103,8 @@ class FileDatasets:
             status = path.stat()
         except (OSError, ValueError) as exc:
             shown = location if len(location) <= _LONG_PATH else f"{location[:_LONG_PATH]}…"
-            raise DatasetError(f"{shown}: no such file {place}") from exc
+            slicing = ". A slice is written like [:100], [-50:] or [60%:80%]" if location.endswith("]") else ""
+            raise DatasetError(f"{shown}: no such file {place}{slicing}") from exc
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(
                 f"{location}: is {'a folder' if path.is_dir() else 'not an ordinary file'}. Name a file in it"

@@ -2,16 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.adapters.storage.text_files import open_bytes
 from pada_agent.core.errors import DatasetError
 
 HUB = re.compile(r"hub:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:@]+?))?(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
-SLICE = re.compile(r"(?P<name>[^\[\]+]+)(?P<slice>\[(?P<start>-?\d*%?):(?P<stop>-?\d*%?)\])?")
 HUB_FORM = "hub:owner/name/split, hub:owner/name:config/split or hub:owner/name@revision:config/split"
 _EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
 
@@ -55,7 +55,9 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
     parts = HUB.fullmatch(location)
     if parts is None:
         raise DatasetError(f"{location}: expected {HUB_FORM}")
-    split, cut = (parts["split"], None) if shuffle is None else _split_slice(location, parts["split"])
+    split, cut = (parts["split"], None) if shuffle is None else split_slice(parts["split"])
+    if shuffle is not None and any(sign in split for sign in "+[]"):
+        raise DatasetError(f"{location}: with data.shuffle, one split with one slice is expected, such as train[:1000]")
     try:
         import datasets
     except ImportError as exc:
@@ -64,7 +66,7 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
     try:
         rows = datasets.load_dataset(parts["repo"], parts["config"], split=split, **options)
         order = draw_order(len(rows), shuffle)
-        order = (order if cut is None else order[cut(len(rows))])[:limit]
+        order = (order if cut is None else cut.take(order))[:limit]
         named = _name_classes(rows.select(order), _list_class_names(getattr(rows, "features", None) or {}))
         yield from ((i + 1, row) for i, row in zip(order, named, strict=True))
     except DatasetError:
@@ -76,27 +78,6 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
 def draw_order(n: int, shuffle: int | None) -> Sequence[int]:
     """The order in which a seed puts `n` rows. Without a seed, their own order."""
     return range(n) if shuffle is None else Random(f"order/{shuffle}").sample(range(n), n)
-
-
-def _split_slice(location: str, split: str) -> tuple[str, Callable[[int], slice] | None]:
-    """The split's name, and a function that returns its slice for a number of rows."""
-    found = SLICE.fullmatch(split)
-    if found is None:
-        raise DatasetError(f"{location}: with data.shuffle, one split with one slice is expected, such as train[:1000]")
-    if found["slice"] is None:
-        return split, None
-    start, stop = found["start"], found["stop"]
-
-    def cut(n_rows: int) -> slice:
-        return slice(_read_bound(start, n_rows), _read_bound(stop, n_rows))
-
-    return found["name"], cut
-
-
-def _read_bound(text: str, n_rows: int) -> int | None:
-    if not text:
-        return None
-    return round(int(text[:-1]) / 100 * n_rows) if text.endswith("%") else int(text)
 
 
 def _explain(exc: Exception) -> str:
