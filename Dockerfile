@@ -1,6 +1,7 @@
-# The demo:    docker build -t pada-agent . && docker run --rm -v pada:/home/pada pada-agent
-# A run:       docker run --rm -v pada:/home/pada -v "$PWD":/work -w /work -e OPENAI_API_KEY pada-agent pada run mytask.yaml
-# The server:  docker run --rm -p 127.0.0.1:2024:2024 -v pada:/home/pada pada-agent langgraph dev --host 0.0.0.0 --no-browser --no-reload
+# The demo:    docker build -t pada-agent . && docker run --rm -v pada-cache:/home/pada/.cache -v pada-runs:/home/pada/pada-agent/runs pada-agent
+# Its report:  docker run --rm -v pada-runs:/home/pada/pada-agent/runs pada-agent cat runs/demo/report.html > report.html
+# A run:       docker run --rm -v pada-cache:/home/pada/.cache -v "$PWD":/work -w /work -e OPENAI_API_KEY pada-agent pada run mytask.yaml
+# The server:  the demo's line with -p 127.0.0.1:2024:2024, and after the image: langgraph dev --host 0.0.0.0 --no-browser --no-reload
 #
 # Model-written code is confined by Landlock and seccomp inside the container too; `pada check` says what is confined.
 FROM python:3.11-slim
@@ -21,6 +22,7 @@ RUN python -m venv .venv \
     && pip install --no-cache-dir --index-url "$TORCH_INDEX" --extra-index-url https://pypi.org/simple torch==2.13.0 -c constraints.txt
 
 COPY --chown=pada . .
-RUN pip install --no-cache-dir -e '.[studio,providers,data]' -c constraints.txt
+RUN pip install --no-cache-dir -e '.[studio,providers,data]' -c constraints.txt \
+    && mkdir --parents runs /home/pada/.cache
 
 CMD ["sh", "-c", "pada models pull smollm2-135m-instruct qwen2.5-coder-1.5b-instruct all-mpnet-base-v2 && pada run configs/demo.yaml"]

@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 docs: $(STAMP)
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 studio: $(STAMP)
 	PADA_ALLOW_PROMPTS=1 $(BIN)/langgraph dev --no-reload --n-jobs-per-worker 4

@@ -205,7 +205,8 @@ class BudgetConfig(Settings):
     max_tokens: int | None = Field(default=None, ge=0)
     """Maximum number of tokens, input and output together."""
     max_usd: float | None = Field(default=None, ge=0)
-    """Maximum cost in US dollars, computed from the prices under `models`."""
+    """Maximum cost in US dollars, computed from the prices under `models`: `usd_per_million_input_tokens` and `usd_per_million_output_tokens`. A
+    model without prices counts as free."""
     seconds_to_finish_calls: float | None = Field(default=None, ge=0, le=3600)
     """Seconds to wait for running calls after Ctrl-C or SIGTERM, because their answers are paid for. No new calls are started, and a second signal
     quits at once. Null uses the longest `timeout_seconds` of the roles."""
@@ -329,6 +330,17 @@ class RunConfig(Settings):
             conflict = conflict or find_conflict(self.lora, self.compute, load_in=self.student.load_in)
         if conflict:
             raise ValueError(conflict)
+        return self
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> "RunConfig":
+        roles = (self.models.analyst, self.models.generator, self.models.judge)
+        is_priced = any(role.usd_per_million_input_tokens or role.usd_per_million_output_tokens for role in roles)
+        if self.budget.max_usd is not None and not is_priced:
+            raise ValueError(
+                "budget.max_usd would never be reached, because no model has a price. Set usd_per_million_input_tokens and"
+                " usd_per_million_output_tokens under models, or limit budget.max_tokens or budget.max_calls instead"
+            )
         return self
 
     @model_validator(mode="after")

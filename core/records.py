@@ -172,7 +172,7 @@ class ErrorPattern(Record):
     """Validation examples in the cluster: analyzed ones first, then by distance to its center. The analyst alone sees their text; a writer sees single words of it
     (`Strategy.unseen_words`)."""
     n_analysed: int | None = None
-    """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster. None in runs from before
+    """How many of them the analyst read; the others are failures of the diagnosis part that are nearest to this cluster. None in runs from before
     they were counted."""
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()

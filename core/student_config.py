@@ -47,7 +47,7 @@ class StudentConfig(Settings):
 
     engine: Literal["own", "vllm"] = "own"
     """What writes the student's answers in evaluations. `vllm` is for large evaluations on a GPU: it has to be installed, takes a minute to start
-    and most of the GPU's memory (docs/cluster.md). It rounds differently, so some answers differ: use one engine for all runs that you compare.
+    and most of the GPU's memory (docs/larger-students.md). It rounds differently, so some answers differ: use one engine for all runs that you compare.
     Options are always scored by our own engine. Our default: own."""
 
     @field_validator("chat_template")

@@ -21,7 +21,7 @@ def check_installed(device: Literal["auto", "cpu", "cuda"]) -> None:
     if found is None:
         raise ConfigError(
             "student.engine is vllm, but vLLM is not installed here. It pins its own versions of torch and transformers, so install"
-            " vllm (on a cluster: 'ray[llm]') together with pada-agent into a new environment, as docs/cluster.md shows. Or set"
+            " vllm (on a cluster: 'ray[llm]') together with pada-agent into a new environment, as docs/larger-students.md shows. Or set"
             " student.engine to own."
         )
     is_for_cpu = "cpu" in found

@@ -28,13 +28,13 @@ class TrainedModel(Record):
     validation: Metrics | None = None
     """Results on all of validation. None before it was measured."""
     diagnosis: Metrics | None = None
-    """Results on the diagnosed part of validation, whose errors the agents read."""
+    """Results on the diagnosis part of validation, whose errors the agents read."""
     selection: Metrics | None = None
     """Results on the part of validation that the best model is selected by."""
     measured: Ref | None = None
     """All validation rows with the model's answers and the verdicts on them."""
     validation_failures: Ref | None = None
-    """Rows of the diagnosed part that it answered wrongly."""
+    """Rows of the diagnosis part that it answered wrongly."""
 
 
 class Measured(Protocol):

@@ -84,7 +84,7 @@ class IterationPlan(Record):
     n_training_error_rows: int
     """Number of rows that the training-error branch writes. Fewer if training errors turn out to be few."""
     validation_failures: Ref
-    """Rows of the diagnosed part of validation that the model answered wrongly."""
+    """Rows of the diagnosis part of validation that the model answered wrongly."""
     training_failures: Ref
     """Training rows that the training-error branch writes from. Empty until the student has answered them."""
     repaired: dict[str, float] = Field(default_factory=dict)

@@ -296,7 +296,7 @@ def word_verdict(
     told = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
     if c.verdict == "gained" and not equal_steps:
         return f"{told} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
-    return f"{told} One seed tells about these two models; only several seeds tell about the method."
+    return f"{told} One seed says something about these two models only; judging the method takes several."
 
 
 def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:

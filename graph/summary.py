@@ -26,12 +26,12 @@ class ModelResult(Record):
     n_steps: int | None = None
     """Number of optimizer steps. None for the untouched model, and if the compute backend did not report it."""
     validation: Metrics
-    """Results on all of validation: the diagnosed part and the selection part together."""
+    """Results on all of validation: the diagnosis part and the selection part together."""
     selection: Metrics
     diagnosis: Metrics | None = None
     """Results on the part whose errors the agents read. They never see the part measured by `selection`."""
     overfitting_gap: float | None = None
-    """Accuracy on the diagnosed part minus accuracy on the selection part. The two parts also differ by chance, so compare it with the first
+    """Accuracy on the diagnosis part minus accuracy on the selection part. The two parts also differ by chance, so compare it with the first
     fine-tuning's."""
     n_without_answer: int = 0
     """Number of validation responses that contained no answer or could not be scored."""

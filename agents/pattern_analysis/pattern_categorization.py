@@ -66,7 +66,7 @@ def categorize_patterns(
     """Group the analyzed failures, add those that were not analyzed, and have each group named by one LLM call.
 
     Args:
-        failures: all failures of the diagnosed part, by example id. Must contain every analyzed one.
+        failures: all failures of the diagnosis part, by example id. Must contain every analyzed one.
     """
     vectors = embed_analyses(analyses, embedder=embedder, settings=settings)
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)

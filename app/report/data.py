@@ -95,7 +95,7 @@ class Segment(Record):
 
 
 class FailureStack(Record):
-    """One model's wrong answers on the diagnosed part of validation, grouped by the patterns of one iteration."""
+    """One model's wrong answers on the diagnosis part of validation, grouped by the patterns of one iteration."""
 
     iteration: int
     moment: Literal["before", "after"]

@@ -53,7 +53,7 @@ def overfitting_rows(summary: RunSummary) -> list[list[str]]:
         for model in models
         if model.diagnosis and model.overfitting_gap is not None
     ]
-    return [["adaptive overfitting", "diagnosed part", "selecting part", "gap"], *rows]
+    return [["adaptive overfitting", "diagnosis part", "selection part", "gap"], *rows]
 
 
 def outcome_rows(found: IterationPatterns) -> list[list[str]]:

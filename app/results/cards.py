@@ -38,6 +38,7 @@ def write_adapter_card(
 
 def write_data_card(summary: RunSummary, n_rows: int, config: RunConfig, *, license: str = UNKNOWN) -> str:
     """What the synthetic rows are, where they come from, and their limits."""
+    rated = f" and rated by `{config.models.judge.model}`" if config.quality.enabled else ""
     size = next((name for limit, name in _SIZES if n_rows < limit), "n>100K")
     values: dict[str, Any] = {
         "license": license,
@@ -50,14 +51,14 @@ def write_data_card(summary: RunSummary, n_rows: int, config: RunConfig, *, lice
         f"{_front_matter(values | _list_sources('source_datasets', config))}\n"
         f"# {summary.name}: synthetic rows\n\n"
         f"{n_rows} rows for the task `{summary.task}`, written by `{config.models.generator.model}` against the errors of"
-        f" {_base_name(summary.student)}, checked by rule and rated by `{config.models.judge.model}`, by pada-agent."
+        f" {_base_name(summary.student)}, checked by rule{rated}, by pada-agent."
         f" {describe_rows(summary)}\n\n{summary.verdict}\n\n"
         "## Columns\n\n"
         "`prompt` and `answer`: the turns that the student was trained on. `options`: answers to choose from, empty where it"
         " writes freely. `iteration`, `branch`, `strategy`, `pattern`, `batch_id`, `attempt`: why and when the row was"
         " written. `source_id`: the training row it was written from. `generator`: the model that wrote it."
         " `in_best_model`: whether the model that the run returned was trained on it; null where the run did not note it."
-        " `reason`: why the row was accepted, in the judge's words. `rating`: the mean of the judge's scores `adherence`,"
+        " `reason`: why the row was accepted, in the judge's words where there is a judge. `rating`: the mean of the judge's scores `adherence`,"
         " `utility` and `relevance`, 1 to 10; null where nothing was rated. Ratings are one LLM's opinion of another's rows;"
         " nothing was trained on them.\n\n"
         f"## Limitations\n\n- Each row was written from a training row: the license of the sources holds for it too.\n"

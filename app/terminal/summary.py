@@ -66,7 +66,7 @@ def describe_time(summary: RunSummary) -> str:
 
 def describe_places(summary: RunSummary, folder: Path) -> str:
     """Why the run ended, and where its results are."""
-    adapter = folder / summary.adapter if summary.adapter else "none: the untouched model is the best"
+    adapter = folder / "best" if summary.adapter else "none: the untouched model is the best"
     return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_model}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
 
 

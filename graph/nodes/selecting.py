@@ -75,7 +75,7 @@ def tell_unmeasured(influences: Sequence[RowInfluence], n_failures: int) -> list
 
 
 def find_targets(state: RunState, adapters: Adapters) -> list[Example]:
-    """Rows of the diagnosed part of validation that the diagnosed model answered wrongly. The selection part and test rows are never used."""
+    """Rows of the diagnosis part of validation that the diagnosed model answered wrongly. The selection part and test rows are never used."""
     failures = state["models"][state["plan"].diagnosed_model].validation_failures
     wrong = [row.example for row in adapters.store.read_rows(failures.key, ScoredRow)] if failures else []
     if len(wrong) <= MAX_FAILURES:

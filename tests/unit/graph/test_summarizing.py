@@ -27,7 +27,7 @@ def test_a_gain_at_equal_steps_is_one_seeds() -> None:
     summary = make_summary()
     words = word_verdict(summary.comparisons, summary.models, equal_steps=True)
     assert "steps" not in words and words.endswith(
-        "One seed tells about these two models; only several seeds tell about the method."
+        "One seed says something about these two models only; judging the method takes several."
     )
 
 
