@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
@@ -66,7 +67,7 @@ def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[Fil
         raise ConfigError(f"data.{split}: the settings name no rows")
     problems: list[PadaError] = []
     files = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task, problems=problems)
-    own = [problem for problem in problems if location in str(problem)]
+    own = [problem for problem in problems if split_slice(location)[0] in str(problem)]
     refuse(tell_problems(own if split in files else own or problems))
     return check_data(config, files, adapters.task).files
 
