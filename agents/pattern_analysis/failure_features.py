@@ -6,7 +6,6 @@ would group failures by call.
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.task import Task
 
 Floats = NDArray[np.float64]
-Block = Literal["analysis", "question", "outcome"]
 
 _PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\d+(?:[.,]\d+)*""")
 """What differs between two failures of one kind: numbers and quoted names."""

@@ -102,11 +102,6 @@ class Course:
         """Fraction of the workers' time in which they worked."""
         return self.busy_seconds / (self.seconds * self.n_workers) if self.seconds else 0.0
 
-    @property
-    def worker_seconds(self) -> float:
-        """Time of all workers from beginning to end, idle or not."""
-        return self.seconds * self.n_workers
-
 
 def simulate(chains: Sequence[Sequence[Step]], cluster: Cluster) -> Course:
     """Run all chains, started in their order and `n_at_once` at a time."""

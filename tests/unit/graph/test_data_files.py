@@ -14,8 +14,10 @@ from pada_agent.core.memory import Memory
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import FileName, read_run_files, warn_about
-from pada_agent.graph.nodes.prepare import read_splits
+from pada_agent.graph.nodes.prepare import store_splits
+from pada_agent.graph.run_check import check_everything
 from tests.fakes import ScriptedModel
 from tests.toy_world import WordCountEmbedder
 
@@ -47,7 +49,9 @@ def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, l
         embedder=WordCountEmbedder(),
         memory=Memory(),
     )
-    found = read_splits(config, {}, adapters)
+    checked = check_everything(config, {}, adapters)
+    refuse(checked.findings)
+    found = store_splits(config, checked, adapters)
     refs = {"train": found.train, "validation": found.validation, "test": found.test, "held_back": found.held_back}
     return {name: store.read_rows(ref.key, Example) for name, ref in refs.items() if ref}
 

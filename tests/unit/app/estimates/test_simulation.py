@@ -43,7 +43,6 @@ def test_runs_one_after_the_other_and_side_by_side() -> None:
     assert simulate(chains, ONE).seconds == 40
     assert simulate(chains, TWO).seconds == 20
     assert simulate(chains, replace(TWO, n_at_once=1)).seconds == 40, "a second worker has nothing to do"
-    assert simulate(chains, replace(TWO, n_workers=4)).worker_seconds == 40
 
 
 def test_a_shared_job_is_done_once_and_waited_for() -> None:
