@@ -168,7 +168,6 @@ def generate_drafts(
             {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
             for a in assignments
         ],
-        "feedback": "\n".join(f"- row {f.row + 1}: {f.advice}" for a in assignments if (f := sent_back.get(a.row))),
     }
     together = _describe_together(assignments, task)
     fields = task.draft_fields_for([a.source for a in assignments])
@@ -224,8 +223,6 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "rough_question": assignment.rough_question,
         "word": assignment.word,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
-        "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
-        "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,
     }
 
 
