@@ -218,10 +218,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
     keep_done(report, state, adapters)
-    # The rows are in the store now: they are needed no longer.
-    emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "drafts": [], "feedback": []}
-    emptied |= {"probes": [], "unusable": {}}
-    return {"batches": {batch.id: report}, **emptied}
+    return {"batches": {batch.id: report}}
 
 
 def find_label(batch: Batch, state: BatchState, adapters: Adapters) -> str | None:
