@@ -99,7 +99,7 @@ def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -
     return list(
         link_patterns(
             found.patterns,
-            [p for p in previous if p.cluster is not None],
+            previous,
             centroids=centroids_of(found.patterns, found.clustering),
             previous_centroids=centroids_of(previous, grouped),
         )

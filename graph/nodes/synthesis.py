@@ -236,8 +236,7 @@ def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
 def find_tally(state: BatchState, adapters: Adapters) -> Tally:
     """Counts the rows of all batches that are made at the same time, for progress messages."""
     batch = state["batch"]
-    stage = "top_up" if batch.top_up else BRANCHES[batch.branch]
-    total = state.get("n_rows", len(batch.source_ids))  # a run of an earlier version goes on without it
+    stage, total = "top_up" if batch.top_up else BRANCHES[batch.branch], state["n_rows"]
     return adapters.memory.get(
         ("tally", stage, batch.iteration, batch.top_up, total),
         lambda: Tally(stage, total, unit="rows", steps=("written", "checked")),

@@ -28,7 +28,14 @@ def fail(example: Example) -> ScoredRow:
 
 
 def pattern(*failures: str) -> ErrorPattern:
-    return ErrorPattern(id="p1", category_name="melting", error_pattern="wrong", example_ids=failures)
+    return ErrorPattern(
+        id="p1",
+        category_name="melting",
+        error_pattern="wrong",
+        example_ids=failures,
+        n_analysed=len(failures),
+        cluster=0,
+    )
 
 
 def test_a_strategy_is_applied_to_the_rows_nearest_to_its_failures() -> None:
