@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from pada_agent.app.adapters.llm.response_cache import read_totals
+from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.run_folder import layout
 from pada_agent.core.damage import word_damage
@@ -70,7 +70,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
     """Read everything besides the summary, using the summary's references into the store."""
     rows = _Rows(FileArtifactStore(folder / "objects"))
     batches = rows.read_reports(summary.batches)
-    usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals(folder / layout.CALLS, "agent"), {})
+    usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals_by_agent(folder / layout.CALLS), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
     return RunFiles(
         summary=summary,
