@@ -172,7 +172,7 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
             known = HUB_ID.fullmatch(repository) and not Path(repository).exists()
             if not known or not _matches(repository, policy.hub):
                 yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
-        elif location and not location.startswith("memory:") and find_inside(location, policy.workspace) is None:
+        elif location and find_inside(location, policy.workspace) is None:
             yield f"data.{split}: outside this server's workspace"
 
 

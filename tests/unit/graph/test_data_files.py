@@ -18,7 +18,7 @@ from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import FileName, read_run_files, warn_about
 from pada_agent.graph.nodes.prepare import store_splits
 from pada_agent.graph.run_check import check_everything
-from tests.fakes import ScriptedModel
+from tests.fakes import MemoryDatasets, ScriptedModel
 from tests.toy_world import WordCountEmbedder
 
 Rows = list[dict[str, Any]]
@@ -34,7 +34,7 @@ def read(memory: dict[str, Rows], given: dict[str, Any] | None = None, **task: A
     data = {name: f"memory:{name}" for name in memory}
     config = parse_config({"task": {"name": "exact_match", **task}, "data": data}, origin="test")
     made = make_task(config.task, ScriptedModel([]))
-    return read_run_files(config, given or {}, datasets=FileDatasets(memory), task=made)
+    return read_run_files(config, given or {}, datasets=MemoryDatasets(memory), task=made)
 
 
 def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, list[Example]]:
@@ -42,7 +42,7 @@ def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, l
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task, store = make_task(config.task, ScriptedModel([])), FileArtifactStore(folder)
     adapters: Any = SimpleNamespace(
-        datasets=FileDatasets(memory),
+        datasets=MemoryDatasets(memory),
         task=task,
         store=store,
         tokens=None,
@@ -142,4 +142,4 @@ def test_rows_of_the_input_are_shuffled_like_those_of_files() -> None:
     rows = ask("v", 40)
     taken = [row.fields["id"] for row in FileDatasets().accept(rows, location="input.test", limit=5, shuffle=1)]
     assert len(taken) == 5 and taken != list(range(5))
-    assert taken == [row.fields["id"] for row in FileDatasets({"v": rows}).read("memory:v", limit=5, shuffle=1)]
+    assert taken == [row.fields["id"] for row in MemoryDatasets({"v": rows}).read("memory:v", limit=5, shuffle=1)]

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, SandboxError, TrainingError
@@ -13,7 +12,7 @@ from pada_agent.evaluation.rows.findings import stop, warn
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.run_check import RunCheck, check_everything
-from tests.fakes import WordCounter
+from tests.fakes import MemoryDatasets, WordCounter
 
 Rows = list[dict[str, Any]]
 
@@ -42,7 +41,7 @@ def check(
     data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task = kind(TaskConfig(name="exact_match"))
-    adapters: Any = SimpleNamespace(datasets=FileDatasets(memory), task=task, tokens=tokens)
+    adapters: Any = SimpleNamespace(datasets=MemoryDatasets(memory), task=task, tokens=tokens)
     return check_everything(config, {}, adapters)
 
 
@@ -117,7 +116,7 @@ def test_real_rows_for_the_oracle(name: str) -> None:
 def test_what_is_found_is_raised() -> None:
     config = parse_config({"data": {"train": "memory:train", "validation": "memory:validation"}}, origin="test")
     task = Unsafe(TaskConfig(name="exact_match"))
-    adapters: Any = SimpleNamespace(datasets=FileDatasets(GOOD), task=task, tokens=None)
+    adapters: Any = SimpleNamespace(datasets=MemoryDatasets(GOOD), task=task, tokens=None)
     with pytest.raises(SandboxError, match="nothing is confined here"):
         refuse(check_everything(config, {}, adapters).findings)
     adapters.task, adapters.tokens = ExactMatch(TaskConfig(name="exact_match")), Strange(9)
