@@ -47,9 +47,6 @@ class GenerationConfig(Settings):
     rows' own. `whole` shows all of it (paper). `none` shows nothing of it, for analysts that are too small to find out why the student fails: the
     pattern still decides which training rows new rows are based on and, for closed label sets, which labels they are about and must be told from.
     See docs/adr/0018."""
-    unseen_words: bool = False
-    """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
-    by default, because its effect has not been measured yet."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     balance_labels: bool = True

@@ -167,8 +167,8 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster: analyzed ones first, then by distance to its center. The analyst alone sees their text; a writer sees single words of it
-    (`Strategy.unseen_words`)."""
+    """Validation examples in the cluster: analyzed ones first, then by distance to its center. Only the analyst sees
+    their text."""
     n_analysed: int
     """How many of them the analyst read; the others are failures of the diagnosed part that are nearest to this cluster."""
     representative_ids: tuple[str, ...] = ()
@@ -194,8 +194,6 @@ class Strategy(Record):
     that are not about the others (agents/data_generation/strategy_binding.py)."""
     source_ids: tuple[str, ...] = ()
     """Training rows that the strategy is applied to. Empty means any."""
-    unseen_words: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """By label, words of the pattern's failures that no training question has."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies. Equal weights give the paper's even split."""
 

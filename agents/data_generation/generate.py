@@ -12,7 +12,7 @@ from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.agents.data_generation.shown_labels import show_labels
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
-from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow, Strategy
+from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
@@ -39,8 +39,6 @@ class Assignment(Record):
     """Similar training rows that the student answered correctly."""
     demonstrations: tuple[Example, ...] = ()
     """Other training rows with the label that this row is written for."""
-    word: str | None = None
-    """A word for the row to use. It comes from a question that the student failed, and no training question contains it."""
     counterexample: Example | None = None
     """A training row of the label that this row's label is mistaken for."""
 
@@ -91,10 +89,6 @@ def assign_rows(
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
-        if batch.strategy:
-            assigned = assigned.model_copy(
-                update={"word": draw_word(batch.strategy.strategy, assigned, f"{seed}/{batch.id}")}
-            )
         if vary_answers and (varied := task.vary_answer(source, training, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
             given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
@@ -126,13 +120,6 @@ def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, ta
             "counterexample": rng.choice(others) if others else None,
         }
     )
-
-
-def draw_word(strategy: Strategy, assigned: Assignment, seed: str) -> str | None:
-    """One of the strategy's unseen words for the row's label. Rows of a batch get different words as long as there are enough."""
-    words = strategy.unseen_words.get(assigned.given.get("label", ""), ())
-    drawn = Random(f"{seed}/words").sample(words, len(words))
-    return drawn[assigned.row % len(drawn)] if drawn else None
 
 
 def generate_drafts(
@@ -221,7 +208,6 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
         "rough_question": assignment.rough_question,
-        "word": assignment.word,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
     }
 

@@ -59,7 +59,6 @@ _PAPER = {
     "generation.pattern_sources": "random",
     "generation.strategy_text": "whole",
     "generation.balance_labels": False,
-    "generation.unseen_words": False,
     "generation.selection": "none",
     "generation.match_form": False,
     "quality.enabled": True,
