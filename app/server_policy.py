@@ -43,7 +43,6 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "analysis.errors_per_call": 100,
         "analysis.min_clusters": 50,
         "analysis.max_clusters": 50,
-        "analysis.max_training_errors": 100_000,
         "generation.share": 10,
         "generation.oversampling": 5,
         "generation.rows_per_call": 100,
