@@ -101,6 +101,13 @@ class GenerationConfig(Settings):
         n = self.count_rows(n_train)
         return n if self.selection == "none" else round(n * self.oversampling)
 
+    @property
+    def max_rows_per_source(self) -> int | None:
+        """Maximum number of rows of the training-error branch that are based on one row in an iteration. None means no limit."""
+        if self.sources != "training_errors":
+            return None
+        return self.max_rows_per_error if self.repeat_sources else 1
+
     @field_validator("template")
     @classmethod
     def _find_template(cls, template: str) -> str:

@@ -1,7 +1,6 @@
 """Finds the training rows that the training-error branch starts from: wrong answers, small margins, or out-of-fold errors."""
 
 from pada_agent.agents.data_generation.hard_rows import rank_by_margin, split_folds, unite_rows
-from pada_agent.core.config import GenerationConfig
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.records import Example, Record, Ref, ScoredRow
 from pada_agent.graph.context import Adapters
@@ -27,7 +26,7 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     generation = state["settings"].generation
     answered = answer_training_rows(state, adapters)
     wrong = [row for row in answered if row.verdict.value == "wrong"]
-    each = most_rows_each(generation)
+    each = generation.max_rows_per_source
     is_enough = bool(wrong) and (each is None or each * len(wrong) >= n_rows)
     ranked = rank_by_margin(answered)
     source = generation.error_source
@@ -44,13 +43,6 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     right = [row.example for row in answered if row.verdict.value == "correct" and row.example.id not in taken]
     count = f"the student answers {len(wrong)} of {len(answered)} training rows wrongly"
     return ErrorSources(rows=tuple(rows), right=tuple(right), told=f"{count}: {told}" if told else "")
-
-
-def most_rows_each(generation: GenerationConfig) -> int | None:
-    """Maximum number of rows that are written from one training error in an iteration. None means no limit."""
-    if generation.sources != "training_errors":
-        return None
-    return generation.max_rows_per_error if generation.repeat_sources else 1
 
 
 def answer_training_rows(state: BranchState, adapters: Adapters) -> list[ScoredRow]:

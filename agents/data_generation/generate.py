@@ -167,7 +167,8 @@ def generate_drafts(
     label, shown = together["shared"].get("label"), list[ShownRows]()
     is_plain = label in task.config.labels and TURNS not in together["shared"]
     if is_plain and recipe.goes_on and settings.n_shown_labels:
-        shown = _show_labels(assignments, label, training, list(fields), task=task, settings=settings, seed=seed)
+        own = _real_rows(assignments)
+        shown = show_labels(label, own, training, fields=list(fields), task=task, settings=settings, seed=seed)
     reply = writer.ask(
         AFTER_SHOWN if shown else recipe.template,
         {**variables, **together, "field": task.question_field},
@@ -217,36 +218,17 @@ def _describe_together(assignments: Sequence[Assignment], task: Task) -> dict[st
     given = assignments[0].given if assignments else {}
     if "label" not in given or any(a.given != given for a in assignments):
         return {"shared": {}, "real": [], "opposite": []}
-    shown = [e for a in assignments for e in (a.source, *a.demonstrations)]
     opposite = [a.counterexample for a in assignments if a.counterexample]
     return {
         "shared": {"easily_mistaken_for": "", "definition_of_that": ""} | given,
-        "real": [_show_written(e, assignments[0], task) for e in _distinct(shown)],
+        "real": [_show_written(e, assignments[0], task) for e in _real_rows(assignments)],
         "opposite": [_show_written(e, assignments[0], task) for e in _distinct(opposite)],
     }
 
 
-def _show_labels(
-    assignments: Sequence[Assignment],
-    label: str,
-    training: Sequence[Example],
-    fields: Sequence[str],
-    *,
-    task: Task,
-    settings: GenerationConfig,
-    seed: int,
-) -> list[ShownRows]:
-    """Turns with real rows, for rows that share one label."""
-    return show_labels(
-        label,
-        _distinct([e for a in assignments for e in (a.source, *a.demonstrations)]),
-        training,
-        fields=fields,
-        task=task,
-        n_labels=settings.n_shown_labels,
-        n_rows=max(1, settings.n_demonstrations),
-        seed=seed,
-    )
+def _real_rows(assignments: Sequence[Assignment]) -> list[Example]:
+    """The training rows that these rows are based on, and those shown with them."""
+    return _distinct([e for a in assignments for e in (a.source, *a.demonstrations)])
 
 
 def _distinct(examples: Sequence[Example]) -> list[Example]:

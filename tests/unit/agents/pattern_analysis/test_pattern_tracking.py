@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.agents.data_generation.batch_planning import split_by_weight
+from pada_agent.agents.data_generation.quota import split_by_weight
 from pada_agent.agents.pattern_analysis.pattern_tracking import (
     assess_patterns,
     find_broken,
