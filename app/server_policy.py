@@ -46,6 +46,7 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "generation.share": 10,
         "generation.oversampling": 5,
         "generation.rows_per_call": 100,
+        "generation.spare_rows": 10,
         "generation.n_contrasts": 50,
         "generation.n_demonstrations": 50,
         "generation.n_shown_labels": 50,

@@ -80,6 +80,10 @@ class GenerationConfig(Settings):
     """Reuse training errors when there are fewer errors than rows to write. False writes one row for each error (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
     """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
+    spare_rows: float = Field(default=0, ge=0, le=10)
+    """Number of spare rows that a call writes per row wanted, within `rows_per_call`. They take the place of rows that a check without a call refuses
+    (format, repetition, label likelihood, held-out rows); those not needed are dropped. With a weak writer and few rows of each label, spare rows
+    cost less than the calls that would replace refused ones. Our default: 0, as in the paper."""
     temperature: float = Field(default=0.7, ge=0)
     """Sampling temperature of the generator (paper: 0.7)."""
     show_answer: bool = True

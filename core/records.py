@@ -301,8 +301,15 @@ class Batch(Record):
     strategy: GuardedStrategy | None = None
     source_ids: tuple[str, ...]
     """The training example that each row is based on."""
+    n_spare: int = 0
+    """Number of rows, the last of `source_ids`, that are only needed in place of others."""
     contrast_ids: tuple[tuple[str, ...], ...] = ()
     """For each row, the training examples shown next to its source. Empty if none are shown."""
+
+    @property
+    def n_wanted(self) -> int:
+        """Number of its rows that may join the training data."""
+        return len(self.source_ids) - self.n_spare
 
 
 class Ref(Record):

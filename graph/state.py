@@ -334,9 +334,14 @@ class BatchState(Given, BatchOutput, total=False):
 
 
 def open_rows(state: BatchState) -> list[int]:
-    """0-based positions of the batch's rows that have no accepted example yet."""
-    done = {e.provenance.row for e in state.get("accepted", []) if e.provenance}
-    return [row for row in range(len(state["batch"].source_ids)) if row not in done]
+    """0-based positions of the batch's rows that have no accepted example yet. Empty once as many are accepted as are wanted."""
+    batch, done = state["batch"], {e.provenance.row for e in state.get("accepted", []) if e.provenance}
+    return [row for row in range(len(batch.source_ids)) if row not in done] if count_missing(state) else []
+
+
+def count_missing(state: BatchState) -> int:
+    """Number of rows that the batch still owes."""
+    return state["batch"].n_wanted - len(state.get("accepted", []))
 
 
 PartialState = dict[str, Any]

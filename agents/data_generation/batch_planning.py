@@ -2,9 +2,10 @@
 
 import heapq
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from random import Random
 
 from pydantic import Field
@@ -50,6 +51,8 @@ class Round(Record):
     """Number of the round that replaces rejected rows. 0 for the first round."""
     rows_per_call: int
     """Maximum number of rows in a batch."""
+    spare_rows: float = 0
+    """Number of spare rows per row wanted (`generation.spare_rows`)."""
 
 
 class StrategyShare(Record):
@@ -289,6 +292,8 @@ def _cut(
 ) -> list[Batch]:
     """Batches with one label each, so that a call states one definition, once, and a small writer keeps to it.
 
+    Spare rows are based on the batch's other rows' sources.
+
     Args:
         name: what the batches are for, in their ids.
         strategies: one for each group, or none.
@@ -300,6 +305,7 @@ def _cut(
         for guarded, group in zip(each, groups, strict=True)
         for start in range(0, len(group), planned.rows_per_call)
     ]
+    n_spare = [min(math.ceil(len(part) * planned.spare_rows), planned.rows_per_call - len(part)) for _, part in parts]
     return [
         Batch(
             id=f"{prefix}-b{number}",
@@ -307,7 +313,8 @@ def _cut(
             iteration=planned.iteration,
             top_up=planned.top_up,
             strategy=guarded,
-            source_ids=tuple(source.id for source in part),
+            source_ids=tuple(source.id for source in islice(cycle(part), len(part) + n)),
+            n_spare=n,
         )
-        for number, (guarded, part) in enumerate(parts, start=1)
+        for number, ((guarded, part), n) in enumerate(zip(parts, n_spare, strict=True), start=1)
     ]

@@ -55,6 +55,7 @@ _PAPER = {
     "generation.error_source": "train",
     "generation.max_rows_per_error": None,
     "generation.max_top_ups": 0,
+    "generation.spare_rows": 0,
     "generation.vary_answers": False,
     "generation.pattern_sources": "random",
     "generation.strategy_text": "whole",

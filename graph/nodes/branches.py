@@ -164,7 +164,9 @@ def describe_round(rows: Sequence[Example], state: BranchState, adapters: Adapte
     """A round that writes from these rows: `generation.rows_per_call` at a time, or fewer if the generator's reply has no room for that many."""
     wanted, n_tokens = state["settings"].generation.rows_per_call, adapters.generator.max_output_tokens
     n = fit_rows_per_call(wanted, rows, adapters.task, max_output_tokens=n_tokens)
-    return Round(iteration=state["iteration"], top_up=top_up, rows_per_call=n)
+    return Round(
+        iteration=state["iteration"], top_up=top_up, rows_per_call=n, spare_rows=state["settings"].generation.spare_rows
+    )
 
 
 def weigh(guarded: list[GuardedStrategy], state: BranchState | RunState) -> list[GuardedStrategy]:

@@ -15,7 +15,7 @@ from pada_agent.graph.storing import put_rows
 def open_round(state: RoundState, adapters: Adapters) -> PartialState:
     """Finds the batches that still have to run."""
     waiting = [batch for batch in read_planned(state, adapters) if find_done(batch, state, adapters) is None]
-    return {"waiting": waiting, "n_rows": sum(len(batch.source_ids) for batch in waiting)}
+    return {"waiting": waiting, "n_rows": sum(batch.n_wanted for batch in waiting)}
 
 
 def close_round(state: RoundState, adapters: Adapters) -> PartialState:

@@ -99,8 +99,10 @@ def plan_patterns(shares: list[StrategyShare], *, rows_per_call: int, top_up: in
     return plan_pattern_batches(shares, TRAIN, planned, task=TASK, settings=GenerationConfig(), seed=0)
 
 
-def plan_errors(errors: list[Example], n_rows: int, *, top_up: int = 0, **more: Any) -> list[Batch]:
-    planned = Round(iteration=2, top_up=top_up, rows_per_call=4)
+def plan_errors(
+    errors: list[Example], n_rows: int, *, top_up: int = 0, spare_rows: float = 0, **more: Any
+) -> list[Batch]:
+    planned = Round(iteration=2, top_up=top_up, rows_per_call=4, spare_rows=spare_rows)
     return plan_error_batches(
         errors, planned, n_rows=n_rows, task=TASK, settings=GenerationConfig(max_rows_per_error=3), seed=0, **more
     )
@@ -124,6 +126,30 @@ def test_a_batch_is_of_one_label() -> None:
     batches = [*plan_patterns(share_rows([guarded(1)], 12), rows_per_call=3), *plan_errors(TRAIN, 12)]
     assert [len({by_id[i].answer for i in b.source_ids}) for b in batches] == [1] * len(batches)
     assert [len(b.source_ids) for b in batches] == [3, 1, 3, 1, 3, 1, 4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "spare_rows", "written", "wanted"),
+    [
+        (1, 0.0, [1], [1]),
+        (1, 0.5, [2], [1]),
+        (2, 0.5, [3], [2]),
+        (3, 0.5, [4], [3]),
+        (4, 0.5, [4], [4]),
+        (6, 1.0, [4, 4], [4, 2]),
+        (1, 10.0, [4], [1]),
+    ],
+)
+def test_spare_rows_fill_a_call_and_come_from_the_sources_of_its_other_rows(
+    n_rows: int, spare_rows: float, written: list[int], wanted: list[int]
+) -> None:
+    errors = [e for e in TRAIN if e.answer == "a"]
+    planned = plan_errors(errors, n_rows, spare_rows=spare_rows)
+    assert [len(b.source_ids) for b in planned] == written
+    assert [b.n_wanted for b in planned] == wanted
+    for batch, plain in zip(planned, plan_errors(errors, n_rows), strict=True):
+        assert batch.source_ids[: batch.n_wanted] == plain.source_ids
+        assert set(batch.source_ids) == set(plain.source_ids)
 
 
 def test_a_top_up_round_goes_on_where_the_rounds_before_stopped() -> None:
