@@ -43,10 +43,10 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "analysis.errors_per_call": 100,
         "analysis.min_clusters": 50,
         "analysis.max_clusters": 50,
-        "analysis.max_training_errors": 100_000,
         "generation.share": 10,
         "generation.oversampling": 5,
         "generation.rows_per_call": 100,
+        "generation.spare_rows": 10,
         "generation.n_contrasts": 50,
         "generation.n_demonstrations": 50,
         "generation.n_shown_labels": 50,
@@ -172,7 +172,7 @@ def _check_data(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
             known = HUB_ID.fullmatch(repository) and not Path(repository).exists()
             if not known or not _matches(repository, policy.hub):
                 yield f"data.{split}: {location} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
-        elif location and not location.startswith("memory:") and find_inside(location, policy.workspace) is None:
+        elif location and find_inside(location, policy.workspace) is None:
             yield f"data.{split}: outside this server's workspace"
 
 

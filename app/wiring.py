@@ -188,7 +188,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         student=student,
         guards=find_guards(config.guard.plugins),
         tokens=StudentTokenCounter(compute, _make_tokenizer_job(config, student), config.student.chat),
-        usage=lambda: cache.totals_by("role"),
+        usage=cache.totals_by_role,
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),
         close=close_all,

@@ -101,8 +101,6 @@ class AnalysisConfig(Settings):
     outcome_weight: float = Field(default=2.0, ge=0, le=100)
     """Weight of how the student failed when failures are grouped: the right and the predicted label for closed label sets, otherwise the verifier's
     embedded reason. Our default is higher than `analysis_weight`, because an analyst repeats its own phrasing within a call. The paper's is 0."""
-    max_training_errors: int | None = Field(default=None, ge=1)
-    """Stop answering training rows (in random order) once this many answers are wrong. Null answers every row (paper)."""
 
 
 class GuardConfig(Settings):

@@ -47,9 +47,6 @@ class GenerationConfig(Settings):
     rows' own. `whole` shows all of it (paper). `none` shows nothing of it, for analysts that are too small to find out why the student fails: the
     pattern still decides which training rows new rows are based on and, for closed label sets, which labels they are about and must be told from.
     See docs/adr/0018."""
-    unseen_words: bool = False
-    """Give the writer, for each row of a pattern, one word of the pattern's failures that no training question has. Only for closed label sets. Off
-    by default, because its effect has not been measured yet."""
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     balance_labels: bool = True
@@ -83,6 +80,10 @@ class GenerationConfig(Settings):
     """Reuse training errors when there are fewer errors than rows to write. False writes one row for each error (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
     """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
+    spare_rows: float = Field(default=0, ge=0, le=10)
+    """Number of spare rows that a call writes per row wanted, within `rows_per_call`. They take the place of rows that a check without a call refuses
+    (format, repetition, label likelihood, held-out rows); those not needed are dropped. With a weak writer and few rows of each label, spare rows
+    cost less than the calls that would replace refused ones. Our default: 0, as in the paper."""
     temperature: float = Field(default=0.7, ge=0)
     """Sampling temperature of the generator (paper: 0.7)."""
     show_answer: bool = True
@@ -103,6 +104,13 @@ class GenerationConfig(Settings):
         """Number of rows that have to pass the checks in each iteration, so that as many as needed can be chosen."""
         n = self.count_rows(n_train)
         return n if self.selection == "none" else round(n * self.oversampling)
+
+    @property
+    def max_rows_per_source(self) -> int | None:
+        """Maximum number of rows of the training-error branch that are based on one row in an iteration. None means no limit."""
+        if self.sources != "training_errors":
+            return None
+        return self.max_rows_per_error if self.repeat_sources else 1
 
     @field_validator("template")
     @classmethod

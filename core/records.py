@@ -3,10 +3,9 @@
 All are pydantic models: they validate on the way in, and are JSON in the checkpoint, in Studio and on disk.
 """
 
-import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 Branch = Literal["pattern", "training_error", "held_back"]
 """Where a row that joins the training data comes from. `held_back` rows are real, not synthetic."""
@@ -149,9 +148,8 @@ class ErrorAnalysis(Record):
     error_cause: str
     scenario_category: str
     first_wrong_step: str = ""
-    """The first step at which the response goes wrong. Empty in runs from before this was asked."""
-    traits: FailureTraits | None = None
-    """None in runs from before failures were grouped by more than the analysis."""
+    """The first step at which the response goes wrong. Empty if the analyst did not say it."""
+    traits: FailureTraits
 
 
 class Confusion(Record):
@@ -169,16 +167,15 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster: analyzed ones first, then by distance to its center. The analyst alone sees their text; a writer sees single words of it
-    (`Strategy.unseen_words`)."""
-    n_analysed: int | None = None
-    """How many of them the analyst read; the others are failures of the diagnosis part that are nearest to this cluster. None in runs from before
-    they were counted."""
+    """Validation examples in the cluster: analyzed ones first, then by distance to its center. Only the analyst sees
+    their text."""
+    n_analysed: int
+    """How many of them the analyst read; the others are failures of the diagnosis part that are nearest to this cluster."""
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     """Counted over all of `example_ids`, not estimated. Empty for tasks without a closed label set."""
-    cluster: int | None = None
-    """0-based position of its cluster in the clustering. None in runs from before this was recorded."""
+    cluster: int
+    """0-based position of its cluster in the clustering."""
     continues: str | None = None
     """Id of the previous iteration's pattern that this one continues. None for a new pattern."""
 
@@ -197,8 +194,6 @@ class Strategy(Record):
     that are not about the others (agents/data_generation/strategy_binding.py)."""
     source_ids: tuple[str, ...] = ()
     """Training rows that the strategy is applied to. Empty means any."""
-    unseen_words: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """By label, words of the pattern's failures that no training question has."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies. Equal weights give the paper's even split."""
 
@@ -306,8 +301,15 @@ class Batch(Record):
     strategy: GuardedStrategy | None = None
     source_ids: tuple[str, ...]
     """The training example that each row is based on."""
+    n_spare: int = 0
+    """Number of rows, the last of `source_ids`, that are only needed in place of others."""
     contrast_ids: tuple[tuple[str, ...], ...] = ()
     """For each row, the training examples shown next to its source. Empty if none are shown."""
+
+    @property
+    def n_wanted(self) -> int:
+        """Number of its rows that may join the training data."""
+        return len(self.source_ids) - self.n_spare
 
 
 class Ref(Record):
@@ -344,7 +346,7 @@ class BatchReport(Record):
     """How one batch went through generation, label verification and quality control."""
 
     batch_id: str
-    iteration: int = 0
+    iteration: int
     top_up: int = 0
     """Number of the round that replaces rejected rows. 0 for the first round."""
     branch: Branch
@@ -354,7 +356,7 @@ class BatchReport(Record):
     attempts: int
     n_requested: int
     n_asked: int = 0
-    """Rows requested from the generator, over all attempts. 0 in runs from before this was counted."""
+    """Rows requested from the generator, over all attempts."""
     n_written: int
     n_accepted: int
     n_rejected: dict[str, int] = Field(default_factory=dict)
@@ -374,19 +376,6 @@ class BatchReport(Record):
     """The judge's ratings of the accepted rows, stored separately from the rows so that nothing trains on them. None if nothing was rated."""
     samples: tuple[str, ...] = ()
     """Up to two accepted drafts, for readers in Studio."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old(cls, values: Any) -> Any:
-        """Reads reports of earlier versions, where the iteration is in the batch id and, without ratings, the reason follows `accepted: `."""
-        if not isinstance(values, dict):
-            return values
-        if values.get("ratings") is None and isinstance(decision := values.get("decision"), str):
-            values = {**values, "decision": decision.removeprefix("accepted: ")}
-        if "iteration" in values:
-            return values
-        found = re.match(r"i(\d+)-", str(values.get("batch_id", "")))
-        return {**values, "iteration": int(found.group(1)) if found else 0}
 
 
 class Usage(Record):

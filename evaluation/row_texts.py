@@ -22,11 +22,6 @@ def question_of(example: Example) -> str:
     return str(example.reference.get("question") or example.prompt)
 
 
-def normalize(text: str) -> str:
-    """NFKC and case folded, with punctuation and white space reduced to single spaces."""
-    return " ".join(units_of(text))
-
-
 class Extremes(NamedTuple):
     """The alphabetically first and last of some texts. Whatever these two begin with, all the others begin with too."""
 

@@ -48,8 +48,6 @@ class SandboxResult(Record):
 
     ok: bool
     """Whether the program ran to its last line without an error."""
-    timed_out: bool = False
-    """Whether it was stopped because its time was up."""
     output_tail: str = ""
     """The last 2000 bytes of stdout and stderr."""
     reason: str = ""
@@ -164,7 +162,6 @@ def _run(code: str, tests: str, seconds: float, *, memory_mb: int, allow_unisola
     ok = ran.exit_code == 0 and bool(ran.report["finished"])
     return SandboxResult(
         ok=ok,
-        timed_out=ran.report["stopped"] == "time",
         output_tail=ran.tail,
         reason="" if ok else _explain(ran, seconds, memory_mb),
         isolated=isolated,

@@ -47,10 +47,6 @@ class BatchRound(Record):
     """The file with all reports, relative to the run's folder."""
 
 
-Batches = Iterable[BatchRound | BatchReport]
-"""Rounds. In runs of earlier versions the reports themselves, each of which counts as a round of one batch."""
-
-
 def sum_up(reports: Sequence[BatchReport], stored: Ref) -> BatchRound:
     """Adds up the reports of a round.
 
@@ -77,13 +73,14 @@ def sum_up(reports: Sequence[BatchReport], stored: Ref) -> BatchRound:
     )
 
 
-def judge_in(batches: Batches) -> JudgeCalibration:
+def judge_in(rounds: Iterable[BatchRound]) -> JudgeCalibration:
     """How the judge did on rows of known quality, over all rounds."""
-    found = (b.judge if isinstance(b, BatchRound) else calibrate(b.probes) for b in batches)
-    return sum(found, JudgeCalibration())
+    return sum((told.judge for told in rounds), JudgeCalibration())
 
 
-def read_reports(batches: Batches, store: ArtifactStore, *, iteration: int | None = None) -> list[BatchReport]:
+def read_reports(
+    rounds: Iterable[BatchRound], store: ArtifactStore, *, iteration: int | None = None
+) -> list[BatchReport]:
     """Reads the reports of all rounds from the store, in order.
 
     Args:
@@ -92,12 +89,8 @@ def read_reports(batches: Batches, store: ArtifactStore, *, iteration: int | Non
     Raises:
         ArtifactError: an object is missing or damaged.
     """
-    wanted = [b for b in batches if iteration is None or b.iteration == iteration]
-    return [
-        report
-        for b in wanted
-        for report in (store.read_rows(b.reports.key, BatchReport) if isinstance(b, BatchRound) else [b])
-    ]
+    wanted = [told for told in rounds if iteration is None or told.iteration == iteration]
+    return [report for told in wanted for report in store.read_rows(told.reports.key, BatchReport)]
 
 
 def _count_by_strategy(reports: Sequence[BatchReport]) -> Mapping[str, WrittenRows]:

@@ -1,9 +1,6 @@
 """Finds the training rows that the training-error branch starts from: wrong answers, small margins, or out-of-fold errors."""
 
-from random import Random
-
 from pada_agent.agents.data_generation.hard_rows import rank_by_margin, split_folds, unite_rows
-from pada_agent.core.config import GenerationConfig
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.records import Example, Record, Ref, ScoredRow
 from pada_agent.graph.context import Adapters
@@ -28,9 +25,8 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     """Rows to write from, as `generation.error_source` says. `auto` uses further kinds of rows if wrong answers cannot supply `n_rows`."""
     generation = state["settings"].generation
     answered = answer_training_rows(state, adapters)
-    limit = state["settings"].analysis.max_training_errors
-    wrong = [row for row in answered if row.verdict.value == "wrong"][:limit]
-    each = most_rows_each(generation)
+    wrong = [row for row in answered if row.verdict.value == "wrong"]
+    each = generation.max_rows_per_source
     is_enough = bool(wrong) and (each is None or each * len(wrong) >= n_rows)
     ranked = rank_by_margin(answered)
     source = generation.error_source
@@ -49,33 +45,10 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     return ErrorSources(rows=tuple(rows), right=tuple(right), told=f"{count}: {told}" if told else "")
 
 
-def most_rows_each(generation: GenerationConfig) -> int | None:
-    """Maximum number of rows that are written from one training error in an iteration. None means no limit."""
-    if generation.sources != "training_errors":
-        return None
-    return generation.max_rows_per_error if generation.repeat_sources else 1
-
-
 def answer_training_rows(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
-    """The best model's answers on D_train, including correct ones.
-
-    Without a limit, all rows are answered. Otherwise, rows are answered in a seeded random order until
-    `analysis.max_training_errors` of them are wrong.
-    """
-    settings, train, store = state["settings"], state["data"].train, adapters.store
-    best, limit = state["models"][state["plan"].diagnosed_model], settings.analysis.max_training_errors
-    examples = store.read_rows(train.key, Example)
-    if limit is None:
-        return score_rows(best, train, state, adapters, examples)
-    order = Random(f"training-errors/{settings.seed}").sample(examples, len(examples))
-    size = max(limit, settings.student.eval_batch_size)
-    answered: list[ScoredRow] = []
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        answered += score_rows(best, put_rows(store, "training-part", rows), state, adapters, rows)
-        if sum(f.verdict.value == "wrong" for f in answered) >= limit:
-            break
-    return answered
+    """The best model's answers on D_train, including correct ones."""
+    best, train = state["models"][state["plan"].diagnosed_model], state["data"].train
+    return score_rows(best, train, state, adapters, adapters.store.read_rows(train.key, Example))
 
 
 def find_out_of_fold(state: BranchState, adapters: Adapters) -> list[ScoredRow]:

@@ -9,7 +9,7 @@ from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.error_sources import ErrorSources, find_sources, most_rows_each
+from pada_agent.graph.error_sources import ErrorSources, find_sources
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.state import BranchState, Given, IterationPlan
 from pada_agent.graph.storing import put_rows
@@ -45,7 +45,7 @@ def reads_training_errors(generation: GenerationConfig) -> bool:
 
 def count_capacity(found: ErrorSources, generation: GenerationConfig) -> int | None:
     """Maximum number of rows that the training-error branch can write. None means no limit."""
-    each = most_rows_each(generation)
+    each = generation.max_rows_per_source
     if not reads_training_errors(generation):
         return None
     return 0 if not found.rows else each and each * len(found.rows)

@@ -69,9 +69,9 @@ class DataSplits(Record):
     held_back: Ref | None = None
     """Real rows that may join the training data in place of synthetic ones."""
     max_new_tokens: int | None = None
-    """Maximum number of tokens that the student may write, fitted to the right answers. None in runs from before this was measured."""
+    """Maximum number of tokens that the student may write, fitted to the right answers. None if rows cannot be measured here."""
     contamination_similarity: float | None = None
-    """The value of `guard.contamination_similarity` after it was fitted to the real rows. None in runs from before it was fitted."""
+    """The value of `guard.contamination_similarity` after it was fitted to the real rows. None if no rows are written, or the guard is off."""
 
 
 class IterationPlan(Record):
@@ -159,9 +159,8 @@ class RunOutput(TypedDict, total=False):
     """Error patterns, by iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchRound | BatchReport], merge]
-    """Totals of the batches of each round, its latest reports, and the file with all reports. Runs of earlier versions have the reports
-    themselves, by batch id."""
+    batches: Annotated[dict[str, BatchRound], merge]
+    """Totals of the batches of each round, its latest reports, and the file with all reports."""
     quotas: Annotated[dict[str, list[Quota]], merge]
     """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
     reviews: Annotated[dict[str, Review], merge]
@@ -194,9 +193,8 @@ class RunState(Given, Told, total=False):
     """Error patterns, by iteration."""
     strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
     """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchRound | BatchReport], merge]
-    """Totals of the batches of each round, its latest reports, and the file with all reports. Runs of earlier versions have the reports
-    themselves, by batch id."""
+    batches: Annotated[dict[str, BatchRound], merge]
+    """Totals of the batches of each round, its latest reports, and the file with all reports."""
     n_wanted: Annotated[dict[str, int], merge]
     """Number of synthetic rows that should join the training data, by iteration."""
     n_joined: Annotated[dict[str, int], merge]
@@ -238,7 +236,7 @@ class RoundOutput(Told, total=False):
     """What a round of batches returns, and the training-error branch, which consists of nothing else."""
 
     plan: Annotated[IterationPlan, Same]
-    batches: Annotated[dict[str, BatchRound | BatchReport], merge]
+    batches: Annotated[dict[str, BatchRound], merge]
 
 
 class BranchOutput(RoundOutput, total=False):
@@ -294,8 +292,6 @@ class RoundState(Given, total=False):
     """Batches that still have to run."""
     n_rows: int
     """Number of rows in these batches."""
-    batch: Batch
-    """The only batch of the round, where an earlier version left a task for each batch."""
 
 
 class BatchOutput(Told, total=False):
@@ -338,9 +334,14 @@ class BatchState(Given, BatchOutput, total=False):
 
 
 def open_rows(state: BatchState) -> list[int]:
-    """0-based positions of the batch's rows that have no accepted example yet."""
-    done = {e.provenance.row for e in state.get("accepted", []) if e.provenance}
-    return [row for row in range(len(state["batch"].source_ids)) if row not in done]
+    """0-based positions of the batch's rows that have no accepted example yet. Empty once as many are accepted as are wanted."""
+    batch, done = state["batch"], {e.provenance.row for e in state.get("accepted", []) if e.provenance}
+    return [row for row in range(len(batch.source_ids)) if row not in done] if count_missing(state) else []
+
+
+def count_missing(state: BatchState) -> int:
+    """Number of rows that the batch still owes."""
+    return state["batch"].n_wanted - len(state.get("accepted", []))
 
 
 PartialState = dict[str, Any]

@@ -149,7 +149,7 @@ def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B
     rejected.update({"person": n_dropped, "selection": passed_over})
     rejected.subtract(overruled)
     joined = accepted - repeated - passed_over - n_dropped + overruled.total()
-    requested = sum(state["n_wanted"].values()) if "n_wanted" in state else sum(b.n_requested for b in batches)
+    requested = sum(state.get("n_wanted", {}).values())
     return RowCounts(
         requested=requested,
         asked=sum(b.n_asked for b in batches),

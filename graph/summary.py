@@ -1,14 +1,14 @@
 """The machine-readable result of a run: what `summary.json` holds, and what reports and other programs read."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.groupings import Sensitivity
-from pada_agent.core.records import BatchReport, ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
+from pada_agent.core.records import ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
 from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.reviewing import Review
 
@@ -91,7 +91,7 @@ class IterationPatterns(Record):
     stability: float | None = None
     """Mean adjusted Rand index under resampling, at most 1. Near 0, another sample would give different patterns."""
     sensitivity: Sensitivity | None = None
-    """How the grouping changes with the number of clusters and with the embedder. None in runs of versions that did not compute it."""
+    """How the grouping changes with the number of clusters and with the embedder."""
     outcomes: tuple[PatternOutcome, ...] = ()
     """What became of each pattern. Empty if the iteration produced no model."""
 
@@ -117,14 +117,14 @@ class RowCounts(Record):
     requested: int = 0
     """Rows that should have joined the training data."""
     asked: int = 0
-    """Rows requested from the generator, over all attempts and top-up rounds. 0 in runs that did not count them."""
+    """Rows requested from the generator, over all attempts and top-up rounds."""
     written: int = 0
     accepted: int = 0
     """Rows that joined the training data."""
     fill_rate: float | None = None
-    """Fraction of the requested rows that joined the training data. None in runs that did not record it."""
+    """Fraction of the requested rows that joined the training data. None if no rows were requested."""
     each: RowCost | None = None
-    """Cost per row. None if no row joined or the run did not record it."""
+    """Cost per row. None if no row joined."""
     rejected: dict[str, int] = Field(default_factory=dict)
     """Number of rejected rows by stage. `person`: dropped in a review. `verification`: the judge gave a different answer."""
     solved: int = 0
@@ -148,18 +148,17 @@ class RunSummary(Record):
     student: str
     config_hash: str
     seed: int
-    models: tuple[ModelResult, ...] = Field(validation_alias=AliasChoices("models", "arms"))
+    models: tuple[ModelResult, ...]
     """In the order in which they were measured."""
-    best_model: str = Field(validation_alias=AliasChoices("best_model", "best_arm"))
+    best_model: str
     comparisons: tuple[Comparison, ...] = ()
     patterns: tuple[IterationPatterns, ...] = ()
     selections: dict[str, Ref] = Field(default_factory=dict)
     """Which rows were chosen for training from more than were needed, by iteration, in the store. Empty if all were."""
     analyses: dict[str, Ref] = Field(default_factory=dict)
     """Error analyses by iteration, in the store."""
-    batches: tuple[BatchRound | BatchReport, ...] = ()
-    """What the batches of each round came to. The reports are in the file that each names. Runs of earlier versions hold the reports
-    themselves."""
+    batches: tuple[BatchRound, ...] = ()
+    """What the batches of each round came to. The reports are in the file that each names."""
     rows: RowCounts = RowCounts()
     accepted_samples: tuple[Sample, ...] = ()
     rejected_samples: tuple[Sample, ...] = ()
@@ -188,16 +187,6 @@ class RunSummary(Record):
     adapter: str | None = None
     """Folder of the best adapter, relative to the run's folder. None if the untouched model is best."""
     stop_reason: str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lift_alarms(cls, values: Any) -> Any:
-        """Reads summaries from before alarms had their own field, which keep them among the warnings."""
-        if not isinstance(values, dict) or "alarms" in values:
-            return values
-        told = [str(text) for text in values.get("warnings", ())]
-        alarms = tuple(text.removeprefix("alarm: ") for text in told if text.startswith("alarm: "))
-        return {**values, "warnings": tuple(t for t in told if not t.startswith("alarm: ")), "alarms": alarms}
 
     @model_validator(mode="after")
     def _name_only_what_is_there(self) -> Self:

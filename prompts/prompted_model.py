@@ -51,7 +51,6 @@ class PromptedModel:
         variables: Mapping[str, Any],
         item: type[ItemT],
         *,
-        expect: int | None = None,
         numbered: Numbered | None = None,
         wrap: Literal["array", "object"] = "array",
         temperature: float = 0.0,
@@ -65,7 +64,6 @@ class PromptedModel:
             template: name of the prompt template.
             variables: the template's variables.
             item: form of one item.
-            expect: number of items to ask for. None accepts any number.
             numbered: asks for one item for each of these numbers.
             wrap: whether the answer is a list of items or a single object.
             shown: earlier turns of the conversation, each with its own template.
@@ -80,7 +78,6 @@ class PromptedModel:
             self.model,
             render(template, variables, self.overrides),
             item,
-            expect=expect,
             numbered=numbered,
             wrap=wrap,
             temperature=temperature,

@@ -51,7 +51,6 @@ def structured_call(
     prompt: str,
     item: type[ItemT],
     *,
-    expect: int | None = None,
     numbered: Numbered | None = None,
     temperature: float = 0.0,
     max_output_tokens: int = 1024,
@@ -64,16 +63,16 @@ def structured_call(
     """Ask until at least one item is good, at most `max_reasks` times more.
 
     The form, taken from `item` and its field descriptions, is appended to `prompt`. Declare `item` with
-    `extra="ignore"`. `wrap` says whether the answer is a list of items or one object. Items beyond `expect` are cut,
-    fewer are a problem in the reply. `shown` turns come before the question, without the form: their answers show it.
+    `extra="ignore"`. `wrap` says whether the answer is a list of items or one object. `shown` turns come before the
+    question, without the form: their answers show it.
 
-    With `numbered`, one item for each number is asked for (`expect` is their count), and each item comes back under the
-    number that it is about, however the model counted; those that cannot be told are left out.
+    With `numbered`, one item for each number is asked for, and each item comes back under the number that it is about,
+    however the model counted; those that cannot be told are left out. Fewer are a problem in the reply.
 
     Raises:
         StructuredOutputError: no good item in any answer, or the provider refused to answer; shows the end of the story.
     """
-    expect = len(numbered.asked) if numbered else expect
+    expect = len(numbered.asked) if numbered else None
     request = ChatRequest(
         messages=(*_show(shown), _ask_for(prompt, item, expect=expect, wrap=wrap)),
         temperature=temperature,

@@ -1,11 +1,15 @@
 """Real implementations of the ports for tests. They fail when their script runs out, rather than start over."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import Lock
+from typing import Any
 
 from pada_agent.app.adapters.llm.limits import Clock
+from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.adapters.storage.json_layouts import Placed
+from pada_agent.app.adapters.storage.row_files import number_rows
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.records import Example, RowTokens, Usage
@@ -114,3 +118,16 @@ class WordCounter:
 
     def show_learned(self, example: Example) -> str:
         return f"{example.answer}<end>"
+
+
+class MemoryDatasets(FileDatasets):
+    """Rows by the NAME in `memory:NAME`, which are taken like those of files."""
+
+    def __init__(self, memory: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        super().__init__()
+        self._memory = memory
+
+    def _open(self, location: str) -> Iterator[Placed]:
+        if (name := location.removeprefix("memory:")) not in self._memory:
+            raise DatasetError(f"{location}: no such rows")
+        return number_rows(self._memory[name])

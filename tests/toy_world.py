@@ -12,7 +12,6 @@ from typing import Any
 
 from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
-from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import TrainingError
@@ -26,7 +25,7 @@ from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.summary import RunSummary
 from pada_agent.prompts.prompted_model import PromptedModel
-from tests.fakes import ScriptedModel
+from tests.fakes import MemoryDatasets, ScriptedModel
 from tests.toy_student import run_toy_job, words
 
 LABELS = {"fruit": "things that grow on trees", "tool": "things to work with", "animal": "things that run about"}
@@ -251,7 +250,7 @@ class ToyWorld:
     def connect(self, settings: RunConfig) -> Adapters:
         teacher = PromptedModel(self.teacher, settings.prompts.overrides())
         return Adapters(
-            datasets=FileDatasets(memory=self.memory),
+            datasets=MemoryDatasets(self.memory),
             store=self.store,
             compute=self.compute,
             embedder=WordCountEmbedder(),

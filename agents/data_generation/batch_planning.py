@@ -2,15 +2,18 @@
 
 import heapq
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from random import Random
 
 from pydantic import Field
 
+from pada_agent.agents.data_generation.quota import Quota, split_by_weight
 from pada_agent.agents.data_generation.strategy_binding import bind_to_label, leave_out_text
-from pada_agent.core.generation_config import StrategyText
+from pada_agent.core.generation_config import GenerationConfig, StrategyText
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
@@ -38,6 +41,18 @@ class LabelShares(Record):
     """Number of new rows that each label already has."""
     n_drawn: dict[str | None, int] = Field(default_factory=dict)
     """Number of source rows of each label that earlier rounds of the iteration have drawn."""
+
+
+class Round(Record):
+    """What batches that are planned together have in common."""
+
+    iteration: int
+    top_up: int = 0
+    """Number of the round that replaces rejected rows. 0 for the first round."""
+    rows_per_call: int
+    """Maximum number of rows in a batch."""
+    spare_rows: float = 0
+    """Number of spare rows per row wanted (`generation.spare_rows`)."""
 
 
 class StrategyShare(Record):
@@ -69,18 +84,6 @@ def split_rows(n_rows: int, *, pattern_share: float, has_patterns: bool, error_c
     return BranchShares(n_pattern=n_rows - n_training_error, n_training_error=n_training_error)
 
 
-def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
-    """Split `total` into whole numbers proportional to `weights`. The sum is exact: units left over go to the largest
-    remainders, and to the first of equal ones.
-    """
-    exact = [total * weight / sum(weights) for weight in weights]
-    shares = [int(x) for x in exact]
-    by_remainder = sorted(range(len(weights)), key=lambda i: (round(shares[i] - exact[i], 9), i))
-    for i in by_remainder[: total - sum(shares)]:
-        shares[i] += 1
-    return shares
-
-
 def share_rows(strategies: Sequence[GuardedStrategy], n_rows: int) -> list[StrategyShare]:
     """Divide the rows of the pattern branch among its strategies, by weight (paper: evenly)."""
     if not strategies:
@@ -95,36 +98,27 @@ def share_rows(strategies: Sequence[GuardedStrategy], n_rows: int) -> list[Strat
 def plan_pattern_batches(
     shares: Sequence[StrategyShare],
     training: Sequence[Example],
+    planned: Round,
     *,
-    rows_per_call: int,
-    iteration: int,
     task: Task,
+    settings: GenerationConfig,
     seed: int,
-    top_up: int = 0,
-    strategy_text: StrategyText = "by_label",
 ) -> list[Batch]:
-    """Batches for the rows of every strategy. Each row is based on a training example drawn for its strategy.
-
-    Args:
-        strategy_text: what a batch gets of its strategy's text (`generation.strategy_text`).
-        top_up: number of the round that replaces rejected rows. 0 for the first round.
-    """
+    """Batches for the rows of every strategy. Each row is based on a training example drawn for its strategy."""
     batches: list[Batch] = []
     for share in shares if training else ():
         strategy = share.guarded.strategy
-        rng = Random(f"pattern-sources/{seed}/{iteration}/{strategy.id}")
+        rng = Random(f"pattern-sources/{seed}/{planned.iteration}/{strategy.id}")
         near = set(strategy.source_ids)
         pool = [row for row in training if row.id in near] or training
         drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
         groups = _group_by_label(drawn[share.n_drawn :], task)
         batches += _cut(
             groups,
-            f"i{iteration}-s{share.number}",
+            f"s{share.number}",
             "pattern",
-            [_show_text(share.guarded, group, strategy_text, task) for group in groups],
-            rows_per_call=rows_per_call,
-            iteration=iteration,
-            top_up=top_up,
+            [_show_text(share.guarded, group, settings.strategy_text, task) for group in groups],
+            planned,
         )
     return batches
 
@@ -138,40 +132,36 @@ def _show_text(guarded: GuardedStrategy, group: Sequence[Example], shown: Strate
 
 def plan_error_batches(
     errors: Sequence[Example],
+    planned: Round,
     *,
     n_rows: int,
-    rows_per_call: int,
-    iteration: int,
     task: Task,
+    settings: GenerationConfig,
     seed: int,
-    n_drawn: int = 0,
+    drawn: Quota | None = None,
     fed: Mapping[str, int] | None = None,
-    max_rows_each: int | None = None,
-    one_source_each: bool = False,
     shares: LabelShares | None = None,
-    top_up: int = 0,
 ) -> list[Batch]:
     """Batches whose rows are spread evenly over the training errors (or other source rows), in random order.
 
     Args:
         shares: which labels come first (`generation.balance_labels`); within a label, chance decides. None leaves all to chance.
-        n_drawn: number of source rows that earlier rounds of the iteration have drawn. Not used with `shares`, which say it for each label.
+        drawn: what earlier rounds of the iteration have drawn. None if there were none. Not used with `shares`, which say it for each label.
         fed: number of rows already written from each source, by its id.
-        max_rows_each: maximum number of rows written from one source. None means no limit.
-        one_source_each: whether all rows of a batch share one source.
     """
     n_fed = Counter(fed or {})
-    limit = max_rows_each or n_rows + max(n_fed.values(), default=0)
-    seed_text = f"error-sources/{seed}/{iteration}"
+    limit = settings.max_rows_per_source or n_rows + max(n_fed.values(), default=0)
+    seed_text = f"error-sources/{seed}/{planned.iteration}"
     if shares:
         by_label = rows_by_label(errors, task)
-        labels = Random(f"{seed_text}/{top_up}").sample(list(by_label), len(by_label))
+        labels = Random(f"{seed_text}/{planned.top_up}").sample(list(by_label), len(by_label))
         pools = {label: by_label[label] for label in labels}
         draws = {
             label: islice(_draw_without_end(pool, Random(f"{seed_text}/{label}")), shares.n_drawn.get(label, 0), None)
             for label, pool in pools.items()
         }
     else:
+        n_drawn = drawn.n_drawn if drawn else 0
         pools, draws = {None: errors}, {None: islice(_draw_without_end(errors, Random(seed_text)), n_drawn, None)}
     left = {label: sum(max(0, limit - n_fed[e.id]) for e in pool) for label, pool in pools.items()}
     sources: list[Example] = []
@@ -179,15 +169,9 @@ def plan_error_batches(
         source = next(source for source in draws[label] if n_fed[source.id] < limit)
         sources.append(source)
         n_fed[source.id] += 1
-    return _cut(
-        _group_by_source(sources) if one_source_each else _group_by_label(sources, task),
-        f"i{iteration}-e",
-        "training_error",
-        (),
-        rows_per_call=rows_per_call,
-        iteration=iteration,
-        top_up=top_up,
-    )
+    has_one_source = find_recipe(settings.template).has_one_source
+    groups = _group_by_source(sources) if has_one_source else _group_by_label(sources, task)
+    return _cut(groups, "e", "training_error", (), planned)
 
 
 def draw_sources(
@@ -301,34 +285,36 @@ def _group_by_source(sources: Sequence[Example]) -> list[list[Example]]:
 
 def _cut(
     groups: Sequence[Sequence[Example]],
-    prefix: str,
+    name: str,
     branch: Branch,
     strategies: Sequence[GuardedStrategy],
-    *,
-    rows_per_call: int,
-    iteration: int,
-    top_up: int,
+    planned: Round,
 ) -> list[Batch]:
     """Batches with one label each, so that a call states one definition, once, and a small writer keeps to it.
 
+    Spare rows are based on the batch's other rows' sources.
+
     Args:
+        name: what the batches are for, in their ids.
         strategies: one for each group, or none.
     """
-    prefix = f"{prefix}-t{top_up}" if top_up else prefix
+    prefix = f"i{planned.iteration}-{name}" + (f"-t{planned.top_up}" if planned.top_up else "")
     each: Sequence[GuardedStrategy | None] = strategies or [None] * len(groups)
     parts = [
-        (guarded, group[start : start + rows_per_call])
+        (guarded, group[start : start + planned.rows_per_call])
         for guarded, group in zip(each, groups, strict=True)
-        for start in range(0, len(group), rows_per_call)
+        for start in range(0, len(group), planned.rows_per_call)
     ]
+    n_spare = [min(math.ceil(len(part) * planned.spare_rows), planned.rows_per_call - len(part)) for _, part in parts]
     return [
         Batch(
             id=f"{prefix}-b{number}",
             branch=branch,
-            iteration=iteration,
-            top_up=top_up,
+            iteration=planned.iteration,
+            top_up=planned.top_up,
             strategy=guarded,
-            source_ids=tuple(source.id for source in part),
+            source_ids=tuple(source.id for source in islice(cycle(part), len(part) + n)),
+            n_spare=n,
         )
-        for number, (guarded, part) in enumerate(parts, start=1)
+        for number, ((guarded, part), n) in enumerate(zip(parts, n_spare, strict=True), start=1)
     ]

@@ -12,7 +12,7 @@ from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.agents.data_generation.shown_labels import show_labels
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
-from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow, Strategy
+from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
@@ -39,8 +39,6 @@ class Assignment(Record):
     """Similar training rows that the student answered correctly."""
     demonstrations: tuple[Example, ...] = ()
     """Other training rows with the label that this row is written for."""
-    word: str | None = None
-    """A word for the row to use. It comes from a question that the student failed, and no training question contains it."""
     counterexample: Example | None = None
     """A training row of the label that this row's label is mistaken for."""
 
@@ -91,10 +89,6 @@ def assign_rows(
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
-        if batch.strategy:
-            assigned = assigned.model_copy(
-                update={"word": draw_word(batch.strategy.strategy, assigned, f"{seed}/{batch.id}")}
-            )
         if vary_answers and (varied := task.vary_answer(source, training, Random(f"{seed}/{batch.id}/{row}/answer"))):
             turns = {name: text for name, text in given.items() if name == TURNS}
             given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
@@ -126,13 +120,6 @@ def demonstrate(assigned: Assignment, training: Sequence[Example], *, n: int, ta
             "counterexample": rng.choice(others) if others else None,
         }
     )
-
-
-def draw_word(strategy: Strategy, assigned: Assignment, seed: str) -> str | None:
-    """One of the strategy's unseen words for the row's label. Rows of a batch get different words as long as there are enough."""
-    words = strategy.unseen_words.get(assigned.given.get("label", ""), ())
-    drawn = Random(f"{seed}/words").sample(words, len(words))
-    return drawn[assigned.row % len(drawn)] if drawn else None
 
 
 def generate_drafts(
@@ -168,7 +155,6 @@ def generate_drafts(
             {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
             for a in assignments
         ],
-        "feedback": "\n".join(f"- row {f.row + 1}: {f.advice}" for a in assignments if (f := sent_back.get(a.row))),
     }
     together = _describe_together(assignments, task)
     fields = task.draft_fields_for([a.source for a in assignments])
@@ -181,7 +167,8 @@ def generate_drafts(
     label, shown = together["shared"].get("label"), list[ShownRows]()
     is_plain = label in task.config.labels and TURNS not in together["shared"]
     if is_plain and recipe.goes_on and settings.n_shown_labels:
-        shown = _show_labels(assignments, label, training, list(fields), task=task, settings=settings, seed=seed)
+        own = _real_rows(assignments)
+        shown = show_labels(label, own, training, fields=list(fields), task=task, settings=settings, seed=seed)
     reply = writer.ask(
         AFTER_SHOWN if shown else recipe.template,
         {**variables, **together, "field": task.question_field},
@@ -222,10 +209,7 @@ def _describe(assignment: Assignment, task: Task, *, show_answer: bool) -> dict[
         "student_answer": assignment.student_answer,
         "is_near": assignment.is_near,
         "rough_question": assignment.rough_question,
-        "word": assignment.word,
         "contrasts": [{"question": task.asked(e), "answer": task.gold(e)} for e in assignment.contrasts],
-        "demonstrations": [_show_written(e, assignment, task) for e in assignment.demonstrations],
-        "counterexample": _show_written(e, assignment, task) if (e := assignment.counterexample) else None,
     }
 
 
@@ -234,36 +218,17 @@ def _describe_together(assignments: Sequence[Assignment], task: Task) -> dict[st
     given = assignments[0].given if assignments else {}
     if "label" not in given or any(a.given != given for a in assignments):
         return {"shared": {}, "real": [], "opposite": []}
-    shown = [e for a in assignments for e in (a.source, *a.demonstrations)]
     opposite = [a.counterexample for a in assignments if a.counterexample]
     return {
         "shared": {"easily_mistaken_for": "", "definition_of_that": ""} | given,
-        "real": [_show_written(e, assignments[0], task) for e in _distinct(shown)],
+        "real": [_show_written(e, assignments[0], task) for e in _real_rows(assignments)],
         "opposite": [_show_written(e, assignments[0], task) for e in _distinct(opposite)],
     }
 
 
-def _show_labels(
-    assignments: Sequence[Assignment],
-    label: str,
-    training: Sequence[Example],
-    fields: Sequence[str],
-    *,
-    task: Task,
-    settings: GenerationConfig,
-    seed: int,
-) -> list[ShownRows]:
-    """Turns with real rows, for rows that share one label."""
-    return show_labels(
-        label,
-        _distinct([e for a in assignments for e in (a.source, *a.demonstrations)]),
-        training,
-        fields=fields,
-        task=task,
-        n_labels=settings.n_shown_labels,
-        n_rows=max(1, settings.n_demonstrations),
-        seed=seed,
-    )
+def _real_rows(assignments: Sequence[Assignment]) -> list[Example]:
+    """The training rows that these rows are based on, and those shown with them."""
+    return _distinct([e for a in assignments for e in (a.source, *a.demonstrations)])
 
 
 def _distinct(examples: Sequence[Example]) -> list[Example]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from pada_agent.agents.data_generation.batch_planning import split_by_weight
 from pada_agent.core.records import Branch, Record
 
 VAIN_ROUNDS = 2
@@ -60,6 +59,18 @@ class Quota(Record):
     def n_open(self) -> int | None:
         """Number of rows that can still join. None means no limit."""
         return None if self.capacity is None else max(0, self.capacity - self.n_joined)
+
+
+def split_by_weight(total: int, weights: Sequence[float]) -> list[int]:
+    """Split `total` into whole numbers proportional to `weights`. The sum is exact: units left over go to the largest
+    remainders, and to the first of equal ones.
+    """
+    exact = [total * weight / sum(weights) for weight in weights]
+    shares = [int(x) for x in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (round(shares[i] - exact[i], 9), i))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
 
 
 def plan_round(quotas: Sequence[Quota], *, max_asked_per_row: float) -> list[Quota]:

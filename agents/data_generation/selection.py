@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 
-from pada_agent.agents.data_generation.batch_planning import split_by_weight
+from pada_agent.agents.data_generation.quota import split_by_weight
 from pada_agent.core.records import Example
 from pada_agent.core.selection import RowInfluence, Selected
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from pada_agent.agents.data_generation.batch_planning import rows_by_label
+from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Example
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import ShownRows
@@ -22,11 +23,10 @@ def show_labels(
     *,
     fields: Sequence[str],
     task: Task,
-    n_labels: int,
-    n_rows: int,
+    settings: GenerationConfig,
     seed: int,
 ) -> list[ShownRows]:
-    """A turn for each of `n_labels` other labels, with up to `n_rows` training rows each, and a last one for `label` with its `own` rows.
+    """A turn for each of `n_shown_labels` other labels, with a few training rows each, and a last one for `label` with its `own` rows.
 
     The other labels and their rows are the same for all labels that are not among them, so that a provider's prompt cache can
     reuse them.
@@ -37,7 +37,8 @@ def show_labels(
     by_label = rows_by_label(training, task)
     known = [name for name in task.config.labels if name in by_label]
     order = Random(f"shown-labels/{seed}").sample(known, len(known))
-    others = [name for name in order if name != label][:n_labels]
+    others = [name for name in order if name != label][: settings.n_shown_labels]
+    n_rows = max(1, settings.n_demonstrations)
     rows = {name: _draw(by_label[name], n_rows, f"shown-rows/{seed}/{name}") for name in others}
     turns = [*rows.items(), (label, own)]
     return [

@@ -6,7 +6,6 @@ would group failures by call.
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.task import Task
 
 Floats = NDArray[np.float64]
-Block = Literal["analysis", "question", "outcome"]
 
 _PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\d+(?:[.,]\d+)*""")
 """What differs between two failures of one kind: numbers and quoted names."""
@@ -43,16 +41,11 @@ def describe_analysis(analysis: ErrorAnalysis) -> str:
 def embed_analyses(
     analyses: Sequence[ErrorAnalysis], *, embedder: Embedder, settings: AnalysisConfig
 ) -> list[list[float]]:
-    """One unit vector per analysis: weighted blocks side by side, each of length 1 before weighting.
-
-    Uses the analyst's words alone if traits are missing, as in runs from before they were recorded.
-    """
-    traits = [a.traits for a in analyses]
-    words = embedder.embed([describe_analysis(a) for a in analyses])
-    known = [t for t in traits if t is not None]
-    if len(known) < len(traits) or not known:
-        return words
-    blocks = [(settings.analysis_weight, np.asarray(words)), *_trait_blocks(known, embedder, settings)]
+    """One unit vector per analysis: weighted blocks side by side, each of length 1 before weighting."""
+    if not analyses:
+        return []
+    words = np.asarray(embedder.embed([describe_analysis(a) for a in analyses]))
+    blocks = [(settings.analysis_weight, words), *_trait_blocks([a.traits for a in analyses], embedder, settings)]
     return [[float(x) for x in row] for row in _join(blocks)]
 
 

@@ -76,10 +76,10 @@ def categorize_patterns(
     tally.begin(report)
 
     def name_group(k: int) -> ErrorPattern | str:
-        pattern_id = f"i{iteration}-p{k + 1}"
-        named = _name_group(groups[k], joining.get(k, []), failures, task=task, analyst=analyst, pattern_id=pattern_id)
+        joined = joining.get(k, [])
+        named = _name_group(groups[k], joined, failures, task=task, analyst=analyst, iteration=iteration, cluster=k)
         tally.add(1, report)
-        return named.model_copy(update={"cluster": k}) if isinstance(named, ErrorPattern) else named
+        return named
 
     named = map_concurrently(name_group, range(clustering.n_clusters))
     told = [w for w in named if isinstance(w, str)]
@@ -139,8 +139,8 @@ def join_unanalysed(
 
 
 def centroids_of(patterns: Sequence[ErrorPattern], clustering: Clustering) -> dict[str, tuple[float, ...]]:
-    """Unit vector of each pattern's cluster, by pattern id. Leaves out patterns whose cluster was not recorded."""
-    return {p.id: clustering.centroids[p.cluster] for p in patterns if p.cluster is not None}
+    """Unit vector of each pattern's cluster, by pattern id."""
+    return {p.id: clustering.centroids[p.cluster] for p in patterns}
 
 
 def count_confusions(failures: Sequence[ScoredRow], task: Task) -> tuple[Confusion, ...]:
@@ -162,9 +162,11 @@ def _name_group(
     *,
     task: Task,
     analyst: PromptedModel,
-    pattern_id: str,
+    iteration: int,
+    cluster: int,
 ) -> ErrorPattern | str:
     """The pattern, or a message saying why the reply could not be used."""
+    pattern_id = f"i{iteration}-p{cluster + 1}"
     ids = (*(a.example_id for a in analyses), *joining)
     confusions = count_confusions([failures[i] for i in ids], task)
     shown = analyses[:MAX_SAMPLES_SHOWN]
@@ -195,6 +197,7 @@ def _name_group(
         n_analysed=len(analyses),
         representative_ids=tuple(chosen),
         confusions=confusions,
+        cluster=cluster,
     )
 
 

@@ -71,7 +71,7 @@ class RunChain:
         for fold in range(count_folds(self._config) if iteration == 1 else 0):
             n_folds = generation.error_folds
             seconds = self._seconds_to_train(n_synthetic=0) * (n_folds - 1) / n_folds
-            yield self._job(f"{self._plain} fold {fold}", seconds, keeps_checkpoints=True)
+            yield self._job(f"{self._plain} fold {fold}", seconds)
             yield self._job(
                 f"{self._plain} fold {fold} answers", self._counts.train / n_folds * self._rates.predict_row_seconds
             )
@@ -119,7 +119,7 @@ class RunChain:
         )
 
     def _fine_tune(self, model: str, *, n_synthetic: int) -> StudentJob:
-        return self._job(model, self._seconds_to_train(n_synthetic=n_synthetic), keeps_checkpoints=True)
+        return self._job(model, self._seconds_to_train(n_synthetic=n_synthetic))
 
     def _seconds_to_train(self, *, n_synthetic: int) -> float:
         lora = self._config.lora
@@ -140,9 +140,8 @@ class RunChain:
         ]
         return jobs[0] if n_shards == 1 else Together(tuple((job,) for job in jobs))
 
-    def _job(self, key: str, seconds: float, *, keeps_checkpoints: bool = False) -> StudentJob:
-        model = self._config.student.model
-        return StudentJob(key=key, seconds=seconds, student=model, keeps_checkpoints=keeps_checkpoints)
+    def _job(self, key: str, seconds: float) -> StudentJob:
+        return StudentJob(key=key, seconds=seconds, student=self._config.student.model)
 
     def _name(self, iteration: int) -> str:
         return f"{self._own} {iteration}" if iteration else self._plain

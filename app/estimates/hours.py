@@ -60,8 +60,6 @@ def estimate_hours(
     n_at_once: int | None = None,
     most_at_once: int,
     usd_per_hour: float | None = None,
-    hours_between_failures: float | None = None,
-    checkpoint_minutes: float | None = 10,
 ) -> Hours:
     """Simulate the runs on more and more GPUs.
 
@@ -71,8 +69,6 @@ def estimate_hours(
         n_at_once: number of runs at the same time. None takes several per GPU.
         most_at_once: maximum number of runs at the same time.
         usd_per_hour: price of one GPU.
-        hours_between_failures: mean time between two failures of a worker's node. None means that nodes never fail.
-        checkpoint_minutes: time between two checkpoints of a fine-tuning. None keeps none.
     """
     chains = [tuple(RunChain(plan.config, plan.counts, plan.rates).steps()) for plan in plans]
     gpus_each = max(count_processes(plan.config.compute) for plan in plans)
@@ -83,8 +79,6 @@ def estimate_hours(
             n_at_once=n_at_once or min(RUNS_PER_GPU * n_gpus, most_at_once, len(plans)),
             load_seconds=max(plan.rates.load_seconds for plan in plans),
             limits={model: limit for plan in plans for model, limit in find_limits(plan.config).items()},
-            seconds_between_failures=hours_between_failures and hours_between_failures * 3600,
-            checkpoint_seconds=checkpoint_minutes and checkpoint_minutes * 60,
         )
 
     lines: list[Line] = []

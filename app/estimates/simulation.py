@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
-LOST_CAUSE = 50.0
-"""Expected number of failures during a job, beyond which its duration would be too large a number to compute."""
-
 
 @dataclass(frozen=True)
 class StudentJob:
@@ -23,7 +20,6 @@ class StudentJob:
     seconds: float
     student: str = ""
     """A worker that has another student loaded loads this one first."""
-    keeps_checkpoints: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,10 +78,6 @@ class Cluster:
     """By model."""
     n_drivers: int = 1
     """For how many runs the driver can work at the same time."""
-    seconds_between_failures: float | None = None
-    """Mean time between two failures of a worker's node. None means that nodes never fail."""
-    checkpoint_seconds: float | None = None
-    """Time between two checkpoints of a fine-tuning. None means that an interrupted one starts over."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +94,6 @@ class Course:
         """Fraction of the workers' time in which they worked."""
         return self.busy_seconds / (self.seconds * self.n_workers) if self.seconds else 0.0
 
-    @property
-    def worker_seconds(self) -> float:
-        """Time of all workers from beginning to end, idle or not."""
-        return self.seconds * self.n_workers
-
 
 def simulate(chains: Sequence[Sequence[Step]], cluster: Cluster) -> Course:
     """Run all chains, started in their order and `n_at_once` at a time."""
@@ -116,20 +103,6 @@ def simulate(chains: Sequence[Sequence[Step]], cluster: Cluster) -> Course:
 def measure_chain(steps: Sequence[Step]) -> float:
     """Duration of a chain that never waits for anybody else, without loading."""
     return sum(map(_measure_step, steps))
-
-
-def expect_seconds(job: StudentJob, cluster: Cluster) -> float:
-    """Mean duration of a job that starts again, or continues at its last checkpoint, whenever its node fails.
-
-    Failures are taken to be as likely at any moment. An interrupted job is then expected to need (m + r)(e^(s/m) - 1) seconds
-    in place of s, with m seconds between failures and r seconds to load the student again.
-    """
-    mean = cluster.seconds_between_failures
-    if mean is None:
-        return job.seconds
-    every = cluster.checkpoint_seconds if job.keeps_checkpoints else None
-    n_parts = max(1, math.ceil(job.seconds / every)) if every else 1
-    return n_parts * (mean + cluster.load_seconds) * math.expm1(min(job.seconds / n_parts / mean, LOST_CAUSE))
 
 
 def _measure_step(step: Step) -> float:
@@ -250,7 +223,7 @@ class _Workers:
     def _start_next(self) -> None:
         while self._queue and (self._free or self._n_unused):
             job, done = self._queue.popleft()
-            seconds = expect_seconds(job, self._cluster)
+            seconds = job.seconds
             if self._take(job.student) != job.student:
                 seconds += self._cluster.load_seconds
             self.busy_seconds += seconds

@@ -1,7 +1,7 @@
 """Reads what a report shows from a run's folder. What cannot be read is listed as missing."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from pada_agent.app.adapters.llm.response_cache import read_totals
+from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.run_folder import layout
 from pada_agent.core.damage import word_damage
@@ -27,7 +27,7 @@ from pada_agent.core.records import (
     Usage,
 )
 from pada_agent.core.selection import Selected
-from pada_agent.graph.batch_rounds import Batches, BatchRound
+from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.summary import RunSummary
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -49,7 +49,7 @@ class RunFiles(Record):
     rejected: dict[str, tuple[Rejection, ...]]
     """Rejections, by batch id."""
     ratings: dict[str, tuple[Rating, ...]] = Field(default_factory=dict)
-    """The judge's ratings of accepted rows, by batch id. Without batches in which nothing was rated or no ratings were kept."""
+    """The judge's ratings of accepted rows, by batch id. Without batches in which nothing was rated."""
     trained: dict[str, tuple[Example, ...]]
     """Rows that each iteration added to the training data. Without iterations that trained nothing."""
     selected: dict[str, tuple[Selected, ...]] = Field(default_factory=dict)
@@ -70,7 +70,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
     """Read everything besides the summary, using the summary's references into the store."""
     rows = _Rows(FileArtifactStore(folder / "objects"))
     batches = rows.read_reports(summary.batches)
-    usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals(folder / layout.CALLS, "agent"), {})
+    usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals_by_agent(folder / layout.CALLS), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
     return RunFiles(
         summary=summary,
@@ -106,9 +106,8 @@ class _Rows:
             self.missing.append(f"{self._store.rows_path(ref.key)}: damaged ({len(rows)} rows in place of {ref.rows})")
         return rows
 
-    def read_reports(self, batches: Batches) -> tuple[BatchReport, ...]:
-        found = [self.read(b.reports, BatchReport) if isinstance(b, BatchRound) else (b,) for b in batches]
-        return tuple(chain.from_iterable(found))
+    def read_reports(self, rounds: Sequence[BatchRound]) -> tuple[BatchReport, ...]:
+        return tuple(chain.from_iterable(self.read(told.reports, BatchReport) for told in rounds))
 
     def note(self, read: Callable[[], ReadT], otherwise: ReadT) -> ReadT:
         """The result of `read`. If that is missing or damaged, notes this and returns `otherwise`."""

@@ -10,7 +10,7 @@ class AcceptedRow(Example):
     """A row for a reader. Training uses the examples in the store, which contain no ratings."""
 
     reason: str = ""
-    """The judge's reason. If nothing was rated, why the row was accepted. Empty in runs from before reasons were kept."""
+    """The judge's reason. If nothing was rated, why the row was accepted."""
     rating: Rating | None = None
 
 

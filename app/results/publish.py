@@ -46,7 +46,7 @@ def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
     """Every test row with the model's answer and verdict, from the run in `folder`.
 
     Raises:
-        ArtifactError: the file is missing, as in runs of older versions, or damaged.
+        ArtifactError: the file is missing or damaged.
     """
     return _read_scored(folder / "iterations" / _folder_name(model) / "predictions" / TEST, model, model.test)
 
@@ -64,9 +64,7 @@ def read_validated(folder: Path, model: ModelResult) -> list[ScoredRow]:
 
 def _read_scored(path: Path, model: ModelResult, measured: Metrics | None) -> list[ScoredRow]:
     if not path.exists():
-        raise ArtifactError(
-            f"{path}: missing. '{model.name}' was not measured on these rows, or by an older version that kept no answers; run it again"
-        )
+        raise ArtifactError(f"{path}: missing. '{model.name}' was not measured on these rows")
     rows = layout.read_lines(path, ScoredRow)
     if measured and len(rows) < measured.n:
         raise ArtifactError(

@@ -27,9 +27,6 @@ from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.run_check import RunCheck, check_everything
 
-N_SHOWN = 3
-"""Number of training rows shown as the student sees them: the first, one in the middle, and the last."""
-
 
 class RenderedRow(NamedTuple):
     """A training row as the student sees it."""

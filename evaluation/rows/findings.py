@@ -60,9 +60,9 @@ def warn(text: str) -> Finding:
     return Finding(text=text)
 
 
-def list_some(items: Sequence[str], separator: str = ", ") -> str:
+def list_some(items: Sequence[str]) -> str:
     """The first few items, and how many more there are."""
-    named = separator.join(items[:N_NAMED])
+    named = ", ".join(items[:N_NAMED])
     return f"{named} and {len(items) - N_NAMED} more" if len(items) > N_NAMED else named
 
 

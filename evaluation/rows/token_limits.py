@@ -24,8 +24,6 @@ class Spread(NamedTuple):
 
     median: int
     longest: int
-    longest_at: str
-    """File and line of the longest row."""
 
 
 class FileLengths(NamedTuple):
@@ -120,15 +118,14 @@ def fit_limit(rows: Sequence[RowTokens], labels: Sequence[int], *, task_limit: i
 
 def _describe(rows: Sequence[_Row]) -> FileLengths:
     return FileLengths(
-        prompt=_spread([(row.tokens.prompt, row.where) for row in rows]),
-        answer=_spread([(row.tokens.answer, row.where) for row in rows]),
+        prompt=_spread([row.tokens.prompt for row in rows]),
+        answer=_spread([row.tokens.answer for row in rows]),
     )
 
 
-def _spread(lengths: Sequence[tuple[int, str]]) -> Spread:
-    ordered = sorted(length for length, _ in lengths)
-    longest, where = max(lengths, key=lambda pair: pair[0])
-    return Spread(median=ordered[len(ordered) // 2], longest=longest, longest_at=where)
+def _spread(lengths: Sequence[int]) -> Spread:
+    ordered = sorted(lengths)
+    return Spread(median=ordered[len(ordered) // 2], longest=ordered[-1])
 
 
 def _measure(file: ReadFile, tokens: TokenCounter, findings: list[Finding], *, learn: bool) -> list[_Row]:

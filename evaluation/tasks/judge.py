@@ -104,7 +104,6 @@ class Judge(Task):
             self._judge,
             render("answer_judgement", variables, self._prompts),
             AnswerJudgement,
-            expect=1,
             max_output_tokens=MAX_OUTPUT_TOKENS,
             tags={"agent": "answer_judgement", "example": example.id},
             wrap="object",

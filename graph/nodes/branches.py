@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.data_generation.batch_planning import (
     LabelShares,
+    Round,
     StrategyShare,
     fit_rows_per_call,
     plan_error_batches,
@@ -16,10 +17,8 @@ from pada_agent.agents.data_generation.contrasts import find_contrasts, show_con
 from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
-from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.error_sources import most_rows_each
 from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.row_division import divide_rows
 from pada_agent.graph.rows import read_protected, read_training
@@ -95,12 +94,10 @@ def plan_patterns(
     return plan_pattern_batches(
         shares,
         training,
-        rows_per_call=count_rows_per_call(training, state, adapters),
-        iteration=state["iteration"],
+        describe_round(training, state, adapters, top_up=top_up),
         task=adapters.task,
+        settings=state["settings"].generation,
         seed=state["settings"].seed,
-        top_up=top_up,
-        strategy_text=state["settings"].generation.strategy_text,
     )
 
 
@@ -112,17 +109,14 @@ def plan_errors(
     sources = read_sources(state, adapters)
     batches = plan_error_batches(
         sources,
+        describe_round(sources, state, adapters, top_up=top_up),
         n_rows=n_rows,
-        rows_per_call=count_rows_per_call(sources, state, adapters),
-        iteration=state["iteration"],
         task=adapters.task,
+        settings=settings.generation,
         seed=settings.seed,
-        n_drawn=drawn.n_drawn if drawn else 0,
+        drawn=drawn,
         fed=count_fed(state, adapters) if drawn else {},
-        max_rows_each=most_rows_each(settings.generation),
-        one_source_each=find_recipe(settings.generation.template).has_one_source,
         shares=share_labels(state, adapters, drawn=drawn) if settings.generation.balance_labels else None,
-        top_up=top_up,
     )
     if plan.training_successes is None:
         return batches
@@ -166,10 +160,13 @@ def count_fed(state: BranchState, adapters: Adapters) -> Mapping[str, int]:
     return Counter(origin.source_id for origin in origins if origin.branch == "training_error")
 
 
-def count_rows_per_call(rows: Sequence[Example], state: BranchState, adapters: Adapters) -> int:
-    """`generation.rows_per_call`, or fewer if the generator's reply has no room for that many."""
+def describe_round(rows: Sequence[Example], state: BranchState, adapters: Adapters, *, top_up: int) -> Round:
+    """A round that writes from these rows: `generation.rows_per_call` at a time, or fewer if the generator's reply has no room for that many."""
     wanted, n_tokens = state["settings"].generation.rows_per_call, adapters.generator.max_output_tokens
-    return fit_rows_per_call(wanted, rows, adapters.task, max_output_tokens=n_tokens)
+    n = fit_rows_per_call(wanted, rows, adapters.task, max_output_tokens=n_tokens)
+    return Round(
+        iteration=state["iteration"], top_up=top_up, rows_per_call=n, spare_rows=state["settings"].generation.spare_rows
+    )
 
 
 def weigh(guarded: list[GuardedStrategy], state: BranchState | RunState) -> list[GuardedStrategy]:

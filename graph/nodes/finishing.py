@@ -36,7 +36,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
             test={name: summarize(v) for name, v in verdicts.items()},
             tested={name: put_rows(adapters.store, "tested", rows) for name, rows in tested.items()},
             comparisons=tuple(
-                compare_arms(
+                compare_models(
                     verdicts or validation_verdicts(compared, state, adapters),
                     split="test" if verdicts else "selection",
                 )
@@ -120,7 +120,7 @@ def validation_verdicts(models: list[TrainedModel], state: RunState, adapters: A
     return {model.name: _verdicts(model, data.validation, state, adapters)[data.n_diagnosis :] for model in models}
 
 
-def compare_arms(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comparison]:
+def compare_models(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Comparison]:
     """Paired tests between each model and all earlier ones."""
     names = list(verdicts)
     pairs = [(before, after) for i, after in enumerate(names) for before in names[:i]]

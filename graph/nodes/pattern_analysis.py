@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from random import Random
 
 from pada_agent.agents.data_generation.pattern_sources import bind_to_rows
-from pada_agent.agents.data_generation.unseen_words import add_unseen_words
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
 from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
@@ -99,7 +98,7 @@ def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -
     return list(
         link_patterns(
             found.patterns,
-            [p for p in previous if p.cluster is not None],
+            previous,
             centroids=centroids_of(found.patterns, found.clustering),
             previous_centroids=centroids_of(previous, grouped),
         )
@@ -117,18 +116,13 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
 
 
 def bind(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
-    """The strategies with the training rows they are applied to and with unseen words, as far as the settings ask for these."""
-    generation, bound = state["settings"].generation, list(strategies)
-    if generation.pattern_sources == "random" and not generation.unseen_words:
-        return bound
+    """The strategies with the training rows they are applied to, if the settings ask for those near the failures."""
+    if state["settings"].generation.pattern_sources == "random":
+        return list(strategies)
     patterns, training = state["patterns"][str(state["iteration"])], read_training(state, adapters)
     read = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
     failures = {f.example.id: f for f in read}
-    if generation.pattern_sources == "near":
-        bound = bind_to_rows(bound, patterns, failures, training, embedder=adapters.embedder)
-    if generation.unseen_words:
-        bound = add_unseen_words(bound, patterns, failures, training, task=adapters.task)
-    return bound
+    return bind_to_rows(strategies, patterns, failures, training, embedder=adapters.embedder)
 
 
 def _analyst(state: AnalysisState, adapters: Adapters) -> PromptedModel:

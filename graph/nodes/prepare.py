@@ -89,17 +89,6 @@ def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
     return config
 
 
-def read_splits(settings: RunConfig, given: RunState, adapters: Adapters) -> DataSplits:
-    """Read and check all rows, and store them.
-
-    Raises:
-        ConfigError, DatasetError, LeakageError: lists everything that is wrong with the rows, by file and row.
-    """
-    checked = check_everything(settings, given, adapters)
-    refuse(checked.findings)
-    return store_splits(settings, checked, adapters, find_definitions(settings, checked, adapters).rows)
-
-
 def find_definitions(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DefinitionRows:
     """The definitions that every model is trained on as well, if the settings say so."""
     if not settings.data.train_on_definitions:

@@ -15,7 +15,7 @@ from pada_agent.graph.storing import put_rows
 def open_round(state: RoundState, adapters: Adapters) -> PartialState:
     """Finds the batches that still have to run."""
     waiting = [batch for batch in read_planned(state, adapters) if find_done(batch, state, adapters) is None]
-    return {"waiting": waiting, "n_rows": state.get("n_rows", sum(len(batch.source_ids) for batch in waiting))}
+    return {"waiting": waiting, "n_rows": sum(batch.n_wanted for batch in waiting)}
 
 
 def close_round(state: RoundState, adapters: Adapters) -> PartialState:
@@ -34,7 +34,7 @@ def close_round(state: RoundState, adapters: Adapters) -> PartialState:
     done = [d for _, d in found if d]
     if not done:
         return {}
-    name = _name_round(state, planned)
+    name = _name_round(planned[0])
     spans = merge_spans((span for d in done for span in d.spans.items()), name)
     return {**tell_round(name, [d.report for d in done], adapters), "spans": spans}
 
@@ -46,8 +46,6 @@ def tell_round(name: str, reports: Sequence[BatchReport], adapters: Adapters) ->
 
 def read_planned(state: RoundState, adapters: Adapters) -> list[Batch]:
     """All batches of the round."""
-    if "batch" in state:  # runs of earlier versions have a task for each batch
-        return [state["batch"]]
     planned = state["planned"]
     return adapters.store.read_rows(planned.key, Batch) if planned.rows else []
 
@@ -70,8 +68,5 @@ def _unite(spans: Iterable[Span]) -> Span:
     return tuple(united)
 
 
-def _name_round(state: RoundState, planned: Sequence[Batch]) -> str:
-    first = planned[0]
-    if "batch" in state:
-        return first.id
+def _name_round(first: Batch) -> str:
     return f"i{first.iteration}-top-up-{first.top_up}" if first.top_up else f"i{first.iteration}-{first.branch}"

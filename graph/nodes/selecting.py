@@ -22,7 +22,7 @@ MAX_FAILURES = 512
 def select_rows(state: RunState, adapters: Adapters) -> PartialState:
     """Keep as many rows as are needed, chosen as `generation.selection` says."""
     iteration, written = str(state["iteration"]), state["new_rows"]
-    if state["settings"].generation.selection == "none":  # also in runs from before rows were counted in `n_wanted`
+    if state["settings"].generation.selection == "none":
         return {}
     n_wanted = state["n_wanted"][iteration]
     if written.rows <= n_wanted:

@@ -24,7 +24,7 @@ from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.context import Adapters, report_progress, report_stage
 from pada_agent.graph.done_batches import keep_done
 from pada_agent.graph.rows import read_failures, read_known_rows, read_protected, read_training
-from pada_agent.graph.state import BatchState, PartialState, open_rows
+from pada_agent.graph.state import BatchState, PartialState, count_missing, open_rows
 from pada_agent.graph.storing import put_rows
 
 BRANCHES: dict[Branch, str] = {"pattern": "generalization_branch", "training_error": "training_error_branch"}
@@ -40,7 +40,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
         "attempt": attempt,
         "candidates": [],
         "drafts": [],
-        "n_asked": state.get("n_asked", 0) + len(assignments),
+        "n_asked": state.get("n_asked", 0) + count_missing(state),
     }
     try:
         drafts = generate_drafts(
@@ -58,12 +58,12 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
         return {**started, "unusable": note_unusable(state, GENERATOR, str(exc))}
     finally:
         if attempt == 1:
-            find_tally(state, adapters).add(len(assignments), report_progress, step="written")
+            find_tally(state, adapters).add(batch.n_wanted, report_progress, step="written")
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
 
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Turn the drafts into rows and have every guard check them."""
+    """Turn the drafts into rows and have every guard check them. Of those that pass, only as many go on as the batch still owes."""
     settings, accepted = state["settings"], state.get("accepted", [])
     around = Surroundings(
         settings=settings,
@@ -82,7 +82,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         guards=[kind(around) for kind in adapters.guards],
         form=find_form(read_training(state, adapters), adapters.task) if settings.generation.match_form else None,
     )
-    return {"candidates": list(result.candidates), **send_back(state, result.rejections)}
+    return {"candidates": list(result.candidates[: count_missing(state)]), **send_back(state, result.rejections)}
 
 
 def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
@@ -145,7 +145,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         "quality_control",
         adapters,
         detail=f"{batch.id}, attempt {state['attempt']}: {decision.word}",
-        requested=len(batch.source_ids),
+        requested=batch.n_wanted,
         accepted=len(accepted),
         rejected=len(told["rejected"]),
     )
@@ -183,7 +183,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
         return []
     return make_probes(
         read_training(state, adapters),
-        n_rows=len(batch.source_ids),
+        n_rows=batch.n_wanted,
         share=settings.quality.probe_share,
         task=adapters.task,
         rng=Random(f"probes/{settings.seed}/{batch.id}"),
@@ -193,7 +193,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     """Store the batch's rows and its report."""
     batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
-    find_tally(state, adapters).add(len(batch.source_ids), report_progress, accepted=len(accepted))
+    find_tally(state, adapters).add(batch.n_wanted, report_progress, accepted=len(accepted))
     report = BatchReport(
         batch_id=batch.id,
         iteration=batch.iteration,
@@ -202,7 +202,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         strategy_id=batch.strategy.strategy.id if batch.strategy else None,
         label=find_label(batch, state, adapters),
         attempts=state["attempt"],
-        n_requested=len(batch.source_ids),
+        n_requested=batch.n_wanted,
         n_asked=state.get("n_asked", 0),
         n_written=state.get("n_written", 0),
         n_accepted=len(accepted),
@@ -218,10 +218,7 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         samples=tuple(f"{e.prompt} → {e.answer}"[:600] for e in accepted[:2]),
     )
     keep_done(report, state, adapters)
-    # The rows are in the store now: they are needed no longer.
-    emptied: PartialState = {"accepted": [], "ratings": [], "rejected": [], "drafts": [], "feedback": []}
-    emptied |= {"probes": [], "unusable": {}}
-    return {"batches": {batch.id: report}, **emptied}
+    return {"batches": {batch.id: report}}
 
 
 def find_label(batch: Batch, state: BatchState, adapters: Adapters) -> str | None:
@@ -239,8 +236,7 @@ def store_ratings(ratings: Sequence[Rating], adapters: Adapters) -> Ref | None:
 def find_tally(state: BatchState, adapters: Adapters) -> Tally:
     """Counts the rows of all batches that are made at the same time, for progress messages."""
     batch = state["batch"]
-    stage = "top_up" if batch.top_up else BRANCHES[batch.branch]
-    total = state.get("n_rows", len(batch.source_ids))  # a run of an earlier version goes on without it
+    stage, total = "top_up" if batch.top_up else BRANCHES[batch.branch], state["n_rows"]
     return adapters.memory.get(
         ("tally", stage, batch.iteration, batch.top_up, total),
         lambda: Tally(stage, total, unit="rows", steps=("written", "checked")),

@@ -94,22 +94,6 @@ def test_a_regressing_iteration_is_not_built_upon(tmp_path: Path) -> None:
     assert sizes == [9, 9 + accepted[0], 9 + accepted[1]]
 
 
-def test_training_rows_are_answered_until_enough_are_wrong_in_an_order_fixed_by_the_seed(tmp_path: Path) -> None:
-    parts = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        world = ToyWorld(tmp_path / name)
-        settings = {"analysis": {"max_training_errors": 1}, "student": {"eval_batch_size": 2}, "seed": seed}
-        summary = run(world, loop={"max_iterations": 1}, **settings)
-        answered = [Path(j.rows) for j in world.compute.ran if j.rows_hash.startswith("training-part")]
-        parts.append([[Example.model_validate_json(r).id for r in p.read_text().splitlines()] for p in answered])
-        assert any(b.branch == "training_error" and b.n_accepted for b in world.read_reports(summary))
-    assert parts[0] == parts[1] != parts[2]
-    for part in parts:
-        rows = [row for rows in part for row in rows]
-        assert len(rows) == len(set(rows)) < 9
-        assert {"train-7", "train-8"} & set(part[-1])
-
-
 def test_a_weak_batch_goes_back_with_feedback_until_attempts_are_used_up(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path, judge=ScriptedModel(lambda r: teach(r, score=3)))
     summary = run(world, loop={"max_iterations": 1}, quality={"max_regenerations": 2}, generation={"max_top_ups": 0})

@@ -1,5 +1,6 @@
 """The share of synthetic rows is what joins the training data: refused rows are made up for, on the toy world."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.toy_world import ToyWorld, make_settings, teach
+from tests.toy_world import TRAIN, ToyWorld, make_settings, numbers_in, teach
 
 N_WANTED = 9
 
@@ -19,7 +20,7 @@ N_WANTED = 9
 def run(world: ToyWorld, *, regenerations: int = 0, **generation: Any) -> RunSummary:
     settings = make_settings(
         loop={"max_iterations": 1, "patience": 1},
-        quality={"max_regenerations": regenerations, "accept": "rows"},
+        quality={"max_regenerations": regenerations, "accept": "rows", "probe_share": 0},
         generation={"rows_per_call": 3, **generation},
     )
     summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
@@ -71,6 +72,33 @@ def test_without_top_ups_what_is_refused_is_lost(tmp_path: Path) -> None:
     summary = run(world, max_top_ups=0)
     assert summary.rows.asked == N_WANTED > summary.rows.accepted > 0
     assert {b.top_up for b in world.read_reports(summary)} == {0}
+
+
+def repeat_first_rows(request: ChatRequest) -> str:
+    """A writer whose first row in each reply is a training question."""
+    reply = json.loads(teach(request))
+    if str(request.tags["prompt"]).endswith("generation") and request.tags["agent"] == "data_generation":
+        reply[0]["question"] = TRAIN[0]["question"]
+    return json.dumps(reply)
+
+
+def test_spare_rows_take_the_place_of_repeated_ones_in_the_same_call(tmp_path: Path) -> None:
+    plain, spared = (ToyWorld(tmp_path / name, teacher=ScriptedModel(repeat_first_rows)) for name in ("a", "b"))
+    without, summary = run(plain, rows_per_call=2), run(spared, rows_per_call=2, spare_rows=1)
+    assert without.rows.accepted < summary.rows.accepted == N_WANTED
+    assert summary.rows.asked < without.rows.asked
+    one_row = [b for b in spared.read_reports(summary) if b.n_requested == 1]
+    assert one_row and all(b.n_accepted == 1 and b.n_written == 2 for b in one_row)
+
+
+def test_of_spare_rows_that_pass_no_more_join_than_are_wanted(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, judge=(judge := refuse(0)))
+    summary = run(world, spare_rows=2)
+    assert summary.rows.accepted == summary.rows.asked == N_WANTED < summary.rows.written
+    assert len(joined(summary, world)) == N_WANTED
+    assert not [w for w in summary.warnings if "join the training data" in w]
+    rated = [r for r in judge.requests if r.tags["prompt"] == "quality_control"]
+    assert sum(len(numbers_in(r.messages[-1].content, "sample")) for r in rated) == N_WANTED
 
 
 @pytest.mark.parametrize(("limit", "n_from_errors"), [(1, 1), (3, 3)])

@@ -12,7 +12,7 @@ from pada_agent.app.report import regrouping
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.ports import Embedder
-from pada_agent.core.records import ErrorAnalysis
+from pada_agent.core.records import ErrorAnalysis, FailureTraits
 from pada_agent.graph.builder import build_graph
 from tests.toy_world import ToyWorld, WordCountEmbedder, make_settings
 
@@ -54,7 +54,12 @@ def test_the_report_shows_the_other_embedder_also_when_it_is_written_again(
 ) -> None:
     monkeypatch.setattr(regrouping, "load_embedder", load)
     errors = [
-        ErrorAnalysis(example_id=f"v{n}", error_cause=f"{CAUSES[n % 3]} {n}", scenario_category=f"case {n % 3}")
+        ErrorAnalysis(
+            example_id=f"v{n}",
+            error_cause=f"{CAUSES[n % 3]} {n}",
+            scenario_category=f"case {n % 3}",
+            traits=FailureTraits(question=f"question {n}"),
+        )
         for n in range(12)
     ]
     path = run / "iterations" / "1" / "error_analyses.jsonl"

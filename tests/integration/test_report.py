@@ -20,7 +20,6 @@ from pada_agent.app.run_folder.layout import describe_machine, dump_config
 from pada_agent.core.groupings import GroupingByEmbedder, GroupingByNumber, Sensitivity
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.reviewing import Review
-from pada_agent.graph.summary import RunSummary
 from tests.browser import CHROMIUM, Browser, open_browser
 from tests.fakes import ScriptedModel
 from tests.toy_world import ToyWorld, make_settings, teach
@@ -188,16 +187,6 @@ def test_accepted_rows_come_with_the_judges_scores_and_reason(files: RunFiles) -
     assert page.accepted and all(row.reason == "rated 8.0: clear enough" for row in page.accepted)
     shown = render_report(data)
     assert "<b>accepted</b>: <bdi>rated 8.0: clear enough</bdi><br>adherence 8, utility 8, relevance 8" in shown
-
-
-def test_a_run_that_kept_no_ratings_still_says_what_became_of_the_batch(files: RunFiles, folder: Path) -> None:
-    dumped = files.summary.model_dump(mode="json")
-    dumped["batches"] = [b.model_dump(mode="json", exclude={"ratings"}) for b in files.batches]
-    old = read_files(RunSummary.model_validate(dumped), folder)
-    assert [b.batch_id for b in old.batches] == [b.batch_id for b in files.batches] and not old.ratings
-    accepted = [row for row in describe_run(old).rows if row.status == "accepted"]
-    assert {(row.reason, row.scores) for row in accepted} == {("mean 8.0 of 10", "")}
-    assert "mean 8.0 of 10" in render_report(describe_run(old))
 
 
 def test_a_row_that_was_rejected_for_its_rating_shows_the_scores_too(tmp_path: Path) -> None:

@@ -61,11 +61,12 @@ def test_printing_what_looks_like_success_does_not_pass() -> None:
 
 def test_an_endless_loop_is_stopped() -> None:
     result = run_program("while True: pass", timeout_seconds=0.5)
-    assert result.timed_out and result.reason == "no result within 0.5 s"
+    assert result.reason == "no result within 0.5 s"
 
 
 def test_an_endless_sleep_is_stopped() -> None:
-    assert run_program("import time; time.sleep(60)", timeout_seconds=0.5).timed_out
+    result = run_program("import time; time.sleep(60)", timeout_seconds=0.5)
+    assert result.reason == "no result within 0.5 s"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 and not ISOLATED, reason="the limit counts the user's other processes too")
@@ -185,7 +186,7 @@ def test_memory_of_all_processes_together_is_limited() -> None:
         "import os, time\nfor _ in range(3):\n    if os.fork() == 0: break\nx = bytearray(150 * 2**20)\ntime.sleep(20)"
     )
     result = run_program(code, memory_mb=250, timeout_seconds=15)
-    assert result.reason == "took more than 250 MB together with its child processes" and not result.timed_out
+    assert result.reason == "took more than 250 MB together with its child processes"
 
 
 def test_memory_that_processes_share_counts_once() -> None:

@@ -13,7 +13,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"generation": {"pattern_share": 0.0}},
     {"generation": {"template": "contrast_generation", "pattern_share": 0.0}},
     {"generation": {"sources": "training_rows", "pattern_share": 0.0}},
-    {"analysis": {"max_training_errors": 1}, "student": {"eval_batch_size": 1}},
+    {"student": {"eval_batch_size": 1}},
     {"analysis": {"max_clusters": 2}},
     {"analysis": {"outcome_weight": 0.0}},
     {"student": {"system": "answer well"}},

@@ -18,6 +18,7 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import ChatRequest, Message
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.structured_call import structured_call
 
 pytestmark = pytest.mark.slow
@@ -27,6 +28,7 @@ SHARED = "You write short messages that customers send to their bank."
 
 
 class Draft(BaseModel):
+    number: int = Field(description="number of the message")
     message: str = Field(description="what the customer writes, one sentence")
     topic: Literal["card", "transfer", "loan"]
 
@@ -49,7 +51,15 @@ def model(file: Path, tmp_path: Path) -> Iterator[ChatModelAdapter]:
 def test_eight_calls_at_once_all_follow_the_schema(model: ChatModelAdapter) -> None:
     def write(n: int) -> tuple[int, int]:
         prompt = f"{SHARED}\nWrite 2 messages for batch {n}."
-        reply = structured_call(model, prompt, Draft, expect=2, temperature=0.7, max_output_tokens=250, draw=str(n))
+        reply = structured_call(
+            model,
+            prompt,
+            Draft,
+            numbered=number_from_one("number", 2),
+            temperature=0.7,
+            max_output_tokens=250,
+            draw=str(n),
+        )
         return len(reply.items), len(reply.call_keys)
 
     started = time.perf_counter()

@@ -34,14 +34,6 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
-def test_the_python_page_has_every_public_name() -> None:
-    import pada_agent
-    from tools.docs.reference import PUBLIC_NAMES
-
-    shown = [name for names in PUBLIC_NAMES.values() for name in names]
-    assert sorted(shown) == sorted(pada_agent.__all__)
-
-
 def test_every_command_in_the_readme_is_one_that_there_is() -> None:
     from typer.main import get_command
 

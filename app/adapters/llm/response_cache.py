@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock, RLock
-from typing import Literal, cast, get_args
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from pada_agent.core.chat import ChatReply, ChatRequest
@@ -32,8 +32,6 @@ CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TE
 REFUSED = 2
 LEAST_FREE_BYTES = 8 * 2**20
 """Free disk space below which no call is started, because there may be no room for its answer."""
-
-Column = Literal["role", "agent"]
 
 
 def name_model(config: ModelConfig) -> str:
@@ -62,7 +60,8 @@ class ResponseCache:
         self._path = path
         self._shared = shared
         self._asking: WeakValueDictionary[str, Lock] = WeakValueDictionary()
-        self._totals: dict[Column, dict[str, Usage]] | None = None
+        self._totals: dict[str, Usage] | None = None
+        """By role. None before they were asked for."""
         self._version = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +91,7 @@ class ResponseCache:
             if not row:
                 return None
             self._write("INSERT INTO hits VALUES (?, ?, ?, ?)", (key, role, agent, time.time()))
-            self._count(Usage(n_cached=1), role=role, agent=agent)
+            self._count(Usage(n_cached=1), role=role)
         return ChatReply(
             text=row[0],
             truncated=row[1] == 1,
@@ -134,28 +133,26 @@ class ResponseCache:
         values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
         with self._lock:
             if self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values):
-                self._count(usage.model_copy(update={"n_calls": 1, "n_cached": 0}), role=role, agent=agent)
+                self._count(usage.model_copy(update={"n_calls": 1, "n_cached": 0}), role=role)
             self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
 
     def totals(self) -> Usage:
         """Usage of the whole run."""
-        return sum(self.totals_by("role").values(), Usage())
+        return sum(self.totals_by_role().values(), Usage())
 
-    def totals_by(self, column: Column) -> dict[str, Usage]:
-        """Usage by `role` or `agent`. Hits count only in `n_cached`. Cheap enough to ask after every call, because the file is summed up once."""
+    def totals_by_role(self) -> dict[str, Usage]:
+        """Usage by role. Hits count only in `n_cached`. Cheap enough to ask after every call, because the file is summed up once."""
         with self._reading() as database:
             (version,) = database.execute("PRAGMA data_version").fetchone()
             if self._totals is None or version != self._version:  # another process has written
-                self._totals = {name: _sum_by(database, name) for name in get_args(Column)}
+                self._totals = _sum_by(database, "role")
                 self._version = version
-            return dict(sorted(self._totals[column].items()))
+            return dict(sorted(self._totals.items()))
 
-    def _count(self, usage: Usage, *, role: str, agent: str) -> None:
+    def _count(self, usage: Usage, *, role: str) -> None:
         """Add what was just written."""
         if self._totals is not None:
-            for column, name in (("role", role), ("agent", agent)):
-                totals = self._totals[cast(Column, column)]
-                totals[name] = totals.get(name, Usage()) + usage
+            self._totals[role] = self._totals.get(role, Usage()) + usage
 
     def totals_by_tag(self, tag: str) -> dict[str, Usage]:
         """Usage of the run's calls by the value of a tag. Calls without the tag are left out.
@@ -216,8 +213,8 @@ class ResponseCache:
         return (str(found[0]), int(found[1])) if found else None
 
 
-def read_totals(path: Path, column: Column) -> dict[str, Usage]:
-    """Usage by `role` or `agent` from a run's file, without writing to it. Empty if there is no file.
+def read_totals_by_agent(path: Path) -> dict[str, Usage]:
+    """Usage by agent from a run's file, without writing to it. Empty if there is no file.
 
     Raises:
         ArtifactError: the file is damaged, or has another format.
@@ -230,10 +227,10 @@ def read_totals(path: Path, column: Column) -> dict[str, Usage]:
         _explained(path),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{fixed}", uri=True)) as database,
     ):
-        return _sum_by(database, column)
+        return _sum_by(database, "agent")
 
 
-def _sum_by(database: sqlite3.Connection, column: Column) -> dict[str, Usage]:
+def _sum_by(database: sqlite3.Connection, column: Literal["role", "agent"]) -> dict[str, Usage]:
     paid = (
         f"SELECT {column}, COUNT(*), SUM(input_tokens), SUM(output_tokens), SUM(cost_usd) FROM calls GROUP BY {column}"
     )

@@ -1,4 +1,4 @@
-"""Rows from files, the dataset hub, or memory."""
+"""Rows from files or the dataset hub."""
 
 import json
 import stat
@@ -18,14 +18,13 @@ _LONG_PATH = 200
 
 
 class FileDatasets:
-    """Implements `core.ports.DatasetSource`: files, the hub, and rows in memory.
+    """Implements `core.ports.DatasetSource`: files and the hub.
 
     Files are `.jsonl`, `.json` (lines, an array, or an object with one list of rows), `.csv`, `.tsv` and `.parquet`,
-    each also as `.gz`. Hub data sets are `hub:owner/name[@revision][:config]/split`; rows in memory are `memory:NAME`.
-    Each may end with a slice of its rows (`rows.csv[:80%]`), which is taken after shuffling.
+    each also as `.gz`. Hub data sets are `hub:owner/name[@revision][:config]/split`. Each may end with a slice of its
+    rows (`rows.csv[:80%]`), which is taken after shuffling.
 
     Args:
-        memory: rows by the NAME in `memory:NAME`.
         workspace: paths are relative to this folder and refused outside it. A server sets it, because its input comes
             from others. None: paths are relative to the working directory.
         max_rows: more rows than this are an error, unless `limit` takes fewer.
@@ -34,13 +33,11 @@ class FileDatasets:
 
     def __init__(
         self,
-        memory: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         *,
         workspace: Path | None = None,
         max_rows: int | None = None,
         max_file_bytes: int | None = None,
     ) -> None:
-        self._memory = memory or {}
         self._workspace = workspace
         self._max_rows = max_rows
         self._max_file_bytes = max_file_bytes
@@ -86,15 +83,7 @@ class FileDatasets:
         return rows
 
     def _open(self, location: str) -> Iterator[Placed]:
-        if location.startswith("memory:"):
-            return self._read_memory(location)
         return read_file(location, self._find(location), self._max_file_bytes)
-
-    def _read_memory(self, location: str) -> Iterator[Placed]:
-        name = location.removeprefix("memory:")
-        if name not in self._memory:
-            raise DatasetError(f"{location}: no such rows. Rows in memory: {', '.join(self._memory) or 'none'}")
-        return number_rows(self._memory[name])
 
     def _find(self, location: str) -> Path:
         path = self._resolve(location)

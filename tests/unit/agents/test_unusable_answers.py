@@ -10,6 +10,7 @@ def report(n: int, *, n_written: int = 0, score: float | None = None, **unusable
     nothing = Ref(key="none")
     return BatchReport(
         batch_id=f"i1-b{n}",
+        iteration=1,
         branch="pattern",
         attempts=1,
         n_requested=2,

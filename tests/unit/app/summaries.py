@@ -1,6 +1,7 @@
 """A finished run to report on."""
 
 from pada_agent.core.records import BatchReport, Confusion, ErrorPattern, Metrics, Ref, Strategy, Usage
+from pada_agent.graph.batch_rounds import sum_up
 from pada_agent.graph.summary import (
     Comparison,
     IterationPatterns,
@@ -9,6 +10,19 @@ from pada_agent.graph.summary import (
     RowCounts,
     RunSummary,
     Sample,
+)
+
+REPORT = BatchReport(
+    batch_id="i1-s1-b1",
+    iteration=1,
+    branch="pattern",
+    attempts=1,
+    n_requested=5,
+    n_written=5,
+    n_accepted=3,
+    decision="accepted",
+    accepted=Ref(key="a", rows=3),
+    rejected=Ref(key="r", rows=2),
 )
 
 
@@ -72,6 +86,8 @@ _SUMMARY = RunSummary(
                         category_name="Refund <b>or</b> return",
                         error_pattern="Takes refunds for returns.",
                         example_ids=("v1", "v2"),
+                        n_analysed=2,
+                        cluster=0,
                         confusions=(Confusion(gold="refund", predicted="return", count=2),),
                     ),
                     strategy=Strategy(
@@ -84,24 +100,19 @@ _SUMMARY = RunSummary(
                     ),
                 ),
                 PatternStrategy(
-                    pattern=ErrorPattern(id="p2", category_name="Other", error_pattern="Rest.", example_ids=("v3",))
+                    pattern=ErrorPattern(
+                        id="p2",
+                        category_name="Other",
+                        error_pattern="Rest.",
+                        example_ids=("v3",),
+                        n_analysed=1,
+                        cluster=1,
+                    )
                 ),
             ),
         ),
     ),
-    batches=(
-        BatchReport(
-            batch_id="i1-s1-b1",
-            branch="pattern",
-            attempts=1,
-            n_requested=5,
-            n_written=5,
-            n_accepted=3,
-            decision="accepted",
-            accepted=Ref(key="a", rows=3),
-            rejected=Ref(key="r", rows=2),
-        ),
-    ),
+    batches=(sum_up([REPORT], Ref(key="batches", rows=1)),),
     rows=RowCounts(requested=60, written=58, accepted=50, rejected={"label": 5, "duplicate": 3}),
     accepted_samples=(Sample(text="Where is my money?\n→ refund", reason="score 8.0", strategy="Money back first"),),
     rejected_samples=(Sample(text="<script>alert(1)</script>", reason="label: wrong option"),),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
 from pada_agent.evaluation.repeats import rouge_l
-from pada_agent.evaluation.row_texts import normalize
+from pada_agent.evaluation.text_units import units_of
 from tests.toy_world import WordCountEmbedder
 
 LONG = "a train leaves the station at noon and travels sixty miles an hour for three full hours before it stops"
@@ -23,8 +23,8 @@ def kind_of(row: str, protected: str) -> str | None:
 
 
 def test_text_is_normalized_for_comparison() -> None:
-    assert normalize("  What’s  the ＡＮＳＷＥＲ,\nthen?! ") == "what s the answer then"
-    assert normalize("Straße") == normalize("STRASSE")
+    assert units_of("  What’s  the ＡＮＳＷＥＲ,\nthen?! ") == ("what", "s", "the", "answer", "then")
+    assert units_of("Straße") == units_of("STRASSE")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
-from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, DatasetError, LeakageError
 from pada_agent.evaluation.rows.findings import ERRORS, Finding, blame, stop, warn
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
-from tests.fakes import ScriptedModel
+from tests.fakes import MemoryDatasets, ScriptedModel
 
 Rows = list[dict[str, Any]]
 
@@ -27,7 +26,7 @@ def check(memory: dict[str, Rows], **settings: Any) -> CheckedData:
     values = {"task": {"name": "multiple_choice", "labels": LABELS}, "data": data, **settings}
     config = parse_config(values, origin="test")
     task = make_task(config.task, ScriptedModel([]))
-    return check_run_data(config, {}, datasets=FileDatasets(memory), task=task)
+    return check_run_data(config, {}, datasets=MemoryDatasets(memory), task=task)
 
 
 GOOD = {

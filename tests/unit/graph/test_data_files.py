@@ -14,9 +14,11 @@ from pada_agent.core.memory import Memory
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import FileName, read_run_files, warn_about
-from pada_agent.graph.nodes.prepare import read_splits
-from tests.fakes import ScriptedModel
+from pada_agent.graph.nodes.prepare import store_splits
+from pada_agent.graph.run_check import check_everything
+from tests.fakes import MemoryDatasets, ScriptedModel
 from tests.toy_world import WordCountEmbedder
 
 Rows = list[dict[str, Any]]
@@ -32,7 +34,7 @@ def read(memory: dict[str, Rows], given: dict[str, Any] | None = None, **task: A
     data = {name: f"memory:{name}" for name in memory}
     config = parse_config({"task": {"name": "exact_match", **task}, "data": data}, origin="test")
     made = make_task(config.task, ScriptedModel([]))
-    return read_run_files(config, given or {}, datasets=FileDatasets(memory), task=made)
+    return read_run_files(config, given or {}, datasets=MemoryDatasets(memory), task=made)
 
 
 def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, list[Example]]:
@@ -40,14 +42,16 @@ def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, l
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task, store = make_task(config.task, ScriptedModel([])), FileArtifactStore(folder)
     adapters: Any = SimpleNamespace(
-        datasets=FileDatasets(memory),
+        datasets=MemoryDatasets(memory),
         task=task,
         store=store,
         tokens=None,
         embedder=WordCountEmbedder(),
         memory=Memory(),
     )
-    found = read_splits(config, {}, adapters)
+    checked = check_everything(config, {}, adapters)
+    refuse(checked.findings)
+    found = store_splits(config, checked, adapters)
     refs = {"train": found.train, "validation": found.validation, "test": found.test, "held_back": found.held_back}
     return {name: store.read_rows(ref.key, Example) for name, ref in refs.items() if ref}
 
@@ -138,4 +142,4 @@ def test_rows_of_the_input_are_shuffled_like_those_of_files() -> None:
     rows = ask("v", 40)
     taken = [row.fields["id"] for row in FileDatasets().accept(rows, location="input.test", limit=5, shuffle=1)]
     assert len(taken) == 5 and taken != list(range(5))
-    assert taken == [row.fields["id"] for row in FileDatasets({"v": rows}).read("memory:v", limit=5, shuffle=1)]
+    assert taken == [row.fields["id"] for row in MemoryDatasets({"v": rows}).read("memory:v", limit=5, shuffle=1)]

@@ -1,20 +1,18 @@
 """What the first node of a run refuses: rows, lengths and machine at once."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
-from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, SandboxError, TrainingError
 from pada_agent.evaluation.rows.findings import stop, warn
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
+from pada_agent.graph.data_check import refuse
 from pada_agent.graph.run_check import RunCheck, check_everything
-from tests.fakes import WordCounter
+from tests.fakes import MemoryDatasets, WordCounter
 
 Rows = list[dict[str, Any]]
 
@@ -43,7 +41,7 @@ def check(
     data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
     task = kind(TaskConfig(name="exact_match"))
-    adapters: Any = SimpleNamespace(datasets=FileDatasets(memory), task=task, tokens=tokens)
+    adapters: Any = SimpleNamespace(datasets=MemoryDatasets(memory), task=task, tokens=tokens)
     return check_everything(config, {}, adapters)
 
 
@@ -115,16 +113,12 @@ def test_real_rows_for_the_oracle(name: str) -> None:
     assert [text.startswith("generation.sources: held_back uses real rows") for text in texts] == [True] * (not n_spare)
 
 
-def test_prepare_raises_what_is_found(tmp_path: Path) -> None:
-    from pada_agent.graph.nodes.prepare import read_splits
-
+def test_what_is_found_is_raised() -> None:
     config = parse_config({"data": {"train": "memory:train", "validation": "memory:validation"}}, origin="test")
     task = Unsafe(TaskConfig(name="exact_match"))
-    adapters: Any = SimpleNamespace(
-        datasets=FileDatasets(GOOD), task=task, tokens=None, store=FileArtifactStore(tmp_path)
-    )
+    adapters: Any = SimpleNamespace(datasets=MemoryDatasets(GOOD), task=task, tokens=None)
     with pytest.raises(SandboxError, match="nothing is confined here"):
-        read_splits(config, {}, adapters)
+        refuse(check_everything(config, {}, adapters).findings)
     adapters.task, adapters.tokens = ExactMatch(TaskConfig(name="exact_match")), Strange(9)
     with pytest.raises(ConfigError, match="cannot be loaded"):
-        read_splits(config, {}, adapters)
+        refuse(check_everything(config, {}, adapters).findings)

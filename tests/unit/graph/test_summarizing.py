@@ -7,6 +7,7 @@ from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import BatchReport, Example, Metrics, Prediction, Ref, ScoredRow, Verdict
+from pada_agent.graph.batch_rounds import BatchRound, sum_up
 from pada_agent.graph.nodes.finishing import is_cut_in_thought
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summarizing import find_alarms, word_verdict
@@ -122,10 +123,11 @@ def test_only_a_thought_that_the_limit_cut_counts(response: str, truncated: bool
     assert is_cut_in_thought(row) == counts
 
 
-def batch(batch_id: str, n_accepted: int) -> BatchReport:
+def told(iteration: int, n_accepted: int) -> BatchRound:
     ref = Ref(key="k")
-    return BatchReport(
-        batch_id=batch_id,
+    report = BatchReport(
+        batch_id=f"i{iteration}-s1-b1",
+        iteration=iteration,
         branch="pattern",
         attempts=1,
         n_requested=1,
@@ -135,10 +137,11 @@ def batch(batch_id: str, n_accepted: int) -> BatchReport:
         accepted=ref,
         rejected=ref,
     )
+    return sum_up([report], ref)
 
 
 def test_an_iteration_whose_rows_were_all_rejected_is_named() -> None:
-    batches = {b.batch_id: b for b in (batch("i1-s1-b1", 2), batch("i2-s1-b1", 0), batch("i2-e-b1", 0))}
+    batches = {"i1-pattern": told(1, 2), "i2-pattern": told(2, 0), "i2-training_error": told(2, 0)}
     assert alarms(batches=batches) == ["no synthetic row of iteration 2 was accepted"]
 
 
@@ -166,14 +169,8 @@ def test_ratings_that_are_all_the_same_raise_an_alarm(accepted: dict[str, int], 
     assert found == (["all 42 accepted rows have the rating 10: it does not tell them apart"] if raised else [])
 
 
-def test_the_summary_of_a_run_made_before_the_models_were_called_models_is_still_read() -> None:
+def test_the_published_summary_of_the_demo_can_be_read() -> None:
     published = Path(__file__).parents[3] / "docs" / "results" / "demo" / "summary.json"
     summary = RunSummary.model_validate_json(published.read_text(encoding="utf-8"))
     assert [model.name for model in summary.models] == ["untouched", "fine-tuned", "iteration 1"]
     assert summary.best_model == "iteration 1"
-
-
-def test_alarms_that_an_older_summary_holds_among_its_warnings_are_alarms() -> None:
-    old = make_summary(warnings=("a warning", "alarm: at chance")).model_dump(exclude={"alarms"})
-    read = RunSummary.model_validate(old)
-    assert (read.warnings, read.alarms) == (("a warning",), ("at chance",))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pada_agent.core.chat import ChatReply
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Usage
+from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.schema import json_schema, skeleton
 from pada_agent.prompts.structured_call import StructuredReply, structured_call
 from tests.fakes import ScriptedModel, ScriptExhausted
@@ -42,7 +43,7 @@ def ask(*replies: str | ChatReply, **options: object) -> tuple[StructuredReply[R
 
 
 def test_the_form_is_appended_to_the_prompt_word_for_word() -> None:
-    _, model = ask(json.dumps([GOOD]), expect=1)
+    _, model = ask(json.dumps([GOOD]), numbered=number_from_one("sample_id", 1))
     assert model.prompts == [
         """Rate these.
 
@@ -63,7 +64,7 @@ Answer with a JSON array with exactly 1 object and nothing else, each object in 
 
 
 def test_the_provider_gets_a_schema_it_can_constrain_to() -> None:
-    _, model = ask(json.dumps([GOOD]), expect=3)
+    _, model = ask(json.dumps([GOOD]), numbered=number_from_one("sample_id", 3))
     schema = model.requests[0].json_schema
     assert schema is not None
     assert (schema["type"], schema["minItems"], schema["maxItems"]) == ("array", 3, 3)
@@ -105,7 +106,10 @@ def test_harmless_drift_is_repaired() -> None:
 
 
 def test_the_good_items_of_a_damaged_answer_are_kept() -> None:
-    reply, _ = ask(json.dumps([GOOD, {"sample_id": 2, "reason": "x", "rating": 11}]) + " [", expect=2)
+    reply, _ = ask(
+        json.dumps([GOOD, {"sample_id": 2, "reason": "x", "rating": 11}]) + " [",
+        numbered=number_from_one("sample_id", 2),
+    )
     assert [item.sample_id for item in reply.items] == [1]
     assert any("item 2: rating" in problem for problem in reply.problems)
     assert "1 good items where 2 were asked for" in reply.problems
@@ -113,8 +117,10 @@ def test_the_good_items_of_a_damaged_answer_are_kept() -> None:
 
 
 def test_items_beyond_those_asked_for_are_cut() -> None:
-    reply, _ = ask(json.dumps([{**GOOD, "sample_id": n} for n in range(5)]), expect=2)
-    assert [item.sample_id for item in reply.items] == [0, 1]
+    reply, _ = ask(
+        json.dumps([{**GOOD, "sample_id": n} for n in range(1, 6)]), numbered=number_from_one("sample_id", 2)
+    )
+    assert [item.sample_id for item in reply.items] == [1, 2]
 
 
 def test_words_copied_from_the_form_are_refused() -> None:
@@ -157,7 +163,7 @@ def test_drafts_of_a_thought_in_plain_words_that_was_cut_off_are_no_items() -> N
 
 def test_a_cut_off_answer_says_so() -> None:
     cut = ChatReply(text=f"[{json.dumps(GOOD)}, {{", usage=Usage(), truncated=True, key="k")
-    reply, _ = ask(cut, expect=2)
+    reply, _ = ask(cut, numbered=number_from_one("sample_id", 2))
     assert any("cut off at the token limit" in problem for problem in reply.problems)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pada_agent.agents.data_generation.batch_planning import (
     LabelShares,
+    Round,
     StrategyShare,
     draw_sources,
     fit_rows_per_call,
@@ -17,10 +18,10 @@ from pada_agent.agents.data_generation.batch_planning import (
     plan_pattern_batches,
     relevant_confusions,
     share_rows,
-    split_by_weight,
     split_rows,
 )
-from pada_agent.core.config import TaskConfig
+from pada_agent.agents.data_generation.quota import Quota, split_by_weight
+from pada_agent.core.config import GenerationConfig, TaskConfig
 from pada_agent.core.generation_config import StrategyText
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Batch, Confusion, Example, GuardedStrategy, Strategy
@@ -94,13 +95,17 @@ def test_rows_that_training_errors_cannot_feed_go_to_the_patterns(capacity: int 
 
 
 def plan_patterns(shares: list[StrategyShare], *, rows_per_call: int, top_up: int = 0) -> list[Batch]:
-    return plan_pattern_batches(
-        shares, TRAIN, rows_per_call=rows_per_call, iteration=1, task=TASK, seed=0, top_up=top_up
+    planned = Round(iteration=1, top_up=top_up, rows_per_call=rows_per_call)
+    return plan_pattern_batches(shares, TRAIN, planned, task=TASK, settings=GenerationConfig(), seed=0)
+
+
+def plan_errors(
+    errors: list[Example], n_rows: int, *, top_up: int = 0, spare_rows: float = 0, **more: Any
+) -> list[Batch]:
+    planned = Round(iteration=2, top_up=top_up, rows_per_call=4, spare_rows=spare_rows)
+    return plan_error_batches(
+        errors, planned, n_rows=n_rows, task=TASK, settings=GenerationConfig(max_rows_per_error=3), seed=0, **more
     )
-
-
-def plan_errors(errors: list[Example], n_rows: int, **more: Any) -> list[Batch]:
-    return plan_error_batches(errors, n_rows=n_rows, rows_per_call=4, iteration=2, task=TASK, seed=0, **more)
 
 
 def sources_of(batches: list[Batch]) -> list[str]:
@@ -121,6 +126,30 @@ def test_a_batch_is_of_one_label() -> None:
     batches = [*plan_patterns(share_rows([guarded(1)], 12), rows_per_call=3), *plan_errors(TRAIN, 12)]
     assert [len({by_id[i].answer for i in b.source_ids}) for b in batches] == [1] * len(batches)
     assert [len(b.source_ids) for b in batches] == [3, 1, 3, 1, 3, 1, 4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "spare_rows", "written", "wanted"),
+    [
+        (1, 0.0, [1], [1]),
+        (1, 0.5, [2], [1]),
+        (2, 0.5, [3], [2]),
+        (3, 0.5, [4], [3]),
+        (4, 0.5, [4], [4]),
+        (6, 1.0, [4, 4], [4, 2]),
+        (1, 10.0, [4], [1]),
+    ],
+)
+def test_spare_rows_fill_a_call_and_come_from_the_sources_of_its_other_rows(
+    n_rows: int, spare_rows: float, written: list[int], wanted: list[int]
+) -> None:
+    errors = [e for e in TRAIN if e.answer == "a"]
+    planned = plan_errors(errors, n_rows, spare_rows=spare_rows)
+    assert [len(b.source_ids) for b in planned] == written
+    assert [b.n_wanted for b in planned] == wanted
+    for batch, plain in zip(planned, plan_errors(errors, n_rows), strict=True):
+        assert batch.source_ids[: batch.n_wanted] == plain.source_ids
+        assert set(batch.source_ids) == set(plain.source_ids)
 
 
 def test_a_top_up_round_goes_on_where_the_rounds_before_stopped() -> None:
@@ -160,9 +189,9 @@ def test_error_batches_cover_every_error_before_repeating_one() -> None:
 
 
 def test_an_error_feeds_no_more_rows_than_the_limit() -> None:
-    assert Counter(sources_of(plan_errors(TRAIN[:2], 9, max_rows_each=3))) == {"t0": 3, "t1": 3}
-    fed = {"t0": 2, "t1": 3}
-    assert sources_of(plan_errors(TRAIN[:2], 9, max_rows_each=3, fed=fed, n_drawn=6, top_up=1)) == ["t0"]
+    assert Counter(sources_of(plan_errors(TRAIN[:2], 9))) == {"t0": 3, "t1": 3}
+    drawn = Quota(branch="training_error", name="the training errors", n_wanted=9, n_drawn=6)
+    assert sources_of(plan_errors(TRAIN[:2], 9, fed={"t0": 2, "t1": 3}, drawn=drawn, top_up=1)) == ["t0"]
 
 
 def test_without_errors_or_strategies_there_is_nothing_to_plan() -> None:
@@ -196,7 +225,7 @@ def test_a_strategy_is_applied_to_its_own_rows_and_to_any_where_it_has_none() ->
         (strategy.model_copy(update={"source_ids": ()}), {e.id for e in TRAIN}),
     ):
         share = StrategyShare(guarded=GuardedStrategy(strategy=bound), number=1, n_rows=4 * len(TRAIN))
-        batches = plan_pattern_batches([share], TRAIN, rows_per_call=5, iteration=1, task=TASK, seed=0)
+        batches = plan_patterns([share], rows_per_call=5)
         assert {i for batch in batches for i in batch.source_ids} == wanted
 
 
@@ -214,9 +243,8 @@ def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> 
 
     def told(text: StrategyText) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for batch in plan_pattern_batches(
-            shares, training, rows_per_call=2, iteration=1, task=task, seed=0, strategy_text=text
-        ):
+        settings, planned = GenerationConfig(strategy_text=text), Round(iteration=1, rows_per_call=2)
+        for batch in plan_pattern_batches(shares, training, planned, task=task, settings=settings, seed=0):
             assert batch.strategy is not None
             for source in batch.source_ids:
                 found.setdefault(source, set()).add(batch.strategy.strategy.generation_approach)
@@ -228,15 +256,14 @@ def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> 
 
 
 def test_a_batch_can_be_written_from_one_source() -> None:
-    batches = plan_error_batches(
-        TRAIN[:3], n_rows=9, rows_per_call=2, iteration=1, task=TASK, seed=0, one_source_each=True
-    )
+    planned, settings = Round(iteration=1, rows_per_call=2), GenerationConfig(template="rephrasing")
+    batches = plan_error_batches(TRAIN[:3], planned, n_rows=9, task=TASK, settings=settings, seed=0)
     assert all(len(set(batch.source_ids)) == 1 for batch in batches)
     assert sorted(len(batch.source_ids) for batch in batches) == [1, 1, 1, 2, 2, 2]
 
 
 def plan_labels(
-    n_of_label: dict[str, int], *, n_rows: int, written: dict[str | None, int], **more: Any
+    n_of_label: dict[str, int], *, n_rows: int, written: dict[str | None, int], **settings: Any
 ) -> Counter[str]:
     """How many rows are planned of each label, for so many errors of each."""
     task = make_task(TaskConfig(name="multiple_choice", labels=list(n_of_label)))
@@ -247,7 +274,13 @@ def plan_labels(
     ]
     shares = LabelShares(weights={"a": 4, "b": 4, "c": 8}, n_written=written)
     batches = plan_error_batches(
-        errors, n_rows=n_rows, rows_per_call=3, iteration=1, task=task, seed=0, shares=shares, **more
+        errors,
+        Round(iteration=1, rows_per_call=3),
+        n_rows=n_rows,
+        task=task,
+        settings=GenerationConfig(**settings),
+        seed=0,
+        shares=shares,
     )
     return Counter(source[0] for batch in batches for source in batch.source_ids)
 
@@ -258,9 +291,9 @@ def test_labels_with_the_fewest_new_rows_for_their_share_come_first() -> None:
 
 
 def test_a_label_gets_no_more_rows_than_its_errors_may_feed() -> None:
-    planned = plan_labels({"a": 1, "b": 5, "c": 1}, n_rows=12, written={}, max_rows_each=2)
+    planned = plan_labels({"a": 1, "b": 5, "c": 1}, n_rows=12, written={}, max_rows_per_error=2)
     assert planned == {"a": 2, "b": 8, "c": 2}
-    assert plan_labels({"a": 1, "b": 1, "c": 1}, n_rows=99, written={}, max_rows_each=2).total() == 6
+    assert plan_labels({"a": 1, "b": 1, "c": 1}, n_rows=99, written={}, max_rows_per_error=2).total() == 6
 
 
 def test_every_source_of_a_label_is_used_before_one_is_used_again() -> None:
@@ -269,8 +302,9 @@ def test_every_source_of_a_label_is_used_before_one_is_used_again() -> None:
         task.read(RawRow(where=f"{i}", fields={"id": f"{i}", "question": f"q{i}", "answer": "ab"[i % 2]}))
         for i in range(8)
     ]
+    planned = Round(iteration=1, rows_per_call=3)
     batches = plan_error_batches(
-        errors, n_rows=8, rows_per_call=3, iteration=1, task=task, seed=0, shares=LabelShares()
+        errors, planned, n_rows=8, task=task, settings=GenerationConfig(), seed=0, shares=LabelShares()
     )
     assert sorted(i for batch in batches for i in batch.source_ids) == sorted(e.id for e in errors)
 
@@ -285,8 +319,9 @@ def test_a_later_round_goes_on_with_sources_that_no_earlier_one_has_drawn() -> N
 
     def plan(top_up: int, n_drawn: dict[str | None, int]) -> list[str]:
         shares = LabelShares(weights={"a": 1, "b": 5}, n_drawn=n_drawn, n_written=dict(n_drawn))
+        planned = Round(iteration=1, top_up=top_up, rows_per_call=3)
         batches = plan_error_batches(
-            errors, n_rows=6, rows_per_call=3, iteration=1, task=task, seed=0, shares=shares, top_up=top_up
+            errors, planned, n_rows=6, task=task, settings=GenerationConfig(), seed=0, shares=shares
         )
         return [i for batch in batches for i in batch.source_ids]
 

@@ -151,10 +151,7 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         i: task.read(RawRow(where=i, fields={"id": i, "question": question, "answer": label}))
         for i, question, label in rows
     }
-    words = {"outages": ("fuse", "storm"), "billing": ("tariff",)}
-    strategy = STRATEGY.model_copy(
-        update={"confusions": (Confusion(gold="outages", predicted="billing", count=2),), "unseen_words": words}
-    )
+    strategy = STRATEGY.model_copy(update={"confusions": (Confusion(gold="outages", predicted="billing", count=2),)})
     batch = Batch(
         id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=strategy), source_ids=("t1",) * 3
     )
@@ -176,9 +173,7 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
         '<real>\nReal examples of "outages":\n- Dark since nine\n- No power again\n'
         'For contrast, real examples of "billing":\n- Why this fee\n'
     )
-    assert '<row number="1">\nlabel: outages\nword to use: ' in prompt and "Where a row gives a word" in prompt
-    assert sorted(prompt.count(f"word to use: {word}\n") for word in words["outages"]) == [1, 2]
-    assert "tariff" not in prompt
+    assert '<row number="1">\nlabel: outages\n</row>' in prompt
 
 
 @pytest.mark.parametrize("branch", ["pattern", "training_error"])

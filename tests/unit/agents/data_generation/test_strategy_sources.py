@@ -1,7 +1,6 @@
-"""What a strategy is applied to, and with which words, is found in its pattern's failures."""
+"""What a strategy is applied to is found in its pattern's failures."""
 
 from pada_agent.agents.data_generation.pattern_sources import N_NEAREST, bind_to_rows
-from pada_agent.agents.data_generation.unseen_words import add_unseen_words
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, ErrorPattern, Example, Prediction, ScoredRow, Strategy, Verdict
@@ -28,7 +27,14 @@ def fail(example: Example) -> ScoredRow:
 
 
 def pattern(*failures: str) -> ErrorPattern:
-    return ErrorPattern(id="p1", category_name="melting", error_pattern="wrong", example_ids=failures)
+    return ErrorPattern(
+        id="p1",
+        category_name="melting",
+        error_pattern="wrong",
+        example_ids=failures,
+        n_analysed=len(failures),
+        cluster=0,
+    )
 
 
 def test_a_strategy_is_applied_to_the_rows_nearest_to_its_failures() -> None:
@@ -40,24 +46,3 @@ def test_a_strategy_is_applied_to_the_rows_nearest_to_its_failures() -> None:
     assert set(bound.source_ids) == {f"t{n}" for n in range(N_NEAREST)}
     labelled = STRATEGY.model_copy(update={"confusions": (Confusion(gold="a", predicted="b", count=1),)})
     assert bind_to_rows([labelled], [pattern("v1")], failures, training, embedder=WordCountEmbedder()) == [labelled]
-
-
-def test_a_strategy_has_the_words_that_no_training_question_has_by_label() -> None:
-    task = make_task(TaskConfig(name="multiple_choice", labels={"outages": "", "billing": ""}), ScriptedModel([]))
-    training = [read(task, "t1", "The power is off", "outages"), read(task, "t2", "Why this FEE?", "billing")]
-    failures = {
-        "v1": fail(read(task, "v1", "Storm, and the Fuse blew; no power in 22b", "outages")),
-        "v2": fail(read(task, "v2", "A second storm fee", "billing")),
-        "v3": fail(read(task, "v3", "Another pattern's tariff", "billing")),
-    }
-    (found,) = add_unseen_words([STRATEGY], [pattern("v1", "v2", "gone")], failures, training, task=task)
-    assert found.unseen_words == {"billing": ("second", "storm"), "outages": ("and", "blew", "fuse", "storm")}
-    (none,) = add_unseen_words([STRATEGY], [pattern()], failures, training, task=task)
-    assert none.unseen_words == {}
-
-
-def test_open_answers_have_no_words_by_label() -> None:
-    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
-    failures = {"v1": fail(read(task, "v1", "Something new", "b"))}
-    (found,) = add_unseen_words([STRATEGY], [pattern("v1")], failures, [], task=task)
-    assert found == STRATEGY

@@ -81,12 +81,6 @@ def test_open_answers_fail_alike_for_the_same_reason_whatever_the_names_and_numb
     assert (cosine(one, other) > 0.999) is alike
 
 
-def test_runs_that_noted_no_traits_are_grouped_by_the_words() -> None:
-    old = ErrorAnalysis(example_id="v1", error_cause="late", scenario_category="phrase")
-    vectors = embed_analyses([old, failed(2)], embedder=WORDS, settings=AnalysisConfig())
-    assert vectors == WORDS.embed(["phrase: late", "phrase: phrase"])
-
-
 def test_every_vector_has_length_one() -> None:
     vectors = embed_analyses([failed(1, gold="a", predicted="b")], embedder=WORDS, settings=AnalysisConfig())
     assert np.linalg.norm(vectors[0]) == pytest.approx(1)

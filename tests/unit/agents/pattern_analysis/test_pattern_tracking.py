@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.agents.data_generation.batch_planning import split_by_weight
+from pada_agent.agents.data_generation.quota import split_by_weight
 from pada_agent.agents.pattern_analysis.pattern_tracking import (
     assess_patterns,
     find_broken,
@@ -26,7 +26,13 @@ X, Y, NEAR_X = (1.0, 0.0), (0.0, 1.0), (0.96, 0.28)
 
 def pattern(pattern_id: str, *rows: str, continues: str | None = None) -> ErrorPattern:
     return ErrorPattern(
-        id=pattern_id, category_name=pattern_id, error_pattern="x", example_ids=rows, continues=continues
+        id=pattern_id,
+        category_name=pattern_id,
+        error_pattern="x",
+        example_ids=rows,
+        n_analysed=len(rows),
+        cluster=0,
+        continues=continues,
     )
 
 
@@ -46,6 +52,7 @@ def report(batch_id: str, strategy_id: str | None, n_accepted: int) -> BatchRepo
     ref = Ref(key="k")
     return BatchReport(
         batch_id=batch_id,
+        iteration=1,
         branch="pattern",
         strategy_id=strategy_id,
         attempts=1,

@@ -11,7 +11,14 @@ from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
 
-PATTERN = ErrorPattern(id="i1-p1", category_name="bills", error_pattern="Takes debts for bills.", example_ids=("v1",))
+PATTERN = ErrorPattern(
+    id="i1-p1",
+    category_name="bills",
+    error_pattern="Takes debts for bills.",
+    example_ids=("v1",),
+    n_analysed=1,
+    cluster=0,
+)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.estimates.calls import Counts, count_rows, describe_estimate, estimate_run
 from pada_agent.app.experiment.methods import apply_settings, find_method
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
+from tests.fakes import MemoryDatasets
 
 COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
 CONFIG = parse_config(
@@ -109,7 +109,7 @@ def test_rows_are_counted_within_their_limits() -> None:
     config = parse_config(
         {"data": {"train": "memory:train", "train_limit": 3, "validation": "memory:validation"}}, origin="test"
     )
-    counts = count_rows(config, FileDatasets(memory))
+    counts = count_rows(config, MemoryDatasets(memory))
     assert (counts.train, counts.validation, counts.test) == (3, 4, 0)
     assert counts.tokens_per_row == 13
 
@@ -122,7 +122,7 @@ def test_the_headroom_probe_is_offered_where_real_rows_are_to_spare(data: dict[s
     memory = {"train": [{"q": "x"}] * 6, "validation": [{"q": "y"}] * 4, "held": [{"q": "z"}] * 9}
     data = {"train": "memory:train", "validation": "memory:validation", **data}
     config = parse_config({"data": data}, origin="test")
-    counts = count_rows(config, FileDatasets(memory))
+    counts = count_rows(config, MemoryDatasets(memory))
     assert counts.spare == n_spare
     assert ("--arm oracle" in describe_estimate(estimate_run(config, counts))) == (n_spare > 0)
 

@@ -14,7 +14,6 @@ from pada_agent.app.estimates.simulation import (
     Step,
     StudentJob,
     Together,
-    expect_seconds,
     measure_chain,
     simulate,
 )
@@ -43,7 +42,6 @@ def test_runs_one_after_the_other_and_side_by_side() -> None:
     assert simulate(chains, ONE).seconds == 40
     assert simulate(chains, TWO).seconds == 20
     assert simulate(chains, replace(TWO, n_at_once=1)).seconds == 40, "a second worker has nothing to do"
-    assert simulate(chains, replace(TWO, n_workers=4)).worker_seconds == 40
 
 
 def test_a_shared_job_is_done_once_and_waited_for() -> None:
@@ -91,18 +89,6 @@ def test_the_driver_does_the_work_of_one_run_at_a_time() -> None:
     chains = [[DriverWork(10)], [DriverWork(10)]]
     assert simulate(chains, TWO).seconds == pytest.approx(20)
     assert simulate(chains, replace(TWO, n_drivers=2)).seconds == pytest.approx(10)
-
-
-def test_failing_nodes_cost_more_without_checkpoints() -> None:
-    long = StudentJob(key="a", seconds=7200, keeps_checkpoints=True)
-    cluster = replace(ONE, seconds_between_failures=3600.0)
-    assert expect_seconds(long, cluster) == pytest.approx(3600 * 6.389056, rel=1e-6)
-    often = replace(cluster, checkpoint_seconds=36.0)
-    assert expect_seconds(long, often) == pytest.approx(7200 * 1.005, rel=1e-4)
-    assert expect_seconds(replace(long, keeps_checkpoints=False), often) == expect_seconds(long, cluster)
-    assert expect_seconds(long, replace(often, load_seconds=360.0)) == pytest.approx(7200 * 1.1 * 1.005, rel=1e-4)
-    assert expect_seconds(long, ONE) == 7200
-    assert simulate([[long]], cluster).seconds == expect_seconds(long, cluster)
 
 
 def test_nothing_to_do_takes_no_time() -> None:

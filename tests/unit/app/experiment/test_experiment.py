@@ -24,10 +24,11 @@ from pada_agent.app.experiment.running import describe_power
 from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
 from pada_agent.core.errors import ConfigError
 from pada_agent.evaluation.statistics import MethodTest, Words
+from tests.fakes import MemoryDatasets
 
 ROOT = Path(__file__).parents[4]
 GRIDS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
-ROWS = FileDatasets({"train": [{"question": f"q{i}", "answer": "a"} for i in range(20)]})
+ROWS = MemoryDatasets({"train": [{"question": f"q{i}", "answer": "a"} for i in range(20)]})
 
 
 def write(folder: Path, *, run: dict[str, Any] | None = None, **grid: Any) -> Path:
@@ -160,7 +161,7 @@ def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_probe_is_not_c
 
 def test_power_is_told_before_anything_runs_and_counts_the_declared_comparisons(tmp_path: Path) -> None:
     rows = [{"question": f"q{i}", "answer": "a"} for i in range(400)]
-    datasets = FileDatasets({"train": rows[:20], "t": rows})
+    datasets = MemoryDatasets({"train": rows[:20], "t": rows})
     arms: dict[str, Any] = {"arms": ["vanilla", "auggpt", "pada"], "seeds": [0, 1, 2, 3, 4]}
     alone = describe_power(load_grid(write(tmp_path, **arms, compare=[{"arm": "pada", "against": "auggpt"}])), datasets)
     both = describe_power(load_grid(write(tmp_path, **arms)), datasets)

@@ -9,7 +9,16 @@ from pada_agent.app.report.document import write_report
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.terminal.summary import render_summary
 from pada_agent.app.text import duration
-from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Example, Metrics, Prediction, ScoredRow, Verdict
+from pada_agent.core.records import (
+    ErrorAnalysis,
+    ErrorPattern,
+    Example,
+    FailureTraits,
+    Metrics,
+    Prediction,
+    ScoredRow,
+    Verdict,
+)
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
 
@@ -64,7 +73,7 @@ def test_the_report_stands_alone(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     page = write_report(make_summary(), tmp_path).read_text("utf-8")
-    assert "cannot be read, and are not shown: 2." in page and "objects/a/rows.jsonl: missing" in page
+    assert "cannot be read, and are not shown: 1." in page and "objects/batches/rows.jsonl: missing" in page
 
 
 def test_the_report_holds_the_same_content_as_the_text(tmp_path: Path) -> None:
@@ -101,7 +110,13 @@ def test_a_pattern_that_goes_on_keeps_its_number() -> None:
     def find(iteration: int, *continued: str | None) -> IterationPatterns:
         patterns = [
             ErrorPattern(
-                id=f"i{iteration}-p{n}", category_name="c", error_pattern="", example_ids=(), continues=earlier
+                id=f"i{iteration}-p{n}",
+                category_name="c",
+                error_pattern="",
+                example_ids=(),
+                n_analysed=0,
+                cluster=n,
+                continues=earlier,
             )
             for n, earlier in enumerate(continued)
         ]
@@ -123,6 +138,12 @@ def make_files() -> RunFiles:
     """Six validation rows, the last two select. The first fine-tuning fails v1 to v4 and v5; the iteration repairs v1
     and v5, and breaks v6. Pattern 1 holds v1 and v2, pattern 2 holds v3; v4 was not analyzed."""
     summary = make_summary()
+    analysis = ErrorAnalysis(
+        example_id="v2",
+        error_cause="overlooked the amount",
+        scenario_category="x",
+        traits=FailureTraits(question="question v2"),
+    )
     metrics = {name: Metrics(n=n, n_correct=0, accuracy=0, low=0, high=1) for name, n in (("all", 6), ("selection", 2))}
     measured = {"fine-tuned": ("v6",), "iteration 1": ("v1", "v5")}
     update = {"validation": metrics["all"], "selection": metrics["selection"]}
@@ -133,7 +154,7 @@ def make_files() -> RunFiles:
             model: tuple(answer(f"v{n}", is_right=f"v{n}" in right) for n in range(1, 7))
             for model, right in measured.items()
         },
-        analyses={"1": (ErrorAnalysis(example_id="v2", error_cause="overlooked the amount", scenario_category="x"),)},
+        analyses={"1": (analysis,)},
         batches=(),
         accepted={},
         rejected={},

@@ -4,7 +4,7 @@ from pathlib import Path
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.results.publish import publish_run
 from pada_agent.core.records import Example, Provenance, Rating, Ref, Rejection
-from tests.unit.app.summaries import make_summary
+from tests.unit.app.summaries import REPORT, make_summary
 
 
 def test_an_iteration_that_left_nothing_to_train_on_is_still_shown(tmp_path: Path) -> None:
@@ -25,6 +25,7 @@ def test_synthetic_rows_are_those_that_were_trained_on(tmp_path: Path) -> None:
     store.write_rows("earlier", [rows[0].model_copy(update={"id": "syn-i0"})])
     store.write_rows("joined", rows[1:])
     store.write_rows("r", [])
+    store.write_rows("batches", [REPORT])
     whole = make_summary()
     trained = whole.models[-1].model_copy(update={"synthetic": (Ref(key="earlier", rows=1), Ref(key="joined", rows=2))})
     publish_run(make_summary(models=(*whole.models[:2], trained), adapter=None), tmp_path, store)
@@ -54,11 +55,9 @@ def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
     store.write_rows("joined", [rated, restored, unrated])
     whole = make_summary()
     trained = whole.models[-1].model_copy(update={"synthetic": (Ref(key="joined", rows=3),)})
-    batch = whole.batches[0].model_copy(
-        update={"batch_id": "i1-s1-b1", "decision": "quality control is off", "ratings": Ref(key="ratings")}
-    )
-    summary = make_summary(models=(*whole.models[:2], trained), batches=(batch,), adapter=None)
-    publish_run(summary, tmp_path, store)
+    report = REPORT.model_copy(update={"decision": "quality control is off", "ratings": Ref(key="ratings")})
+    store.write_rows("batches", [report])
+    publish_run(make_summary(models=(*whole.models[:2], trained), adapter=None), tmp_path, store)
     lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
     assert [(row["reason"], row["rating"] and row["rating"]["utility"]) for row in map(json.loads, lines)] == [
         ("rated 8.0: fits", 8),

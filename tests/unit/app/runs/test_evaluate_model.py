@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
-from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.app.runs import evaluate_model
 from pada_agent.core.config import RunConfig
@@ -17,7 +16,7 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
-from tests.fakes import WordCounter
+from tests.fakes import MemoryDatasets, WordCounter
 
 CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
 
@@ -65,7 +64,7 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
     made = OneJob(tmp_path)
     rows = [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}, {"q": "3", "a": "no"}]
     adapters = SimpleNamespace(
-        datasets=FileDatasets({"v": rows, "long": LONG, "wordy": WORDY, "twice": TWICE, "empty": EMPTY}),
+        datasets=MemoryDatasets({"v": rows, "long": LONG, "wordy": WORDY, "twice": TWICE, "empty": EMPTY}),
         store=FileArtifactStore(tmp_path / "objects"),
         compute=made,
         task=YesTask(CONFIG.task),

@@ -17,7 +17,7 @@ def make_file(location: str, n: int, *, options: tuple[str, ...] = (), form: str
     return ReadFile(examples, [f"{location}:{i + 1}" for i in range(n)], understood)
 
 
-LENGTHS = FileLengths(Spread(12, 40, "data/train.jsonl:7"), Spread(3, 1234, "data/train.jsonl:2"))
+LENGTHS = FileLengths(Spread(12, 40), Spread(3, 1234))
 REPORT = CheckReport(
     files={"train": make_file("data/train.jsonl", 1200), "held_back": make_file("data/more.csv", 2)},
     labels={"train": {"yes": 900, "no\x1b[31m": 300}, "held_back": {"yes": 2}},

@@ -107,23 +107,6 @@ def test_a_worker_killed_between_jobs_is_replaced(compute: LocalCompute) -> None
     assert int((run(compute, make_job("b")) / "pid").read_text()) != pid
 
 
-def test_a_job_cancelled_before_its_turn_never_starts(compute: LocalCompute) -> None:
-    job_id = compute.submit(make_job("a"))
-    compute.cancel(job_id)
-    with pytest.raises(TrainingError, match="was cancelled"):
-        compute.wait(job_id, lambda _: None)
-
-
-def test_two_threads_waiting_for_one_job_run_it_once(compute: LocalCompute) -> None:
-    job_id, stages = compute.submit(make_job("a")), list[str]()
-    threads = [threading.Thread(target=compute.wait, args=[job_id, lambda p: stages.append(p.stage)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert stages == ["a"]
-
-
 def test_the_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys; from tests.unit.app.adapters.compute.test_local_compute import *;"

@@ -139,13 +139,6 @@ def test_a_hub_location_without_split_is_refused() -> None:
         FileDatasets().read("hub:squad")
 
 
-def test_rows_in_memory() -> None:
-    source = FileDatasets({"mine": [{"q": 1}]})
-    assert source.read("memory:mine")[0].fields == {"q": 1}
-    with pytest.raises(DatasetError, match="Rows in memory: mine"):
-        source.read("memory:yours")
-
-
 def test_a_workspace_keeps_paths_inside(tmp_path: Path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()

@@ -60,11 +60,6 @@ def test_a_row_is_named_by_its_line_in_the_file(file: str) -> None:
     assert FileDatasets().read(f"{file}[5:]")[0].where == f"{file}:7"
 
 
-def test_rows_in_memory_have_slices_too() -> None:
-    rows = FileDatasets({"mine": [{"q": n} for n in range(4)]}).read("memory:mine[1:3]")
-    assert [row.fields["q"] for row in rows] == [1, 2]
-
-
 def test_a_server_counts_the_rows_of_the_whole_file(file: str) -> None:
     """Otherwise a slice of percentages could not be taken."""
     datasets = FileDatasets(workspace=Path(file).parent, max_rows=5)
