@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -18,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
-from pada_agent.core.machine import hash_file
+from pada_agent.core.machine import hash_once
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 
@@ -223,14 +222,7 @@ def _read_generation_config(source: str, revision: str | None, config: Any) -> G
 
 def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:
     """SHA-256 by file name."""
-    return {file.name: _hash_file(file, file.stat().st_mtime_ns) for file in files}
-
-
-@lru_cache(maxsize=64)
-def _hash_file(file: Path, mtime_ns: int) -> str:
-    """The modification time is only a key of the cache."""
-    del mtime_ns
-    return hash_file(file)
+    return {file.name: hash_once(file) for file in files}
 
 
 def _find_weights(name: str) -> tuple[Path, ...]:

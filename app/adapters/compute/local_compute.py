@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
@@ -19,7 +18,7 @@ from pada_agent.core import errors
 from pada_agent.core.errors import PadaError, TrainingError
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
 from pada_agent.core.lines import split_lines
-from pada_agent.core.machine import add_waiting, count_cores, hash_file
+from pada_agent.core.machine import add_waiting, count_cores, hash_once
 from pada_agent.core.progress import Progress
 
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
@@ -223,19 +222,6 @@ def _identify(model: str) -> str:
     if not files:
         return model
     return "-".join(hash_once(file)[:16] for file in files if file.name != TRAIN_METRICS)
-
-
-def hash_once(path: Path) -> str:
-    """Hash of a file's content, read only once while the file does not change."""
-    stat = path.stat()
-    return _hash_file(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _hash_file(path: Path, n_bytes: int, mtime_ns: int) -> str:
-    """Hash of a file's content. Size and time of change only serve as keys of the cache."""
-    del n_bytes, mtime_ns
-    return hash_file(path)
 
 
 def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaError:
