@@ -1,11 +1,11 @@
 """Measures one model on one split, outside a run."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.compute.local_compute import identify_model
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
@@ -98,7 +98,7 @@ def _make_job(
     return PredictJob(
         student=adapters.student,
         adapter=str(adapter) if adapter else None,
-        adapter_hash=_hash_folder(adapter) if adapter else None,
+        adapter_hash=identify_model(str(adapter)) if adapter else None,
         load_in=config.student.load_in,
         rows=str(adapters.store.write_rows(key, examples)),
         rows_hash=key,
@@ -108,10 +108,3 @@ def _make_job(
         chat=config.student.chat,
         engine=config.student.engine,
     )
-
-
-def _hash_folder(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -195,14 +195,14 @@ class LocalCompute:
 def address_job(job: Job) -> str:
     """The job's id: a hash of what its result depends on, but not of where rows and models are stored."""
     spec = job.model_dump(mode="json", exclude={"rows", "targets", "adapter", "start_from", *_list_unused(job)})
-    spec["student"] = _identify(job.student)
+    spec["student"] = identify_model(job.student)
     if isinstance(job, FineTuneJob):
         spec["lora"] = job.lora.model_dump(mode="json", exclude=_list_unused(job.lora))
-        spec["start_from"] = job.start_from and _identify(job.start_from)
+        spec["start_from"] = job.start_from and identify_model(job.start_from)
     elif isinstance(job, TokenizerJob):
         spec = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "student": spec["student"]}
     else:
-        spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
+        spec["adapter_hash"] = job.adapter_hash or (job.adapter and identify_model(job.adapter))
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
@@ -215,7 +215,7 @@ def _list_unused(spec: Job | LoraSpec) -> set[str]:
     return {name for name in _LATER & fields.keys() if getattr(spec, name) == fields[name].default}
 
 
-def _identify(model: str) -> str:
+def identify_model(model: str) -> str:
     """Content hash of a model file or folder. A hub id stands for itself."""
     path = Path(model)
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in CONTENT)
