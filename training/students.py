@@ -60,11 +60,10 @@ class Student:
 
     def encode_by(self, chat: ChatSpec) -> ChatEncoder:
         """The encoder for its tokenizer and vocabulary."""
-        eos = getattr(self.model.generation_config, "eos_token_id", None)
         return ChatEncoder(
             self.tokenizer,
             chat=chat,
-            end_token_ids=[eos] if isinstance(eos, int) else eos or [],
+            end_token_ids=_list_ends(self.model.generation_config),
             n_embeddings=self.model.get_input_embeddings().weight.shape[0],
         )
 
@@ -151,12 +150,12 @@ def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
     with _explain(name):
         tokenizer = load_tokenizer(source, revision)
         whole = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-        eos = _read_generation_config(source, revision, whole).eos_token_id
+        generation = _read_generation_config(source, revision, whole)
     if type(whole) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ConfigError(_tell_kind(name, whole.model_type))
     config = whole.get_text_config(decoder=True)
     facts = TokenizerFacts(
-        end_token_ids=tuple([eos] if isinstance(eos, int) else eos or []),
+        end_token_ids=tuple(_list_ends(generation)),
         n_embeddings=getattr(config, "vocab_size", None),
         context_tokens=_count_context(config),
     )
@@ -218,6 +217,11 @@ def _read_generation_config(source: str, revision: str | None, config: Any) -> G
         return GenerationConfig.from_pretrained(source, revision=revision)
     except OSError:
         return GenerationConfig.from_model_config(config)
+
+
+def _list_ends(generation: GenerationConfig | None) -> list[int]:
+    eos = getattr(generation, "eos_token_id", None)
+    return [eos] if isinstance(eos, int) else eos or []
 
 
 def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:

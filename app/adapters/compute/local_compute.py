@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
-from pada_agent.core import errors
-from pada_agent.core.errors import PadaError, TrainingError
+from pada_agent.core.errors import PadaError, TrainingError, make_error
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting, count_cores, hash_once
@@ -278,7 +277,7 @@ def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> Pa
         if kind == "done":
             return None
         if kind == "error":
-            return _to_error(event)
+            return make_error(event["type"], event["message"])
         on_progress(Progress.model_validate(event))
     raise EOFError
 
@@ -294,12 +293,6 @@ def _bury(worker: Process, *, grace_seconds: float = 0) -> int:
             with suppress(OSError):
                 pipe.close()
     return worker.wait()
-
-
-def _to_error(event: dict[str, Any]) -> PadaError:
-    kind = getattr(errors, event["type"], TrainingError)
-    error: PadaError = kind(event["message"])
-    return error
 
 
 def _explain_exit(code: int) -> str:
