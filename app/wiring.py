@@ -1,11 +1,12 @@
 """Turns settings into real adapters. The only place that knows all of them. There is one set per settings, closed with the run."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 import psutil
 from langchain_core.language_models import BaseChatModel
@@ -38,6 +39,9 @@ from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+PartT = TypeVar("PartT")
 
 _connections: dict[str, Adapters] = {}
 _budgets: dict[str, Budget] = {}
@@ -217,25 +221,25 @@ def _make_tokenizer_job(config: RunConfig, student: str) -> TokenizerJob:
 
 
 def _find_compute(config: RunConfig, folder: Path) -> Compute:
-    if (warm := _find_warm()) is None:
-        return open_compute(config, folder)
-    computes, key = warm.computes, (folder, config.compute)
-    if key not in computes:
-        computes[key] = open_compute(config, folder)
-    return computes[key]
+    return _share(lambda warm: warm.computes, (folder, config.compute), lambda: open_compute(config, folder))
 
 
 def _find_embedder(model: str) -> SentenceEmbedder:
-    warm = _find_warm()
-    return warm.embedders.setdefault(model, SentenceEmbedder(model)) if warm else SentenceEmbedder(model)
+    return _share(lambda warm: warm.embedders, model, lambda: SentenceEmbedder(model))
 
 
 def _find_cache(path: Path) -> ResponseCache:
+    return _share(lambda warm: warm.caches, path, lambda: ResponseCache(path))
+
+
+def _share(choose: Callable[[Warm], dict[KeyT, PartT]], key: KeyT, make: Callable[[], PartT]) -> PartT:
+    """What runs of one process share under this key, or the run's own if they share nothing."""
     if (warm := _find_warm()) is None:
-        return ResponseCache(path)
-    if path not in warm.caches:
-        warm.caches[path] = ResponseCache(path)
-    return warm.caches[path]
+        return make()
+    parts = choose(warm)
+    if key not in parts:
+        parts[key] = make()
+    return parts[key]
 
 
 def _find_warm() -> Warm | None:

@@ -1,6 +1,6 @@
 """An embedded engine with different settings from those of `pada` (`python -m benchmarks.engine FILE SETTINGS`).
 
-Runs like `pada_agent.app.adapters.llm.llama_server`: prints its URL, and ends when stdin closes.
+Runs like `pada_agent.app.adapters.llm.engine_process`: prints its URL, and ends when stdin closes.
 """
 
 import os
@@ -18,7 +18,7 @@ import httpx
 from pydantic import Field
 
 from benchmarks.measuring import BenchmarkError
-from pada_agent.app.adapters.llm import llama_server
+from pada_agent.app.adapters.llm import engine_process
 from pada_agent.core.machine import WAITING, add_waiting
 from pada_agent.core.records import Record
 
@@ -101,7 +101,7 @@ def make_params(file: str, settings: EngineSettings) -> Any:
         params.model.path = file
         params.n_parallel = -1  # as `llama-server` has it: four slots with one common cache
     else:
-        params = llama_server.make_params(file, n_slots=settings.n_slots, context_tokens=settings.context_tokens)
+        params = engine_process.make_params(file, n_slots=settings.n_slots, context_tokens=settings.context_tokens)
     for name, value in settings.params.items():
         assign(params, name, value)
     return params
@@ -132,4 +132,4 @@ def _resolve(value: Any, constants: Any) -> Any:
 
 
 if __name__ == "__main__":
-    llama_server.serve(make_params(sys.argv[1], EngineSettings.model_validate_json(sys.argv[2])))
+    engine_process.serve(make_params(sys.argv[1], EngineSettings.model_validate_json(sys.argv[2])))

@@ -104,3 +104,10 @@ class SandboxError(EvaluationError):
 
 class ArtifactError(PadaError, RuntimeError):
     """A stored file is missing or damaged."""
+
+
+def make_error(name: str, message: str) -> PadaError:
+    """The error of this module with this class name. `TrainingError` for any other name."""
+    kind = globals().get(name, TrainingError)
+    error: PadaError = kind(message)
+    return error

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -29,6 +30,19 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_once(path: Path) -> str:
+    """The same, read only once while the file does not change."""
+    stat = path.stat()
+    return _hash_once(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_once(path: Path, n_bytes: int, mtime_ns: int) -> str:
+    """Size and time of change only serve as keys of the cache."""
+    del n_bytes, mtime_ns
+    return hash_file(path)
 
 
 def count_cores() -> int:

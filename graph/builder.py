@@ -6,7 +6,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from pada_agent.graph.context import Connect, RunContext, bind, closing_if_ended, in_thread
+from pada_agent.graph.context import Connect, Node, RunContext, bind, closing_if_ended, in_thread
 from pada_agent.graph.nodes import (
     augmenting,
     branches,
@@ -103,24 +103,23 @@ def build_generalization_branch(connect: Connect) -> Compiled:
 
 def build_training_error_branch(connect: Connect) -> Compiled:
     """The branch that writes data based on training rows that the student answers wrongly."""
-    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=RoundOutput)
-    builder.add_node("training_errors", bind("training_errors", branches.training_errors, connect))
-    builder.add_node("error_synthesis", run_round(synthesis := build_synthesis(connect), connect))
-    builder.add_edge(START, "training_errors")
-    builder.add_edge("training_errors", "error_synthesis")
-    builder.add_edge("error_synthesis", END)
-    return compile_drawn(builder, "error_synthesis", synthesis)
+    return _build_planned_round("training_errors", branches.training_errors, "error_synthesis", RoundOutput, connect)
 
 
 def build_top_up(connect: Connect) -> Compiled:
     """A round that replaces rejected rows, starting from other source rows."""
-    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=TopUpOutput)
-    builder.add_node("plan_top_up", bind("plan_top_up", branches.plan_top_up, connect))
-    builder.add_node("top_up_synthesis", run_round(synthesis := build_synthesis(connect), connect))
-    builder.add_edge(START, "plan_top_up")
-    builder.add_edge("plan_top_up", "top_up_synthesis")
-    builder.add_edge("top_up_synthesis", END)
-    return compile_drawn(builder, "top_up_synthesis", synthesis)
+    return _build_planned_round("plan_top_up", branches.plan_top_up, "top_up_synthesis", TopUpOutput, connect)
+
+
+def _build_planned_round(first: str, plan: Node, second: str, output: type, connect: Connect) -> Compiled:
+    """Two nodes: the first makes a round's batches, the second runs them."""
+    builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=output)
+    builder.add_node(first, bind(first, plan, connect))
+    builder.add_node(second, run_round(synthesis := build_synthesis(connect), connect))
+    builder.add_edge(START, first)
+    builder.add_edge(first, second)
+    builder.add_edge(second, END)
+    return compile_drawn(builder, second, synthesis)
 
 
 def build_pattern_analysis(connect: Connect) -> Compiled:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from pada_agent.core.config import DataConfig, RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError, PadaError, RowError
 from pada_agent.core.ports import DatasetSource
-from pada_agent.evaluation.rows.alike import tell_alike
 from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, agree, count, list_pairs, stop, warn
 from pada_agent.evaluation.rows.label_counts import (
     check_answers,
@@ -23,6 +22,7 @@ from pada_agent.evaluation.rows.repetition import (
     find_contradictions,
     find_shared,
 )
+from pada_agent.evaluation.rows.row_errors import tell_alike
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.data_files import (
     SPLITS,

@@ -19,7 +19,7 @@ for line in sys.stdin:
     while what.startswith("gated") and not (folder.parent.parent / "go").exists(): time.sleep(0.05)
     if os.getppid() != parent: sys.exit()  # the real worker notices that its stdin is closed
     if what.startswith("slow"):
-        for i in range(20): time.sleep(0.1); emit(event="progress", stage=what, done=i, total=20)
+        for i in range(20): time.sleep(0.02); emit(event="progress", stage=what, done=i, total=20)
     if what == "crash": print("out of luck", file=sys.stderr); sys.exit(3)
     if what == "torn": print('{"event": "prog', end="", flush=True)
     if what in ("die", "torn"): os.kill(os.getpid(), 9)

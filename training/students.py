@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -18,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
-from pada_agent.core.machine import hash_file
+from pada_agent.core.machine import hash_once
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 
@@ -61,11 +60,10 @@ class Student:
 
     def encode_by(self, chat: ChatSpec) -> ChatEncoder:
         """The encoder for its tokenizer and vocabulary."""
-        eos = getattr(self.model.generation_config, "eos_token_id", None)
         return ChatEncoder(
             self.tokenizer,
             chat=chat,
-            end_token_ids=[eos] if isinstance(eos, int) else eos or [],
+            end_token_ids=_list_ends(self.model.generation_config),
             n_embeddings=self.model.get_input_embeddings().weight.shape[0],
         )
 
@@ -152,12 +150,12 @@ def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
     with _explain(name):
         tokenizer = load_tokenizer(source, revision)
         whole = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-        eos = _read_generation_config(source, revision, whole).eos_token_id
+        generation = _read_generation_config(source, revision, whole)
     if type(whole) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ConfigError(_tell_kind(name, whole.model_type))
     config = whole.get_text_config(decoder=True)
     facts = TokenizerFacts(
-        end_token_ids=tuple([eos] if isinstance(eos, int) else eos or []),
+        end_token_ids=tuple(_list_ends(generation)),
         n_embeddings=getattr(config, "vocab_size", None),
         context_tokens=_count_context(config),
     )
@@ -221,16 +219,14 @@ def _read_generation_config(source: str, revision: str | None, config: Any) -> G
         return GenerationConfig.from_model_config(config)
 
 
+def _list_ends(generation: GenerationConfig | None) -> list[int]:
+    eos = getattr(generation, "eos_token_id", None)
+    return [eos] if isinstance(eos, int) else eos or []
+
+
 def hash_weights(files: tuple[Path, ...]) -> dict[str, str]:
     """SHA-256 by file name."""
-    return {file.name: _hash_file(file, file.stat().st_mtime_ns) for file in files}
-
-
-@lru_cache(maxsize=64)
-def _hash_file(file: Path, mtime_ns: int) -> str:
-    """The modification time is only a key of the cache."""
-    del mtime_ns
-    return hash_file(file)
+    return {file.name: hash_once(file) for file in files}
 
 
 def _find_weights(name: str) -> tuple[Path, ...]:

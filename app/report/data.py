@@ -5,7 +5,7 @@ from typing import Literal
 
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
-from pada_agent.app.report.selection import describe_choice, explain_choice
+from pada_agent.app.report.selection import describe_choice, explain_choice, is_right
 from pada_agent.app.run_folder.layout import Manifest
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import (
@@ -222,7 +222,7 @@ def describe_pattern(
         strategy=strategy,
         after=after.name if after else None,
         n_errors=len(pattern.example_ids),
-        n_fixed=sum(_is_right(answered.get(i)) for i in pattern.example_ids) if answered else None,
+        n_fixed=sum(is_right(answered.get(i)) for i in pattern.example_ids) if answered else None,
         failures=tuple(_show_failure(failed[i], causes.get(i), answered.get(i)) for i in ids[:N_EXAMPLES]),
         accepted=tuple(accepted[:N_EXAMPLES]),
         rejected=tuple(rejected[:N_EXAMPLES]),
@@ -288,7 +288,7 @@ def _stack(
     moment: Literal["before", "after"],
 ) -> FailureStack:
     n_diagnosis = model.validation.n - model.selection.n
-    failed = {f.example.id for f in files.measured[model.name][:n_diagnosis] if not _is_right(f)}
+    failed = {f.example.id for f in files.measured[model.name][:n_diagnosis] if not is_right(f)}
     segments = [
         Segment(
             number=numbers[pair.pattern.id],
@@ -305,10 +305,6 @@ def _by_id(files: RunFiles, model: ModelResult | None) -> dict[str, ScoredRow]:
     return {f.example.id: f for f in files.measured.get(model.name, ())} if model else {}
 
 
-def _is_right(answer: ScoredRow | None) -> bool:
-    return answer is not None and answer.verdict.value == "correct"
-
-
 def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredRow | None) -> FailureExample:
     return FailureExample(
         prompt=cut(failed.example.prompt),
@@ -316,7 +312,7 @@ def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredR
         answered=cut(failed.verdict.extracted or failed.prediction.response),
         cause=cause.error_cause if cause else None,
         answered_after=cut(after.verdict.extracted or after.prediction.response) if after else None,
-        is_fixed=_is_right(after),
+        is_fixed=is_right(after),
     )
 
 

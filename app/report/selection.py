@@ -30,7 +30,7 @@ def describe_choice(selected: Sequence[Selected], after: Mapping[str, ScoredRow]
     failures = {failure for row in selected if row.is_chosen for failure, _ in row.failures}
     if not failures or not after:
         return f"{told}."
-    n_repaired = sum(_is_right(after.get(failure)) for failure in failures)
+    n_repaired = sum(is_right(after.get(failure)) for failure in failures)
     return f"{told}, mostly for {len(failures)} failure(s), of which the new model answers {n_repaired} correctly."
 
 
@@ -39,8 +39,9 @@ def _name_failure(failure: str, answer: ScoredRow | None) -> str:
         return failure
     text = " ".join(answer.example.prompt.split())
     shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-    return f"'{shown}' ({'repaired' if _is_right(answer) else 'not repaired'})"
+    return f"'{shown}' ({'repaired' if is_right(answer) else 'not repaired'})"
 
 
-def _is_right(answer: ScoredRow | None) -> bool:
+def is_right(answer: ScoredRow | None) -> bool:
+    """Whether there is an answer, and it is correct."""
     return answer is not None and answer.verdict.value == "correct"

@@ -29,7 +29,7 @@ from pada_agent.core.errors import (
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.steps import DEFAULT_LIMIT, count_most_steps
+from pada_agent.graph.step_limit import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "max_concurrency": 16}

@@ -1,19 +1,19 @@
 """Measures one model on one split, outside a run."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.compute.local_compute import identify_model
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
-from pada_agent.core.jobs import PredictJob
-from pada_agent.core.records import Example, Metrics
+from pada_agent.core.jobs import PREDICTIONS
+from pada_agent.core.records import Metrics, Prediction
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
@@ -21,7 +21,8 @@ from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.data_check import check_data, refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files
-from pada_agent.graph.nodes.evaluating import read_predictions
+from pada_agent.graph.prediction_jobs import make_prediction_job
+from pada_agent.graph.storing import put_rows, read_output
 
 Split = Literal["validation", "test"]
 
@@ -40,11 +41,20 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         adapters = wiring.connect(config)
         files = _read_files(config, split, adapters)
         examples = files[split].examples
-        job = _make_job(config, adapter, examples, adapters, max_new_tokens=_fit_limit(config, split, files, adapters))
+        max_new_tokens = _fit_limit(config, split, files, adapters)
+        job = make_prediction_job(
+            put_rows(adapters.store, "evaluate", examples),
+            config.student,
+            adapters,
+            adapter=adapter,
+            adapter_hash=identify_model(str(adapter)) if adapter else None,
+            max_new_tokens=max_new_tokens,
+        )
         folder = adapters.compute.wait(
             adapters.compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump()))
         )
-        return summarize(verify_answers(adapters.task, examples, read_predictions(folder, n=len(examples))))
+        predictions = read_output(folder / PREDICTIONS, Prediction, n=len(examples))
+        return summarize(verify_answers(adapters.task, examples, predictions))
     finally:
         wiring.close(config)
 
@@ -90,29 +100,3 @@ def _fit_limit(config: RunConfig, split: Split, files: Mapping[FileName, ReadFil
     )
     refuse(lengths.findings)
     return lengths.max_new_tokens
-
-
-def _make_job(
-    config: RunConfig, adapter: Path | None, examples: list[Example], adapters: Adapters, *, max_new_tokens: int
-) -> PredictJob:
-    key = adapters.store.key("evaluate", examples)
-    return PredictJob(
-        student=adapters.student,
-        adapter=str(adapter) if adapter else None,
-        adapter_hash=_hash_folder(adapter) if adapter else None,
-        load_in=config.student.load_in,
-        rows=str(adapters.store.write_rows(key, examples)),
-        rows_hash=key,
-        max_new_tokens=max_new_tokens,
-        stop=adapters.task.stop,
-        batch_size=config.student.eval_batch_size,
-        chat=config.student.chat,
-        engine=config.student.engine,
-    )
-
-
-def _hash_folder(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -9,9 +9,9 @@ from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example, RowTokens
-from pada_agent.evaluation.rows.alike import tell_alike
 from pada_agent.evaluation.rows.findings import Finding, list_some, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.rows.row_errors import tell_alike
 
 MARGIN = 1.25
 """Factor on the length of the longest right answer, because the student may need more words to say the same."""

@@ -7,19 +7,15 @@ from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import TASKS, find_part
 from pada_agent.core.ports import LanguageModel
 from pada_agent.evaluation.task import Task
-from pada_agent.evaluation.tasks.arc_challenge import ArcChallenge
+from pada_agent.evaluation.tasks.benchmarks import ArcChallenge, HellaSwag, HumanEval, Squad, SquadV2
 from pada_agent.evaluation.tasks.code import Code
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from pada_agent.evaluation.tasks.extractive_qa import ExtractiveQa
 from pada_agent.evaluation.tasks.gsm8k import Gsm8k
-from pada_agent.evaluation.tasks.hellaswag import HellaSwag
-from pada_agent.evaluation.tasks.humaneval import HumanEval
 from pada_agent.evaluation.tasks.judge import Judge
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.evaluation.tasks.numeric import Numeric
 from pada_agent.evaluation.tasks.sql import Sql
-from pada_agent.evaluation.tasks.squad import Squad
-from pada_agent.evaluation.tasks.squad_v2 import SquadV2
 
 _KINDS: tuple[type[Task], ...] = (
     ArcChallenge,

@@ -5,9 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pada_agent.core.compute_config import count_shard_rows
-from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
-from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
@@ -15,8 +13,9 @@ from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
+from pada_agent.graph.prediction_jobs import make_prediction_job
 from pada_agent.graph.state import Given, PartialState, RunState
-from pada_agent.graph.storing import put_rows
+from pada_agent.graph.storing import put_rows, read_output
 
 
 def evaluate_untouched(state: RunState, adapters: Adapters) -> PartialState:
@@ -67,7 +66,7 @@ def score_jobs(
     """As `score_rows`, of the `jobs` that `submit_rows` returned for these `examples`."""
     settings, store = state["settings"], adapters.store
     folders = _wait_for(jobs, model, adapters, n_rows=len(examples))
-    predictions = [p for folder, part in folders for p in read_predictions(folder, n=part.rows)]
+    predictions = [p for folder, part in folders for p in read_output(folder / PREDICTIONS, Prediction, n=part.rows)]
     judge = (settings.models.judge, settings.prompts.answer_judgement)
     names = [folder.name for folder, _ in folders]
     key = store.key("verdicts", names[0] if len(names) == 1 else names, settings.task, *judge)
@@ -112,33 +111,15 @@ def split_rows(rows: Ref, examples: Sequence[Example], size: int | None, store: 
 
 
 def _make_job(model: TrainedModel, rows: Ref, state: Given, adapters: Adapters) -> PredictJob:
-    settings, store = state["settings"], adapters.store
-    return PredictJob(
-        student=adapters.student,
-        adapter=str(store.folder(model.adapter.key)) if model.adapter else None,
+    student = state["settings"].student
+    return make_prediction_job(
+        rows,
+        student,
+        adapters,
+        adapter=adapters.store.folder(model.adapter.key) if model.adapter else None,
         adapter_hash=model.adapter.key if model.adapter else None,
-        load_in=settings.student.load_in,
-        rows=str(store.rows_path(rows.key)),
-        rows_hash=rows.key,
-        max_new_tokens=settings.student.max_new_tokens or state["data"].max_new_tokens or adapters.task.max_new_tokens,
-        stop=adapters.task.stop,
-        batch_size=settings.student.eval_batch_size,
-        chat=settings.student.chat,
-        engine=settings.student.engine,
+        max_new_tokens=student.max_new_tokens or state["data"].max_new_tokens or adapters.task.max_new_tokens,
     )
-
-
-def read_predictions(folder: Path, *, n: int) -> list[Prediction]:
-    """The predictions of a finished `PredictJob` for its `n` rows, in order.
-
-    Raises:
-        ArtifactError: the file is missing or damaged.
-    """
-    path, advice = folder / PREDICTIONS, f"Delete the folder {folder}, then `pada resume` the run."
-    predictions = read_json_lines(path, Prediction, if_missing=advice, if_damaged=advice)
-    if len(predictions) != n:
-        raise ArtifactError(f"{path}: damaged ({len(predictions)} answers for {n} rows). {advice}")
-    return predictions
 
 
 def _verify(

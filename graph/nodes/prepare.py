@@ -22,7 +22,7 @@ from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.state import DataSplits, PartialState, RunState
-from pada_agent.graph.steps import DEFAULT_LIMIT, check_step_limit
+from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides
 

@@ -1,19 +1,16 @@
 """Chooses which of an iteration's rows are trained on, if more were written than are needed."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 
 from pada_agent.agents.data_generation.selection import choose_by_influence, choose_by_loss, draw_at_random
-from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import INFLUENCE, InfluenceJob
-from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, ScoredRow
 from pada_agent.core.selection import RowInfluence, Selected
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.state import PartialState, RunState
-from pada_agent.graph.storing import put_rows
+from pada_agent.graph.storing import put_rows, read_output
 
 MAX_FAILURES = 512
 """Failures that rows are compared with, drawn at random from more. Each costs memory and time for every row."""
@@ -108,17 +105,4 @@ def measure_influence(failures: Sequence[Example], state: RunState, adapters: Ad
         seed=settings.seed,
     )
     folder = adapters.compute.wait(adapters.compute.submit(job), report_progress)
-    return read_influences(folder, n=rows.rows)
-
-
-def read_influences(folder: Path, *, n: int) -> list[RowInfluence]:
-    """What a finished `InfluenceJob` found for its `n` rows, in order.
-
-    Raises:
-        ArtifactError: the file is missing or damaged.
-    """
-    path, advice = folder / INFLUENCE, f"Delete the folder {folder}, then `pada resume` the run."
-    found = read_json_lines(path, RowInfluence, if_missing=advice, if_damaged=advice)
-    if len(found) != n:
-        raise ArtifactError(f"{path}: damaged ({len(found)} lines for {n} rows). {advice}")
-    return found
+    return read_output(folder / INFLUENCE, RowInfluence, n=rows.rows)

@@ -9,7 +9,7 @@ from langgraph.errors import GraphRecursionError
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.steps import check_step_limit, count_most_steps
+from pada_agent.graph.step_limit import check_step_limit, count_most_steps
 from tests.toy_world import ToyWorld, make_settings
 
 ONE: dict[str, Any] = {"loop": {"max_iterations": 1}, "quality": {"max_regenerations": 0}}

@@ -9,17 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
-from pada_agent.core import errors
-from pada_agent.core.errors import PadaError, TrainingError
+from pada_agent.core.errors import PadaError, TrainingError, make_error
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
 from pada_agent.core.lines import split_lines
-from pada_agent.core.machine import add_waiting, count_cores, hash_file
+from pada_agent.core.machine import add_waiting, count_cores, hash_once
 from pada_agent.core.progress import Progress
 
 WORKER = (sys.executable, "-m", "pada_agent.training.worker")
@@ -196,14 +194,14 @@ class LocalCompute:
 def address_job(job: Job) -> str:
     """The job's id: a hash of what its result depends on, but not of where rows and models are stored."""
     spec = job.model_dump(mode="json", exclude={"rows", "targets", "adapter", "start_from", *_list_unused(job)})
-    spec["student"] = _identify(job.student)
+    spec["student"] = identify_model(job.student)
     if isinstance(job, FineTuneJob):
         spec["lora"] = job.lora.model_dump(mode="json", exclude=_list_unused(job.lora))
-        spec["start_from"] = job.start_from and _identify(job.start_from)
+        spec["start_from"] = job.start_from and identify_model(job.start_from)
     elif isinstance(job, TokenizerJob):
         spec = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "student": spec["student"]}
     else:
-        spec["adapter_hash"] = job.adapter_hash or (job.adapter and _identify(job.adapter))
+        spec["adapter_hash"] = job.adapter_hash or (job.adapter and identify_model(job.adapter))
     return f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
@@ -216,26 +214,13 @@ def _list_unused(spec: Job | LoraSpec) -> set[str]:
     return {name for name in _LATER & fields.keys() if getattr(spec, name) == fields[name].default}
 
 
-def _identify(model: str) -> str:
+def identify_model(model: str) -> str:
     """Content hash of a model file or folder. A hub id stands for itself."""
     path = Path(model)
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in CONTENT)
     if not files:
         return model
     return "-".join(hash_once(file)[:16] for file in files if file.name != TRAIN_METRICS)
-
-
-def hash_once(path: Path) -> str:
-    """Hash of a file's content, read only once while the file does not change."""
-    stat = path.stat()
-    return _hash_file(path, stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _hash_file(path: Path, n_bytes: int, mtime_ns: int) -> str:
-    """Hash of a file's content. Size and time of change only serve as keys of the cache."""
-    del n_bytes, mtime_ns
-    return hash_file(path)
 
 
 def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaError:
@@ -292,7 +277,7 @@ def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> Pa
         if kind == "done":
             return None
         if kind == "error":
-            return _to_error(event)
+            return make_error(event["type"], event["message"])
         on_progress(Progress.model_validate(event))
     raise EOFError
 
@@ -308,12 +293,6 @@ def _bury(worker: Process, *, grace_seconds: float = 0) -> int:
             with suppress(OSError):
                 pipe.close()
     return worker.wait()
-
-
-def _to_error(event: dict[str, Any]) -> PadaError:
-    kind = getattr(errors, event["type"], TrainingError)
-    error: PadaError = kind(event["message"])
-    return error
 
 
 def _explain_exit(code: int) -> str:

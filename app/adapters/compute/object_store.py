@@ -14,10 +14,10 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from pada_agent.app.adapters.compute.local_compute import hash_once
 from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
+from pada_agent.core.machine import hash_once
 from pada_agent.core.records import Record
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from pydantic import TypeAdapter
 
 from pada_agent.app.adapters.compute.shared_objects import find_folder, open_objects
 from pada_agent.app.adapters.storage.model_store import store_folder
-from pada_agent.core import errors
 from pada_agent.core.compute_config import ClusterConfig
-from pada_agent.core.errors import PadaError, TrainingError
+from pada_agent.core.errors import PadaError, TrainingError, make_error
 from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
@@ -89,7 +88,7 @@ class Outcome(Record):
         """
         if self.error:
             message = self.message.replace(self.objects, str(objects)) if self.objects else self.message
-            raise to_error(self.error, message)
+            raise make_error(self.error, message)
 
 
 class Heard(Record):
@@ -110,13 +109,6 @@ def describe_failure(exc: Exception, objects: Path) -> Outcome:
     if isinstance(exc.__cause__, OSError):
         return Outcome(error=name, message=f"{words}{node}")
     return Outcome(error=name, message=words, objects=str(objects))
-
-
-def to_error(name: str, message: str) -> PadaError:
-    """The error of this package with this class name. `TrainingError` for any other name."""
-    kind = getattr(errors, name, TrainingError)
-    error: PadaError = kind(message)
-    return error
 
 
 def find_shape(settings: ClusterConfig) -> Shape:

@@ -18,7 +18,7 @@ from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting
 
-SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.llama_server")
+SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.engine_process")
 
 
 class Endpoint(NamedTuple):

@@ -43,11 +43,15 @@ def test_two_drivers_that_submit_the_same_jobs_run_each_once(compute: RayCompute
 
 def test_a_driver_that_leaves_ends_no_job_that_another_waits_for(compute: RayCompute, tmp_path: Path) -> None:
     other = make_compute(tmp_path)
-    job_id = compute.submit(make_job("slow"))
-    other.submit(make_job("slow"))
+    job_id = compute.submit(make_job("gated"))
+    other.submit(make_job("gated"))
+    wait_for(lambda: count_starts(tmp_path, "gated") == 1)
     compute.close()
+    assert compute._leaving is not None
+    compute._leaving.join()
+    (tmp_path / "go").touch()
     assert (other.wait(job_id, lambda _: None) / "pid").exists()
-    assert count_starts(tmp_path, "slow") == 1
+    assert count_starts(tmp_path, "gated") == 1
 
 
 DRIVER = """
@@ -92,13 +96,15 @@ def test_a_job_whose_node_is_lost_begins_again_on_another(cluster: Any, compute:
 
     def lose_node(progress: Progress) -> None:
         seen.append(progress)
-        if progress.stage == "slow" and len([p for p in seen if p.stage == "slow"]) == 3:
+        if progress.stage == "gated" and [p.stage for p in seen].count("gated") == 1:
             cluster.remove_node(node, allow_graceful=False)
+        elif progress.stage == "gated":
+            (tmp_path / "go").touch()
 
-    folder = compute.wait(compute.submit(make_job("slow")), lose_node)
+    folder = compute.wait(compute.submit(make_job("gated")), lose_node)
     assert (folder / "pid").exists()
     assert [p.done for p in seen if p.stage == "retry"] == [1]
-    assert (count_starts(tmp_path, "slow"), count_starts(tmp_path, "a")) == (2, 1)
+    assert (count_starts(tmp_path, "gated"), count_starts(tmp_path, "a")) == (2, 1)
     run(compute, make_job("a"))
     assert count_starts(tmp_path, "a") == 1
     assert not list((tmp_path / "objects").glob(".*")), "nothing is left of the first attempt"
@@ -148,14 +154,15 @@ def test_a_board_that_dies_loses_no_job(compute: RayCompute, tmp_path: Path) -> 
     killed = threading.Event()
 
     def kill_board(progress: Progress) -> None:
-        if progress.stage == "slow" and not killed.is_set():
+        if progress.stage == "gated" and not killed.is_set():
             killed.set()
             ray.kill(compute._found_board, no_restart=False)
+        elif progress.stage == "gated":
+            (tmp_path / "go").touch()
 
-    folder = compute.wait(compute.submit(make_job("slow")), kill_board)
+    folder = compute.wait(compute.submit(make_job("gated")), kill_board)
     assert killed.is_set() and (folder / "pid").exists()
-    # On a busy machine the job may be done before anybody misses the board; then it is not begun again.
-    assert count_starts(tmp_path, "slow") in (1, 2)
+    assert count_starts(tmp_path, "gated") == 2
 
 
 def test_a_node_lost_in_one_part_of_an_evaluation_repeats_that_part_alone(cluster: Any, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.records import Confusion, Example
 from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.task import DraftProblem
+from pada_agent.evaluation.tasks.benchmarks import HellaSwag
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
-from pada_agent.evaluation.tasks.hellaswag import HellaSwag
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from tests.unit.evaluation.cases import answer, row
 

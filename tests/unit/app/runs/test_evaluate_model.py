@@ -115,15 +115,15 @@ def test_rows_that_cannot_be_read_are_told_at_once_and_those_of_other_files_do_n
 
 
 def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path) -> None:
-    def measure(weights: str) -> PredictJob:
-        adapter = tmp_path / "adapter"
-        adapter.mkdir(exist_ok=True)
+    def measure(name: str, weights: str) -> PredictJob:
+        adapter = tmp_path / name
+        adapter.mkdir()
         (adapter / "adapter_config.json").write_text("{}")
         (adapter / "adapter_model.safetensors").write_text(weights)
         evaluate_model.evaluate_model(CONFIG, adapter=adapter, split="validation", on_event=lambda _: None)
         return compute.jobs[-1]
 
-    assert measure("a").adapter_hash == measure("a").adapter_hash != measure("b").adapter_hash
+    assert measure("x", "a").adapter_hash == measure("y", "a").adapter_hash != measure("z", "b").adapter_hash
 
 
 @pytest.mark.usefixtures("compute")

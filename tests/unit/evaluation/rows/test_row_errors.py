@@ -3,7 +3,7 @@
 import pickle
 
 from pada_agent.core.errors import RowError
-from pada_agent.evaluation.rows.alike import tell_alike
+from pada_agent.evaluation.rows.row_errors import tell_alike
 
 
 def unknown_label(line: int, value: str, file: str = "a.jsonl") -> RowError:

@@ -1,4 +1,4 @@
-"""The embedded engine's process (`python -m pada_agent.app.adapters.llm.llama_server FILE N_SLOTS CONTEXT_TOKENS`).
+"""The embedded engine's process (`python -m pada_agent.app.adapters.llm.engine_process FILE N_SLOTS CONTEXT_TOKENS`).
 
 Serves a GGUF file with llama.cpp on a loopback port, prints the OpenAI-compatible base URL, and ends when stdin closes,
 so it never outlives its parent. It is a separate process because an engine that is released in the middle of an answer
