@@ -13,6 +13,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
+from pada_agent.evaluation.rows.narrow_floats import find_meant
 from pada_agent.evaluation.rows.reading import read_files, tell_apart
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from tests.unit.evaluation.cases import answer
@@ -132,6 +133,35 @@ def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
     assert read(rows, labels={"None": "", "NA": "", "fine": ""}).understood.notes == ()
     decimals = [{"question": f"q{i}", "answer": f"{i}.0"} for i in range(3)]
     assert read(decimals).understood.notes[0].startswith("all answers end in .0")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("0.30000000000000004", 0.3),
+        ("-19.989999999999995", -19.99),
+        ("0.10000000149011612", 0.1),
+        ("3.299999952316284", 3.3),
+        ("1.0999999999999999e-07", 1.1e-7),
+        ("0.3", None),
+        ("3.141592653589793", None),
+        ("0.3333333333333333", None),
+        ("12345678901234567890", None),
+        ("1e400", None),
+        ("nan", None),
+        ("three", None),
+    ],
+)
+def test_digits_left_over_from_computing_are_told_from_digits_that_mean_something(
+    text: str, meant: float | None
+) -> None:
+    assert find_meant(text) == meant
+
+
+def test_answers_with_digits_left_over_from_computing_are_told() -> None:
+    rows = [{"question": f"q{i}", "answer": number} for i, number in enumerate([0.1 + 0.2, 0.1 + 0.7, 0.5])]
+    (told,) = read(rows, name="numeric").understood.notes
+    assert told == ("2 answer(s) have digits left over from computing, such as 0.30000000000000004: round them (0.3?)")
 
 
 TALK = turns(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Open?"), ("assistant", "Yes."))
