@@ -135,6 +135,17 @@ def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
     assert read(decimals).understood.notes[0].startswith("all answers end in .0")
 
 
+@pytest.mark.parametrize("column", ["answer", "answers", "labels"])
+def test_rows_with_several_answers_are_counted(column: str) -> None:
+    rows = [{"question": f"q{i}", column: ["fees", "urgent"][: 1 + i % 2]} for i in range(4)]
+    columns = {"answer": column}
+    assert read(rows, columns=columns).understood.notes == (
+        "2 rows list several answers, such as 'fees' or 'urgent': any one counts as right, and the first is learned",
+    )
+    assert read(rows[::2], columns=columns).understood.notes == ()
+    assert read(rows[:2], columns=columns).understood.notes[0].startswith("1 row lists several answers")
+
+
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
