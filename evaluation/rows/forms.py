@@ -14,7 +14,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
-from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested
+from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested, to_nfc
 from pada_agent.evaluation.rows.conversation import list_unread, role_of
 
 Fields = Mapping[str, tuple[str, ...]]
@@ -210,4 +210,4 @@ _BETWEEN = re.compile(rf"[\s_{INVISIBLE}-]+")
 
 
 def _key(name: str) -> str:
-    return _BETWEEN.sub("", name).casefold()
+    return to_nfc(_BETWEEN.sub("", name).casefold())

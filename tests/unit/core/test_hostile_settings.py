@@ -48,6 +48,8 @@ REFUSED: list[tuple[str, str | bytes, str]] = [
     ("labels in a mapping", "task: {labels: {a: {b: c}}}", KEYED + r"task\.labels\.a: .*valid string"),
     ("label twice in a list", "task: {labels: [no, 'no']}", KEYED + r"task\.labels: .*'no' is in the list twice"),
     ("label twice", "task: {labels: {no: a, 'no': b}}", r"c\.yaml:1:24: .*the key 'no' appears twice"),
+    ("label in two forms", "task: {labels: {caf\u00e9: a, cafe\u0301: b, c: d}}", KEYED + r"task\.labels: .*'caf\u00e9' appears twice"),
+    ("value in two forms", "task: {label_values: {caf\u00e9: a, cafe\u0301: b}}", KEYED + r"task\.label_values: .*'caf\u00e9' appears twice"),
     ("key twice below", "loop:\n  patience: 1\n  patience: 2\n", r"c\.yaml:3:3: .*'patience' appears twice"),
     ("tab", "loop:\n\tpatience: 1\n", r"c\.yaml:2:1: .*with spaces, not with tabs"),
     ("half a character", 'task: {description: "a\\ud800b"}', KEYED + r"task\.description: .*half a character"),
