@@ -15,6 +15,14 @@ from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
 SHOWN_CHARACTERS = 100
 """Maximum number of characters of a key or value in an error."""
 
+_PATHS = (
+    *("runs_folder", "data.train", "data.validation", "data.test", "data.held_back", "task.database"),
+    *("student.model", "student.chat_template", "models.embedder"),
+    *(f"models.{role}.model" for role in ("analyst", "generator", "judge")),
+)
+"""Settings that may name a file or folder."""
+_LOCAL = "local:"
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
@@ -66,13 +74,16 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
 
 
 def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
-    """Validate settings written by a user of this machine, who may name a file instead of giving its text.
+    """Validate settings written by a user of this machine, who may begin a path with `~` and name a file instead of a template's text.
 
     Raises:
         ConfigError: as for `parse_config`; also if a chat template cannot be read.
     """
-    student = values.get("student")
-    if not isinstance(student, dict) or not isinstance(name := student.get("chat_template"), str) or "{" in name:
+    for key in _PATHS:
+        if isinstance(text := _find_value(values, key), str):
+            values = set_value(values, key, expand_home(text), origin=origin)
+    name = _find_value(values, "student.chat_template")
+    if not isinstance(name, str) or "{" in name:
         return parse_config(values, origin=origin)
     try:
         template = _decode(Path(name), Path(name).read_bytes())
@@ -84,6 +95,22 @@ def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
     return parse_config(set_value(values, "student.chat_template", template, origin=origin), origin=origin)
 
 
+def expand_home(path: str) -> str:
+    """The path with `~` replaced by the user's folder, also in the name of an embedded model (`local:~/my.gguf`)."""
+    if path.startswith(f"{_LOCAL}~"):
+        return _LOCAL + expand_home(path.removeprefix(_LOCAL))
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:  # no such user
+        return path
+
+
+def _find_value(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
 def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
     """The settings with changes of the form `a.b=value`.
 
@@ -93,7 +120,7 @@ def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
     values = config.model_dump(mode="json")
     for override in overrides:
         values = apply_override(values, override)
-    return parse_config(values, origin="--set")
+    return parse_local_config(values, origin="--set")
 
 
 def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pada_agent.app.experiment.methods import METHODS, Measured, apply_settings, find_method
 from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig, Settings
-from pada_agent.core.config_files import load_config, parse_settings, read_yaml
+from pada_agent.core.config_files import expand_home, load_config, parse_settings, read_yaml
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import find_missing
 from pada_agent.core.ports import DatasetSource
@@ -19,6 +19,7 @@ from pada_agent.core.records import Record
 from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.suggestions import suggest
 
+LocalPath = Annotated[str, AfterValidator(expand_home)]
 SHARED = "shared"
 """Folder inside the experiment's folder for what its runs share."""
 SUBSET_SEED = 0
@@ -28,7 +29,7 @@ SUBSET_SEED = 0
 class TaskEntry(Settings):
     """One task of the grid."""
 
-    config: str
+    config: LocalPath
     """YAML file with the run's settings, relative to the working directory."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Settings to change, as a mapping from `a.b` to the value."""
@@ -57,7 +58,7 @@ class Grid(Settings):
 
     name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Name of the experiment's folder below `runs_folder`."""
-    runs_folder: str = "runs"
+    runs_folder: LocalPath = "runs"
     """Relative to the working directory."""
     tasks: dict[str, TaskEntry]
     """Tasks by the name that the table shows."""

@@ -267,6 +267,28 @@ def test_a_chat_template_is_given_as_text_or_as_the_file_that_holds_it(tmp_path:
         assert load_config(path).student.chat.template == template
 
 
+def test_a_path_may_begin_in_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "chat.jinja").write_text("{{ messages }}")
+    values = {
+        "runs_folder": "~/my runs",
+        "data": {"train": "~/rows.csv[:60%]", "test": "hub:~/x/test"},
+        "task": {"database": "~/shop.sqlite", "labels": ["~", "~a"]},
+        "student": {"model": "~/mine", "chat_template": "~/chat.jinja"},
+        "models": {"embedder": "~/embedder", "analyst": {"model": "local:~/a.gguf"}, "judge": {"model": "openai:~"}},
+    }
+    config = load_config(write_settings(tmp_path, values))
+    assert (config.runs_folder, config.student.model) == (f"{tmp_path}/my runs", f"{tmp_path}/mine")
+    assert (config.data.train, config.data.test) == (f"{tmp_path}/rows.csv[:60%]", "hub:~/x/test")
+    assert (config.task.database, tuple(config.task.labels)) == (f"{tmp_path}/shop.sqlite", ("~", "~a"))
+    assert config.student.chat_template == "{{ messages }}"
+    models = config.models
+    assert (models.embedder, models.analyst.model) == (f"{tmp_path}/embedder", f"local:{tmp_path}/a.gguf")
+    assert models.judge.model == "openai:~"
+    assert change_config(config, ["runs_folder=~"]).runs_folder == str(tmp_path)
+    assert parse_config(values | {"student": {}}, origin="a server").runs_folder == "~/my runs"
+
+
 def test_a_chat_template_that_is_neither_is_one_clear_error(tmp_path: Path) -> None:
     path = write_settings(tmp_path, {"student": {"chat_template": "no-such.jinja"}})
     with pytest.raises(ConfigError, match=r"student\.chat_template: 'no-such\.jinja' is neither the text"):

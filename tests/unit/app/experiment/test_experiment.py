@@ -235,3 +235,13 @@ def test_every_method_is_documented_with_its_settings() -> None:
             f"`{key}: {yaml.safe_dump(value).split(chr(10))[0]}`" for key, value in method.settings.items()
         )
         assert rows[name] == (expected or "none"), f"{name}: {expected}"
+
+
+def test_paths_of_a_grid_may_begin_in_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path)
+    grid = load_grid(
+        write(tmp_path, tasks={"toy": {"config": "~/run.yaml"}}, runs_folder="~/r", arms=["pada"], seeds=[0])
+    )
+    assert grid.runs_folder == f"{tmp_path}/r"
+    assert [cell.config.runs_folder for cell in plan_cells(grid, ROWS)] == [f"{tmp_path}/r/g"]
