@@ -23,7 +23,7 @@ def ask(split: str, n: int, **fields: Any) -> Rows:
     return [{"question": f"{split} asks of number {i * 7}", "answer": f"it is {i}", **fields} for i in range(n)]
 
 
-GOOD = {"train": ask("train", 4), "validation": ask("validation", 3)}
+GOOD = {"train": ask("train", 4), "validation": ask("validation", 50)}
 
 
 class Unsafe(ExactMatch):
