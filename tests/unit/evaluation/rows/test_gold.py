@@ -211,6 +211,33 @@ def test_columns_of_options_with_holes_are_refused(row: dict[str, Any], message:
         read([{"question": "Which?", **row}], name="multiple_choice")
 
 
+@pytest.mark.parametrize(
+    ("values", "way_out"),
+    [
+        (["fees", "lost card", "no", "caf\u00e9"] * 2, ": [caf\u00e9, fees, lost card, 'no']"),
+        ([1, 0, 1, 0], ": ['0', '1']"),
+        ([f"l{i:02}" for i in range(11)] * 2, f": [{', '.join(f'l{i:02}' for i in range(10))}, \u2026] (11 in all)"),
+        (["a", "b", "c"], ""),
+        (["same"] * 4, ""),
+        ([f"answer {i}" for i in range(201)] * 2, ""),
+    ],
+)
+def test_rows_without_options_lead_to_the_labels(values: list[Any], way_out: str) -> None:
+    rows = [{"text": f"q{n}", "topic": value} for n, value in enumerate(values)]
+    with pytest.raises(DatasetError) as caught:
+        read(rows, name="multiple_choice", columns={"question": "text", "answer": "topic"})
+    assert str(caught.value) == (
+        "train.jsonl:1: field 'choices' is missing; the row has text, topic. Name the right column in task.columns."
+        f" If all rows have the same options, list them in task.labels{way_out}"
+    )
+
+
+def test_rows_of_a_benchmark_are_not_led_to_labels() -> None:
+    with pytest.raises(DatasetError) as caught:
+        read([{"ctx": "q", "label": 0}], name="hellaswag")
+    assert "task.labels" not in str(caught.value)
+
+
 def test_an_option_that_is_empty_before_others_is_refused() -> None:
     rows = [{"question": "q", "A": "x", "B": b, "C": "z", "answer": "A"} for b in ("y", "")]
     with pytest.raises(DatasetError, match=r"train.jsonl:2: field 'A' \+ 'B' \+ 'C' is .* expected some text in 'B'"):
