@@ -14,6 +14,7 @@ from typing import IO, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
@@ -189,5 +190,6 @@ def hash_data(config: RunConfig) -> dict[str, str]:
     """SHA-256 of the files with rows and of a task's databases, by location."""
     data = config.data
     locations = (data.train, data.validation, data.test, data.held_back, config.task.database)
-    files = {location: Path(split_slice(location)[0]).expanduser() for location in locations if location}
+    paths = {location: Path(split_slice(location)[0]).expanduser() for location in locations if location}
+    files = {location: path if path.is_file() else find_other_form(path) or path for location, path in paths.items()}
     return {location: hash_file(path) for location, path in files.items() if path.is_file()}
