@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,12 +117,25 @@ def load_grid(path: Path) -> Grid:
     Raises:
         ConfigError: one line per problem, with file and key.
     """
-    grid = parse_settings(Grid, read_yaml(path, Grid), origin=str(path))
+    values = read_yaml(path, Grid)
+    if (
+        not {"tasks", "arms"} & values.keys()
+        and (RunConfig.model_fields.keys() - Grid.model_fields.keys()) & values.keys()
+    ):
+        raise ConfigError(
+            f"{path}: these are settings of one run: pada run {shlex.quote(str(path))}. A grid names them under its tasks."
+        )
+    grid = parse_settings(Grid, values, origin=str(path))
     problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
     problems += [
         f"{path}: arms.{i}: {missing}"
         for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
         if (missing := find_missing(name, plugins.METHODS, built_in=METHODS))
+    ]
+    problems += [
+        f"{path}: tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){_find_home(path, entry)}"
+        for name, entry in grid.tasks.items()
+        if not Path(entry.config).exists()
     ]
     arms = {_name_of(arm) for arm in grid.arms}
     problems += [
@@ -248,6 +262,12 @@ def group_cells(cells: Iterable[Cell]) -> Mapping[tuple[str, int | None, str], l
     for cell in cells:
         groups.setdefault((cell.task, cell.size, cell.arm), []).append(cell)
     return groups
+
+
+def _find_home(path: Path, entry: TaskEntry) -> str:
+    """Where the grid was meant to be used: the nearest folder above it in which its paths exist."""
+    folders = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
+    return next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in folders), "")
 
 
 def _name_of(arm: str | ArmEntry) -> str:

@@ -72,7 +72,7 @@ def load_run_config(folder: Path) -> RunConfig:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise ArtifactError(f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run.")
+        raise ArtifactError(_describe_other(folder))
     try:
         config = load_config(path)
     except ConfigError as exc:
@@ -81,6 +81,15 @@ def load_run_config(folder: Path) -> RunConfig:
     if missing := [key for key in _FIRST_AND_LAST if key not in config.model_fields_set]:
         raise ArtifactError(f"{path}: damaged ({', '.join(missing)} is missing). {_RESTORE.format(path=path)}")
     return config
+
+
+def _describe_other(folder: Path) -> str:
+    """What there is in place of a run's folder."""
+    if folder.is_dir():
+        return f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run."
+    if folder.exists():
+        return f"{folder}: is a file, not a run folder. Name a folder such as runs/NAME."
+    return f"{folder}: no such folder (looked from {Path.cwd()}). `pada run CONFIG` starts a run."
 
 
 def check_place(folder: Path, config: RunConfig) -> None:
@@ -106,12 +115,14 @@ def load_summary(folder: Path) -> RunSummary:
     """The result of a finished run.
 
     Raises:
-        ArtifactError: it is not finished, or damaged.
+        ArtifactError: it is not finished, or damaged, or there is no such run.
     """
     path = folder / SUMMARY
     try:
         return RunSummary.model_validate_json(path.read_bytes())
-    except FileNotFoundError as exc:
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if not (folder / CONFIG).is_file():
+            raise ArtifactError(_describe_other(folder)) from exc
         raise ArtifactError(f"{path}: missing; the run is not finished. Continue with: pada resume {folder}") from exc
     except (OSError, ValidationError) as exc:
         raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: pada resume {folder}") from exc

@@ -30,6 +30,39 @@ def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> Non
     assert str(caught.value).count(str(path)) == 3
 
 
+def test_problems_name_the_option_that_brought_them(tmp_path: Path) -> None:
+    path = write_settings(tmp_path, {"lora": {"rnk": 4}})
+    overrides = ["lora.rank=x", "task.labels={a: [1]}", "name=my run", "loop.patiance=2"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, options={"name": "--out my run"})
+    assert [line.rpartition(": ")[0].split(": ")[:2] for line in str(caught.value).splitlines()] == [
+        ["--out my run", "name"],
+        ["--set", "task.labels.a"],
+        ["--set", "lora.rank"],
+        [str(path), "lora.rnk"],
+        ["--set", "loop.patiance"],
+    ]
+    with pytest.raises(ConfigError, match=r"^--set: student\.chat_template: 'none\.jinja' is neither"):
+        load_config(write_settings(tmp_path, {}), ["student.chat_template=none.jinja"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("grid 1.yaml", "tasks: {a: {config: x.yaml}}\narms: [pada]\n", "this is a grid of runs, not one run: pada experiment '{path}'"),
+        ("train.jsonl", '{"q": 1}\n{"q": 2}\n', "these are rows, not settings. Name them in a settings file, under data.train"),
+        ("Train.CSV.gz", "", "these are rows, not settings"),
+        ("rows.json", '[{"q": 1}, {"q": 2}]', "these are rows, not settings"),
+    ],
+)  # fmt: skip
+def test_another_kind_of_file_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {message.format(path=path)}")
+
+
 @pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"

@@ -52,6 +52,15 @@ def test_a_moved_run_does_not_go_on(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
+    for read in (layout.load_summary, layout.load_run_config):
+        with pytest.raises(ArtifactError, match=r"none: no such folder \(looked from .*\). `pada run CONFIG` starts"):
+            read(tmp_path / "none")
+        with pytest.raises(ArtifactError, match="not a run folder"):
+            read(tmp_path)
+        (tmp_path / "c.yaml").write_text("")
+        with pytest.raises(ArtifactError, match=r"c\.yaml: is a file, not a run folder"):
+            read(tmp_path / "c.yaml")
+    (tmp_path / "config.yaml").write_text("")
     with pytest.raises(ArtifactError, match=r"not finished. Continue with: pada resume"):
         layout.load_summary(tmp_path)
     (tmp_path / "summary.json").write_text(make_summary().model_dump_json())
