@@ -42,6 +42,7 @@ class Header:
 
     def __init__(self, rows: Sequence[RawRow], missing: Sequence[str] = ()) -> None:
         self.place = rows[0].where.rpartition(":")[0] if rows else ""
+        self.doubt = rows[0].doubt if rows else ""
         self.names = tuple(dict.fromkeys(name for row in rows for name in row.fields))
         filled = {n for row in rows for n, value in row.fields.items() if not is_empty(value, missing)}
         self.filled = tuple(name for name in self.names if name in filled)
@@ -123,7 +124,7 @@ def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tup
     if lost and name != "id":
         raise DatasetError(
             f"{header.place}: task.columns takes {name} from {lost[0]!r}, but the columns are"
-            f" {', '.join(header.names) or '(none)'}.{suggest(lost[0], header.names)}"
+            f" {', '.join(header.names) or '(none)'}.{suggest(lost[0], header.names) or f' {header.doubt}'}".rstrip()
         )
     return tuple(found for found in columns.values() if found is not None)
 
