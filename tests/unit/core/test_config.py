@@ -215,6 +215,11 @@ def test_a_settings_file_says_what_it_seems_to_say(tmp_path: Path, text: str, pa
     ("text", "message"),
     [
         ("task:\n\tname: x\n", r"c\.yaml:2:1: not valid YAML: .* Indent with spaces, not with tabs"),
+        (
+            "task:\n\u00a0\u00a0name: x\n",
+            r"c\.yaml:\d:\d+: not valid YAML: .*\. Line 2 is indented with non-breaking spaces: replace them",
+        ),
+        ("seed: 1\ntask:\n  name: x\n \u3000turns: all\n", r"Line 4 is indented with non-breaking spaces"),
         ("seed: 1\nseed: 2\n", r"c\.yaml:2:1: not valid YAML: the key 'seed' appears twice"),
         ("seed: 1\n---\nseed: 2\n", r"c\.yaml:2:1: .*another document"),
         ("- a\n", "expected a mapping of settings, found list"),
