@@ -3,9 +3,10 @@
 import fcntl
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -99,11 +100,23 @@ def check_place(folder: Path, config: RunConfig) -> None:
         ArtifactError: the folder was moved, or this is a different working directory.
     """
     home = folder_of(config)
-    if home.resolve() != folder.resolve():
-        raise ArtifactError(
-            f"{folder}: according to its settings this run belongs at {home}, relative to {Path.cwd()}."
-            f" Move it back, or resume from the working directory that its {MANIFEST} names."
-        )
+    if home.resolve() == folder.resolve():
+        return
+    started_in = _find_working_folder(folder)
+    if started_in is not None and (started_in / home).resolve() == folder.resolve():
+        way_out = f"cd {shlex.quote(str(started_in))} && pada resume {shlex.quote(str(home))}"
+        raise ArtifactError(f"{folder}: its settings are relative to the folder that it was started in: {way_out}")
+    raise ArtifactError(
+        f"{folder}: according to its settings this run belongs at {home}, relative to {started_in or Path.cwd()}."
+        " Move it back to resume it."
+    )
+
+
+def _find_working_folder(folder: Path) -> Path | None:
+    """Where the run was started, if its manifest can be read."""
+    with suppress(OSError, ValidationError):
+        return Path(Manifest.model_validate_json((folder / MANIFEST).read_bytes()).working_folder)
+    return None
 
 
 def is_finished(folder: Path) -> bool:

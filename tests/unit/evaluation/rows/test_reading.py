@@ -135,6 +135,30 @@ def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
     assert read(decimals).understood.notes[0].startswith("all answers end in .0")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Tom &amp; Ann&#39;s", "1 row(s) hold HTML entities, such as &amp;: undo them ('&'?)"),
+        ("x &#x27;y&#x27;", "1 row(s) hold HTML entities, such as &#x27;: undo them (\"'\"?)"),
+        *(
+            (
+                text.encode().decode(encoding, "ignore" if encoding == "cp1252" else "strict"),
+                f"1 row(s) hold characters that were read in a wrong encoding, such as {{}} ({meant}?): save the original",
+            )
+            for text, meant in (("caf\u00e9", "\u00e9"), ("it\u2019s", "\u2019"), ("\u00a35", "\u00a3"), ("\u043f\u043e", "\u043f"))
+            for encoding in ("cp1252", "latin-1")
+        ),
+        ("AT&T & co; a&b; NÃO, GARÇON, ÂGE, â la, caf\u00e9, \u00c4\u201c", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("labels", [None, ["a", "b"]])
+def test_rows_that_hold_html_or_a_wrong_encoding_are_told(text: str, told: str, labels: list[str] | None) -> None:
+    rows = [{"question": f"Is it {text}?", "answer": "a"}, {"question": "Is it plain?", "answer": "b"}]
+    notes = read(rows, **({"labels": labels} if labels else {})).understood.notes
+    before, _, after = told.partition("{}")
+    assert bool(notes) == bool(told) and all(note.startswith(before) and after in note for note in notes)
+
+
 @pytest.mark.parametrize("column", ["answer", "answers", "labels"])
 def test_rows_with_several_answers_are_counted(column: str) -> None:
     rows = [{"question": f"q{i}", column: ["fees", "urgent"][: 1 + i % 2]} for i in range(4)]
