@@ -27,6 +27,8 @@ REFUSED: list[tuple[str, str | bytes, str]] = [
     ("word for a switch", "quality: {enabled: maybe}", KEYED + r"quality\.enabled: .*valid boolean"),
     ("number for a switch", "quality: {enabled: 2}", KEYED + r"quality\.enabled: .*valid boolean"),
     ("yes for a count", "loop: {patience: yes}", KEYED + r"loop\.patience: .*valid integer"),
+    ("rounds without end", "loop: {max_iterations: 1000000}", KEYED + r"loop\.max_iterations: .*less than or equal to 1000$"),
+    ("epochs without end", "lora: {epochs: 1e9}", KEYED + r"lora\.epochs: .*less than or equal to 10000$"),
     ("part of a count", "loop: {patience: 1.5}", KEYED + r"loop\.patience: .*valid integer"),
     ("hexadecimal", "seed: 0x10", KEYED + "seed: .*valid integer"),
     ("clock time", "seed: 1:30", KEYED + "seed: .*valid integer"),

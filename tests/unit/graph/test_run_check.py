@@ -84,6 +84,12 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
     assert not any(finding.stops for finding in found.findings)
 
 
+def test_a_learning_rate_that_is_far_too_large_is_told() -> None:
+    assert check(GOOD, lora={"learning_rate": 0.1}).warnings == []
+    (told,) = check(GOOD, lora={"learning_rate": 2}).warnings
+    assert told == "lora.learning_rate is 2: above 0.1, adapters learn nothing. Usual are 1e-5 to 1e-3"
+
+
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:
     found = check({"train": GOOD["train"] + GOOD["train"][:1], "validation": GOOD["validation"]}, tokens=Strange(9))
     assert found.findings == [
