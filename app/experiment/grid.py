@@ -118,13 +118,7 @@ def load_grid(path: Path) -> Grid:
         ConfigError: one line per problem, with file and key.
     """
     values = read_yaml(path, Grid)
-    if (
-        not {"tasks", "arms"} & values.keys()
-        and (RunConfig.model_fields.keys() - Grid.model_fields.keys()) & values.keys()
-    ):
-        raise ConfigError(
-            f"{path}: these are settings of one run: pada run {shlex.quote(str(path))}. A grid names them under its tasks."
-        )
+    _refuse_settings_of_a_run(path, values)
     grid = parse_settings(Grid, values, origin=str(path))
     problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
     problems += [
@@ -132,11 +126,7 @@ def load_grid(path: Path) -> Grid:
         for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
         if (missing := find_missing(name, plugins.METHODS, built_in=METHODS))
     ]
-    problems += [
-        f"{path}: tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){_find_home(path, entry)}"
-        for name, entry in grid.tasks.items()
-        if not Path(entry.config).exists()
-    ]
+    problems += _list_lost(path, grid)
     arms = {_name_of(arm) for arm in grid.arms}
     problems += [
         f"{path}: compare.{i}: the grid has no arm '{name}'. It has: {', '.join(sorted(arms))}.{suggest(name, arms)}"
@@ -150,9 +140,9 @@ def load_grid(path: Path) -> Grid:
         "seeds": grid.seeds,
         "sizes": grid.sizes,
     }
-    for key, values in lists.items():
-        if not values or len(set(values)) < len(values):
-            problems.append(f"{path}: {key}: {'a value appears twice' if values else 'at least one is needed'}")
+    for key, listed in lists.items():
+        if not listed or len(set(listed)) < len(listed):
+            problems.append(f"{path}: {key}: {'a value appears twice' if listed else 'at least one is needed'}")
     if problems:
         raise ConfigError("\n".join(problems))
     return grid
@@ -264,10 +254,21 @@ def group_cells(cells: Iterable[Cell]) -> Mapping[tuple[str, int | None, str], l
     return groups
 
 
-def _find_home(path: Path, entry: TaskEntry) -> str:
-    """Where the grid was meant to be used: the nearest folder above it in which its paths exist."""
-    folders = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
-    return next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in folders), "")
+def _refuse_settings_of_a_run(path: Path, values: Mapping[str, Any]) -> None:
+    only_of_runs = RunConfig.model_fields.keys() - Grid.model_fields.keys()
+    if only_of_runs & values.keys() and not {"tasks", "arms"} & values.keys():
+        raise ConfigError(
+            f"{path}: these are settings of one run: pada run {shlex.quote(str(path))}. A grid names them under its tasks."
+        )
+
+
+def _list_lost(path: Path, grid: Grid) -> Iterator[str]:
+    """Tasks whose settings are not there, and the nearest folder above the grid in which they would be."""
+    for name, entry in grid.tasks.items():
+        if not Path(entry.config).exists():
+            homes = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
+            hint = next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in homes), "")
+            yield f"{path}: tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){hint}"
 
 
 def _name_of(arm: str | ArmEntry) -> str:

@@ -44,7 +44,7 @@ def _list_garbled(examples: Sequence[Example], *, is_text: bool) -> list[str]:
     """Rows that hold HTML, unless they may be about it, or characters that were read in another encoding than written."""
     texts = [f"{example.prompt}\n{example.answer}" for example in examples]
     entities = [found[0] for text in texts if is_text and (found := _ENTITY.search(text))]
-    garbled = [found for text in texts if (found := _find_garbled(text))]
+    garbled = list(filter(None, map(_find_garbled, texts)))
     notes = []
     if entities:
         meant = html.unescape(entities[0])
