@@ -354,15 +354,17 @@ def main() -> None:
 def _load(path: Path | None, overrides: list[str] | None, out: Path | None = None) -> "RunConfig":
     from pada_agent.core.config_files import apply_override, load_config, parse_local_config
 
+    options = {}
     if out is not None:
+        options = dict.fromkeys(("runs_folder", "name"), f"--out {out}")
         out = out if out.name not in ("", "..") else out.resolve()
         overrides = [*(overrides or []), f"runs_folder={quote(out.parent)}", f"name={quote(out.name)}"]
     if path is not None:
-        return load_config(path, overrides)
+        return load_config(path, overrides, options=options)
     values: dict[str, Any] = {}
     for override in overrides or []:
         values = apply_override(values, override)
-    return parse_local_config(values, origin="--set")
+    return parse_local_config(values, origin="--set", options=options)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ class QualityConfig(Settings):
 class LoopConfig(Settings):
     """When the outer loop stops, and what each round starts from."""
 
-    max_iterations: int = Field(default=3, ge=0)
+    max_iterations: int = Field(default=3, ge=0, le=1000)
     """Maximum number of augmentation rounds after the first fine-tuning. 0 only fine-tunes and evaluates. Our default: 3."""
     patience: int = Field(default=1, ge=1)
     """Number of rounds without improvement on the selection part before the run stops."""

@@ -1,7 +1,10 @@
 """Reads settings from YAML files and `--set`, and reports all mistakes at once, with file and key."""
 
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -15,23 +18,38 @@ from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
 SHOWN_CHARACTERS = 100
 """Maximum number of characters of a key or value in an error."""
 
+_PATHS = (
+    *("runs_folder", "data.train", "data.validation", "data.test", "data.held_back", "task.database"),
+    *("student.model", "student.chat_template", "models.embedder"),
+    *(f"models.{role}.model" for role in ("analyst", "generator", "judge")),
+)
+"""Settings that may name a file or folder."""
+_LOCAL = "local:"
+
+_ROWS = re.compile(r".*\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?", re.IGNORECASE)
+_ROWS_FOUND = "these are rows, not settings. Name them in a settings file, under data.train, and give that file"
+
+Options = Mapping[str, str]
+"""Options of the command line, such as `--set`, by the key of the setting that they change."""
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def parse_config(values: dict[str, Any], *, origin: str) -> RunConfig:
+def parse_config(values: dict[str, Any], *, origin: str, options: Options = MappingProxyType({})) -> RunConfig:
     """Validate settings.
 
     Raises:
-        ConfigError: one line per problem, each with `origin` and the key.
+        ConfigError: one line per problem, each with the key and where it is from.
     """
-    return parse_settings(RunConfig, values, origin=origin)
+    return parse_settings(RunConfig, values, origin=origin, options=options)
 
 
-def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str) -> SettingsT:
+def parse_settings(
+    kind: type[SettingsT], values: dict[str, Any], *, origin: str, options: Options = MappingProxyType({})
+) -> SettingsT:
     """Validate settings of any kind.
 
     Raises:
-        ConfigError: one line per problem, each with `origin` and the key.
+        ConfigError: one line per problem, each with the key and where it is from.
     """
     problems = dict(find_odd_values(values, kind))
     try:
@@ -40,8 +58,15 @@ def parse_settings(kind: type[SettingsT], values: dict[str, Any], *, origin: str
         for error in exc.errors():
             problems.setdefault(".".join(map(str, error["loc"])) or "(top level)", explain(error, kind))
     if problems:
-        raise ConfigError("\n".join(f"{origin}: {_show(key)}: {problem}" for key, problem in problems.items()))
+        places = {key: f"{_find_origin(key, origin, options)}: {_show(key)}" for key in problems}
+        raise ConfigError("\n".join(f"{places[key]}: {problem}" for key, problem in problems.items()))
     return found
+
+
+def _find_origin(key: str, origin: str, options: Options) -> str:
+    """The option that gave this setting, a group around it or a part of it; else `origin`."""
+    given = (o for name, o in options.items() if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}."))
+    return next(given, origin)
 
 
 def _show(text: str) -> str:
@@ -50,38 +75,69 @@ def _show(text: str) -> str:
     return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[: SHOWN_CHARACTERS - 1]}…"
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
+def load_config(
+    path: Path, overrides: list[str] | None = None, *, options: Options = MappingProxyType({})
+) -> RunConfig:
     """The settings in a YAML file. Data paths are relative to the working directory.
 
     Args:
         overrides: changes of the form `a.b=value`, with values in YAML.
+        options: options of the command line behind overrides. Default: `--set`.
 
     Raises:
         ConfigError: the file does not exist or is not a YAML mapping, or values are not valid.
     """
     values = read_yaml(path)
+    if is_grid(values):
+        raise ConfigError(f"{path}: this is a grid of runs, not one run: pada experiment {shlex.quote(str(path))}")
     for override in overrides or []:
         values = apply_override(values, override)
-    return parse_local_config(values, origin=str(path))
+    given = {override.partition("=")[0]: "--set" for override in overrides or []}
+    return parse_local_config(values, origin=str(path), options={**given, **options})
 
 
-def parse_local_config(values: dict[str, Any], *, origin: str) -> RunConfig:
-    """Validate settings written by a user of this machine, who may name a file instead of giving its text.
+def is_grid(values: Mapping[str, Any]) -> bool:
+    """Whether these are the settings of an experiment, with tasks and arms."""
+    return bool({"tasks", "arms"} & values.keys()) and not {"task", "data"} & values.keys()
+
+
+def parse_local_config(values: dict[str, Any], *, origin: str, options: Options = MappingProxyType({})) -> RunConfig:
+    """Validate settings written by a user of this machine, who may begin a path with `~` and name a file instead of a template's text.
 
     Raises:
         ConfigError: as for `parse_config`; also if a chat template cannot be read.
     """
-    student = values.get("student")
-    if not isinstance(student, dict) or not isinstance(name := student.get("chat_template"), str) or "{" in name:
-        return parse_config(values, origin=origin)
+    for key in _PATHS:
+        if isinstance(text := _find_value(values, key), str):
+            values = set_value(values, key, expand_home(text), origin=origin)
+    name = _find_value(values, "student.chat_template")
+    if not isinstance(name, str) or "{" in name:
+        return parse_config(values, origin=origin, options=options)
     try:
         template = _decode(Path(name), Path(name).read_bytes())
     except (OSError, ValueError) as exc:
         raise ConfigError(
-            f"{origin}: student.chat_template: {name!r} is neither the text of a Jinja template nor a readable file"
-            f" ({exc})"
+            f"{_find_origin('student.chat_template', origin, options)}: student.chat_template: {name!r} is neither the text"
+            f" of a Jinja template nor a readable file ({exc})"
         ) from exc
-    return parse_config(set_value(values, "student.chat_template", template, origin=origin), origin=origin)
+    values = set_value(values, "student.chat_template", template, origin=origin)
+    return parse_config(values, origin=origin, options=options)
+
+
+def expand_home(path: str) -> str:
+    """The path with `~` replaced by the user's folder, also in the name of an embedded model (`local:~/my.gguf`)."""
+    if path.startswith(f"{_LOCAL}~"):
+        return _LOCAL + expand_home(path.removeprefix(_LOCAL))
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:  # no such user
+        return path
+
+
+def _find_value(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
@@ -93,7 +149,7 @@ def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
     values = config.model_dump(mode="json")
     for override in overrides:
         values = apply_override(values, override)
-    return parse_config(values, origin="--set")
+    return parse_local_config(values, origin="--set")
 
 
 def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
@@ -102,6 +158,8 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the file does not exist, or is not a YAML mapping.
     """
+    if _ROWS.fullmatch(path.name):
+        raise ConfigError(f"{path}: {_ROWS_FOUND}")
     try:
         content = path.read_bytes()
     except OSError as exc:
@@ -118,6 +176,8 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
             return found
     except YamlProblem as exc:
         raise ConfigError(f"{path}{exc.place}: not valid YAML: {exc}") from exc
+    if isinstance(values, list) and values and isinstance(values[0], dict):
+        raise ConfigError(f"{path}: {_ROWS_FOUND}")
     raise ConfigError(
         f"{path}: expected a mapping of settings, found {type(values).__name__}. Write each as `key: value`, with a space behind the"
         " colon."

@@ -84,7 +84,7 @@ class LoraSpec(Record):
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Compute each layer's activations again in the backward pass instead of keeping them: far less memory, up to half more time, the same
     adapter. `auto` does so on CPU for rows of more than 1,024 tokens, where it costs next to nothing."""
-    epochs: float = Field(default=5, gt=0)
+    epochs: float = Field(default=5, gt=0, le=10_000)
     """Number of passes over the training rows (paper: 5)."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Peak learning rate of the Adam optimizer (paper: 2e-4)."""

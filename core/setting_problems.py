@@ -26,6 +26,9 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> str:
     if error["type"] in ("literal_error", "enum"):
         choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
         return f"{error['msg']}.{suggest(error['input'], choices)}"
+    if error["type"] == "string_type" and isinstance(error["input"], list | tuple):
+        files = " Join the files into one." if error["loc"][0] == "data" else ""
+        return f"expected one text, found a list.{files}"
     told = error["msg"].removeprefix("Value error, ")
     wanted = _PATTERNS.get(str(error.get("ctx", {}).get("pattern")))
     return f"expected {wanted}" if error["type"] == "string_pattern_mismatch" and wanted else told

@@ -120,7 +120,7 @@ class TaskConfig(Settings):
         names = {
             k: [write_key(n) for n in v] if isinstance(v, list | tuple) else write_key(v) for k, v in columns.items()
         }
-        return {write_key(key): name for key, name in names.items()}
+        return _rename(names)
 
 
 def _fold(label: str) -> str:
@@ -141,4 +141,14 @@ def write_key(key: Any) -> Any:
 def _write_mapping(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
-    return {write_key(key): "" if value is None else write_key(value) for key, value in values.items()}
+    return _rename({key: "" if value is None else write_key(value) for key, value in values.items()})
+
+
+def _rename(values: dict[Any, Any]) -> dict[Any, Any]:
+    """The mapping with its keys as `write_key` writes them, which may be the same for two keys."""
+    renamed: dict[Any, Any] = {}
+    for key, value in values.items():
+        if (name := write_key(key)) in renamed:
+            raise ValueError(f"{name!r} appears twice, written in two ways that look the same. Remove one")
+        renamed[name] = value
+    return renamed

@@ -24,6 +24,9 @@ _RESOLVERS = {
 }
 """What a plain scalar may be beside a text, and how it may begin."""
 
+_ODD_INDENT = re.compile(r"^ *[\u00a0\u2000-\u200b\u202f\u3000]", re.MULTILINE)
+"""Spaces of web pages and text processors, which YAML takes for letters."""
+
 
 class YamlProblem(Exception):
     """What is wrong with a text; `place` is `:line:column`, or empty."""
@@ -44,6 +47,8 @@ class _Loader(yaml.SafeLoader):
         for key in (key for key, _ in node.value if key.tag != _MERGE):
             if not isinstance(key, ScalarNode):
                 raise _ComposerError(None, None, "a key is a list or a mapping", key.start_mark)
+            if not node.flow_style and key.style is None and _ODD_INDENT.match(key.value):
+                raise _ComposerError(None, None, f"the key {key.value!r} begins with a space", key.start_mark)
             if key.value in seen:
                 raise _ComposerError(None, None, f"the key {key.value!r} appears twice", key.start_mark)
             seen.add(key.value)
@@ -104,7 +109,7 @@ def _read(text: str, loader: type[yaml.SafeLoader]) -> Any:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise YamlProblem(_word(exc), place) from exc
+        raise YamlProblem(_word(exc) + _doubt_spaces(text), place) from exc
     except RecursionError as exc:
         raise YamlProblem("lists and mappings are nested too deeply") from exc
     except (yaml.YAMLError, ValueError) as exc:
@@ -140,3 +145,9 @@ def _word(exc: yaml.MarkedYAMLError) -> str:
     if "'\\t'" in problem:
         return f"{problem}. Indent with spaces, not with tabs."
     return f"{exc.context}: {problem}" if exc.context else problem
+
+
+def _doubt_spaces(text: str) -> str:
+    found = _ODD_INDENT.search(text)
+    line = text.count("\n", 0, found.start()) + 1 if found else 0
+    return f". Line {line} is indented with non-breaking spaces: replace them with ordinary ones" if found else ""

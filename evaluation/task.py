@@ -129,7 +129,10 @@ class Task(ABC):
             DatasetError: columns do not exist, or it is unclear which ones are meant.
         """
         missing = [text for text in self.config.missing if text not in self.config.labels]
-        return [settle_form(rows, columns=self.config.columns, fields=self.fields, missing=missing) for rows in files]
+        columns, labels = self.config.columns, self.config.labels
+        return [
+            settle_form(rows, columns=columns, fields=self.fields, missing=missing, labels=labels) for rows in files
+        ]
 
     def look_at(
         self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled], look: Callable[[RowReader], SeenT]

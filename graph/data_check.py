@@ -23,6 +23,7 @@ from pada_agent.evaluation.rows.repetition import (
     find_shared,
 )
 from pada_agent.evaluation.rows.row_errors import tell_alike
+from pada_agent.evaluation.statistics import wilson_interval
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.data_files import (
     SPLITS,
@@ -35,6 +36,8 @@ from pada_agent.graph.data_files import (
 
 MAX_TOLD = 12
 """Maximum number of problems listed in one error. Further ones are only counted."""
+FEW_ROWS = 50
+"""With fewer rows, an accuracy is uncertain by more than ±13 points."""
 
 Labels = Mapping[str, int]
 
@@ -212,17 +215,30 @@ def _check_written_answers(
 
 
 def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, ReadFile]) -> list[Finding]:
-    file = kept.get("validation")
-    if file is None or len(file.examples) > 1:
-        return []
-    found = len(file.examples)
-    dropped = len(read["validation"].examples) - found
-    why = f" when {count(dropped, 'row')} that {agree(dropped, 'repeats', 'repeat')} others {agree(dropped, 'is', 'are')} dropped"
-    return [
-        stop(
-            f"{_place('validation', file)}: at least 2 validation rows are needed, found {found}{why if dropped else ''}"
-        )
-    ]
+    """Whether there are enough rows to measure on."""
+    findings = []
+    for name in ("validation", "test"):
+        if name not in kept or not (found := len(kept[name].examples)):
+            continue
+        if name == "validation" and found < 2:
+            findings.append(_refuse_one_row(kept[name], n_dropped=len(read[name].examples) - found))
+        elif found < FEW_ROWS:
+            interval = wilson_interval(found // 2, found)
+            points = round(50 * (interval.high - interval.low))
+            findings.append(
+                warn(
+                    f"{_place(name, kept[name])}: {count(found, f'{name} row')} {agree(found, 'is', 'are')} few: an accuracy"
+                    f" on so few is uncertain by up to ±{points} points (95 % interval). Use {FEW_ROWS} or more"
+                )
+            )
+    return findings
+
+
+def _refuse_one_row(file: ReadFile, n_dropped: int) -> Finding:
+    why = f" when {count(n_dropped, 'row')} that {agree(n_dropped, 'repeats', 'repeat')} others {agree(n_dropped, 'is', 'are')} dropped"
+    return stop(
+        f"{_place('validation', file)}: at least 2 validation rows are needed, found {len(file.examples)}{why if n_dropped else ''}"
+    )
 
 
 def _place(name: FileName, file: ReadFile) -> str:

@@ -15,6 +15,8 @@ from pada_agent.graph.data_check import CheckedData, check_run_data
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.data_lengths import measure_lengths
 
+MAX_LEARNING_RATE = 0.1
+
 
 class RunCheck(NamedTuple):
     """The rows that a run will use, and everything the checks found."""
@@ -48,6 +50,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
     findings = [
         *_check_machine(adapters.task),
         *_check_label_settings(settings, adapters.task),
+        *_check_learning_rate(settings.lora.learning_rate),
         *data.findings,
         *(lengths.findings if lengths else ()),
         *unmeasured,
@@ -90,6 +93,13 @@ def _check_label_settings(settings: RunConfig, task: Task) -> list[Finding]:
         ("data.train_on_definitions", settings.data.train_on_definitions and not any(labels.values()), undefined),
     ]
     return [warn(f"{name} does nothing, because {reason}") for name, is_idle, reason in idle if is_idle]
+
+
+def _check_learning_rate(rate: float) -> list[Finding]:
+    told = (
+        f"lora.learning_rate is {rate:g}: above {MAX_LEARNING_RATE:g}, adapters learn nothing. Usual are 1e-5 to 1e-3"
+    )
+    return [warn(told)] if rate > MAX_LEARNING_RATE else []
 
 
 def _measure(settings: RunConfig, data: CheckedData, adapters: Adapters) -> tuple[Lengths | None, list[Finding]]:

@@ -12,7 +12,7 @@ from pada_agent.app.estimates.recorded import measure_rates
 from pada_agent.app.experiment.grid import Cell, Grid, load_grid, plan_cells
 from pada_agent.app.terminal.arguments import MOST_AT_ONCE
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import read_yaml
+from pada_agent.core.config_files import is_grid, read_yaml
 from pada_agent.core.records import Record
 
 
@@ -27,9 +27,9 @@ class Wishes(Record):
     n_at_once: int | None = None
 
 
-def is_grid(path: Path) -> bool:
+def holds_grid(path: Path) -> bool:
     """Whether the file describes an experiment."""
-    return "arms" in read_yaml(path, Grid)
+    return is_grid(read_yaml(path, Grid))
 
 
 def describe_run(config: RunConfig, wishes: Wishes) -> str:

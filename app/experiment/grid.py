@@ -2,16 +2,17 @@
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pada_agent.app.experiment.methods import METHODS, Measured, apply_settings, find_method
 from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig, Settings
-from pada_agent.core.config_files import load_config, parse_settings, read_yaml
+from pada_agent.core.config_files import expand_home, load_config, parse_settings, read_yaml
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import find_missing
 from pada_agent.core.ports import DatasetSource
@@ -19,6 +20,7 @@ from pada_agent.core.records import Record
 from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.suggestions import suggest
 
+LocalPath = Annotated[str, AfterValidator(expand_home)]
 SHARED = "shared"
 """Folder inside the experiment's folder for what its runs share."""
 SUBSET_SEED = 0
@@ -28,7 +30,7 @@ SUBSET_SEED = 0
 class TaskEntry(Settings):
     """One task of the grid."""
 
-    config: str
+    config: LocalPath
     """YAML file with the run's settings, relative to the working directory."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Settings to change, as a mapping from `a.b` to the value."""
@@ -57,7 +59,7 @@ class Grid(Settings):
 
     name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Name of the experiment's folder below `runs_folder`."""
-    runs_folder: str = "runs"
+    runs_folder: LocalPath = "runs"
     """Relative to the working directory."""
     tasks: dict[str, TaskEntry]
     """Tasks by the name that the table shows."""
@@ -115,13 +117,16 @@ def load_grid(path: Path) -> Grid:
     Raises:
         ConfigError: one line per problem, with file and key.
     """
-    grid = parse_settings(Grid, read_yaml(path, Grid), origin=str(path))
+    values = read_yaml(path, Grid)
+    _refuse_settings_of_a_run(path, values)
+    grid = parse_settings(Grid, values, origin=str(path))
     problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
     problems += [
         f"{path}: arms.{i}: {missing}"
         for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
         if (missing := find_missing(name, plugins.METHODS, built_in=METHODS))
     ]
+    problems += _list_lost(path, grid)
     arms = {_name_of(arm) for arm in grid.arms}
     problems += [
         f"{path}: compare.{i}: the grid has no arm '{name}'. It has: {', '.join(sorted(arms))}.{suggest(name, arms)}"
@@ -135,9 +140,9 @@ def load_grid(path: Path) -> Grid:
         "seeds": grid.seeds,
         "sizes": grid.sizes,
     }
-    for key, values in lists.items():
-        if not values or len(set(values)) < len(values):
-            problems.append(f"{path}: {key}: {'a value appears twice' if values else 'at least one is needed'}")
+    for key, listed in lists.items():
+        if not listed or len(set(listed)) < len(listed):
+            problems.append(f"{path}: {key}: {'a value appears twice' if listed else 'at least one is needed'}")
     if problems:
         raise ConfigError("\n".join(problems))
     return grid
@@ -247,6 +252,23 @@ def group_cells(cells: Iterable[Cell]) -> Mapping[tuple[str, int | None, str], l
     for cell in cells:
         groups.setdefault((cell.task, cell.size, cell.arm), []).append(cell)
     return groups
+
+
+def _refuse_settings_of_a_run(path: Path, values: Mapping[str, Any]) -> None:
+    only_of_runs = RunConfig.model_fields.keys() - Grid.model_fields.keys()
+    if only_of_runs & values.keys() and not {"tasks", "arms"} & values.keys():
+        raise ConfigError(
+            f"{path}: these are settings of one run: pada run {shlex.quote(str(path))}. A grid names them under its tasks."
+        )
+
+
+def _list_lost(path: Path, grid: Grid) -> Iterator[str]:
+    """Tasks whose settings are not there, and the nearest folder above the grid in which they would be."""
+    for name, entry in grid.tasks.items():
+        if not Path(entry.config).exists():
+            homes = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
+            hint = next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in homes), "")
+            yield f"{path}: tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){hint}"
 
 
 def _name_of(arm: str | ArmEntry) -> str:

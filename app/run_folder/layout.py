@@ -3,9 +3,10 @@
 import fcntl
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
@@ -71,7 +73,7 @@ def load_run_config(folder: Path) -> RunConfig:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise ArtifactError(f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run.")
+        raise ArtifactError(_describe_other(folder))
     try:
         config = load_config(path)
     except ConfigError as exc:
@@ -82,6 +84,15 @@ def load_run_config(folder: Path) -> RunConfig:
     return config
 
 
+def _describe_other(folder: Path) -> str:
+    """What there is in place of a run's folder."""
+    if folder.is_dir():
+        return f"{folder}: not a run folder (it has no {CONFIG}). `pada run CONFIG` starts a run."
+    if folder.exists():
+        return f"{folder}: is a file, not a run folder. Name a folder such as runs/NAME."
+    return f"{folder}: no such folder (looked from {Path.cwd()}). `pada run CONFIG` starts a run."
+
+
 def check_place(folder: Path, config: RunConfig) -> None:
     """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder.
 
@@ -89,11 +100,23 @@ def check_place(folder: Path, config: RunConfig) -> None:
         ArtifactError: the folder was moved, or this is a different working directory.
     """
     home = folder_of(config)
-    if home.resolve() != folder.resolve():
-        raise ArtifactError(
-            f"{folder}: according to its settings this run belongs at {home}, relative to {Path.cwd()}."
-            f" Move it back, or resume from the working directory that its {MANIFEST} names."
-        )
+    if home.resolve() == folder.resolve():
+        return
+    started_in = _find_working_folder(folder)
+    if started_in is not None and (started_in / home).resolve() == folder.resolve():
+        way_out = f"cd {shlex.quote(str(started_in))} && pada resume {shlex.quote(str(home))}"
+        raise ArtifactError(f"{folder}: its settings are relative to the folder that it was started in: {way_out}")
+    raise ArtifactError(
+        f"{folder}: according to its settings this run belongs at {home}, relative to {started_in or Path.cwd()}."
+        " Move it back to resume it."
+    )
+
+
+def _find_working_folder(folder: Path) -> Path | None:
+    """Where the run was started, if its manifest can be read."""
+    with suppress(OSError, ValidationError):
+        return Path(Manifest.model_validate_json((folder / MANIFEST).read_bytes()).working_folder)
+    return None
 
 
 def is_finished(folder: Path) -> bool:
@@ -105,12 +128,14 @@ def load_summary(folder: Path) -> RunSummary:
     """The result of a finished run.
 
     Raises:
-        ArtifactError: it is not finished, or damaged.
+        ArtifactError: it is not finished, or damaged, or there is no such run.
     """
     path = folder / SUMMARY
     try:
         return RunSummary.model_validate_json(path.read_bytes())
-    except FileNotFoundError as exc:
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        if not (folder / CONFIG).is_file():
+            raise ArtifactError(_describe_other(folder)) from exc
         raise ArtifactError(f"{path}: missing; the run is not finished. Continue with: pada resume {folder}") from exc
     except (OSError, ValidationError) as exc:
         raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: pada resume {folder}") from exc
@@ -189,5 +214,6 @@ def hash_data(config: RunConfig) -> dict[str, str]:
     """SHA-256 of the files with rows and of a task's databases, by location."""
     data = config.data
     locations = (data.train, data.validation, data.test, data.held_back, config.task.database)
-    files = {location: Path(split_slice(location)[0]).expanduser() for location in locations if location}
+    paths = {location: Path(split_slice(location)[0]).expanduser() for location in locations if location}
+    files = {location: path if path.is_file() else find_other_form(path) or path for location, path in paths.items()}
     return {location: hash_file(path) for location, path in files.items() if path.is_file()}

@@ -18,6 +18,8 @@ from pada_agent.evaluation.rows.findings import Finding, count
 from pada_agent.evaluation.rows.reading import Understood
 from pada_agent.evaluation.rows.token_limits import Spread
 
+NARROWEST = 40
+"""Characters of a line. A narrower terminal breaks it, because a table without room would consist of dots."""
 MAX_LABELS = 20
 MAX_LINES = 24
 """Maximum number of lines of a rendered row. The middle of a longer one is left out."""
@@ -27,7 +29,7 @@ MAX_LINE = 400
 
 def render_check(report: CheckReport, config: RunConfig, *, width: int, styled: bool) -> str:
     """The whole result: what was understood, rows as the student sees them, and what is wrong."""
-    console = Console(file=StringIO(), width=width, force_terminal=styled, highlight=False)
+    console = Console(file=StringIO(), width=max(width, NARROWEST), force_terminal=styled, highlight=False)
     sections = [
         _describe_files(report),
         _describe_limits(report, config),
@@ -67,9 +69,9 @@ def _describe_reading(found: Understood) -> str:
 def _tabulate(report: CheckReport) -> Padding:
     """One column per file, with its rows, their tokens and its labels."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
-    table.add_column()
+    table.add_column(overflow="fold")
     for name in report.files:
-        table.add_column(_spell(name), justify="right", header_style="bold")
+        table.add_column(_spell(name), justify="right", header_style="bold", overflow="fold")
     files = report.files.values()
     table.add_row(_plain("file"), *(_plain(PurePath(file.understood.location).name) for file in files))
     table.add_row(_plain("rows"), *(_plain(f"{len(file.examples):,}") for file in files))
@@ -132,6 +134,8 @@ def _describe_probes(probes: Sequence[Probe]) -> RenderableType | None:
     if not probes:
         return None
     lines = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        lines.add_column(overflow="fold")
     for probe in probes:
         lines.add_row(_plain(probe.role), _plain(_cut(probe.model, 80)), _describe_probe(probe))
     return Group(_title("Teacher"), _indent(lines))

@@ -39,7 +39,7 @@ def estimate(
         usd_per_hour=gpu_price,
         n_at_once=read_n_at_once(parallel) if parallel else None,
     )
-    if not command.is_grid(config):
+    if not command.holds_grid(config):
         echo(command.describe_run(load_config(config, overrides), wishes))
     elif overrides:
         raise ConfigError(f"--set: {config} is a grid. Change its `set` instead.")

@@ -7,15 +7,17 @@ is refused.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
-from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested
+from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested, to_nfc
 from pada_agent.evaluation.rows.conversation import list_unread, role_of
+
+_ONE_HOT = "There is a column for each label: write the name of each row's label into one column."
 
 Fields = Mapping[str, tuple[str, ...]]
 """Our field name mapped to the column names that it goes by, in the order in which they are tried."""
@@ -40,11 +42,14 @@ SYSTEM = ("system_prompt", "system_message")
 class Header:
     """The columns of a file, found by name."""
 
-    def __init__(self, rows: Sequence[RawRow], missing: Sequence[str] = ()) -> None:
+    def __init__(self, rows: Sequence[RawRow], missing: Sequence[str] = (), labels: Collection[str] = ()) -> None:
         self.place = rows[0].where.rpartition(":")[0] if rows else ""
+        self.doubt = rows[0].doubt if rows else ""
         self.names = tuple(dict.fromkeys(name for row in rows for name in row.fields))
         filled = {n for row in rows for n, value in row.fields.items() if not is_empty(value, missing)}
         self.filled = tuple(name for name in self.names if name in filled)
+        self.is_one_hot = len(labels) > 1 and all(self.find(label) for label in labels)
+        self.doubt = _ONE_HOT if self.is_one_hot else self.doubt
 
     def find(self, name: str, *, filled: bool = False) -> str | None:
         """The column of this name, or the only one whose name differs merely in case, spaces and underscores. None if there is none.
@@ -65,14 +70,25 @@ class Header:
         return next((column for column in found if column is not None), None)
 
 
-def settle_form(rows: Sequence[RawRow], *, columns: Columns, fields: Fields, missing: Sequence[str] = ()) -> Settled:
+def settle_form(
+    rows: Sequence[RawRow],
+    *,
+    columns: Columns,
+    fields: Fields,
+    missing: Sequence[str] = (),
+    labels: Collection[str] = (),
+) -> Settled:
     """The form of a file's rows, for a task that reads `fields`.
+
+    Args:
+        missing: texts that count as an empty cell.
+        labels: the closed set of right answers, if there is one.
 
     Raises:
         DatasetError: `columns` names a column that does not exist, or several columns could be the question or the
             answer.
     """
-    header = Header(rows, missing)
+    header = Header(rows, missing, labels)
     columns = _name_alike(columns, fields)
     conversation = _find_conversation(rows, header, columns)
     in_turns = _list_in_turns(rows, conversation)
@@ -86,6 +102,8 @@ def settle_form(rows: Sequence[RawRow], *, columns: Columns, fields: Fields, mis
         if name not in found and name not in in_turns:
             column = header.find_first(names)
             found[name] = (column,) if column is not None else _find_alias(header, name, found)
+    if header.is_one_hot and "answer" in fields and not found.get("answer") and "answer" not in in_turns:
+        raise DatasetError(f"{header.place}: no column holds the answer. {header.doubt}")
     found |= _join_behind(header, found, columns)
     found |= _find_chat_columns(header, found, conversation, columns)
     return Settled(
@@ -123,7 +141,7 @@ def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tup
     if lost and name != "id":
         raise DatasetError(
             f"{header.place}: task.columns takes {name} from {lost[0]!r}, but the columns are"
-            f" {', '.join(header.names) or '(none)'}.{suggest(lost[0], header.names)}"
+            f" {', '.join(header.names) or '(none)'}.{suggest(lost[0], header.names) or f' {header.doubt}'}".rstrip()
         )
     return tuple(found for found in columns.values() if found is not None)
 
@@ -210,4 +228,4 @@ _BETWEEN = re.compile(rf"[\s_{INVISIBLE}-]+")
 
 
 def _key(name: str) -> str:
-    return _BETWEEN.sub("", name).casefold()
+    return to_nfc(_BETWEEN.sub("", name).casefold())

@@ -9,13 +9,11 @@ from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Example, Record
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
 from pada_agent.evaluation.rows.conversation import ConversationProblem, is_learned, role_of
+from pada_agent.evaluation.rows.doubts import list_doubts
 from pada_agent.evaluation.rows.forms import list_unused
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.gold_option import READINGS
 from pada_agent.evaluation.tasks.row_reader import RowReader
-
-DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", "-", "--", "?")
-"""Words that may be answers, or what is left of an empty cell."""
 
 
 class Understood(Record):
@@ -165,7 +163,7 @@ def _describe(task: Task, rows: Sequence[RawRow], settled: Settled, examples: Se
         columns=columns,
         unused=list_unused(rows, settled) if task.fields else (),
         gold=_describe_gold(settled),
-        notes=tuple(_list_doubts(task, examples)),
+        notes=tuple(list_doubts(task, examples)),
     )
 
 
@@ -173,18 +171,3 @@ def _describe_gold(settled: Settled) -> str:
     if settled.gold_is:
         return f"the right option is given as {READINGS[settled.gold_is]}"
     return "numbers have a decimal comma" if settled.decimal_mark == "," else ""
-
-
-def _list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
-    """Notes on answers that may be what is left of an empty cell, or whole numbers that pandas turned into decimals."""
-    if task.config.labels:
-        return task.list_doubts(examples)
-    answers = [example.answer.strip() for example in examples if not example.options]
-    counts = {word: n for word in DOUBTFUL if (n := answers.count(word))}
-    notes = [f"{n} answer(s) are {word!r}: drop the rows if that is an empty cell" for word, n in counts.items()]
-    n_decimals = sum(
-        answer.removeprefix("-").removesuffix(".0").isdigit() and answer.endswith(".0") for answer in answers
-    )
-    if answers and n_decimals == len(answers):
-        notes.append("all answers end in .0: whole numbers that became decimals on the way?")
-    return [*notes, *task.list_doubts(examples)]

@@ -11,6 +11,7 @@ from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.answers import list_answers
 from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.findings import agree, count
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import read_label, see_label, settle_labels
@@ -119,6 +120,17 @@ class ExactMatch(Task):
 
     def closed_label(self, example: Example) -> str | None:
         return example.answer if self.config.labels else None
+
+    def list_doubts(self, examples: Sequence[Example]) -> list[str]:
+        """Rows with several answers, which could also be meant as one answer of several parts."""
+        several = [golds for example in examples if len(golds := _accepted(example)) > 1]
+        if not several:
+            return []
+        n, shown = len(several), " or ".join(f"{gold[:60]!r}" for gold in several[0][:2])
+        return [
+            f"{count(n, 'row')} {agree(n, 'lists', 'list')} several answers, such as {shown}: any one counts as right,"
+            " and the first is learned"
+        ]
 
     def _read_answers(self, reader: RowReader) -> list[str]:
         if self.config.labels:

@@ -29,6 +29,8 @@ READINGS: dict[GoldReading, str] = {
 }
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _DECORATED = re.compile(r"[\s(\[{*\"']*(?P<label>[^\s()\[\]{}.:*\"']{1,3})\s*[)\]}.:*\"']+\s*(?P<text>.*)", re.DOTALL)
+_JOINED = re.compile(r"\s*(?:[,;|/+&\n]|\band\b)\s*")
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 
 
 class GoldSeen(NamedTuple):
@@ -88,8 +90,24 @@ def describe_gold(gold: GoldSeen) -> str:
     """What a row could have said, for an error message."""
     names = gold.options.labels
     listed = ", ".join(names[:12]) + (f", … ({len(names)})" if len(names) > 12 else "")
-    hidden = ". -1 usually hides a label: this file has none to learn or to measure" if gold.value == -1 else ""
-    return f"the options are {listed}{hidden}"
+    return f"the options are {listed}{_hint_at(gold)}"
+
+
+def _hint_at(gold: GoldSeen) -> str:
+    """What a value that is no option may be."""
+    value, names = gold.value, tuple(dict.fromkeys(gold.options.labels + gold.options.texts))
+    if value == -1:
+        return ". -1 usually hides a label: this file has none to learn or to measure"
+    parts = value if isinstance(value, list | tuple) else _JOINED.split(value) if isinstance(value, str) else []
+    if len(parts) > 1 and all(find_spelled(part, names) is not None for part in map(_take_quotes, parts)):
+        return ". Several labels are joined: one label per row is expected"
+    if isinstance(value, str) and find_spelled(_take_quotes(value), names) is not None:
+        return ". The quote is part of the text: take it out"
+    return ""
+
+
+def _take_quotes(value: Any) -> Any:
+    return value.strip().strip(_QUOTES) if isinstance(value, str) else value
 
 
 def _rivals(first: GoldReading, second: GoldReading, seen: Sequence[GoldSeen]) -> bool:

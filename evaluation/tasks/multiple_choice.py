@@ -1,16 +1,18 @@
 """Questions with options: the row's own, or one closed set of labels for all rows."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import isfinite
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
+import yaml
+
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.errors import ConfigError
+from pada_agent.core.errors import ConfigError, RowError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
-from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.rows.cells import cell_text, to_nfc
 from pada_agent.evaluation.rows.forms import Fields, Header
 from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
@@ -90,8 +92,20 @@ class MultipleChoice(Task):
             seen = self.look_at(files, settled, partial(see_label, config=self.config))
             return settle_labels(seen, settled, self.config)
         settled = [_find_choices(rows, form) for rows, form in zip(files, settled, strict=True)]
+        if self.name == MultipleChoice.name and not any("choices" in form.columns for form in settled):
+            self._ask_for_labels(files, settled)
         reading = self.config.gold_is if self.config.gold_is != "auto" else self._settle_gold(files, settled)
         return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
+    def _ask_for_labels(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> None:
+        """Refuse rows without options, and say what belongs into the settings if all rows have the same ones."""
+        answers = self.look_at(files, settled, lambda reader: cell_text(only_one(reader.value("answer"))))
+        for reader in self.look_at(files, settled, lambda reader: reader)[:1]:
+            try:
+                reader.first("choices")
+            except RowError as exc:
+                way_out = f"If all rows have the same options, list them in task.labels{_list_labels(answers)}"
+                raise RowError(exc.where, f"{exc.told} {way_out}", exc.kind) from exc
 
     def _settle_gold(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> GoldReading:
         """The benchmark's own reading if it fits every row, because copies of a benchmark may name the right option differently."""
@@ -244,6 +258,20 @@ class MultipleChoice(Task):
         return instruct(self.config.instruction or self.label_instruction, f"{question}\n\n{listed}")
 
 
+def _list_labels(answers: Sequence[str | None]) -> str:
+    """How the setting may be written, if the answers look like labels."""
+    labels = sorted({to_nfc(answer).strip() for answer in answers if answer})
+    if not 2 <= len(labels) <= min(_MANY_LABELS, len(answers) // 2):
+        return ""
+    shown = yaml.safe_dump(
+        labels[:_N_LABELS_SHOWN], default_flow_style=True, allow_unicode=True, width=math.inf
+    ).strip()
+    return f": {shown}" if len(labels) <= _N_LABELS_SHOWN else f": {shown[:-1]}, …] ({len(labels)} in all)"
+
+
+_N_LABELS_SHOWN = 10
+_MANY_LABELS = 200
+"""More different answers are hardly labels."""
 _GOLD_COLUMNS = (
     *("answerKey", "label", "answer", "correct", "correct_answer", "correct_option", "correct_choice", "gold"),
     *("answer_idx", "answer_index", "correct_index", "correct_answer_index"),
@@ -270,7 +298,7 @@ def _find_choices(rows: Sequence[RawRow], settled: Settled) -> Settled:
 def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:
     """For likelihood scoring: the response is the option with the highest score."""
     scores, chosen, gold = prediction.option_scores, prediction.response, _choices_of(example).gold_text
-    if scores and (len(scores) != len(example.options) or not all(map(isfinite, scores))):
+    if scores and (len(scores) != len(example.options) or not all(map(math.isfinite, scores))):
         reason = f"expected {len(example.options)} finite option scores, got {list(scores)}"
         return Verdict(example_id=example.id, value="unscored", reason=reason)
     if chosen not in example.options:

@@ -3,13 +3,18 @@
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import dropwhile
+from typing import NamedTuple
 
 from pada_agent.core.errors import DatasetError, RowError
 from pada_agent.evaluation.rows.findings import count
 
 ADD_NAMES = "put a line with the names above it, such as question,answer"
 _LONG_NAME = 60
+_COMMENT = ("#", "//")
+_N_ROWS_COMPARED = 10
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)*")
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _QUOTE_THEM = "Put cells that contain a quote, a line break or the separator in quotes, and double each quote inside."
@@ -34,8 +39,59 @@ def refuse_json(location: str, head: Sequence[str]) -> None:
         raise DatasetError(f"{location}: is JSON, not CSV. Name it .json")
 
 
+def refuse_other_lines(location: str, head: Sequence[str], delimiters: Sequence[str], *, n_before: int = 0) -> None:
+    """Refuse a file with a title above its names, with cells in single quotes, or in fastText's format.
+
+    Raises:
+        DatasetError: says what the lines look like, and what to do.
+    """
+    lines = [line.strip() for line in head if line.strip()]
+    if lines and lines[0].startswith("__label__"):
+        raise DatasetError(f"{location}: is in fastText's format, not CSV. Write two columns with names: text,label")
+    if len(lines) > 2 and any(all(_in_single_quotes(line, d) for line in lines[1:]) for d in delimiters):
+        raise DatasetError(f"{location}: the cells are in single quotes, which CSV reads as text. Use double quotes")
+    measured = [list(_measure(head, delimiter)) for delimiter in delimiters]
+    is_alone = all(records and records[0].width == 1 for records in measured)
+    names = min((line for records in measured if is_alone and (line := _find_names_below(records))), default=0)
+    if names and (lines[0].startswith(_COMMENT) or " " in lines[0] or not all(map(str.strip, head[:names]))):
+        raise DatasetError(
+            f"{location}:{n_before + 1}: {lines[0][:_LONG_NAME]!r} looks like a title or a comment, and the names of the"
+            f" columns seem to be on line {n_before + names}. Delete what is above them"
+        )
+
+
+def _in_single_quotes(line: str, delimiter: str) -> bool:
+    return len(line) > 1 and line[0] == line[-1] == "'" and f"'{delimiter}'" in line
+
+
+def _find_names_below(records: Sequence["_Measured"]) -> int | None:
+    """The line with the names, if there are only single cells above it, and below it rows of the same width."""
+    below = list(dropwhile(lambda record: record.width == 1, records))[:_N_ROWS_COMPARED]
+    return below[0].line if len(below) > 1 and len({record.width for record in below}) == 1 else None
+
+
+class _Measured(NamedTuple):
+    line: int
+    """On which the record begins."""
+    width: int
+    """Number of cells, without empty ones at the end."""
+
+
+def _measure(head: Sequence[str], delimiter: str) -> Iterator[_Measured]:
+    """The records that hold something. One that cannot be read ends them."""
+    line, reader = 1, csv.reader(head, delimiter=delimiter)
+    with suppress(csv.Error):
+        for values in reader:
+            filled = [place for place, value in enumerate(values, 1) if value.strip()]
+            if filled:
+                yield _Measured(line, filled[-1])
+            line = reader.line_num + 1
+
+
 def doubt_header(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
     """What to do if a column is not found, because the first line may be a row rather than a header."""
+    if names[0].startswith(_COMMENT):
+        return "The first line looks like a comment, not like the names of columns: delete it."
     repeats = any(row.get(name) == name for row in rows for name in names)
     if repeats or any(len(name) > _LONG_NAME or _NUMBER.fullmatch(name) for name in names):
         return f"The first line looks like a row, not like the names of columns: {ADD_NAMES}."

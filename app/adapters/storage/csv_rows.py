@@ -11,6 +11,7 @@ from pada_agent.app.adapters.storage.csv_problems import (
     explain_broken_record,
     explain_length,
     refuse_json,
+    refuse_other_lines,
 )
 from pada_agent.core.errors import DatasetError, RowError
 
@@ -47,6 +48,7 @@ def read_csv(location: str, lines: Iterable[str], *, delimiter: str | None = Non
     n_before = 0
     if head and head[0].lower().startswith("sep=") and len(head[0].strip()) == 5:
         delimiter, head, n_before = head[0].strip()[4], head[1:], 1
+    refuse_other_lines(location, head, delimiter or DELIMITERS, n_before=n_before)
     delimiter = delimiter or _find_delimiter(head)
     spaced = bool(head) and _all_spaced(head[0], delimiter)
     records = _split_records(location, chain(head, rest), delimiter, spaced=spaced, n_before=n_before)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pada_agent.app.adapters.storage.json_layouts import Placed
+from pada_agent.app.adapters.storage.missing_files import find_other_form, suggest_location
 from pada_agent.app.adapters.storage.row_files import make_rows, number_rows, read_file
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.adapters.storage.table_rows import draw_order, read_hub
@@ -87,13 +88,15 @@ class FileDatasets:
 
     def _find(self, location: str) -> Path:
         path = self._resolve(location)
-        place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
         try:
             status = path.stat()
         except (OSError, ValueError) as exc:
+            if not str(path).isascii() and (other := find_other_form(path)) is not None and other != path:
+                return self._find(str(other))
+            place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
             shown = location if len(location) <= _LONG_PATH else f"{location[:_LONG_PATH]}…"
-            slicing = ". A slice is written like [:100], [-50:] or [60%:80%]" if location.endswith("]") else ""
-            raise DatasetError(f"{shown}: no such file {place}{slicing}") from exc
+            hint = suggest_location(location, path, may_look=self._workspace is None) if shown == location else ""
+            raise DatasetError(f"{shown}: no such file {place}{hint and f'.{hint}'}") from exc
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(
                 f"{location}: is {'a folder' if path.is_dir() else 'not an ordinary file'}. Name a file in it"

@@ -17,13 +17,14 @@ class FileKind(NamedTuple):
     way_out: str
 
 
+GZIP = FileKind("gzip", "Add .gz to its name")
 _PACKED = "Unpack it, and name the file inside"
 _SHEET = "Save the sheet as CSV (UTF-8)"
 _TABLE = "Export the table as CSV, JSON Lines or Parquet"
 
 _BEGINNINGS: tuple[tuple[str, FileKind], ...] = (
     (r"PAR1", FileKind("Parquet", "Name it .parquet")),
-    (r"\x1f\x8b", FileKind("gzip", "Add .gz to its name")),
+    (r"\x1f\x8b", GZIP),
     (r"ARROW1|FEA1", FileKind("Arrow or Feather", "Save it as Parquet")),
     (r"SQLite format 3\x00", FileKind("an SQLite database", _TABLE)),
     (r"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileKind("an old Excel or Word file", _SHEET)),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pada_agent.app.adapters.storage.csv_problems import doubt_header
 from pada_agent.app.adapters.storage.csv_rows import read_csv
-from pada_agent.app.adapters.storage.file_kinds import HEAD_BYTES, FileKind, find_kind, guess_text
+from pada_agent.app.adapters.storage.file_kinds import GZIP, HEAD_BYTES, FileKind, find_kind, guess_text
 from pada_agent.app.adapters.storage.json_layouts import Placed
 from pada_agent.app.adapters.storage.json_problems import ONE_A_LINE, spell_type
 from pada_agent.app.adapters.storage.json_rows import read_json
@@ -83,6 +83,8 @@ def _refuse_other_kinds(location: str, path: Path, suffix: str, max_bytes: int |
     with open_bytes(location, path, max_bytes) as file:
         kind = find_kind(file)
         head = file.read(HEAD_BYTES).decode("utf-8", "ignore")
+    if kind == GZIP and path.suffix.lower() == ".gz":
+        raise DatasetError(f"{location}: is packed twice. Unpack it once, and keep its name")
     if suffix not in (*JSON, *CSV, PARQUET):
         told = (
             f"unknown format {suffix!r}; {_FORMATS}"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.adapters.storage.text_files import open_bytes
 from pada_agent.core.errors import DatasetError
+from pada_agent.evaluation.rows.narrow_floats import Width, shorten
 
 HUB = re.compile(r"hub:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:@]+?))?(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
 HUB_FORM = "hub:owner/name/split, hub:owner/name:config/split or hub:owner/name@revision:config/split"
@@ -17,6 +18,9 @@ _EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
 
 ClassNames = Mapping[str, Sequence[str]]
 """Names of a column's classes, in the order of their numbers, by column."""
+Finish = Callable[[Any], Any]
+_LONGEST_LIST = 100
+"""Longer lists of numbers are vectors, which nobody answers with. They stay as they are."""
 
 
 def read_parquet(location: str, path: Path, max_bytes: int | None = None) -> Iterator[dict[str, Any]]:
@@ -35,7 +39,7 @@ def read_parquet(location: str, path: Path, max_bytes: int | None = None) -> Ite
             table = parquet.ParquetFile(file)
             names = _read_class_names(table.schema_arrow.metadata or {})
             rows = (fields for batch in table.iter_batches() for fields in batch.to_pylist())
-            yield from _name_classes(rows, names)
+            yield from _name_classes(_shorten_floats(rows, table.schema_arrow), names)
     except DatasetError:
         raise
     except (OSError, ValueError, pyarrow.ArrowException) as exc:
@@ -67,7 +71,9 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
         rows = datasets.load_dataset(parts["repo"], parts["config"], split=split, **options)
         order = draw_order(len(rows), shuffle)
         order = (order if cut is None else cut.take(order))[:limit]
-        named = _name_classes(rows.select(order), _list_class_names(getattr(rows, "features", None) or {}))
+        features = getattr(rows, "features", None) or {}
+        chosen = _shorten_floats(rows.select(order), getattr(features, "arrow_schema", ()))
+        named = _name_classes(chosen, _list_class_names(features))
         yield from ((i + 1, row) for i, row in zip(order, named, strict=True))
     except DatasetError:
         raise
@@ -78,6 +84,43 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
 def draw_order(n: int, shuffle: int | None) -> Sequence[int]:
     """The order in which a seed puts `n` rows. Without a seed, their own order."""
     return range(n) if shuffle is None else Random(f"order/{shuffle}").sample(range(n), n)
+
+
+def _shorten_floats(rows: Iterable[Mapping[str, Any]], columns: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    """The rows with 0.1 where a column of 32 bits holds 0.10000000149011612.
+
+    Args:
+        columns: their names and Arrow types.
+    """
+    finishing = {column.name: finish for column in columns if (finish := _find_finish(column.type)) is not None}
+    for row in rows:
+        yield {**row, **{name: finish(row[name]) for name, finish in finishing.items() if name in row}}
+
+
+def _find_finish(kind: Any) -> Finish | None:
+    """What shortens the numbers in a value of this Arrow type. None if nothing has to be shortened."""
+    from pyarrow import types
+
+    if types.is_float32(kind) or types.is_float16(kind):
+        width: Width = "f" if types.is_float32(kind) else "e"
+        return lambda value: shorten(value, width) if isinstance(value, float) else value
+    if types.is_struct(kind):
+        inner = {field.name: finish for field in kind if (finish := _find_finish(field.type)) is not None}
+        return (lambda value: _finish_members(value, inner)) if inner else None
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        member = _find_finish(kind.value_type)
+        return None if member is None else lambda value: _finish_list(value, member)
+    return None
+
+
+def _finish_members(value: Any, finishing: Mapping[str, Finish]) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {name: finishing[name](inner) if name in finishing else inner for name, inner in value.items()}
+
+
+def _finish_list(value: Any, finish: Finish) -> Any:
+    return [finish(inner) for inner in value] if isinstance(value, list) and len(value) <= _LONGEST_LIST else value
 
 
 def _explain(exc: Exception) -> str:

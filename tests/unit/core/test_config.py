@@ -30,6 +30,39 @@ def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> Non
     assert str(caught.value).count(str(path)) == 3
 
 
+def test_problems_name_the_option_that_brought_them(tmp_path: Path) -> None:
+    path = write_settings(tmp_path, {"lora": {"rnk": 4}})
+    overrides = ["lora.rank=x", "task.labels={a: [1]}", "name=my run", "loop.patiance=2"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides, options={"name": "--out my run"})
+    assert [line.rpartition(": ")[0].split(": ")[:2] for line in str(caught.value).splitlines()] == [
+        ["--out my run", "name"],
+        ["--set", "task.labels.a"],
+        ["--set", "lora.rank"],
+        [str(path), "lora.rnk"],
+        ["--set", "loop.patiance"],
+    ]
+    with pytest.raises(ConfigError, match=r"^--set: student\.chat_template: 'none\.jinja' is neither"):
+        load_config(write_settings(tmp_path, {}), ["student.chat_template=none.jinja"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("grid 1.yaml", "tasks: {a: {config: x.yaml}}\narms: [pada]\n", "this is a grid of runs, not one run: pada experiment '{path}'"),
+        ("train.jsonl", '{"q": 1}\n{"q": 2}\n', "these are rows, not settings. Name them in a settings file, under data.train"),
+        ("Train.CSV.gz", "", "these are rows, not settings"),
+        ("rows.json", '[{"q": 1}, {"q": 2}]', "these are rows, not settings"),
+    ],
+)  # fmt: skip
+def test_another_kind_of_file_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {message.format(path=path)}")
+
+
 @pytest.mark.parametrize("text", ["- a list\n", "a: [unclosed\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "run.yaml"
@@ -182,6 +215,11 @@ def test_a_settings_file_says_what_it_seems_to_say(tmp_path: Path, text: str, pa
     ("text", "message"),
     [
         ("task:\n\tname: x\n", r"c\.yaml:2:1: not valid YAML: .* Indent with spaces, not with tabs"),
+        (
+            "task:\n\u00a0\u00a0name: x\n",
+            r"c\.yaml:\d:\d+: not valid YAML: .*\. Line 2 is indented with non-breaking spaces: replace them",
+        ),
+        ("seed: 1\ntask:\n  name: x\n \u3000turns: all\n", r"Line 4 is indented with non-breaking spaces"),
         ("seed: 1\nseed: 2\n", r"c\.yaml:2:1: not valid YAML: the key 'seed' appears twice"),
         ("seed: 1\n---\nseed: 2\n", r"c\.yaml:2:1: .*another document"),
         ("- a\n", "expected a mapping of settings, found list"),
@@ -265,6 +303,28 @@ def test_a_chat_template_is_given_as_text_or_as_the_file_that_holds_it(tmp_path:
     for value in (template, str(tmp_path / "chat.jinja")):
         path = write_settings(tmp_path, {"student": {"chat_template": value}})
         assert load_config(path).student.chat.template == template
+
+
+def test_a_path_may_begin_in_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "chat.jinja").write_text("{{ messages }}")
+    values = {
+        "runs_folder": "~/my runs",
+        "data": {"train": "~/rows.csv[:60%]", "test": "hub:~/x/test"},
+        "task": {"database": "~/shop.sqlite", "labels": ["~", "~a"]},
+        "student": {"model": "~/mine", "chat_template": "~/chat.jinja"},
+        "models": {"embedder": "~/embedder", "analyst": {"model": "local:~/a.gguf"}, "judge": {"model": "openai:~"}},
+    }
+    config = load_config(write_settings(tmp_path, values))
+    assert (config.runs_folder, config.student.model) == (f"{tmp_path}/my runs", f"{tmp_path}/mine")
+    assert (config.data.train, config.data.test) == (f"{tmp_path}/rows.csv[:60%]", "hub:~/x/test")
+    assert (config.task.database, tuple(config.task.labels)) == (f"{tmp_path}/shop.sqlite", ("~", "~a"))
+    assert config.student.chat_template == "{{ messages }}"
+    models = config.models
+    assert (models.embedder, models.analyst.model) == (f"{tmp_path}/embedder", f"local:{tmp_path}/a.gguf")
+    assert models.judge.model == "openai:~"
+    assert change_config(config, ["runs_folder=~"]).runs_folder == str(tmp_path)
+    assert parse_config(values | {"student": {}}, origin="a server").runs_folder == "~/my runs"
 
 
 def test_a_chat_template_that_is_neither_is_one_clear_error(tmp_path: Path) -> None:

@@ -29,6 +29,11 @@ def check(memory: dict[str, Rows], **settings: Any) -> CheckedData:
     return check_run_data(config, {}, datasets=MemoryDatasets(memory), task=task)
 
 
+def leave_out_sizes(findings: list[Finding]) -> list[Finding]:
+    """What is found beside that there are few rows, as in most of these examples."""
+    return [finding for finding in findings if " few: an accuracy" not in finding.text]
+
+
 GOOD = {
     "train": label("train", ["refund", "delivery", "other", "refund"]),
     "validation": label("validation", ["refund", "delivery", "other"]),
@@ -38,7 +43,7 @@ GOOD = {
 
 def test_good_rows_have_nothing_against_them() -> None:
     checked = check(GOOD)
-    assert checked.findings == []
+    assert leave_out_sizes(checked.findings) == []
     assert checked.labels["train"] == {"refund": 2, "delivery": 1, "other": 1}
 
 
@@ -254,7 +259,27 @@ CASES: dict[str, tuple[dict[str, Rows], dict[str, Any], list[Finding]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_wrong_is_told(name: str) -> None:
     rows, settings, expected = CASES[name]
-    assert check({**GOOD, **rows}, **settings).findings == expected
+    assert leave_out_sizes(check({**GOOD, **rows}, **settings).findings) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_validation", "n_test", "told"),
+    [
+        (50, 50, []),
+        (
+            2,
+            0,
+            ["memory:validation: 2 validation rows are few: an accuracy on so few is uncertain by up to ±41 points"],
+        ),
+        (49, 1, ["memory:validation: 49 validation rows are few", "memory:test: 1 test row is few"]),
+    ],
+)
+def test_too_few_rows_to_measure_on_are_told(n_validation: int, n_test: int, told: list[str]) -> None:
+    rows = {"train": GOOD["train"], "validation": label("v", ["refund", "other"] * 30)[:n_validation]}
+    rows |= {"test": label("t", ["other", "refund"] * 30)[:n_test]} if n_test else {}
+    texts = [finding.text for finding in check(rows).findings if " few: an accuracy" in finding.text]
+    assert len(texts) == len(told) and all(map(str.startswith, texts, told))
+    assert all(text.endswith("points (95 % interval). Use 50 or more") for text in texts)
 
 
 def test_all_rows_that_cannot_be_read_are_told_with_what_else_there_is() -> None:
@@ -296,7 +321,7 @@ def test_greetings_of_conversations_repeat_rightly() -> None:
     rows = {"train": [talk("Open?", "Yes."), talk("Far?", "No.")], "validation": [talk("0?", "a"), talk("1?", "b")]}
     checked = check(rows, task={"name": "exact_match", "turns": "all"})
     assert [e.prompt for e in checked.files["train"].examples] == ["Hi", "Open?", "Hi", "Far?"]
-    assert checked.findings == []
+    assert leave_out_sizes(checked.findings) == []
 
 
 def test_one_error_tells_all_that_stops() -> None:

@@ -21,7 +21,7 @@ def ask(split: str, n: int, **fields: Any) -> Rows:
     return [{"question": f"{split} asks of number {i * 7}", "answer": f"it is {i}", **fields} for i in range(n)]
 
 
-GOOD = {"train": ask("train", 4), "validation": ask("validation", 3)}
+GOOD = {"train": ask("train", 4), "validation": ask("validation", 50)}
 
 
 class Unsafe(ExactMatch):
@@ -80,6 +80,12 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
         "data.train_on_definitions does nothing, because task.labels has no definitions",
     ]
     assert not any(finding.stops for finding in found.findings)
+
+
+def test_a_learning_rate_that_is_far_too_large_is_told() -> None:
+    assert check(GOOD, lora={"learning_rate": 0.1}).warnings == []
+    (told,) = check(GOOD, lora={"learning_rate": 2}).warnings
+    assert told == "lora.learning_rate is 2: above 0.1, adapters learn nothing. Usual are 1e-5 to 1e-3"
 
 
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:

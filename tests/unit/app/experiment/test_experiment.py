@@ -106,7 +106,10 @@ def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Pa
         ({"seeds": []}, "seeds: at least one is needed"),
         ({"seeds": [1, 1]}, "seeds: a value appears twice"),
         ({"tasks": {"a/b": {"config": "x.yaml"}}}, "tasks.a/b: a name"),
-        ({"tasks": {"a": {"config": "nowhere.yaml"}}}, "nowhere.yaml: cannot be read"),
+        (
+            {"tasks": {"a": {"config": "nowhere.yaml"}}},
+            "grid.yaml: tasks.a.config: nowhere.yaml: no such file (looked from ",
+        ),
         ({"set": {"lora.stepz": 3}}, "tasks.toy: lora.stepz"),
         ({"arms": [{"name": "x", "like": "pada", "set": {"quality.threshold": 99}}]}, "arms.x: quality.threshold"),
         ({"run": {"review": {"data": True}}}, "cannot wait for a person"),
@@ -236,3 +239,35 @@ def test_every_method_is_documented_with_its_settings() -> None:
             f"`{key}: {yaml.safe_dump(value).split(chr(10))[0]}`" for key, value in method.settings.items()
         )
         assert rows[name] == (expected or "none"), f"{name}: {expected}"
+
+
+def test_paths_of_a_grid_may_begin_in_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path)
+    grid = load_grid(
+        write(tmp_path, tasks={"toy": {"config": "~/run.yaml"}}, runs_folder="~/r", arms=["pada"], seeds=[0])
+    )
+    assert grid.runs_folder == f"{tmp_path}/r"
+    assert [cell.config.runs_folder for cell in plan_cells(grid, ROWS)] == [f"{tmp_path}/r/g"]
+
+
+def test_a_grid_that_is_used_from_another_folder_says_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    path = write(tmp_path, tasks={"toy": {"config": "run.yaml"}}, arms=["pada"]).rename(tmp_path / "configs" / "g.yaml")
+    monkeypatch.chdir(tmp_path / "configs")
+    with pytest.raises(ConfigError) as caught:
+        load_grid(path)
+    told = f"{path}: tasks.toy.config: run.yaml: no such file (looked from {tmp_path / 'configs'})"
+    assert str(caught.value) == f"{told}. Its paths are relative to another folder: cd {tmp_path}"
+
+
+def test_the_settings_of_one_run_are_no_grid(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_grid(tmp_path / "run.yaml")
+    path = tmp_path / "run.yaml"
+    assert str(caught.value) == (
+        f"{path}: these are settings of one run: pada run {path}. A grid names them under its tasks."
+    )

@@ -51,7 +51,35 @@ def test_a_moved_run_does_not_go_on(tmp_path: Path) -> None:
         layout.check_place(moved, config)
 
 
+def test_a_run_is_resumed_from_the_folder_that_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my work").mkdir()
+    monkeypatch.chdir(tmp_path / "my work")
+    config = parse_config({"name": "demo"}, origin="test")
+    folder = claim_folder(config).folder
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError) as caught:
+        layout.check_place("my work" / folder, config)
+    told = "its settings are relative to the folder that it was started in"
+    assert str(caught.value) == f"my work/runs/demo: {told}: cd '{tmp_path}/my work' && pada resume runs/demo"
+    (tmp_path / "my work" / folder / "manifest.json").write_text("{")
+    with pytest.raises(
+        ArtifactError, match=rf"belongs at runs/demo, relative to {tmp_path}\. Move it back to resume it"
+    ):
+        layout.check_place("my work" / folder, config)
+
+
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
+    for read in (layout.load_summary, layout.load_run_config):
+        with pytest.raises(ArtifactError, match=r"none: no such folder \(looked from .*\). `pada run CONFIG` starts"):
+            read(tmp_path / "none")
+        with pytest.raises(ArtifactError, match="not a run folder"):
+            read(tmp_path)
+        (tmp_path / "c.yaml").write_text("")
+        with pytest.raises(ArtifactError, match=r"c\.yaml: is a file, not a run folder"):
+            read(tmp_path / "c.yaml")
+    (tmp_path / "config.yaml").write_text("")
     with pytest.raises(ArtifactError, match=r"not finished. Continue with: pada resume"):
         layout.load_summary(tmp_path)
     (tmp_path / "summary.json").write_text(make_summary().model_dump_json())

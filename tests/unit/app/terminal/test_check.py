@@ -111,5 +111,12 @@ def test_a_narrow_terminal_wraps_and_a_file_does_not() -> None:
     assert "\x1b[31m  " not in render(styled=True), "a label has no control over the terminal"
 
 
+def test_a_very_narrow_terminal_loses_nothing() -> None:
+    for width in (1, 20, 40):
+        shown = render(width=width)
+        assert "\u2026" not in shown
+        assert all(f"\n  {name}  " in shown for name in ("file", "rows", "  answer", "  yes", "judge"))
+
+
 def test_without_any_file_only_the_problems_are_told() -> None:
     assert render(CheckReport({}, {}, (stop("no rows"),))) == "1 problem: a run would be refused\n  ✗ no rows\n"

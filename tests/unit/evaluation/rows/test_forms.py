@@ -197,3 +197,8 @@ def test_text_is_read_in_one_normal_form_and_code_as_it_is() -> None:
     }  # fmt: skip
     code = task_for("code").read(place([function])[0])
     assert decomposed in code.answer and decomposed in code.reference["test"]
+
+
+def test_a_column_is_found_in_either_unicode_form() -> None:
+    rows = [{"re\u0301ponse": "oui", "question": "q"}]
+    assert read(rows, columns={"answer": "r\u00e9ponse"}).examples[0].answer == "oui"

@@ -78,6 +78,46 @@ def test_labels_that_no_one_reading_fits_are_refused(labels: Any, files: list[li
         labels_of(labels, *files)
 
 
+JOINED = ". Several labels are joined: one label per row is expected"
+QUOTED = ". The quote is part of the text: take it out"
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("fees, Delivery", JOINED),
+        ("fees|lost card", JOINED),
+        ("fees and delivery", JOINED),
+        ("'fees', 'delivery'", JOINED),
+        (["fees", "delivery"], JOINED),
+        ("'fees'", QUOTED),
+        ("'lost card", QUOTED),
+        ("\u201cfees\u201d", QUOTED),
+        ("fees, refund", ""),
+        (["fees", {"x": 1}], ""),
+        ("refund", ""),
+        (",", ""),
+    ],
+)
+def test_labels_that_are_joined_or_in_quotes_are_told(value: Any, hint: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        labels_of(["fees", "lost card", "delivery"], ["fees", value])
+    assert str(caught.value) == (
+        f"f1:2: field 'label' is {value!r}, but the options are fees, lost card, delivery{hint}"
+    )
+
+
+@pytest.mark.parametrize("columns", [{}, {"answer": "topic"}])
+def test_a_column_for_each_label_is_told(columns: dict[str, str]) -> None:
+    rows = [{"question": f"q{n}", "fees": n, "Lost_card": 1 - n} for n in (0, 1)]
+    settings: dict[str, Any] = {"labels": ["fees", "lost card"], "columns": columns}
+    for name in ("multiple_choice", "exact_match"):
+        with pytest.raises(DatasetError, match="There is a column for each label: write the name of each row's label"):
+            read(rows, name=name, **settings)
+        labelled = [{**row, "topic": "fees"} for row in rows]
+        assert len(read(labelled, name=name, labels=["fees", "lost card"], columns={"answer": "topic"}).examples) == 2
+
+
 def test_another_file_tells_from_where_positions_count() -> None:
     assert labels_of(STARS, [1, 2], [0, 4]) == [["2 stars", "3 stars"], ["1 star", "5 stars"]]
 
@@ -209,6 +249,33 @@ def test_settings_name_the_columns_of_options() -> None:
 def test_columns_of_options_with_holes_are_refused(row: dict[str, Any], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read([{"question": "Which?", **row}], name="multiple_choice")
+
+
+@pytest.mark.parametrize(
+    ("values", "way_out"),
+    [
+        (["fees", "lost card", "no", "caf\u00e9"] * 2, ": [caf\u00e9, fees, lost card, 'no']"),
+        ([1, 0, 1, 0], ": ['0', '1']"),
+        ([f"l{i:02}" for i in range(11)] * 2, f": [{', '.join(f'l{i:02}' for i in range(10))}, \u2026] (11 in all)"),
+        (["a", "b", "c"], ""),
+        (["same"] * 4, ""),
+        ([f"answer {i}" for i in range(201)] * 2, ""),
+    ],
+)
+def test_rows_without_options_lead_to_the_labels(values: list[Any], way_out: str) -> None:
+    rows = [{"text": f"q{n}", "topic": value} for n, value in enumerate(values)]
+    with pytest.raises(DatasetError) as caught:
+        read(rows, name="multiple_choice", columns={"question": "text", "answer": "topic"})
+    assert str(caught.value) == (
+        "train.jsonl:1: field 'choices' is missing; the row has text, topic. Name the right column in task.columns."
+        f" If all rows have the same options, list them in task.labels{way_out}"
+    )
+
+
+def test_rows_of_a_benchmark_are_not_led_to_labels() -> None:
+    with pytest.raises(DatasetError) as caught:
+        read([{"ctx": "q", "label": 0}], name="hellaswag")
+    assert "task.labels" not in str(caught.value)
 
 
 def test_an_option_that_is_empty_before_others_is_refused() -> None:

@@ -13,6 +13,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
+from pada_agent.evaluation.rows.narrow_floats import find_meant
 from pada_agent.evaluation.rows.reading import read_files, tell_apart
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from tests.unit.evaluation.cases import answer
@@ -132,6 +133,70 @@ def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
     assert read(rows, labels={"None": "", "NA": "", "fine": ""}).understood.notes == ()
     decimals = [{"question": f"q{i}", "answer": f"{i}.0"} for i in range(3)]
     assert read(decimals).understood.notes[0].startswith("all answers end in .0")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Tom &amp; Ann&#39;s", "1 row(s) hold HTML entities, such as &amp;: undo them ('&'?)"),
+        ("x &#x27;y&#x27;", "1 row(s) hold HTML entities, such as &#x27;: undo them (\"'\"?)"),
+        *(
+            (
+                text.encode().decode(encoding, "ignore" if encoding == "cp1252" else "strict"),
+                f"1 row(s) hold characters that were read in a wrong encoding, such as {{}} ({meant}?): save the original",
+            )
+            for text, meant in (("caf\u00e9", "\u00e9"), ("it\u2019s", "\u2019"), ("\u00a35", "\u00a3"), ("\u043f\u043e", "\u043f"))
+            for encoding in ("cp1252", "latin-1")
+        ),
+        ("AT&T & co; a&b; NÃO, GARÇON, ÂGE, â la, caf\u00e9, \u00c4\u201c", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("labels", [None, ["a", "b"]])
+def test_rows_that_hold_html_or_a_wrong_encoding_are_told(text: str, told: str, labels: list[str] | None) -> None:
+    rows = [{"question": f"Is it {text}?", "answer": "a"}, {"question": "Is it plain?", "answer": "b"}]
+    notes = read(rows, **({"labels": labels} if labels else {})).understood.notes
+    before, _, after = told.partition("{}")
+    assert bool(notes) == bool(told) and all(note.startswith(before) and after in note for note in notes)
+
+
+@pytest.mark.parametrize("column", ["answer", "answers", "labels"])
+def test_rows_with_several_answers_are_counted(column: str) -> None:
+    rows = [{"question": f"q{i}", column: ["fees", "urgent"][: 1 + i % 2]} for i in range(4)]
+    columns = {"answer": column}
+    assert read(rows, columns=columns).understood.notes == (
+        "2 rows list several answers, such as 'fees' or 'urgent': any one counts as right, and the first is learned",
+    )
+    assert read(rows[::2], columns=columns).understood.notes == ()
+    assert read(rows[:2], columns=columns).understood.notes[0].startswith("1 row lists several answers")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("0.30000000000000004", 0.3),
+        ("-19.989999999999995", -19.99),
+        ("0.10000000149011612", 0.1),
+        ("3.299999952316284", 3.3),
+        ("1.0999999999999999e-07", 1.1e-7),
+        ("0.3", None),
+        ("3.141592653589793", None),
+        ("0.3333333333333333", None),
+        ("12345678901234567890", None),
+        ("1e400", None),
+        ("nan", None),
+        ("three", None),
+    ],
+)
+def test_digits_left_over_from_computing_are_told_from_digits_that_mean_something(
+    text: str, meant: float | None
+) -> None:
+    assert find_meant(text) == meant
+
+
+def test_answers_with_digits_left_over_from_computing_are_told() -> None:
+    rows = [{"question": f"q{i}", "answer": number} for i, number in enumerate([0.1 + 0.2, 0.1 + 0.7, 0.5])]
+    (told,) = read(rows, name="numeric").understood.notes
+    assert told == ("2 answer(s) have digits left over from computing, such as 0.30000000000000004: round them (0.3?)")
 
 
 TALK = turns(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Open?"), ("assistant", "Yes."))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
-from pada_agent.core.config import RunConfig
+from pada_agent.core.config import RunConfig, TaskConfig
 from pada_agent.core.errors import DatasetError
 from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.tasks.registry import make_task
@@ -89,12 +89,34 @@ def test_json_that_cannot_be_read_says_why_in_words(tmp_path: Path, content: str
         ("q,a\n1,2\none, two,3\n", r":3: 3 values for 2 columns\. Does a cell contain a comma\? Put such cells in quotes"),
         ("q;a\n1;2\none; two;3\n", r":3: 3 values for 2 columns\. Does a cell contain a semicolon\?"),
         ("q,a\n1,2\n3\n", r":3: 1 value for 2 columns\. Is a cell missing here, or does a column's name contain a comma\?"),
+        ("Export of May;\n;\nq;a\n1, 2;2\n3;4\n", r":1: 'Export of May;' looks like a title or a comment, and .* seem to be on line 3\. Delete"),
+        ("sep=;\nExport of May\nq;a\n1, 2;2\n3, 4;4\n", r":2: 'Export of May' looks like a title .* on line 3"),
+        ("Export\n\nq,a\n1,2\n", r":1: 'Export' looks like a title"),
+        ("# mine\n#\nq,a\n1,2\n", r":1: '# mine' looks like a title or a comment, .* on line 3"),
+        ("q,a\n'1','2'\n'3, 4','5'\n", r": the cells are in single quotes, which CSV reads as text\. Use double quotes"),
+        ("'q';'a'\n'1';'2'\n'3';'4'\n", r": the cells are in single quotes"),
+        ("__label__a one, two\n__label__b three\n", r": is in fastText's format, not CSV\. Write two columns"),
         ("tool,tool\nx,y\n", r":1: two columns have the same name: tool\. .* put a line with the names above it"),
     ],
 )  # fmt: skip
 def test_csv_that_cannot_be_read_names_the_line_at_fault(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DatasetError, match=rf"/a\.csv{message}"):
         read(tmp_path, "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("my text;label\nhello, a;x\nfoo, b;y\n", ["my text", "label"]),
+        ("#,q\n1,a\n2,b\n", ["#", "q"]),
+        ("some words\none\ntwo\n", ["some words"]),
+        ("q\n'one'\n'two'\n", ["q"]),
+        ("q,a\n'one' or 'two',b\n'x',y\n", ["q", "a"]),
+        ('all turns\n"[1, 2]"\n"[3, 4]"\n', ["all turns"]),
+    ],
+)
+def test_what_only_looks_like_a_title_or_like_quotes_is_read(tmp_path: Path, content: str, columns: list[str]) -> None:
+    assert [list(row) for row in read(tmp_path, "a.csv", content)] == [columns, columns]
 
 
 def test_a_row_over_several_lines_is_named_by_the_first(tmp_path: Path) -> None:
@@ -200,3 +222,22 @@ def test_a_field_that_is_missing_is_doubted_by_what_the_file_looks_like(
 ) -> None:
     problems = read_examples(tmp_path, name, content)
     assert told in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv", TABLE, f"the columns are Which bin number 0?, blue. {HEADLESS}"),
+        ("a.csv", "# mine,x\n3,4\n", "the columns are # mine, x. The first line looks like a comment, not like the names of columns: delete it."),
+        ("a.csv", "texts,a\n3,4\n", "the columns are texts, a. Did you mean 'texts'?"),
+        ("a.jsonl", '{"x": 1}\n{"x": 2}\n', "the columns are x."),
+    ],
+)  # fmt: skip
+def test_a_column_that_is_missing_is_doubted_by_what_the_file_looks_like(
+    tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    task = make_task(TaskConfig(name="exact_match", columns={"question": "text", "answer": "label"}))
+    with pytest.raises(DatasetError) as caught:
+        read_files(task, [FileDatasets().read(str(tmp_path / name))])
+    assert f"task.columns takes question from 'text', but {told}" in str(caught.value)

@@ -186,3 +186,11 @@ def test_what_is_packed_is_held_to_the_limit_on_bytes(tmp_path: Path) -> None:
 
 def test_rows_may_share_an_id(tmp_path: Path) -> None:
     assert len(read(tmp_path, "a.jsonl", '{"id": 1, "q": "x"}\n{"id": 1, "q": "y"}\n')) == 2
+
+
+def test_a_file_that_is_packed_twice_says_so(tmp_path: Path) -> None:
+    content = gzip.compress(gzip.compress(b"q,a\n1,2\n"))
+    with pytest.raises(DatasetError, match=r"/a\.csv\.gz: is packed twice\. Unpack it once, and keep its name"):
+        read(tmp_path, "a.csv.gz", content)
+    with pytest.raises(DatasetError, match=r"/a\.csv: is gzip, not csv\. Add \.gz to its name"):
+        read(tmp_path, "a.csv", content)

@@ -193,3 +193,33 @@ def test_with_a_seed_slices_of_one_split_are_samples_that_share_no_row(monkeypat
     assert row.where == f"hub:me/news/train[:10]:{first[0] + 1}", "the place is that in the whole split"
     with pytest.raises(DatasetError, match=r"with data\.shuffle, one split with one slice is expected"):
         take("+test")
+
+
+def test_numbers_of_32_and_16_bits_have_the_digits_that_were_written(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    written = [0.1, 19.99, 3.3, None, -0.007, 16777216.0, 123456792.0, float("inf")]
+    columns = {
+        "single": pyarrow.array(written, pyarrow.float32()),
+        "half": pyarrow.array([0.1, 19.98, 3.3, None, -0.007, 2048.0, 0.5, 1.5], pyarrow.float16()),
+        "double": pyarrow.array([0.1 + 0.2] * 8, pyarrow.float64()),
+        "options": pyarrow.array([[0.1, None], [], None, [19.99]] * 2, pyarrow.list_(pyarrow.float32())),
+        "nested": pyarrow.array(
+            [{"value": 0.7, "n": 1}, None] * 4,
+            pyarrow.struct([("value", pyarrow.float32()), ("n", pyarrow.int64())]),
+        ),
+    }
+    fields = [row.fields for row in FileDatasets().read(save(tmp_path / "t.parquet", columns))]
+    assert [f["single"] for f in fields] == written
+    assert [f["half"] for f in fields] == [0.1, 19.98, 3.3, None, -0.007, 2048.0, 0.5, 1.5]
+    assert fields[0]["double"] == 0.1 + 0.2
+    assert [f["options"] for f in fields[:4]] == [[0.1, None], [], None, [19.99]]
+    assert [f["nested"] for f in fields[:2]] == [{"value": 0.7, "n": 1}, None]
+
+
+def test_numbers_of_32_bits_on_the_hub_have_the_digits_that_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = HubRows([{"q": "a", "price": 0.10000000149011612}])
+    schema = pyarrow.schema([("q", pyarrow.string()), ("price", pyarrow.float32())])
+    rows.features = type("Features", (dict,), {"arrow_schema": schema})(q=None, price=None)
+    serve(monkeypatch, rows)
+    assert FileDatasets().read("hub:me/prices/train")[0].fields["price"] == 0.1
