@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import Any
@@ -33,6 +33,8 @@ OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_form
 """Parameters that some models refuse, and that a call can leave out or send under another name."""
 _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
+_NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError)
+"""The request itself is not valid, and will not be the next time."""
 _TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
 _CONNECTION_NAMES = {"APIConnectionError", "TransportError", "ConnectionError"}
 """Each provider's package has errors of these names of its own, or those of its own HTTP client."""
@@ -69,6 +71,7 @@ _FILTERED = re.compile(
     re.IGNORECASE,
 )
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE)
+_QUOTE = re.compile(r"\s*b?['\"]")
 _TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|only the default|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
@@ -117,6 +120,11 @@ def translate_error(error: Exception, *, name: str, url: str | None, redaction: 
     """Our exception for one raised by a call, without the key in it."""
     where = url or "the provider's address"
     kinds = {kind.__name__ for kind in type(error).__mro__}
+    if unsent := next((cause for cause in _list_causes(error) if isinstance(cause, _NEVER_SENT)), None):
+        return ModelUnavailableError(
+            f"{name}: the request to {where} could not be made ({_describe_unsent(unsent)}). Is there an odd character in"
+            " the key, a header or the address?"
+        )
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
         return RetryableError(f"{name}: no answer in time from {where}")
     if isinstance(error, _CONNECTIONS) or kinds & _CONNECTION_NAMES:
@@ -140,6 +148,21 @@ def translate_error(error: Exception, *, name: str, url: str | None, redaction: 
             return RetryableError(page, no_connection=True)
         return RetryableError(f"{name}: {kind}{failure.shown}")
     return _translate_status(failure, failure.status, name, where)
+
+
+def _describe_unsent(error: BaseException) -> str:
+    """Its message, up to where it quotes a header's value, which may be the key."""
+    if isinstance(error, UnicodeEncodeError):
+        return f"a character cannot be written in {error.encoding}"
+    return _QUOTE.split(str(error))[0] if isinstance(error, httpx.LocalProtocolError) else str(error)
+
+
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _is_overflow(failure: _Failure) -> bool:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from pada_agent.app.adapters.llm import local_engine, own_llama_server
 from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
+from pada_agent.app.adapters.llm.environment import read_as_it_is, read_header, read_key
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
@@ -189,7 +190,8 @@ def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Opening:
             f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
             "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
         )
-    secrets = tuple(value for variable in AWS_SECRETS if (value := os.environ.get(variable)))
+    read_as_it_is("AWS_ACCESS_KEY_ID")
+    secrets = tuple(value for variable in AWS_SECRETS if (value := read_as_it_is(variable)))
     return Opening(lambda: PlainClient(_chat_bedrock(config, name), config), Redaction(secrets))
 
 
@@ -245,7 +247,7 @@ def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
 
 def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | None:
     variables = find_key_variables(config)
-    key = next((value for name in variables if (value := os.environ.get(name))), None)
+    key = next((value for name in variables if (value := read_key(name))), None)
     if key is None and (needed or config.api_key_env):
         raise ConfigError(
             f"models.{role}: no API key. Set the environment variable {' or '.join(variables)}, or choose another model."
@@ -255,9 +257,10 @@ def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | 
 
 def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
     """The headers from the settings, with the secret ones from the environment."""
-    if absent := [variable for variable in config.header_envs.values() if not os.environ.get(variable)]:
+    secret = {header: read_header(variable) for header, variable in config.header_envs.items()}
+    if absent := [config.header_envs[header] for header, value in secret.items() if value is None]:
         raise ConfigError(f"models.{role}.header_envs: the environment variable {absent[0]} is not set.")
-    return {**config.headers, **{header: os.environ[variable] for header, variable in config.header_envs.items()}}
+    return {**config.headers, **{header: value or "" for header, value in secret.items()}}
 
 
 def _authorize(key: str | None) -> dict[str, str]:
