@@ -11,6 +11,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ReadTimeoutError
 from langchain_core.exceptions import ContextOverflowError
 
+from pada_agent.app.adapters.llm.environment import Address
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_words
@@ -116,9 +117,11 @@ class _Failure:
         return self.words[:SHOWN_CHARACTERS] if self.is_shown else "(its words are not shown here)"
 
 
-def translate_error(error: Exception, *, name: str, url: str | None, redaction: Redaction) -> Exception:
+def translate_error(error: Exception, *, name: str, address: Address | None, redaction: Redaction) -> Exception:
     """Our exception for one raised by a call, without the key in it."""
-    where = url or "the provider's address"
+    if redaction.hides_words and address and address.source != "base_url":
+        address = None  # the operator's environment is not the reader's business
+    where = str(address or "the provider's address")
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if unsent := next((cause for cause in _list_causes(error) if isinstance(cause, _NEVER_SENT)), None):
         return ModelUnavailableError(
@@ -144,7 +147,8 @@ def translate_error(error: Exception, *, name: str, url: str | None, redaction: 
     if failure.status is None:
         kind = "" if isinstance(error, BotoCoreError) else f"the answer of {where} was no chat completion: "
         if isinstance(error, JSONDecodeError) and _WEB_PAGE.match(error.doc):
-            page = f"{name}: {kind}it is a web page. Is base_url right, down to /v1? It says: {failure.shown}"
+            setting = (address and address.source) or "base_url"
+            page = f"{name}: {kind}it is a web page. Is {setting} right, down to /v1? It says: {failure.shown}"
             return RetryableError(page, no_connection=True)
         return RetryableError(f"{name}: {kind}{failure.shown}")
     return _translate_status(failure, failure.status, name, where)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pada_agent.app.adapters.llm import local_engine, own_llama_server
 from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
-from pada_agent.app.adapters.llm.environment import read_as_it_is, read_header, read_key
+from pada_agent.app.adapters.llm.environment import Address, read_address, read_as_it_is, read_header, read_key
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
@@ -32,6 +32,8 @@ class Opening:
     redaction: Redaction = field(default_factory=Redaction)
     batches: Callable[[Callable[[], ChatClient]], BatchService] | None = None
     """How its batches are sent and read, given a function that makes an ordinary client. None: we know of no batches."""
+    address: Address | None = None
+    """Where it is asked. None: what makes its client decides."""
     close: Callable[[], None] = lambda: None
     """Ends what a client waits for. Safe in a signal handler."""
 
@@ -108,9 +110,10 @@ def _find_unused(provider: str) -> tuple[str, ...]:
 def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
     key = _find_key(config, role, needed=config.base_url is None)
     headers = _read_headers(config, role)
+    address = _find_address(config, "OPENAI_API_BASE", "OPENAI_BASE_URL") or Address(OPENAI, "")
 
     def make() -> ChatClient:
-        chat = _chat_openai(config, name, key=key or "not-needed", url=config.base_url, headers=headers)
+        chat = _chat_openai(config, name, key=key or "not-needed", url=address.url, headers=headers)
         official = config.base_url is None
         return OpenAIClient(
             chat,
@@ -120,15 +123,15 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
         )
 
     def make_batches(ordinary: Callable[[], ChatClient]) -> BatchService:
-        url = config.base_url or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        return OpenAIBatches(config, name, url, _authorize(key) | headers, cast(Callable[[], OpenAIClient], ordinary))
+        client = cast(Callable[[], OpenAIClient], ordinary)
+        return OpenAIBatches(config, name, address.url, _authorize(key) | headers, client)
 
-    return Opening(make, _redact(config, key, headers), make_batches)
+    return Opening(make, _redact(config, key, headers), make_batches, address)
 
 
 def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
-    address = config.base_url or os.environ.get("AZURE_OPENAI_ENDPOINT", "")
-    found = _DEPLOYMENT.match(address)
+    address = _find_address(config, "AZURE_OPENAI_ENDPOINT")
+    found = _DEPLOYMENT.match(address.url) if address else None
     version = config.api_version or os.environ.get("OPENAI_API_VERSION")
     if found is None or version is None:
         missing = (
@@ -150,7 +153,7 @@ def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
         )
         return OpenAIClient(chat, config, limit="max_completion_tokens", constrain=bool(config.native_json_schema))
 
-    return Opening(make, _redact(config, key, headers))
+    return Opening(make, _redact(config, key, headers), address=address)
 
 
 def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
@@ -206,7 +209,9 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
             f" pip install {wanted}"
         )
     key = _find_key(config, role, needed=bool(partner.key_variables))
-    given = {"api_key": key, "base_url": config.base_url}
+    variables = ("ANTHROPIC_API_URL", "ANTHROPIC_BASE_URL") if provider == "anthropic" else ()
+    address = _find_address(config, *variables)
+    given = {"api_key": key, "base_url": address and address.url}
     options = {name: value for name, value in given.items() if value}
 
     def make(**common: Any) -> BaseChatModel:
@@ -219,13 +224,11 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
         return chat
 
     def make_batches(_: Callable[[], ChatClient]) -> BatchService:
-        url = (
-            config.base_url or os.environ.get("ANTHROPIC_API_URL") or os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC
-        )
-        return AnthropicBatches(config, name, url, {"x-api-key": key or "", "anthropic-version": ANTHROPIC_VERSION})
+        headers = {"x-api-key": key or "", "anthropic-version": ANTHROPIC_VERSION}
+        return AnthropicBatches(config, name, address.url if address else ANTHROPIC, headers)
 
     batches = make_batches if provider == "anthropic" else None
-    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}), batches)
+    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}), batches, address)
 
 
 _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
@@ -243,6 +246,11 @@ def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
         return (config.api_key_env,)
     partner = PARTNERS.get(config.provider)
     return partner.key_variables if partner else _KEY_VARIABLES.get(config.provider, ())
+
+
+def _find_address(config: ModelConfig, *variables: str) -> Address | None:
+    """Where the settings or else these environment variables say that it is."""
+    return Address(config.base_url, "base_url") if config.base_url else read_address(variables)
 
 
 def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | None:
@@ -286,9 +294,7 @@ def _common_options(config: ModelConfig, headers: Mapping[str, str]) -> dict[str
     }
 
 
-def _chat_openai(
-    config: ModelConfig, name: str, *, key: str, url: str | None, headers: Mapping[str, str]
-) -> BaseChatModel:
+def _chat_openai(config: ModelConfig, name: str, *, key: str, url: str, headers: Mapping[str, str]) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
     return ChatOpenAI(model=name, base_url=url, api_key=lambda: key, **_common_options(config, headers))

@@ -8,6 +8,7 @@ import openai
 import pytest
 from botocore.exceptions import ClientError
 
+from pada_agent.app.adapters.llm.environment import Address
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.app.adapters.llm.provider_errors import (
     ContentRefusedError,
@@ -20,7 +21,8 @@ from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 
 def translate(error: Exception) -> Exception:
-    return translate_error(error, name="openai:x", url="http://host/v1", redaction=Redaction())
+    address = Address("http://host/v1", "base_url")
+    return translate_error(error, name="openai:x", address=address, redaction=Redaction())
 
 
 def refuse(status: int, body: Any, **headers: str) -> Exception:
