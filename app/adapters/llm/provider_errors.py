@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ReadTimeoutError
 from langchain_core.exceptions import ContextOverflowError
 
-from pada_agent.app.adapters.llm.environment import Address
+from pada_agent.app.adapters.llm.environment import Address, describe_proxy
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_words
@@ -36,6 +37,8 @@ _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
 _NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError)
 """The request itself is not valid, and will not be the next time."""
+_DIRECT = ("local:", "own:")
+"""Models that no proxy is in front of, or none that we know."""
 _TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
 _CONNECTION_NAMES = {"APIConnectionError", "TransportError", "ConnectionError"}
 """Each provider's package has errors of these names of its own, or those of its own HTTP client."""
@@ -131,7 +134,12 @@ def translate_error(error: Exception, *, name: str, address: Address | None, red
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
         return RetryableError(f"{name}: no answer in time from {where}")
     if isinstance(error, _CONNECTIONS) or kinds & _CONNECTION_NAMES:
-        return RetryableError(f"{name}: no connection to {where}. Is the server running?", no_connection=True)
+        through = "" if redaction.hides_words or name.startswith(_DIRECT) else describe_proxy(address and address.url)
+        way = f" through the proxy of {through}" if through else ""
+        advice = (
+            f"Set NO_PROXY={_find_host(address)} if it can be reached without." if through else "Is the server running?"
+        )
+        return RetryableError(f"{name}: no connection to {where}{way}. {advice}", no_connection=True)
     if isinstance(error, NoCredentialsError):
         return ModelUnavailableError(
             f"{name}: no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -159,6 +167,10 @@ def _describe_unsent(error: BaseException) -> str:
     if isinstance(error, UnicodeEncodeError):
         return f"a character cannot be written in {error.encoding}"
     return _QUOTE.split(str(error))[0] if isinstance(error, httpx.LocalProtocolError) else str(error)
+
+
+def _find_host(address: Address | None) -> str:
+    return (urlsplit(address.url).hostname if address else None) or "HOST"
 
 
 def _list_causes(error: BaseException) -> Iterator[BaseException]:

@@ -15,7 +15,14 @@ from pydantic import SecretStr
 from pada_agent.app.adapters.llm import local_engine, own_llama_server
 from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
-from pada_agent.app.adapters.llm.environment import Address, read_address, read_as_it_is, read_header, read_key
+from pada_agent.app.adapters.llm.environment import (
+    Address,
+    check_proxies,
+    read_address,
+    read_as_it_is,
+    read_header,
+    read_key,
+)
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
@@ -67,6 +74,8 @@ OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 ANTHROPIC_VERSION = "2023-06-01"
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 _KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_API_KEY",)}
+_WITHOUT_PROXY = ("local", "own", "bedrock_converse")
+"""Providers that are not asked through the HTTP client whose proxies we check."""
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -88,6 +97,8 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
     if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
         more = f" Parameters with other names go under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
         raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not support it. Leave it out.{more}")
+    if provider not in _WITHOUT_PROXY:
+        check_proxies()
     opening = known[provider](config, name, role)
     able = {"flex": ("openai",), "batch": ("openai", "anthropic")}.get(config.economy or "", known)
     if provider not in able:
@@ -163,7 +174,7 @@ def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
 
     def start() -> ChatClient:
         engine = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
-        chat = _chat_openai(config, name, key=engine.key, url=engine.url, headers={})
+        chat = _chat_openai(config, name, key=engine.key, url=engine.url, headers={}, direct=True)
         constrain = config.native_json_schema is not False
         return OpenAIClient(chat, config, limit="max_tokens", constrain=constrain, wrap=False)
 
@@ -280,7 +291,8 @@ def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) ->
     return Redaction(tuple(secret for secret in (key, *secret_headers) if secret))
 
 
-def _common_options(config: ModelConfig, headers: Mapping[str, str]) -> dict[str, Any]:
+def _common_options(config: ModelConfig, headers: Mapping[str, str], *, direct: bool = False) -> dict[str, Any]:
+    """`direct` ignores the proxies of the environment."""
     from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 
     # Retries are CallGate's: two layers would multiply. A redirect could lead past the hosts that a server allows.
@@ -289,15 +301,18 @@ def _common_options(config: ModelConfig, headers: Mapping[str, str]) -> dict[str
         "max_retries": 0,
         "default_headers": dict(headers) or None,
         "use_responses_api": False,
-        "http_client": DefaultHttpxClient(follow_redirects=False),
-        "http_async_client": DefaultAsyncHttpxClient(follow_redirects=False),
+        "http_client": DefaultHttpxClient(follow_redirects=False, trust_env=not direct),
+        "http_async_client": DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not direct),
     }
 
 
-def _chat_openai(config: ModelConfig, name: str, *, key: str, url: str, headers: Mapping[str, str]) -> BaseChatModel:
+def _chat_openai(
+    config: ModelConfig, name: str, *, key: str, url: str, headers: Mapping[str, str], direct: bool = False
+) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model=name, base_url=url, api_key=lambda: key, **_common_options(config, headers))
+    options = _common_options(config, headers, direct=direct)
+    return ChatOpenAI(model=name, base_url=url, api_key=lambda: key, openai_proxy=None, **options)
 
 
 def _chat_bedrock(config: ModelConfig, name: str) -> BaseChatModel:
