@@ -15,7 +15,7 @@ from pada_agent.app.prerequisites import find_missing, get_model
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
 from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
-from pada_agent.core.errors import BudgetExceededError, PadaError
+from pada_agent.core.errors import ArtifactError, BudgetExceededError, PadaError
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.findings import Finding, blame, warn
@@ -151,7 +151,7 @@ def _probe(
 ) -> tuple[tuple[Probe, ...], list[Finding]]:
     try:
         return tuple(probe_roles(_answer_at_once(config), adapters, say=say)), []
-    except BudgetExceededError as exc:
+    except (BudgetExceededError, ArtifactError) as exc:
         return (), [blame(exc)]
 
 

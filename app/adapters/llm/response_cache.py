@@ -13,7 +13,9 @@ from threading import Lock, RLock
 from typing import Literal, cast, get_args
 from weakref import WeakValueDictionary
 
+from pada_agent.app.adapters.storage.artifacts import is_disk_full, tell_why_unwritten
 from pada_agent.core.chat import ChatReply, ChatRequest
+from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.records import Usage
@@ -68,6 +70,8 @@ class ResponseCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
         except (sqlite3.Error, OSError) as exc:
+            if is_disk_full(exc):
+                raise ArtifactError(f"{path}: the disk is full. {FREE_SPACE}") from exc
             raise ArtifactError(
                 f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
             ) from exc
@@ -109,9 +113,7 @@ class ResponseCache:
             ArtifactError: its answer could not be stored.
         """
         if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
-            raise ArtifactError(
-                f"{self._path}: the disk is full, so no new call is started. Free some space and resume."
-            )
+            raise ArtifactError(f"{self._path}: the disk is full, so no new call is started. {FREE_SPACE}")
         self._write("INSERT OR REPLACE INTO begun VALUES (?, ?)", (key, started))
 
     def give_up(self, key: str) -> None:
@@ -201,9 +203,7 @@ class ResponseCache:
             with self._lock:
                 return self._db.execute(statement, values).rowcount
         except sqlite3.Error as exc:
-            raise ArtifactError(
-                f"{self._path}: cannot be written ({exc}). Free some space or change its permissions, then resume."
-            ) from exc
+            raise ArtifactError(f"{self._path}: {tell_why_unwritten(exc)}") from exc
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import sqlite3
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record
@@ -32,6 +34,7 @@ RESUME = (
     "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, reuses what is finished, and redoes"
     " what is missing."
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_KEPT_ROWS = 200_000
 """Number of rows kept in memory, over all objects. Short rows take about 1 KB each."""
 
@@ -150,9 +153,18 @@ def explain_writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArtifactError(f"{path}: the disk is full. Free some space, then `pada resume` the run.") from exc
-        raise ArtifactError(f"{path}: cannot be written ({exc.strerror}).") from exc
+        raise ArtifactError(f"{path}: {tell_why_unwritten(exc)}") from exc
+
+
+def is_disk_full(error: OSError | sqlite3.Error) -> bool:
+    return getattr(error, "errno", None) in _FULL or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def tell_why_unwritten(error: OSError | sqlite3.Error) -> str:
+    """Why something could not be written, and the way out, which exists whether or not a run's folder is kept."""
+    if is_disk_full(error):
+        return f"the disk is full. {FREE_SPACE}"
+    return f"cannot be written ({getattr(error, 'strerror', None) or error}). Change its permissions, or choose another place."
 
 
 def _dump_record(value: object) -> object:
