@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.findings import Finding, blame, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import FileLengths
-from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.evaluation.tasks.registry import find_task_kind, make_task
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
 from pada_agent.graph.data_files import FileName
@@ -68,7 +68,7 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
     """
     say("reading the rows")
     if missing := find_missing(config):
-        data = _check_rows_alone(config)
+        data = _check_rows_alone(config, missing)
         return CheckReport(data.files, data.labels, (*missing, *data.findings))
     with _connect(config) as adapters:
         found = check_everything(config, {}, adapters)
@@ -91,7 +91,7 @@ def refuse_missing(config: RunConfig) -> None:
         PadaError: the same as in a run's first node.
     """
     if missing := find_missing(config):
-        refuse([*missing, *_check_rows_alone(config).findings])
+        refuse([*missing, *_check_rows_alone(config, missing).findings])
 
 
 def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str], None]) -> None:
@@ -105,12 +105,17 @@ def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str],
         refuse(tell_silent(tuple(probe_roles(config, adapters, say=say))))
 
 
-def _check_rows_alone(config: RunConfig) -> CheckedData:
-    """Check the rows even if something else cannot be used. Not for rows that can only be read with the help of a teacher."""
+def _check_rows_alone(config: RunConfig, missing: Sequence[Finding]) -> CheckedData:
+    """Check the rows, or at least the task's settings, although something else is missing. Not for rows that can only be
+    read with the help of a teacher."""
     try:
+        if find_task_kind(config.task.name).asks_judge:
+            return CheckedData({}, {}, [])
         task = make_task(config.task)
-    except PadaError:
-        return CheckedData({}, {}, [])
+    except PadaError as exc:
+        found = blame(exc)
+        is_told = any(found.text in finding.text for finding in missing)
+        return CheckedData({}, {}, [] if is_told else [found])
     return check_run_data(config, {}, datasets=FileDatasets(), task=task)
 
 
