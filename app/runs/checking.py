@@ -1,5 +1,6 @@
 """What `pada check` finds out: how rows are read, what the student sees of them, and whether the teacher answers."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute.backends import name_store
 from pada_agent.app.adapters.compute.object_store import ObjectStore
+from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.prerequisites import find_missing, get_model
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
@@ -122,7 +124,9 @@ def _check_rows_alone(config: RunConfig, missing: Sequence[Finding]) -> CheckedD
 @contextmanager
 def _connect(config: RunConfig) -> Iterator[Adapters]:
     """In a folder with a name of its own, so that no other check has done its jobs. Afterwards nothing is left."""
-    folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=_choose_place(config)))
+    place = _choose_place(config)
+    with explain_writing(place or Path(os.environ.get("TMPDIR", "/tmp"))):
+        folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=place))
     elsewhere = {"runs_folder": str(folder.parent), "name": folder.name, "shared_folder": ""}
     aside = _answer_at_once(config).model_copy(update=elsewhere)
     try:

@@ -70,8 +70,8 @@ class ResponseCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
         except (sqlite3.Error, OSError) as exc:
-            if is_disk_full(exc):
-                raise ArtifactError(f"{path}: the disk is full. {FREE_SPACE}") from exc
+            if isinstance(exc, OSError) or is_disk_full(exc):
+                raise ArtifactError(f"{path}: {tell_why_unwritten(exc)}") from exc
             raise ArtifactError(
                 f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
             ) from exc
