@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from pada_agent.app.streams import open_closed
 from pada_agent.app.terminal.arguments import Overrides, quote, read_n_at_once, read_seed, split_list, word_experiment
 from pada_agent.app.terminal.console import (
     choose_allowance,
@@ -346,6 +347,7 @@ def show_config(
 
 def main() -> None:
     """Entry point of the `pada` command."""
+    open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a terminal without our characters is no error
     app()

@@ -15,6 +15,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.core.model_config import ModelConfig
+from pada_agent.core.model_files import check_embedder, check_model
 from pada_agent.core.vllm_limits import check_installed
 from pada_agent.evaluation.rows.findings import Finding, blame
 from pada_agent.evaluation.tasks.judge import Judge
@@ -64,21 +65,18 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     if config.compute.backend == "ray" and config.compute.cluster.store:
         yield _Need("compute.cluster.store", partial(try_store, config.compute.cluster.store))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
-    yield _Need("student.model", partial(_find_model, config.student.model))
+    yield _Need("student.model", partial(_find_model, config.student.model, check_model))
     yield _Need("student.load_in", partial(_find_quantization, config))
     if config.student.engine == "vllm" and config.compute.backend == "local":  # elsewhere, the first job finds out
         yield _Need("student.engine", partial(check_installed, config.compute.device))
-    yield _Need("models.embedder", partial(_find_model, config.models.embedder))
+    yield _Need("models.embedder", partial(_find_model, config.models.embedder, check_embedder))
     for role in ("analyst", "generator", "judge"):
         yield _Need(f"models.{role}", partial(_open, config, role))
 
 
-def _find_model(name: str) -> Path:
-    """Where the model is. Does not ask whether a hub has it."""
-    path = model_store.resolve(name)
-    if path.is_dir() and not any(path.iterdir()):
-        raise ConfigError(f"{path}: the folder is empty. Give the folder of a model, or a hub id.")
-    return path
+def _find_model(name: str, check: Callable[[Path], None]) -> None:
+    """Whether the model is here and complete. Does not ask whether a hub has it."""
+    check(model_store.resolve(name))
 
 
 def _find_quantization(config: RunConfig) -> None:

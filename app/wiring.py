@@ -20,7 +20,7 @@ from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of,
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
 from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.adapters.storage import model_store
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, explain_writing, make_folder
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.prerequisites import find_missing
@@ -204,10 +204,11 @@ def _open(config: RunConfig, key: str) -> Adapters:
 
 def link_objects(folder: Path, shared: str) -> None:
     """Link `objects` in the run's folder to the shared objects, so that all paths below the run's folder stay the same."""
-    (folder.parent / shared / "objects").mkdir(parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent / shared / "objects")
+    make_folder(folder)
     if not (folder / "objects").exists():
-        (folder / "objects").symlink_to(Path("..") / shared / "objects")
+        with explain_writing(folder / "objects"):
+            (folder / "objects").symlink_to(Path("..") / shared / "objects")
 
 
 def _make_tokenizer_job(config: RunConfig, student: str) -> TokenizerJob:

@@ -1,6 +1,9 @@
-"""What is wrong with a file of ours that cannot be read, in a line."""
+"""What is wrong with a file of ours that cannot be read or written, in a line."""
 
 from pydantic import ValidationError
+
+FREE_SPACE = "Free some space, then run the same command again: finished work is kept."
+"""The way out of a full disk, whether or not a run's folder is kept."""
 
 
 def word_damage(error: Exception) -> str:

@@ -1,20 +1,57 @@
 """The settings of one LLM role."""
 
 import re
+import unicodedata
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from pada_agent.core.settings import VARIABLE, Settings
 
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _OURS = {"model", "messages", "stream", "n"}
 """Request parameters that users cannot set."""
 ECONOMY_PRICE = 0.5
 """Fraction of the regular price that OpenAI and Anthropic charge for batches, and OpenAI for its `flex` tier."""
 FLEX_SECONDS = 900.0
 """Timeout for one answer of the `flex` tier, as OpenAI recommends."""
+
+
+def find_odd_character(text: str) -> str:
+    """A character that no HTTP header can hold, in words. Empty if there is none."""
+    odd = next((c for c in text if not " " <= c <= "~"), None)
+    return f"{unicodedata.name(odd, 'a control character')} (U+{ord(odd):04X})" if odd else ""
+
+
+def check_address(url: str) -> str:
+    """The address without white space around it, and without the name of the endpoint, which the client adds.
+
+    Raises:
+        ValueError: it is none, or contains what does not belong into it.
+    """
+    url = url.strip()
+    if not re.match(r"https?://[^/]", url):
+        raise ValueError("it must begin with http:// or https://, such as http://127.0.0.1:8000/v1")
+    if re.search(r"[\s\x00-\x1f\x7f\"'<>]", url):
+        raise ValueError("an address without spaces, line breaks and quotation marks is expected")
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "a URL without user, password or ?key= is expected; api_key_env names the key's variable, and Azure's"
+            " ?api-version= goes with azure_openai:DEPLOYMENT"
+        )
+    if not _has_valid_port(parts):
+        raise ValueError("the port after the last colon must be a number from 1 to 65535")
+    return _ENDPOINT.sub("", url)
+
+
+def _has_valid_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 class ModelConfig(Settings):
@@ -111,18 +148,22 @@ class ModelConfig(Settings):
     @field_validator("base_url")
     @classmethod
     def _check_address(cls, url: str | None) -> str | None:
-        """Without the name of the endpoint, which the client adds."""
-        if url is None:
-            return None
-        if not re.match(r"https?://[^/]", url):
-            raise ValueError("it must begin with http:// or https://, such as http://127.0.0.1:8000/v1")
-        parts = urlsplit(url)
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError(
-                "a URL without user, password or ?key= is expected; api_key_env names the key's variable, and Azure's"
-                " ?api-version= goes with azure_openai:DEPLOYMENT"
-            )
-        return _ENDPOINT.sub("", url)
+        return None if url is None else check_address(url)
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        headers = {name: value.strip() for name, value in headers.items()}
+        if odd := [(name, found) for name, value in headers.items() if (found := find_odd_character(value))]:
+            raise ValueError(f"the value of {odd[0][0]} contains {odd[0][1]}, which no header can hold")
+        return headers
+
+    @field_validator("headers", "header_envs")
+    @classmethod
+    def _check_names(cls, headers: dict[str, str]) -> dict[str, str]:
+        if odd := [name for name in headers if not _HEADER_NAME.fullmatch(name)]:
+            raise ValueError(f"{odd[0]!r} is not the name of a header, as X-Team is")
+        return headers
 
     @field_validator("extra")
     @classmethod

@@ -2,22 +2,26 @@
 
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from shutil import rmtree
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
 from pada_agent.core.machine import hash_once
+from pada_agent.core.model_files import find_damage, tell_missing_tokenizer
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 
@@ -202,7 +206,11 @@ def find_source(name: str) -> tuple[str, str | None]:
 def _explain(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, ImportError) as exc:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, UnpicklingError) as exc:
+        if damage := find_damage(Path(name)) or tell_missing_tokenizer(Path(name)):
+            raise TrainingError(f"student {damage}") from exc
+        if isinstance(exc, RuntimeError):
+            raise
         if "trust_remote_code" in str(exc):  # the library advises it, but it cannot be set here
             raise ConfigError(
                 f"student {name!r} needs code of its own, which is never run here. Set student.model to a"
@@ -260,8 +268,9 @@ def convert_gguf(file: Path) -> Path:
             _write_dequantized(file, partial)
             rmtree(folder, ignore_errors=True)
             partial.replace(folder)
-    except (OSError, ValueError, KeyError) as exc:
-        raise TrainingError(f"student file {file} cannot be converted to safetensors: {exc}") from exc
+    except (OSError, ValueError, LookupError, TypeError, struct.error) as exc:
+        damaged = "" if isinstance(exc, OSError) and exc.errno else " If it is damaged or cut off, fetch it again."
+        raise TrainingError(f"student file {file} cannot be converted to safetensors: {exc}.{damaged}") from exc
     finally:
         rmtree(partial, ignore_errors=True)
     return folder

@@ -21,6 +21,7 @@ import torch
 import transformers
 from pydantic import Field, TypeAdapter
 
+from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
 from pada_agent.core.jobs import FineTuneJob, InfluenceJob, Job, LoadIn, PredictJob, TokenizerJob
 from pada_agent.core.json_lines import read_json_lines
@@ -216,7 +217,7 @@ def explain(exc: Exception) -> PadaError:
     """The error to report: in the user's terms if memory or disk space ran out, otherwise unchanged."""
     words = f"{type(exc).__name__}: {exc}"
     if is_disk_full(exc):
-        return ArtifactError(f"the disk is full ({words}). Free some space and resume; finished jobs are kept.")
+        return ArtifactError(f"the disk is full ({words}). {FREE_SPACE}")
     if is_out_of_memory(exc):
         return TrainingError(f"out of memory ({words}). Lower student.eval_batch_size, or close other programs.")
     return TrainingError(words)

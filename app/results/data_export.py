@@ -3,11 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.adapters.storage.artifacts import (
+    FileArtifactStore,
+    check_new,
+    make_folder,
+    making_beside,
+    move,
+    write_atomically,
+)
 from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
-from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Branch, Example, Rating, Record
 from pada_agent.graph.summary import RunSummary
 
@@ -56,8 +63,7 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
         ArtifactError: `source` is not a finished run, or has no synthetic rows.
         ConfigError: `out` already exists.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: already exists. Choose another --out.")
+    check_new(out)
     config, summary = layout.load_run_config(source), layout.load_summary(source)
     rows = list(collect_rows(summary, source, generator=config.models.generator.model))
     if not rows and any(model.n_synthetic for model in summary.models):
@@ -65,9 +71,11 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
         raise ArtifactError(f"{files}: has no rows although some were trained on, so it is damaged. Restore a copy.")
     if not rows:
         raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "data" / "train.jsonl", "".join(row.model_dump_json() + "\n" for row in rows))
-    write_atomically(out / "README.md", write_data_card(summary, len(rows), config, license=license))
+    with making_beside(out) as scratch:
+        lines = "".join(row.model_dump_json() + "\n" for row in rows)
+        write_atomically(make_folder(scratch / "made" / "data") / "train.jsonl", lines)
+        write_atomically(scratch / "made" / "README.md", write_data_card(summary, len(rows), config, license=license))
+        move(scratch / "made", out)
     return DataReport(folder=out, n_rows=len(rows))
 
 

@@ -1,6 +1,7 @@
 """Pushes adapters and synthetic rows to the Hugging Face hub, and fetches adapters from it."""
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pada_agent.app.adapters.llm.redaction import Redaction
+from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.app.results.cards import UNKNOWN
 from pada_agent.app.results.data_export import export_data
 from pada_agent.app.results.model_export import read_source
@@ -54,7 +56,8 @@ def push(
         ArtifactError: `source` has nothing to push, or the hub refuses it.
         ConfigError: there is no token, the name is not valid, or the repository is public and `public` is not set.
     """
-    with tempfile.TemporaryDirectory(prefix="pada-push-") as scratch:
+    place = Path(os.environ.get("TMPDIR", "/tmp"))
+    with explain_writing(place), tempfile.TemporaryDirectory(prefix="pada-push-") as scratch:
         folder = Path(scratch) / what
         if what == "data":
             export_data(source, out=folder, license=license)

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Literal
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.storage import model_store
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.adapters.storage.artifacts import (
+    FileArtifactStore,
+    check_new,
+    making_beside,
+    move,
+    write_atomically,
+)
 from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
-from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Example, Record, ScoredRow
@@ -65,16 +70,12 @@ def export_model(
         ConfigError: `out` already exists.
         TrainingError: the adapter does not fit the student, or the format is not available for it.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: already exists. Choose another --out.")
+    check_new(out)
     found = read_source(source)
     if student is not None:
         found = found.model_copy(update={"student": str(model_store.resolve(student))})
-    scratch = out.parent / f".{out.name}.export"
-    try:
-        _run_job(found, format, scratch, on_event).replace(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with making_beside(out) as scratch:
+        move(_run_job(found, format, scratch, on_event), out)
     report = json.loads((out / EXPORT_REPORT).read_text(encoding="utf-8"))
     return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"])
 
@@ -99,7 +100,6 @@ def describe_export(report: ExportReport) -> str:
 
 
 def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -> Path:
-    scratch.mkdir(parents=True, exist_ok=True)
     text = "".join(row.model_dump_json() + "\n" for row in source.rows)
     rows = write_atomically(scratch / "rows.jsonl", text)
     compute = LocalCompute(scratch, scratch / "worker.log", device="cpu")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
+from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, explain_writing, make_folder, write_atomically
 from pada_agent.app.report.document import write_report
 from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
@@ -78,7 +78,7 @@ def _folder_name(model: ModelResult) -> str:
 
 
 def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore) -> None:
-    (folder / "predictions").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "predictions")
     write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
     if model.measured:
         _write_rows(folder / "predictions" / VALIDATION, store.read_rows(model.measured.key, ScoredRow))
@@ -90,7 +90,7 @@ def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore)
 
 def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """Write what the agents found and wrote in this iteration."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     found = next((p for p in summary.patterns if p.iteration == iteration), None)
     pairs = found.patterns if found else ()
     write_atomically(folder / "patterns.json", _to_json([pair.pattern for pair in pairs]))
@@ -122,7 +122,8 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
             f"{folder}: its summary names {summary.adapter} as the best adapter, which is not one of its objects"
         )
     base = read_train_metrics(folder / summary.adapter).base_sha256
-    shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
+    with explain_writing(folder / "best"):
+        shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
     card = write_adapter_card(summary, best, base, config)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.app.report.data import find_main
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config_files import flatten
@@ -131,7 +132,8 @@ def log_to_wandb(run: TrackedRun) -> str:
 def log_to_tensorboard(run: TrackedRun) -> str:
     """Log to the folder `tensorboard` of the run."""
     target = run.folder / "tensorboard"
-    with _load("torch.utils.tensorboard", "tensorboard").SummaryWriter(log_dir=str(target)) as writer:
+    tensorboard = _load("torch.utils.tensorboard", "tensorboard")
+    with explain_writing(target), tensorboard.SummaryWriter(log_dir=str(target)) as writer:
         writer.add_text("verdict", run.verdict)
         writer.add_text("settings", "\n".join(f"    {key}: {value}" for key, value in run.settings.items()))
         for figure in run.figures:

@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,8 +42,13 @@ def claim_folder(config: RunConfig) -> Claim:
     folder = layout.folder_of(config)
     if not (folder / layout.CONFIG).is_file():
         _make_folder(folder)
-        _write_records(folder, config)
-        return Claim(folder, is_new=True)
+        claim = Claim(folder, is_new=True)
+        try:
+            _write_records(folder, config)
+        except ArtifactError:
+            release_folder(claim)
+            raise
+        return claim
     found = layout.load_run_config(folder)
     changed = [*find_changed(found, config), *_find_other_rows(folder, config)]
     may_change = not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
@@ -94,8 +99,9 @@ def release_folder(claim: Claim) -> None:
 
 
 def note_error(folder: Path, text: str) -> None:
-    """Remember that the run ended with an error."""
-    (folder / ERROR).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    """Remember that the run ended with an error, unless the disk is full: the error itself matters more."""
+    with suppress(OSError):
+        (folder / ERROR).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def forget_error(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Events of a run, one per line in `events.jsonl`."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_core import to_jsonable_python
 
+from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.core.records import Record
 
 
@@ -30,7 +33,15 @@ OnEvent = Callable[[RunEvent], None]
 
 
 def append_event(path: Path, event: RunEvent) -> None:
-    """Append a line to `events.jsonl`."""
-    line = json.dumps(to_jsonable_python(event, fallback=str), ensure_ascii=False)
-    with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        file.write(line + "\n")
+    """Append a line to `events.jsonl`, as a whole or not at all.
+
+    Raises:
+        ArtifactError: the disk is full, or the file cannot be written to.
+    """
+    line = json.dumps(to_jsonable_python(event, fallback=str), ensure_ascii=False) + "\n"
+    content = line.encode("utf-8", "backslashreplace")
+    with explain_writing(path), path.open("ab", buffering=0) as file:
+        end = file.tell()
+        if file.write(content) < len(content):  # the next write would say why
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -13,7 +13,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.model_config import ModelConfig
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class KeyUse(NamedTuple):
@@ -62,7 +62,7 @@ def _find_uses(model: ModelConfig) -> Iterator[KeyUse]:
     secret_headers = tuple(model.header_envs.values())
     chosen = (model.api_key_env,) if model.api_key_env else ()
     if model.base_url is not None:
-        if urlsplit(model.base_url).hostname not in _LOOPBACK:
+        if urlsplit(model.base_url).hostname not in LOOPBACK:
             for variable in (*(chosen or find_key_variables(model)), *secret_headers):
                 yield KeyUse(variable, model.base_url)
         return

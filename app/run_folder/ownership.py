@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.claiming import holds_work
 from pada_agent.core.errors import ArtifactError, ConfigError
@@ -61,7 +62,7 @@ def own_folder(folder: Path, owner: Owner) -> None:
             raise ConfigError(
                 f"{folder.name}: the folder of another thread's run. Choose another `name`, or continue that thread."
             )
-        marker.write_text(json.dumps(owner._asdict()), encoding="utf-8")
+        write_atomically(marker, json.dumps(owner._asdict()))
 
 
 def _is_run_folder(folder: Path) -> bool:

@@ -1,8 +1,9 @@
 """What `pada check` finds out: how rows are read, what the student sees of them, and whether the teacher answers."""
 
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -10,18 +11,19 @@ from typing import NamedTuple
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute.backends import name_store
 from pada_agent.app.adapters.compute.object_store import ObjectStore
+from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.prerequisites import find_missing, get_model
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
 from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
-from pada_agent.core.errors import BudgetExceededError, PadaError
+from pada_agent.core.errors import ArtifactError, BudgetExceededError, PadaError
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.findings import Finding, blame, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import FileLengths
-from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.evaluation.tasks.registry import find_task_kind, make_task
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
 from pada_agent.graph.data_files import FileName
@@ -65,7 +67,7 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
     """
     say("reading the rows")
     if missing := find_missing(config):
-        data = _check_rows_alone(config)
+        data = _check_rows_alone(config, missing)
         return CheckReport(data.files, data.labels, (*missing, *data.findings))
     with _connect(config) as adapters:
         found = check_everything(config, {}, adapters)
@@ -88,7 +90,7 @@ def refuse_missing(config: RunConfig) -> None:
         PadaError: the same as in a run's first node.
     """
     if missing := find_missing(config):
-        refuse([*missing, *_check_rows_alone(config).findings])
+        refuse([*missing, *_check_rows_alone(config, missing).findings])
 
 
 def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str], None]) -> None:
@@ -102,19 +104,26 @@ def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str],
         refuse(tell_silent(tuple(probe_roles(config, adapters, say=say))))
 
 
-def _check_rows_alone(config: RunConfig) -> CheckedData:
-    """Check the rows even if something else cannot be used. Not for rows that can only be read with the help of a teacher."""
+def _check_rows_alone(config: RunConfig, missing: Sequence[Finding]) -> CheckedData:
+    """Check the rows, or at least the task's settings, although something else is missing. Not for rows that can only be
+    read with the help of a teacher."""
     try:
+        if find_task_kind(config.task.name).asks_judge:
+            return CheckedData({}, {}, [])
         task = make_task(config.task)
-    except PadaError:
-        return CheckedData({}, {}, [])
+    except PadaError as exc:
+        found = blame(exc)
+        is_told = any(found.text in finding.text for finding in missing)
+        return CheckedData({}, {}, [] if is_told else [found])
     return check_run_data(config, {}, datasets=FileDatasets(), task=task)
 
 
 @contextmanager
 def _connect(config: RunConfig) -> Iterator[Adapters]:
     """In a folder with a name of its own, so that no other check has done its jobs. Afterwards nothing is left."""
-    folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=_choose_place(config)))
+    place = _choose_place(config)
+    with explain_writing(place or Path(os.environ.get("TMPDIR", "/tmp"))):
+        folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=place))
     elsewhere = {"runs_folder": str(folder.parent), "name": folder.name, "shared_folder": ""}
     aside = _answer_at_once(config).model_copy(update=elsewhere)
     try:
@@ -148,7 +157,7 @@ def _probe(
 ) -> tuple[tuple[Probe, ...], list[Finding]]:
     try:
         return tuple(probe_roles(_answer_at_once(config), adapters, say=say)), []
-    except BudgetExceededError as exc:
+    except (BudgetExceededError, ArtifactError) as exc:
         return (), [blame(exc)]
 
 

@@ -10,7 +10,7 @@ from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.app.prerequisites import get_model, list_roles
 from pada_agent.core.chat import Role
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import BudgetExceededError, PadaError, StructuredOutputError
+from pada_agent.core.errors import AgentError, BudgetExceededError, StructuredOutputError
 from pada_agent.evaluation.rows.findings import Finding, stop, warn
 from pada_agent.graph.context import Adapters
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -51,6 +51,7 @@ def probe_roles(config: RunConfig, adapters: Adapters, *, say: Callable[[str], N
 
     Raises:
         BudgetExceededError: no call is left.
+        ArtifactError: the answer cannot be stored, which is no fault of the model.
     """
     asked: dict[Role, PromptedModel] = {
         "analyst": adapters.analyst,
@@ -108,6 +109,6 @@ def _probe(role: Role, teacher: PromptedModel, *, temperature: float) -> Probe:
         raise
     except StructuredOutputError as exc:
         problem = f"it answered a test question, but not in the form that was asked for: {exc}"
-    except PadaError as exc:
+    except AgentError as exc:
         problem, stops = str(exc), True
     return Probe(role, teacher.model.name, time.monotonic() - started, problem, stops)

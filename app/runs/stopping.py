@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pada_agent.app.streams import surviving
 from pada_agent.core.config import RunConfig
 
 STOP_SECONDS = 5.0
@@ -32,8 +33,7 @@ def obeying_signals(
     def leave(*_: object) -> None:
         n = count_calls()
         lost = f"{n} LLM calls in flight are abandoned, and their answers are lost. " if n else ""
-        sys.stderr.write(f"{lost}{way_on}\n")
-        sys.stderr.flush()
+        _say(f"{lost}{way_on}\n")
         os._exit(130)
 
     def obey(*_: object) -> None:
@@ -70,8 +70,14 @@ def _leave_after(seconds: float, leave: Callable[[], None]) -> threading.Timer:
     return timer
 
 
+def _say(text: str) -> None:
+    with surviving(sys.stderr):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def _say_stopping(n_calls: int, seconds: float) -> None:
     waited = (
         f" No new LLM call is started; {n_calls} in flight may finish, for at most {seconds:.0f} s." if n_calls else ""
     )
-    sys.stderr.write(f"\nStopping …{waited} (Press Ctrl-C again to exit at once.)\n")
+    _say(f"\nStopping …{waited} (Press Ctrl-C again to exit at once.)\n")

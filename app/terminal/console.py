@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pada_agent.app.streams import surviving
+
 if TYPE_CHECKING:
     from pada_agent.app.run_folder.key_addresses import KeyUse
     from pada_agent.app.runs.driver import AllowKeys, Answer, RunOutcome
@@ -44,7 +46,8 @@ def echo(text: str, *, err: bool = False, nl: bool = True, styled: bool = False)
     """The only way to the terminal, so that text from models and servers cannot control it. `styled` text has been made safe already."""
     from pada_agent.app.text import show_unseen
 
-    typer.echo(text if styled else show_unseen(text), err=err, nl=nl)
+    with surviving(sys.stderr if err else sys.stdout):
+        typer.echo(text if styled else show_unseen(text), err=err, nl=nl)
 
 
 def choose_allowance(display: "Display") -> "AllowKeys":

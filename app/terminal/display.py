@@ -13,6 +13,7 @@ from rich.progress import Progress as RichBars
 from rich.progress import TaskID as RichTask
 
 from pada_agent.app.run_folder.events import RunEvent
+from pada_agent.app.streams import surviving
 from pada_agent.app.terminal.under_way import Stage, UnderWay
 from pada_agent.app.text import show_unseen
 from pada_agent.core.progress import Progress
@@ -122,8 +123,9 @@ class PlainDisplay:
 
     def _write(self, lines: list[str], now: float) -> None:
         if lines:
-            self._stream.write("".join(f"{line}\n" for line in lines))
-            self._stream.flush()
+            with surviving(self._stream):
+                self._stream.write("".join(f"{line}\n" for line in lines))
+                self._stream.flush()
             self._last_line = now
 
     def _is_due(self, progress: Progress, now: float) -> bool:
@@ -187,6 +189,7 @@ class LiveDisplay:
     """One bar with a running clock for each stage in progress. A finished stage leaves a line."""
 
     def __init__(self, stream: IO[str], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
         self._bars = RichBars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
@@ -204,10 +207,11 @@ class LiveDisplay:
     def __call__(self, event: RunEvent) -> None:
         progress = parse_progress(event)
         self._under_way.note(progress, find_ended(event), self._clock())
-        if progress and progress.done >= progress.total:
-            told = f"{progress.stage}: {describe_progress(progress)}"
-            self._bars.console.print(told, markup=False, highlight=False)
-        self._draw()
+        with surviving(self._stream):
+            if progress and progress.done >= progress.total:
+                told = f"{progress.stage}: {describe_progress(progress)}"
+                self._bars.console.print(told, markup=False, highlight=False)
+            self._draw()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -216,7 +220,8 @@ class LiveDisplay:
         self._bars.start()
 
     def close(self) -> None:
-        self._bars.stop()
+        with surviving(self._stream):
+            self._bars.stop()
 
     def render(self) -> str:
         """What the bars show now, as text."""

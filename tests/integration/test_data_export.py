@@ -81,6 +81,8 @@ def test_a_licence_is_not_dropped_in_silence(run: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
     taken = export(run, "--out", run)
     assert taken.exit_code == 2 and "already exists" in taken.stderr
+    nowhere = export(run, "--out", run / "summary.json" / "data")
+    assert nowhere.exit_code == 2 and "summary.json" in nowhere.stderr and "cannot be written" in nowhere.stderr
     for path in (run / "iterations").glob("[0-9]*/synthetic.jsonl"):
         path.write_text("")
     emptied = export(run, "--out", tmp_path / "out")

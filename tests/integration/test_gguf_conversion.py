@@ -5,8 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+from pada_agent.core.errors import TrainingError
 from pada_agent.training import students
+from tests.tiny_models import save_student
 
 
 def test_is_converted_once_and_never_taken_from_who_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +30,17 @@ def test_is_converted_once_and_never_taken_from_who_reads_it(tmp_path: Path, mon
     assert len(written) == 1
     assert (folders[0] / "tokenizer.json").read_text() == "{}"
     assert {path.name for path in tmp_path.iterdir()} == {"student.gguf", "student.gguf-fp32"}
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"GGUF" + bytes(40), b"<html>"])
+def test_a_damaged_file_is_told_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.gguf").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"student file \S+/m\.gguf cannot be converted.*fetch it again"):
+        students.convert_gguf(tmp_path / "m.gguf")
+
+
+def test_weights_that_are_cut_off_are_told_by_their_file(tmp_path: Path) -> None:
+    weights = save_student(tmp_path / "mine") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(TrainingError, match=r"student \S+/mine/model\.safetensors: is cut off"):
+        students.load_student(str(tmp_path / "mine"), torch.device("cpu"))

@@ -5,13 +5,16 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from pada_agent.app.adapters.llm.environment import Address
+
 PROBE_SECONDS = 5.0
 _VERSION = re.compile(r"/v\d")
 NAMED_MODELS = 8
 
 
-def explain_not_found(url: str) -> str:
+def explain_not_found(address: Address) -> str:
     """A hint to add to a server's "not found". OpenAI-compatible servers answer below `/v1`, which is easily forgotten."""
+    url = address.url
     parts = urlsplit(url)
     if names := list_models(url):
         more = ", …" if len(names) > NAMED_MODELS else ""
@@ -21,8 +24,8 @@ def explain_not_found(url: str) -> str:
     longer = [f"{url.rstrip('/')}/v1", f"{parts.scheme}://{parts.netloc}/v1"]
     for candidate in dict.fromkeys(longer):
         if _answers(candidate):
-            return f" Is /v1 missing? A server answers at {candidate}: set base_url to that."
-    return "" if _VERSION.search(parts.path) else f" Is /v1 missing in base_url, as in {longer[0]}?"
+            return f" Is /v1 missing? A server answers at {candidate}: set {address.source} to that."
+    return "" if _VERSION.search(parts.path) else f" Is /v1 missing in {address.source}, as in {longer[0]}?"
 
 
 def list_models(url: str) -> tuple[str, ...]:

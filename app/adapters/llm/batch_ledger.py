@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from pada_agent.app.adapters.storage.artifacts import tell_why_unwritten
 from pada_agent.core.errors import ArtifactError
 
 _TABLES = """
@@ -86,6 +87,4 @@ class BatchLedger:
                 database.executescript(_TABLES)
                 yield database
         except sqlite3.Error as exc:
-            raise ArtifactError(
-                f"{self._path}: batches cannot be recorded ({exc}). Free some space or change its permissions, then resume."
-            ) from exc
+            raise ArtifactError(f"{self._path}: batches cannot be recorded: {tell_why_unwritten(exc)}") from exc

@@ -160,7 +160,7 @@ class ChatModelAdapter:
             raise
         except Exception as exc:
             redaction = self._opening.redaction
-            error = translate_error(exc, name=self.name, url=self._config.base_url, redaction=redaction)
+            error = translate_error(exc, name=self.name, address=self._opening.address, redaction=redaction)
             if isinstance(error, NotFoundError):
                 error = NotFoundError(f"{error}{self._explain_not_found()}")
             if redaction.hides_words or redaction.is_in(
@@ -173,8 +173,10 @@ class ChatModelAdapter:
         config = self._config
         if config.economy == "batch":
             return f" Does it support batches? If not, remove models.{self._role}.economy."
-        shows = config.base_url and config.provider == "openai" and not self._opening.redaction.hides_words
-        return explain_not_found(config.base_url or "") if shows else ""
+        address = self._opening.address
+        if address is None or not address.source or self._opening.redaction.hides_words:
+            return ""
+        return explain_not_found(address) if config.provider == "openai" else ""
 
     def _connect(self) -> ChatClient:
         with self._lock:

@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ReadTimeoutError
 from langchain_core.exceptions import ContextOverflowError
 
+from pada_agent.app.adapters.llm.environment import Address, describe_proxy
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_words
@@ -33,6 +35,10 @@ OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_form
 """Parameters that some models refuse, and that a call can leave out or send under another name."""
 _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
+_NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError)
+"""The request itself is not valid, and will not be the next time."""
+_DIRECT = ("local:", "own:")
+"""Models that no proxy is in front of, or none that we know."""
 _TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
 _CONNECTION_NAMES = {"APIConnectionError", "TransportError", "ConnectionError"}
 """Each provider's package has errors of these names of its own, or those of its own HTTP client."""
@@ -69,6 +75,7 @@ _FILTERED = re.compile(
     re.IGNORECASE,
 )
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE)
+_QUOTE = re.compile(r"\s*b?['\"]")
 _TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|only the default|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
@@ -113,14 +120,26 @@ class _Failure:
         return self.words[:SHOWN_CHARACTERS] if self.is_shown else "(its words are not shown here)"
 
 
-def translate_error(error: Exception, *, name: str, url: str | None, redaction: Redaction) -> Exception:
+def translate_error(error: Exception, *, name: str, address: Address | None, redaction: Redaction) -> Exception:
     """Our exception for one raised by a call, without the key in it."""
-    where = url or "the provider's address"
+    if redaction.hides_words and address and address.source != "base_url":
+        address = None  # the operator's environment is not the reader's business
+    where = str(address or "the provider's address")
     kinds = {kind.__name__ for kind in type(error).__mro__}
+    if unsent := next((cause for cause in _list_causes(error) if isinstance(cause, _NEVER_SENT)), None):
+        return ModelUnavailableError(
+            f"{name}: the request to {where} could not be made ({_describe_unsent(unsent)}). Is there an odd character in"
+            " the key, a header or the address?"
+        )
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
         return RetryableError(f"{name}: no answer in time from {where}")
     if isinstance(error, _CONNECTIONS) or kinds & _CONNECTION_NAMES:
-        return RetryableError(f"{name}: no connection to {where}. Is the server running?", no_connection=True)
+        through = "" if redaction.hides_words or name.startswith(_DIRECT) else describe_proxy(address and address.url)
+        way = f" through the proxy of {through}" if through else ""
+        advice = (
+            f"Set NO_PROXY={_find_host(address)} if it can be reached without." if through else "Is the server running?"
+        )
+        return RetryableError(f"{name}: no connection to {where}{way}. {advice}", no_connection=True)
     if isinstance(error, NoCredentialsError):
         return ModelUnavailableError(
             f"{name}: no AWS credentials. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -136,10 +155,30 @@ def translate_error(error: Exception, *, name: str, url: str | None, redaction: 
     if failure.status is None:
         kind = "" if isinstance(error, BotoCoreError) else f"the answer of {where} was no chat completion: "
         if isinstance(error, JSONDecodeError) and _WEB_PAGE.match(error.doc):
-            page = f"{name}: {kind}it is a web page. Is base_url right, down to /v1? It says: {failure.shown}"
+            setting = (address and address.source) or "base_url"
+            page = f"{name}: {kind}it is a web page. Is {setting} right, down to /v1? It says: {failure.shown}"
             return RetryableError(page, no_connection=True)
         return RetryableError(f"{name}: {kind}{failure.shown}")
     return _translate_status(failure, failure.status, name, where)
+
+
+def _describe_unsent(error: BaseException) -> str:
+    """Its message, up to where it quotes a header's value, which may be the key."""
+    if isinstance(error, UnicodeEncodeError):
+        return f"a character cannot be written in {error.encoding}"
+    return _QUOTE.split(str(error))[0] if isinstance(error, httpx.LocalProtocolError) else str(error)
+
+
+def _find_host(address: Address | None) -> str:
+    return (urlsplit(address.url).hostname if address else None) or "HOST"
+
+
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what it was raised from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _is_overflow(failure: _Failure) -> bool:

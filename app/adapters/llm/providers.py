@@ -15,6 +15,14 @@ from pydantic import SecretStr
 from pada_agent.app.adapters.llm import local_engine, own_llama_server
 from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
+from pada_agent.app.adapters.llm.environment import (
+    Address,
+    check_proxies,
+    read_address,
+    read_as_it_is,
+    read_header,
+    read_key,
+)
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import Role
@@ -31,6 +39,8 @@ class Opening:
     redaction: Redaction = field(default_factory=Redaction)
     batches: Callable[[Callable[[], ChatClient]], BatchService] | None = None
     """How its batches are sent and read, given a function that makes an ordinary client. None: we know of no batches."""
+    address: Address | None = None
+    """Where it is asked. None: what makes its client decides."""
     close: Callable[[], None] = lambda: None
     """Ends what a client waits for. Safe in a signal handler."""
 
@@ -64,6 +74,8 @@ OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 ANTHROPIC_VERSION = "2023-06-01"
 AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 _KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_API_KEY",)}
+_WITHOUT_PROXY = ("local", "own", "bedrock_converse")
+"""Providers that are not asked through the HTTP client whose proxies we check."""
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -85,6 +97,8 @@ def find_opening(config: ModelConfig, role: Role) -> Opening:
     if odd := [f for f in _find_unused(provider) if getattr(config, f)]:
         more = f" Parameters with other names go under models.{role}.extra." if odd[0] in _OPENAI_ALONE else ""
         raise ConfigError(f"models.{role}.{odd[0]}: {provider} does not support it. Leave it out.{more}")
+    if provider not in _WITHOUT_PROXY:
+        check_proxies()
     opening = known[provider](config, name, role)
     able = {"flex": ("openai",), "batch": ("openai", "anthropic")}.get(config.economy or "", known)
     if provider not in able:
@@ -107,9 +121,10 @@ def _find_unused(provider: str) -> tuple[str, ...]:
 def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
     key = _find_key(config, role, needed=config.base_url is None)
     headers = _read_headers(config, role)
+    address = _find_address(config, "OPENAI_API_BASE", "OPENAI_BASE_URL") or Address(OPENAI, "")
 
     def make() -> ChatClient:
-        chat = _chat_openai(config, name, key=key or "not-needed", url=config.base_url, headers=headers)
+        chat = _chat_openai(config, name, key=key or "not-needed", url=address.url, headers=headers)
         official = config.base_url is None
         return OpenAIClient(
             chat,
@@ -119,15 +134,15 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
         )
 
     def make_batches(ordinary: Callable[[], ChatClient]) -> BatchService:
-        url = config.base_url or os.environ.get("OPENAI_API_BASE") or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        return OpenAIBatches(config, name, url, _authorize(key) | headers, cast(Callable[[], OpenAIClient], ordinary))
+        client = cast(Callable[[], OpenAIClient], ordinary)
+        return OpenAIBatches(config, name, address.url, _authorize(key) | headers, client)
 
-    return Opening(make, _redact(config, key, headers), make_batches)
+    return Opening(make, _redact(config, key, headers), make_batches, address)
 
 
 def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
-    address = config.base_url or os.environ.get("AZURE_OPENAI_ENDPOINT", "")
-    found = _DEPLOYMENT.match(address)
+    address = _find_address(config, "AZURE_OPENAI_ENDPOINT")
+    found = _DEPLOYMENT.match(address.url) if address else None
     version = config.api_version or os.environ.get("OPENAI_API_VERSION")
     if found is None or version is None:
         missing = (
@@ -149,7 +164,7 @@ def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
         )
         return OpenAIClient(chat, config, limit="max_completion_tokens", constrain=bool(config.native_json_schema))
 
-    return Opening(make, _redact(config, key, headers))
+    return Opening(make, _redact(config, key, headers), address=address)
 
 
 def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
@@ -159,7 +174,7 @@ def _open_local(config: ModelConfig, name: str, role: Role) -> Opening:
 
     def start() -> ChatClient:
         engine = local_engine.acquire(file, n_slots=config.max_concurrency, context_tokens=config.context_tokens)
-        chat = _chat_openai(config, name, key=engine.key, url=engine.url, headers={})
+        chat = _chat_openai(config, name, key=engine.key, url=engine.url, headers={}, direct=True)
         constrain = config.native_json_schema is not False
         return OpenAIClient(chat, config, limit="max_tokens", constrain=constrain, wrap=False)
 
@@ -189,7 +204,8 @@ def _open_bedrock(config: ModelConfig, name: str, role: Role) -> Opening:
             f"models.{role}: Bedrock needs AWS credentials. Set AWS_PROFILE, AWS_ACCESS_KEY_ID with "
             "AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK; or choose another model."
         )
-    secrets = tuple(value for variable in AWS_SECRETS if (value := os.environ.get(variable)))
+    read_as_it_is("AWS_ACCESS_KEY_ID")
+    secrets = tuple(value for variable in AWS_SECRETS if (value := read_as_it_is(variable)))
     return Opening(lambda: PlainClient(_chat_bedrock(config, name), config), Redaction(secrets))
 
 
@@ -204,7 +220,9 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
             f" pip install {wanted}"
         )
     key = _find_key(config, role, needed=bool(partner.key_variables))
-    given = {"api_key": key, "base_url": config.base_url}
+    variables = ("ANTHROPIC_API_URL", "ANTHROPIC_BASE_URL") if provider == "anthropic" else ()
+    address = _find_address(config, *variables)
+    given = {"api_key": key, "base_url": address and address.url}
     options = {name: value for name, value in given.items() if value}
 
     def make(**common: Any) -> BaseChatModel:
@@ -217,13 +235,11 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
         return chat
 
     def make_batches(_: Callable[[], ChatClient]) -> BatchService:
-        url = (
-            config.base_url or os.environ.get("ANTHROPIC_API_URL") or os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC
-        )
-        return AnthropicBatches(config, name, url, {"x-api-key": key or "", "anthropic-version": ANTHROPIC_VERSION})
+        headers = {"x-api-key": key or "", "anthropic-version": ANTHROPIC_VERSION}
+        return AnthropicBatches(config, name, address.url if address else ANTHROPIC, headers)
 
     batches = make_batches if provider == "anthropic" else None
-    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}), batches)
+    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}), batches, address)
 
 
 _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
@@ -243,9 +259,14 @@ def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
     return partner.key_variables if partner else _KEY_VARIABLES.get(config.provider, ())
 
 
+def _find_address(config: ModelConfig, *variables: str) -> Address | None:
+    """Where the settings or else these environment variables say that it is."""
+    return Address(config.base_url, "base_url") if config.base_url else read_address(variables)
+
+
 def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | None:
     variables = find_key_variables(config)
-    key = next((value for name in variables if (value := os.environ.get(name))), None)
+    key = next((value for name in variables if (value := read_key(name))), None)
     if key is None and (needed or config.api_key_env):
         raise ConfigError(
             f"models.{role}: no API key. Set the environment variable {' or '.join(variables)}, or choose another model."
@@ -255,9 +276,10 @@ def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | 
 
 def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
     """The headers from the settings, with the secret ones from the environment."""
-    if absent := [variable for variable in config.header_envs.values() if not os.environ.get(variable)]:
+    secret = {header: read_header(variable) for header, variable in config.header_envs.items()}
+    if absent := [config.header_envs[header] for header, value in secret.items() if value is None]:
         raise ConfigError(f"models.{role}.header_envs: the environment variable {absent[0]} is not set.")
-    return {**config.headers, **{header: os.environ[variable] for header, variable in config.header_envs.items()}}
+    return {**config.headers, **{header: value or "" for header, value in secret.items()}}
 
 
 def _authorize(key: str | None) -> dict[str, str]:
@@ -269,7 +291,8 @@ def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) ->
     return Redaction(tuple(secret for secret in (key, *secret_headers) if secret))
 
 
-def _common_options(config: ModelConfig, headers: Mapping[str, str]) -> dict[str, Any]:
+def _common_options(config: ModelConfig, headers: Mapping[str, str], *, direct: bool = False) -> dict[str, Any]:
+    """`direct` ignores the proxies of the environment."""
     from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 
     # Retries are CallGate's: two layers would multiply. A redirect could lead past the hosts that a server allows.
@@ -278,17 +301,18 @@ def _common_options(config: ModelConfig, headers: Mapping[str, str]) -> dict[str
         "max_retries": 0,
         "default_headers": dict(headers) or None,
         "use_responses_api": False,
-        "http_client": DefaultHttpxClient(follow_redirects=False),
-        "http_async_client": DefaultAsyncHttpxClient(follow_redirects=False),
+        "http_client": DefaultHttpxClient(follow_redirects=False, trust_env=not direct),
+        "http_async_client": DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not direct),
     }
 
 
 def _chat_openai(
-    config: ModelConfig, name: str, *, key: str, url: str | None, headers: Mapping[str, str]
+    config: ModelConfig, name: str, *, key: str, url: str, headers: Mapping[str, str], direct: bool = False
 ) -> BaseChatModel:
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model=name, base_url=url, api_key=lambda: key, **_common_options(config, headers))
+    options = _common_options(config, headers, direct=direct)
+    return ChatOpenAI(model=name, base_url=url, api_key=lambda: key, openai_proxy=None, **options)
 
 
 def _chat_bedrock(config: ModelConfig, name: str) -> BaseChatModel:

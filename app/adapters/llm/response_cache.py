@@ -13,7 +13,9 @@ from threading import Lock, RLock
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from pada_agent.app.adapters.storage.artifacts import is_disk_full, tell_why_unwritten
 from pada_agent.core.chat import ChatReply, ChatRequest
+from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.records import Usage
@@ -67,6 +69,8 @@ class ResponseCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = _open(path)
         except (sqlite3.Error, OSError) as exc:
+            if isinstance(exc, OSError) or is_disk_full(exc):
+                raise ArtifactError(f"{path}: {tell_why_unwritten(exc)}") from exc
             raise ArtifactError(
                 f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
             ) from exc
@@ -108,9 +112,7 @@ class ResponseCache:
             ArtifactError: its answer could not be stored.
         """
         if shutil.disk_usage(self._path.parent).free < LEAST_FREE_BYTES:
-            raise ArtifactError(
-                f"{self._path}: the disk is full, so no new call is started. Free some space and resume."
-            )
+            raise ArtifactError(f"{self._path}: the disk is full, so no new call is started. {FREE_SPACE}")
         self._write("INSERT OR REPLACE INTO begun VALUES (?, ?)", (key, started))
 
     def give_up(self, key: str) -> None:
@@ -198,9 +200,7 @@ class ResponseCache:
             with self._lock:
                 return self._db.execute(statement, values).rowcount
         except sqlite3.Error as exc:
-            raise ArtifactError(
-                f"{self._path}: cannot be written ({exc}). Free some space or change its permissions, then resume."
-            ) from exc
+            raise ArtifactError(f"{self._path}: {tell_why_unwritten(exc)}") from exc
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+import sqlite3
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from pada_agent.core.errors import ArtifactError
+from pada_agent.core.damage import FREE_SPACE
+from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record
 
@@ -32,6 +35,7 @@ RESUME = (
     "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, reuses what is finished, and redoes"
     " what is missing."
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_KEPT_ROWS = 200_000
 """Number of rows kept in memory, over all objects. Short rows take about 1 KB each."""
 
@@ -57,9 +61,7 @@ class FileArtifactStore:
     def folder(self, key: str) -> Path:
         """The object's folder. Created if it does not exist."""
         path = self._locate(key)
-        with explain_writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-        return path
+        return make_folder(path)
 
     def write_rows(self, key: str, rows: Sequence[Record]) -> Path:
         text = "".join(_to_json(row.model_dump()) + "\n" for row in rows)
@@ -144,15 +146,70 @@ def write_atomically(path: Path, content: str | memoryview) -> Path:
     return path
 
 
+def make_folder(path: Path) -> Path:
+    """The folder, with those above it, made if it does not exist.
+
+    Raises:
+        ArtifactError: it cannot be made.
+    """
+    with explain_writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_new(out: Path) -> None:
+    """Check that a user's new folder does not exist yet, or is empty.
+
+    Raises:
+        ConfigError: it exists.
+        ArtifactError: nobody can say.
+    """
+    with explain_writing(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out}: already exists. Choose another --out.")
+
+
+@contextmanager
+def making_beside(out: Path) -> Iterator[Path]:
+    """A folder next to `out` for what will be moved there by `move` when it is complete. Removed in any case."""
+    scratch = make_folder(out.parent / f".{out.name}.export")
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def move(made: Path, out: Path) -> None:
+    """Give a complete folder its place.
+
+    Raises:
+        ArtifactError: it cannot be there.
+    """
+    with explain_writing(out):
+        made.replace(out)
+
+
 @contextmanager
 def explain_writing(path: Path) -> Iterator[None]:
     """Raise errors of writing there as `ArtifactError`."""
     try:
         yield
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArtifactError(f"{path}: the disk is full. Free some space, then `pada resume` the run.") from exc
-        raise ArtifactError(f"{path}: cannot be written ({exc.strerror}).") from exc
+        raise ArtifactError(f"{path}: {tell_why_unwritten(exc)}") from exc
+
+
+def is_disk_full(error: OSError | sqlite3.Error) -> bool:
+    """SQLite has a number of its own for it; `shutil.copytree` tells it in words."""
+    if isinstance(error, shutil.Error):
+        return any(f"[Errno {number}]" in str(error) for number in _FULL)
+    return getattr(error, "errno", None) in _FULL or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def tell_why_unwritten(error: OSError | sqlite3.Error) -> str:
+    """Why something could not be written, and the way out, which exists whether or not a run's folder is kept."""
+    if is_disk_full(error):
+        return f"the disk is full. {FREE_SPACE}"
+    return f"cannot be written ({getattr(error, 'strerror', None) or error}). Change its permissions, or choose another place."
 
 
 def _dump_record(value: object) -> object:

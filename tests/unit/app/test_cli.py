@@ -165,6 +165,19 @@ def test_an_interruption_ends_with_130_and_says_how_to_go_on(
     )
 
 
+@pytest.mark.parametrize("module", ["typer", "pada_agent.core.config_files"])
+def test_ctrl_c_while_the_command_is_still_being_imported_leaves_no_traceback(module: str) -> None:
+    code = (
+        "import sys; from pada_agent.app.start import main\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting()); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "config", "show"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
 def test_a_bug_keeps_its_traceback_and_ends_with_1(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import pada_agent.core.config_files as c\ndef fail(*a, **k): raise ZeroDivisionError('a bug')\nc.parse_config = fail\n"

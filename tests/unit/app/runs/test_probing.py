@@ -9,7 +9,7 @@ import pytest
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config_files import parse_config
-from pada_agent.core.errors import BudgetExceededError, ModelUnavailableError
+from pada_agent.core.errors import ArtifactError, BudgetExceededError, ModelUnavailableError
 from pada_agent.evaluation.rows.findings import stop, warn
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
@@ -81,3 +81,11 @@ def test_a_spent_budget_is_no_problem_of_the_model() -> None:
 
     with pytest.raises(BudgetExceededError):
         probe(spend)
+
+
+def test_an_answer_that_cannot_be_stored_is_not_blamed_on_the_model() -> None:
+    def fill(_: ChatRequest) -> str:
+        raise ArtifactError("llm_calls.sqlite: the disk is full")
+
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        probe(fill)

@@ -1,5 +1,6 @@
 """What providers say when they refuse, in their own words."""
 
+import re
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import openai
 import pytest
 from botocore.exceptions import ClientError
 
+from pada_agent.app.adapters.llm.environment import Address
 from pada_agent.app.adapters.llm.limits import RetryableError
 from pada_agent.app.adapters.llm.provider_errors import (
     ContentRefusedError,
@@ -19,7 +21,8 @@ from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 
 def translate(error: Exception) -> Exception:
-    return translate_error(error, name="openai:x", url="http://host/v1", redaction=Redaction())
+    address = Address("http://host/v1", "base_url")
+    return translate_error(error, name="openai:x", address=address, redaction=Redaction())
 
 
 def refuse(status: int, body: Any, **headers: str) -> Exception:
@@ -200,6 +203,32 @@ def test_the_servers_own_words_are_shown_without_what_looks_like_a_key() -> None
     assert isinstance(missing, NotFoundError)
     assert "try pulling it first" in str(missing)
     assert str(translate(refuse(401, say("Incorrect API key provided: sk-proj-ab***xyz.")))).endswith("[key]")
+
+
+def raise_from(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            raise_from(
+                openai.APIConnectionError(request=httpx.Request("POST", "http://host/v1")),
+                httpx.LocalProtocolError("Illegal header value b'Bearer secret\\n'"),
+            ),
+            r"\(Illegal header value\)",
+        ),
+        (UnicodeEncodeError("ascii", "secret", 0, 1, "ordinal not in range(128)"), r"cannot be written in ascii"),
+        (httpx.InvalidURL("Invalid port: 'x'"), "Invalid port: 'x'"),
+        (httpx.UnsupportedProtocol("Request URL is missing an 'http://'"), "is missing an 'http://'"),
+    ],
+)
+def test_a_request_that_could_not_be_made_is_not_tried_again(error: Exception, words: str) -> None:
+    found = translate(error)
+    assert type(found) is ModelUnavailableError
+    assert re.search(words, str(found)) and "secret" not in str(found)
 
 
 @pytest.mark.parametrize(

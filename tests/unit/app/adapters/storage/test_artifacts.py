@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pada_agent.app.adapters.storage import artifacts
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, write_atomically
-from pada_agent.core.errors import ArtifactError
+from pada_agent.app.adapters.storage.artifacts import (
+    FileArtifactStore,
+    check_new,
+    is_disk_full,
+    make_folder,
+    making_beside,
+    move,
+    write_atomically,
+)
+from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.records import Example, Prediction, Ref
 
 TEXT = st.text() | st.sampled_from(["a\u2028b", "a\r\nb\n", "\x85", '"\\'])
@@ -156,3 +165,32 @@ def test_a_matrix_comes_back_as_it_was_and_a_damaged_one_is_an_artifact_error(tm
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="damaged"):
         store.read_matrix("m")
+
+
+@pytest.mark.parametrize("name", ["file/new", "x" * 300])
+def test_a_place_that_cannot_be_written_to_is_told_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    for act in (make_folder, check_new, lambda path: move(tmp_path / "none", path)):
+        if act is check_new and "/" in name:
+            continue
+        with pytest.raises(ArtifactError, match=rf"{name}: cannot be written \(.*Change its permissions"):
+            act(tmp_path / name)
+
+
+def test_a_new_folder_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(ArtifactError, match="later"), making_beside(out) as scratch:
+        write_atomically(make_folder(scratch / "made") / "a", "1")
+        raise ArtifactError("later")
+    assert list(out.parent.iterdir()) == []
+    with making_beside(out) as scratch:
+        write_atomically(make_folder(scratch / "made") / "a", "1")
+        move(scratch / "made", out)
+    assert [path.name for path in out.parent.iterdir()] == ["out"] and (out / "a").read_text() == "1"
+    with pytest.raises(ConfigError, match="already exists"):
+        check_new(out)
+
+
+def test_a_disk_that_is_full_while_a_folder_is_copied_is_recognized() -> None:
+    assert is_disk_full(shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]))
+    assert not is_disk_full(shutil.Error([("a", "b", "[Errno 13] Permission denied: 'b'")]))

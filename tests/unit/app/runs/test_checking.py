@@ -1,0 +1,55 @@
+"""All problems at once, also while a key is missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pada_agent.app.runs.checking import check_run, refuse_missing
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import ConfigError
+from tests.toy_world import LABELS, TRAIN
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+def configure(folder: Path, **task: Any) -> RunConfig:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in TRAIN))
+    teacher = {"model": "openai:gpt-4o-mini"}
+    values = {
+        "task": {"name": "multiple_choice", "labels": LABELS, **task},
+        "data": dict.fromkeys(("train", "validation", "test"), str(folder / "rows.jsonl")),
+        "student": {"model": "owner/student"},
+        "models": {"embedder": "owner/embedder", "analyst": teacher, "generator": teacher, "judge": teacher},
+    }
+    return parse_config(values, origin="test")
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ({"labels": {"fruit": "things that grow on trees"}}, "labels"),
+        ({"columns": {"questoin": "question", "answer": "answer"}}, "questoin"),
+        ({"name": "multiple-choice"}, "there is no task 'multiple-choice'"),
+    ],
+)
+def test_what_is_wrong_with_the_task_is_told_once_with_the_missing_keys(
+    tmp_path: Path, task: dict[str, Any], words: str
+) -> None:
+    config = configure(tmp_path, **task)
+    texts = [finding.text for finding in check_run(config).findings if finding.stops]
+    assert sum("no API key" in text for text in texts) == 3
+    assert sum(words in text for text in texts) == 1
+    with pytest.raises(ConfigError, match=words) as caught:
+        refuse_missing(config)
+    assert "no API key" in str(caught.value)
+
+
+def test_a_task_that_asks_a_judge_is_not_told_to_set_one(tmp_path: Path) -> None:
+    texts = [finding.text for finding in check_run(configure(tmp_path, name="judge", labels={})).findings]
+    assert len(texts) == 3 and all("no API key" in text for text in texts)

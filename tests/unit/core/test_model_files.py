@@ -1,0 +1,140 @@
+"""Files of a model that are missing, cut off, or not there at all are told by name, without loading anything."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.model_files import check_embedder, check_model, find_damage, tell_missing_tokenizer
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 269060552\n"
+
+
+def make_weights(n_bytes: int = 8) -> bytes:
+    """A safetensors file with one tensor."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [n_bytes // 4], "data_offsets": [0, n_bytes]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(n_bytes)
+
+
+def save(folder: Path, **files: bytes) -> Path:
+    """Files by name, with `__` for a dot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_bytes(content)
+    return folder
+
+
+def save_parts(folder: Path, **files: bytes) -> Path:
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    save(folder, config__json=b"{}", **files)
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+WHOLE = make_weights()
+DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "no weights": (lambda f: save(f, config__json=b"{}"), "has no weights: neither model.safetensors nor"),
+    "cut off": (
+        lambda f: save(f, config__json=b"{}", model__safetensors=WHOLE[:-3]),
+        rf"/model\.safetensors: is cut off \({len(WHOLE) - 3} of {len(WHOLE)} bytes\)\. Fetch the model again",
+    ),
+    "cut off in the header": (lambda f: save(f, model__safetensors=WHOLE[:20]), "is cut off"),
+    "empty": (lambda f: save(f, model__safetensors=b""), r"is cut off \(0 bytes\)"),
+    "longer": (lambda f: save(f, model__safetensors=WHOLE + b"x"), "is damaged"),
+    "no header": (lambda f: save(f, model__safetensors=struct.pack("<Q", 2) + b"[]"), "its header cannot be read"),
+    "a web page": (lambda f: save(f, model__safetensors=b"<html>not found</html>"), "is not a safetensors file"),
+    "a pointer": (
+        lambda f: save(f, config__json=b"{}", model__safetensors=POINTER),
+        r"/model\.safetensors: is only a Git LFS pointer.*`git lfs pull`",
+    ),
+    "a pointer for the tokenizer": (
+        lambda f: save(f, model__safetensors=WHOLE, tokenizer__json=POINTER),
+        r"/tokenizer\.json: is only a Git LFS pointer",
+    ),
+    "an empty pickle": (lambda f: save(f, pytorch_model__bin=b""), "is empty"),
+    "a part is missing": (
+        lambda f: save_parts(f, one__safetensors=WHOLE),
+        r"/two\.safetensors: missing, although model\.safetensors\.index\.json names it",
+    ),
+    "a part is cut off": (
+        lambda f: save_parts(f, one__safetensors=WHOLE, two__safetensors=WHOLE[:-1]),
+        r"/two\.safetensors: is cut off",
+    ),
+    "no settings": (lambda f: save(f, model__safetensors=WHOLE), r"/config\.json: missing"),
+    "a damaged index": (
+        lambda f: save(f, model__safetensors__index__json=b'{"weight_map": 3}'),
+        r"index\.json: cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_is_wrong_with_a_models_files_is_told(tmp_path: Path, name: str) -> None:
+    make, words = DAMAGED[name]
+    folder = make(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=words):
+        check_model(folder)
+    assert find_damage(folder)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f: save(
+            f, config__json=b"{}", model__safetensors=WHOLE, flax_model__msgpack=POINTER, pytorch_model__bin=POINTER
+        ),
+        lambda f: save_parts(f, one__safetensors=WHOLE, two__safetensors=make_weights(400)),
+        lambda f: save(f, config__json=b"{}", pytorch_model__bin=b"PK"),
+        lambda f: save(f, adapter_config__json=b"{}"),
+        lambda f: f / "owner" / "name",
+    ],
+    ids=["other formats are pointers", "parts", "pickle", "adapter", "hub id"],
+)
+def test_a_whole_model_is_taken(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    folder = make(tmp_path / "mine")
+    check_model(folder)
+    assert not find_damage(folder)
+
+
+def test_a_file_that_is_no_gguf_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"<html>")
+    with pytest.raises(ConfigError, match=r"m\.gguf: is not a GGUF file"):
+        check_model(tmp_path / "m.gguf")
+
+
+def save_embedder(folder: Path, **files: bytes) -> Path:
+    modules = [{"path": "", "type": "x.Transformer"}, {"path": "2_Normalize", "type": "x.Normalize"}]
+    return save(folder, modules__json=json.dumps(modules).encode(), **files)
+
+
+def test_a_whole_embedder_is_taken(tmp_path: Path) -> None:
+    check_embedder(save_embedder(tmp_path / "a", config__json=b"{}", model__safetensors=WHOLE))
+    check_embedder(save(tmp_path / "b", config__json=b"{}", model__safetensors=WHOLE))
+    check_embedder(Path("owner/name"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda f: save(f, tokenizer__json=b"{}"), r"has neither modules\.json nor config\.json"),
+        (lambda f: save(f), "the folder is empty"),
+        (lambda f: save_embedder(f, config__json=b"{}"), "has no weights"),
+        (lambda f: save_embedder(f, model__safetensors=WHOLE), r"/config\.json: missing"),
+        (lambda f: save_embedder(f, config__json=b"{}", model__safetensors=WHOLE[:-1]), "is cut off"),
+        (lambda f: save(f, config__json=b"{}"), "has no weights"),
+        (lambda f: save(f, modules__json=b"{}x"), r"modules\.json: cannot be read"),
+        (lambda f: save(f, x=b"") / "x", "is a file"),
+    ],
+)
+def test_what_is_wrong_with_an_embedder_is_told(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_embedder(make(tmp_path / "mine"))
+
+
+def test_a_folder_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+    assert "tokenizer.json and tokenizer_config.json are missing" in tell_missing_tokenizer(save(tmp_path / "a"))
+    assert not tell_missing_tokenizer(save(tmp_path / "b", tokenizer__json=b"{}"))
+    assert not tell_missing_tokenizer(Path("owner/name"))
