@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
 from pada_agent.core.errors import ConfigError
 
@@ -131,3 +133,11 @@ def test_overrides_of_the_wrong_type_are_one_clear_error(tmp_path: Path, overrid
         load_config(path, [override])
     assert len(str(caught.value)) < len(str(path)) + 300
     str(caught.value).encode("utf-8")
+
+
+@pytest.mark.parametrize("field", ["api_key", "base_url"])
+def test_a_key_in_the_wrong_place_is_refused_without_repeating_it(field: str) -> None:
+    key = "sk-very-secret" if field == "api_key" else "http://user:sk-very-secret@host/v1"
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate({"models": {"judge": {"model": "openai:x", field: key}}})
+    assert field in str(caught.value) and "sk-very-secret" not in str(caught.value)
