@@ -1,9 +1,10 @@
-"""The declared comparisons, from the answers of each test row in correct.csv.
+"""The comparisons that a grid declared, from the answers of each test row in correct.csv.
 
-python docs/results/geoquery/compare.py > docs/results/geoquery/compare.txt
+python docs/results/compare.py docs/results/geoquery > docs/results/geoquery/compare.txt
 """
 
 import csv
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,9 +15,10 @@ DECLARED = (("pada", "auggpt"), ("pada", "vanilla_equal_steps"))
 OTHERS = (("auggpt", "vanilla_equal_steps"),)
 
 
-def main() -> None:
+def main(folder: str) -> None:
+    """Print each comparison of the folder's `correct.csv`."""
     verdicts: dict[str, dict[str, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
-    with (Path(__file__).parent / "correct.csv").open(encoding="utf-8", newline="") as file:
+    with (Path(folder) / "correct.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             for arm in ("vanilla_equal_steps", "auggpt", "pada"):
                 value = "correct" if row[arm] == "1" else "wrong"
@@ -37,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
