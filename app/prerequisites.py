@@ -72,6 +72,7 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("models.embedder", partial(_find_model, config.models.embedder, check_embedder))
     for role in ("analyst", "generator", "judge"):
         yield _Need(f"models.{role}", partial(_open, config, role))
+    yield _Need("budget.max_usd", partial(_find_price, config))
 
 
 def _find_model(name: str, check: Callable[[Path], None]) -> None:
@@ -83,6 +84,18 @@ def _find_quantization(config: RunConfig) -> None:
     """Elsewhere than on this machine, the first job finds out."""
     if config.student.load_in and config.compute.backend == "local" and find_spec("bitsandbytes") is None:
         raise ConfigError(NEEDS_QLORA)
+
+
+def _find_price(config: RunConfig) -> None:
+    """A limit in dollars needs a price."""
+    asked = [get_model(config, role) for role in list_roles(config)]
+    is_priced = any(model.usd_per_million_input_tokens or model.usd_per_million_output_tokens for model in asked)
+    if config.budget.max_usd is not None and asked and not is_priced:
+        raise ConfigError(
+            "budget.max_usd would never be reached, because no model that is asked has a price. Set"
+            " usd_per_million_input_tokens and usd_per_million_output_tokens under models, or limit budget.max_tokens or"
+            " budget.max_calls instead."
+        )
 
 
 def _open(config: RunConfig, role: Role) -> object:

@@ -331,17 +331,6 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _check_budget(self) -> "RunConfig":
-        roles = (self.models.analyst, self.models.generator, self.models.judge)
-        is_priced = any(role.usd_per_million_input_tokens or role.usd_per_million_output_tokens for role in roles)
-        if self.budget.max_usd is not None and not is_priced:
-            raise ValueError(
-                "budget.max_usd would never be reached, because no model has a price. Set usd_per_million_input_tokens and"
-                " usd_per_million_output_tokens under models, or limit budget.max_tokens or budget.max_calls instead"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _check_clusters(self) -> "RunConfig":
         if self.analysis.min_clusters > self.analysis.max_clusters:
             raise ValueError("analysis.min_clusters is larger than analysis.max_clusters")

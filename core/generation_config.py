@@ -62,13 +62,13 @@ class GenerationConfig(Settings):
     """Number of parts into which `out_of_fold` splits the training rows. Each part costs one fine-tuning on the other parts, once per run. With 0,
     `auto` uses no folds."""
     max_rows_per_error: int | None = Field(default=3, ge=1)
-    """Maximum number of synthetic rows based on one training error per iteration; any shortfall goes to the pattern branch. Our default: 3, because
+    """Maximum number of synthetic rows based on one training error per iteration (spare rows may exceed it); any shortfall goes to the pattern branch. Our default: 3, because
     a row that the student cannot learn is often mislabeled. Null removes the limit (paper)."""
     max_top_ups: int = Field(default=8, ge=0)
     """Maximum number of extra rounds that replace rejected rows, using other training rows, until `share` is reached. A strategy, or the training
     errors, that gave no row in two rounds in a row is not asked again. 0 replaces none (paper)."""
     max_asked_per_row: float = Field(default=5, ge=1)
-    """Maximum number of rows requested per row wanted, over all attempts and rounds; top-up rounds end here. Our default: 5, enough to fill the
+    """Maximum number of rows requested per row wanted, over all attempts and rounds, without spare rows; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""
     selection: Literal["none", "random", "loss", "influence"] = "none"
     """How rows are chosen from more than are needed. `none` writes no more than needed. The others write `oversampling` times as many: `influence`

@@ -81,7 +81,8 @@ def _check_files(folder: Path) -> None:
     """Check what is beside the weights. Weights in other formats may be damaged or mere pointers: nobody reads them."""
     if not any(folder.iterdir()):
         raise ConfigError(f"{folder}: the folder is empty. Give the folder of a model, or a hub id.")
-    for name in ("config.json", "tokenizer_config.json", *TOKENIZERS):
+    read = TOKENIZERS[:1] if (folder / TOKENIZERS[0]).is_file() else TOKENIZERS
+    for name in ("config.json", "tokenizer_config.json", *read):
         if (folder / name).is_file():
             _refuse_damage(folder / name)
 

@@ -356,7 +356,7 @@ class BatchReport(Record):
     attempts: int
     n_requested: int
     n_asked: int = 0
-    """Rows requested from the generator, over all attempts."""
+    """Rows requested from the generator, over all attempts, without spare ones."""
     n_written: int
     n_accepted: int
     n_rejected: dict[str, int] = Field(default_factory=dict)

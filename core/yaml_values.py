@@ -144,7 +144,8 @@ def _word(exc: yaml.MarkedYAMLError) -> str:
     problem = exc.problem or str(exc)
     if "'\\t'" in problem:
         return f"{problem}. Indent with spaces, not with tabs."
-    return f"{exc.context}: {problem}" if exc.context else problem
+    slicing = ' Put a slice into quotes: "rows.csv[:60%]".' if "got '['" in problem else ""
+    return f"{exc.context}: {problem}{slicing and f'.{slicing}'}" if exc.context else problem
 
 
 def _doubt_spaces(text: str) -> str:

@@ -318,7 +318,7 @@ class BatchState(Given, BatchOutput, total=False):
     """Ratings of the accepted rows."""
     rejected: list[Rejection]
     n_asked: int
-    """Number of rows requested from the generator, over all attempts."""
+    """Number of rows requested from the generator, over all attempts, without spare ones."""
     n_written: int
     """Number of drafts that the generator returned, over all attempts."""
     score: float | None

@@ -117,7 +117,7 @@ class RowCounts(Record):
     requested: int = 0
     """Rows that should have joined the training data."""
     asked: int = 0
-    """Rows requested from the generator, over all attempts and top-up rounds."""
+    """Rows requested from the generator, without spare ones, over all attempts and top-up rounds."""
     written: int = 0
     accepted: int = 0
     """Rows that joined the training data."""

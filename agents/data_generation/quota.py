@@ -42,7 +42,7 @@ class Quota(Record):
     n_drawn_of_label: dict[str, int] = Field(default_factory=dict)
     """Of these, the number of each label of a closed set."""
     n_asked: int = 0
-    """Number of rows requested from the generator, over all attempts."""
+    """Number of rows requested from the generator, over all attempts, without spare ones."""
     n_vain_rounds: int = 0
     """Number of its latest rounds in a row that yielded no row."""
     capacity: int | None = None

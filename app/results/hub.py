@@ -1,8 +1,8 @@
 """Pushes adapters and synthetic rows to the Hugging Face hub, and fetches adapters from it."""
 
 import json
-import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,8 +56,9 @@ def push(
         ArtifactError: `source` has nothing to push, or the hub refuses it.
         ConfigError: there is no token, the name is not valid, or the repository is public and `public` is not set.
     """
-    place = Path(os.environ.get("TMPDIR", "/tmp"))
-    with explain_writing(place), tempfile.TemporaryDirectory(prefix="pada-push-") as scratch:
+    with explain_writing(Path(tempfile.gettempdir())):
+        scratch = tempfile.mkdtemp(prefix="pada-push-")
+    try:
         folder = Path(scratch) / what
         if what == "data":
             export_data(source, out=folder, license=license)
@@ -65,6 +66,8 @@ def push(
             _lay_out_adapter(source, folder, license=license, base=base)
         with _explaining(repo):
             return _upload(folder, repo, "dataset" if what == "data" else "model", public=public)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def describe_pushed(pushed: Pushed) -> str:

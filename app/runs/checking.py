@@ -1,6 +1,5 @@
 """What `pada check` finds out: how rows are read, what the student sees of them, and whether the teacher answers."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,7 +121,7 @@ def _check_rows_alone(config: RunConfig, missing: Sequence[Finding]) -> CheckedD
 def _connect(config: RunConfig) -> Iterator[Adapters]:
     """In a folder with a name of its own, so that no other check has done its jobs. Afterwards nothing is left."""
     place = _choose_place(config)
-    with explain_writing(place or Path(os.environ.get("TMPDIR", "/tmp"))):
+    with explain_writing(place or Path(tempfile.gettempdir())):
         folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=place))
     elsewhere = {"runs_folder": str(folder.parent), "name": folder.name, "shared_folder": ""}
     aside = _answer_at_once(config).model_copy(update=elsewhere)

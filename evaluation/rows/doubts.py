@@ -14,7 +14,7 @@ DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", 
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
 _LATER_BYTE = "\u0080-\u00bf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")
 _GARBLED = re.compile(
-    rf"[\u00c2\u00c3\u00d0\u00d1][{_LATER_BYTE}]|\u00e2[{_LATER_BYTE}]{{2}}|\u00f0[{_LATER_BYTE}]{{3}}"
+    rf"[\u00c2\u00c3][{_LATER_BYTE}]|(?:[\u00d0\u00d1][{_LATER_BYTE}]){{2}}|\u00e2[{_LATER_BYTE}]{{2}}|\u00f0[{_LATER_BYTE}]{{3}}"
 )
 """What UTF-8 looks like when it is read as Windows-1252 or Latin-1: accented and Cyrillic letters, quotes, emoji."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # a gap in typeshed
 
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.model_config import check_address, find_odd_character
@@ -71,14 +71,18 @@ def read_as_it_is(variable: str) -> str | None:
     return value
 
 
-def read_address(variables: Iterable[str]) -> Address | None:
+def read_address(variables: Iterable[str], *, drops_query: bool = False) -> Address | None:
     """The address in the first of these variables that is set.
+
+    Args:
+        drops_query: whether it may have a `?query`, which is left out.
 
     Raises:
         ConfigError: it is none.
     """
     for variable in variables:
         if value := os.environ.get(variable, "").strip():
+            value = value.partition("?")[0] if drops_query else value
             try:
                 return Address(check_address(value), variable)
             except ValueError as exc:
@@ -92,10 +96,6 @@ def check_proxies() -> None:
     Raises:
         ConfigError: one of them cannot be used.
     """
-    if os.environ.get("OPENAI_PROXY"):
-        raise ConfigError(
-            "the environment variable OPENAI_PROXY is not supported: unset it, and set HTTPS_PROXY instead"
-        )
     for scheme, proxy in getproxies_environment().items():
         if scheme not in _PROXIED:
             continue
@@ -122,10 +122,11 @@ def describe_proxy(url: str | None) -> str:
     parts = urlsplit(url or "https://")
     proxies = getproxies_environment()
     scheme = next((s for s in (parts.scheme, "all") if s in proxies), None)
-    if scheme is None or (parts.hostname and proxy_bypass(parts.hostname, proxies)):
+    if scheme is None or (parts.hostname and proxy_bypass_environment(parts.hostname, proxies)):
         return ""
-    before, slashes, rest = proxies[scheme].rpartition("://")
-    return f"{_name(scheme)}={before}{slashes}{rest.rpartition('@')[2]}"
+    proxy = proxies[scheme]
+    start = "".join(proxy.partition("://")[:2]) if "://" in proxy else ""
+    return f"{_name(scheme)}={start}{proxy.removeprefix(start).rpartition('@')[2]}"
 
 
 def _name(scheme: str) -> str:

@@ -35,10 +35,14 @@ OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_form
 """Parameters that some models refuse, and that a call can leave out or send under another name."""
 _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
-_NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError)
+_NEVER_SENT = (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError)
 """The request itself is not valid, and will not be the next time."""
+_ILLEGAL_HEADER = "Illegal header"
+"""How the HTTP client begins to say so of a header. Its other protocol errors pass."""
 _DIRECT = ("local:", "own:")
 """Models that no proxy is in front of, or none that we know."""
+_LOCAL_BY_DEFAULT = ("ollama:",)
+"""Models on this machine, unless an address is given."""
 _TIMEOUT_NAMES = {"APITimeoutError", "TimeoutException", "Timeout"}
 _CONNECTION_NAMES = {"APIConnectionError", "TransportError", "ConnectionError"}
 """Each provider's package has errors of these names of its own, or those of its own HTTP client."""
@@ -75,7 +79,7 @@ _FILTERED = re.compile(
     re.IGNORECASE,
 )
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE)
-_QUOTE = re.compile(r"\s*b?['\"]")
+_QUOTE = re.compile(r"\s+b?['\"]")
 _TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|only the default|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
@@ -126,7 +130,7 @@ def translate_error(error: Exception, *, name: str, address: Address | None, red
         address = None  # the operator's environment is not the reader's business
     where = str(address or "the provider's address")
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if unsent := next((cause for cause in _list_causes(error) if isinstance(cause, _NEVER_SENT)), None):
+    if unsent := next((cause for cause in _list_causes(error) if _was_never_sent(cause)), None):
         return ModelUnavailableError(
             f"{name}: the request to {where} could not be made ({_describe_unsent(unsent)}). Is there an odd character in"
             " the key, a header or the address?"
@@ -134,10 +138,11 @@ def translate_error(error: Exception, *, name: str, address: Address | None, red
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
         return RetryableError(f"{name}: no answer in time from {where}")
     if isinstance(error, _CONNECTIONS) or kinds & _CONNECTION_NAMES:
-        through = "" if redaction.hides_words or name.startswith(_DIRECT) else describe_proxy(address and address.url)
+        is_direct = name.startswith(_DIRECT) or (address is None and name.startswith(_LOCAL_BY_DEFAULT))
+        through = "" if redaction.hides_words or is_direct else describe_proxy(address and address.url)
         way = f" through the proxy of {through}" if through else ""
         advice = (
-            f"Set NO_PROXY={_find_host(address)} if it can be reached without." if through else "Is the server running?"
+            f"Set NO_PROXY{_find_host(address)} if it can be reached without." if through else "Is the server running?"
         )
         return RetryableError(f"{name}: no connection to {where}{way}. {advice}", no_connection=True)
     if isinstance(error, NoCredentialsError):
@@ -162,6 +167,11 @@ def translate_error(error: Exception, *, name: str, address: Address | None, red
     return _translate_status(failure, failure.status, name, where)
 
 
+def _was_never_sent(error: BaseException) -> bool:
+    is_header = isinstance(error, httpx.LocalProtocolError) and str(error).startswith(_ILLEGAL_HEADER)
+    return is_header or isinstance(error, _NEVER_SENT)
+
+
 def _describe_unsent(error: BaseException) -> str:
     """Its message, up to where it quotes a header's value, which may be the key."""
     if isinstance(error, UnicodeEncodeError):
@@ -170,7 +180,8 @@ def _describe_unsent(error: BaseException) -> str:
 
 
 def _find_host(address: Address | None) -> str:
-    return (urlsplit(address.url).hostname if address else None) or "HOST"
+    host = urlsplit(address.url).hostname if address else None
+    return f"={host}" if host else " to the provider's host"
 
 
 def _list_causes(error: BaseException) -> Iterator[BaseException]:

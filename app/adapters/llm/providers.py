@@ -4,10 +4,12 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from math import ceil
 from typing import Any, NamedTuple, cast
+from urllib.parse import parse_qs, urlsplit
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import SecretStr
@@ -77,6 +79,7 @@ _KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_
 _WITHOUT_PROXY = ("local", "own", "bedrock_converse")
 """Providers that are not asked through the HTTP client whose proxies we check."""
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
+_AZURE_ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
 
@@ -141,9 +144,9 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
 
 
 def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
-    address = _find_address(config, "AZURE_OPENAI_ENDPOINT")
+    address = _find_address(config, _AZURE_ENDPOINT, drops_query=True)
     found = _DEPLOYMENT.match(address.url) if address else None
-    version = config.api_version or os.environ.get("OPENAI_API_VERSION")
+    version = config.api_version or os.environ.get("OPENAI_API_VERSION") or _find_version(address)
     if found is None or version is None:
         missing = (
             "base_url (https://RESOURCE.openai.azure.com)" if found is None else "api_version (such as 2024-10-21)"
@@ -160,6 +163,7 @@ def _open_azure(config: ModelConfig, name: str, role: Role) -> Opening:
             azure_deployment=found["deployment"] or name,
             api_version=version,
             api_key=SecretStr(key or ""),
+            openai_proxy=None,
             **_common_options(config, headers),
         )
         return OpenAIClient(chat, config, limit="max_completion_tokens", constrain=bool(config.native_json_schema))
@@ -259,19 +263,32 @@ def find_key_variables(config: ModelConfig) -> tuple[str, ...]:
     return partner.key_variables if partner else _KEY_VARIABLES.get(config.provider, ())
 
 
-def _find_address(config: ModelConfig, *variables: str) -> Address | None:
+def _find_address(config: ModelConfig, *variables: str, drops_query: bool = False) -> Address | None:
     """Where the settings or else these environment variables say that it is."""
-    return Address(config.base_url, "base_url") if config.base_url else read_address(variables)
+    if config.base_url:
+        return Address(config.base_url, "base_url")
+    return read_address(variables, drops_query=drops_query)
+
+
+def _find_version(address: Address | None) -> str | None:
+    """The API version at the end of Azure's target URI in the environment variable, if the address is from there."""
+    if address is None or address.source != _AZURE_ENDPOINT:
+        return None
+    return parse_qs(urlsplit(os.environ[_AZURE_ENDPOINT].strip()).query).get("api-version", [None])[0]
 
 
 def _find_key(config: ModelConfig, role: Role, *, needed: bool = True) -> str | None:
-    variables = find_key_variables(config)
-    key = next((value for name in variables if (value := read_key(name))), None)
-    if key is None and (needed or config.api_key_env):
+    variables, is_needed = find_key_variables(config), needed or config.api_key_env is not None
+    with (
+        nullcontext() if is_needed else suppress(ConfigError)
+    ):  # a server that needs no key gets none that is not valid
+        if key := next((value for name in variables if (value := read_key(name))), None):
+            return key
+    if is_needed:
         raise ConfigError(
             f"models.{role}: no API key. Set the environment variable {' or '.join(variables)}, or choose another model."
         )
-    return key
+    return None
 
 
 def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:

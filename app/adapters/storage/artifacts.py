@@ -186,7 +186,11 @@ def move(made: Path, out: Path) -> None:
         ArtifactError: it cannot be there.
     """
     with explain_writing(out):
-        made.replace(out)
+        if not out.is_dir():
+            made.replace(out)
+            return
+        for member in list(made.iterdir()):  # an empty folder stays: it may be a link, a mount or the working folder
+            member.replace(out / member.name)
 
 
 @contextmanager

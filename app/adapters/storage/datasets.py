@@ -80,7 +80,10 @@ class FileDatasets:
         if not rows:
             raise DatasetError(f"{location}: has no rows")
         if self._max_rows is not None and len(rows) > self._max_rows:
-            raise DatasetError(f"{location}: more than {self._max_rows} rows are not accepted here; set a limit")
+            raise DatasetError(
+                f"{location}: more than {self._max_rows} rows are not accepted here. Set a limit (without data.shuffle and"
+                " slices, which need all rows of a file), or give a smaller file"
+            )
         return rows
 
     def _open(self, location: str) -> Iterator[Placed]:

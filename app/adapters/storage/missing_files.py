@@ -42,7 +42,7 @@ def suggest_location(location: str, path: Path, *, may_look: bool) -> str:
     has_folder = may_look and path.parent != Path() and path.parent.is_dir()
     is_file = split_slice(location)[0].lower().endswith(_FORMATS)
     if (found := _HUB_NAME.fullmatch(location)) and not is_file and not has_folder:
-        return f" Did you mean 'hub:{location}{'' if found[1] else '/train'}'?"
+        return f" Did you mean 'hub:{location}{'' if found[1] else '/train'}', or is the folder missing?"
     return suggest(path.name, _list_names(path.parent)) if may_look else ""
 
 

@@ -18,7 +18,7 @@ class Slice(NamedTuple):
 
     def take(self, rows: Sequence[T]) -> Sequence[T]:
         """The slice's part of the rows."""
-        return rows[_read_bound(self.start, len(rows)) : _read_bound(self.stop, len(rows))]
+        return rows[_find_place(self.start, len(rows), 0) : _find_place(self.stop, len(rows), len(rows))]
 
 
 def split_slice(location: str) -> tuple[str, Slice | None]:
@@ -27,7 +27,11 @@ def split_slice(location: str) -> tuple[str, Slice | None]:
     return (found["name"], Slice(found["start"], found["stop"])) if found else (location, None)
 
 
-def _read_bound(text: str, n_rows: int) -> int | None:
-    if not text:
-        return None
-    return round(int(text[:-1]) / 100 * n_rows) if text.endswith("%") else int(text)
+def _find_place(bound: str, n_rows: int, default: int) -> int:
+    """The bound as a place from 0 to the number of rows."""
+    if not bound:
+        return default
+    size = (
+        round(int(bound[:-1].removeprefix("-")) / 100 * n_rows) if bound.endswith("%") else int(bound.removeprefix("-"))
+    )
+    return max(0, n_rows - size) if bound.startswith("-") else min(size, n_rows)

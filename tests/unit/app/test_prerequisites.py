@@ -57,6 +57,33 @@ def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any],
     ]
 
 
+PRICED = {**SERVER, "usd_per_million_output_tokens": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_refused"),
+    [
+        ({"budget": {"max_usd": 5}}, True),
+        ({"budget": {"max_usd": 5}, "loop": {"max_iterations": 0}}, False),
+        ({"budget": {"max_usd": 5}, "models": {"generator": PRICED}}, False),
+        ({"budget": {"max_usd": 5}, "models": {"judge": PRICED}, "quality": {"enabled": False}}, True),
+        ({"budget": {"max_tokens": 5}}, False),
+    ],
+)
+def test_a_budget_in_dollars_needs_a_price(models: dict[str, Any], change: dict[str, Any], is_refused: bool) -> None:
+    roles = models["models"] | change.pop("models", {})
+    texts = [finding.text for finding in find({**models, "models": roles, **change})]
+    assert [text.startswith("budget.max_usd would never be reached") for text in texts] == [True] * is_refused
+
+
+def test_a_pointer_that_nobody_reads_does_no_harm(models: dict[str, Any], tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    (tmp_path / "student" / "tokenizer.model").write_text(pointer)
+    assert len(find(models)) == 1
+    (tmp_path / "student" / "tokenizer.json").write_text("{}")
+    assert find(models) == []
+
+
 def test_files_of_student_and_embedder_that_are_not_whole_are_told(models: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "student"
     (folder / "model.safetensors").unlink()

@@ -66,6 +66,16 @@ def test_what_is_no_address_is_told_by_the_variables_name(
     assert "secret" not in str(caught.value)
 
 
+def test_azures_target_uri_tells_deployment_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "k")
+    uri = "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", uri)
+    make(tmp_path, "azure_openai:other").cache.close()
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", uri.partition("?")[0])
+    with pytest.raises(ConfigError, match="azure_openai needs api_version"):
+        make(tmp_path, "azure_openai:other")
+
+
 def test_the_settings_address_prevails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "nonsense")
     make(tmp_path, base_url="http://127.0.0.1:9/v1").cache.close()

@@ -47,6 +47,13 @@ def test_what_cannot_be_a_key_is_told_before_anything_is_sent_and_never_shown(
     assert "secret" not in str(caught.value)
 
 
+def test_a_key_that_no_one_asked_for_does_not_stop_a_server_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", '"k"')
+    make_world(tmp_path, ModelConfig(model="openai:x", base_url="http://127.0.0.1:9/v1"), NOWHERE).cache.close()
+
+
 def test_a_secret_header_may_begin_with_bearer_but_holds_nothing_else_odd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +96,6 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("HTTPS_PROXY", "ftp://secret", "HTTPS_PROXY is not the address of a proxy"),
         ("HTTP_PROXY", "http://secret:port", "HTTP_PROXY is not the address of a proxy"),
         ("HTTP_PROXY", "http://", "HTTP_PROXY is not the address of a proxy"),
-        ("OPENAI_PROXY", "http://secret:1", "OPENAI_PROXY is not supported.*HTTPS_PROXY"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_told_by_the_variables_name(
@@ -114,6 +120,7 @@ def test_proxies_that_can_be_used_are_taken(proxies: pytest.MonkeyPatch, proxy: 
     [
         ("http://host/v1", "HTTP_PROXY=http://proxy:1"),
         ("https://host/v1", "ALL_PROXY=proxy:2"),
+        ("socks5://host/v1", "ALL_PROXY=proxy:2"),
         (None, "ALL_PROXY=proxy:2"),
         ("http://127.0.0.1:8000/v1", ""),
     ],
@@ -121,7 +128,7 @@ def test_proxies_that_can_be_used_are_taken(proxies: pytest.MonkeyPatch, proxy: 
 def test_the_proxy_of_an_address_is_told_without_its_password(
     proxies: pytest.MonkeyPatch, url: str | None, told: str
 ) -> None:
-    proxies.setenv("HTTP_PROXY", "http://me:pa@ss@proxy:1")
+    proxies.setenv("HTTP_PROXY", "http://me:pa@ss://wo@rd@proxy:1")
     proxies.setenv("ALL_PROXY", "me:pass@proxy:2")
     proxies.setenv("NO_PROXY", "127.0.0.1,localhost")
     assert describe_proxy(url) == told

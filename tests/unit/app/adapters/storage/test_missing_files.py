@@ -16,9 +16,9 @@ ROW = json.dumps({"q": "a"})
 @pytest.mark.parametrize(
     ("location", "hint"),
     [
-        ("mteb/banking77", "Did you mean 'hub:mteb/banking77/train'?"),
-        ("mteb/banking77/test", "Did you mean 'hub:mteb/banking77/test'?"),
-        ("openai/gsm8k:main/train[:10%]", "Did you mean 'hub:openai/gsm8k:main/train'?"),
+        ("mteb/banking77", "Did you mean 'hub:mteb/banking77/train', or is the folder missing?"),
+        ("mteb/banking77/test", "Did you mean 'hub:mteb/banking77/test', or is the folder missing?"),
+        ("openai/gsm8k:main/train[:10%]", "Did you mean 'hub:openai/gsm8k:main/train', or is the folder missing?"),
         ("https://huggingface.co/datasets/x/y/resolve/main/train.jsonl", "Did you mean 'hub:x/y/train'? Otherwise download the file, and write its path."),
         ("https://example.org/train.jsonl", "Addresses are not opened: download the file, and write its path."),
         ("s3://bucket/train.jsonl", "Only files of this machine and the hub are read: copy the file here, and write its path."),

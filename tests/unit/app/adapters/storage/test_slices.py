@@ -34,6 +34,10 @@ def read(location: str, **options: int) -> list[str]:
         ("[:50%]", "01234"),
         ("[50%:80%]", "567"),
         ("[-20%:]", "89"),
+        ("[:-4%]", "0123456789"),
+        ("[:-90%]", "0"),
+        ("[-200%:]", "0123456789"),
+        ("[-20:2]", "01"),
         ("[8:100]", "89"),
         ("[:]", "0123456789"),
         ("", "0123456789"),
@@ -67,7 +71,7 @@ def test_a_server_counts_the_rows_of_the_whole_file(file: str) -> None:
         datasets.read(f"{Path(file).name}[:20%]")
 
 
-@pytest.mark.parametrize("cut", ["[10:]", "[5:5]", "[:0]", "[:0%]", "[8:2]"])
+@pytest.mark.parametrize("cut", ["[10:]", "[-0:]", "[-4%:]", "[5:5]", "[:0]", "[:0%]", "[8:2]"])
 def test_an_empty_slice_says_how_many_rows_there_are(file: str, cut: str) -> None:
     with pytest.raises(DatasetError) as caught:
         read(file + cut)
