@@ -1,6 +1,6 @@
-"""The comparisons that a grid declared, from the answers of each test row in correct.csv.
+"""The comparisons that a grid declared, from the answers of each test row.
 
-python docs/results/compare.py docs/results/geoquery > docs/results/geoquery/compare.txt
+python docs/results/compare.py docs/results/geoquery/correct.csv > docs/results/geoquery/compare.txt
 """
 
 import csv
@@ -15,10 +15,10 @@ DECLARED = (("pada", "auggpt"), ("pada", "vanilla_equal_steps"))
 OTHERS = (("auggpt", "vanilla_equal_steps"),)
 
 
-def main(folder: str) -> None:
-    """Print each comparison of the folder's `correct.csv`."""
+def main(answers: str) -> None:
+    """Print each comparison."""
     verdicts: dict[str, dict[str, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
-    with (Path(folder) / "correct.csv").open(encoding="utf-8", newline="") as file:
+    with Path(answers).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             for arm in ("vanilla_equal_steps", "auggpt", "pada"):
                 value = "correct" if row[arm] == "1" else "wrong"
