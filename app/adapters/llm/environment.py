@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.model_config import check_address, find_odd_character
@@ -122,7 +122,7 @@ def describe_proxy(url: str | None) -> str:
     parts = urlsplit(url or "https://")
     proxies = getproxies_environment()
     scheme = next((s for s in (parts.scheme, "all") if s in proxies), None)
-    if scheme is None or (parts.hostname and proxy_bypass_environment(parts.hostname, proxies)):
+    if scheme is None or (parts.hostname and proxy_bypass(parts.hostname, proxies)):
         return ""
     before, slashes, rest = proxies[scheme].rpartition("://")
     return f"{_name(scheme)}={before}{slashes}{rest.rpartition('@')[2]}"
