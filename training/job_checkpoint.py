@@ -35,13 +35,14 @@ class JobCheckpoint:
         """Save `take_state()` if the last save (or the start) was at least `seconds` ago.
 
         Raises:
-            OSError: the disk is full, or the folder cannot be written to.
+            OSError: the disk is full, or the folder cannot be written to. It may be the context of torch's RuntimeError.
         """
         if self._file is None or time.monotonic() - self._last < self._seconds:
             return
         partial = self._file.with_name(f"{self._file.name}.{uuid4().hex[:12]}")  # process ids may repeat across nodes
         try:
-            torch.save(take_state(), partial)
+            with partial.open("wb") as file:  # given a path, torch does not say that the disk is full
+                torch.save(take_state(), file)
             partial.replace(self._file)
         finally:
             partial.unlink(missing_ok=True)

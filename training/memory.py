@@ -18,8 +18,11 @@ def is_out_of_memory(exc: BaseException) -> bool:
 
 
 def is_disk_full(exc: BaseException) -> bool:
-    """An OSError has a number for it; safetensors has its own error with that number in its text."""
+    """An OSError has a number for it; safetensors has its own error with that number in its text; torch raises another in
+    its context."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(exc, OSError):
         return exc.errno in numbers
-    return type(exc).__name__ == "SafetensorError" and any(f"os error {number})" in str(exc) for number in numbers)
+    if type(exc).__name__ == "SafetensorError":
+        return any(f"os error {number})" in str(exc) for number in numbers)
+    return isinstance(exc, RuntimeError) and exc.__context__ is not None and is_disk_full(exc.__context__)

@@ -20,6 +20,7 @@ from pada_agent.app.runs import checking, stopping
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import (
     AgentError,
+    ArtifactError,
     BudgetExceededError,
     ConfigError,
     NonFiniteLossError,
@@ -140,7 +141,12 @@ def _check_keys(folder: Path, found: RunConfig, wanted: RunConfig, allow_keys: A
 
 def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -> RunOutcome:
     def record(event: RunEvent) -> None:
-        append_event(folder / layout.EVENTS, event)
+        try:
+            append_event(folder / layout.EVENTS, event)
+        except ArtifactError:
+            if event.mode == "updates":  # without it, nobody would know that there is work
+                wiring.close(config)  # nodes in flight would be waited for
+                raise
         on_event(event)
 
     wiring.allow(config)

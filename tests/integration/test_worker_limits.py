@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
+from pada_agent.training import job_checkpoint
+from pada_agent.training.job_checkpoint import JobCheckpoint
+from pada_agent.training.memory import is_disk_full
 from pada_agent.training.worker import Worker, serve
 from tests.tiny_models import save_student
 
@@ -77,6 +81,21 @@ def test_a_full_disk_is_named_and_the_worker_goes_on(student: Path, rows: Path, 
     assert (event["event"], event["type"]) == ("error", "ArtifactError")
     assert "the disk is full" in event["message"]
     assert ask(worker, predict_job(student, rows), tmp_path / "roomy")["event"] == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_is_full_when_a_checkpoint_is_saved_is_named_and_the_last_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = JobCheckpoint(tmp_path / "state", seconds=0)
+    checkpoint.save_when_due(lambda: {"step": torch.tensor(1)})
+    monkeypatch.setattr(job_checkpoint, "uuid4", lambda: SimpleNamespace(hex="full"))
+    (tmp_path / "state.full").symlink_to("/dev/full")
+    with pytest.raises((OSError, RuntimeError)) as caught:
+        checkpoint.save_when_due(lambda: {"step": torch.zeros(1_000_000)})
+    assert is_disk_full(caught.value)
+    assert checkpoint.load() == {"step": torch.tensor(1)}
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 def test_a_disk_that_fills_while_an_adapter_is_saved_is_named(

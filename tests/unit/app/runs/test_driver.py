@@ -118,6 +118,25 @@ def test_a_run_goes_to_its_end_and_leaves_its_records(world: World, config: RunC
     assert world.closed == [config]
 
 
+@pytest.mark.parametrize(("mode", "n_closed"), [("custom", 1), ("updates", 2)])
+def test_progress_that_cannot_be_written_costs_nothing_and_a_finished_node_ends_the_run(
+    world: World, config: RunConfig, monkeypatch: pytest.MonkeyPatch, mode: str, n_closed: int
+) -> None:
+    def append(_: Path, event: RunEvent) -> None:
+        if event.mode == mode and "prepare" not in event.data:
+            raise ArtifactError("events.jsonl: the disk is full")
+
+    monkeypatch.setattr(driver, "append_event", append)
+    shown: list[RunEvent] = []
+    if mode == "custom":
+        assert driver.start_run(config, on_event=shown.append).summary == make_summary()
+        assert [event.mode for event in shown] == ["updates", "custom", "updates", "updates"]
+    else:
+        with pytest.raises(ArtifactError, match="the disk is full"):
+            driver.start_run(config, on_event=shown.append)
+    assert world.closed == n_closed * [config], "what is in flight is not waited for"
+
+
 def test_runs_in_threads_make_their_graphs_one_after_the_other(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
