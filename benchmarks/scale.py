@@ -254,7 +254,7 @@ class World:
             source_ids=tuple(row.id for row in rng.sample(self.train, ROWS_PER_BATCH)),
         )
         start, before = time.process_time(), self._outside.seconds
-        done = self._synthesis.invoke({**self._state, "batch": batch})
+        done = self._synthesis.invoke({**self._state, "batch": batch, "n_rows": ROWS_PER_BATCH})
         seconds = time.process_time() - start - (self._outside.seconds - before)
         return seconds, done["batches"][batch.id]
 

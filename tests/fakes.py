@@ -121,13 +121,15 @@ class WordCounter:
 
 
 class MemoryDatasets(FileDatasets):
-    """Rows by the NAME in `memory:NAME`, which are taken like those of files."""
+    """Files, and rows by the NAME in `memory:NAME`, which are taken like those of files."""
 
     def __init__(self, memory: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         super().__init__()
         self._memory = memory
 
     def _open(self, location: str) -> Iterator[Placed]:
+        if not location.startswith("memory:"):
+            return super()._open(location)
         if (name := location.removeprefix("memory:")) not in self._memory:
             raise DatasetError(f"{location}: no such rows")
         return number_rows(self._memory[name])

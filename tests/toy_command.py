@@ -10,6 +10,7 @@ from typing import Any
 from pada_agent.app import cli, wiring
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from tests.tiny_world import save_rows
+from tests.toy_student import save_hollow_model
 from tests.toy_world import WordCountEmbedder
 
 WORKER = (sys.executable, "-m", "tests.toy_worker")
@@ -24,9 +25,7 @@ def use_toys(wiring: Any = wiring) -> None:
 
 def save_toy_world(folder: Path, **changes: Any) -> dict[str, Any]:
     """Write rows; the settings that name them, without the LLM roles."""
-    student = folder / "student"
-    student.mkdir()
-    (student / "config.json").write_text("{}")  # a folder that is empty is refused
+    student = save_hollow_model(folder / "student")
     return {**save_rows(folder, student=student, embedder=student), **changes}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from pathlib import Path
 
 from pada_agent.core.jobs import (
@@ -16,6 +17,20 @@ from pada_agent.core.jobs import (
 )
 from pada_agent.core.records import Example, Prediction
 from pada_agent.core.selection import RowInfluence
+
+
+def make_weights(n_bytes: int = 8) -> bytes:
+    """A safetensors file with one tensor."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [n_bytes // 4], "data_offsets": [0, n_bytes]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(n_bytes)
+
+
+def save_hollow_model(folder: Path) -> Path:
+    """A folder with the files of a model, which nobody loads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(make_weights())
+    return folder
 
 
 def words(text: str) -> set[str]:

@@ -28,6 +28,7 @@ from pada_agent.core.jobs import Job
 from tests import openai_server
 from tests.fake_chat_server import Answer, completion, serve
 from tests.tiny_world import save_rows, save_world, write_config
+from tests.toy_student import save_hollow_model
 from tests.toy_world import NearestRowCompute, WordCountEmbedder
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "embedding"
@@ -60,7 +61,8 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         return tiny
     monkeypatch.setattr(backends, "LocalCompute", ToyCompute)
     monkeypatch.setattr(wiring, "SentenceEmbedder", lambda _: WordCountEmbedder())
-    return save_rows(tmp_path, student=tmp_path, embedder=tmp_path)
+    model = save_hollow_model(tmp_path / "model")
+    return save_rows(tmp_path, student=model, embedder=model)
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_their_backend_is_opened_by_its_name(parts: ModuleType, tmp_path: Path) 
 def test_their_method_is_an_arm_of_a_grid(tmp_path: Path) -> None:
     (tmp_path / "task.yaml").write_text("data: {train: t.jsonl, validation: v.jsonl}\n")
     grid = tmp_path / "grid.yaml"
-    grid.write_text("name: g\ntasks: {toy: {config: task.yaml}}\narms: [brief, vanilla]\nseeds: [0]\n")
+    grid.write_text(f"name: g\ntasks: {{toy: {{config: {tmp_path}/task.yaml}}}}\narms: [brief, vanilla]\nseeds: [0]\n")
     assert load_grid(grid).arms == ("brief", "vanilla")
 
 

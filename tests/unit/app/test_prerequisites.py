@@ -13,7 +13,7 @@ from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.evaluation.rows.findings import stop
-from tests.unit.core.test_model_files import make_weights
+from tests.toy_student import make_weights
 
 SERVER = {"model": "openai:toy", "base_url": "http://127.0.0.1:9/v1"}
 

@@ -9,14 +9,9 @@ import pytest
 
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.model_files import check_embedder, check_model, find_damage, tell_missing_tokenizer
+from tests.toy_student import make_weights
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 269060552\n"
-
-
-def make_weights(n_bytes: int = 8) -> bytes:
-    """A safetensors file with one tensor."""
-    header = json.dumps({"w": {"dtype": "F32", "shape": [n_bytes // 4], "data_offsets": [0, n_bytes]}}).encode()
-    return struct.pack("<Q", len(header)) + header + bytes(n_bytes)
 
 
 def save(folder: Path, **files: bytes) -> Path:
