@@ -1,9 +1,7 @@
 """A whole experiment over the toy rows: tiny student, real worker, a teacher behind HTTP."""
 
 import json
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,10 @@ from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import ScoredRow
 from pada_agent.graph.context import Adapters
+from tests.command_line import count_calls
 from tests.openai_server import CountingServer, serving
-from tests.tiny_world import save_world, write_config
-from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
+from tests.tiny_world import HELD_BACK, save_world, write_grid
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -40,31 +39,12 @@ WHOLE = Part()
 ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "pada", "pada_no_quality"]
 
 
-HELD_BACK = make_rows("held", [(f"figs and sloes, box {n} of the {n}th lot", "fruit") for n in range(9)])
-
-
-def write_grid(folder: Path, url: str, **changes: Any) -> Path:
-    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in HELD_BACK))
-    config = write_config(save_world(folder), folder, url)
-    values: dict[str, Any] = {
-        "name": "grid",
-        "runs_folder": str(folder / "runs"),
-        "tasks": {"toy": {"config": str(config), "set": {"data.held_back": str(folder / "held.jsonl")}}},
-        "arms": ARMS,
-        "seeds": [0, 1],
-        "set": {"lora.n_steps": 2},
-    }
-    path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump({**values, **changes}))
-    return path
-
-
 class Watched:
     """An experiment, and what it did: runs started, workers spawned, words said."""
 
     def __init__(self, folder: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.server = folder, server
-        self.grid = write_grid(folder, server.url)
+        self.grid = write_grid(save_world(folder), folder, server.url, arms=ARMS)
         self.started: list[str] = []
         self.n_workers = 0
         self.said: list[str] = []
@@ -184,12 +164,6 @@ def check_tables(result: ExperimentResult, folder: Path) -> None:
         text = (folder / name).read_text().replace("\\_", "_")
         assert text.count("toy") >= 22 and "vanilla = vanilla_equal_steps" in text
     assert ExperimentResult.model_validate_json((folder / "results.json").read_text()) == result
-
-
-def count_calls(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as database:
-        (n,) = database.execute("SELECT COUNT(*) FROM calls").fetchone()
-    return int(n)
 
 
 def check_jobs(folder: Path, *, n_seeds: int) -> None:
