@@ -2,8 +2,12 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,20 @@ def finish(*arguments: str, code: int = 0, module: str = REAL, **environment: st
     output, _ = process.communicate(timeout=240)
     assert process.returncode == code, output
     return output
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """The process must not end before."""
+    while process.poll() is None and not condition():
+        time.sleep(0.02)
+    assert process.poll() is None, process.communicate()[0]
+
+
+def count_calls(path: Path) -> int:
+    """LLM calls whose answers a cache keeps."""
+    with closing(sqlite3.connect(path)) as database:
+        (n,) = database.execute("SELECT COUNT(*) FROM calls").fetchone()
+    return int(n)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -62,23 +62,26 @@ def start_server(folder: Path, teacher_url: str) -> DevServer:
     folder.mkdir(parents=True, exist_ok=True)
     settings = json.loads((ROOT / "langgraph.json").read_text())
     (folder / "langgraph.json").write_text(json.dumps({**settings, "dependencies": [str(ROOT)]}))
+    return launch(
+        folder,
+        PADA_WORKSPACE=str(folder.parent),
+        PADA_ALLOWED_HOSTS=urlsplit(teacher_url).netloc,
+        PADA_ALLOWED_MODELS=f"*,{folder.parent / 'embedder' / 'whole'}",
+    )
+
+
+def launch(folder: Path, **environment: str) -> DevServer:
+    """Start what the folder's langgraph.json names; wait until it answers."""
     port = _free_port()
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
+    ours = {"PYTHONPATH": str(ROOT), "LANGSMITH_TRACING": "false", "HF_HUB_OFFLINE": "1"}
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, "--n-jobs-per-worker", "4"],
             cwd=folder,
             stdout=log,
             stderr=log,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "LANGSMITH_TRACING": "false",
-                "HF_HUB_OFFLINE": "1",
-                "PADA_WORKSPACE": str(folder.parent),
-                "PADA_ALLOWED_HOSTS": urlsplit(teacher_url).netloc,
-                "PADA_ALLOWED_MODELS": f"*,{folder.parent / 'embedder' / 'whole'}",
-            },
+            env={**os.environ, **ours, **environment},
         )
     server = DevServer(folder=folder, url=f"http://127.0.0.1:{port}", process=process)
     _wait_until_ready(server)

@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
-from tests.toy_world import LABELS, TEST, TRAIN, VALIDATION
+from tests.toy_world import LABELS, TEST, TRAIN, VALIDATION, make_rows
 
 MAX_IN_FLIGHT = 8
+HELD_BACK = make_rows("held", [(f"figs and sloes, box {n} of the {n}th lot", "fruit") for n in range(9)])
 
 
 def save_world(folder: Path) -> dict[str, Any]:
@@ -45,4 +46,20 @@ def write_config(settings: dict[str, Any], folder: Path, url: str, **roles: dict
     models = {**settings["models"], "analyst": teacher, "generator": teacher, "judge": teacher, **roles}
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump({**settings, "name": "r", "runs_folder": str(folder), "models": models}))
+    return path
+
+
+def write_grid(settings: dict[str, Any], folder: Path, url: str, **changes: Any) -> Path:
+    """A grid over the settings with two seeds, its runs in `folder/runs/grid`."""
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in HELD_BACK))
+    config = write_config(settings, folder, url)
+    values = {
+        "name": "grid",
+        "runs_folder": str(folder / "runs"),
+        "tasks": {"toy": {"config": str(config), "set": {"data.held_back": str(folder / "held.jsonl")}}},
+        "seeds": [0, 1],
+        "set": {"lora.n_steps": 2},
+    }
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
     return path

@@ -5,6 +5,8 @@ from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 
+from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
@@ -19,6 +21,15 @@ def run(world: ToyWorld, **changes: Any) -> RunSummary:
     summary = graph.invoke({}, context=make_settings(**changes))["summary"]
     assert isinstance(summary, RunSummary)
     return summary
+
+
+def save_run(folder: Path, **changes: Any) -> Path:
+    """A finished run and its results, in a new folder."""
+    folder.mkdir()
+    world = ToyWorld(folder)
+    publish_run(run(world, **changes), folder, world.store)
+    (folder / "config.yaml").write_text(dump_config(make_settings(**changes)))
+    return folder
 
 
 def training_rows(job: FineTuneJob) -> list[Example]:

@@ -1,12 +1,6 @@
 """The real server with examples/auth: shut for strangers, users apart, settings within the policy."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,10 +9,10 @@ from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 from langgraph_sdk.errors import NotFoundError, PermissionDeniedError
 
+from tests.dev_server import ROOT, launch
+
 pytest.importorskip("langgraph_api", reason="the extra `studio` is not installed")
 
-ROOT = Path(__file__).parents[2]
-START_SECONDS = 120
 TOKENS = {"alice": "tok-of-alice", "bob": "tok-of-bob"}
 
 
@@ -28,39 +22,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home, workspace = tmp_path_factory.mktemp("auth"), tmp_path_factory.mktemp("workspace")
     for name in ("auth.py", "langgraph.json"):
         (home / name).write_text((ROOT / "examples" / "auth" / name).read_text())
-    port = find_free_port()
-    environment = {
-        **os.environ,
-        "PADA_TOKENS": ",".join(f"{user}:{token}" for user, token in TOKENS.items()),
-        "PADA_WORKSPACE": str(workspace),
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload", "--port", str(port)]
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until_up(server, f"http://127.0.0.1:{port}", home / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_up(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/ok", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    pytest.fail(f"the server did not start: {log.read_text()[-2000:]}")
+    tokens = ",".join(f"{user}:{token}" for user, token in TOKENS.items())
+    server = launch(home, PADA_TOKENS=tokens, PADA_WORKSPACE=str(workspace))
+    yield server.url
+    server.stop()
 
 
 @pytest.fixture

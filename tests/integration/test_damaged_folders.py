@@ -49,10 +49,21 @@ class Runs:
     """A finished run and one that stopped at the judge, to be damaged again and again at the one place that both know."""
 
     def __init__(self, folder: Path, server: CountingServer) -> None:
-        self.folder, self.run, self.server = folder, folder / "r", server
+        self.folder, self.run, self.data, self.server = folder, folder / "r", folder / "data", server
+        self._told: dict[tuple[str, ...], str] = {}
+
+    def tell_whole(self, *command: str) -> str:
+        """What a command prints for the finished run, undamaged."""
+        if command not in self._told:
+            self.lay_out("finished")
+            result = invoke(*command)
+            assert result.exit_code == 0, result.output
+            self._told[command] = result.output
+        return self._told[command]
 
     def lay_out(self, kind: str) -> Path:
-        shutil.rmtree(self.run, ignore_errors=True)
+        for left in (self.run, self.data):
+            shutil.rmtree(left, ignore_errors=True)
         shutil.copytree(self.folder / kind, self.run, symlinks=True)
         return self.run
 
@@ -115,26 +126,21 @@ FINISHED = (
 
 @pytest.mark.parametrize("damage", SOME_DAMAGES)
 @pytest.mark.parametrize("pattern", FINISHED)
-def test_commands_on_a_finished_run(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, damage: str
-) -> None:
+def test_commands_on_a_finished_run(runs: Runs, monkeypatch: pytest.MonkeyPatch, pattern: str, damage: str) -> None:
     monkeypatch.setattr(trackers, "log_to_tensorboard", lambda run: str(len(run.figures)))
     commands: tuple[tuple[str, ...], ...] = (
         ("report", str(runs.run)),
         ("resume", str(runs.run)),
         ("track", str(runs.run), "--to", "tensorboard"),
         ("compare", str(runs.run), str(runs.folder / "finished")),
-        ("export", str(runs.run), "--what", "data", "--out", str(tmp_path / "data")),
+        ("export", str(runs.run), "--what", "data", "--out", str(runs.data)),
     )
     for command in commands:
-        runs.lay_out("finished")
-        whole = invoke(*command)
-        assert whole.exit_code == 0, whole.output
-        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        whole = runs.tell_whole(*command)
         damaged = runs.damage("finished", pattern, damage)
         result = invoke(*command)
         if result.exit_code == 0:
-            assert name_figures(result.output) == name_figures(whole.output), command
+            assert name_figures(result.output) == name_figures(whole), command
         else:
             error = read_error(result)
             assert any(str(path) in error for path in damaged), error

@@ -1,9 +1,7 @@
 """A whole experiment over the toy rows: tiny student, real worker, a teacher behind HTTP."""
 
 import json
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,10 @@ from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import ScoredRow
 from pada_agent.graph.context import Adapters
+from tests.command_line import count_calls
 from tests.openai_server import CountingServer, serving
-from tests.tiny_world import save_world, write_config
-from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
+from tests.tiny_world import HELD_BACK, save_world, write_grid
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -40,31 +39,12 @@ WHOLE = Part()
 ARMS = ["untouched", "vanilla", "vanilla_equal_steps", "oracle", "auggpt", "pada", "pada_no_quality"]
 
 
-HELD_BACK = make_rows("held", [(f"figs and sloes, box {n} of the {n}th lot", "fruit") for n in range(9)])
-
-
-def write_grid(folder: Path, url: str, **changes: Any) -> Path:
-    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in HELD_BACK))
-    config = write_config(save_world(folder), folder, url)
-    values: dict[str, Any] = {
-        "name": "grid",
-        "runs_folder": str(folder / "runs"),
-        "tasks": {"toy": {"config": str(config), "set": {"data.held_back": str(folder / "held.jsonl")}}},
-        "arms": ARMS,
-        "seeds": [0, 1],
-        "set": {"lora.n_steps": 2},
-    }
-    path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump({**values, **changes}))
-    return path
-
-
 class Watched:
     """An experiment, and what it did: runs started, workers spawned, words said."""
 
     def __init__(self, folder: Path, server: CountingServer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.server = folder, server
-        self.grid = write_grid(folder, server.url)
+        self.grid = write_grid(save_world(folder), folder, server.url, arms=ARMS)
         self.started: list[str] = []
         self.n_workers = 0
         self.said: list[str] = []
@@ -144,9 +124,14 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         seeds=(0, 1, 2),
     )
 
-    def run(part: Part = WHOLE, *, probe_only: bool = False) -> ExperimentResult:
+    def run(part: Part = WHOLE, *, probe_only: bool = False, **changes: Any) -> ExperimentResult:
         return run_experiment(
-            grid, part, command="", probe_only=probe_only, on_event=lambda _: None, say=lambda _: None
+            grid.model_copy(update=changes),
+            part,
+            command="",
+            probe_only=probe_only,
+            on_event=lambda _: None,
+            say=lambda _: None,
         )
 
     assert [o.arm for o in run(probe_only=True).outcomes] == ["untouched", "vanilla", "oracle"] * 2
@@ -162,9 +147,14 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         run(Part(seeds=(7,)))
     with pytest.raises(ConfigError, match="nothing to run"):
         run(Part(arms=("pada",)), probe_only=True)
-    result = run()
+    few = run(arms=("vanilla", "oracle", "pada"))
+    assert [(o.size, o.arm) for o in few.outcomes] == [
+        (size, arm) for size in (6, 9) for arm in ("vanilla", "oracle", "pada")
+    ]
+    assert len([o for o in few.outcomes if o.p_holm is not None]) == 2
+    result = run(sizes=(9,))
     n_jobs = len(world.compute.ran)
-    assert run() == result and len(world.compute.ran) == n_jobs
+    assert run(sizes=(9,)) == result and len(world.compute.ran) == n_jobs
     plain = {job.rows_hash for job in world.compute.ran if isinstance(job, FineTuneJob) and job.seed == 0}
     assert len([j for j in world.compute.ran if isinstance(j, FineTuneJob) and j.seed == 0]) == len(plain)
     check_tables(result, tmp_path / "runs" / "grid")
@@ -175,21 +165,15 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
 
 
 def check_tables(result: ExperimentResult, folder: Path) -> None:
-    by_arm = {o.arm: o for o in result.outcomes if o.size == 9}
+    by_arm = {o.arm: o for o in result.outcomes}
     assert by_arm["vanilla"].also == ("vanilla_equal_steps",) and by_arm["vanilla"].test is None
     assert by_arm["oracle"].n_synthetic == (9, 9, 9) and by_arm["oracle"].p_holm is None
     compared = [o for o in result.outcomes if o.p_holm is not None]
-    assert len(compared) == 2 * 11 and {o.test.speaks_of for o in compared if o.test} == {"methods"}
+    assert len(compared) == 11 and {o.test.speaks_of for o in compared if o.test} == {"methods"}
     for name in ("results.md", "results.csv", "results.tex"):
         text = (folder / name).read_text().replace("\\_", "_")
-        assert text.count("toy") >= 22 and "vanilla = vanilla_equal_steps" in text
+        assert text.count("toy") >= 11 and "vanilla = vanilla_equal_steps" in text
     assert ExperimentResult.model_validate_json((folder / "results.json").read_text()) == result
-
-
-def count_calls(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as database:
-        (n,) = database.execute("SELECT COUNT(*) FROM calls").fetchone()
-    return int(n)
 
 
 def check_jobs(folder: Path, *, n_seeds: int) -> None:

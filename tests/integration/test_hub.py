@@ -12,12 +12,9 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.cli import app
 from pada_agent.app.results import hub as results_hub
-from pada_agent.app.results.publish import publish_run
-from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.graph.builder import build_graph
 from tests.hub_server import TOKEN, Hub, Repository, serving_hub
-from tests.toy_world import ToyWorld, make_settings
+from tests.integration.graph_runs import save_run
 
 SETTINGS = {"base_model_name_or_path": "/home/me/secret/student-fp32", "peft_type": "LORA", "r": 2}
 CARD = "---\nbase_model: student\nlicense: unknown\ntags:\n- pada-agent\n---\n\n# r: best\n"
@@ -51,12 +48,7 @@ def adapter(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, adapter: Path) -> Path:
     """A finished toy run; its best adapter gets the files that a real one has."""
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    world, settings = ToyWorld(folder), make_settings(student={"model": "owner/small"})
-    build_graph(world.connect).compile().invoke({}, context=settings)
-    (folder / "config.yaml").write_text(dump_config(settings))
-    publish_run(world.published[0], folder, FileArtifactStore(folder / "objects"))
+    folder = save_run(tmp_path / "toy", student={"model": "owner/small"})
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / "best" / name).write_bytes((adapter / name).read_bytes())
     return folder

@@ -10,18 +10,16 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.command_line import TOY, finish, read_summary, start
+from tests.command_line import TOY, count_calls, finish, read_summary, start, wait_for
 from tests.openai_server import Refusal, answer_in_form, serving
 from tests.tiny_world import MAX_IN_FLIGHT, write_config
 from tests.toy_command import save_toy_world
@@ -112,12 +110,6 @@ def test_a_second_signal_ends_the_calls_under_way(settings: dict[str, Any], tmp_
         assert time.monotonic() - started < 30
     assert process.returncode == 130, output
     assert "answers are lost" in output
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and not condition():
-        time.sleep(0.02)
-    assert process.poll() is None, process.communicate()[0]
 
 
 @pytest.fixture
@@ -244,13 +236,8 @@ def test_a_thousand_hostile_answers(settings: dict[str, Any], tmp_path: Path) ->
             process = start("run", str(config), module=TOY)
             output, _ = process.communicate(timeout=8 * SECONDS_TO_END)
         assert process.returncode == 0 and "Traceback" not in output, output
-        assert count_kept(folder) == sum(server.asked.values()), "each answer is kept, and none is asked for again"
+        # Two draws, for different batches, may be asked for in the same words.
+        n_kept = count_calls(folder / "r" / "llm_calls.sqlite")
+        assert n_kept == sum(server.asked.values()), "each answer is kept, and none is asked for again"
         assert sum(server.asked.values()), "nothing was asked"
         n_asked, seed = n_asked + sum(server.asked.values()), seed + 1
-
-
-def count_kept(folder: Path) -> int:
-    """Answers in the run's cache. Two draws, for different batches, may be asked for in the same words."""
-    with closing(sqlite3.connect(folder / "r" / "llm_calls.sqlite")) as database:
-        (n,) = database.execute("SELECT count(*) FROM calls").fetchone()
-    return int(n)

@@ -6,28 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.cli import app
 from pada_agent.app.report import regrouping
-from pada_agent.app.results.publish import publish_run
-from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorAnalysis, FailureTraits
-from pada_agent.graph.builder import build_graph
-from tests.toy_world import ToyWorld, WordCountEmbedder, make_settings
+from tests.toy_world import WordCountEmbedder
 
 CAUSES = ("overlooked the amount in the message", "took a refund for a return", "left out the unit")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    folder = tmp_path / "toy"
-    folder.mkdir()
-    world, settings = ToyWorld(folder), make_settings()
-    build_graph(world.connect).compile().invoke({}, context=settings)
-    (folder / "config.yaml").write_text(dump_config(settings))
-    publish_run(world.published[0], folder, FileArtifactStore(folder / "objects"))
-    return folder
 
 
 def load(name: str) -> Embedder:

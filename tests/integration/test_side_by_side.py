@@ -1,11 +1,9 @@
 """An experiment whose runs go on at the same time: toy student and embedder; worker, cache, limits and the teacher's HTTP are real."""
 
 import itertools
-import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +12,6 @@ from threading import Lock
 from typing import Any, ClassVar
 
 import pytest
-import yaml
 
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
@@ -24,10 +21,9 @@ from pada_agent.app.experiment.running import run_experiment
 from pada_agent.app.experiment.side_by_side import raise_errors
 from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.core.errors import PadaError, TrainingError
-from tests.command_line import TOY, start
-from tests.integration.test_experiment import HELD_BACK, count_calls
+from tests.command_line import TOY, count_calls, start, wait_for
 from tests.openai_server import answer_in_form, serving
-from tests.tiny_world import write_config
+from tests.tiny_world import write_grid
 from tests.toy_command import WORKER, save_toy_world, use_toys
 
 pytestmark = [
@@ -71,24 +67,11 @@ class CountingCompute(LocalCompute):
         super()._run(job_id, *arguments)
 
 
-def write_grid(folder: Path, url: str, **changes: Any) -> Path:
+def save_grid(folder: Path, url: str, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in HELD_BACK))
-    config = write_config(save_toy_world(folder), folder, url)
-    values: dict[str, Any] = {
-        "name": "grid",
-        "runs_folder": str(folder / "runs"),
-        "tasks": {"toy": {"config": str(config), "set": {"data.held_back": str(folder / "held.jsonl")}}},
-        "arms": ARMS,
-        "seeds": [0, 1],
-        "set": {
-            "lora.n_steps": 2,
-            **{f"models.{role}.max_concurrency": MAX_IN_FLIGHT for role in ("analyst", "generator", "judge")},
-        },
-    }
-    path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump({**values, **changes}))
-    return path
+    limits = {f"models.{role}.max_concurrency": MAX_IN_FLIGHT for role in ("analyst", "generator", "judge")}
+    values: dict[str, Any] = {"arms": ARMS, "set": {"lora.n_steps": 2, **limits}, **changes}
+    return write_grid(save_toy_world(folder), folder, url, **values)
 
 
 @pytest.fixture
@@ -127,12 +110,12 @@ def test_runs_side_by_side_give_the_table_of_the_sequence_and_share_all_work(
 ) -> None:
     endpoint, said, events = Endpoint(), list[str](), list[RunEvent]()
     with serving(delay_seconds=0, answer=endpoint) as server:
-        expected = run(write_grid(tmp_path / "sequence", server.url), 1)
+        expected = run(save_grid(tmp_path / "sequence", server.url), 1)
         jobs, asked = sorted(toys), server.asked.copy()
         toys.clear()
         server.asked.clear()
         endpoint.most = 0
-        grid = write_grid(tmp_path / "beside", server.url)
+        grid = save_grid(tmp_path / "beside", server.url)
         result = run(grid, 4, say=said.append, events=events)
         assert read_table(result) == read_table(expected)
         assert server.asked == asked, "nothing is paid for twice"
@@ -152,7 +135,7 @@ def test_one_run_that_fails_stops_no_other_and_is_told_at_the_end(tmp_path: Path
     poor = {"name": "poor", "like": "auggpt", "set": {"budget.max_calls": 1}}
     said: list[str] = []
     with serving(delay_seconds=0) as server:
-        grid = write_grid(tmp_path, server.url, arms=["vanilla", poor, "oracle"])
+        grid = save_grid(tmp_path, server.url, arms=["vanilla", poor, "oracle"])
         with pytest.raises(PadaError) as caught:
             run(grid, 2, say=said.append)
         folder = tmp_path / "runs" / "grid"
@@ -179,18 +162,12 @@ def test_a_bug_is_raised_as_it_is_and_equal_words_are_said_once() -> None:
     raise_errors({}, 9)
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    while process.poll() is None and not condition():
-        time.sleep(0.02)
-    assert process.poll() is None, process.communicate()[0]
-
-
 def test_after_a_signal_no_run_begins_and_the_same_command_goes_on(
     tmp_path: Path, toys: Counter[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, before = tmp_path / "runs" / "grid", signal.getsignal(signal.SIGINT)
     with serving(delay_seconds=0.3, answer=Interrupting(3)) as server:
-        grid = write_grid(tmp_path, server.url, arms=["auggpt", "pada", "pada_no_quality"], seeds=[0])
+        grid = save_grid(tmp_path, server.url, arms=["auggpt", "pada", "pada_no_quality"], seeds=[0])
         with pytest.raises(KeyboardInterrupt, match=r"^continue with: pada experiment$"):
             run(grid, 2, say=(said := list[str]()).append)
         assert "in flight may finish" in capsys.readouterr().err
@@ -220,7 +197,7 @@ class Interrupting:
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     with serving(delay_seconds=60) as server:
-        grid = write_grid(tmp_path, server.url, arms=["vanilla", "pada"])
+        grid = save_grid(tmp_path, server.url, arms=["vanilla", "pada"])
         process = start("experiment", str(grid), "--parallel", "2", "--arms", "pada", module=TOY)
         wait_for(lambda: len(server.asked) >= 1, process)
         process.send_signal(signal.SIGTERM)

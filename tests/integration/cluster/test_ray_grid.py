@@ -9,8 +9,8 @@ import pytest
 
 from pada_agent.app import wiring
 from pada_agent.core.config import RunConfig
-from tests.integration.test_experiment import count_calls
-from tests.integration.test_side_by_side import MAX_IN_FLIGHT, Endpoint, Interrupting, read_table, run, toys, write_grid
+from tests.command_line import count_calls
+from tests.integration.test_side_by_side import MAX_IN_FLIGHT, Endpoint, Interrupting, read_table, run, save_grid, toys
 from tests.openai_server import serving
 from tests.toy_command import WORKER
 
@@ -56,7 +56,7 @@ def test_a_grid_on_the_cluster_gives_the_table_of_the_sequence_on_this_machine(
 ) -> None:
     del cluster
     with serving(delay_seconds=0, answer=(endpoint := Endpoint())) as server:
-        expected = run(write_grid(tmp_path / "sequence", server.url), 1)
+        expected = run(save_grid(tmp_path / "sequence", server.url), 1)
         jobs, asked = len(toys), server.asked.copy()
         server.asked.clear()
         endpoint.times.clear()
@@ -66,7 +66,7 @@ def test_a_grid_on_the_cluster_gives_the_table_of_the_sequence_on_this_machine(
             for role in ("analyst", "generator", "judge")
             for limit, value in (("max_concurrency", MAX_IN_FLIGHT), ("requests_per_minute", per_minute))
         }
-        grid = write_grid(tmp_path / "cluster", server.url, set={"lora.n_steps": 2, **limits})
+        grid = save_grid(tmp_path / "cluster", server.url, set={"lora.n_steps": 2, **limits})
         notes = Notes(tmp_path / "notes")
         monkeypatch.setattr(wiring, "open_compute", notes.open)
         began = time.monotonic()
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_all_jobs_and_the_same_command_finishes_the_grid(
     notes = Notes(tmp_path / "notes")
     monkeypatch.setattr(wiring, "open_compute", notes.open)
     with serving(delay_seconds=0, answer=Interrupting(3)) as server:
-        grid = write_grid(tmp_path, server.url, arms=["vanilla", "auggpt", "pada"])
+        grid = save_grid(tmp_path, server.url, arms=["vanilla", "auggpt", "pada"])
         with pytest.raises(KeyboardInterrupt):
             run(grid, 6)
         wait_for(lambda: not notes.list_unfinished())

@@ -19,6 +19,8 @@ from pada_agent.app.adapters.llm.provider_errors import (
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
+CLIENT = openai.OpenAI(api_key="x", base_url="http://host/v1")
+
 
 def translate(error: Exception) -> Exception:
     address = Address("http://host/v1", "base_url")
@@ -28,8 +30,7 @@ def translate(error: Exception) -> Exception:
 def refuse(status: int, body: Any, **headers: str) -> Exception:
     """As the OpenAI client raises it."""
     response = httpx.Response(status, headers=headers, json=body, request=httpx.Request("POST", "http://host/v1"))
-    client = openai.OpenAI(api_key="x", base_url="http://host/v1")
-    return client._make_status_error_from_response(response)
+    return CLIENT._make_status_error_from_response(response)
 
 
 def say(message: str, **fields: Any) -> dict[str, Any]:
