@@ -49,13 +49,17 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
     lengths, unmeasured = _measure(settings, data, adapters)
     findings = [
         *_check_machine(adapters.task),
-        *_check_label_settings(settings, adapters.task),
-        *_check_learning_rate(settings.lora.learning_rate),
+        *check_settings(settings),
         *data.findings,
         *(lengths.findings if lengths else ()),
         *unmeasured,
     ]
     return RunCheck(data, lengths, findings)
+
+
+def check_settings(settings: RunConfig) -> list[Finding]:
+    """Settings that can do nothing or no good, whatever the rows are."""
+    return [*_check_label_settings(settings), *_check_learning_rate(settings.lora.learning_rate)]
 
 
 def keep_spare(data: CheckedData) -> CheckedData:
@@ -84,9 +88,9 @@ def _check_machine(task: Task) -> list[Finding]:
         return [blame(exc)]
 
 
-def _check_label_settings(settings: RunConfig, task: Task) -> list[Finding]:
+def _check_label_settings(settings: RunConfig) -> list[Finding]:
     """Settings that need labels or their definitions, for a task without any."""
-    labels, empty, undefined = task.config.labels, "task.labels is empty", "task.labels has no definitions"
+    labels, empty, undefined = settings.task.labels, "task.labels is empty", "task.labels has no definitions"
     idle = [
         ("quality.max_label_rank", settings.quality.max_label_rank is not None and not labels, empty),
         ("generation.n_shown_labels", settings.generation.n_shown_labels > 0 and not labels, empty),

@@ -53,3 +53,9 @@ def test_what_is_wrong_with_the_task_is_told_once_with_the_missing_keys(
 def test_a_task_that_asks_a_judge_is_not_told_to_set_one(tmp_path: Path) -> None:
     texts = [finding.text for finding in check_run(configure(tmp_path, name="judge", labels={})).findings]
     assert len(texts) == 3 and all("no API key" in text for text in texts)
+
+
+def test_settings_that_do_no_good_are_told_although_the_key_is_missing(tmp_path: Path) -> None:
+    config = configure(tmp_path)
+    config = config.model_copy(update={"lora": config.lora.model_copy(update={"learning_rate": 2.0})})
+    assert "lora.learning_rate is 2" in " ".join(f.text for f in check_run(config).findings if not f.stops)
