@@ -1,4 +1,4 @@
-"""Summarises LLM replies that could not be used: one line per kind of call instead of one per call. Pure functions."""
+"""Summarizes LLM replies that could not be used: one line per kind of call instead of one per call. Pure functions."""
 
 from collections.abc import Sequence
 

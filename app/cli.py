@@ -51,7 +51,7 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Makes small language models better with their own failures.",
+    help="Improves small language models by learning from their failures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -78,7 +78,7 @@ def show_version(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Makes small language models better with their own failures."""
+    """Improves small language models by learning from their failures."""
 
 
 @app.command()

@@ -34,7 +34,7 @@ class GenerationConfig(Settings):
     n_shown_labels: int = Field(default=0, ge=0, le=100)
     """Number of other labels whose training rows the writer of either branch sees as its own earlier answers; closed label sets only, and rows
     without turns of their own before the question. It then takes length and tone from them, where a weak writer otherwise writes like an assistant
-    (docs/adr/0018). Each label costs about 150 tokens a call."""
+    (docs/adr/0018). Each label costs about 150 tokens a call. The prompt is then shorter, and does not show the student's wrong answers."""
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
     takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
@@ -50,7 +50,7 @@ class GenerationConfig(Settings):
     match_form: bool = True
     """Give written questions the form that all training questions share: lower case, or no punctuation mark at the end."""
     balance_labels: bool = True
-    """For closed label sets, let the training-error branch begin with the labels that have the fewest new rows for the number of their training rows.
+    """For closed label sets, let the training-error branch begin with the labels that have the fewest new rows relative to their training rows.
     Top-up rounds count the rows of both branches. A student that gets many new rows of some labels and none of others gives the former too often
     (docs/adr/0020). If false, chance decides (paper)."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"

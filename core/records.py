@@ -153,7 +153,7 @@ class ErrorAnalysis(Record):
 
 
 class Confusion(Record):
-    """A mix-up within a closed label set: how often `gold` was mistaken for `predicted` among the analyzed errors."""
+    """A mix-up within a closed label set: how often `gold` was mistaken for `predicted` among the failures of the cluster."""
 
     gold: str
     predicted: str
@@ -167,9 +167,9 @@ class ErrorPattern(Record):
     category_name: str
     error_pattern: str
     example_ids: tuple[str, ...]
-    """Validation examples in the cluster: analyzed ones first, then by distance to its center. Only the analyst sees
-    their text."""
-    n_analysed: int
+    """Validation examples in the cluster: the analyzed ones, nearest to its center first, followed by the others. Only the
+    analyst sees their text."""
+    n_analyzed: int
     """How many of them the analyst read; the others are failures of the diagnosis part that are nearest to this cluster."""
     representative_ids: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()

@@ -3,6 +3,7 @@
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import DataSplits, RunState
 
 FORWARD_TO_TRAINING = 3
@@ -31,8 +32,8 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
     measured = read_train_metrics(adapters.store.folder(last.adapter.key if last.adapter else ""))
     if measured.seconds is None or measured.tokens_per_second is None:
         return None
-    kept = state["models"][state["best_model"]].n_synthetic if state["settings"].generation.accumulate else 0
-    n_rows = count_own(state["data"]) + kept + n_new
+    kept = kept_synthetic(state["settings"], state["models"][state["best_model"]])
+    n_rows = count_own(state["data"]) + sum(ref.rows for ref in kept) + n_new
     growth = 1.0 if lora.n_steps is not None else n_rows / last.n_train_rows
     basis = f"'{last.name}': {measured.tokens_per_second:,.0f} tokens/s over {last.n_train_rows} rows"
     return CostEstimate(hours=measured.seconds * growth / 3600, basis=basis)

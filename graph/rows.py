@@ -3,16 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Batch, Example, Ref, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.vectors import KeptVectors, Matrix
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.state import BatchState, RoundState
 
 
 def read_training(state: Any, adapters: Adapters) -> RowSet:
     """The user's training rows."""
     return read_set([state["data"].train], state, adapters)
+
+
+def kept_synthetic(settings: RunConfig, best: TrainedModel) -> tuple[Ref, ...]:
+    """Synthetic rows of earlier iterations that the next model is trained on as well: those of the best model, if they accumulate.
+
+    An iteration that made the model worse is not the best one, so its rows stay on disk but are not used.
+    """
+    return best.synthetic if settings.generation.accumulate else ()
 
 
 def read_protected(state: Any, adapters: Adapters) -> RowSet:

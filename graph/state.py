@@ -152,7 +152,7 @@ class RunOutput(TypedDict, total=False):
     iteration: Annotated[int, Same]
     """Augmentation round. 0 until the first fine-tuning has been measured."""
     models: Annotated[dict[str, TrainedModel], merge]
-    """Every model measured so far, by name."""
+    """The models of the run, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
     patterns: Annotated[dict[str, list[ErrorPattern]], merge]
@@ -182,7 +182,7 @@ class RunState(Given, Told, total=False):
     task: Annotated[str, EphemeralValue]
     model: Annotated[str, EphemeralValue]
     models: Annotated[dict[str, TrainedModel], merge]
-    """Every model measured so far, by name."""
+    """The models of the run, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
     analyses: Annotated[dict[str, Ref], merge]

@@ -1,4 +1,4 @@
-"""Makes small language models better with their own failures (PaDA-Agent, arXiv 2510.18143).
+"""Improves small language models by learning from their failures (PaDA-Agent, arXiv 2510.18143).
 
     from pada_agent import build_graph, load_config
     graph = build_graph().compile(checkpointer=...)

@@ -67,9 +67,9 @@ class BatchServer:
 
 
 @contextmanager
-def serving_batches(answer: Answer | None = None, **behaviour: Any) -> Iterator[BatchServer]:
+def serving_batches(answer: Answer | None = None, **behavior: Any) -> Iterator[BatchServer]:
     """Serve until the block ends; without `answer`, completions of a teacher that always answers in form."""
-    state = BatchServer(answer or complete_in_form, **behaviour)
+    state = BatchServer(answer or complete_in_form, **behavior)
     state.released.set()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(state))
     state.address = f"http://127.0.0.1:{server.server_address[1]}"

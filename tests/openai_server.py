@@ -75,7 +75,7 @@ def serving(
             body = self.rfile.read(int(self.headers["content-length"])).decode()
             prompt = next(m["content"] for m in json.loads(body)["messages"] if m["role"] == "user")
             counted.asked[body] += 1
-            counted.prompts.append(recognise(prompt))
+            counted.prompts.append(recognize(prompt))
             counted.keys.add(self.headers["authorization"])
             time.sleep(counted.delay_seconds)
             try:
@@ -108,7 +108,7 @@ def serving(
         server.server_close()
 
 
-def recognise(prompt: str) -> str:
+def recognize(prompt: str) -> str:
     """The template a prompt was rendered from."""
     return next(name for name, phrase in TEMPLATE_PHRASES.items() if phrase in prompt)
 
@@ -116,7 +116,7 @@ def recognise(prompt: str) -> str:
 def answer_in_form(prompt: str) -> str:
     """As `teach`, from the prompt alone."""
     request = ChatRequest(
-        messages=(Message(role="user", content=prompt),), tags={"prompt": recognise(prompt)}, draw=prompt
+        messages=(Message(role="user", content=prompt),), tags={"prompt": recognize(prompt)}, draw=prompt
     )
     return teach(request)
 

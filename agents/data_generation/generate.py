@@ -89,12 +89,23 @@ def assign_rows(
         if batch.branch == "pattern" and n_demonstrations:
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
-        if vary_answers and (varied := task.vary_answer(source, training, Random(f"{seed}/{batch.id}/{row}/answer"))):
-            turns = {name: text for name, text in given.items() if name == TURNS}
-            given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
-            assigned = assigned.model_copy(update={"given": given})
         assignments.append(assigned)
-    return assignments
+    return _vary(assignments, training, batch, task=task, seed=seed) if vary_answers else assignments
+
+
+def _vary(
+    assignments: list[Assignment], training: Sequence[Example], batch: Batch, *, task: Task, seed: int
+) -> list[Assignment]:
+    """The rows with answers that code derived. Unchanged if it cannot derive all of them, because a call uses one prompt."""
+    changed = []
+    for assigned in assignments:
+        rng = Random(f"{seed}/{batch.id}/{assigned.row}/answer")
+        if (varied := task.vary_answer(assigned.source, training, rng)) is None:
+            return assignments
+        turns = {name: text for name, text in assigned.given.items() if name == TURNS}
+        given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
+        changed.append(assigned.model_copy(update={"given": given}))
+    return changed
 
 
 def choose_recipe(batch: Batch, assignments: Sequence[Assignment], settings: GenerationConfig) -> Recipe:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.guards.guard import Guard, Refusal
+from pada_agent.core.config import GenerationConfig
 from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
+from pada_agent.evaluation.task import Task
 
 
 class Learnable(Guard):
@@ -29,15 +31,20 @@ class ExactLabel(Guard):
         return {i: Refusal(reason=verdict.reason) for i, verdict in verdicts.items() if verdict.value == "wrong"}
 
 
+def repeat_threshold(task: Task, generation: GenerationConfig) -> float | None:
+    """ROUGE-L score above which a question repeats another. None, where one word can change a question's meaning, counts only equal wording."""
+    return None if task.turns_on_a_word else generation.near_duplicate_rouge
+
+
 class Repetition(Guard):
-    """Rejects near duplicates (`generation.near_duplicate_rouge`), or only exact ones for tasks where one word can change a question's meaning."""
+    """Rejects rows that repeat a known row or an earlier one of the same batch (see `repeat_threshold`)."""
 
     name = "repetition"
     stage = "duplicate"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        nearly = None if self.around.task.turns_on_a_word else self.around.settings.generation.near_duplicate_rouge
-        found = find_duplicates(candidates, self.around.known, threshold=nearly)
+        threshold = repeat_threshold(self.around.task, self.around.settings.generation)
+        found = find_duplicates(candidates, self.around.known, threshold=threshold)
         return {o.example_id: Refusal(reason=f"repeats {o.protected_id}: {o.evidence}", overlap=o) for o in found}
 
 

@@ -100,9 +100,9 @@ def has_groups(points: Floats, n_clusters: int, *, seed: int) -> bool:
     The elbow rule cannot tell, because the smallest number of clusters is an end point of its chord.
     """
     rng = np.random.default_rng(seed)
-    centred = points - points.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    inside = centred @ axes.T
+    centered = points - points.mean(axis=0)
+    _, _, axes = np.linalg.svd(centered, full_matrices=False)
+    inside = centered @ axes.T
     low, high = inside.min(axis=0), inside.max(axis=0)
     expected = [_log_gain(rng.uniform(low, high, size=inside.shape), n_clusters, seed=seed) for _ in range(N_RESAMPLES)]
     tolerance = float(np.std(expected)) * (1 + 1 / N_RESAMPLES) ** 0.5

@@ -48,7 +48,7 @@ def sample_failures(failures: Sequence[ScoredRow], *, limit: int, rng: Random) -
     return [failures[i] for i in sorted(rng.sample(range(len(failures)), limit))]
 
 
-def analyse_errors(
+def analyze_errors(
     failures: Sequence[ScoredRow],
     *,
     task: Task,
@@ -61,12 +61,12 @@ def analyse_errors(
     tally = Tally("error_analysis", len(failures), unit="errors")
     tally.begin(report)
 
-    def analyse(chunk: Sequence[ScoredRow]) -> ErrorAnalyses:
-        result = _analyse_chunk(chunk, task, analyst)
+    def analyze(chunk: Sequence[ScoredRow]) -> ErrorAnalyses:
+        result = _analyze_chunk(chunk, task, analyst)
         tally.add(len(chunk), report)
         return result
 
-    results = map_concurrently(analyse, chunks)
+    results = map_concurrently(analyze, chunks)
     analyses = tuple(a for r in results for a in r.analyses)
     told = [r.unusable for r in results if r.unusable]
     problem = describe_unusable("analyst", told, n_usable=len(results) - len(told))
@@ -80,7 +80,7 @@ def analyse_errors(
     )
 
 
-def _analyse_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
+def _analyze_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
     variables = {
         "task": task.about([f.example for f in chunk]),
         "samples": [describe_failure(f, task) for f in chunk],

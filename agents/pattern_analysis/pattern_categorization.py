@@ -71,7 +71,7 @@ def categorize_patterns(
     vectors = embed_analyses(analyses, embedder=embedder, settings=settings)
     clustering = cluster_vectors(vectors, k_min=settings.min_clusters, k_max=settings.max_clusters, seed=seed)
     groups = form_groups(analyses, vectors, clustering)
-    joining = join_unanalysed(analyses, failures, clustering, task=task, embedder=embedder, settings=settings)
+    joining = join_unanalyzed(analyses, failures, clustering, task=task, embedder=embedder, settings=settings)
     tally = Tally("pattern_categorization", clustering.n_clusters, unit="patterns")
     tally.begin(report)
 
@@ -100,7 +100,7 @@ def categorize_patterns(
 def form_groups(
     analyses: Sequence[ErrorAnalysis], vectors: Sequence[Sequence[float]], clustering: Clustering
 ) -> list[list[ErrorAnalysis]]:
-    """The analyses of each cluster, nearest to its centre first."""
+    """The analyses of each cluster, nearest to its center first."""
     groups = []
     for k in range(clustering.n_clusters):
         places = [i for i, label in enumerate(clustering.labels) if label == k]
@@ -108,7 +108,7 @@ def form_groups(
     return groups
 
 
-def join_unanalysed(
+def join_unanalyzed(
     analyses: Sequence[ErrorAnalysis],
     failures: Mapping[str, ScoredRow],
     clustering: Clustering,
@@ -194,7 +194,7 @@ def _name_group(
         category_name=item.category_name,
         error_pattern=item.error_pattern,
         example_ids=ids,
-        n_analysed=len(analyses),
+        n_analyzed=len(analyses),
         representative_ids=tuple(chosen),
         confusions=confusions,
         cluster=cluster,

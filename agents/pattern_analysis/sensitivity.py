@@ -18,8 +18,9 @@ from pada_agent.agents.pattern_analysis.clustering import (
 from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.groupings import GroupingByEmbedder, GroupingByNumber, Sensitivity
 
-WORDS = "words (TF-IDF + SVD)"
-"""The embedder that is always available and knows nothing of meaning."""
+WORDS = "only the analyses' words (TF-IDF + SVD)"
+"""The embedder that is always available and knows nothing of meaning. Questions and outcomes, which the grouping in use
+also looks at (`analysis.question_weight`, `analysis.outcome_weight`), are left out."""
 
 N_DIMENSIONS = 50
 """Dimensions kept of the word vectors. Latent semantic analysis uses 50 to 100 for small collections."""

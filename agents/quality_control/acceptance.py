@@ -110,7 +110,7 @@ def _is_strong(review: BatchRating, quality: QualityConfig) -> bool:
 
 def _refuse(candidate: Example, rating: Rating | None, review: BatchRating, quality: QualityConfig) -> Rejection:
     if rating is None:
-        reason = "; ".join(dict.fromkeys(review.problems)) or "the judge did not rate it"
+        reason = review.unrated.get(candidate.id, "the judge did not rate it")
         return reject(candidate, "quality", reason, may_be_overruled=True)
     low = _find_low(rating, quality) if rating.mean >= quality.threshold else ""
     reason = f"{word_rating(rating)} ({low} is below {quality.floor})" if low else word_rating(rating)

@@ -73,7 +73,7 @@ class JudgeCalibration(Record):
 
 
 def make_probes(training: Sequence[Example], *, n_rows: int, share: float, task: Task, rng: Random) -> list[Probe]:
-    """About `share * n_rows` probes, all kinds equally likely. None if there are fewer than three training rows."""
+    """About `share * n_rows` probes, all kinds equally likely. Empty if there are fewer than three training rows."""
     training = RowSet.of(training)
     n_probes = int(n_rows * share + rng.random()) if share else 0
     if len(training) < 3:

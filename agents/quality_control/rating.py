@@ -31,10 +31,10 @@ class BatchRating(Record):
     """The judge's ratings of one attempt at a batch."""
 
     ratings: tuple[Rating, ...]
-    unrated_ids: tuple[str, ...] = ()
-    """Rows that the judge skipped."""
     problems: tuple[str, ...] = ()
-    """Why nothing could be rated, one entry per failed call."""
+    """What was wrong, one entry per failed call."""
+    unrated: dict[str, str] = Field(default_factory=dict)
+    """Rows of failed calls, by id, each with what was wrong. Rows that the judge left out of a good reply are not included."""
     probe_ratings: tuple[Rating, ...] = ()
     """Ratings of the probes, under the probes' ids. They are not included in anything else."""
 
@@ -73,8 +73,8 @@ def rate_batch(
     ratings = [rating for r in reviews for rating in r.ratings]
     return BatchRating(
         ratings=tuple(r for r in ratings if r.example_id not in probe_ids),
-        unrated_ids=tuple(i for r in reviews for i in r.unrated_ids if i not in probe_ids),
         problems=tuple(problem for r in reviews for problem in r.problems),
+        unrated={i: problem for r in reviews for i, problem in r.unrated.items() if i not in probe_ids},
         probe_ratings=tuple(r for r in ratings if r.example_id in probe_ids),
     )
 
@@ -109,10 +109,8 @@ def _review_chunk(
             tags=tags,
         )
     except StructuredOutputError as exc:
-        return BatchRating(ratings=(), unrated_ids=tuple(pair.id for pair in pairs), problems=(str(exc),))
-    ratings = [_to_rating(item, pairs[item.sample - 1]) for item in reply.items]
-    rated = {r.example_id for r in ratings}
-    return BatchRating(ratings=tuple(ratings), unrated_ids=tuple(pair.id for pair in pairs if pair.id not in rated))
+        return BatchRating(ratings=(), problems=(str(exc),), unrated={pair.id: str(exc) for pair in pairs})
+    return BatchRating(ratings=tuple(_to_rating(item, pairs[item.sample - 1]) for item in reply.items))
 
 
 @cache

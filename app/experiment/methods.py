@@ -31,16 +31,23 @@ class Method(Record):
 
 _UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
 _ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "generation.selection": "none", **_UNCHECKED}
-_RIVAL = {**_ONLY_ERROR_BRANCH, "generation.vary_answers": False, "generation.balance_labels": False}
+BASELINE_SETTINGS = {
+    **_ONLY_ERROR_BRANCH,
+    "generation.n_shown_labels": 0,
+    "generation.spare_rows": 0,
+    "generation.vary_answers": False,
+    "generation.balance_labels": False,
+}
+"""What the published methods that PaDA-Agent is compared with have in common: one branch, and none of our additions."""
 _AUGGPT = {
-    **_RIVAL,
+    **BASELINE_SETTINGS,
     "generation.sources": "training_rows",
     "generation.template": "rephrasing",
     "generation.near_duplicate_rouge": 1.0,
 }
-_LEC = {**_RIVAL, "generation.template": "contrast_generation"}
+_LEC = {**BASELINE_SETTINGS, "generation.template": "contrast_generation"}
 _LLM2LLM = {
-    **_RIVAL,
+    **BASELINE_SETTINGS,
     "generation.template": "similar_item_generation",
     "generation.repeat_sources": False,
     "generation.near_duplicate_rouge": 0.95,
@@ -95,7 +102,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
         ),
         "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, blind to errors", settings=_AUGGPT),
-        "le": Method(about="LLMs-as-Instructors, learning from error", settings=_RIVAL),
+        "le": Method(about="LLMs-as-Instructors, learning from error", settings=BASELINE_SETTINGS),
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
         "llm2llm": Method(about="LLM2LLM: one new row for each wrongly answered training row", settings=_LLM2LLM),
         "pada": Method(about="PaDA-Agent"),
@@ -114,7 +121,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "le_native": Method(
             about="LE at its own budget: one row for each error, the right answer not shown",
             settings={
-                **_RIVAL,
+                **BASELINE_SETTINGS,
                 **_OWN_STEPS,
                 "generation.share": 1,
                 "generation.repeat_sources": False,

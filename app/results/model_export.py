@@ -26,7 +26,7 @@ Format = Literal["safetensors", "gguf"]
 
 N_CHECKED_ROWS = 8
 
-PROMPTS = ("Say hello.", "Name three colours.", "What is 2 + 3?", "Where does the sun rise?")
+PROMPTS = ("Say hello.", "Name three colors.", "What is 2 + 3?", "Where does the sun rise?")
 """Used for the check if no rows of a run are available."""
 
 LLAMA_CPP = (

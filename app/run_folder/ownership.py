@@ -66,7 +66,7 @@ def own_folder(folder: Path, owner: Owner) -> None:
 
 
 def _is_run_folder(folder: Path) -> bool:
-    """Recognised by files that only runs have, because other projects have a config.yaml too."""
+    """Recognized by files that only runs have, because other projects have a config.yaml too."""
     marks = ((OWNER,), (layout.CALLS,), (layout.CONFIG, layout.MANIFEST))
     return any(all((folder / name).is_file() for name in names) for names in marks)
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from pada_agent.agents.data_generation.batch_planning import share_rows
 from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
+from pada_agent.agents.guards.row_guards import repeat_threshold
 from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.row_set import RowSet
+from pada_agent.evaluation.task import Task
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.branches import weigh
@@ -57,7 +59,7 @@ def unite(state: RunState, adapters: Adapters) -> RowSet:
     rows = RowSet()
     for batch in sorted(batches_of(state, adapters), key=lambda b: (b.top_up, b.batch_id)):
         accepted = adapters.store.read_rows(batch.accepted.key, Example)
-        rows.extend(without_repeats(accepted, rows, state))
+        rows.extend(without_repeats(accepted, rows, state, adapters.task))
     return rows
 
 
@@ -110,9 +112,9 @@ def batches_of(state: RunState, adapters: Adapters) -> list[BatchReport]:
     return read_reports(state.get("batches", {}).values(), adapters.store, iteration=state["iteration"])
 
 
-def without_repeats(rows: list[Example], known: Sequence[Example], state: RunState) -> list[Example]:
+def without_repeats(rows: list[Example], known: Sequence[Example], state: RunState, task: Task) -> list[Example]:
     """The rows that repeat neither a known row nor each other."""
-    threshold = state["settings"].generation.near_duplicate_rouge
+    threshold = repeat_threshold(task, state["settings"].generation)
     repeated = {o.example_id for o in find_duplicates(rows, known, threshold=threshold)}
     return [row for row in rows if row.id not in repeated]
 

@@ -21,7 +21,7 @@ from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.row_division import divide_rows
-from pada_agent.graph.rows import read_protected, read_training
+from pada_agent.graph.rows import kept_synthetic, read_protected, read_training
 from pada_agent.graph.state import BranchState, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
@@ -128,15 +128,18 @@ def plan_errors(
 def share_labels(state: BranchState, adapters: Adapters, *, drawn: Quota | None) -> LabelShares | None:
     """Each label's share of the training rows, and how many new rows it has. None if labels are not a closed set.
 
-    New rows are those of the diagnosed model and, in a top-up round, those of both branches that have joined in this
-    iteration. A row of this branch that was asked for and has not joined counts half, and fully after a round in which no row
+    New rows are those kept from earlier iterations and, in a top-up round, those of both branches that have joined in this
+    one. A row of this branch that was asked for and has not joined counts half, and fully after a round in which no row
     joined: its label comes first for a while, but does not use up all rounds.
     """
     task = adapters.task
     weights = {label: len(rows) for label, rows in rows_by_label(read_training(state, adapters), task).items()}
     if set(weights) <= {None}:
         return None
-    refs = [*state["models"][state["plan"].diagnosed_model].synthetic, *([state["new_rows"]] if drawn else [])]
+    refs = [
+        *kept_synthetic(state["settings"], state["models"][state["plan"].diagnosed_model]),
+        *([state["new_rows"]] if drawn else []),
+    ]
     rows = [row for ref in refs for row in adapters.store.read_rows(ref.key, Example)]
     n_written, n_drawn = Counter(task.closed_label(row) for row in rows), drawn.n_drawn_of_label if drawn else {}
     n_joined = Counter(

@@ -5,6 +5,7 @@ from pada_agent.core.records import Example, Ref
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
+from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import DataSplits, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
@@ -31,14 +32,10 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:
-    """Synthetic rows to train on: those of the best model, if they accumulate, followed by the new ones.
-
-    An iteration that made the model worse is not the best one, so its rows stay on disk but are not used.
-    """
+    """Synthetic rows to train on: those kept from earlier iterations, followed by the new ones."""
     if state["iteration"] == 0:
         return ()
-    earlier = state["models"][state["best_model"]].synthetic if state["settings"].generation.accumulate else ()
-    return (*earlier, state["new_rows"])
+    return (*kept_synthetic(state["settings"], state["models"][state["best_model"]]), state["new_rows"])
 
 
 def own_refs(data: DataSplits) -> tuple[Ref, ...]:

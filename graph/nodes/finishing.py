@@ -93,8 +93,10 @@ def read_spread(state: RunState, adapters: Adapters) -> RatingSpread:
 
 def explain_stop(state: RunState) -> str:
     """Why the loop ended, if no person ended it."""
-    nothing_new = all(model.iteration != state["iteration"] for model in state["models"].values())
-    return "no synthetic row was accepted" if nothing_new else why_stop(state) or "stopped"
+    if any(model.iteration == state["iteration"] for model in state["models"].values()):
+        return why_stop(state) or "stopped"
+    review = state.get("reviews", {}).get(f"data/{state['iteration']}")
+    return "a person dropped all new rows" if review and review.answer.get("drop") else "no synthetic row was accepted"
 
 
 def models_to_compare(models: list[TrainedModel], best: str) -> list[TrainedModel]:

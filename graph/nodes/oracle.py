@@ -5,6 +5,7 @@ from random import Random
 from pada_agent.core.records import BatchReport, Example, Provenance
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.nodes.rounds import tell_round
+from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import BranchState, PartialState
 from pada_agent.graph.storing import put_rows
 
@@ -12,14 +13,11 @@ from pada_agent.graph.storing import put_rows
 def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     """Take as many held-back rows as would have been written, and report them as one batch.
 
-    They are drawn with the run's seed. Rows that the diagnosed model was trained on are left out.
+    They are drawn with the run's seed. Rows kept from earlier iterations are left out.
     """
     n_wanted, iteration, store = state["plan"].n_training_error_rows, state["iteration"], adapters.store
-    used = {
-        e.id
-        for ref in state["models"][state["plan"].diagnosed_model].synthetic
-        for e in store.read_rows(ref.key, Example)
-    }
+    kept = kept_synthetic(state["settings"], state["models"][state["plan"].diagnosed_model])
+    used = {e.id for ref in kept for e in store.read_rows(ref.key, Example)}
     held_back = state["data"].held_back
     pool = store.read_rows(held_back.key, Example) if held_back else []
     drawn = Random(f"oracle/{state['settings'].seed}").sample(pool, len(pool))

@@ -5,7 +5,7 @@ from random import Random
 
 from pada_agent.agents.data_generation.pattern_sources import bind_to_rows
 from pada_agent.agents.pattern_analysis.clustering import Clustering
-from pada_agent.agents.pattern_analysis.error_analysis import analyse_errors, sample_failures
+from pada_agent.agents.pattern_analysis.error_analysis import analyze_errors, sample_failures
 from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
 from pada_agent.agents.pattern_analysis.pattern_categorization import (
     Categorization,
@@ -31,7 +31,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
         limit=settings.analysis.max_errors,
         rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
     )
-    result = analyse_errors(
+    result = analyze_errors(
         failures,
         task=adapters.task,
         analyst=_analyst(state, adapters),
@@ -39,7 +39,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
         report=report_progress,
     )
     ref = put_rows(adapters.store, "error-analyses", list(result.analyses))
-    report_stage("error_analysis", adapters, errors=len(failures), analysed=ref.rows)
+    report_stage("error_analysis", adapters, errors=len(failures), analyzed=ref.rows)
     return {"analyses": {str(state["iteration"]): ref}, "warnings": _label(result.warnings, state)}
 
 
@@ -67,7 +67,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     report_stage("pattern_categorization", adapters, analyses=len(analyses), patterns=len(result.patterns))
     return {
         "clusterings": {str(iteration): grouped},
-        "patterns": {str(iteration): recognise(result, state, adapters)},
+        "patterns": {str(iteration): recognize(result, state, adapters)},
         "warnings": _label(result.warnings, state),
     }
 
@@ -88,7 +88,7 @@ def try_other_groupings(
     return found.clustering.model_copy(update={"sensitivity": moved})
 
 
-def recognise(found: Categorization, state: AnalysisState, adapters: Adapters) -> list[ErrorPattern]:
+def recognize(found: Categorization, state: AnalysisState, adapters: Adapters) -> list[ErrorPattern]:
     """The patterns, each linked to the previous iteration's pattern that it continues, if any."""
     before = str(state["iteration"] - 1)
     previous, ref = state.get("patterns", {}).get(before, []), state.get("clusterings", {}).get(before)

@@ -70,10 +70,11 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
         return f"No such rows: {', '.join(unknown)}." if unknown else None
 
     answer = ask_person("data", DataAnswer, payload, find_problem)
-    kept, restored = [r for r in rows if r.id not in answer.drop], [by_id[i] for i in dict.fromkeys(answer.accept)]
-    chosen = [*kept, *without_repeats(restored, kept, state)]
+    kept, accepted = [r for r in rows if r.id not in answer.drop], [by_id[i] for i in dict.fromkeys(answer.accept)]
+    restored = {r.id: r for r in without_repeats(accepted, kept, state, adapters.task)}
+    chosen = [*kept, *restored.values()]
     block_leaks(chosen, read_protected(state, adapters))
-    stages = Counter(r.stage for r, e in refused if e.id in answer.accept)
+    stages = Counter(r.stage for r, e in refused if e.id in restored)
     return {
         "new_rows": put_rows(adapters.store, "synthetic", chosen),
         "reviews": note_review("data", state["iteration"], answer),

@@ -177,7 +177,7 @@ def send_back(state: BatchState, rejections: Sequence[Rejection]) -> PartialStat
 
 
 def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
-    """Rows of known quality for the first attempt at a batch; the same ones on every call. Empty if nothing is rated."""
+    """Rows of known quality for the first attempt at a batch; the same ones on every call. Empty after it, and if nothing is rated."""
     settings, batch = state["settings"], state["batch"]
     if state["attempt"] > 1 or not settings.quality.enabled:
         return []

@@ -39,6 +39,13 @@ def test_data_review_drops_the_rows_a_person_refuses(tmp_path: Path) -> None:
     assert len(trained) == 9 + question.value["n_rows"] - 1
 
 
+def test_a_run_whose_new_rows_a_person_drops_says_so(tmp_path: Path) -> None:
+    graph, question = ask(ToyWorld(tmp_path), review={"data": True}, loop={"max_iterations": 1})
+    dropped = [row["id"] for row in question["rows"]]
+    summary = graph.invoke(Command(resume={"drop": dropped}), THREAD)["summary"]
+    assert summary.stop_reason == "a person dropped all new rows"
+
+
 @pytest.mark.parametrize("added_id", ["mine", "i9-s9", "a-r2", "i1-e"])
 def test_a_person_may_weigh_and_add_strategies_whatever_they_are_called(tmp_path: Path, added_id: str) -> None:
     world = ToyWorld(tmp_path)

@@ -86,7 +86,7 @@ _SUMMARY = RunSummary(
                         category_name="Refund <b>or</b> return",
                         error_pattern="Takes refunds for returns.",
                         example_ids=("v1", "v2"),
-                        n_analysed=2,
+                        n_analyzed=2,
                         cluster=0,
                         confusions=(Confusion(gold="refund", predicted="return", count=2),),
                     ),
@@ -105,7 +105,7 @@ _SUMMARY = RunSummary(
                         category_name="Other",
                         error_pattern="Rest.",
                         example_ids=("v3",),
-                        n_analysed=1,
+                        n_analyzed=1,
                         cluster=1,
                     )
                 ),

@@ -103,7 +103,7 @@ def test_reviews_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Terminal:
-    """Keeps what was written, colours of `rich` taken out."""
+    """Keeps what was written, colors of `rich` taken out."""
 
     def __init__(self) -> None:
         self.written = ""

@@ -137,6 +137,25 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
     assert ("Which of these freezes first?" in prompt) == (template == "contrast_generation")
 
 
+@pytest.mark.parametrize("template", ["training_error_generation", "contrast_generation"])
+def test_rows_that_were_not_answered_wrongly_are_not_called_wrong(template: str) -> None:
+    task = make_task(TaskConfig(name="gsm8k"))
+    source = task.read(RawRow(where="train.jsonl:1", fields=ROWS["gsm8k"]))
+    batch = Batch(id="b1", branch="training_error", iteration=1, source_ids=(source.id,))
+    model = ScriptedModel(lambda _: json.dumps([{"row": 1, **dict.fromkeys(task.draft_fields_for([source]), "new")}]))
+    generate_drafts(
+        batch,
+        assign_rows(batch, [source], {}, task=task, seed=0),
+        attempt=1,
+        feedback=[],
+        task=task,
+        generator=PromptedModel(model),
+        settings=GenerationConfig(template=template, sources="training_rows"),
+    )
+    (prompt,) = model.prompts
+    assert "wrong" not in prompt and "None" not in prompt
+
+
 LABELS = {"outages": "the supply is off", "billing": "what a charge is"}
 
 

@@ -32,7 +32,7 @@ def pattern(*failures: str) -> ErrorPattern:
         category_name="melting",
         error_pattern="wrong",
         example_ids=failures,
-        n_analysed=len(failures),
+        n_analyzed=len(failures),
         cluster=0,
     )
 
@@ -44,5 +44,5 @@ def test_a_strategy_is_applied_to_the_rows_nearest_to_its_failures() -> None:
     failures = {i: fail(read(task, i, text, "b")) for i, text in (("v1", "lamp"), ("v2", "door"))}
     (bound,) = bind_to_rows([STRATEGY], [pattern("v1", "gone")], failures, training, embedder=WordCountEmbedder())
     assert set(bound.source_ids) == {f"t{n}" for n in range(N_NEAREST)}
-    labelled = STRATEGY.model_copy(update={"confusions": (Confusion(gold="a", predicted="b", count=1),)})
-    assert bind_to_rows([labelled], [pattern("v1")], failures, training, embedder=WordCountEmbedder()) == [labelled]
+    labeled = STRATEGY.model_copy(update={"confusions": (Confusion(gold="a", predicted="b", count=1),)})
+    assert bind_to_rows([labeled], [pattern("v1")], failures, training, embedder=WordCountEmbedder()) == [labeled]

@@ -86,7 +86,7 @@ def test_every_vector_has_length_one() -> None:
     assert np.linalg.norm(vectors[0]) == pytest.approx(1)
 
 
-def test_a_failure_that_was_not_analysed_joins_the_cluster_that_it_is_most_like() -> None:
+def test_a_failure_that_was_not_analyzed_joins_the_cluster_that_it_is_most_like() -> None:
     members = [
         FailureTraits(question="card", gold="fee", predicted="rate"),
         FailureTraits(question="transfer", gold="lost", predicted="arrival"),

@@ -30,7 +30,7 @@ def pattern(pattern_id: str, *rows: str, continues: str | None = None) -> ErrorP
         category_name=pattern_id,
         error_pattern="x",
         example_ids=rows,
-        n_analysed=len(rows),
+        n_analyzed=len(rows),
         cluster=0,
         continues=continues,
     )

@@ -16,7 +16,7 @@ PATTERN = ErrorPattern(
     category_name="bills",
     error_pattern="Takes debts for bills.",
     example_ids=("v1",),
-    n_analysed=1,
+    n_analyzed=1,
     cluster=0,
 )
 

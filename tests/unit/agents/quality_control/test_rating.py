@@ -46,12 +46,13 @@ def test_every_candidate_is_rated_and_the_score_is_the_mean() -> None:
 
 def test_a_candidate_left_out_by_the_judge_is_unrated() -> None:
     found = review(answer(8))
-    assert found.unrated_ids == (CANDIDATES[1].id,)
+    assert [r.example_id for r in found.ratings] == [CANDIDATES[0].id]
+    assert not found.unrated
 
 
 def test_a_judge_that_talks_nonsense_rates_nothing_and_says_so() -> None:
     found = review("hm", "hm", "hm")
-    assert found.score is None and len(found.unrated_ids) == 2 and found.problems
+    assert found.score is None and set(found.unrated) == {c.id for c in CANDIDATES} and found.problems
 
 
 def test_the_judge_is_told_the_bands_of_the_scale_and_the_other_labels() -> None:

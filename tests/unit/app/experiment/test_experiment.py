@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import Cell, group_cells, load_grid, plan_cells
-from pada_agent.app.experiment.methods import METHODS
+from pada_agent.app.experiment.methods import BASELINE_SETTINGS, METHODS
 from pada_agent.app.experiment.results import (
     ArmOutcome,
     ExperimentResult,
@@ -234,11 +235,15 @@ def test_every_method_is_documented_with_its_settings() -> None:
     text = (ROOT / "docs" / "arms.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", text, flags=re.MULTILINE))
     assert list(rows) == list(METHODS)
+    common = list_settings(BASELINE_SETTINGS)
+    assert f"none of our additions: {common}." in text
     for name, method in METHODS.items():
-        expected = ", ".join(
-            f"`{key}: {yaml.safe_dump(value).split(chr(10))[0]}`" for key, value in method.settings.items()
-        )
+        expected = list_settings(method.settings).replace(common, "*baseline*")
         assert rows[name] == (expected or "none"), f"{name}: {expected}"
+
+
+def list_settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{key}: {yaml.safe_dump(value).split(chr(10))[0]}`" for key, value in settings.items())
 
 
 def test_paths_of_a_grid_may_begin_in_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def test_a_pattern_that_goes_on_keeps_its_number() -> None:
                 category_name="c",
                 error_pattern="",
                 example_ids=(),
-                n_analysed=0,
+                n_analyzed=0,
                 cluster=n,
                 continues=earlier,
             )

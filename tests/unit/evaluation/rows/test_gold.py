@@ -114,8 +114,8 @@ def test_a_column_for_each_label_is_told(columns: dict[str, str]) -> None:
     for name in ("multiple_choice", "exact_match"):
         with pytest.raises(DatasetError, match="There is a column for each label: write the name of each row's label"):
             read(rows, name=name, **settings)
-        labelled = [{**row, "topic": "fees"} for row in rows]
-        assert len(read(labelled, name=name, labels=["fees", "lost card"], columns={"answer": "topic"}).examples) == 2
+        labeled = [{**row, "topic": "fees"} for row in rows]
+        assert len(read(labeled, name=name, labels=["fees", "lost card"], columns={"answer": "topic"}).examples) == 2
 
 
 def test_another_file_tells_from_where_positions_count() -> None:

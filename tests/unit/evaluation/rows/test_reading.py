@@ -118,10 +118,10 @@ def test_lists_and_objects_in_a_cell(value: Any, found: Any) -> None:
 
 def test_words_that_count_as_empty_are_a_setting_and_never_a_label() -> None:
     assert read([{"question": "0 / 0 in JavaScript?", "answer": "NaN"}], missing=()).examples[0].answer == "NaN"
-    labelled = read(
+    labeled = read(
         [{"question": "q", "answer": "nan"}, {"question": "r", "answer": "ok"}], labels={"nan": "", "ok": ""}
     )
-    assert [example.answer for example in labelled.examples] == ["nan", "ok"]
+    assert [example.answer for example in labeled.examples] == ["nan", "ok"]
 
 
 def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
