@@ -281,10 +281,10 @@ def track(
 @app.command()
 def experiment(
     grid: Annotated[Path, typer.Argument(metavar="GRID", help="YAML file with tasks, sizes, arms and seeds.")],
-    probe: Annotated[
+    headroom: Annotated[
         bool,
         typer.Option(
-            "--probe", help="Run only plain fine-tuning and the oracle: is there headroom? Makes no LLM calls."
+            "--headroom", help="Run only plain fine-tuning and the oracle: is there headroom? Makes no LLM calls."
         ),
     ] = False,
     power: Annotated[
@@ -317,8 +317,8 @@ def experiment(
         result = run_experiment(
             loaded,
             part,
-            command=word_experiment(grid, probe, arms, seeds, n_at_once),
-            probe_only=probe,
+            command=word_experiment(grid, headroom, arms, seeds, n_at_once),
+            headroom_only=headroom,
             on_event=display,
             say=echo_error,
             n_at_once=n_at_once,

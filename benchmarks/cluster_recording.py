@@ -114,7 +114,7 @@ def time_course(folder: Path, config: Path, backend: str, n_workers: int, n_at_o
         grid,
         Part(),
         command="",
-        probe_only=False,
+        headroom_only=False,
         on_event=lambda _: None,
         say=lambda text: print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr),
         n_at_once=n_at_once,

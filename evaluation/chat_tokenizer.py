@@ -12,7 +12,7 @@ from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
 from pada_agent.evaluation.control_tokens import ControlTokens
 from pada_agent.prompts.template_process import TODAY, TemplateFault, TemplateLimitError, render_chats
 
-PROBE = 'Probe-7f3a-{} <&> "it\'s"'
+SENTINEL = 'Sentinel-7f3a-{} <&> "it\'s"'
 """Placeholder text for a turn when only the template itself is examined."""
 
 
@@ -221,13 +221,13 @@ class ChatTokenizer:
 
     def _takes(self, roles: Sequence[str]) -> bool:
         try:
-            self._apply(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
+            self._apply(_make_sentinels(roles), add_generation_prompt=roles[-1] == "user")
         except TemplateFault:
             return False
         return True
 
     def _wants_parts(self, roles: Sequence[str]) -> bool:
-        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in _make_probe(roles)]
+        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in _make_sentinels(roles)]
         try:
             text = self._apply(turns, add_generation_prompt=roles[-1] == "user")
         except TemplateFault:
@@ -238,7 +238,7 @@ class ChatTokenizer:
         """Refuse a template that leaves out or changes a turn of such a conversation. Each sequence of roles is checked once."""
         if roles in self._sound:
             return
-        text = self._render(_make_probe(roles), add_generation_prompt=roles[-1] == "user")
+        text = self._render(_make_sentinels(roles), add_generation_prompt=roles[-1] == "user")
         missing = _find_missing(roles, text)
         if missing and self._wants_parts(roles):
             raise ConfigError(_PARTS)
@@ -252,7 +252,7 @@ class ChatTokenizer:
 
     def _list_control_tokens(self) -> list[str]:
         """Special tokens and those that the template writes around turns. Line breaks and the marks of thoughts are ordinary text."""
-        turns = _make_probe(("user", "assistant"))
+        turns = _make_sentinels(("user", "assistant"))
         frame = self._render(turns, add_generation_prompt=False) + self._render(turns[:1], add_generation_prompt=True)
         for turn in turns:
             frame = frame.replace(turn["content"], "")
@@ -266,8 +266,8 @@ class ChatTokenizer:
         Special tokens and the model's own end tokens come first, then any other added token. If the template writes
         none of these, the tokenizer's end of sequence is used, or the model's end token.
         """
-        rendered = self._render(_make_probe(("user", "assistant")), add_generation_prompt=False)
-        rest = self._tokenize(rendered.rpartition(PROBE.format(1))[2])
+        rendered = self._render(_make_sentinels(("user", "assistant")), add_generation_prompt=False)
+        rest = self._tokenize(rendered.rpartition(SENTINEL.format(1))[2])
         special = {number for number, token in self._added.items() if token.special}
         special |= {self._tokenizer.convert_tokens_to_ids(name) for name in self._tokenizer.all_special_tokens}
         special |= set(self._known_ends)
@@ -331,12 +331,12 @@ def list_turns(example: Example, system: str | None = None) -> list[dict[str, st
 
 
 def _find_missing(roles: Sequence[str], text: str) -> list[str]:
-    """Turns whose probe text is missing from the rendered text."""
-    return [role for i, role in enumerate(roles) if PROBE.format(i) not in text]
+    """Turns whose sentinel is missing from the rendered text."""
+    return [role for i, role in enumerate(roles) if SENTINEL.format(i) not in text]
 
 
-def _make_probe(roles: Sequence[str]) -> list[dict[str, str]]:
-    return [{"role": role, "content": PROBE.format(i)} for i, role in enumerate(roles)]
+def _make_sentinels(roles: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": SENTINEL.format(i)} for i, role in enumerate(roles)]
 
 
 def _join_answer(example: Example, prompt: Prompt) -> str:

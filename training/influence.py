@@ -70,11 +70,11 @@ def measure_influence(
     wanted = {i: row for i, example in enumerate(targets) if (row := _encode_target(encoder, example, spec))}
     offered = [encoder.training_row(example, spec) for example in candidates]
     places = list(wanted)
-    with _probing(student, job, with_gradients=bool(targets)) as probe:
+    with _recording(student, job, with_gradients=bool(targets)) as recorder:
         losses, cosines = torch.zeros(len(offered)), torch.zeros(len(offered), len(targets))
         kept = [torch.zeros(0)] * len(wanted)
         n_done = len(targets) - len(wanted)
-        for numbers, found in probe.read(list(wanted.values())):
+        for numbers, found in recorder.read(list(wanted.values())):
             for number, direction in zip(numbers, found.directions, strict=True):
                 kept[number] = direction
             report(n_done := n_done + len(numbers))
@@ -85,7 +85,7 @@ def measure_influence(
                 " are not finite). Choose another generation.selection, such as random."
             )
         towards = torch.stack(kept) if kept else torch.zeros(0, 0)
-        for numbers, found in probe.read(offered):
+        for numbers, found in recorder.read(offered):
             losses[numbers] = found.losses.cpu()
             cosines[torch.tensor(numbers)[:, None], torch.tensor(places, dtype=torch.long)] = _compare(
                 found.directions, towards
@@ -113,14 +113,14 @@ def write_influences(folder: Path, influences: Sequence[RowInfluence]) -> None:
 
 
 @contextmanager
-def _probing(student: Student, job: InfluenceJob, *, with_gradients: bool) -> Iterator["LossProbe"]:
+def _recording(student: Student, job: InfluenceJob, *, with_gradients: bool) -> Iterator["LossRecorder"]:
     """What reads the rows with the job's adapter. Afterwards, the student is as before."""
     try:
         with apply_adapter(student, Path(job.adapter)) as adapted:
             if with_gradients:
-                yield GradientProbe(adapted.model, n_projections=job.n_projections, seed=job.seed)
+                yield GradientRecorder(adapted.model, n_projections=job.n_projections, seed=job.seed)
             else:
-                yield LossProbe(adapted.model)
+                yield LossRecorder(adapted.model)
     finally:
         let_go_of_graphs(student.model)
 
@@ -133,7 +133,7 @@ def _encode_target(encoder: ChatEncoder, example: Example, spec: LoraSpec) -> En
         return None
 
 
-class LossProbe:
+class LossRecorder:
     """Reads the loss of each row of a batch.
 
     Args:
@@ -172,7 +172,7 @@ class LossProbe:
         return _mean_losses(logits, labels.to(device))
 
 
-class GradientProbe(LossProbe):
+class GradientRecorder(LossRecorder):
     """Reads the gradient of each row of a batch in one backward pass.
 
     The gradient of a linear layer is a sum over tokens of (gradient of its output) x (its input), so a row's own share can be

@@ -124,7 +124,7 @@ def describe_estimate(estimate: Estimate) -> str:
         *describe_use([estimate.low], [estimate.high]),
         *([_describe_wait(*estimate.n_batches)] if estimate.n_batches[1] else []),
         "Tokens are counted as characters / 4 and prompts by a flat figure; finished work is never paid for twice.",
-        *([_offer_probe(c.spare)] if c.spare else []),
+        *([_offer_headroom(c.spare)] if c.spare else []),
     ]
     return "\n".join(lines)
 
@@ -147,10 +147,10 @@ def _describe_wait(low: int, high: int) -> str:
     )
 
 
-def _offer_probe(n_spare: int) -> str:
+def _offer_headroom(n_spare: int) -> str:
     return (
         f"Headroom: {n_spare} real rows are left over. `pada run CONFIG --arm oracle --set name=oracle` trains on them instead"
-        " of synthetic rows and makes no LLM calls: if they do not help, no method can."
+        " of synthetic rows and makes no LLM calls: if they do not help, no method can be expected to."
     )
 
 

@@ -87,7 +87,7 @@ class Cell(Record):
     seed: int
     measured: Measured
     """Which of the run's models represents the arm."""
-    is_probe: bool
+    is_oracle: bool
     """Whether it measures the headroom with real rows."""
     config: RunConfig
 
@@ -149,7 +149,7 @@ def load_grid(path: Path) -> Grid:
 
 
 def plan_cells(grid: Grid, datasets: DatasetSource) -> list[Cell]:
-    """Every combination in the order of running: by task and size, with plain fine-tuning first, then the probe, then the other arms.
+    """Every combination in the order of running: by task and size, with plain fine-tuning first, then the oracle, then the other arms.
 
     Raises:
         ConfigError: a run's settings are not valid, or the run would wait for a person.
@@ -215,7 +215,7 @@ def fix_steps(config: RunConfig, datasets: DatasetSource) -> RunConfig:
 
 def _plan_arms(grid: Grid, task: str, size: int | None, *, base: RunConfig, sized: RunConfig) -> list[Cell]:
     cells = [_make_cell(grid, task, size, arm, seed, base, sized) for arm in grid.arms for seed in grid.seeds]
-    return sorted(cells, key=lambda cell: (cell.measured == "augmented", not cell.is_probe))
+    return sorted(cells, key=lambda cell: (cell.measured == "augmented", not cell.is_oracle))
 
 
 def _make_cell(
@@ -232,8 +232,8 @@ def _make_cell(
     }
     changes = {**own_steps, **method.settings, **({} if isinstance(arm, str) else arm.set), **place}
     config = apply_settings(sized, changes, origin=f"arms.{name}")
-    is_probe = config.generation.sources == "held_back"
-    return Cell(task=task, size=size, arm=name, seed=seed, measured=method.measured, is_probe=is_probe, config=config)
+    is_oracle = config.generation.sources == "held_back"
+    return Cell(task=task, size=size, arm=name, seed=seed, measured=method.measured, is_oracle=is_oracle, config=config)
 
 
 def _share_runs(cells: Iterable[Cell]) -> list[Cell]:

@@ -35,16 +35,16 @@ class ArmOutcome(Record):
     accuracy: tuple[float, ...]
     """Accuracy on `split`, for each seed."""
     split: Literal["test", "validation"] = "test"
-    """`validation` if the runs had no test rows to read, as in a probe."""
+    """`validation` if the runs had no test rows to read, as with `--headroom`."""
     test: MethodTest | None = None
     """Compared with plain fine-tuning for the same number of steps, on the same rows of `split`. None for arms without augmentation."""
     headroom: MethodTest | None = None
-    """For a probe: the same on validation, which may be looked at before methods are compared."""
+    """For the oracle: the same on validation, which may be looked at before methods are compared."""
     p_holm: float | None = None
     """P-value corrected over all tasks, sizes and arms of the experiment."""
     words: Words | None = None
     """The result after that correction."""
-    is_probe: bool = False
+    is_oracle: bool = False
     """Whether it adds real rows. It then measures the headroom and is not one of the compared methods."""
     usage: Usage = Usage()
     """LLM usage of all seeds. What another arm has paid for counts as cached."""
@@ -119,8 +119,8 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
         split=split,
         test=compare_with_plain(cells, summaries, models, split) if augmented else None,
-        headroom=compare_with_plain(cells, summaries, models, "validation") if first.is_probe else None,
-        is_probe=first.is_probe,
+        headroom=compare_with_plain(cells, summaries, models, "validation") if first.is_oracle else None,
+        is_oracle=first.is_oracle,
         usage=sum((u for s in summaries for u in s.usage.values()), Usage()),
         hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
     )
@@ -203,8 +203,8 @@ def merge_equal(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
 
 
 def correct_for_number(outcomes: Sequence[ArmOutcome]) -> list[ArmOutcome]:
-    """The outcomes with p-values corrected by Holm's procedure. The probe is not counted, because it is not a method."""
-    compared = [o for o in outcomes if o.test and not o.is_probe]
+    """The outcomes with p-values corrected by Holm's procedure. The oracle is not counted, because it is not a method."""
+    compared = [o for o in outcomes if o.test and not o.is_oracle]
     adjusted = dict(zip(map(id, compared), adjust_holm([o.test.p_value for o in compared if o.test]), strict=True))
     return [_word(outcome, adjusted.get(id(outcome))) for outcome in outcomes]
 
@@ -229,8 +229,8 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
         if o.also
     ]
     if any(o.split == "validation" for o in outcomes):
-        notes.append("Accuracy is on validation: a probe reads no test row.")
-    notes += [f"Warning: {text}" for o in outcomes if o.is_probe and (text := describe_headroom(o))]
+        notes.append("Accuracy is on validation: --headroom reads no test row.")
+    notes += [f"Warning: {text}" for o in outcomes if o.is_oracle and (text := describe_headroom(o))]
     if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
         notes.append("Two seeds or fewer: the tests are about these adapters, not about the methods.")
     notes += [

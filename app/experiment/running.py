@@ -18,8 +18,8 @@ from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.ports import DatasetSource
 from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, expect_spread, find_smallest_shown
 
-PROBED = "-probe"
-"""Suffix of the name of a run made by the probe."""
+HEADROOM = "-headroom"
+"""Suffix of the name of a run of `--headroom`."""
 OF_A_PART = (
     "A part of the grid: p values are corrected over its arms only. Without --arms and --seeds the whole is compared, and"
     " its tables are written."
@@ -31,7 +31,7 @@ def run_experiment(
     part: Part,
     *,
     command: str,
-    probe_only: bool,
+    headroom_only: bool,
     on_event: OnEvent,
     say: Callable[[str], None],
     n_at_once: int = 1,
@@ -41,7 +41,7 @@ def run_experiment(
     Args:
         part: the part of the grid to run. For a part, no tables are written, and several processes may each run one.
         command: the command that continues the experiment, for messages.
-        probe_only: stop after plain fine-tuning and the headroom probe, which make no LLM calls.
+        headroom_only: stop after plain fine-tuning and the oracle, which make no LLM calls.
         n_at_once: number of runs at the same time. With more than one, a run that fails does not stop the others.
 
     Raises:
@@ -49,10 +49,10 @@ def run_experiment(
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     cells = select_cells(plan_cells(grid, FileDatasets()), part)
-    if probe_only:
-        cells = [without_test(c) for c in cells if c.is_probe or c.measured != "augmented"]
+    if headroom_only:
+        cells = [without_test(c) for c in cells if c.is_oracle or c.measured != "augmented"]
     if not cells:
-        raise ConfigError("nothing to run: the probe makes no LLM calls, but all of these arms need them")
+        raise ConfigError("nothing to run: --headroom makes no LLM calls, but all of these arms need them")
     folder = Path(grid.runs_folder) / grid.name
     folder.mkdir(parents=True, exist_ok=True)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
@@ -67,7 +67,7 @@ def run_experiment(
             raise
         except KeyboardInterrupt as exc:
             raise KeyboardInterrupt(f"continue with: {command}") from exc
-    result = collect_result(grid.name, cells, () if probe_only else grid.compare)
+    result = collect_result(grid.name, cells, () if headroom_only else grid.compare)
     if part.is_given:
         return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})
     write_tables(result, folder)
@@ -75,11 +75,11 @@ def run_experiment(
 
 
 def without_test(cell: Cell) -> Cell:
-    """The cell as the probe runs it. Test rows are only for the comparison, whose run reuses what the probe computes."""
+    """The cell without test rows, as `--headroom` runs it. Test rows are only for the comparison, whose run reuses what was computed."""
     config = cell.config
     data = config.data.model_copy(update={"test": "", "test_limit": None})
     return cell.model_copy(
-        update={"config": config.model_copy(update={"name": f"{config.name}{PROBED}", "data": data})}
+        update={"config": config.model_copy(update={"name": f"{config.name}{HEADROOM}", "data": data})}
     )
 
 
@@ -92,7 +92,7 @@ def describe_power(grid: Grid, datasets: DatasetSource) -> str:
     """
     groups = group_cells(plan_cells(grid, datasets))
     places = dict.fromkeys((task, size) for task, size, _ in groups)
-    n_methods = sum(group[0].measured == "augmented" and not group[0].is_probe for group in groups.values())
+    n_methods = sum(group[0].measured == "augmented" and not group[0].is_oracle for group in groups.values())
     n_tests = len(grid.compare) * len(places) or max(1, n_methods)
     lines = [f"{len(grid.seeds)} seed(s), {n_tests} comparison(s) under Holm's correction:"]
     for task, size in places:
@@ -112,7 +112,7 @@ def describe_power(grid: Grid, datasets: DatasetSource) -> str:
 
 
 def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], None]) -> None:
-    """Run every cell's run once, and report after each probe whether there is headroom."""
+    """Run every cell's run once, and report after each oracle whether there is headroom."""
     for group in group_cells(cells).values():
         for cell in group:
             run_cell(cell, on_event, say)
@@ -129,6 +129,6 @@ def run_cell(cell: Cell, on_event: OnEvent, say: Callable[[str], None]) -> None:
 
 
 def say_headroom(group: Sequence[Cell], say: Callable[[str], None]) -> None:
-    """Report whether a finished probe found headroom."""
-    if group[0].is_probe and (warning := describe_headroom(measure_arm(group))):
+    """Report whether a finished oracle found headroom."""
+    if group[0].is_oracle and (warning := describe_headroom(measure_arm(group))):
         say(f"Warning: {warning}")

@@ -12,9 +12,9 @@ MOST_AT_ONCE = 64
 """Maximum number of runs at once. With more, the one process that drives them would be the bottleneck."""
 
 
-def word_experiment(grid: Path, probe: bool, arms: str | None, seeds: str | None, n_at_once: int = 1) -> str:
+def word_experiment(grid: Path, headroom: bool, arms: str | None, seeds: str | None, n_at_once: int = 1) -> str:
     options = [
-        ("--probe", probe),
+        ("--headroom", headroom),
         (f"--arms {arms}", arms),
         (f"--seeds {seeds}", seeds),
         (f"--parallel {n_at_once}", n_at_once > 1),

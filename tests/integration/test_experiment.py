@@ -61,12 +61,12 @@ class Watched:
         monkeypatch.setattr(driver, "start_run", start)
         monkeypatch.setattr(local_compute.subprocess, "Popen", spawn)
 
-    def run(self, part: Part = WHOLE, *, probe_only: bool = False) -> ExperimentResult:
+    def run(self, part: Part = WHOLE, *, headroom_only: bool = False) -> ExperimentResult:
         return run_experiment(
             load_grid(self.grid),
             part,
             command="pada experiment",
-            probe_only=probe_only,
+            headroom_only=headroom_only,
             on_event=lambda _: None,
             say=self.said.append,
         )
@@ -77,14 +77,14 @@ def test_an_experiment_shares_what_is_shared_resumes_and_writes_its_tables(
 ) -> None:
     with serving(delay_seconds=0) as server:
         watched = Watched(tmp_path, server, monkeypatch)
-        probe = watched.run(probe_only=True)
-        assert not server.asked, "the probe asks no LLM"
-        assert [o.arm for o in probe.outcomes] == ["untouched", "vanilla", "oracle"]
+        headroom = watched.run(headroom_only=True)
+        assert not server.asked, "the oracle asks no LLM"
+        assert [o.arm for o in headroom.outcomes] == ["untouched", "vanilla", "oracle"]
         assert any("no headroom shown" in text for text in watched.said)
-        probed = list(watched.started)
+        measured = list(watched.started)
         result = watched.run()
-        assert probed and all(name.endswith("-probe") for name in probed), "they read no test row"
-        assert len(watched.started) == len(set(watched.started)) == 10 + len(probed)
+        assert measured and all(name.endswith("-headroom") for name in measured), "they read no test row"
+        assert len(watched.started) == len(set(watched.started)) == 10 + len(measured)
         assert watched.n_workers == 2, "one worker serves all runs of a call"
         n_started = len(watched.started)
         again = watched.run()
@@ -124,17 +124,17 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         seeds=(0, 1, 2),
     )
 
-    def run(part: Part = WHOLE, *, probe_only: bool = False, **changes: Any) -> ExperimentResult:
+    def run(part: Part = WHOLE, *, headroom_only: bool = False, **changes: Any) -> ExperimentResult:
         return run_experiment(
             grid.model_copy(update=changes),
             part,
             command="",
-            probe_only=probe_only,
+            headroom_only=headroom_only,
             on_event=lambda _: None,
             say=lambda _: None,
         )
 
-    assert [o.arm for o in run(probe_only=True).outcomes] == ["untouched", "vanilla", "oracle"] * 2
+    assert [o.arm for o in run(headroom_only=True).outcomes] == ["untouched", "vanilla", "oracle"] * 2
     table = tmp_path / "runs" / "grid" / "results.md"
     table.unlink()
     part = run(Part(arms=("pada", "vanilla"), seeds=(1,)))
@@ -146,7 +146,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
     with pytest.raises(ConfigError, match="the grid has no seed 7"):
         run(Part(seeds=(7,)))
     with pytest.raises(ConfigError, match="nothing to run"):
-        run(Part(arms=("pada",)), probe_only=True)
+        run(Part(arms=("pada",)), headroom_only=True)
     few = run(arms=("vanilla", "oracle", "pada"))
     assert [(o.size, o.arm) for o in few.outcomes] == [
         (size, arm) for size in (6, 9) for arm in ("vanilla", "oracle", "pada")

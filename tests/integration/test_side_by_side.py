@@ -92,7 +92,7 @@ def run(
         load_grid(grid),
         Part(),
         command="pada experiment",
-        probe_only=False,
+        headroom_only=False,
         on_event=(events if events is not None else []).append,
         say=say,
         n_at_once=n_at_once,

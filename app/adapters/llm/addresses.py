@@ -7,7 +7,7 @@ import httpx
 
 from pada_agent.app.adapters.llm.environment import Address
 
-PROBE_SECONDS = 5.0
+LOOKUP_SECONDS = 5.0
 _VERSION = re.compile(r"/v\d")
 NAMED_MODELS = 8
 
@@ -47,4 +47,4 @@ def _answers(url: str) -> bool:
 
 
 def _get(url: str) -> httpx.Response:
-    return httpx.get(url, timeout=PROBE_SECONDS, follow_redirects=False)
+    return httpx.get(url, timeout=LOOKUP_SECONDS, follow_redirects=False)

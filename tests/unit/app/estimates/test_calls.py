@@ -118,7 +118,7 @@ def test_rows_are_counted_within_their_limits() -> None:
     ("data", "n_spare"),
     [({"train_limit": 4}, 2), ({"train_limit": 5}, 1), ({}, 0), ({"held_back": "memory:held"}, 3)],
 )
-def test_the_headroom_probe_is_offered_where_real_rows_are_to_spare(data: dict[str, Any], n_spare: int) -> None:
+def test_a_look_at_the_headroom_is_offered_where_real_rows_are_to_spare(data: dict[str, Any], n_spare: int) -> None:
     memory = {"train": [{"q": "x"}] * 6, "validation": [{"q": "y"}] * 4, "held": [{"q": "z"}] * 9}
     data = {"train": "memory:train", "validation": "memory:validation", **data}
     config = parse_config({"data": data}, origin="test")

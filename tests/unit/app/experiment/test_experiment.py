@@ -57,7 +57,7 @@ def test_every_shipped_grid_names_its_command_and_its_runs_have_valid_settings(
     assert f"pada experiment {path.relative_to(ROOT)}" in path.read_text()
 
 
-def test_cells_are_ordered_so_that_the_probe_comes_before_money_is_spent(tmp_path: Path) -> None:
+def test_cells_are_ordered_so_that_the_oracle_comes_before_money_is_spent(tmp_path: Path) -> None:
     cells = plan(tmp_path, arms=["pada", "auggpt", "oracle", "vanilla"], seeds=[0, 1], sizes=[4, 8])
     assert [key[1:] for key in group_cells(cells)] == [
         (size, arm) for size in (4, 8) for arm in ("vanilla", "oracle", "pada", "auggpt")
@@ -154,8 +154,8 @@ def outcome(arm: str, test: MethodTest | None = None, **changes: Any) -> ArmOutc
     return ArmOutcome.model_validate({**values, **changes})
 
 
-def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_probe_is_not_counted() -> None:
-    outcomes = [outcome("oracle", make_test(0.1, 0.04, "gained"), is_probe=True)]
+def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_oracle_is_not_counted() -> None:
+    outcomes = [outcome("oracle", make_test(0.1, 0.04, "gained"), is_oracle=True)]
     outcomes += [outcome(arm, make_test(0.05, p)) for arm, p in (("auggpt", 0.03), ("le", 0.5), ("pada", 0.01))]
     oracle, auggpt, le, pada = correct_for_number(outcomes)
     assert (oracle.p_holm, oracle.words) == (None, "gained")
@@ -188,8 +188,8 @@ def test_arms_with_the_same_runs_are_one_row() -> None:
 
 
 @pytest.mark.parametrize(("words", "warns"), [("gained", False), ("not shown", True), ("lost", True)])
-def test_a_probe_without_gain_warns(words: Words, warns: bool) -> None:
-    told = describe_headroom(outcome("oracle", headroom=make_test(0.01, 0.5, words), is_probe=True))
+def test_an_oracle_without_gain_warns(words: Words, warns: bool) -> None:
+    told = describe_headroom(outcome("oracle", headroom=make_test(0.01, 0.5, words), is_oracle=True))
     assert (told is not None) == warns
     assert told is None or ("no headroom shown on gsm8k_&_more (300 rows)" in told and "could show 5.0" in told)
 
