@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 
 Units = tuple[str, ...]
 
@@ -20,6 +21,7 @@ _UNSPACED = {
 
 
 _ASCII_WORD = re.compile(r"\w+", re.ASCII)
+_SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+|(?<=[。！？])\s*|\n+")
 
 
 @cache
@@ -78,3 +80,9 @@ def runs_of(units: Sequence[str], n_words: float) -> Iterator[tuple[int, int]]:
             return
         yield start, end
         total -= weights[start]
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of `text`, each with the space that follows it."""
+    ends = [0, *(end.end() for end in _SENTENCE_END.finditer(text)), len(text)]
+    return [text[start:end] for start, end in pairwise(ends) if start < end]

@@ -58,8 +58,8 @@ def template_text(name: str) -> str:
 
 
 def template_names() -> list[str]:
-    """The templates that settings may override."""
-    return sorted(path.stem for path in TEMPLATES.glob("*.j2"))
+    """The templates that settings may override. Those whose names begin with an underscore are parts of others."""
+    return sorted(path.stem for path in TEMPLATES.glob("[!_]*.j2"))
 
 
 def check_overrides(overrides: Mapping[str, str]) -> None:

@@ -7,15 +7,13 @@ and a judge that asks whether rows follow the strategy prefers them.
 
 import re
 from collections.abc import Collection, Sequence
-from itertools import pairwise
 
 from pada_agent.core.records import GuardedStrategy
-from pada_agent.evaluation.text_units import Units, count_words, units_of
+from pada_agent.evaluation.text_units import Units, count_words, split_sentences, units_of
 
 MIN_LETTERS = 4
 """Shorter words of the row's own label ("not", "up") need not be in a sentence that is about it."""
 
-_SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+|(?<=[。！？])\s*|\n+")
 _QUOTED = re.compile(r"[\"“„«「『'‘]([^\"“”„«»「」『』'’]+)[\"”“»」』'’]")
 
 
@@ -38,8 +36,7 @@ def bind_to_label(guarded: GuardedStrategy, label: str | None, labels: Collectio
         return not _mentions(units, own, names) and any(named)
 
     def bind(text: str) -> str:
-        ends = [0, *(end.end() for end in _SENTENCE_END.finditer(text)), len(text)]
-        kept = [s for start, end in pairwise(ends) if (s := text[start:end]) and not is_about_others(s)]
+        kept = [sentence for sentence in split_sentences(text) if not is_about_others(sentence)]
         return text if len("".join(kept)) == len(text) else "".join(kept).strip()
 
     strategy = guarded.strategy

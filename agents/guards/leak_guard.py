@@ -90,7 +90,7 @@ class LeakGuard:
         Also finds sentences that merely contain such a passage, because in the vector of a whole instruction it would
         go unnoticed.
         """
-        sentences = [s for text in texts for s in split_sentences(text) if count_words(units_of(s)) >= MIN_WORDS]
+        sentences = [s for text in texts for s in split_passages(text) if count_words(units_of(s)) >= MIN_WORDS]
         if self._embedder is None or not sentences or not self._secret_sentences.row_ids:
             return {}
         secret, sizes = self._secret_sentences
@@ -147,7 +147,7 @@ def _replace_runs(text: str, tokens: Sequence[re.Match[str]], hidden: Sequence[b
     return "".join([*pieces, text[position:]])
 
 
-def split_sentences(text: str) -> list[str]:
+def split_passages(text: str) -> list[str]:
     """Sentences, and text between quotation marks or after a colon, without surrounding space."""
     return [part.strip() for part in _SENTENCE_END.split(text) if part and part.strip()]
 
@@ -212,7 +212,7 @@ def _sentences_by_row(examples: Sequence[Example]) -> list[tuple[str, str]]:
         (text, example.id)
         for example in examples
         for whole in _texts([example])
-        for text in dict.fromkeys([whole, *split_sentences(whole)])
+        for text in dict.fromkeys([whole, *split_passages(whole)])
         if count_words(units_of(text)) >= MIN_WORDS
     ]
 

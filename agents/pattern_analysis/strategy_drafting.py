@@ -11,6 +11,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.task import Task
+from pada_agent.evaluation.text_units import count_words, split_sentences, units_of
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -23,8 +24,9 @@ PATTERNS_PER_CALL = 10
 MAX_ROUNDS = 3
 """The first call, plus two more for patterns that got no strategy of their own."""
 
-_QUOTED = re.compile(r"""(?:"[^"]+"|“[^”]+”|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))""")
-_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)\s+")
+_QUOTED = re.compile(
+    r"""(?:"[^"]+"|“[^”]+”|„[^“”]+[“”]|«[^»]+»|「[^」]+」|『[^』]+』|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))"""
+)
 _SAMPLE_WORDS = 4
 """A quotation of fewer words is a term, not a sample."""
 _MASK = "\0"
@@ -101,14 +103,14 @@ def cut_samples(text: str) -> str:
     removed as a whole. A text that consists of nothing but samples is left unchanged.
     """
     masked = _QUOTED.sub(_mask_sample, text)
-    sentences = [_cut_inserted(sentence) for sentence in _SENTENCE_END.split(masked)]
-    kept = " ".join(filter(None, sentences)).strip()
-    return kept if len(kept.split()) > 1 else text
+    sentences = [(s.rstrip(), s[len(s.rstrip()) :]) for s in split_sentences(masked)]
+    kept = "".join(cut + space for sentence, space in sentences if (cut := _cut_inserted(sentence))).strip()
+    return kept if count_words(units_of(kept)) > 1 else text
 
 
 def _mask_sample(found: re.Match[str]) -> str:
     quoted, rest = found[0], found.string[found.end() :]
-    if len(quoted.split()) < _SAMPLE_WORDS:
+    if count_words(units_of(quoted)) < _SAMPLE_WORDS:
         return quoted
     ends_sentence = quoted[-2] in ".!?" and re.match(r"$|\s+[A-Z]", rest)
     return f"{_MASK}." if ends_sentence else _MASK

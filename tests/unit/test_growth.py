@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pada_agent.agents.guards.leak_guard import split_sentences
+from pada_agent.agents.guards.leak_guard import split_passages
 from pada_agent.agents.pattern_analysis.strategy_drafting import cut_samples
 from pada_agent.app.adapters.llm.redaction import Redaction
 from pada_agent.app.adapters.llm.waiting import read_wait_in_words
@@ -43,7 +43,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "calculations": check_calculations,
     "wait": read_wait_in_words,
     "redaction": Redaction(("sk-abcdefghijklmnop",)).mask,
-    "strategy": lambda text: (cut_samples(text), split_sentences(text)),
+    "strategy": lambda text: (cut_samples(text), split_passages(text)),
     "likeness": lambda text: rouge_l(text, text[::-1]),
 }
 UNITS = (

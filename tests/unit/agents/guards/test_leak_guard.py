@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.agents.guards.leak_guard import LeakGuard, slide_windows, split_sentences
+from pada_agent.agents.guards.leak_guard import LeakGuard, slide_windows, split_passages
 from pada_agent.core.records import Example, Strategy
 from tests.toy_world import WordCountEmbedder
 
@@ -98,7 +98,7 @@ def test_text_without_anything_near_is_left_as_it_is() -> None:
 
 
 def test_sentences_end_at_stops_colons_line_breaks_and_open_at_quotation_marks() -> None:
-    assert split_sentences("One. Two: three\nfour, as in 'five six'. Don't") == [
+    assert split_passages("One. Two: three\nfour, as in 'five six'. Don't") == [
         "One.",
         "Two:",
         "three",

@@ -46,6 +46,7 @@ PATTERN = ErrorPattern(
         ("Write of debts (“I cannot pay my bill now”) and of dates.", "Write of debts and of dates."),
         ("Write of debts: 'I cannot pay my bill now'.", "Write of debts."),
         ("Say something like 'I cannot log in now', not 'my bill is too high'. Be brief.", "Be brief."),
+        ("写出不同的问题。不要写「我的账单为什么这么高呢」这样的话。要简短。", "写出不同的问题。要简短。"),
     ],
 )
 def test_quoted_samples_are_cut_and_quoted_terms_and_apostrophes_stay(written: str, kept: str) -> None:
