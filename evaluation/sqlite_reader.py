@@ -112,6 +112,17 @@ class SqliteReader:
             functions=tuple(reply["functions"]),
         )
 
+    def find_clock(self, database: Path, sql: str) -> str | None:
+        """What in a query asks SQLite for the current time: `'now'`, or a date function without a time. None if nothing does.
+
+        The query is run on the data, so that what it computes, or reads through a view, counts as well.
+
+        Raises:
+            SandboxError: the child process cannot be started.
+        """
+        asked = self._ask({"database": str(database.absolute()), "sql": sql, "clock": True}, self._seconds).get("asked")
+        return None if asked is None else str(asked)
+
     def describe(self, database: Path, *, n_values: int = 0) -> tuple[Table, ...] | Failure:
         """The tables of a database, with up to `n_values` values of each column.
 
@@ -182,6 +193,11 @@ class SqliteReaders:
         """As `SqliteReader.query`."""
         with self._borrow() as reader:
             return reader.query(database, sql)
+
+    def find_clock(self, database: Path, sql: str) -> str | None:
+        """As `SqliteReader.find_clock`."""
+        with self._borrow() as reader:
+            return reader.find_clock(database, sql)
 
     def describe(self, database: Path, *, n_values: int = 0) -> tuple[Table, ...] | Failure:
         """As `SqliteReader.describe`."""

@@ -15,11 +15,12 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 from urllib.parse import quote
 
 from pada_agent.evaluation.confinement import kernel, landlock, seccomp
+from pada_agent.evaluation.sqlite_clock import watch_clock
 
 ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE)
 FORBIDDEN_FUNCTIONS = ("load_extension", "fts3_tokenizer")
@@ -72,8 +73,10 @@ def confine(memory_bytes: int, databases: Sequence[str]) -> None:
 
 
 def answer(request: Reply, limits: Reply) -> Reply:
-    """The rows of a query, or a description of the database."""
+    """The rows of a query, what in it asks for the current time, or a description of the database."""
     try:
+        if request.get("clock"):
+            return {"asked": find_clock(request["database"], request["sql"], limits)}
         database = open_database(request["database"])
         if "sql" in request:
             return run_query(database, request["sql"], limits)
@@ -127,11 +130,21 @@ def run_query(database: sqlite3.Connection, sql: str, limits: Reply) -> Reply:
             return {"error": f"not allowed: {denied[0]}"}
         if time.monotonic() > deadline:
             return {"error": f"no result within {limits['seconds']:g} s"}
+        if isinstance(exc, sqlite3.ProgrammingError) and "bindings" in str(exc):
+            return {"error": "a query cannot have parameters (such as ? or :name)"}
         return {"error": str(exc)}
     if isinstance(rows, str):
         return {"error": rows}
     n_columns = len(cursor.description or ())
     return {"n_columns": n_columns, "rows": rows, "tables": sorted(tables), "functions": sorted(functions)}
+
+
+def find_clock(path: str, sql: str, limits: Reply) -> str | None:
+    """What in a query asks for the current time, on a connection of its own."""
+    with closing(open_database.__wrapped__(path)) as database:
+        asked = watch_clock(database)
+        run_query(database, sql, limits)
+    return asked[0] if asked else None
 
 
 def is_allowed(action: int, first: str | None, second: str | None) -> bool:

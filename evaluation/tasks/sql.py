@@ -27,6 +27,7 @@ from pada_agent.evaluation.verifiers.sql_text import (
     extract_sql,
     find_changing,
     is_ordered,
+    may_ask_clock,
     selects_constants,
     tidy_sql,
 )
@@ -75,6 +76,7 @@ class Sql(Task):
         self._readers = SqliteReaders(seconds=config.query_seconds)
         self._databases = Databases(config.database, self._readers)
         self._run_reference = lru_cache(maxsize=1024)(self._readers.query)
+        self._find_clock = lru_cache(maxsize=1024)(self._readers.find_clock)
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
@@ -156,7 +158,7 @@ class Sql(Task):
             if varied is None or (rough := follow(_question_of(base), base.answer, varied.changes)) is None:
                 continue
             found = self._run_reference(_database_of(source), varied.sql)
-            if isinstance(found, Result) and not _find_emptiness(varied.sql, found):
+            if isinstance(found, Result) and not self._find_emptiness(_database_of(source), varied.sql, found):
                 return Variation(fields={"query": varied.sql}, rough_question=rough)
         return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
 
@@ -213,7 +215,11 @@ class Sql(Task):
     def verify_label(self, example: Example) -> Verdict:
         """The query must run, read a table, and return something that could also be different."""
         found = self._run_reference(_database_of(example), example.answer)
-        problem = found.reason if isinstance(found, Failure) else _find_emptiness(example.answer, found)
+        problem = (
+            found.reason
+            if isinstance(found, Failure)
+            else self._find_emptiness(_database_of(example), example.answer, found)
+        )
         return Verdict(
             example_id=example.id,
             value="wrong" if problem else "correct",
@@ -247,17 +253,39 @@ class Sql(Task):
         Raises:
             DatasetError: names the row and SQLite's reason.
         """
+        inner = extract_sql(sql)
+        alone = ". Write the query alone, without a fence, a label or other words" if inner != sql else ""
         if not begins_as_query(sql):
-            reader.fail("answer", "a query begins with SELECT, WITH or VALUES")
+            reader.fail("answer", f"a query begins with SELECT, WITH or VALUES{alone}")
         found = self._run_reference(database, sql)
         if isinstance(found, Failure):
-            reader.fail("answer", f"on {database} it fails: {found.reason}")
-        if changing := find_changing(sql, found.functions):
+            reader.fail("answer", f"on {database} it fails: {found.reason}{alone}")
+        if changing := self._find_changing(database, sql, found):
             reader.fail(
                 "answer",
                 f"{changing} gives something else each time: nothing could be compared with it. Write a value in its place, such"
                 " as a date",
             )
+
+    def _find_changing(self, database: Path, sql: str, found: Result) -> str | None:
+        """What makes a query return something else each time, such as chance or the clock. None if nothing does."""
+        changing = find_changing(found.functions)
+        return changing or (self._find_clock(database, sql) if may_ask_clock(found.functions) else None)
+
+    def _find_emptiness(self, database: Path, sql: str, found: Result) -> str | None:
+        """Why there is nothing to learn from a query, or None."""
+        if not found.tables:
+            return "reads no table"
+        if selects_constants(sql):
+            return "gives what is written in it, nothing of the database"
+        if self._find_changing(database, sql, found):
+            return "gives something else each time"
+        values = {value for row in found.rows for value in row}
+        if not found.rows or values == {None}:
+            return "gives nothing: the values in it must be ones that the database has"
+        if values == {0}:
+            return "gives 0: the values in it must be ones that the database has"
+        return None
 
     def _build(self, question: str, sql: str, database: Path, example_id: str) -> Example:
         tables = self._databases.describe(database, n_values=self.config.sample_values)
@@ -288,20 +316,4 @@ def _find_slip(question: str, rough: str, sql: str) -> str | None:
         return f"the question has to name {dropped!r}, which the query looks for"
     if turned := find_turned(question, rough):
         return f"the question says {turned!r}, and the query looks for the opposite"
-    return None
-
-
-def _find_emptiness(sql: str, found: Result) -> str | None:
-    """Why there is nothing to learn from a query, or None."""
-    if not found.tables:
-        return "reads no table"
-    if selects_constants(sql):
-        return "gives what is written in it, nothing of the database"
-    if find_changing(sql, found.functions):
-        return "gives something else each time"
-    values = {value for row in found.rows for value in row}
-    if not found.rows or values == {None}:
-        return "gives nothing: the values in it must be ones that the database has"
-    if values == {0}:
-        return "gives 0: the values in it must be ones that the database has"
     return None

@@ -1,8 +1,10 @@
 """SQL as text: finds the query in a response, and what its outermost part does. Only SQLite decides what is valid."""
 
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from contextlib import closing
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from pada_agent.core.thoughts import strip_thoughts
@@ -15,22 +17,34 @@ _TOKEN = re.compile(
       | (?P<other>\d[\w.]*|.)""",
     re.VERBOSE | re.DOTALL,
 )
-_FENCE = re.compile(r"```[ \t]*(?:\w+[ \t]*\n|\n)?(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE_BEGINS = re.compile(r"```[ \t]*(?:(?!(?:select|with|values)\b)\w+[ \t]*\n|\n)?", re.IGNORECASE)
+_FENCE = re.compile(rf"{_FENCE_BEGINS.pattern}(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _QUERY_AT_LINE = re.compile(r"^[ \t>*]*(?:[\w ]{0,30}:[ \t*]*)?`?(?=(?:select|values|with)\b)", re.I | re.M)
 _QUERY_ANYWHERE = re.compile(r"\b(?=(?:SELECT|WITH)\b)")
-_WITH = re.compile(r"with\s+(?:recursive\s+)?[\w\"\[`]+[^;]{0,200}?\bas\s*(?:(?:not\s+)?materialized\s*)?\(", re.I)
+_GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/)"
+_NAME = r'(?:[^\W\d][\w$]*|"[^"]*"|`[^`]*`|\[[^\]]*\])'
+_WITH = re.compile(
+    rf"with{_GAP}*(?:recursive{_GAP}+)?{_NAME}{_GAP}*(?:\([^()]*\){_GAP}*)?"
+    rf"\bas{_GAP}*(?:(?:not{_GAP}+)?materialized{_GAP}*)?\(",
+    re.IGNORECASE | re.DOTALL,
+)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
-_CLAUSES = frozenset(
+_GOES_ON = frozenset(
     {"from", "where", "group", "having", "order", "limit", "offset", "window", "union", "intersect", "except", "select"}
     | {"values", "join", "left", "right", "full", "inner", "outer", "cross", "natural", "on", "and", "or", "using"}
+    | {"when", "then", "else", "end", "in", "not", "like", "glob", "match", "regexp", "between", "is", "isnull", "as"}
+    | {"notnull", "collate", "escape", "asc", "desc", "nulls", "exists", "over", "filter", "partition", "by", "case"}
+    | {"cast", "distinct", "all", "null", "materialized", "rows", "range", "groups", "indexed"}
+    | set("=<>!+/%|&,.)")
 )
-"""What may go on with a query after a blank line."""
+"""What goes on with a query after a blank line, unless the word is capitalized as at the start of a sentence."""
 _SENTENCE = re.compile(r"(?:This|These|The|It|Here|Note that|Explanation)\b")
 """What a line of prose begins with."""
-_CHANCE = frozenset({"random", "randomblob"})
-_CLOCK = frozenset({"current_date", "current_time", "current_timestamp"})
+_INCOMPLETE = "incomplete input"
+_MAX_CUTS = 50
+"""Maximum number of places at which prose may begin, so that time grows with a text's length."""
+_CHANGING = frozenset({"random", "randomblob", "current_date", "current_time", "current_timestamp"})
 _TIMES = frozenset({"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff"})
-"""Functions that take a time, which is the clock's where they are given `'now'` or nothing."""
 STARTS = ("select", "with", "values")
 """Words that a query begins with."""
 
@@ -64,6 +78,9 @@ def extract_sql(response: str) -> str:
     If there are several fenced queries, the last one. If there is no query, the whole response, so that SQLite can say
     what is wrong with it.
     """
+    for text in (response, _open_fence(response)):
+        if _is_query(whole := tidy_sql(text)):
+            return whole  # its own texts may hold what looks like a thought or a fence
     text = strip_thoughts(response)
     fenced = [found for block in _FENCE.findall(text) if (found := _cut_query(block)) is not None]
     found = fenced[-1] if fenced else _cut_query(text)
@@ -99,25 +116,50 @@ def _is_constant(token: Token, before: str) -> bool:
     return token.text != "*" and token.text[0] not in '"`[('
 
 
-def find_changing(sql: str, functions: Iterable[str]) -> str | None:
-    """What makes a query return something different each time it runs, such as randomness or the clock. None if nothing does.
+def find_changing(functions: Iterable[str]) -> str | None:
+    """Which of the functions that a query calls, in lower case, returns something else each time whatever it is given."""
+    found = next(iter(sorted(_CHANGING.intersection(functions))), None)
+    return f"{found}()" if found and found.startswith("random") else found
 
-    Args:
-        functions: the functions that SQLite calls for the query, in lower case.
-    """
-    called = set(functions)
-    if plain := sorted(called & (_CHANCE | _CLOCK)):
-        return plain[0] if plain[0] in _CLOCK else f"{plain[0]}()"
-    times, tokens = called & _TIMES, [token.text.lower() for token in find_tokens(sql)]
-    if times and {"'now'", '"now"'} & set(tokens):
-        return "'now'"
-    ends = zip(tokens, tokens[1:], tokens[2:], strict=False)
-    return next((f"{name}()" for name, *rest in ends if name in times and rest == ["(", ")"]), None)
+
+def may_ask_clock(functions: Iterable[str]) -> bool:
+    """Whether a query calls a function, in lower case, that takes the current time if it is given `'now'` or nothing."""
+    return not _TIMES.isdisjoint(functions)
 
 
 def tidy_sql(sql: str) -> str:
-    """One statement without its semicolon."""
-    return sql.strip().rstrip(";").rstrip()
+    """One statement without its semicolon and the comments after it."""
+    end = None
+    for token in find_tokens(sql):
+        if token.text != ";":
+            end = None
+        elif end is None:
+            end = token.start
+    return sql[:end].strip()
+
+
+def find_syntax_error(sql: str) -> str | None:
+    """SQLite's message if the text is not one complete SELECT. None if it is, whatever its names stand for.
+
+    The text is parsed as that of a view, in which SQLite looks nothing up. Time therefore grows with the length alone.
+    """
+    try:
+        with closing(sqlite3.connect(":memory:")) as database:
+            database.execute(f"EXPLAIN CREATE TEMP VIEW parsed AS {sql}")
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as exc:  # ValueError: characters that no text has
+        return str(exc)
+    return None
+
+
+def _is_query(text: str) -> bool:
+    return begins_as_query(text) and find_syntax_error(text) is None
+
+
+def _open_fence(text: str) -> str:
+    """What is in the fence around a whole text. Empty if there is none."""
+    text = text.strip()
+    begins = _FENCE_BEGINS.match(text)
+    return text[begins.end() : -3] if begins and text.endswith("```") else ""
 
 
 def _cut_query(text: str) -> str | None:
@@ -139,21 +181,34 @@ def _is_query_start(text: str, start: int) -> bool:
 
 
 def _cut_end(text: str) -> str:
-    """The text up to the first semicolon, a closing fence, or a blank line that no clause follows."""
+    """The text up to the first semicolon, a closing fence, or prose.
+
+    Prose begins only after a complete query and where SQLite cannot read on. If the end of the query is missing, nothing
+    is cut, because what is left could be another query.
+    """
     text = text.partition("\n```")[0]
-    before = None
-    for token in find_tokens(text):
-        if token.text == ";" or (before and _begins_prose(text, before, token)):
-            return text[: token.start if before is None or token.text == ";" else before.end].strip()
-        before = token
-    return text.strip()
+    text = text[: next((token.start for token in find_tokens(text) if token.text == ";"), None)].strip()
+    if find_syntax_error(text) in (None, _INCOMPLETE):
+        return text
+    cuts = [text[:end] for end in islice(_find_ends(text), _MAX_CUTS)]
+    complete = cuts[:1]
+    for cut in cuts:
+        problem = find_syntax_error(cut)
+        if problem is None:
+            complete = [cut]
+        elif problem != _INCOMPLETE:
+            break
+    return complete[0] if complete else text
 
 
-def _begins_prose(text: str, before: Token, token: Token) -> bool:
-    if token.depth or before.text == "(" or not token.is_word or token.text.lower() in _CLAUSES:
-        return False
+def _find_ends(text: str) -> Iterator[int]:
+    """The ends of what stands before each line that may be prose."""
+    for before, token in pairwise(find_tokens(text)):
+        if not token.depth and _may_be_prose(text, before, token):
+            yield before.end
+
+
+def _may_be_prose(text: str, before: Token, token: Token) -> bool:
     if _BLANK_LINE.search(text, before.end, token.start):
-        return True
-    goes_on = before.text == "," or before.text.lower() in (*_CLAUSES, "by", "as", "distinct")
-    new_line = "\n" in text[before.end : token.start]
-    return new_line and not goes_on and _SENTENCE.match(text, token.start) is not None
+        return token.text.istitle() or token.text.lower() not in _GOES_ON
+    return "\n" in text[before.end : token.start] and _SENTENCE.match(text, token.start) is not None

@@ -56,16 +56,63 @@ def test_rows_are_a_multiset_of_exact_texts_and_near_numbers(
     assert find_difference(result(*found), result(*wanted), ordered=False) == difference
 
 
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (1.67e-27, 9.1e-31),
+        (0.0, 9.1e-31),
+        (9.1e-31, 0.0),
+        (0, 2.5e-13),
+        (1700000001.5, 1700000000.5),
+        (1700000000.502, 1700000000.501),
+        (2460310.91875, 2460310.9166666665),
+        (1e15 + 1, 1e15),
+        (0.3000001, 0.3),
+    ],
+)
+def test_numbers_that_no_rounding_brings_together_differ(found: float, wanted: float) -> None:
+    assert find_difference(result((found, "a")), result((wanted, "a")), ordered=False) is not None
+    assert find_difference(result((found,), (0.5,)), result((wanted,), (0.5,)), ordered=False) is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (0.1 + 0.2, 0.3),
+        (sum([0.1] * 10), 1),
+        (0.1 + 0.2 - 0.3, 0.0),
+        (9.1e-31 * 3 / 3, 9.1e-31),
+        (1e20, 1e20 + 2**14),
+        (1e308, 1e308),
+        (-2.5, -2.5 * (1 + 1e-15)),
+    ],
+)
+def test_numbers_that_differ_by_rounding_are_the_same(found: float, wanted: float) -> None:
+    for ordered in (False, True):
+        assert (
+            find_difference(result((found, "a"), (0.5, "b")), result((wanted, "a"), (0.5, "b")), ordered=ordered)
+            is None
+        )
+
+
+def test_values_that_differ_in_the_wanted_column_are_never_taken_for_one_another() -> None:
+    chain = [(1.5 * (1 + n * 2e-14),) for n in range(50)]
+    for other in (chain[::-1], chain[1:] + chain[:1]):
+        assert find_difference(result(*other), result(*chain), ordered=False) is None
+        assert find_difference(result(*other), result(*chain), ordered=True) == "the right rows in another order"
+    assert find_difference(result(*chain[:2], chain[1]), result(*chain[:2], chain[0]), ordered=False) is not None
+
+
 def test_order_counts_where_it_is_asked_for() -> None:
     found, wanted = result((1.5,), (2.5,)), result((2.5,), (1.5,))
     assert find_difference(found, wanted, ordered=False) is None
     assert find_difference(found, wanted, ordered=True) == "the right rows in another order"
-    assert find_difference(found, result((1.5 + 1e-12,), (2.5,)), ordered=True) is None
+    assert find_difference(found, result((1.5 + 1e-14,), (2.5,)), ordered=True) is None
 
 
 def test_near_numbers_pair_whatever_the_order_of_the_rows() -> None:
     rng = Random(0)
     wanted = [(rng.choice([1.1, 2.2, 3.3]), rng.choice([1.1, 2.2, 3.3]), rng.choice("ab")) for _ in range(500)]
-    found = [(a * (1 + rng.uniform(-1e-13, 1e-13)), b * (1 + rng.uniform(-1e-13, 1e-13)), c) for a, b, c in wanted]
+    found = [(a * (1 + rng.uniform(-4e-14, 4e-14)), b * (1 + rng.uniform(-4e-14, 4e-14)), c) for a, b, c in wanted]
     rng.shuffle(found)
     assert find_difference(result(*found), result(*wanted), ordered=False) is None

@@ -4,7 +4,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.evaluation.verifiers.sql_text import begins_as_query, extract_sql, is_ordered, selects_constants
+from pada_agent.evaluation.verifiers.sql_text import (
+    begins_as_query,
+    extract_sql,
+    find_syntax_error,
+    find_tokens,
+    is_ordered,
+    selects_constants,
+    tidy_sql,
+)
+
+QUERIES = [
+    "WITH new AS (SELECT a, n FROM b WHERE d > '2019'), totals AS (SELECT a, count(*) AS c FROM new GROUP BY a)"
+    " SELECT a, c FROM totals ORDER BY a DESC NULLS LAST LIMIT 3 OFFSET 1",
+    "WITH RECURSIVE t(n) AS NOT MATERIALIZED (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT n FROM t",
+    f"WITH t({', '.join(f'a_long_name_{i}' for i in range(40))}) AS (SELECT {', '.join('1' * 40)}) SELECT * FROM t",
+    "SELECT DISTINCT CASE a WHEN 1 THEN 'x' ELSE CAST(b AS TEXT) END AS label, count(*) n, c = + 2 FROM b AS first INNER JOIN d"
+    " USING (id) WHERE a NOT IN (1, 2) AND b LIKE 'x' ESCAPE '!' OR c BETWEEN 1 AND 2 AND d IS NOT NULL AND EXISTS (SELECT 1)",
+    "SELECT a, sum(b) FILTER (WHERE c) OVER (PARTITION BY d ORDER BY e ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM b"
+    " GROUP BY 1 HAVING c ISNULL INTERSECT VALUES (1, 2)",
+    "select note from ev where ts COLLATE nocase in ('<think>', '```', ';', '--') -- it's; all",
+    "WITH/*x*/ t AS/*y*/(SELECT 1)/*z*/SELECT * FROM t",
+    "SELECT note FROM ev WHERE note LIKE '%</think>%' AND note <> '\n```\n'",
+    'SELECT This,\n\nThe "a\n\nb", It [c;\nd] FROM `e\n\nf` Here',
+]
+"""What people write, in every part of which a blank line may stand."""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +59,20 @@ from pada_agent.evaluation.verifiers.sql_text import begins_as_query, extract_sq
         ("SELECT a,\nIt FROM b", "SELECT a,\nIt FROM b"),
         ("-- all of it\nSELECT a FROM b", "-- all of it\nSELECT a FROM b"),
         ("<think>SELECT x</think>SELECT a FROM b", "SELECT a FROM b"),
+        ("SELECT a FROM b\n\n**Explanation:** it gives a", "SELECT a FROM b"),
+        ("SELECT a\n\nFROM b\n\nIn this query, a is given", "SELECT a\n\nFROM b"),
+        ("SELECT a\n\nFROM b\n\n- `a` is the state's name\n- b; c", "SELECT a\n\nFROM b"),
+        ("SELECT a FROM b\n\nIt's all.", "SELECT a FROM b"),
+        ("SELECT a FROM b -- c; d\n;\n-- done", "SELECT a FROM b -- c; d"),
+        ("```SELECT\na FROM b```", "SELECT\na FROM b"),
+        (
+            "```sql\nSELECT a FROM b WHERE c LIKE '%<think>%' OR c = '```'\n```",
+            "SELECT a FROM b WHERE c LIKE '%<think>%' OR c = '```'",
+        ),
+        (
+            "SQL: WITH/*x*/ t AS (SELECT 1)\n\nSELECT * FROM t\n\nThat is it.",
+            "WITH/*x*/ t AS (SELECT 1)\n\nSELECT * FROM t",
+        ),
         ("DELETE FROM b;", "DELETE FROM b"),
         ("I cannot select that", "I cannot select that"),
         ("", ""),
@@ -42,6 +80,38 @@ from pada_agent.evaluation.verifiers.sql_text import begins_as_query, extract_sq
 )
 def test_the_query_is_found_in_what_stands_around_it(response: str, sql: str) -> None:
     assert extract_sql(response) == sql
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_complete_query_is_never_cut(query: str) -> None:
+    assert find_syntax_error(query) is None
+    gaps = [token.end for token in find_tokens(query) if query[token.end :][:1].isspace()]
+    for end in gaps:
+        spread = f"{query[:end]}\n\n{query[end:]}"
+        for response in (spread, f"\n{spread}\n;\n", f"```sql\n{spread}\n;\n```"):
+            assert extract_sql(response) == spread
+
+
+@pytest.mark.parametrize(
+    "rest", ["WHERE", "IN (1,", "IN ('x", "NOT", "AND d = ", "= 'x", "COLLATE", "UNION SELECT", "LIKE", "BETWEEN 1 AND"]
+)
+def test_a_query_whose_end_is_missing_does_not_become_another_query(rest: str) -> None:
+    response = f"SELECT a FROM b WHERE c\n\n{rest}"
+    assert extract_sql(response) == response.strip()
+    assert find_syntax_error(response) is not None
+
+
+def test_a_statement_ends_at_its_semicolon() -> None:
+    for end in ("", ";", " ;; ", ";\n-- done", "; /* done"):
+        assert tidy_sql(f"SELECT ';' -- all;\nFROM b{end}") == "SELECT ';' -- all;\nFROM b"
+    assert tidy_sql("SELECT 1; SELECT 2;") == "SELECT 1; SELECT 2"
+
+
+def test_parsing_looks_nothing_up() -> None:
+    doubling = ", ".join(["t0 AS (SELECT 1)", *(f"t{i} AS (SELECT 1 FROM t{i - 1}, t{i - 1} b)" for i in range(1, 40))])
+    assert find_syntax_error(f"WITH {doubling} SELECT * FROM t39") is None
+    assert find_syntax_error("DELETE FROM b") is not None
+    assert find_syntax_error("SELECT '\ud800'") is not None
 
 
 @given(st.text(alphabet="SELECTwith aFROMb'\"`;()-/*\n[]:", max_size=60))

@@ -131,6 +131,14 @@ def test_a_changed_database_makes_other_examples(folder: Path) -> None:
             {"database": "books", "sql": "SELECT title FROM book ORDER BY random() LIMIT 1"},
             "random() gives something else",
         ),
+        ({"database": "books", "sql": "```sql\nSELECT 1\n```"}, "VALUES. Write the query alone, without a fence"),
+        ({"database": "books", "sql": "SQL: SELECT 1"}, "VALUES. Write the query alone, without a fence, a label"),
+        ({"database": "books", "sql": "SELECT 1\n```"}, 'it fails: unrecognized token: "```". Write the query alone'),
+        (
+            {"database": "books", "sql": "SELECT title FROM book WHERE id = ?"},
+            "it fails: a query cannot have parameters",
+        ),
+        ({"database": "books", "sql": "SELECT :id"}, "it fails: a query cannot have parameters (such as ? or :name)"),
         ({"database": "books", "sql": ""}, "field 'sql' is empty"),
     ],
 )
@@ -367,9 +375,20 @@ def test_earlier_turns_are_told_to_writers_and_solvers_and_kept(folder: Path) ->
         ("SELECT title FROM book ORDER BY random()", r"random\(\)"),
         ("SELECT CURRENT_TIMESTAMP, title FROM book", "current_timestamp"),
         ("SELECT title, date( ) FROM book", r"date\(\)"),
+        ("SELECT title FROM book WHERE year < strftime('%Y')", r"strftime\(\)"),
+        ("SELECT title, date('n' || 'OW') FROM book", "'now'"),
+        ("SELECT title, time(x) FROM book, (SELECT 'now' AS x)", "'now'"),
+        ("SELECT title FROM recent", "'now'"),
+        ("SELECT ticket FROM lottery", r"random\(\)"),
     ],
 )
 def test_a_query_that_asks_chance_or_the_clock_is_refused(folder: Path, query: str, changing: str) -> None:
+    with sqlite3.connect(folder / "books.sqlite") as changed:
+        changed.executescript(
+            """CREATE VIEW recent AS SELECT title FROM book WHERE year > strftime('%Y', 'now') - 100;
+            CREATE VIEW lottery AS SELECT title, random() AS ticket FROM book;"""
+        )
+    changed.close()
     with pytest.raises(DatasetError, match=f"{changing} gives something else each time.*Write a value in its place"):
         read(folder, sql=query)
 
@@ -377,3 +396,12 @@ def test_a_query_that_asks_chance_or_the_clock_is_refused(folder: Path, query: s
 def test_now_may_be_a_value_and_dates_may_be_written(folder: Path) -> None:
     assert read(folder, sql="SELECT date('2020-01-01', '+1 day'), title FROM book")
     assert read(folder, sql="SELECT title FROM book WHERE title <> 'now'")
+    assert read(folder, sql="SELECT title FROM book WHERE title <> 'now' AND date(year, 'unixepoch') > '1960'")
+    assert read(folder, sql="SELECT strftime('%Y', year), julianday(x'00'), date(NULL) FROM book")
+
+
+def test_a_query_with_blank_lines_is_right_as_its_own_answer_and_as_a_draft(folder: Path) -> None:
+    sql = "WITH old AS (\n  SELECT title FROM book WHERE year < 1970\n),\n\nlast AS (SELECT * FROM old)\n\nSELECT title FROM last"
+    assert answer(task(folder), read(folder, sql=sql), sql).value == "correct"
+    made = compose(folder, sql)
+    assert isinstance(made, Example) and made.answer == sql
