@@ -64,6 +64,14 @@ class Table(Record):
     """Foreign keys: column, other table, and its column. If the last is None, it is that table's primary key."""
 
 
+class Description(Record):
+    """What a database contains."""
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = ()
+    """Tables and views that cannot be read and are therefore left out, and columns without values, with the reason."""
+
+
 class SqliteReader:
     """Runs anybody's queries on the user's databases, one at a time. Safe to use from several threads.
 
@@ -123,8 +131,10 @@ class SqliteReader:
         asked = self._ask({"database": str(database.absolute()), "sql": sql, "clock": True}, self._seconds).get("asked")
         return None if asked is None else str(asked)
 
-    def describe(self, database: Path, *, n_values: int = 0) -> tuple[Table, ...] | Failure:
+    def describe(self, database: Path, *, n_values: int = 0) -> Description | Failure:
         """The tables of a database, with up to `n_values` values of each column.
+
+        One that cannot be read does not keep the others from being described.
 
         Raises:
             SandboxError: the child process cannot be started.
@@ -133,7 +143,7 @@ class SqliteReader:
         reply = self._ask(request, SECONDS_TO_DESCRIBE)
         if "error" in reply:
             return Failure(reason=reply["error"])
-        return tuple(Table.model_validate(table) for table in reply["tables"])
+        return Description.model_validate(reply)
 
     def close(self) -> None:
         """End the child. A later query starts a new one."""
@@ -199,7 +209,7 @@ class SqliteReaders:
         with self._borrow() as reader:
             return reader.find_clock(database, sql)
 
-    def describe(self, database: Path, *, n_values: int = 0) -> tuple[Table, ...] | Failure:
+    def describe(self, database: Path, *, n_values: int = 0) -> Description | Failure:
         """As `SqliteReader.describe`."""
         with self._borrow() as reader:
             return reader.describe(database, n_values=n_values)

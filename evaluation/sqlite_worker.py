@@ -7,6 +7,7 @@ has Landlock.
 """
 
 import functools
+import itertools
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +34,10 @@ LIMITS = {
 }
 STEPS_BETWEEN_LOOKS = 10_000
 """Number of steps of SQLite's virtual machine between two looks at the clock."""
+MAX_STEPS_FOR_VALUES = 20_000_000
+"""Limit for listing the values of one column, about 1 s. Steps, and not seconds, so that a busy machine lists the same."""
+FAULTS = (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError, MemoryError)
+"""What may be raised because of what a database contains."""
 ACTIONS = {
     value: name.removeprefix("SQLITE_").replace("_", " ")
     for name, value in vars(sqlite3).items()
@@ -82,19 +87,24 @@ def answer(request: Reply, limits: Reply) -> Reply:
             return run_query(database, request["sql"], limits)
         database.set_authorizer(None)
         database.set_progress_handler(None, 0)
-        return {"tables": list(describe(database, request["n_values"]))}
+        return describe(database, request["n_values"])
     except (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError) as exc:
         return {"error": str(exc)}
 
 
 @functools.lru_cache(maxsize=16)
 def open_database(path: str) -> sqlite3.Connection:
-    """Open read-only and without locks. Virtual tables are initialized now, because the authorizer would not allow it later."""
+    """Open read-only and without locks. Virtual tables are initialized now, because the authorizer would not allow it later.
+
+    The schema is trusted (SQLite's default). Otherwise it could not call JSON functions, and an index on one would make
+    the whole database unreadable. SQLite never lets a schema call the functions that reach outside, and the authorizer
+    examines what views read and call.
+    """
     database = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True, isolation_level=None)
     database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     for name, limit in LIMITS.items():
         database.setlimit(name, limit)
-    database.execute("PRAGMA trusted_schema = OFF")
+    database.execute("PRAGMA trusted_schema = ON")
     database.execute("PRAGMA temp_store = MEMORY")
     listed = "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'"
     for table in ["json_each", "json_tree", *(name for (name,) in database.execute(listed).fetchall())]:
@@ -175,45 +185,100 @@ def fetch(cursor: sqlite3.Cursor, limits: Reply) -> list[list[object]] | str:
     return rows
 
 
-def describe(database: sqlite3.Connection, n_values: int) -> Iterator[Reply]:
-    """Tables and views with their columns, keys, and the first distinct values of each column."""
+def describe(database: sqlite3.Connection, n_values: int) -> Reply:
+    """The tables and views that can be read, and notes on what cannot be read."""
     listed = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     shadows = {name for _, name, kind, *_ in database.execute("PRAGMA table_list") if kind == "shadow"}
-    for kind_of_table, table in database.execute(listed).fetchall():
-        if table in shadows:  # the parts of a virtual table, which nobody asks for
+    tables: list[Reply] = []
+    notes: list[str] = []
+    for kind, name in database.execute(listed).fetchall():
+        if name in shadows:  # the parts of a virtual table, which nobody asks for
             continue
         try:
-            columns = database.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
-        except sqlite3.OperationalError:
-            if kind_of_table == "view":  # it names what is no longer there: whoever queries it is told
-                continue
-            raise
-        keys = database.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall()
-        yield {
-            "name": table,
-            "columns": [
-                {
-                    "name": name,
-                    "type": kind,
-                    "key": place,
-                    "values": list_values(database, table, name, n_values) if n_values else [],
-                }
-                for _, name, kind, _, _, place, hidden in columns
-                if hidden != HIDDEN_COLUMN
-            ],
-            "references": [[column, other, target] for _, _, other, column, target, *_ in keys],
-        }
+            table = describe_table(database, name)
+        except FAULTS as exc:
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            notes.append(f"the {kind} {shown} is left out: {word_fault(exc)}")
+            continue
+        tables.append(table)
+        if n_values and (problem := add_values(database, table, n_values)):
+            notes.append(f"the {kind} {name}: no values can be listed for {problem}")
+    return {"tables": tables, "notes": notes}
+
+
+def describe_table(database: sqlite3.Connection, table: str) -> Reply:
+    """A table's columns and foreign keys, without values. Raises one of `FAULTS` if it cannot be read."""
+    columns = database.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+    keys = database.execute(f"PRAGMA foreign_key_list({quoted(table)})").fetchall()
+    found = {
+        "name": table,
+        "columns": [
+            {"name": name, "type": kind, "key": place, "values": []}
+            for _, name, kind, _, _, place, hidden in columns
+            if hidden != HIDDEN_COLUMN
+        ],
+        "references": [[column, other, target] for _, _, other, column, target, *_ in keys],
+    }
+    json.dumps(found, ensure_ascii=False).encode()  # names in another encoding cannot be written in a query
+    return found
+
+
+def add_values(database: sqlite3.Connection, table: Reply, n_values: int) -> str | None:
+    """Add values to each column. Returns the columns whose values cannot be listed, in words, or None."""
+    problems: list[str] = []
+    for column in table["columns"]:
+        try:
+            column["values"] = list_values(database, table["name"], column["name"], n_values)
+        except FAULTS as exc:
+            problems.append(f"{column['name']} ({word_fault(exc)})")
+            if is_interruption(exc):
+                return f"{problems[0]}, and later columns were not tried"
+    more = f", nor for {len(problems) - 1} more" if len(problems) > 1 else ""
+    return problems[0] + more if problems else None
+
+
+def is_interruption(exc: Exception) -> bool:
+    return getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
+
+def word_fault(exc: Exception) -> str:
+    if isinstance(exc, UnicodeError):
+        return "a name in it is not UTF-8"
+    if isinstance(exc, MemoryError):
+        return "not enough memory"
+    return "too slow" if is_interruption(exc) else str(exc)
 
 
 def list_values(database: sqlite3.Connection, table: str, column: str, n_values: int) -> list[object]:
-    """Distinct values from the first rows, in order, spread over all of them."""
+    """Distinct values from the first rows, in order, spread over all of them. Long ones are left out, if possible unread."""
     name = quoted(column)
+    short = f"CASE WHEN typeof({name}) IN ('integer', 'real', 'text') AND length({name}) <= 100 THEN {name} END"
     sql = (
-        f"SELECT DISTINCT {name} FROM (SELECT {name} FROM {quoted(table)} LIMIT 10000)"
-        f" WHERE typeof({name}) IN ('integer', 'real', 'text') AND length({name}) <= 100 ORDER BY {name}"
+        f"SELECT DISTINCT value FROM (SELECT {short} AS value FROM {quoted(table)} LIMIT 10000)"
+        " WHERE value IS NOT NULL ORDER BY value"
     )
-    values = [value for (value,) in database.execute(sql)]
+    with guard(database):
+        values = [value for (value,) in database.execute(sql)]
     return values[:: -(-len(values) // n_values)] if values else []
+
+
+@contextmanager
+def guard(database: sqlite3.Connection) -> Iterator[None]:
+    """Allow what queries may do, for `MAX_STEPS_FOR_VALUES`: views and computed columns run here, too."""
+
+    def authorize(action: int, first: str | None, second: str | None, *_: object) -> int:
+        return sqlite3.SQLITE_OK if is_allowed(action, first, second) else sqlite3.SQLITE_DENY
+
+    looks = itertools.count()
+    database.set_authorizer(authorize)
+    database.set_progress_handler(
+        lambda: next(looks) >= MAX_STEPS_FOR_VALUES // STEPS_BETWEEN_LOOKS, STEPS_BETWEEN_LOOKS
+    )
+    try:
+        yield
+    finally:
+        database.set_authorizer(None)
+        database.set_progress_handler(None, 0)
 
 
 def quoted(name: str) -> str:

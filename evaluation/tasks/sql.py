@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.errors import DatasetError
+from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
@@ -77,6 +78,19 @@ class Sql(Task):
         self._databases = Databases(config.database, self._readers)
         self._run_reference = lru_cache(maxsize=1024)(self._readers.query)
         self._find_clock = lru_cache(maxsize=1024)(self._readers.find_clock)
+
+    def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
+        """As for other tasks. Also refuses rows about several databases if the student would see the tables of none."""
+        settled = super().settle(files)
+        if not self.config.show_tables and not self._databases.is_fixed:
+            paths = list(dict.fromkeys(self.look_at(files, settled, self._databases.find)))
+            if len(paths) > 1:
+                raise DatasetError(
+                    f"task.show_tables is false, but the rows are about several databases ({paths[0].name}, {paths[1].name}"
+                    f"{', …' if len(paths) > 2 else ''}): the student could not know which one is meant. Set it to true,"
+                    " or use only rows about one database"
+                )
+        return settled
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
@@ -232,12 +246,13 @@ class Sql(Task):
         return OpenQuestion(question=whole_question(example), expects="one SELECT for SQLite, on one line")
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
-        """Reference queries that leave open what is right."""
+        """What cannot be read in the databases, and reference queries that leave open what is right."""
+        notes = [note for path in dict.fromkeys(map(_database_of, examples)) for note in self._databases.notes(path)]
         results = [self._run_reference(_database_of(example), example.answer) for example in examples]
         n_empty = sum(isinstance(found, Result) and not found.rows for found in results)
-        if not n_empty:
-            return []
-        return [f"{n_empty} queries give no rows: there any query without rows counts as right"]
+        if n_empty:
+            notes.append(f"{n_empty} queries give no rows: there any query without rows counts as right")
+        return notes
 
     def _find_problem(self, sql: str, example: Example, wanted: Result) -> str | None:
         if not begins_as_query(sql):

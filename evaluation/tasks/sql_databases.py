@@ -1,20 +1,24 @@
 """Finds and describes the SQLite files that rows are about."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
 
 from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.machine import hash_file
-from pada_agent.evaluation.sqlite_reader import Column, Failure, SqliteReaders, Table, Value
+from pada_agent.evaluation.rows.cells import to_nfc
+from pada_agent.evaluation.sqlite_reader import Column, Description, Failure, SqliteReaders, Table, Value
 from pada_agent.evaluation.tasks.row_reader import RowReader
 
 FORMS = ("{0}", "{0}.sqlite", "{0}.sqlite3", "{0}.db", "{0}/{0}.sqlite")
 """The ways in which a row may name a file. The last is used by Spider and BIRD."""
 MAGIC = b"SQLite format 3\0"
 MAX_CHARACTERS_OF_VALUE = 40
+N_VALUES_READ = 50
+"""Number of values of each column to choose from."""
 MAX_ROWS_LISTED = 2000
+MAX_NOTES = 8
 RESERVED = frozenset(
     {
         "add",
@@ -92,7 +96,7 @@ class Databases:
         """
         self._setting = setting
         self._reader = reader
-        self.tables = lru_cache(maxsize=256)(self._read_tables)
+        self._read = lru_cache(maxsize=256)(self._read_description)
         self.fingerprint = lru_cache(maxsize=256)(hash_file)
         self.list_rows = lru_cache(maxsize=256)(self._list_rows)
         self._check = lru_cache(maxsize=256)(self._find_problem)
@@ -102,12 +106,14 @@ class Databases:
 
         Raises:
             ConfigError: `task.database` is not a database.
-            DatasetError: the row names none, or names something that does not exist or is not a database.
+            DatasetError: the row names none, another one than the settings name for all rows, or something that does
+                not exist or is not a database.
         """
-        if self._setting and not Path(self._setting).is_dir():
+        if self.is_fixed:
             path = Path(self._setting)
             if problem := self._check(path):
                 raise ConfigError(f"task.database: {path} {problem}")
+            self._keep_to(path, row)
             return path
         if not row.has("database"):
             raise RowError(
@@ -119,6 +125,21 @@ class Databases:
         if problem := self._check(path):
             row.fail("database", f"{path} {problem}")
         return path
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the settings name one file for all rows."""
+        return bool(self._setting) and not Path(self._setting).is_dir()
+
+    def tables(self, path: Path) -> tuple[Table, ...]:
+        """The tables and views that can be read, with values."""
+        return self._read(path).tables
+
+    def notes(self, path: Path) -> list[str]:
+        """What cannot be read, one line each."""
+        notes = self._read(path).notes
+        more = [f"… and {len(notes) - MAX_NOTES} more of this kind"] if len(notes) > MAX_NOTES else []
+        return [f"{path.name}: {note}" for note in (*notes[:MAX_NOTES], *more)]
 
     def list_fixed(self) -> list[Path]:
         """The file that the settings name for all rows, if there is one."""
@@ -151,13 +172,24 @@ class Databases:
 
     def _find_named(self, row: RowReader) -> Path:
         name = row.text("database").strip()
-        folders = [Path(self._setting)] if self._setting else [Path(row.where.rpartition(":")[0]).parent, Path()]
-        paths = (folder / form.format(name) for folder in folders for form in FORMS)
-        path = next(filter(_is_file, paths), None)
+        folders = [Path(self._setting)] if self._setting else _list_folders(row)
+        path = next(_list_files(name, folders), None)
         if path is None:
             looked = " and ".join(dict.fromkeys(str(folder.absolute()) for folder in folders))
             row.fail("database", f"there is no such file in {looked}")
         return self._keep_inside(row, path)
+
+    def _keep_to(self, path: Path, row: RowReader) -> None:
+        if not row.has("database"):
+            return
+        name = row.text("database").strip()
+        named = _list_files(name, [path.parent, *_list_folders(row)])
+        if not _is_name_of(path, name) and not any(path.samefile(file) for file in named):
+            row.fail(
+                "database",
+                f"task.database is the file {path.name} for all rows. Set it to the folder of the rows' databases, or, if all"
+                f" rows are about {path.name}, leave this column out with task.columns: {{database: []}}",
+            )
 
     def _keep_inside(self, row: RowReader, path: Path) -> Path:
         if self._setting and not path.resolve().is_relative_to(Path(self._setting).resolve()):
@@ -170,23 +202,28 @@ class Databases:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 return "is not an SQLite database"
-        for ending in ("-wal", "-journal"):
-            beside = path.with_name(path.name + ending)
-            if beside.exists() and beside.stat().st_size:
-                return (
-                    f"has changes that are not yet in it ({beside.name}). Close what has it open, or make a copy with"
-                    f" `sqlite3 {path} \"VACUUM INTO 'copy.sqlite'\"`"
-                )
+        if pending := _find_pending(path):
+            return (
+                f"has changes that are not yet in it ({pending.name}). Close what has it open, or make a copy with"
+                f" `sqlite3 {path} \"VACUUM INTO 'copy.sqlite'\"`"
+            )
         found = self._reader.describe(path)
         if isinstance(found, Failure):
             return f"cannot be read: {found.reason}"
-        return None if found else "has no tables"
+        if found.tables:
+            return None
+        return (
+            f"has no tables that can be read: {'; '.join(found.notes[:MAX_NOTES])}" if found.notes else "has no tables"
+        )
 
-    def _read_tables(self, path: Path) -> tuple[Table, ...]:
-        found = self._reader.describe(path, n_values=50)
-        if isinstance(found, Failure):
-            raise DatasetError(f"{path}: cannot be read: {found.reason}")
-        return found
+    def _read_description(self, path: Path) -> Description:
+        found = self._reader.describe(path, n_values=N_VALUES_READ)
+        if not isinstance(found, Failure):
+            return found
+        without = self._reader.describe(path)  # values are only examples
+        if isinstance(without, Failure):
+            raise DatasetError(f"{path}: cannot be read: {without.reason}")
+        return without.model_copy(update={"notes": (*without.notes, f"no values can be listed: {found.reason}")})
 
 
 def _write_table(table: Table, n_values: int) -> list[str]:
@@ -226,6 +263,39 @@ def _write_value(value: Value) -> str:
     if isinstance(value, str):
         text = "'" + value.replace("'", "''") + "'"
     return text if 0 < len(text) <= MAX_CHARACTERS_OF_VALUE and text.isprintable() else ""
+
+
+def _list_folders(row: RowReader) -> list[Path]:
+    """Where a name in a row is looked up if the settings name no folder."""
+    return [Path(row.where.rpartition(":")[0]).parent, Path()]
+
+
+def _list_files(name: str, folders: Sequence[Path]) -> Iterator[Path]:
+    return filter(_is_file, (folder / form.format(name) for folder in folders for form in FORMS))
+
+
+def _is_name_of(path: Path, name: str) -> bool:
+    """Whether a name, with or without ending and with any number of folders before it, may mean this file."""
+    named = _fold(Path(name))
+    for file in (path.absolute(), path.resolve()):
+        for whole in (file, file.with_suffix("")):
+            if named and _fold(whole)[-len(named) :] == named:
+                return True
+    return False
+
+
+def _fold(path: Path) -> tuple[str, ...]:
+    return tuple(to_nfc(part).casefold() for part in path.parts)
+
+
+def _find_pending(path: Path) -> Path | None:
+    """The file with changes that are not yet in the database. SQLite writes it beside the file that a link leads to."""
+    for file in (path, path.resolve()):
+        for ending in ("-wal", "-journal"):
+            beside = file.with_name(file.name + ending)
+            if _is_file(beside) and beside.stat().st_size:
+                return beside
+    return None
 
 
 def _is_file(path: Path) -> bool:

@@ -157,7 +157,7 @@ def test_the_child_ends_with_its_reader(database: Path) -> None:
 def test_a_database_is_described_with_keys_and_values(reader: SqliteReader, database: Path) -> None:
     found = reader.describe(database, n_values=2)
     assert not isinstance(found, Failure)
-    tables = {table.name: table for table in found}
+    tables = {table.name: table for table in found.tables}
     assert [(c.name, c.type, c.key, c.values) for c in tables["town"].columns] == [
         ("id", "INTEGER", 1, (1, 2)),
         ("name", "TEXT", 0, ("Aachen", "Bonn")),
@@ -244,9 +244,10 @@ def test_tables_are_described_without_their_inner_parts_and_with_computed_column
     made.close()
     found = reader.describe(path, n_values=1)
     assert not isinstance(found, Failure)
-    assert {table.name: [column.name for column in table.columns] for table in found} == {
+    assert {table.name: [column.name for column in table.columns] for table in found.tables} == {
         "item": ["price", "doubled"],
         "words": ["t"],
         "cheap": ["price"],
     }
-    assert [column.values for column in found[0].columns] == [(3,), (6,)]
+    assert [column.values for column in found.tables[0].columns] == [(3,), (6,)]
+    assert found.notes == ("the view broken is left out: no such column: gone",)

@@ -98,8 +98,13 @@ def test_a_row_names_a_database_beside_its_file(folder: Path, name: str) -> None
         assert task(folder, database=str(folder)).read(row(folder / "elsewhere", database=name)).answer == QUERY
 
 
-def test_one_database_in_settings_holds_for_all_rows(folder: Path) -> None:
-    example = read(folder, database="another")
+@pytest.mark.parametrize(
+    "name",
+    ["books", "books.sqlite", "Books", "./books.sqlite", "{folder}/books.sqlite", "{folder.name}/books", "link", None],
+)
+def test_one_database_in_settings_holds_for_all_rows(folder: Path, name: str | None) -> None:
+    (folder / "link.sqlite").symlink_to(folder / "books.sqlite")
+    example = read(folder, database=name and name.format(folder=folder))
     assert example.reference["database"] == str(folder / "books.sqlite")
 
 
