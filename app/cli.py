@@ -289,7 +289,9 @@ def experiment(
     ] = False,
     power: Annotated[
         bool,
-        typer.Option("--power", help="Only show which difference these rows and seeds could detect; runs nothing."),
+        typer.Option(
+            "--power", help="Only show which difference these test rows, arms and seeds could detect; runs nothing."
+        ),
     ] = False,
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="Run only these arms; other processes can run the others.")
@@ -306,12 +308,15 @@ def experiment(
     from pada_agent.app.experiment.grid import Part, load_grid
     from pada_agent.app.experiment.running import describe_power, run_experiment
     from pada_agent.app.experiment.tables import render_result
+    from pada_agent.core.errors import ConfigError
 
+    if power and headroom:
+        raise ConfigError("--power is about test rows, which --headroom does not read. Use one of them.")
     n_at_once = read_n_at_once(parallel)
     part = Part(arms=tuple(split_list(arms)), seeds=tuple(read_seed(text) for text in split_list(seeds)))
     loaded = load_grid(grid)
     if power:
-        echo(describe_power(loaded, FileDatasets()), nl=False)
+        echo(describe_power(loaded, FileDatasets(), part), nl=False)
         return
     with open_screen() as display:
         result = run_experiment(

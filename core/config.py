@@ -57,6 +57,10 @@ class DataConfig(Settings):
     """What to do if a row repeats an earlier row of the same file, in both question and answer: drop it and report the count, or stop with an
     error."""
 
+    def count_selection(self, n_validation: int) -> int:
+        """Number of validation rows that select the best model. Of two or more, at least one is left to be diagnosed."""
+        return min(max(1, round(n_validation * self.selection_fraction)), n_validation - 1)
+
 
 class ModelsConfig(Settings):
     """The LLMs in their three roles. The defaults are the paper's models on Bedrock."""

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -11,8 +11,15 @@ from pydantic import ValidationError
 
 from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.setting_kinds import alternatives, find_odd_values, is_group, kind_below, kind_of_items
-from pada_agent.core.setting_problems import explain
+from pada_agent.core.setting_kinds import (
+    alternatives,
+    find_odd_values,
+    is_group,
+    is_settings,
+    kind_below,
+    kind_of_items,
+)
+from pada_agent.core.setting_problems import list_problems
 from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
 
 SHOWN_CHARACTERS = 100
@@ -55,8 +62,8 @@ def parse_settings(
     try:
         found = kind.model_validate(values)
     except ValidationError as exc:
-        for error in exc.errors():
-            problems.setdefault(".".join(map(str, error["loc"])) or "(top level)", explain(error, kind))
+        for key, problem in list_problems(exc.errors(), kind):
+            problems.setdefault(key or "(top level)", problem)
     if problems:
         places = {key: f"{_find_origin(key, origin, options)}: {_show(key)}" for key in problems}
         raise ConfigError("\n".join(f"{places[key]}: {problem}" for key, problem in problems.items()))
@@ -224,7 +231,8 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
 
 
 def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of `values` with the change `a.b=value`. For a setting that is a text, the value is used as it is written.
+    """A copy of `values` with the change `a.b=value`. For a setting that is a text, the value is used as it is written. For a group, the settings that
+    it names are changed, and the others stay.
 
     Raises:
         ConfigError: there is no `=`, the value is not YAML, or the key is below something that is not a group.
@@ -232,13 +240,32 @@ def apply_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError(f"--set {override}: expected key=value, e.g. --set loop.max_iterations=2")
-    return set_value(values, key, _read_value(key, text), origin=f"--set {override}")
+    for name, value in spell_out({key: _read_value(key, text)}):
+        values = set_value(values, name, value, origin=f"--set {override}")
+    return values
+
+
+def spell_out(settings: Mapping[str, Any], kind: Any = RunConfig) -> Iterator[tuple[str, Any]]:
+    """The settings one by one, with dotted keys: `lora: {rank: 8}` gives `lora.rank`.
+
+    A mapping that is the value of one setting, such as `task.labels`, stays whole.
+    """
+    for key, value in settings.items():
+        below = _find_kind(str(key), kind)
+        if isinstance(value, Mapping) and any(map(is_settings, alternatives(below))):
+            yield from ((f"{key}.{name}", inner) for name, inner in spell_out(value, below))
+        else:
+            yield str(key), value
+
+
+def _find_kind(key: str, kind: Any) -> Any:
+    for name in key.split("."):
+        kind = kind_below(kind, name)
+    return kind
 
 
 def _read_value(key: str, text: str) -> Any:
-    kind: Any = RunConfig
-    for name in key.split("."):
-        kind = kind_below(kind, name)
+    kind = _find_kind(key, RunConfig)
     kinds = alternatives(kind)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
     if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
@@ -250,7 +277,7 @@ def _read_value(key: str, text: str) -> Any:
 
 
 def set_value(values: dict[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:
-    """A copy of `values` with `a.b` set.
+    """A copy of `values` with `a.b` set. A group is replaced as a whole (see `spell_out`).
 
     Raises:
         ConfigError: the key is below something that is not a group.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import lru_cache
 from types import UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -38,13 +38,19 @@ def kind_of_items(kind: Any) -> Any:
 
 def is_group(kind: Any) -> bool:
     """Whether it is settings or a mapping."""
-    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
+    return get_origin(kind) is dict or is_settings(kind)
+
+
+def is_settings(kind: Any) -> bool:
+    """Whether it is settings, whose keys are known."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 @lru_cache(maxsize=4096)
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """The types of a union; else the type itself."""
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    """The types of a union; else the type itself. What annotates a type is left out."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return tuple(get_args(one)[0] if get_origin(one) is Annotated else one for one in kinds)
 
 
 def find_odd_values(value: Any, kind: Any, key: str = "") -> Iterator[OddValue]:

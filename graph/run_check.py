@@ -1,12 +1,13 @@
 """Finds everything that is wrong with a run before anything is computed. Used by the first node and by `pada check`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import PadaError
 from pada_agent.evaluation.contamination import find_overlap
-from pada_agent.evaluation.rows.findings import Finding, blame, stop, warn
+from pada_agent.evaluation.rows.findings import Finding, blame, count, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths
 from pada_agent.evaluation.task import Task
@@ -16,6 +17,8 @@ from pada_agent.graph.data_files import FileName
 from pada_agent.graph.data_lengths import measure_lengths
 
 MAX_LEARNING_RATE = 0.1
+FEW_IN_PART = 10
+"""With fewer rows in a part of validation, hardly any failure is found in it, or chance selects the model."""
 
 
 class RunCheck(NamedTuple):
@@ -51,6 +54,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
         *_check_machine(adapters.task),
         *check_settings(settings),
         *data.findings,
+        *check_amounts(settings, {name: len(file.examples) for name, file in data.files.items()}),
         *(lengths.findings if lengths else ()),
         *unmeasured,
     ]
@@ -60,6 +64,44 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ad
 def check_settings(settings: RunConfig) -> list[Finding]:
     """Settings that can do nothing or no good, whatever the rows are."""
     return [*_check_label_settings(settings), *_check_learning_rate(settings.lora.learning_rate)]
+
+
+def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[Finding]:
+    """Settings that leave nothing to write, or hardly anything to diagnose or to select by.
+
+    Args:
+        n_rows: number of rows by file. Files without rows are not judged.
+    """
+    n_train, n_validation = n_rows.get("train", 0), n_rows.get("validation", 0)
+    if not settings.loop.max_iterations:
+        return []
+    share = settings.generation.share
+    told = []
+    if n_train and not settings.generation.count_rows(n_train):
+        told.append(
+            stop(
+                f"generation.share of {share:g} asks for no synthetic row: it is a share of {count(n_train, 'training row')}."
+                f" Set it to {math.ceil(100 / n_train) / 100:g} or more, or loop.max_iterations to 0",
+                "settings",
+            )
+        )
+    return told + (_check_parts(settings, n_validation) if n_validation else [])
+
+
+def _check_parts(settings: RunConfig, n_validation: int) -> list[Finding]:
+    """Parts of validation that `data.selection_fraction` makes much smaller than half of it."""
+    n_selection = settings.data.count_selection(n_validation)
+    parts = {"to select the best model": n_selection}
+    if settings.generation.pattern_share > 0:
+        parts["to be diagnosed"] = n_validation - n_selection
+    return [
+        warn(
+            f"data.selection_fraction of {settings.data.selection_fraction:g} leaves {n} of {n_validation} validation rows {what}."
+            " Set it nearer to 0.5, or use more rows"
+        )
+        for what, n in parts.items()
+        if n < min(FEW_IN_PART, n_validation // 4)
+    ]
 
 
 def keep_spare(data: CheckedData) -> CheckedData:

@@ -181,24 +181,33 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
     )
     one = {
         "analyst": sum(analyst, Usage()),
-        "generator": _usage(config.models.generator, batches, batch * row + _count_shown(config, row), batch * row),
+        "generator": _usage(config.models.generator, batches, batch * row + _count_real(config, counts), batch * row),
         "judge": _count_judging(config, n_synthetic, row_tokens=row, attempts=attempts),
     }
     return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
 
 
-def _count_shown(config: RunConfig, row_tokens: int) -> int:
-    """Tokens of the earlier turns with real rows (`generation.n_shown_labels`)."""
-    generation = config.generation
-    if not generation.n_shown_labels or not config.task.labels:
+def _count_real(config: RunConfig, counts: Counts) -> int:
+    """Tokens of the real rows that a call shows besides its sources, averaged over both branches: demonstrations in the prompt
+    (`generation.n_demonstrations`), or earlier turns in place of them (`generation.n_shown_labels`). Closed label sets only.
+    """
+    generation, labels = config.generation, config.task.labels
+    if not labels:
         return 0
-    turn = FORM_TOKENS + max(1, generation.n_demonstrations) * row_tokens
+    n_alike = math.ceil(counts.train / len(labels))
+    if not generation.n_shown_labels:
+        n_each = min(generation.n_demonstrations, n_alike)
+        return round(
+            generation.pattern_share * (n_each + bool(n_each)) * counts.tokens_per_row
+        )  # one is of another label
+    turn = FORM_TOKENS + min(max(1, generation.n_demonstrations), n_alike) * counts.tokens_per_row
     share = 1.0 if find_recipe(generation.template).goes_on else generation.pattern_share
-    return round(share * (generation.n_shown_labels + 1) * turn)
+    n_turns = min(generation.n_shown_labels, len(labels) - 1) + 1
+    return round(share * n_turns * turn)
 
 
 def _count_errors(config: RunConfig, counts: Counts) -> int:
-    n_diagnosed = round((1 - config.data.selection_fraction) * counts.validation)
+    n_diagnosed = counts.validation - config.data.count_selection(counts.validation)
     return min(config.analysis.max_errors, n_diagnosed) if config.generation.pattern_share > 0 else 0
 
 

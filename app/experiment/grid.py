@@ -1,81 +1,31 @@
 """What an experiment compares, and the settings of each of its runs."""
 
 import math
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field
-
-from pada_agent.app.experiment.methods import METHODS, Measured, apply_settings, find_method
-from pada_agent.core import plugins
-from pada_agent.core.config import RunConfig, Settings
-from pada_agent.core.config_files import expand_home, load_config, parse_settings, read_yaml
+from pada_agent.app.experiment.grid_check import list_problems
+from pada_agent.app.experiment.grid_settings import ArmEntry as ArmEntry
+from pada_agent.app.experiment.grid_settings import Grid as Grid
+from pada_agent.app.experiment.grid_settings import PairEntry as PairEntry
+from pada_agent.app.experiment.grid_settings import TaskEntry as TaskEntry
+from pada_agent.app.experiment.grid_settings import method_of, name_of
+from pada_agent.app.experiment.methods import Measured, apply_settings, find_method
+from pada_agent.core.config import RunConfig
+from pada_agent.core.config_files import load_config, parse_settings, read_yaml, spell_out
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.plugins import find_missing
 from pada_agent.core.ports import DatasetSource
 from pada_agent.core.records import Record
-from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
 from pada_agent.core.suggestions import suggest
+from pada_agent.evaluation.tasks.registry import find_task_kind
 
-LocalPath = Annotated[str, AfterValidator(expand_home)]
 SHARED = "shared"
 """Folder inside the experiment's folder for what its runs share."""
 SUBSET_SEED = 0
 """Seed of the order in which training rows are taken, whatever the run's seed. Smaller sets are therefore part of larger ones."""
-
-
-class TaskEntry(Settings):
-    """One task of the grid."""
-
-    config: LocalPath
-    """YAML file with the run's settings, relative to the working directory."""
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Settings to change, as a mapping from `a.b` to the value."""
-
-
-class ArmEntry(Settings):
-    """A method with changed settings."""
-
-    name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
-    """Its name in the table."""
-    like: str
-    """The method that it is a variant of."""
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Settings to change, as a mapping from `a.b` to the value."""
-
-
-class PairEntry(Settings):
-    """Two arms to compare with each other."""
-
-    arm: str
-    against: str
-
-
-class Grid(Settings):
-    """Tasks × sizes × arms × seeds. Every combination is a run."""
-
-    name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
-    """Name of the experiment's folder below `runs_folder`."""
-    runs_folder: LocalPath = "runs"
-    """Relative to the working directory."""
-    tasks: dict[str, TaskEntry]
-    """Tasks by the name that the table shows."""
-    sizes: tuple[int | None, ...] = (None,)
-    """Numbers of training rows. Null uses as many as the task's settings."""
-    arms: tuple[str | ArmEntry, ...]
-    """Methods of docs/arms.md, or variants of them."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of the runs. With three or more, the result is about methods and not only about single adapters."""
-    compare: tuple[PairEntry, ...] = ()
-    """The comparisons that the experiment is for, declared before it runs; the first is the primary one. Each is made
-    on every task and size, paired by rows and seeds, and Holm's procedure corrects over these alone. In addition, every
-    arm is tested against plain fine-tuning, corrected over all arms.
-    """
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Settings to change in every run, as a mapping from `a.b` to the value."""
 
 
 class Cell(Record):
@@ -96,6 +46,11 @@ class Cell(Record):
         """The run's folder."""
         return Path(self.config.runs_folder) / self.config.name
 
+    @property
+    def represented(self) -> Measured:
+        """Which of the run's models it is in fact: without a round of augmentation, that is the fine-tuned one."""
+        return self.measured if self.config.loop.max_iterations or self.measured == "untouched" else "fine-tuned"
+
 
 class Part(Record):
     """Some cells of a grid, for one of several processes."""
@@ -111,6 +66,9 @@ class Part(Record):
         return bool(self.arms or self.seeds)
 
 
+WHOLE = Part()
+
+
 def load_grid(path: Path) -> Grid:
     """Read a grid's YAML file.
 
@@ -120,31 +78,9 @@ def load_grid(path: Path) -> Grid:
     values = read_yaml(path, Grid)
     _refuse_settings_of_a_run(path, values)
     grid = parse_settings(Grid, values, origin=str(path))
-    problems = [f"{path}: tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected" for name in _odd(grid)]
-    problems += [
-        f"{path}: arms.{i}: {missing}"
-        for i, name in enumerate(entry if isinstance(entry, str) else entry.like for entry in grid.arms)
-        if (missing := find_missing(name, plugins.METHODS, built_in=METHODS))
-    ]
-    problems += _list_lost(path, grid)
-    arms = {_name_of(arm) for arm in grid.arms}
-    problems += [
-        f"{path}: compare.{i}: the grid has no arm '{name}'. It has: {', '.join(sorted(arms))}.{suggest(name, arms)}"
-        for i, pair in enumerate(grid.compare)
-        for name in (pair.arm, pair.against)
-        if name not in arms
-    ]
-    lists = {
-        "tasks": list(grid.tasks),
-        "arms": [_name_of(a) for a in grid.arms],
-        "seeds": grid.seeds,
-        "sizes": grid.sizes,
-    }
-    for key, listed in lists.items():
-        if not listed or len(set(listed)) < len(listed):
-            problems.append(f"{path}: {key}: {'a value appears twice' if listed else 'at least one is needed'}")
-    if problems:
-        raise ConfigError("\n".join(problems))
+    grid.read_from(path)
+    grid.refuse(list_problems(path, grid))
+    grid.refuse(_list_invalid(grid))
     return grid
 
 
@@ -152,18 +88,20 @@ def plan_cells(grid: Grid, datasets: DatasetSource) -> list[Cell]:
     """Every combination in the order of running: by task and size, with plain fine-tuning first, then the oracle, then the other arms.
 
     Raises:
-        ConfigError: a run's settings are not valid, or the run would wait for a person.
+        ConfigError: a run's settings are not valid, the run would wait for a person, there are fewer training rows than a size, or arms to
+            compare with each other are the same.
         DatasetError: training rows cannot be counted.
     """
     cells: list[Cell] = []
-    for task, entry in grid.tasks.items():
-        base = load_config(Path(entry.config))
-        base = apply_settings(base, {**grid.set, **entry.set}, origin=f"tasks.{task}")
-        check_base(base, task)
+    for task in grid.tasks:
+        base = _configure_task(grid, task)
+        grid.refuse(_list_too_large(grid, task, base, datasets))
         for size in grid.sizes:
             sized = fix_steps(take_subset(base, size), datasets)
             cells += _plan_arms(grid, task, size, base=base, sized=sized)
-    return _share_runs(cells)
+    cells = _share_runs(cells)
+    grid.refuse(_list_equal_pairs(grid, cells))
+    return cells
 
 
 def select_cells(cells: Sequence[Cell], part: Part) -> list[Cell]:
@@ -221,19 +159,44 @@ def _plan_arms(grid: Grid, task: str, size: int | None, *, base: RunConfig, size
 def _make_cell(
     grid: Grid, task: str, size: int | None, arm: str | ArmEntry, seed: int, base: RunConfig, sized: RunConfig
 ) -> Cell:
-    name, like = (arm, arm) if isinstance(arm, str) else (arm.name, arm.like)
-    method = find_method(like)
-    own_steps = {"lora.n_steps": base.lora.n_steps} if like == "vanilla" else {}
+    name, method = name_of(arm), find_method(method_of(arm))
     place = {
         "name": f"{task}-{size or 'all'}-{name}-s{seed}",
         "runs_folder": str(Path(grid.runs_folder) / grid.name),
         "shared_folder": SHARED,
         "seed": seed,
     }
-    changes = {**own_steps, **method.settings, **({} if isinstance(arm, str) else arm.set), **place}
-    config = apply_settings(sized, changes, origin=f"arms.{name}")
+    config = _configure_arm(arm, base, sized, place)
     is_oracle = config.generation.sources == "held_back"
     return Cell(task=task, size=size, arm=name, seed=seed, measured=method.measured, is_oracle=is_oracle, config=config)
+
+
+def _configure_task(grid: Grid, task: str) -> RunConfig:
+    """The task's settings, as its file, the grid and the task's entry give them."""
+    entry = grid.tasks[task]
+    try:
+        base = load_config(Path(entry.config))
+    except ConfigError as exc:
+        raise ConfigError("\n".join(f"tasks.{task}.config: {line}" for line in str(exc).split("\n"))) from exc
+    every, own = dict(spell_out(grid.set)), dict(spell_out(entry.set))
+    origins = {**dict.fromkeys(every, "set"), **dict.fromkeys(own, f"tasks.{task}")}
+    base = apply_settings(base, {**every, **own}, origin=f"tasks.{task}", origins=origins)
+    check_base(base, task)
+    return base
+
+
+def _configure_arm(arm: str | ArmEntry, base: RunConfig, sized: RunConfig, place: Mapping[str, Any]) -> RunConfig:
+    """The task's settings with `sized` rows, changed as the arm says, in its `place`."""
+    method = find_method(method_of(arm))
+    own_steps = {"lora.n_steps": base.lora.n_steps} if method_of(arm) == "vanilla" else {}
+    own = {} if isinstance(arm, str) else arm.set
+    changes = {**own_steps, **dict(spell_out(method.settings)), **dict(spell_out(own)), **place}
+    config = apply_settings(sized, changes, origin=f"arms.{name_of(arm)}")
+    if config.models.judge != base.models.judge and find_task_kind(config.task.name).asks_judge:
+        raise ConfigError(
+            f"arms.{name_of(arm)}: models.judge: it decides which answers to '{config.task.name}' are right, so all arms need the same"
+        )
+    return config
 
 
 def _share_runs(cells: Iterable[Cell]) -> list[Cell]:
@@ -262,18 +225,40 @@ def _refuse_settings_of_a_run(path: Path, values: Mapping[str, Any]) -> None:
         )
 
 
-def _list_lost(path: Path, grid: Grid) -> Iterator[str]:
-    """Tasks whose settings are not there, and the nearest folder above the grid in which they would be."""
-    for name, entry in grid.tasks.items():
-        if not Path(entry.config).exists():
-            homes = (folder for folder in path.resolve().parents if (folder / entry.config).is_file())
-            hint = next((f". Its paths are relative to another folder: cd {shlex.quote(str(f))}" for f in homes), "")
-            yield f"{path}: tasks.{name}.config: {entry.config}: no such file (looked from {Path.cwd()}){hint}"
+def _list_invalid(grid: Grid) -> Iterator[str]:
+    """What is wrong with the settings of the grid's runs."""
+    for task in grid.tasks:
+        try:
+            base = _configure_task(grid, task)
+        except ConfigError as exc:
+            yield from str(exc).split("\n")
+            continue
+        for arm in grid.arms:
+            try:
+                _configure_arm(arm, base, base, {})
+            except ConfigError as exc:
+                yield from str(exc).split("\n")
 
 
-def _name_of(arm: str | ArmEntry) -> str:
-    return arm if isinstance(arm, str) else arm.name
+def _list_too_large(grid: Grid, task: str, base: RunConfig, datasets: DatasetSource) -> Iterator[str]:
+    """Sizes beyond the task's training rows, or as large as without a size."""
+    sizes, data = [size for size in grid.sizes if size is not None], base.data
+    n_rows = len(datasets.read(data.train, limit=max(sizes))) if sizes else 0
+    n_own = len(datasets.read(data.train, limit=data.train_limit)) if sizes and None in grid.sizes else None
+    for i, size in enumerate(grid.sizes):
+        if size is not None and size > n_rows:
+            yield f"sizes.{i}: {size}, but there are {n_rows} training rows (tasks.{task}: data.train: {data.train})"
+        elif size is not None and size == n_own:
+            yield f"sizes.{i}: {size} is also what null stands for (tasks.{task}: data.train: {data.train}). Remove one"
 
 
-def _odd(grid: Grid) -> Iterator[str]:
-    return (name for name in grid.tasks if not re.match(FOLDER_NAME, name))
+def _list_equal_pairs(grid: Grid, cells: Sequence[Cell]) -> Iterator[str]:
+    """Comparisons of arms that amount to the same on every task and size."""
+    found = {(cell.task, cell.size, cell.arm, cell.seed): (cell.folder, cell.represented) for cell in cells}
+    places = list(product(grid.tasks, grid.sizes, grid.seeds))
+    for i, pair in enumerate(grid.compare):
+        if all(found[t, size, pair.arm, seed] == found[t, size, pair.against, seed] for t, size, seed in places):
+            yield (
+                f"compare.{i}: '{pair.arm}' and '{pair.against}' have equal settings, so there is nothing to compare."
+                " Change one of them, or remove the comparison"
+            )

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import parse_local_config, set_value
+from pada_agent.core.config_files import Options, parse_local_config, set_value, spell_out
 from pada_agent.core.plugins import find_part
 from pada_agent.core.records import Record
 
@@ -162,13 +162,19 @@ def find_method(name: str) -> Method:
     return find_part(name, plugins.METHODS, built_in=METHODS, accept=lambda found: isinstance(found, Method))
 
 
-def apply_settings(config: RunConfig, settings: Mapping[str, Any], *, origin: str) -> RunConfig:
-    """The configuration with the changes in `settings`, a mapping from `a.b` to the value.
+def apply_settings(
+    config: RunConfig, settings: Mapping[str, Any], *, origin: str, origins: Options = MappingProxyType({})
+) -> RunConfig:
+    """The configuration with the changes in `settings`, a mapping from `a.b` to the value. Of a group, the settings that it names are changed.
+
+    Args:
+        origin: what errors name.
+        origins: what they name instead, by the key of the setting.
 
     Raises:
         ConfigError: there is no such key, or the value is not valid.
     """
     values = config.model_dump()
-    for key, value in settings.items():
-        values = set_value(values, key, value, origin=origin)
-    return parse_local_config(values, origin=origin)
+    for key, value in spell_out(settings):
+        values = set_value(values, key, value, origin=origins.get(key, origin))
+    return parse_local_config(values, origin=origin, options=origins)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pada_agent.app import wiring
 from pada_agent.app.adapters.storage.datasets import FileDatasets
-from pada_agent.app.experiment.grid import Cell, Grid, Part, group_cells, plan_cells, select_cells
+from pada_agent.app.experiment.grid import WHOLE, Cell, Grid, Part, group_cells, plan_cells, select_cells
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.side_by_side import SideBySide
 from pada_agent.app.experiment.tables import write_tables
@@ -16,7 +16,8 @@ from pada_agent.app.run_folder.events import OnEvent
 from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.ports import DatasetSource
-from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, expect_spread, find_smallest_shown
+from pada_agent.evaluation.rows.findings import count
+from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, Spread, expect_spread, find_smallest_shown
 
 HEADROOM = "-headroom"
 """Suffix of the name of a run of `--headroom`."""
@@ -83,32 +84,42 @@ def without_test(cell: Cell) -> Cell:
     )
 
 
-def describe_power(grid: Grid, datasets: DatasetSource) -> str:
-    """The true difference that each task could show with its test rows and the grid's seeds, before anything is run or paid for.
+def describe_power(grid: Grid, datasets: DatasetSource, part: Part = WHOLE) -> str:
+    """The true difference that each task could show with its test rows and the part's seeds, before anything is run or paid for.
 
     Raises:
-        ConfigError: something is wrong with the grid's settings.
+        ConfigError: something is wrong with the grid's settings, or it does not have such arms or seeds.
         DatasetError: test rows cannot be read.
     """
-    groups = group_cells(plan_cells(grid, datasets))
+    groups = group_cells(select_cells(plan_cells(grid, datasets), part))
     places = dict.fromkeys((task, size) for task, size, _ in groups)
+    arms = {arm for _, _, arm in groups}
+    n_seeds = len(next(iter(groups.values())))
     n_methods = sum(group[0].measured == "augmented" and not group[0].is_oracle for group in groups.values())
-    n_tests = len(grid.compare) * len(places) or max(1, n_methods)
-    lines = [f"{len(grid.seeds)} seed(s), {n_tests} comparison(s) under Holm's correction:"]
+    n_declared = sum({pair.arm, pair.against} <= arms for pair in grid.compare)
+    n_tests = n_declared * len(places) or max(1, n_methods)
+    lines = [f"{n_seeds} seed(s), {n_tests} comparison(s) under Holm's correction:"]
     for task, size in places:
         data = next(group[0].config.data for key, group in groups.items() if key[:2] == (task, size))
         n_rows = len(datasets.read(data.test, limit=data.test_limit, shuffle=data.shuffle))
-        spread = expect_spread(n_rows, len(grid.seeds))
-        lines.append(
-            f"  {task}{f' ({size} rows)' if size else ''}, {n_rows} test rows: a true difference of"
-            f" {100 * find_smallest_shown(spread, n_tests):.1f} points is shown in 8 of 10 experiments"
-            f" ({100 * find_smallest_shown(spread):.1f} if it were the only comparison)"
-        )
+        told = _word_smallest(expect_spread(n_rows, n_seeds), n_tests)
+        lines.append(f"  {task}{f' ({size} rows)' if size else ''}, {count(n_rows, 'test row')}: {told}")
+    if part.is_given:
+        lines.append("This is about the part of the grid that --arms and --seeds name.")
     lines.append(
         f"Assumed: two methods answer {DISAGREEMENT:.0%} of the rows unequally, and adapters of one method differ by"
         f" {100 * SEED_SD:.0f} point beyond that. A finished experiment says the same from its own figures ('could show')."
     )
     return "\n".join(lines) + "\n"
+
+
+def _word_smallest(spread: Spread, n_tests: int) -> str:
+    """The smallest true difference that is shown. None is larger than 100 points."""
+    points, alone = 100 * find_smallest_shown(spread, n_tests), 100 * find_smallest_shown(spread)
+    if points > 100:
+        only = f" ({alone:.1f} points if it were the only comparison)" if alone <= 100 else ""
+        return f"so few cannot show any difference{only}. Use more test rows"
+    return f"a true difference of {points:.1f} points is shown in 8 of 10 experiments ({alone:.1f} if it were the only comparison)"
 
 
 def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ from pada_agent.evaluation.tasks.registry import find_task_kind, make_task
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
 from pada_agent.graph.data_files import FileName
-from pada_agent.graph.run_check import RunCheck, check_everything, check_settings
+from pada_agent.graph.run_check import RunCheck, check_amounts, check_everything, check_settings
 
 
 class RenderedRow(NamedTuple):
@@ -67,7 +67,8 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
     say("reading the rows")
     if missing := find_missing(config):
         data = _check_rows_alone(config, missing)
-        return CheckReport(data.files, data.labels, (*missing, *check_settings(config), *data.findings))
+        amounts = check_amounts(config, {name: len(file.examples) for name, file in data.files.items()})
+        return CheckReport(data.files, data.labels, (*missing, *check_settings(config), *data.findings, *amounts))
     with _connect(config) as adapters:
         found = check_everything(config, {}, adapters)
         probes, unasked = _probe(config, adapters, say) if probe else ((), [])

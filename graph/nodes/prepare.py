@@ -108,16 +108,15 @@ def store_splits(
     settings: RunConfig, checked: RunCheck, adapters: Adapters, definitions: Sequence[Example] = ()
 ) -> DataSplits:
     """Store the checked rows, with validation divided into a diagnosis part and a selection part."""
-    data, files = settings.data, checked.files
+    files = checked.files
     train, validation, test, held_back = (
         files[name].examples if name in files else [] for name in ("train", "validation", "test", "held_back")
     )
     shuffled = Random(f"split/{settings.seed}").sample(validation, len(validation))
-    n_selection = min(max(1, round(len(shuffled) * data.selection_fraction)), len(shuffled) - 1)
     stored = DataSplits(
         train=_store(adapters.store, "train", train),
         validation=_store(adapters.store, "validation", shuffled),
-        n_diagnosis=len(shuffled) - n_selection,
+        n_diagnosis=len(shuffled) - settings.data.count_selection(len(shuffled)),
         test=_store(adapters.store, "test", test) if test else None,
         definitions=_store(adapters.store, "definitions", definitions) if definitions else None,
         held_back=_store(adapters.store, "held-back", held_back) if held_back else None,

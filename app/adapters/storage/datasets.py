@@ -97,8 +97,10 @@ class FileDatasets:
             if not str(path).isascii() and (other := find_other_form(path)) is not None and other != path:
                 return self._find(str(other))
             place = "in the workspace" if self._workspace else f"(looked from {Path.cwd()})"
-            shown = location if len(location) <= _LONG_PATH else f"{location[:_LONG_PATH]}…"
-            hint = suggest_location(location, path, may_look=self._workspace is None) if shown == location else ""
+            is_short = len(location) <= _LONG_PATH
+            hint = suggest_location(location, path, may_look=self._workspace is None) if is_short else ""
+            shown = location if is_short else f"{location[:_LONG_PATH]}…"
+            shown = shown if shown == shown.strip() else repr(shown)
             raise DatasetError(f"{shown}: no such file {place}{hint and f'.{hint}'}") from exc
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(

@@ -22,7 +22,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r".*(\$\w|\$\{|%\w+%)", "Variables are not replaced in settings: write the whole path, or begin it with ~"),
     (rf"[{_QUOTES}]|.*[{_QUOTES}]$", "The quotes are read as part of the name: leave them out"),
     (r".*\\", "Write the path with / instead of \\"),
-    (r".*\.\w+\[[^\]]*\]$", "A slice is written like [:100], [-50:] or [60%:80%]"),
+    (
+        r".*\.\w+\[[^\]]*\]\s*$",
+        "A slice is written like [:100], [-50:] or [60%:80%]: only whole numbers and whole percentages, without spaces",
+    ),
+    (r"\s|.*\s$", "A space is read as part of the name: leave it out, also before a slice"),
     (r".*[*?]|.*\[[^\]]*\]", "Patterns are not expanded: name one file, or join the files into one"),
     (r".*\.\w+\s*[,;]\s*\S", "One file is expected here: join the files into one"),
 )

@@ -12,6 +12,7 @@ from pada_agent.core.config_files import apply_override, change_config, load_con
 from pada_agent.core.errors import ConfigError
 
 FOLDER = Path(__file__).parents[3] / "configs"
+JUDGE = {"model": "openai:x", "extra": {"a": 1}}
 CONFIGS = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "experiments")
 
 
@@ -88,6 +89,23 @@ def test_overrides_reach_into_groups_and_are_yaml(tmp_path: Path) -> None:
     )
 
 
+def test_a_group_given_as_a_whole_changes_only_the_settings_that_it_names(tmp_path: Path) -> None:
+    path = write_settings(
+        tmp_path,
+        {"lora": {"rank": 8, "learning_rate": 0.001}, "task": {"labels": {"a": "b"}}, "models": {"judge": JUDGE}},
+    )
+    config = load_config(
+        path, ["lora={n_steps: 5}", "models={judge: {timeout_seconds: 7}}", "task={labels: {c: d}}", "loop="]
+    )
+    assert (config.lora.rank, config.lora.learning_rate, config.lora.n_steps) == (8, 0.001, 5)
+    assert (config.models.judge.model, config.models.judge.timeout_seconds) == ("openai:x", 7)
+    assert config.models.judge.extra == {"a": 1}
+    assert config.task.labels == {"c": "d"}, "a mapping that is one setting is replaced"
+    changed = change_config(config, ["lora={n_steps: null}", "models.judge={extra: {b: 2}}"])
+    assert (changed.lora.rank, changed.lora.n_steps) == (8, None)
+    assert changed.models.judge.extra == {"b": 2}
+
+
 @pytest.mark.parametrize("override", ["loop.patience", "name.x=1", "=3"])
 def test_an_override_that_cannot_be_read_says_so(tmp_path: Path, override: str) -> None:
     path = tmp_path / "run.yaml"
@@ -145,6 +163,8 @@ def test_a_setting_that_is_a_text_takes_what_is_written(override: str, key: str,
         ("task.columns={question: 1}", {"question": "1"}),
         ("task.missing=[NA, 1]", ["NA", "1"]),
         ("task.instruction=a=b", "a=b"),
+        ("lora={rank: 8}", {"rank": 8}),
+        ("models={judge: {model: 5}}", {"judge": {"model": "5"}}),
         ("task.description=one line\nkey: another", "one line\nkey: another"),
         ("models.judge.model=5", "5"),
     ],
@@ -170,7 +190,7 @@ def test_a_value_is_read_as_what_the_setting_takes(override: str, value: Any) ->
         ("seed.a=1", r"seed\.a|seed: Input should be a valid integer"),
         ("loop.max_iterations=yes", r"loop\.max_iterations: .*valid integer"),
         ("loop.max_iteration=1", r"loop\.max_iteration: there is no such setting\. Did you mean 'max_iterations'\?"),
-        ("task=5", "task: Input should be a valid dictionary"),
+        ("task=5", "task: expected a mapping, such as {name: …}"),
         ("lora.learning_rate=2e-4x", r"lora\.learning_rate: .*valid number"),
     ],
 )

@@ -82,6 +82,33 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
     assert not any(finding.stops for finding in found.findings)
 
 
+def test_settings_that_leave_nothing_to_write_stop_a_run() -> None:
+    (told,) = [f for f in check(GOOD, generation={"share": 0.001}).findings if f.stops]
+    assert told.kind == "settings" and told.text == (
+        "generation.share of 0.001 asks for no synthetic row: it is a share of 4 training rows. Set it to 0.25 or more, or"
+        " loop.max_iterations to 0"
+    )
+    assert check(GOOD, generation={"share": 0.25}).findings == []
+    assert check(GOOD, generation={"share": 0.001}, loop={"max_iterations": 0}).findings == []
+
+
+@pytest.mark.parametrize(
+    ("fraction", "pattern_share", "told"),
+    [
+        (0.999, 0.5, "leaves 1 of 50 validation rows to be diagnosed"),
+        (0.001, 0.5, "leaves 1 of 50 validation rows to select the best model"),
+        (0.999, 0, None),
+        (0.3, 0.5, None),
+        (0.75, 0.5, None),
+    ],
+)
+def test_a_part_of_validation_that_is_far_too_small_is_told(
+    fraction: float, pattern_share: float, told: str | None
+) -> None:
+    warnings = check(GOOD, data={"selection_fraction": fraction}, generation={"pattern_share": pattern_share}).warnings
+    assert [told in text and "data.selection_fraction" in text for text in warnings] == [True] * (told is not None)
+
+
 def test_a_learning_rate_that_is_far_too_large_is_told() -> None:
     assert check(GOOD, lora={"learning_rate": 0.1}).warnings == []
     (told,) = check(GOOD, lora={"learning_rate": 2}).warnings

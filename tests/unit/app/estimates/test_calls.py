@@ -127,6 +127,21 @@ def test_a_look_at_the_headroom_is_offered_where_real_rows_are_to_spare(data: di
     assert ("--arm oracle" in describe_estimate(estimate_run(config, counts))) == (n_spare > 0)
 
 
+def test_demonstrations_are_counted_as_far_as_there_are_such_rows() -> None:
+    def count_tokens(n: int, **labels: str) -> int:
+        changes = {"generation.n_demonstrations": n, "task.labels": labels}
+        return estimate_run(apply_settings(CONFIG, changes, origin="test"), COUNTS).low["generator"].input_tokens
+
+    tokens = [count_tokens(n, a="", b="") for n in (0, 3, 50, 100_000)]
+    assert tokens == [15_000, 15_000 + 20 * 100, 15_000 + 20 * 1275, 15_000 + 20 * 1275]
+    assert count_tokens(100_000) == 15_000, "without labels, none are shown"
+
+
+def test_as_many_rows_are_diagnosed_as_in_a_run() -> None:
+    config = apply_settings(CONFIG, {"data.selection_fraction": 0.999}, origin="test")
+    assert estimate_run(config, COUNTS).low["analyst"].n_calls == 2 * (1 + 1 + 1)
+
+
 @given(st.integers(1, 3000), st.integers(2, 1000), st.integers(1, 500))
 def test_low_is_never_above_high(train: int, validation: int, tokens: int) -> None:
     estimate = estimate_run(RunConfig(), Counts(train=train, validation=validation, test=0, tokens_per_row=tokens))

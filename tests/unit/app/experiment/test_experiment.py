@@ -111,7 +111,7 @@ def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Pa
             {"tasks": {"a": {"config": "nowhere.yaml"}}},
             "grid.yaml: tasks.a.config: nowhere.yaml: no such file (looked from ",
         ),
-        ({"set": {"lora.stepz": 3}}, "tasks.toy: lora.stepz"),
+        ({"set": {"lora.stepz": 3}}, "grid.yaml: set: lora.stepz: there is no such setting"),
         ({"arms": [{"name": "x", "like": "pada", "set": {"quality.threshold": 99}}]}, "arms.x: quality.threshold"),
         ({"run": {"review": {"data": True}}}, "cannot wait for a person"),
         ({"set": {"data.test": ""}}, "data.test"),

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.run_folder.layout import hash_data
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import DatasetError
 
 ROW = json.dumps({"q": "a"})
+SLICES = "A slice is written like [:100], [-50:] or [60%:80%]: only whole numbers and whole percentages, without spaces"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,12 @@ ROW = json.dumps({"q": "a"})
         ("data\\train.jsonl", "Write the path with / instead of \\."),
         ("*.jsonl", "Patterns are not expanded: name one file, or join the files into one."),
         ("train[0-9].jsonl", "Patterns are not expanded: name one file, or join the files into one."),
-        ("train.jsonl[10]", "A slice is written like [:100], [-50:] or [60%:80%]."),
+        ("train.jsonl[10]", f"{SLICES}."),
+        ("train.jsonl[:33.3%]", f"{SLICES}."),
+        ("train.jsonl[ :60% ]", f"{SLICES}."),
+        ("train.jsonl[:60%] ", f"{SLICES}."),
+        ("train.jsonl [:60%]", "A space is read as part of the name: leave it out, also before a slice."),
+        (" train.jsonl", "A space is read as part of the name: leave it out, also before a slice."),
         ("a.jsonl, b.jsonl", "One file is expected here: join the files into one."),
         ("\u201ctrain.jsonl\u201d", "The quotes are read as part of the name: leave them out."),
         ("trian.jsonl", "Did you mean 'train.jsonl'?"),
@@ -44,7 +51,8 @@ def test_what_may_be_meant_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "rows" / "train.csv").write_text("q\na\n")
     with pytest.raises(DatasetError) as caught:
         FileDatasets().read(location)
-    shown = location.partition("[:")[0]
+    shown = split_slice(location)[0]
+    shown = shown if shown == shown.strip() else repr(shown)
     assert str(caught.value) == f"{shown}: no such file (looked from {tmp_path}){f'. {hint}' if hint else ''}"
 
 
