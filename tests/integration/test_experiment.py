@@ -11,6 +11,7 @@ import yaml
 
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute import local_compute
+from pada_agent.app.experiment import running
 from pada_agent.app.experiment.compare_runs import check_same_rows, compare_runs, describe_runs
 from pada_agent.app.experiment.grid import Grid, Part, TaskEntry, load_grid
 from pada_agent.app.experiment.methods import METHODS
@@ -25,6 +26,7 @@ from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import ScoredRow
 from pada_agent.graph.context import Adapters
 from tests.command_line import count_calls
+from tests.fakes import MemoryDatasets
 from tests.openai_server import CountingServer, serving
 from tests.tiny_world import HELD_BACK, save_world, write_grid
 from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings
@@ -113,6 +115,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         return replace(world.connect(config), publish=lambda summary: publish_run(summary, folder, world.store))
 
     monkeypatch.setattr(wiring, "connect", connect)
+    monkeypatch.setattr(running, "FileDatasets", lambda: MemoryDatasets(memory))
     settings = make_settings(loop={"max_iterations": 1}, data={"held_back": "memory:held"}, lora={"n_steps": 2})
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     grid = Grid(

@@ -139,7 +139,7 @@ def test_their_backend_is_opened_by_its_name(parts: ModuleType, tmp_path: Path) 
 
 @pytest.mark.usefixtures("parts")
 def test_their_method_is_an_arm_of_a_grid(tmp_path: Path) -> None:
-    (tmp_path / "task.yaml").write_text("data: {train: t.jsonl, validation: v.jsonl}\n")
+    (tmp_path / "task.yaml").write_text("data: {train: t.jsonl, validation: v.jsonl, test: t.jsonl}\n")
     grid = tmp_path / "grid.yaml"
     grid.write_text(f"name: g\ntasks: {{toy: {{config: {tmp_path}/task.yaml}}}}\narms: [brief, vanilla]\nseeds: [0]\n")
     assert load_grid(grid).arms == ("brief", "vanilla")
