@@ -289,7 +289,7 @@ def word_verdict(
     c = found[-1]
     figures = (
         f"'{c.after}' against '{c.before}' {100 * c.difference:+.1f} points on {c.split} "
-        f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p = {c.p_value:.3f})"
+        f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p {_word_p(c.p_value)})"
     )
     if c.verdict == "not shown":
         return f"No effect of {cause} is shown: {figures}."
@@ -334,3 +334,7 @@ def _union_seconds(spans: list[Span]) -> float:
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total
+
+
+def _word_p(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"= {p_value:.3f}"
