@@ -92,7 +92,7 @@ def choose_pace(options: Options) -> float:
 
 
 def make_config(folder: Path, name: str, options: Options, **changes: Any) -> RunConfig:
-    """The demo's settings with fewer rows and epochs, and batches of five as in the recording."""
+    """The demo's settings with fewer rows and epochs, and with rows written as in the recording."""
     n_train, n_validation = (16, 10) if options.quick else (80, 60)
     overrides = {
         "name": name,
@@ -104,6 +104,9 @@ def make_config(folder: Path, name: str, options: Options, **changes: Any) -> Ru
         "lora.epochs": 1,
         "lora.n_steps": "null",
         "generation.rows_per_call": 5,
+        "generation.spare_rows": 0,
+        "generation.n_shown_labels": 0,
+        "generation.strategy_text": "by_label",
         "generation.max_top_ups": 8,
         "quality.enabled": True,
         "quality.rows_per_call": 1,
