@@ -313,7 +313,9 @@ def experiment(
     if power and headroom:
         raise ConfigError("--power is about test rows, which --headroom does not read. Use one of them.")
     n_at_once = read_n_at_once(parallel)
-    part = Part(arms=tuple(split_list(arms)), seeds=tuple(read_seed(text) for text in split_list(seeds)))
+    part = Part(
+        arms=tuple(split_list("--arms", arms)), seeds=tuple(read_seed(text) for text in split_list("--seeds", seeds))
+    )
     loaded = load_grid(grid)
     if power:
         echo(describe_power(loaded, FileDatasets(), part), nl=False)

@@ -21,9 +21,6 @@ from pada_agent.evaluation.tasks.registry import find_task_kind
 
 LIMITS: Mapping[str, float] = MappingProxyType(
     {
-        "seed": 2**32 - 1,
-        "data.train_shuffle": 2**32 - 1,
-        "data.shuffle": 2**32 - 1,
         "task.sample_values": 50,
         "task.query_seconds": 60,
         "lora.rank": 512,

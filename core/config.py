@@ -9,7 +9,7 @@ from pada_agent.core.generation_config import GenerationConfig as GenerationConf
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.plugins import GUARDS, find_missing
-from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
+from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME, Seed
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
 from pada_agent.core.task_config import TaskConfig as TaskConfig
@@ -33,12 +33,12 @@ class DataConfig(Settings):
     """Rows for the final test, read once at the end of the run. Leave empty to report no test results."""
     held_back: str = ""
     """Real rows for `generation.sources: held_back`. If empty, the training rows left over by `train_limit` are used."""
-    shuffle: int | None = None
+    shuffle: Seed | None = None
     """Seed for shuffling every file before slices and limits take rows from it. Set it when files are grouped, for example by label: the top of a
     grouped file is not a representative sample. Slices of one file are taken from the same order. Null keeps the file's order."""
     train_limit: int | None = Field(default=None, ge=1)
     """Maximum number of training rows, taken from the top of the file (after `shuffle` or `train_shuffle`). Null reads all rows."""
-    train_shuffle: int | None = None
+    train_shuffle: Seed | None = None
     """Seed for shuffling training rows before `train_limit`. A smaller limit gives a subset of a larger one. Null keeps the file's order."""
     validation_limit: int | None = Field(default=None, ge=2)
     """Maximum number of validation rows, taken from the top of the file. Null reads all rows."""
@@ -145,7 +145,7 @@ class VerificationConfig(Settings):
     no calls and works better than a small judge (docs/adr/0011)."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Fraction of rows that is solved. Rows are selected by their ids."""
-    temperature: float | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, le=2)
     """Sampling temperature. Null: 0 for one vote, 0.7 for several, so that they can differ. Options are reshuffled for each vote."""
     rows_per_call: int | None = Field(default=None, ge=1)
     """Number of rows solved in one call. Null uses `quality.rows_per_call`. Closed label sets are listed once per call."""
@@ -271,7 +271,7 @@ class RunConfig(Settings):
     """Folder for all runs, relative to where the command or the server was started."""
     shared_folder: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")
     """Folder in `runs_folder`, beside the run's own, for objects and LLM replies that several runs share. Empty shares nothing."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed for splitting validation, for sampling and for fine-tuning."""
     task: TaskConfig = Field(default=TaskConfig(), json_schema_extra=_used_by("prepare"))
     """What the student is asked, and what counts as right."""

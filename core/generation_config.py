@@ -85,7 +85,7 @@ class GenerationConfig(Settings):
     (format, repetition, label likelihood, held-out rows); those not needed are dropped. A spare row costs its own tokens,
     a call that replaces a refused row a whole prompt. Our default: 0, as in the paper (measured in
     docs/adr/0018)."""
-    temperature: float = Field(default=0.7, ge=0)
+    temperature: float = Field(default=0.7, ge=0, le=2)
     """Sampling temperature of the generator (paper: 0.7)."""
     show_answer: bool = True
     """Show the training-error writer the right answer of its source row."""

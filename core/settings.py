@@ -1,6 +1,8 @@
 """What all groups of settings are made of."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Pattern of names that folders get."""
@@ -8,6 +10,9 @@ LONGEST_NAME = 100
 """Characters of such a name: file systems take 255 bytes."""
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 """Pattern of names of environment variables."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed that NumPy, scikit-learn and torch all take."""
 
 
 class Settings(BaseModel):

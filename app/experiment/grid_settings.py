@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from pada_agent.core.config import Settings
 from pada_agent.core.config_files import expand_home
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME
+from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME, Seed
 
 LocalPath = Annotated[str, AfterValidator(expand_home)]
 
@@ -54,7 +54,7 @@ class Grid(Settings):
     """Numbers of training rows. Null uses as many as the task's settings."""
     arms: tuple[str | ArmEntry, ...]
     """Methods of docs/arms.md, or variants of them."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the runs. With three or more, the result is about methods and not only about single adapters."""
     compare: tuple[PairEntry, ...] = ()
     """The comparisons that the experiment is for, declared before it runs; the first is the primary one. Each is made

@@ -22,8 +22,18 @@ def word_experiment(grid: Path, headroom: bool, arms: str | None, seeds: str | N
     return " ".join([f"pada experiment {grid}", *(text for text, given in options if given)])
 
 
-def split_list(text: str | None) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()] if text else []
+def split_list(option: str, text: str | None) -> list[str]:
+    """The items of an option such as `--arms a,b`; none if it is not given.
+
+    Raises:
+        ConfigError: it is given and names nothing, as with an empty variable of the shell.
+    """
+    from pada_agent.core.errors import ConfigError
+
+    items = [item.strip() for item in (text or "").split(",") if item.strip()]
+    if text is not None and not items:
+        raise ConfigError(f"{option}: names nothing. List names separated by commas, or leave the option out")
+    return items
 
 
 def read_seed(text: str) -> int:

@@ -276,6 +276,9 @@ def test_a_grid_that_is_none_and_a_run_that_is_not_there_end_with_2(tmp_path: Pa
         wrong = invoke("experiment", "configs/experiments/local.yaml", "--parallel", n)
         expected = f"Error: --parallel: '{n}' is not a number of runs; expected a whole number from 1 to 64"
         assert wrong.exit_code == 2 and wrong.output.strip() == expected
+    for option in ("--arms", "--seeds"):
+        wrong = invoke("experiment", "configs/experiments/local.yaml", option, " , ")
+        assert wrong.exit_code == 2 and wrong.output.startswith(f"Error: {option}: names nothing")
     wrong = invoke("experiment", "configs/experiments/local.yaml", "--power", "--headroom")
     assert wrong.exit_code == 2 and "--power is about test rows, which --headroom does not read" in wrong.output
     missing = invoke("compare", tmp_path / "a", tmp_path / "b")

@@ -72,6 +72,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
         load_config(path)
 
 
+@pytest.mark.parametrize("setting", ["seed=-1", "seed=4294967296", "data.shuffle=-1", "generation.temperature=7"])
+def test_a_number_that_a_later_step_cannot_use_is_refused_at_once(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"{setting.split('=')[0]}: Input should be"):
+        parse_config(apply_override({}, setting), origin="--set")
+
+
 def test_a_missing_file_is_one_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
         load_config(Path("nowhere.yaml"))
