@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pada_agent.app import wiring
+from pada_agent.app.adapters.storage.artifacts import make_folder
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import WHOLE, Cell, Grid, Part, group_cells, plan_cells, select_cells
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
@@ -47,6 +48,7 @@ def run_experiment(
 
     Raises:
         ConfigError: something is wrong with the grid, or a folder holds a run with other settings.
+        ArtifactError: the experiment's folder cannot be made.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     cells = select_cells(plan_cells(grid, FileDatasets()), part)
@@ -54,8 +56,7 @@ def run_experiment(
         cells = [without_test(c) for c in cells if c.is_oracle or c.measured != "augmented"]
     if not cells:
         raise ConfigError("nothing to run: --headroom makes no LLM calls, but all of these arms need them")
-    folder = Path(grid.runs_folder) / grid.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(Path(grid.runs_folder) / grid.name)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
         try:
             if n_at_once == 1:

@@ -150,6 +150,8 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         run(Part(seeds=(7,)))
     with pytest.raises(ConfigError, match="nothing to run"):
         run(Part(arms=("pada",)), headroom_only=True)
+    with pytest.raises(ArtifactError, match=r"run\.yaml/runs"):
+        run(runs_folder=str(tmp_path / "run.yaml" / "runs"))
     few = run(arms=("vanilla", "oracle", "pada"))
     assert [(o.size, o.arm) for o in few.outcomes] == [
         (size, arm) for size in (6, 9) for arm in ("vanilla", "oracle", "pada")
