@@ -65,8 +65,14 @@ class StrategyItem(BaseModel):
     key_elements: list[str] = Field(default_factory=list, description="2 to 4 things every example must contain")
 
 
-def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel) -> Strategies:
-    """Ask about all patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate."""
+def draft_strategies(
+    patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel, may_repeat: bool = False
+) -> Strategies:
+    """Ask about all patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate.
+
+    Args:
+        may_repeat: accept duplicates, because the writer will not see the strategies' text (`generation.strategy_text: none`).
+    """
     drafted: dict[str, Strategy] = {}
     told: list[str] = []
     n_calls = 0
@@ -80,7 +86,7 @@ def draft_strategies(patterns: Sequence[ErrorPattern], *, task: Task, analyst: P
             told.append(answer)
             continue
         for strategy in answer:
-            if not any(is_same_strategy(strategy, other) for other in drafted.values()):
+            if may_repeat or not any(is_same_strategy(strategy, other) for other in drafted.values()):
                 drafted.setdefault(strategy.pattern_id, strategy)
     left_out = [f"'{p.category_name}'" for p in patterns if p.id not in drafted]
     problem = describe_unusable("analyst", told, n_usable=n_calls - len(told))

@@ -110,7 +110,12 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
     patterns = state["patterns"][str(state["iteration"])]
     if not patterns:
         return {"drafted": []}
-    result = draft_strategies(patterns, task=adapters.task, analyst=_analyst(state, adapters))
+    result = draft_strategies(
+        patterns,
+        task=adapters.task,
+        analyst=_analyst(state, adapters),
+        may_repeat=state["settings"].generation.strategy_text == "none",
+    )
     report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
     return {"drafted": bind(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
 

@@ -65,3 +65,22 @@ def test_a_drafted_strategy_carries_no_sample_to_the_writer() -> None:
     (strategy,) = draft_strategies([PATTERN], task=task, analyst=PromptedModel(model)).strategies
     assert strategy.generation_approach == "Write of debts."
     assert strategy.key_elements == ("a debt", "a person")
+
+
+def test_a_repeated_strategy_is_drafted_again_unless_no_writer_sees_it() -> None:
+    other = PATTERN.model_copy(update={"id": "i1-p2", "category_name": "debts"})
+    drafts = [
+        {"pattern": n, "strategy_name": f"bills {n}", "generation_approach": "Write about bills that name a date."}
+        for n in (1, 2)
+    ]
+    new = {"pattern": 1, "strategy_name": "debts", "generation_approach": "Have people ask for more time to pay."}
+
+    def draft(*, may_repeat: bool) -> tuple[list[str], int]:
+        model = ScriptedModel([json.dumps(drafts), json.dumps([new])])
+        task = make_task(TaskConfig(name="exact_match"), model)
+        found = draft_strategies([PATTERN, other], task=task, analyst=PromptedModel(model), may_repeat=may_repeat)
+        assert found.warnings == ()
+        return [strategy.strategy_name for strategy in found.strategies], len(model.requests)
+
+    assert draft(may_repeat=False) == (["bills 1", "debts"], 2)
+    assert draft(may_repeat=True) == (["bills 1", "bills 2"], 1)
