@@ -2,8 +2,8 @@
 
 A column named in `task.columns` is used first, then one with the task's own field name, then the usual names: prompt
 and completion, Alpaca's instruction (with its input) and output, text and label, lists of turns. Case, spaces and
-underscores in names do not matter. If two columns could be the question or the answer, there is no guessing: the file
-is refused.
+underscores in names do not matter. If two columns could be the question or the answer, and differ, there is no
+guessing: the file is refused.
 """
 
 import re
@@ -22,17 +22,27 @@ _ONE_HOT = "There is a column for each label: write the name of each row's label
 Fields = Mapping[str, tuple[str, ...]]
 """Our field name mapped to the column names that it goes by, in the order in which they are tried."""
 
-ALIASES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+ALIASES: Fields = {
     "question": (
-        ("prompt", "instruction", "query", "problem"),
-        ("input", "inputs", "text", "sentence", "message", "utterance"),
+        *("prompt", "instruction", "query", "problem"),
+        *("input", "inputs", "text", "sentence", "message", "utterance"),
     ),
-    "answer": (("completion", "response", "output", "target", "targets"), ("label", "intent", "solution")),
+    "answer": (
+        *("completion", "response", "output", "target", "targets"),
+        *("label", "intent", "solution"),
+    ),
 }
-"""Column names that others use. Names of the first group come before those of the second, and only one of a group may occur."""
+"""Column names that others use, for fields whose own names do not occur."""
+
+MARKED_RIGHT = ("correct", "correct_answer", "correct_option", "correct_choice", "gold")
+"""Columns that hold what is right, and next to which `answer` may be what somebody answered (a quiz)."""
+GOLD = ("label", "answer", *MARKED_RIGHT)
+"""Columns of right answers. None of them comes before another."""
 
 JOINED: Mapping[str, tuple[str, ...]] = {"instruction": ("input", "context")}
 """Columns that are appended to a question if they are filled (Alpaca, Dolly)."""
+_ALPACA = ("instruction", "input", "output")
+"""Columns next to which `text` is Alpaca's: it repeats them all."""
 
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "prompt")
 SYSTEM = ("system_prompt", "system_message")
@@ -48,6 +58,7 @@ class Header:
         self.names = tuple(dict.fromkeys(name for row in rows for name in row.fields))
         filled = {n for row in rows for n, value in row.fields.items() if not is_empty(value, missing)}
         self.filled = tuple(name for name in self.names if name in filled)
+        self._rows = rows
         self.is_one_hot = len(labels) > 1 and all(self.find(label) for label in labels)
         self.doubt = _ONE_HOT if self.is_one_hot else self.doubt
 
@@ -68,6 +79,23 @@ class Header:
         names = tuple(names)
         found = (self.find(name, filled=filled) for filled in (True, False) for name in names)
         return next((column for column in found if column is not None), None)
+
+    def find_all(self, names: Iterable[str]) -> list[str]:
+        """All of these columns that hold something."""
+        return [column for name in names if (column := self.find(name, filled=True)) is not None]
+
+    def refuse_several(self, name: str, columns: Sequence[str]) -> None:
+        """Refuse columns that could all be the field.
+
+        Raises:
+            DatasetError: the columns differ in some row.
+        """
+        if all(row.fields.get(column) == row.fields.get(columns[0]) for row in self._rows for column in columns[1:]):
+            return
+        joined = " A list joins columns." if name == "question" else ""
+        raise DatasetError(
+            f"{self.place}: the {name} could be {' or '.join(map(repr, columns))}. Say which: task.columns: {{{name}: …}}.{joined}"
+        )
 
 
 def settle_form(
@@ -98,10 +126,12 @@ def settle_form(
         if name not in ("messages", "question" if conversation else "")
         and not (name in in_turns and _is_lost(header, wanted))
     }
-    for name, names in fields.items():
-        if name not in found and name not in in_turns:
-            column = header.find_first(names)
-            found[name] = (column,) if column is not None else _find_alias(header, name, found)
+    taken = {column for columns in found.values() for column in columns}
+    wanted_of = {name: names for name, names in fields.items() if name not in found and name not in in_turns}
+    own = {name: _find_own(header, name, names, taken) for name, names in wanted_of.items()}
+    taken |= {column for column in own.values() if column is not None}
+    for name, column in own.items():
+        found[name] = (column,) if column is not None else _find_alias(header, name, taken)
     if header.is_one_hot and "answer" in fields and not found.get("answer") and "answer" not in in_turns:
         raise DatasetError(f"{header.place}: no column holds the answer. {header.doubt}")
     found |= _join_behind(header, found, columns)
@@ -158,7 +188,7 @@ def _find_conversation(rows: Sequence[RawRow], header: Header, columns: Columns)
         return None
     found = {column: name for name in CONVERSATIONS if (column := header.find(name, filled=True)) is not None}
     turns = next((column for column in found if is_conversation(_first_value(rows, column))), None)
-    if turns is None and not any(header.find(name) for names in ALIASES["question"] for name in ("question", *names)):
+    if turns is None and not any(header.find(name) for name in ("question", *ALIASES["question"])):
         return next((column for column, name in found.items() if name in CONVERSATIONS[:2]), None)
     return turns
 
@@ -176,20 +206,28 @@ def _list_in_turns(rows: Sequence[RawRow], conversation: str | None) -> tuple[st
     return ("question",) if ends_with_user else ("question", "answer")
 
 
-def _find_alias(header: Header, name: str, found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _find_own(header: Header, name: str, names: Sequence[str], taken: Collection[str]) -> str | None:
+    """The first column that has one of the task's own names for the field, unless another one may be the right answer."""
+    column = header.find_first(names)
+    gold = header.find_all(name for name in GOLD if name in names or name in MARKED_RIGHT)
+    if column in gold:
+        header.refuse_several(name, [other for other in gold if other == column or other not in taken])
+    return column
+
+
+def _find_alias(header: Header, name: str, taken: Collection[str]) -> tuple[str, ...]:
     """The only unused column that has one of the usual names for the field."""
-    taken = {column for columns in found.values() for column in columns}
-    for group in ALIASES.get(name, ()):
-        columns = {alias: header.find(alias, filled=True) for alias in group}
-        fitting = [c for alias, c in columns.items() if c is not None and c not in taken]
-        if len(fitting) > 1:
-            names = " or ".join(map(repr, fitting))
-            raise DatasetError(
-                f"{header.place}: the {name} could be {names}. Say which: task.columns: {{{name}: {fitting[0]}}}"
-            )
-        if fitting:
-            return (fitting[0],)
-    return ()
+    fitting = [column for column in header.find_all(ALIASES.get(name, ())) if column not in taken]
+    beside = {other for column in fitting for other in _list_beside(header, column)}
+    fitting = [column for column in fitting if column not in beside]
+    header.refuse_several(name, fitting)
+    return tuple(fitting[:1])
+
+
+def _list_beside(header: Header, column: str) -> list[str]:
+    """Columns that belong to this one: those appended to it, and Alpaca's `text`."""
+    is_alpaca = _key(column) == _ALPACA[0] and all(map(header.find, _ALPACA))
+    return header.find_all([*JOINED.get(_key(column), ()), *(["text"] if is_alpaca else [])])
 
 
 def _join_behind(header: Header, found: Mapping[str, tuple[str, ...]], columns: Columns) -> dict[str, tuple[str, ...]]:
@@ -198,8 +236,8 @@ def _join_behind(header: Header, found: Mapping[str, tuple[str, ...]], columns: 
     if len(question) != 1 or not isinstance(columns.get("question", ""), str):
         return {}
     taken = {column for names in found.values() for column in names}
-    behind = [header.find(name, filled=True) for name in JOINED.get(_key(question[0]), ())]
-    return {"question": (*question, *(column for column in behind if column and column not in taken))}
+    behind = header.find_all(JOINED.get(_key(question[0]), ()))
+    return {"question": (*question, *(column for column in behind if column not in taken))}
 
 
 def _find_chat_columns(

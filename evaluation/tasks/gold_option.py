@@ -7,9 +7,10 @@ row, because that would merge some classes and shift others.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from itertools import compress
 from typing import Any, Literal, NamedTuple
 
 from pada_agent.core.errors import DatasetError
@@ -27,7 +28,12 @@ READINGS: dict[GoldReading, str] = {
     "index": "a position from 0",
     "index_from_1": "a position from 1",
 }
-_WHOLE = re.compile(r"(-?\d+)\.0+")
+_OPPOSITES = (
+    *(("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("off", "on")),
+    *(("negative", "positive"), ("neg", "pos")),
+)
+"""Labels that 0 and 1 usually stand for, wherever they are in the list."""
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?", re.ASCII)
 _DECORATED = re.compile(r"[\s(\[{*\"']*(?P<label>[^\s()\[\]{}.:*\"']{1,3})\s*[)\]}.:*\"']+\s*(?P<text>.*)", re.DOTALL)
 _JOINED = re.compile(r"\s*(?:[,;|/+&\n]|\band\b)\s*")
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
@@ -58,12 +64,15 @@ def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
     holding = [reading for reading in readings if None not in found[reading]]
     if holding and holding[0] in ("index", "index_from_1"):
         _refuse_partial(seen, found["label"])
+        _refuse_binary(seen, holding[0], found[holding[0]])
     rivals = [r for r in holding[1:] if found[r] != found[holding[0]] and _rivals(holding[0], r, seen)]
     if rivals:
-        _refuse_two(seen, found, holding[0], rivals[0])
+        _refuse_two(seen, *((READINGS[r], found[r]) for r in (holding[0], rivals[0])))
     if not holding:
-        readable = [gold for i, gold in enumerate(seen) if any(indices[i] is not None for indices in found.values())]
+        is_read = [any(indices[i] is not None for indices in found.values()) for i in range(len(seen))]
+        readable = list(compress(seen, is_read))
         if 0 < len(readable) < len(seen):
+            _refuse_codes(readable, [gold for gold, read in zip(seen, is_read, strict=True) if not read])
             return settle_gold(readable)
         _refuse_all(seen, found)
     return holding[0]
@@ -96,8 +105,8 @@ def describe_gold(gold: GoldSeen) -> str:
 def _hint_at(gold: GoldSeen) -> str:
     """What a value that is no option may be."""
     value, names = gold.value, tuple(dict.fromkeys(gold.options.labels + gold.options.texts))
-    if value == -1:
-        return ". -1 usually hides a label: this file has none to learn or to measure"
+    if _find_number(value) == "-1":
+        return ". -1 usually hides a label: drop such rows, or use a file that has their labels"
     parts = value if isinstance(value, list | tuple) else _JOINED.split(value) if isinstance(value, str) else []
     if len(parts) > 1 and all(find_spelled(part, names) is not None for part in map(_take_quotes, parts)):
         return ". Several labels are joined: one label per row is expected"
@@ -132,15 +141,48 @@ def _refuse_partial(seen: Sequence[GoldSeen], labels: Sequence[int | None]) -> N
         raise _mixed(other, named[0], "label")
 
 
+def _refuse_binary(seen: Sequence[GoldSeen], reading: GoldReading, found: list[int | None]) -> None:
+    """Refuse 0 and 1 as positions if the labels are opposites in the other order, such as `yes` and `no`."""
+    binary = [_find_binary(gold) for gold in seen]
+    if None not in binary and binary != found:
+        _refuse_two(seen, (READINGS[reading], found), ("a binary value", binary))
+
+
+def _find_binary(gold: GoldSeen) -> int | None:
+    """0-based index of the label that 0 or 1 usually stands for, if the labels are opposites such as `no` and `yes`."""
+    number, labels = _find_number(gold.value), gold.options.labels
+    if not gold.closed or number not in ("0", "1"):
+        return None
+    pairs = ([find_spelled(name, labels) for name in pair] for pair in _OPPOSITES)
+    return next((pair[int(number)] for pair in pairs if None not in pair), None)
+
+
+def _refuse_codes(readable: Sequence[GoldSeen], others: Sequence[GoldSeen]) -> None:
+    """Refuse numbers of which only some may be positions (-1, 0 and 1; 10, 20 and 1), because each may stand for a label.
+
+    If there are more numbers than labels, some of them stand for none, and only their rows are at fault.
+    """
+    numbers = {number for gold in (*readable, *others) if (number := _find_number(gold.value)) is not None}
+    strange = next((gold for gold in others if _find_number(gold.value) is not None), None)
+    first = readable[0]
+    named = any(find_gold(gold, "label") is not None for gold in readable)
+    if strange is not None and first.closed and not named and len(numbers) <= len(first.options.labels):
+        raise DatasetError(
+            f"{strange.where}: field {strange.field} is {strange.value!r}, which is no position, so {first.value!r} at"
+            f" {first.where} may be none either. {_way_out(strange)}"
+        )
+
+
 def _refuse_two(
-    seen: Sequence[GoldSeen], found: dict[GoldReading, list[int | None]], one: GoldReading, other: GoldReading
+    seen: Sequence[GoldSeen], one: tuple[str, list[int | None]], other: tuple[str, list[int | None]]
 ) -> None:
-    at = next(i for i in range(len(seen)) if found[one][i] != found[other][i])
+    """Refuse the first row that means different options in two readings, each given by its name and what it finds."""
+    at = next(i for i in range(len(seen)) if one[1][i] != other[1][i])
     gold, texts = seen[at], seen[at].options.texts
-    first, second = (texts[index] for index in (found[one][at], found[other][at]) if index is not None)
+    first, second = (texts[index] for index in (one[1][at], other[1][at]) if index is not None)
     raise DatasetError(
-        f"{gold.where}: field {gold.field} is {gold.value!r}, which as {READINGS[one]} is {first!r} and as"
-        f" {READINGS[other]} is {second!r}, and no row shows which is meant. {_way_out(gold)}"
+        f"{gold.where}: field {gold.field} is {gold.value!r}, which as {one[0]} is {first!r} and as {other[0]} is"
+        f" {second!r}, and no row shows which is meant. {_way_out(gold)}"
     )
 
 
@@ -171,36 +213,48 @@ def _way_out(gold: GoldSeen) -> str:
 
 
 def find_spelled(value: Any, among: tuple[str, ...]) -> int | None:
-    """The only one that equals the value, exactly or else except for case and white space."""
-    exact, folded = _index(among)
+    """The only one that equals the value: exactly, or else except for case and white space, or else as a number."""
     for written in _spellings(value):
-        found = exact.get(to_nfc(written).strip())
-        found = folded.get(normalize_text(written)) if found is None else found
-        if found is not None:
-            return found
+        for manner in _MANNERS:
+            found = _index(among, manner).get(manner(written) or "")
+            if found is not None:
+                return found
     return None
 
 
+def _strip(text: str) -> str:
+    return to_nfc(text).strip()
+
+
+def _write_number(text: str) -> str | None:
+    """A number without digits that do not change it: `1` for 1, 1.0 and 01. None if the text is no number."""
+    if not _NUMBER.fullmatch(text.strip()):
+        return None
+    whole, _, rest = text.strip().lstrip("+-").partition(".")
+    written = ".".join(filter(None, (whole.lstrip("0") or "0", rest.rstrip("0"))))
+    return f"-{written}" if text.strip().startswith("-") and written != "0" else written
+
+
+_MANNERS: tuple[Callable[[str], str | None], ...] = (_strip, normalize_text, _write_number)
+"""How a text is written to be compared, the strictest manner first."""
+
+
 @lru_cache(maxsize=256)
-def _index(texts: tuple[str, ...]) -> tuple[dict[str, int | None], dict[str, int | None]]:
-    """Position by text, and by normalized text. None if several are the same."""
-    exact: dict[str, int | None] = {}
-    folded: dict[str, int | None] = {}
+def _index(texts: tuple[str, ...], manner: Callable[[str], str | None]) -> dict[str, int | None]:
+    """Position by text, as this manner writes it. None if several are the same."""
+    index: dict[str, int | None] = {}
     for place, text in enumerate(texts):
-        for index, key in ((exact, to_nfc(text).strip()), (folded, normalize_text(text))):
+        if key := manner(text):
             index[key] = None if key in index else place
-    return exact, folded
+    return index
 
 
 def _spellings(value: Any) -> tuple[str, ...]:
-    """The ways in which a label that a cell holds may be written: true is also yes and 1, and 1.0 is also 1."""
+    """The ways in which a label that a cell holds may be written: true is also yes and 1."""
     if isinstance(value, bool):
         return ("true", "yes", "1") if value else ("false", "no", "0")
     text = cell_text(value)
-    if text is None:
-        return ()
-    whole = _WHOLE.fullmatch(text.strip())
-    return (text, whole[1]) if whole else (text,)
+    return () if text is None else (text,)
 
 
 def _find_label(value: Any, options: Options) -> int | None:
@@ -216,11 +270,14 @@ def _find_label(value: Any, options: Options) -> int | None:
     return label if not match["text"] or same_text(match["text"], options.texts[label]) else None
 
 
+def _find_number(value: Any) -> str | None:
+    """The number in a cell. None for booleans and for everything else."""
+    return None if isinstance(value, bool) else _write_number(cell_text(value) or "")
+
+
 def _find_index(value: Any, n_options: int, *, first: int) -> int | None:
-    if isinstance(value, bool):
+    number = _find_number(value) or ""
+    if not number.isdigit() or len(number) > 9:
         return None
-    text = (_spellings(value) or ("",))[-1].strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        return None
-    index = int(text) - first
+    index = int(number) - first
     return index if 0 <= index < n_options else None

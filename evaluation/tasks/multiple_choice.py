@@ -13,7 +13,7 @@ from pada_agent.core.errors import ConfigError, RowError
 from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import cell_text, to_nfc
-from pada_agent.evaluation.rows.forms import Fields, Header
+from pada_agent.evaluation.rows.forms import GOLD, Fields, Header
 from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import only_one, read_label, see_label, settle_labels
@@ -272,10 +272,7 @@ def _list_labels(answers: Sequence[str | None]) -> str:
 _N_LABELS_SHOWN = 10
 _MANY_LABELS = 200
 """More different answers are hardly labels."""
-_GOLD_COLUMNS = (
-    *("answerKey", "label", "answer", "correct", "correct_answer", "correct_option", "correct_choice", "gold"),
-    *("answer_idx", "answer_index", "correct_index", "correct_answer_index"),
-)
+_GOLD_COLUMNS = ("answerKey", *GOLD, "answer_idx", "answer_index", "correct_index", "correct_answer_index")
 _CHOICE_COLUMNS = ("choices", "endings", "options")
 
 

@@ -93,8 +93,11 @@ def doubt_header(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> 
     if names[0].startswith(_COMMENT):
         return "The first line looks like a comment, not like the names of columns: delete it."
     repeats = any(row.get(name) == name for row in rows for name in names)
-    if repeats or any(len(name) > _LONG_NAME or _NUMBER.fullmatch(name) for name in names):
-        return f"The first line looks like a row, not like the names of columns: {ADD_NAMES}."
+    if repeats or any(map(_NUMBER.fullmatch, names)):
+        return (
+            f"The first line looks like a row, not like the names of columns: {ADD_NAMES}; or if these are the names,"
+            " name the right column in task.columns."
+        )
     return f"Name the right column in task.columns; or if the first line is a row already, {ADD_NAMES}."
 
 
@@ -107,6 +110,23 @@ def explain_length(where: str, n_cells: int, n_names: int, delimiter: str) -> Ro
         return RowError(where, f"{told}. {why}", "too many values")
     why = f"Is a cell missing here, or does a column's name contain {separator}? Put what contains one in quotes."
     return RowError(where, f"{told}. {why}", "too few values")
+
+
+def explain_joined_lines(where: str, text: str, n_names: int, delimiter: str) -> RowError | None:
+    """Why a row over several lines seems to be several rows: each line is as wide as the header, so the quotes around
+    the line breaks may belong to texts. None if it seems to be one row.
+
+    Lines of cells with commas say nothing, because texts are full of them. In texts, other separators than a tab are
+    followed by a space or a line break, and cells are not.
+    """
+    lines = [line.rstrip("\r").split(delimiter) for line in text.split("\n") if line.strip()]
+    is_alike = n_names > 1 and len(lines) > 1 and all(len(cells) == n_names for cells in lines)
+    is_text = any(not cell or cell != cell.lstrip() for cells in lines for cell in cells)
+    if not is_alike or delimiter == "," or (is_text and delimiter != "\t"):
+        return None
+    told = f"a quote joins {len(lines)} lines into one row, although each of them looks like a row of its own"
+    way_out = f"{_QUOTE_THEM} If they are one cell, take {_SEPARATORS.get(delimiter, repr(delimiter))} out of it."
+    return RowError(where, f"{told}. {way_out}", "joined lines")
 
 
 def explain_broken_record(exc: csv.Error, record: str, *, first: int, delimiter: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pada_agent.app.adapters.storage.csv_problems import (
     ADD_NAMES,
     explain_broken_record,
+    explain_joined_lines,
     explain_length,
     refuse_json,
     refuse_other_lines,
@@ -52,25 +53,36 @@ def read_csv(location: str, lines: Iterable[str], *, delimiter: str | None = Non
     delimiter = delimiter or _find_delimiter(head)
     spaced = bool(head) and _all_spaced(head[0], delimiter)
     records = _split_records(location, chain(head, rest), delimiter, spaced=spaced, n_before=n_before)
-    line, names = next(records, (0, []))
+    line, names, _ = next(records, _Record(0, [], ""))
     columns = _name_columns(f"{location}:{line}", names)
     has_rows = False
-    for line, cells in records:
+    for record in records:
         has_rows = True
-        if len(names) < 2 or cells != names:
-            yield CsvRow(line, _read_record(f"{location}:{line}", cells, columns, len(names), delimiter))
+        if len(names) < 2 or record.cells != names:
+            yield CsvRow(record.line, _read_record(location, record, columns, len(names), delimiter))
     if not names:
         raise DatasetError(f"{location}: is empty")
     if not has_rows:
         raise DatasetError(f"{location}: has no rows: there is only the line with the names {', '.join(columns)[:200]}")
 
 
+class _Record(NamedTuple):
+    line: int
+    """On which it begins."""
+    cells: list[str]
+    text: str
+    """Its lines as they are in the file: a quoted cell may contain line breaks."""
+
+
 def _read_record(
-    where: str, cells: Sequence[str], columns: Sequence[str], n_named: int, delimiter: str
+    location: str, record: _Record, columns: Sequence[str], n_named: int, delimiter: str
 ) -> dict[str, str] | RowError:
+    where, cells = f"{location}:{record.line}", record.cells
     surplus = [cell for cell in cells[n_named:] if cell.strip()]
     if len(cells) < n_named or surplus:
         return explain_length(where, len(cells), n_named, delimiter)
+    if joined := explain_joined_lines(where, record.text, n_named, delimiter):
+        return joined
     named = zip(columns, map(_read_formula, cells), strict=False)
     return {name: cell for name, cell in named if cell.strip() or not name.startswith(_UNNAMED)}
 
@@ -93,14 +105,14 @@ def _name_columns(where: str, names: Sequence[str]) -> list[str]:
 
 def _split_records(
     location: str, lines: Iterable[str], delimiter: str, *, spaced: bool, n_before: int
-) -> Iterator[tuple[int, list[str]]]:
-    """Records with content, each with the number of its first line (a quoted cell may contain line breaks)."""
+) -> Iterator[_Record]:
+    """The records that have content."""
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
-    record: list[str] = []
+    read: list[str] = []
 
     def remember() -> Iterator[str]:
         for line in lines:
-            record.append(line)
+            read.append(line)
             yield line
 
     reader = csv.reader(remember(), delimiter=delimiter, skipinitialspace=spaced, strict=True)
@@ -108,11 +120,11 @@ def _split_records(
     try:
         for values in reader:
             if any(value.strip() for value in values):
-                yield first, values
+                yield _Record(first, values, "".join(read))
             first = n_before + reader.line_num + 1
-            record.clear()
+            read.clear()
     except csv.Error as exc:
-        told = explain_broken_record(exc, "".join(record), first=first, delimiter=delimiter)
+        told = explain_broken_record(exc, "".join(read), first=first, delimiter=delimiter)
         raise DatasetError(f"{location}:{told}") from exc
 
 

@@ -28,10 +28,10 @@ def split_slice(location: str) -> tuple[str, Slice | None]:
 
 
 def _find_place(bound: str, n_rows: int, default: int) -> int:
-    """The bound as a place from 0 to the number of rows."""
+    """The bound as a place from 0 to the number of rows. `-30%` is the same place as `70%`, so that no row is lost."""
     if not bound:
         return default
-    size = (
-        round(int(bound[:-1].removeprefix("-")) / 100 * n_rows) if bound.endswith("%") else int(bound.removeprefix("-"))
-    )
-    return max(0, n_rows - size) if bound.startswith("-") else min(size, n_rows)
+    is_share = bound.endswith("%")
+    size, whole = int(bound.removesuffix("%")), 100 if is_share else n_rows
+    place = whole + size if bound.startswith("-") else size
+    return min(max(0, round(place / 100 * n_rows) if is_share else place), n_rows)

@@ -66,6 +66,8 @@ FORMS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("input and output", {"input": "Open?", "output": "Yes."}, ("Open?", "Yes.")),
     ("input and target", {"inputs": "Open?", "targets": "Yes."}, ("Open?", "Yes.")),
     ("text and label", {"text": "Open?", "label": "Yes."}, ("Open?", "Yes.")),
+    ("names of others next to our own", {"question": "Open?", "text": "A text.", "answer": "Yes.", "label": "hours"}, ("Open?", "Yes.")),
+    ("two columns that hold the same", {"prompt": "Open?", "input": "Open?", "output": "Yes.", "label": "Yes."}, ("Open?", "Yes.")),
     ("problem and answer, with a solution", {"problem": "Open?", "solution": "Well …", "answer": "Yes."}, ("Open?", "Yes.")),
 ]  # fmt: skip
 
@@ -88,6 +90,9 @@ def test_a_form_is_read(row: dict[str, Any], expected: tuple[str, ...]) -> None:
         ({"question": "q", "answer": "a"}, {"messages": PLAIN}, ("Open?", "Yes.")),
         ({"system": "role"}, {"question": "Open?", "answer": "Yes.", "role": "Be kind."}, ("Open?", "Yes.", "Be kind.")),
         ({"question": "query"}, {"prompt": "a", "query": "b", "response": "c"}, ("b", "c")),
+        ({"question": ["query", "text"], "answer": "label"}, {"query": "a", "text": "b", "target": "c", "label": "d"}, ("a\n\nb", "d")),
+        ({"answer": "label"}, {"text": "a", "target": "b", "label": "c"}, ("a", "c")),
+        ({"answer": "answer"}, {"question": "a", "answer": "b", "correct_answer": "c"}, ("a", "b")),
     ],
 )  # fmt: skip
 def test_settings_say_which_columns(columns: dict[str, Any], row: dict[str, Any], expected: tuple[str, ...]) -> None:
@@ -107,6 +112,12 @@ def test_settings_say_which_columns(columns: dict[str, Any], row: dict[str, Any]
         ({"prompt": "x", "query": "y", "response": "z"}, {}, r"train.jsonl: the question could be 'prompt' or 'query'. Say which: task.columns"),
         ({"prompt": "x", "response": "y", "output": "z"}, {}, r"train.jsonl: the answer could be 'response' or 'output'"),
         ({"text": "x", "sentence": "y", "label": "z"}, {}, r"the question could be 'text' or 'sentence'"),
+        ({"query": "x", "text": "y", "label": "z"}, {}, r"the question could be 'query' or 'text'. Say which: task.columns: {question: …}. A list joins"),
+        ({"prompt": "x", "input": "y", "output": "z"}, {}, r"the question could be 'prompt' or 'input'"),
+        ({"instruction": "x", "text": "y", "label": "z"}, {}, r"the question could be 'instruction' or 'text'"),
+        ({"text": "x", "target": "y", "label": "z"}, {}, r"train.jsonl: the answer could be 'target' or 'label'. Say which: task.columns: {answer: …}.$"),
+        ({"prompt": PLAIN[:1], "completion": PLAIN[1:], "label": False}, {}, r"the answer could be 'completion' or 'label'"),
+        ({"question": "x", "answer": "y", "Correct Answer": "z"}, {}, r"the answer could be 'answer' or 'Correct Answer'"),
         ({"x": "x", "answer": "y"}, {"question": "text"}, r"train.jsonl: task.columns takes question from 'text', but the columns are x, answer"),
         ({"text": PLAIN}, {"messages": "talk"}, r"task.columns takes messages from 'talk', but the columns are text"),
         ({"messages": PLAIN[:1]}, {}, r"train.jsonl:1: field 'messages' is .*, but expected the assistant's answer as the last turn"),
@@ -128,6 +139,33 @@ def test_a_row_that_cannot_be_read_says_where_and_why(
 ) -> None:
     with pytest.raises(DatasetError, match=message):
         read([row], columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "names"),
+    [
+        ({"question": "q", "A": "x", "B": "y", "answer": "A", "correct_answer": "B"}, {}, "'answer' or 'correct_answer'"),
+        ({"question": "q", "choices": ["x", "y"], "label": "A", "answer": "B"}, {}, "'label' or 'answer'"),
+        ({"text": "q", "label": "x", "answer": "y"}, {"labels": ["x", "y"]}, "'label' or 'answer'"),
+    ],
+)  # fmt: skip
+def test_two_right_options_are_refused_unless_they_are_the_same(
+    row: dict[str, Any], settings: dict[str, Any], names: str
+) -> None:
+    for name in ("multiple_choice", *(["exact_match"] if "labels" in settings else [])):
+        with pytest.raises(DatasetError, match=f"train.jsonl: the answer could be {names}. Say which: task.columns"):
+            read([row], name=name, **settings)
+        other = names.rpartition(" ")[2].strip("'")
+        right = read([row], name=name, columns={"answer": other}, **settings).examples[0].answer
+        assert right == "y"
+        same = {**row, names.split("'")[1]: row[other]}
+        assert read([same], name=name, **settings).examples[0].answer == right
+
+
+def test_a_column_that_another_field_takes_is_no_question() -> None:
+    row = {"text": "How many?", "query": "SELECT 1", "db_id": "none"}
+    settled = task_for("sql").settle([place([row])])[0]
+    assert (settled.columns["question"], settled.columns["answer"]) == (("text",), ("query",))
 
 
 def test_an_empty_cell_is_told_from_a_column_that_is_not_there() -> None:

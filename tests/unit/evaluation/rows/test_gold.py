@@ -43,6 +43,16 @@ def labels_of(labels: Any, *files: list[Any], **settings: Any) -> list[list[str]
         (STARS, ["0.0", "1.0", "4.0"], ["1 star", "2 stars", "5 stars"]),
         (STARS, ["1.0", "5.0"], ["1 star", "5 stars"]),
         (["left", "right"], ["1", "2"], ["left", "right"]),
+        (["yes", "no"], [1, 2], ["yes", "no"]),
+        (["yes", "no", "maybe"], [0, 1, 2], ["yes", "no", "maybe"]),
+        (["no", "yes", "maybe"], [0, 1], ["no", "yes"]),
+        (["5.0", "4.0", "3.0", "2.0", "1.0"], [1.0, 2.0, 5.0], ["1.0", "2.0", "5.0"]),
+        ([5.0, 4.0, 3.0, 2.0, 1.0], ["1", "2.00", "5.0"], ["1.0", "2.0", "5.0"]),
+        ([1.0, 0.0], [0.0, 1.0], ["0.0", "1.0"]),
+        ([1.0, 0.0], [False, True], ["0.0", "1.0"]),
+        (["03", "02", "01"], [1, 3], ["01", "03"]),
+        (["-1.0", "-0.5", "0"], [0.0, -0.5, -1], ["0", "-0.5", "-1.0"]),
+        (["1.1", "1.10"], ["1.10", "1.1"], ["1.10", "1.1"]),
         (["2", "4", "6", "8"], [2, 4, 8], ["2", "4", "8"]),
         (["caf\u00e9", "bar"], ["cafe\u0301", "bar"], ["caf\u00e9", "bar"]),
         ({"pos": "x"} | {"neg": "y"}, [["pos"], ["neg"]], ["pos", "neg"]),
@@ -65,9 +75,19 @@ def test_labels_are_read_in_one_way(labels: Any, values: list[Any], read_as: lis
         (STARS, [[1, 2, 4]], "field 'label' is 1, which as a position from 0 is '2 stars' and as a position from 1 is '1 star'"),
         (["no", "yes"], [[1, 1]], "which as a position from 0 is 'yes' and as a position from 1 is 'no'"),
         (STARS, [[0, 1], [5]], "f2:1: field 'label' is 5, which is not a position from 0; but 0 at f1:1 is one"),
+        (["yes", "no"], [[0, 1]], "which as a position from 0 is 'yes' and as a binary value is 'no', and no row"),
+        (["true", "false"], [["1"]], "which as a position from 0 is 'false' and as a binary value is 'true'"),
+        (["Positive", "Negative"], [[0.0]], "as a position from 0 is 'Positive' and as a binary value is 'Negative'"),
+        (["yes", "no", "maybe"], [[0], [1]], "as a binary value is 'no', .* or say in task.label_values which value"),
+        (["1.0", "2.0", "3.0"], [[0, 1, 2]], "f1:1: field 'label' is 0, which is not a label; but 1 at f1:2 is one"),
+        (["neg", "neutral", "pos"], [[0, 1], [-1]], "f2:1: field 'label' is -1, which is no position, so 0 at f1:1 may be none either. .* task.label_values"),
+        (["neg", "neutral", "pos"], [["1", "-1"]], "f1:2: field 'label' is '-1', which is no position, so '1' at f1:1"),
+        (["low", "mid", "high"], [[0, 0.5, 1.0]], "f1:2: field 'label' is 0.5, which is no position"),
+        (["low", "mid", "high"], [[0, 50, 100]], "f1:2: field 'label' is 50, which is no position"),
         (["no", "yes"], [["no", 1]], "f1:2: field 'label' is 1, which is not a label; but 'no' at f1:1 is one"),
         (["no", "yes"], [["no"], [0, 1]], "f2:1: field 'label' is 0, which is not a label; but 'no' at f1:1 is one"),
-        (["negative", "positive"], [[0, 1, -1]], "f1:3: field 'label' is -1, but .*-1 usually hides a label"),
+        (["negative", "positive"], [[0, 1, -1]], "f1:3: field 'label' is -1, but .*-1 usually hides a label: drop such rows"),
+        (["negative", "positive"], [["0", "1", "-1"]], "f1:3: field 'label' is '-1', but .*-1 usually hides a label"),
         (["bad", "good"], [[True, False]], "field 'label' is True, but the options are bad, good"),
         (["a", "b"], [["c"]], "field 'label' is 'c', but the options are a, b"),
         (["a", "b"], [[["a", "b"]]], r"field 'label' is \['a', 'b'\], but the options are a, b"),
@@ -128,12 +148,18 @@ def test_another_file_tells_from_where_positions_count() -> None:
         ({"gold_is": "index_from_1"}, [1, 2], ["1 star", "2 stars"]),
         ({"gold_is": "index"}, [1, 2], ["2 stars", "3 stars"]),
         ({"label_values": {"good": "5 stars", "bad": "1 star"}}, ["good", "Bad"], ["5 stars", "1 star"]),
+        ({"label_values": {-1: "1 star", 0: "3 stars", 1: "5 stars"}}, [-1, 0, 1], ["1 star", "3 stars", "5 stars"]),
         ({"label_values": {0: "5 stars", 1: "1 star"}}, [1, "0"], ["1 star", "5 stars"]),
         ({"label_values": {True: "5 stars", False: "1 star"}}, [True, False], ["5 stars", "1 star"]),
     ],
 )
 def test_settings_say_how_labels_are_given(settings: dict[str, Any], values: list[Any], read_as: list[str]) -> None:
     assert labels_of(STARS, values, **settings) == [read_as]
+
+
+@pytest.mark.parametrize("settings", [{"gold_is": "index"}, {"label_values": {"0": "yes", "1": "no"}}])
+def test_settings_say_that_0_and_1_are_positions(settings: dict[str, Any]) -> None:
+    assert labels_of(["yes", "no"], [0, 1], **settings) == [["yes", "no"]]
 
 
 def test_exact_match_reads_labels_alike() -> None:

@@ -119,6 +119,34 @@ def test_what_only_looks_like_a_title_or_like_quotes_is_read(tmp_path: Path, con
     assert [list(row) for row in read(tmp_path, "a.csv", content)] == [columns, columns]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.tsv", 'text\tlabel\nGood.\tpos\n"Never again.\tneg\nNot for any price."\tneg\n', "a.tsv:3: a quote joins 2 lines"),
+        ("a.tsv", 'text\tlabel\n"Never.\tneg\nFine.\t\n\nNo."\tneg\n', "a.tsv:2: a quote joins 3 lines"),
+        ("a.tsv", 'id\ttext\tlabel\n1\t"Never.\tneg\n2\tNo."\tneg\n', "a.tsv:2: a quote joins 2 lines"),
+        ("a.csv", 'text;label\r\n"Never again.;neg\r\nNot for any price.";neg\r\n', "a.csv:2: a quote joins 2 lines"),
+    ],
+)  # fmt: skip
+def test_quotes_of_texts_that_join_lines_are_told(tmp_path: Path, name: str, content: str, told: str) -> None:
+    with pytest.raises(DatasetError, match=rf"/{told} into one row, .* Put cells that contain a quote, a line break"):
+        read(tmp_path, name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.csv", 'text,label\n"Hello,you\nBye",pos\n', "Hello,you\nBye"),
+        ("a.csv", 'text;label\n"I waited; in vain.\nNever again.";neg\n', "I waited; in vain.\nNever again."),
+        ("a.tsv", 'text\tlabel\n"Hello\nyou"\tpos\n', "Hello\nyou"),
+        ("a.tsv", 'text\tlabel\n"a\tb\nc\td"\tpos\n', "a\tb\nc\td"),
+        ("a.tsv", 'text\n"Hello\nyou"\n', "Hello\nyou"),
+    ],
+)
+def test_a_cell_over_several_lines_is_one(tmp_path: Path, name: str, content: str, text: str) -> None:
+    assert [row["text"] for row in read(tmp_path, name, content)] == [text]
+
+
 def test_a_row_over_several_lines_is_named_by_the_first(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('q,a\n"one\ntwo",1\n\nx,2\n')
     assert [row.where.rpartition(":")[2] for row in FileDatasets().read(str(tmp_path / "a.csv"))] == ["2", "5"]
@@ -204,14 +232,19 @@ def test_a_file_of_several_splits_is_refused(tmp_path: Path, name: str) -> None:
         read(tmp_path, name, content)
 
 
-HEADLESS = "The first line looks like a row, not like the names of columns: put a line with the names above it"
+HEADLESS = (
+    "The first line looks like a row, not like the names of columns: put a line with the names above it, such as"
+    " question,answer; or if these are the names, name the right column in task.columns."
+)
+LONG = "Please describe in your own words the problem that you had with our service today"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.csv", TABLE, f"a.csv:2: field 'question' is missing; the row has Which bin number 0?, blue. {HEADLESS}, such as question,answer."),
+        ("a.csv", TABLE, f"a.csv:2: field 'question' is missing; the row has Which bin number 0?, blue. {HEADLESS}"),
         ("a.csv", "1,2\n3,4\n", f"field 'question' is missing; the row has 1, 2. {HEADLESS}"),
+        ("a.csv", f"{LONG},Category\nIt broke,neg\n", f"the row has {LONG[:60]}…, Category. Name the right column in task.columns; or if"),
         ("a.csv", "q,a\n3,4\n", "the row has q, a. Name the right column in task.columns; or if the first line is a row already, put"),
         ("a.json", '{"x": {"question": "a"}}', "the row has x. The file is one object, and is read as one row. Write one object"),
         ("a.jsonl", '{"x": 1}\n{"x": 2}\n', "the row has x. Name the right column in task.columns."),

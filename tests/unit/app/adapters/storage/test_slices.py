@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
+from pada_agent.app.adapters.storage.slices import Slice
 from pada_agent.app.run_folder.layout import hash_data
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import DatasetError
@@ -53,6 +56,13 @@ def test_slices_are_taken_after_shuffling_and_share_no_row(file: str) -> None:
     assert [len(part) for part in parts] == [6, 2, 2]
     assert sorted(together) == [str(n) for n in range(N_ROWS)]
     assert together != sorted(together)
+
+
+@given(n_rows=st.integers(0, 1000), percent=st.integers(0, 100))
+def test_percentages_from_either_end_divide_a_file_without_a_gap(n_rows: int, percent: int) -> None:
+    rows = range(n_rows)
+    first, rest = Slice(stop=f"{percent}%").take(rows), Slice(start=f"-{100 - percent}%").take(rows)
+    assert [*first, *rest] == [*rows]
 
 
 def test_a_limit_takes_rows_from_the_top_of_the_slice(file: str) -> None:
