@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pada_agent.app.adapters.llm.providers import find_key_variables
 from pada_agent.app.adapters.storage.datasets import find_inside
@@ -63,6 +63,10 @@ LIMITS: Mapping[str, float] = MappingProxyType(
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
+_ODD_NAME = re.compile(r"\.\.|[?#%\\]")
+"""What would lead elsewhere where a provider's client puts the model's name into an address."""
+_NAMED_IN_PATH = re.compile(r"/(?:deployments|engines|models)/([^/]+)", re.IGNORECASE)
+"""A model in the path of an address. Azure and some gateways ask that one, whatever the request names."""
 ROLES: tuple[Role, ...] = ("analyst", "generator", "judge")
 
 
@@ -215,10 +219,15 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
     if not _matches(model.model, policy.models):
         yield f"{key}.model: {model.model} is not among this server's models: {', '.join(policy.models)}"
     provider, _, name = model.model.partition(":")
+    if _ODD_NAME.search(name):
+        yield f"{key}.model: {model.model} is not accepted here; expected a name without '..', '?', '#', '%' and backslashes"
     if provider == "local" and name not in catalogue():
         yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}.{suggest(name, catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
+    path = unquote(urlsplit(model.base_url or "").path)
+    if ".." in path or set(_NAMED_IN_PATH.findall(path)) - {name}:
+        yield f"{key}.base_url: its path names another model, or contains '..'; name the model in {key}.model alone"
     sent = find_key_variables(model) if model.api_key_env or (provider == "azure_openai" and model.base_url) else ()
     if unlisted := [variable for variable in sent if variable not in policy.key_variables]:
         yield f"{key}.api_key_env: {unlisted[0]} is not offered; the operator lists names in PADA_ALLOWED_KEYS"

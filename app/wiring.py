@@ -185,7 +185,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         store=store,
         compute=compute,
         embedder=_find_embedder(str(model_store.resolve(config.models.embedder))),
-        task=make_task(config.task, judge.model, config.prompts.overrides()),
+        task=make_task(config.task, judge),
         analyst=analyst,
         generator=generator,
         judge=judge,

@@ -13,12 +13,13 @@ from pydantic import Field
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.machine import count_at_once
-from pada_agent.core.ports import LanguageModel, RawRow, Settled
+from pada_agent.core.ports import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.rows.forms import Fields, settle_form
 from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.prompts.prompted_model import PromptedModel
 
 SeenT = TypeVar("SeenT")
 
@@ -104,14 +105,13 @@ class Task(ABC):
             )
 
     @classmethod
-    def make(cls, config: TaskConfig, judge: LanguageModel | None, prompts: Mapping[str, str]) -> Self:
+    def make(cls, config: TaskConfig, judge: PromptedModel | None) -> Self:
         """Make the task of a run. Override this if the task needs more than its settings.
 
         Args:
-            judge: never None if `asks_judge` is set.
-            prompts: texts from the settings that replace prompt templates, by template name.
+            judge: never None if `asks_judge` is set. Comes with the prompts and the token limit of the settings.
         """
-        del judge, prompts
+        del judge
         return cls(config)
 
     def check_machine(self) -> tuple[str, ...]:

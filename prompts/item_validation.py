@@ -1,6 +1,7 @@
 """Check one object of an answer against its pydantic model, repairing harmless drift."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -11,8 +12,14 @@ from pada_agent.prompts.schema import placeholders
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 
-_NUMBER = re.compile(r"-?\d{1,9}")
+_NUMBER = re.compile(r"\d{1,9}")
+"""Without a sign: nothing is numbered below zero, and `sample-1` is the first."""
 _LEADING_INTEGER = re.compile(r"\s*(-?\d+)(?:\.0*)?\s*(?:$|[^\d.\s])")
+_CHOICE = re.compile(r"'([^']*)'")
+"""One of the values in pydantic's words, such as `'yes' or 'no'`."""
+_ENDS_CHOICE = re.compile(r"[,.;:(\n–—]|\s-\s")
+"""What stands between a decision and its reason."""
+_SAME = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", "0": "false"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ def check_item(
     where: str,
     number_field: str = "",
 ) -> CheckedItem[ItemT]:
-    """Validate `draft`; numbers where text belongs, `8/10` where a number belongs and a lone value where a list belongs are repaired."""
+    """Validate `draft`; numbers where text belongs, `8/10` where a number belongs, a lone value where a list belongs and
+    `Yes.` or true where `yes` belongs are repaired."""
     number = _read_number(draft.get(number_field))
     if number is not None:
         draft = {**draft, number_field: number}
@@ -65,11 +73,30 @@ def _repair(error: ErrorDetails) -> Any:
         return [found]
     if kind == "int_parsing" and isinstance(found, str) and (number := _LEADING_INTEGER.match(found)):
         return int(number.group(1))
+    if kind in ("literal_error", "enum"):
+        return _choose(found, _CHOICE.findall(error["ctx"]["expected"]))
+    if kind in ("bool_parsing", "bool_type"):
+        return _choose(found, (True, False))
     return round(found) if kind == "int_from_float" else found
 
 
+def _choose(found: Any, choices: Sequence[Any]) -> Any:
+    """The choice that is evidently meant, in other case, with marks around it or a reason after it. `found` itself if none or several are."""
+    text = str(found) if isinstance(found, str | int | float) else ""
+    for part in (text, _ENDS_CHOICE.split(text.strip(), maxsplit=1)[0]):
+        meant = [choice for choice in choices if _fold(choice) == _fold(part)]
+        if len(meant) == 1:
+            return meant[0]
+    return found
+
+
+def _fold(value: Any) -> str:
+    words = " ".join(re.findall(r"\w+", str(value).casefold()))
+    return _SAME.get(words, words)
+
+
 def _read_number(value: Any) -> int | None:
-    """Of 2, `2`, `2.0` or `sample 2`."""
+    """Of 2, `2`, `2.0`, `sample 2` or `sample-2`."""
     found = _NUMBER.search(str(value)) if isinstance(value, int | float | str) else None
     return int(found.group()) if found else None
 

@@ -9,17 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.ports import LanguageModel, RawRow
+from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.drafts import find_empty_field, keep_turns, tell_turns, whole_question
 from pada_agent.evaluation.tasks.instruction import instruct
-from pada_agent.prompts.rendering import render
-from pada_agent.prompts.structured_call import structured_call
-
-MAX_OUTPUT_TOKENS = 512
+from pada_agent.prompts.prompted_model import PromptedModel
 
 
 class AnswerJudgement(BaseModel):
@@ -42,16 +39,15 @@ class Judge(Task):
     fields: Fields = MappingProxyType({"question": ("question",), "answer": ("answer",)})
     max_new_tokens = 256
 
-    def __init__(self, config: TaskConfig, judge: LanguageModel, prompts: Mapping[str, str] | None = None) -> None:
+    def __init__(self, config: TaskConfig, judge: PromptedModel) -> None:
         super().__init__(config)
         self._judge = judge
-        self._prompts = dict(prompts or {})
 
     @classmethod
-    def make(cls, config: TaskConfig, judge: LanguageModel | None, prompts: Mapping[str, str]) -> Self:
+    def make(cls, config: TaskConfig, judge: PromptedModel | None) -> Self:
         if judge is None:
             raise ValueError("a judge is asked")
-        return cls(config, judge, prompts)
+        return cls(config, judge)
 
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
@@ -100,14 +96,8 @@ class Judge(Task):
             "reference_answer": example.answer,
             "answer": prediction.response.strip(),
         }
-        reply = structured_call(
-            self._judge,
-            render("answer_judgement", variables, self._prompts),
-            AnswerJudgement,
-            max_output_tokens=MAX_OUTPUT_TOKENS,
-            tags={"agent": "answer_judgement", "example": example.id},
-            wrap="object",
-        )
+        tags = {"agent": "answer_judgement", "example": example.id}
+        reply = self._judge.ask("answer_judgement", variables, AnswerJudgement, wrap="object", tags=tags)
         return list(reply.items)
 
     def _build(self, question: str, answer: str, example_id: str) -> Example:

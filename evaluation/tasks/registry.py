@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.plugins import TASKS, find_part
-from pada_agent.core.ports import LanguageModel
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.benchmarks import ArcChallenge, HellaSwag, HumanEval, Squad, SquadV2
 from pada_agent.evaluation.tasks.code import Code
@@ -16,6 +15,7 @@ from pada_agent.evaluation.tasks.judge import Judge
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.evaluation.tasks.numeric import Numeric
 from pada_agent.evaluation.tasks.sql import Sql
+from pada_agent.prompts.prompted_model import PromptedModel
 
 _KINDS: tuple[type[Task], ...] = (
     ArcChallenge,
@@ -35,12 +35,11 @@ _KINDS: tuple[type[Task], ...] = (
 BUILT_IN: Mapping[str, type[Task]] = {kind.name: kind for kind in _KINDS}
 
 
-def make_task(config: TaskConfig, judge: LanguageModel | None = None, prompts: Mapping[str, str] | None = None) -> Task:
+def make_task(config: TaskConfig, judge: PromptedModel | None = None) -> Task:
     """The task named `config.name`.
 
     Args:
-        judge: needed only by tasks that ask a judge.
-        prompts: texts from the settings that replace prompt templates, by template name.
+        judge: needed only by tasks that ask a judge. Comes with the prompts and the token limit of the settings.
 
     Raises:
         ConfigError: there is no task of that name, its entry point cannot be loaded, or it needs a judge and has none.
@@ -48,7 +47,7 @@ def make_task(config: TaskConfig, judge: LanguageModel | None = None, prompts: M
     kind = find_task_kind(config.name)
     if kind.asks_judge and judge is None:
         raise ConfigError(f"task.name: {config.name!r} needs an LLM to judge answers; set models.judge")
-    return kind.make(config, judge, prompts or {})
+    return kind.make(config, judge)
 
 
 def find_task_kind(name: str) -> type[Task]:

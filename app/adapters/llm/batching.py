@@ -21,7 +21,7 @@ from pada_agent.app.adapters.llm.batch_services import (
 from pada_agent.app.adapters.llm.clients import ChatClient
 from pada_agent.app.adapters.llm.limits import Clock
 from pada_agent.app.adapters.llm.provider_errors import PASSING_STATUS
-from pada_agent.app.adapters.llm.response_cache import call_key, name_model
+from pada_agent.app.adapters.llm.response_cache import call_key
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.model_config import ModelConfig
@@ -60,6 +60,7 @@ class BatchClient:
     batch. Calls that fail at the provider are sent once more on their own, at full price.
 
     Args:
+        model: as keys of calls name it.
         ordinary: makes the client for such calls.
         report: receives progress on the batch.
     """
@@ -70,6 +71,7 @@ class BatchClient:
         service: BatchService,
         ledger: BatchLedger,
         *,
+        model: str,
         ordinary: Callable[[], ChatClient],
         report: Callable[[Progress], None],
         clock: Clock | None = None,
@@ -77,6 +79,7 @@ class BatchClient:
         self._config = config
         self._service = service
         self._ledger = ledger
+        self._model = model
         self._ordinary = ordinary
         self._report = report
         self._clock = clock or Clock()
@@ -88,7 +91,7 @@ class BatchClient:
         """Calls that go out by themselves."""
 
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
-        key = call_key(name_model(self._config), request)
+        key = call_key(self._model, request)
         while key not in self._failed:
             job = self._take_part(key, request, refused)
             if not job.is_lost:

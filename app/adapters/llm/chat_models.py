@@ -117,7 +117,7 @@ class ChatModelAdapter:
                 self._lock.release()
 
     def _answer(self, request: ChatRequest) -> ChatReply:
-        key = call_key(name_model(self._config), request)
+        key = call_key(name_model(self._config, self._opening.address), request)
         agent = str(request.tags.get("agent", ""))
         with self._cache.asking_once(key):
             if cached := self._cache.get(key, role=self._role, agent=agent):
@@ -203,9 +203,9 @@ class ChatModelAdapter:
 
     def _to_reply(self, message: AIMessage, request: ChatRequest, key: str) -> ChatReply:
         # Joined and masked before it is stored: the answer is paid for.
-        text = self._opening.redaction.mask_own(join_surrogates(str(message.text)))
+        text = self._opening.redaction.mask_answer(join_surrogates(str(message.text)))
         reason = _find_reason(message)
-        refusal = self._opening.redaction.mask_own(str(message.additional_kwargs.get("refusal") or ""))
+        refusal = self._opening.redaction.mask_answer(str(message.additional_kwargs.get("refusal") or ""))
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))
         return ChatReply(
             text=(refusal or f"it ended with {reason}") if is_refused else text,
@@ -267,7 +267,8 @@ def _open_batches(
     """The same model, asked in batches."""
     assert opening.batches is not None  # `find_opening` has refused the others
     ordinary = once(opening.open)
-    client = BatchClient(config, opening.batches(ordinary), ledger, ordinary=ordinary, report=report)
+    model = name_model(config, opening.address)
+    client = BatchClient(config, opening.batches(ordinary), ledger, model=model, ordinary=ordinary, report=report)
     return replace(opening, open=lambda: client, close=client.close)
 
 

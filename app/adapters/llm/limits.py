@@ -2,8 +2,10 @@
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event, Lock
 from typing import TypeVar
 
@@ -108,14 +110,43 @@ class Budget:
                 )
 
 
+@dataclass
+class _Quota:
+    """What may be used per minute. It is given back a minute after it was used, and no faster than the limit."""
+
+    limit: int
+    used: int = 0
+    returns: deque[tuple[float, int]] = field(default_factory=deque)
+    """When how much is given back."""
+    settled: float = 0.0
+    """When everything used so far is given back."""
+
+    def find_wait(self, now: float) -> float:
+        """Seconds until something is free."""
+        while self.returns and self.returns[0][0] <= now:
+            self.used -= self.returns.popleft()[1]
+        used, free_at = self.used, now
+        for at, amount in self.returns:
+            if used < self.limit:
+                break
+            used, free_at = used - amount, at
+        return free_at - now
+
+    def use(self, amount: int, now: float) -> None:
+        """Use so much. More than is free may be used; it then takes longer until something is."""
+        self.settled = max(now + 60, max(now, self.settled) + amount * 60 / self.limit)
+        self.used += amount
+        self.returns.append((self.settled, amount))
+
+
 class RateLimiter:
-    """Requests and tokens per minute, as two buckets that refill steadily. Tokens are charged after the call."""
+    """Requests and tokens per minute. In no minute do more requests go out than allowed. Tokens are charged after the call,
+    so those of the calls in flight may exceed the limit; later calls make up for it."""
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None, clock: Clock) -> None:
-        self._rates = {"requests": requests_per_minute, "tokens": tokens_per_minute}
-        self._levels = {name: float(rate) for name, rate in self._rates.items() if rate}
+        self._requests = _Quota(requests_per_minute) if requests_per_minute else None
+        self._tokens = _Quota(tokens_per_minute) if tokens_per_minute else None
         self._clock = clock
-        self._refilled = clock.now()
         self._lock = Lock()
 
     def acquire(self) -> None:
@@ -124,31 +155,18 @@ class RateLimiter:
             self._clock.sleep(seconds)
 
     def charge(self, tokens: int) -> None:
-        """Record the tokens of a finished call. The level may fall below zero; the next call then waits."""
+        """Record the tokens of a finished call."""
         with self._lock:
-            if "tokens" in self._levels:
-                self._levels["tokens"] -= tokens
+            if self._tokens:
+                self._tokens.use(tokens, self._clock.now())
 
     def _take_or_wait(self) -> float:
         with self._lock:
-            self._refill()
-            missing = [
-                (needed - level) * 60 / (self._rates[name] or 1)
-                for name, level in self._levels.items()
-                if level < (needed := 1.0)
-            ]
-            if missing:
-                return max(missing)
-            if "requests" in self._levels:
-                self._levels["requests"] -= 1
-            return 0.0
-
-    def _refill(self) -> None:
-        now = self._clock.now()
-        for name in self._levels:
-            rate = self._rates[name] or 0
-            self._levels[name] = min(rate, self._levels[name] + rate * (now - self._refilled) / 60)
-        self._refilled = now
+            now = self._clock.now()
+            wait = max((quota.find_wait(now) for quota in (self._requests, self._tokens) if quota), default=0.0)
+            if not wait and self._requests:
+                self._requests.use(1, now)
+            return wait
 
 
 class CallGate:

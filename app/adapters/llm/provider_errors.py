@@ -13,9 +13,9 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from langchain_core.exceptions import ContextOverflowError
 
 from pada_agent.app.adapters.llm.environment import Address, describe_proxy
-from pada_agent.app.adapters.llm.limits import RetryableError
+from pada_agent.app.adapters.llm.limits import LONGEST_WAIT_SECONDS, RetryableError
 from pada_agent.app.adapters.llm.redaction import Redaction
-from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_words
+from pada_agent.app.adapters.llm.waiting import read_quota_reset, read_retry_after, read_wait_in_words
 from pada_agent.core.errors import ModelUnavailableError, StructuredOutputError
 
 SHOWN_CHARACTERS = 400
@@ -78,11 +78,19 @@ _FILTERED = re.compile(
     r"|guardrail",
     re.IGNORECASE,
 )
+_FLAGGED = re.compile(
+    r"\b(?:prompt|input|content|messages?)\b[^.]{0,40}\b(?:flagged|inappropriate|violat(?:es?|ing)\b[^.]{0,30}(?:polic|guideline))"
+    r"|content exists risk|data[_ ]inspection|invalid_prompt|content_policy|considered high risk|敏感",
+    re.IGNORECASE,
+)
+"""The same in words that do not fit a refused key, a blocked account or a web page."""
+_SPOILT = re.compile(r"could not finish the message|json_validate_failed|tool_use_failed", re.IGNORECASE)
+"""The model began to answer but could not end it, and would fail again."""
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE)
 _QUOTE = re.compile(r"\s+b?['\"]")
 _TAG = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _UNSUPPORTED = re.compile(
-    r"unsupported|not support|only the default|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
+    r"unsupported|unavailable|not support|only the default|only \S+ (?:is|are) allowed|must be strictly positive|deprecated|not permitted|not allowed|un(?:recognized|known|expected)"
     r"|may only be set|extra (?:fields|inputs)",
     re.IGNORECASE,
 )
@@ -202,8 +210,13 @@ def _is_overflow(failure: _Failure) -> bool:
 
 
 def _translate_status(failure: _Failure, status: int, name: str, where: str) -> Exception:
-    if failure.code == "content_filter" or (status in BAD_REQUEST and _FILTERED.search(failure.words)):
+    if _is_filtered(failure, status):
         return ContentRefusedError(failure.shown)
+    if status in BAD_REQUEST and _SPOILT.search(f"{failure.code} {failure.words}"):
+        return StructuredOutputError(
+            f"{name}: the model could not end its answer. Ask for fewer rows per call, raise max_output_tokens, or lower"
+            f" reasoning_effort: {failure.shown}"
+        )
     if _is_spent(failure):
         return ModelUnavailableError(
             f"{name}: the quota or credit at {where} is used up (HTTP {status}): {failure.shown}"
@@ -215,12 +228,28 @@ def _translate_status(failure: _Failure, status: int, name: str, where: str) -> 
     if 300 <= status < 400:
         return NotFoundError(f"{name}: {where} redirects (HTTP {status}), which is not followed: {failure.shown}")
     if status in PASSING_STATUS or status >= 500:
-        wait = read_retry_after(failure.headers)
-        wait = read_wait_in_words(failure.words) if wait is None else wait
-        return RetryableError(f"{name}: HTTP {status} from {where}: {failure.shown}", retry_after_seconds=wait)
+        said = f"{name}: HTTP {status} from {where}: {failure.shown}"
+        return RetryableError(said, retry_after_seconds=_find_wait(failure, status))
     refused = ModelUnavailableError(f"{name}: {where} refused the request (HTTP {status}): {failure.shown}")
     parameter = _find_refused_parameter(failure) if status in BAD_REQUEST else ""
     return ParameterRefusedError(parameter, refused) if parameter else refused
+
+
+def _is_filtered(failure: _Failure, status: int) -> bool:
+    if failure.code == "content_filter":
+        return True
+    if status in BAD_REQUEST and _FILTERED.search(failure.words):
+        return True
+    return status in (*BAD_REQUEST, 403) and bool(_FLAGGED.search(f"{failure.code} {failure.words}"))
+
+
+def _find_wait(failure: _Failure, status: int) -> float | None:
+    """Seconds that the server asks to wait, in headers or in words. Else, if a quota is used up, until it is full again, a minute at most."""
+    for wait in (read_retry_after(failure.headers), read_wait_in_words(failure.words)):
+        if wait is not None:
+            return wait
+    reset = read_quota_reset(failure.headers) if status == 429 else None
+    return None if reset is None else min(reset, LONGEST_WAIT_SECONDS)
 
 
 def _translate_aws(failure: _Failure, name: str) -> Exception:

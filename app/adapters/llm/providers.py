@@ -122,13 +122,13 @@ def _find_unused(provider: str) -> tuple[str, ...]:
 
 
 def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
-    key = _find_key(config, role, needed=config.base_url is None)
-    headers = _read_headers(config, role)
     address = _find_address(config, "OPENAI_API_BASE", "OPENAI_BASE_URL") or Address(OPENAI, "")
+    official = _is_openai(address.url)
+    key = _find_key(config, role, needed=official)
+    headers = _read_headers(config, role)
 
     def make() -> ChatClient:
         chat = _chat_openai(config, name, key=key or "not-needed", url=address.url, headers=headers)
-        official = config.base_url is None
         return OpenAIClient(
             chat,
             config,
@@ -268,6 +268,11 @@ def _find_address(config: ModelConfig, *variables: str, drops_query: bool = Fals
     if config.base_url:
         return Address(config.base_url, "base_url")
     return read_address(variables, drops_query=drops_query)
+
+
+def _is_openai(url: str) -> bool:
+    """Whether it is OpenAI itself, and not one of the servers that speak its protocol."""
+    return f".{urlsplit(url).hostname}".endswith(f".{urlsplit(OPENAI).hostname}")
 
 
 def _find_version(address: Address | None) -> str | None:

@@ -13,8 +13,12 @@ SHORTEST_SECRET = 6
 """In characters. A shorter one would be found in ordinary words."""
 SHORTEST_SPLIT = 12
 """In characters. A shorter one is not searched for across spaces and quotation marks."""
+SHORTEST_RANDOM = 12
+"""In characters. A shorter secret is not masked in answers."""
 _BETWEEN = r"[\s\"'`+,\\]{0,6}"
 """What may stand between the pieces of a key that was broken up, such as a line's end or `" + "`."""
+_NOT_IN_WORDS = re.compile(r"[^A-Za-z\s_.-]")
+"""A character that placeholders such as `ollama` or `not-needed` do not contain."""
 _LOOKS_LIKE_KEY = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|ghp)[-_][\w*.-]{3,}|\bAIza[\w*-]{10,}")
 """Keys of the known providers, also cut or starred as servers repeat them."""
 
@@ -35,9 +39,19 @@ class Redaction:
         """The text without the secrets: unchanged, in other case, in pieces, in base64, or percent-encoded."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
+    def mask_answer(self, text: str) -> str:
+        """The text of an answer, without the secrets that look random. Others, such as `anything`, are placeholders, and words of
+        ordinary text."""
+        return self._random.mask_own(text)
+
     def is_in(self, text: str) -> bool:
         """Whether the text repeats a secret."""
         return bool(self._pattern and self._pattern.search(text))
+
+    @cached_property
+    def _random(self) -> "Redaction":
+        """The same for the secrets that do not occur in ordinary text."""
+        return Redaction(tuple(s for s in self.secrets if len(s) >= SHORTEST_RANDOM and _NOT_IN_WORDS.search(s)))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:

@@ -13,6 +13,7 @@ from threading import Lock, RLock
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from pada_agent.app.adapters.llm.environment import Address
 from pada_agent.app.adapters.storage.artifacts import is_disk_full, tell_why_unwritten
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.damage import FREE_SPACE
@@ -36,11 +37,20 @@ LEAST_FREE_BYTES = 8 * 2**20
 """Free disk space below which no call is started, because there may be no room for its answer."""
 
 
-def name_model(config: ModelConfig) -> str:
-    """The model, and everything else that decides how it answers."""
+def name_model(config: ModelConfig, address: Address | None) -> str:
+    """The model, and everything else that decides who answers, and how. Keys contain only its hash.
+
+    It names the variables of secret headers and not their values, so that answers are found again after a token was renewed.
+
+    Args:
+        address: where it is asked, if that is known.
+    """
+    url = address.url if address and address.source else config.base_url or ""
     more = {"reasoning_effort": config.reasoning_effort, **config.extra}
     chosen = {name: value for name, value in more.items() if value is not None}
-    return f"{config.model}@{config.base_url or ''}{json.dumps(chosen, sort_keys=True) if chosen else ''}"
+    headers = {name.lower(): value for name, value in {**config.headers, **config.header_envs}.items()}
+    route = {"headers": headers} if headers else {}
+    return f"{config.model}@{url}{''.join(json.dumps(part, sort_keys=True) for part in (chosen, route) if part)}"
 
 
 def call_key(model: str, request: ChatRequest) -> str:

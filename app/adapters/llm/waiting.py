@@ -25,6 +25,14 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     for read in (_read_number, read_duration, _read_date):
         if (seconds := read(value)) is not None:
             return seconds
+    return None
+
+
+def read_quota_reset(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the quotas of requests and tokens are full again. None if the headers do not say.
+
+    A request fits in long before. The quota may be that of a day.
+    """
     resets = [read_duration(headers.get(f"x-ratelimit-reset-{what}", "")) for what in ("requests", "tokens")]
     return max((seconds for seconds in resets if seconds is not None), default=None)
 

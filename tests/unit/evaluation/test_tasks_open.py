@@ -13,6 +13,7 @@ from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
+from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
 from tests.unit.evaluation.cases import answer, row
 
@@ -248,11 +249,13 @@ def test_a_code_draft_must_pass_tests_that_prove_something(changes: dict[str, st
     [
         ('{"reason": "same cause", "correct": "yes"}', "correct", "same cause"),
         ('{"reason": "another cause", "correct": "no"}', "wrong", "another cause"),
+        ('{"reason": "same cause", "correct": true}', "correct", "same cause"),
+        ('{"reason": "another cause", "correct": "No."}', "wrong", "another cause"),
     ],
 )
 def test_the_judge_decides_with_a_reason(reply: str, value: str, reason: str) -> None:
     model = ScriptedModel([reply])
-    task = make_task(TaskConfig(name="judge", description="Post mortems."), model)
+    task = make_task(TaskConfig(name="judge", description="Post mortems."), PromptedModel(model))
     example = task.read(row(question="Why the delay?", answer="An expired certificate."))
     verdict = answer(task, example, "The certificate had run out.")
     assert (verdict.value, verdict.reason) == (value, reason)
@@ -261,29 +264,38 @@ def test_the_judge_decides_with_a_reason(reply: str, value: str, reason: str) ->
 
 
 def test_a_judge_that_cannot_be_read_leaves_the_example_unscored() -> None:
-    task = make_task(TaskConfig(name="judge"), ScriptedModel(lambda _: "I would say so"))
+    task = make_task(TaskConfig(name="judge"), PromptedModel(ScriptedModel(lambda _: "I would say so")))
     example = task.read(row(question="Why?", answer="Because."))
     assert answer(task, example, "It did.").value == "unscored"
 
 
 def test_no_answer_is_wrong_without_asking_and_a_judge_that_is_gone_raises() -> None:
-    task = make_task(TaskConfig(name="judge"), ScriptedModel([ModelUnavailableError("down")]))
+    task = make_task(TaskConfig(name="judge"), PromptedModel(ScriptedModel([ModelUnavailableError("down")])))
     example = task.read(row(question="Why?", answer="Because."))
     assert answer(task, example, "  ").value == "wrong"
     with pytest.raises(ModelUnavailableError):
         answer(task, example, "It did.")
 
 
+def test_the_judge_may_write_as_much_as_its_role() -> None:
+    model = ScriptedModel(['{"reason": "ok", "correct": "yes"}'])
+    task = make_task(TaskConfig(name="judge"), PromptedModel(model, max_output_tokens=16_000))
+    answer(task, task.read(row(question="Why?", answer="Because.")), "It did.")
+    assert model.requests[0].max_output_tokens == 16_000
+
+
 def test_the_judge_prompt_can_be_replaced() -> None:
     model = ScriptedModel(['{"reason": "ok", "correct": "yes"}'])
-    task = make_task(TaskConfig(name="judge"), model, {"answer_judgement": "{{ question }}|{{ answer }}"})
+    task = make_task(
+        TaskConfig(name="judge"), PromptedModel(model, {"answer_judgement": "{{ question }}|{{ answer }}"})
+    )
     answer(task, task.read(row(question="Why?", answer="Because.")), "It did.")
     assert model.prompts[0].startswith("Why?|It did.")
 
 
 @pytest.mark.parametrize("name", ["exact_match", "numeric", "judge"])
 def test_rows_may_come_as_messages(name: str) -> None:
-    task = make_task(TaskConfig(name=name), ScriptedModel([]))
+    task = make_task(TaskConfig(name=name), PromptedModel(ScriptedModel([])))
     turns = [{"role": "user", "content": "6 * 8?"}, {"role": "assistant", "content": "48"}]
     example = task.read(row(messages=turns))
     assert (example.prompt, example.answer) == ("6 * 8?", "48")
@@ -320,7 +332,7 @@ def test_every_built_in_task_is_made_by_its_name() -> None:
         "multiple_choice", "numeric", "sql", "squad", "squad_v2",
     }  # fmt: skip
     for name, kind in BUILT_IN.items():
-        assert type(make_task(TaskConfig(name=name), ScriptedModel([]))) is kind
+        assert type(make_task(TaskConfig(name=name), PromptedModel(ScriptedModel([])))) is kind
 
 
 def test_an_unknown_task_lists_the_known_ones() -> None:

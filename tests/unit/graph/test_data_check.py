@@ -9,6 +9,7 @@ from pada_agent.core.errors import ArtifactError, DatasetError, LeakageError
 from pada_agent.evaluation.rows.findings import ERRORS, Finding, blame, stop, warn
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
+from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import MemoryDatasets, ScriptedModel
 
 Rows = list[dict[str, Any]]
@@ -25,7 +26,7 @@ def check(memory: dict[str, Rows], **settings: Any) -> CheckedData:
     data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
     values = {"task": {"name": "multiple_choice", "labels": LABELS}, "data": data, **settings}
     config = parse_config(values, origin="test")
-    task = make_task(config.task, ScriptedModel([]))
+    task = make_task(config.task, PromptedModel(ScriptedModel([])))
     return check_run_data(config, {}, datasets=MemoryDatasets(memory), task=task)
 
 

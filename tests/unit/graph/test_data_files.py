@@ -18,6 +18,7 @@ from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import FileName, read_run_files, warn_about
 from pada_agent.graph.nodes.prepare import store_splits
 from pada_agent.graph.run_check import check_everything
+from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import MemoryDatasets, ScriptedModel
 from tests.toy_world import WordCountEmbedder
 
@@ -33,14 +34,14 @@ def ask(split: str, n: int, **fields: Any) -> Rows:
 def read(memory: dict[str, Rows], given: dict[str, Any] | None = None, **task: Any) -> dict[FileName, ReadFile]:
     data = {name: f"memory:{name}" for name in memory}
     config = parse_config({"task": {"name": "exact_match", **task}, "data": data}, origin="test")
-    made = make_task(config.task, ScriptedModel([]))
+    made = make_task(config.task, PromptedModel(ScriptedModel([])))
     return read_run_files(config, given or {}, datasets=MemoryDatasets(memory), task=made)
 
 
 def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, list[Example]]:
     data = {**{name: f"memory:{name}" for name in memory}, **settings.pop("data", {})}
     config = parse_config({"task": {"name": "exact_match"}, "data": data, **settings}, origin="test")
-    task, store = make_task(config.task, ScriptedModel([])), FileArtifactStore(folder)
+    task, store = make_task(config.task, PromptedModel(ScriptedModel([]))), FileArtifactStore(folder)
     adapters: Any = SimpleNamespace(
         datasets=MemoryDatasets(memory),
         task=task,

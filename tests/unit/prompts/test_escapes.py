@@ -21,6 +21,10 @@ from pada_agent.prompts.extraction import find_listings
         r"\beta + \theta = \rho",
         r"\forall x \notin \binom{n}{k}",
         r"\tan(x) and \tau_1 and \nu^2",
+        r"For which $x\neq 0$ is this true?",
+        r"$3\nmid n$",
+        r"x\neq \sqrt{2}",
+        r"$\nu_1$",
     ],
 )
 def test_latex_is_read_as_it_was_meant(latex: str) -> None:
@@ -36,6 +40,14 @@ def test_latex_is_read_as_it_was_meant(latex: str) -> None:
         "One line\nnot two\r\nrows of a\ttable\tto an end\nu = 5\nequal\n\tif x:\n\t\treturn text\n",
         "a\ttimetable\ttextile\tfraction",
         "a page\f\nanother",
+        "SELECT\nmid, title FROM movie WHERE id = $1\nu_id = $2",
+        "small\nmid\nlarge",
+        "a=1\nu_id=2",
+        "a\neq b",
+        "It is $5\nmid price $10",
+        "const t = `${a}-${b}`\nmid = f($(x), $(y))",
+        "grep 'x$'\nmid='y$'",
+        "lo = 0\nmid = lo + hi\nprint('\\n\\t', re.match(r'\\d+\\s', s))",
     ],
 )
 def test_white_space_stays(text: str) -> None:

@@ -105,6 +105,39 @@ def test_harmless_drift_is_repaired() -> None:
     assert reply.problems == ()
 
 
+@pytest.mark.parametrize("said", ["Keep", " keep.", "**KEEP**", "keep: it is clear", "keep - it is clear"])
+def test_a_choice_is_read_in_every_evident_spelling(said: str) -> None:
+    reply, _ = ask(json.dumps([{**GOOD, "verdict": said}]))
+    assert [(item.verdict, reply.problems) for item in reply.items] == [("keep", ())]
+
+
+@pytest.mark.parametrize("said", ["keep or drop", "kept", "do not keep", "", None, 1, ["keep", "drop"]])
+def test_what_is_no_evident_choice_is_refused(said: object) -> None:
+    reply, _ = ask(json.dumps([{**GOOD, "verdict": said}, GOOD]))
+    assert len(reply.items) == 1
+    assert "verdict: Input should be 'keep' or 'drop'" in reply.problems[0]
+
+
+class Decision(BaseModel, extra="ignore"):
+    in_words: Literal["yes", "no"]
+    plain: bool
+
+
+@pytest.mark.parametrize("said", [True, "true", "Yes", "yes.", "Y", "`yes`", "Yes, both name it.", 1])
+def test_yes_and_true_are_the_same(said: object) -> None:
+    for value, meant in ((said, True), (False, False), ("No.", False)):
+        answer = json.dumps({"in_words": value, "plain": value})
+        (item,) = structured_call(ScriptedModel([answer]), "Decide.", Decision, wrap="object").items
+        assert (item.in_words, item.plain) == ("yes" if meant else "no", meant)
+
+
+@pytest.mark.parametrize("form", ["sample-{}", "Sample {}:", "#{}", "sample -{}"])
+def test_a_dash_before_a_number_is_no_minus(form: str) -> None:
+    said = [{**GOOD, "sample_id": form.format(n), "reason": str(n)} for n in (1, 2, 3)]
+    reply, _ = ask(json.dumps(said), numbered=number_from_one("sample_id", 3))
+    assert [(item.sample_id, item.reason) for item in reply.items] == [(1, "1"), (2, "2"), (3, "3")]
+
+
 def test_the_good_items_of_a_damaged_answer_are_kept() -> None:
     reply, _ = ask(
         json.dumps([GOOD, {"sample_id": 2, "reason": "x", "rating": 11}]) + " [",

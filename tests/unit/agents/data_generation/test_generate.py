@@ -91,7 +91,7 @@ def test_every_task_is_asked_for_with_its_source_and_answered_in_its_fields(
     name: str, branch: Any, template: Any, tmp_path: Path
 ) -> None:
     database = make_database(tmp_path / "things.sqlite") if name == "sql" else ""
-    task = make_task(TaskConfig(name=name, database=str(database)), ScriptedModel([]))
+    task = make_task(TaskConfig(name=name, database=str(database)), PromptedModel(ScriptedModel([])))
     source = task.read(RawRow(where="train.jsonl:1", fields={"id": "t1", **ROWS[name]}))
     failure = ScoredRow(
         example=source,
@@ -160,7 +160,7 @@ LABELS = {"outages": "the supply is off", "billing": "what a charge is"}
 
 
 def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_is_mistaken_for() -> None:
-    task = make_task(TaskConfig(name="multiple_choice", labels=LABELS), ScriptedModel([]))
+    task = make_task(TaskConfig(name="multiple_choice", labels=LABELS))
     rows = [
         ("t1", "Dark since nine", "outages"),
         ("t2", "No power again", "outages"),
@@ -197,7 +197,7 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
 
 @pytest.mark.parametrize("branch", ["pattern", "training_error"])
 def test_real_rows_of_other_labels_are_shown_as_earlier_answers(branch: Branch) -> None:
-    task = make_task(TaskConfig(name="multiple_choice", labels=LABELS), ScriptedModel([]))
+    task = make_task(TaskConfig(name="multiple_choice", labels=LABELS))
     rows = [("t1", "Dark since nine", "outages"), ("t2", "Why this fee", "billing"), ("t3", "Bill is wrong", "billing")]
     training = [
         task.read(RawRow(where=i, fields={"id": i, "question": question, "answer": label}))
@@ -230,7 +230,7 @@ def test_real_rows_of_other_labels_are_shown_as_earlier_answers(branch: Branch) 
 
 
 def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advice_and_others_are_not() -> None:
-    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    task = make_task(TaskConfig(name="exact_match"))
     source = task.read(RawRow(where="t1", fields={"id": "t1", "question": "Question?", "answer": "ice"}))
     batch = Batch(id="b1", branch="training_error", iteration=1, source_ids=("t1", "t1", "t1"))
     assignments = assign_rows(batch, [source], {}, task=task, seed=0)
@@ -255,7 +255,7 @@ def test_a_row_that_was_sent_back_is_shown_with_its_refused_version_and_the_advi
 
 
 def test_seeds_do_not_share_what_the_writer_wrote() -> None:
-    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    task = make_task(TaskConfig(name="exact_match"))
     source = task.read(RawRow(where="t1", fields={"id": "t1", "question": "Question?", "answer": "ice"}))
     batch = Batch(id="b1", branch="training_error", iteration=1, source_ids=("t1",))
     model = ScriptedModel(['[{"row": 1, "question": "New?", "answer": "snow"}]'] * 2)
@@ -274,7 +274,7 @@ def test_seeds_do_not_share_what_the_writer_wrote() -> None:
 
 
 def test_no_demonstrations_are_shown_where_none_are_asked_for_or_labels_are_open() -> None:
-    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    task = make_task(TaskConfig(name="exact_match"))
     training = {
         i: task.read(RawRow(where=i, fields={"id": i, "question": f"Question {i}?", "answer": "ice"}))
         for i in ("t1", "t2")

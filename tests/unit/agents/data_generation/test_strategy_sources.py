@@ -6,7 +6,6 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, ErrorPattern, Example, Prediction, ScoredRow, Strategy, Verdict
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
-from tests.fakes import ScriptedModel
 from tests.toy_world import WordCountEmbedder
 
 STRATEGY = Strategy(
@@ -38,7 +37,7 @@ def pattern(*failures: str) -> ErrorPattern:
 
 
 def test_a_strategy_is_applied_to_the_rows_nearest_to_its_failures() -> None:
-    task = make_task(TaskConfig(name="exact_match"), ScriptedModel([]))
+    task = make_task(TaskConfig(name="exact_match"))
     training = [read(task, f"t{n}", f"lamp {'red ' * n}", "a") for n in range(N_NEAREST)]
     training += [read(task, f"far{n}", f"door {n}", "a") for n in range(3)]
     failures = {i: fail(read(task, i, text, "b")) for i, text in (("v1", "lamp"), ("v2", "door"))}

@@ -61,7 +61,7 @@ def test_a_drafted_strategy_carries_no_sample_to_the_writer() -> None:
         "key_elements": ['a debt, like "I owe you so much money"', "a person"],
     }
     model = ScriptedModel([json.dumps([item])])
-    task = make_task(TaskConfig(name="exact_match"), model)
+    task = make_task(TaskConfig(name="exact_match"))
     (strategy,) = draft_strategies([PATTERN], task=task, analyst=PromptedModel(model)).strategies
     assert strategy.generation_approach == "Write of debts."
     assert strategy.key_elements == ("a debt", "a person")

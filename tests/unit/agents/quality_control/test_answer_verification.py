@@ -129,7 +129,7 @@ def test_a_share_is_drawn_by_id_and_the_rest_is_passed_on() -> None:
     ],
 )
 def test_what_is_checked_otherwise_is_not_solved(name: str, fields: dict[str, str]) -> None:
-    task = make_task(TaskConfig(name=name), ScriptedModel([]))
+    task = make_task(TaskConfig(name=name), PromptedModel(ScriptedModel([])))
     assert verify([read(task, "r", **fields)], ScriptedModel([]), task=task).n_solved == 0
 
 

@@ -11,6 +11,7 @@ from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config import RunConfig
 from pada_agent.evaluation.rows.reading import ReadFile, read_files
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
+from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
 
 PAGE = (Path(__file__).parents[4] / "docs" / "data.md").read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ SAMPLES = {sample.name: sample for sample in list_samples()}
 def read(name: str, folder: Path) -> ReadFile:
     sample = SAMPLES[name]
     (folder / name).write_text(sample.text, encoding="utf-8")
-    task = make_task(RunConfig.model_validate(sample.settings).task, ScriptedModel([]))
+    task = make_task(RunConfig.model_validate(sample.settings).task, PromptedModel(ScriptedModel([])))
     (file,) = read_files(task, [FileDatasets().read(str(folder / name))])
     return file
 
@@ -75,5 +76,7 @@ def test_the_page_names_every_task_and_its_fields() -> None:
     table = PAGE.rpartition("| task | fields |")[2]
     for name, kind in BUILT_IN.items():
         (line,) = [line for line in table.split("\n") if f"`{name}`" in line]
-        fields = make_task(RunConfig.model_validate({"task": {"name": name}}).task, ScriptedModel([])).fields
+        fields = make_task(
+            RunConfig.model_validate({"task": {"name": name}}).task, PromptedModel(ScriptedModel([]))
+        ).fields
         assert kind.name == name and all(f"`{field}`" in line for field in fields if field != "task_id")

@@ -11,6 +11,7 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.reading import ReadFile, read_files
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
+from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
 
 
@@ -19,7 +20,7 @@ def place(rows: list[dict[str, Any]], name: str = "train.jsonl") -> list[RawRow]
 
 
 def task_for(name: str = "exact_match", **settings: Any) -> Task:
-    return make_task(TaskConfig(name=name, **settings), ScriptedModel([]))
+    return make_task(TaskConfig(name=name, **settings), PromptedModel(ScriptedModel([])))
 
 
 def read(rows: list[dict[str, Any]], **settings: Any) -> ReadFile:

@@ -8,7 +8,7 @@ import pytest
 from pada_agent.core.config import ModelConfig
 from pada_agent.core.errors import ConfigError, ModelUnavailableError
 from tests.fake_chat_server import Answer, FakeChatServer, completion, serve
-from tests.unit.app.adapters.llm.chat_world import World, ask, make_world
+from tests.unit.app.adapters.llm.chat_world import ARRAY, World, ask, make_world
 
 NOWHERE = FakeChatServer("", [], [])
 
@@ -35,6 +35,30 @@ def test_an_address_is_taken_without_white_space_and_endpoint(
         assert world.model.complete(ask()).text == "ok"
         world.cache.close()
     assert server.paths == ["/v1/chat/completions"]
+
+
+def test_answers_of_another_address_are_not_taken_for_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("first", "second"):
+        with serve([completion(text)]) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+            world = make(tmp_path)
+            assert [world.model.complete(ask()).text for _ in range(2)] == [text, text]
+            world.cache.close()
+        assert len(server.requests) == 1
+
+
+def test_a_server_named_by_a_variable_is_not_asked_as_openai_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with serve([completion("ok")]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        world = make(tmp_path)
+        world.model.complete(ask(json_schema=ARRAY))
+        world.cache.close()
+    assert server.requests[0]["max_tokens"] and "response_format" not in server.requests[0]
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ both = pytest.mark.parametrize("model", [OPENAI, ANTHROPIC])
 
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "tok-very-secret")
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "tok-very-secret")
+    monkeypatch.setenv("OPENAI_API_KEY", "tok-very-s3cret")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "tok-very-s3cret")
 
 
 class World:
@@ -160,7 +160,7 @@ def test_a_call_is_sent_as_it_would_be_by_itself(tmp_path: Path, model: str) -> 
             body.pop("stream", None)
         assert batched == ordinary
         keys = {str(headers.get("authorization", headers.get("x-api-key"))) for headers in server.headers}
-        assert {key.removeprefix("Bearer ") for key in keys} == {"tok-very-secret"}
+        assert {key.removeprefix("Bearer ") for key in keys} == {"tok-very-s3cret"}
 
 
 @both
@@ -338,11 +338,11 @@ def test_the_budget_counts_calls_that_wait_in_a_batch(tmp_path: Path) -> None:
 
 def test_nothing_that_is_stored_repeats_the_key(tmp_path: Path) -> None:
     with (
-        serving_batches(answering(lambda text: f"{text} tok-very-secret")) as server,
+        serving_batches(answering(lambda text: f"{text} tok-very-s3cret")) as server,
         open_world(tmp_path, server, OPENAI) as world,
     ):
         assert texts_of(world.ask("a")) == ["a [key]"]
-    assert not any(b"tok-very-secret" in file.read_bytes() for file in tmp_path.iterdir())
+    assert not any(b"tok-very-s3cret" in file.read_bytes() for file in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_provider_without_that_economy_is_refused(
 ) -> None:
     pytest.importorskip("langchain_anthropic")
     for name in ("MISTRAL_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "tok-very-secret")
+        monkeypatch.setenv(name, "tok-very-s3cret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     with serving_batches() as server, pytest.raises(ConfigError, match=words):
         World(tmp_path, server, model, economy=economy, base_url=None)

@@ -68,8 +68,8 @@ def test_half_a_character_is_replaced_before_the_answer_is_kept(tmp_path: Path) 
 
 
 def test_a_key_that_an_answer_repeats_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "tok-very-secret")
-    with open_world(tmp_path, completion("you sent TOK-very-secret"), api_key_env="MY_KEY") as world:
+    monkeypatch.setenv("MY_KEY", "tok-very-s3cret")
+    with open_world(tmp_path, completion("you sent TOK-very-s3cret"), api_key_env="MY_KEY") as world:
         assert world.model.complete(ask()).text == "you sent [key]"
     assert not any(b"very-secret" in file.read_bytes() for file in tmp_path.iterdir())
 

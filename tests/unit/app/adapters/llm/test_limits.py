@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pada_agent.app.adapters.llm.limits import (
     BREAKER_FAILURES,
@@ -89,11 +91,26 @@ def test_a_server_that_asks_to_wait_for_hours_is_not_waited_for() -> None:
     assert clock.slept == []
 
 
-def test_requests_are_spread_over_the_minute() -> None:
+def test_requests_above_the_limit_wait_for_the_next_minute() -> None:
     gate, clock = make_gate(requests_per_minute=6)
     for _ in range(9):
         run(gate)
-    assert clock.t == pytest.approx(30, abs=1)
+    assert clock.t == pytest.approx(80), "six at once, and one every ten seconds after a minute"
+
+
+@given(
+    st.integers(1, 20), st.lists(st.sampled_from([0, 0, 0, 0.5, 3, 30, 59.9, 60, 200]), max_size=80), st.integers(1, 3)
+)
+def test_no_minute_has_more_requests_than_allowed(limit: int, pauses: list[float], shift: int) -> None:
+    gate, clock = make_gate(requests_per_minute=limit)
+    clock.t = shift / 3
+    times = []
+    for pause in pauses:
+        clock.t += pause
+        run(gate)
+        times.append(clock.t)
+    for first, beyond in zip(times, times[limit:], strict=False):
+        assert beyond - first > 59.999
 
 
 def test_tokens_used_delay_the_next_call() -> None:
@@ -101,7 +118,16 @@ def test_tokens_used_delay_the_next_call() -> None:
     run(gate, tokens=1200)
     assert clock.t == 0
     run(gate)
-    assert clock.t == pytest.approx(60, abs=1)
+    assert clock.t == pytest.approx(120), "two minutes' worth"
+
+
+def test_the_first_minute_has_no_more_tokens_than_others() -> None:
+    gate, clock = make_gate(tokens_per_minute=600)
+    n_calls = 0
+    while clock.t < 60:
+        run(gate, tokens=100)
+        n_calls += 1
+    assert n_calls == 7, "six in the first minute, and the one that waited for the second"
 
 
 def test_after_failures_in_a_row_calls_fail_at_once_and_later_try_again() -> None:

@@ -123,6 +123,18 @@ def test_the_quota_of_a_day_on_bedrock_is_no_pause_and_its_throttling_is_one() -
             ),
             17,
         ),
+        (
+            refuse(
+                429,
+                say("Rate limit reached on tokens per min (TPM): Limit 30000. Please try again in 1.2s."),
+                **{"x-ratelimit-reset-requests": "14h24m0s"},
+            ),
+            1.2,
+        ),
+        (refuse(429, say("slow down"), **{"x-ratelimit-reset-requests": "14h24m0s"}), 60),
+        (refuse(429, say("slow down"), **{"x-ratelimit-reset-tokens": "3s"}), 3),
+        (refuse(503, say("Unavailable"), **{"x-ratelimit-reset-requests": "11h30m0s"}), None),
+        (refuse(500, say("oops"), **{"x-ratelimit-reset-tokens": "6m0s"}), None),
         (refuse(503, say("Loading model")), None),
         (refuse(500, "oops"), None),
         (refuse(529, say("Overloaded")), None),
@@ -163,6 +175,9 @@ def test_what_may_pass_is_tried_again(error: Exception, seconds: float | None) -
         (refuse(400, say("`temperature` may only be set to 1 when thinking is enabled.")), "temperature"),
         (refuse_aws("ValidationException", "The model does not support the temperature parameter."), "temperature"),
         (refuse(400, say("'response_format' of type 'json_schema' is not supported")), "response_format"),
+        (refuse(400, say("This response_format type is unavailable now")), "response_format"),
+        (refuse(400, say("invalid temperature: only 1 is allowed for this model")), "temperature"),
+        (refuse(422, {"message": "`temperature` must be strictly positive"}), "temperature"),
     ],
 )
 def test_a_parameter_that_a_model_does_not_take_is_told(error: Exception, parameter: str) -> None:
@@ -193,10 +208,59 @@ def test_a_bad_value_is_an_error_with_the_providers_words(error: Exception) -> N
         ),
         refuse(400, say("filtered", code="content_filter")),
         refuse(400, say("Your request was rejected as a result of our safety system.")),
+        refuse(
+            400,
+            say(
+                "Invalid prompt: your prompt was flagged as potentially violating our usage policy. Please try again with"
+                " a different prompt.",
+                code="invalid_prompt",
+            ),
+        ),
+        refuse(400, say("Content Exists Risk", code="invalid_request_error")),
+        refuse(400, say("Input data may contain inappropriate content.", code="data_inspection_failed")),
+        refuse(400, say("The request was rejected because it was considered high risk")),
+        refuse(
+            403, say('openai/gpt-4o requires moderation on OpenAI. Your input was flagged for "harassment".', code=403)
+        ),
+        refuse(
+            403,
+            {
+                "code": "The caller does not have permission to execute the specified operation",
+                "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO",
+            },
+        ),
     ],
 )
 def test_a_filtered_prompt_is_told_from_other_refusals(error: Exception) -> None:
     assert isinstance(translate(error), ContentRefusedError)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Your account was deactivated for violating our usage policies.",
+        "Your organization was blocked after repeated content violations.",
+        "<html><body>Blocked by the content filter of Example Ltd</body></html>",
+    ],
+)
+def test_a_blocked_account_or_page_is_no_filtered_prompt(words: str) -> None:
+    found = translate(refuse(403, say(words)))
+    assert type(found) is ModelUnavailableError
+    assert "refused the key (HTTP 403)" in str(found)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refuse(400, say("Could not finish the message because max_tokens or model output limit was reached.")),
+        refuse(400, say("Failed to generate JSON. Please adjust your prompt.", code="json_validate_failed")),
+        refuse(400, say("Tool choice is none, but model called a tool", code="tool_use_failed")),
+    ],
+)
+def test_an_answer_that_the_model_could_not_end_costs_a_batch(error: Exception) -> None:
+    found = translate(error)
+    assert isinstance(found, StructuredOutputError)
+    assert "could not end its answer" in str(found)
 
 
 def test_the_servers_own_words_are_shown_without_what_looks_like_a_key() -> None:

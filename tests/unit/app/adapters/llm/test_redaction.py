@@ -42,6 +42,18 @@ def test_what_looks_like_a_key_is_masked_in_errors_and_not_in_answers() -> None:
     assert Redaction().mask_own(words) == words
 
 
+@pytest.mark.parametrize("placeholder", ["anything", "ollama", "not-needed", "secret", "no key needed", "sk-1234"])
+def test_a_placeholder_is_masked_in_errors_and_not_in_answers(placeholder: str) -> None:
+    words = f"Is there {placeholder} I can do?"
+    assert Redaction((placeholder,)).mask_answer(words) == words
+    assert placeholder not in Redaction((placeholder,)).mask(words)
+
+
+@pytest.mark.parametrize("key", [KEY, "sk-proj-1a2b3c4d5e6f", "0123456789abcdef0123456789abcdef"])
+def test_a_key_is_masked_in_answers(key: str) -> None:
+    assert Redaction((key, "anything")).mask_answer(f"anything with {key}") == "anything with [key]"
+
+
 def test_a_short_secret_masks_no_words() -> None:
     assert Redaction(("x",)).mask_own("exact text") == "exact text"
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from pada_agent.app.adapters.llm import response_cache
-from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key, read_totals_by_agent
+from pada_agent.app.adapters.llm.environment import Address
+from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key, name_model, read_totals_by_agent
 from pada_agent.core.chat import ChatReply, ChatRequest, Message
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.records import Usage
 
 
@@ -49,6 +51,28 @@ def cache(tmp_path: Path) -> Iterator[ResponseCache]:
 def test_whatever_may_change_the_answer_changes_the_key(other: ChatRequest) -> None:
     assert call_key("m", other) != call_key("m", ask())
     assert call_key("other", ask()) != call_key("m", ask())
+
+
+@pytest.mark.parametrize(
+    ("settings", "address", "name"),
+    [
+        ({}, None, "openai:m@"),
+        ({}, Address("https://api.openai.com/v1", ""), "openai:m@"),
+        ({"base_url": "http://a/v1"}, Address("http://a/v1", "base_url"), "openai:m@http://a/v1"),
+        ({"base_url": "http://a/v1"}, None, "openai:m@http://a/v1"),
+        ({"reasoning_effort": "low", "extra": {"top_k": 1}}, None, 'openai:m@{"reasoning_effort": "low", "top_k": 1}'),
+        ({}, Address("http://b/v1", "OPENAI_BASE_URL"), "openai:m@http://b/v1"),
+        (
+            {"headers": {"X-Route": "b"}, "header_envs": {"X-Token": "TOKEN"}},
+            None,
+            'openai:m@{"headers": {"x-route": "b", "x-token": "TOKEN"}}',
+        ),
+    ],
+)
+def test_the_name_in_keys_says_who_answers_and_older_answers_are_found(
+    settings: dict[str, Any], address: Address | None, name: str
+) -> None:
+    assert name_model(ModelConfig.model_validate({"model": "openai:m", **settings}), address) == name
 
 
 def test_tags_do_not_change_the_key() -> None:

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_words
+from pada_agent.app.adapters.llm.waiting import read_quota_reset, read_retry_after, read_wait_in_words
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,24 @@ from pada_agent.app.adapters.llm.waiting import read_retry_after, read_wait_in_w
         ({"retry-after": "2 seconds"}, 2),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"x-ratelimit-reset-requests": "1.5s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
-        ({"x-ratelimit-reset-requests": "120ms"}, 0.12),
+        ({"x-ratelimit-reset-requests": "120ms"}, None),
     ],
 )
 def test_the_wait_in_headers(headers: dict[str, str], seconds: float | None) -> None:
     assert read_retry_after(headers) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-reset-requests": "1.5s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
+        ({"x-ratelimit-reset-requests": "120ms"}, 0.12),
+        ({"x-ratelimit-reset-tokens": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_when_a_quota_is_full_again(headers: dict[str, str], seconds: float | None) -> None:
+    assert read_quota_reset(headers) == (None if seconds is None else pytest.approx(seconds))
 
 
 def test_the_wait_as_a_date() -> None:
