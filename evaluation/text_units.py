@@ -35,6 +35,9 @@ _OPENING_SIGNS = re.compile(r"(?<!\S)['\"¿¡]+")
 _CLOSING_SIGNS = re.compile(r"['\".,;!?。、؟؛،।]+(?!\S)")
 """Signs that say nothing around a word. Inside they do: `3.5`, `a != b`, `print('5')`."""
 
+UNSPACED = "".join(_UNSPACED.values())
+"""Scripts without spaces between words, as ranges of a character class."""
+
 _ASCII_WORD, _ASCII_SIGN = re.compile(r"\w+", re.ASCII), re.compile(r"\w+|\S", re.ASCII)
 _SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+|(?<=[。！？])\s*|\n+")
 
@@ -43,8 +46,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!v
 def _pattern() -> re.Pattern[str]:
     """Matches a character of an unspaced script with its marks, or a run of other letters, digits and marks."""
     marks = _marks()
-    unspaced = "".join(_UNSPACED.values())
-    return re.compile(rf"[{unspaced}][{marks}]*|(?:(?![{unspaced}])[\w{marks}])+")
+    return re.compile(rf"[{UNSPACED}][{marks}]*|(?:(?![{UNSPACED}])[\w{marks}])+")
 
 
 @cache

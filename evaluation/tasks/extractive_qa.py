@@ -145,7 +145,7 @@ class ExtractiveQa(Task):
             example
             for example in examples
             if (golds := example.reference["answers"])
-            and not any(find_span(gold, example.reference["passage"]) for gold in golds)
+            and not any(find_span(gold, example.reference["passage"], whole_words=False) for gold in golds)
         ]
         if not lost:
             return []
