@@ -63,5 +63,6 @@ class _OpenArrays(ast.NodeTransformer):
         name = node.func
         is_numpy = isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name) and name.value.id == "np"
         if len(node.args) == 1 and (is_numpy or (isinstance(name, ast.Name) and name.id == "array")):
-            return self.visit(node.args[0])
+            inner: ast.AST = self.visit(node.args[0])
+            return inner
         return node
