@@ -28,11 +28,17 @@ class _Need(NamedTuple):
     find: Callable[[], object]
 
 
-def find_missing(config: RunConfig) -> list[Finding]:
-    """Everything that is missing or cannot be used. Nothing is loaded or started, and only an object store is contacted."""
+def find_missing(config: RunConfig, *groups: str) -> list[Finding]:
+    """Everything that is missing or cannot be used. Nothing is loaded or started, and only an object store is contacted.
+
+    Args:
+        groups: groups of settings, such as `student`, to look at. None looks at all.
+    """
     problems: dict[str, list[str]] = {}
     first: dict[str, PadaError] = {}
     for need in _list_needs(config):
+        if groups and need.key.partition(".")[0] not in groups:
+            continue
         try:
             need.find()
         except PadaError as exc:

@@ -32,7 +32,7 @@ from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.jobs import TokenizerJob
-from pada_agent.core.ports import Compute
+from pada_agent.core.ports import ArtifactStore, Compute, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.context import Adapters, report_progress
@@ -179,7 +179,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         for role in (analyst, generator, judge):
             role.model.close()
 
-    student = pin_commit(str(model_store.resolve(config.student.model)), config.student.revision, store)
+    student = _pin_student(config, store)
     adapters = Adapters(
         datasets=FileDatasets(),
         store=store,
@@ -191,7 +191,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         judge=judge,
         student=student,
         guards=find_guards(config.guard.plugins),
-        tokens=StudentTokenCounter(compute, _make_tokenizer_job(config, student), config.student.chat),
+        tokens=_make_counter(config, student, compute),
         usage=cache.totals_by_role,
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),
@@ -200,6 +200,22 @@ def _open(config: RunConfig, key: str) -> Adapters:
         warnings=warn_about_judge(config),
     )
     return adapters
+
+
+@contextmanager
+def open_counter(config: RunConfig) -> Iterator[TokenCounter]:
+    """The student's tokenizer without the other adapters, to measure rows while a teacher is missing.
+
+    Raises:
+        ConfigError: the student has no such revision.
+    """
+    folder = Path(config.runs_folder) / config.name
+    student = _pin_student(config, FileArtifactStore(folder / "objects"))
+    compute = open_compute(config, folder)
+    try:
+        yield _make_counter(config, student, compute)
+    finally:
+        compute.close()
 
 
 def link_objects(folder: Path, shared: str) -> None:
@@ -211,14 +227,19 @@ def link_objects(folder: Path, shared: str) -> None:
             (folder / "objects").symlink_to(Path("..") / shared / "objects")
 
 
-def _make_tokenizer_job(config: RunConfig, student: str) -> TokenizerJob:
-    return TokenizerJob(
+def _pin_student(config: RunConfig, store: ArtifactStore) -> str:
+    return pin_commit(str(model_store.resolve(config.student.model)), config.student.revision, store)
+
+
+def _make_counter(config: RunConfig, student: str, compute: Compute) -> StudentTokenCounter:
+    job = TokenizerJob(
         student=student,
         target_modules=config.lora.target_modules,
         load_in=config.student.load_in,
         engine=config.student.engine,
         n_processes=count_processes(config.compute),
     )
+    return StudentTokenCounter(compute, job, config.student.chat)
 
 
 def _find_compute(config: RunConfig, folder: Path) -> Compute:

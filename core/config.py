@@ -52,7 +52,8 @@ class DataConfig(Settings):
     """Fraction of validation used to select the best model; the rest is diagnosed. Our default guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
     """What to do if training rows also appear in validation or test, or validation rows in test: stop with an error, or drop them. Test always keeps
-    its rows."""
+    its rows. Rows are the same if their questions are, with passage, options and earlier turns, ignoring case, white space and the punctuation
+    around words."""
     on_duplicate: Literal["drop", "error"] = "drop"
     """What to do if a row repeats an earlier row of the same file, in both question and answer: drop it and report the count, or stop with an
     error."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 
+from pada_agent.evaluation.rows.cells import INVISIBLE
+
 Units = tuple[str, ...]
 
 _UNSPACED = {
@@ -20,7 +22,23 @@ _UNSPACED = {
 """Weight of one character, and its script: how many words of English it is worth in parallel texts, roughly."""
 
 
-_ASCII_WORD = re.compile(r"\w+", re.ASCII)
+_SPELLINGS = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛′", "'"),
+        **dict.fromkeys("“”„‟«»″", '"'),
+        **dict.fromkeys("‐‑‒–—−", "-"),
+        **dict.fromkeys(f"{INVISIBLE}\ufe0f", ""),
+        **{sign: f"^{power}" for power, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+    }
+)
+_OPENING_SIGNS = re.compile(r"(?<!\S)['\"¿¡]+")
+_CLOSING_SIGNS = re.compile(r"['\".,;!?。、؟؛،।]+(?!\S)")
+"""Signs that say nothing around a word. Inside they do: `3.5`, `a != b`, `print('5')`."""
+
+UNSPACED = "".join(_UNSPACED.values())
+"""Scripts without spaces between words, as ranges of a character class."""
+
+_ASCII_WORD, _ASCII_SIGN = re.compile(r"\w+", re.ASCII), re.compile(r"\w+|\S", re.ASCII)
 _SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+|(?<=[。！？])\s*|\n+")
 
 
@@ -28,8 +46,13 @@ _SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!v
 def _pattern() -> re.Pattern[str]:
     """Matches a character of an unspaced script with its marks, or a run of other letters, digits and marks."""
     marks = _marks()
-    unspaced = "".join(_UNSPACED.values())
-    return re.compile(rf"[{unspaced}][{marks}]*|(?:(?![{unspaced}])[\w{marks}])+")
+    return re.compile(rf"[{UNSPACED}][{marks}]*|(?:(?![{UNSPACED}])[\w{marks}])+")
+
+
+@cache
+def _sign_pattern() -> re.Pattern[str]:
+    """Like `_pattern`, and any other visible character."""
+    return re.compile(rf"{_pattern().pattern}|\S")
 
 
 @cache
@@ -55,6 +78,17 @@ def units_of(text: str) -> Units:
     if text.isascii():  # the same, twenty times as fast
         return tuple(_ASCII_WORD.findall(text.lower()))
     return tuple(_pattern().findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def signs_of(text: str) -> Units:
+    """Like `units_of`, with each sign and emoji as a unit of its own, so that `10 + 3` differs from `10 - 3`.
+
+    Left out are white space, and quotation marks and punctuation around words.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_SPELLINGS))
+    text = _CLOSING_SIGNS.sub("", _OPENING_SIGNS.sub("", text.casefold()))
+    return tuple((_ASCII_SIGN if text.isascii() else _sign_pattern()).findall(text))
 
 
 def count_words(units: Sequence[str]) -> float:

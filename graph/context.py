@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableLambda
 from langgraph.config import get_stream_writer
@@ -60,6 +60,17 @@ class RunContext(RunConfig):
         """
         check_overrides(self.prompts.overrides())
         return RunConfig.model_validate(self.model_dump())
+
+
+class RowAdapters(Protocol):
+    """The adapters that rows are read and measured with."""
+
+    @property
+    def datasets(self) -> DatasetSource: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def tokens(self) -> TokenCounter | None: ...
 
 
 @dataclass(frozen=True)

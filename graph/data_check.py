@@ -142,17 +142,21 @@ def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
         return [
             stop(f"{place}: all {n_rows} rows have the same question. Name the columns of the question in task.columns")
         ]
-    pairs = find_contradictions(file, task.gold)
+    exact, pairs = find_contradictions(file, task.gold, exactly=True), find_contradictions(file, task.gold)
+    if 2 * len(exact) >= n_rows:
+        told = _tell_contradictions(place, n_rows, exact)
+        return [stop(f"{told}. Is a part of the question in another column? A list in task.columns joins columns")]
     if not pairs:
         return []
-    told = (
+    alike = "" if pairs == exact else ", ignoring case and punctuation,"
+    return [warn(_tell_contradictions(place, n_rows, pairs, alike))]
+
+
+def _tell_contradictions(place: str, n_rows: int, pairs: Sequence[Pair], alike: str = "") -> str:
+    return (
         f"{place}: {len(pairs)} of {n_rows} rows {agree(len(pairs), 'repeats', 'repeat')} the question of an earlier"
-        f" row with another right answer"
-        f" ({list_pairs(pairs)})"
+        f" row{alike} with another right answer ({list_pairs(pairs)})"
     )
-    if 2 * len(pairs) >= n_rows:
-        return [stop(f"{told}. Is a part of the question in another column? A list in task.columns joins columns")]
-    return [warn(told)]
 
 
 def _drop_shared(

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pada_agent.core.config import RunConfig
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths, check_lengths
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import RowAdapters
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.row_division import reads_training_errors
 
 
-def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: Adapters) -> Lengths | None:
+def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: RowAdapters) -> Lengths | None:
     """Which rows are too long, and how many tokens the student may write. None if rows cannot be measured.
 
     Raises:

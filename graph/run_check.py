@@ -11,7 +11,7 @@ from pada_agent.evaluation.rows.findings import Finding, blame, count, stop, war
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths
 from pada_agent.evaluation.task import Task
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.context import RowAdapters
 from pada_agent.graph.data_check import CheckedData, check_run_data
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.data_lengths import measure_lengths
@@ -40,7 +40,7 @@ class RunCheck(NamedTuple):
         return [finding.text for finding in self.findings if not finding.stops]
 
 
-def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Adapters) -> RunCheck:
+def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: RowAdapters) -> RunCheck:
     """Check rows, lengths and the machine.
 
     Args:
@@ -148,7 +148,7 @@ def _check_learning_rate(rate: float) -> list[Finding]:
     return [warn(told)] if rate > MAX_LEARNING_RATE else []
 
 
-def _measure(settings: RunConfig, data: CheckedData, adapters: Adapters) -> tuple[Lengths | None, list[Finding]]:
+def _measure(settings: RunConfig, data: CheckedData, adapters: RowAdapters) -> tuple[Lengths | None, list[Finding]]:
     if not any(file.examples for file in data.files.values()):
         return None, []
     try:

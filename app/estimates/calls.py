@@ -4,12 +4,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
+from pada_agent.app.runs.rows_alone import make_task_alone
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.model_config import ECONOMY_PRICE
-from pada_agent.core.ports import DatasetSource, RawRow
+from pada_agent.core.ports import DatasetSource
 from pada_agent.core.recipes import find_recipe
-from pada_agent.core.records import Record, Usage
+from pada_agent.core.records import Example, Record, Usage
+from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import find_task_kind
+from pada_agent.graph.data_check import check_run_data, refuse
 
 CHARACTERS_PER_TOKEN = 4
 BATCH_HOURS = 24
@@ -27,7 +30,7 @@ class Counts(Record):
     validation: int
     test: int
     tokens_per_row: int
-    """Mean length of a training row, in tokens."""
+    """Mean length of a training row as the teacher sees it, in tokens."""
     spare: int = 0
     """Number of real rows that the settings leave over, up to one augmentation round's worth. They could measure the headroom."""
 
@@ -53,20 +56,23 @@ class Estimate(Record):
 
 
 def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
-    """Read the splits and count their rows.
+    """Read the splits as a run does, and count their rows. Rows that cannot be read are left out: `pada check` names them.
 
     Raises:
-        DatasetError: a split cannot be read.
+        ConfigError: there is no such task.
+        DatasetError: nothing of a split can be read.
     """
-    data = config.data
-    train = datasets.read(data.train, limit=data.train_limit)
-    test = datasets.read(data.test, limit=data.test_limit) if data.test else []
+    task = make_task_alone(config)
+    checked = check_run_data(config, {}, datasets=datasets, task=task)
+    rows = {str(name): file.examples for name, file in checked.files.items()}
+    if not all(rows.get(name) for name in ("train", "validation", *(["test"] if config.data.test else []))):
+        refuse(checked.findings)
     return Counts(
-        train=len(train),
-        validation=len(datasets.read(data.validation, limit=data.validation_limit)),
-        test=len(test),
-        tokens_per_row=_measure_tokens(train),
-        spare=_count_spare(config, len(train), datasets),
+        train=len(rows["train"]),
+        validation=len(rows["validation"]),
+        test=len(rows.get("test", ())),
+        tokens_per_row=_measure_tokens(rows["train"], task),
+        spare=_count_spare(config, len(rows["train"]), datasets),
     )
 
 
@@ -160,11 +166,12 @@ def _count_spare(config: RunConfig, n_train: int, datasets: DatasetSource) -> in
         return min(n_wanted, len(datasets.read(data.held_back, limit=max(n_wanted, 1))))
     if data.train_limit is None:
         return 0
-    return len(datasets.read(data.train, limit=n_train + n_wanted)) - n_train
+    return max(0, len(datasets.read(data.train, limit=data.train_limit + n_wanted)) - data.train_limit)
 
 
-def _measure_tokens(rows: Sequence[RawRow]) -> int:
-    characters = sum(len(json.dumps(row.fields, ensure_ascii=False, default=str)) for row in rows)
+def _measure_tokens(rows: Sequence[Example], task: Task) -> int:
+    shown = [{name: text for name, text in task.show(row).items() if text} for row in rows]
+    characters = sum(len(json.dumps(fields, ensure_ascii=False)) for fields in shown)
     return math.ceil(characters / len(rows) / CHARACTERS_PER_TOKEN)
 
 

@@ -100,7 +100,7 @@ def plan_runs(cells: Sequence[Cell], wishes: Wishes) -> list[Plan]:
     counted: dict[str, Counts] = {}
     plans = []
     for config in configs.values():
-        rows = f"{config.data.model_dump_json()} {config.generation.share}"
+        rows = f"{config.data.model_dump_json()} {config.task.model_dump_json()} {config.generation.share}"
         if rows not in counted:
             counted[rows] = count_rows(config, FileDatasets())
         plans.append(Plan(config=config, counts=counted[rows], rates=find_rates(config, counted[rows], wishes)))

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,19 +14,20 @@ from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.prerequisites import find_missing, get_model
 from pada_agent.app.runs.probing import Probe, probe_roles, tell_silent
+from pada_agent.app.runs.rows_alone import make_task_alone
 from pada_agent.core.chat import Role
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.errors import ArtifactError, BudgetExceededError, PadaError
-from pada_agent.core.ports import TokenCounter
+from pada_agent.core.ports import DatasetSource, TokenCounter
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.findings import Finding, blame, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import FileLengths
-from pada_agent.evaluation.tasks.registry import find_task_kind, make_task
+from pada_agent.evaluation.task import Task
 from pada_agent.graph.context import Adapters
-from pada_agent.graph.data_check import CheckedData, check_run_data, refuse
+from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import FileName
-from pada_agent.graph.run_check import RunCheck, check_amounts, check_everything, check_settings
+from pada_agent.graph.run_check import RunCheck, check_everything, check_settings
 
 
 class RenderedRow(NamedTuple):
@@ -66,31 +67,22 @@ def check_run(config: RunConfig, *, probe: bool = True, say: Callable[[str], Non
     """
     say("reading the rows")
     if missing := find_missing(config):
-        data = _check_rows_alone(config, missing)
-        amounts = check_amounts(config, {name: len(file.examples) for name, file in data.files.items()})
-        return CheckReport(data.files, data.labels, (*missing, *check_settings(config), *data.findings, *amounts))
+        return _check_alone(config, missing)
     with _connect(config) as adapters:
         found = check_everything(config, {}, adapters)
         probes, unasked = _probe(config, adapters, say) if probe else ((), [])
-        return CheckReport(
-            files=found.files,
-            labels=found.data.labels,
-            findings=(*map(warn, adapters.warnings), *found.findings, *tell_silent(probes), *unasked),
-            lengths=found.lengths.files if found.lengths else {},
-            new_tokens=found.lengths.max_new_tokens if found.lengths else None,
-            rows=_render(found, adapters.tokens),
-            probes=probes,
-        )
+        report = _report(found, adapters.tokens, before=[*map(warn, adapters.warnings)])
+        return report._replace(findings=(*report.findings, *tell_silent(probes), *unasked), probes=probes)
 
 
 def refuse_missing(config: RunConfig) -> None:
-    """If settings name something that does not exist, report that and what is wrong with the rows, before a run has a folder.
+    """If settings name something that does not exist, report that and everything else that is wrong, before a run has a folder.
 
     Raises:
         PadaError: the same as in a run's first node.
     """
     if missing := find_missing(config):
-        refuse([*missing, *_check_rows_alone(config, missing).findings])
+        refuse(_check_alone(config, missing).findings)
 
 
 def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str], None]) -> None:
@@ -104,30 +96,44 @@ def refuse_silent(config: RunConfig, adapters: Adapters, *, say: Callable[[str],
         refuse(tell_silent(tuple(probe_roles(config, adapters, say=say))))
 
 
-def _check_rows_alone(config: RunConfig, missing: Sequence[Finding]) -> CheckedData:
-    """Check the rows, or at least the task's settings, although something else is missing. Not for rows that can only be
-    read with the help of a teacher."""
-    try:
-        if find_task_kind(config.task.name).asks_judge:
-            return CheckedData({}, {}, [])
-        task = make_task(config.task)
-    except PadaError as exc:
-        found = blame(exc)
-        is_told = any(found.text in finding.text for finding in missing)
-        return CheckedData({}, {}, [] if is_told else [found])
-    return check_run_data(config, {}, datasets=FileDatasets(), task=task)
+class _RowAdapters(NamedTuple):
+    datasets: DatasetSource
+    task: Task
+    tokens: TokenCounter | None
+
+
+def _check_alone(config: RunConfig, missing: Sequence[Finding]) -> CheckReport:
+    """Check the rows and their lengths, or at least the settings, although something is missing."""
+    with ExitStack() as stack:
+        tokens: TokenCounter | None = None
+        try:
+            task = make_task_alone(config)
+            if not find_missing(config, "student", "compute"):
+                aside = stack.enter_context(_set_aside(config))
+                tokens = stack.enter_context(wiring.open_counter(aside))
+            found = check_everything(config, {}, _RowAdapters(FileDatasets(), task, tokens))
+        except PadaError as exc:
+            untold = [blame(exc)] if not any(str(exc) in finding.text for finding in missing) else []
+            return CheckReport({}, {}, (*missing, *check_settings(config), *untold))
+        return _report(found, tokens, before=missing)
 
 
 @contextmanager
 def _connect(config: RunConfig) -> Iterator[Adapters]:
-    """In a folder with a name of its own, so that no other check has done its jobs. Afterwards nothing is left."""
+    with _set_aside(config) as aside:
+        yield wiring.connect(aside)
+
+
+@contextmanager
+def _set_aside(config: RunConfig) -> Iterator[RunConfig]:
+    """The settings with a folder whose name is new, so that no other check has done its jobs. Afterwards nothing is left."""
     place = _choose_place(config)
     with explain_writing(place or Path(tempfile.gettempdir())):
         folder = Path(tempfile.mkdtemp(prefix=".pada-check-", dir=place))
     elsewhere = {"runs_folder": str(folder.parent), "name": folder.name, "shared_folder": ""}
     aside = _answer_at_once(config).model_copy(update=elsewhere)
     try:
-        yield wiring.connect(aside)
+        yield aside
     finally:
         wiring.close(aside)
         shutil.rmtree(folder, ignore_errors=True)  # on a network file system, a node may still hold its log
@@ -159,6 +165,17 @@ def _probe(
         return tuple(probe_roles(_answer_at_once(config), adapters, say=say)), []
     except (BudgetExceededError, ArtifactError) as exc:
         return (), [blame(exc)]
+
+
+def _report(found: RunCheck, tokens: TokenCounter | None, *, before: Sequence[Finding]) -> CheckReport:
+    return CheckReport(
+        files=found.files,
+        labels=found.data.labels,
+        findings=(*before, *found.findings),
+        lengths=found.lengths.files if found.lengths else {},
+        new_tokens=found.lengths.max_new_tokens if found.lengths else None,
+        rows=_render(found, tokens),
+    )
 
 
 def _render(found: RunCheck, tokens: TokenCounter | None) -> tuple[RenderedRow, ...]:

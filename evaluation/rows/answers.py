@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, to_nfc
+from pada_agent.evaluation.rows.cells import cell_text, is_empty, to_nfc
 from pada_agent.evaluation.verifiers.text import normalize_text
 
 _FIRST = ("value", "text", "answer")
 _ALSO = ("aliases", "answers", "alternatives")
 
 
-def list_answers(value: Any, *, is_list: bool = False) -> list[str]:
+def list_answers(value: Any) -> list[str]:
     """The answers in a cell, first one first: a text, a list, `{text: […]}`, or `{value: …, aliases: […]}` (TriviaQA).
 
-    A text is one answer even if it looks like a list, unless `is_list` says that the column holds lists. Empty for
-    anything else, or if no answer remains.
+    A text is one answer even if it looks like a list. Empty for anything else, or if no answer remains.
     """
-    found = _collect(parse_nested(value) if is_list else value)
+    found = _collect(value)
     if found is None:
         return []
     answers: dict[str, str] = {}

@@ -1,6 +1,5 @@
 """Cells of rows as text: everything that a JSON, CSV or Parquet file may hold in one field."""
 
-import ast
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from pada_agent.core.ports import RawRow
+from pada_agent.evaluation.rows.python_notation import read_python
 
 MAX_DIGITS = 400
 """Longer numbers keep their scientific notation. Written out, `1e999999999` would fill the memory."""
@@ -20,6 +20,11 @@ MAX_DIGITS = 400
 
 INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad"
 """Zero-width characters that web pages, PDFs and merged files leave in texts and names."""
+
+_NESTED = re.compile(r"[\[{]\s*(?:['\"\[{]|array\().*[\]}]", re.DOTALL)
+"""How lists of texts and objects begin and end. `[1] Smith` and `[MASK]` are texts."""
+
+KEEPS_LISTS = "save the rows as JSON Lines or Parquet, which keep lists as they are"
 
 _WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))(?P<point>\.0)?", re.ASCII)
 
@@ -65,7 +70,9 @@ def cell_text(value: Any) -> str | None:
 
 
 def parse_nested(value: Any) -> Any:
-    """The list or object that a cell contains as text, in JSON or Python notation. Anything else is returned unchanged."""
+    """The list or object that a cell contains as text, in JSON, Python's or NumPy's notation. Anything else is returned
+    unchanged.
+    """
     if not isinstance(value, str) or value.strip()[:1] not in ("[", "{"):
         return value
     try:
@@ -73,10 +80,15 @@ def parse_nested(value: Any) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        found = ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        found = read_python(value)
+    except ValueError:
         return value
     return found if isinstance(found, list | dict | tuple) else value
+
+
+def is_broken_list(value: Any) -> bool:
+    """Whether a cell contains a list or an object as text that `parse_nested` cannot read, or not with certainty."""
+    return isinstance(value, str) and bool(_NESTED.fullmatch(value.strip())) and parse_nested(value) is value
 
 
 def write_whole_numbers_as_such(rows: Sequence[RawRow]) -> list[RawRow]:

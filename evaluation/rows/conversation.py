@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pada_agent.core.records import Turn
-from pada_agent.evaluation.rows.cells import is_empty, parse_nested, to_nfc
+from pada_agent.evaluation.rows.cells import KEEPS_LISTS, is_broken_list, is_empty, parse_nested, to_nfc
 
 _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -39,6 +39,8 @@ def read_conversation(value: Any) -> Conversation:
             assistant, or has no question.
     """
     found = parse_nested(value)
+    if is_broken_list(found):
+        raise ConversationProblem(f"expected a list that can be read: {KEEPS_LISTS}")
     if not isinstance(found, list | tuple) or not found:
         raise ConversationProblem("expected a list of turns, each with a role and its content")
     turns = [_read_turn(turn, number) for number, turn in enumerate(found, start=1)]

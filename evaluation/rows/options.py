@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, to_nfc
+from pada_agent.evaluation.rows.cells import KEEPS_LISTS, cell_text, is_broken_list, is_empty, parse_nested, to_nfc
 from pada_agent.evaluation.verifiers.option_label import label_at
 
 _NUMBERED = re.compile(r"(?P<stem>[^\W\d_]*(?:[ _-][^\W\d_]+)*?)[ _-]?(?P<place>[A-Za-z]|\d{1,2})")
@@ -51,6 +51,8 @@ def read_options(value: Any) -> Options:
     if isinstance(found, Mapping):
         found = _pair_up(found)
     listed = list(found) if isinstance(found, list | tuple) else []
+    if is_broken_list(found):
+        raise OptionsProblem(f"expected a list that can be read: {KEEPS_LISTS}")
     if len(listed) < 2:
         raise OptionsProblem("expected a list of two or more options")
     pairs = [(o.get("label"), o.get("text")) if isinstance(o, Mapping) else (None, o) for o in listed]

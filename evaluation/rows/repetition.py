@@ -1,12 +1,14 @@
 """Finds rows that occur twice: within a file, with a different answer, or in two files. Rows are named by file and line, not by id."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from pada_agent.core.records import Example
-from pada_agent.evaluation.row_texts import RowTexts
 from pada_agent.evaluation.rows.findings import Pair
 from pada_agent.evaluation.rows.reading import ReadFile
-from pada_agent.evaluation.text_units import Units, units_of
+from pada_agent.evaluation.text_units import Units, signs_of
+
+Asked = tuple[Units | str, ...]
+"""What a row asks, without case, white space and the punctuation around words: its earlier turns, prompt and options."""
 
 
 def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
@@ -29,12 +31,17 @@ def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
     return file._replace(examples=[e for e, _ in kept], wheres=[w for _, w in kept]), repeated
 
 
-def find_contradictions(file: ReadFile, gold: Callable[[Example], str]) -> list[Pair]:
-    """Rows that ask the same as an earlier row but have a different right answer, each paired with the first such row."""
-    first: dict[str, tuple[str, str]] = {}
+def find_contradictions(file: ReadFile, gold: Callable[[Example], str], *, exactly: bool = False) -> list[Pair]:
+    """Rows that ask the same as an earlier row but have a different right answer, each paired with the first such row.
+
+    Args:
+        exactly: whether case, white space and punctuation make a difference.
+    """
+    first: dict[Hashable, tuple[str, str]] = {}
     found = []
     for example, where in zip(file.examples, file.wheres, strict=True):
-        answer, before = first.setdefault(_asked(example), (gold(example), where))
+        asked = _dump_asked(example) if exactly else (_read_asked(example), example.system)
+        answer, before = first.setdefault(asked, (gold(example), where))
         if gold(example) != answer:
             found.append(Pair(where=where, other=before))
     return found
@@ -42,21 +49,27 @@ def find_contradictions(file: ReadFile, gold: Callable[[Example], str]) -> list[
 
 def count_questions(file: ReadFile) -> int:
     """Number of different questions in the file."""
-    return len({_asked(example) for example in file.examples})
+    return len({_dump_asked(example) for example in file.examples})
 
 
 def find_shared(file: ReadFile, others: Sequence[ReadFile]) -> list[Pair]:
-    """Rows of `file` that also occur in `others`, ignoring case and punctuation.
+    """Rows of `file` that also occur in `others`, ignoring case, white space and the punctuation around words.
 
-    Questions asked about different passages, or with different options, are not the same.
+    Questions that follow different earlier turns, are asked about different passages, or have different options are not
+    the same. System turns count for questions that a file asks with several of them, which then tell its rows apart.
     """
-    known = [place for other in others for place in zip(other.examples, other.wheres, strict=True)]
-    texts = RowTexts([*file.examples, *(example for example, _ in known)])
-    first: dict[Units | str, str] = {}
-    for example, where in known:
-        first.setdefault(_key(texts.of(example)), where)
-    keyed = [(_key(texts.of(example)), where) for example, where in zip(file.examples, file.wheres, strict=True)]
-    return [Pair(where=where, other=first[key]) for key, where in keyed if key in first]
+    told_apart = {asked for one in (file, *others) for asked in _find_told_apart(one)}
+
+    def list_keys(one: ReadFile) -> list[tuple[Hashable, str]]:
+        asked = [(_read_asked(example), example.system) for example in one.examples]
+        keys = [key if key[0] in told_apart else key[0] for key in asked]
+        return list(zip(keys, one.wheres, strict=True))
+
+    first: dict[Hashable, str] = {}
+    for other in others:
+        for key, where in list_keys(other):
+            first.setdefault(key, where)
+    return [Pair(where=where, other=first[key]) for key, where in list_keys(file) if key in first]
 
 
 def drop_places(file: ReadFile, places: Sequence[str]) -> ReadFile:
@@ -66,10 +79,18 @@ def drop_places(file: ReadFile, places: Sequence[str]) -> ReadFile:
     return file._replace(examples=[e for e, _ in kept], wheres=[w for _, w in kept])
 
 
-def _asked(example: Example) -> str:
+def _dump_asked(example: Example) -> str:
     return example.model_dump_json(include={"system", "history", "prompt", "options"})
 
 
-def _key(text: str) -> Units | str:
-    """The text's words or, if it has none, the text itself."""
-    return units_of(text) or text
+def _read_asked(example: Example) -> Asked:
+    texts = [*(turn.content for turn in example.history), example.prompt, *example.options]
+    return tuple(signs_of(text) or text for text in texts)
+
+
+def _find_told_apart(file: ReadFile) -> set[Asked]:
+    """What the file's rows ask with several system turns."""
+    systems: dict[Asked, set[str | None]] = {}
+    for example in file.examples:
+        systems.setdefault(_read_asked(example), set()).add(example.system)
+    return {asked for asked, found in systems.items() if len(found) > 1}

@@ -9,7 +9,6 @@ from pada_agent.core.errors import SandboxError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.core.syntax_trees import parse
-from pada_agent.evaluation.rows.cells import parse_nested
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sandbox import MEMORY_MB, SandboxResult, check_sandbox, run_program
 from pada_agent.evaluation.task import DraftProblem, Task, verify_side_by_side
@@ -192,7 +191,7 @@ class Code(Task):
 
 def _read_code(reader: RowReader, name: str) -> str:
     """Source with uniform line ends, as Python reads it. A list of tests (MBPP) becomes one text."""
-    value = parse_nested(reader.value(name))
+    value = reader.nested(name)
     lines = [value] if isinstance(value, str) else value
     if not (isinstance(lines, list | tuple) and all(isinstance(line, str) for line in lines)):
         return reader.verbatim(name)

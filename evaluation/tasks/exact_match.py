@@ -135,7 +135,8 @@ class ExactMatch(Task):
     def _read_answers(self, reader: RowReader) -> list[str]:
         if self.config.labels:
             return [read_label(reader, self.config)]
-        answers = list_answers(reader.value("answer"), is_list=reader.columns("answer") == ("answers",))
+        holds_lists = reader.is_called("answer", "answers")
+        answers = list_answers(reader.nested("answer") if holds_lists else reader.value("answer"))
         if not answers:
             reader.fail("answer", "expected one answer, or a list of answers that are right")
         return answers

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
@@ -145,7 +145,7 @@ class ExtractiveQa(Task):
             example
             for example in examples
             if (golds := example.reference["answers"])
-            and not any(find_span(gold, example.reference["passage"]) for gold in golds)
+            and not any(find_span(gold, example.reference["passage"], whole_words=False) for gold in golds)
         ]
         if not lost:
             return []
@@ -162,8 +162,8 @@ class ExtractiveQa(Task):
     def _read_answers(self, reader: RowReader) -> list[str]:
         """The accepted answers. Empty for a question that the row marks as having none."""
         impossible = reader.has("is_impossible") and str(reader.value("is_impossible")).strip().lower() in ("true", "1")
-        found = [] if impossible and not reader.has("answers") else reader.value("answers")
-        answers = list_answers(found, is_list=reader.columns("answers") == ("answers",))
+        found = [] if impossible and not reader.has("answers") else _read_cell(reader)
+        answers = list_answers(found)
         if answers and not impossible:
             return answers
         if answers:
@@ -186,3 +186,10 @@ class ExtractiveQa(Task):
             answer=answers[0] if answers else self.no_answer,
             reference={"question": question, "passage": passage, "answers": [take_answer(text) for text in answers]},
         )
+
+
+def _read_cell(reader: RowReader) -> Any:
+    """The answers as the row has them. A list that is text is one only in a column called `answers`, SQuAD's object in any."""
+    value = reader.value("answers")
+    is_object = isinstance(value, str) and value.lstrip().startswith(("{'text'", '{"text"'))
+    return reader.nested("answers") if is_object or reader.is_called("answers", "answers") else value

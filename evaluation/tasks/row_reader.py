@@ -9,7 +9,15 @@ from pada_agent.core.errors import RowError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Turn
 from pada_agent.core.task_config import Columns
-from pada_agent.evaluation.rows.cells import cell_text, is_conversation, is_empty, parse_nested, to_nfc
+from pada_agent.evaluation.rows.cells import (
+    KEEPS_LISTS,
+    cell_text,
+    is_broken_list,
+    is_conversation,
+    is_empty,
+    parse_nested,
+    to_nfc,
+)
 from pada_agent.evaluation.rows.conversation import (
     Conversation,
     ConversationProblem,
@@ -42,6 +50,17 @@ class RowReader:
         name = self.first(*names)
         return next(value for value in self._values(name) if not self._is_empty(value))
 
+    def nested(self, name: str) -> Any:
+        """The value of a field whose text may be a list or an object.
+
+        Raises:
+            RowError: it looks like one, but cannot be read with certainty.
+        """
+        value = self.value(name)
+        if is_broken_list(value):
+            self.fail(name, f"expected a list that can be read: {KEEPS_LISTS}")
+        return parse_nested(value)
+
     def text(self, *names: str) -> str:
         """The first of these fields that exists, as a non-empty string in NFC. Several columns are joined by a blank line."""
         return to_nfc(self.verbatim(*names))
@@ -66,6 +85,12 @@ class RowReader:
         """The columns that hold a field."""
         named = self._named.get(name, name)
         return self.settled.columns.get(name) or ((named,) if isinstance(named, str) else named)
+
+    def is_called(self, name: str, other: str) -> bool:
+        """Whether the file or `task.columns` calls the field `other`, which is one of its names."""
+        if other in self._named and (name == other or name not in self._named):
+            return True
+        return [_BETWEEN.sub("", column).casefold() for column in self.columns(name)] == [other]
 
     def fail(self, name: str, expectation: str) -> NoReturn:
         """Refuse the row because of what field `name` contains."""
@@ -163,6 +188,7 @@ class RowReader:
 
 _NAME_IT = "Name the right column in task.columns."
 _N_NAMES = 12
+_BETWEEN = re.compile(r"[\W_]+")
 
 
 def _list_names(fields: Mapping[str, Any]) -> str:

@@ -6,6 +6,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from pada_agent.evaluation.text_units import UNSPACED
+
+_JOINING = UNSPACED + "\u0590-\u06ff\u0750-\u077f\u08a0-\u08ff\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
+"""Scripts without spaces between words, or with particles attached to them: Hebrew, Arabic and Hangul."""
+_LETTER = rf"(?![{_JOINING}])[^\W\d]"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -43,8 +48,27 @@ def _f1(response: str, gold: str) -> float:
     return 2 * shared / (len(found) + len(wanted)) if shared else 0.0
 
 
-def find_span(answer: str, passage: str) -> str | None:
-    """The passage's own words for the answer, as whole words, ignoring case. A run of white space counts as one space."""
+def find_span(answer: str, passage: str, *, whole_words: bool = True) -> str | None:
+    """The passage's own characters for the answer, ignoring case. A run of white space counts as one space.
+
+    As in SQuAD, a span may begin and end inside a word: `10` is in `10km`, and a Korean noun in its form with a particle.
+
+    Args:
+        whole_words: whether `Rome` is refused in `Romeo`, and `10` in `2010`: a span may then not begin or end between
+            two digits, or between two letters, except in scripts where words are written without spaces or attached to
+            one another (Chinese, Japanese, Korean, Thai, Lao, Burmese, Khmer, Arabic, Hebrew).
+    """
     wanted, within = (" ".join(unicodedata.normalize("NFC", text).split()) for text in (answer, passage))
-    found = re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", within, re.IGNORECASE)
-    return found.group() if wanted and found else None
+    if not wanted:
+        return None
+    before, after = (f"(?<!{_kin(wanted[0])})", f"(?!{_kin(wanted[-1])})") if whole_words else ("", "")
+    found = re.search(f"{before}{re.escape(wanted)}{after}", within, re.IGNORECASE)
+    return found.group() if found else None
+
+
+def _kin(character: str) -> str:
+    """A pattern for the neighbors that belong to the same number or word as this character. It may match nothing."""
+    if character.isdecimal():
+        return r"\d"
+    is_letter = unicodedata.category(character)[0] in "LM" and not re.match(f"[{_JOINING}]", character)
+    return _LETTER if is_letter else r"[^\s\S]"

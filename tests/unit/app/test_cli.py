@@ -223,9 +223,11 @@ def test_config_show_prints_every_default_and_reads_back(config_file: Path) -> N
 
 
 def test_estimate_reads_the_rows(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"q": "a"}\n{"q": "b"}\n')
+    (tmp_path / "rows.jsonl").write_text('{"question": "a", "answer": "1"}\n{"question": "b", "answer": "2"}\n')
     path = tmp_path / "config.yaml"
-    path.write_text(f"data: {{train: {tmp_path}/rows.jsonl, validation: {tmp_path}/rows.jsonl}}\n")
+    path.write_text(
+        f"task: {{name: exact_match}}\ndata: {{train: {tmp_path}/rows.jsonl, validation: {tmp_path}/rows.jsonl}}\n"
+    )
     result = invoke("estimate", path)
     assert result.exit_code == 0
     assert "Rows: 2 training, 2 validation, 0 test" in result.stdout

@@ -106,3 +106,15 @@ def test_answers_that_are_not_in_their_passages_are_told() -> None:
     assert V2.list_doubts([NONE, SOME]) == []
     (told,) = V2.list_doubts([NONE, SOME, lost])
     assert told.startswith("1 of 3 right answers are not in their passages word for word, such as 'three springs' to ")
+    part = V2.read(row(**LAKE, answers={"text": ["spring"], "answer_start": [23]}))
+    assert V2.list_doubts([part]) == [], "a student can copy it"
+
+
+def test_a_span_of_a_japanese_passage_is_found() -> None:
+    squad = make_task(TaskConfig(name="squad"))
+    passage = "\u56fd0\u306e\u9996\u90fd\u306f\u5e020\u4eac\u3067\u3042\u308a\u3001\u4eba\u53e3\u304c\u591a\u3044\u3002"
+    source = squad.read(row(question="0?", context=passage, answers={"text": ["\u5e020\u4eac"], "answer_start": [6]}))
+    assert squad.list_doubts([source]) == [] and squad.verify_label(source).value == "correct"
+    draft = {"question": "1?", "answer": "\u4eba\u53e3"}
+    written = squad.compose(draft, source=source, given={}, example_id="s")
+    assert not isinstance(written, DraftProblem) and written.answer == "\u4eba\u53e3"

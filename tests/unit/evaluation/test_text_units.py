@@ -6,7 +6,7 @@ from pada_agent.agents.guards.leak_guard import REDACTED, LeakGuard
 from pada_agent.core.records import Example, Strategy
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.repeats import rouge_l
-from pada_agent.evaluation.text_units import count_words, runs_of, units_of
+from pada_agent.evaluation.text_units import count_words, runs_of, signs_of, units_of
 
 # A question, nearly the same one, and another one.
 ASKED = {
@@ -128,3 +128,40 @@ def test_one_question_on_different_passages_is_no_repetition() -> None:
     new = contract("n", "Any dispute is settled under Japanese law in the courts of Osaka.")
     assert find_overlap([new], known) == [] and find_duplicates([new], known, threshold=0.85) == []
     assert [o.protected_id for o in find_overlap([contract("c", "The laws of France apply.")], known)] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is C?", " what  is\nC"),
+        ("10+3=?", "10 + 3 = ?"),
+        ("10 \u2212 3", "10 - 3"),
+        ("Don\u2019t say \u201cgo\u201d!", "don't say go"),
+        ("Comment\xa0?", "comment?"),
+        ("\u4f60\u597d\uff0c\u4e16\u754c\u3002", "\u4f60\u597d,\u4e16 \u754c"),
+        ("a\u200bb", "ab"),
+        ("5\u00b2", "5^2"),
+    ],
+)
+def test_the_same_text_in_two_spellings(one: str, other: str) -> None:
+    assert signs_of(one) == signs_of(other) != ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("10 + 3", "10 - 3"),
+        ("-3", "3"),
+        ("3.5", "3,5"),
+        ("3.5", "35"),
+        (".5", "5"),
+        ("a != b", "a = b"),
+        ("C", "C#"),
+        ("(2+3)*4", "2+(3*4)"),
+        ("print('5')", "print(5)"),
+        ("5\u00b2", "52"),
+        ("\U0001f60d", "\U0001f621"),
+    ],
+)
+def test_signs_that_say_something(one: str, other: str) -> None:
+    assert signs_of(one) != signs_of(other)

@@ -51,6 +51,38 @@ def test_a_span_is_looked_for_as_whole_words() -> None:
     assert find_span("  ", "fed by two springs.") is None
 
 
+@pytest.mark.parametrize(
+    ("span", "passage"),
+    [
+        ("\u5e020\u4eac", "\u56fd0\u306e\u9996\u90fd\u306f\u5e020\u4eac\u3067\u3042\u308a"),
+        ("Rome", "\u9996\u90fd\u306fRome\u3067\u3059"),
+        ("\uc11c\uc6b8", "\uc11c\uc6b8\uc740 \uc218\ub3c4"),
+        (
+            "\u0e01\u0e23\u0e38\u0e07\u0e40\u0e17\u0e1e",
+            "\u0e40\u0e21\u0e37\u0e2d\u0e07\u0e01\u0e23\u0e38\u0e07\u0e40\u0e17\u0e1e\u0e21\u0e2b\u0e32",
+        ),
+        (
+            "\u0627\u0644\u0642\u0627\u0647\u0631\u0629",
+            "\u0648\u0627\u0644\u0642\u0627\u0647\u0631\u0629 \u0645\u062f\u064a\u0646\u0629",
+        ),
+        ("\u05d9\u05e8\u05d5\u05e9\u05dc\u05d9\u05dd", "\u05d1\u05d9\u05e8\u05d5\u05e9\u05dc\u05d9\u05dd"),
+        ("10", "a road of 10km"),
+        ("$5", "US$5."),
+    ],
+)
+def test_a_span_may_end_where_no_space_is_written(span: str, passage: str) -> None:
+    assert find_span(span, passage) == span
+
+
+@pytest.mark.parametrize(
+    ("span", "passage"),
+    [("Rome", "Romeo"), ("10", "in 2010"), ("stadt", "Hauptstadt"), ("\u0440\u043e\u043c", "\u0445\u0440\u043e\u043c")],
+)
+def test_a_span_is_no_part_of_a_word_or_number_unless_asked_for(span: str, passage: str) -> None:
+    assert find_span(span, passage) is None
+    assert find_span(span, passage, whole_words=False) == span
+
+
 @given(st.text(max_size=80))
 def test_no_text_breaks_a_verifier(text: str) -> None:
     find_label(text, OPTIONS["labels"])

@@ -314,10 +314,64 @@ def test_a_question_asked_of_several_passages_is_the_same_only_with_its_passage(
     assert [f.kind for f in check(rows, **task).findings if f.stops] == ["leak"]
 
 
+def chat(*texts: str, system: str | None = None) -> dict[str, Any]:
+    said = [("assistant" if i % 2 else "user", text) for i, text in enumerate(texts)]
+    said = [("system", system), *said] if system else said
+    return {"messages": [{"role": role, "content": text} for role, text in said]}
+
+
+def list_leaks(train: Rows, validation: Rows, name: str = "exact_match") -> list[str]:
+    """Beginnings of the findings on rows that are in both files."""
+    found = check({"train": train, "validation": validation}, task={"name": name}).findings
+    return [f.text.partition(" (")[0] for f in found if f.kind == "leak"]
+
+
+def test_a_chat_is_the_same_only_with_its_earlier_turns() -> None:
+    train = [chat(f"Order {i}", "Cancel it?", "Yes please.", f"Done {i}.") for i in range(3)]
+    validation = [chat(f"Order {i}", "Cancel it?", "Yes please.", f"Done {i}.") for i in range(3, 6)]
+    assert list_leaks(train, validation) == []
+    again = chat("order 7!", "cancel  it?", "Yes, please", "Gone.")
+    assert list_leaks([*train, again], [*validation, chat("ORDER 7", "Cancel it", "yes, please!", "Ok.")]) == [
+        "memory:train: 1 of 4 rows is also in validation or test"
+    ]
+
+
+def test_system_turns_count_where_they_tell_rows_of_a_file_apart() -> None:
+    def read(names: str, system: str = "Text {}") -> Rows:
+        return [chat("Sum it up.", f"{name}.", system=system.format(name)) for name in names]
+
+    assert list_leaks(read("abc"), read("def")) == []
+    assert list_leaks(read("abc"), read("cde")) == ["memory:train: 1 of 3 rows is also in validation or test"]
+    other = [chat("Why?", "So.", system="Be brief."), chat("How?", "Thus.", system="Be brief.")]
+    assert list_leaks([chat("Why?", "So."), chat("Who?", "I.")], other) == [
+        "memory:train: 1 of 2 rows is also in validation or test"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("10 + 3 = ?", "10 - 3 = ?"), ("n < 5", "n > 5"), ("What is C?", "What is C++?"), ("It came 😍", "It came 😡")],
+)
+def test_signs_make_another_question(one: str, other: str) -> None:
+    train, validation = ask((one, "1"), ("Train?", "2")), ask((other, "3"), ("Validation?", "4"))
+    assert list_leaks(train, validation) == []
+    assert list_leaks(train, ask((f" {one.upper()} ", "1"), ("Validation?", "4"))) != []
+
+
+def test_contradictions_are_found_whatever_the_case() -> None:
+    alike = ask(("Where is it?", "a"), ("where is it ", "b"), ("Why?", "a"), ("why", "b"))
+    rows = {"train": alike, "validation": ask(("0?", "a"), ("1?", "b"))}
+    assert leave_out_sizes(check(rows, **MANY).findings) == [
+        warn(
+            "memory:train: 2 of 4 rows repeat the question of an earlier row, ignoring case and punctuation, with another"
+            " right answer (memory:train:2 = memory:train:1, memory:train:4 = memory:train:3)"
+        )
+    ]
+
+
 def test_greetings_of_conversations_repeat_rightly() -> None:
     def talk(last: str, answer: str) -> dict[str, Any]:
-        said = [("user", "Hi"), ("assistant", "Hello."), ("user", last), ("assistant", answer)]
-        return {"messages": [{"role": role, "content": text} for role, text in said]}
+        return chat("Hi", "Hello.", last, answer)
 
     rows = {"train": [talk("Open?", "Yes."), talk("Far?", "No.")], "validation": [talk("0?", "a"), talk("1?", "b")]}
     checked = check(rows, task={"name": "exact_match", "turns": "all"})

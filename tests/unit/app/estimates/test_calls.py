@@ -8,6 +8,7 @@ from pada_agent.app.estimates.calls import Counts, count_rows, describe_estimate
 from pada_agent.app.experiment.methods import apply_settings, find_method
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
+from pada_agent.core.errors import DatasetError
 from tests.fakes import MemoryDatasets
 
 COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
@@ -104,14 +105,49 @@ def test_the_judge_is_waited_for_once_where_it_only_answers(votes: int, low: int
     assert estimate_run(config, COUNTS).n_batches == (low, high)
 
 
+Rows = list[dict[str, Any]]
+
+
+def ask(split: str, n: int, **fields: Any) -> Rows:
+    return [{"question": f"{split} {i}", "answer": str(i), **fields} for i in range(n)]
+
+
+def count(train: Rows, validation: Rows, *, task: dict[str, Any] | None = None, **data: Any) -> Counts:
+    settings = {"train": "memory:train", "validation": "memory:validation", **data}
+    config = parse_config({"task": {"name": "exact_match", **(task or {})}, "data": settings}, origin="test")
+    return count_rows(config, MemoryDatasets({"train": train, "validation": validation}))
+
+
 def test_rows_are_counted_within_their_limits() -> None:
-    memory = {"train": [{"q": "x" * 40}] * 5, "validation": [{"q": "y"}] * 4}
-    config = parse_config(
-        {"data": {"train": "memory:train", "train_limit": 3, "validation": "memory:validation"}}, origin="test"
-    )
-    counts = count_rows(config, MemoryDatasets(memory))
+    counts = count(ask("x" * 40, 5), ask("y", 4), train_limit=3)
     assert (counts.train, counts.validation, counts.test) == (3, 4, 0)
-    assert counts.tokens_per_row == 13
+    assert counts.tokens_per_row == 19, '75 characters: {"question": "x…x 0", "answer": "0"}'
+
+
+def test_rows_are_counted_and_measured_as_a_run_reads_them() -> None:
+    train, validation = ask("train", 10), ask("validation", 4)
+    plain = count(train, validation)
+    assert count([*train, *train[:6]], validation) == plain, "repeated rows are dropped"
+    assert count([*train, {"question": "no answer?"}], validation) == plain, "a run would refuse the row"
+    assert count(ask("train", 10, embedding=[0.1] * 400), validation) == plain, "nobody reads this column"
+    both = [*train, *[{**row, "answer": "other"} for row in validation]]
+    assert count(both, validation, on_overlap="drop") == plain
+
+
+def test_every_answer_of_a_conversation_is_a_row() -> None:
+    said = [{"role": role, "content": f"{role} {i}"} for i in range(6) for role in ("user", "assistant")]
+    counts = [count([{"messages": said}], ask("v", 4), task={"turns": turns}) for turns in ("last", "all")]
+    assert [found.train for found in counts] == [1, 6]
+    assert counts[1].tokens_per_row < counts[0].tokens_per_row
+
+
+def test_rows_for_a_judge_are_counted_without_it() -> None:
+    assert count(ask("t", 3), ask("v", 4), task={"name": "judge"}).train == 3
+
+
+def test_rows_that_cannot_be_read_at_all_are_refused() -> None:
+    with pytest.raises(DatasetError, match=r"memory:train:1: field 'question' is missing"):
+        count([{"q": "x"}], ask("v", 4))
 
 
 @pytest.mark.parametrize(
@@ -119,9 +155,9 @@ def test_rows_are_counted_within_their_limits() -> None:
     [({"train_limit": 4}, 2), ({"train_limit": 5}, 1), ({}, 0), ({"held_back": "memory:held"}, 3)],
 )
 def test_a_look_at_the_headroom_is_offered_where_real_rows_are_to_spare(data: dict[str, Any], n_spare: int) -> None:
-    memory = {"train": [{"q": "x"}] * 6, "validation": [{"q": "y"}] * 4, "held": [{"q": "z"}] * 9}
+    memory = {"train": ask("x", 6), "validation": ask("y", 4), "held": ask("z", 9)}
     data = {"train": "memory:train", "validation": "memory:validation", **data}
-    config = parse_config({"data": data}, origin="test")
+    config = parse_config({"task": {"name": "exact_match"}, "data": data}, origin="test")
     counts = count_rows(config, MemoryDatasets(memory))
     assert counts.spare == n_spare
     assert ("--arm oracle" in describe_estimate(estimate_run(config, counts))) == (n_spare > 0)

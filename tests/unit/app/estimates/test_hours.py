@@ -77,7 +77,8 @@ def test_durations_in_words(hours: float, words: str) -> None:
 def write_files(folder: Path) -> tuple[Path, Path]:
     rows = folder / "rows.jsonl"
     rows.write_text("".join(json.dumps({"question": f"q{i}", "answer": "a"}) + "\n" for i in range(20)))
-    config = {"data": dict.fromkeys(("train", "validation", "test"), str(rows)), "lora": {"n_steps": 100}}
+    data = dict.fromkeys(("train", "validation", "test"), str(rows))
+    config = {"task": {"name": "exact_match"}, "data": data, "lora": {"n_steps": 100}}
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
     grid = {"name": "g", "tasks": {"t": {"config": str(folder / "run.yaml")}}, "arms": ["vanilla", "untouched", "pada"]}
     (folder / "grid.yaml").write_text(yaml.safe_dump({**grid, "seeds": [0, 1]}))
