@@ -43,8 +43,17 @@ from pada_agent.prompts.prompted_model import PromptedModel
 KeyT = TypeVar("KeyT", bound=Hashable)
 PartT = TypeVar("PartT")
 
+
+class RunBudget(Budget):
+    """The budget of a run, which its next call in the same process may change."""
+
+    def renew(self, limits: BudgetConfig) -> None:
+        """From now on, these limits apply."""
+        self._limits = limits
+
+
 _connections: dict[str, Adapters] = {}
-_budgets: dict[str, Budget] = {}
+_budgets: dict[str, RunBudget] = {}
 _stopped: set[str] = set()
 """Runs that a signal has stopped. Nodes that still ask for adapters get none, so that no further call is paid for."""
 _lock = Lock()
@@ -65,7 +74,7 @@ _warm: list[Warm] = []
 
 
 def connect(config: RunConfig) -> Adapters:
-    """The adapters for these settings. They are made with the first call, whose budget applies.
+    """The adapters for these settings. They are made with the first call. The budget of the latest call applies.
 
     Raises:
         ConfigError: lists everything that the settings need and that is missing.
@@ -74,9 +83,12 @@ def connect(config: RunConfig) -> Adapters:
     if key in _stopped:
         raise ModelUnavailableError("the run was stopped")
     with _lock:
-        if key not in _connections:
-            _connections[key] = _open(config, key)
-        return _connections[key]
+        adapters = _connections.get(key)  # whoever closes them takes no lock
+        if adapters is None:
+            adapters = _connections[key] = _open(config, key)
+        if budget := _budgets.get(key):
+            budget.renew(config.budget)
+        return adapters
 
 
 @contextmanager
@@ -138,7 +150,7 @@ def _end(config: RunConfig) -> None:
 
 
 def _key(config: RunConfig) -> str:
-    """Leaves out the budget: a run may continue with another one, while its nodes still name the one it was started with."""
+    """Leaves out the budget, because a run may continue with another one."""
     return hash_config(config.model_copy(update={"budget": BudgetConfig()}))
 
 
@@ -160,7 +172,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
     if shared:
         link_objects(folder, config.shared_folder)
     cache = ResponseCache(folder / CALLS, shared=_find_cache(shared / CALLS) if shared else None)
-    budget = _budgets[key] = Budget(config.budget, cache.totals)
+    budget = _budgets[key] = RunBudget(config.budget, cache.totals)
     gates = warm.gates if (warm := _find_warm()) else {}
     store = FileArtifactStore(folder / "objects")
     compute = _find_compute(config, shared or folder)
@@ -168,9 +180,12 @@ def _open(config: RunConfig, key: str) -> Adapters:
     analyst = _prompt(config.models.analyst, "analyst", config, cache, budget, gates)
     generator = _prompt(config.models.generator, "generator", config, cache, budget, gates)
 
-    def close_all() -> None:
+    def retire() -> None:
         if _connections.get(key) is adapters:
             _connections.pop(key, None)
+
+    def close_all() -> None:
+        retire()
         if not any(compute in warm.computes.values() for warm in _warm):
             compute.close()
         if not any(gates is warm.gates for warm in _warm):
@@ -196,6 +211,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
         publish=lambda summary: publish_run(summary, folder, store),
         close=close_all,
+        retire=retire,
         peak_memory_mb=measure_peak_memory,
         warnings=warn_about_judge(config),
     )
@@ -286,8 +302,8 @@ def _report(progress: Progress) -> None:
 def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:
     """A role of the standard wiring, answered by the application's own LangChain model.
 
-    Name it `own:NAME` in the settings. It is cached, limited, counted and traced like any other, and must accept
-    `temperature` and `max_tokens` per call.
+    Name it `own:NAME` in the settings. It is cached, limited, counted and traced like any other, asked for whole
+    answers, and must accept `temperature` and `max_tokens` per call.
     """
     if not isinstance(role.model, ChatModelAdapter):
         raise TypeError(f"expected a role of the standard wiring, not one answered by {type(role.model).__name__}")

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from langchain_core.runnables import RunnableLambda
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import get_runtime
 from pydantic import GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema
 
@@ -103,6 +104,8 @@ class Adapters:
     """Writes the run's readable results: summary, iterations, best adapter and report."""
     close: Callable[[], None]
     """Stops the worker and releases the models at once; running work fails. Afterwards `connect` makes a new set."""
+    retire: Callable[[], None] = lambda: None
+    """Makes `connect` return a new set from now on, while this one is being closed. Returns at once."""
     usage_by_batch: Callable[[], dict[str, Usage]] = dict
     """LLM usage of the run so far, by id of the batch of synthetic rows."""
     tokens: TokenCounter | None = None
@@ -139,14 +142,23 @@ def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[st
     """
 
     def run(state: Any) -> dict[str, Any]:
-        return _run_node(name, node, state, connect(state["settings"]))
+        return _run_node(name, node, state, connect(find_settings(state)))
 
     async def arun(state: Any) -> dict[str, Any]:
-        adapters = await in_thread(connect, state["settings"])
+        adapters = await in_thread(connect, find_settings(state))
         with closing_if_ended(adapters):
             return await in_thread(_run_node, name, node, state, adapters)
 
     return RunnableLambda(run, arun, name=name)
+
+
+def find_settings(state: Mapping[str, Any]) -> RunConfig:
+    """The run's settings, with the budget of this call of the graph if its context names one. Only inside a node."""
+    settings: RunConfig = state["settings"]
+    context: object = get_runtime().context
+    if not isinstance(context, RunConfig) or "budget" not in context.model_fields_set:
+        return settings  # a server gives a call without settings those that its assistant has, which may be none
+    return settings.model_copy(update={"budget": context.budget})
 
 
 def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str, Any]:
@@ -165,6 +177,7 @@ def closing_if_ended(adapters: Adapters) -> Iterator[None]:
     except GraphBubbleUp:
         raise
     except (asyncio.CancelledError, Exception):
+        adapters.retire()  # whoever calls the graph again must not get what is about to be closed
         Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
         raise
 

@@ -4,17 +4,20 @@ What a person may want to see in Studio is part of the state. Anything large is 
 idempotent merges, so a channel that a subgraph shares with its parent is never counted twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from langgraph.channels import EphemeralValue, LastValue
-from pydantic import ConfigDict, Field
+from langgraph.channels import BinaryOperatorAggregate, EphemeralValue, LastValue
+from langgraph.types import Overwrite
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
 
 from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.core.config import RunConfig
+from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import (
     Batch,
     BatchReport,
@@ -43,6 +46,40 @@ Span = tuple[float, ...]
 def merge(old: dict[str, ValueT], new: dict[str, ValueT]) -> dict[str, ValueT]:
     """Union by key. The newer value wins."""
     return {**old, **new}
+
+
+class Merged(BinaryOperatorAggregate[dict[str, ValueT]]):
+    """A channel that merges by key. What a person writes with `update_state` becomes records here, with texts for keys.
+
+    Raises:
+        ConfigError: a value does not fit the channel; the state stays as it was.
+    """
+
+    def __init__(self, typ: type[dict[str, ValueT]], operator: Callable[..., dict[str, ValueT]] = merge) -> None:
+        super().__init__(typ, operator)
+
+    def update(self, values: Sequence[dict[str, ValueT]]) -> bool:
+        for value in values:
+            if not isinstance(value, dict | Overwrite):
+                self._read(value)  # refuses it
+        changed = super().update(values)
+        if changed:
+            self.value = self._read(self.value)
+        return changed
+
+    def _read(self, value: Any) -> dict[str, ValueT]:
+        try:
+            found: dict[str, ValueT] = _find_reader(self.typ).validate_python(value)
+            return found
+        except ValidationError as exc:
+            problem = exc.errors()[0]
+            place = ".".join(map(str, (self.key, *problem["loc"])))
+            raise ConfigError(f"{place}: {problem['msg']}. docs/embedding.md shows how to edit the state.") from exc
+
+
+@cache
+def _find_reader(kind: type[ValueT]) -> TypeAdapter[ValueT]:
+    return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True))
 
 
 def unite(old: list[str], new: Sequence[str]) -> list[str]:
@@ -122,7 +159,7 @@ class Given(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     settings: Annotated[RunConfig, Same]
-    """The settings that the run was started with. Resuming does not change them."""
+    """The settings that the run was started with. Resuming does not change them, but the budget in the context of the present call comes first."""
     data: Annotated[DataSplits, Same]
     """The user's rows, in the store."""
     iteration: Annotated[int, Same]
@@ -151,19 +188,19 @@ class RunOutput(TypedDict, total=False):
     """The result, once the run is finished."""
     iteration: Annotated[int, Same]
     """Augmentation round. 0 until the first fine-tuning has been measured."""
-    models: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], Merged]
     """The models of the run, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     """Error patterns, by iteration."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
     """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchRound], merge]
+    batches: Annotated[dict[str, BatchRound], Merged]
     """Totals of the batches of each round, its latest reports, and the file with all reports."""
-    quotas: Annotated[dict[str, list[Quota]], merge]
+    quotas: Annotated[dict[str, list[Quota]], Merged]
     """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
-    reviews: Annotated[dict[str, Review], merge]
+    reviews: Annotated[dict[str, Review], Merged]
     """What people decided, by review and iteration."""
     warnings: Annotated[list[str], unite]
     """What readers of the result should know."""
@@ -181,37 +218,37 @@ class RunState(Given, Told, total=False):
     test: Annotated[Rows, EphemeralValue]
     task: Annotated[str, EphemeralValue]
     model: Annotated[str, EphemeralValue]
-    models: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], Merged]
     """The models of the run, by name."""
     best_model: str
     """The fine-tuned model with the best accuracy on the selection part."""
-    analyses: Annotated[dict[str, Ref], merge]
+    analyses: Annotated[dict[str, Ref], Merged]
     """Error analyses, by iteration."""
-    clusterings: Annotated[dict[str, Ref], merge]
+    clusterings: Annotated[dict[str, Ref], Merged]
     """How the analyses were grouped, and how well, by iteration."""
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     """Error patterns, by iteration."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
     """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchRound], merge]
+    batches: Annotated[dict[str, BatchRound], Merged]
     """Totals of the batches of each round, its latest reports, and the file with all reports."""
-    n_wanted: Annotated[dict[str, int], merge]
+    n_wanted: Annotated[dict[str, int], Merged]
     """Number of synthetic rows that should join the training data, by iteration."""
-    n_joined: Annotated[dict[str, int], merge]
+    n_joined: Annotated[dict[str, int], Merged]
     """Number of synthetic rows that joined the training data, by iteration."""
-    quotas: Annotated[dict[str, list[Quota]], merge]
+    quotas: Annotated[dict[str, list[Quota]], Merged]
     """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
-    top_ups: Annotated[dict[str, int], merge]
+    top_ups: Annotated[dict[str, int], Merged]
     """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]
     """Synthetic rows that joined the training data in this iteration."""
-    selections: Annotated[dict[str, Ref], merge]
+    selections: Annotated[dict[str, Ref], Merged]
     """Which of the rows that passed the checks were chosen for training, and for which failures, by iteration. Empty if all were."""
-    n_passed_over: Annotated[dict[str, int], merge]
+    n_passed_over: Annotated[dict[str, int], Merged]
     """Number of rows that passed the checks and were not chosen, by iteration."""
-    reviews: Annotated[dict[str, Review], merge]
+    reviews: Annotated[dict[str, Review], Merged]
     """What people decided, by review and iteration."""
-    overruled: Annotated[dict[str, dict[str, int]], merge]
+    overruled: Annotated[dict[str, dict[str, int]], Merged]
     """Number of rejected rows that a person accepted after all, by iteration and by stage of rejection."""
     stop_reason: str
     """Why the run ended."""
@@ -222,9 +259,9 @@ class RunState(Given, Told, total=False):
 class AnalysisOutput(Told, total=False):
     """What pattern analysis returns."""
 
-    analyses: Annotated[dict[str, Ref], merge]
-    clusterings: Annotated[dict[str, Ref], merge]
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    analyses: Annotated[dict[str, Ref], Merged]
+    clusterings: Annotated[dict[str, Ref], Merged]
+    patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     drafted: list[Strategy]
 
 
@@ -236,50 +273,50 @@ class RoundOutput(Told, total=False):
     """What a round of batches returns, and the training-error branch, which consists of nothing else."""
 
     plan: Annotated[IterationPlan, Same]
-    batches: Annotated[dict[str, BatchRound], merge]
+    batches: Annotated[dict[str, BatchRound], Merged]
 
 
 class BranchOutput(RoundOutput, total=False):
     """What the generalization branch returns."""
 
-    analyses: Annotated[dict[str, Ref], merge]
-    clusterings: Annotated[dict[str, Ref], merge]
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
-    reviews: Annotated[dict[str, Review], merge]
+    analyses: Annotated[dict[str, Ref], Merged]
+    clusterings: Annotated[dict[str, Ref], Merged]
+    patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
+    reviews: Annotated[dict[str, Review], Merged]
 
 
 class TopUpOutput(RoundOutput, total=False):
     """What a top-up round returns. Such a round replaces rejected rows."""
 
-    top_ups: Annotated[dict[str, int], merge]
+    top_ups: Annotated[dict[str, int], Merged]
 
 
 class BranchInput(Given, total=False):
     """What a branch reads. The rest of the shared state would only make its checkpoints larger."""
 
-    models: Annotated[dict[str, TrainedModel], merge]
-    clusterings: Annotated[dict[str, Ref], merge]
-    patterns: Annotated[dict[str, list[ErrorPattern]], merge]
+    models: Annotated[dict[str, TrainedModel], Merged]
+    clusterings: Annotated[dict[str, Ref], Merged]
+    patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     """Patterns of earlier iterations, so that they can be recognized."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], merge]
+    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
     """Strategies by iteration. Those of the current iteration are there from the start only if the run was forked with other strategies."""
     new_rows: Annotated[Ref, Same]
     """Rows gathered in this iteration so far. Only top-up rounds read them."""
-    quotas: Annotated[dict[str, list[Quota]], merge]
-    top_ups: Annotated[dict[str, int], merge]
+    quotas: Annotated[dict[str, list[Quota]], Merged]
+    top_ups: Annotated[dict[str, int], Merged]
 
 
 class BranchState(Given, BranchOutput, total=False):
     """Private state of one branch of an iteration."""
 
-    models: Annotated[dict[str, TrainedModel], merge]
+    models: Annotated[dict[str, TrainedModel], Merged]
     drafted: list[Strategy]
     planned: Ref
     """The batches of the round, in the store."""
     new_rows: Annotated[Ref, Same]
-    quotas: Annotated[dict[str, list[Quota]], merge]
-    top_ups: Annotated[dict[str, int], merge]
+    quotas: Annotated[dict[str, list[Quota]], Merged]
+    top_ups: Annotated[dict[str, int], Merged]
 
 
 class RoundState(Given, total=False):
@@ -297,7 +334,7 @@ class RoundState(Given, total=False):
 class BatchOutput(Told, total=False):
     """What the synthesis of one batch returns."""
 
-    batches: Annotated[dict[str, BatchReport], merge]
+    batches: Annotated[dict[str, BatchReport], Merged]
 
 
 class BatchState(Given, BatchOutput, total=False):

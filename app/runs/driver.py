@@ -170,7 +170,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
 
 
 def _connect(config: RunConfig) -> None:
-    """Connect with the current budget; the one in the checkpoints is from the start."""
+    """Connect before anything is computed, because a setting may name what is not there."""
     try:
         wiring.connect(config)
     except ConfigError:
@@ -266,8 +266,10 @@ def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, va
     thread: RunnableConfig = {**THREAD, "recursion_limit": max(DEFAULT_LIMIT, count_most_steps(config))}
     if in_batches:
         thread["max_concurrency"] = NODES_IN_BATCHES
+    # Named even if there is no limit, because the checkpoints have the budget of the start.
+    context = config.model_copy(update={"budget": config.budget})
     steps = graph.stream(
-        values, thread, context=config, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
+        values, thread, context=context, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
     )
     for namespace, mode, data in steps:
         if "__interrupt__" not in data:

@@ -52,7 +52,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
 
 
 def settle(state: RunState, context: RunConfig | None) -> RunConfig:
-    """The settings of the run. A thread holds one run; when it is started again, it continues with the settings it began with.
+    """The settings of the run. A thread holds one run; when it is started again, only its budget may be another.
 
     Raises:
         ConfigError: the thread's run is finished, or was started with other settings.
@@ -62,9 +62,12 @@ def settle(state: RunState, context: RunConfig | None) -> RunConfig:
         return read_settings(state, context)
     if state.get("summary"):
         raise ConfigError("this thread's run is finished; start another on a new thread")
-    if context is not None and read_settings(state, context) != settings:
+    if context is None:
+        return settings
+    wanted = read_settings(state, context)
+    if wanted.model_copy(update={"budget": settings.budget}) != settings:
         raise ConfigError("this thread has a run with other settings; start another on a new thread")
-    return settings
+    return wanted
 
 
 def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from pada_agent.core.records import Example, GuardedStrategy, Rejection
+from pada_agent.core.records import Example, Rejection
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_cost import estimate_fine_tuning
 from pada_agent.graph.nodes.augmenting import batches_of, block_leaks, without_repeats
@@ -20,7 +20,7 @@ def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
     del adapters
     iteration = state["iteration"]
     if forked := state.get("strategies", {}).get(str(iteration)):
-        return {"drafted": [GuardedStrategy.model_validate(g).strategy for g in forked]}
+        return {"drafted": [guarded.strategy for guarded in forked]}
     if not state["settings"].review.strategies or not state["drafted"]:
         return {}
     payload = {

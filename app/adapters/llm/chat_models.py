@@ -16,7 +16,8 @@ from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.addresses import explain_not_found
 from pada_agent.app.adapters.llm.batch_ledger import BatchLedger
 from pada_agent.app.adapters.llm.batching import HALF_PRICE, BatchClient
-from pada_agent.app.adapters.llm.clients import ChatClient, PlainClient, can_do_without
+from pada_agent.app.adapters.llm.brought_models import BroughtClient
+from pada_agent.app.adapters.llm.clients import ChatClient, can_do_without
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
 from pada_agent.app.adapters.llm.provider_errors import (
     ContentRefusedError,
@@ -77,7 +78,7 @@ class ChatModelAdapter:
         self._budget = budget
         self._gate = gate
         self._opening = opening
-        self._refused: frozenset[str] = frozenset()
+        self._refused: set[str] = set()
         self._traced = RunnableLambda(self._answer)
         self._client: ChatClient | None = None
         self._closed = False
@@ -92,15 +93,20 @@ class ChatModelAdapter:
         return self._traced.invoke(request, config=_describe_call(request, self._role))
 
     def answered_by(self, chat: BaseChatModel) -> "ChatModelAdapter":
-        """The same role with the same cache, budget, limits and prices, but with a chat model made by the caller."""
-        return ChatModelAdapter(
+        """The same role with the same cache, budget, limits and prices, but with a chat model made by the caller.
+
+        What the model refuses is remembered however often it is brought, because every node of a run brings it.
+        """
+        brought = ChatModelAdapter(
             self._config,
             role=self._role,
             cache=self._cache,
             budget=self._budget,
             gate=self._gate,
-            opening=Opening(lambda: PlainClient(chat, self._config)),
+            opening=Opening(lambda: BroughtClient(chat, self._config)),
         )
+        brought._refused = self._refused
+        return brought
 
     def hide_words(self) -> None:
         """From now on, do not show a server's own words in errors."""
@@ -143,13 +149,13 @@ class ChatModelAdapter:
     def _call(self, request: ChatRequest, key: str) -> ChatReply:
         client = self._connect()
         while True:
-            refused = self._refused  # as it is now: calls at the same time learn the same
+            refused = frozenset(self._refused)  # as it is now: calls at the same time learn the same
             try:
                 return self._to_reply(self._ask(client, request, refused), request, key)
             except ParameterRefusedError as exc:
                 if not can_do_without(exc.parameter, refused, self._config):
                     raise exc.unusable from None
-                self._refused |= {exc.parameter}
+                self._refused.add(exc.parameter)
             except ContentRefusedError as exc:
                 return ChatReply(text=str(exc), refused=True, usage=Usage(n_calls=1), key=key)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -21,6 +21,21 @@ class ChatClient(Protocol):
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
         """Call it without the parameters that it has refused before."""
         ...
+
+
+def in_one_piece(chat: BaseChatModel) -> BaseChatModel:
+    """A copy that does not stream and uses no cache of LangChain's. Callbacks see its calls as before.
+
+    LangChain streams answers as soon as somebody streams the graph's messages or events, and many servers then report no
+    usage. Its cache knows nothing of draws and repeats one answer.
+    """
+    no_stream = {} if is_made_to_stream(chat) else {"disable_streaming": True}
+    return chat.model_copy(update={"cache": False, **no_stream})
+
+
+def is_made_to_stream(chat: BaseChatModel) -> bool:
+    """Whether whoever made the model wants every answer streamed, as some servers require."""
+    return getattr(chat, "streaming", None) is True
 
 
 def can_do_without(parameter: str, refused: frozenset[str], config: ModelConfig) -> bool:
@@ -54,7 +69,11 @@ class OpenAIClient:
         options: dict[str, Any] = {"extra_body": self.make_body(request, refused)}
         if sends_temperature(self.config, refused):
             options["temperature"] = request.temperature
-        return self.chat.invoke(to_langchain(request), **options)
+        return self._asked.invoke(to_langchain(request), **options)
+
+    @cached_property
+    def _asked(self) -> BaseChatModel:
+        return in_one_piece(self.chat)
 
     def make_body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
         """Everything in the request besides model, messages and temperature."""
@@ -80,14 +99,18 @@ class PlainClient:
         options: dict[str, Any] = {"max_tokens": request.max_output_tokens}
         if sends_temperature(self.config, refused):
             options["temperature"] = request.temperature
-        return self.chat.invoke(to_langchain(request), **options)
+        return self._asked.invoke(to_langchain(request), **options)
+
+    @cached_property
+    def _asked(self) -> BaseChatModel:
+        return in_one_piece(self.chat)
 
 
 class ConstructedClient:
     """For LangChain's other chat models, which take these parameters in the constructor."""
 
     def __init__(self, make: Callable[..., BaseChatModel], config: ModelConfig) -> None:
-        self._make = lru_cache(maxsize=16)(make)
+        self._make = lru_cache(maxsize=16)(lambda **options: in_one_piece(make(**options)))
         self._config = config
 
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:

@@ -1,0 +1,76 @@
+"""Chat models that the application brings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+
+from pada_agent.app.adapters.llm.clients import PlainClient, is_made_to_stream
+from pada_agent.core.chat import ChatRequest
+from pada_agent.core.errors import ModelUnavailableError
+
+_BUGS = (TypeError, AttributeError, NameError, NotImplementedError, ImportError, AssertionError)
+
+
+@dataclass(frozen=True)
+class BroughtClient(PlainClient):
+    """Calls a chat model that the application brings. A mistake in its code ends the run at once, because it would happen again."""
+
+    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+        try:
+            return super().ask(request, refused)
+        except _BUGS as exc:
+            if type(self.chat).__module__.startswith("langchain_"):
+                raise  # LangChain's own packages raise these for answers that they cannot read
+            kind = type(self.chat).__name__
+            raise ModelUnavailableError(
+                f"{self.config.model}: {kind}, the chat model that the application brought, raised {exc!r}; docs/embedding.md"
+                " says what it must accept."
+            ) from exc
+
+    @cached_property
+    def _asked(self) -> BaseChatModel:
+        chat = self.chat
+        inherited = {key: getattr(chat, key) for key in ("callbacks", "tags", "metadata", "rate_limiter", "verbose")}
+        return _InOnePiece(chat=chat, cache=False, name=chat.get_name(), **inherited)
+
+
+class _InOnePiece(BaseChatModel):
+    """Like `clients.in_one_piece`, but not a copy: what the application's model counts, it counts in its own object."""
+
+    chat: BaseChatModel
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        answer = self.chat._stream if is_made_to_stream(self.chat) else self.chat._generate
+        if "run_manager" in signature(answer).parameters:
+            kwargs["run_manager"] = run_manager
+        found = answer(messages, stop=stop, **kwargs)
+        return found if isinstance(found, ChatResult) else generate_from_stream(found)
+
+    @property
+    def _llm_type(self) -> str:
+        return self.chat._llm_type
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return self.chat._identifying_params
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        return self.chat._get_invocation_params(stop=stop, **kwargs)
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return self.chat._get_ls_params(stop=stop, **kwargs)

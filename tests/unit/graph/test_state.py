@@ -1,0 +1,65 @@
+"""What a person may write into the state, and what is refused at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Overwrite
+
+from pada_agent.core.errors import ConfigError
+from pada_agent.core.records import GuardedStrategy
+from pada_agent.graph.builder import build_graph
+from tests.integration.graph_runs import THREAD
+from tests.toy_world import ToyWorld, make_settings
+
+STRATEGY = {
+    "id": "s1",
+    "pattern_id": "p1",
+    "category_name": "none",
+    "strategy_name": "mine",
+    "generation_approach": "Write about lighthouses.",
+}
+GUARDED = {"strategy": STRATEGY}
+
+
+@pytest.fixture
+def graph() -> Any:
+    return build_graph(lambda _: pytest.fail("an edit connects to nothing")).compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("key", ["1", 1])
+@pytest.mark.parametrize("wrap", [lambda update: update, Overwrite], ids=["merged", "overwritten"])
+@pytest.mark.parametrize("value", [GUARDED, GuardedStrategy.model_validate(GUARDED)], ids=["JSON", "record"])
+def test_edited_strategies_are_records_by_iteration(graph: Any, key: Any, wrap: Any, value: Any) -> None:
+    graph.update_state(THREAD, {"strategies": wrap({key: [value]})}, as_node="collect_errors")
+    assert graph.get_state(THREAD).values["strategies"] == {"1": [GuardedStrategy.model_validate(GUARDED)]}
+
+
+@pytest.mark.parametrize(
+    ("update", "problem"),
+    [
+        ({"strategies": {"1": [STRATEGY]}}, r"strategies\.1\.0\.strategy: Field required\. docs/embedding\.md shows"),
+        ({"strategies": {"1": GUARDED}}, r"strategies\.1: Input should be a valid list"),
+        ({"strategies": [GUARDED]}, r"strategies: Input should be a valid dictionary"),
+        (
+            {"models": {"untouched": None}},
+            r"models\.untouched: Input should be a valid dictionary or instance of Trained",
+        ),
+        ({"top_ups": {"1": "many"}}, r"top_ups\.1: Input should be a valid integer"),
+    ],
+)
+def test_an_edit_of_another_form_is_refused_at_once(graph: Any, update: Any, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        graph.update_state(THREAD, update, as_node="collect_errors")
+    assert graph.get_state(THREAD).values == {}
+
+
+def test_a_fork_by_the_number_of_the_iteration_uses_the_edited_strategies(tmp_path: Path) -> None:
+    graph = build_graph(ToyWorld(tmp_path).connect).compile(checkpointer=InMemorySaver())
+    graph.invoke({}, THREAD, context=make_settings(loop={"max_iterations": 1}))
+    before = next(s for s in graph.get_state_history(THREAD) if "generalization_branch" in s.next)
+    fork = graph.update_state(before.config, {"strategies": {1: [GUARDED]}}, as_node="collect_errors")
+    result = graph.invoke(None, fork)
+    assert [guarded.strategy.strategy_name for guarded in result["strategies"]["1"]] == ["mine"]
+    assert result["summary"].patterns[0].added[0].strategy_name == "mine"
