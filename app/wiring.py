@@ -44,16 +44,8 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 PartT = TypeVar("PartT")
 
 
-class RunBudget(Budget):
-    """The budget of a run, which its next call in the same process may change."""
-
-    def renew(self, limits: BudgetConfig) -> None:
-        """From now on, these limits apply."""
-        self._limits = limits
-
-
 _connections: dict[str, Adapters] = {}
-_budgets: dict[str, RunBudget] = {}
+_budgets: dict[str, Budget] = {}
 _stopped: set[str] = set()
 """Runs that a signal has stopped. Nodes that still ask for adapters get none, so that no further call is paid for."""
 _lock = Lock()
@@ -87,7 +79,7 @@ def connect(config: RunConfig) -> Adapters:
         if adapters is None:
             adapters = _connections[key] = _open(config, key)
         if budget := _budgets.get(key):
-            budget.renew(config.budget)
+            budget.limits = config.budget
         return adapters
 
 
@@ -172,7 +164,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
     if shared:
         link_objects(folder, config.shared_folder)
     cache = ResponseCache(folder / CALLS, shared=_find_cache(shared / CALLS) if shared else None)
-    budget = _budgets[key] = RunBudget(config.budget, cache.totals)
+    budget = _budgets[key] = Budget(config.budget, cache.totals)
     gates = warm.gates if (warm := _find_warm()) else {}
     store = FileArtifactStore(folder / "objects")
     compute = _find_compute(config, shared or folder)

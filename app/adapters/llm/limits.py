@@ -65,8 +65,11 @@ class Clock:
 class Budget:
     """Hard limits over all roles of a run. `spent` returns what the run has used so far."""
 
+    limits: BudgetConfig
+    """The next call of the graph in the same process may change them."""
+
     def __init__(self, limits: BudgetConfig, spent: Callable[[], Usage]) -> None:
-        self._limits = limits
+        self.limits = limits
         self._spent = spent
         self._n_in_flight = 0
         self._lock = Lock()
@@ -96,7 +99,7 @@ class Budget:
                 self._n_in_flight -= 1
 
     def _check(self) -> None:
-        used, limits = self._spent(), self._limits
+        used, limits = self._spent(), self.limits
         found = [
             ("max_calls", used.n_calls + self._n_in_flight, limits.max_calls),
             ("max_tokens", used.input_tokens + used.output_tokens, limits.max_tokens),
