@@ -7,6 +7,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.prompts.prompted_model import PromptedModel
 
 
 class AbsentModel:
@@ -28,4 +29,4 @@ def make_task_alone(config: RunConfig) -> Task:
     Raises:
         ConfigError: there is no such task, or it cannot be used with these settings.
     """
-    return make_task(config.task, AbsentModel(), config.prompts.overrides())
+    return make_task(config.task, PromptedModel(AbsentModel()))
