@@ -240,14 +240,17 @@ def _pin_student(config: RunConfig, store: ArtifactStore) -> str:
 
 
 def _make_counter(config: RunConfig, student: str, compute: Compute) -> StudentTokenCounter:
-    job = TokenizerJob(
+    return StudentTokenCounter(compute, _make_tokenizer_job(config, student), config.student.chat)
+
+
+def _make_tokenizer_job(config: RunConfig, student: str) -> TokenizerJob:
+    return TokenizerJob(
         student=student,
         target_modules=config.lora.target_modules,
         load_in=config.student.load_in,
         engine=config.student.engine,
         n_processes=count_processes(config.compute),
     )
-    return StudentTokenCounter(compute, job, config.student.chat)
 
 
 def _find_compute(config: RunConfig, folder: Path) -> Compute:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
+from pada_agent.core.syntax_trees import parse_expression
+
 _OPENING, _CLOSING = ("[", "{", "("), ("]", "}", ")")
 _ENDS = (tokenize.STRING, tokenize.NUMBER, tokenize.NAME)
 _IGNORED = (tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
@@ -24,7 +26,7 @@ def read_python(text: str) -> Any:
             only some items are separated by commas.
     """
     try:
-        return ast.literal_eval(_OpenArrays().visit(ast.parse(" ".join(_separate(text)), mode="eval")))
+        return ast.literal_eval(_OpenArrays().visit(parse_expression(" ".join(_separate(text)))))
     except (SyntaxError, TypeError, IndexError, RecursionError, MemoryError, tokenize.TokenError) as exc:
         raise ValueError(f"not a Python literal: {text[:80]}") from exc
 

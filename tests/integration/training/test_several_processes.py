@@ -114,7 +114,7 @@ def test_a_killed_and_a_cancelled_fine_tuning_end_all_processes_and_continue(
     assert len(others) == 2
     assert psutil.wait_procs(others, timeout=10)[1] == []
     continued = run(keeping, job, steps.append)
-    assert steps[0] in (3, 4)
+    assert steps[0] >= 3  # how many steps were done before the signal came is up to the machine
     assert steps.count(1) == 0
     whole = run(keeping, job.model_copy(update={"rows_hash": "the same rows"}))
     assert (continued / ADAPTER).read_bytes() == (whole / ADAPTER).read_bytes()
