@@ -134,15 +134,17 @@ class ChatModelAdapter:
 
     def _pay(self, request: ChatRequest, key: str) -> ChatReply:
         """Make the call and record its cost as one step, so that the budget counts every call as either in flight or spent."""
-        with self._budget.reserve():
-            started = time.time()
+        self._budget.begin()
+        started = time.time()
+        try:
             self._cache.begin(key, started=started)
-            try:
-                reply = self._call(request, key)
-            except BaseException:
+            reply = self._call(request, key)
+        except BaseException:
+            with self._budget.ending():
                 self._cache.give_up(key)
-                raise
-            seconds = time.time() - started
+            raise
+        seconds = time.time() - started
+        with self._budget.ending():
             self._cache.put(reply, request, model=self.name, role=self._role, started=started, seconds=seconds)
         return reply
 

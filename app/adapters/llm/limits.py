@@ -79,9 +79,8 @@ class Budget:
         """Number of calls that have begun but not ended. Takes no lock, because a signal handler asks."""
         return self._n_in_flight
 
-    @contextmanager
-    def reserve(self) -> Iterator[None]:
-        """Hold a place for one call until its cost is recorded.
+    def begin(self) -> None:
+        """Hold a place for one call, until `ending`.
 
         The number of calls is never exceeded. Tokens and money are known only afterwards, so calls in flight may
         overshoot those limits.
@@ -92,10 +91,14 @@ class Budget:
         with self._lock:
             self._check()
             self._n_in_flight += 1
-        try:
-            yield
-        finally:
-            with self._lock:
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Record inside what the call has cost. For others, it is then spent and no longer in flight at the same moment."""
+        with self._lock:
+            try:
+                yield
+            finally:
                 self._n_in_flight -= 1
 
     def _check(self) -> None:

@@ -180,18 +180,31 @@ def test_no_more_calls_at_once_than_allowed() -> None:
 )
 def test_a_spent_budget_stops_the_next_call(limits: BudgetConfig, words: str) -> None:
     budget = Budget(limits, lambda: Usage(n_calls=3, input_tokens=30, output_tokens=20, cost_usd=0.5))
-    with pytest.raises(BudgetExceededError, match=words), budget.reserve():
-        pass
+    with pytest.raises(BudgetExceededError, match=words):
+        budget.begin()
 
 
 def test_calls_in_flight_count_against_the_number_of_calls() -> None:
     budget = Budget(BudgetConfig(max_calls=1), Usage)
-    with budget.reserve(), pytest.raises(BudgetExceededError), budget.reserve():
+    budget.begin()
+    with pytest.raises(BudgetExceededError, match="1 of 1"):
+        budget.begin()
+    with budget.ending():
         pass
-    with budget.reserve():
-        pass
+    budget.begin()
+
+
+def test_a_call_is_never_both_in_flight_and_spent() -> None:
+    spent = [0]
+    budget = Budget(BudgetConfig(max_calls=2), lambda: Usage(n_calls=spent[0]))
+    budget.begin()
+    with ThreadPoolExecutor(1) as pool:
+        with budget.ending():
+            spent[0] += 1
+            second = pool.submit(budget.begin)
+            time.sleep(0.05)
+        second.result(timeout=5)
 
 
 def test_without_limits_nothing_stops() -> None:
-    with Budget(BudgetConfig(), lambda: Usage(n_calls=10**9, cost_usd=1e9)).reserve():
-        pass
+    Budget(BudgetConfig(), lambda: Usage(n_calls=10**9, cost_usd=1e9)).begin()
