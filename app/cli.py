@@ -90,7 +90,7 @@ def run(
         bool, typer.Option("--review", help="Wait for your review after the strategies are drafted.")
     ] = False,
     arm: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Use the settings of a method in docs/arms.md.")
+        str | None, typer.Option(metavar="NAME", help="Use the settings of a method, such as auggpt or pada_paper.")
     ] = None,
 ) -> None:
     """Run the whole loop, or continue it if its folder exists."""
@@ -269,7 +269,8 @@ def push(
 def track(
     folder: RunFolder,
     to: Annotated[
-        Literal["mlflow", "wandb", "tensorboard"], typer.Option(help="Tracker; install the extra of the same name.")
+        Literal["mlflow", "wandb", "tensorboard"],
+        typer.Option(help="Tracker. Needs the extra of that name, such as pada-agent[mlflow]."),
     ],
 ) -> None:
     """Log a run to an experiment tracker: settings, metrics of each model, training loss, the report."""
@@ -284,13 +285,15 @@ def experiment(
     headroom: Annotated[
         bool,
         typer.Option(
-            "--headroom", help="Run only plain fine-tuning and the oracle: is there headroom? Makes no LLM calls."
+            "--headroom",
+            help="Run only the untouched student, plain fine-tuning and the oracle: is there headroom? Makes no LLM calls.",
         ),
     ] = False,
     power: Annotated[
         bool,
         typer.Option(
-            "--power", help="Only show which difference these test rows, arms and seeds could detect; runs nothing."
+            "--power",
+            help="Show the smallest true difference that these test rows, arms and seeds could detect, and run nothing.",
         ),
     ] = False,
     arms: Annotated[

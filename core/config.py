@@ -190,14 +190,14 @@ class QualityConfig(Settings):
 
 
 class LoopConfig(Settings):
-    """When the outer loop stops, and what each round starts from."""
+    """When the outer loop stops, and what each iteration starts from."""
 
     max_iterations: int = Field(default=3, ge=0, le=1000)
-    """Maximum number of augmentation rounds after the first fine-tuning. 0 only fine-tunes and evaluates. Our default: 3."""
+    """Maximum number of iterations after the first fine-tuning. 0 only fine-tunes and evaluates. Our default: 3."""
     patience: int = Field(default=1, ge=1)
-    """Number of rounds without improvement on the selection part before the run stops."""
+    """Number of iterations without improvement on the selection part before the run stops."""
     start_from: Literal["base", "best"] = "base"
-    """Fine-tune each round from the untouched model (`base`), or continue from the best adapter so far (`best`)."""
+    """Fine-tune each iteration from the untouched model (`base`), or continue from the best adapter so far (`best`)."""
 
 
 class BudgetConfig(Settings):
@@ -303,7 +303,7 @@ class RunConfig(Settings):
     )
     """Label verification by independent solving. By default, only for tasks with options or a closed label set."""
     loop: LoopConfig = Field(default=LoopConfig(), json_schema_extra=_used_by("evaluate"))
-    """When to stop, and what each round starts from."""
+    """When to stop, and what each iteration starts from."""
     budget: BudgetConfig = BudgetConfig()
     """Hard limits on LLM use."""
     review: ReviewConfig = Field(

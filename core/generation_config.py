@@ -38,7 +38,7 @@ class GenerationConfig(Settings):
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
     takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
-    writer writes both, as in the paper and rival methods (docs/adr/0015)."""
+    writer writes both, as in the paper and in the other published methods (docs/adr/0015)."""
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""

@@ -6,7 +6,8 @@ python -m tools.docs.reference          writes docs/reference/*.md and docs/how-
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 import yaml
@@ -136,9 +137,14 @@ def _render_field(name: str, field: FieldInfo) -> str:
 
 
 def _render_type(kind: Any) -> str:
-    """The values of a choice; any other type as in the code, but without bars, which would end the table cell."""
-    if get_origin(kind) is Literal:
+    """The values of a choice, the types of a union; any other type as in the code, without its limits."""
+    origin = get_origin(kind)
+    if origin is Literal:
         return ", ".join(f"`{_in_yaml(value)}`" for value in get_args(kind))
+    if origin is Annotated:
+        return _render_type(get_args(kind)[0])
+    if origin in (Union, UnionType):
+        return " or ".join("`null`" if part is NoneType else _render_type(part) for part in get_args(kind))
     return f"`{inspect.formatannotation(kind).replace('typing.', '').replace(' | ', ' or ')}`"
 
 

@@ -32,7 +32,7 @@ def main(runs: Path, out: Path) -> None:
     training = fit(read(ROWS / "train.jsonl"), embedder)
     folders = [f for f in sorted(runs.glob("*-s[0-9]")) if "oracle" not in f.name]  # its rows are among the 560
     print(
-        f"of the human training rows {share(list(others.predict(vectors_of('train', embedder)) == labels_of('train')))} on their label"
+        f"of the training rows {share(list(others.predict(vectors_of('train', embedder)) == labels_of('train')))} on their label"
     )
     for name in ("held_back", "validation", "test"):
         ranks = rank(training, vectors_of(name, embedder), labels_of(name))
