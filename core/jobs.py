@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from pada_agent.core.damage import word_damage
 from pada_agent.core.errors import ArtifactError
@@ -79,8 +79,8 @@ class LoraSpec(Record):
     dora: bool = False
     """Learn magnitude and direction of the weights separately (DoRA, arXiv 2402.09353). Slower, and vLLM cannot serve such adapters."""
     init: Literal["default", "gaussian", "orthogonal"] = "default"
-    """How PEFT draws the adapter's first weights: `default` (Kaiming uniform), `gaussian` or `orthogonal`. In all three the model answers as
-    before until the first step."""
+    """How PEFT draws the adapter's first weights: `default` (Kaiming uniform), `gaussian` or `orthogonal`, which needs an even rank. In all three
+    the model answers as before until the first step."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     """Compute each layer's activations again in the backward pass instead of keeping them: far less memory, up to half more time, the same
     adapter. `auto` does so on CPU for rows of more than 1,024 tokens, where it costs next to nothing."""
@@ -107,6 +107,12 @@ class LoraSpec(Record):
     n_steps: int | None = Field(default=None, ge=1)
     """Fixed number of optimizer steps, used instead of `epochs`. Set it to compare models trained on different numbers of rows. Null uses
     `epochs`."""
+
+    @model_validator(mode="after")
+    def _check_rank(self) -> "LoraSpec":
+        if self.init == "orthogonal" and self.rank % 2:
+            raise ValueError(f"init: orthogonal needs an even rank, not {self.rank}")
+        return self
 
 
 class ChatSpec(Record):

@@ -22,14 +22,16 @@ def check_model(path: Path) -> None:
     """Check a student: a folder, or a GGUF file. Anything else, such as a hub id, is not looked at.
 
     Raises:
-        ConfigError: a file is missing or damaged.
+        ConfigError: a file is missing or damaged, or the folder contains an adapter.
     """
     if path.is_file():
         _refuse_damage(path)
     elif path.is_dir():
+        if (path / ADAPTER).is_file():
+            raise ConfigError(tell_adapter(str(path)))
         _check_files(path)
         _check_weights(path)
-        if not (path / "config.json").is_file() and not (path / ADAPTER).is_file():
+        if not (path / "config.json").is_file():
             raise ConfigError(f"{path / 'config.json'}: missing. {_AGAIN}.")
 
 
@@ -67,6 +69,16 @@ def find_damage(folder: Path) -> str:
     return ""
 
 
+def tell_adapter(name: str) -> str:
+    """That a folder or hub id contains an adapter, and what to do about it."""
+    source = name if Path(name).exists() else f"hub:{name}"
+    return (
+        f"{name}: contains an adapter ({ADAPTER}), which is no model of its own and would be applied to one beside it."
+        f" Merge it with `pada export {source} --out FOLDER` and use that folder. If the weights beside it are merged already,"
+        f" move {ADAPTER} out of the folder."
+    )
+
+
 def tell_missing_tokenizer(folder: Path) -> str:
     """That a folder has no tokenizer, and which files one has. Empty if it has one, or if it is no folder."""
     if not folder.is_dir() or any((folder / name).is_file() for name in TOKENIZERS):
@@ -88,7 +100,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _check_weights(folder: Path) -> None:
-    """An adapter's folder has the weights of its base model elsewhere."""
+    """An embedder may have an adapter, whose base model has the weights."""
     found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if found is None and not (folder / ADAPTER).is_file():
         raise ConfigError(f"{folder}: has no weights: neither {SAFETENSORS} nor {WEIGHTS[1]} is there. {_AGAIN}.")

@@ -41,8 +41,18 @@ def save_student(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def save_gguf_student(folder: Path, architecture: str = "llama") -> Path:
-    """A Llama or Qwen2 of random F32 weights as a GGUF file, with the tokenizer of `save_student` and one merge."""
+def save_gguf_student(
+    folder: Path,
+    architecture: str = "llama",
+    *,
+    rope_base: float = 10_000.0,
+    rope_factors: Sequence[float] = (),
+    rope_scaling: dict[str, Any] | None = None,
+) -> Path:
+    """A Llama or Qwen2 of random F32 weights as a GGUF file, with the tokenizer of `save_student` and one merge.
+
+    `rope_scaling` has the metadata of that name: `type`, `factor` and so on.
+    """
     rng = np.random.default_rng(0)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, "th", "<|start|>", "<|end|>", "<|pad|>"]
@@ -55,7 +65,10 @@ def save_gguf_student(folder: Path, architecture: str = "llama") -> Path:
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(8)
-    writer.add_rope_freq_base(10_000.0)
+    writer.add_rope_freq_base(rope_base)
+    kinds = {str: gguf.GGUFValueType.STRING, float: gguf.GGUFValueType.FLOAT32, int: gguf.GGUFValueType.UINT32}
+    for name, value in (rope_scaling or {}).items():
+        writer.add_key_value(f"{architecture}.rope.scaling.{name}", value, kinds[type(value)])
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -82,6 +95,8 @@ def save_gguf_student(folder: Path, architecture: str = "llama") -> Path:
     for name, shape in shapes.items():
         values = rng.normal(scale=0.2, size=shape) if len(shape) > 1 else np.ones(shape)
         writer.add_tensor(name, values.astype(np.float32))
+    if rope_factors:
+        writer.add_tensor("rope_freqs.weight", np.array(rope_factors, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModelForCausalLM, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
 from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import FineTuneJob, LoraSpec
+from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob, LoraSpec, read_train_metrics
 from pada_agent.core.suggestions import suggest
 from pada_agent.training.kernels.lora_linear import speed_up
 from pada_agent.training.students import Student, draw_model, hash_weights
@@ -52,6 +52,55 @@ def let_go_of_graphs(model: Any) -> None:
         for name, kept in vars(module).items():
             if isinstance(kept, torch.Tensor) and kept.grad_fn is not None:
                 setattr(module, name, kept.detach())
+
+
+def load_adapter(student: Student, model: Any, folder: Path, *, is_trainable: bool = False) -> Any:
+    """PEFT's model of `model`, which is the student's or a copy of it, with all weights of the saved adapter.
+
+    Raises:
+        TrainingError: this is not an adapter, or it is for another model.
+        ArtifactError: the metrics beside it are damaged.
+    """
+    _check_base(student, folder)
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        config.inference_mode = not is_trainable
+        adapted = PeftModelForCausalLM(model, config)
+        # `PeftModel.from_pretrained` does the same, but does not tell which weights found no place
+        renamed = getattr(model, "_checkpoint_conversion_mapping", {})
+        keys = adapted.load_adapter(str(folder), "default", is_trainable=is_trainable, key_mapping=renamed)
+    except (OSError, ValueError, LookupError, RuntimeError) as exc:
+        raise TrainingError(f"adapter {folder} does not load on student {student.source}: {exc}") from exc
+    if keys.missing_keys or keys.unexpected_keys:
+        raise TrainingError(f"adapter {folder} does not fit student {student.source}: {_tell_misfit(keys)}")
+    return adapted
+
+
+def _tell_misfit(keys: Any) -> str:
+    """What `keys`, as torch's `load_state_dict` returns them, say about the two models."""
+    odd, absent = keys.unexpected_keys, keys.missing_keys
+    of_adapter = f"{len(odd)} of its weights have no place in the student (such as {odd[0]})" if odd else ""
+    of_student = (
+        f"{len(absent)} weights that it needs there are not in its file (such as {absent[0]})" if absent else ""
+    )
+    return (
+        f"{' and '.join(filter(None, [of_adapter, of_student]))}. Give the student that it was trained on, or save the adapter"
+        " again with the version of transformers that is used here."
+    )
+
+
+def _check_base(student: Student, folder: Path) -> None:
+    """Refuse an adapter of other weights, if the file beside it says which weights those were."""
+    trained_on = read_train_metrics(folder).base_sha256
+    if not trained_on or not student.weights:
+        return
+    own = hash_weights(student.weights)
+    shared = trained_on.keys() & own.keys()
+    if any(trained_on[name] != own[name] for name in shared) or not set(trained_on.values()) & set(own.values()):
+        raise TrainingError(
+            f"adapter {folder} was trained on other weights than those of student {student.source}: {TRAIN_METRICS} beside it"
+            f" names the SHA-256 of {', '.join(trained_on)}. Give that student, or delete the file to use the adapter on this one."
+        )
 
 
 def save_adapter(adapted: Any, student: Student, folder: Path) -> None:
@@ -115,10 +164,7 @@ def _inject(student: Student, job: FineTuneJob) -> Any:
             raise TrainingError(
                 f"lora.target_modules: PEFT cannot adapt these layers of {student.source}: {exc}"
             ) from exc
-    try:
-        return PeftModel.from_pretrained(student.model, job.start_from, is_trainable=True)
-    except (OSError, ValueError, RuntimeError) as exc:
-        raise TrainingError(f"adapter {job.start_from} does not load on student {student.source}: {exc}") from exc
+    return load_adapter(student, student.model, Path(job.start_from), is_trainable=True)
 
 
 def _list_beside_experts(model: Any) -> list[str]:

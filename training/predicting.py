@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 
-from pada_agent.core.errors import TrainingError
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.generation.greedy import generate
+from pada_agent.training.lora import load_adapter
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student
 
@@ -72,7 +71,7 @@ def apply_adapter(student: Student, adapter: Path) -> Iterator[Student]:
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
     """
-    adapted = _load_adapter(student, student.model, adapter)
+    adapted = load_adapter(student, student.model, adapter)
     try:
         yield replace(student, model=adapted.eval())
     finally:
@@ -85,16 +84,9 @@ def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False) ->
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
     """
-    adapted = _load_adapter(student, student.model if in_place else copy.deepcopy(student.model), adapter)
+    adapted = load_adapter(student, student.model if in_place else copy.deepcopy(student.model), adapter)
     _untie(adapted)
     return replace(student, model=adapted.merge_and_unload().eval())
-
-
-def _load_adapter(student: Student, model: Any, adapter: Path) -> Any:
-    try:
-        return PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, RuntimeError) as exc:
-        raise TrainingError(f"adapter {adapter} does not load on student {student.source}: {exc}") from exc
 
 
 def _untie(adapted: Any) -> None:

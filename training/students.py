@@ -16,17 +16,21 @@ import transformers
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
 from pada_agent.core.machine import hash_once
-from pada_agent.core.model_files import find_damage, tell_missing_tokenizer
+from pada_agent.core.model_files import find_damage, tell_adapter, tell_missing_tokenizer
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
+from pada_agent.training.rope_scaling import add_scaling
 
 MAX_CHANGE = 0.05
 """Relative to the logits' spread, because experts that process the tokens of two texts together round differently."""
+SOURCE_HASH = "source.sha256"
+"""File in the copy of a GGUF file that contains the file's SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Student:
         return ChatEncoder(
             self.tokenizer,
             chat=chat,
-            end_token_ids=_list_ends(self.model.generation_config),
+            end_token_ids=list_ends(self.model.generation_config),
             n_embeddings=self.model.get_input_embeddings().weight.shape[0],
         )
 
@@ -97,14 +101,16 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
     """The model called `name`: a hub id, a folder, or a `.gguf` file (see `convert_gguf`).
 
     It is in bf16 on CUDA, and in fp32 on CPU, where bf16 is tens of times slower without bf16 units. `load_in` applies to its linear layers.
+    Its generation settings keep only the tokens that start, end and pad a text, so that everything it writes is greedy.
 
     Raises:
-        ConfigError: it needs code of its own, or does not write from left to right.
+        ConfigError: it is an adapter or has one beside it, needs code of its own, or does not write from left to right.
         TrainingError: it cannot be loaded, or not with `load_in`.
     """
     source, revision = find_source(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     options = make_4bit_options(device, dtype) if load_in else {}
+    _refuse_adapter(name, source, revision)
     with _explain(name):
         tokenizer = load_tokenizer(source, revision)
         model = AutoModelForCausalLM.from_pretrained(
@@ -112,6 +118,7 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
         )
     keep_one_layout(model)
     model = model.to(device).eval().requires_grad_(False)
+    model.generation_config = _keep_tokens(model.generation_config)
     if not reads_one_way(model):
         raise ConfigError(_tell_kind(name, model.config.model_type))
     weights = _find_weights(name)
@@ -138,6 +145,21 @@ def _tell_kind(name: str, model_type: str) -> str:
     )
 
 
+def _tell_unmapped(name: str, config: Any) -> str:
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return _tell_kind(name, config.model_type)
+    return (
+        f"student {name!r} is of the kind {config.model_type!r}, which reads images as well as text and is not supported. Set"
+        " student.model to a model for text only, such as an instruct model of the Llama, Qwen, Gemma or SmolLM families."
+    )
+
+
+def _refuse_adapter(name: str, source: str, revision: str | None) -> None:
+    """transformers would apply an adapter to the untouched model too."""
+    if find_adapter_config_file(source, revision=revision):
+        raise ConfigError(f"student {tell_adapter(name)}")
+
+
 def load_tokenizer(source: str, revision: str | None) -> Any:
     """Load the tokenizer. Code that comes with a model is never run, and nobody is asked for permission."""
     return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -147,19 +169,21 @@ def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
     """The student's tokenizer and facts about its configuration, without its weights.
 
     Raises:
-        ConfigError: it needs code of its own, or is known for a model that does not write from left to right.
+        ConfigError: it is an adapter or has one beside it, needs code of its own, or is known for a model that does not write from left
+            to right, or not only text.
         TrainingError: it cannot be loaded.
     """
     source, revision = find_source(name)
+    _refuse_adapter(name, source, revision)
     with _explain(name):
         tokenizer = load_tokenizer(source, revision)
         whole = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         generation = _read_generation_config(source, revision, whole)
     if type(whole) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ConfigError(_tell_kind(name, whole.model_type))
+        raise ConfigError(_tell_unmapped(name, whole))
     config = whole.get_text_config(decoder=True)
     facts = TokenizerFacts(
-        end_token_ids=tuple(_list_ends(generation)),
+        end_token_ids=tuple(list_ends(generation)),
         n_embeddings=getattr(config, "vocab_size", None),
         context_tokens=_count_context(config),
     )
@@ -227,7 +251,14 @@ def _read_generation_config(source: str, revision: str | None, config: Any) -> G
         return GenerationConfig.from_model_config(config)
 
 
-def _list_ends(generation: GenerationConfig | None) -> list[int]:
+def _keep_tokens(generation: GenerationConfig) -> GenerationConfig:
+    """Without sampling, beams, penalties and the like, which `generate` would take from the model where a call leaves them unset."""
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(**{name: getattr(generation, name) for name in names})
+
+
+def list_ends(generation: GenerationConfig | None) -> list[int]:
+    """Token ids that generation settings name as ends."""
     eos = getattr(generation, "eos_token_id", None)
     return [eos] if isinstance(eos, int) else eos or []
 
@@ -248,24 +279,26 @@ def _find_weights(name: str) -> tuple[Path, ...]:
 
 
 def convert_gguf(file: Path) -> Path:
-    """The folder next to `file` with its weights as fp32 safetensors and its tokenizer. Made on first use.
+    """The folder next to `file` with its weights as fp32 safetensors and its tokenizer. Made on first use, and again if the file changed.
 
     Reading a GGUF takes tens of seconds, reading the copy less than one.
 
     Raises:
-        TrainingError: there is no such file, or it is not a GGUF of a causal language model.
+        TrainingError: there is no such file, or it is not a GGUF of a causal language model, or not one that can be read right.
     """
     folder = file.with_name(f"{file.name}-fp32")
     if not file.is_file():
         raise TrainingError(f"student file {file} does not exist")
-    if _is_newer(folder, file):
+    if _is_copy(folder, file):
         return folder
     partial = file.with_name(f".{folder.name}.{os.getpid()}")
     try:
         with _locked(file.with_name(f".{folder.name}.lock")):
-            if _is_newer(folder, file):  # another process made it in the meantime, and may be reading it
+            if _is_copy(folder, file):  # another process made it in the meantime, and may be reading it
                 return folder
+            sha256 = hash_once(file)
             _write_dequantized(file, partial)
+            (partial / SOURCE_HASH).write_text(sha256, encoding="utf-8")
             rmtree(folder, ignore_errors=True)
             partial.replace(folder)
     except (OSError, ValueError, LookupError, TypeError, struct.error) as exc:
@@ -287,18 +320,26 @@ def _locked(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _is_newer(folder: Path, file: Path) -> bool:
-    return folder.is_dir() and folder.stat().st_mtime >= file.stat().st_mtime
+def _is_copy(folder: Path, file: Path) -> bool:
+    """Whether the folder was made from the file's present content. Times say nothing: a file that is moved in keeps its own."""
+    made_from = folder / SOURCE_HASH
+    return made_from.is_file() and made_from.read_text(encoding="utf-8") == hash_once(file)
 
 
 def read_gguf(file: Path) -> tuple[Any, Any]:
-    """Model, dequantized to fp32, and tokenizer."""
+    """Model, dequantized to fp32, and tokenizer.
+
+    Raises:
+        TrainingError: its rotary embeddings cannot be computed.
+    """
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": str(file.parent),
         "gguf_file": file.name,
         "trust_remote_code": False,
     }
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, **_dequantize_option())
+    config = AutoConfig.from_pretrained(**source)
+    add_scaling(config, file)
+    model = AutoModelForCausalLM.from_pretrained(**source, config=config, dtype=torch.float32, **_dequantize_option())
     return model, AutoTokenizer.from_pretrained(**source)
 
 

@@ -18,13 +18,13 @@ from pada_agent.app.results.model_export import export_model
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
-from pada_agent.core.jobs import ExportJob, FineTuneJob, LoraSpec
+from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec
 from pada_agent.core.records import Example, Prediction, ScoredRow, Verdict
 from pada_agent.training.export import merged_model as exporting_job
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.students import load_student, read_gguf
-from tests.tiny_models import save_gguf_student, save_student
+from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
 from tests.unit.app.summaries import make_summary
 
 # peft 0.21 reads a property that transformers 5.23 renames.
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:Futu
 CPU = torch.device("cpu")
 ROWS = [Example(id=f"r{i}", prompt=f"Is {i} the even one?", answer="yes" if i % 2 else "no") for i in range(6)]
 CHOICES = [row.model_copy(update={"options": ("yes", "no", "maybe")}) for row in ROWS]
+OWN_CHAT = ChatSpec()
 SPEC = LoraSpec(rank=4, alpha=8, n_steps=8, learning_rate=2e-2, dropout=0.0)
 
 
@@ -56,15 +57,22 @@ def gguf_adapter(gguf_student: Path, tmp_path_factory: pytest.TempPathFactory) -
     return train(gguf_student, tmp_path_factory.mktemp("adapter"))
 
 
-def train(student: Path, folder: Path) -> Path:
-    job = FineTuneJob(student=str(student), rows="rows", rows_hash="h", lora=SPEC)
+def train(student: Path, folder: Path, chat: ChatSpec = OWN_CHAT) -> Path:
+    folder.mkdir(exist_ok=True)
+    job = FineTuneJob(student=str(student), rows="rows", rows_hash="h", lora=SPEC, chat=chat)
     fine_tune(load_student(str(student), CPU), job, ROWS, folder=folder, on_progress=lambda _: None)
     return folder
 
 
-def write(student: Path, adapter: Path, folder: Path, format: Literal["safetensors", "gguf"]) -> dict[str, Any]:
+def write(
+    student: Path,
+    adapter: Path,
+    folder: Path,
+    format: Literal["safetensors", "gguf"],
+    chat: ChatSpec = OWN_CHAT,
+) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    job = ExportJob(student=str(student), adapter=str(adapter), format=format, rows="rows", rows_hash="h")
+    job = ExportJob(student=str(student), adapter=str(adapter), format=format, rows="rows", rows_hash="h", chat=chat)
     rows = [*ROWS, *CHOICES]
     export(load_student(str(student), CPU), job, rows, folder=folder, on_progress=lambda _: None)
     report: dict[str, Any] = json.loads((folder / "export.json").read_text())
@@ -118,6 +126,52 @@ def test_a_gguf_keeps_metadata_and_the_tensors_that_were_not_trained(
     assert types["blk.1.attn_q.weight"] == types["blk.0.ffn_down.weight"] == "F16"
 
 
+def test_an_export_ends_its_turns_and_has_the_template_that_it_learned(folder_student: Path, tmp_path: Path) -> None:
+    """A base student: no template, another end of text, and its own way of sampling."""
+    base = Path(shutil.copytree(folder_student, tmp_path / "base"))
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template, tokenizer.eos_token = None, "<|pad|>"
+    (base / "chat_template.jinja").unlink()
+    tokenizer.save_pretrained(base)
+    pad, end = tokenizer.convert_tokens_to_ids(["<|pad|>", "<|end|>"])
+    sampled = {"eos_token_id": pad, "temperature": 0.6, "repetition_penalty": 1.3}
+    (base / "generation_config.json").write_text(json.dumps(sampled))
+    chat = ChatSpec(template=TEMPLATE)
+    adapter = train(base, tmp_path / "adapter", chat=chat)
+    out = tmp_path / "out"
+    assert write(base, adapter, out, "safetensors", chat=chat)["n_equal"] == 12
+
+    found, model = AutoTokenizer.from_pretrained(out), AutoModelForCausalLM.from_pretrained(out)
+    assert (found.chat_template, found.eos_token) == (TEMPLATE, "<|end|>")
+    assert (model.config.eos_token_id, model.generation_config.eos_token_id) == (end, [end, pad])
+    assert (model.generation_config.temperature, model.generation_config.repetition_penalty) == (None, None)
+
+
+def test_an_export_as_gguf_has_the_template_that_it_learned(tmp_path: Path) -> None:
+    student = save_gguf_student(tmp_path)
+    chat = ChatSpec(template=TEMPLATE.replace("<|end|>", "<|pad|>"))
+    adapter = train(student, tmp_path / "adapter", chat=chat)
+    assert write(student, adapter, tmp_path / "out", "gguf", chat=chat)["n_equal"] == 12
+    _, tokenizer = read_gguf(tmp_path / "out" / "model.gguf")
+    assert (tokenizer.chat_template, tokenizer.eos_token) == (chat.template, "<|pad|>")
+
+
+def test_a_template_that_writes_the_end_of_text_elsewhere_keeps_it(folder_student: Path, tmp_path: Path) -> None:
+    chat = ChatSpec(template="{{ eos_token }}" + TEMPLATE.replace("<|end|>", "<|pad|>"))
+    adapter = train(folder_student, tmp_path / "adapter", chat=chat)
+    assert write(folder_student, adapter, tmp_path / "out", "safetensors", chat=chat)["n_equal"] == 12
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "<|end|>"
+
+
+def test_an_adapter_alone_whose_student_has_no_template_is_told_what_to_export(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    base = Path(shutil.copytree(folder_student, tmp_path / "base"))
+    (base / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match=r"no chat template.*Export the folder of its run instead"):
+        write(base, folder_adapter, tmp_path / "out", "safetensors")
+
+
 def test_a_student_that_is_no_gguf_gives_none_and_the_way_out_is_named(
     folder_student: Path, folder_adapter: Path, tmp_path: Path
 ) -> None:
@@ -135,7 +189,7 @@ def test_a_written_model_that_answers_otherwise_is_not_kept(
 
 
 def test_an_adapter_of_another_student_is_refused(gguf_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="does not load on student"):
+    with pytest.raises(TrainingError, match="was trained on other weights than those of student"):
         write(gguf_student, folder_adapter, tmp_path, "safetensors")
 
 

@@ -228,6 +228,14 @@ def test_a_model_that_is_no_writer_is_refused_before_it_is_loaded(tokenizer: Any
         save_tokenizer(str(tmp_path), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["mistral3", "qwen3_vl"])
+def test_a_model_that_also_reads_images_is_called_so(name: str, tokenizer: Any, tmp_path: Path) -> None:
+    AutoConfig.for_model(name).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=f"is of the kind '{name}', which reads images as well as text"):
+        save_tokenizer(str(tmp_path), tmp_path)
+
+
 @pytest.mark.parametrize("student", EVERY, indirect=True)
 def test_option_scores_are_those_of_each_row_alone(student: Student, tokenizer: Any) -> None:
     encoder = ChatEncoder(tokenizer)

@@ -1,5 +1,6 @@
 """A GGUF student that several processes convert at once."""
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,40 @@ def test_is_converted_once_and_never_taken_from_who_reads_it(tmp_path: Path, mon
     assert len(written) == 1
     assert (folders[0] / "tokenizer.json").read_text() == "{}"
     assert {path.name for path in tmp_path.iterdir()} == {"student.gguf", "student.gguf-fp32"}
+
+
+@pytest.fixture
+def content_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies that hold nothing but the content of their file."""
+
+    def write(file: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "content").write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(students, "_write_dequantized", write)
+
+
+@pytest.mark.usefixtures("content_alone")
+def test_a_file_that_replaces_another_and_is_older_gets_a_copy_of_its_own(tmp_path: Path) -> None:
+    file, other = tmp_path / "m.gguf", tmp_path / "other.gguf"
+    file.write_bytes(b"first")
+    other.write_bytes(b"other")
+    os.utime(other, (1_700_000_000, 1_700_000_000))
+    students.convert_gguf(file)
+    other.replace(file)
+    assert (students.convert_gguf(file) / "content").read_bytes() == b"other"
+
+
+@pytest.mark.usefixtures("content_alone")
+def test_a_copy_is_kept_while_its_file_is_the_same_and_made_again_if_it_names_none(tmp_path: Path) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"first")
+    copy = students.convert_gguf(file)
+    (copy / "content").write_bytes(b"kept")
+    os.utime(file)
+    assert (students.convert_gguf(file) / "content").read_bytes() == b"kept"
+    (copy / students.SOURCE_HASH).unlink()
+    assert (students.convert_gguf(file) / "content").read_bytes() == b"first"
 
 
 @pytest.mark.parametrize("content", [b"GGUF", b"GGUF" + bytes(40), b"<html>"])

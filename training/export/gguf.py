@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from pada_agent.core.errors import TrainingError
+from pada_agent.training.students import Student
 
 ARCHITECTURES = ("llama", "qwen2")
 """Architectures whose tensor layout is known here: for one, llama.cpp's llama interleaves the rotary halves of queries and keys."""
 
 
-def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> None:
-    """Write `target` like `source`; `base` and `merged` are transformers models of the same shape.
+def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Student) -> None:
+    """Write `target` like `source`, with the merged student's chat template and end of turn; `base` is the model the adapter was merged into.
 
     Raises:
         TrainingError: the architecture's layout is not known.
@@ -30,20 +31,21 @@ def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Any) -> 
             f"{source}: GGUF export supports the layouts {', '.join(ARCHITECTURES)}, not {architecture}. Export with"
             " --format safetensors and convert that folder with llama.cpp's convert_hf_to_gguf.py."
         )
-    if base.config.tie_word_embeddings and not merged.config.tie_word_embeddings:
+    config = merged.model.config
+    if base.config.tie_word_embeddings and not config.tie_word_embeddings:
         raise TrainingError(
             f"{source}: its input and output embeddings are one tensor, but the adapter changes only one of them, which this"
             " file cannot hold. Export with --format safetensors."
         )
-    changed = _find_changed(base.state_dict(), merged.state_dict())
-    names = _name_tensors(list(changed), architecture, merged.config.num_hidden_layers)
+    changed = _find_changed(base.state_dict(), merged.model.state_dict())
+    names = _name_tensors(list(changed), architecture, config.num_hidden_layers)
     writer = gguf.GGUFWriter(target, architecture)
-    _copy_metadata(reader, writer)
+    _copy_metadata(reader, writer, _list_chat_settings(merged.tokenizer))
     for tensor in reader.tensors:
         if (name := names.get(tensor.name)) is None:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
         else:
-            values = _lay_out(changed[name].float().cpu().numpy(), tensor.name, architecture, merged.config)
+            values = _lay_out(changed[name].float().cpu().numpy(), tensor.name, architecture, config)
             writer.add_tensor(tensor.name, values.astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -71,10 +73,23 @@ def _name_tensors(names: list[str], architecture: str, n_layers: int) -> dict[st
     return {str(gguf_name): name for gguf_name, name in found.items()}
 
 
-def _copy_metadata(reader: gguf.GGUFReader, writer: gguf.GGUFWriter) -> None:
+def _list_chat_settings(tokenizer: Any) -> dict[str, tuple[Any, gguf.GGUFValueType]]:
+    """Metadata that the student's settings may have changed: value and type by key."""
+    keys = gguf.Keys.Tokenizer
+    found = {keys.CHAT_TEMPLATE: (tokenizer.chat_template, gguf.GGUFValueType.STRING)}
+    if tokenizer.eos_token_id is not None:
+        found[keys.EOS_ID] = (tokenizer.eos_token_id, gguf.GGUFValueType.UINT32)
+    return found
+
+
+def _copy_metadata(
+    reader: gguf.GGUFReader, writer: gguf.GGUFWriter, changed: dict[str, tuple[Any, gguf.GGUFValueType]]
+) -> None:
+    for name, (value, kind) in changed.items():
+        writer.add_key_value(name, value, kind)
     for field in reader.fields.values():
         written_anyway = field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF.")
-        if written_anyway or field.name == gguf.Keys.General.FILE_TYPE:
+        if written_anyway or field.name == gguf.Keys.General.FILE_TYPE or field.name in changed:
             continue
         kind, inner = field.types[0], field.types[-1]
         is_list = kind == gguf.GGUFValueType.ARRAY

@@ -1,18 +1,19 @@
 """Exports the fine-tuned student as one plain model, then loads it again and compares its answers."""
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pada_agent.core.errors import TrainingError
-from pada_agent.core.jobs import EXPORT_REPORT, ExportJob, PredictJob
+from pada_agent.core.errors import ConfigError, TrainingError
+from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.export.gguf import write_merged_gguf
 from pada_agent.training.predicting import answer_rows, apply_adapter, merge_adapter
 from pada_agent.training.scoring import score_options
-from pada_agent.training.students import Student, hash_weights, load_student, read_gguf
+from pada_agent.training.students import Student, hash_weights, list_ends, load_student, read_gguf
 
 GGUF_FILE = "model.gguf"
 MAX_OFF = 1e-3
@@ -31,14 +32,17 @@ def export(
 
     Raises:
         TrainingError: the adapter does not belong to this student, a GGUF cannot be written, or the written model differs from it.
+        ConfigError: neither the job nor the student has a chat template.
     """
     _check_format(job)
+    _check_template(student, job)
     with apply_adapter(student, Path(job.adapter)) as adapted:
         expected = _ask(adapted, job, examples, "adapted", on_progress)
         own = _take_own_answers(examples, expected)
         before = _weigh(adapted, job, own)
-    _write(merge_adapter(student, Path(job.adapter)), student, job, folder)
+    _write(_add_chat(merge_adapter(student, Path(job.adapter)), job.chat), student, job, folder)
     written = _read_back(student, job, folder)
+    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": None})})  # the written model has it
     found = _ask(written, job, examples, "written", on_progress)
     n_equal = sum(one.response == other.response for one, other in zip(expected, found, strict=True))
     off = max((abs(a - b) for a, b in zip(before, _weigh(written, job, own), strict=True)), default=0.0)
@@ -83,12 +87,34 @@ def _check_format(job: ExportJob) -> None:
         )
 
 
+def _check_template(student: Student, job: ExportJob) -> None:
+    if not job.chat.template and not student.tokenizer.chat_template:
+        raise ConfigError(
+            f"student {job.student} has no chat template, and an adapter alone does not name the one that it was trained with."
+            " Export the folder of its run instead, or save the template as chat_template.jinja in the student's folder."
+        )
+
+
+def _add_chat(merged: Student, chat: ChatSpec) -> Student:
+    """The model with the template and the end of turn that it learned, where others look for them. TRL stores them in the same places."""
+    end = merged.encode_by(chat).end_token_id
+    tokenizer = copy.deepcopy(merged.tokenizer)
+    tokenizer.chat_template = chat.template or tokenizer.chat_template
+    if "eos_token" not in str(tokenizer.chat_template):  # its turns would change
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+    model = merged.model
+    ends = [end, *(known for known in list_ends(model.generation_config) if known != end)]
+    model.generation_config.eos_token_id = ends if len(ends) > 1 else end
+    model.config.get_text_config(decoder=True).eos_token_id = end
+    return replace(merged, tokenizer=tokenizer)
+
+
 def _write(merged: Student, student: Student, job: ExportJob, folder: Path) -> None:
     if job.format == "safetensors":
         merged.model.save_pretrained(folder)
         merged.tokenizer.save_pretrained(folder)
         return
-    write_merged_gguf(Path(job.student), folder / GGUF_FILE, base=student.model, merged=merged.model)
+    write_merged_gguf(Path(job.student), folder / GGUF_FILE, base=student.model, merged=merged)
 
 
 def _read_back(student: Student, job: ExportJob, folder: Path) -> Student:

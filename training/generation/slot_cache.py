@@ -219,8 +219,10 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scale: float | None,
+    dropout: float,
 ) -> torch.Tensor:
     """Keys and values are the slots', (B, H', T, D): they are read once for all their queries."""
+    del dropout  # nothing is dropped when a model writes
     assert attention_mask is not None
     n_groups, length = query.shape[1] // key.shape[1], layout.n_wide
     grid = layout.spread(query[0].transpose(0, 1))  # (B, L, H, D)

@@ -12,6 +12,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from pada_agent.core.errors import TrainingError
+
 NAME = "pada"
 
 
@@ -25,8 +27,12 @@ class Attend(Protocol):
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         scale: float | None,
+        dropout: float,
     ) -> torch.Tensor:
-        """Queries (1, H, N, D), keys and values of H' heads, as the model or its cache gives them, to (1, N, H, D)."""
+        """Queries (1, H, N, D), keys and values of H' heads, as the model or its cache gives them, to (1, N, H, D).
+
+        `dropout` is the fraction of the attention weights that are dropped: 0 outside training.
+        """
         ...
 
 
@@ -35,6 +41,8 @@ _attend: ContextVar[Attend | None] = ContextVar("attend", default=None)
 
 _OWN_BIAS = ("alibi", "attention_types", "attention_window_size", "window_size", "keep_window_size")
 """Settings of models that weight or ignore earlier tokens by distance, without a mask that says so."""
+_OWN_WEIGHTS = ("softcap", "s_aux", "position_bias")
+"""Arguments of transformers' attention that change its weights. A `sliding_window` does so too, but `is_plain` excludes it."""
 
 
 def is_plain(model: Any) -> bool:
@@ -111,17 +119,27 @@ def _forward(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Called by transformers. Another model in the same process, without `attend_by`, gets the usual SDPA."""
+    """Called by transformers. Another model in the same process, without `attend_by`, gets the usual SDPA.
+
+    Raises:
+        TrainingError: the model weights its attention in a way that only its own code computes.
+    """
     attend = _attend.get()
     if attend is None:
         out: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return out
-    return attend(query, key, value, attention_mask, scaling).contiguous(), None  # models take views of it
+    if unknown := [name for name in _OWN_WEIGHTS if kwargs.get(name) is not None]:
+        raise TrainingError(
+            f"the student's attention ({type(module).__name__}) uses {', '.join(unknown)}, which is not supported here."
+            " Choose another student."
+        )
+    return attend(query, key, value, attention_mask, scaling, dropout).contiguous(), None  # models take views of it
 
 
 AttentionInterface.register(NAME, _forward)

@@ -97,12 +97,15 @@ class Grid:
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         scale: float | None,
+        dropout: float,
     ) -> torch.Tensor:
         """(1, H, N, D) to (1, N, H, D). Causal, so no node of a row sees what comes after the row's end."""
         del attention_mask
         groups = query.shape[1] // key.shape[1]
         query, key, value = (self._spread(t) for t in (query, repeat_kv(key, groups), repeat_kv(value, groups)))
-        found = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)  # (R, H, L, D)
+        found = scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, dropout_p=dropout
+        )  # (R, H, L, D)
         return found.transpose(1, 2).flatten(0, 1).index_select(0, self.places)[None]
 
     def _spread(self, states: torch.Tensor) -> torch.Tensor:

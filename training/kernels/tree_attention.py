@@ -3,7 +3,7 @@
 A branch is the run of new nodes that one sequence adds. It sees its ancestors and, causally, itself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -65,26 +65,31 @@ def _attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scale: float | None,
+    dropout: float,
 ) -> torch.Tensor:
     del attention_mask
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     lengths = [b.n_new for b in branches]
     parts = zip(branches, *(torch.split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
-    found = [_attend_branch(b, (query, key, value), (q, k, v), scale) for b, q, k, v in parts]
+    attend = partial(scaled_dot_product_attention, scale=scale, dropout_p=dropout)
+    found = [_attend_branch(b, (query, key, value), (q, k, v), attend) for b, q, k, v in parts]
     return torch.cat(found, dim=2).transpose(1, 2)
 
 
 def _attend_branch(
-    branch: Branch, whole: tuple[torch.Tensor, ...], own: tuple[torch.Tensor, ...], scale: float | None
+    branch: Branch,
+    whole: tuple[torch.Tensor, ...],
+    own: tuple[torch.Tensor, ...],
+    attend: Callable[..., torch.Tensor],
 ) -> torch.Tensor:
     query, key, value = own
     if not branch.ancestors:
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        return attend(query, key, value, is_causal=True)
     n_before, before = len(branch.ancestors), torch.tensor(branch.ancestors)
     key, value = (torch.cat([t.index_select(2, before), new], dim=2) for t, new in zip(whole[1:], own[1:], strict=True))
     if branch.asks_again:
         query = torch.cat([whole[0].index_select(2, before), query], dim=2)
-        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)[:, :, n_before:]
+        return attend(query, key, value, is_causal=True)[:, :, n_before:]
     seen = torch.ones(branch.n_new, n_before + branch.n_new, dtype=torch.bool).tril(n_before)
-    return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale)
+    return attend(query, key, value, attn_mask=seen)

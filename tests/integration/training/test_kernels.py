@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AttentionInterface
 
+from pada_agent.core.errors import TrainingError
 from pada_agent.training.encoding import ChatEncoder, Encoded, join
 from pada_agent.training.fine_tuning import attach_lora
 from pada_agent.training.kernels import lora_linear, tree_attention
+from pada_agent.training.kernels.attention_hook import attend_by
 from pada_agent.training.kernels.graphed_backward import RecordedBackward, round_up
 from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.students import Student
@@ -81,6 +84,30 @@ class TestBranchAttention:
         assert len(calls) == 4 * student.model.config.num_hidden_layers
         assert student.model.config._attn_implementation == "sdpa"
         torch.testing.assert_close(by_branch, dense, atol=1e-4, rtol=1e-4)
+
+    def test_attention_dropout_is_that_of_a_row_alone(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+        """All attention weights are dropped, so that the result does not depend on chance."""
+        monkeypatch.setattr(tree_attention, "WORTH", 10.0)
+        for layer in student.model.model.layers:
+            layer.self_attn.attention_dropout = 1.0
+        whole = self.measure(student.model, self.ROWS)[0]
+        student.model.train()
+        packed = self.measure(student.model, self.ROWS)[0]
+        (part,) = pack(self.ROWS, 10_000, CPU)
+        alone = torch.cat([logprobs_alone(student.model, row).detach() for row in self.ROWS])
+        order = sorted(range(len(packed)), key=lambda i: int(part.owners[i]))
+        torch.testing.assert_close(packed[order], alone, atol=1e-4, rtol=0)
+        assert (packed - whole).abs().max() > 0.1
+
+    @pytest.mark.parametrize("name", ["softcap", "s_aux", "position_bias"])
+    def test_weights_that_only_the_model_computes_are_refused(self, student: Student, name: str) -> None:
+        states = torch.zeros(1, 1, 2, 4)
+        hook = AttentionInterface()["pada"]
+        with (
+            attend_by(student.model.config, lambda *_: states),
+            pytest.raises(TrainingError, match=f"uses {name}, which is not supported"),
+        ):
+            hook(student.model.model.layers[0].self_attn, states, states, states, None, **{name: 1.0})
 
     def test_it_is_used_where_it_is_less_work(self, student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
         calls = count_calls(tree_attention, "_attend_branch", monkeypatch)

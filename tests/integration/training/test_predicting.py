@@ -1,7 +1,10 @@
 """Scores and texts of a real, small student."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +12,14 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from pada_agent.core.errors import DatasetError, TrainingError
+from pada_agent.core.jobs import ChatSpec, PredictJob
 from pada_agent.training.encoding import ChatEncoder, join
+from pada_agent.training.generation.one_by_one import write_alone
+from pada_agent.training.generation.stopping import Stops, encode_rows
 from pada_agent.training.scoring import score_options
-from pada_agent.training.students import Student
+from pada_agent.training.students import Student, load_student
 from tests.integration.training.small_student import (
+    CPU,
     OPEN_ROWS,
     ROWS,
     answer,
@@ -101,6 +108,27 @@ class TestPredicting:
         assert [p.response for p in ours] == [p.response for p in theirs]
         for one, other in zip(ours, theirs, strict=True):
             assert one.option_scores == pytest.approx(other.option_scores, abs=1e-4)
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"repetition_penalty": 1.3}, {"num_beams": 4}, {"no_repeat_ngram_size": 3}, {"stop_strings": ["e"]}],
+        ids=str,
+    )
+    def test_the_students_own_generation_settings_change_no_text(
+        self, student_folder: Path, tmp_path: Path, settings: dict[str, Any]
+    ) -> None:
+        changed = Path(shutil.copytree(student_folder, tmp_path / "changed"))
+        path = changed / "generation_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+        plain, other = (self.write_alone(load_student(str(folder), CPU)) for folder in (student_folder, changed))
+        assert plain == other
+
+    def write_alone(self, student: Student) -> list[list[int]]:
+        encoder = student.encode_by(ChatSpec())
+        job = PredictJob(student="s", rows="rows.jsonl", rows_hash="h", max_new_tokens=12)
+        rows = encode_rows(encoder, OPEN_ROWS[:3], max_new_tokens=12, context_tokens=512)
+        write_alone(student, rows, Stops(student.tokenizer, job, encoder.stop_token_ids), on_done=lambda _: None)
+        return [row.new for row in rows]
 
     def test_a_folder_that_is_no_adapter_is_refused(self, student: Student, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="does not load on student"):

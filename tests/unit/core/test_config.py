@@ -31,6 +31,13 @@ def test_all_problems_are_named_at_once_with_file_and_key(tmp_path: Path) -> Non
     assert str(caught.value).count(str(path)) == 3
 
 
+def test_an_orthogonal_start_needs_an_even_rank(tmp_path: Path) -> None:
+    path = write_settings(tmp_path, {"lora": {"init": "orthogonal", "rank": 3}})
+    with pytest.raises(ConfigError, match=r"lora: .*init: orthogonal needs an even rank, not 3"):
+        load_config(path)
+    assert load_config(path, ["lora.rank=4"]).lora.init == "orthogonal"
+
+
 def test_problems_name_the_option_that_brought_them(tmp_path: Path) -> None:
     path = write_settings(tmp_path, {"lora": {"rnk": 4}})
     overrides = ["lora.rank=x", "task.labels={a: [1]}", "name=my run", "loop.patiance=2"]

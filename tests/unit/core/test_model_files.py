@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.model_files import check_embedder, check_model, find_damage, tell_missing_tokenizer
+from pada_agent.core.model_files import check_embedder, check_model, find_damage, tell_adapter, tell_missing_tokenizer
 from tests.toy_student import make_weights
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 269060552\n"
@@ -59,6 +59,11 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
         r"/two\.safetensors: is cut off",
     ),
     "no settings": (lambda f: save(f, model__safetensors=WHOLE), r"/config\.json: missing"),
+    "an adapter": (lambda f: save(f, adapter_config__json=b"{}"), r"contains an adapter .*`pada export \S+/mine --out"),
+    "an adapter beside a model": (
+        lambda f: save(f, config__json=b"{}", model__safetensors=WHOLE, adapter_config__json=b"{}"),
+        r"contains an adapter .* move adapter_config\.json out",
+    ),
     "a damaged index": (
         lambda f: save(f, model__safetensors__index__json=b'{"weight_map": 3}'),
         r"index\.json: cannot be read",
@@ -83,15 +88,18 @@ def test_what_is_wrong_with_a_models_files_is_told(tmp_path: Path, name: str) ->
         ),
         lambda f: save_parts(f, one__safetensors=WHOLE, two__safetensors=make_weights(400)),
         lambda f: save(f, config__json=b"{}", pytorch_model__bin=b"PK"),
-        lambda f: save(f, adapter_config__json=b"{}"),
         lambda f: f / "owner" / "name",
     ],
-    ids=["other formats are pointers", "parts", "pickle", "adapter", "hub id"],
+    ids=["other formats are pointers", "parts", "pickle", "hub id"],
 )
 def test_a_whole_model_is_taken(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     folder = make(tmp_path / "mine")
     check_model(folder)
     assert not find_damage(folder)
+
+
+def test_an_adapter_on_the_hub_is_exported_by_its_address() -> None:
+    assert "`pada export hub:owner/name --out FOLDER`" in tell_adapter("owner/name")
 
 
 def test_a_file_that_is_no_gguf_is_told(tmp_path: Path) -> None:
@@ -108,6 +116,7 @@ def save_embedder(folder: Path, **files: bytes) -> Path:
 def test_a_whole_embedder_is_taken(tmp_path: Path) -> None:
     check_embedder(save_embedder(tmp_path / "a", config__json=b"{}", model__safetensors=WHOLE))
     check_embedder(save(tmp_path / "b", config__json=b"{}", model__safetensors=WHOLE))
+    check_embedder(save(tmp_path / "c", config__json=b"{}", adapter_config__json=b"{}"))
     check_embedder(Path("owner/name"))
 
 

@@ -1,0 +1,85 @@
+"""Which adapters a student takes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pada_agent.core.errors import ConfigError, TrainingError
+from pada_agent.training.lora import attach_lora
+from pada_agent.training.predicting import apply_adapter, merge_adapter
+from pada_agent.training.students import Student, load_student, read_tokenizer
+from tests.integration.training.small_student import CPU, make_job
+
+# peft 0.21 reads a property that transformers 5.23 renames.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+
+Weights = dict[str, torch.Tensor]
+MISFITS: dict[str, Callable[[Weights], Weights]] = {
+    "other names": lambda w: {k.replace("model.layers", "model.language_model.layers"): v for k, v in w.items()},
+    "fewer layers": lambda w: {k: v for k, v in w.items() if ".layers.1." not in k},
+    "more layers": lambda w: w | {k.replace(".layers.1.", ".layers.2."): v.clone() for k, v in w.items()},
+}
+
+
+def change(adapter: Path, folder: Path, edit: Callable[[Weights], Weights]) -> Path:
+    shutil.copytree(adapter, folder)
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file(edit(weights), folder / "adapter_model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_one_that_fits_in_part_or_not_at_all_is_refused(
+    student: Student, adapter: Path, tmp_path: Path, name: str
+) -> None:
+    changed = change(adapter, tmp_path / "changed", MISFITS[name])
+    with pytest.raises(TrainingError, match=r"changed does not fit student \S+: \d+ .*layers\.\d"):
+        merge_adapter(student, changed)
+
+
+def test_one_that_does_not_fit_is_not_continued(student: Student, adapter: Path, tmp_path: Path) -> None:
+    changed = change(adapter, tmp_path / "changed", MISFITS["fewer layers"])
+    with pytest.raises(TrainingError, match="does not fit"), attach_lora(student, make_job(start_from=str(changed))):
+        pass
+
+
+def test_one_of_other_weights_is_refused_where_its_metrics_name_them(
+    student_folder: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(student_folder, tmp_path / "other"))
+    weights = load_file(other / "model.safetensors")
+    save_file({k: v + 0.01 for k, v in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
+    student = load_student(str(other), CPU)
+    with (
+        pytest.raises(TrainingError, match=r"trained on other weights .* names the SHA-256 of model\.safetensors"),
+        apply_adapter(student, adapter),
+    ):
+        pass
+    alone = Path(shutil.copytree(adapter, tmp_path / "alone"))
+    (alone / "train_metrics.json").unlink()
+    assert merge_adapter(student, alone).source == str(other)
+
+
+def test_the_same_weights_under_another_name_are_its_own(student_folder: Path, adapter: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(adapter, tmp_path / "moved"))
+    metrics = json.loads((moved / "train_metrics.json").read_text())
+    metrics["base_sha256"] = {"renamed.safetensors": metrics["base_sha256"]["model.safetensors"]}
+    (moved / "train_metrics.json").write_text(json.dumps(metrics))
+    assert merge_adapter(load_student(str(student_folder), CPU), moved)
+
+
+def test_a_student_with_an_adapter_beside_its_weights_is_refused(
+    student_folder: Path, adapter: Path, tmp_path: Path
+) -> None:
+    both = Path(shutil.copytree(student_folder, tmp_path / "both"))
+    shutil.copytree(adapter, both, dirs_exist_ok=True)
+    for folder in (both, adapter):
+        with pytest.raises(ConfigError, match=rf"student {folder}: contains an adapter .*`pada export {folder} --out"):
+            load_student(str(folder), CPU)
+        with pytest.raises(ConfigError, match="contains an adapter"):
+            read_tokenizer(str(folder))
