@@ -87,6 +87,7 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
 
     Raises:
         ConfigError: the folder contains another run, or the settings name something that does not exist.
+        ArtifactError: the run in the folder is damaged, or was started in another folder.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     claim = claiming.claim_folder(config)

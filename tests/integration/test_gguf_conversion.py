@@ -1,5 +1,6 @@
 """A GGUF student that several processes convert at once."""
 
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,16 @@ def test_is_converted_once_and_never_taken_from_who_reads_it(tmp_path: Path, mon
 def test_a_damaged_file_is_told_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.gguf").write_bytes(content)
     with pytest.raises(TrainingError, match=r"student file \S+/m\.gguf cannot be converted.*fetch it again"):
+        students.convert_gguf(tmp_path / "m.gguf")
+
+
+def test_a_file_system_without_locks_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(TrainingError, match=rf"student file in {tmp_path}: its file system cannot lock files"):
         students.convert_gguf(tmp_path / "m.gguf")
 
 

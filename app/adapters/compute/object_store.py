@@ -73,9 +73,7 @@ class ObjectStore:
         """The copy that is here is compared with the manifest, so one that is damaged or of another time is replaced."""
         manifest = self._read_manifest(key)
         if manifest is None:
-            raise TrainingError(
-                f"{self._url}/{key} is not in the object store. Continue the run to publish it again."
-            )
+            raise TrainingError(f"{self._url}/{key} is not in the object store. Continue the run to publish it again.")
         if describe(folder) != manifest.files:
             self._bring(key, manifest, folder)
 

@@ -89,7 +89,8 @@ def test_a_damaged_row_names_the_file_the_line_and_the_way_out(tmp_path: Path) -
     path = store.write_rows("k", [Ref(key="x"), Ref(key="y")])
     path.write_text(path.read_text()[:-8] + "\n")
     with pytest.raises(
-        ArtifactError, match=rf"{path}: damaged \(line 2: .*Delete the folder {path.parent}.*pada resume.*or on a server, start it again"
+        ArtifactError,
+        match=rf"{path}: damaged \(line 2: .*Delete the folder {path.parent}.*pada resume.*or on a server, start it again",
     ):
         store.read_rows("k", Ref)
 
@@ -143,7 +144,11 @@ def test_nobody_is_told_to_delete_what_cannot_be_read_now(
     store.write_matrix("matrix", np.zeros((2, 2)))
     monkeypatch.setattr(Path, "read_bytes", fail)
     monkeypatch.setattr(np, "load", fail)
-    reads = (lambda: store.read_rows("rows", Ref), lambda: store.read_json("value"), lambda: store.read_matrix("matrix"))
+    reads = (
+        lambda: store.read_rows("rows", Ref),
+        lambda: store.read_json("value"),
+        lambda: store.read_matrix("matrix"),
+    )
     for read in reads:
         with pytest.raises(ArtifactError, match=rf"cannot be read \({os.strerror(number)}\)\. Check") as caught:
             read()
