@@ -136,6 +136,11 @@ def close(config: RunConfig) -> None:
     _budgets.pop(_key(config), None)
 
 
+def is_open(config: RunConfig) -> bool:
+    """Whether there are adapters for these settings."""
+    return _key(config) in _connections
+
+
 def _end(config: RunConfig) -> None:
     if adapters := _connections.get(_key(config)):
         adapters.close()

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.compute_config import ComputeConfig, find_idle_processes
 from pada_agent.core.generation_config import GenerationConfig as GenerationConfig
+from pada_agent.core.hub_revisions import check_location
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.plugins import GUARDS, find_missing
@@ -57,6 +58,12 @@ class DataConfig(Settings):
     on_duplicate: Literal["drop", "error"] = "drop"
     """What to do if a row repeats an earlier row of the same file, in both question and answer: drop it and report the count, or stop with an
     error."""
+
+    @field_validator("train", "validation", "test", "held_back")
+    @classmethod
+    def _refuse_odd_revision(cls, location: str) -> str:
+        check_location(location)
+        return location
 
     def count_selection(self, n_validation: int) -> int:
         """Number of validation rows that select the best model. Of two or more, at least one is left to be diagnosed."""

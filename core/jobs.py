@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from pada_agent.core.damage import word_damage
+from pada_agent.core.damage import refuse_unread, word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record
 
@@ -49,12 +49,16 @@ def read_train_metrics(adapter: Path) -> TrainMetrics:
     """The metrics that a fine-tuning wrote next to its adapter.
 
     Raises:
-        ArtifactError: the file is damaged.
+        ArtifactError: the file is damaged, or cannot be read.
     """
     path = adapter / TRAIN_METRICS
     try:
-        return TrainMetrics.model_validate_json(path.read_bytes()) if path.exists() else TrainMetrics()
-    except (OSError, ValidationError) as exc:
+        return TrainMetrics.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return TrainMetrics()
+    except OSError as exc:
+        raise refuse_unread(path, exc) from exc
+    except ValidationError as exc:
         raise ArtifactError(
             f"{path}: damaged ({word_damage(exc)}). Delete it: the run continues without these figures."
         ) from exc

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pada_agent.core.damage import word_damage
+from pada_agent.core.damage import refuse_unread, word_damage
 from pada_agent.core.errors import ArtifactError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -26,13 +26,15 @@ def read_json_lines(
         if_damaged: the same, of a file that holds something else.
 
     Raises:
-        ArtifactError: missing, not UTF-8, or a line that is no such record; names file, line and field.
+        ArtifactError: missing, not readable, not UTF-8, or a line that is no such record; names file, line and field.
     """
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path}: missing. {if_missing}".rstrip()) from exc
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise refuse_unread(path, exc) from exc
+    except UnicodeDecodeError as exc:
         raise _damaged(path, str(exc), if_damaged) from exc
     lines = lines if lines[-1] else lines[:-1]
     return [_parse(path, number, line, kind, if_damaged) for number, line in enumerate(lines[:limit], 1)]

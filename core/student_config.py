@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator
 
+from pada_agent.core.hub_revisions import check_revision
 from pada_agent.core.jobs import ChatSpec, LoadIn
 from pada_agent.core.settings import Settings
 
@@ -21,7 +22,7 @@ class StudentConfig(Settings):
     model: str = "smollm2-135m-instruct"
     """Name in the model store, hub id or folder."""
     revision: str | None = None
-    """Branch, tag or commit of a hub model. Null is the main branch. A run stays with the commit that it began with."""
+    """Branch, tag or commit of a hub model, by git's rules for names. Null is the main branch. A run stays with the commit that it began with."""
     load_in: LoadIn | None = None
     """`4bit` keeps the weights in 4 bits during training and evaluation (QLoRA, arXiv 2305.14314: nf4, double quantization), in 30 to 40 % of
     the memory. The adapter is never merged into them. Needs `pada-agent[qlora]`. Null keeps them in bf16 on a GPU and in fp32 on CPU."""
@@ -49,6 +50,13 @@ class StudentConfig(Settings):
     """What writes the student's answers in evaluations. `vllm` is for large evaluations on a GPU: it has to be installed, takes a minute to start
     and most of the GPU's memory (docs/larger-students.md). It rounds differently, so some answers differ: use one engine for all runs that you compare.
     Options are always scored by our own engine. Our default: own."""
+
+    @field_validator("revision")
+    @classmethod
+    def _refuse_odd_revision(cls, revision: str | None) -> str | None:
+        if revision:
+            check_revision(revision)
+        return revision
 
     @field_validator("chat_template")
     @classmethod

@@ -6,7 +6,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from pada_agent.graph.context import Connect, Node, RunContext, bind, closing_if_ended, find_settings, in_thread
+from pada_agent.graph.context import Connect, Node, RunContext, bind, find_settings, in_thread, using, using_async
 from pada_agent.graph.nodes import (
     augmenting,
     branches,
@@ -175,15 +175,14 @@ def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]
     part = build_round(synthesis)
 
     def run(state: Any, config: RunnableConfig) -> Any:
-        adapters = connect(find_settings(state))
-        opened = rounds.open_round(state, adapters)
-        if opened["waiting"]:
-            part.invoke(_give(state, opened), settle(config))
-        return rounds.close_round(state, adapters)
+        with using(connect, find_settings(state)) as adapters:
+            opened = rounds.open_round(state, adapters)
+            if opened["waiting"]:
+                part.invoke(_give(state, opened), settle(config))
+            return rounds.close_round(state, adapters)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
-        adapters = await in_thread(connect, find_settings(state))
-        with closing_if_ended(adapters):
+        async with using_async(connect, find_settings(state)) as adapters:
             opened = await in_thread(rounds.open_round, state, adapters)
             if opened["waiting"]:
                 await part.ainvoke(_give(state, opened), settle(config))

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +26,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.summary import RunSummary
+from pada_agent.graph.users import Users
 from pada_agent.prompts.prompted_model import PromptedModel
 from pada_agent.prompts.rendering import check_overrides, template_text
 
@@ -116,6 +117,8 @@ class Adapters:
     """Known before the run starts, for example that the judge is of the generator's model family."""
     memory: Memory = field(default_factory=Memory)
     """What has been computed about stored rows. It lives as long as the run."""
+    users: Users = field(default_factory=Users)
+    """The nodes that work with this set, of all calls that share it."""
 
 
 Connect = Callable[[RunConfig], Adapters]
@@ -137,16 +140,16 @@ _threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="pada-node")
 def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[str, Any]]:
     """A LangGraph node for `invoke` and `ainvoke`: gets the adapters, runs `node`, and records when it ran.
 
-    If an async run is cancelled or a node of it fails, the adapters are closed. A thread cannot be stopped, but what it
-    is waiting for can.
+    If a node fails or an async run is cancelled, the adapters are closed, unless another call uses them. A thread cannot
+    be stopped, but what it is waiting for can.
     """
 
     def run(state: Any) -> dict[str, Any]:
-        return _run_node(name, node, state, connect(find_settings(state)))
+        with using(connect, find_settings(state)) as adapters:
+            return _run_node(name, node, state, adapters)
 
     async def arun(state: Any) -> dict[str, Any]:
-        adapters = await in_thread(connect, find_settings(state))
-        with closing_if_ended(adapters):
+        async with using_async(connect, find_settings(state)) as adapters:
             return await in_thread(_run_node, name, node, state, adapters)
 
     return RunnableLambda(run, arun, name=name)
@@ -165,20 +168,49 @@ def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str
     started = time.time()
     if "batch" not in state and name not in TOLD_BY_JOBS:  # how far batches are is counted over all of them
         report_progress(Progress(stage=name, done=0, total=1))
-    update = dict(node(state, adapters))
+    update = dict(node(state, replace(adapters, close=adapters.users.end)))
     return {**update, "spans": {_span_key(name, state): (started, time.time())}}
 
 
 @contextmanager
-def closing_if_ended(adapters: Adapters) -> Iterator[None]:
-    """Closes the adapters if the block is cancelled or fails."""
+def using(connect: Connect, settings: RunConfig) -> Iterator[Adapters]:
+    """The adapters for a block. They are closed behind it if a block that uses them has failed, and none uses them any more."""
+    adapters = connect(settings)
+    if not adapters.users.enter():  # another call has closed them just now
+        adapters = connect(settings)
+        adapters.users.enter(even_if_closed=True)
+    try:
+        with _noting_end(adapters):
+            yield adapters
+    finally:
+        if adapters.users.leave(adapters.retire):
+            adapters.close()
+
+
+@asynccontextmanager
+async def using_async(connect: Connect, settings: RunConfig) -> AsyncIterator[Adapters]:
+    """The same for async runs, which a cancellation ends too."""
+    adapters = await in_thread(connect, settings)
+    if not adapters.users.enter():
+        adapters = await in_thread(connect, settings)
+        adapters.users.enter(even_if_closed=True)
+    try:
+        with _noting_end(adapters):
+            yield adapters
+    finally:
+        if adapters.users.leave(adapters.retire):
+            Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
+
+
+@contextmanager
+def _noting_end(adapters: Adapters) -> Iterator[None]:
+    """Notes that a call has ended with the adapters if the block fails or is cancelled."""
     try:
         yield
     except GraphBubbleUp:
         raise
-    except (asyncio.CancelledError, Exception):
-        adapters.retire()  # whoever calls the graph again must not get what is about to be closed
-        Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
+    except BaseException:
+        adapters.users.end()
         raise
 
 

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from pada_agent.core.damage import tell_no_locks
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
 from pada_agent.core.machine import hash_once
@@ -313,7 +314,10 @@ def convert_gguf(file: Path) -> Path:
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`, then remove it. Whoever waited for it has to check again whether the work is done."""
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as exc:
+            raise TrainingError(f"student file in {path.parent}: {tell_no_locks(exc)}") from exc
         try:
             yield
         finally:

@@ -13,8 +13,9 @@ from pydantic import BaseModel, TypeAdapter
 
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
 from pada_agent.app.adapters.storage.artifacts import RESUME, ROWS, FileArtifactStore
+from pada_agent.app.run_folder import layout
 from pada_agent.core.config import Settings
-from pada_agent.core.damage import word_damage
+from pada_agent.core.damage import refuse_unread, word_damage
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import BatchReport, Record, Ref
 from pada_agent.graph.batch_rounds import BatchRound
@@ -61,7 +62,7 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
     except (sqlite3.Error, DamagedCheckpoint) as exc:
         raise ArtifactError(
             f"{path}: {exc}. If the run is still active, try again; if the disk is full, free some space. If the file is"
-            f" damaged, delete it, then `pada resume {path.parent}`: finished work is reused from objects/."
+            f" damaged, delete it, then `{layout.word_resume(path.parent)}`: finished work is reused from objects/."
         ) from exc
 
 
@@ -112,7 +113,12 @@ def check_objects(values: object, objects: Path) -> None:
 
 def _check_rows(ref: Ref, objects: Path) -> None:
     path = objects / ref.key / ROWS
-    found = path.read_bytes().count(b"\n") if path.is_file() else ref.rows  # what is missing is told when it is read
+    try:
+        found = path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return  # told when it is read
+    except OSError as exc:
+        raise refuse_unread(path, exc) from exc
     if found != ref.rows:
         raise ArtifactError(
             f"{path}: damaged ({found} rows in place of {ref.rows}). Delete the folder {path.parent}. {RESUME}"

@@ -1,5 +1,6 @@
 """Decides who may use a run's folder: a new run, the same run again, or the same run with corrected settings."""
 
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing, suppress
@@ -12,6 +13,7 @@ from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten
+from pada_agent.core.damage import is_file
 from pada_agent.core.errors import ArtifactError, ConfigError
 
 ERROR = "error.txt"
@@ -26,7 +28,9 @@ class Claim(NamedTuple):
 
     folder: Path
     is_new: bool
-    """Whether it was just created for this run."""
+    """Whether no run was there."""
+    is_made: bool = False
+    """Whether the folder itself was made just now. One that was there stays: it may be a link, a mount or the user's own."""
 
 
 def claim_folder(config: RunConfig) -> Claim:
@@ -38,11 +42,11 @@ def claim_folder(config: RunConfig) -> Claim:
 
     Raises:
         ConfigError: the folder contains another run, or something else.
+        ArtifactError: the run in it was started in another folder, to which its state refers.
     """
     folder = layout.folder_of(config)
-    if not (folder / layout.CONFIG).is_file():
-        _make_folder(folder)
-        claim = Claim(folder, is_new=True)
+    if not is_file(folder / layout.CONFIG):
+        claim = Claim(folder, is_new=True, is_made=_make_folder(folder))
         try:
             _write_records(folder, config)
         except ArtifactError:
@@ -56,7 +60,10 @@ def claim_folder(config: RunConfig) -> Claim:
         raise ConfigError(_refuse(folder, changed))
     if changed:
         _start_over(folder, config)
-    elif found.budget != config.budget:
+        return Claim(folder, is_new=False)
+    if not layout.is_finished(folder):
+        layout.check_place(folder, found)
+    if found.budget != config.budget:
         _write_budget(folder, found, config)
     return Claim(folder, is_new=False)
 
@@ -94,8 +101,9 @@ def release_folder(claim: Claim) -> None:
     if claim.is_new and not holds_work(claim.folder):
         _clear(claim.folder)
         (claim.folder / layout.LOCK).unlink(missing_ok=True)
-        if not any(claim.folder.iterdir()):
-            claim.folder.rmdir()
+        if claim.is_made:
+            with suppress(OSError):  # somebody has put something into it
+                claim.folder.rmdir()
 
 
 def note_error(folder: Path, text: str) -> None:
@@ -145,12 +153,12 @@ def _refuse(folder: Path, changed: list[str]) -> str:
     if layout.is_finished(folder):
         return (
             f"{folder}: contains a finished run with other settings {differ}.\n"
-            f"Show it:         pada report {folder}\nStart a new one: set another `name`, or use --out."
+            f"Show it:         pada report {shlex.quote(str(folder))}\nStart a new one: set another `name`, or use --out."
         )
     return (
         f"{folder}: contains a run with other settings {differ}.\n"
-        f"Continue it:     pada resume {folder}\n"
-        f"Change it:       pada resume {folder} --set A.B=C; finished work that does not depend on it is kept.\n"
+        f"Continue it:     {layout.word_resume(folder)}\n"
+        f"Change it:       {layout.word_resume(folder)} --set A.B=C; finished work that does not depend on it is kept.\n"
         "Start a new one: set another `name`, or use --out."
     )
 
@@ -159,13 +167,16 @@ def _write_budget(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
     write_atomically(folder / layout.CONFIG, layout.dump_config(found.model_copy(update={"budget": wanted.budget})))
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> bool:
+    """Make the folder if it does not exist. Returns whether it was made."""
     if folder.exists() and (not folder.is_dir() or any(f.name != layout.LOCK for f in folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not a run folder. Choose another `name` or --out.")
+    is_missing = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}). Choose another --out.") from exc
+    return is_missing
 
 
 def _write_records(folder: Path, config: RunConfig) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.llm.providers import PARTNERS, find_key_variables
+from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.model_config import ModelConfig
@@ -54,7 +55,7 @@ def refuse(folder: Path, uses: tuple[KeyUse, ...]) -> ConfigError:
     sent = "; ".join(map(str, uses))
     return ConfigError(
         f"{folder}: its settings send {sent}, where none of your runs has sent it.\n"
-        f"Only if you know and trust that address: pada resume {folder} --send-keys"
+        f"Only if you know and trust that address: {layout.word_resume(folder)} --send-keys"
     )
 
 

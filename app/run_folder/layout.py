@@ -19,7 +19,7 @@ from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
-from pada_agent.core.damage import word_damage
+from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks, word_damage
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import LLAMA_SERVER, hash_file
@@ -68,15 +68,17 @@ def load_run_config(folder: Path) -> RunConfig:
     """The settings of the run in `folder`.
 
     Raises:
-        ArtifactError: this is not a run's folder, or its settings are incomplete.
+        ArtifactError: this is not a run's folder, or its settings are incomplete or cannot be read.
         ConfigError: the settings are complete but cannot be used.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not is_file(path):
         raise ArtifactError(_describe_other(folder))
     try:
         config = load_config(path)
     except ConfigError as exc:
+        if isinstance(exc.__cause__, OSError):
+            raise refuse_unread(path, exc.__cause__) from exc
         raise ConfigError(f"{exc}\n{_RESTORE.format(path=path)}") from exc
     # A run writes all its settings down, so what is missing was lost, and the defaults are not what it ran with.
     if missing := [key for key in _FIRST_AND_LAST if key not in config.model_fields_set]:
@@ -93,6 +95,11 @@ def _describe_other(folder: Path) -> str:
     return f"{folder}: no such folder (looked from {Path.cwd()}). `pada run CONFIG` starts a run."
 
 
+def word_resume(folder: Path) -> str:
+    """The command that continues the run, as a shell takes it."""
+    return f"pada resume {shlex.quote(str(folder))}"
+
+
 def check_place(folder: Path, config: RunConfig) -> None:
     """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder.
 
@@ -104,7 +111,7 @@ def check_place(folder: Path, config: RunConfig) -> None:
         return
     started_in = _find_working_folder(folder)
     if started_in is not None and (started_in / home).resolve() == folder.resolve():
-        way_out = f"cd {shlex.quote(str(started_in))} && pada resume {shlex.quote(str(home))}"
+        way_out = f"cd {shlex.quote(str(started_in))} && {word_resume(home)}"
         raise ArtifactError(f"{folder}: its settings are relative to the folder that it was started in: {way_out}")
     raise ArtifactError(
         f"{folder}: according to its settings this run belongs at {home}, relative to {started_in or Path.cwd()}."
@@ -120,25 +127,31 @@ def _find_working_folder(folder: Path) -> Path | None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run has published its result."""
-    return (folder / SUMMARY).is_file()
+    """Whether the run has published its result.
+
+    Raises:
+        ArtifactError: the folder may not be searched.
+    """
+    return is_file(folder / SUMMARY)
 
 
 def load_summary(folder: Path) -> RunSummary:
     """The result of a finished run.
 
     Raises:
-        ArtifactError: it is not finished, or damaged, or there is no such run.
+        ArtifactError: it is not finished, or damaged, or cannot be read, or there is no such run.
     """
     path = folder / SUMMARY
     try:
         return RunSummary.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as exc:
-        if not (folder / CONFIG).is_file():
+        if not is_file(folder / CONFIG):
             raise ArtifactError(_describe_other(folder)) from exc
-        raise ArtifactError(f"{path}: missing; the run is not finished. Continue with: pada resume {folder}") from exc
-    except (OSError, ValidationError) as exc:
-        raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: pada resume {folder}") from exc
+        raise ArtifactError(f"{path}: missing; the run is not finished. Continue with: {word_resume(folder)}") from exc
+    except OSError as exc:
+        raise refuse_unread(path, exc) from exc
+    except ValidationError as exc:
+        raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: {word_resume(folder)}") from exc
 
 
 def list_iterations(folder: Path, name: str) -> list[Path]:
@@ -167,16 +180,41 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes away from the run.
 
     Raises:
-        ArtifactError: another process is working on it.
+        ArtifactError: another process is working on it, or its file system cannot lock files.
     """
     with _open_lock(folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise ArtifactError(
-                f"{folder}: another pada process is working on this run. Wait for it, or stop it."
-            ) from exc
+        if not _is_locked_now(file, folder):
+            raise ArtifactError(f"{folder}: another pada process is working on this run. Wait for it, or stop it.")
         yield
+
+
+def try_lock(folder: Path) -> IO[str] | None:
+    """The lock of `locked`, held until the file is closed or this process ends. None if somebody holds it.
+
+    Raises:
+        ArtifactError: the folder cannot be written to, or its file system cannot lock files.
+    """
+    file = _open_lock(folder)
+    try:
+        is_mine = _is_locked_now(file, folder)
+    except ArtifactError:
+        file.close()
+        raise
+    if is_mine:
+        return file
+    file.close()
+    return None
+
+
+def _is_locked_now(file: IO[str], folder: Path) -> bool:
+    """Lock the file. False if somebody holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as exc:
+        raise ArtifactError(f"{folder}: {tell_no_locks(exc)}") from exc
+    return True
 
 
 def _open_lock(folder: Path) -> IO[str]:

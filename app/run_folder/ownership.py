@@ -2,7 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from threading import Lock
+from typing import IO, NamedTuple
 
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
@@ -11,6 +12,11 @@ from pada_agent.core.errors import ArtifactError, ConfigError
 
 OWNER = ".owner.json"
 """On a server: records the thread whose run this is."""
+
+
+_held: dict[Path, IO[str]] = {}
+"""The locks of the folders in which runs of this process work. The system releases them if the process is killed."""
+_changing = Lock()
 
 
 class Owner(NamedTuple):
@@ -37,11 +43,12 @@ def check_folder(folder: Path) -> None:
 def own_folder(folder: Path, owner: Owner) -> None:
     """Make the folder this thread's, or check that it already is.
 
-    A run's folder belongs to its thread permanently. Only if nothing was computed or paid for can the same user's next
-    thread take it over.
+    A run's folder belongs to its thread permanently. Only if its run has ended and nothing was computed or paid for can
+    the same user's next thread take it over. From now on, until `leave_folder`, the run counts as working.
 
     Raises:
         ConfigError: it belongs to another thread, or to no thread.
+        ArtifactError: it cannot be created, or its file system cannot lock files.
     """
     check_folder(folder)
     marker = folder / OWNER
@@ -54,15 +61,43 @@ def own_folder(folder: Path, owner: Owner) -> None:
         pass  # another thread was quicker
     except OSError as exc:
         raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}).") from exc
-    found = _read_owner(marker)
+    with _changing:
+        _take_over(folder, owner)
+
+
+def _take_over(folder: Path, owner: Owner) -> None:
+    found = _read_owner(folder / OWNER)
     if found is None:
         raise ConfigError(f"{folder.name}: a run folder that no thread created. Choose another `name`.")
-    if found.thread != owner.thread:
-        if found.user != owner.user or holds_work(folder):
-            raise ConfigError(
-                f"{folder.name}: the folder of another thread's run. Choose another `name`, or continue that thread."
-            )
-        write_atomically(marker, json.dumps(owner._asdict()))
+    is_free = _hold(folder)
+    if found.thread == owner.thread:
+        return
+    if found.user == owner.user and is_free and not holds_work(folder):
+        write_atomically(folder / OWNER, json.dumps(owner._asdict()))
+        return
+    if is_free:
+        _let_go(folder)
+    way_out = ", or continue that thread" if found.user == owner.user and not layout.is_finished(folder) else ""
+    raise ConfigError(f"{folder.name}: the folder of another thread's run. Choose another `name`{way_out}.")
+
+
+def leave_folder(folder: Path) -> None:
+    """No run of this process works in the folder any more."""
+    with _changing:
+        _let_go(folder)
+
+
+def _hold(folder: Path) -> bool:
+    """Hold the folder's lock from now on. False if a run holds it already, of this process or of another."""
+    if folder in _held or (lock := layout.try_lock(folder)) is None:
+        return False
+    _held[folder] = lock
+    return True
+
+
+def _let_go(folder: Path) -> None:
+    if lock := _held.pop(folder, None):
+        lock.close()
 
 
 def _is_run_folder(folder: Path) -> bool:

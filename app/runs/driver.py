@@ -87,6 +87,7 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
 
     Raises:
         ConfigError: the folder contains another run, or the settings name something that does not exist.
+        ArtifactError: the run in the folder is damaged, or was started in another folder.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
     claim = claiming.claim_folder(config)
@@ -198,8 +199,8 @@ def _say_how_to_go_on(folder: Path) -> Iterator[None]:
         raise  # the same settings would end the same way
     except (AgentError, TrainingError) as exc:
         exc.way_on = (
-            f"Finished work is kept. To continue with the same settings: pada resume {folder}\n"
-            f"With a changed setting: pada resume {folder} --set A.B=C"
+            f"Finished work is kept. To continue with the same settings: {layout.word_resume(folder)}\n"
+            f"With a changed setting: {layout.word_resume(folder)} --set A.B=C"
         )
         raise
 
@@ -292,7 +293,7 @@ def _stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
         wiring.stop(config)
         raise KeyboardInterrupt(way_on)
 
-    way_on = f"resume with: pada resume {folder}"
+    way_on = f"resume with: {layout.word_resume(folder)}"
     signals = stopping.obeying_signals(
         stop,
         way_on=way_on,

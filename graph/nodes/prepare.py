@@ -15,7 +15,7 @@ from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
-from pada_agent.graph.context import Adapters, Connect, RunContext
+from pada_agent.graph.context import Adapters, Connect, RunContext, using
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
@@ -34,11 +34,11 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         settings = settle(state, runtime.context)
         steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
-        adapters = connect(settings)
-        checked = check_everything(settings, state, adapters)
-        refuse(checked.findings)
-        definitions = find_definitions(settings, checked, adapters)
-        data = store_splits(settings, checked, adapters, definitions.rows)
+        with using(connect, settings) as adapters:
+            checked = check_everything(settings, state, adapters)
+            refuse(checked.findings)
+            definitions = find_definitions(settings, checked, adapters)
+            data = store_splits(settings, checked, adapters, definitions.rows)
         told = [*checked.warnings, *definitions.told]
         return {
             "settings": settings,

@@ -173,7 +173,7 @@ def follow(error: str, runs: Runs, damaged: list[Path]) -> None:
     assert any(str(path) in error or str(path.parent) in error for path in damaged), error
     if found := re.search(r"[Dd]elete the folder (/\S+?)[.,]?\s", error):
         shutil.rmtree(found[1])
-        if "Delete the run's checkpoints.sqlite" in error:
+        if "delete the run's checkpoints.sqlite" in error:
             (runs.run / "checkpoints.sqlite").unlink()
     elif "Restore the settings" in error:
         shutil.copy(runs.folder / "unfinished" / "config.yaml", runs.run)

@@ -1,5 +1,6 @@
 """A GGUF student that several processes convert at once."""
 
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,16 @@ def test_a_copy_is_kept_while_its_file_is_the_same_and_made_again_if_it_names_no
 def test_a_damaged_file_is_told_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.gguf").write_bytes(content)
     with pytest.raises(TrainingError, match=r"student file \S+/m\.gguf cannot be converted.*fetch it again"):
+        students.convert_gguf(tmp_path / "m.gguf")
+
+
+def test_a_file_system_without_locks_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(TrainingError, match=rf"student file in {tmp_path}: its file system cannot lock files"):
         students.convert_gguf(tmp_path / "m.gguf")
 
 

@@ -73,9 +73,7 @@ class ObjectStore:
         """The copy that is here is compared with the manifest, so one that is damaged or of another time is replaced."""
         manifest = self._read_manifest(key)
         if manifest is None:
-            raise TrainingError(
-                f"{self._url}/{key} is not in the object store. `pada resume` the run to publish it again."
-            )
+            raise TrainingError(f"{self._url}/{key} is not in the object store. Continue the run to publish it again.")
         if describe(folder) != manifest.files:
             self._bring(key, manifest, folder)
 
@@ -218,7 +216,7 @@ class ObjectStore:
 
     def _damaged(self, key: str, name: str, what: str) -> ArtifactError:
         return ArtifactError(
-            f"{self._url}/{key}: damaged ({name}: {what}). Delete everything below this address, then `pada resume` the run: it"
+            f"{self._url}/{key}: damaged ({name}: {what}). Delete everything below this address, then continue the run: it"
             " publishes or computes it again."
         )
 

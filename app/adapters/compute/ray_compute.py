@@ -268,6 +268,6 @@ def _ask(reference: Any) -> Any:
         return ray.get(reference)
     except RayActorError as exc:
         raise TrainingError(
-            f"the Ray cluster no longer answers ({' '.join(str(exc).split())[:200]}). Finished jobs are kept;"
-            " `pada resume` continues the run when the cluster is back."
+            f"the Ray cluster no longer answers ({' '.join(str(exc).split())[:200]}). Finished jobs are kept:"
+            " continue the run when the cluster is back."
         ) from exc

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from pada_agent.core.damage import FREE_SPACE
+from pada_agent.core.damage import FREE_SPACE, refuse_unread
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Record
@@ -32,9 +32,10 @@ ROWS = "rows.jsonl"
 VALUE = "value.json"
 MATRIX = "matrix.npy"
 RESUME = (
-    "Delete the run's checkpoints.sqlite, then `pada resume` the run: it starts over, reuses what is finished, and redoes"
-    " what is missing."
+    "To redo what is missing and reuse the rest: delete the run's checkpoints.sqlite, then `pada resume` it; in an"
+    " application or on a server, start it again on the same thread."
 )
+"""The way out for the command line, whose runs have that file, and for graphs with another checkpointer."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 MAX_KEPT_ROWS = 200_000
 """Number of rows kept in memory, over all objects. Short rows take about 1 KB each."""
@@ -115,7 +116,9 @@ class FileArtifactStore:
             matrix: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as exc:
+        except OSError as exc:
+            raise refuse_unread(path, exc) from exc
+        except ValueError as exc:
             raise _damaged(path, str(exc)) from exc
         return matrix
 
@@ -127,21 +130,21 @@ class FileArtifactStore:
 
 
 def write_atomically(path: Path, content: str | memoryview) -> Path:
-    """Write a file that readers see as a whole or not at all.
+    """Write a file that readers see as a whole or not at all, with the permissions that the umask gives.
 
     Raises:
         ArtifactError: the disk is full, or the folder is not writable.
     """
     with explain_writing(path):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        temporary = path.with_name(f".{path.name}-{uuid4().hex[:12]}")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     return path
 
@@ -241,7 +244,9 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError as exc:
         raise ArtifactError(f"{path}: missing. {RESUME}") from exc
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
+        raise refuse_unread(path, exc) from exc
+    except UnicodeDecodeError as exc:
         raise _damaged(path, str(exc)) from exc
 
 

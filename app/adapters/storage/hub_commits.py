@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.hub_revisions import COMMIT, check_revision
 from pada_agent.core.ports import ArtifactStore
 
 SECONDS_TO_ANSWER = 10
@@ -18,7 +19,7 @@ def pin_commit(model: str, revision: str | None, store: ArtifactStore) -> str:
         revision: branch, tag or commit. None is the main branch.
 
     Raises:
-        ConfigError: the repository has no such revision, or a revision is given for a model that is not from the hub.
+        ConfigError: the repository has no such revision, it cannot be the name of one, or a revision is given for a model that is not from the hub.
     """
     if Path(model).exists() or "/" not in model:
         if revision:
@@ -26,6 +27,10 @@ def pin_commit(model: str, revision: str | None, store: ArtifactStore) -> str:
                 f"student.revision: {model} is not a hub model, so it has no revisions. Remove the setting."
             )
         return model
+    try:
+        check_revision(revision or "main")
+    except ValueError as exc:
+        raise ConfigError(f"student.revision: {exc}") from exc
     key = store.key("hub-commit", model, revision)
     if store.has(key):
         return f"{model}@{store.read_json(key)['commit']}"
@@ -53,7 +58,8 @@ def _find_downloaded(model: str, revision: str | None) -> str | None:
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
-    if revision and (folder / "snapshots" / revision).is_dir():
+    if revision and COMMIT.fullmatch(revision) and (folder / "snapshots" / revision).is_dir():
         return revision
     reference = folder / "refs" / (revision or "main")
-    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+    found = reference.read_text(encoding="utf-8", errors="replace").strip() if reference.is_file() else ""
+    return found if COMMIT.fullmatch(found) else None

@@ -1,7 +1,6 @@
 """Rows from Parquet files and hub data sets. Needs the extra `data`. Class numbers are replaced by class names."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -10,9 +9,9 @@ from typing import Any
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.adapters.storage.text_files import open_bytes
 from pada_agent.core.errors import DatasetError
+from pada_agent.core.hub_revisions import ROWS, check_location
 from pada_agent.evaluation.rows.narrow_floats import Width, shorten
 
-HUB = re.compile(r"hub:(?P<repo>[^/:@]+/[^/:@]+)(?:@(?P<revision>[^:@]+?))?(?::(?P<config>[^/]+))?/(?P<split>[^/]+)")
 HUB_FORM = "hub:owner/name/split, hub:owner/name:config/split or hub:owner/name@revision:config/split"
 _EXTRA = "needs an extra package: pip install 'pada-agent[data]'"
 
@@ -56,9 +55,13 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
         DatasetError: there is no such data set or split, it needs a script, its files do not fit together, or there is
             no network.
     """
-    parts = HUB.fullmatch(location)
+    parts = ROWS.fullmatch(location)
     if parts is None:
         raise DatasetError(f"{location}: expected {HUB_FORM}")
+    try:
+        check_location(location)
+    except ValueError as exc:
+        raise DatasetError(f"{location}: {exc}") from exc
     split, cut = (parts["split"], None) if shuffle is None else split_slice(parts["split"])
     if shuffle is not None and any(sign in split for sign in "+[]"):
         raise DatasetError(f"{location}: with data.shuffle, one split with one slice is expected, such as train[:1000]")

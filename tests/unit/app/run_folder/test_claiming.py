@@ -1,6 +1,7 @@
 """Who may use a run's folder: whatever an error says to change can be changed, and nothing is lost by it."""
 
 import errno
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -40,8 +41,8 @@ WORK = pytest.mark.parametrize("work", [predict, pay, step])
 
 def test_the_same_settings_may_go_on(tmp_path: Path) -> None:
     config = configure(tmp_path)
-    assert claim_folder(config) == (tmp_path / "demo", True)
-    assert claim_folder(config) == (tmp_path / "demo", False)
+    assert claim_folder(config) == (tmp_path / "demo", True, True)
+    assert claim_folder(config) == (tmp_path / "demo", False, False)
 
 
 def test_another_budget_holds_from_now_on(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_after_an_error_other_settings_start_over_and_find_what_is_finished(
         path: path.read_bytes() for path in folder.rglob("*") if path.name in ("predictions.jsonl", "llm_calls.sqlite")
     }
     claiming.note_error(folder, "the loss became NaN: lower lora.learning_rate")
-    assert claim_folder(configure(tmp_path, seed=7)) == (folder, False)
+    assert not claim_folder(configure(tmp_path, seed=7)).is_new
     assert layout.load_run_config(folder).seed == 7
     assert not (folder / "checkpoints.sqlite").exists()
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -153,6 +154,40 @@ def test_a_claim_is_not_taken_back_from_a_run_that_was_there_or_has_work(tmp_pat
     predict(first.folder)
     claiming.release_folder(first)
     assert layout.load_run_config(first.folder)
+
+
+@pytest.mark.parametrize("is_link", [True, False], ids=["link", "folder"])
+def test_a_folder_that_was_there_before_stays(tmp_path: Path, is_link: bool) -> None:
+    place = tmp_path / "bigdisk" if is_link else tmp_path / "demo"
+    place.mkdir()
+    if is_link:
+        (tmp_path / "demo").symlink_to(place)
+    claim = claim_folder(configure(tmp_path))
+    assert (claim.is_new, claim.is_made) == (True, False)
+    claiming.release_folder(claim)
+    assert (tmp_path / "demo").is_dir() and list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_run_that_was_moved_or_copied_does_not_go_on_in_its_old_folder(tmp_path: Path, copied: bool) -> None:
+    folder = claim_folder(configure(tmp_path / "runs")).folder
+    predict(folder)
+    claiming.note_error(folder, "the disk is full")
+    shutil.copytree(folder, tmp_path / "big" / "demo")
+    if not copied:
+        shutil.rmtree(folder)
+    with pytest.raises(ArtifactError, match=f"big/demo: according to its settings this run belongs at {folder}"):
+        claim_folder(configure(tmp_path / "big"))
+    claim_folder(configure(tmp_path / "big", seed=7))  # which starts over, there
+    assert layout.load_run_config(tmp_path / "big" / "demo").runs_folder == str(tmp_path / "big")
+    assert folder.exists() is copied
+
+
+def test_a_finished_run_is_shown_from_where_it_lies(tmp_path: Path) -> None:
+    folder = claim_folder(configure(tmp_path / "runs")).folder
+    (folder / "summary.json").write_text("{}")
+    shutil.move(tmp_path / "runs", tmp_path / "big")
+    assert not claim_folder(configure(tmp_path / "big")).is_new
 
 
 def test_another_process_is_left_alone(tmp_path: Path) -> None:

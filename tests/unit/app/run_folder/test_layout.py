@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.claiming import claim_folder
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
-from pada_agent.core.errors import ArtifactError
+from pada_agent.core.errors import ArtifactError, ConfigError
 from tests.unit.app.summaries import make_summary
 
 
@@ -87,6 +90,58 @@ def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(ArtifactError, match="damaged"):
         layout.load_summary(tmp_path)
+
+
+@pytest.mark.parametrize("read", [layout.load_run_config, layout.load_summary, layout.is_finished])
+def test_a_folder_of_somebody_else_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    claim_folder(configure(tmp_path))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ArtifactError, match=r"demo/\w+\.\w+: cannot be read \(Permission denied\)\. Check"):
+        read(tmp_path / "demo")
+
+
+def test_settings_that_may_not_be_read_need_no_other_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = claim_folder(configure(tmp_path)).folder
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ArtifactError, match=r"config\.yaml: cannot be read \(Permission denied\)\. Check") as caught:
+        layout.load_run_config(folder)
+    assert "estore" not in str(caught.value)
+
+
+def test_commands_in_messages_are_for_a_shell(tmp_path: Path) -> None:
+    folder = claim_folder(configure(tmp_path / "My Drive")).folder
+    assert layout.word_resume(folder) == f"pada resume '{folder}'"
+    with pytest.raises(ArtifactError, match=f"Continue with: pada resume '{folder}'$"):
+        layout.load_summary(folder)
+    (folder / "summary.json").write_text("{}")
+    with pytest.raises(ConfigError, match=f"pada report '{folder}'"):
+        claim_folder(configure(tmp_path / "My Drive", seed=1))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    told = rf"{tmp_path}: its file system cannot lock files \({os.strerror(number)}\)\. Choose a folder on another one"
+    with pytest.raises(ArtifactError, match=told):
+        layout.locked(tmp_path).__enter__()
+    with pytest.raises(ArtifactError, match=told):
+        layout.try_lock(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path: Path) -> None:

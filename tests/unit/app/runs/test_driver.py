@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import time
@@ -240,6 +241,19 @@ def test_nothing_is_left_of_a_run_that_ended_before_there_was_anything_to_keep(
 
     monkeypatch.setattr(driver.wiring, "connect", refuse)
     with pytest.raises(type(error)):
+        driver.start_run(config, on_event=ignore)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("world")
+def test_nothing_is_left_where_files_cannot_be_locked(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(ArtifactError, match="cannot lock files"):
         driver.start_run(config, on_event=ignore)
     assert list(tmp_path.iterdir()) == []
 

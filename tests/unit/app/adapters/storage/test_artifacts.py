@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -88,7 +89,8 @@ def test_a_damaged_row_names_the_file_the_line_and_the_way_out(tmp_path: Path) -
     path = store.write_rows("k", [Ref(key="x"), Ref(key="y")])
     path.write_text(path.read_text()[:-8] + "\n")
     with pytest.raises(
-        ArtifactError, match=rf"{path}: damaged \(line 2: .*Delete the folder {path.parent}.*pada resume"
+        ArtifactError,
+        match=rf"{path}: damaged \(line 2: .*Delete the folder {path.parent}.*pada resume.*or on a server, start it again",
     ):
         store.read_rows("k", Ref)
 
@@ -117,6 +119,40 @@ def test_a_full_disk_leaves_the_old_file_and_no_scrap(tmp_path: Path, monkeypatc
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_file_has_the_permissions_that_the_umask_gives(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        path = write_atomically(tmp_path / "value.json", "{}")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_nobody_is_told_to_delete_what_cannot_be_read_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    store = FileArtifactStore(tmp_path)
+    store.write_rows("rows", [Ref(key="x")])
+    store.write_json("value", {})
+    store.write_matrix("matrix", np.zeros((2, 2)))
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(np, "load", fail)
+    reads = (
+        lambda: store.read_rows("rows", Ref),
+        lambda: store.read_json("value"),
+        lambda: store.read_matrix("matrix"),
+    )
+    for read in reads:
+        with pytest.raises(ArtifactError, match=rf"cannot be read \({os.strerror(number)}\)\. Check") as caught:
+            read()
+        assert "Delete" not in str(caught.value) and "damaged" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made_is_an_artifact_error(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
-from pada_agent.app.adapters.storage.table_rows import HUB
 from pada_agent.core.errors import DatasetError
+from pada_agent.core.hub_revisions import ROWS
 
 NAMES = ["World", "Sports"]
 
@@ -118,7 +118,7 @@ def test_a_hub_location_names_configuration_and_revision(
 
 @pytest.mark.parametrize("location", ["hub:news/train", "hub:me/news", "hub:me/news:en", "hub:me/news@/train", "hub:"])
 def test_a_hub_location_that_is_incomplete_is_refused(location: str) -> None:
-    assert not HUB.fullmatch(location)
+    assert not ROWS.fullmatch(location)
     with pytest.raises(DatasetError, match=f"{location}: expected hub:owner/name/split, hub:owner/name:config/split"):
         FileDatasets().read(location)
 
