@@ -219,7 +219,8 @@ def export(
         Literal["safetensors", "gguf"], typer.Option(help="gguf: only if the student is a GGUF file.")
     ] = "safetensors",
     student: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Base model; default: the one named in DIR.")
+        str | None,
+        typer.Option(metavar="NAME", help="Base model or OWNER/NAME@REVISION; default: the one named in DIR."),
     ] = None,
     license: Annotated[str, typer.Option(metavar="ID", help="License to state on the data card.")] = "unknown",
 ) -> None:

@@ -21,6 +21,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from pada_agent.core.damage import tell_no_locks
 from pada_agent.core.errors import ConfigError, TrainingError
+from pada_agent.core.hub_names import split_commit
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
 from pada_agent.core.machine import hash_once
 from pada_agent.core.model_files import find_damage, tell_adapter, tell_missing_tokenizer
@@ -223,8 +224,7 @@ def find_source(name: str) -> tuple[str, str | None]:
     """What `from_pretrained` needs, and the commit of a hub model (`owner/name@commit`). For a GGUF file, its safetensors copy, made on first use."""
     if name.endswith(".gguf"):
         return str(convert_gguf(Path(name))), None
-    source, at, commit = name.rpartition("@")
-    return (source, commit) if at and not Path(name).exists() else (name, None)
+    return split_commit(name)
 
 
 @contextmanager

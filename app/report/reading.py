@@ -83,7 +83,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         ratings={b.batch_id: rows.read(b.ratings, Rating) for b in batches if b.ratings},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.models if a.synthetic},
         selected={iteration: rows.read(ref, Selected) for iteration, ref in summary.selections.items()},
-        sensitivities=_read_sensitivities(summary, folder),
+        sensitivities=_read_sensitivities(summary, folder, is_finished=is_finished),
         usage_by_agent=usage_by_agent,
         settings=_read_text(folder / layout.CONFIG),
         manifest=manifest,
@@ -119,13 +119,14 @@ class _Rows:
 
 
 def sensitivity_path(folder: Path, iteration: int) -> Path:
-    """File written by `pada report --embedder`. It replaces what the run itself measured."""
+    """File written by `pada report --embedder` for a finished run. It replaces what the run itself measured, until it publishes again."""
     return folder / "iterations" / str(iteration) / "grouping.json"
 
 
-def _read_sensitivities(summary: RunSummary, folder: Path) -> dict[str, Sensitivity]:
+def _read_sensitivities(summary: RunSummary, folder: Path, *, is_finished: bool) -> dict[str, Sensitivity]:
+    """What the run measured or, for a finished one, what `pada report --embedder` replaced it with."""
     measured = {found.iteration: found.sensitivity for found in summary.patterns}
-    for iteration in measured:
+    for iteration in measured if is_finished else ():
         if text := _read_text(path := sensitivity_path(folder, iteration)):
             try:
                 measured[iteration] = Sensitivity.model_validate_json(text)

@@ -28,9 +28,8 @@ def compare_embedders(folder: Path, names: Sequence[str]) -> None:
     Raises:
         ArtifactError: this is not a finished run, no errors were analyzed, or an embedder cannot be loaded.
     """
-    config = layout.load_run_config(folder)
-    layout.load_summary(folder)
-    paths = layout.list_iterations(folder, "error_analyses.jsonl")
+    config, summary = layout.load_run_config(folder), layout.load_summary(folder)
+    paths = [folder / "iterations" / iteration / "error_analyses.jsonl" for iteration in summary.analyses]
     if not paths:
         raise ArtifactError(f"{folder}: no errors were analyzed in this run, so there is nothing to regroup.")
     # The named ones first: a name that cannot be loaded is told before the run's own embedder is looked for.

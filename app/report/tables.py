@@ -7,8 +7,12 @@ from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.app.text import figure, interval, percent, points
 from pada_agent.core.groupings import Sensitivity
-from pada_agent.core.records import ErrorPattern
+from pada_agent.core.records import Branch, ErrorPattern
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RowCost, RunSummary
+
+NOT_FINISHED = "not finished"
+"""The `stop_reason` of a run that is not finished."""
+_REAL: Branch = "held_back"
 
 
 def model_rows(summary: RunSummary) -> list[list[str]]:
@@ -143,16 +147,25 @@ def _word_gates(judge: JudgeCalibration) -> str:
 
 
 def describe_rows(summary: RunSummary) -> str:
-    """Synthetic rows requested, written, accepted and rejected, with reasons."""
+    """Added rows requested, written, accepted and rejected, with reasons."""
     rows = summary.rows
     if not rows.requested:
         return "Synthetic rows: none."
     reasons = ", ".join(f"{stage} {n}" for stage, n in sorted(rows.rejected.items()) if n) or "none"
     filled = "" if rows.fill_rate is None else f" ({percent(rows.fill_rate)})"
     return (
-        f"Synthetic rows: {rows.requested} wanted, {rows.written} written, {rows.accepted} joined the training data{filled}."
+        f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}."
         f" Rejected: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
     )
+
+
+def _name_rows(summary: RunSummary) -> str:
+    """How many rows were wanted, and how many were there to choose from: written by an LLM, or real ones that were held back."""
+    branches = {name for told in summary.batches for name in told.by_strategy}
+    name, made = ("Synthetic rows", "written") if _REAL not in branches else ("Real rows", "found")
+    if _REAL in branches and len(branches) > 1:
+        name, made = "Synthetic and real rows", "written or found"
+    return f"{name}: {summary.rows.requested} wanted, {summary.rows.written} {made}"
 
 
 def describe_row_cost(each: RowCost | None) -> str:

@@ -1,7 +1,9 @@
 """The summary so far of a run that is still running, waits for a person, or was interrupted."""
 
+import shlex
 from pathlib import Path
 
+from pada_agent.app.report.tables import NOT_FINISHED
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.checkpoints import read_state
 from pada_agent.core.errors import ArtifactError
@@ -21,7 +23,7 @@ def summarize_unfinished(folder: Path) -> RunSummary:
     state = read_state(folder / layout.CHECKPOINTS)
     measured = {name: model for name, model in state.get("models", {}).items() if model.validation and model.selection}
     if UNTOUCHED not in measured:
-        raise ArtifactError(f"{folder}: nothing has been measured yet. Continue with: pada resume {folder}")
+        raise ArtifactError(f"{folder}: nothing has been measured yet. Continue with: {_word_resume(folder)}")
     best = state.get("best_model", UNTOUCHED)
     inputs = SummaryInputs(
         test={},
@@ -30,7 +32,7 @@ def summarize_unfinished(folder: Path) -> RunSummary:
         rejected_samples=(),
         usage={},
         peak_memory_mb=None,
-        stop_reason="not finished",
+        stop_reason=NOT_FINISHED,
     )
     so_far: RunState = {**state, "models": measured, "best_model": best if best in measured else UNTOUCHED}
     summary = summarize_run(so_far, inputs)
@@ -41,5 +43,9 @@ def _word_progress(summary: RunSummary, state: RunState, folder: Path) -> str:
     names = ", ".join(f"'{model.name}'" for model in summary.models)
     return (
         f"This run is not finished: iteration {state.get('iteration', 0)}, measured so far {names}."
-        f" Whether it helped is not known yet. Continue with: pada resume {folder}"
+        f" Whether it helped is not known yet. Continue with: {_word_resume(folder)}"
     )
+
+
+def _word_resume(folder: Path) -> str:
+    return f"pada resume {shlex.quote(str(folder))}"

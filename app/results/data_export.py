@@ -1,22 +1,16 @@
-"""Exports a run's synthetic rows, with the origin of each, to a folder that `datasets` and other programs can load."""
+"""Exports the rows that a run added, with the origin of each, to a folder that `datasets` and other programs can load."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pada_agent.app.adapters.storage.artifacts import (
-    FileArtifactStore,
-    check_new,
-    make_folder,
-    making_beside,
-    move,
-    write_atomically,
-)
+from pada_agent.app.adapters.storage.artifacts import check_new, make_folder, making_beside, move, write_atomically
 from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.records import Branch, Example, Rating, Record
-from pada_agent.graph.summary import RunSummary
+from pada_agent.core.records import Branch, Rating, Record
+from pada_agent.graph.summary import ModelResult, RunSummary
 
 
 class DataRow(Record):
@@ -33,10 +27,11 @@ class DataRow(Record):
     pattern: str | None
     """Name of the pattern that the strategy targets."""
     source_id: str
-    """Training row that it is based on."""
+    """Training row that it is based on. A real row's own id."""
     batch_id: str
     attempt: int
-    generator: str
+    generator: str | None
+    """Model that wrote it. Null for a real row."""
     in_best_model: bool | None
     """Whether the best model was trained on it. Null if the run did not record it."""
     reason: str
@@ -57,35 +52,40 @@ class DataReport(Record):
 
 
 def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataReport:
-    """Write the synthetic rows that a finished run trained on, and a card, to the new folder `out`.
+    """Write the rows that a finished run added to its training data, and a card, to the new folder `out`.
 
     Raises:
-        ArtifactError: `source` is not a finished run, or has no synthetic rows.
+        ArtifactError: `source` is not a finished run, added no rows, or does not have all of them any more.
         ConfigError: `out` already exists.
     """
     check_new(out)
     config, summary = layout.load_run_config(source), layout.load_summary(source)
     rows = list(collect_rows(summary, source, generator=config.models.generator.model))
-    if not rows and any(model.n_synthetic for model in summary.models):
-        files = ", ".join(map(str, layout.list_iterations(source, "synthetic.jsonl"))) or source / "iterations"
-        raise ArtifactError(f"{files}: has no rows although some were trained on, so it is damaged. Restore a copy.")
     if not rows:
         raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
+    card = write_data_card(summary, Counter(row.branch for row in rows), config, license=license)
     with making_beside(out) as scratch:
         lines = "".join(row.model_dump_json() + "\n" for row in rows)
         write_atomically(make_folder(scratch / "made" / "data") / "train.jsonl", lines)
-        write_atomically(scratch / "made" / "README.md", write_data_card(summary, len(rows), config, license=license))
+        write_atomically(scratch / "made" / "README.md", card)
         move(scratch / "made", out)
     return DataReport(folder=out, n_rows=len(rows))
 
 
 def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterator[DataRow]:
-    """All rows of `iterations/*/synthetic.jsonl`, in order."""
+    """The rows that the iterations of this summary added, in order, from their `synthetic.jsonl`.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or holds more or fewer rows than its iteration added.
+    """
     strategies = {(i.iteration, s.id): s for i in summary.patterns for s in i.strategies}
     patterns = {p.pattern.id: p.pattern.category_name for i in summary.patterns for p in i.patterns}
-    used = _read_best_ids(summary, FileArtifactStore(folder / "objects"))
-    for path in layout.list_iterations(folder, "synthetic.jsonl"):
-        for number, row in enumerate(layout.read_lines(path, AcceptedRow), 1):
+    best = next(model for model in summary.models if model.name == summary.best_model)
+    for model in summary.models:
+        if not model.iteration:
+            continue
+        path = folder / "iterations" / str(model.iteration) / "synthetic.jsonl"
+        for number, row in enumerate(_read_added(path, model), 1):
             if (origin := row.provenance) is None:
                 raise ArtifactError(f"{path}: line {number}: {row.id} is a synthetic row without provenance.")
             strategy = strategies.get((origin.iteration, origin.strategy_id or ""))
@@ -95,22 +95,24 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
                 **_list_scores(row.rating),
                 strategy=strategy.strategy_name if strategy else None,
                 pattern=patterns.get(strategy.pattern_id) if strategy else None,
-                generator=generator,
-                in_best_model=None if used is None else row.id in used,
+                generator=None if origin.branch == "held_back" else generator,
+                in_best_model=model.synthetic[-1] in best.synthetic if model.synthetic else None,
             )
 
 
 def describe_data(report: DataReport) -> str:
     """One line, and how to load the data."""
-    return f'{report.n_rows} rows: {report.folder}\nLoad: datasets.load_dataset("{report.folder}")'
+    return f"{report.n_rows} rows: {report.folder}\nLoad: datasets.load_dataset({str(report.folder)!r})"
 
 
-def _read_best_ids(summary: RunSummary, store: FileArtifactStore) -> set[str] | None:
-    """Ids of the synthetic rows that the best model was trained on. None if the summary does not name them."""
-    best = next(model for model in summary.models if model.name == summary.best_model)
-    if sum(ref.rows for ref in best.synthetic) != best.n_synthetic:
-        return None
-    return {row.id for ref in best.synthetic for row in store.read_rows(ref.key, Example)}
+def _read_added(path: Path, model: ModelResult) -> list[AcceptedRow]:
+    """The rows that the model's iteration added. An old summary does not say how many these are."""
+    rows = layout.read_lines(path, AcceptedRow)
+    if model.synthetic and len(rows) != (n := model.synthetic[-1].rows):
+        raise ArtifactError(
+            f"{path}: damaged ({len(rows)} rows in place of {n}). Delete the run's {layout.SUMMARY}: `pada resume` then writes both again."
+        )
+    return rows
 
 
 def _list_scores(rating: Rating | None) -> dict[str, float | int | None]:

@@ -15,14 +15,14 @@ from pada_agent.app.results.cards import UNKNOWN
 from pada_agent.app.results.data_export import export_data
 from pada_agent.app.results.model_export import read_source
 from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
+from pada_agent.core.hub_names import HUB_ID, is_hub_id, split_commit
 from pada_agent.core.records import Record
 
 What = Literal["model", "data"]
 
 PREFIX = "hub:"
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
-_ID = r"[\w.-]+/[\w.-]+"
-_LOCATION = re.compile(rf"{PREFIX}(?P<repo>{_ID})(?:@(?P<revision>[\w./-]+))?")
+_LOCATION = re.compile(rf"{PREFIX}(?P<repo>{HUB_ID})(?:@(?P<revision>[\w./-]+))?")
 SHOWN_CHARACTERS = 400
 
 
@@ -50,7 +50,7 @@ def push(
 
     Args:
         source: folder of a finished run or, for a model, of an adapter.
-        base: hub id of the student that the adapter fits, if it was trained from a file or folder.
+        base: hub id of the student that the adapter fits, if it was trained from a file or folder; also `owner/name@revision`.
 
     Raises:
         ArtifactError: `source` has nothing to push, or the hub refuses it.
@@ -85,7 +85,7 @@ def find_adapter(location: str) -> Path:
         ArtifactError: the hub has no such adapter, or cannot be reached.
     """
     if not location.startswith(PREFIX):
-        if not Path(location).exists() and re.fullmatch(_ID, location):
+        if not Path(location).exists() and re.fullmatch(HUB_ID, location):
             raise ArtifactError(f"{location}: no such folder. If it is on the hub, write {PREFIX}{location}.")
         return Path(location)
     found = _LOCATION.fullmatch(location)
@@ -102,18 +102,19 @@ def find_adapter(location: str) -> Path:
 
 
 def _lay_out_adapter(source: Path, folder: Path, *, license: str, base: str | None) -> None:
-    """Copy its weights, its settings without the student's location on this machine, and its card."""
+    """Copy its weights, its card, and its settings: these name the student and its commit, but not its location on this machine."""
     found = read_source(source)
     weights = found.adapter / WEIGHTS
     if not weights.is_file():
         raise ArtifactError(f"{found.adapter}: holds no {WEIGHTS}.")
-    if base is not None and not re.fullmatch(_ID, base):
+    name, commit = split_commit(base or found.student)
+    if base is not None and not re.fullmatch(HUB_ID, name):
         raise ConfigError(f"--base {base}: expected a hub id, as HuggingFaceTB/SmolLM2-135M-Instruct is")
-    student = base or _public_name(found.student)
+    student = name if base else _public_name(name)
     folder.mkdir()
     (folder / WEIGHTS).symlink_to(weights.resolve())
     settings = json.loads((found.adapter / CONFIG).read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = student
+    settings |= {"base_model_name_or_path": student, "revision": commit}
     (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     card = _state(found.adapter / CARD, student, license)
     (folder / CARD).write_text(card, encoding="utf-8")
@@ -121,7 +122,7 @@ def _lay_out_adapter(source: Path, folder: Path, *, license: str, base: str | No
 
 def _public_name(student: str) -> str:
     """A hub id. For a file or folder, only its name."""
-    return student if re.fullmatch(_ID, student) and not Path(student).exists() else Path(student).name
+    return student if is_hub_id(student) else Path(student).name
 
 
 def _state(path: Path, student: str, license: str) -> str:
@@ -130,7 +131,7 @@ def _state(path: Path, student: str, license: str) -> str:
 
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# Adapter\n\nLoRA adapter for {student}.\n"
     card = ModelCard(text, ignore_metadata_errors=True)
-    card.data.base_model = student if re.fullmatch(_ID, student) else None
+    card.data.base_model = student if re.fullmatch(HUB_ID, student) else None
     card.data.library_name = "peft"
     if license != UNKNOWN or not card.data.license:
         card.data.license = license

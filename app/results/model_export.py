@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,8 @@ from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob
+from pada_agent.core.hub_names import PinnedName, join_commit, split_commit
+from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, read_train_metrics
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.records import Example, Record, ScoredRow
 
@@ -35,6 +38,11 @@ LLAMA_CPP = (
 )
 """SmolLM2-135M, 5 prompts: 3 texts alike, 2 that part where logits lie within 0.04; all 5 alike with all tensors as F32."""
 
+OTHER_WEIGHTS = (
+    "This student has other weights than those that the adapter was trained on, so the merged model may answer otherwise than"
+    " the one that was measured."
+)
+
 
 class ExportReport(Record):
     """Where the model is, and whether it answers as it did before it was written."""
@@ -45,6 +53,8 @@ class ExportReport(Record):
     """Number of rows it was checked with."""
     n_equal: int
     """Number of rows with the same choice or the same text."""
+    fits: bool = True
+    """Whether the student has the weights that the adapter was trained on, as far as is known."""
 
 
 class Source(Record):
@@ -63,21 +73,42 @@ def export_model(
 
     Args:
         source: folder of a finished run (its best adapter is used) or of an adapter.
-        student: name or path of the base model. None uses the one that the source names.
+        student: name or path of the base model, or `owner/name@revision`. None uses the one that the source names, at the
+            commit that it names.
 
     Raises:
-        ArtifactError: `source` is neither of these, or its run kept no adapter.
+        ArtifactError: `source` is neither of these, its run kept no adapter, or the student that it names has other
+            weights now.
         ConfigError: `out` already exists.
         TrainingError: the adapter does not fit the student, or the format is not available for it.
     """
     check_new(out)
     found = read_source(source)
     if student is not None:
-        found = found.model_copy(update={"student": str(model_store.resolve(student))})
+        found = found.model_copy(update={"student": _choose_student(str(model_store.resolve(student)), found.student)})
+    trained_on = read_train_metrics(found.adapter).base_sha256
     with making_beside(out) as scratch:
-        move(_run_job(found, format, scratch, on_event), out)
-    report = json.loads((out / EXPORT_REPORT).read_text(encoding="utf-8"))
-    return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"])
+        made = _run_job(found, format, scratch, on_event)
+        report = json.loads((made / EXPORT_REPORT).read_text(encoding="utf-8"))
+        fits = have_same_weights(trained_on, report["base_sha256"])
+        if not fits and student is None:
+            raise ArtifactError(
+                f"{found.student}: has other weights than those that the adapter in {found.adapter} was trained on, so the merged"
+                " model was not kept. Name the right student, or this one to merge anyway, with --student."
+            )
+        move(made, out)
+    return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"], fits=fits)
+
+
+def have_same_weights(trained_on: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    """Whether weights are the same, by the SHA-256 of each file. True if those of either are not known.
+
+    A folder may hold further files, such as the weights in another format.
+    """
+    shared = trained_on.keys() & found.keys()
+    if not trained_on or not found:
+        return True
+    return bool(shared) and all(trained_on[name] == found[name] for name in shared)
 
 
 def read_source(folder: Path) -> Source:
@@ -90,12 +121,14 @@ def read_source(folder: Path) -> Source:
 
 
 def describe_export(report: ExportReport) -> str:
-    """Two lines. For GGUF a third one, on what the check does not cover."""
+    """Two lines, and further ones about weights that do not fit, and for GGUF on what the check does not cover."""
     rounding = " (F16 rounds the weights)" if report.format == "gguf" and report.n_equal < report.n_rows else ""
     lines = [
         f"{report.format}: {report.folder}",
         f"Read back: {report.n_equal} of {report.n_rows} rows get the same answer as from student and adapter{rounding}.",
     ]
+    if not report.fits:
+        lines.append(OTHER_WEIGHTS)
     return "\n".join([*lines, LLAMA_CPP] if report.format == "gguf" else lines)
 
 
@@ -120,9 +153,9 @@ def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -
 def _read_run(folder: Path) -> Source:
     config = layout.load_run_config(folder)
     if not layout.is_finished(folder):
-        raise ArtifactError(f"{folder}: this run is not finished. Continue it with: pada resume {folder}")
+        raise ArtifactError(f"{folder}: this run is not finished. Continue it with: {_word_resume(folder)}")
     if not (folder / "best").is_dir():
-        raise ArtifactError(f"{folder}: the untouched student was best, so there is no adapter to merge.")
+        raise ArtifactError(_explain_absence(folder))
     return Source(
         student=pin_commit(
             str(model_store.resolve(config.student.model)),
@@ -135,6 +168,21 @@ def _read_run(folder: Path) -> Source:
     )
 
 
+def _explain_absence(folder: Path) -> str:
+    """Why a finished run has no `best/`."""
+    summary = layout.load_summary(folder)
+    if summary.adapter is None:
+        return f"{folder}: the untouched student was best, so there is no adapter to merge."
+    return (
+        f"{folder / 'best'}: missing, although the run's best model is '{summary.best_model}'. Move it back, or delete the run's"
+        f" {layout.SUMMARY}, then: {_word_resume(folder)}"
+    )
+
+
+def _word_resume(folder: Path) -> str:
+    return f"pada resume {shlex.quote(str(folder))}"
+
+
 def _read_rows(path: Path) -> tuple[Example, ...]:
     advice = "`pada report` shows whether the run is whole."
     scored = read_json_lines(path, ScoredRow, if_missing=advice, if_damaged=advice, limit=N_CHECKED_ROWS)
@@ -142,15 +190,27 @@ def _read_rows(path: Path) -> tuple[Example, ...]:
 
 
 def _read_adapter(folder: Path) -> Source:
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        student = str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError) as exc:
+    base = read_base(folder)
+    if base is None:
         raise ArtifactError(
             f"{folder}: neither a finished run nor an adapter (no readable adapter_config.json). Give a run's folder or its best/."
-        ) from exc
+        )
     rows = tuple(Example(id=f"prompt-{n}", prompt=prompt, answer="") for n, prompt in enumerate(PROMPTS, 1))
-    return Source(student=_original(student), adapter=folder, rows=rows)
+    return Source(student=_original(join_commit(*base)), adapter=folder, rows=rows)
+
+
+def read_base(adapter: Path) -> PinnedName | None:
+    """The student that an adapter says it was trained on, and its commit. None if it does not say."""
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        return PinnedName(str(config["base_model_name_or_path"]), config.get("revision") or None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _choose_student(wanted: str, named: str) -> str:
+    """The student that a user wants. Without a commit of its own, the same hub model as the adapter's is taken at the adapter's commit."""
+    return named if wanted == split_commit(named).name else wanted
 
 
 def _original(student: str) -> str:

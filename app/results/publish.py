@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,19 +27,19 @@ TEST, VALIDATION = "test.jsonl", "validation.jsonl"
 def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html` and, last, `summary.json`,
     whose presence marks the run as finished.
+
+    They replace what an earlier run in this folder, such as the one that this run is a fork of, has published. A run that is
+    killed meanwhile has no summary, and so publishes again when it is resumed.
     """
-    for model in summary.models:
-        _write_iteration(model, folder / "iterations" / _folder_name(model), store)
-    # Also of an iteration that left nothing to train on, and so no model.
-    for iteration in {found.iteration for found in summary.patterns} | {
-        model.iteration or 0 for model in summary.models
-    }:
-        if iteration:
-            _write_augmentation(iteration, summary, folder / "iterations" / str(iteration), store)
-    _write_best(summary, folder)
+    with explain_writing(folder):
+        (folder / layout.SUMMARY).unlink(missing_ok=True)
+    written = set(_write_iterations(summary, folder / "iterations", store))
+    with explain_writing(folder / "iterations"):
+        _remove_others(folder / "iterations", written)
+    _write_best(summary, folder, store)
     _write_rows(folder / "reviews.jsonl", summary.reviews)
     write_report(summary, folder)
-    write_atomically(folder / "summary.json", summary.model_dump_json(indent=2) + "\n")
+    write_atomically(folder / layout.SUMMARY, summary.model_dump_json(indent=2) + "\n")
 
 
 def read_tested(folder: Path, model: ModelResult) -> list[ScoredRow]:
@@ -77,42 +77,67 @@ def _folder_name(model: ModelResult) -> str:
     return "untouched" if model.iteration is None else str(model.iteration)
 
 
-def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore) -> None:
+def _write_iterations(summary: RunSummary, folder: Path, store: FileArtifactStore) -> Iterator[Path]:
+    """Yields the path of each file that was written."""
+    for model in summary.models:
+        yield from _write_iteration(model, folder / _folder_name(model), store)
+    # Also of an iteration that left nothing to train on, and so no model.
+    for iteration in {found.iteration for found in summary.patterns} | {
+        model.iteration or 0 for model in summary.models
+    }:
+        if iteration:
+            yield from _write_augmentation(iteration, summary, folder / str(iteration), store)
+
+
+def _remove_others(folder: Path, written: Container[Path]) -> None:
+    """Remove everything from the folder but these files, and folders that are left empty."""
+    for path in folder.iterdir():
+        if path.is_symlink() or not path.is_dir():
+            if path not in written:
+                path.unlink()
+            continue
+        _remove_others(path, written)
+        if not any(path.iterdir()):
+            path.rmdir()
+
+
+def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore) -> Iterator[Path]:
     make_folder(folder / "predictions")
-    write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
+    yield write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
     if model.measured:
-        _write_rows(folder / "predictions" / VALIDATION, store.read_rows(model.measured.key, ScoredRow))
+        yield _write_rows(folder / "predictions" / VALIDATION, store.read_rows(model.measured.key, ScoredRow))
     if model.tested:
-        _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
+        yield _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
     if model.adapter:
-        _link(folder / "adapter", Path("../..") / model.adapter)
+        yield _link(folder / "adapter", Path("../..") / model.adapter)
 
 
-def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> Iterator[Path]:
     """Write what the agents found and wrote in this iteration."""
     make_folder(folder)
     found = next((p for p in summary.patterns if p.iteration == iteration), None)
     pairs = found.patterns if found else ()
-    write_atomically(folder / "patterns.json", _to_json([pair.pattern for pair in pairs]))
-    write_atomically(folder / "strategies.json", _to_json(found.strategies if found else ()))
+    yield write_atomically(folder / "patterns.json", _to_json([pair.pattern for pair in pairs]))
+    yield write_atomically(folder / "strategies.json", _to_json(found.strategies if found else ()))
     if analyses := summary.analyses.get(str(iteration)):
-        _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
+        yield _write_rows(folder / "error_analyses.jsonl", store.read_rows(analyses.key, ErrorAnalysis))
     batches = read_reports(summary.batches, store, iteration=iteration)
-    _write_rows(folder / "batches.jsonl", batches)
+    yield _write_rows(folder / "batches.jsonl", batches)
     # What was trained on: without repeats between batches, and as a person left it.
     added = [model.synthetic[-1] for model in summary.models if model.iteration == iteration and model.synthetic]
     rejected = _read_all([b.rejected for b in batches], Rejection, store)
     ratings = {r.example_id: r for r in _read_all([b.ratings for b in batches if b.ratings], Rating, store)}
     by_id = {b.batch_id: b for b in batches}
-    _write_rows(folder / "synthetic.jsonl", explain_rows(_read_all(added, Example, store), by_id, ratings, rejected))
-    _write_rows(folder / "rejected.jsonl", rejected)
+    rows = explain_rows(_read_all(added, Example, store), by_id, ratings, rejected)
+    yield _write_rows(folder / "synthetic.jsonl", rows)
+    yield _write_rows(folder / "rejected.jsonl", rejected)
     if selection := summary.selections.get(str(iteration)):
         accepted = {row.id: row for row in _read_all([b.accepted for b in batches], Example, store)}
         selected = store.read_rows(selection.key, Selected)
-        _write_rows(folder / "selection.jsonl", [SelectedRow.of(s, accepted[s.example_id]) for s in selected])
+        yield _write_rows(folder / "selection.jsonl", [SelectedRow.of(s, accepted[s.example_id]) for s in selected])
 
 
-def _write_best(summary: RunSummary, folder: Path) -> None:
+def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
     """Copy the best adapter, so that the folder can be moved away on its own."""
     shutil.rmtree(folder / "best", ignore_errors=True)
     if summary.adapter is None:
@@ -126,7 +151,9 @@ def _write_best(summary: RunSummary, folder: Path) -> None:
         shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
-    card = write_adapter_card(summary, best, base, config)
+    origins = [row.provenance for row in _read_all(best.synthetic, Example, store)]
+    n_real = sum(origin is not None and origin.branch == "held_back" for origin in origins)
+    card = write_adapter_card(summary, best, base, config, n_real=n_real)
     write_atomically(folder / "best" / "README.md", card)
 
 
@@ -134,19 +161,21 @@ def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore
     return [row for ref in refs for row in store.read_rows(ref.key, kind)]
 
 
-def _write_rows(path: Path, rows: Sequence[Record]) -> None:
-    write_atomically(path, "".join(row.model_dump_json() + "\n" for row in rows))
+def _write_rows(path: Path, rows: Sequence[Record]) -> Path:
+    return write_atomically(path, "".join(row.model_dump_json() + "\n" for row in rows))
 
 
 def _to_json(rows: Sequence[Record]) -> str:
     return json.dumps([row.model_dump(mode="json") for row in rows], ensure_ascii=False, indent=2) + "\n"
 
 
-def _link(link: Path, target: Path) -> None:
+def _link(link: Path, target: Path) -> Path:
     """Make a relative link, or a file with the target's name if the system does not allow links."""
-    if link.is_symlink():
-        link.unlink()
+    if link.is_dir() and not link.is_symlink():  # the run was copied with what its links point to
+        shutil.rmtree(link, ignore_errors=True)
     try:
+        link.unlink(missing_ok=True)
         link.symlink_to(target)
     except OSError:
-        write_atomically(link.with_suffix(".path"), f"{target}\n")
+        return write_atomically(link.with_suffix(".path"), f"{target}\n")
+    return link

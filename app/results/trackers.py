@@ -1,14 +1,17 @@
 """Logs a finished run to an experiment tracker through the tracker's own library. All three are optional extras."""
 
 import importlib
+import json
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Literal
 
 from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.app.report.data import find_main
 from pada_agent.app.run_folder import layout
-from pada_agent.core.config_files import flatten
+from pada_agent.core.config_files import spell_out
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
@@ -38,7 +41,8 @@ class TrackedRun(Record):
     name: str
     verdict: str
     settings: dict[str, str]
-    """Settings by dotted key."""
+    """Settings by dotted key. A mapping such as `task.labels` is one setting, as JSON, because trackers refuse names with some of the
+    characters that labels contain."""
     figures: tuple[Figure, ...]
 
 
@@ -54,10 +58,7 @@ def track_run(folder: Path, *, to: Tracker) -> str:
         folder=folder,
         name=summary.name,
         verdict=summary.verdict,
-        settings={
-            key: "" if value is None else str(value)[:MAX_CHARACTERS]
-            for key, value in flatten(config.model_dump(mode="json")).items()
-        },
+        settings={key: _word_setting(value) for key, value in spell_out(config.model_dump(mode="json"))},
         figures=(*collect_figures(summary), *read_losses(summary, folder)),
     )
     trackers: dict[Tracker, Callable[[TrackedRun], str]] = {
@@ -135,10 +136,16 @@ def log_to_tensorboard(run: TrackedRun) -> str:
     tensorboard = _load("torch.utils.tensorboard", "tensorboard")
     with explain_writing(target), tensorboard.SummaryWriter(log_dir=str(target)) as writer:
         writer.add_text("verdict", run.verdict)
-        writer.add_text("settings", "\n".join(f"    {key}: {value}" for key, value in run.settings.items()))
+        settings = "\n".join(f"{key}: {value}" for key, value in run.settings.items())
+        writer.add_text("settings", indent(settings, "    ", lambda _: True))  # Markdown: shown as it is
         for figure in run.figures:
             writer.add_scalar(figure.name, figure.value, figure.step)
-    return f"tensorboard --logdir {target}"
+    return f"tensorboard --logdir {shlex.quote(str(target))}"
+
+
+def _word_setting(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return "" if value is None else text[:MAX_CHARACTERS]
 
 
 def _describe_model_run(model: ModelResult) -> list[tuple[str, float]]:

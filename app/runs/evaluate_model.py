@@ -7,11 +7,13 @@ from typing import Literal
 from pada_agent.app import wiring
 from pada_agent.app.adapters.compute.local_compute import identify_model
 from pada_agent.app.adapters.storage.slices import split_slice
+from pada_agent.app.results.model_export import read_base
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
+from pada_agent.core.hub_names import PinnedName, is_commit, split_commit
 from pada_agent.core.jobs import PREDICTIONS
 from pada_agent.core.records import Metrics, Prediction
 from pada_agent.evaluation.rows.reading import ReadFile
@@ -31,14 +33,18 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
     """Accuracy of the student, with `adapter` or untouched. Works in the folder `runs_folder/evaluate`.
 
     Raises:
-        ConfigError: the settings name no such split.
+        ConfigError: the settings name no such split, or another commit of the student than the one that `adapter` was
+            trained on.
         ArtifactError: `adapter` contains no adapter.
     """
     config = config.model_copy(update={"name": "evaluate"})
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ArtifactError(f"{adapter}: contains no adapter (no adapter_config.json). Give a run's best/ folder.")
+    base = read_base(adapter) if adapter else None
+    config = _follow_adapter(config, base)
     try:
         adapters = wiring.connect(config)
+        _check_commit(adapters.student, base)
         files = _read_files(config, split, adapters)
         examples = files[split].examples
         max_new_tokens = _fit_limit(config, split, files, adapters)
@@ -57,6 +63,29 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         return summarize(verify_answers(adapters.task, examples, predictions))
     finally:
         wiring.close(config)
+
+
+def _follow_adapter(config: RunConfig, base: PinnedName | None) -> RunConfig:
+    """The settings with the commit of the student that the adapter was trained on, unless they name a revision themselves."""
+    student = config.student
+    if base is None or base.commit is None or student.revision or student.model != base.name:
+        return config
+    return config.model_copy(update={"student": student.model_copy(update={"revision": base.commit})})
+
+
+def _check_commit(student: str, base: PinnedName | None) -> None:
+    """Refuse an adapter that was trained on another commit of the student."""
+    found = split_commit(student)
+    if (
+        base
+        and base.name == found.name
+        and all(map(is_commit, (base.commit, found.commit)))
+        and base.commit != found.commit
+    ):
+        raise ConfigError(
+            f"student.revision: is {found.commit}, but the adapter was trained on {base.commit} of {base.name}. Set it to that one,"
+            " or remove it."
+        )
 
 
 def describe_metrics(metrics: Metrics, *, split: Split) -> str:

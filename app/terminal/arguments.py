@@ -1,5 +1,6 @@
 """Parses and writes arguments of the `pada` command. Quick to import, as the command itself is."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,11 @@ MOST_AT_ONCE = 64
 def word_experiment(grid: Path, headroom: bool, arms: str | None, seeds: str | None, n_at_once: int = 1) -> str:
     options = [
         ("--headroom", headroom),
-        (f"--arms {arms}", arms),
-        (f"--seeds {seeds}", seeds),
+        (f"--arms {shlex.quote(arms or '')}", arms),
+        (f"--seeds {shlex.quote(seeds or '')}", seeds),
         (f"--parallel {n_at_once}", n_at_once > 1),
     ]
-    return " ".join([f"pada experiment {grid}", *(text for text, given in options if given)])
+    return " ".join([f"pada experiment {shlex.quote(str(grid))}", *(text for text, given in options if given)])
 
 
 def split_list(option: str, text: str | None) -> list[str]:

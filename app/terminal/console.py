@@ -1,5 +1,6 @@
 """What the `pada` command says and asks on a terminal. Quick to import, as the command itself is."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,4 +82,5 @@ def report_outcome(outcome: "RunOutcome") -> None:
         return
     for question in outcome.questions:
         echo(f"{describe_question(question)}\n\n{explain_answer(question)}")
-    echo(f"The run waits. Put the answer into a file, then: pada resume {outcome.folder} --answer FILE.json")
+    folder = shlex.quote(str(outcome.folder))
+    echo(f"The run waits. Put the answer into a file, then: pada resume {folder} --answer FILE.json")

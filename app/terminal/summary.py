@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import indent, wrap
 
 from pada_agent.app.report.tables import (
+    NOT_FINISHED,
     count_errors,
     describe_comparison,
     describe_grouping,
@@ -66,7 +67,10 @@ def describe_time(summary: RunSummary) -> str:
 
 def describe_places(summary: RunSummary, folder: Path) -> str:
     """Why the run ended, and where its results are."""
-    adapter = folder / "best" if summary.adapter else "none: the untouched model is the best"
+    if summary.stop_reason == NOT_FINISHED:
+        adapter = str(folder / summary.adapter) if summary.adapter else "none: the untouched model is the best so far"
+    else:
+        adapter = str(folder / "best") if summary.adapter else "none: the untouched model is the best"
     return f"Stopped: {summary.stop_reason}\nBest:    {summary.best_model}\nAdapter: {adapter}\nReport:  {folder / 'report.html'}"
 
 

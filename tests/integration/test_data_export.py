@@ -1,14 +1,19 @@
 """The synthetic rows of a real toy run, loaded by the library that others use."""
 
 import json
-import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from pada_agent.app.cli import app
+from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder.layout import dump_config
+from tests.integration.graph_runs import run as run_graph
+from tests.integration.graph_runs import save_run
+from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
 
 
 def export(*arguments: object) -> Result:
@@ -67,16 +72,74 @@ def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
     assert taken.exit_code == 2 and "already exists" in taken.stderr
     nowhere = export(run, "--out", run / "summary.json" / "data")
     assert nowhere.exit_code == 2 and "summary.json" in nowhere.stderr and "cannot be written" in nowhere.stderr
-    for path in (run / "iterations").glob("[0-9]*/synthetic.jsonl"):
-        path.write_text("")
-    emptied = export(run, "--out", tmp_path / "out")
-    assert emptied.exit_code == 2 and "1/synthetic.jsonl" in emptied.stderr and "damaged" in emptied.stderr
-    summary = (run / "summary.json").read_text()
-    (run / "summary.json").write_text(re.sub(r'"n_synthetic": ?[0-9]+', '"n_synthetic": 0', summary))
-    empty = export(run, "--out", tmp_path / "out")
+    path = run / "iterations" / "1" / "synthetic.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    for left in (0, len(lines) - 1):
+        path.write_text("".join(lines[:left]))
+        cut_off = export(run, "--out", tmp_path / "out")
+        told = f"1/synthetic.jsonl: damaged ({left} rows in place of {len(lines)}). Delete the run's summary.json"
+        assert cut_off.exit_code == 2 and told in cut_off.stderr
+    path.unlink()
+    missing = export(run, "--out", tmp_path / "out")
+    assert missing.exit_code == 2 and "1/synthetic.jsonl" in missing.stderr and "missing" in missing.stderr
+    plain = save_run(tmp_path / "plain", loop={"max_iterations": 0})
+    empty = export(plain, "--out", tmp_path / "out")
     assert empty.exit_code == 2 and "no synthetic row was trained on" in empty.stderr
     assert not (tmp_path / "out").exists()
     shutil.rmtree(run / "iterations")
     (run / "summary.json").unlink()
     unfinished = export(run, "--out", tmp_path / "out")
     assert unfinished.exit_code == 2 and "not finished" in unfinished.stderr
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "data" / "train.jsonl").read_text().splitlines()]
+
+
+def test_rows_of_an_earlier_run_in_this_folder_are_not_exported(run: Path, tmp_path: Path) -> None:
+    """A fork with fewer and smaller iterations publishes into the same folder."""
+    assert (run / "iterations" / "2").exists()
+    world = ToyWorld(run)
+    summary = run_graph(world, loop={"max_iterations": 1}, generation={"share": 0.5})
+    publish_run(summary, run, world.store)
+    assert sorted(path.name for path in (run / "iterations").iterdir()) == ["0", "1", "untouched"]
+    assert export(run, "--out", tmp_path / "out").exit_code == 0
+    rows = read_rows(tmp_path / "out")
+    assert len(rows) == summary.rows.accepted and {row["iteration"] for row in rows} == {1}
+
+
+def test_rows_of_an_iteration_that_the_summary_does_not_name_are_not_exported(run: Path, tmp_path: Path) -> None:
+    """As earlier versions left them behind."""
+    shutil.copytree(run / "iterations" / "1", run / "iterations" / "7", symlinks=True)
+    assert export(run, "--out", tmp_path / "out").exit_code == 0
+    assert len(read_rows(tmp_path / "out")) == json.loads((run / "summary.json").read_text())["rows"]["accepted"]
+
+
+def test_real_rows_are_not_passed_off_as_written_by_an_llm(tmp_path: Path) -> None:
+    folder = tmp_path / "oracle"
+    folder.mkdir()
+    spare = make_rows(
+        "held", [(f"thing {i} of a {k} kind {7 * i}", k) for i, k in enumerate(["fruit", "tool", "animal"] * 8)]
+    )
+    world = ToyWorld(folder, memory={"train": TRAIN, "validation": VALIDATION, "test": TEST, "held": spare})
+    changes: dict[str, Any] = {
+        "data": {"held_back": "memory:held"},
+        "generation": {"sources": "held_back", "pattern_share": 0, "near_duplicate_rouge": 1.0},
+        "quality": {"enabled": False},
+    }
+    (folder / "config.yaml").write_text(dump_config(make_settings(**changes)))
+    summary = run_graph(world, **changes)
+    (model,) = [model for model in summary.models if model.iteration == 1]
+    publish_run(summary.model_copy(update={"best_model": model.name, "adapter": model.adapter}), folder, world.store)
+    assert export(folder, "--out", tmp_path / "out").exit_code == 0
+    rows = read_rows(tmp_path / "out")
+    assert rows and {(row["branch"], row["generator"]) for row in rows} == {("held_back", None)}
+    card = (tmp_path / "out" / "README.md").read_text()
+    writer = make_settings(**changes).models.generator.model
+    assert (
+        "All are real rows" in card
+        and "Real rows: " in card
+        and writer not in card
+        and "synthetic" not in card.split("## Columns")[0]
+    )
+    assert f"rows, {model.n_synthetic} of them real ones" in (folder / "best" / "README.md").read_text()

@@ -230,6 +230,38 @@ def test_the_command_exports_a_run_and_says_how_many_of_its_rows_agree(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
+def test_a_student_with_other_weights_is_refused_unless_it_was_asked_for(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    """As when the folder of a student was replaced after the run."""
+    run = make_run(tmp_path / "run", folder_student, folder_adapter)
+    metrics = json.loads((run / "best" / "train_metrics.json").read_text())
+    assert metrics["base_sha256"]["model.safetensors"]
+    metrics["base_sha256"]["model.safetensors"] = "0" * 64
+    (run / "best" / "train_metrics.json").write_text(json.dumps(metrics))
+    refused = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out")])
+    assert refused.exit_code == 2 and f"{folder_student}: has other weights than those" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    asked = ["export", str(run), "--out", str(tmp_path / "out"), "--student", str(folder_student)]
+    warned = CliRunner().invoke(app, asked)
+    assert warned.exit_code == 0, warned.output
+    assert model_export.OTHER_WEIGHTS in warned.stdout
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "found", "same"),
+    [
+        ({"a": "1"}, {"a": "1", "b": "2"}, True),
+        ({"a": "1", "b": "2"}, {"a": "1", "b": "3"}, False),
+        ({"student.gguf": "1"}, {"model.safetensors": "2"}, False),
+        ({}, {"a": "1"}, True),
+        ({"a": "1"}, {}, True),
+    ],
+)
+def test_weights_are_compared_file_by_file(trained_on: dict[str, str], found: dict[str, str], same: bool) -> None:
+    assert model_export.have_same_weights(trained_on, found) is same
+
+
 def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None:
     report = model_export.ExportReport(folder=tmp_path, format="gguf", n_rows=8, n_equal=7)
     assert model_export.describe_export(report).splitlines() == [
@@ -241,13 +273,18 @@ def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None
 
 
 def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_adapter: Path, tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", folder_student, folder_adapter)
-    shutil.rmtree(run / "best")
-    with pytest.raises(ArtifactError, match="no adapter to merge"):
-        export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+    run = make_run(tmp_path / "my run", folder_student, folder_adapter)
+
+    def refuse(words: str) -> None:
+        with pytest.raises(ArtifactError, match=words):
+            export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+
+    shutil.move(run / "best", tmp_path / "elsewhere")
+    refuse(f"best: missing, although the run's best model is 'iteration 1'.*pada resume '{run}'")
+    (run / "summary.json").write_text(make_summary(adapter=None, best_model="untouched").model_dump_json())
+    refuse("the untouched student was best, so there is no adapter to merge")
     (run / "summary.json").unlink()
-    with pytest.raises(ArtifactError, match="not finished"):
-        export_model(run, format="safetensors", out=tmp_path / "out", on_event=lambda _: None)
+    refuse(f"not finished. Continue it with: pada resume '{run}'")
 
 
 def test_an_adapter_alone_names_its_student_by_the_gguf_it_was_read_from(

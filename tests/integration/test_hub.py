@@ -12,6 +12,7 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.cli import app
 from pada_agent.app.results import hub as results_hub
+from pada_agent.app.results import model_export
 from pada_agent.core.errors import ArtifactError, ConfigError
 from tests.hub_server import TOKEN, Hub, Repository, serving_hub
 from tests.integration.graph_runs import save_run
@@ -66,7 +67,10 @@ def test_an_adapter_is_private_and_says_nothing_of_this_machine(hub: Hub, adapte
     assert found.private
     assert set(found.files) == {"adapter_config.json", "adapter_model.safetensors", "README.md"}
     assert found.files["adapter_model.safetensors"] == b"weights"
-    assert json.loads(found.files["adapter_config.json"]) == SETTINGS | {"base_model_name_or_path": "student-fp32"}
+    assert json.loads(found.files["adapter_config.json"]) == SETTINGS | {
+        "base_model_name_or_path": "student-fp32",
+        "revision": None,
+    }
     card = ModelCard(found.files["README.md"].decode())
     assert (card.data.base_model, card.data.license, card.data.tags) == (None, "unknown", ["pada-agent"])
     assert "# r: best" in card.text
@@ -79,6 +83,83 @@ def test_the_student_and_the_licence_can_be_stated(hub: Hub, adapter: Path) -> N
     card = ModelCard(files["README.md"].decode())
     assert (card.data.base_model, card.data.license) == ("owner/small", "mit")
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "owner/small"
+
+
+COMMIT = "12fd25f77366fa6b3b4b768ec3050bf629380bac"
+
+
+def name_base(adapter: Path, name: str, commit: str | None) -> None:
+    """As a fine-tuning does."""
+    settings = SETTINGS | {"base_model_name_or_path": name, "revision": commit}
+    (adapter / "adapter_config.json").write_text(json.dumps(settings))
+
+
+def read_pushed(hub: Hub) -> tuple[str, str | None, str | None]:
+    """Name and revision of the student in the adapter's settings, and its name on the card."""
+    files = hub.repositories[OURS].files
+    settings = json.loads(files["adapter_config.json"])
+    card = ModelCard(files["README.md"].decode())
+    return settings["base_model_name_or_path"], settings["revision"], card.data.base_model
+
+
+def note_commit(run: Path) -> None:
+    """As a run does that begins with a hub student."""
+    store = FileArtifactStore(run / "objects")
+    noted = {"model": "owner/small", "revision": None, "commit": COMMIT}
+    store.write_json(store.key("hub-commit", "owner/small", None), noted)
+
+
+def test_the_student_of_a_pushed_adapter_is_named_with_owner_and_its_commit_stands_beside(hub: Hub, run: Path) -> None:
+    note_commit(run)
+    name_base(run / "best", "owner/small", COMMIT)
+    for source in (run, run / "best"):
+        result = push(source, "me/adapter")
+        assert result.exit_code == 0, result.output
+        assert read_pushed(hub) == ("owner/small", COMMIT, "owner/small")
+
+
+def test_a_student_that_is_stated_has_the_commit_that_is_stated(hub: Hub, adapter: Path) -> None:
+    name_base(adapter, "owner/small", COMMIT)
+    assert push(adapter, "me/adapter", "--base", "owner/large").exit_code == 0
+    assert read_pushed(hub) == ("owner/large", None, "owner/large")
+    assert push(adapter, "me/adapter", "--base", "owner/large@v1").exit_code == 0
+    assert read_pushed(hub) == ("owner/large", "v1", "owner/large")
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_adapter_is_merged_into_the_commit_that_it_was_trained_on(run: Path) -> None:
+    note_commit(run)
+    name_base(run / "best", "owner/small", COMMIT)
+    push(run / "best", "me/adapter")
+    for source in (run, run / "best", results_hub.find_adapter("hub:me/adapter")):
+        assert model_export.read_source(source).student == f"owner/small@{COMMIT}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "merged"),
+    [
+        ("owner/small", f"owner/small@{COMMIT}"),
+        ("owner/small@v2", "owner/small@v2"),
+        ("owner/other", "owner/other"),
+    ],
+)
+def test_the_adapters_commit_goes_with_the_name_of_its_student(
+    wanted: str, merged: str, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_base(adapter, "owner/small", COMMIT)
+    asked: list[str] = []
+
+    def run_job(source: model_export.Source, *_: object) -> Path:
+        asked.append(source.student)
+        made = tmp_path / "made"
+        made.mkdir()
+        (made / "export.json").write_text(json.dumps({"n_rows": 4, "n_equal": 4, "base_sha256": {}}))
+        return made
+
+    monkeypatch.setattr(model_export, "_run_job", run_job)
+    result = CliRunner().invoke(app, ["export", str(adapter), "--student", wanted, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert asked == [merged]
 
 
 def test_the_best_adapter_of_a_run_goes_with_its_results(hub: Hub, run: Path) -> None:

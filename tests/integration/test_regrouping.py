@@ -1,6 +1,7 @@
 """`pada report --embedder`: a finished run's errors, grouped again by another embedder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pada_agent.app.cli import app
 from pada_agent.app.report import regrouping
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorAnalysis, FailureTraits
+from tests.integration.graph_runs import save_run
 from tests.toy_world import WordCountEmbedder
 
 CAUSES = ("overlooked the amount in the message", "took a refund for a return", "left out the unit")
@@ -56,13 +58,24 @@ def test_the_report_shows_the_other_embedder_also_when_it_is_written_again(
         assert "all-mpnet-base-v2 *" in page and "words (TF-IDF + SVD)" in page
 
 
-def test_what_cannot_be_grouped_again_is_one_clear_error(run: Path) -> None:
+def test_what_cannot_be_grouped_again_is_one_clear_error(run: Path, tmp_path: Path) -> None:
     unknown = CliRunner().invoke(app, ["report", str(run), "--embedder", "no-such-model"])
     assert unknown.exit_code == 2 and "no-such-model" in unknown.stderr
-    for path in (run / "iterations").glob("*/error_analyses.jsonl"):
-        path.unlink()
-    empty = CliRunner().invoke(app, ["report", str(run), "--embedder", "no-such-model"])
+    plain = save_run(tmp_path / "plain", loop={"max_iterations": 0})
+    empty = CliRunner().invoke(app, ["report", str(plain), "--embedder", "no-such-model"])
     assert empty.exit_code == 2 and "no errors were analyzed" in empty.stderr
+
+
+def test_only_the_iterations_of_the_summary_are_grouped_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others were left behind by an earlier run in this folder."""
+    monkeypatch.setattr(regrouping, "load_embedder", load)
+    shutil.copytree(run / "iterations" / "1", run / "iterations" / "7")
+    assert CliRunner().invoke(app, ["report", str(run), "--embedder", "other"]).exit_code == 0
+    assert (run / "iterations" / "1" / "grouping.json").exists()
+    assert not (run / "iterations" / "7" / "grouping.json").exists()
+    (run / "iterations" / "1" / "error_analyses.jsonl").unlink()
+    missing = CliRunner().invoke(app, ["report", str(run), "--embedder", "other"])
+    assert missing.exit_code == 2 and "1/error_analyses.jsonl: missing" in missing.stderr
 
 
 def test_a_damaged_table_is_named(run: Path) -> None:

@@ -263,6 +263,30 @@ def test_an_unfinished_run_is_reported_as_such(interrupted: Path) -> None:
     assert not (interrupted / "summary.json").exists()
 
 
+def test_an_unfinished_run_names_an_adapter_that_is_there(interrupted: Path) -> None:
+    told = CliRunner().invoke(app, ["report", str(interrupted)]).stdout
+    (adapter,) = re.findall(r"^Adapter: (.*)$", told, re.MULTILINE)
+    assert Path(adapter).is_dir() and not (interrupted / "best").exists()
+
+
+def test_what_an_earlier_run_in_this_folder_was_grouped_into_is_not_shown_for_an_unfinished_one(
+    interrupted: Path,
+) -> None:
+    (interrupted / "iterations" / "1").mkdir(parents=True)
+    (interrupted / "iterations" / "1" / "grouping.json").write_text(MOVED.model_dump_json())
+    assert CliRunner().invoke(app, ["report", str(interrupted)]).exit_code == 0
+    assert "20 errors in" not in (interrupted / "report.html").read_text()
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_the_command_that_continues_a_run_can_be_pasted(interrupted: Path, is_measured: bool) -> None:
+    folder = interrupted.rename(interrupted.with_name("my toy"))
+    if not is_measured:
+        (folder / "checkpoints.sqlite").unlink()
+    result = CliRunner().invoke(app, ["report", str(folder)])
+    assert f"Continue with: pada resume '{folder}'" in result.output
+
+
 def test_a_run_that_measured_nothing_yet_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(dump_config(make_settings()))
     result = CliRunner().invoke(app, ["report", str(tmp_path)])

@@ -19,6 +19,7 @@ from pada_agent.core.records import (
     ScoredRow,
     Verdict,
 )
+from pada_agent.graph.batch_rounds import WrittenRows
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
 
@@ -45,6 +46,26 @@ def test_sections_without_content_are_left_out() -> None:
     assert "Synthetic rows: none." in text
     assert "none: the untouched model is the best" in text
     assert "\n\n\n" not in text
+
+
+def test_an_unfinished_run_whose_student_is_ahead_says_so_far() -> None:
+    summary = make_summary(stop_reason=tables.NOT_FINISHED, adapter=None)
+    assert "Adapter: none: the untouched model is the best so far" in render_summary(summary, Path("runs/demo"))
+
+
+@pytest.mark.parametrize(
+    ("branches", "words"),
+    [
+        (("s1", "training_error"), "Synthetic rows: 60 wanted, 58 written, 50 joined"),
+        (("held_back",), "Real rows: 60 wanted, 58 found, 50 joined"),
+        (("s1", "held_back"), "Synthetic and real rows: 60 wanted, 58 written or found, 50 joined"),
+    ],
+)
+def test_real_rows_are_not_called_synthetic(branches: tuple[str, ...], words: str) -> None:
+    summary = make_summary()
+    counts = dict.fromkeys(branches, WrittenRows(n_batches=1, n_requested=5, n_accepted=3))
+    batches = (summary.batches[0].model_copy(update={"by_strategy": counts}),)
+    assert tables.describe_rows(make_summary(batches=batches)).startswith(words)
 
 
 def test_the_test_columns_stand_only_where_test_was_read() -> None:

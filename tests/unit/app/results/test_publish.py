@@ -1,8 +1,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.results.publish import publish_run
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Example, Provenance, Rating, Ref, Rejection
 from tests.unit.app.summaries import REPORT, make_summary
 
@@ -65,3 +68,38 @@ def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
         ("quality control is off", None),
     ]
     assert store.read_rows("joined", Example) == [rated, restored, unrated]
+
+
+def test_an_iteration_of_an_earlier_run_in_this_folder_is_removed(tmp_path: Path) -> None:
+    """As after a fork, or if the summary was deleted and a setting changed."""
+    store = FileArtifactStore(tmp_path / "objects")
+    whole = make_summary(patterns=(), batches=(), adapter=None)
+    publish_run(whole, tmp_path, store)
+    first = tmp_path / "iterations" / "1"
+    (first / "grouping.json").write_text("{}")
+    (tmp_path / "iterations" / "0" / "predictions").mkdir()
+    for name in ("selection.jsonl", "predictions/test.jsonl"):
+        (tmp_path / "iterations" / "0" / name).write_text("{}")
+    assert (first / "adapter").is_symlink()
+    (tmp_path / "objects" / "fine-tune-1").mkdir(parents=True)
+    (tmp_path / "objects" / "fine-tune-1" / "weights").write_text("kept")
+    publish_run(
+        make_summary(models=whole.models[:2], best_model="fine-tuned", patterns=(), batches=(), adapter=None),
+        tmp_path,
+        store,
+    )
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("iterations/**/*") if path.is_file()) == [
+        "iterations/0/metrics.json",
+        "iterations/untouched/metrics.json",
+    ]
+    assert (tmp_path / "iterations" / "0" / "adapter").is_symlink() and not first.exists()
+    assert (tmp_path / "objects" / "fine-tune-1" / "weights").read_text() == "kept"
+
+
+def test_a_run_that_cannot_publish_does_not_look_finished(tmp_path: Path) -> None:
+    store = FileArtifactStore(tmp_path / "objects")
+    whole = make_summary(patterns=(), batches=(), adapter=None)
+    publish_run(whole, tmp_path, store)
+    with pytest.raises(ArtifactError):
+        publish_run(make_summary(patterns=(), batches=(), adapter="elsewhere/adapter"), tmp_path, store)
+    assert not (tmp_path / "summary.json").exists()

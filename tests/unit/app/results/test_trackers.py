@@ -1,7 +1,10 @@
 """The trackers' own libraries are optional: what they are told is tested always, the telling where they are installed."""
 
 import json
+import posixpath
+import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +68,92 @@ def test_an_unfinished_run_is_not_tracked(folder: Path) -> None:
     (folder / "summary.json").unlink()
     with pytest.raises(ArtifactError, match="not finished"):
         track_run(folder, to="tensorboard")
+
+
+class StrictMlflow:
+    """The part of mlflow that is used, with its rule for names."""
+
+    __file__ = "mlflow.py"
+    exceptions = SimpleNamespace(MlflowException=RuntimeError)
+
+    def __init__(self) -> None:
+        self.params: dict[str, str] = {}
+        self.metrics: set[str] = set()
+
+    def start_run(self, **_: object) -> AbstractContextManager[SimpleNamespace]:
+        return nullcontext(SimpleNamespace(info=SimpleNamespace(run_id="r1")))
+
+    def log_param(self, key: str, value: str) -> None:
+        self.params[self._check(key)] = value
+
+    def log_metric(self, key: str, value: float, step: int) -> None:
+        del value, step
+        self.metrics.add(self._check(key))
+
+    def log_artifact(self, path: str) -> None: ...
+
+    def get_tracking_uri(self) -> str:
+        return "here"
+
+    def _check(self, name: str) -> str:
+        if not re.fullmatch(r"[/\w.\- :]{1,250}", name) or posixpath.normpath(name) != name:
+            raise RuntimeError(f"Invalid name: {name}")
+        return name
+
+
+def test_labels_and_columns_are_values_and_not_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {
+        "Lost & found": "things, mislaid",
+        "it's late?": "",
+        "refund (partial)": "",
+        "a/": "",
+        "b/.": "",
+        "c" * 300: "",
+    }
+    task = {"labels": labels, "label_values": {"0": "a/"}, "columns": {"question": "text", "answer": ("x", "y")}}
+    config = RunConfig.model_validate({"task": task, "student": {"template_arguments": {"let's think": True}}})
+    (folder / "config.yaml").write_text(dump_config(config))
+    mlflow = StrictMlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    assert track_run(folder, to="mlflow") == "mlflow: run r1 at here"
+    assert mlflow.params["task.labels"].startswith('{"Lost & found": "things, mislaid", "it\'s late?": ""')
+    assert json.loads(mlflow.params["task.columns"]) == {"question": "text", "answer": ["x", "y"]}
+    assert json.loads(mlflow.params["student.template_arguments"]) == {"let's think": True}
+    assert mlflow.params["lora.rank"] == "32" and "loss/iteration 1" in mlflow.metrics
+
+
+class StrictWriter:
+    """Keeps what TensorBoard would show as Markdown."""
+
+    def __init__(self, log_dir: str) -> None:
+        del log_dir
+        self.texts: dict[str, str] = {}
+        writers.append(self)
+
+    def __enter__(self) -> "StrictWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def add_text(self, name: str, text: str) -> None:
+        self.texts[name] = text
+
+    def add_scalar(self, name: str, value: float, step: int) -> None: ...
+
+
+writers: list[StrictWriter] = []
+
+
+def test_tensorboard_shows_settings_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markdown shows indented lines as they are, and would format the second line of a text."""
+    config = RunConfig.model_validate({"task": {"description": "first\n\n# second <b>line</b>"}})
+    (folder / "config.yaml").write_text(dump_config(config))
+    loaded = SimpleNamespace(__file__="tensorboard.py", SummaryWriter=StrictWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", loaded)
+    folder = folder.rename(folder.with_name("my run"))
+    assert track_run(folder, to="tensorboard") == f"tensorboard --logdir '{folder / 'tensorboard'}'"
+    lines = writers.pop().texts["settings"].split("\n")
+    assert "    # second <b>line</b>" in lines and all(line.startswith("    ") for line in lines)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +136,62 @@ def test_a_split_without_rows_and_a_folder_without_adapter_are_explained(tmp_pat
         measure(CONFIG, split="test")
     with pytest.raises(ArtifactError, match="contains no adapter"):
         measure(CONFIG, split="validation", adapter=tmp_path)
+
+
+A, B = "a" * 40, "b" * 40
+
+
+@pytest.mark.usefixtures("compute")
+@pytest.mark.parametrize(
+    ("model", "revision", "used"),
+    [("owner/small", None, A), ("owner/small", "v1", "v1"), ("owner/other", None, None)],
+)
+def test_the_student_is_taken_at_the_commit_that_the_adapter_was_trained_on(
+    model: str, revision: str | None, used: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected: list[RunConfig] = []
+    connect = evaluate_model.wiring.connect
+
+    def note(config: RunConfig) -> Any:
+        connected.append(config)
+        return connect(config)
+
+    monkeypatch.setattr(evaluate_model.wiring, "connect", note)
+    student = CONFIG.student.model_copy(update={"model": model, "revision": revision})
+    measure_adapter(tmp_path, CONFIG.model_copy(update={"student": student}), base="owner/small", revision=A)
+    assert [config.student.revision for config in connected] == [used]
+
+
+@pytest.mark.parametrize(
+    ("student", "base", "revision", "is_refused"),
+    [
+        (f"owner/small@{B}", "owner/small", A, True),
+        (f"owner/small@{A}", "owner/small", A, False),
+        (f"owner/small@{B}", "owner/small", "main", False),
+        (f"owner/small@{B}", "owner/small", None, False),
+        (f"owner/mirror@{B}", "owner/small", A, False),
+        ("folder", "/home/other/folder", None, False),
+    ],
+)
+def test_an_adapter_of_another_commit_is_refused(
+    student: str, base: str, revision: str | None, is_refused: bool, compute: OneJob, tmp_path: Path
+) -> None:
+    evaluate_model.wiring.connect(CONFIG).student = student  # type: ignore[misc]
+    if is_refused:
+        with pytest.raises(
+            ConfigError, match=f"student.revision: is {B}, but the adapter was trained on {A} of owner/small"
+        ):
+            measure_adapter(tmp_path, CONFIG, base=base, revision=revision)
+        assert not compute.jobs
+    else:
+        assert measure_adapter(tmp_path, CONFIG, base=base, revision=revision).n == 2
+
+
+def measure_adapter(folder: Path, config: RunConfig, *, base: str, revision: str | None) -> Metrics:
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "revision": revision}))
+    return evaluate_model.evaluate_model(config, adapter=adapter, split="validation", on_event=lambda _: None)
 
 
 def test_in_words() -> None:

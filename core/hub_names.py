@@ -1,0 +1,38 @@
+"""Names of models on the hub: `owner/name`, or `owner/name@commit` for one that is pinned."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+HUB_ID = r"\w[\w.-]*/\w[\w.-]*"
+"""What `owner/name` looks like."""
+_PINNED = re.compile(rf"(?P<name>{HUB_ID})@(?P<commit>[\w./-]+)")
+
+
+class PinnedName(NamedTuple):
+    """A name that `from_pretrained` takes, and the commit to take."""
+
+    name: str
+    commit: str | None
+    """Branch, tag or commit. None for a path, and for a hub model that is not pinned."""
+
+
+def split_commit(model: str) -> PinnedName:
+    """Takes `owner/name@commit` apart. A path, and any other name, stays whole."""
+    found = None if Path(model).exists() else _PINNED.fullmatch(model)
+    return PinnedName(found["name"], found["commit"]) if found else PinnedName(model, None)
+
+
+def join_commit(name: str, commit: str | None) -> str:
+    """The opposite of `split_commit`. Only hub models have commits."""
+    return f"{name}@{commit}" if commit and is_hub_id(name) else name
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether this is a whole commit hash, which always means the same files, and no branch or tag."""
+    return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether this is the plain name of a hub model, and not a path."""
+    return re.fullmatch(HUB_ID, name) is not None and not Path(name).exists()
