@@ -123,8 +123,7 @@ class ChatSpec(Record):
     thoughts: Literal["close", "open"] = "close"
     """What happens to a thought that the template opens where the assistant starts."""
     rendering: Literal[1, 2] = 1
-    """Only tells results apart. 2 if the student's rows are rendered in another way than before there were leads: texts that the template puts
-    between prompt and answer."""
+    """Only tells results apart. 2 for students whose answers were once learned and read in another way: `ChatTokenizer.rendering` says which."""
 
     @model_serializer(mode="wrap")
     def _leave_out_the_first(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

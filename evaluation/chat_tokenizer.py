@@ -147,10 +147,14 @@ class ChatTokenizer:
         """What a person should know about the chat template."""
         if self._first.is_begun_by_prompt or find_open_thought(self._first.asked):
             return []
+        answered = self._first.answered
+        place = (
+            "renders no conversation with an answer" if answered is None else f"puts answers behind {_end(answered)}"
+        )
         return [
-            f"the student's chat template ends a prompt with {_end(self._first.asked)}, but puts answers behind"
-            f" {_end(self._first.answered or '')}: answers are trained and scored directly after the prompt, where the student has"
-            " never seen one. Set student.chat_template to one whose whole conversations begin with the prompt."
+            f"the student's chat template ends a prompt with {_end(self._first.asked)}, but {place}: answers are trained and scored"
+            " directly after the prompt, where the student may never have seen one. Set student.chat_template to one whose"
+            " conversations begin with the prompt."
         ]
 
     @property

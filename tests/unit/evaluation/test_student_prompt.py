@@ -145,5 +145,6 @@ def test_a_prompt_that_is_no_beginning_of_a_conversation_is_a_warning() -> None:
 def test_a_template_that_refuses_the_whole_conversation_is_a_warning_too() -> None:
     refuses = "{% if messages[-1].role == 'assistant' and messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
     chats = ChatTokenizer(make_tokenizer(), ChatSpec(template=refuses + PLAIN, system="Be short."))
-    assert len(chats.warnings) == 1
+    (warning,) = chats.warnings
+    assert "but renders no conversation with an answer" in warning
     assert chats.show_learned(ROW) == "green<|end|>"
