@@ -1,9 +1,17 @@
 """What the compute backend is asked to do with the student. A job's id is a hash of its spec."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pada_agent.core.damage import refuse_unread, word_damage
 from pada_agent.core.errors import ArtifactError
@@ -132,6 +140,16 @@ class ChatSpec(Record):
     """Whether the name of a control token in a row's text becomes that token."""
     thoughts: Literal["close", "open"] = "close"
     """What happens to a thought that the template opens where the assistant starts."""
+    rendering: Literal[1, 2] = 1
+    """Only tells results apart. 2 for students whose answers were once learned and read in another way: `ChatTokenizer.rendering` says which."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_the_first(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Results that are rendered as ever keep their ids."""
+        fields: dict[str, Any] = write(self)
+        if fields.get("rendering") == 1:
+            del fields["rendering"]
+        return fields
 
 
 class FineTuneJob(Record):

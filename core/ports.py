@@ -141,6 +141,24 @@ class TokenCounter(Protocol):
         """Longest sequence that the student was made for, in tokens."""
         ...
 
+    @property
+    def rendering(self) -> Literal[1, 2]:
+        """Number of the rendering for `ChatSpec`.
+
+        Raises:
+            ConfigError, TrainingError: as for `count`.
+        """
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What a person should know about the student's chat template.
+
+        Raises:
+            ConfigError, TrainingError: as for `count`.
+        """
+        ...
+
     def count(self, example: Example) -> RowTokens:
         """Tokens of the prompt, and of the answer as it is learned.
 
@@ -161,7 +179,7 @@ class TokenCounter(Protocol):
         ...
 
     def count_text(self, text: str) -> int:
-        """Tokens of a text on its own, such as a gold answer that the student should have room to write."""
+        """Tokens that the student writes to answer with a text, without the end of turn: a gold answer that it should have room for."""
         ...
 
     def show(self, example: Example) -> str:

@@ -38,8 +38,8 @@ class StudentConfig(Settings):
     or begin a turn. Our default: off."""
     thoughts: Literal["close", "open"] = "close"
     """For templates that open a thought where the student starts to write (DeepSeek R1, Qwen3 Thinking). `close` closes it at once, in both training
-    and evaluation, so that answers are learned as answers. `open` lets the student think; each training answer must then include its thought.
-    Thoughts are never graded. Our default: close."""
+    and evaluation, as the template does in whole conversations, so that answers are learned as answers. `open` lets the student think; each
+    training answer must then include its thought. Thoughts are never graded. Our default: close."""
     max_new_tokens: int | None = Field(default=None, ge=1)
     """Maximum number of tokens the student generates per answer. Null uses the task's own limit."""
     eval_batch_size: int = Field(default=64, ge=1)

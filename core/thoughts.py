@@ -25,6 +25,8 @@ _MARK = re.compile(
 )
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>final[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>")
 _END_OF_MESSAGE = re.compile(r"<\|(?:end|return|call)\|>")
+CHANNEL_TOKENS = ("<|channel|>", "<|message|>", "<|constrain|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
+"""Control tokens of students that write their thoughts into channels (gpt-oss), the one that names a channel first."""
 _CHANNEL_WORDS = re.compile(r"\s*analysis.*assistantfinal", re.DOTALL)
 """What is left of channels when control tokens are not shown."""
 
@@ -93,6 +95,12 @@ def has_marks(text: str) -> bool:
 def is_mark(text: str) -> bool:
     """Whether the text is nothing but a mark."""
     return bool(_MARK.fullmatch(text))
+
+
+def cut_thoughts(text: str) -> str:
+    """The text up to its first mark."""
+    found = _MARK.search(text)
+    return text[: found.start()] if found else text
 
 
 def find_closer(opener: str) -> str:

@@ -1,15 +1,16 @@
 """Conversations as the student's tokens. The same rendering serves training, scoring, generation and measuring lengths."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.records import Example
-from pada_agent.core.thoughts import find_closer, find_open_thought, is_mark
+from pada_agent.core.thoughts import find_open_thought
+from pada_agent.evaluation.added_tokens import AddedTokens
 from pada_agent.evaluation.control_tokens import ControlTokens
+from pada_agent.evaluation.student_prompt import Frame, Prompt, choose_lead, find_frame, join_answer, settle_thought
 from pada_agent.prompts.template_process import TODAY, TemplateFault, TemplateLimitError, render_chats
 
 SENTINEL = 'Sentinel-7f3a-{} <&> "it\'s"'
@@ -32,18 +33,6 @@ class Tokenizer(Protocol):
     def convert_ids_to_tokens(self, ids: int) -> Any: ...
 
     def convert_tokens_to_ids(self, tokens: str) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Everything up to where the assistant starts to write."""
-
-    text: str
-    """The rendered text, with the names of control tokens in row text hidden."""
-    opening: str = ""
-    """The end of `text` that opens a thought, such as `<think>` and a line break. Empty if no thought is open."""
-    closed: str = ""
-    """The mark, such as `<think>`, of a thought that the template opened and that was closed at once. Empty if there was none."""
 
 
 class ChatTokenizer:
@@ -73,6 +62,8 @@ class ChatTokenizer:
         self._n_embeddings = n_embeddings
         self._sound: set[tuple[str, ...]] = set()
         self._last: tuple[Example, Prompt] | None = None
+        self._added = AddedTokens(tokenizer)
+        self._frame = lru_cache(maxsize=64)(self._find_frame)
         self._read_prompt = lru_cache(maxsize=8)(self._tokenize)  # of one row it is asked for several times
         self._check_turns(("user", "assistant"))
         self._check_turns(("user",))
@@ -99,7 +90,7 @@ class ChatTokenizer:
         return self._render_prompt(example).opening
 
     def answers(self, example: Example, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each assistant text as a continuation of the prompt, without the end of turn.
+        """Token ids of each assistant text as a continuation of the prompt: the template's lead and the text, without the end of turn.
 
         Raises:
             ConfigError: the prompt ends inside a thought.
@@ -110,16 +101,27 @@ class ChatTokenizer:
                 "options cannot be scored inside a thought, but the student's chat template opens one: set student.thoughts"
                 " to close"
             )
-        return self._continue(prompt.text, texts)
+        return [self._continue(prompt.text, prompt.lead, text) for text in texts]
+
+    def count_lead(self, example: Example, answers: Sequence[Sequence[int]]) -> int:
+        """How many tokens at the start of all these `answers` are the template's lead and not yet their text."""
+        lead = self.lead(example)
+        return min((_count_common(lead, answer) for answer in answers), default=0) if lead else 0
+
+    def lead(self, example: Example) -> list[int]:
+        """Token ids of the text that the template puts between prompt and answer. Usually empty."""
+        prompt = self._render_prompt(example)
+        return self._continue(prompt.text, prompt.lead, "") if prompt.lead else []
 
     def learned(self, example: Example) -> list[int]:
-        """Token ids that the student learns to write: the row's answer and the end of turn.
+        """Token ids that the student learns to write: the template's lead, the row's answer and the end of turn.
 
         Raises:
             DatasetError: the answer is empty, or does not fit an open thought. The message names the row.
         """
         prompt = self._render_prompt(example)
-        return [*self._continue(prompt.text, [_join_answer(example, prompt)])[0], self._end]
+        answer = join_answer(example, prompt)
+        return [*self._continue(prompt.text, choose_lead(prompt, answer), answer), self._end]
 
     def show_learned(self, example: Example) -> str:
         """The same as readable text.
@@ -128,24 +130,49 @@ class ChatTokenizer:
             DatasetError: as for `learned`.
         """
         end = str(self._tokenizer.convert_ids_to_tokens(self._end))
-        return _join_answer(example, self._render_prompt(example)) + end
+        prompt = self._render_prompt(example)
+        answer = join_answer(example, prompt)
+        return choose_lead(prompt, answer) + answer + end
 
     def count_text(self, text: str) -> int:
-        """Number of tokens of a text on its own."""
-        return len(self._tokenize(self._control.hide(text)))
+        """Number of tokens that the student writes to answer with this text, without the end of turn."""
+        return len(self._tokenize(settle_thought("", self._first, "close").lead + self._control.hide(text)))
 
     def show(self, example: Example) -> str:
         """The prompt as the student sees it, as readable text."""
         return self._control.show(self._render_prompt(example).text)
 
-    def _continue(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of `texts` after the prompt. They are tokenized together with the prompt, unless that would change the prompt's last token."""
-        before = self._read_prompt(prompt)
-        found = []
-        for text in map(self._control.hide, texts):
-            joint = self._tokenize(prompt + text)
-            found.append(joint[len(before) :] if joint[: len(before)] == before else self._tokenize(text))
-        return found
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know about the chat template."""
+        if self._first.is_begun_by_prompt or find_open_thought(self._first.asked):
+            return []
+        answered = self._first.answered
+        place = (
+            "renders no conversation with an answer" if answered is None else f"puts answers behind {_end(answered)}"
+        )
+        return [
+            f"the student's chat template ends a prompt with {_end(self._first.asked)}, but {place}: answers are trained and scored"
+            " directly after the prompt, where the student may never have seen one. Set student.chat_template to one whose"
+            " conversations begin with the prompt."
+        ]
+
+    @property
+    def rendering(self) -> Literal[1, 2]:
+        """Number for `ChatSpec.rendering`: 2 if the template has a lead or opens a thought, or if special tokens are text. Else 1."""
+        is_framed = self._first.lead or find_open_thought(self._first.asked)
+        return 2 if is_framed or self._added.mislead(self._render_frame()) else 1
+
+    @cached_property
+    def _first(self) -> Frame:
+        """The frame of rows without turns of their own."""
+        return self._frame((("system", self._chat.system),) if self._chat.system else ())
+
+    def _continue(self, prompt: str, lead: str, text: str) -> list[int]:
+        """Token ids of `text` after prompt and lead. They are tokenized together, unless that would change the prompt's last token."""
+        before, after = self._read_prompt(prompt), lead + self._control.hide(text)
+        joint = self._tokenize(prompt + after)
+        return joint[len(before) :] if joint[: len(before)] == before else self._tokenize(after)
 
     def _render_prompt(self, example: Example) -> Prompt:
         """Of one row it is asked for several times in a row."""
@@ -164,26 +191,31 @@ class ChatTokenizer:
             if example.system is None and not example.history:
                 raise
             raise ConfigError(f"row {example.id!r}: {exc}") from exc
-        if system == "":
-            text = min(text, self._render_empty_system(turns) or text, key=len)
-        return self._settle_thought(text, turns[-1]["content"])
+        if system == "" and len(shorter := self._render_empty_system(turns) or text) < len(text):
+            text, turns = shorter, [_EMPTY_SYSTEM, *turns]
+        return settle_thought(text, self._match_frame(text, turns), self._chat.thoughts)
 
-    def _settle_thought(self, text: str, question: str) -> Prompt:
-        """Close a thought that the template opens, unless it is meant to stay open."""
-        tail = text.rpartition(question.strip())[2] if question.strip() else text
-        opener = find_open_thought(tail)
-        if not opener:
-            return Prompt(text)
-        opening = tail[tail.rindex(opener) :]
-        if self._chat.thoughts == "open":
-            return Prompt(text, opening)
-        line = "\n" if opening.endswith("\n") else ""
-        return Prompt(f"{text}{line}{find_closer(opener)}\n\n", closed=opener)
+    def _match_frame(self, text: str, turns: list[dict[str, str]]) -> Frame:
+        """The frame of the rendered turns. Most templates write the same one whatever the question is."""
+        earlier = tuple((turn["role"], turn["content"]) for turn in turns[:-1])
+        frame = self._frame(earlier)
+        return frame if text.endswith(frame.asked) else self._frame(earlier, turns[-1]["content"])
+
+    def _find_frame(self, earlier: tuple[tuple[str, str], ...], question: str = "") -> Frame:
+        """What the template writes after a text that begins with `question`."""
+        asked, answered = SENTINEL.format(0), SENTINEL.format(1)
+        turns = [{"role": role, "content": content} for role, content in (*earlier, ("user", question + asked))]
+        prompt = self._render(turns, add_generation_prompt=True)
+        try:
+            whole = self._apply([*turns, {"role": "assistant", "content": answered}], add_generation_prompt=False)
+        except TemplateFault:
+            whole = None
+        return find_frame(prompt, whole, question=asked, answer=answered)
 
     def _render_empty_system(self, turns: list[dict[str, str]]) -> str | None:
         """Render with an empty system turn. Some templates then leave out their default system turn; others fail."""
         try:
-            return self._apply([{"role": "system", "content": ""}, *turns], add_generation_prompt=True)
+            return self._apply([_EMPTY_SYSTEM, *turns], add_generation_prompt=True)
         except TemplateFault:
             return None
 
@@ -251,14 +283,18 @@ class ChatTokenizer:
         self._sound.add(roles)
 
     def _list_control_tokens(self) -> list[str]:
-        """Special tokens and those that the template writes around turns. Line breaks and the marks of thoughts are ordinary text."""
+        """Special tokens and those that the template writes around turns."""
+        return self._added.list_control(
+            set(self._tokenizer(self._render_frame(), add_special_tokens=False)["input_ids"])
+        )
+
+    def _render_frame(self) -> str:
+        """What the template writes around turns."""
         turns = _make_sentinels(("user", "assistant"))
         frame = self._render(turns, add_generation_prompt=False) + self._render(turns[:1], add_generation_prompt=True)
         for turn in turns:
             frame = frame.replace(turn["content"], "")
-        added = [token for token in self._added.values() if not str(token.content).isspace()]
-        named = [t.content for t in added if t.special or (t.content in frame and not is_mark(str(t.content)))]
-        return [*self._tokenizer.all_special_tokens, *named]
+        return frame
 
     def _find_end_of_turn(self) -> int:
         """The first token after an assistant's text in the template that is known as a control token.
@@ -268,10 +304,8 @@ class ChatTokenizer:
         """
         rendered = self._render(_make_sentinels(("user", "assistant")), add_generation_prompt=False)
         rest = self._tokenize(rendered.rpartition(SENTINEL.format(1))[2])
-        special = {number for number, token in self._added.items() if token.special}
-        special |= {self._tokenizer.convert_tokens_to_ids(name) for name in self._tokenizer.all_special_tokens}
-        special |= set(self._known_ends)
-        added = {number for number, token in self._added.items() if not str(token.content).isspace()}
+        special = self._added.special | set(self._known_ends)
+        added = {number for number, name in self._added.names.items() if not name.isspace()}
         eos = self._tokenizer.eos_token_id
         last = [*([] if eos is None else [eos]), *self._known_ends]
         for candidates in ([t for t in rest if t in special], [t for t in rest if t in added], last):
@@ -281,10 +315,6 @@ class ChatTokenizer:
             "the student's chat template has no end of turn and its tokenizer no end of sequence token: set"
             " student.chat_template to one that ends turns, or eos_token in the student's tokenizer_config.json"
         )
-
-    @cached_property
-    def _added(self) -> Mapping[int, Any]:
-        return dict(self._tokenizer.added_tokens_decoder)
 
     def _tokenize(self, text: str) -> list[int]:
         token_ids = self._control.encode(text)
@@ -297,6 +327,8 @@ class ChatTokenizer:
             )
         return token_ids
 
+
+_EMPTY_SYSTEM = {"role": "system", "content": ""}
 
 _WAY_OUT = "Correct it in the student's folder, or set student.chat_template to another."
 _NO_SYSTEM = "set student.system to null and put its text into task.instruction, or set student.chat_template to one that shows it"
@@ -339,25 +371,10 @@ def _make_sentinels(roles: Sequence[str]) -> list[dict[str, str]]:
     return [{"role": role, "content": SENTINEL.format(i)} for i, role in enumerate(roles)]
 
 
-def _join_answer(example: Example, prompt: Prompt) -> str:
-    """The assistant's text as it continues the prompt."""
-    if not example.answer.strip():
-        raise DatasetError(f"row {example.id!r} has an empty answer: there is nothing to learn from it. Drop the row.")
-    if prompt.closed and find_closer(prompt.closed) in example.answer:
-        raise DatasetError(
-            f"row {example.id!r}: its answer contains a thought ({find_closer(prompt.closed)}), but the one that the student's"
-            " chat template opens is closed: set student.thoughts to open, or remove the thoughts from the answers"
-        )
-    return _join_thought(example, prompt.opening) if prompt.opening else example.answer
+def _count_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Number of equal tokens at the start of both."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _join_thought(example: Example, opening: str) -> str:
-    """The answer as it continues the thought that the prompt has opened."""
-    opener = find_open_thought(opening)
-    if find_closer(opener) not in example.answer:
-        raise DatasetError(
-            f"row {example.id!r}: its answer has no thought, but the student's chat template opens one ({opener}) and"
-            " student.thoughts is open: set it to close, or give each answer its thought, ended by "
-            + find_closer(opener)
-        )
-    return example.answer.lstrip().removeprefix(opener).lstrip("\n")
+def _end(text: str) -> str:
+    return repr(text[-60:])

@@ -81,5 +81,13 @@ def _rename_vocabulary(model: dict[str, Any], names: dict[str, str]) -> None:
         model["vocab"] = {names.get(piece, piece): number for piece, number in vocabulary.items()}
     else:
         model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if names.keys().isdisjoint(_list_merged(merge))]
     if model.get("unk_token") in names:
         model["unk_token"] = names[model["unk_token"]]
+
+
+def _list_merged(merge: str | list[str]) -> list[str]:
+    """Two pieces and what they become. No text is to become a control token."""
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return [left, right, left + right]

@@ -4,6 +4,7 @@ from pada_agent.core.compute_config import count_processes
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.records import Ref
 from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.rendering import choose_chat
 from pada_agent.graph.state import Given
 
 
@@ -31,7 +32,7 @@ def run_fine_tuning(
             rows_hash=rows.key,
             lora=lora or settings.lora,
             load_in=settings.student.load_in,
-            chat=settings.student.chat,
+            chat=choose_chat(settings.student, adapters),
             seed=settings.seed,
             n_processes=count_processes(settings.compute),
             start_from=str(store.folder(start_from.key)) if start_from else None,

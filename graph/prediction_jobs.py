@@ -6,6 +6,7 @@ from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Ref
 from pada_agent.core.student_config import StudentConfig
 from pada_agent.graph.context import Adapters
+from pada_agent.graph.rendering import choose_chat
 
 
 def make_prediction_job(
@@ -28,6 +29,6 @@ def make_prediction_job(
         max_new_tokens=max_new_tokens,
         stop=adapters.task.stop,
         batch_size=student.eval_batch_size,
-        chat=student.chat,
+        chat=choose_chat(student, adapters),
         engine=student.engine,
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 from pada_agent.app.adapters.llm.limits import Clock
 from pada_agent.app.adapters.storage.datasets import FileDatasets
@@ -97,6 +97,9 @@ def count_usage(request: ChatRequest, answer: str) -> Usage:
 
 class WordCounter:
     """A `TokenCounter` whose tokens are words, without any template around them."""
+
+    rendering: Literal[1, 2] = 1
+    warnings: Sequence[str] = ()
 
     def __init__(self, context_tokens: int) -> None:
         self.context_tokens = context_tokens

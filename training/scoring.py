@@ -19,8 +19,8 @@ def score_options(
 ) -> list[Prediction]:
     """The option with the highest length-normalized log-likelihood for each example; in a tie, the first.
 
-    An option's score is the sum of its tokens' log-probabilities after the prompt, without the end of turn, divided by
-    its length in characters, as for `acc_norm` in EleutherAI's lm-evaluation-harness.
+    An option's score is the sum of its tokens' log-probabilities after the prompt and what the chat template puts before an
+    answer, without the end of turn, divided by its length in characters, as for `acc_norm` in EleutherAI's lm-evaluation-harness.
 
     Raises:
         DatasetError: an option is empty, or a row is longer than the model's context. Names the row.
@@ -43,13 +43,14 @@ def score_options(
 def _encode(student: Student, encoder: ChatEncoder, example: Example) -> list[Encoded]:
     prompt = encoder.prompt(example)
     answers = encoder.answers(example, example.options)
-    if not all(answers):
+    n_lead = encoder.count_lead(example, answers)
+    if not all(answer[n_lead:] for answer in answers):
         raise DatasetError(f"row {example.id!r} has an empty option")
     if len(prompt) + max(map(len, answers)) > student.context_tokens:
         raise DatasetError(
             f"row {example.id!r} is longer than the student's context of {student.context_tokens} tokens"
         )
-    return [join(prompt, answer) for answer in answers]
+    return [join(prompt + answer[:n_lead], answer[n_lead:]) for answer in answers]
 
 
 def _choose(example: Example, sums: list[float]) -> Prediction:

@@ -69,7 +69,7 @@ def check_lengths(
     Raises:
         ConfigError: the student's chat template cannot render rows like these.
     """
-    findings: list[Finding] = []
+    findings = [*map(warn, tokens.warnings)]
     rows = {name: _measure(file, tokens, findings, learn=name in learned) for name, file in files.items()}
     context = tokens.context_tokens
     written = [row for part in rows.values() for row in part if not row.example.options]

@@ -9,6 +9,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, ScoredRow
 from pada_agent.core.selection import RowInfluence, Selected
 from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.rendering import choose_chat
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows, read_output
 
@@ -101,7 +102,7 @@ def measure_influence(failures: Sequence[Example], state: RunState, adapters: Ad
         targets=str(store.rows_path(targets.key)),
         targets_hash=targets.key,
         max_length=settings.lora.max_length,
-        chat=settings.student.chat,
+        chat=choose_chat(settings.student, adapters),
         seed=settings.seed,
     )
     folder = adapters.compute.wait(adapters.compute.submit(job), report_progress)

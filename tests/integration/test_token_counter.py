@@ -39,8 +39,13 @@ def count_tokens(compute: LocalCompute, student: str, chat: ChatSpec, **job: Any
     return StudentTokenCounter(compute, TokenizerJob(student=student, **job), chat)
 
 
+LED = TEMPLATE.replace("{{ m.content }}", "{% if m.role == 'assistant' %}final: {% endif %}{{ m.content }}")
+"""Puts a text between prompt and answer."""
+
+
 @pytest.mark.parametrize(
-    "chat", [ChatSpec(), ChatSpec(system="Be short."), ChatSpec(template="{{ eos_token }}" + TEMPLATE)]
+    "chat",
+    [ChatSpec(), ChatSpec(system="Be short."), ChatSpec(template="{{ eos_token }}" + TEMPLATE), ChatSpec(template=LED)],
 )
 def test_counts_are_those_of_the_rows_that_are_trained_on(student: Path, chat: ChatSpec, compute: LocalCompute) -> None:
     import torch
@@ -58,7 +63,8 @@ def test_counts_are_those_of_the_rows_that_are_trained_on(student: Path, chat: C
         assert (asked.prompt, asked.answer) == (count.prompt, count.answer)
         chosen = row.model_copy(update={"options": ("no", "yes, it is", "<|end|>")})
         longest = max(map(len, encoder.answers(chosen, chosen.options)))
-        assert counter.count_asked(chosen).answer == longest == len(chosen.options[1])
+        assert counter.count_asked(chosen).answer == longest == len(chosen.options[1]) + len(encoder.lead(row))
+    assert (counter.rendering, counter.warnings) == (2 if chat.template == LED else 1, [])
     assert counter.context_tokens == 512
 
 

@@ -8,6 +8,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.core.thoughts import find_closer, find_open_thought
+from pada_agent.evaluation.added_tokens import AddedTokens
 from pada_agent.training.encoding import ChatEncoder
 
 
@@ -18,6 +19,8 @@ class Row:
     prompt: list[int]
     opening: str = ""
     """The end of the prompt that opens a thought. Empty if none is open."""
+    lead: list[int] = field(default_factory=list)
+    """What the template puts before an answer. It is written, but no part of the answer."""
     new: list[int] = field(default_factory=list)
     finished: bool = False
 
@@ -30,7 +33,7 @@ def encode_rows(
     Raises:
         DatasetError: a row leaves no room in the model's context. Names the row.
     """
-    rows = [Row(encoder.prompt(example), encoder.opening(example)) for example in examples]
+    rows = [Row(encoder.prompt(example), encoder.opening(example), encoder.lead(example)) for example in examples]
     for example, row in zip(examples, rows, strict=True):
         if len(row.prompt) + max_new_tokens > context_tokens:
             raise DatasetError(
@@ -45,7 +48,7 @@ class Stops:
 
     def __init__(self, tokenizer: Any, job: PredictJob, end_ids: frozenset[int]) -> None:
         self.end_ids = end_ids
-        self._tokenizer = tokenizer
+        self._decode = AddedTokens(tokenizer).decode
         self._strings = job.stop
         self.max_new_tokens = job.max_new_tokens
         self._n_tail = 1 + max((len(s.encode()) for s in job.stop), default=0)
@@ -72,8 +75,9 @@ class Stops:
         return self.max_new_tokens - len(row.new)
 
     def read(self, example: Example, row: Row) -> Prediction:
-        """The text before the first stop string. If the prompt opened a thought, the text begins with that opening."""
+        """The text before the first stop string, without the template's lead. If the prompt opened a thought, it begins with that opening."""
         text = self._decode(row.new)
+        text = text[self._skip_lead(row, text) :]
         start = _skip_thought(row, text)
         ends = [at for s in self._strings if (at := text.find(s, start)) >= 0]
         return Prediction(
@@ -86,13 +90,14 @@ class Stops:
     def _has_stop(self, row: Row) -> bool:
         if not self._strings:
             return False
-        text = self._decode(row.new if row.opening else row.new[-self._n_tail :])
-        start = _skip_thought(row, text)
+        text = self._decode(row.new if row.opening or row.lead else row.new[-self._n_tail :])
+        start = max(_skip_thought(row, text), self._skip_lead(row, text))
         return any(text.find(s, start) >= 0 for s in self._strings)
 
-    def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+    def _skip_lead(self, row: Row, text: str) -> int:
+        """Where the text begins behind the template's lead, of which it may have only the beginning so far."""
+        lead = self._decode(row.lead) if row.lead else ""
+        return min(len(lead), len(text)) if text.startswith(lead) or lead.startswith(text) else 0
 
 
 def _skip_thought(row: Row, text: str) -> int:

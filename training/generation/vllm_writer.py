@@ -63,7 +63,9 @@ class VllmWriter:
             prompts=tuple(tuple(row.prompt) for row in rows),
             max_new_tokens=job.max_new_tokens,
             end_ids=tuple(encoder.stop_token_ids),
-            stop=() if any(row.opening for row in rows) else job.stop,  # stop strings inside a thought end nothing
+            stop=()
+            if any(row.opening or row.lead for row in rows)
+            else job.stop,  # inside a thought or a lead they end nothing
             adapter=job.adapter,
             adapter_id=self._number(job),
         )

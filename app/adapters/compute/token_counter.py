@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts, TokenizerJob
 from pada_agent.core.ports import Compute
@@ -21,6 +21,14 @@ class StudentTokenCounter:
     @property
     def context_tokens(self) -> int:
         return self._facts.context_tokens
+
+    @property
+    def rendering(self) -> Literal[1, 2]:
+        return self._chats.rendering
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._chats.warnings
 
     def count(self, example: Example) -> RowTokens:
         return RowTokens(prompt=len(self._chats.prompt(example)), answer=len(self._chats.learned(example)))

@@ -44,6 +44,25 @@ class TestPredicting:
             assert prediction.option_scores == pytest.approx(expected, abs=1e-4)
             assert prediction.response == row.options[max(range(4), key=expected.__getitem__)]
 
+    def test_options_are_scored_after_what_the_template_puts_before_an_answer(self, student: Student) -> None:
+        """As the student sees them in training; what is the same for all options does not favor the long ones."""
+        lead = "{% if m.role == 'assistant' %}final: {% endif %}{{ m.content }}"
+        template = str(student.tokenizer.chat_template).replace("{{ m.content }}", lead)
+        encoder = ChatEncoder(student.tokenizer, chat=ChatSpec(template=template))
+        given = student.tokenizer("final: ", add_special_tokens=False)["input_ids"]
+        predictions = score_options(student, encoder, ROWS[:2], on_done=lambda _: None)
+        for row, prediction in zip(ROWS[:2], predictions, strict=True):
+            prompt = encoder.prompt(row) + given
+            options = [encoder.learned(row.model_copy(update={"answer": o}))[len(given) : -1] for o in row.options]
+            with torch.inference_mode():
+                expected = [
+                    logprobs_alone(student.model, join(prompt, tokens)).sum().item() / len(option)
+                    for tokens, option in zip(options, row.options, strict=True)
+                ]
+            assert prediction.option_scores == pytest.approx(expected, abs=1e-4)
+        with pytest.raises(DatasetError, match="'r0' has an empty option"):
+            score_options(student, encoder, [ROWS[0].model_copy(update={"options": ("a", "")})], on_done=lambda _: None)
+
     def test_an_empty_option_is_refused_by_name(self, student: Student, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="'r0' has an empty option"):
             answer(student, tmp_path, [ROWS[0].model_copy(update={"options": ("a", "")})])

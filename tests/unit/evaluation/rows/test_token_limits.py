@@ -169,6 +169,17 @@ def test_a_limit_in_settings_stays_and_what_it_cuts_is_told() -> None:
     ]
 
 
+def test_what_a_person_should_know_about_the_template_is_a_warning() -> None:
+    class Odd(WordCounter):
+        warnings = ("the template is odd",)
+
+    files = {"validation": a_file("v", row(1, 1))}
+    found = check_lengths(
+        files, tokens=Odd(9), config=RunConfig(), task_limit=4, learned=("train",), asked=("validation",)
+    )
+    assert (warnings(found), stops(found)) == (["the template is odd"], [])
+
+
 def test_many_rows_are_counted() -> None:
     (problem,) = stops(check({"train": a_file("t", *[row(99, 9)] * 8)}, lora={"max_length": 50}))
     assert problem.startswith("t:1, t:2, t:3, t:4, t:5 and 3 more: too long to be trained on")

@@ -179,6 +179,13 @@ def test_results_of_jobs_that_are_finished_are_found_again_with_later_versions(j
     assert address_job(FINISHED[job_id]) == job_id
 
 
+def test_jobs_whose_rows_are_rendered_in_another_way_have_ids_of_their_own() -> None:
+    job = FINISHED["fine_tune-5af043d233e8593f"]
+    ids = [address_job(job.model_copy(update={"chat": ChatSpec(rendering=n)})) for n in (1, 2)]
+    assert ids[0] == "fine_tune-5af043d233e8593f" != ids[1]
+    assert ChatSpec.model_validate_json(ChatSpec(rendering=2).model_dump_json()).rendering == 2
+
+
 @pytest.mark.parametrize("job_id", list(FINISHED)[:3])
 def test_jobs_with_weights_in_4_bits_have_ids_of_their_own(job_id: str) -> None:
     assert address_job(FINISHED[job_id].model_copy(update={"load_in": "4bit"})) != job_id
