@@ -20,10 +20,13 @@ from tests.integration.test_budget_of_a_call import App
 from tests.toy_world import TEST, TRAIN, VALIDATION, NearestRowCompute, ToyWorld, make_rows, make_settings, teach
 
 WORDS, LABELS = ("amber", "birch", "coral", "dune", "ember", "frost", "grain"), ("fruit", "tool", "animal")
-LIKE_WRITTEN = make_rows(
-    "validation", [(f"{word} tell me about of a {LABELS[i % 3]}", LABELS[i % 3]) for i, word in enumerate(WORDS)]
-)
-"""Rows like those that the toy teacher writes, so that the first iteration improves the model."""
+GROWING_ROWS = [
+    *make_rows(
+        "validation", [(f"{word} tell me about of a {LABELS[i % 3]}", LABELS[i % 3]) for i, word in enumerate(WORDS)]
+    ),
+    *VALIDATION[3:9],
+]
+"""Some are like those that the toy teacher writes, so that the first iteration improves the model."""
 GROWING: dict[str, Any] = {
     "loop": {"max_iterations": 2, "patience": 2, "start_from": "best"},
     "guard": {"contamination_similarity": None, "leak_similarity": None},
@@ -32,7 +35,7 @@ GROWING: dict[str, Any] = {
 
 def open_growing(folder: Path) -> tuple[App, Any]:
     folder.mkdir()
-    rows = {"train": TRAIN, "validation": [*LIKE_WRITTEN, *VALIDATION[3:9]], "test": TEST}
+    rows = {"train": TRAIN, "validation": GROWING_ROWS, "test": TEST}
     app = App(folder, rows, **GROWING)
     compute = NearestRowCompute(folder / "toy" / "objects")
     app.kind = lambda _: compute
@@ -72,11 +75,14 @@ def test_a_run_that_starts_again_with_other_rows_measures_those_alone(tmp_path: 
         checkpointer=InMemorySaver(serde=make_serializer())
     )
     with pytest.raises(ModelUnavailableError, match="the teacher is down"):
-        graph.invoke({"validation": VALIDATION}, THREAD, context=make_settings())
+        graph.invoke({"validation": GROWING_ROWS}, THREAD, context=make_settings(**GROWING))
     fails.clear()
-    others = make_rows("other", [(f"north {row['question']}", row["answer"]) for row in VALIDATION[:8]])
-    summary = graph.invoke({"validation": others}, THREAD, context=make_settings())["summary"]
-    assert {model.validation.n for model in summary.models if model.validation} == {8}
+    ways = ("north", "south", "east", "west", "up", "down", "left", "right", "in", "out")
+    others = make_rows(
+        "other", [(f"{way} {row['question']}", row["answer"]) for way, row in zip(ways, VALIDATION, strict=True)]
+    )
+    summary = graph.invoke({"validation": others}, THREAD, context=make_settings(**GROWING))["summary"]
+    assert {model.validation.n for model in summary.models if model.validation} == {10}
 
 
 def test_a_run_that_starts_again_asks_for_a_review_again(tmp_path: Path) -> None:
