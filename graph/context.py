@@ -24,6 +24,7 @@ from pada_agent.core.memory import Memory
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Usage
+from pada_agent.core.settings import Settings
 from pada_agent.evaluation.task import Task
 from pada_agent.graph.summary import RunSummary
 from pada_agent.graph.users import Users
@@ -55,13 +56,13 @@ class RunContext(RunConfig):
     """The agents' prompts: Jinja templates, rendered in a sandbox."""
 
     def to_config(self) -> RunConfig:
-        """The same settings in the form that the state keeps.
+        """The same settings in the form that the state keeps, naming the same values.
 
         Raises:
             PromptError: a prompt is not a valid template.
         """
         check_overrides(self.prompts.overrides())
-        return RunConfig.model_validate(self.model_dump())
+        return RunConfig.model_validate(self.model_dump(exclude_unset=True))
 
 
 class RowAdapters(Protocol):
@@ -132,6 +133,7 @@ TOLD_BY_JOBS = {"fine_tune"}
 
 
 ResultT = TypeVar("ResultT")
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 _threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="pada-node")
 """For the nodes of async runs. On a small machine, asyncio's own pool has only a few threads, and the server needs those."""
@@ -156,12 +158,21 @@ def bind(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[st
 
 
 def find_settings(state: Mapping[str, Any]) -> RunConfig:
-    """The run's settings, with the budget of this call of the graph if its context names one. Only inside a node."""
+    """The run's settings, with the limits of the budget that the context of this call of the graph names. Only inside a node."""
     settings: RunConfig = state["settings"]
     context: object = get_runtime().context
-    if not isinstance(context, RunConfig) or "budget" not in context.model_fields_set:
-        return settings  # a server gives a call without settings those that its assistant has, which may be none
-    return settings.model_copy(update={"budget": context.budget})
+    if not isinstance(context, RunConfig):
+        return settings  # a larger graph's own, or none
+    return settings.model_copy(update={"budget": lay_over(settings.budget, context.budget)})
+
+
+def lay_over(own: SettingsT, given: SettingsT) -> SettingsT:
+    """The settings `own`, changed where `given` names a value. What it leaves to its default stays."""
+    changes = {}
+    for name in given.model_fields_set:
+        before, after = getattr(own, name), getattr(given, name)
+        changes[name] = lay_over(before, after) if isinstance(after, Settings) else after
+    return own.model_copy(update=changes)
 
 
 def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str, Any]:

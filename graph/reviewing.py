@@ -1,6 +1,7 @@
 """The answers that a person may give where the run waits. Each question comes with the JSON schema of its answers."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -118,6 +119,22 @@ def note_review(review: str, iteration: int, answer: ReviewAnswer) -> dict[str, 
     """The decision, keyed for the state's `reviews`."""
     values = answer.model_dump(mode="json", exclude_defaults=True)
     return {f"{review}/{iteration}": Review(review=review, iteration=iteration, answer=values)}
+
+
+def find_repeated_ids(strategies: Sequence[Strategy]) -> str | None:
+    """A message if several strategies share an id, or None."""
+    repeated = [i for i, n in Counter(s.id for s in strategies).items() if n > 1]
+    return f"Each strategy needs its own id; these appear twice: {', '.join(repeated)}." if repeated else None
+
+
+def find_unknown_rows(strategies: Sequence[Strategy], known: Collection[str]) -> str | None:
+    """A message if a strategy names training rows that do not exist, or None. Without any of its rows it would be applied to all.
+
+    Args:
+        known: ids of the training rows.
+    """
+    unknown = dict.fromkeys(i for s in strategies for i in s.source_ids if i not in known)
+    return f"No such training rows in source_ids: {', '.join(unknown)}." if unknown else None
 
 
 def _keys(kind: type[ReviewAnswer]) -> str:

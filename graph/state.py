@@ -1,23 +1,20 @@
 """The typed shared state, which plays the role of the paper's Central Orchestrator.
 
-What a person may want to see in Studio is part of the state. Anything large is a `Ref` into the store. All reducers are
-idempotent merges, so a channel that a subgraph shares with its parent is never counted twice.
+What a person may want to see in Studio is part of the state. Anything large is a `Ref` into the store.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Annotated, Any, TypeVar
+import re
+from typing import Annotated, Any
 
-from langgraph.channels import BinaryOperatorAggregate, EphemeralValue, LastValue
-from langgraph.types import Overwrite
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from langgraph.channels import EphemeralValue
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 # Not `typing`'s: pydantic refuses that before Python 3.12, and the server then shows no schema.
 from typing_extensions import TypedDict
 
 from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import (
     Batch,
     BatchReport,
@@ -34,64 +31,31 @@ from pada_agent.core.records import (
     Strategy,
 )
 from pada_agent.graph.batch_rounds import BatchRound
+from pada_agent.graph.channels import Merged, Same, merge, unite
 from pada_agent.graph.models import TrainedModel
-from pada_agent.graph.reviewing import Review
+from pada_agent.graph.reviewing import Review, find_repeated_ids
 from pada_agent.graph.summary import RunSummary
 
-ValueT = TypeVar("ValueT")
 Span = tuple[float, ...]
 """Start and end time, in seconds since the epoch. A node that ran several times has several starts and ends, in turn."""
 
 
-def merge(old: dict[str, ValueT], new: dict[str, ValueT]) -> dict[str, ValueT]:
-    """Union by key. The newer value wins."""
-    return {**old, **new}
+def _check_iteration(key: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*", key):
+        raise PydanticCustomError("iteration", "expected the number of an iteration, such as 1")
+    return key
 
 
-class Merged(BinaryOperatorAggregate[dict[str, ValueT]]):
-    """A channel that merges by key. What a person writes with `update_state` becomes records here, with texts for keys.
-
-    Raises:
-        ConfigError: a value does not fit the channel; the state stays as it was.
-    """
-
-    def __init__(self, typ: type[dict[str, ValueT]], operator: Callable[..., dict[str, ValueT]] = merge) -> None:
-        super().__init__(typ, operator)
-
-    def update(self, values: Sequence[dict[str, ValueT]]) -> bool:
-        for value in values:
-            if not isinstance(value, dict | Overwrite):
-                self._read(value)  # refuses it
-        changed = super().update(values)
-        if changed:
-            self.value = self._read(self.value)
-        return changed
-
-    def _read(self, value: Any) -> dict[str, ValueT]:
-        try:
-            found: dict[str, ValueT] = _find_reader(self.typ).validate_python(value)
-            return found
-        except ValidationError as exc:
-            problem = exc.errors()[0]
-            place = ".".join(map(str, (self.key, *problem["loc"])))
-            raise ConfigError(f"{place}: {problem['msg']}. docs/embedding.md shows how to edit the state.") from exc
+def _check_ids(strategies: list[GuardedStrategy]) -> list[GuardedStrategy]:
+    if problem := find_repeated_ids([guarded.strategy for guarded in strategies]):
+        raise PydanticCustomError("repeated_ids", "{problem}", {"problem": problem})
+    return strategies
 
 
-@cache
-def _find_reader(kind: type[ValueT]) -> TypeAdapter[ValueT]:
-    return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True))
-
-
-def unite(old: list[str], new: Sequence[str]) -> list[str]:
-    """Union in order of first appearance."""
-    return list(dict.fromkeys([*old, *new]))
-
-
-class Same(LastValue[ValueT]):
-    """A channel that parallel nodes may all write the same value to, as happens when their events are streamed."""
-
-    def update(self, values: Sequence[ValueT]) -> bool:
-        return super().update(values[-1:])
+Strategies = dict[
+    Annotated[str, AfterValidator(_check_iteration)], Annotated[list[GuardedStrategy], AfterValidator(_check_ids)]
+]
+"""Strategies by iteration."""
 
 
 class DataSplits(Record):
@@ -137,7 +101,7 @@ Rows = str | list[dict[str, Any]]
 
 
 class RunInput(TypedDict, total=False):
-    """The least that a run needs. All of it may be given in the context instead."""
+    """The least that a run needs. All of it may be given in the context instead. Blank texts count as not given."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
@@ -159,7 +123,7 @@ class Given(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     settings: Annotated[RunConfig, Same]
-    """The settings that the run was started with. Resuming does not change them, but the budget in the context of the present call comes first."""
+    """The settings that the run was started with. Resuming does not change them, but the limits of the budget that the context of the present call names come first."""
     data: Annotated[DataSplits, Same]
     """The user's rows, in the store."""
     iteration: Annotated[int, Same]
@@ -184,17 +148,17 @@ class RunOutput(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
-    summary: RunSummary
+    summary: Annotated[RunSummary, Same]
     """The result, once the run is finished."""
     iteration: Annotated[int, Same]
     """Augmentation round. 0 until the first fine-tuning has been measured."""
     models: Annotated[dict[str, TrainedModel], Merged]
     """The models of the run, by name."""
-    best_model: str
+    best_model: Annotated[str, Same]
     """The fine-tuned model with the best accuracy on the selection part."""
     patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     """Error patterns, by iteration."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
+    strategies: Annotated[Strategies, Merged]
     """Strategies after the leak guard, by iteration."""
     batches: Annotated[dict[str, BatchRound], Merged]
     """Totals of the batches of each round, its latest reports, and the file with all reports."""
@@ -204,7 +168,7 @@ class RunOutput(TypedDict, total=False):
     """What people decided, by review and iteration."""
     warnings: Annotated[list[str], unite]
     """What readers of the result should know."""
-    stop_reason: str
+    stop_reason: Annotated[str, Same]
     """Why the run ended."""
 
 
@@ -220,7 +184,7 @@ class RunState(Given, Told, total=False):
     model: Annotated[str, EphemeralValue]
     models: Annotated[dict[str, TrainedModel], Merged]
     """The models of the run, by name."""
-    best_model: str
+    best_model: Annotated[str, Same]
     """The fine-tuned model with the best accuracy on the selection part."""
     analyses: Annotated[dict[str, Ref], Merged]
     """Error analyses, by iteration."""
@@ -228,7 +192,7 @@ class RunState(Given, Told, total=False):
     """How the analyses were grouped, and how well, by iteration."""
     patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     """Error patterns, by iteration."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
+    strategies: Annotated[Strategies, Merged]
     """Strategies after the leak guard, by iteration."""
     batches: Annotated[dict[str, BatchRound], Merged]
     """Totals of the batches of each round, its latest reports, and the file with all reports."""
@@ -250,9 +214,9 @@ class RunState(Given, Told, total=False):
     """What people decided, by review and iteration."""
     overruled: Annotated[dict[str, dict[str, int]], Merged]
     """Number of rejected rows that a person accepted after all, by iteration and by stage of rejection."""
-    stop_reason: str
+    stop_reason: Annotated[str, Same]
     """Why the run ended."""
-    summary: RunSummary
+    summary: Annotated[RunSummary, Same]
     """The result, once the run is finished."""
 
 
@@ -282,7 +246,7 @@ class BranchOutput(RoundOutput, total=False):
     analyses: Annotated[dict[str, Ref], Merged]
     clusterings: Annotated[dict[str, Ref], Merged]
     patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
-    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
+    strategies: Annotated[Strategies, Merged]
     reviews: Annotated[dict[str, Review], Merged]
 
 
@@ -299,7 +263,7 @@ class BranchInput(Given, total=False):
     clusterings: Annotated[dict[str, Ref], Merged]
     patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
     """Patterns of earlier iterations, so that they can be recognized."""
-    strategies: Annotated[dict[str, list[GuardedStrategy]], Merged]
+    strategies: Annotated[Strategies, Merged]
     """Strategies by iteration. Those of the current iteration are there from the start only if the run was forked with other strategies."""
     new_rows: Annotated[Ref, Same]
     """Rows gathered in this iteration so far. Only top-up rounds read them."""

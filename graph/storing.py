@@ -29,7 +29,7 @@ def read_output(path: Path, kind: type[ModelT], *, n: int) -> list[ModelT]:
     Raises:
         ArtifactError: the file is missing or damaged.
     """
-    advice = f"Delete the folder {path.parent}, then `pada resume` the run."
+    advice = f"Delete the folder {path.parent}, then continue the run, which computes it again."
     found = read_json_lines(path, kind, if_missing=advice, if_damaged=advice)
     if len(found) != n:
         raise ArtifactError(f"{path}: damaged ({len(found)} lines for {n} rows). {advice}")

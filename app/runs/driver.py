@@ -267,8 +267,8 @@ def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, va
     thread: RunnableConfig = {**THREAD, "recursion_limit": max(DEFAULT_LIMIT, count_most_steps(config))}
     if in_batches:
         thread["max_concurrency"] = NODES_IN_BATCHES
-    # Named even if there is no limit, because the checkpoints have the budget of the start.
-    context = config.model_copy(update={"budget": config.budget})
+    # Every limit is named, also where there is none, because the checkpoints have the budget of the start.
+    context = config.model_copy(update={"budget": config.budget.model_copy(update=dict(config.budget))})
     steps = graph.stream(
         values, thread, context=context, stream_mode=["updates", "custom"], subgraphs=True, durability="sync"
     )

@@ -1,30 +1,36 @@
 """Reads and checks the data, splits validation, and fixes the settings in the state."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.graph import StateGraph
 from langgraph.runtime import Runtime
 
 from pada_agent.agents.guards.real_nearness import fit_similarity
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import parse_config
-from pada_agent.core.errors import ConfigError
+from pada_agent.core.config_files import flatten, parse_config
+from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
-from pada_agent.graph.context import Adapters, Connect, RunContext, using
+from pada_agent.graph.channels import start_anew
+from pada_agent.graph.context import Adapters, Connect, RunContext, lay_over, using
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
-from pada_agent.graph.state import DataSplits, PartialState, RunState
+from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides
+
+MAX_CHANGED = 5
+"""Maximum number of keys named in an error about other settings."""
 
 
 def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
@@ -32,26 +38,50 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
 
     def prepare(state: RunState, runtime: Runtime[RunConfig], config: RunnableConfig) -> PartialState:
         """Read the rows, check them against each other, freeze the settings."""
-        settings = settle(state, runtime.context)
-        steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
-        with using(connect, settings) as adapters:
-            checked = check_everything(settings, state, adapters)
+        given = find_given(state)
+        with naming_input(given):
+            settings = settle(state, given, runtime.context)
+            steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
+        with naming_input(given), using(connect, settings) as adapters:
+            checked = check_everything(settings, given, adapters)
             refuse(checked.findings)
             definitions = find_definitions(settings, checked, adapters)
             data = store_splits(settings, checked, adapters, definitions.rows)
         told = [*checked.warnings, *definitions.told]
-        return {
+        update = {
             "settings": settings,
             "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
             "warnings": [*adapters.warnings, *told, *tell_raised(settings, data), *steps],
         }
+        return start_anew(update, state, StateGraph(RunState).channels)
 
     return prepare
 
 
-def settle(state: RunState, context: RunConfig | None) -> RunConfig:
+def find_given(state: RunState) -> PartialState:
+    """The graph's input without blank texts, which a form sends for fields that were left empty."""
+    values = {key: state.get(key) for key in RunInput.__annotations__}
+    return {key: v for key, v in values.items() if v is not None and not (isinstance(v, str) and not v.strip())}
+
+
+@contextmanager
+def naming_input(given: PartialState) -> Iterator[None]:
+    """Adds to errors about a text of the input where it is from. Within a larger graph, nobody may have meant it for the run."""
+    try:
+        yield
+    except (ConfigError, DatasetError) as exc:
+        named = [key for key, text in given.items() if isinstance(text, str) and text in str(exc)]
+        if not named:
+            raise
+        kind = ConfigError if isinstance(exc, ConfigError) else DatasetError
+        raise kind(
+            f"{exc}\nSet by the graph's input, which within a larger graph is the parent's state: {', '.join(named)}"
+        ) from exc
+
+
+def settle(state: RunState, given: PartialState, context: object) -> RunConfig:
     """The settings of the run. A thread holds one run; when it is started again, only its budget may be another.
 
     Raises:
@@ -59,28 +89,46 @@ def settle(state: RunState, context: RunConfig | None) -> RunConfig:
     """
     settings = state.get("settings")
     if settings is None:
-        return read_settings(state, context)
+        return read_settings(given, context)
     if state.get("summary"):
-        raise ConfigError("this thread's run is finished; start another on a new thread")
-    if context is None:
-        return settings
-    wanted = read_settings(state, context)
-    if wanted.model_copy(update={"budget": settings.budget}) != settings:
-        raise ConfigError("this thread has a run with other settings; start another on a new thread")
+        raise ConfigError(
+            "this thread's run is finished. Start another on a new thread, with another `name`: a run keeps its folder"
+        )
+    wanted = read_settings(given, context, settings)
+    if changed := find_changed(settings, wanted):
+        raise ConfigError(
+            f"this thread has a run with other settings ({', '.join(changed)}). Start yours on a new thread, with another"
+            " `name`, or start this run again with its own settings"
+        )
     return wanted
 
 
-def read_settings(given: RunState, context: RunConfig | None) -> RunConfig:
-    """The settings from the context, overridden by those in the input.
+def find_changed(before: RunConfig, after: RunConfig) -> list[str]:
+    """Keys of the settings outside the budget that differ: the first few, and "…" for more."""
+    old, new = flatten(before.model_dump()), flatten(after.model_dump())
+    changed = [k for k in {**old, **new} if not k.startswith("budget.") and old.get(k, ...) != new.get(k, ...)]
+    return changed[:MAX_CHANGED] + ["…"] * (len(changed) > MAX_CHANGED)
+
+
+def read_settings(given: PartialState, context: object, own: RunConfig | None = None) -> RunConfig:
+    """The settings in the context, overridden by those in the input.
+
+    Args:
+        own: the settings that the thread's run was started with. They hold for everything that is not named.
 
     Raises:
-        ConfigError: there are no settings in either, or the input is not valid.
+        ConfigError: there are no settings at all, or the input is not valid.
         PromptError: a prompt is not a valid template.
     """
-    if context is None and not any(given.get(key) for key in ("task", "model", *SPLITS)):
-        raise ConfigError("no settings: pass context=RunConfig(...) to the graph, or `context` over the API")
-    config = context.to_config() if isinstance(context, RunContext) else context or RunConfig()
-    values = config.model_dump()
+    named = context.to_config() if isinstance(context, RunContext) else context
+    if not isinstance(named, RunConfig):  # a larger graph's own context, or none
+        if own is None and not given:
+            raise ConfigError(
+                "no settings: pass context=RunConfig(...) to the graph, or `context` over the API. A larger graph with this one"
+                " as a node needs context_schema=RunConfig, or calls it in a node of its own"
+            )
+        named = RunConfig()
+    values = (lay_over(own, named) if own else named).model_dump()
     for key, group, name in (("task", "task", "name"), ("model", "student", "model")):
         if value := given.get(key):
             values[group][name] = value

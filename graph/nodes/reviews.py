@@ -2,12 +2,21 @@
 
 from collections import Counter
 
+from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Example, Rejection
 from pada_agent.graph.context import Adapters
 from pada_agent.graph.fine_tuning_cost import estimate_fine_tuning
 from pada_agent.graph.nodes.augmenting import batches_of, block_leaks, without_repeats
-from pada_agent.graph.reviewing import CostAnswer, DataAnswer, StrategiesAnswer, ask_person, note_review
-from pada_agent.graph.rows import read_protected
+from pada_agent.graph.reviewing import (
+    CostAnswer,
+    DataAnswer,
+    StrategiesAnswer,
+    ask_person,
+    find_repeated_ids,
+    find_unknown_rows,
+    note_review,
+)
+from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import BranchState, PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
@@ -15,14 +24,22 @@ from pada_agent.graph.storing import put_rows
 def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
     """Wait for a person to approve, edit, drop, add or reweight strategies, if the settings say so.
 
-    Strategies that are already in the state were put there to fork the run, and replace the drafted ones.
+    Strategies that are already in the state were put there to fork the run, and replace the drafted ones, even if the list
+    is empty.
+
+    Raises:
+        ConfigError: a strategy of a fork names training rows that do not exist.
     """
-    del adapters
     iteration = state["iteration"]
-    if forked := state.get("strategies", {}).get(str(iteration)):
-        return {"drafted": [guarded.strategy for guarded in forked]}
-    if not state["settings"].review.strategies or not state["drafted"]:
+    forked = state.get("strategies", {}).get(str(iteration))
+    if forked is None and not (state["settings"].review.strategies and state["drafted"]):
         return {}
+    known = {row.id for row in read_training(state, adapters)}
+    if forked is not None:
+        chosen = [guarded.strategy for guarded in forked]
+        if problem := find_unknown_rows(chosen, known):
+            raise ConfigError(f"strategies.{iteration}: {problem} Fork the run again with rows of the training data.")
+        return {"drafted": chosen}
     payload = {
         "iteration": iteration,
         "n_rows": state["plan"].n_pattern_rows,
@@ -32,15 +49,14 @@ def review_strategies(state: BranchState, adapters: Adapters) -> PartialState:
             for p in state["patterns"][str(iteration)]
         ],
     }
-    answer = ask_person("strategies", StrategiesAnswer, payload, find_repeated_ids)
+
+    def find_problem(answer: StrategiesAnswer) -> str | None:
+        named = answer.strategies or ()
+        return find_repeated_ids(named) or find_unknown_rows(named, known)
+
+    answer = ask_person("strategies", StrategiesAnswer, payload, find_problem)
     chosen = state["drafted"] if answer.strategies is None else list(answer.strategies)
     return {"drafted": chosen, "reviews": note_review("strategies", iteration, answer)}
-
-
-def find_repeated_ids(answer: StrategiesAnswer) -> str | None:
-    """A message if several strategies share an id, or None."""
-    repeated = [i for i, n in Counter(s.id for s in answer.strategies or ()).items() if n > 1]
-    return f"Each strategy needs its own id; these appear twice: {', '.join(repeated)}." if repeated else None
 
 
 N_SHOWN = 50

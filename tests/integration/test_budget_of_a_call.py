@@ -1,7 +1,7 @@
 """The budget in force is the one in the settings of the present call, whatever ran in the process or on the thread before."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pada_agent.core.chat import ChatRequest, Message
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import BudgetExceededError, ConfigError, TrainingError
 from pada_agent.core.jobs import Job
+from pada_agent.core.ports import Compute
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.context import Adapters
 from tests.integration.graph_runs import THREAD
@@ -26,6 +27,7 @@ from tests.toy_student import save_hollow_model
 from tests.toy_world import NearestRowCompute, ToyWorld, make_settings, teach
 
 Graph = Any
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 Invoke = Callable[[Graph, Any, Any], Any]
 
 
@@ -57,10 +59,10 @@ class BusyCompute(NearestRowCompute):
 class App:
     """An application with the standard wiring, a teacher of its own, and the toy student."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: Rows | None = None, **changes: Any) -> None:
         self.teacher = ToyTeacher()
-        self.kind = NearestRowCompute
-        self._toy = ToyWorld(folder / "toy")
+        self.kind: Callable[[Path], Compute] = NearestRowCompute
+        self._toy = ToyWorld(folder / "toy", **({"memory": rows} if rows else {}))
         model = str(save_hollow_model(folder / "model"))
         own = {role: {"model": "own:toy"} for role in ("analyst", "generator", "judge")}
         self._settings = {
@@ -68,6 +70,7 @@ class App:
             "student": {"model": model},
             "models": {"embedder": model, **own},
             "loop": {"max_iterations": 1},
+            **changes,
         }
 
     def settings(self, **changes: Any) -> RunConfig:
@@ -134,6 +137,25 @@ def test_a_server_may_be_told_the_budget_alone_and_without_one_the_first_stays(a
     for context in (None, {}, {"seed": 1}):
         with pytest.raises(BudgetExceededError, match="5 of 5"):
             invoke(graph, None, context)
+    assert invoke(graph, None, {"budget": {"max_calls": None}})["summary"].verdict
+
+
+@pytest.mark.parametrize("given", [{}, None], ids=["started again", "continued"])
+def test_raising_one_limit_keeps_the_others(app: App, given: Any) -> None:
+    graph = app.open()
+    with pytest.raises(BudgetExceededError):
+        invoke(graph, {}, app.settings(budget={"max_calls": 8, "max_tokens": 1000}))
+    with pytest.raises(BudgetExceededError, match="8 of 8"):
+        invoke(graph, given, {"budget": {"max_tokens": 10_000_000}})
+    assert app.teacher.n_asked == 8
+
+
+def test_a_refused_start_leaves_the_thread_able_to_go_on(app: App) -> None:
+    graph = app.open()
+    with pytest.raises(BudgetExceededError):
+        invoke(graph, {}, app.settings(budget={"max_calls": 5}))
+    with pytest.raises(ConfigError, match=r"other settings \(seed\)"):
+        invoke(graph, {}, app.settings(seed=1))
     assert invoke(graph, None, {"budget": {"max_calls": None}})["summary"].verdict
 
 

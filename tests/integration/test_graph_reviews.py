@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -87,6 +88,21 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(tmp_path: Path, answer
     (question,) = graph.get_state(THREAD).interrupts
     assert problem in question.value["problem"]
     assert "summary" in graph.invoke(Command(resume="approve"), THREAD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ([{}, {}], "Each strategy needs its own id; these appear twice: i1-s1."),
+        ([{"source_ids": ["train-0", "nobody"]}], "No such training rows in source_ids: nobody."),
+    ],
+)
+def test_strategies_that_cannot_be_carried_out_are_asked_for_again(tmp_path: Path, changes: Any, problem: str) -> None:
+    graph, question = ask(ToyWorld(tmp_path), review={"strategies": True}, loop={"max_iterations": 1})
+    answer = [{**question["strategies"][0], **change} for change in changes]
+    graph.invoke(Command(resume={"strategies": answer}), THREAD)
+    (again,) = graph.get_state(THREAD).interrupts
+    assert again.value["problem"] == problem
 
 
 def test_a_person_overrules_the_judge_and_the_counts_say_so(tmp_path: Path) -> None:

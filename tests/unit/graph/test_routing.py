@@ -8,9 +8,10 @@ import pytest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Metrics, Ref
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.channels import merge, unite
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.routing import route_after_evaluation, route_after_review, why_stop
-from pada_agent.graph.state import RunState, merge, unite
+from pada_agent.graph.state import RunState
 
 
 def measured(name: str, iteration: int, *, failures: int = 5) -> TrainedModel:

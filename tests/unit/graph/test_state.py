@@ -46,6 +46,11 @@ def test_edited_strategies_are_records_by_iteration(graph: Any, key: Any, wrap: 
             {"models": {"untouched": None}},
             r"models\.untouched: Input should be a valid dictionary or instance of Trained",
         ),
+        (
+            {"strategies": {"1": [GUARDED, GUARDED]}},
+            r"strategies\.1: Each strategy needs its own id; these appear twice: s1\. docs",
+        ),
+        ({"strategies": {"first": [GUARDED]}}, r"expected the number of an iteration, such as 1\. docs"),
         ({"top_ups": {"1": "many"}}, r"top_ups\.1: Input should be a valid integer"),
     ],
 )
@@ -55,11 +60,27 @@ def test_an_edit_of_another_form_is_refused_at_once(graph: Any, update: Any, pro
     assert graph.get_state(THREAD).values == {}
 
 
-def test_a_fork_by_the_number_of_the_iteration_uses_the_edited_strategies(tmp_path: Path) -> None:
-    graph = build_graph(ToyWorld(tmp_path).connect).compile(checkpointer=InMemorySaver())
+def fork(folder: Path, strategies: list[Any]) -> Any:
+    """The result of a run that is forked with other strategies."""
+    graph = build_graph(ToyWorld(folder).connect).compile(checkpointer=InMemorySaver())
     graph.invoke({}, THREAD, context=make_settings(loop={"max_iterations": 1}))
     before = next(s for s in graph.get_state_history(THREAD) if "generalization_branch" in s.next)
-    fork = graph.update_state(before.config, {"strategies": {1: [GUARDED]}}, as_node="collect_errors")
-    result = graph.invoke(None, fork)
+    config = graph.update_state(before.config, {"strategies": {1: strategies}}, as_node="collect_errors")
+    return graph.invoke(None, config)
+
+
+def test_a_fork_by_the_number_of_the_iteration_uses_the_edited_strategies(tmp_path: Path) -> None:
+    result = fork(tmp_path, [GUARDED])
     assert [guarded.strategy.strategy_name for guarded in result["strategies"]["1"]] == ["mine"]
     assert result["summary"].patterns[0].added[0].strategy_name == "mine"
+
+
+def test_a_fork_without_strategies_writes_from_training_errors_alone(tmp_path: Path) -> None:
+    result = fork(tmp_path, [])
+    assert result["strategies"]["1"] == []
+    assert {written for told in result["batches"].values() for written in told.by_strategy} == {"training_error"}
+
+
+def test_a_fork_to_rows_that_do_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"strategies\.1: No such training rows in source_ids: nobody\. Fork"):
+        fork(tmp_path, [{"strategy": {**STRATEGY, "source_ids": ["train-0", "nobody"]}}])

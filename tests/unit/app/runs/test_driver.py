@@ -21,6 +21,7 @@ from pada_agent.core.config import BudgetConfig, RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError, PadaError, TrainingError
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
+from pada_agent.graph.context import find_settings
 from pada_agent.graph.summary import RunSummary
 from tests.unit.app.summaries import make_summary
 
@@ -218,6 +219,19 @@ def test_a_waiting_run_goes_on_with_other_settings_on_a_person_s_word(
     assert load_run_config(tmp_path / "demo").seed == 1
     with pytest.raises(ConfigError, match="finished"):
         driver.resume_run(tmp_path / "demo", changed=lambda c: c.model_copy(update={"seed": 2}))
+
+
+def test_a_limit_that_was_taken_away_is_gone_from_the_run_that_resumes(
+    world: World, config: RunConfig, tmp_path: Path
+) -> None:
+    limited = config.model_copy(update={"budget": BudgetConfig(max_calls=1)})
+    world.work = fail
+    with pytest.raises(TrainingError):
+        driver.start_run(limited, on_event=ignore)
+    found: list[RunConfig] = []
+    world.work = lambda: found.append(find_settings({"settings": limited}))
+    driver.resume_run(tmp_path / "demo", changed=lambda c: c.model_copy(update={"budget": BudgetConfig()}))
+    assert [settings.budget for settings in found] == [BudgetConfig()]
 
 
 def test_another_budget_on_resume_loses_no_step(world: World, config: RunConfig, tmp_path: Path) -> None:
