@@ -19,6 +19,7 @@ from pada_agent.app.experiment.results import (
     correct_for_number,
     describe_headroom,
     describe_limits,
+    measure_arm,
     merge_equal,
 )
 from pada_agent.app.experiment.running import describe_power
@@ -26,7 +27,9 @@ from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_l
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Verdict
 from pada_agent.evaluation.statistics import MethodTest, Words, compare_methods
+from pada_agent.graph.summary import RowCounts
 from tests.fakes import MemoryDatasets
+from tests.unit.app.summaries import make_summary
 
 ROOT = Path(__file__).parents[4]
 GRIDS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
@@ -219,6 +222,15 @@ def test_notes_say_what_the_budget_did_not_match_and_of_what_the_tests_speak() -
         "llm2llm_native", make_test(0, 1), n_synthetic=(9,) * 3, n_joined=(18,) * 3, n_requested=(18,) * 3
     )
     assert not describe_limits([rolled_back]), "all rows of both rounds joined, and the model is that of one"
+
+
+def test_rows_asked_for_and_rows_that_joined_are_both_counted_over_all_rounds(tmp_path: Path) -> None:
+    (cell,) = plan(tmp_path, arms=["vanilla"], runs_folder=str(tmp_path))
+    cell.folder.mkdir(parents=True)
+    rows = RowCounts(requested=120, accepted=110)
+    (cell.folder / "summary.json").write_text(make_summary(rows=rows).model_dump_json())
+    measured = measure_arm([cell])
+    assert (measured.n_joined, measured.n_requested) == ((110,), (120,))
 
 
 def test_tables_say_the_same_in_every_form() -> None:
