@@ -380,7 +380,8 @@ def _find_tail(n_ones: int, n_twos: int, total: int, better: NDArray[np.float64]
 def _find_shares(a: int, b: int) -> NDArray[np.float64]:
     """Quantiles of a beta distribution, which is all at 1 if `b` is 0. Shape `(N_POINTS,)`."""
     middles = (np.arange(N_POINTS) + 0.5) / N_POINTS
-    return scipy.stats.beta.ppf(middles, a, b) if b else np.ones(N_POINTS)
+    shares: NDArray[np.float64] = scipy.stats.beta.ppf(middles, a, b) if b else np.ones(N_POINTS)
+    return shares
 
 
 def _t_test(difference: float, spread: Spread) -> float:
