@@ -5,8 +5,8 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import sqrt
-from typing import Literal
+from math import floor, log2, sqrt
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy
@@ -20,6 +20,11 @@ POWER = 0.8
 """Power for `smallest_shown`: 8 of 10 experiments."""
 N_DRAWS = 4000
 """Number of bootstrap draws."""
+N_POINTS = 1000
+"""Number of points, an even one, for integrals over a confidence distribution."""
+FEW = 25
+"""With fewer rows that changed, or fewer that did not change alike, normal and bootstrap intervals are too narrow. The usual bound for an exact
+McNemar test."""
 DISAGREEMENT = 0.2
 """Share of rows that two methods usually answer differently (docs/results), for `expect_spread`."""
 OF_ALL_SEEDS = 0.3
@@ -50,7 +55,7 @@ class PairedTest(Record):
     difference: float
     """Accuracy of the second model minus that of the first, from -1 to 1."""
     low: float
-    """Lower bound of its 95 % interval."""
+    """Lower bound of its 95 % interval. It is above 0, or `high` below 0, if and only if the test rejects at 5 %."""
     high: float
     """Upper bound of its 95 % interval."""
     p_value: float
@@ -74,7 +79,7 @@ class MethodTest(Record):
     p_value: float
     """Two-sided, for the hypothesis of no difference."""
     smallest_shown: float
-    """True difference that this many rows and seeds, with this spread, would show in 8 of 10 experiments."""
+    """True difference that this many rows and seeds, with this spread, would show in 8 of 10 experiments. Above 1 if they cannot show any."""
     speaks_of: Literal["adapters", "methods"]
     """`adapters` for up to two seeds, because these say nothing about the spread between adapters. The test is then about these adapters only."""
     words: Words
@@ -109,7 +114,7 @@ def wilson_interval(n_correct: int, n: int) -> Interval:
 
 
 def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> PairedTest:
-    """McNemar's exact test on two models' verdicts, row by row, and a bootstrap interval of the difference.
+    """McNemar's exact test on two models' verdicts, row by row, and an interval of the difference that agrees with it.
 
     Raises:
         ValueError: the verdicts are not about the same rows in the same order, or there are none.
@@ -120,7 +125,7 @@ def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Paire
     n_fixed, n_broken = int((signs > 0).sum()), int((signs < 0).sum())
     p_value = mcnemar_exact(n_fixed, n_broken)
     difference = float(signs.mean())
-    interval = bootstrap_mean(signs)
+    interval = agree_with_test(bootstrap_mean(signs), signs, p_value)
     return PairedTest(
         n=len(signs),
         n_fixed=n_fixed,
@@ -135,7 +140,7 @@ def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Paire
 
 def word_difference(difference: float, p_value: float) -> Words:
     """What a test shows at the 5 % level."""
-    if p_value >= 1 - LEVEL:
+    if not _is_shown(p_value):
         return "not shown"
     return "gained" if difference > 0 else "lost"
 
@@ -147,43 +152,44 @@ def compare_methods(
 
     With three or more seeds, rows and seeds are both resampled (a crossed bootstrap), so the result holds for other
     rows and other seeds. With one or two, it is an exact sign-flip test over rows; for one seed, this is McNemar's
-    test.
+    test. The interval contains 0 if and only if the test does not reject at 5 %.
 
     Args:
         n_tests: number of comparisons that Holm's procedure corrects for. `smallest_shown` is for the first of its
             steps.
 
     Raises:
-        ValueError: the verdicts do not pair up, or are about fewer than two rows.
+        ValueError: the verdicts do not pair up, or there are none.
     """
     ids = [v.example_id for v in before[0]] if before else []
-    if len(ids) < 2 or len(before) != len(after) or any([v.example_id for v in vs] != ids for vs in (*before, *after)):
+    if not ids or len(before) != len(after) or any([v.example_id for v in vs] != ids for vs in (*before, *after)):
         raise ValueError(
-            "paired verdicts must be of the same rows, in the same order, for the same seeds, and at least two"
+            "paired verdicts must be of the same rows, in the same order, for the same seeds, and not empty"
         )
     right = [np.array([[v.value == "correct" for v in vs] for vs in side], dtype=float) for side in (before, after)]
     signs = right[1] - right[0]
-    spread = _measure_spread_of_rows(signs) if len(before) <= 2 else bootstrap_crossed(signs)
+    compared = _compare_over_rows(signs) if len(before) <= 2 else _compare_over_rows_and_seeds(signs)
     difference = float(signs.mean())
-    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, spread.df)) * spread.stderr
-    p_value = sign_flip_exact(signs.sum(axis=0)) if len(before) <= 2 else _t_test(difference, spread)
     return MethodTest(
         n=len(ids),
         by_seed=tuple(float(x) for x in signs.mean(axis=1)),
         difference=difference,
-        low=difference - half,
-        high=difference + half,
-        p_value=p_value,
-        smallest_shown=find_smallest_shown(spread, n_tests),
+        low=max(-1.0, compared.interval.low),
+        high=min(1.0, compared.interval.high),
+        p_value=compared.p_value,
+        smallest_shown=find_smallest_shown(compared.spread, n_tests),
         speaks_of="adapters" if len(before) <= 2 else "methods",
-        words=word_difference(difference, p_value),
+        words=word_difference(difference, compared.p_value),
     )
 
 
 def find_smallest_shown(spread: "Spread", n_tests: int = 1) -> float:
     """True difference that is shown in 8 of 10 experiments, at the first and hardest step of Holm's procedure over `n_tests`."""
-    level = 1 - (1 - LEVEL) / (2 * n_tests)
-    return (float(scipy.stats.t.ppf(level, spread.df)) + float(scipy.stats.t.ppf(POWER, spread.df))) * spread.stderr
+    alpha = (1 - LEVEL) / n_tests
+    smallest = (
+        float(scipy.stats.t.ppf(1 - alpha / 2, spread.df)) + float(scipy.stats.t.ppf(POWER, spread.df))
+    ) * spread.stderr
+    return smallest if spread.n_exact is None else max(smallest, _find_least_shown(spread.n_exact, alpha))
 
 
 def expect_spread(n_rows: int, n_seeds: int) -> "Spread":
@@ -194,7 +200,7 @@ def expect_spread(n_rows: int, n_seeds: int) -> "Spread":
     """
     from_rows = DISAGREEMENT / n_rows * (OF_ALL_SEEDS + (1 - OF_ALL_SEEDS) / n_seeds)
     if n_seeds <= 2:
-        return Spread(stderr=sqrt(from_rows), df=max(1.0, n_rows - 1.0))
+        return Spread(stderr=sqrt(from_rows), df=max(1.0, n_rows - 1.0), n_exact=n_rows)
     return Spread(stderr=sqrt(from_rows + 2 * SEED_SD**2 / n_seeds), df=2.0 * (n_seeds - 1))
 
 
@@ -205,6 +211,14 @@ class Spread(Record):
     """Standard error."""
     df: float
     """Degrees of freedom (Satterthwaite)."""
+    n_exact: int | None = None
+    """Number of rows if these are compared by the exact test, which cannot reject before some of them change. None for the t-test."""
+
+
+class _Compared(NamedTuple):
+    spread: Spread
+    p_value: float
+    interval: Interval
 
 
 def bootstrap_crossed(values: NDArray[np.float64]) -> Spread:
@@ -266,6 +280,38 @@ def bootstrap_mean(signs: "np.ndarray[tuple[int], np.dtype[np.int_]]") -> Interv
     return Interval(low=float(low), high=float(high))
 
 
+def agree_with_test(usual: Interval, sums: NDArray[np.float64], p_value: float, n_seeds: int = 1) -> Interval:
+    """The usual interval of the mean of `(n_rows,)` sums over seeds; the melded one if few rows changed, or if the usual one contradicts the exact
+    test's p-value."""
+    excludes_zero = usual.low > 0 or usual.high < 0
+    contradicts = excludes_zero != _is_shown(p_value)
+    return melded_interval(sums, n_seeds) if contradicts or is_few(sums) else usual
+
+
+def is_few(sums: NDArray[np.float64]) -> bool:
+    """Whether fewer than `FEW` of the rows differ from the most frequent sum over seeds, which usually is 0: not changed."""
+    return len(sums) - int(np.unique(sums, return_counts=True)[1].max()) < FEW
+
+
+def melded_interval(sums: NDArray[np.float64], n_seeds: int = 1) -> Interval:
+    """Interval of the mean of `(n_rows,)` sums of -1, 0 and 1 over one or two seeds that excludes 0 if and only if `sign_flip_exact` rejects.
+
+    Fay and Lumbard (2021, Statistics in Medicine 40:1147): the share of rows that changed, and the share of these that
+    changed for the better, each have a confidence distribution (Clopper-Pearson), and the bounds are quantiles of the
+    product. For two seeds, which they do not treat, the second is that of the sign-flip test given the sizes of the
+    sums. In simulations of 20 and 100 rows, of which 1 to 20 % change, at least 96 % of the intervals contain the
+    difference (20,000 each; for two seeds and 60 rows, 400 each); of the bootstrap's, 13 to 100 %.
+    """
+    n_ones, n_twos = (int((abs(sums) == size).sum()) for size in (1, 2))
+    total = int(sums.sum())
+    low, low_of_mirrored = (_find_lower_bound(len(sums), n_ones, n_twos, t, n_seeds) for t in (total, -total))
+    return Interval(low=low, high=-low_of_mirrored)
+
+
+def _is_shown(p_value: float) -> bool:
+    return p_value < 1 - LEVEL
+
+
 @lru_cache(maxsize=4)
 def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
     """How often each of `n` items is drawn. Shape `(N_DRAWS, n)`."""
@@ -273,10 +319,73 @@ def _draw_counts(n: int, seed: int) -> NDArray[np.float64]:
     return np.bincount(drawn.ravel(), minlength=n * N_DRAWS).reshape(N_DRAWS, n).astype(float)
 
 
-def _measure_spread_of_rows(signs: NDArray[np.float64]) -> Spread:
-    by_row = signs.mean(axis=0)
-    n = len(by_row)
-    return Spread(stderr=float(by_row.std(ddof=1)) / sqrt(n) if n > 1 else 0.0, df=max(1.0, n - 1.0))
+def _compare_over_rows(signs: NDArray[np.float64]) -> _Compared:
+    """The exact test of `(n_seeds, n_rows)` signs, for one or two seeds."""
+    n_seeds, n = signs.shape
+    by_row, sums = signs.mean(axis=0), signs.sum(axis=0)
+    stderr = float(by_row.std(ddof=1)) / sqrt(n) if n > 1 else 0.0
+    spread = Spread(stderr=stderr, df=max(1.0, n - 1.0), n_exact=n)
+    p_value = sign_flip_exact(sums)
+    usual = _t_interval(float(by_row.mean()), spread)
+    return _Compared(spread, p_value, agree_with_test(usual, sums, p_value, n_seeds))
+
+
+def _compare_over_rows_and_seeds(signs: NDArray[np.float64]) -> _Compared:
+    """The t-test of `(n_seeds, n_rows)` signs. If few rows changed, with one more row that all seeds fixed and one that all broke (Bonett and Price
+    2012, Journal of Educational and Behavioral Statistics 37:479): without them, ties would pass for certainty."""
+    if is_few(signs.sum(axis=0)):
+        signs = np.hstack([signs, np.tile([1.0, -1.0], (len(signs), 1))])
+    spread, mean = bootstrap_crossed(signs), float(signs.mean())
+    return _Compared(spread, _t_test(mean, spread), _t_interval(mean, spread))
+
+
+def _t_interval(mean: float, spread: Spread) -> Interval:
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, spread.df)) * spread.stderr
+    return Interval(low=mean - half, high=mean + half)
+
+
+def _find_least_shown(n_rows: int, alpha: float) -> float:
+    """Share of rows that a model without a single loss has to fix so that the exact test rejects in 8 of 10 experiments. Above 1 if there are too few
+    rows."""
+    n_needed = floor(log2(2 / alpha)) + 1
+    if n_rows < n_needed:
+        return n_needed / n_rows
+    return float(scipy.stats.beta.ppf(POWER, n_needed, n_rows - n_needed + 1))
+
+
+@lru_cache(maxsize=1024)
+def _find_lower_bound(n: int, n_ones: int, n_twos: int, total: int, n_seeds: int) -> float:
+    """The lower bound of `melded_interval`. It takes the lower of the two distributions of the changed rows' share if it is above 0."""
+    changed = n_ones + n_twos
+    size = (n_ones + 2 * n_twos) / changed / n_seeds if changed else 1.0
+    better = np.linspace(0, 1, N_POINTS + 1)
+    chance = _find_tail(n_ones, n_twos, total, better)
+    if chance[0] == 1:  # none changed for the better
+        return -size * (float(scipy.stats.beta.ppf((1 + LEVEL) / 2, changed + 1, n - changed)) if changed < n else 1.0)
+    is_above = chance[N_POINTS // 2] < (1 - LEVEL) / 2
+    shares = _find_shares(changed if is_above else changed + 1, n - changed + is_above)
+
+    def exceed(bound: float) -> float:
+        return float(np.interp((bound / shares + 1) / 2, better, chance, left=0, right=1).mean()) - (1 - LEVEL) / 2
+
+    return size * float(scipy.optimize.brentq(exceed, 0 if is_above else -1, 1 if is_above else 0, xtol=1e-6))
+
+
+def _find_tail(n_ones: int, n_twos: int, total: int, better: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How likely a total at least as high is, for each probability that a sum is positive, given how many sums have size 1 and size 2."""
+    twos = np.arange(n_twos + 1)[:, None]
+    n_at_least = np.ceil((total + n_ones + 2 * n_twos - 4 * twos) / 2)
+    binom = scipy.stats.binom
+    tail: NDArray[np.float64] = (binom.pmf(twos, n_twos, better) * binom.sf(n_at_least - 1, n_ones, better)).sum(axis=0)
+    return tail
+
+
+@lru_cache(maxsize=64)
+def _find_shares(a: int, b: int) -> NDArray[np.float64]:
+    """Quantiles of a beta distribution, which is all at 1 if `b` is 0. Shape `(N_POINTS,)`."""
+    middles = (np.arange(N_POINTS) + 0.5) / N_POINTS
+    shares: NDArray[np.float64] = scipy.stats.beta.ppf(middles, a, b) if b else np.ones(N_POINTS)
+    return shares
 
 
 def _t_test(difference: float, spread: Spread) -> float:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from pada_agent.app.experiment.fixed_settings import find_scored_otherwise
 from pada_agent.app.report.tables import describe_comparison
 from pada_agent.app.results.publish import read_tested
-from pada_agent.app.run_folder.layout import load_summary
+from pada_agent.app.run_folder.layout import load_run_config, load_summary
 from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record, ScoredRow
+from pada_agent.evaluation.rows.findings import agree
 from pada_agent.evaluation.statistics import adjust_holm, compare_paired, word_difference
 from pada_agent.graph.summary import Comparison, ModelResult
 
@@ -35,7 +37,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     """Compare the runs by their best models (each selected on its own selection part), with paired tests on test.
 
     Raises:
-        ConfigError: there are fewer than two runs, or their test rows differ.
+        ConfigError: there are fewer than two runs, or their test rows differ, or settings that decide which answers are right.
         ArtifactError: a run is not finished, or has kept no test answers.
     """
     if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
@@ -45,6 +47,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     tested = [read_tested(folder, arm) for folder, arm in zip(folders, best, strict=True)]
     for folder, rows in zip(folders[1:], tested[1:], strict=True):
         check_same_rows(folders[0], tested[0], folder, rows)
+        check_same_scoring(folders[0], folder)
     runs = tuple(
         ComparedRun(label=f"{folder}: {arm.name}", seed=summary.seed, arm=arm)
         for folder, summary, arm in zip(folders, summaries, best, strict=True)
@@ -66,6 +69,20 @@ def check_same_rows(first: Path, ours: Sequence[ScoredRow], other: Path, theirs:
                 f"{first} and {other} cannot be compared: test row {number} differs"
                 f" ('{one.example.id}' and '{two.example.id}'). Only runs with the same test rows and task settings can be compared."
             )
+
+
+def check_same_scoring(first: Path, other: Path) -> None:
+    """Check that both runs had the same idea of a right answer.
+
+    Raises:
+        ConfigError: they had not. The message names the settings that differ.
+        ArtifactError: the settings of a run are missing or damaged.
+    """
+    if differ := find_scored_otherwise(load_run_config(first), load_run_config(other)):
+        raise ConfigError(
+            f"{first} and {other} cannot be compared: {', '.join(differ)} {agree(len(differ), 'differs', 'differ')}, so"
+            " their answers were scored differently. Run one of them again with the settings of the other."
+        )
 
 
 def describe_runs(compared: RunsCompared) -> str:

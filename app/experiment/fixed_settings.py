@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from pada_agent.app.adapters.llm.response_cache import name_model
+from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import spell_out
+from pada_agent.evaluation.tasks.registry import find_task_kind
 
 OF_THE_GRID: Mapping[str, str] = MappingProxyType(
     {
@@ -18,13 +21,19 @@ OF_THE_GRID: Mapping[str, str] = MappingProxyType(
 """Settings that no `set` of a grid can change, and why."""
 SIZED = ("data.train_limit", "data.train_shuffle")
 """Settings that `sizes` decides."""
+JUDGEMENT = "prompts.answer_judgement"
 SAME_FOR_ALL = (
     *("data.test", "data.test_limit", "data.validation", "data.validation_limit", "data.shuffle"),
-    *("task", "prompts.answer_judgement"),
+    *("task", JUDGEMENT),
 )
 """Settings, or groups of them, that decide which rows are answered, and what counts as right."""
 FREE = ("task.description",)
 """Settings in these groups that an arm may change: only the LLM agents see it."""
+READING = (
+    *("task.columns", "task.missing", "task.label_values", "task.gold_is", "task.database", "task.turns"),
+    "task.allow_unisolated_code",
+)
+"""Settings of a task that only decide how rows are read, or whether. Finished runs may differ in them if their rows are the same."""
 
 
 def find_fixed(settings: Mapping[str, Any], *, is_sized: bool, of_arm: bool) -> Iterator[str]:
@@ -49,6 +58,23 @@ def find_fixed(settings: Mapping[str, Any], *, is_sized: bool, of_arm: bool) -> 
             yield (
                 f"{key}: arms are compared on their answers to the same questions. Change it for all of them, in the task's `set`"
             )
+
+
+def find_scored_otherwise(ours: RunConfig, theirs: RunConfig) -> list[str]:
+    """Keys of settings that differ and decide which answers to the same rows are right.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    here, there = (dict(spell_out({"task": config.task.model_dump()})) for config in (ours, theirs))
+    differ = [key for key in here if here[key] != there[key] and key not in (*FREE, *READING)]
+    judges = [
+        {JUDGEMENT: config.prompts.answer_judgement, "models.judge": name_model(config.models.judge, None)}
+        for config in (ours, theirs)
+    ]
+    if judges[0] != judges[1] and find_task_kind(ours.task.name).asks_judge:
+        differ += [key for key in judges[0] if judges[0][key] != judges[1][key]]
+    return differ
 
 
 def _is_in(key: str, groups: Sequence[str]) -> bool:

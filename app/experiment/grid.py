@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from pada_agent.app.estimates.calls import count_rows
 from pada_agent.app.experiment.grid_check import list_problems
 from pada_agent.app.experiment.grid_settings import ArmEntry as ArmEntry
 from pada_agent.app.experiment.grid_settings import Grid as Grid
@@ -90,7 +91,7 @@ def plan_cells(grid: Grid, datasets: DatasetSource) -> list[Cell]:
     Raises:
         ConfigError: a run's settings are not valid, the run would wait for a person, there are fewer training rows than a size, or arms to
             compare with each other are the same.
-        DatasetError: training rows cannot be counted.
+        DatasetError: rows cannot be read.
     """
     cells: list[Cell] = []
     for task in grid.tasks:
@@ -142,10 +143,18 @@ def take_subset(config: RunConfig, size: int | None) -> RunConfig:
 
 
 def fix_steps(config: RunConfig, datasets: DatasetSource) -> RunConfig:
-    """The settings with a fixed number of optimizer steps: as given, or as many as `epochs` need for the rows after one augmentation round."""
+    """The settings with a fixed number of optimizer steps: as given, or as many as `epochs` need for the rows after one augmentation round.
+
+    Rows are counted as a run reads them: without repeated rows and those that are also in validation or test, and with one for each turn that
+    is trained on.
+
+    Raises:
+        ConfigError: there is no such task.
+        DatasetError: nothing of a split can be read.
+    """
     if config.lora.n_steps is not None:
         return config
-    n_train = len(datasets.read(config.data.train, limit=config.data.train_limit))
+    n_train = count_rows(config, datasets).train
     n_rows = n_train + config.n_definitions + config.generation.count_rows(n_train)
     n_steps = max(1, round(config.lora.epochs * math.ceil(n_rows / config.lora.batch_size)))
     return apply_settings(config, {"lora.n_steps": n_steps}, origin="lora")

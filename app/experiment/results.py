@@ -29,8 +29,11 @@ class ArmOutcome(Record):
     models: tuple[str, ...]
     """Name of the measured model for each seed."""
     n_synthetic: tuple[int, ...]
-    """Number of rows that joined the training rows, for each seed. Fewer than requested if checks rejected some."""
+    """Number of synthetic rows that the measured model was trained on, for each seed."""
+    n_joined: tuple[int, ...]
+    """Number of rows that joined the training rows in any round of the run, for each seed. Fewer than requested if checks rejected some."""
     n_requested: tuple[int, ...]
+    """Number of rows that should have joined, in all rounds of the run."""
     n_steps: tuple[int | None, ...]
     accuracy: tuple[float, ...]
     """Accuracy on `split`, for each seed."""
@@ -114,6 +117,7 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         runs=tuple(str(cell.folder) for cell in cells),
         models=tuple(model.name for model in models),
         n_synthetic=tuple(model.n_synthetic for model in models),
+        n_joined=tuple(s.rows.accepted for s in summaries),
         n_requested=tuple(s.rows.requested for s in summaries),
         n_steps=tuple(model.n_steps for model in models),
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
@@ -214,10 +218,12 @@ def describe_headroom(outcome: ArmOutcome) -> str | None:
     t = outcome.headroom
     if t is None or t.words == "gained":
         return None
+    could_show = "no difference" if t.smallest_shown > 1 else f"{100 * t.smallest_shown:.1f}"
+    most = f"gain more than {100 * t.high:.1f} points" if t.high > 0 else "win"
     return (
         f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change validation accuracy by"
         f" {100 * t.difference:+.1f} points ({100 * t.low:+.1f} to {100 * t.high:+.1f}) at as many steps; {t.n} rows and"
-        f" {len(t.by_seed)} seed(s) could show {100 * t.smallest_shown:.1f}. No method can be expected to win here."
+        f" {len(t.by_seed)} seed(s) could show {could_show}. No method can be expected to {most} here."
     )
 
 
@@ -234,9 +240,9 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
     if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
         notes.append("Two seeds or fewer: the tests are about these adapters, not about the methods.")
     notes += [
-        f"{o.arm} on {place(o)}: {_span(o.n_synthetic)} rows of {_span(o.n_requested)} asked for joined the training rows."
+        f"{o.arm} on {place(o)}: {_span(o.n_joined)} rows of {_span(o.n_requested)} asked for joined the training rows, over all rounds."
         for o in outcomes
-        if o.test and o.n_synthetic != o.n_requested
+        if o.test and o.n_joined != o.n_requested
     ]
     return notes
 

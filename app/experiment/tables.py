@@ -9,6 +9,7 @@ from pathlib import Path
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult, PairOutcome
 from pada_agent.app.text import align_columns
+from pada_agent.evaluation.statistics import MethodTest
 
 HEADER = [
     "task",
@@ -48,8 +49,8 @@ PAIRS_LEGEND = (
 )
 LEGEND = (
     "`points`: test accuracy against plain fine-tuning of the same runs for as many steps, mean over seeds, paired on the same"
-    " rows. `could show`: the true difference that this many rows and seeds would show in 8 of 10 experiments."
-    " `verdict`: at 5 %, after Holm's correction over all methods, tasks and sizes."
+    " rows. `could show`: the true difference that this many rows and seeds would show in 8 of 10 experiments (`none`: they are"
+    " too few to show any). `verdict`: at 5 %, after Holm's correction over all methods, tasks and sizes."
 )
 
 
@@ -113,7 +114,7 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
         p_holm = "" if o.p_holm is None else f"{o.p_holm:.3g}"
         bounds = f"{100 * t.low:+.1f} to {100 * t.high:+.1f}"
         tested = [f"{100 * t.difference:+.1f}", bounds, f"{t.p_value:.3g}", p_holm, str(o.words)]
-        tested.append(f"{100 * t.smallest_shown:.1f}")
+        tested.append(_word_smallest(t))
     name = " = ".join((o.arm, *o.also))
     figures = [_listed(o.n_synthetic), _listed([n or 0 for n in o.n_steps]), f"{100 * o.mean:.1f} %"]
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
@@ -132,8 +133,12 @@ def _to_pair_row(pair: PairOutcome) -> list[str]:
         str(pair.size or "all"),
         str(len(test.by_seed)),
         *figures,
-        f"{100 * test.smallest_shown:.1f}",
+        _word_smallest(test),
     ]
+
+
+def _word_smallest(test: MethodTest) -> str:
+    return "none" if test.smallest_shown > 1 else f"{100 * test.smallest_shown:.1f}"
 
 
 def _to_markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -124,7 +124,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
         tasks={"toy": TaskEntry(config=str(tmp_path / "run.yaml"))},
         sizes=(6, 9),
         arms=tuple(name for name in METHODS if not name.endswith("_native")),
-        seeds=(0, 1, 2),
+        seeds=(0,),
     )
 
     def run(part: Part = WHOLE, *, headroom_only: bool = False, **changes: Any) -> ExperimentResult:
@@ -140,7 +140,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
     assert [o.arm for o in run(headroom_only=True).outcomes] == ["untouched", "vanilla", "oracle"] * 2
     table = tmp_path / "runs" / "grid" / "results.md"
     table.unlink()
-    part = run(Part(arms=("pada", "vanilla"), seeds=(1,)))
+    part = run(Part(arms=("pada", "vanilla"), seeds=(1,)), seeds=(0, 1))
     assert [(o.arm, o.size, o.seeds) for o in part.outcomes] == [
         (arm, size, (1,)) for size in (6, 9) for arm in ("vanilla", "pada")
     ]
@@ -163,6 +163,8 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
     plain = {job.rows_hash for job in world.compute.ran if isinstance(job, FineTuneJob) and job.seed == 0}
     assert len([j for j in world.compute.ran if isinstance(j, FineTuneJob) and j.seed == 0]) == len(plain)
     check_tables(result, tmp_path / "runs" / "grid")
+    several = run(sizes=(9,), arms=("vanilla", "oracle", "auggpt", "pada"), seeds=(0, 1, 2))
+    check_seeds(several)
     runs = [tmp_path / "runs" / "grid" / f"toy-9-{arm}-s0" for arm in ("auggpt", "pada")]
     told = describe_runs(compare_runs(runs))
     assert "toy-9-pada-s0" in told and "paired test p" in told
@@ -172,13 +174,22 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
 def check_tables(result: ExperimentResult, folder: Path) -> None:
     by_arm = {o.arm: o for o in result.outcomes}
     assert by_arm["vanilla"].also == ("vanilla_equal_steps",) and by_arm["vanilla"].test is None
-    assert by_arm["oracle"].n_synthetic == (9, 9, 9) and by_arm["oracle"].p_holm is None
     compared = [o for o in result.outcomes if o.p_holm is not None]
-    assert len(compared) == 11 and {o.test.speaks_of for o in compared if o.test} == {"methods"}
+    assert len(compared) == 11 and {o.test.speaks_of for o in compared if o.test} == {"adapters"}
     for name in ("results.md", "results.csv", "results.tex"):
         text = (folder / name).read_text().replace("\\_", "_")
         assert text.count("toy") >= 11 and "vanilla = vanilla_equal_steps" in text
     assert ExperimentResult.model_validate_json((folder / "results.json").read_text()) == result
+
+
+def check_seeds(result: ExperimentResult) -> None:
+    vanilla, oracle, *compared = result.outcomes
+    assert (vanilla.arm, vanilla.seeds, vanilla.test) == ("vanilla", (0, 1, 2), None)
+    assert oracle.n_synthetic == oracle.n_joined == oracle.n_requested == (9, 9, 9) and oracle.p_holm is None
+    assert [(o.arm, o.test.speaks_of) for o in compared if o.test and o.p_holm is not None] == [
+        ("auggpt", "methods"),
+        ("pada", "methods"),
+    ]
 
 
 def check_jobs(folder: Path, *, n_seeds: int) -> None:

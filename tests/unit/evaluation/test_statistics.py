@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import binom, permutation_test
 
 from pada_agent.core.records import Verdict
 from pada_agent.evaluation.statistics import (
     adjust_holm,
     bootstrap_crossed,
+    bootstrap_mean,
     compare_methods,
     compare_paired,
+    expect_spread,
+    find_smallest_shown,
     mcnemar_exact,
+    melded_interval,
     sign_flip_exact,
     summarize,
     wilson_interval,
@@ -176,7 +180,12 @@ def test_adapters_that_disagree_show_no_effect_of_the_method() -> None:
 
 
 def test_methods_on_other_rows_or_seeds_do_not_pair() -> None:
-    for before, after in (([], []), ([verdicts("+")], [verdicts("+")] * 2), ([verdicts("++")], [verdicts("+")])):
+    for before, after in (
+        ([], []),
+        ([[]], [[]]),
+        ([verdicts("+")], [verdicts("+")] * 2),
+        ([verdicts("++")], [verdicts("+")]),
+    ):
         with pytest.raises(ValueError, match="same rows"):
             compare_methods(before, after)
 
@@ -185,6 +194,117 @@ def test_equal_methods_have_no_difference() -> None:
     same = [verdicts("+-" * 10)] * 3
     test = compare_methods(same, same)
     assert (test.difference, test.p_value, test.words) == (0, 1, "not shown")
+
+
+def spread_signs(n_fixed: int, n_broken: int, n: int) -> "np.ndarray":  # type: ignore[type-arg]
+    return np.array([1.0] * n_fixed + [-1.0] * n_broken + [0.0] * (n - n_fixed - n_broken))
+
+
+def pair_up(n_fixed: int, n_broken: int, n: int) -> tuple[list[Verdict], list[Verdict]]:
+    same = "+" * (n - n_fixed - n_broken)
+    return verdicts("-" * n_fixed + "+" * n_broken + same), verdicts("+" * n_fixed + "-" * n_broken + same)
+
+
+@pytest.mark.parametrize(("n_fixed", "n_broken", "n"), [(0, 0, 4), (5, 0, 5), (1, 7, 21), (5, 0, 200), (9, 2, 300)])
+def test_the_melded_interval_has_the_quantiles_of_its_definition(n_fixed: int, n_broken: int, n: int) -> None:
+    """Fay and Lumbard (2021), section 3: products of draws from the confidence distributions of Clopper and Pearson."""
+    rng = np.random.default_rng(5)
+    m = n_fixed + n_broken
+
+    def draw(a: int, b: int) -> "np.ndarray":  # type: ignore[type-arg]
+        return rng.beta(a, b, 200_000) if a and b else np.full(200_000, float(a > 0))
+
+    shares = [draw(m, n - m + 1), draw(m + 1, n - m)]
+    lowest, highest = draw(n_fixed, n_broken + 1), draw(n_fixed + 1, n_broken)
+    interval = melded_interval(spread_signs(n_fixed, n_broken, n))
+    low = min(float(np.quantile(share * (2 * lowest - 1), 0.025)) for share in shares)
+    high = max(float(np.quantile(share * (2 * highest - 1), 0.975)) for share in shares)
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=0.004), pytest.approx(high, abs=0.004))
+
+
+@pytest.mark.parametrize("n", [4, 10, 100])
+def test_without_a_change_the_interval_is_that_of_none_of_n(n: int) -> None:
+    """1 - 0.025 ** (1 / n) is the upper limit of Clopper and Pearson for 0 of n."""
+    test = compare_paired(*pair_up(0, 0, n))
+    assert (-test.low, test.high) == (pytest.approx(1 - 0.025 ** (1 / n)), pytest.approx(1 - 0.025 ** (1 / n)))
+
+
+@pytest.mark.parametrize(("n", "changed"), [(30, range(13)), (300, range(20, 60, 7)), (50, range(46, 51))])
+def test_an_interval_contains_zero_if_and_only_if_the_exact_test_does_not_reject(n: int, changed: range) -> None:
+    for m in changed:
+        for n_fixed in range(m // 2, m + 1):
+            before, after = pair_up(n_fixed, m - n_fixed, n)
+            test = compare_paired(before, after)
+            assert (test.low <= 0 <= test.high) == (test.p_value >= 0.05) == (test.words == "not shown"), (m, n_fixed)
+            assert test.low < test.high and test.low <= test.difference <= test.high
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2])
+@pytest.mark.parametrize(
+    ("n_fixed", "n_broken", "n"), [(0, 0, 4), (5, 0, 5), (5, 0, 100), (9, 2, 300), (21, 9, 40), (40, 0, 40)]
+)
+def test_intervals_over_one_or_two_seeds_agree_with_their_test(
+    n_seeds: int, n_fixed: int, n_broken: int, n: int
+) -> None:
+    before, after = pair_up(n_fixed, n_broken, n)
+    other = after if n_seeds == 1 else [a if i % 2 else b for i, (b, a) in enumerate(zip(before, after, strict=True))]
+    test = compare_methods([before] * n_seeds, [after, other][:n_seeds])
+    assert (test.low <= 0 <= test.high) == (test.p_value >= 0.05)
+    assert -1 <= test.low < test.high <= 1
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.8, 1.0])
+@pytest.mark.parametrize("theta", [0.02, 0.1, 0.3])
+def test_few_changes_are_covered_as_often_as_promised(theta: float, beta: float) -> None:
+    """All outcomes of 15 rows, of which a share `theta` changes, and a share `beta` of these for the better."""
+    n, covered = 15, 0.0
+    for m in range(n + 1):
+        for n_fixed in range(m + 1):
+            chance = float(binom.pmf(m, n, theta) * binom.pmf(n_fixed, m, beta))
+            if chance > 1e-6:
+                found = melded_interval(spread_signs(n_fixed, m - n_fixed, n))
+                covered += chance * (found.low <= theta * (2 * beta - 1) <= found.high)
+    assert covered >= 0.95
+
+
+def test_many_changes_keep_the_bootstrap_interval() -> None:
+    """The figures of finished experiments do not depend on what is done with few changes."""
+    test, usual = compare_paired(*pair_up(30, 10, 300)), bootstrap_mean(spread_signs(30, 10, 300))
+    assert (test.low, test.high) == (usual.low, usual.high)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 3, 5])
+def test_ties_are_not_certainty_whatever_the_number_of_seeds(n_seeds: int) -> None:
+    same = [verdicts("+-" * 5)] * n_seeds
+    test = compare_methods(same, same)
+    assert (test.difference, test.p_value, test.words) == (0, 1, "not shown")
+    assert test.high == pytest.approx(-test.low) and test.high > 0.2 and test.smallest_shown > 0.3
+
+
+def test_seeds_that_agree_on_few_rows_show_no_more_than_one_of_them() -> None:
+    """Three adapters that fix the same 4 of 4 or 5 of 100 rows are no other rows: the exact test of one has p = 0.125 and 0.0625."""
+    for n_fixed, n in ((4, 4), (5, 100)):
+        before, after = pair_up(n_fixed, 0, n)
+        test = compare_methods([before] * 3, [after] * 3)
+        assert test.words == "not shown" and test.low <= 0 and test.low < test.difference <= test.high <= 1
+    before, after = pair_up(8, 0, 100)
+    assert compare_methods([before] * 3, [after] * 3).words == "gained"
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2, 3])
+def test_a_single_row_shows_nothing_and_is_no_error(n_seeds: int) -> None:
+    test = compare_methods([verdicts("-")] * n_seeds, [verdicts("+")] * n_seeds)
+    assert (test.n, test.difference, test.words) == (1, 1, "not shown") and test.low < 0
+    assert test.smallest_shown > 1
+
+
+def test_the_exact_test_shows_nothing_before_six_rows_change() -> None:
+    """2 * 0.5 ** 6 < 0.05: with five rows it cannot reject. With 100, 8 of 10 experiments see six changes if 7.8 % change."""
+    assert find_smallest_shown(expect_spread(5, 1)) > 1
+    assert 0.9 < find_smallest_shown(expect_spread(6, 1)) <= 1
+    share = compare_methods(*[[side] for side in pair_up(0, 0, 100)]).smallest_shown
+    assert binom.sf(5, 100, share) == pytest.approx(0.8)
+    assert find_smallest_shown(expect_spread(400, 1)) == pytest.approx(2.81 * (0.2 / 400) ** 0.5, rel=0.01)
 
 
 def test_the_crossed_bootstrap_agrees_with_the_analysis_of_variance() -> None:

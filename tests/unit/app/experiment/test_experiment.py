@@ -19,13 +19,17 @@ from pada_agent.app.experiment.results import (
     correct_for_number,
     describe_headroom,
     describe_limits,
+    measure_arm,
     merge_equal,
 )
 from pada_agent.app.experiment.running import describe_power
 from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
 from pada_agent.core.errors import ConfigError
-from pada_agent.evaluation.statistics import MethodTest, Words
+from pada_agent.core.records import Verdict
+from pada_agent.evaluation.statistics import MethodTest, Words, compare_methods
+from pada_agent.graph.summary import RowCounts
 from tests.fakes import MemoryDatasets
+from tests.unit.app.summaries import make_summary
 
 ROOT = Path(__file__).parents[4]
 GRIDS = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
@@ -146,6 +150,7 @@ def outcome(arm: str, test: MethodTest | None = None, **changes: Any) -> ArmOutc
         "runs": tuple(f"{arm}-{i}" for i in range(n)),
         "models": ("iteration 1",) * n,
         "n_synthetic": (150,) * n,
+        "n_joined": (150,) * n,
         "n_requested": (150,) * n,
         "n_steps": (100,) * n,
         "accuracy": (0.4, 0.42, 0.44)[:n],
@@ -192,12 +197,40 @@ def test_an_oracle_without_gain_warns(words: Words, warns: bool) -> None:
     told = describe_headroom(outcome("oracle", headroom=make_test(0.01, 0.5, words), is_oracle=True))
     assert (told is not None) == warns
     assert told is None or ("no headroom shown on gsm8k_&_more (300 rows)" in told and "could show 5.0" in told)
+    assert told is None or told.endswith("No method can be expected to gain more than 5.0 points here.")
+
+
+def test_an_oracle_that_lost_for_certain_leaves_nothing_to_win() -> None:
+    told = describe_headroom(outcome("oracle", headroom=make_test(-0.05, 0.01, "lost"), is_oracle=True))
+    assert told is not None and told.endswith("could show 5.0. No method can be expected to win here.")
+
+
+def test_four_rows_without_a_change_promise_nothing() -> None:
+    same = [Verdict(example_id=str(i), value="correct") for i in range(4)]
+    test = compare_methods([same], [same])
+    told = describe_headroom(outcome("oracle", headroom=test, is_oracle=True))
+    assert told is not None and "could show no difference" in told and "gain more than 60.2 points here" in told
+    (row,) = csv.DictReader(to_csv(ExperimentResult(name="g", outcomes=(outcome("pada", test),))).splitlines())
+    assert (row["95 % interval"], row["could show"]) == ("-60.2 to +60.2", "none")
 
 
 def test_notes_say_what_the_budget_did_not_match_and_of_what_the_tests_speak() -> None:
-    notes = "\n".join(describe_limits([outcome("pada", make_test(0, 1, n_seeds=2), n_synthetic=(140, 150))]))
+    notes = "\n".join(describe_limits([outcome("pada", make_test(0, 1, n_seeds=2), n_joined=(140, 150))]))
     assert "140 to 150 rows of 150 asked for" in notes and "not about the methods" in notes
     assert not describe_limits([outcome("pada", make_test(0, 1))])
+    rolled_back = outcome(
+        "llm2llm_native", make_test(0, 1), n_synthetic=(9,) * 3, n_joined=(18,) * 3, n_requested=(18,) * 3
+    )
+    assert not describe_limits([rolled_back]), "all rows of both rounds joined, and the model is that of one"
+
+
+def test_rows_asked_for_and_rows_that_joined_are_both_counted_over_all_rounds(tmp_path: Path) -> None:
+    (cell,) = plan(tmp_path, arms=["vanilla"], runs_folder=str(tmp_path))
+    cell.folder.mkdir(parents=True)
+    rows = RowCounts(requested=120, accepted=110)
+    (cell.folder / "summary.json").write_text(make_summary(rows=rows).model_dump_json())
+    measured = measure_arm([cell])
+    assert (measured.n_joined, measured.n_requested) == ((110,), (120,))
 
 
 def test_tables_say_the_same_in_every_form() -> None:
