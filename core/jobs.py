@@ -230,6 +230,8 @@ class ExportJob(Record):
     rows_hash: str
     max_new_tokens: int = 32
     chat: ChatSpec = ChatSpec()
+    any_weights: bool = False
+    """Whether the student may have other weights than those that the adapter was trained on."""
 
 
 TOKENIZER_FACTS = "student.json"

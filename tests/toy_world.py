@@ -5,10 +5,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
@@ -47,7 +49,9 @@ class NearestRowCompute:
         job_id = f"{job.kind}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]}"
         with self._lock:
             if not (self._folder / job_id).exists():
-                self._run(job, self._folder / job_id)
+                self._run(job, scratch := self._folder / f".{job_id}.{uuid4().hex}")
+                with suppress(OSError):  # another instance was quicker
+                    scratch.rename(self._folder / job_id)
         return job_id
 
     def wait(self, job_id: str, on_progress: Callable[[Progress], None]) -> Path:

@@ -54,14 +54,20 @@ def let_go_of_graphs(model: Any) -> None:
                 setattr(module, name, kept.detach())
 
 
-def load_adapter(student: Student, model: Any, folder: Path, *, is_trainable: bool = False) -> Any:
+def load_adapter(
+    student: Student, model: Any, folder: Path, *, is_trainable: bool = False, any_weights: bool = False
+) -> Any:
     """PEFT's model of `model`, which is the student's or a copy of it, with all weights of the saved adapter.
+
+    Args:
+        any_weights: whether the student may have other weights than those that the adapter was trained on.
 
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
         ArtifactError: the metrics beside it are damaged.
     """
-    _check_base(student, folder)
+    if not any_weights:
+        _check_base(student, folder)
     try:
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = not is_trainable
@@ -99,7 +105,7 @@ def _check_base(student: Student, folder: Path) -> None:
     if any(trained_on[name] != own[name] for name in shared) or not set(trained_on.values()) & set(own.values()):
         raise TrainingError(
             f"adapter {folder} was trained on other weights than those of student {student.source}: {TRAIN_METRICS} beside it"
-            f" names the SHA-256 of {', '.join(trained_on)}. Give that student, or delete the file to use the adapter on this one."
+            f" names the SHA-256 of {', '.join(trained_on)}. Give that student. To merge the adapter into this one anyway, name it: pada export … --student."
         )
 
 

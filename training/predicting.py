@@ -65,26 +65,27 @@ def answer_rows(
 
 
 @contextmanager
-def apply_adapter(student: Student, adapter: Path) -> Iterator[Student]:
-    """The student with the adapter beside its weights, not merged. Afterwards, the student is as before.
+def apply_adapter(student: Student, adapter: Path, *, any_weights: bool = False) -> Iterator[Student]:
+    """The student with the adapter beside its weights, not merged. Afterwards, the student is as before. See `load_adapter`.
 
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
     """
-    adapted = load_adapter(student, student.model, adapter)
+    adapted = load_adapter(student, student.model, adapter, any_weights=any_weights)
     try:
         yield replace(student, model=adapted.eval())
     finally:
         adapted.unload()
 
 
-def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False) -> Student:
-    """A copy of the student with the adapter merged into its weights. The original does not change, unless `in_place`.
+def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False, any_weights: bool = False) -> Student:
+    """A copy of the student with the adapter merged into its weights. The original does not change, unless `in_place`. See `load_adapter`.
 
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
     """
-    adapted = load_adapter(student, student.model if in_place else copy.deepcopy(student.model), adapter)
+    model = student.model if in_place else copy.deepcopy(student.model)
+    adapted = load_adapter(student, model, adapter, any_weights=any_weights)
     _untie(adapted)
     return replace(student, model=adapted.merge_and_unload().eval())
 

@@ -158,7 +158,9 @@ def _tell_unmapped(name: str, config: Any) -> str:
 
 def _refuse_adapter(name: str, source: str, revision: str | None) -> None:
     """transformers would apply an adapter to the untouched model too."""
-    if find_adapter_config_file(source, revision=revision):
+    with _explain(name):
+        found = find_adapter_config_file(source, revision=revision)
+    if found:
         raise ConfigError(f"student {tell_adapter(name)}")
 
 

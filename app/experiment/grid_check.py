@@ -17,7 +17,7 @@ from pada_agent.core.suggestions import suggest
 def list_problems(path: Path, grid: Grid) -> Iterator[str]:
     """All that can be said without the settings of its tasks, with keys."""
     for name in grid.tasks:
-        if not re.match(FOLDER_NAME, name):
+        if not re.fullmatch(FOLDER_NAME, name):
             yield f"tasks.{name}: a name of letters, digits, '.', '_' or '-' is expected"
     for i, arm in enumerate(grid.arms):
         if missing := find_missing(method_of(arm), plugins.METHODS, built_in=METHODS):

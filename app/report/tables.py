@@ -117,7 +117,7 @@ def describe_judge(judge: JudgeCalibration) -> str:
     return (
         f"Judge on known rows: {judge.n_caught} of {judge.n_bad} bad ones caught"
         + (f" (missed: {missed})" if missed else "")
-        + f", {judge.n_false_alarms} of {judge.n_good} good ones refused."
+        + f", {judge.n_false_alarms} of {judge.n_good} good ones rejected."
         + _word_gates(judge)
     )
 
@@ -126,7 +126,7 @@ def describe_ratings(ratings: RatingSpread) -> str:
     """How the judge's ratings are spread, and whether they mean anything. Empty if nothing was rated."""
     if not ratings.n_accepted + ratings.n_refused:
         return ""
-    listed = {"accepted": ratings.accepted, "refused": ratings.refused}
+    listed = {"accepted": ratings.accepted, "rejected": ratings.refused}
     parts = [f"{name} {_list_counts(counts)}" for name, counts in listed.items() if counts]
     silent = " All accepted rows have the same rating: it does not tell them apart." if ratings.says_nothing else ""
     return f"Ratings (mean of the scores, 1 to 10): {'; '.join(parts)}.{silent}"
@@ -141,7 +141,7 @@ def _word_gates(judge: JudgeCalibration) -> str:
     if not judge.n_answered:
         return ""
     return (
-        f" Its ratings alone refused {judge.n_caught_by_rating} of the {judge.n_bad} bad ones;"
+        f" Its ratings alone rejected {judge.n_caught_by_rating} of the {judge.n_bad} bad ones;"
         f" of the {judge.n_answered} that it also answered blindly, {judge.n_caught_by_answer}."
     )
 
@@ -181,7 +181,7 @@ def describe_solving(summary: RunSummary) -> str:
     if not summary.rows.solved:
         return ""
     refused = summary.rows.rejected.get("verification", 0)
-    return f" Of {summary.rows.solved} rows that the judge answered by itself, {refused} got a different answer and were refused."
+    return f" Of {summary.rows.solved} rows that the judge answered by itself, {refused} got a different answer and were rejected."
 
 
 def count_errors(pattern: ErrorPattern) -> str:

@@ -16,6 +16,7 @@ from pada_agent.app.results.data_export import export_data
 from pada_agent.app.results.model_export import read_source
 from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
 from pada_agent.core.hub_names import HUB_ID, is_hub_id, split_commit
+from pada_agent.core.hub_revisions import check_revision
 from pada_agent.core.records import Record
 
 What = Literal["model", "data"]
@@ -91,6 +92,11 @@ def find_adapter(location: str) -> Path:
     found = _LOCATION.fullmatch(location)
     if found is None:
         raise ConfigError(f"{location}: expected {PREFIX}owner/name or {PREFIX}owner/name@revision")
+    if found["revision"]:
+        try:
+            check_revision(found["revision"])
+        except ValueError as exc:
+            raise ConfigError(f"{location}: {exc}") from exc
     from huggingface_hub import snapshot_download
 
     with _explaining(location):

@@ -77,10 +77,10 @@ def export_model(
             commit that it names.
 
     Raises:
-        ArtifactError: `source` is neither of these, its run kept no adapter, or the student that it names has other
-            weights now.
+        ArtifactError: `source` is neither of these, or its run kept no adapter.
         ConfigError: `out` already exists.
-        TrainingError: the adapter does not fit the student, or the format is not available for it.
+        TrainingError: the adapter does not fit the student, the student that it names has other weights now, or the format is
+            not available for it.
     """
     check_new(out)
     found = read_source(source)
@@ -88,14 +88,9 @@ def export_model(
         found = found.model_copy(update={"student": _choose_student(str(model_store.resolve(student)), found.student)})
     trained_on = read_train_metrics(found.adapter).base_sha256
     with making_beside(out) as scratch:
-        made = _run_job(found, format, scratch, on_event)
+        made = _run_job(found, format, scratch, on_event, any_weights=student is not None)
         report = json.loads((made / EXPORT_REPORT).read_text(encoding="utf-8"))
         fits = have_same_weights(trained_on, report["base_sha256"])
-        if not fits and student is None:
-            raise ArtifactError(
-                f"{found.student}: has other weights than those that the adapter in {found.adapter} was trained on, so the merged"
-                " model was not kept. Name the right student, or this one to merge anyway, with --student."
-            )
         move(made, out)
     return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"], fits=fits)
 
@@ -132,7 +127,7 @@ def describe_export(report: ExportReport) -> str:
     return "\n".join([*lines, LLAMA_CPP] if report.format == "gguf" else lines)
 
 
-def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -> Path:
+def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent, *, any_weights: bool) -> Path:
     text = "".join(row.model_dump_json() + "\n" for row in source.rows)
     rows = write_atomically(scratch / "rows.jsonl", text)
     compute = LocalCompute(scratch, scratch / "worker.log", device="cpu")
@@ -143,6 +138,7 @@ def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent) -
         rows=str(rows),
         rows_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
         chat=source.chat,
+        any_weights=any_weights,
     )
     try:
         return compute.wait(compute.submit(job), lambda p: on_event(RunEvent(mode="custom", data=p.model_dump())))

@@ -154,12 +154,6 @@ def load_summary(folder: Path) -> RunSummary:
         raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: {word_resume(folder)}") from exc
 
 
-def list_iterations(folder: Path, name: str) -> list[Path]:
-    """The files with this name in `iterations/1`, `iterations/2` and so on."""
-    found = [path for path in folder.glob(f"iterations/*/{name}") if path.parent.name.isdecimal()]
-    return sorted(found, key=lambda path: int(path.parent.name))
-
-
 def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
     """The records in a published file, one per line.
 

@@ -149,7 +149,7 @@ def test_the_adapters_commit_goes_with_the_name_of_its_student(
     name_base(adapter, "owner/small", COMMIT)
     asked: list[str] = []
 
-    def run_job(source: model_export.Source, *_: object) -> Path:
+    def run_job(source: model_export.Source, *_: object, **__: object) -> Path:
         asked.append(source.student)
         made = tmp_path / "made"
         made.mkdir()

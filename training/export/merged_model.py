@@ -36,11 +36,12 @@ def export(
     """
     _check_format(job)
     _check_template(student, job)
-    with apply_adapter(student, Path(job.adapter)) as adapted:
+    with apply_adapter(student, Path(job.adapter), any_weights=job.any_weights) as adapted:
         expected = _ask(adapted, job, examples, "adapted", on_progress)
         own = _take_own_answers(examples, expected)
         before = _weigh(adapted, job, own)
-    _write(_add_chat(merge_adapter(student, Path(job.adapter)), job.chat), student, job, folder)
+    merged = merge_adapter(student, Path(job.adapter), any_weights=job.any_weights)
+    _write(_add_chat(merged, job.chat), student, job, folder)
     written = _read_back(student, job, folder)
     job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": None})})  # the written model has it
     found = _ask(written, job, examples, "written", on_progress)

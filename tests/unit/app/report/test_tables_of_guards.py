@@ -17,19 +17,19 @@ from tests.unit.app.summaries import make_summary
 def test_the_judge_on_known_rows() -> None:
     judge = JudgeCalibration(n_bad=5, n_caught=3, n_good=2, n_false_alarms=1, missed={"copy": 2})
     assert tables.describe_judge(judge) == (
-        "Judge on known rows: 3 of 5 bad ones caught (missed: copy 2), 1 of 2 good ones refused."
+        "Judge on known rows: 3 of 5 bad ones caught (missed: copy 2), 1 of 2 good ones rejected."
     )
     assert tables.describe_judge(JudgeCalibration()) == ""
     both = judge.model_copy(update={"n_caught_by_rating": 1, "n_caught_by_answer": 2, "n_answered": 3})
     assert tables.describe_judge(both).endswith(
-        "Its ratings alone refused 1 of the 5 bad ones; of the 3 that it also answered blindly, 2."
+        "Its ratings alone rejected 1 of the 5 bad ones; of the 3 that it also answered blindly, 2."
     )
 
 
 def test_how_ratings_spread_and_when_they_say_nothing() -> None:
     ratings = RatingSpread(accepted={"10": 42}, refused={"5": 6, "1": 7})
     assert tables.describe_ratings(ratings) == (
-        "Ratings (mean of the scores, 1 to 10): accepted 42 x 10; refused 6 x 5, 7 x 1."
+        "Ratings (mean of the scores, 1 to 10): accepted 42 x 10; rejected 6 x 5, 7 x 1."
         " All accepted rows have the same rating: it does not tell them apart."
     )
     assert tables.describe_ratings(RatingSpread(accepted={"9.3": 2, "7": 3})).endswith("accepted 2 x 9.3, 3 x 7.")
@@ -47,7 +47,7 @@ def test_ratings_are_counted_by_their_mean() -> None:
 def test_what_solving_refused_after_the_rating() -> None:
     rows = RowCounts(requested=9, written=9, accepted=6, rejected={"verification": 3}, solved=8)
     text = tables.describe_rows(make_summary(rows=rows))
-    assert text.endswith("Of 8 rows that the judge answered by itself, 3 got a different answer and were refused.")
+    assert text.endswith("Of 8 rows that the judge answered by itself, 3 got a different answer and were rejected.")
 
 
 def test_the_gap_stands_for_every_fine_tuned_model() -> None:
