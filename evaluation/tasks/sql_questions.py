@@ -3,18 +3,31 @@
 import re
 from collections.abc import Sequence
 
-from pada_agent.evaluation.tasks.sql_variations import OPPOSITES, as_words, find_named, names
+from pada_agent.evaluation.tasks.sql_variations import (
+    COMPARATIVES,
+    ENDS_OF_SCALES,
+    EXTREMES,
+    TURNED,
+    as_pattern,
+    as_words,
+    find_named,
+    names,
+)
 from pada_agent.evaluation.verifiers.sql_text import find_tokens
 
-UPPER, LOWER = map(frozenset, zip(*OPPOSITES, strict=True))
-ENDS = frozenset({"MAX", "MIN", "ASC", "DESC", "<", ">"})
-
+UPPER, LOWER = map(frozenset, zip(*EXTREMES, *COMPARATIVES, strict=True))
+OTHER_ENDS = (
+    r"[<>≤≥]|(?<!\w)(?:max|min|asc(?:ending)?|desc(?:ending)?|(?:de|in)creasing|revers\w+|sort(?:ed)?|order(?:ed)?\s+by"
+    r"|ordered|in\s+order|ranked|alphabetical\w*|top|bottom|(?:first|last)(?!\s+names?)|\w+est|worst|\w+er\s+than|between"
+    r"|within|after|before|since|until|over|under|exceed\w*|up\s+to)(?!\w)"
+)
+"""What else in a question may say an end of a scale or an order, so that the word beside it may mean another part of the query."""
 
 _WORD = re.compile(r"[^\W_]+")
 _END = re.compile(
-    rf"(?<!\w)(?:{'|'.join(sorted({w for pair in OPPOSITES for w in pair}, key=len, reverse=True))})(?!\w)",
-    re.IGNORECASE,
+    rf"(?<!\w)(?:{'|'.join(sorted(ENDS_OF_SCALES, key=len, reverse=True))})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE
 )
+_OTHER_END = re.compile(OTHER_ENDS, re.IGNORECASE)
 
 
 def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str | None:
@@ -24,8 +37,9 @@ def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str |
     """
     placed: list[str] = []
     for was, now in changes:
-        is_end = was.upper() in ENDS
-        made = _turn(question, sql) if is_end else _exchange(question, was, f"\0{len(placed)}\0")
+        # in capitals: "Max" may also be a value
+        is_end = was == was.upper() and TURNED.get(was.lower()) == now
+        made = _turn(question, sql, was) if is_end else _exchange(question, was, f"\0{len(placed)}\0")
         if made is None:
             return None
         question = made
@@ -66,27 +80,35 @@ def find_turned(question: str, rough: str) -> str | None:
 
 
 def _exchange(question: str, was: str, now: str) -> str | None:
-    """Replace a value or a column's name wherever it occurs as words of its own, ignoring case."""
+    """Replace a value or a column's name, ignoring case. None if it occurs nowhere, or several times."""
     for text in dict.fromkeys((was, as_words(was))):
-        pattern = r"(?<!\w)" + r"\s+".join(map(re.escape, text.split())) + r"(?!\w)"
-        made, n = re.subn(pattern, lambda _: now, question, flags=re.IGNORECASE)
+        made, n = re.subn(as_pattern(text), lambda _: now, question, flags=re.IGNORECASE)
         if n:
-            return made
+            return made if n == 1 else None
     return None
 
 
-def _turn(question: str, sql: str) -> str | None:
-    """Replace the one word for an end of a scale by its opposite. None if there is no such word, or several."""
-    opposites: dict[str, str] = {}
-    for one, other in OPPOSITES:
-        opposites.setdefault(one, other)
-        opposites.setdefault(other, one)
+def _turn(question: str, sql: str, was: str) -> str | None:
+    """Replace the one word for an end of a scale by its opposite. None if there is no such word, or several, or it is of another kind than `was`."""
     found = list(_END.finditer(question))
     if len(found) != 1 or found[0].group().lower() in sql.lower():
         return None
     start, end = found[0].span()
-    return question[:start] + opposites[found[0].group().lower()] + question[end:]
+    before, word, after = question[:start], " ".join(found[0].group().lower().split()), question[end:]
+    around = f"{before}\0{after}"
+    for place in find_named(sql, around):  # "west virginia" says no end
+        around = re.sub(as_pattern(place.text), "\0", around, flags=re.IGNORECASE)
+    if _OTHER_END.search(around):
+        return None
+    if word.endswith(("er", "more", "less")) and not names(after, "than"):
+        return None
+    opposite = _find_opposite(word, COMPARATIVES if was in ("<", ">") else EXTREMES)
+    return opposite and before + opposite + after
+
+
+def _find_opposite(word: str, pairs: Sequence[tuple[str, str]]) -> str | None:
+    return next((pair[word == pair[0]] for pair in pairs if word in pair), None)
 
 
 def _list_ends(text: str) -> list[str]:
-    return [found.group().lower() for found in _END.finditer(re.sub(r"(?i)\bat (?:least|most)\b", "", text))]
+    return [" ".join(found.group().lower().split()) for found in _END.finditer(text)]

@@ -6,6 +6,7 @@ a time, uses only what the database has, and knows what it changed. The writer t
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from random import Random
 from typing import NamedTuple
 
@@ -14,14 +15,18 @@ from pada_agent.evaluation.verifiers.sql_text import Token, find_tokens
 
 TURNED = {"max": "MIN", "min": "MAX", "asc": "DESC", "desc": "ASC", "<": ">", ">": "<"}
 """One end of a scale mapped to the other."""
-OPPOSITES = (
+EXTREMES = (
     *(("largest", "smallest"), ("biggest", "smallest"), ("greatest", "smallest"), ("longest", "shortest")),
     *(("highest", "lowest"), ("most", "least"), ("most", "fewest"), ("maximum", "minimum"), ("newest", "oldest")),
-    *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
-    *(("higher", "lower"), ("more", "less"), ("above", "below"), ("latest", "earliest")),
+    ("latest", "earliest"),
 )
-"""Words for the upper and the lower end of a scale. The first pair that contains a word gives its opposite."""
-ENDS_OF_SCALES = frozenset(word for pair in OPPOSITES for word in pair)
+"""Words for the upper and the lower end that `MAX`, `MIN` or `ORDER BY` finds. The first pair that contains a word gives its opposite."""
+COMPARATIVES = (
+    *(("larger", "smaller"), ("bigger", "smaller"), ("greater", "smaller"), ("longer", "shorter"), ("more", "fewer")),
+    *(("higher", "lower"), ("more", "less"), ("above", "below"), ("at least", "at most")),
+)
+"""The same for `>` and `<`."""
+ENDS_OF_SCALES = frozenset(word for pair in (*EXTREMES, *COMPARATIVES) for word in pair)
 COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
 SHARE_OF_MORE = 0.35
 """Probability that a query with one change gets a further kind of change, for each kind."""
@@ -59,7 +64,7 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRow
     ways: list[tuple[int, Callable[[str], Varied | None]]] = [
         (2, lambda q: change_values(q, question, tables, list_rows=list_rows, rng=rng)),
         (1, lambda q: change_column(q, question, tables, rng=rng)),
-        (1, lambda q: turn_end(q, question, rng=rng)),
+        (1, lambda q: turn_end(q, question)),
     ]
     varied = Varied(sql, ())
     while ways:
@@ -74,8 +79,14 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRow
 def change_values(
     sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRows, rng: Random
 ) -> Varied | None:
-    """Replace the values that the question names by other values of the same columns. Columns of one table get values from the same row."""
+    """Replace the values that the question names by other values of the same columns. Columns of one table get values from the same row.
+
+    None if the question could mean another part of the query, as in "the 20 people over 20" for `age > 20 LIMIT 20`.
+    """
     places = find_named(sql, question)
+    others = [token for token in find_tokens(sql) if token.start not in {p.start for p in places}]
+    if any(_says(token, place.text) for token in others for place in places):
+        return None
     columns = list(dict.fromkeys(p.column.lower() for p in places))
     if not places or not all(columns):
         return None
@@ -100,8 +111,9 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
 
     A column that is only returned, as in `SELECT capital FROM`, may become one of any kind; otherwise a number stays a
     number. If a query looks for an end of a scale, a column such as `lowest_point` is kept, because its question
-    expresses both in one word. None if the question names a column that the query does not use, as in "population
-    density" for `density`.
+    expresses both in one word. A column is also kept if its name may be a verb, as in "name all cities", or is part of
+    another name or text in the query. None if the question names a column that the query does not use, as in
+    "population density" for `density`.
     """
     tokens = list(find_tokens(sql))
     words = {token.text.lower() for token in tokens if token.is_word}
@@ -113,6 +125,9 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
     for table, column in _list_columns(tables):
         places = [token for token in tokens if token.is_word and token.text.lower() == column.name.lower()]
         if not places or column.name.lower() in compared:
+            continue
+        said = as_words(column.name)
+        if _asks_to(said, question) or any(_says(token, said) for token in tokens if token not in places):
             continue
         is_given = len(places) == 1 and _is_given(places[0], tokens)
         options += [
@@ -131,22 +146,22 @@ def change_column(sql: str, question: str, tables: Sequence[Table], *, rng: Rand
     return Varied(replace(sql, replaced), ((column.name, as_words(other.name)),))
 
 
-def turn_end(sql: str, question: str, *, rng: Random) -> Varied | None:
-    """The smallest in place of the largest, or fewer in place of more."""
+def turn_end(sql: str, question: str) -> Varied | None:
+    """The smallest in place of the largest, or fewer in place of more. None if several parts of the query could be meant.
+
+    A comparison with a value that the question does not name does not count beside `MAX`, `MIN` or `ORDER BY`: "major"
+    may stand for `length > 750`.
+    """
     tokens = list(find_tokens(sql))
-    kept = {p.start for p in find_values(sql) if not names(question, p.text)}
-    ends = []
-    for place, token in enumerate(tokens):
-        following = tokens[place + 1] if place + 1 < len(tokens) else None
-        is_pair = token.text in "<>" and (
-            (following is not None and following.text == ">") or (place > 0 and tokens[place - 1].text == "<")
-        )
-        if token.text.lower() in TURNED and not is_pair and (following is None or following.start not in kept):
-            ends.append(token)
-    if not ends:
+    ends = [place for place in range(len(tokens)) if _is_end(tokens, place)]
+    compared = [place for place in ends if tokens[place].text in COMPARISONS]
+    worded = [place for place in ends if place not in compared or _compares_named(tokens, place, question)]
+    if len(worded) != 1 or (worded[0] in compared and len(compared) > 1):
         return None
-    token = rng.choice(ends)
-    turned = TURNED[token.text.lower()]
+    token = tokens[worded[0]]
+    turned = TURNED.get(token.text.lower())
+    if turned is None:
+        return None
     return Varied(replace(sql, [(Place(token.start, token.end, token.text), turned)]), ((token.text.upper(), turned),))
 
 
@@ -175,8 +190,13 @@ def find_named(sql: str, question: str) -> list[Place]:
 def names(question: str, value: str) -> bool:
     """Whether a question contains a value as words of its own, ignoring case. Numbers may have separators."""
     texts = [question, re.sub(r"(?<=\d)[,' ](?=\d{3})", "", question)]
-    pattern = rf"(?<!\w){re.escape(' '.join(value.split()))}(?!\w)"
-    return any(re.search(pattern, " ".join(text.split()), re.IGNORECASE) for text in texts)
+    return any(re.search(as_pattern(value), text, re.IGNORECASE) for text in texts)
+
+
+def as_pattern(value: str) -> str:
+    """A regular expression for a value as words of its own: not "salem" in "winston-salem", and not 20 in "2.20" or "2020-05-20"."""
+    words = r"\s+".join(map(re.escape, value.split()))
+    return rf"(?<![\w-])(?<!\d[.,:/'’]){words}(?!\w|-\w|[.,:/'’]\d)"
 
 
 def replace(sql: str, replaced: Sequence[tuple[Place, str]]) -> str:
@@ -215,6 +235,40 @@ def _list_values(column: str, tables: Sequence[Table], *, like: str) -> list[str
     holding = [c for c in columns if like.lower() in {str(v).lower() for v in c.values}]
     values = {str(v): None for c in holding or columns for v in c.values if isinstance(v, str | int | float)}
     return [text for text in values if 0 < len(text) <= 40 and text.isprintable()]
+
+
+def _is_end(tokens: Sequence[Token], place: int) -> bool:
+    """Whether a token chooses an end of a scale: `MAX(`, `<`, `DESC`, or the `ORDER` of an `ORDER BY` without `ASC` or `DESC`."""
+    text = tokens[place].text.lower()
+    before, after = (tokens[i].text.lower() if 0 <= i < len(tokens) else "" for i in (place - 1, place + 1))
+    if text in ("<", ">"):
+        return before not in ("<", ">", "-") and after not in ("<", ">")  # not <>, << or ->
+    if text in ("max", "min"):
+        return after == "("
+    if text == "order":
+        rest = takewhile(lambda token: token.depth >= tokens[place].depth, tokens[place:])
+        return not any(t.depth == tokens[place].depth and t.text.lower() in ("asc", "desc") for t in rest)
+    return text in TURNED
+
+
+def _compares_named(tokens: Sequence[Token], place: int, question: str) -> bool:
+    """Whether the question names the values before and after a comparison. True if both are columns or queries."""
+    after = place + 1
+    while after < len(tokens) and tokens[after].text in ("=", "-", "+"):
+        after += 1
+    sides = [tokens[i].text for i in (place - 1, after) if 0 <= i < len(tokens)]
+    return all(names(question, text.strip("'")) for text in sides if text[0] == "'" or text[0].isdigit())
+
+
+def _says(token: Token, text: str) -> bool:
+    """Whether a name or a text in a query contains these words."""
+    return names(as_words(token.text), text)
+
+
+def _asks_to(verb: str, question: str) -> bool:
+    """Whether a question begins a request with this word, as in "name all cities". In "name of all cities" it is a noun."""
+    begins = r"(?:^|[.:;!?,]|\b(?:please|you|to|and|then)\b)\s*"
+    return re.search(rf"{begins}{as_pattern(verb)}(?!\s+(?:of|for)\b)", question, re.IGNORECASE) is not None
 
 
 def _says_end(column: str) -> bool:

@@ -14,7 +14,12 @@ from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_turned,
             [("austin", "kansas city"), ("texas", "kansas")],
             "what is the population of kansas city kansas",
         ),
-        ("is kansas in kansas city", [("kansas", "kansas city")], "is kansas city in kansas city city"),
+        ("is kansas in kansas city", [("kansas", "ohio")], None),
+        ("is kansas larger than texas", [("kansas", "texas"), ("texas", "ohio")], "is texas larger than ohio"),
+        ("who lives in winston-salem", [("salem", "austin")], None),
+        ("which flights took 2.20 hours on 2020-01-20", [("20", "25")], None),
+        ("which flights took 20 hours.", [("20", "25")], "which flights took 25 hours."),
+        ("who is the oldest person named max", [("Max", "MIN")], "who is the oldest person named MIN"),
         ("what is in st.  john's", [("st. john's", r"a\1b")], r"what is in a\1b"),
         ("who lives in arkansas", [("kansas", "ohio")], None),
         ("what is the largest state", [("MAX", "MIN")], "what is the smallest state"),
@@ -34,6 +39,32 @@ def test_a_question_changes_with_its_query(question: str, changes: list[tuple[st
 
 
 @pytest.mark.parametrize(
+    ("question", "was", "now", "rough"),
+    [
+        ("who weighs more than 70 kg", ">", "<", "who weighs fewer than 70 kg"),
+        ("who has at  least 3 dogs", ">", "<", "who has at most 3 dogs"),
+        ("who is below 70 kg", "<", ">", "who is above 70 kg"),
+        ("what is the largest city in west virginia", "MAX", "MIN", "what is the smallest city in west virginia"),
+        ("which customer has the most orders", "DESC", "ASC", "which customer has the least orders"),
+        ("who weighs more than 70 kg", "DESC", "ASC", None),
+        ("who is the heaviest person with at least 3 dogs", "DESC", "ASC", None),
+        ("which year has the most concerts", ">", "<", None),
+        ("tell me more about those of 70 kg and up", ">", "<", None),
+        ("who weighs more than 70 kg, by age in descending order", ">", "<", None),
+        ("the most popular people in descending order", "DESC", "ASC", None),
+        ("the longest rivers between 1990 and 2000", "DESC", "ASC", None),
+        ("the top film of the lowest level", "MAX", "MIN", None),
+        ("the last film of the lowest level", "MAX", "MIN", None),
+        ("the largest of those with area > 5", "MAX", "MIN", None),
+    ],
+)
+def test_a_word_is_turned_only_if_it_alone_says_an_end_of_that_kind(
+    question: str, was: str, now: str, rough: str | None
+) -> None:
+    assert follow(question, "SELECT name FROM t WHERE state_name = 'west virginia'", [(was, now)]) == rough
+
+
+@pytest.mark.parametrize(
     ("question", "rough", "turned"),
     [
         ("which state has the smallest area", "what is the largest state", "smallest"),
@@ -45,6 +76,7 @@ def test_a_question_changes_with_its_query(question: str, changes: list[tuple[st
         ("list more of them", "which rivers are there", None),
         ("which state has the lowest density", "what state has the greatest population density", "lowest"),
         ("who has at least 6 children", "who has more than 5 children", None),
+        ("who has at most 6 children", "who has at least 6 children", "at most"),
     ],
 )
 def test_a_question_that_turns_to_the_other_end_is_found(question: str, rough: str, turned: str | None) -> None:

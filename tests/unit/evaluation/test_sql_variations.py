@@ -67,6 +67,11 @@ def test_values_of_two_columns_come_from_one_row_of_their_table() -> None:
         ("SELECT name FROM city WHERE name IN ('austin')", "is there an austin"),
         ("SELECT name FROM city WHERE upper(name) = 'AUSTIN'", "is there an austin"),
         ("SELECT name FROM city WHERE name = 'austin", "an open quotation about austin"),
+        ("SELECT name FROM city WHERE area > 2.5 LIMIT 2.5", "2.5 cities larger than 2.5"),
+        ("SELECT name FROM city WHERE population > 2 GROUP BY name HAVING COUNT(*) > 2", "more than 2"),
+        ("SELECT name FROM city WHERE state = 'texas' AND name LIKE '%texas%'", "texas in texas"),
+        ("SELECT name FROM city WHERE state = 'name'", "the city in name"),
+        ("SELECT name FROM city WHERE population > 20", "who lives there since 2000-01-20"),
     ],
 )
 def test_nothing_is_exchanged_that_the_question_does_not_name_or_no_column_holds(sql: str, question: str) -> None:
@@ -85,6 +90,30 @@ def test_a_column_that_is_given_becomes_any_other_and_one_that_is_compared_one_o
     swapped = {found.sql for found in made if found}
     assert largest.replace("area", "population") in swapped
     assert not any("MAX(c.state)" in sql or "country" in sql for sql in swapped)
+
+
+@pytest.mark.parametrize(
+    ("question", "is_changed"),
+    [
+        ("Name all cities in texas", False),
+        ("Please name the cities in texas", False),
+        ("name of the cities in texas", True),
+        ("what is the name of the cities in texas", True),
+        ("which cities are in texas", True),  # the question then has no word to change
+    ],
+)
+def test_no_column_is_exchanged_whose_name_is_a_verb_in_the_question(question: str, is_changed: bool) -> None:
+    sql = "SELECT name FROM city WHERE state = 'texas'"
+    made = [change_column(sql, question, [CITY], rng=Random(seed)) for seed in range(10)]
+    assert any(made) == is_changed
+
+
+def test_no_column_is_exchanged_whose_name_is_part_of_another() -> None:
+    columns = (*CITY.columns, Column(name="country_name", type="text", key=0, values=("usa", "canada")))
+    table = CITY.model_copy(update={"columns": columns})
+    sql = "SELECT name FROM city WHERE country_name = 'usa'"
+    made = [change_column(sql, "cities of country name usa", [table], rng=Random(seed)) for seed in range(10)]
+    assert not any(made)
 
 
 def test_no_column_is_exchanged_whose_name_two_tables_share() -> None:
@@ -115,12 +144,28 @@ def test_no_column_is_exchanged_that_says_an_end_or_that_the_question_names_othe
         ("SELECT name FROM city WHERE area < 5", "SELECT name FROM city WHERE area > 5"),
         ("SELECT name FROM city WHERE area <= 5", "SELECT name FROM city WHERE area >= 5"),
         ("SELECT name FROM city WHERE area <> 5", None),
+        ("SELECT name FROM city WHERE 5 < area", "SELECT name FROM city WHERE 5 > area"),
+        ("SELECT name FROM city WHERE area > -5", "SELECT name FROM city WHERE area < -5"),
+        (
+            "SELECT name FROM city WHERE population > 500 ORDER BY area DESC, name LIMIT 1",
+            "SELECT name FROM city WHERE population > 500 ORDER BY area ASC, name LIMIT 1",
+        ),
         ("SELECT name FROM city WHERE population > 500", None),
+        ("SELECT name FROM city WHERE population >= 500", None),
         ("SELECT 'max' FROM city", None),
+        ("SELECT max FROM city", None),
+        ("SELECT data -> 'area' FROM city", None),
+        ("SELECT name FROM city WHERE area < 5 ORDER BY population DESC", None),
+        ("SELECT name FROM city WHERE area < 5 ORDER BY population", None),
+        ("SELECT name FROM city WHERE area < 5 AND population > 500", None),
+        ("SELECT name FROM city GROUP BY name HAVING COUNT(*) < 5 ORDER BY name DESC", None),
+        ("SELECT name FROM city GROUP BY name ORDER BY COUNT(*) DESC, area DESC LIMIT 1", None),
+        ("SELECT MAX(area), MIN(area) FROM city", None),
+        ("SELECT name FROM city ORDER BY area LIMIT 1", None),
     ],
 )
-def test_one_end_becomes_the_other(sql: str, turned: str | None) -> None:
-    found = turn_end(sql, "which cities are smaller than 5?", rng=Random(0))
+def test_one_end_becomes_the_other_if_the_query_has_no_further_one(sql: str, turned: str | None) -> None:
+    found = turn_end(sql, "which cities are smaller than 5?")
     assert (found and found.sql) == turned
 
 
@@ -165,6 +210,18 @@ def test_a_made_answer_runs_and_a_wording_that_slips_gives_way_to_the_rough_ques
     assert word("What is the newest book by Le Guin?", oldest) == oldest
     query = source.answer
     assert word("What did Le Guin write?", QUESTION) == "the question has to name 'Lem', which the query looks for"
+
+
+def test_a_query_with_two_ends_keeps_both_as_its_question_does(tmp_path: Path) -> None:
+    make_database(tmp_path / "books.sqlite")
+    question = "Show the titles of books with a price of more than 9, sorted by year in descending order"
+    sql = "SELECT title FROM book WHERE price > 9 ORDER BY year DESC"
+    source = task(tmp_path).read(row(tmp_path, question=question, sql=sql))
+    varied = [task(tmp_path).vary_answer(source, [source], Random(seed)) for seed in range(20)]
+    assert any(made.fields["query"] != sql for made in varied)
+    for made in varied:
+        assert "price > " in made.fields["query"] and made.fields["query"].endswith(" DESC")
+        assert "more than" in made.rough_question and "descending" in made.rough_question
 
 
 def test_a_query_with_nothing_to_change_is_asked_again_in_other_words(tmp_path: Path) -> None:
