@@ -15,14 +15,17 @@ _FILLER = (
     r"believe|say|call|considered|really|very|actually|clearly|exactly|quite|necessarily|particularly|option|choice)\s+){0,4}"
 )
 _NEGATED = re.compile(
-    rf"\b(?:(?:not|never|neither|nor|cannot|\w{{2,6}}n['’]t)\s+{_FILLER}|no\s+|non(?:-|\s+))\W{{0,2}}$", re.IGNORECASE
+    rf"\b(?:(?:not|never|neither|nor|cannot|\w{{2,6}}n['’]t)\s+{_FILLER}|no\s+|non(?:-|\s+)|n/)\W{{0,2}}$",
+    re.IGNORECASE,
 )
-"""What stands before a label that is ruled out: `not`, `isn't a`, `don't think it is`, `non-`."""
+"""What stands before a label that is ruled out: `not`, `isn't a`, `don't think it is`, `non-`, `N/` of `N/A`."""
 _NEGATION_CHARACTERS = 60
 """Length of the text before a label in which a negation is looked for."""
 _RULED_OUT = re.compile(r"\s+(?:is|was|would\s+be)(?:n['’]t\b|\s+(?:not|wrong|incorrect|false)\b)")
 _ALONE = r"\s*,\s(?!\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
 """What follows a label and no other word: a `A` before it is no article, and a digit counts nothing."""
+_IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
+"""What stands before a digit that belongs to a calculation or a longer number."""
 _LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b))"
 _NAMING = re.compile(rf"[\"`”)*\]]*(?:$|[;!?]|[.:](?!\w)|{_ALONE}|\s(?:is|seems)\b)", re.MULTILINE)
 
@@ -138,7 +141,8 @@ def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
         before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
         bracketed = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
         wordlike = match["label"] in ("A", "I") or match["label"].isdigit()
-        marked = bracketed or listed_before.search(before) or listed_after.match(after) or _NAMING.match(after)
+        is_named = _NAMING.match(after) and not _IN_NUMBER.search(before)
+        marked = bracketed or listed_before.search(before) or listed_after.match(after) or is_named
         ruled_out = _is_negated(response, match.start()) or _RULED_OUT.match(after)
         if not ruled_out and (marked or not wordlike):
             found.append(match["label"])

@@ -57,12 +57,12 @@ def pick_option(response: str, options: Sequence[str]) -> str | None:
     by_text = {option for option in options if _strip(option) == text} or _find_begun(text, options)
     if by_text:
         return by_text.pop() if len(by_text) == 1 else None
+    if declines(response):
+        return None
     marks = choose_marks(options).marks
     mark = find_label(response, marks).label if marks else None
     if mark is not None:
         return options[marks.index(mark)]
-    if declines(response):
-        return None
     find = find_label if any(len(_strip(option)) <= 1 for option in options) else find_closed_label
     return find(response, options).label
 
