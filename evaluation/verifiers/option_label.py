@@ -23,7 +23,7 @@ _NEGATION_CHARACTERS = 60
 """Length of the text before a label in which a negation is looked for."""
 _RULED_OUT = re.compile(r"\s+(?:is|was|would\s+be)(?:n['’]t\b|\s+(?:not|wrong|incorrect|false)\b)")
 _ALONE = r"\s*,\s(?!\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
-"""What follows a label and no other word: a `A` before it is no article, and a digit counts nothing."""
+"""What follows a label: an `A` before it is not an article, and a digit before it does not count anything."""
 _IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
 """What stands before a digit that belongs to a calculation or a longer number."""
 _LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b))"
@@ -141,7 +141,8 @@ def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
         before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
         bracketed = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
         wordlike = match["label"] in ("A", "I") or match["label"].isdigit()
-        is_named = _NAMING.match(after) and not _IN_NUMBER.search(before)
+        in_number = match["label"].isdigit() and _IN_NUMBER.search(before)
+        is_named = _NAMING.match(after) and not in_number
         marked = bracketed or listed_before.search(before) or listed_after.match(after) or is_named
         ruled_out = _is_negated(response, match.start()) or _RULED_OUT.match(after)
         if not ruled_out and (marked or not wordlike):
