@@ -19,6 +19,7 @@ from pada_agent.core.suggestions import suggest
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.rows.forms import Fields, settle_form
 from pada_agent.evaluation.tasks.row_reader import RowReader
+from pada_agent.evaluation.verifiers.solver_answer import declines, pick_option
 from pada_agent.prompts.prompted_model import PromptedModel
 
 SeenT = TypeVar("SeenT")
@@ -272,10 +273,11 @@ class Task(ABC):
         del examples
         return []
 
-    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
-        """A solver's answer to `posed` in words, such as the option behind its letter."""
-        del posed
-        return answer.strip()
+    def word_answer(self, answer: str, posed: OpenQuestion) -> str | None:
+        """A solver's answer to `posed` in words, such as the option behind its letter. None if it answers nothing."""
+        if posed.options:
+            return pick_option(answer, posed.options)
+        return None if declines(answer) else answer.strip()
 
     def chance(self, example: Example) -> float | None:
         """Accuracy of random guessing, in (0, 1]. None if there is nothing to choose from."""

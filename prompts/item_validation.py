@@ -8,13 +8,23 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pada_agent.prompts.schema import placeholders
+from pada_agent.prompts.schema import placeholders, texts_in
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 
 _NUMBER = re.compile(r"\d{1,9}")
 """Without a sign: nothing is numbered below zero, and `sample-1` is the first."""
 _LEADING_INTEGER = re.compile(r"\s*(-?\d+)(?:\.0*)?\s*(?:$|[^\d.\s])")
+_NAMED_INTEGER = re.compile(
+    r"(?:#|(?:samples?|rows?|items?|examples?|patterns?|questions?|numbers?|scores?|ratings?)\W{0,3})?(\d{1,9})[.:)]?",
+    re.IGNORECASE,
+)
+"""One number, or `Sample 3`."""
+_SEPARATOR = re.compile(r"[,;&]|\band\b", re.IGNORECASE)
+_ABSENT: Any = object()
+"""In place of a value: as if it had not been written."""
+_N_REPAIRS = 3
+"""A text becomes a list, then its parts numbers."""
 _CHOICE = re.compile(r"'([^']*)'")
 """One of the values in pydantic's words, such as `'yes' or 'no'`."""
 _ENDS_CHOICE = re.compile(r"[,.;:(\n–—]|\s-\s")
@@ -39,8 +49,10 @@ def check_item(
     where: str,
     number_field: str = "",
 ) -> CheckedItem[ItemT]:
-    """Validate `draft`; numbers where text belongs, `8/10` where a number belongs, a lone value where a list belongs and
-    `Yes.` or true where `yes` belongs are repaired."""
+    """Validate `draft`, and repair harmless drift: numbers where text belongs, `8/10` or `Sample 8` where a number belongs,
+    a lone value where a list belongs, `Yes.` or true where `yes` belongs, null where a field has a default or in a list,
+    names of fields in other case, and fields inside one object beside the others."""
+    draft = _name_as_fields(draft, item)
     number = _read_number(draft.get(number_field))
     if number is not None:
         draft = {**draft, number_field: number}
@@ -53,31 +65,57 @@ def check_item(
     return CheckedItem(item=good, number=number)
 
 
+def _name_as_fields(draft: dict[str, Any], item: type[BaseModel]) -> dict[str, Any]:
+    """`Sample Idx` is read as `sample_idx`, and `{"scores": {"utility": 9}}` as `{"utility": 9}`, unless the field is there as well."""
+    fields = {_fold_name(name): name for name in item.model_fields}
+    inside = [value for key, value in draft.items() if isinstance(value, dict) and _fold_name(key) not in fields]
+    named = dict(draft)
+    for key, value in (*draft.items(), *(inside[0].items() if len(inside) == 1 else ())):
+        named.setdefault(fields.get(_fold_name(key), key), value)
+    return named
+
+
+def _fold_name(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
 def _validate(draft: dict[str, Any], item: type[ItemT]) -> ItemT:
-    try:
-        return item.model_validate(draft)
-    except ValidationError as exc:
-        repaired = draft
-        for error in exc.errors():
-            repaired = _set(repaired, error["loc"], _repair(error))
-        return item.model_validate(repaired)
+    repaired = draft
+    for _ in range(_N_REPAIRS):
+        try:
+            return item.model_validate(repaired)
+        except ValidationError as exc:
+            for error in reversed(exc.errors()):  # from the last, because entries of lists may go
+                repaired = _set(repaired, error["loc"], _repair(error, item))
+    return item.model_validate(repaired)
 
 
-def _repair(error: ErrorDetails) -> Any:
+def _repair(error: ErrorDetails, item: type[BaseModel]) -> Any:
     kind, found = error["type"], error["input"]
+    if found is None and _may_be_absent(error["loc"], item):
+        return _ABSENT
     if kind == "string_type" and isinstance(found, int | float) and not isinstance(found, bool):
         return str(found)
     if kind == "string_type" and isinstance(found, list) and all(isinstance(part, str) for part in found):
         return "\n".join(found)
     if kind in ("list_type", "tuple_type") and isinstance(found, str):
-        return [found]
-    if kind == "int_parsing" and isinstance(found, str) and (number := _LEADING_INTEGER.match(found)):
-        return int(number.group(1))
+        parts = [part.strip() for part in _SEPARATOR.split(found)]
+        return parts if all(map(_NAMED_INTEGER.fullmatch, parts)) else [found]
+    if kind == "int_parsing" and isinstance(found, str):
+        number = _LEADING_INTEGER.match(found) or _NAMED_INTEGER.fullmatch(found.strip())
+        return int(number.group(1)) if number else found
     if kind in ("literal_error", "enum"):
         return _choose(found, _CHOICE.findall(error["ctx"]["expected"]))
     if kind in ("bool_parsing", "bool_type"):
         return _choose(found, (True, False))
     return round(found) if kind == "int_from_float" else found
+
+
+def _may_be_absent(path: tuple[int | str, ...], item: type[BaseModel]) -> bool:
+    """A field of the item that has a default, or an entry of a list."""
+    if len(path) == 1 and isinstance(path[0], str):
+        return path[0] in item.model_fields and not item.model_fields[path[0]].is_required()
+    return isinstance(path[-1], int) if path else False
 
 
 def _choose(found: Any, choices: Sequence[Any]) -> Any:
@@ -102,21 +140,23 @@ def _read_number(value: Any) -> int | None:
 
 
 def _set(value: Any, path: tuple[int | str, ...], new: Any) -> Any:
-    """A copy of `value` with `new` at `path`; `value` itself where the path does not exist in it."""
+    """A copy of `value` with `new` at `path`, or without it; `value` itself where the path does not exist in it."""
     if not path:
         return new
     head, rest = path[0], path[1:]
     if isinstance(value, dict) and head in value:
-        return {**value, head: _set(value[head], rest, new)}
+        changed = _set(value[head], rest, new)
+        return {k: changed if k == head else v for k, v in value.items() if k != head or changed is not _ABSENT}
     if isinstance(value, list) and isinstance(head, int) and head < len(value):
-        return [*value[:head], _set(value[head], rest, new), *value[head + 1 :]]
+        changed = _set(value[head], rest, new)
+        return [*value[:head], *([] if changed is _ABSENT else [changed]), *value[head + 1 :]]
     return value
 
 
 def _copied(draft: dict[str, Any], item: type[BaseModel]) -> str:
     """The first field that repeats the form's own words."""
     form = placeholders(item)
-    return next((key for key, value in draft.items() if isinstance(value, str) and value in form), "")
+    return next((key for key, value in draft.items() if not form.isdisjoint(texts_in(value))), "")
 
 
 def _explain(exc: ValidationError) -> str:

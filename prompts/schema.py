@@ -33,7 +33,15 @@ def skeleton(item: type[BaseModel]) -> str:
 @lru_cache(maxsize=N_FORMS)
 def placeholders(item: type[BaseModel]) -> frozenset[str]:
     """The bracketed texts of `skeleton`: a value that equals one was copied, not written."""
-    return frozenset(_texts(_placeholder(_resolve(item.model_json_schema()))))
+    return frozenset(texts_in(_placeholder(_resolve(item.model_json_schema()))))
+
+
+def texts_in(value: Any) -> list[str]:
+    """A text, or the texts inside a JSON value."""
+    if isinstance(value, list | dict):
+        parts = value.values() if isinstance(value, dict) else value
+        return [text for part in parts for text in texts_in(part)]
+    return [value] if isinstance(value, str) else []
 
 
 @lru_cache(maxsize=N_FORMS)
@@ -102,10 +110,3 @@ def _range(node: dict[str, Any]) -> str:
     if low is not None and high is not None:
         return f" from {low} to {high}"
     return f" at least {low}" if low is not None else f" at most {high}" if high is not None else ""
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    children = value.values() if isinstance(value, dict) else value
-    return [text for child in children for text in _texts(child)]

@@ -14,7 +14,7 @@ from pada_agent.core.config import VerificationConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
-from pada_agent.evaluation.verifiers.option_label import label_at
+from pada_agent.evaluation.verifiers.solver_answer import choose_marks
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -45,7 +45,7 @@ class SolutionItem(BaseModel):
 
 
 class Vote(Record):
-    """One answer of the judge to one claim."""
+    """One usable answer of the judge to one claim."""
 
     agrees: bool
     said: str
@@ -120,7 +120,7 @@ def verify_answers(
 
 def _form_of(posed: OpenQuestion) -> AnswerForm:
     if posed.options:
-        return CHOICE
+        return CHOICE._replace(answer=f"its {choose_marks(posed.options).kind}")
     return FREE._replace(answer=posed.expects) if posed.expects else FREE
 
 
@@ -146,7 +146,7 @@ def _solve(
     judge: PromptedModel,
     settings: VerificationConfig,
 ) -> dict[str, Vote] | str:
-    """One vote per claim, except for claims that got no answer. Or a message saying why the reply could not be used."""
+    """One vote per claim, except for claims that got no usable answer. Or a message saying why the reply could not be used."""
     posed = pose_together(claims, vote, task)
     shared = posed[0].options if len({q.options for q in posed}) == 1 and posed[0].options else ()
     n_votes = settings.votes_for(is_choice=form.is_choice)
@@ -155,6 +155,7 @@ def _solve(
             "answer_solving",
             {
                 "task": task.about([claim.question for claim in claims]),
+                "mark": choose_marks(posed[0].options).kind,
                 "shared": _list_options(posed[0]) if shared else [],
                 "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
             },
@@ -173,10 +174,16 @@ def _solve(
         return str(exc)
     answers = {item.sample: str(item.model_dump()["answer"]) for item in reply.items}
     return {
-        claim.id: Vote(agrees=task.agrees(claim.claimed, answers[n], q), said=task.word_answer(answers[n], q))
+        claim.id: vote_cast
         for n, (claim, q) in enumerate(zip(claims, posed, strict=True), start=1)
-        if n in answers
+        if n in answers and (vote_cast := _read_vote(claim, answers[n], q, task)) is not None
     }
+
+
+def _read_vote(claim: Claim, answer: str, posed: OpenQuestion, task: Task) -> Vote | None:
+    """None if the answer agrees with nothing: it names no option, or says that there is no answer."""
+    agrees, said = task.agrees(claim.claimed, answer, posed), task.word_answer(answer, posed)
+    return Vote(agrees=agrees, said=said or answer.strip()) if agrees or said is not None else None
 
 
 def pose_together(claims: Sequence[Claim], vote: int, task: Task) -> list[OpenQuestion]:
@@ -197,8 +204,11 @@ def _describe(number: int, posed: OpenQuestion, *, with_options: bool) -> Mappin
 
 
 def _list_options(posed: OpenQuestion) -> list[dict[str, str]]:
+    """`label` is empty if options are to be named by their text."""
+    marks = choose_marks(posed.options).marks or [""] * len(posed.options)
     return [
-        {"label": label_at(i), "text": text, "note": posed.notes.get(text, "")} for i, text in enumerate(posed.options)
+        {"label": mark, "text": text, "note": posed.notes.get(text, "")}
+        for mark, text in zip(marks, posed.options, strict=True)
     ]
 
 

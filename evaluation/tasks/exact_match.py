@@ -25,7 +25,7 @@ from pada_agent.evaluation.tasks.drafts import (
 )
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.option_label import pick_option
+from pada_agent.evaluation.verifiers.solver_answer import pick_option
 from pada_agent.evaluation.verifiers.text import same_text
 
 

@@ -28,7 +28,8 @@ from pada_agent.evaluation.tasks.drafts import (
 from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, pick_option
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
+from pada_agent.evaluation.verifiers.solver_answer import pick_option
 from pada_agent.evaluation.verifiers.text import normalize_text, same_text
 
 
@@ -193,9 +194,6 @@ class MultipleChoice(Task):
 
     def agrees(self, example: Example, answer: str, posed: OpenQuestion) -> bool:
         return pick_option(answer, posed.options) == _choices_of(example).gold_text
-
-    def word_answer(self, answer: str, posed: OpenQuestion) -> str:
-        return pick_option(answer, posed.options) or answer.strip()
 
     def chance(self, example: Example) -> float:
         return 1 / len(_choices_of(example).texts)

@@ -10,7 +10,24 @@ from pada_agent.evaluation.verifiers.text import normalize_text
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)\s*[:=]?\s*(?i:option\s+|choice\s+)?"
 _OR = r"\s*(?:or|and|/|,)\s*"
-_NOT_NAMED = re.compile(r"\b(?i:not|isn't|never)\s+\W{0,2}$")
+_FILLER = (
+    r"(?:(?:an?|the|any|about|as|to|be|is|it|this|that|of|look|looks|looking|like|seem|seems|sound|appear|appears|think|"
+    r"believe|say|call|considered|really|very|actually|clearly|exactly|quite|necessarily|particularly|option|choice)\s+){0,4}"
+)
+_NEGATED = re.compile(
+    rf"\b(?:(?:not|never|neither|nor|cannot|\w{{2,6}}n['’]t)\s+{_FILLER}|no\s+|non(?:-|\s+)|n/)\W{{0,2}}$",
+    re.IGNORECASE,
+)
+"""What stands before a label that is ruled out: `not`, `isn't a`, `don't think it is`, `non-`, `N/` of `N/A`."""
+_NEGATION_CHARACTERS = 60
+"""Length of the text before a label in which a negation is looked for."""
+_RULED_OUT = re.compile(r"\s+(?:is|was|would\s+be)(?:n['’]t\b|\s+(?:not|wrong|incorrect|false)\b)")
+_ALONE = r"\s*,\s(?!\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
+"""What follows a label: an `A` before it is not an article, and a digit before it does not count anything."""
+_IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
+"""What stands before a digit that belongs to a calculation or a longer number."""
+_LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b))"
+_NAMING = re.compile(rf"[\"`”)*\]]*(?:$|[;!?]|[.:](?!\w)|{_ALONE}|\s(?:is|seems)\b)", re.MULTILINE)
 
 
 class FoundLabel(NamedTuple):
@@ -24,8 +41,9 @@ def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
     """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`.
 
     The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then any
-    mention. Two different labels in the deciding form are ambiguous. A lone `A`, `I` or digit inside a sentence is a
-    word, not a label.
+    mention that is not ruled out (`not B`). Two different labels in the deciding form are ambiguous. `A`, `I` and digits
+    are words in front of another word (`A ball`, `3 planets`), and labels where any letter would be (`A, because …`,
+    `I think it is A.`).
     """
     text = _collapse(response)
     for find in (_find_bare, _find_stated, _find_leading, _find_mentioned):
@@ -42,19 +60,11 @@ def label_at(index: int) -> str:
     return chr(ord("A") + index) if index < 26 else str(index + 1)
 
 
-def pick_option(response: str, options: Sequence[str]) -> str | None:
-    """The option that a response gives by its text or its label. `options` are labeled as by `label_at`."""
-    wanted = normalize_text(response).strip("\"'`*.:()[] ")
-    by_text = [option for option in options if normalize_text(option).strip("\"'`*.:()[] ") == wanted]
-    if len(by_text) == 1:
-        return by_text[0]
-    labels = [label_at(i) for i in range(len(options))]
-    label = find_label(response, labels).label
-    return options[labels.index(label)] if label else None
-
-
 def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
-    """The one label of a closed set that the response consists of, or else the only one that it names as whole words."""
+    """The one label of a closed set that the response consists of, or else the only one that it names as whole words.
+
+    A label that is ruled out is not named: `not spam`, `isn't spam`, `non-spam`.
+    """
     text = normalize_text(response).strip("\"'`*.:()[] ")
     exact = [label for label in labels if normalize_text(label) == text]
     if exact:
@@ -72,7 +82,12 @@ def _collapse(text: str) -> str:
 
 
 def _names(text: str, label: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(normalize_text(label))}(?!\w)", text) is not None
+    found = re.finditer(rf"(?<!\w){re.escape(normalize_text(label))}(?!\w)", text)
+    return any(not _is_negated(text, match.start()) for match in found)
+
+
+def _is_negated(text: str, start: int) -> bool:
+    return _NEGATED.search(text[max(0, start - _NEGATION_CHARACTERS) : start]) is not None
 
 
 def _drop_contained(named: list[str], text: str) -> list[str]:
@@ -105,7 +120,7 @@ def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
 
 def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    return _with_alternatives(rf"(?m)^[\s*(\[]*{one}(?:[).:\]*]|\s*$)", response, one)
+    return _with_alternatives(rf"(?m)^[\s*(\[]*{one}{_LEADING}", response, one)
 
 
 def _with_alternatives(pattern: str, response: str, one: str) -> list[str]:
@@ -126,7 +141,10 @@ def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
         before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
         bracketed = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
         wordlike = match["label"] in ("A", "I") or match["label"].isdigit()
-        marked = bracketed or listed_before.search(before) or listed_after.match(after)
-        if not _NOT_NAMED.search(before) and (marked or not wordlike):
+        in_number = match["label"].isdigit() and _IN_NUMBER.search(before)
+        is_named = _NAMING.match(after) and not in_number
+        marked = bracketed or listed_before.search(before) or listed_after.match(after) or is_named
+        ruled_out = _is_negated(response, match.start()) or _RULED_OUT.match(after)
+        if not ruled_out and (marked or not wordlike):
             found.append(match["label"])
     return found

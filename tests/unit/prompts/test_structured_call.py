@@ -111,11 +111,68 @@ def test_a_choice_is_read_in_every_evident_spelling(said: str) -> None:
     assert [(item.verdict, reply.problems) for item in reply.items] == [("keep", ())]
 
 
-@pytest.mark.parametrize("said", ["keep or drop", "kept", "do not keep", "", None, 1, ["keep", "drop"]])
+@pytest.mark.parametrize("said", ["keep or drop", "kept", "do not keep", "", 1, ["keep", "drop"]])
 def test_what_is_no_evident_choice_is_refused(said: object) -> None:
     reply, _ = ask(json.dumps([{**GOOD, "verdict": said}, GOOD]))
     assert len(reply.items) == 1
     assert "verdict: Input should be 'keep' or 'drop'" in reply.problems[0]
+
+
+@pytest.mark.parametrize("empty", ["null", "NaN"])
+def test_null_in_a_field_that_has_a_default_is_the_default(empty: str) -> None:
+    text = f'{{"sample_id": 1, "reason": "clear", "rating": 8, "verdict": {empty}, "tags": {empty}, "note": {empty}}}'
+    reply, _ = ask(text, wrap="object")
+    assert reply.items == (Review.model_validate(GOOD),)
+
+
+def test_null_in_a_field_that_must_be_filled_in_is_refused() -> None:
+    reply, _ = ask(json.dumps([{**GOOD, "reason": None}, GOOD]))
+    assert len(reply.items) == 1 and "reason: Input should be a valid string" in reply.problems[0]
+
+
+def test_null_among_the_entries_of_a_list_is_left_out() -> None:
+    reply, _ = ask(json.dumps([{**GOOD, "tags": [None, "fees", None]}]))
+    assert reply.items[0].tags == ["fees"]
+
+
+class Chosen(BaseModel, extra="ignore"):
+    numbers: list[int] = Field(default_factory=list, description="numbers of samples")
+
+
+@pytest.mark.parametrize(
+    ("said", "numbers"),
+    [
+        (["Sample 1", "Sample 3"], [1, 3]),
+        (["#1", "sample-3"], [1, 3]),
+        ("1, 3", [1, 3]),
+        ("Samples 1 and 3", [1, 3]),
+        ("Sample 3", [3]),
+        (3, None),
+        (["the first"], None),
+        ([".5"], None),
+    ],
+)
+def test_numbers_with_the_name_of_what_they_count_are_read(said: object, numbers: list[int] | None) -> None:
+    model = ScriptedModel([json.dumps({"numbers": said})] * 3)
+    if numbers is None:
+        with pytest.raises(StructuredOutputError, match="numbers"):
+            structured_call(model, "Choose.", Chosen, wrap="object")
+    else:
+        assert structured_call(model, "Choose.", Chosen, wrap="object").items == (Chosen(numbers=numbers),)
+
+
+@pytest.mark.parametrize(
+    "drifted",
+    [
+        {"Sample ID": 1, "REASON": "clear", "Rating": 8},
+        {"sampleId": 1, "reason": "clear", "Rating": 8},
+        {"sample_id": 1, "reason": "clear", "scores": {"rating": 8}},
+        {"sample_id": 1, "Reason": "vague", "reason": "clear", "rating": 8, "before": {"rating": 2}},
+    ],
+)
+def test_fields_are_found_under_names_in_other_case_and_inside_one_object(drifted: dict[str, object]) -> None:
+    reply, _ = ask(json.dumps([drifted]), numbered=number_from_one("sample_id", 1))
+    assert reply.items == (Review.model_validate(GOOD),)
 
 
 class Decision(BaseModel, extra="ignore"):
@@ -156,11 +213,11 @@ def test_items_beyond_those_asked_for_are_cut() -> None:
     assert [item.sample_id for item in reply.items] == [1, 2]
 
 
-def test_words_copied_from_the_form_are_refused() -> None:
-    copied = {**GOOD, "reason": "<one sentence>"}
-    reply, _ = ask(json.dumps([copied, GOOD]))
+@pytest.mark.parametrize(("field", "value"), [("reason", "<one sentence>"), ("tags", ["fees", "<a keyword>"])])
+def test_words_copied_from_the_form_are_refused(field: str, value: object) -> None:
+    reply, _ = ask(json.dumps([{**GOOD, field: value}, GOOD]))
     assert len(reply.items) == 1
-    assert "item 1: reason was copied from the form, not filled in" in reply.problems
+    assert f"item 1: {field} was copied from the form, not filled in" in reply.problems
 
 
 def test_an_unusable_answer_is_shown_again_with_what_was_wrong() -> None:

@@ -232,3 +232,71 @@ def test_no_more_rows_are_solved_at_once_than_the_answer_has_room_for() -> None:
         seed=0,
     )
     assert sorted(prompt.count("<sample number") for prompt in model.prompts) == [1, 2, 2]
+
+
+PREFERENCES = {"A": "the first reply is better", "B": "the second is better", "tie": "equal"}
+
+
+@pytest.mark.parametrize("name", ["exact_match", "multiple_choice"])
+@pytest.mark.parametrize("labels", [PREFERENCES, {"A": "", "B": "", "AB": "", "0": ""}], ids=["letters", "words"])
+def test_labels_that_are_letters_are_not_taken_for_places_in_the_list(name: str, labels: dict[str, str]) -> None:
+    task = make_task(TaskConfig(name=name, labels=labels))
+
+    def find_a(request: ChatRequest) -> str:
+        listed = re.findall(r"^(?:(\w+)\.|-) A(?::|$)", request.messages[-1].content, re.MULTILINE)
+        return say(listed[0] or "A")
+
+    for n in range(20):
+        right, wrong = (read(task, f"r{n}", question=f"Replies {n}", answer=label) for label in "AB")
+        assert verify([right], ScriptedModel(find_a), task=task, votes=1).kept == (right,)
+        assert verify([wrong], ScriptedModel(find_a), task=task, votes=1).kept == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "listed"),
+    [
+        (LABELS, "the letter of", r"^A\. \w+: "),
+        (PREFERENCES, "the number of", r"^1\. \w+: "),
+        ({"A": "x", "B": "y", "1": "z"}, "the exact words of", r"^- A: x$"),
+    ],
+)
+def test_the_solver_is_told_what_to_answer_with(labels: dict[str, str], asked: str, listed: str) -> None:
+    task = make_task(TaskConfig(name="exact_match", labels=labels))
+    model = ScriptedModel(["[]"] * 3)
+    verify([read(task, "r", question="Which?", answer=next(iter(labels)))], model, task=task, votes=1)
+    assert f"give {asked} the one that fits best" in model.prompts[0]
+    assert f"the answer alone: its {asked.split(' of')[0].removeprefix('the ')}" in model.prompts[0]
+    assert re.search(listed, model.prompts[0], re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "answer", "said"),
+    [
+        ("exact_match", {"labels": LABELS}, "lamp", "I cannot tell"),
+        ("multiple_choice", {"labels": LABELS}, "lamp", "none of them"),
+        ("exact_match", {}, "Estonia", "I do not know"),
+        ("numeric", {}, "48", "It cannot be determined."),
+    ],
+)
+def test_an_answer_that_gives_none_is_no_vote(name: str, settings: dict[str, object], answer: str, said: str) -> None:
+    task = make_task(TaskConfig.model_validate({"name": name, **settings}))
+    row = read(task, "r", question="Which?", answer=answer)
+    solved = verify([row], ScriptedModel([say(said)] * 3), task=task, votes=3)
+    assert (solved.kept, solved.rejected, solved.n_solved) == ((row,), (), 0)
+    solved = verify([row], ScriptedModel([say(said), say(said), say(answer)]), task=task, votes=3)
+    assert (solved.kept, solved.n_solved) == ((row,), 1)
+
+
+def test_an_option_that_is_copied_with_its_definition_is_a_vote_for_it() -> None:
+    solved = verify(
+        [closed("r1", "It is dark.", "lamp")], ScriptedModel([say("lamp: gives light")]), task=CLOSED, votes=1
+    )
+    assert len(solved.kept) == 1 and solved.n_solved == 1
+
+
+def test_the_writer_is_told_the_option_that_most_votes_gave_and_no_letter() -> None:
+    task = make_task(TaskConfig(name="exact_match", labels=LABELS))
+    votes = iter(["door", "bill", "door"])
+    model = ScriptedModel(lambda request: say(label_of(request.messages[-1].content, next(votes))))
+    (rejection,) = verify([read(task, "r", question="It is dark.", answer="lamp")], model, task=task, votes=3).rejected
+    assert rejection.reason == "answered on its own it comes out as 'door', not 'lamp' (0 of 3 answers agree)"

@@ -1,0 +1,84 @@
+"""Reads a solver's answer: the option that it picks, or that it gives none."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, label_at
+from pada_agent.evaluation.verifiers.text import normalize_text
+
+N_LETTERS = 26
+
+_LONE_LETTER = re.compile(r"\W*[A-Za-z]\W*\Z|.*(?<![\w'’])(?![AI]\s+\w)[A-Z](?![\w'’])", re.DOTALL)
+"""A text that is a letter or names one: `b`, `Plan B`, `both A and C`. Not the words `A` and `I` in front of another."""
+_LONE_NUMBER = re.compile(r".*(?<!\w)\d+(?!\w)", re.DOTALL)
+_ENDS_OPTION = re.compile(r"\W*(?:[:.,;(–—]|\s-\s|\s(?:because|since)\b)")
+_DECLINES = re.compile(
+    r"""(?:(?:sorry|unfortunately)\W+)?(?:
+        (?:i|we|it|this|that|one|the\s\w+)?\s?(?:cannot|can't|can\snot|could\snot|couldn't)\s
+            (?:tell|say|know|determine|decide|answer|judge|find|solve|see|help|provide|give|work|be\s\w+ed|be\sknown)\b
+        | (?:i|we)\s(?:do\snot|don't)\s(?:know|have|see)\b
+        | (?:i|we)\shave\sno\sidea\b
+        | (?:i'm|i\sam|we're|we\sare|am)\s(?:not\s(?:sure|certain|able)|unsure|unable|uncertain)\b
+        | (?:it|this|that|the\s\w+)(?:'s|\sis)\s(?:unclear|unknown|undecidable|impossible|not\s(?:clear|possible|known|given|stated))\b
+        | (?:not\senough|insufficient|too\slittle)\s(?:information|context|data|detail)
+        | impossible\sto\s
+        | (?:unknown|unclear|undetermined|undecidable|unanswerable|unsure|not\ssure|uncertain|no\sidea|no\sanswer|n/?a)\Z
+    )""",
+    re.VERBOSE,
+)
+"""Words of a solver that gives no answer, in lower case and without marks around them."""
+
+
+class Marks(NamedTuple):
+    """What options are listed under, and what a solver is asked for."""
+
+    kind: Literal["letter", "number", "exact words"]
+    marks: tuple[str, ...]
+    """One for each option. Empty for `exact words`."""
+
+
+def choose_marks(options: Sequence[str]) -> Marks:
+    """Letters; numbers if an option's text has a letter of its own, or if there are more options than letters; none if
+    an option's text has a number as well.
+
+    So an answer never names one option by its mark and another by its text. The order of the options makes no difference.
+    """
+    if len(options) <= N_LETTERS and not any(map(_LONE_LETTER.match, options)):
+        return Marks("letter", tuple(map(label_at, range(len(options)))))
+    if not any(map(_LONE_NUMBER.match, options)):
+        return Marks("number", tuple(str(n) for n in range(1, len(options) + 1)))
+    return Marks("exact words", ())
+
+
+def pick_option(response: str, options: Sequence[str]) -> str | None:
+    """The option that a response gives by its text or its mark (`choose_marks`). None if it gives none or several."""
+    text = _strip(response)
+    by_text = {option for option in options if _strip(option) == text} or _find_begun(text, options)
+    if by_text:
+        return by_text.pop() if len(by_text) == 1 else None
+    if declines(response):
+        return None
+    marks = choose_marks(options).marks
+    mark = find_label(response, marks).label if marks else None
+    if mark is not None:
+        return options[marks.index(mark)]
+    find = find_label if any(len(_strip(option)) <= 1 for option in options) else find_closed_label
+    return find(response, options).label
+
+
+def declines(response: str) -> bool:
+    """Whether a response gives no answer: it is empty, or says that there is none (in English)."""
+    text = _strip(response).replace("’", "'")
+    return not re.search(r"\w", text) or _DECLINES.match(text) is not None
+
+
+def _strip(text: str) -> str:
+    return normalize_text(text).strip("\"'`*.:()[] ")
+
+
+def _find_begun(text: str, options: Sequence[str]) -> set[str]:
+    """The options with the longest text that `text` begins with, if a note follows: `fees: a charge`."""
+    begun = [o for o in options if text.startswith(_strip(o)) and _ENDS_OPTION.match(text, len(_strip(o)))]
+    longest = max((len(_strip(option)) for option in begun), default=0)
+    return {option for option in begun if len(_strip(option)) == longest > 0}

@@ -1,0 +1,112 @@
+"""What a solver picks, and what its options are listed under."""
+
+from itertools import permutations
+
+import pytest
+
+from pada_agent.core.config import TaskConfig
+from pada_agent.evaluation.task import OpenQuestion
+from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.evaluation.verifiers.solver_answer import choose_marks, declines, pick_option
+
+TOPICS = ("lost card", "fees", "delivery")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (TOPICS, "letter"),
+        (("2", "4", "8"), "letter"),
+        (("A ball", "a candle", "I am"), "letter"),
+        (("A", "B", "tie"), "number"),
+        (("a", "b", "c"), "number"),
+        (("Plan B", "Plan C"), "number"),
+        (("liver", "both A and C"), "number"),
+        (tuple(f"label{n}" for n in range(27)), "number"),
+        (tuple(str(n) for n in range(27)), "exact words"),
+        (("A", "B", "AB", "0"), "exact words"),
+        (("A", "B", "top 5"), "exact words"),
+    ],
+)
+def test_options_are_listed_under_what_none_of_them_has_in_its_text(options: tuple[str, ...], kind: str) -> None:
+    assert choose_marks(options).kind == kind
+    assert choose_marks(options[::-1]).kind == kind
+
+
+@pytest.mark.parametrize(
+    "options", [("A", "B", "tie"), ("A", "B", "AB", "0"), ("1", "2", "3"), ("A", "1", "2"), ("Plan B", "Plan A", "B")]
+)
+def test_an_option_is_picked_by_its_mark_and_by_its_text_in_every_order(options: tuple[str, ...]) -> None:
+    for order in permutations(options):
+        for mark, option in zip(choose_marks(order).marks or order, order, strict=True):
+            assert [pick_option(said, order) for said in (mark, f"{mark}. {option}", option)] == [option] * 3
+
+
+def test_numbers_are_picked_where_there_are_more_options_than_letters() -> None:
+    options = tuple(f"label{n}" for n in range(1, 31))
+    assert [pick_option(said, options) for said in ("1", "30", "(27)", "A")] == ["label1", "label30", "label27", None]
+
+
+@pytest.mark.parametrize(
+    ("said", "option"),
+    [
+        ("fees: a charge", "fees"),
+        ("fees (a charge)", "fees"),
+        ("**Fees**", "fees"),
+        ("B. fees: a charge", "fees"),
+        ("Option: fees", "fees"),
+        ("the fees label", "fees"),
+        ("lost card: not delivery", "lost card"),
+        ("not fees", None),
+        ("fees or delivery", None),
+        ("none of these", None),
+        ("I cannot tell", None),
+        ("I cannot tell whether it is fees", None),
+        ("N/A", None),
+        ("D", None),
+        ("", None),
+    ],
+)
+def test_an_option_is_picked_by_its_words_or_there_is_none(said: str, option: str | None) -> None:
+    assert pick_option(said, TOPICS) == option
+
+
+def test_an_option_that_says_that_there_is_no_answer_can_be_picked() -> None:
+    options = ("yes", "no", "I cannot tell")
+    assert pick_option("I cannot tell.", options) == "I cannot tell"
+    assert pick_option("I have no idea", options) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "",
+            " ",
+            "?",
+            "-",
+            "unknown",
+            "Unclear.",
+            "N/A",
+            "not sure",
+            "I can't tell",
+            "I don’t know",
+            "I do not know.",
+        ),
+        *("Cannot be determined", "It is unclear", "It's impossible to say", "Not enough information", "I am not sure"),
+        *("Sorry, I cannot answer this", "The answer cannot be known"),
+    ],
+)
+def test_an_answer_that_gives_none_is_told(said: str) -> None:
+    assert declines(said)
+
+
+@pytest.mark.parametrize("said", ["48", "none", "no", "Estonia", "Unknown Pleasures", "Know-how", "I, Robot", "国"])
+def test_an_answer_is_not_taken_for_none(said: str) -> None:
+    assert not declines(said)
+
+
+@pytest.mark.parametrize("name", ["exact_match", "multiple_choice"])
+def test_a_solver_s_letter_is_worded_as_the_option_it_saw(name: str) -> None:
+    task = make_task(TaskConfig(name=name, labels=dict.fromkeys(TOPICS, "")))
+    assert task.word_answer("B", OpenQuestion(question="Why?", options=TOPICS)) == "fees"
