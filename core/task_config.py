@@ -44,7 +44,8 @@ class TaskConfig(Settings):
     missing: tuple[str, ...] = MISSING
     """Texts that count as an empty cell, unless they are labels. By default, what pandas and Excel write where a value is missing."""
     decimal_mark: Literal["auto", "point", "comma"] = "auto"
-    """Numeric tasks: the decimal separator used in the rows. `auto` decides from all rows, and stops if a number could be read either way."""
+    """Numeric tasks: the decimal separator used in the rows. `auto` decides from all rows: from their answers, then from the
+    calculations of their rationales. It stops if a number could be read either way."""
     no_answer: str = ""
     """Extraction: what the student should say when the passage has no answer (SQuAD 2.0), e.g. `no answer`. Empty: every question has an answer."""
     database: str = ""

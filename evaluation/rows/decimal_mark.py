@@ -2,8 +2,10 @@
 
 `1,234.56`, `1,234,567` and `3.5` show a decimal point; `1.234,56`, `1.234.567` and `1 234,5` show a decimal comma.
 `3,5` counts as a comma only if other numbers show one, because on its own it may be two numbers. `1,234` is one
-thousand and so on, as in English, unless something shows a decimal comma. `1.234` on its own may be either. If the
-files leave this open or contradict each other, the row is refused, and `task.decimal_mark` settles it.
+thousand and so on, as in English, unless something shows a decimal comma. `1.234` on its own may be either. Where gold
+answers show neither (they are often whole numbers), the calculations of the rationales do: `2,5 * 2 = 5` holds only with
+a decimal comma. If the files leave this open or contradict each other, the row is refused, and `task.decimal_mark`
+settles it.
 """
 
 import re
@@ -11,12 +13,15 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from pada_agent.core.errors import DatasetError
+from pada_agent.evaluation.verifiers.arithmetic import check_calculations
 from pada_agent.evaluation.verifiers.number import DecimalMark, bare, gold_parts, parse_digits
 from pada_agent.evaluation.verifiers.number_notation import GROUP_SPACE
 
 Evidence = Literal["point", "comma", "comma or list", "comma group", "point or group"]
 
 _RUN = re.compile(rf"\d[\d.,'_{GROUP_SPACE}]*\d")
+_HAS_MARK = re.compile(r"\d[.,]\d")
+_SWAP = str.maketrans(".,", ",.")
 _WAY_OUT = "Set task.decimal_mark to point or comma."
 
 
@@ -26,6 +31,7 @@ class GoldNumber(NamedTuple):
     where: str
     """File and line."""
     text: str
+    """The whole answer, with its rationale if it has one."""
 
 
 def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "point", "comma"]) -> DecimalMark:
@@ -36,7 +42,7 @@ def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "po
     """
     if wanted != "auto":
         return "." if wanted == "point" else ","
-    first: dict[Evidence, GoldNumber] = {}
+    golds, first = list(golds), dict[Evidence, GoldNumber]()
     for gold in golds:
         for evidence in weigh(gold.text):
             first.setdefault(evidence, gold)
@@ -50,6 +56,8 @@ def settle_decimal_mark(golds: Iterable[GoldNumber], wanted: Literal["auto", "po
                 group, f"is ambiguous: {_name(comma)} has a decimal comma, and then this is not a group of thousands"
             )
         return ","
+    if not point and (shown := _weigh_calculations(gold.text for gold in golds)):
+        return shown
     if unclear := first.get("comma or list"):
         raise _refuse(unclear, "could be one number with a decimal comma, or two numbers")
     unclear = first.get("point or group")
@@ -62,6 +70,18 @@ def weigh(text: str) -> list[Evidence]:
     """What the numbers in a gold answer show about the decimal mark."""
     runs = [run for part in gold_parts(text) for run in _RUN.findall(bare(part))]
     return [evidence for run in runs if (evidence := _weigh(run))]
+
+
+def _weigh_calculations(texts: Iterable[str]) -> DecimalMark | None:
+    """The mark with which more calculations hold; None if it is the same number."""
+    marked = [text for text in texts if _HAS_MARK.search(text)]
+    point, comma = (sum(map(_count_right, seen)) for seen in (marked, [text.translate(_SWAP) for text in marked]))
+    return None if point == comma else "." if point > comma else ","
+
+
+def _count_right(text: str) -> int:
+    calculations = check_calculations(text)
+    return calculations.n_checked - len(calculations.wrong)
 
 
 def _weigh(run: str) -> Evidence | None:

@@ -1,5 +1,6 @@
 """Questions whose answer is a number, usually at the end of a rationale."""
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from random import Random
@@ -22,6 +23,7 @@ from pada_agent.evaluation.verifiers.number import (
     Number,
     exact,
     find_answer,
+    find_marked,
     find_numbers,
     format_number,
     parse_number,
@@ -33,6 +35,8 @@ NO_NUMBER = (
     "expected one number: alone, behind #### on the last line, or in \\boxed{} (a time, a date, a ratio, a list, or a number"
     " with words that change it is none)"
 )
+
+_SENTENCE_END = re.compile(r"[.!?]\s|\n")
 
 
 class Numeric(Task):
@@ -71,18 +75,20 @@ class Numeric(Task):
 
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
         """Numbers are compared by value: `$1,200.0` equals `1200`, and `3/4` equals `0.75`."""
-        found, gold = find_answer(prediction.response, _mark(example)), self.gold(example)
+        mark, gold = _mark(example), self.gold(example)
+        found = find_answer(prediction.response, mark)
         if found.number is None:
             cut = "; the response was cut off" if prediction.truncated else ""
             return Verdict(example_id=example.id, value="wrong", reason=f"no number found{cut}")
-        right = _is_gold(found.number, gold)
-        notes = [] if right else [f"{format_number(found.number)} is not {gold}"]
-        notes += [] if found.marked or "####" not in example.answer else ["no '#### number', took the last number"]
+        right = _is_gold(found.number, example)
+        notes = [] if right else [f"{format_number(found.number, mark)} is not {gold}"]
+        is_unmarked = not found.marked and find_marked(example.answer, mark) is not None
+        notes += ["no '#### number', took the last number"] if is_unmarked else []
         notes += ["the response was cut off"] if prediction.truncated else []
         return Verdict(
             example_id=example.id,
             value="correct" if right else "wrong",
-            extracted=format_number(found.number),
+            extracted=format_number(found.number, mark),
             reason="; ".join(notes),
         )
 
@@ -94,7 +100,7 @@ class Numeric(Task):
         }
 
     def show(self, example: Example) -> dict[str, str]:
-        reasoning = _before_number(example.answer).strip()
+        reasoning = _before_number(example.answer, _mark(example)).strip()
         written = {"reasoning": reasoning, "final_number": self.gold(example)}
         return {"question": example.reference["question"], **written, **tell_turns(example)}
 
@@ -107,31 +113,38 @@ class Numeric(Task):
     ) -> Example | DraftProblem:
         """Written like the source: rationale and `#### number` or `\\boxed{number}`, or the number alone."""
         del given
-        bare = parse_number(source.answer, _mark(source)) is not None
-        problem = find_empty_field(draft, ["question", "final_number"] if bare else self.draft_fields())
+        mark = _mark(source)
+        is_bare = parse_number(source.answer, mark) is not None
+        reasoning = _before_number(to_nfc(draft.get("reasoning", "")), mark).strip()
+        needed = ["question", "final_number"] if is_bare else self.draft_fields()
+        problem = find_empty_field({**draft, "reasoning": reasoning}, needed)
         if problem:
             return problem
-        number = _only_number(draft["final_number"], _mark(source))
+        number = _only_number(draft["final_number"], mark)
         if number is None:
             return DraftProblem(reason=f"final_number '{draft['final_number']}' does not hold one number")
-        question, written = to_nfc(draft["question"].strip()), format_number(number)
-        reasoning = _before_number(to_nfc(draft.get("reasoning", ""))).strip()
-        end = (
-            f"$\\boxed{{{written}}}$" if "####" not in source.answer and "boxed" in source.answer else f"#### {written}"
-        )
-        answer = written if bare else f"{reasoning}\n{end}"
-        return keep_turns(source, self._build(question, answer, example_id, number, _mark(source)))
+        question, written = to_nfc(draft["question"].strip()), format_number(number, mark)
+        is_boxed = "boxed" in source.answer and find_marked(source.answer, mark) is None
+        end = f"$\\boxed{{{written}}}$" if is_boxed else f"#### {written}"
+        answer = written if is_bare else f"{reasoning}\n{end}"
+        return keep_turns(source, self._build(question, answer, example_id, number, mark))
 
     def verify_label(self, example: Example) -> Verdict:
-        """The last number of the rationale, or its last result after `=`, must be the answer; and its calculations must be right."""
-        reasoning, gold, mark = _before_number(example.answer), self.gold(example), _mark(example)
-        ends = [*find_numbers(reasoning, mark)[-1:], *find_numbers(reasoning.rpartition("=")[2], mark)[:1]]
-        if ends and not any(_is_gold(end, gold) for end in ends):
-            reason = f"the reasoning ends in {format_number(ends[0])}, the answer is {gold}"
-            return Verdict(example_id=example.id, value="wrong", extracted=format_number(ends[0]), reason=reason)
-        calculations = check_calculations(reasoning)
+        """The rationale must end in the answer, and its calculations must be right.
+
+        It ends in the result after its last `=`, or in a number of its last sentence.
+        """
+        mark, gold = _mark(example), self.gold(example)
+        reasoning = _before_number(example.answer, mark)
+        ends = _list_ends(reasoning, mark)
+        if ends and not any(_is_gold(end, example) for end in ends):
+            last = format_number(ends[-1], mark)
+            reason = f"the reasoning ends in {last}, the answer is {gold}"
+            return Verdict(example_id=example.id, value="wrong", extracted=last, reason=reason)
+        calculations = check_calculations(reasoning, mark)
         if calculations.wrong:
-            reason = f"does not hold: {'; '.join(calculations.wrong)}"
+            note = " (read with a decimal comma)" if mark == "," else ""
+            reason = f"does not hold: {'; '.join(calculations.wrong)}{note}"
             return Verdict(example_id=example.id, value="wrong", extracted=gold, reason=reason)
         if not calculations.n_checked:
             return Verdict(example_id=example.id, value="unscored", reason="the reasoning spells out no calculation")
@@ -143,7 +156,8 @@ class Numeric(Task):
         return OpenQuestion(question=whole_question(example))
 
     def gold(self, example: Example) -> str:
-        return str(example.reference["number"])
+        """In the notation of the rows."""
+        return str(example.reference["number"]).replace(".", _mark(example))
 
     def solution(self, example: Example) -> str:
         """The whole rationale, which shows where a wrong one goes astray."""
@@ -163,7 +177,7 @@ def _read_answer(reader: RowReader) -> str:
     """The text to learn. A number that is not a text is written in plain notation."""
     value = reader.value("answer")
     number = exact(value) if _is_number(value) else None
-    return reader.text("answer").strip() if number is None else format_number(number)
+    return reader.text("answer").strip() if number is None else format_number(number, reader.settled.decimal_mark)
 
 
 def _read_gold(reader: RowReader) -> Number:
@@ -181,7 +195,7 @@ def _read_gold(reader: RowReader) -> Number:
     if number is None:
         reader.fail("answer", NO_NUMBER)
     if final is not None and not same_number(number, final):
-        reader.fail("final_answer", f"the answer ends in {format_number(number)}")
+        reader.fail("final_answer", f"the answer ends in {format_number(number, reader.settled.decimal_mark)}")
     return number
 
 
@@ -206,17 +220,27 @@ def _mark(example: Example) -> DecimalMark:
     return "," if example.reference.get("decimal_mark") == "," else "."
 
 
-def _is_gold(number: Number, gold: str) -> bool:
-    wanted = parse_number(gold)
+def _is_gold(number: Number, example: Example) -> bool:
+    """`reference` holds the gold number with a decimal point, whatever the rows use."""
+    wanted = parse_number(str(example.reference["number"]))
     return wanted is not None and same_number(number, wanted)
 
 
-def _before_number(answer: str) -> str:
+def _before_number(answer: str, mark: DecimalMark) -> str:
     """The rationale without the marked number at its end."""
-    if "####" in answer:
-        return answer.partition("####")[0]
+    marked = find_marked(answer, mark)
+    if marked is not None:
+        return answer[: marked.start]
     before, boxed, _ = answer.rpartition("\\boxed")
     return before.rstrip("$ ") if boxed else answer
+
+
+def _list_ends(reasoning: str, mark: DecimalMark) -> list[Number]:
+    """The first number after the last `=`, and those of the last sentence that has any."""
+    _, equals, rest = reasoning.rpartition("=")
+    results = find_numbers(rest, mark)[:1] if equals else []
+    sentences = (find_numbers(sentence, mark) for sentence in reversed(_SENTENCE_END.split(rest)))
+    return results + next(filter(None, sentences), [])
 
 
 def _only_number(text: str, mark: DecimalMark) -> Number | None:

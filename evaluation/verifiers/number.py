@@ -29,6 +29,7 @@ _MAX_LINE = 500
 
 _N = rf"(?:(?>\d(?:[\d.,'_{GROUP_SPACE}]*\d)?)|(?<![\w.])\.\d++)"
 _EXPONENT = r"\(?(?P<{}>[-+]?\d{{1,9}})(?!\d)\)?"
+_NUMBERED_HEADING = re.compile(r"\d{1,2}[.)]\s+[^\W\d]")
 _BRACES = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\[{}]|[{}]")
 _SCALES = {
     "hundred": 2,
@@ -79,6 +80,19 @@ class FoundNumber(NamedTuple):
     marked: bool = False
 
 
+class MarkedNumber(NamedTuple):
+    """A number behind `####`, and the place of its `####` in the text."""
+
+    number: Number
+    start: int
+
+
+class _Mark(NamedTuple):
+    start: int
+    line: str
+    """The rest of the line."""
+
+
 def same_number(one: Number, other: Number) -> bool:
     """Equal by exact value; a percentage also equals its number and its hundredth, if the other is none."""
     if one.percent == other.percent:
@@ -104,24 +118,35 @@ def read_gold(text: str, mark: DecimalMark = ".") -> Number | None:
 
 def gold_parts(text: str) -> list[str]:
     """The parts of a gold answer that give its number: what stands behind `####`, in `\\boxed{}`, or all of it."""
-    if "####" in text:
-        return [_first_line(rest) for rest in text.split("####")[1:]]
-    return _find_boxed(text) or [text]
+    return [mark.line for mark in _find_marks(text)] or _find_boxed(text) or [text]
 
 
 def find_answer(text: str, mark: DecimalMark = ".") -> FoundNumber:
-    """The number after the first `####`, or else in the last `\\boxed{}`, or else the last number of the text."""
-    if "####" in text:
-        line = _first_line(text.partition("####")[2])
-        first = parse_number(line, mark) or next(iter(find_numbers(line, mark)), None)
-        if first is not None:
-            return FoundNumber(first, marked=True)
+    """The number that `####` marks, or else in the last `\\boxed{}`, or else the last number of the text."""
+    found = find_marked(text, mark)
+    if found is not None:
+        return FoundNumber(found.number, marked=True)
     boxed = _find_boxed(text)
     number = parse_number(boxed[-1], mark) if boxed else None
     if number is not None:
         return FoundNumber(number, marked=True)
     whole = parse_number(text, mark) if len(text) <= _MAX_LINE else None
     return FoundNumber(_find_last(text, mark) if whole is None else whole)
+
+
+def find_marked(text: str, mark: DecimalMark = ".") -> MarkedNumber | None:
+    """The number directly behind `####`: the first that is alone on the rest of its line, or else the first of all.
+
+    `####` is also a heading in Markdown: `#### Step 1` and `#### 1. Count` mark no number.
+    """
+    marks = _find_marks(text)
+    for found in marks:
+        if (number := parse_number(found.line, mark)) is not None:
+            return MarkedNumber(number, found.start)
+    for found in marks:
+        if numbers := find_numbers(found.line, mark):
+            return MarkedNumber(numbers[0], found.start)
+    return None
 
 
 def find_numbers(text: str, mark: DecimalMark = ".") -> list[Number]:
@@ -153,10 +178,10 @@ def bare(text: str) -> str:
     return re.sub(r"(?<=\d) (?=\d{3}(?!\d))", GROUP_SPACE, plain)
 
 
-def format_number(number: Number | Fraction) -> str:
+def format_number(number: Number | Fraction, mark: DecimalMark = ".") -> str:
     """Plain notation without trailing zeros, a fraction where there is no end of digits: `1200.5`, `72`, `14/3`, `50%`."""
     value, percent = number if isinstance(number, Number) else (number, False)
-    return _write(value) + ("%" if percent else "")
+    return _write(value).replace(".", mark) + ("%" if percent else "")
 
 
 def parse_digits(run: str, mark: DecimalMark) -> Fraction | None:
@@ -164,6 +189,12 @@ def parse_digits(run: str, mark: DecimalMark) -> Fraction | None:
 
     Two kinds of marks, or several of one kind, can be read one way only, whatever `mark` says.
     """
+    plain = to_plain_digits(run, mark)
+    return None if plain is None else _checked_value(Fraction(plain))
+
+
+def to_plain_digits(run: str, mark: DecimalMark) -> str | None:
+    """`1.234,50` as `1234.50`: without groups, with a decimal point. None where the digits fit no notation."""
     if len(run) > 2 * MAX_DIGITS:
         return None
     point = _find_point(run, mark)
@@ -171,7 +202,7 @@ def parse_digits(run: str, mark: DecimalMark) -> Fraction | None:
     digits = _join_groups(whole)
     if digits is None or not (fraction.isdigit() or not fraction) or not (digits or fraction):
         return None
-    return _checked_value(Fraction(int(digits + fraction or "0"), 10 ** len(fraction)))
+    return f"{digits or 0}.{fraction}" if fraction else digits
 
 
 def _find_point(run: str, mark: DecimalMark) -> int | None:
@@ -293,6 +324,18 @@ def _write(value: Fraction) -> str:
 
 def _first_line(text: str) -> str:
     return text[:_MAX_LINE].lstrip(" \t").partition("\n")[0].strip()
+
+
+def _find_marks(text: str) -> list[_Mark]:
+    """Each `####` directly before a number."""
+    marks, start = [], 0
+    for part in text.split("####")[1:]:
+        start = text.index("####", start)
+        line = _first_line(part)
+        match = None if _NUMBERED_HEADING.match(line) else NUMBER.match(bare(line))
+        marks += [_Mark(start, line)] if match and not match["skip"] else []
+        start += len("####")
+    return marks
 
 
 def _find_boxed(text: str) -> list[str]:

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.records import Prediction
+from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.rows.decimal_mark import GoldNumber, settle_decimal_mark
 from pada_agent.evaluation.rows.reading import read_files
+from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
 from pada_agent.evaluation.verifiers.number import (
+    DecimalMark,
     Number,
     exact,
     find_answer,
@@ -53,7 +55,7 @@ def test_a_row_is_right_about_itself_or_refused(case: dict[str, Any]) -> None:
             NUMERIC.read(raw)
     else:
         example = NUMERIC.read(raw)
-        assert (NUMERIC.gold(example), example.answer) == (case["value"], case["gold"].strip())
+        assert (example.reference["number"], example.answer) == (case["value"], case["gold"].strip())
         assert answer(NUMERIC, example, example.answer).value == "correct"
 
 
@@ -100,6 +102,12 @@ def test_what_is_no_usable_number_is_refused_with_its_value(value: Any) -> None:
         (["1 234,5"], ","),
         (["0.577", "1.234"], "."),
         (["so 3,5 and 4.5\n#### 7"], "."),
+        (["2,5 * 2 = 5\n#### 5", "6"], ","),
+        (["17 / 8 = 2,125\n#### 2,125"], ","),
+        (["17 / 8 = 2.125\n#### 2.125"], "."),
+        (["1.000 / 4 = 250\n#### 1.000"], ","),
+        (["2.5 * 2 = 5\n#### 5", "1.5 * 2 = 3\n#### 3", "2,5 * 2 = 5\n#### 5"], "."),
+        (["1,000 / 4 = 250\n#### 250"], "."),
     ],
 )
 def test_a_comma_is_settled_for_all_files(golds: list[str], mark: str) -> None:
@@ -127,7 +135,7 @@ def test_the_mark_of_one_file_holds_for_all_and_for_the_students_answers() -> No
     train = [row(question="a", answer="1.234,56"), row(question="b", answer="3,5")]
     files = read_files(NUMERIC, [train, [row(question="c", answer="1.234")]])
     (_, half), (thousand,) = (file.examples for file in files)
-    assert (NUMERIC.gold(half), NUMERIC.gold(thousand)) == ("3.5", "1234")
+    assert (NUMERIC.gold(half), NUMERIC.gold(thousand)) == ("3,5", "1234")
     assert [answer(NUMERIC, half, text).value for text in ("3,5", "3.5", "35")] == ["correct", "correct", "wrong"]
     assert answer(NUMERIC, thousand, "das sind 1.234").value == "correct"
     assert files[0].understood.gold == "numbers have a decimal comma"
@@ -135,7 +143,8 @@ def test_the_mark_of_one_file_holds_for_all_and_for_the_students_answers() -> No
 
 def test_the_mark_can_be_set() -> None:
     comma = make_task(TaskConfig(name="numeric", decimal_mark="comma"))
-    assert comma.gold(comma.read(row(question="a", answer="3,5"))) == "3.5"
+    assert comma.gold(comma.read(row(question="a", answer="3,5"))) == "3,5"
+    assert comma.read(row(question="a", answer=3.5)).answer == "3,5"
     point = make_task(TaskConfig(name="numeric", decimal_mark="point"))
     assert point.gold(point.read(row(question="a", answer="1.234"))) == "1.234"
     with pytest.raises(DatasetError, match="field 'answer' is '3,5', but expected one number"):
@@ -147,6 +156,70 @@ def test_a_final_answer_gives_the_number_that_a_rationale_does_not_mark() -> Non
     assert (example.answer, NUMERIC.gold(example)) == ("Six times eight legs are 48.", "48")
     with pytest.raises(DatasetError, match="field 'final_answer' is '3:4', but expected one number"):
         NUMERIC.read(row(question="a", answer="48", final_answer="3:4"))
+
+
+def test_numbers_are_shown_and_told_in_the_notation_of_the_rows() -> None:
+    task = make_task(TaskConfig(name="numeric", decimal_mark="comma"))
+    source = task.read(row(question="a", answer="3 * 2,50 = 7,50\n#### 7,50"))
+    assert task.show(source)["final_number"] == task.gold(source) == "7,5"
+    verdict = answer(task, source, "#### 7,25")
+    assert (verdict.extracted, verdict.reason) == ("7,25", "7,25 is not 7,5")
+    with pytest.raises(DatasetError, match="field 'final_answer' is '7,4', but the answer ends in 7,5"):
+        task.read(row(question="a", answer="7,50", final_answer="7,4"))
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "number", "value", "reason"),
+    [
+        ("2,5 * 2 = 5", "5", "correct", "1 calculations hold"),
+        ("17 / 8 = 2,125", "2,125", "correct", "1 calculations hold"),
+        ("17 / 8 = 2.125", "2.125", "wrong", "does not hold: 17 / 8 = 2.125 (read with a decimal comma)"),
+        ("2,5 * 2 = 6 oder 1,5", "1,5", "wrong", "does not hold: 2,5 * 2 = 6 (read with a decimal comma)"),
+        ("2,5 * 3 = 7,5", "7,4", "wrong", "the reasoning ends in 7,5, the answer is 7,4"),
+    ],
+)
+@pytest.mark.parametrize("end", ["#### {}", "$\\boxed{{{}}}$"])
+def test_a_draft_is_read_written_and_checked_in_the_notation_of_the_rows(
+    reasoning: str, number: str, value: str, reason: str, end: str
+) -> None:
+    task = make_task(TaskConfig(name="numeric", decimal_mark="comma"))
+    source = task.read(row(question="a", answer="3 * 2,50 = 7,50\n" + end.format("7,50")))
+    draft = {"question": "b", "reasoning": reasoning, "final_number": number}
+    made = task.compose(draft, source=source, given={}, example_id="s")
+    assert isinstance(made, Example)
+    assert made.answer == f"{reasoning}\n" + end.format(number.replace(".", ""))
+    verdict = task.verify_label(made)
+    assert (verdict.value, verdict.reason) == (value, reason)
+    assert answer(task, made, made.answer).value == "correct"
+
+
+STEPS = "#### Step 1: Count the eggs\n6 * 8 = 48\n#### 2. Add two\n48 + 2 = 50"
+
+
+@pytest.mark.parametrize(
+    ("response", "value"),
+    [(f"{STEPS}\n#### 50", "correct"), (f"{STEPS}\n#### Answer\n\\boxed{{50}}", "correct"), (STEPS, "correct")],
+)
+def test_a_heading_is_no_mark_of_the_answer(response: str, value: str) -> None:
+    example = NUMERIC.read(row(question="a", answer=f"{STEPS}\n#### $50"))
+    assert (NUMERIC.gold(example), NUMERIC.show(example)["reasoning"]) == ("50", STEPS)
+    assert answer(NUMERIC, example, response).value == value
+
+
+@pytest.mark.parametrize("end", ["#### 50", "$\\boxed{50}$"])
+def test_a_draft_keeps_its_headings_and_the_mark_of_its_source(end: str) -> None:
+    source = NUMERIC.read(row(question="a", answer=f"#### Step 1\n49 + 1 = 50\n{end}"))
+    draft = {"question": "b", "reasoning": STEPS, "final_number": "50"}
+    made = NUMERIC.compose(draft, source=source, given={}, example_id="s")
+    assert isinstance(made, Example) and made.answer == f"{STEPS}\n{end}"
+    assert NUMERIC.verify_label(made).reason == "2 calculations hold"
+
+
+def test_a_draft_whose_reasoning_is_only_the_answer_is_refused() -> None:
+    source = NUMERIC.read(row(question="a", answer="6 * 8 = 48\n#### 48"))
+    draft = {"question": "b", "reasoning": "#### 50", "final_number": "50"}
+    made = NUMERIC.compose(draft, source=source, given={}, example_id="s")
+    assert made == DraftProblem(reason="field 'reasoning' is missing or empty")
 
 
 def test_a_draft_is_boxed_where_its_source_is() -> None:
@@ -163,10 +236,14 @@ def test_a_number_survives_being_written_and_read(value: Decimal) -> None:
     assert exact(value) == parse_number(format_number(number)) == number
 
 
-@given(st.fractions(), st.booleans())
-def test_a_fraction_survives_being_written_and_read(value: Fraction, percent: bool) -> None:
+@given(
+    st.fractions() | st.decimals(allow_nan=False, allow_infinity=False, places=3).map(Fraction),
+    st.booleans(),
+    st.sampled_from(".,"),
+)
+def test_a_fraction_survives_being_written_and_read(value: Fraction, percent: bool, mark: DecimalMark) -> None:
     number = Number(value, percent)
-    read = parse_number(format_number(number))
+    read = parse_number(format_number(number, mark), mark)
     assert read is not None and same_number(read, number)
 
 

@@ -108,6 +108,9 @@ def test_a_final_number_that_is_none_or_several_is_refused(written: str) -> None
         ("2 * 4 = 8, so 8 for both of the 2", "correct", "1 calculations hold"),
         ("2 * 4 = 6, plus 2 is 8", "wrong", "does not hold: 2 * 4 = 6"),
         ("Two cats have 2 * 4 = 9", "wrong", "the reasoning ends in 9, the answer is 8"),
+        ("Half of 16 is 8, so 8 of the 16 are left", "unscored", "the reasoning spells out no calculation"),
+        ("2 * 8 = 16. Half is 8, so 8 of the 16 are left.", "correct", "1 calculations hold"),
+        ("They have 8 of 16. One cat has 4.", "wrong", "the reasoning ends in 4, the answer is 8"),
         ("They have 8.", "unscored", "the reasoning spells out no calculation"),
     ],
 )

@@ -39,9 +39,9 @@ def test_spans_score_as_in_the_official_evaluation(case: dict[str, Any]) -> None
     assert token_f1(case["response"], case["golds"]) == pytest.approx(case["f1"])
 
 
-@pytest.mark.parametrize("case", load("calculations")["cases"], ids=lambda c: c["text"])
+@pytest.mark.parametrize("case", load("calculations")["cases"], ids=lambda c: repr(c["text"]))
 def test_calculations_are_checked(case: dict[str, Any]) -> None:
-    checked = check_calculations(case["text"])
+    checked = check_calculations(case["text"], case.get("mark", "."))
     assert (checked.n_checked, list(checked.wrong)) == (case["n_checked"], case["wrong"])
 
 
