@@ -114,7 +114,9 @@ def test_python_settings_of_the_user_do_not_reach_a_program(monkeypatch: pytest.
     for name, value in (("PYTHONPATH", str(tmp_path)), ("PYTHONOPTIMIZE", "2"), ("PYTHONHASHSEED", "7")):
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    result = run_program("import json, sys\nassert (sys.flags.optimize, sys.flags.no_user_site) == (0, 1)\nprint(hash('a'))")
+    result = run_program(
+        "import json, sys\nassert (sys.flags.optimize, sys.flags.no_user_site) == (0, 1)\nprint(hash('a'))"
+    )
     assert result.ok, result.output_tail
     monkeypatch.undo()
     assert not run_program("assert False").ok and run_program("print(hash('a'))").output_tail == result.output_tail
