@@ -61,8 +61,10 @@ def test_the_students_work() -> None:
 
 def test_the_judge_is_asked_about_every_answer_where_it_decides_on_them() -> None:
     """Validation by four models, training rows by two and once in folds, test by three."""
-    config = apply_settings(CONFIG, {"task.name": "judge"}, origin="test")
-    plain, judged = estimate_run(CONFIG, COUNTS), estimate_run(config, COUNTS)
+    plain, judged = (
+        estimate_run(apply_settings(CONFIG, {"task.name": name}, origin="test"), COUNTS)
+        for name in ("exact_match", "judge")
+    )
     n = 4 * 60 + 2 * 100 + 3 * 40
     assert judged.low["judge"].n_calls == plain.low["judge"].n_calls + n
     assert judged.high["judge"].n_calls == plain.high["judge"].n_calls + n + 100
