@@ -287,7 +287,7 @@ def experiment(
         bool,
         typer.Option(
             "--headroom",
-            help="Run only the untouched student, plain fine-tuning and the oracle: is there headroom? Makes no LLM calls.",
+            help="Run only the untouched student, plain fine-tuning and the oracle: is there headroom? No LLM writes anything.",
         ),
     ] = False,
     power: Annotated[

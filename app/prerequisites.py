@@ -1,15 +1,17 @@
 """Checks what settings need besides rows: models on this machine, packages, keys, addresses. Reports everything at once, before a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.compute.backends import find_backend
 from pada_agent.app.adapters.compute.object_store import try_store
 from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.storage import model_store
+from pada_agent.app.run_folder.key_addresses import LOOPBACK
 from pada_agent.core.chat import Role
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError, PadaError
@@ -18,9 +20,10 @@ from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.model_files import check_embedder, check_model
 from pada_agent.core.vllm_limits import check_installed
 from pada_agent.evaluation.rows.findings import Finding, blame
-from pada_agent.evaluation.tasks.judge import Judge
 from pada_agent.evaluation.tasks.registry import find_task_kind
 from pada_agent.prompts.rendering import check_overrides
+
+PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 
 
 class _Need(NamedTuple):
@@ -49,12 +52,13 @@ def find_missing(config: RunConfig, *groups: str) -> list[Finding]:
 
 def list_roles(config: RunConfig) -> list[Role]:
     """The LLM roles that a run with these settings uses."""
-    generation = config.generation
+    generation, verification = config.generation, config.verification
+    checks = config.quality.enabled or bool(verification.votes and verification.share)
     writes = config.loop.max_iterations > 0 and generation.sources != "held_back"
     roles: list[tuple[Role, bool]] = [
         ("analyst", writes and generation.pattern_share > 0),
         ("generator", writes),
-        ("judge", (writes and config.quality.enabled) or issubclass(find_task_kind(config.task.name), Judge)),
+        ("judge", (writes and checks) or find_task_kind(config.task.name).asks_judge),
     ]
     return [role for role, is_asked in roles if is_asked]
 
@@ -63,6 +67,28 @@ def get_model(config: RunConfig, role: Role) -> ModelConfig:
     """The model settings of a role."""
     model: ModelConfig = getattr(config.models, role)
     return model
+
+
+def list_missing_prices(model: ModelConfig) -> list[str]:
+    """The price settings that are 0 although the model may cost money. A model on this machine needs none."""
+    is_here = model.provider in ("local", "own", "ollama") or bool(
+        model.base_url and urlsplit(model.base_url).hostname in LOOPBACK
+    )
+    return [] if is_here else [name for name in PRICES if not getattr(model, name)]
+
+
+def describe_unpriced(asked: Iterable[tuple[str, ModelConfig]]) -> str:
+    """The roles whose models may cost money and lack a price, each with the settings to add. Empty if there are none."""
+    missing = ((role, list_missing_prices(model)) for role, model in asked)
+    return ", ".join(dict.fromkeys(f"models.{role} ({', '.join(names)})" for role, names in missing if names))
+
+
+def warn_about_prices(config: RunConfig) -> tuple[str, ...]:
+    """A warning if the limit in dollars leaves out models that may cost money."""
+    unpriced = describe_unpriced((role, get_model(config, role)) for role in list_roles(config))
+    if config.budget.max_usd is None or not unpriced:
+        return ()
+    return (f"budget.max_usd counts tokens without a price as free: set prices for {unpriced}, unless they are free",)
 
 
 def _list_needs(config: RunConfig) -> Iterator[_Need]:
@@ -95,12 +121,11 @@ def _find_quantization(config: RunConfig) -> None:
 def _find_price(config: RunConfig) -> None:
     """A limit in dollars needs a price."""
     asked = [get_model(config, role) for role in list_roles(config)]
-    is_priced = any(model.usd_per_million_input_tokens or model.usd_per_million_output_tokens for model in asked)
+    is_priced = any(getattr(model, name) for model in asked for name in PRICES)
     if config.budget.max_usd is not None and asked and not is_priced:
         raise ConfigError(
-            "budget.max_usd would never be reached, because no model that is asked has a price. Set"
-            " usd_per_million_input_tokens and usd_per_million_output_tokens under models, or limit budget.max_tokens or"
-            " budget.max_calls instead."
+            f"budget.max_usd would never be reached, because no model that is asked has a price. Set {' and '.join(PRICES)}"
+            " under models, or limit budget.max_tokens or budget.max_calls instead."
         )
 
 

@@ -23,7 +23,7 @@ from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, explain_writing, make_folder
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.adapters.storage.hub_commits import pin_commit
-from pada_agent.app.prerequisites import find_missing
+from pada_agent.app.prerequisites import find_missing, warn_about_prices
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
@@ -210,7 +210,7 @@ def _open(config: RunConfig, key: str) -> Adapters:
         close=close_all,
         retire=retire,
         peak_memory_mb=measure_peak_memory,
-        warnings=warn_about_judge(config),
+        warnings=(*warn_about_judge(config), *warn_about_prices(config)),
     )
     return adapters
 

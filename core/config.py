@@ -216,7 +216,7 @@ class BudgetConfig(Settings):
     """Maximum number of tokens, input and output together."""
     max_usd: float | None = Field(default=None, ge=0)
     """Maximum cost in US dollars, computed from the prices under `models`: `usd_per_million_input_tokens` and `usd_per_million_output_tokens`. A
-    model without prices counts as free."""
+    missing price counts as 0; a warning names the models concerned, unless they are on this machine."""
     seconds_to_finish_calls: float | None = Field(default=None, ge=0, le=3600)
     """Seconds to wait for running calls after Ctrl-C or SIGTERM, because their answers are paid for. No new calls are started, and a second signal
     quits at once. Null uses the longest `timeout_seconds` of the roles."""

@@ -10,6 +10,7 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parents[1]
@@ -21,11 +22,15 @@ sys.modules["pada_agent"] = package
 __import__("importlib").import_module(sys.argv.pop(1)).main()
 """
 """The package's own `__init__` is not run, because it needs more than the standard library, and time."""
+ENVIRONMENT = MappingProxyType({"PYTHONHASHSEED": "0"})
+"""The whole environment of such a process. Sets of strings have the same order in every process."""
 
 
 def command_of(module: str) -> list[str]:
-    """Command that runs `main` of a module, without site-packages and without Python settings from the environment."""
-    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", START, str(PACKAGE), module]
+    """Command that runs `main` of a module, without site-packages and the current folder on its path. To be started with
+    `ENVIRONMENT`: `-I` would also ignore the hash seed.
+    """
+    return [sys.executable, "-P", "-s", "-S", "-X", "utf8", "-c", START, str(PACKAGE), module]
 
 
 class Ended(NamedTuple):
@@ -49,7 +54,7 @@ class OwnProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={},
+            env=ENVIRONMENT,
             cwd="/",
             start_new_session=True,
         )

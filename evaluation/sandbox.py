@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pada_agent.core.errors import SandboxError
 from pada_agent.core.lines import split_lines
-from pada_agent.core.own_process import command_of
+from pada_agent.core.own_process import ENVIRONMENT, command_of
 from pada_agent.core.records import Record
 
 MEMORY_MB = 512
@@ -78,6 +78,9 @@ def run_program(
     and each has limits on CPU time, open files and file size. All of them are killed and reaped at the end. Leaving
     early, for example by `sys.exit(0)`, is not ok.
 
+    So that a program gets the same verdict every time, hashes of strings (the order of a set of words) and the seed of
+    `random` are fixed.
+
     This works without privileges, in containers, and where user namespaces are forbidden. It needs Linux 5.13 or later
     with Landlock, on x86-64 or arm64. Elsewhere, a program is refused unless `allow_unisolated` is set. It can then
     read and write what its user can, including keys, and use the network.
@@ -94,6 +97,9 @@ def run_program(
     - Programs that need /tmp (`tempfile` uses the working folder), sockets, or locks and pools of `multiprocessing`
       (/dev/shm) do not get them. If the program's user owns more than its folder, changes of mode and owner appear to
       succeed but are not made.
+    - The verdict on a program can still vary if it depends on the time or on how fast it runs, on `os.urandom` (`secrets`,
+      `uuid4`, `random.SystemRandom`), on memory addresses (`id`, or the order of a set of objects without a `__hash__`),
+      or on the string hashes of a Python that it starts itself.
     - A bug in the kernel remains a bug in the kernel. Against attackers, rather than a model's mistakes, run the whole
       tool in a virtual machine.
 
@@ -193,7 +199,7 @@ def _launch(spec: dict[str, Any], seconds: float) -> _Ran:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=root / "work",
-                env={},
+                env=ENVIRONMENT,
                 pass_fds=[report, lifeline],
                 start_new_session=True,
             )

@@ -8,6 +8,7 @@ first one inside, with which the kernel ends all others.
 import linecache
 import marshal
 import os
+import random
 import resource
 import signal
 import sys
@@ -136,12 +137,13 @@ def die_with_parent() -> None:
 
 
 def run(spec: Spec, places: list[landlock.Place], said: int, *, is_nobody: bool, namespaces: bool) -> None:
-    """Run the program as `__main__`. The token is written only after its last line."""
+    """Run the program as `__main__`, with a fixed seed for `random`. The token is written only after its last line."""
     os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     limit_resources(spec, namespaces=namespaces)
     guards = put_up_guards(places, is_nobody=is_nobody, namespaces=namespaces)
     forget_ourselves()
+    random.seed(0)
     os.write(said, " ".join(f"{name}={value:d}" for name, value in guards.items()).encode() + b"\n")
     if not spec["allow_unisolated"] and not (guards["landlock"] and guards["seccomp"]):
         return

@@ -10,6 +10,7 @@ from typing import ClassVar, Self, TypeVar
 
 from pydantic import Field
 
+from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.machine import count_at_once
@@ -169,8 +170,13 @@ class Task(ABC):
         """The verdict on a prediction."""
 
     def verify_all(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-        """Verdicts in order. Override this if it pays to verify in parallel (`verify_side_by_side`)."""
-        return [self.verify(e, p) for e, p in zip(examples, predictions, strict=True)]
+        """Verdicts in order. A judge is asked about several answers at once; after the first error, about no more of them.
+        Override this if it pays to verify in parallel for another reason (`verify_side_by_side`).
+        """
+        pairs = list(zip(examples, predictions, strict=True))
+        if self.asks_judge:
+            return map_concurrently(lambda pair: self.verify(*pair), pairs)
+        return [self.verify(*pair) for pair in pairs]
 
     @abstractmethod
     def draft_fields(self) -> dict[str, str]:

@@ -5,9 +5,9 @@ from random import Random
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.pattern_analysis.failure_features import note_traits
 from pada_agent.agents.unusable_answers import describe_unusable
+from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.core.tally import Report, Tally, report_nowhere

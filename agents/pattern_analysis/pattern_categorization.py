@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.pattern_analysis.clustering import Clustering, cluster_vectors, mean_vectors
 from pada_agent.agents.pattern_analysis.error_analysis import describe_failure
 from pada_agent.agents.pattern_analysis.failure_features import (
@@ -16,6 +15,7 @@ from pada_agent.agents.pattern_analysis.failure_features import (
     order_by_nearness,
 )
 from pada_agent.agents.unusable_answers import describe_unusable
+from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import AnalysisConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder

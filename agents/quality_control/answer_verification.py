@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.guards.guard import reject
 from pada_agent.agents.quality_control.judge_calibration import Claim
+from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import VerificationConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Record, Rejection

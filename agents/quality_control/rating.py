@@ -6,8 +6,8 @@ from random import Random
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.agents.quality_control.judge_calibration import Pair, Probe, mix
+from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, Example, Rating, Record
 from pada_agent.evaluation.task import Task

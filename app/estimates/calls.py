@@ -3,8 +3,10 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from pada_agent.app.runs.rows_alone import make_task_alone
+from pada_agent.core.concurrency import MAX_WORKERS
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.model_config import ECONOMY_PRICE
 from pada_agent.core.ports import DatasetSource
@@ -19,6 +21,8 @@ BATCH_HOURS = 24
 """Time within which OpenAI and Anthropic promise to finish a batch."""
 PROMPT_TOKENS = 500
 """Tokens of one call's instructions and schema. A round figure."""
+VERDICT_TOKENS = 80
+"""Tokens of the judge's verdict on one answer, with its reason. A round figure."""
 FORM_TOKENS = 80
 """Tokens of an earlier turn, besides its rows. A round figure."""
 
@@ -36,7 +40,10 @@ class Counts(Record):
 
 
 class Estimate(Record):
-    """Bounds: `low` if every batch passes at once, `high` if every batch uses all its regenerations."""
+    """A range: `low` if every batch passes at once, `high` if every batch uses all its regenerations.
+
+    Neither includes top-up rounds, or calls that are repeated because a reply could not be read.
+    """
 
     counts: Counts
     n_synthetic: int
@@ -44,15 +51,19 @@ class Estimate(Record):
     n_candidates: int
     """Number of rows to request in each iteration, to choose those from."""
     low: dict[str, Usage]
-    """Lower bound of LLM usage, by role."""
+    """LLM usage by role, without regenerations."""
     high: dict[str, Usage]
-    """Upper bound of LLM usage, by role."""
+    """LLM usage by role, with all regenerations."""
     n_batches: tuple[int, int]
     """Low and high number of provider batches that wait for one another. Zeros without `economy: batch`."""
     training_sequences: int
     """Number of sequences over all fine-tunings, counting epochs."""
     predictions: int
-    """Number of rows that the student answers."""
+    """Number of rows that the student answers, at most."""
+    n_judged: int = 0
+    """Number of those answers that the judge rates, one call each. Zero if the task does not ask it."""
+    n_top_ups: int = 0
+    """Number of rounds, in each iteration, that may replace refused rows. They are not counted."""
 
 
 def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
@@ -80,21 +91,67 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
     """Assumes that all `max_iterations` iterations run, none stops early, and the student makes enough errors."""
     n_synthetic = config.generation.count_rows(counts.train)
     n_candidates = config.generation.count_candidates(counts.train)
+    n_folds = count_folds(config)
+    n_attempts = 1 + config.quality.max_regenerations
+    few, all_rated = (_list_judged(config, counts, n_folds=n) for n in (n_folds * _needs_folds(config), n_folds))
+    writes = config.loop.max_iterations > 0 and count_writing(config, n_candidates) > 0
     return Estimate(
         counts=counts,
         n_synthetic=n_synthetic,
         n_candidates=n_candidates,
-        low=_count_calls(config, counts, n_candidates, attempts=1),
-        high=_count_calls(config, counts, n_candidates, attempts=1 + config.quality.max_regenerations),
+        low=_count_calls(config, counts, n_candidates, attempts=1, judged=few),
+        high=_count_calls(config, counts, n_candidates, attempts=n_attempts, judged=all_rated),
         n_batches=(
-            _count_batches(config, counts, n_candidates, attempts=1),
-            _count_batches(config, counts, n_candidates, attempts=1 + config.quality.max_regenerations),
+            _count_batches(config, counts, n_candidates, attempts=1, judged=few),
+            _count_batches(config, counts, n_candidates, attempts=n_attempts, judged=all_rated),
         ),
         training_sequences=_count_sequences(config, counts, n_synthetic),
-        predictions=(2 + config.loop.max_iterations) * counts.validation
-        + config.loop.max_iterations * counts.train
-        + 3 * counts.test,
+        predictions=sum(list_evaluations(config, counts, n_folds=n_folds)),
+        n_judged=sum(all_rated),
+        n_top_ups=config.generation.max_top_ups * writes,
     )
+
+
+def list_evaluations(config: RunConfig, counts: Counts, *, n_folds: int) -> list[int]:
+    """Number of rows of each evaluation of the student.
+
+    Args:
+        n_folds: number of students fine-tuned for out-of-fold errors, each of which answers its own part of the training rows.
+    """
+    n_iterations = config.loop.max_iterations
+    trained: list[int] = []
+    if n_iterations and answers_training_rows(config):
+        ends = [counts.train * i // n_folds for i in range(n_folds + 1)] if n_folds else []
+        trained = [counts.train] * n_iterations + [b - a for a, b in pairwise(ends)]
+    tests = [counts.test] * (2 + (n_iterations > 0)) if counts.test else []
+    return [counts.validation] * (2 + n_iterations) + trained + tests
+
+
+def answers_training_rows(config: RunConfig) -> bool:
+    """Whether the student answers the training rows in each iteration, so that rows can start from its errors."""
+    return config.generation.sources == "training_errors" and config.generation.pattern_share < 1
+
+
+def offers_choices(config: RunConfig) -> bool:
+    """Whether the student chooses among options."""
+    return find_task_kind(config.task.name).offers_options or bool(config.task.labels)
+
+
+def count_folds(config: RunConfig) -> int:
+    """Number of fine-tunings for out-of-fold errors, at most: `auto` needs them if the student writes its answers and has learned its rows."""
+    generation = config.generation
+    is_possible = _needs_folds(config) or (generation.error_source == "auto" and not offers_choices(config))
+    return generation.error_folds if is_possible and generation.error_folds > 1 else 0
+
+
+def asks_judge(config: RunConfig) -> bool:
+    """Whether the judge decides if the student's answers are right."""
+    return find_task_kind(config.task.name).asks_judge
+
+
+def judge_answers(config: RunConfig, n: int, *, row_tokens: int) -> Usage:
+    """The judge's use for `n` answers of the student: each is shown with its question and the right answer."""
+    return _usage(config.models.judge, n, 2 * row_tokens, VERDICT_TOKENS)
 
 
 def count_analyses(config: RunConfig, counts: Counts) -> tuple[int, int]:
@@ -128,9 +185,10 @@ def describe_estimate(estimate: Estimate) -> str:
         f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
         *describe_use([estimate.low], [estimate.high]),
-        *([_describe_wait(*estimate.n_batches)] if estimate.n_batches[1] else []),
+        *describe_rest([estimate]),
+        *([_describe_wait(estimate)] if estimate.n_batches[1] else []),
         "Tokens are counted as characters / 4 and prompts by a flat figure; finished work is never paid for twice.",
-        *([_offer_headroom(c.spare)] if c.spare else []),
+        *([_offer_headroom(c.spare, is_judged=estimate.n_judged > 0)] if c.spare else []),
     ]
     return "\n".join(lines)
 
@@ -141,22 +199,37 @@ def describe_use(low: Sequence[Mapping[str, Usage]], high: Sequence[Mapping[str,
     return [f"  {role}: {_describe_range(total[0][role], total[1][role])}" for role in total[0]]
 
 
+def describe_rest(estimates: Sequence[Estimate]) -> list[str]:
+    """Lines on how many calls rate the student's answers, and on what the figures of LLM use leave out."""
+    lines = []
+    if n_judged := sum(estimate.n_judged for estimate in estimates):
+        lines.append(f"Up to {n_judged:,} of the judge's calls rate the student's answers, one call each.")
+    if any(usage.n_calls for estimate in estimates for usage in estimate.high.values()):
+        n_top_ups = max(estimate.n_top_ups for estimate in estimates)
+        rounds = f"top-up rounds for refused rows (up to {n_top_ups} in each iteration: generation.max_top_ups), and "
+        lines.append(f"Not counted: {rounds if n_top_ups else ''}calls repeated because a reply could not be read.")
+    return lines
+
+
 def _tell_choice(estimate: Estimate) -> str:
     return f", of which {estimate.n_synthetic} are chosen" if estimate.n_candidates > estimate.n_synthetic else ""
 
 
-def _describe_wait(low: int, high: int) -> str:
+def _describe_wait(estimate: Estimate) -> str:
+    low, high = estimate.n_batches
     count = f"{low}" if low == high else f"{low} to {high}"
     return (
         f"Batches: {count}, each is sent when the previous one has ended. The provider promises each within {BATCH_HOURS} hours, so the"
-        f" run waits {high} {'day' if high == 1 else 'days'} at the very most. Half the price is counted."
+        f" run waits up to {high} {'day' if high == 1 else 'days'}{' without top-up rounds' if estimate.n_top_ups else ''}."
+        " Half the price is counted."
     )
 
 
-def _offer_headroom(n_spare: int) -> str:
+def _offer_headroom(n_spare: int, *, is_judged: bool) -> str:
+    asks = "asks no LLM but the judge, about the student's answers" if is_judged else "makes no LLM calls"
     return (
         f"Headroom: {n_spare} real rows are left over. `pada run CONFIG --arm oracle --set name=oracle` trains on them instead"
-        " of synthetic rows and makes no LLM calls: if they do not help, no method can be expected to."
+        f" of synthetic rows and {asks}: if they do not help, no method can be expected to."
     )
 
 
@@ -175,7 +248,18 @@ def _measure_tokens(rows: Sequence[Example], task: Task) -> int:
     return math.ceil(characters / len(rows) / CHARACTERS_PER_TOKEN)
 
 
-def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> dict[str, Usage]:
+def _needs_folds(config: RunConfig) -> bool:
+    return config.generation.error_source == "out_of_fold"
+
+
+def _list_judged(config: RunConfig, counts: Counts, *, n_folds: int) -> list[int]:
+    """Number of answers in each evaluation that the judge decides on."""
+    return list_evaluations(config, counts, n_folds=n_folds) if asks_judge(config) else []
+
+
+def _count_calls(
+    config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int]
+) -> dict[str, Usage]:
     row, batch = counts.tokens_per_row, config.generation.rows_per_call
     analysis, n_iterations = config.analysis, config.loop.max_iterations
     n_errors = _count_errors(config, counts)
@@ -191,7 +275,8 @@ def _count_calls(config: RunConfig, counts: Counts, n_synthetic: int, *, attempt
         "generator": _usage(config.models.generator, batches, batch * row + _count_real(config, counts), batch * row),
         "judge": _count_judging(config, n_synthetic, row_tokens=row, attempts=attempts),
     }
-    return {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
+    total = {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
+    return {**total, "judge": total["judge"] + judge_answers(config, sum(judged), row_tokens=row)}
 
 
 def _count_real(config: RunConfig, counts: Counts) -> int:
@@ -218,11 +303,14 @@ def _count_errors(config: RunConfig, counts: Counts) -> int:
     return min(config.analysis.max_errors, n_diagnosed) if config.generation.pattern_share > 0 else 0
 
 
-def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int) -> int:
-    """Analyses, categories and strategies; then, for each attempt, the rows, the judge's answers to them, and its ratings."""
-    one = _count_calls(config, counts, n_synthetic, attempts=1)
+def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int]) -> int:
+    """Analyses, categories and strategies; then, for each attempt, the rows, the judge's answers to them, and its ratings.
+    Besides, the judge's verdicts on each evaluation of the student, as far as they are asked for at the same time.
+    """
+    one = _count_calls(config, counts, n_synthetic, attempts=1, judged=())
+    verdicts = sum(math.ceil(n / MAX_WORKERS) for n in judged) if config.models.judge.economy == "batch" else 0
     steps = {"analyst": 3, "generator": attempts, "judge": attempts * _count_judgements(config)}
-    return config.loop.max_iterations * sum(
+    return verdicts + config.loop.max_iterations * sum(
         n for role, n in steps.items() if getattr(config.models, role).economy == "batch" and one[role].n_calls
     )
 
@@ -261,10 +349,12 @@ def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int
 def _count_sequences(config: RunConfig, counts: Counts, n_synthetic: int) -> int:
     n = config.loop.max_iterations
     added = n * (n + 1) // 2 if config.generation.accumulate else n
+    n_folds = count_folds(config) if n and answers_training_rows(config) else 0
+    n_whole = n + 1 + max(0, n_folds - 1)  # every fold leaves its own part out
     if config.lora.n_steps is not None:
-        return (n + 1) * config.lora.n_steps * config.lora.batch_size
+        return n_whole * config.lora.n_steps * config.lora.batch_size
     n_own = counts.train + config.n_definitions
-    return round(config.lora.epochs * ((n + 1) * n_own + added * n_synthetic))
+    return round(config.lora.epochs * (n_whole * n_own + added * n_synthetic))
 
 
 def _describe_range(low: Usage, high: Usage) -> str:

@@ -6,14 +6,22 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pada_agent.app.estimates.calls import Counts, count_analyses, count_judging, count_writing
+from pada_agent.app.estimates.calls import (
+    Counts,
+    answers_training_rows,
+    asks_judge,
+    count_analyses,
+    count_folds,
+    count_judging,
+    count_writing,
+)
 from pada_agent.app.estimates.rates import Rates
 from pada_agent.app.estimates.simulation import Calls, DriverWork, Limits, Step, StudentJob, Together
 from pada_agent.core.chat import Role
 from pada_agent.core.compute_config import count_processes
+from pada_agent.core.concurrency import MAX_WORKERS
 from pada_agent.core.config import RunConfig
 from pada_agent.core.model_config import ModelConfig
-from pada_agent.evaluation.tasks.registry import find_task_kind
 
 NODES_AT_ONCE = 16
 """Number of batches that a run works on at the same time."""
@@ -41,14 +49,14 @@ class RunChain:
         """All steps, in order."""
         n_iterations = self._config.loop.max_iterations
         yield DriverWork(self._rates.start_seconds)
-        yield self._predict(self._student, "validation")
+        yield from self._measure(self._student, "validation")
         yield self._fine_tune(self._plain, n_synthetic=0)
-        yield self._predict(self._plain, "validation")
+        yield from self._measure(self._plain, "validation")
         for iteration in range(1, n_iterations + 1):
             yield from self._iterate(iteration)
         if self._counts.test:
             tested = [self._student, self._plain, *([self._name(n_iterations)] if n_iterations else [])]
-            yield Together(tuple((self._predict(model, "test"),) for model in tested))
+            yield Together(tuple(tuple(self._measure(model, "test")) for model in tested))
 
     def _iterate(self, iteration: int) -> Iterator[Step]:
         model = self._name(iteration)
@@ -60,21 +68,20 @@ class RunChain:
             yield self._job(f"{model} influence", self._n_candidates * self._rates.train_row_seconds)
         kept = iteration if self._config.generation.accumulate else 1
         yield self._fine_tune(model, n_synthetic=kept * self._n_synthetic)
-        yield self._predict(model, "validation")
+        yield from self._measure(model, "validation")
 
     def _answer_training_rows(self, iteration: int) -> Iterator[Step]:
         """Answers to training rows; with folds, by students that were not trained on them. Later iterations find those again."""
-        generation = self._config.generation
-        if generation.sources != "training_errors" or generation.pattern_share == 1:
+        if not answers_training_rows(self._config):
             return
-        yield self._predict(self._name(iteration - 1), "train")
-        for fold in range(count_folds(self._config) if iteration == 1 else 0):
-            n_folds = generation.error_folds
+        yield from self._measure(self._name(iteration - 1), "train")
+        n_folds = count_folds(self._config) if iteration == 1 else 0
+        for fold in range(n_folds):
             seconds = self._seconds_to_train(n_synthetic=0) * (n_folds - 1) / n_folds
             yield self._job(f"{self._plain} fold {fold}", seconds)
-            yield self._job(
-                f"{self._plain} fold {fold} answers", self._counts.train / n_folds * self._rates.predict_row_seconds
-            )
+            answers, n_rows = f"{self._plain} fold {fold} answers", self._counts.train / n_folds
+            yield self._job(answers, n_rows * self._rates.predict_row_seconds)
+            yield from self._judge(answers, round(n_rows))
 
     def _follow_patterns(self, iteration: int) -> Iterator[Step]:
         """Analysis of errors, then rows that follow strategies."""
@@ -129,8 +136,8 @@ class RunChain:
             n_rows = lora.epochs * (self._counts.train + self._config.n_definitions + n_synthetic)
         return n_rows * self._rates.train_row_seconds / count_processes(self._config.compute)
 
-    def _predict(self, model: str, split: str) -> Step:
-        """The evaluation, in as many jobs as the cluster's settings divide it into."""
+    def _measure(self, model: str, split: str) -> Iterator[Step]:
+        """The evaluation, in as many jobs as the cluster's settings divide it into, and the verdicts if the judge gives them."""
         n_rows = {"train": self._counts.train, "validation": self._counts.validation, "test": self._counts.test}[split]
         rows = f"{getattr(self._config.data, split)} {n_rows}"
         n_shards = max(1, math.ceil(n_rows / self._config.compute.cluster.shard_rows))
@@ -138,7 +145,14 @@ class RunChain:
             self._job(f"{model} {split} {rows} {shard}", n_rows / n_shards * self._rates.predict_row_seconds)
             for shard in range(n_shards)
         ]
-        return jobs[0] if n_shards == 1 else Together(tuple((job,) for job in jobs))
+        yield jobs[0] if n_shards == 1 else Together(tuple((job,) for job in jobs))
+        yield from self._judge(f"{model} {split} {rows}", n_rows)
+
+    def _judge(self, answers: str, n: int) -> Iterator[Step]:
+        """The judge's verdicts on the student's answers."""
+        if asks_judge(self._config):
+            judge = address(self._config.models.judge.model_dump())
+            yield self._calls(f"{answers} rated by {judge}", "judge", n, width=MAX_WORKERS)
 
     def _job(self, key: str, seconds: float) -> StudentJob:
         return StudentJob(key=key, seconds=seconds, student=self._config.student.model)
@@ -154,20 +168,6 @@ def find_limits(config: RunConfig) -> Mapping[str, Limits]:
         model.model_dump_json(): Limits(model.max_concurrency, model.requests_per_minute or math.inf)
         for model in models
     }
-
-
-def offers_choices(config: RunConfig) -> bool:
-    """Whether the student chooses among options."""
-    return find_task_kind(config.task.name).offers_options or bool(config.task.labels)
-
-
-def count_folds(config: RunConfig) -> int:
-    """Number of fine-tunings for out-of-fold errors, at most: `auto` needs them if the student writes its answers and has learned its rows."""
-    generation = config.generation
-    is_possible = generation.error_source == "out_of_fold" or (
-        generation.error_source == "auto" and not offers_choices(config)
-    )
-    return generation.error_folds if is_possible and generation.error_folds > 1 else 0
 
 
 def address(values: Any) -> str:

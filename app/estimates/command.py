@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
-from pada_agent.app.estimates.calls import Counts, Estimate, count_rows, describe_estimate, describe_use, estimate_run
-from pada_agent.app.estimates.chains import offers_choices
+from pada_agent.app.estimates.calls import (
+    Counts,
+    Estimate,
+    count_rows,
+    describe_estimate,
+    describe_rest,
+    describe_use,
+    estimate_run,
+    offers_choices,
+)
 from pada_agent.app.estimates.hours import Plan, describe_hours, estimate_hours
 from pada_agent.app.estimates.rates import Rates, assume_rates
 from pada_agent.app.estimates.recorded import measure_rates
 from pada_agent.app.experiment.grid import Cell, Grid, load_grid, plan_cells
-from pada_agent.app.run_folder.key_addresses import LOOPBACK
+from pada_agent.app.prerequisites import describe_unpriced
 from pada_agent.app.terminal.arguments import MOST_AT_ONCE
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import is_grid, read_yaml
-from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.records import Record
 
 
@@ -65,6 +71,7 @@ def describe_grid(path: Path, wishes: Wishes) -> str:
             f"{len(cells)} combinations of task, size, arm and seed, {len(plans)} runs.",
             "LLM use, if no reply is shared between runs, from every batch accepted at once to every batch rewritten as often as allowed:",
             *describe_use([e.low for e in estimates], [e.high for e in estimates]),
+            *describe_rest(estimates),
             *tell_unpriced([plan.config for plan in plans], estimates),
             describe_plans(plans, wishes),
         ]
@@ -73,25 +80,13 @@ def describe_grid(path: Path, wishes: Wishes) -> str:
 
 def tell_unpriced(configs: Sequence[RunConfig], estimates: Sequence[Estimate]) -> list[str]:
     """A line if models that are asked may cost money, but have no price."""
-    roles = {
-        role: None
+    unpriced = describe_unpriced(
+        (role, getattr(config.models, role))
         for config, estimate in zip(configs, estimates, strict=True)
         for role, usage in estimate.high.items()
-        if usage.n_calls and _is_unpriced(getattr(config.models, role))
-    }
-    if not roles:
-        return []
-    keys = ", ".join(f"models.{role}" for role in roles)
-    prices = "usd_per_million_input_tokens, usd_per_million_output_tokens"
-    return [f"No prices set for {keys} ({prices}), so cost is not known."]
-
-
-def _is_unpriced(model: ModelConfig) -> bool:
-    """A model on this machine needs no price."""
-    is_here = model.provider in ("local", "own", "ollama") or bool(
-        model.base_url and urlsplit(model.base_url).hostname in LOOPBACK
+        if usage.n_calls
     )
-    return not is_here and not (model.usd_per_million_input_tokens or model.usd_per_million_output_tokens)
+    return [f"No prices set for {unpriced}, so cost is not known."] if unpriced else []
 
 
 def plan_runs(cells: Sequence[Cell], wishes: Wishes) -> list[Plan]:

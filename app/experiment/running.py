@@ -43,7 +43,7 @@ def run_experiment(
     Args:
         part: the part of the grid to run. For a part, no tables are written, and several processes may each run one.
         command: the command that continues the experiment, for messages.
-        headroom_only: stop after plain fine-tuning and the oracle, which make no LLM calls.
+        headroom_only: stop after plain fine-tuning and the oracle, for which no LLM writes anything.
         n_at_once: number of runs at the same time. With more than one, a run that fails does not stop the others.
 
     Raises:
@@ -55,7 +55,9 @@ def run_experiment(
     if headroom_only:
         cells = [without_test(c) for c in cells if c.is_oracle or c.measured != "augmented"]
     if not cells:
-        raise ConfigError("nothing to run: --headroom makes no LLM calls, but all of these arms need them")
+        raise ConfigError(
+            "nothing to run: --headroom leaves out arms whose rows an LLM writes, and all of these arms are such"
+        )
     folder = make_folder(Path(grid.runs_folder) / grid.name)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():
         try:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, Field
 
-from pada_agent.agents.concurrency import map_concurrently
 from pada_agent.app.prerequisites import get_model, list_roles
 from pada_agent.core.chat import Role
+from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import AgentError, BudgetExceededError, StructuredOutputError
 from pada_agent.evaluation.rows.findings import Finding, stop, warn

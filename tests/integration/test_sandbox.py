@@ -95,6 +95,33 @@ def test_open_files_are_limited() -> None:
     assert "Too many open files" in run_program("fs = [open('f', 'w') for _ in range(100)]").reason
 
 
+@pytest.mark.parametrize(
+    ("setup", "value"),
+    [
+        ("", "list({'apple', 'bread', 'cheese', 'dates', 'eggs', 'figs'})"),
+        ("", "hash('a word')"),
+        ("import random", "random.random()"),
+    ],
+)
+def test_a_program_does_the_same_every_time(setup: str, value: str) -> None:
+    """Otherwise a program whose answer hangs on the order of a set passes once and fails the next time."""
+    outputs = {run_program(f"{setup}\nprint({value})").output_tail for _ in range(4)}
+    assert len(outputs) == 1
+
+
+def test_python_settings_of_the_user_do_not_reach_a_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not the standard library')")
+    for name, value in (("PYTHONPATH", str(tmp_path)), ("PYTHONOPTIMIZE", "2"), ("PYTHONHASHSEED", "7")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    result = run_program(
+        "import json, sys\nassert (sys.flags.optimize, sys.flags.no_user_site) == (0, 1)\nprint(hash('a'))"
+    )
+    assert result.ok, result.output_tail
+    monkeypatch.undo()
+    assert not run_program("assert False").ok and run_program("print(hash('a'))").output_tail == result.output_tail
+
+
 def test_the_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret")
     result = run_program("import os\nprint(dict(os.environ))\nassert not os.environ")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pada_agent.app import prerequisites
-from pada_agent.app.prerequisites import find_missing, list_roles
+from pada_agent.app.prerequisites import find_missing, list_roles, warn_about_prices
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import NEEDS_QLORA
@@ -74,6 +74,33 @@ def test_a_budget_in_dollars_needs_a_price(models: dict[str, Any], change: dict[
     roles = models["models"] | change.pop("models", {})
     texts = [finding.text for finding in find({**models, "models": roles, **change})]
     assert [text.startswith("budget.max_usd would never be reached") for text in texts] == [True] * is_refused
+
+
+PAID = {"model": "openai:m"}
+HALF = {**PAID, "usd_per_million_input_tokens": 1.0}
+WHOLE = {**HALF, "usd_per_million_output_tokens": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "unpriced"),
+    [
+        ({}, "models.analyst (usd_per_million_input_tokens, usd_per_million_output_tokens), models.generator"
+         " (usd_per_million_output_tokens)"),
+        ({"generation": {"pattern_share": 0}}, "models.generator (usd_per_million_output_tokens)"),
+        ({"budget": {"max_calls": 5}}, ""),
+        ({"models": {"analyst": SERVER, "generator": WHOLE, "judge": WHOLE}}, ""),
+    ],
+)  # fmt: skip
+def test_a_budget_in_dollars_warns_of_models_that_it_leaves_out(change: dict[str, Any], unpriced: str) -> None:
+    models = {"analyst": PAID, "generator": HALF, "judge": WHOLE}
+    config = parse_config({"budget": {"max_usd": 1}, "models": models, **change}, origin="test")
+    told = "budget.max_usd counts tokens without a price as free: set prices for {}, unless they are free"
+    assert warn_about_prices(config) == ((told.format(unpriced),) if unpriced else ())
+
+
+def test_the_judge_is_asked_where_it_answers_written_rows_without_rating_them() -> None:
+    config = parse_config({"quality": {"enabled": False}, "verification": {"votes": 3}}, origin="test")
+    assert list_roles(config) == ["analyst", "generator", "judge"]
 
 
 def test_a_pointer_that_nobody_reads_does_no_harm(models: dict[str, Any], tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Tasks whose answer is written freely: numbers, spans, code, prose."""
 
+import json
+from contextvars import ContextVar
 from random import Random
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from pada_agent.core import plugins
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError, ModelUnavailableError
 from pada_agent.core.ports import RawRow
@@ -278,6 +282,26 @@ def test_no_answer_is_wrong_without_asking_and_a_judge_that_is_gone_raises() -> 
     assert answer(task, example, "  ").value == "wrong"
     with pytest.raises(ModelUnavailableError):
         answer(task, example, "It did.")
+
+
+def test_the_judge_is_asked_about_several_answers_at_once() -> None:
+    """Each call waits until all have been made, as for one provider batch. The verdicts keep the order of the answers."""
+    together, step = Barrier(8), ContextVar("step", default="")
+    steps = []
+
+    def rate(request: ChatRequest) -> str:
+        together.wait(5)
+        steps.append(step.get())
+        is_right = "Because 3." in request.messages[-1].content
+        return json.dumps({"reason": "r", "correct": "yes" if is_right else "no"})
+
+    task = make_task(TaskConfig(name="judge"), PromptedModel(ScriptedModel(rate)))
+    examples = [task.read(row(question=f"Why {n}?", answer=f"Because {n}.")) for n in range(8)]
+    step.set("evaluate")
+    verdicts = task.verify_all(examples, [Prediction(example_id=e.id, response="It did.") for e in examples])
+    assert [v.value for v in verdicts] == ["wrong"] * 3 + ["correct"] + ["wrong"] * 4
+    assert [v.example_id for v in verdicts] == [e.id for e in examples]
+    assert steps == ["evaluate"] * 8, "callbacks see the caller's context"
 
 
 def test_the_judge_may_write_as_much_as_its_role() -> None:

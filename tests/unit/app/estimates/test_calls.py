@@ -59,6 +59,54 @@ def test_the_students_work() -> None:
     assert estimate.predictions == 4 * 60 + 2 * 100 + 3 * 40
 
 
+def test_the_judge_is_asked_about_every_answer_where_it_decides_on_them() -> None:
+    """Validation by four models, training rows by two and once in folds, test by three."""
+    plain, judged = (
+        estimate_run(apply_settings(CONFIG, {"task.name": name}, origin="test"), COUNTS)
+        for name in ("exact_match", "judge")
+    )
+    n = 4 * 60 + 2 * 100 + 3 * 40
+    assert judged.low["judge"].n_calls == plain.low["judge"].n_calls + n
+    assert judged.high["judge"].n_calls == plain.high["judge"].n_calls + n + 100
+    assert judged.predictions == judged.n_judged == n + 100
+    added = judged.low["judge"].cost_usd - plain.low["judge"].cost_usd
+    assert added == pytest.approx(n * ((500 + 2 * 50) * 1 + 80 * 2) / 1e6)
+
+
+def test_real_rows_cost_no_calls_but_the_judges_verdicts() -> None:
+    oracle = apply_settings(CONFIG, {**find_method("oracle").settings, "task.name": "judge"}, origin="test")
+    spare = COUNTS.model_copy(update={"spare": 9})
+    assert estimate_run(oracle, spare).high["judge"].n_calls == 4 * 60 + 3 * 40
+    text = describe_estimate(estimate_run(oracle, spare))
+    assert "Up to 360 of the judge's calls rate the student's answers" in text
+    assert "asks no LLM but the judge, about the student's answers: if" in text
+    plain = describe_estimate(estimate_run(CONFIG, spare))
+    assert "makes no LLM calls: if" in plain and "rate the student's answers" not in plain
+
+
+def test_answers_of_a_large_split_need_several_batches_of_verdicts() -> None:
+    config = apply_settings(economical(judge="batch"), {"task.name": "judge", "loop.max_iterations": 0}, origin="test")
+    counts = COUNTS.model_copy(update={"validation": 300, "test": 256})
+    assert estimate_run(config, counts).n_batches == (2 * 2 + 2 * 1,) * 2
+
+
+@pytest.mark.parametrize(
+    ("n_top_ups", "told"),
+    [
+        (
+            3,
+            "Not counted: top-up rounds for refused rows (up to 3 in each iteration: generation.max_top_ups), and calls",
+        ),
+        (0, "Not counted: calls repeated because a reply could not be read."),
+    ],
+)
+def test_what_no_figure_includes_is_said(n_top_ups: int, told: str) -> None:
+    config = apply_settings(economical(judge="batch"), {"generation.max_top_ups": n_top_ups}, origin="test")
+    text = describe_estimate(estimate_run(config, COUNTS))
+    assert told in text
+    assert ("without top-up rounds" in text) == (n_top_ups > 0)
+
+
 def test_in_words() -> None:
     text = describe_estimate(estimate_run(CONFIG, COUNTS))
     assert "generator: 20 to 80 calls" in text
@@ -93,7 +141,7 @@ def test_batches_that_wait_for_one_another(economy: dict[str, str], low: int, hi
     """Two iterations, and up to four attempts at a row: written, answered by the judge, rated."""
     estimate = estimate_run(economical(**economy), COUNTS)
     assert estimate.n_batches == (low, high)
-    assert (f"the run waits {high} days at the very most" in describe_estimate(estimate)) == (high > 0)
+    assert (f"the run waits up to {high} days without top-up rounds." in describe_estimate(estimate)) == (high > 0)
 
 
 @pytest.mark.parametrize(("votes", "low", "high"), [(0, 0, 0), (3, 2, 8)])

@@ -75,6 +75,14 @@ def test_the_calls_of_an_iteration() -> None:
     assert calls_of(config) == [(6, 3, 6), (10, 3, 8), (1, 3, 1), *[(10, 5, 5), (10, 7, 3), (10, 7, 3)] * 2]
 
 
+def test_the_judge_decides_on_every_evaluation() -> None:
+    """Validation by three models, training rows by one and once in three folds, test by three."""
+    config = change(task__name="judge", task__labels=[], loop__max_iterations=1, models__judge__max_concurrency=3)
+    steps = [s for s in steps_of(config) if isinstance(s, Calls) and "rated by" in s.key]
+    assert sorted(s.n for s in steps) == [33] * 3 + [40] * 3 + [60] * 3 + [100]
+    assert {s.width for s in steps} == {3} and len({s.key for s in steps}) == len(steps)
+
+
 def test_runs_share_what_does_not_depend_on_their_own_rows() -> None:
     pada, auggpt = jobs_of(CONFIG), jobs_of(change(**_settings("auggpt")))
     shared = pada.keys() & auggpt.keys()

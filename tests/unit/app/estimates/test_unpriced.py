@@ -10,7 +10,9 @@ from pada_agent.core.config_files import parse_config
 
 COUNTS = Counts(train=100, validation=60, test=40, tokens_per_row=50)
 PAID: dict[str, Any] = {"model": "openai:m"}
-PRICED = {**PAID, "usd_per_million_output_tokens": 2}
+PRICED = {**PAID, "usd_per_million_input_tokens": 1, "usd_per_million_output_tokens": 2}
+HALF = {**PAID, "usd_per_million_input_tokens": 1}
+BOTH = "(usd_per_million_input_tokens, usd_per_million_output_tokens)"
 HERE = {**PAID, "base_url": "http://127.0.0.1:8000/v1"}
 
 
@@ -22,8 +24,13 @@ def tell(analyst: dict[str, Any], generator: dict[str, Any], judge: dict[str, An
 
 def test_models_that_may_cost_money_and_have_no_price_are_named() -> None:
     assert tell(PAID, {"model": "bedrock_converse:m"}, PRICED) == [
-        "No prices set for models.analyst, models.generator (usd_per_million_input_tokens, usd_per_million_output_tokens), so"
-        " cost is not known."
+        f"No prices set for models.analyst {BOTH}, models.generator {BOTH}, so cost is not known."
+    ]
+
+
+def test_a_forgotten_price_is_named() -> None:
+    assert tell(PRICED, HALF, PRICED) == [
+        "No prices set for models.generator (usd_per_million_output_tokens), so cost is not known."
     ]
 
 

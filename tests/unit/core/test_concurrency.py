@@ -4,7 +4,7 @@ from threading import Event
 
 import pytest
 
-from pada_agent.agents.concurrency import map_concurrently
+from pada_agent.core.concurrency import map_concurrently
 
 
 def test_results_are_in_the_order_of_the_items() -> None:
@@ -32,7 +32,7 @@ def test_after_a_failure_no_further_item_is_begun() -> None:
 def test_an_interruption_waits_for_the_calls_under_way() -> None:
     program = (
         "import os, signal, time\n"
-        "from pada_agent.agents.concurrency import map_concurrently\n"
+        "from pada_agent.core.concurrency import map_concurrently\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a parent may have left it ignored
         "def call(i):\n"
         "    time.sleep(0.2)\n"

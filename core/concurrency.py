@@ -9,13 +9,16 @@ from typing import TypeVar
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
+MAX_WORKERS = 256
+"""Calls that wait at the same time, unless another number is given."""
+
 
 class _NotBegun(Exception):
     """Marks an item that was never started, because another one failed first."""
 
 
 def map_concurrently(
-    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int = 256
+    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], *, workers: int = MAX_WORKERS
 ) -> list[ResultT]:
     """Call `function` on every item, in threads, and return the results in the order of the items.
 
