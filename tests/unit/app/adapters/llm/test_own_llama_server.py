@@ -82,14 +82,14 @@ def test_it_serves_in_place_of_the_wheel_and_ends_with_its_last_user(tmp_path: P
 @pytest.mark.usefixtures("program")
 def test_it_is_started_again_when_it_has_died(tmp_path: Path) -> None:
     file = make_file(tmp_path)
-    local_engine.acquire(file, n_slots=1, context_tokens=512)
+    endpoint = local_engine.acquire(file, n_slots=1, context_tokens=512)
     first = json.loads(file.with_name("model.gguf.json").read_text())["pid"]
     os.kill(first, 9)
     for _ in range(200):
-        if local_engine.has_died(file):
+        if not local_engine.is_reachable(file, endpoint):
             break
         time.sleep(0.05)
-    assert local_engine.has_died(file)
+    assert not local_engine.is_reachable(file, endpoint)
     local_engine.acquire(file, n_slots=1, context_tokens=512)
     assert json.loads(file.with_name("model.gguf.json").read_text())["pid"] != first
 
