@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from pada_agent.core.machine import add_waiting
 ClientT = TypeVar("ClientT")
 
 SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.engine_process")
+START_SECONDS = 600.0
+"""Time for loading a model. Our default: enough for 60 GB from a disk that reads 100 MB per second."""
 
 
 class Shape(NamedTuple):
@@ -71,7 +74,8 @@ def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
         context_tokens: per slot.
 
     Raises:
-        ModelUnavailableError: the file does not exist or is not a model, or there is not enough memory.
+        ModelUnavailableError: the file does not exist or is not a model, there is not enough memory, or the engine did not start in
+            time.
     """
     with _lock:
         shape, engine = Shape(n_slots, context_tokens), _engines.get(file)
@@ -151,13 +155,15 @@ def _start(file: Path, shape: Shape) -> tuple[subprocess.Popen[str], Endpoint]:
             start_new_session=True,  # Ctrl-C is for the parent, which decides
         )
         stdout: IO[str] = process.stdout  # type: ignore[assignment]
-        url = stdout.readline().strip()
+        is_in_time = bool(select.select([stdout], [], [], START_SECONDS)[0])
+        url = stdout.readline().strip() if is_in_time else ""
         if not url:
             _end(process)
             log.seek(0)
             last = (split_lines(log.read().strip()) or ["it said nothing"])[-1]
             own = own_llama_server.find_command()
-            raise ModelUnavailableError(f"local model {file}{f' in {own[0]}' if own else ''}: {last}")
+            late = "" if is_in_time else f"not ready after {START_SECONDS:g} seconds; its last line: "
+            raise ModelUnavailableError(f"local model {file}{f' in {own[0]}' if own else ''}: {late}{last}")
     return process, Endpoint(url, key)
 
 
