@@ -81,6 +81,7 @@ class ChatModelAdapter:
         self._refused: set[str] = set()
         self._traced = RunnableLambda(self._answer)
         self._client: ChatClient | None = None
+        self._endpoint: local_engine.Endpoint | None = None  # the embedded engine's, which the client asks
         self._closed = False
         self._lock = RLock()  # a signal handler may close while its thread connects
 
@@ -187,11 +188,12 @@ class ChatModelAdapter:
         return explain_not_found(address) if config.provider == "openai" else ""
 
     def _connect(self) -> ChatClient:
+        file = self._engine_file
         with self._lock:
-            if self._engine_file is not None and self._client is not None and local_engine.has_died(self._engine_file):
+            if file and self._endpoint and not local_engine.is_reachable(file, self._endpoint):
                 self._let_go()
             if self._client is None and not self._closed:
-                self._client = self._opening.open()
+                self._client, self._endpoint = local_engine.make_client(file, self._opening.open)
             if self._closed:
                 self._let_go()
             if self._client is None:
@@ -205,7 +207,7 @@ class ChatModelAdapter:
         return model_store.resolve(name) if provider == "local" else None
 
     def _let_go(self) -> None:
-        opened, self._client = self._client, None
+        opened, self._client, self._endpoint = self._client, None, None
         if opened is not None and self._engine_file is not None:
             local_engine.release(self._engine_file)
 

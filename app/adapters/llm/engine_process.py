@@ -1,7 +1,7 @@
 """The embedded engine's process (`python -m pada_agent.app.adapters.llm.engine_process FILE N_SLOTS CONTEXT_TOKENS`).
 
 Serves a GGUF file with llama.cpp on a loopback port, prints the OpenAI-compatible base URL, and ends when stdin closes,
-so it never outlives its parent. It is a separate process because an engine that is released in the middle of an answer
+so it never outlives its parent. It has to lead a process group of its own, which ends with it. It is a separate process because an engine that is released in the middle of an answer
 waits for that answer while it holds the interpreter, so that a run could not be stopped.
 
 Environment: PADA_ENGINE_KEY is the key that requests must send; PADA_LLAMA_SERVER, if set, names a llama.cpp to use instead of
@@ -20,7 +20,7 @@ PROMPT_CACHE_MIB = 512
 
 
 def main() -> None:
-    """Serve until stdin closes; exit code 1 with one line on stderr if the engine does not start."""
+    """Serve until stdin closes. If the engine does not start, the last line on stderr says why."""
     file, n_slots, context_tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if command := own_llama_server.find_command():
         own_llama_server.serve(

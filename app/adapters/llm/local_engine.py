@@ -2,14 +2,16 @@
 
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import psutil
 
@@ -18,7 +20,24 @@ from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting
 
+ClientT = TypeVar("ClientT")
+
 SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.engine_process")
+START_SECONDS = 600.0
+"""Time for loading a model. Our default: enough for 60 GB from a disk that reads 100 MB per second."""
+
+
+class Shape(NamedTuple):
+    """How much an engine can be asked at a time."""
+
+    n_slots: int
+    """Number of requests in progress."""
+    context_tokens: int
+    """Per slot."""
+
+    def join(self, other: "Shape") -> "Shape":
+        """What is enough for both."""
+        return Shape(max(self.n_slots, other.n_slots), max(self.context_tokens, other.context_tokens))
 
 
 class Endpoint(NamedTuple):
@@ -35,8 +54,7 @@ class Engine:
 
     process: subprocess.Popen[str]
     endpoint: Endpoint
-    shape: tuple[int, int]
-    """Number of slots, and context tokens per slot."""
+    shape: Shape
     n_users: int = 0
 
 
@@ -49,29 +67,49 @@ _lock = RLock()
 def acquire(file: Path, *, n_slots: int, context_tokens: int) -> Endpoint:
     """Where the model file's engine can be reached. It starts with the first call, and again if it died.
 
+    If it is too small for the caller, it starts again with enough for everybody. Answers in progress are lost then, and have to be
+    asked for again.
+
     Args:
-        context_tokens: per slot. The settings of the first caller apply to all.
+        context_tokens: per slot.
 
     Raises:
-        ModelUnavailableError: the file does not exist or is not a model, or there is not enough memory.
+        ModelUnavailableError: the file does not exist or is not a model, there is not enough memory, or the engine did not start in
+            time.
     """
     with _lock:
-        shape, engine = (n_slots, context_tokens), _engines.get(file)
+        shape, engine = Shape(n_slots, context_tokens), _engines.get(file)
         if engine is None:
-            _engines[file] = engine = Engine(*_start(file, *shape), shape)
-        elif engine.process.poll() is not None or (engine.n_users == 0 and engine.shape != shape):
+            _engines[file] = engine = Engine(*_start(file, shape), shape)
+        shape = shape.join(engine.shape)
+        if engine.process.poll() is not None or engine.shape != shape:
             _end(engine.process)
-            engine.process, engine.endpoint = _start(file, *shape)
+            engine.process, engine.endpoint = _start(file, shape)
             engine.shape = shape
         engine.n_users += 1
         return engine.endpoint
 
 
-def has_died(file: Path) -> bool:
-    """Whether the model file's engine ended by itself, most likely for lack of memory."""
+def make_client(file: Path | None, make: Callable[[], ClientT]) -> tuple[ClientT, Endpoint | None]:
+    """What `make` makes, and where the model file's engine, which it acquires, can be reached.
+
+    Nobody can start the engine again in between. Without a file, there is no engine.
+    """
+    if file is None:
+        return make(), None
+    with _lock:
+        client, engine = make(), _engines.get(file)
+        return client, engine.endpoint if engine else None
+
+
+def is_reachable(file: Path, endpoint: Endpoint) -> bool:
+    """Whether the model file's engine runs and can be reached there.
+
+    It may have died, most likely for lack of memory, or it may have been started again since, for another user.
+    """
     with _lock:
         engine = _engines.get(file)
-        return engine is not None and engine.process.poll() is not None
+        return engine is not None and engine.endpoint == endpoint and engine.process.poll() is None
 
 
 def release(file: Path) -> None:
@@ -99,7 +137,7 @@ def _end_idle() -> None:
         _end(_engines.pop(file).process)
 
 
-def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Popen[str], Endpoint]:
+def _start(file: Path, shape: Shape) -> tuple[subprocess.Popen[str], Endpoint]:
     if not file.is_file():
         raise ModelUnavailableError(
             f"local model {file}: no such file. `pada models list` shows the models on this machine."
@@ -108,7 +146,7 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
     key = secrets.token_hex(16)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
-            [*SERVER, str(file), str(n_slots), str(context_tokens)],
+            [*SERVER, str(file), *map(str, shape)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -117,13 +155,15 @@ def _start(file: Path, n_slots: int, context_tokens: int) -> tuple[subprocess.Po
             start_new_session=True,  # Ctrl-C is for the parent, which decides
         )
         stdout: IO[str] = process.stdout  # type: ignore[assignment]
-        url = stdout.readline().strip()
+        is_in_time = bool(select.select([stdout], [], [], START_SECONDS)[0])
+        url = stdout.readline().strip() if is_in_time else ""
         if not url:
             _end(process)
             log.seek(0)
             last = (split_lines(log.read().strip()) or ["it said nothing"])[-1]
             own = own_llama_server.find_command()
-            raise ModelUnavailableError(f"local model {file}{f' in {own[0]}' if own else ''}: {last}")
+            late = "" if is_in_time else f"not ready after {START_SECONDS:g} seconds; its last line: "
+            raise ModelUnavailableError(f"local model {file}{f' in {own[0]}' if own else ''}: {late}{last}")
     return process, Endpoint(url, key)
 
 

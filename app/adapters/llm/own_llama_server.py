@@ -7,11 +7,12 @@ The wheel has to run on every machine, so it knows neither a GPU nor a processor
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from threading import Thread
 from typing import NoReturn
@@ -22,13 +23,22 @@ from pada_agent.core.machine import LLAMA_SERVER, count_cores
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.1
 HEALTH_SECONDS = 5.0
+_LEAVE_OUT = "Leave it out."
+_DECIDED: Mapping[str, str] = {
+    **dict.fromkeys(("-c", "--ctx-size"), "Set context_tokens of the model instead."),
+    **dict.fromkeys(("-np", "--parallel"), "Set max_concurrency of the model instead."),
+    **dict.fromkeys(("-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo"), _LEAVE_OUT),
+    **dict.fromkeys(("--host", "--port", "--api-key", "--api-key-file", "--api-prefix"), _LEAVE_OUT),
+    **dict.fromkeys(("--ssl-key-file", "--ssl-cert-file"), _LEAVE_OUT),
+}
+"""Options that the run decides, and what to do instead of giving them."""
 
 
 def find_command() -> tuple[str, ...]:
     """The program that `PADA_LLAMA_SERVER` names, and its options. Empty if there is none.
 
     Raises:
-        ConfigError: there is no such program.
+        ConfigError: there is no such program, or an option is one that the run decides.
     """
     try:
         command = shlex.split(os.environ.get(LLAMA_SERVER, ""))
@@ -40,13 +50,17 @@ def find_command() -> tuple[str, ...]:
         raise ConfigError(
             f"{LLAMA_SERVER}: {command[0]} is not a program. Name llama.cpp's llama-server with its folder, or unset {LLAMA_SERVER}."
         )
+    if odd := [option for option in command[1:] if option.partition("=")[0] in _DECIDED]:
+        name = odd[0].partition("=")[0]
+        raise ConfigError(f"{LLAMA_SERVER}: the run itself decides {name}. {_DECIDED[name]}")
     return tuple(command)
 
 
 def serve(command: Sequence[str], file: str, *, n_slots: int, context_tokens: int, cache_mib: int) -> NoReturn:
     """Start the program, print its OpenAI-compatible base URL when it has loaded the model, and end it when stdin closes.
 
-    Its own options come last, so they prevail over ours.
+    Its own options come last, so they prevail over ours. It ends together with the whole process group, because it may be a script
+    that starts the server: this process has to lead a group of its own.
 
     Args:
         context_tokens: per slot.
@@ -69,19 +83,22 @@ def serve(command: Sequence[str], file: str, *, n_slots: int, context_tokens: in
         stdout=sys.stderr,
         env=os.environ | {"LLAMA_API_KEY": os.environ["PADA_ENGINE_KEY"]},
     )
-    Thread(target=_end_with, args=(process,), daemon=True).start()
+    Thread(target=_announce, args=(port,), daemon=True).start()
+    Thread(target=_end_after, args=(process.wait,), daemon=True).start()  # its last line on stderr says why
+    _end_after(sys.stdin.read)
+
+
+def _announce(port: int) -> None:
     while not _is_ready(port):
         time.sleep(POLL_SECONDS)
     print(f"http://{HOST}:{port}/v1", flush=True)
-    sys.stdin.read()
-    process.kill()
-    os._exit(0)
 
 
-def _end_with(process: subprocess.Popen[bytes]) -> None:
-    """End together with the program, whose last line on stderr says why."""
-    process.wait()
-    os._exit(1)
+def _end_after(wait: Callable[[], object]) -> NoReturn:
+    """Wait, then end the process group, and with it this process."""
+    wait()
+    os.killpg(0, signal.SIGKILL)
+    raise AssertionError("unreachable")
 
 
 def _find_port() -> int:

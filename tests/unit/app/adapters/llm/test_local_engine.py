@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
 from pada_agent.app.adapters.llm import local_engine
-from pada_agent.app.adapters.llm.chat_models import make_language_model
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, make_language_model
+from pada_agent.app.adapters.llm.clients import ChatClient, OpenAIClient
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
 from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.adapters.storage import model_store
@@ -44,6 +46,24 @@ def make_file(folder: Path, name: str = "model.gguf") -> Path:
     file = folder / name
     file.write_bytes(b"GGUF")
     return file
+
+
+def make_role(folder: Path, **settings: Any) -> ChatModelAdapter:
+    config = ModelConfig(model="local:toy", **settings)
+    cache = ResponseCache(folder / "llm_calls.sqlite")
+    budget = Budget(BudgetConfig(), cache.totals)
+    return make_language_model(config, role="judge", cache=cache, budget=budget, gate=CallGate(config))
+
+
+def address_of(client: ChatClient) -> str:
+    assert isinstance(client, OpenAIClient)
+    return str(client.chat.openai_api_base)
+
+
+def kill_engine() -> None:
+    (engine,) = local_engine._engines.values()
+    engine.process.kill()
+    engine.process.wait()
 
 
 def pid_of(endpoint: local_engine.Endpoint) -> int:
@@ -101,19 +121,61 @@ def test_an_engine_that_died_is_started_again(tmp_path: Path) -> None:
 
 def test_a_role_asks_the_new_engine_where_the_old_one_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_store, "resolve", lambda _: make_file(tmp_path))
-    config = ModelConfig(model="local:toy")
-    cache = ResponseCache(tmp_path / "llm_calls.sqlite")
-    budget = Budget(BudgetConfig(), cache.totals)
-    role = make_language_model(config, role="judge", cache=cache, budget=budget, gate=CallGate(config))
+    role = make_role(tmp_path)
     before = role._connect()
-    (engine,) = local_engine._engines.values()
-    engine.process.kill()
-    engine.process.wait()
+    kill_engine()
     assert role._connect() is not before
     role.close()
     assert not local_engine._engines
     with pytest.raises(ModelUnavailableError, match="closed"):
         role._connect()
+
+
+def test_every_role_asks_the_new_engine_whoever_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "resolve", lambda _: make_file(tmp_path))
+    first, second = make_role(tmp_path), make_role(tmp_path)
+    before = first._connect(), second._connect()
+    kill_engine()
+    after = first._connect(), second._connect()
+    (engine,) = local_engine._engines.values()
+    assert [address_of(client) for client in after] == [engine.endpoint.url] * 2
+    assert (first._connect(), second._connect()) == after, "the new engine is kept"
+    assert address_of(before[1]) != engine.endpoint.url
+    first.close()
+    assert engine.process.poll() is None, "the other role still uses it"
+    second.close()
+    assert not local_engine._engines
+
+
+def test_an_engine_is_large_enough_for_every_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "resolve", lambda _: make_file(tmp_path))
+    analyst = make_role(tmp_path, max_concurrency=8, context_tokens=4096)
+    generator = make_role(tmp_path, max_concurrency=2, context_tokens=16384)
+    analyst._connect()
+    (engine,) = local_engine._engines.values()
+    generator._connect()
+    grown = engine.endpoint
+    assert engine.shape == (8, 16384)
+    assert address_of(analyst._connect()) == grown.url
+    kill_engine()
+    analyst._connect()
+    assert engine.shape == (8, 16384), "the generator's needs are remembered"
+    for role in (analyst, generator):
+        role.close()
+    assert not local_engine._engines
+
+
+def test_an_engine_that_cannot_grow_serves_those_who_need_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "resolve", lambda _: make_file(tmp_path))
+    analyst, generator = make_role(tmp_path), make_role(tmp_path, context_tokens=16384)
+    analyst._connect()
+    with monkeypatch.context() as scarce, pytest.raises(ModelUnavailableError, match="memory"):
+        scarce.setattr(local_engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=3))
+        generator._connect()
+    analyst._connect()
+    (engine,) = local_engine._engines.values()
+    assert engine.process.poll() is None
+    assert engine.shape == (8, 4096)
 
 
 def test_letting_go_of_what_was_never_started_is_harmless(tmp_path: Path) -> None:
