@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+from pada_agent.core.lines import split_lines
 from pada_agent.core.syntax_trees import parse_expression
 from pada_agent.evaluation.verifiers.number import DecimalMark, to_plain_digits
 from pada_agent.evaluation.verifiers.number_notation import CURRENCY
@@ -72,7 +73,7 @@ def check_calculations(text: str, mark: DecimalMark = ".") -> Calculations:
     text = _PERCENT.sub("%", _CURRENCY.sub("", text[:MAX_CHARACTERS].translate(_SIGNS)))
     statements = [_Statement(m[1], m[2]) for m in _ANNOTATION.finditer(text)]
     before = ""
-    for line in _ANNOTATION.sub("", text).splitlines():
+    for line in split_lines(_ANNOTATION.sub("", text)):
         statements += [] if _OPERATOR_LAST.search(before[-10:]) else _find_statements(line)
         before = line
     checked = [(statement, _holds(statement, mark)) for statement in statements]

@@ -170,7 +170,7 @@ FINISHED: dict[str, Job] = {
     "fine_tune-5af043d233e8593f": FineTuneJob(student="s", rows="r", rows_hash="h", lora=LoraSpec()),
     "predict-48b1dedcec7f0b83": PredictJob(student="s", rows="r", rows_hash="h"),
     "tokenizer-7f35be25dd1e1d31": TokenizerJob(student="s"),
-    "export-f1c42f5ed9523b34": ExportJob(student="s", adapter="a", format="safetensors", rows="r", rows_hash="h"),
+    "export-731a12e6d2499230": ExportJob(student="s", adapter="a", format="safetensors", rows="r", rows_hash="h"),
 }
 
 
