@@ -59,8 +59,7 @@ def check_run_data(
     Args:
         given: the graph's input. Rows in it replace those of the files.
     """
-    problems: list[PadaError] = []
-    files = read_run_files(settings, given, datasets=datasets, task=task, problems=problems)
+    files, problems = read_run_files(settings, given, datasets=datasets, task=task)
     further = count_labels_further_down(settings, given, datasets=datasets, task=task)
     checked = check_data(settings, files, task, further_down=further)
     notes = map(warn, warn_about(files))

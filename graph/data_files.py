@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pada_agent.core.config import DataConfig, RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError, PadaError
@@ -21,14 +21,15 @@ LOOK_AHEAD = 20_000
 MAX_COLUMNS_TOLD = 12
 
 
-def read_run_files(
-    settings: RunConfig,
-    given: Mapping[str, Any],
-    *,
-    datasets: DatasetSource,
-    task: Task,
-    problems: list[PadaError] | None = None,
-) -> dict[FileName, ReadFile]:
+class FilesRead(NamedTuple):
+    """The files of a run, as far as they can be read."""
+
+    files: dict[FileName, ReadFile]
+    problems: list[PadaError]
+    """Why files and rows cannot be read, or which files neither settings nor input name."""
+
+
+def read_run_files(settings: RunConfig, given: Mapping[str, Any], *, datasets: DatasetSource, task: Task) -> FilesRead:
     """All rows of a run.
 
     `held_back` are real rows for the oracle. They are read only if the settings use them, and none shares an id with a
@@ -36,29 +37,18 @@ def read_run_files(
 
     Args:
         given: the graph's input. Rows in it replace those of the files.
-        problems: if given, files and rows that cannot be read are skipped and listed here instead of raised.
-
-    Raises:
-        ConfigError: neither settings nor input name rows for training or validation.
-        DatasetError: a row cannot be read. The message names it.
     """
-    raw = _fetch_all(settings, given, datasets, problems)
+    raw, problems = _fetch_all(settings, given, datasets)
     all_turns = [name == "train" and settings.task.turns == "all" for name in raw]
-    unread: list[DatasetError] | None = None if problems is None else []
     try:
-        files = read_files(task, list(raw.values()), all_turns=all_turns, problems=unread)
+        read = read_files(task, list(raw.values()), all_turns=all_turns)
     except DatasetError as exc:
-        if problems is None:
-            raise
-        problems.append(exc)
-        return {}
-    if problems is not None:
-        problems += unread or []
-    read = dict(zip(raw, files, strict=True))
-    if held_back := read.get("held_back"):
-        ids = {example.id for example in read["train"].examples} if "train" in read else set()
-        read["held_back"] = held_back._replace(examples=tell_apart(held_back.examples, taken=ids))
-    return read
+        return FilesRead({}, [*problems, exc])
+    files = dict(zip(raw, read, strict=True))
+    if held_back := files.get("held_back"):
+        ids = {example.id for example in files["train"].examples} if "train" in files else set()
+        files["held_back"] = held_back._replace(examples=tell_apart(held_back.examples, taken=ids))
+    return FilesRead(files, [*problems, *(problem for file in read for problem in file.problems)])
 
 
 def count_labels_further_down(
@@ -77,7 +67,7 @@ def count_labels_further_down(
             continue
         with suppress(DatasetError):
             further = datasets.read(location, limit=limit + LOOK_AHEAD)[limit:]
-            (file,) = read_files(task, [further], problems=[])
+            (file,) = read_files(task, [further])
             found[split] = count_labels(task, file.examples)
     return found
 
@@ -98,18 +88,18 @@ def _list_notes(found: Understood) -> list[str]:
 
 
 def _fetch_all(
-    settings: RunConfig, given: Mapping[str, Any], datasets: DatasetSource, problems: list[PadaError] | None
-) -> dict[FileName, list[RawRow]]:
+    settings: RunConfig, given: Mapping[str, Any], datasets: DatasetSource
+) -> tuple[dict[FileName, list[RawRow]], list[PadaError]]:
+    """The rows of each file, and why files could not be fetched."""
     data = settings.data
     wants_real_rows = settings.generation.sources == "held_back"
     found: dict[FileName, list[RawRow]] = {}
+    problems: list[PadaError] = []
 
     def fetch(name: FileName, fetch_rows: Callable[[], list[RawRow]]) -> None:
         try:
             found[name] = fetch_rows()
         except PadaError as exc:
-            if problems is None:
-                raise
             problems.append(exc)
 
     def fetch_train() -> list[RawRow]:
@@ -124,7 +114,7 @@ def _fetch_all(
         fetch("test", lambda: _fetch("test", data, given, datasets))
     if wants_real_rows and data.held_back:
         fetch("held_back", lambda: datasets.read(data.held_back, shuffle=data.shuffle))
-    return found
+    return found, problems
 
 
 def _fetch_train(

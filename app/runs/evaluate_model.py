@@ -12,7 +12,7 @@ from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.app.runs.driver import ignore
 from pada_agent.app.text import interval, percent
 from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
+from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.hub_names import PinnedName, is_commit, split_commit
 from pada_agent.core.jobs import PREDICTIONS
 from pada_agent.core.records import Metrics, Prediction
@@ -104,8 +104,7 @@ def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[Fil
     location = getattr(config.data, split)
     if not location:
         raise ConfigError(f"data.{split}: the settings name no rows")
-    problems: list[PadaError] = []
-    files = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task, problems=problems)
+    files, problems = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task)
     own = [problem for problem in problems if split_slice(location)[0] in str(problem)]
     refuse(tell_problems(own if split in files else own or problems))
     return check_data(config, files, adapters.task).files

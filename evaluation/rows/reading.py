@@ -42,51 +42,44 @@ class ReadFile(NamedTuple):
     understood: Understood
     expanded: bool = False
     """Whether a row may have become several examples. Repeated greetings are then no mistake."""
+    problems: tuple[DatasetError, ...] = ()
+    """Why rows cannot be read, in order. `examples` has none of them."""
 
 
-def read_files(
-    task: Task,
-    files: Sequence[Sequence[RawRow]],
-    *,
-    all_turns: Sequence[bool] = (),
-    problems: list[DatasetError] | None = None,
-) -> list[ReadFile]:
+def read_files(task: Task, files: Sequence[Sequence[RawRow]], *, all_turns: Sequence[bool] = ()) -> list[ReadFile]:
     """Read the files of a run. Each file has its own form; how labels and numbers are read is the same for all.
 
     Ids are unique within a file: if a row repeats the id of another, a number is appended to it.
 
     Args:
         all_turns: for each file, whether every answer of a conversation becomes a row of its own.
-        problems: if given, rows that cannot be read are skipped and listed here instead of raised.
 
     Raises:
-        DatasetError: names the row and the field, what was found and what is expected.
+        DatasetError: see `Task.settle`. Rows that cannot be read are listed in `ReadFile.problems` instead.
     """
     tidy = [write_whole_numbers_as_such(rows) for rows in files]
     settled = task.settle(tidy)
     expanding = [*all_turns, *[False] * len(files)]
     return [
-        _read_file(task, rows, form, expand=expand, problems=problems)
+        _read_file(task, rows, form, expand=expand)
         for rows, form, expand in zip(tidy, settled, expanding[: len(files)], strict=True)
     ]
 
 
-def _read_file(
-    task: Task, rows: Sequence[RawRow], settled: Settled, *, expand: bool, problems: list[DatasetError] | None
-) -> ReadFile:
+def _read_file(task: Task, rows: Sequence[RawRow], settled: Settled, *, expand: bool) -> ReadFile:
     known = [row.model_copy(update={"settled": settled}) for row in rows]
     expand = expand and settled.conversation is not None
     read = [turn for row in known for turn in _expand_turns(row)] if expand else known
     kept: list[tuple[Example, str]] = []
+    problems: list[DatasetError] = []
     for row in read:
         try:
             kept.append((_read_row(task, row), row.where))
         except DatasetError as exc:
-            if problems is None:
-                raise
             problems.append(_place(exc, row.where))
     examples = tell_apart([example for example, _ in kept])
-    return ReadFile(examples, [where for _, where in kept], _describe(task, rows, settled, examples), expand)
+    understood = _describe(task, rows, settled, examples)
+    return ReadFile(examples, [where for _, where in kept], understood, expand, tuple(problems))
 
 
 def _place(exc: DatasetError, where: str) -> RowError:

@@ -10,9 +10,9 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.contamination import find_overlap
-from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
+from tests.unit.evaluation.cases import read_all
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SPLITS = {"gsm8k": "train_1000", "arc_challenge": "train_1000", "hellaswag": "train_1000", "squad": "train_1000"}
@@ -31,7 +31,7 @@ def make(name: str, answers: str) -> Task:
 def read(name: str, answers: str, split: str) -> list[Example]:
     lines = (DATA / name / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [RawRow(where=f"{split}.jsonl:{i}", fields=json.loads(line)) for i, line in enumerate(lines, start=1)]
-    return read_files(make(name, answers), [rows])[0].examples
+    return read_all(make(name, answers), [rows])[0].examples
 
 
 def words_of(text: str) -> list[str]:

@@ -10,9 +10,9 @@ import pytest
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config_files import load_config
 from pada_agent.core.records import Example, Prediction, Verdict
-from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.evaluation.tasks.sql import Sql
+from tests.unit.evaluation.cases import read_all
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "sql"
@@ -30,7 +30,7 @@ def task(tmp_path: Path) -> Sql:
 
 def test_every_row_of_the_example_is_right_and_teaches_something(task: Sql) -> None:
     files = [FileDatasets().read(str(FOLDER / f"{name}.jsonl")) for name in ("train", "validation", "test")]
-    read = read_files(task, files)
+    read = read_all(task, files)
     assert [len(file.examples) for file in read] == [12, 6, 6]
     examples = [example for file in read for example in file.examples]
     assert [v.value for v in answer(task, examples, examples)] == ["correct"] * 24

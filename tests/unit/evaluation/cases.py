@@ -1,11 +1,13 @@
-"""Verifier cases kept as JSON in `tests/cases`, and short ways to make rows and predictions."""
+"""Verifier cases kept as JSON in `tests/cases`, and short ways to make and read rows and predictions."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
+from pada_agent.evaluation.rows.reading import ReadFile, read_files
 from pada_agent.evaluation.task import Task
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -18,6 +20,14 @@ def load(name: str) -> dict[str, Any]:
 
 def row(**fields: Any) -> RawRow:
     return RawRow(where="train.jsonl:7", fields=fields)
+
+
+def read_all(task: Task, files: Sequence[Sequence[RawRow]], *, all_turns: Sequence[bool] = ()) -> list[ReadFile]:
+    """The files. The first row that cannot be read is raised."""
+    read = read_files(task, files, all_turns=all_turns)
+    for problem in (problem for file in read for problem in file.problems):
+        raise problem
+    return read
 
 
 def answer(task: Task, example: Example, response: str, **more: Any) -> Verdict:

@@ -12,7 +12,6 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.rows.decimal_mark import GoldNumber, settle_decimal_mark
-from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.evaluation.verifiers.arithmetic import check_calculations
@@ -26,7 +25,7 @@ from pada_agent.evaluation.verifiers.number import (
     read_gold,
     same_number,
 )
-from tests.unit.evaluation.cases import answer, load, row
+from tests.unit.evaluation.cases import answer, load, read_all, row
 
 CASES = load("gold_numbers")
 NUMERIC = make_task(TaskConfig(name="numeric"))
@@ -133,7 +132,7 @@ def test_what_a_comma_leaves_open_is_refused_with_the_way_out(golds: list[str], 
 
 def test_the_mark_of_one_file_holds_for_all_and_for_the_students_answers() -> None:
     train = [row(question="a", answer="1.234,56"), row(question="b", answer="3,5")]
-    files = read_files(NUMERIC, [train, [row(question="c", answer="1.234")]])
+    files = read_all(NUMERIC, [train, [row(question="c", answer="1.234")]])
     (_, half), (thousand,) = (file.examples for file in files)
     assert (NUMERIC.gold(half), NUMERIC.gold(thousand)) == ("3,5", "1234")
     assert [answer(NUMERIC, half, text).value for text in ("3,5", "3.5", "35")] == ["correct", "correct", "wrong"]

@@ -11,10 +11,10 @@ from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation import sqlite_worker
-from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.sqlite_reader import Description, Failure, Result, SqliteReader, SqliteReaders, Table
 from pada_agent.evaluation.tasks.sql import Sql
 from pada_agent.evaluation.tasks.sql_databases import MAX_NOTES, Databases
+from tests.unit.evaluation.cases import read_all
 
 PLAIN = "CREATE TABLE t (a TEXT, j TEXT); INSERT INTO t VALUES ('x', '{\"k\": 1}');"
 SLOW = "CREATE TABLE n (i); WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) INSERT INTO n SELECT x FROM c;"
@@ -219,6 +219,6 @@ def test_rows_about_several_databases_are_refused_if_their_tables_are_not_shown(
         make(tmp_path / f"{name}.sqlite", PLAIN)
     task = Sql(TaskConfig(name="sql", database=str(tmp_path), show_tables=False))
     with pytest.raises(DatasetError, match=r"task.show_tables is false, .* \(books.sqlite, shop.sqlite\)"):
-        read_files(task, [[row(db_id="books")], [row(db_id="shop"), row(db_id="nowhere")]])
-    (alone,) = read_files(task, [[row(db_id="books"), row(db_id="books.sqlite")]])
+        read_all(task, [[row(db_id="books")], [row(db_id="shop"), row(db_id="nowhere")]])
+    (alone,) = read_all(task, [[row(db_id="books"), row(db_id="books.sqlite")]])
     assert alone.examples[0].prompt.endswith("\n\nq?") and "CREATE" not in alone.examples[0].prompt

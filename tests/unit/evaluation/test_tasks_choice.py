@@ -8,12 +8,11 @@ import pytest
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.records import Confusion, Example
-from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.benchmarks import HellaSwag
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
-from tests.unit.evaluation.cases import answer, row
+from tests.unit.evaluation.cases import answer, read_all, row
 
 ORGANS = {
     "id": "q1",
@@ -249,7 +248,7 @@ def test_a_copy_of_hellaswag_may_name_the_right_ending_by_a_letter() -> None:
     lettered = {"choices": [{"label": "AB"[i], "text": text} for i, text in enumerate(endings)]}
     rows = [row(ctx="He opens the tap.", endings=endings, label=0, **lettered, answerKey="A")]
     rows += [row(ctx="It is winter.", endings=endings, label=1, **lettered, answerKey="B")]
-    examples = read_files(HellaSwag(TaskConfig(name="hellaswag")), [rows])[0].examples
+    examples = read_all(HellaSwag(TaskConfig(name="hellaswag")), [rows])[0].examples
     assert [e.answer for e in examples] == endings
 
 

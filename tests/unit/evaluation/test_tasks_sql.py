@@ -13,11 +13,10 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example, Prediction
-from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.sql import Sql
-from tests.unit.evaluation.cases import answer
+from tests.unit.evaluation.cases import answer, read_all
 
 SCHEMA = """
 CREATE TABLE author (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -177,7 +176,7 @@ def test_a_database_in_settings_that_is_none_is_told_with_its_key(folder: Path) 
 
 def test_queries_without_rows_are_told(folder: Path) -> None:
     rows = [row(folder), row(folder, number=2, sql="SELECT title FROM book WHERE year = 1")]
-    (read_in,) = read_files(task(folder), [rows])
+    (read_in,) = read_all(task(folder), [rows])
     assert read_in.understood.notes == ("1 queries give no rows: there any query without rows counts as right",)
     assert read_in.understood.unused == ()
 

@@ -14,7 +14,7 @@ from pada_agent.core.memory import Memory
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.graph.data_check import refuse
+from pada_agent.graph.data_check import refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files, warn_about
 from pada_agent.graph.nodes.prepare import store_splits
 from pada_agent.graph.run_check import check_everything
@@ -35,7 +35,9 @@ def read(memory: dict[str, Rows], given: dict[str, Any] | None = None, **task: A
     data = {name: f"memory:{name}" for name in memory}
     config = parse_config({"task": {"name": "exact_match", **task}, "data": data}, origin="test")
     made = make_task(config.task, PromptedModel(ScriptedModel([])))
-    return read_run_files(config, given or {}, datasets=MemoryDatasets(memory), task=made)
+    files, problems = read_run_files(config, given or {}, datasets=MemoryDatasets(memory), task=made)
+    refuse(tell_problems(problems))
+    return files
 
 
 def split(folder: Path, memory: dict[str, Rows], **settings: Any) -> dict[str, list[Example]]:

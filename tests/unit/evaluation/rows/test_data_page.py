@@ -9,10 +9,11 @@ import yaml
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.core.config import RunConfig
-from pada_agent.evaluation.rows.reading import ReadFile, read_files
+from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
+from tests.unit.evaluation.cases import read_all
 
 PAGE = (Path(__file__).parents[4] / "docs" / "data.md").read_text(encoding="utf-8")
 FENCE = re.compile(r'```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)```', re.DOTALL)
@@ -43,7 +44,7 @@ def read(name: str, folder: Path) -> ReadFile:
     sample = SAMPLES[name]
     (folder / name).write_text(sample.text, encoding="utf-8")
     task = make_task(RunConfig.model_validate(sample.settings).task, PromptedModel(ScriptedModel([])))
-    (file,) = read_files(task, [FileDatasets().read(str(folder / name))])
+    (file,) = read_all(task, [FileDatasets().read(str(folder / name))])
     return file
 
 

@@ -13,6 +13,7 @@ from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import BUILT_IN, make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
+from tests.unit.evaluation.cases import read_all
 
 
 def place(rows: list[dict[str, Any]], name: str = "train.jsonl") -> list[RawRow]:
@@ -24,7 +25,7 @@ def task_for(name: str = "exact_match", **settings: Any) -> Task:
 
 
 def read(rows: list[dict[str, Any]], **settings: Any) -> ReadFile:
-    (file,) = read_files(task_for(**settings), [place(rows)])
+    (file,) = read_all(task_for(**settings), [place(rows)])
     return file
 
 
@@ -179,10 +180,9 @@ def test_an_empty_cell_is_told_from_a_column_that_is_not_there() -> None:
 
 def test_all_problems_can_be_had_at_once() -> None:
     rows = [{"question": "a", "answer": "b"}, {"question": "c", "answer": None}, {"question": "", "answer": "d"}]
-    problems: list[DatasetError] = []
-    (file,) = read_files(task_for(), [place(rows)], problems=problems)
+    (file,) = read_files(task_for(), [place(rows)])
     assert (len(file.examples), file.wheres) == (1, ["train.jsonl:1"])
-    assert [str(p).partition(":")[2][:2] for p in problems] == ["2:", "3:"]
+    assert [str(p).partition(":")[2][:2] for p in file.problems] == ["2:", "3:"]
 
 
 def test_columns_that_nobody_reads_are_told() -> None:
@@ -210,7 +210,7 @@ def test_a_column_called_system_is_a_system_turn_only_in_chats() -> None:
 
 
 def test_two_files_may_have_two_forms() -> None:
-    train, validation = read_files(
+    train, validation = read_all(
         task_for(), [place([{"messages": PLAIN}]), place([{"question": "Open?", "answer": "Yes."}], "v.csv")]
     )
     assert train.examples == validation.examples

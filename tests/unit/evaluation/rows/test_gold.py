@@ -6,7 +6,7 @@ import pytest
 
 from pada_agent.core.errors import DatasetError
 from pada_agent.evaluation.rows.options import find_option_columns
-from pada_agent.evaluation.rows.reading import read_files
+from tests.unit.evaluation.cases import read_all
 from tests.unit.evaluation.rows.test_forms import place, read, task_for
 
 STARS = ["1 star", "2 stars", "3 stars", "4 stars", "5 stars"]
@@ -18,7 +18,7 @@ def labels_of(labels: Any, *files: list[Any], **settings: Any) -> list[list[str]
     rows = [
         place([{"question": f"q{n}", "label": v} for n, v in enumerate(f)], f"f{i}") for i, f in enumerate(files, 1)
     ]
-    return [[example.answer for example in file.examples] for file in read_files(task, rows)]
+    return [[example.answer for example in file.examples] for file in read_all(task, rows)]
 
 
 @pytest.mark.parametrize(

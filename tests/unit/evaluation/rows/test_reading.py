@@ -14,9 +14,9 @@ from pada_agent.core.ports import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
 from pada_agent.evaluation.rows.narrow_floats import find_meant
-from pada_agent.evaluation.rows.reading import read_files, tell_apart
+from pada_agent.evaluation.rows.reading import tell_apart
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
-from tests.unit.evaluation.cases import answer
+from tests.unit.evaluation.cases import answer, read_all
 from tests.unit.evaluation.rows.test_forms import PLAIN, place, read, shown, task_for, turns
 
 
@@ -204,7 +204,7 @@ TALK = turns(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("
 
 def test_of_several_turns_the_last_answer_is_learned_or_each() -> None:
     rows = place([{"id": "t", "messages": TALK}, {"id": "u", "messages": PLAIN}])
-    (last,), (every,) = read_files(task_for(), [rows]), read_files(task_for(), [rows], all_turns=[True])
+    (last,), (every,) = read_all(task_for(), [rows]), read_all(task_for(), [rows], all_turns=[True])
     assert [shown(e) for e in last.examples] == [("Open?", "Yes.", "Be kind.", "Hi", "Hello."), ("Open?", "Yes.")]
     assert [shown(e) for e in every.examples] == [("Hi", "Hello.", "Be kind."), *(shown(e) for e in last.examples)]
     assert [e.id for e in every.examples] == ["t/1", "t/2", "u"] and (last.expanded, every.expanded) == (False, True)
@@ -214,10 +214,10 @@ def test_of_several_turns_the_last_answer_is_learned_or_each() -> None:
 @pytest.mark.parametrize("no", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss": False}])
 def test_an_answer_of_weight_0_is_read_and_never_learned(no: dict[str, Any]) -> None:
     said = [*TALK[:2], {**TALK[2], **no}, TALK[3], {**TALK[4], "weight": 1}]
-    (every,) = read_files(task_for(), [place([{"messages": said}])], all_turns=[True])
+    (every,) = read_all(task_for(), [place([{"messages": said}])], all_turns=[True])
     assert [shown(e) for e in every.examples] == [("Open?", "Yes.", "Be kind.", "Hi", "Hello.")]
     ends = [*TALK[:4], {**TALK[4], **no}]
-    (every,) = read_files(task_for(), [place([{"messages": ends}])], all_turns=[True])
+    (every,) = read_all(task_for(), [place([{"messages": ends}])], all_turns=[True])
     assert [shown(e) for e in every.examples] == [("Hi", "Hello.", "Be kind.")]
     with pytest.raises(
         DatasetError, match=r"train\.jsonl:1: .*a last answer that is to be learned \(its weight is 0\): remove"
@@ -272,7 +272,7 @@ def test_a_third_partys_task_gets_turns_and_reports_no_columns() -> None:
         def read(self, row: RawRow) -> Example:
             return Example(id=row.where, prompt=row.fields["messages"][-2]["content"], answer="x")
 
-    (file,) = read_files(Own(TaskConfig(name="own")), [place([{"messages": TALK, "extra": 1}])])
+    (file,) = read_all(Own(TaskConfig(name="own")), [place([{"messages": TALK, "extra": 1}])])
     assert shown(file.examples[0]) == ("Open?", "x", "Be kind.", "Hi", "Hello.") and file.understood.unused == ()
 
 
@@ -324,6 +324,6 @@ def test_whole_numbers_that_a_spreadsheet_wrote_with_a_point_are_integers(cells:
 def test_a_gap_shows_that_a_column_of_texts_was_one_of_integers() -> None:
     task = task_for("multiple_choice", labels=["1", "2"])
     rows = [{"question": "q", "answer": "1.0", "fold": "1.0"}, {"question": "r", "answer": "2.0", "fold": ""}]
-    (file,) = read_files(task, [place(rows, "f")])
+    (file,) = read_all(task, [place(rows, "f")])
     assert [e.answer for e in file.examples] == ["1", "2"]
     assert [row.fields["fold"] for row in write_whole_numbers_as_such(place(rows, "f"))] == ["1", ""]

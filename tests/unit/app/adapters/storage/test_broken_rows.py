@@ -11,6 +11,7 @@ from pada_agent.core.config import RunConfig, TaskConfig
 from pada_agent.core.errors import DatasetError
 from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.tasks.registry import make_task
+from tests.unit.evaluation.cases import read_all
 
 ROWS = [{"question": f"Which bin, number {i}?", "answer": ("blue", "green")[i % 2]} for i in range(4)]
 TABLE = "".join(f"{row['question'].replace(',', '')},{row['answer']}\n" for row in ROWS)
@@ -26,9 +27,8 @@ def read_examples(folder: Path, name: str, content: str) -> list[str]:
     """What `pada check` tells of rows that cannot be read."""
     (folder / name).write_text(content, encoding="utf-8")
     task = make_task(RunConfig.model_validate({"task": {"name": "exact_match"}}).task)
-    problems: list[DatasetError] = []
-    read_files(task, [FileDatasets().read(str(folder / name))], problems=problems)
-    return [str(problem) for problem in problems]
+    (file,) = read_files(task, [FileDatasets().read(str(folder / name))])
+    return [str(problem) for problem in file.problems]
 
 
 @pytest.mark.parametrize(
@@ -272,5 +272,5 @@ def test_a_column_that_is_missing_is_doubted_by_what_the_file_looks_like(
     (tmp_path / name).write_text(content)
     task = make_task(TaskConfig(name="exact_match", columns={"question": "text", "answer": "label"}))
     with pytest.raises(DatasetError) as caught:
-        read_files(task, [FileDatasets().read(str(tmp_path / name))])
+        read_all(task, [FileDatasets().read(str(tmp_path / name))])
     assert f"task.columns takes question from 'text', but {told}" in str(caught.value)
