@@ -41,10 +41,10 @@ class LabelLikelihood(Guard):
     may_be_overruled = True
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        quality, embedder = self.around.settings.quality, self.around.embedder
+        quality, embedder = self.context.settings.quality, self.context.embedder
         if quality.max_label_rank is None or embedder is None:
             return {}
-        ranks = rank_labels(candidates, self.around.training, task=self.around.task, embedder=embedder)
+        ranks = rank_labels(candidates, self.context.training, task=self.context.task, embedder=embedder)
         return {
             c.id: Refusal(reason=f"reads like {rank.likeliest}, not like {c.answer}")
             for c, rank in zip(candidates, ranks, strict=True)
