@@ -12,7 +12,7 @@ from benchmarks.measuring import Options
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.training.students import Student, load_student

@@ -27,7 +27,7 @@ from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.config import RunConfig
 from pada_agent.core.lines import split_lines
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Batch, BatchReport, Example, Prediction, Ref, ScoredRow, Usage, Verdict
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.builder import build_synthesis

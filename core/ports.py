@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from pydantic import Field
-
 from pada_agent.core.chat import ChatReply, ChatRequest
 from pada_agent.core.jobs import Job
 from pada_agent.core.progress import Progress
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Record, RowTokens
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Embedder(Protocol):
 class DatasetSource(Protocol):
     """Raw rows by location: a path, a hub id, or rows in memory."""
 
-    def read(self, location: str, *, limit: int | None = None, shuffle: int | None = None) -> list["RawRow"]:
+    def read(self, location: str, *, limit: int | None = None, shuffle: int | None = None) -> list[RawRow]:
         """The rows at a location.
 
         Args:
@@ -69,7 +68,7 @@ class DatasetSource(Protocol):
         location: str,
         limit: int | None = None,
         shuffle: int | None = None,
-    ) -> list["RawRow"]:
+    ) -> list[RawRow]:
         """Like `read`, for rows that were passed in directly.
 
         Args:
@@ -79,34 +78,6 @@ class DatasetSource(Protocol):
             DatasetError: the message names the row.
         """
         ...
-
-
-class Settled(Record):
-    """How all rows of a file are read (decided in `evaluation.rows`)."""
-
-    form: str = ""
-    """What the rows look like, in words."""
-    columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Our field name mapped to its columns. Several columns are joined, or each holds one option."""
-    conversation: str | None = None
-    """Column with turns, which contain question, answer, system turn and earlier turns. None if there is none."""
-    gold_is: Literal["label", "letter", "text", "index", "index_from_1"] | None = None
-    """How the rows name the right option."""
-    decimal_mark: Literal[".", ","] = "."
-    missing: tuple[str, ...] = ()
-    """Texts that count as an empty cell."""
-
-
-class RawRow(Record):
-    """A row as its file holds it, and its place there."""
-
-    where: str
-    """File and line, such as `train.jsonl:17`."""
-    fields: dict[str, Any]
-    settled: Settled | None = None
-    """How it is read. None until its file was examined as a whole."""
-    doubt: str = ""
-    """Why the fields may not be the intended ones, and what to do. Shown if a field is missing."""
 
 
 class Compute(Protocol):

@@ -14,7 +14,7 @@ from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.machine import count_at_once
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.thoughts import strip_thoughts

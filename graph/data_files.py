@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from pada_agent.core.config import DataConfig, RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError, PadaError
-from pada_agent.core.ports import DatasetSource, RawRow
+from pada_agent.core.ports import DatasetSource
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.evaluation.rows.label_counts import count_labels
 from pada_agent.evaluation.rows.reading import ReadFile, Understood, read_files, tell_apart
 from pada_agent.evaluation.task import Task

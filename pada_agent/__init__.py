@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from pada_agent.core.ports import DatasetSource as DatasetSource
     from pada_agent.core.ports import Embedder as Embedder
     from pada_agent.core.ports import LanguageModel as LanguageModel
-    from pada_agent.core.ports import RawRow as RawRow
     from pada_agent.core.progress import Progress as Progress
+    from pada_agent.core.raw_rows import RawRow as RawRow
     from pada_agent.core.records import Example as Example
     from pada_agent.core.records import Prediction as Prediction
     from pada_agent.core.records import Usage as Usage
@@ -110,8 +110,9 @@ _MODULES = {
         "TrainingError",
     ),
     "core.jobs": ("ExportJob", "FineTuneJob", "PredictJob"),
-    "core.ports": ("ArtifactStore", "Compute", "DatasetSource", "Embedder", "LanguageModel", "RawRow"),
+    "core.ports": ("ArtifactStore", "Compute", "DatasetSource", "Embedder", "LanguageModel"),
     "core.progress": ("Progress",),
+    "core.raw_rows": ("RawRow",),
     "core.records": ("Example", "Prediction", "Usage", "Verdict"),
     "core.recipes": ("Recipe",),
     "evaluation.task": ("DraftProblem", "Task"),

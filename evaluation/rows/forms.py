@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
 from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested, to_nfc

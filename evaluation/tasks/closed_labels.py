@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import Settled
+from pada_agent.core.raw_rows import Settled
 from pada_agent.evaluation.rows.options import Options
 from pada_agent.evaluation.tasks.gold_option import (
     GoldReading,

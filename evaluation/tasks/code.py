@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from pada_agent.core.errors import SandboxError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.core.syntax_trees import parse
 from pada_agent.evaluation.rows.forms import Fields

@@ -6,7 +6,7 @@ from random import Random
 from typing import ClassVar
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.answers import list_answers

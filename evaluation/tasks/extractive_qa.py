@@ -5,7 +5,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.answers import list_answers

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields

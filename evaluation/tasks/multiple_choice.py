@@ -10,7 +10,7 @@ import yaml
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, RowError
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import cell_text, to_nfc
 from pada_agent.evaluation.rows.forms import GOLD, Fields, Header

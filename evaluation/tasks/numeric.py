@@ -7,7 +7,7 @@ from random import Random
 from types import MappingProxyType
 from typing import ClassVar, TypeGuard
 
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.cells import to_nfc

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from pada_agent.core.errors import RowError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Turn
 from pada_agent.core.task_config import Columns
 from pada_agent.evaluation.rows.cells import (

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.ports import RawRow, Settled
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields

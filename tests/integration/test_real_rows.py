@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.evaluation.task import Task

@@ -13,7 +13,7 @@ from pada_agent.app.adapters.storage.row_files import make_rows, number_rows, re
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.adapters.storage.table_rows import draw_order, read_hub
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 
 _LONG_PATH = 200
 

@@ -13,7 +13,7 @@ from pada_agent.app.adapters.storage.json_rows import read_json
 from pada_agent.app.adapters.storage.table_rows import read_parquet
 from pada_agent.app.adapters.storage.text_files import open_bytes, read_lines
 from pada_agent.core.errors import DatasetError, RowError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.evaluation.rows.row_errors import tell_alike
 
 JSON = (".jsonl", ".ndjson", ".json")

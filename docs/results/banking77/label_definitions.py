@@ -19,7 +19,7 @@ from pada_agent.agents.guards.label_likelihood import collect_known, fit_labels
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.row_texts import question_of

@@ -18,7 +18,7 @@ from pada_agent.agents.guards.label_likelihood import fit_labels, rank_labels
 from pada_agent.app.adapters.embedder import SentenceEmbedder
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.tasks.registry import make_task
 

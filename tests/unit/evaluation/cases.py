@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.evaluation.rows.reading import ReadFile, read_files
 from pada_agent.evaluation.task import Task

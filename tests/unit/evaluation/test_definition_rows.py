@@ -3,7 +3,7 @@
 import pytest
 
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.definition_rows import make_definition_rows
 from pada_agent.evaluation.task import Task

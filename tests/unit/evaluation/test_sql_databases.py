@@ -8,7 +8,7 @@ import pytest
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation import sqlite_worker
 from pada_agent.evaluation.sqlite_reader import Description, Failure, Result, SqliteReader, SqliteReaders, Table

@@ -12,7 +12,7 @@ from pada_agent.core import plugins
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError, ModelUnavailableError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.task import DraftProblem, Task
 from pada_agent.evaluation.tasks.exact_match import ExactMatch

@@ -13,7 +13,7 @@ from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.guards.row_guards import ExactLabel, Repetition
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import GenerationConfig, RunConfig, TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import (
     Batch,
     Branch,

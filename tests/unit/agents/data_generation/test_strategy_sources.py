@@ -2,7 +2,7 @@
 
 from pada_agent.agents.data_generation.pattern_sources import N_NEAREST, bind_to_rows
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Confusion, ErrorPattern, Example, Prediction, ScoredRow, Strategy, Verdict
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task

@@ -5,7 +5,7 @@ import pytest
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Draft, Example, Provenance
 from pada_agent.evaluation.tasks.registry import make_task
 

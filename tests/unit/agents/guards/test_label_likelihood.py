@@ -5,7 +5,7 @@ from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.guards.label_likelihood import LabelLikelihood, LabelRank, rank_labels
 from pada_agent.core.config import QualityConfig, RunConfig, TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Draft, Example, Provenance
 from pada_agent.evaluation.tasks.registry import make_task
 from tests.toy_world import WordCountEmbedder

@@ -9,7 +9,7 @@ from pada_agent.agents.quality_control.answer_verification import Solved, verify
 from pada_agent.agents.quality_control.judge_calibration import Claim
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig, VerificationConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Batch, Example, Provenance
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task

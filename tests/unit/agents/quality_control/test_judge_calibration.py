@@ -10,7 +10,7 @@ from pada_agent.agents.quality_control.judge_calibration import Probe, _another_
 from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import QualityConfig, TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Batch, Example, JudgeProbe, ProbeKind, Provenance, Rating
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task

@@ -4,7 +4,7 @@ import json
 
 from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Batch, Example, GuardedStrategy, Provenance, Strategy
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel

@@ -13,8 +13,8 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError
 from pada_agent.core.jobs import PredictJob
-from pada_agent.core.ports import RawRow
 from pada_agent.core.progress import Progress
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from tests.fakes import MemoryDatasets, WordCounter

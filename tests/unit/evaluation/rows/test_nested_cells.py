@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import RowError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.cells import is_broken_list, parse_nested
 from pada_agent.evaluation.tasks.registry import make_task

@@ -10,7 +10,7 @@ import pytest
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.ports import RawRow
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
 from pada_agent.evaluation.rows.narrow_floats import find_meant
