@@ -12,7 +12,7 @@ class DefinitionRows(NamedTuple):
     """Definitions as training rows, and which were left out."""
 
     rows: list[Example]
-    told: list[str]
+    warnings: list[str]
     """Why a definition is not trained on, one line for each."""
 
 
@@ -36,7 +36,7 @@ def make_definition_rows(
     source = next((row for row in training if task.closed_label(row) is not None and not row.history), None)
     if source is None:
         return DefinitionRows([], ["definitions are not trained on, because all training rows have earlier turns"])
-    held_out, rows, told = RowSet.of(protected), list[Example](), list[str]()
+    held_out, rows, warnings = RowSet.of(protected), list[Example](), list[str]()
     for label, definition in task.config.labels.items():
         if not definition:
             continue
@@ -50,7 +50,7 @@ def make_definition_rows(
         else:
             reason = explain_unlearnable(row)
         if reason or isinstance(row, DraftProblem):
-            told.append(f"the definition of '{label}' is not trained on: {reason}")
+            warnings.append(f"the definition of '{label}' is not trained on: {reason}")
         else:
             rows.append(row)
-    return DefinitionRows(rows, told)
+    return DefinitionRows(rows, warnings)

@@ -38,14 +38,14 @@ class Nearest(NamedTuple):
 def find_nearest(ours: Matrix, theirs: Matrix) -> list[Nearest]:
     """For each row of `ours`, the nearest row of `theirs`, which must not be empty."""
     return [
-        _settle(row, theirs, coarse)
+        _refine(row, theirs, coarse)
         for start in range(0, len(ours), CHUNK // 4)
         for part in [ours[start : start + CHUNK // 4]]
         for row, coarse in zip(part, part.astype(np.float32) @ theirs.T, strict=True)
     ]
 
 
-def _settle(row: np.ndarray, theirs: Matrix, coarse: np.ndarray) -> Nearest:
+def _refine(row: np.ndarray, theirs: Matrix, coarse: np.ndarray) -> Nearest:
     places = np.flatnonzero(coarse >= coarse.max() - ROUNDING)
     cosines = (theirs[places].astype(np.float64) * row.astype(np.float64)).sum(axis=1)
     best = int(cosines.argmax())

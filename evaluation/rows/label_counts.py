@@ -33,10 +33,10 @@ def check_training_labels(
     """
     missed = {label: n for label, n in further_down.items() if label not in labels}
     if labels and missed:
-        told = list_some([f"{label!r} {n}" for label, n in missed.items()])
+        listed = list_some([f"{label!r} {n}" for label, n in missed.items()])
         text = (
             f"{location}: the first {count(limit or 0, 'row')} have no row of {count(len(missed), 'label')} that"
-            f" {agree(len(missed), 'comes', 'come')} further down ({told}): {_guess_why(labels, missed, further_down)}. Set"
+            f" {agree(len(missed), 'comes', 'come')} further down ({listed}): {_guess_why(labels, missed, further_down)}. Set"
             " data.shuffle to a seed, such as 0"
         )
         return [stop(text) if len(labels) == 1 else warn(text)]
@@ -105,8 +105,8 @@ def _check_unseen(location: str, held_out: Mapping[str, int], train: Mapping[str
                 f" {list_some(list(map(repr, train)))}). Use files of the same task"
             )
         ]
-    told = list_some([f"{label!r} {count(n, 'row')}" for label, n in unseen.items()])
-    return [warn(f"{location}: labels that no training row has: {told}")] if unseen else []
+    listed = list_some([f"{label!r} {count(n, 'row')}" for label, n in unseen.items()])
+    return [warn(f"{location}: labels that no training row has: {listed}")] if unseen else []
 
 
 def _check_lopsided(location: str, held_out: Mapping[str, int], train: Mapping[str, int]) -> list[Finding]:

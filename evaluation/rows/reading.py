@@ -142,7 +142,7 @@ def _is_learned(turn: Mapping[str, Any]) -> bool:
     try:
         return is_learned(turn)
     except ConversationProblem:
-        return True  # told where the row is read
+        return True  # reported where the row is read
 
 
 def _describe(task: Task, rows: Sequence[RawRow], settled: Settled, examples: Sequence[Example]) -> Understood:

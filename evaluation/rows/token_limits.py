@@ -151,14 +151,14 @@ def _tell_too_long(rows: Sequence[_Row], lora: LoraSpec, context: int) -> list[F
         return []
     most, answers = max(row.tokens.total for row in long), max(row.tokens.answer for row in long)
     limit = min(lora.max_length, context)
-    told = f"{_name(long)}: too long to be trained on, with up to {most} tokens ({answers} in an answer), and {limit} is the limit"
+    text = f"{_name(long)}: too long to be trained on, with up to {most} tokens ({answers} in an answer), and {limit} is the limit"
     ways = ["drop the rows"]
     if lora.max_length < context and most <= context:
         ways.insert(0, f"set lora.max_length to {most} or more")
     if lora.on_too_long == "error" and answers < limit:
         ways.append("set lora.on_too_long to truncate, which cuts prompts at their beginning, never answers")
     source = "lora.max_length" if lora.max_length <= context else "the student's context"
-    return [stop(f"{told} ({source}). {_join_ways(ways)}.")]
+    return [stop(f"{text} ({source}). {_join_ways(ways)}.")]
 
 
 def _tell_no_room(rows: Sequence[_Row], limit: int, context: int) -> list[Finding]:

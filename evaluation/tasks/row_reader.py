@@ -95,8 +95,8 @@ class RowReader:
     def fail(self, name: str, expectation: str) -> NoReturn:
         """Refuse the row because of what field `name` contains."""
         value = next(iter(self._values(name)), None)
-        told = f"field {self.name(name)} is {_shorten(value)}, but {expectation}"
-        raise RowError(self.where, told, f"{name}: {_shorten_kind(expectation)}", _shorten(value, 40))
+        reason = f"field {self.name(name)} is {_shorten(value)}, but {expectation}"
+        raise RowError(self.where, reason, f"{name}: {_shorten_kind(expectation)}", _shorten(value, 40))
 
     def row_id(self, prompt: str, answer: str) -> str:
         """The row's own id, or a short hash of its content."""
@@ -155,8 +155,8 @@ class RowReader:
         try:
             return read_conversation([*parse_nested(value), *self._completion()] if self._completion() else value)
         except ConversationProblem as exc:
-            told = f"field {column!r} is {_shorten(value)}, but {exc}"
-            raise RowError(self.where, told, _shorten_kind(str(exc))) from exc
+            reason = f"field {column!r} is {_shorten(value)}, but {exc}"
+            raise RowError(self.where, reason, _shorten_kind(str(exc))) from exc
 
     def _completion(self) -> list[Any]:
         value = self.fields.get(next(iter(self.settled.columns.get("answer", ())), ""))
@@ -173,17 +173,17 @@ class RowReader:
         if self._turns and self._turns.answer is None and names == ("answer",) and "answer" not in self.settled.columns:
             column = str(self.settled.conversation)
             found = f"field {column!r} is {_shorten(self.fields[column])}"
-            told = f"{found}, but expected the assistant's answer as the last turn"
-            return RowError(self.where, told, "no answer in the turns")
+            reason = f"{found}, but expected the assistant's answer as the last turn"
+            return RowError(self.where, reason, "no answer in the turns")
         wanted = " or ".join(self.name(name) for name in names)
         blank = [(name, value) for name in names for value in self._values(name)]
         if blank:
             name, value = blank[0]
             counted = " (task.missing counts that as an empty cell)" if not is_empty(value) else ""
-            told = f"field {self.name(name)} is empty: {_shorten(value)}{counted}. Fill it in, or drop the row."
-            return RowError(self.where, told, f"{name} is empty")
-        told = f"field {wanted} is missing; the row has {_list_names(self.fields)}."
-        return RowError(self.where, f"{told} {self._doubt or _NAME_IT}", f"{wanted} is missing")
+            reason = f"field {self.name(name)} is empty: {_shorten(value)}{counted}. Fill it in, or drop the row."
+            return RowError(self.where, reason, f"{name} is empty")
+        reason = f"field {wanted} is missing; the row has {_list_names(self.fields)}."
+        return RowError(self.where, f"{reason} {self._doubt or _NAME_IT}", f"{wanted} is missing")
 
 
 _NAME_IT = "Name the right column in task.columns."

@@ -47,7 +47,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
             refuse(checked.findings)
             definitions = find_definitions(settings, checked, adapters)
             data = store_splits(settings, checked, adapters, definitions.rows)
-        told = [*checked.warnings, *definitions.told]
+        told = [*checked.warnings, *definitions.warnings]
         update = {
             "settings": settings,
             "data": data,

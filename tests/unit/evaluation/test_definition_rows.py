@@ -67,6 +67,6 @@ def test_rows_with_earlier_turns_only_are_no_model_for_a_definition() -> None:
     turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}]
     row = read(task, "give it back", "refund").model_copy(update={"history": tuple(turns)})
     assert make_definition_rows(task, [row], []).rows == []
-    assert make_definition_rows(task, [row], []).told == [
+    assert make_definition_rows(task, [row], []).warnings == [
         "definitions are not trained on, because all training rows have earlier turns"
     ]
