@@ -175,7 +175,7 @@ class ChatTokenizer:
         return joint[len(before) :] if joint[: len(before)] == before else self._tokenize(after)
 
     def _render_prompt(self, example: Example) -> Prompt:
-        """Of one row it is asked for several times in a row."""
+        """The row's prompt. The last one is cached, because it is requested several times for each row."""
         last = self._last
         if last is None or last[0] is not example:
             last = self._last = (example, self._make_prompt(example))
@@ -226,7 +226,7 @@ class ChatTokenizer:
             raise ConfigError(self._explain(exc, [turn["role"] for turn in turns])) from exc
 
     def _apply(self, turns: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
-        """As `apply_chat_template` of transformers, within limits."""
+        """Render turns like `apply_chat_template` of transformers, within limits."""
         variables = {
             **{name: str(token) for name, token in self._tokenizer.special_tokens_map.items()},
             "date_string": TODAY.strftime("%d %b %Y"),

@@ -67,5 +67,5 @@ def _find_garbled(text: str) -> tuple[str, str] | None:
 
 
 def _to_byte(character: str) -> int:
-    """Of Windows-1252, or of Latin-1 where that has none."""
+    """The byte of a character in Windows-1252, or in Latin-1 if Windows-1252 does not have it."""
     return character.encode("cp1252")[0] if ord(character) > 0xFF else ord(character)

@@ -129,7 +129,7 @@ class MultipleChoice(Task):
         return self._fields(n_wrong=3)
 
     def draft_fields_for(self, sources: Sequence[Example]) -> dict[str, str]:
-        """As many wrong options as the source that has the most."""
+        """The fields of a draft, with as many wrong options as the source that has the most."""
         return self._fields(n_wrong=max(len(_choices_of(s).wrong_texts) for s in sources))
 
     def _fields(self, n_wrong: int) -> dict[str, str]:

@@ -156,7 +156,7 @@ class Numeric(Task):
         return OpenQuestion(question=whole_question(example))
 
     def gold(self, example: Example) -> str:
-        """In the notation of the rows."""
+        """The right number, in the notation of the rows."""
         return str(example.reference["number"]).replace(".", _mark(example))
 
     def solution(self, example: Example) -> str:

@@ -80,7 +80,7 @@ class Sql(Task):
         self._find_clock = lru_cache(maxsize=1024)(self._readers.find_clock)
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
-        """As for other tasks. Also refuses rows about several databases if the student would see the tables of none."""
+        """See `Task.settle`. Also refuses rows about several databases if the student would see the tables of none."""
         settled = super().settle(files)
         if not self.config.show_tables and not self._databases.is_fixed:
             paths = list(dict.fromkeys(self.look_at(files, settled, self._databases.find)))
