@@ -35,8 +35,9 @@ from pada_agent.core.jobs import TokenizerJob
 from pada_agent.core.ports import ArtifactStore, Compute, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.data_check import refuse
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.summarizing import hash_config
 from pada_agent.prompts.prompted_model import PromptedModel
 

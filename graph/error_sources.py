@@ -3,7 +3,7 @@
 from pada_agent.agents.data_generation.hard_rows import rank_by_margin, split_folds, unite_rows
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.records import Example, Record, Ref, ScoredRow
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.nodes.evaluating import score_rows

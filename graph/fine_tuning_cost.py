@@ -2,7 +2,7 @@
 
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import DataSplits, RunState
 

@@ -3,8 +3,9 @@
 from pada_agent.core.compute_config import count_processes
 from pada_agent.core.jobs import FineTuneJob, LoraSpec
 from pada_agent.core.records import Ref
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rendering import choose_chat
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.state import Given
 
 

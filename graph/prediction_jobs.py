@@ -5,7 +5,7 @@ from pathlib import Path
 from pada_agent.core.jobs import PredictJob
 from pada_agent.core.records import Ref
 from pada_agent.core.student_config import StudentConfig
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rendering import choose_chat
 
 

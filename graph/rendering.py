@@ -2,7 +2,7 @@
 
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.student_config import StudentConfig
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 
 
 def choose_chat(student: StudentConfig, adapters: Adapters) -> ChatSpec:

@@ -8,7 +8,7 @@ from pada_agent.agents.data_generation.batch_planning import BranchShares, split
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.error_sources import ErrorSources, find_sources
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.state import BranchState, Given, IterationPlan

@@ -7,7 +7,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Batch, Example, Ref, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.vectors import KeptVectors, Matrix
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.state import BatchState, RoundState
 

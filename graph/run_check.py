@@ -11,7 +11,7 @@ from pada_agent.evaluation.rows.findings import Finding, blame, count, stop, war
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths
 from pada_agent.evaluation.task import Task
-from pada_agent.graph.context import RowAdapters
+from pada_agent.graph.adapters import RowAdapters
 from pada_agent.graph.data_check import CheckedData, check_run_data
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.data_lengths import measure_lengths

@@ -20,7 +20,7 @@ from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.data_check import check_data, refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files
 from pada_agent.graph.prediction_jobs import make_prediction_job

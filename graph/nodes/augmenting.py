@@ -14,9 +14,10 @@ from pada_agent.core.records import BatchReport, Example
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
-from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.branches import weigh
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows

@@ -18,7 +18,7 @@ from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
 from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.row_division import divide_rows
 from pada_agent.graph.rows import kept_synthetic, read_protected, read_training

@@ -11,9 +11,10 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.prediction_jobs import make_prediction_job
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.state import Given, PartialState, RunState
 from pada_agent.graph.storing import put_rows, read_output
 

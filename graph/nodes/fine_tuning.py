@@ -2,7 +2,7 @@
 
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Example, Ref
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.rows import kept_synthetic

@@ -3,7 +3,7 @@
 from random import Random
 
 from pada_agent.core.records import BatchReport, Example, Provenance
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.nodes.rounds import tell_round
 from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import BranchState, PartialState

@@ -16,7 +16,8 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
 from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow, Strategy
-from pada_agent.graph.context import Adapters, report_progress, report_stage
+from pada_agent.graph.adapters import Adapters
+from pada_agent.graph.reporting import report_progress, report_stage
 from pada_agent.graph.rows import read_training
 from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.graph.storing import put_rows
@@ -117,10 +118,10 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
         may_repeat=state["settings"].generation.strategy_text == "none",
     )
     report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
-    return {"drafted": bind(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
+    return {"drafted": bind_strategies(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
 
 
-def bind(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
+def bind_strategies(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
     """The strategies with the training rows they are applied to, if the settings ask for those near the failures."""
     if state["settings"].generation.pattern_sources == "random":
         return list(strategies)

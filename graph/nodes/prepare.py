@@ -17,13 +17,15 @@ from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
+from pada_agent.graph.adapters import Adapters, Connect
 from pada_agent.graph.channels import start_anew
-from pada_agent.graph.context import Adapters, Connect, RunContext, lay_over, using
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.node_binding import using
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
+from pada_agent.graph.run_context import RunContext, override_settings
 from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
@@ -128,7 +130,7 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
                 " as a node needs context_schema=RunConfig, or calls it in a node of its own"
             )
         named = RunConfig()
-    values = (lay_over(own, named) if own else named).model_dump()
+    values = (override_settings(own, named) if own else named).model_dump()
     for key, group, name in (("task", "task", "name"), ("model", "student", "model")):
         if value := given.get(key):
             values[group][name] = value

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Batch, BatchReport
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import sum_up
-from pada_agent.graph.context import Adapters
 from pada_agent.graph.done_batches import find_done
 from pada_agent.graph.state import PartialState, RoundState, Span
 from pada_agent.graph.storing import put_rows

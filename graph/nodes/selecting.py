@@ -8,8 +8,9 @@ from pada_agent.core.jobs import INFLUENCE, InfluenceJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, ScoredRow
 from pada_agent.core.selection import RowInfluence, Selected
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rendering import choose_chat
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows, read_output
 

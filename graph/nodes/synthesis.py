@@ -21,8 +21,9 @@ from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rati
 from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
-from pada_agent.graph.context import Adapters, report_progress, report_stage
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.done_batches import keep_done
+from pada_agent.graph.reporting import report_progress, report_stage
 from pada_agent.graph.rows import read_failures, read_known_rows, read_protected, read_training
 from pada_agent.graph.state import BatchState, PartialState, count_missing, open_rows
 from pada_agent.graph.storing import put_rows

@@ -10,8 +10,8 @@ from langgraph.graph import END, START, StateGraph
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import RunContext, lay_over
 from pada_agent.graph.nodes.prepare import find_given, settle
+from pada_agent.graph.run_context import RunContext, override_settings
 from tests.toy_world import TRAIN, VALIDATION, ToyWorld, make_settings
 
 OWN = make_settings(budget={"max_calls": 5, "max_tokens": 9}, seed=7)
@@ -41,7 +41,7 @@ def put_into(folder: Path, context: type) -> Any:
 
 def test_settings_are_laid_over_one_another_by_what_they_name() -> None:
     given = RunConfig.model_validate({"budget": {"max_calls": None}, "task": {"labels": {"fruit": ""}}})
-    found = lay_over(OWN, given)
+    found = override_settings(OWN, given)
     assert found.budget.model_dump(exclude_none=True) == {"max_tokens": 9}
     assert found.task.labels == {"fruit": ""}, "labels are one value, not a group of settings"
     assert found == OWN.model_copy(update={"budget": found.budget, "task": found.task})
