@@ -18,6 +18,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.graph.adapters import Adapters, Connect
 from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.run_context import find_settings
+from pada_agent.graph.spans import span_key
 
 Node = Callable[[Any, Adapters], Mapping[str, Any]]
 """A node's function: takes state and adapters, and returns an update of the state."""
@@ -54,7 +55,7 @@ def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str
     if "batch" not in state and name not in REPORTED_BY_JOBS:  # how far batches are is counted over all of them
         report_progress(Progress(stage=name, done=0, total=1))
     update = dict(node(state, replace(adapters, close=adapters.users.end)))
-    return {**update, "spans": {_span_key(name, state): (started, time.time())}}
+    return {**update, "spans": {span_key(name, _tell_apart(state)): (started, time.time())}}
 
 
 @contextmanager
@@ -104,8 +105,7 @@ async def in_thread(work: Callable[..., ResultT], *arguments: Any) -> ResultT:
     return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, work, *arguments)
 
 
-def _span_key(name: str, state: Mapping[str, Any]) -> str:
-    """The node's name, then what tells parallel and repeated executions apart. A node that is retried keeps its key."""
+def _tell_apart(state: Mapping[str, Any]) -> str:
+    """What tells a node's parallel and repeated executions apart. It is the same when a node is retried."""
     batch = state.get("batch")
-    detail = f"{batch.id}/{state.get('attempt', 0)}" if batch else str(state.get("iteration", 0))
-    return f"{name}/{detail}"
+    return f"{batch.id}/{state.get('attempt', 0)}" if batch else str(state.get("iteration", 0))

@@ -34,10 +34,8 @@ from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.channels import Merged, Same, merge, unite
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.reviewing import Review, find_repeated_ids
+from pada_agent.graph.spans import Span
 from pada_agent.graph.summary import RunSummary
-
-Span = tuple[float, ...]
-"""Start and end time, in seconds since the epoch. A node that ran several times has several starts and ends, in turn."""
 
 
 def _check_iteration(key: str) -> str:

@@ -1,8 +1,8 @@
 """Turns the final state into the summary of the run. Pure functions."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 
 from pydantic import Field
 
@@ -14,7 +14,8 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.graph.batch_rounds import judge_in
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
-from pada_agent.graph.state import RunState, Span
+from pada_agent.graph.spans import seconds_by_stage
+from pada_agent.graph.state import RunState
 from pada_agent.graph.summary import (
     Comparison,
     IterationPatterns,
@@ -170,14 +171,6 @@ def share_cost(usage: Usage, n_rows: int) -> RowCost | None:
     return RowCost(n_calls=usage.n_calls / n_rows, n_tokens=n_tokens / n_rows, cost_usd=usage.cost_usd / n_rows)
 
 
-def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
-    """Wall time of each stage, in seconds. Overlapping executions of a stage count once."""
-    by_stage: dict[str, list[Span]] = defaultdict(list)
-    for key, span in spans.items():
-        by_stage[key.partition("/")[0]].append(span)
-    return {stage: round(_union_seconds(stage_spans), 1) for stage, stage_spans in by_stage.items()}
-
-
 def find_alarms(
     models: Iterable[ModelResult],
     state: RunState,
@@ -326,14 +319,6 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
 def _pair(patterns: list[ErrorPattern], strategies: list[GuardedStrategy]) -> list[PatternStrategy]:
     by_pattern = {g.strategy.pattern_id: g.strategy for g in reversed(strategies)}
     return [PatternStrategy(pattern=p, strategy=by_pattern.get(p.id)) for p in patterns]
-
-
-def _union_seconds(spans: list[Span]) -> float:
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted(pair for span in spans for pair in zip(span[::2], span[1::2], strict=True)):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
 
 
 def _word_p(p_value: float) -> str:
