@@ -4,7 +4,7 @@ from pada_agent.agents.data_generation.hard_rows import rank_by_margin, split_fo
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.records import Example, Record, Ref, ScoredRow
 from pada_agent.graph.adapters import Adapters
-from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
+from pada_agent.graph.jobs import run_fine_tuning
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.nodes.evaluating import score_rows
 from pada_agent.graph.state import BranchState
@@ -67,7 +67,7 @@ def find_out_of_fold(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
         left_out = {e.id for e in fold}
         rest = put_rows(adapters.store, "fold-rest", [*(e for e in examples if e.id not in left_out), *definitions])
         name = f"fold {number} of {n_folds}"
-        adapter = run_fine_tuning(rest, name, state, adapters, lora=scale_steps(settings.lora, n_folds))
+        adapter = run_fine_tuning(rest, name, settings, adapters, lora=scale_steps(settings.lora, n_folds))
         model = TrainedModel(name=name, iteration=None, adapter=Ref(key=adapter))
         scored = score_rows(model, put_rows(adapters.store, "fold", fold), state, adapters, fold)
         wrong.update({row.example.id: row for row in scored if row.verdict.value == "wrong"})
