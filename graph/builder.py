@@ -180,14 +180,14 @@ def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]
         with using(connect, find_settings(state)) as adapters:
             opened = rounds.open_round(state, adapters)
             if opened["waiting"]:
-                part.invoke(_give(state, opened), settle(config))
+                part.invoke(_give(state, opened), without_durability(config))
             return rounds.close_round(state, adapters)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
         async with using_async(connect, find_settings(state)) as adapters:
             opened = await in_thread(rounds.open_round, state, adapters)
             if opened["waiting"]:
-                await part.ainvoke(_give(state, opened), settle(config))
+                await part.ainvoke(_give(state, opened), without_durability(config))
             return await in_thread(rounds.close_round, state, adapters)
 
     return RunnableLambda(run, arun)
@@ -197,15 +197,15 @@ def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
     """A node that runs a subgraph without checkpoints."""
 
     def run(state: Any, config: RunnableConfig) -> Any:
-        return part.invoke(state, settle(config))
+        return part.invoke(state, without_durability(config))
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
-        return await part.ainvoke(state, settle(config))
+        return await part.ainvoke(state, without_durability(config))
 
     return RunnableLambda(run, arun)
 
 
-def settle(config: RunnableConfig) -> RunnableConfig:
+def without_durability(config: RunnableConfig) -> RunnableConfig:
     """Hides the caller's `durability` setting from a subgraph, because with it LangGraph 1.2 looks for a checkpoint that was never
     written."""
     wishes = config.get("configurable", {})

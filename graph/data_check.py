@@ -93,9 +93,9 @@ def tell_problems(problems: Sequence[PadaError]) -> list[Finding]:
     """Findings for files and rows that could not be read."""
     rows = [str(exc) for exc in problems if not isinstance(exc, ConfigError | RowError)]
     rows += tell_alike(exc for exc in problems if isinstance(exc, RowError))
-    told = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
+    about_settings = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
     more = [stop(f"… and {count(len(rows) - MAX_TOLD, 'more problem')} of this kind")] if len(rows) > MAX_TOLD else []
-    return [*told, *map(stop, rows[:MAX_TOLD]), *more]
+    return [*about_settings, *map(stop, rows[:MAX_TOLD]), *more]
 
 
 def refuse(findings: Sequence[Finding]) -> None:
@@ -125,11 +125,11 @@ def _drop_repeated(
         if not repeated:
             continue
         n = len(repeated)
-        told = f"{_place(name, file)}: {count(n, 'row')} {agree(n, 'repeats', 'repeat')} an earlier row ({list_pairs(repeated)})"
+        message = f"{_place(name, file)}: {count(n, 'row')} {agree(n, 'repeats', 'repeat')} an earlier row ({list_pairs(repeated)})"
         if data.on_duplicate == "error":
-            findings.append(stop(f"{told}. Drop {agree(n, 'it', 'them')}, or set data.on_duplicate to drop"))
+            findings.append(stop(f"{message}. Drop {agree(n, 'it', 'them')}, or set data.on_duplicate to drop"))
         else:
-            findings.append(warn(f"{told} and {agree(n, 'was', 'were')} dropped"))
+            findings.append(warn(f"{message} and {agree(n, 'was', 'were')} dropped"))
     return kept, findings
 
 
@@ -144,8 +144,8 @@ def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
         ]
     exact, pairs = find_contradictions(file, task.gold, exactly=True), find_contradictions(file, task.gold)
     if 2 * len(exact) >= n_rows:
-        told = _tell_contradictions(place, n_rows, exact)
-        return [stop(f"{told}. Is a part of the question in another column? A list in task.columns joins columns")]
+        message = _tell_contradictions(place, n_rows, exact)
+        return [stop(f"{message}. Is a part of the question in another column? A list in task.columns joins columns")]
     if not pairs:
         return []
     alike = "" if pairs == exact else ", ignoring case and punctuation,"
@@ -171,9 +171,9 @@ def _drop_shared(
         pairs = find_shared(kept[name], [kept[other] for other in others if other in kept])
         if not pairs:
             continue
-        told = _tell_shared(name, kept[name], pairs, data)
-        findings.append(told)
-        if not told.stops:
+        finding = _tell_shared(name, kept[name], pairs, data)
+        findings.append(finding)
+        if not finding.stops:
             kept[name] = drop_places(kept[name], [pair.where for pair in pairs])
     return kept, findings
 
@@ -183,10 +183,10 @@ def _tell_shared(name: FileName, file: ReadFile, pairs: Sequence[Pair], data: Da
     n, n_rows = len(pairs), len(file.examples)
     if n == n_rows:
         return stop(f"{place}: all {n_rows} rows are also in {where} ({list_pairs(pairs)}). Use other rows", "leak")
-    told = f"{place}: {n} of {n_rows} rows {agree(n, 'is', 'are')} also in {where} ({list_pairs(pairs)})"
+    message = f"{place}: {n} of {n_rows} rows {agree(n, 'is', 'are')} also in {where} ({list_pairs(pairs)})"
     if data.on_overlap == "error":
-        return stop(f"{told}. Remove {agree(n, 'it', 'them')}, or set data.on_overlap to drop", "leak")
-    return warn(f"{told} and {agree(n, 'was', 'were')} dropped")
+        return stop(f"{message}. Remove {agree(n, 'it', 'them')}, or set data.on_overlap to drop", "leak")
+    return warn(f"{message} and {agree(n, 'was', 'were')} dropped")
 
 
 def _check_labels(

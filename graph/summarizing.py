@@ -1,6 +1,5 @@
 """Turns the final state into the summary of the run. Pure functions."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,7 +9,7 @@ from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
-from pada_agent.core.config import RunConfig
+from pada_agent.core.config import hash_config
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.graph.batch_rounds import judge_in
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
@@ -107,11 +106,6 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     )
 
 
-def hash_config(settings: RunConfig) -> str:
-    """Short content hash of the settings."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
-
-
 def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatterns]:
     """Each iteration's patterns, each with the strategy drafted for it, how good their grouping is, and what became of them."""
     found = []
@@ -182,7 +176,7 @@ def find_alarms(
     """Problems serious enough that readers should stop and look: in models, answers, data, patterns or the judge."""
     models = list(models)
     return [
-        *_find_weak_arms(models, chance),
+        *_find_weak_models(models, chance),
         *_find_lost_answers(models),
         *_find_empty_iterations(state),
         *_find_few_errors(state),
@@ -191,7 +185,7 @@ def find_alarms(
     ]
 
 
-def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list[str]:
+def _find_weak_models(models: Iterable[ModelResult], chance: float | None) -> list[str]:
     """Models below the untouched one, and fine-tuned models at chance. The untouched model may well guess; that is why it is tuned."""
     by_name = {model.name: model for model in models}
     floor = by_name[UNTOUCHED].validation.accuracy
@@ -286,10 +280,10 @@ def word_verdict(
     )
     if c.verdict == "not shown":
         return f"No effect of {cause} is shown: {figures}."
-    told = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
+    verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
     if c.verdict == "gained" and not equal_steps:
-        return f"{told} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
-    return f"{told} One seed says something about these two models only; judging the method takes several."
+        return f"{verdict} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
+    return f"{verdict} One seed says something about these two models only; judging the method takes several."
 
 
 def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:

@@ -25,8 +25,8 @@ def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     report = _report(rows, n_wanted, iteration, adapters)
     few = f"iteration {iteration}: only {len(rows)} of {n_wanted} real rows were left to take"
     nothing = put_rows(store, "planned", [])
-    told = tell_round(report.batch_id, [report], adapters)
-    return {**told, "planned": nothing, "warnings": [few] if len(rows) < n_wanted else []}
+    update = tell_round(report.batch_id, [report], adapters)
+    return {**update, "planned": nothing, "warnings": [few] if len(rows) < n_wanted else []}
 
 
 def _label(example: Example, iteration: int) -> Example:

@@ -15,10 +15,10 @@ from pada_agent.agents.pattern_analysis.pattern_categorization import (
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
-from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow, Strategy
+from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, Strategy
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.reporting import report_progress, report_stage
-from pada_agent.graph.rows import read_training
+from pada_agent.graph.rows import read_training, read_validation_failures
 from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -28,7 +28,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
     """Have a root cause and a scenario named for each sampled validation failure."""
     settings = state["settings"]
     failures = sample_failures(
-        adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow),
+        list(read_validation_failures(state, adapters).values()),
         limit=settings.analysis.max_errors,
         rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
     )
@@ -50,10 +50,9 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     analyses = adapters.store.read_rows(state["analyses"][str(iteration)].key, ErrorAnalysis)
     if not analyses:
         return {"patterns": {str(iteration): []}}
-    failures = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
     result = categorize_patterns(
         analyses,
-        {f.example.id: f for f in failures},
+        read_validation_failures(state, adapters),
         task=adapters.task,
         analyst=_analyst(state, adapters),
         embedder=adapters.embedder,
@@ -126,8 +125,7 @@ def bind_strategies(strategies: Sequence[Strategy], state: AnalysisState, adapte
     if state["settings"].generation.pattern_sources == "random":
         return list(strategies)
     patterns, training = state["patterns"][str(state["iteration"])], read_training(state, adapters)
-    read = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
-    failures = {f.example.id: f for f in read}
+    failures = read_validation_failures(state, adapters)
     return bind_to_rows(strategies, patterns, failures, training, embedder=adapters.embedder)
 
 

@@ -42,20 +42,20 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         given = find_given(state)
         with naming_input(given):
-            settings = settle(state, given, runtime.context)
+            settings = resolve_settings(state, given, runtime.context)
             steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
         with naming_input(given), using(connect, settings) as adapters:
             checked = check_everything(settings, given, adapters)
             refuse(checked.findings)
             definitions = find_definitions(settings, checked, adapters)
             data = store_splits(settings, checked, adapters, definitions.rows)
-        told = [*checked.warnings, *definitions.told]
+        warnings = [*adapters.warnings, *checked.warnings, *definitions.told, *tell_raised(settings, data), *steps]
         update = {
             "settings": settings,
             "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *tell_raised(settings, data), *steps],
+            "warnings": warnings,
         }
         return start_anew(update, state, StateGraph(RunState).channels)
 
@@ -83,7 +83,7 @@ def naming_input(given: PartialState) -> Iterator[None]:
         ) from exc
 
 
-def settle(state: RunState, given: PartialState, context: object) -> RunConfig:
+def resolve_settings(state: RunState, given: PartialState, context: object) -> RunConfig:
     """The settings of the run. A thread holds one run; when it is started again, only its budget may be another.
 
     Raises:

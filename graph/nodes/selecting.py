@@ -27,7 +27,7 @@ def select_rows(state: RunState, adapters: Adapters) -> PartialState:
     if written.rows <= n_wanted:
         return {}
     rows = adapters.store.read_rows(written.key, Example)
-    selected, told = select(rows, n_wanted, state, adapters)
+    selected, warnings = select(rows, n_wanted, state, adapters)
     chosen = [row for row, choice in zip(rows, selected, strict=True) if choice.is_chosen]
     report_progress(Progress(stage="select_rows", done=1, total=1, detail=f"{len(chosen)} of {len(rows)} rows chosen"))
     return {
@@ -35,7 +35,7 @@ def select_rows(state: RunState, adapters: Adapters) -> PartialState:
         "selections": {iteration: put_rows(adapters.store, "selected", selected)},
         "n_joined": {iteration: len(chosen)},
         "n_passed_over": {iteration: len(rows) - len(chosen)},
-        "warnings": [f"iteration {iteration}: {text}" for text in told],
+        "warnings": [f"iteration {iteration}: {text}" for text in warnings],
     }
 
 
@@ -48,10 +48,10 @@ def select(rows: Sequence[Example], n: int, state: RunState, adapters: Adapters)
         return draw_at_random(rows, labels, n, seed=seed), []
     failures = find_targets(state, adapters) if selection == "influence" else []
     influences = find_influences(failures, state, adapters)
-    told = tell_unmeasured(influences, len(failures))
+    warnings = tell_unmeasured(influences, len(failures))
     if selection == "loss":
-        return choose_by_loss(rows, labels, influences, n), told
-    return choose_by_influence(rows, labels, influences, failures, n), told
+        return choose_by_loss(rows, labels, influences, n), warnings
+    return choose_by_influence(rows, labels, influences, failures, n), warnings
 
 
 def tell_unmeasured(influences: Sequence[RowInfluence], n_failures: int) -> list[str]:
