@@ -13,8 +13,8 @@ from pada_agent.app.run_folder.layout import folder_of
 from pada_agent.app.run_folder.ownership import Owner, leave_folder, own_folder
 from pada_agent.app.server_policy import confine, read_policy
 from pada_agent.core.config import RunConfig
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import Adapters
 
 policy = read_policy(os.environ, Path.cwd())
 

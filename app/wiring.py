@@ -29,15 +29,15 @@ from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import Role
 from pada_agent.core.compute_config import ComputeConfig, count_processes
-from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
+from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig, hash_config
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.jobs import TokenizerJob
 from pada_agent.core.ports import ArtifactStore, Compute, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.data_check import refuse
-from pada_agent.graph.summarizing import hash_config
+from pada_agent.graph.reporting import report_progress
 from pada_agent.prompts.prompted_model import PromptedModel
 
 KeyT = TypeVar("KeyT", bound=Hashable)

@@ -28,8 +28,8 @@ from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
 from pada_agent.core.lines import split_lines
+from pada_agent.graph.adapters import Adapters, Connect
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import Adapters, Connect
 from pada_agent.prompts.prompted_model import PromptedModel
 
 RECORDING = Path(__file__).with_name("recordings") / "demo.jsonl"

@@ -21,7 +21,7 @@ from benchmarks.iteration import AT_ONCE, choose_pace, make_config, prepare, rea
 from benchmarks.measuring import BenchmarkError, Comparison, Options, Outcome, compare
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.prompts.prompted_model import PromptedModel
 
 LIMIT_PERCENT = 1.0

@@ -27,7 +27,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.jobs import Job
 from pada_agent.core.ports import Compute
 from pada_agent.core.progress import Progress
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 
 SETTINGS = {
     "data.train_limit": "null",

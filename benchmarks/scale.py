@@ -30,8 +30,8 @@ from pada_agent.core.lines import split_lines
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Batch, BatchReport, Example, Prediction, Ref, ScoredRow, Usage, Verdict
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.builder import build_synthesis
-from pada_agent.graph.context import Adapters
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.state import DataSplits, IterationPlan
 from pada_agent.graph.storing import put_rows

@@ -1,5 +1,6 @@
 """The settings of a run. Every field says its unit, its meaning and where its default comes from."""
 
+import hashlib
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -347,3 +348,8 @@ class RunConfig(Settings):
         if self.analysis.min_clusters > self.analysis.max_clusters:
             raise ValueError("analysis.min_clusters is larger than analysis.max_clusters")
         return self
+
+
+def hash_config(settings: RunConfig) -> str:
+    """Short content hash of the settings."""
+    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]

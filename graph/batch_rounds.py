@@ -75,7 +75,7 @@ def sum_up(reports: Sequence[BatchReport], stored: Ref) -> BatchRound:
 
 def judge_in(rounds: Iterable[BatchRound]) -> JudgeCalibration:
     """How the judge did on rows of known quality, over all rounds."""
-    return sum((told.judge for told in rounds), JudgeCalibration())
+    return sum((r.judge for r in rounds), JudgeCalibration())
 
 
 def read_reports(
@@ -89,8 +89,8 @@ def read_reports(
     Raises:
         ArtifactError: an object is missing or damaged.
     """
-    wanted = [told for told in rounds if iteration is None or told.iteration == iteration]
-    return [report for told in wanted for report in store.read_rows(told.reports.key, BatchReport)]
+    wanted = [r for r in rounds if iteration is None or r.iteration == iteration]
+    return [report for r in wanted for report in store.read_rows(r.reports.key, BatchReport)]
 
 
 def _count_by_strategy(reports: Sequence[BatchReport]) -> Mapping[str, WrittenRows]:

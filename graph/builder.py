@@ -6,7 +6,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
-from pada_agent.graph.context import Connect, Node, RunContext, bind, find_settings, in_thread, using, using_async
+from pada_agent.graph.adapters import Connect
+from pada_agent.graph.node_binding import Node, bind_node, in_thread, using, using_async
 from pada_agent.graph.nodes import (
     augmenting,
     branches,
@@ -29,6 +30,7 @@ from pada_agent.graph.routing import (
     route_after_quality_control,
     route_after_review,
 )
+from pada_agent.graph.run_context import RunContext, find_settings
 from pada_agent.graph.state import (
     AnalysisOutput,
     AnalysisState,
@@ -57,18 +59,18 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     """
     builder = StateGraph(RunState, context_schema=RunContext, input_schema=RunInput, output_schema=RunOutput)
     builder.add_node("prepare", make_prepare(connect))
-    builder.add_node("evaluate_untouched", bind("evaluate_untouched", evaluating.evaluate_untouched, connect))
-    builder.add_node("review_cost", bind("review_cost", reviews.review_cost, connect))
-    builder.add_node("fine_tune", bind("fine_tune", fine_tuning.fine_tune, connect))
-    builder.add_node("evaluate", bind("evaluate", evaluating.evaluate, connect))
-    builder.add_node("collect_errors", bind("collect_errors", collecting_errors.collect_errors, connect))
+    builder.add_node("evaluate_untouched", bind_node("evaluate_untouched", evaluating.evaluate_untouched, connect))
+    builder.add_node("review_cost", bind_node("review_cost", reviews.review_cost, connect))
+    builder.add_node("fine_tune", bind_node("fine_tune", fine_tuning.fine_tune, connect))
+    builder.add_node("evaluate", bind_node("evaluate", evaluating.evaluate, connect))
+    builder.add_node("collect_errors", bind_node("collect_errors", collecting_errors.collect_errors, connect))
     builder.add_node("generalization_branch", build_generalization_branch(connect))
     builder.add_node("training_error_branch", build_training_error_branch(connect))
     builder.add_node("top_up", build_top_up(connect))
-    builder.add_node("augment", bind("augment", augmenting.augment, connect))
-    builder.add_node("select_rows", bind("select_rows", selecting.select_rows, connect))
-    builder.add_node("review_data", bind("review_data", reviews.review_data, connect))
-    builder.add_node("finish", bind("finish", finishing.finish, connect))
+    builder.add_node("augment", bind_node("augment", augmenting.augment, connect))
+    builder.add_node("select_rows", bind_node("select_rows", selecting.select_rows, connect))
+    builder.add_node("review_data", bind_node("review_data", reviews.review_data, connect))
+    builder.add_node("finish", bind_node("finish", finishing.finish, connect))
     builder.add_edge(START, "prepare")
     builder.add_edge("prepare", "evaluate_untouched")
     builder.add_edge("evaluate_untouched", "review_cost")
@@ -90,8 +92,8 @@ def build_generalization_branch(connect: Connect) -> Compiled:
     """The paper's generalization branch: patterns in validation failures, a strategy for each, and data for each strategy."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=BranchOutput)
     builder.add_node("pattern_analysis", build_pattern_analysis(connect))
-    builder.add_node("review_strategies", bind("review_strategies", reviews.review_strategies, connect))
-    builder.add_node("leak_guard", bind("leak_guard", branches.leak_guard, connect))
+    builder.add_node("review_strategies", bind_node("review_strategies", reviews.review_strategies, connect))
+    builder.add_node("leak_guard", bind_node("leak_guard", branches.leak_guard, connect))
     builder.add_node("pattern_synthesis", run_round(synthesis := build_synthesis(connect), connect))
     builder.add_edge(START, "pattern_analysis")
     builder.add_edge("pattern_analysis", "review_strategies")
@@ -114,7 +116,7 @@ def build_top_up(connect: Connect) -> Compiled:
 def _build_planned_round(first: str, plan: Node, second: str, output: type, connect: Connect) -> Compiled:
     """Two nodes: the first makes a round's batches, the second runs them."""
     builder = StateGraph(BranchState, input_schema=BranchInput, output_schema=output)
-    builder.add_node(first, bind(first, plan, connect))
+    builder.add_node(first, bind_node(first, plan, connect))
     builder.add_node(second, run_round(synthesis := build_synthesis(connect), connect))
     builder.add_edge(START, first)
     builder.add_edge(first, second)
@@ -125,11 +127,11 @@ def _build_planned_round(first: str, plan: Node, second: str, output: type, conn
 def build_pattern_analysis(connect: Connect) -> Compiled:
     """The three subagents of the Pattern Analysis Agent, one after the other."""
     builder = StateGraph(AnalysisState, output_schema=AnalysisOutput)
-    builder.add_node("error_analysis", bind("error_analysis", pattern_analysis.error_analysis, connect))
+    builder.add_node("error_analysis", bind_node("error_analysis", pattern_analysis.error_analysis, connect))
     builder.add_node(
-        "pattern_categorization", bind("pattern_categorization", pattern_analysis.pattern_categorization, connect)
+        "pattern_categorization", bind_node("pattern_categorization", pattern_analysis.pattern_categorization, connect)
     )
-    builder.add_node("strategy_drafting", bind("strategy_drafting", pattern_analysis.strategy_drafting, connect))
+    builder.add_node("strategy_drafting", bind_node("strategy_drafting", pattern_analysis.strategy_drafting, connect))
     builder.add_edge(START, "error_analysis")
     builder.add_edge("error_analysis", "pattern_categorization")
     builder.add_edge("pattern_categorization", "strategy_drafting")
@@ -144,11 +146,11 @@ def build_synthesis(connect: Connect) -> Compiled:
     replies in the store.
     """
     builder = StateGraph(BatchState, output_schema=BatchOutput)
-    builder.add_node("data_generation", bind("data_generation", synthesis.data_generation, connect))
-    builder.add_node("label_verification", bind("label_verification", synthesis.label_verification, connect))
-    builder.add_node("answer_verification", bind("answer_verification", synthesis.answer_verification, connect))
-    builder.add_node("quality_control", bind("quality_control", synthesis.quality_control, connect))
-    builder.add_node("record_batch", bind("record_batch", synthesis.record_batch, connect))
+    builder.add_node("data_generation", bind_node("data_generation", synthesis.data_generation, connect))
+    builder.add_node("label_verification", bind_node("label_verification", synthesis.label_verification, connect))
+    builder.add_node("answer_verification", bind_node("answer_verification", synthesis.answer_verification, connect))
+    builder.add_node("quality_control", bind_node("quality_control", synthesis.quality_control, connect))
+    builder.add_node("record_batch", bind_node("record_batch", synthesis.record_batch, connect))
     builder.add_edge(START, "data_generation")
     builder.add_edge("data_generation", "label_verification")
     builder.add_edge("label_verification", "answer_verification")
@@ -178,14 +180,14 @@ def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]
         with using(connect, find_settings(state)) as adapters:
             opened = rounds.open_round(state, adapters)
             if opened["waiting"]:
-                part.invoke(_give(state, opened), settle(config))
+                part.invoke(_give(state, opened), without_durability(config))
             return rounds.close_round(state, adapters)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
         async with using_async(connect, find_settings(state)) as adapters:
             opened = await in_thread(rounds.open_round, state, adapters)
             if opened["waiting"]:
-                await part.ainvoke(_give(state, opened), settle(config))
+                await part.ainvoke(_give(state, opened), without_durability(config))
             return await in_thread(rounds.close_round, state, adapters)
 
     return RunnableLambda(run, arun)
@@ -195,15 +197,15 @@ def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:
     """A node that runs a subgraph without checkpoints."""
 
     def run(state: Any, config: RunnableConfig) -> Any:
-        return part.invoke(state, settle(config))
+        return part.invoke(state, without_durability(config))
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
-        return await part.ainvoke(state, settle(config))
+        return await part.ainvoke(state, without_durability(config))
 
     return RunnableLambda(run, arun)
 
 
-def settle(config: RunnableConfig) -> RunnableConfig:
+def without_durability(config: RunnableConfig) -> RunnableConfig:
     """Hides the caller's `durability` setting from a subgraph, because with it LangGraph 1.2 looks for a checkpoint that was never
     written."""
     wishes = config.get("configurable", {})

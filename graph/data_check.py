@@ -92,9 +92,9 @@ def tell_problems(problems: Sequence[PadaError]) -> list[Finding]:
     """Findings for files and rows that could not be read."""
     rows = [str(exc) for exc in problems if not isinstance(exc, ConfigError | RowError)]
     rows += tell_alike(exc for exc in problems if isinstance(exc, RowError))
-    settings = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
+    about_settings = [stop(str(exc), "settings") for exc in problems if isinstance(exc, ConfigError)]
     more = [stop(f"… and {count(len(rows) - MAX_TOLD, 'more problem')} of this kind")] if len(rows) > MAX_TOLD else []
-    return [*settings, *map(stop, rows[:MAX_TOLD]), *more]
+    return [*about_settings, *map(stop, rows[:MAX_TOLD]), *more]
 
 
 def refuse(findings: Sequence[Finding]) -> None:
@@ -124,11 +124,11 @@ def _drop_repeated(
         if not repeated:
             continue
         n = len(repeated)
-        text = f"{_place(name, file)}: {count(n, 'row')} {agree(n, 'repeats', 'repeat')} an earlier row ({list_pairs(repeated)})"
+        message = f"{_place(name, file)}: {count(n, 'row')} {agree(n, 'repeats', 'repeat')} an earlier row ({list_pairs(repeated)})"
         if data.on_duplicate == "error":
-            findings.append(stop(f"{text}. Drop {agree(n, 'it', 'them')}, or set data.on_duplicate to drop"))
+            findings.append(stop(f"{message}. Drop {agree(n, 'it', 'them')}, or set data.on_duplicate to drop"))
         else:
-            findings.append(warn(f"{text} and {agree(n, 'was', 'were')} dropped"))
+            findings.append(warn(f"{message} and {agree(n, 'was', 'were')} dropped"))
     return kept, findings
 
 
@@ -143,8 +143,8 @@ def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
         ]
     exact, pairs = find_contradictions(file, task.gold, exactly=True), find_contradictions(file, task.gold)
     if 2 * len(exact) >= n_rows:
-        text = _tell_contradictions(place, n_rows, exact)
-        return [stop(f"{text}. Is a part of the question in another column? A list in task.columns joins columns")]
+        message = _tell_contradictions(place, n_rows, exact)
+        return [stop(f"{message}. Is a part of the question in another column? A list in task.columns joins columns")]
     if not pairs:
         return []
     alike = "" if pairs == exact else ", ignoring case and punctuation,"
@@ -182,10 +182,10 @@ def _tell_shared(name: FileName, file: ReadFile, pairs: Sequence[Pair], data: Da
     n, n_rows = len(pairs), len(file.examples)
     if n == n_rows:
         return stop(f"{place}: all {n_rows} rows are also in {where} ({list_pairs(pairs)}). Use other rows", "leak")
-    text = f"{place}: {n} of {n_rows} rows {agree(n, 'is', 'are')} also in {where} ({list_pairs(pairs)})"
+    message = f"{place}: {n} of {n_rows} rows {agree(n, 'is', 'are')} also in {where} ({list_pairs(pairs)})"
     if data.on_overlap == "error":
-        return stop(f"{text}. Remove {agree(n, 'it', 'them')}, or set data.on_overlap to drop", "leak")
-    return warn(f"{text} and {agree(n, 'was', 'were')} dropped")
+        return stop(f"{message}. Remove {agree(n, 'it', 'them')}, or set data.on_overlap to drop", "leak")
+    return warn(f"{message} and {agree(n, 'was', 'were')} dropped")
 
 
 def _check_labels(

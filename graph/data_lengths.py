@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pada_agent.core.config import RunConfig
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths, check_lengths
-from pada_agent.graph.context import RowAdapters
+from pada_agent.graph.adapters import RowAdapters
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.row_division import reads_training_errors
 

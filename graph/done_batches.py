@@ -4,9 +4,10 @@ from pydantic import ValidationError
 
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Batch, BatchReport, Record
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rows import known_refs
-from pada_agent.graph.state import BatchState, RoundState, Span
+from pada_agent.graph.spans import Span
+from pada_agent.graph.state import BatchState, RoundState
 from pada_agent.graph.storing import is_whole
 
 

@@ -3,8 +3,8 @@
 from pada_agent.agents.data_generation.hard_rows import rank_by_margin, split_folds, unite_rows
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.records import Example, Record, Ref, ScoredRow
-from pada_agent.graph.context import Adapters
-from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
+from pada_agent.graph.adapters import Adapters
+from pada_agent.graph.jobs import run_fine_tuning
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.nodes.evaluating import score_rows
 from pada_agent.graph.state import BranchState
@@ -17,7 +17,7 @@ class ErrorSources(Record):
     rows: tuple[ScoredRow, ...] = ()
     right: tuple[Example, ...] = ()
     """Training rows that the student answers correctly and that are not among `rows`."""
-    told: str = ""
+    note: str = ""
     """Which rows were used in addition to wrong answers, in words. Empty if there were enough wrong answers."""
 
 
@@ -32,17 +32,17 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     source = generation.error_source
     if source == "auto" and not is_enough:
         source = "margin" if ranked else "out_of_fold" if generation.error_folds else "train"
-    rows, told = wrong, ""
+    rows, extra = wrong, ""
     if source == "margin":
         rows = unite_rows(wrong, ranked, n=n_rows)
-        told = f"{len(rows) - len(wrong)} rows with the smallest margin are sources too"
+        extra = f"{len(rows) - len(wrong)} rows with the smallest margin are sources too"
     elif source == "out_of_fold":
         rows = unite_rows(wrong, find_out_of_fold(state, adapters))
-        told = f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are sources too"
+        extra = f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are sources too"
     taken = {row.example.id for row in rows}
     right = [row.example for row in answered if row.verdict.value == "correct" and row.example.id not in taken]
     count = f"the student answers {len(wrong)} of {len(answered)} training rows wrongly"
-    return ErrorSources(rows=tuple(rows), right=tuple(right), told=f"{count}: {told}" if told else "")
+    return ErrorSources(rows=tuple(rows), right=tuple(right), note=f"{count}: {extra}" if extra else "")
 
 
 def answer_training_rows(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
@@ -58,8 +58,8 @@ def find_out_of_fold(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
     """
     settings, train = state["settings"], state["data"].train
     examples = adapters.store.read_rows(train.key, Example)
-    told = state["data"].definitions
-    definitions = adapters.store.read_rows(told.key, Example) if told else []
+    ref = state["data"].definitions
+    definitions = adapters.store.read_rows(ref.key, Example) if ref else []
     n_folds = min(settings.generation.error_folds, len(examples))
     folds = split_folds(examples, n_folds, seed=settings.seed) if n_folds > 1 else []
     wrong: dict[str, ScoredRow] = {}
@@ -67,7 +67,7 @@ def find_out_of_fold(state: BranchState, adapters: Adapters) -> list[ScoredRow]:
         left_out = {e.id for e in fold}
         rest = put_rows(adapters.store, "fold-rest", [*(e for e in examples if e.id not in left_out), *definitions])
         name = f"fold {number} of {n_folds}"
-        adapter = run_fine_tuning(rest, name, state, adapters, lora=scale_steps(settings.lora, n_folds))
+        adapter = run_fine_tuning(rest, name, settings, adapters, lora=scale_steps(settings.lora, n_folds))
         model = TrainedModel(name=name, iteration=None, adapter=Ref(key=adapter))
         scored = score_rows(model, put_rows(adapters.store, "fold", fold), state, adapters, fold)
         wrong.update({row.example.id: row for row in scored if row.verdict.value == "wrong"})

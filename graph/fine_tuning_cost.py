@@ -2,8 +2,9 @@
 
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rows import kept_synthetic
+from pada_agent.graph.spans import span_key
 from pada_agent.graph.state import DataSplits, RunState
 
 FORWARD_TO_TRAINING = 3
@@ -40,7 +41,7 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
 
 
 def _estimate_from_evaluation(state: RunState) -> CostEstimate | None:
-    if (span := state.get("spans", {}).get("evaluate_untouched/0")) is None:
+    if (span := state.get("spans", {}).get(span_key("evaluate_untouched", "0"))) is None:
         return None
     lora, data = state["settings"].lora, state["data"]
     n_trained = lora.n_steps * lora.batch_size if lora.n_steps is not None else count_own(data) * lora.epochs

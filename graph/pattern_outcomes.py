@@ -12,8 +12,8 @@ from pada_agent.agents.pattern_analysis.pattern_tracking import (
 )
 from pada_agent.core.records import ErrorPattern, Example, ScoredRow, Usage
 from pada_agent.evaluation.row_texts import question_of
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
-from pada_agent.graph.context import Adapters
 from pada_agent.graph.models import TrainedModel, choose_best
 from pada_agent.graph.state import RunState
 

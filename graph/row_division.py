@@ -8,7 +8,7 @@ from pada_agent.agents.data_generation.batch_planning import BranchShares, split
 from pada_agent.core.config import GenerationConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.error_sources import ErrorSources, find_sources
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.state import BranchState, Given, IterationPlan
@@ -68,8 +68,8 @@ def _divide(state: BranchState, adapters: Adapters) -> Division:
             "training_successes": put_rows(store, "training-successes", found.right) if shows_right else None,
         }
     )
-    told = [found.told, _tell_moved(len(found.rows), plan, finished)]
-    return Division(plan=finished, warnings=tuple(f"iteration {state['iteration']}: {text}" for text in told if text))
+    warnings = [found.note, _tell_moved(len(found.rows), plan, finished)]
+    return Division(plan=finished, warnings=tuple(f"iteration {state['iteration']}: {w}" for w in warnings if w))
 
 
 def _share(state: Given, diagnosed: TrainedModel, *, capacity: int | None) -> BranchShares:
@@ -88,5 +88,5 @@ def _tell_moved(n_sources: int, wished: IterationPlan, plan: IterationPlan) -> s
     if plan.n_training_error_rows >= n_wished:
         return ""
     n_lost = wished.n_pattern_rows + n_wished - plan.n_pattern_rows - plan.n_training_error_rows
-    whither = f"{n_lost} rows are not written" if n_lost else "the patterns write the rest"
-    return f"{n_sources} training row(s) are sources for {plan.n_training_error_rows} of {n_wished} rows: {whither}"
+    consequence = f"{n_lost} rows are not written" if n_lost else "the patterns write the rest"
+    return f"{n_sources} training row(s) are sources for {plan.n_training_error_rows} of {n_wished} rows: {consequence}"

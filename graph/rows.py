@@ -7,9 +7,9 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Batch, Example, Ref, ScoredRow
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.vectors import KeptVectors, Matrix
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.models import TrainedModel
-from pada_agent.graph.state import BatchState, RoundState
+from pada_agent.graph.state import BatchState, Given, RoundState
 
 
 def read_training(state: Any, adapters: Adapters) -> RowSet:
@@ -76,11 +76,18 @@ def find_kept_vectors(state: Any, adapters: Adapters) -> KeptVectors:
     return adapters.memory.get(("vectors", name), lambda: KeptVectors(adapters.embedder, load, save))
 
 
-def read_failures(state: BatchState, adapters: Adapters) -> Mapping[str, ScoredRow]:
+def read_training_failures(state: Given, adapters: Adapters) -> Mapping[str, ScoredRow]:
     """Training errors, by the id of their row."""
-    key = state["plan"].training_failures.key
+    return _read_failures(state["plan"].training_failures, adapters)
 
+
+def read_validation_failures(state: Given, adapters: Adapters) -> Mapping[str, ScoredRow]:
+    """Errors on the diagnosis part of validation, by the id of their row."""
+    return _read_failures(state["plan"].validation_failures, adapters)
+
+
+def _read_failures(rows: Ref, adapters: Adapters) -> Mapping[str, ScoredRow]:
     def make() -> Mapping[str, ScoredRow]:
-        return {row.example.id: row for row in adapters.store.read_rows(key, ScoredRow)}
+        return {row.example.id: row for row in adapters.store.read_rows(rows.key, ScoredRow)}
 
-    return adapters.memory.get(("failures", key), make)
+    return adapters.memory.get(("failures", rows.key), make)

@@ -11,7 +11,7 @@ from pada_agent.evaluation.rows.findings import Finding, blame, count, stop, war
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths
 from pada_agent.evaluation.task import Task
-from pada_agent.graph.context import RowAdapters
+from pada_agent.graph.adapters import RowAdapters
 from pada_agent.graph.data_check import CheckedData, check_run_data
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.data_lengths import measure_lengths
@@ -76,16 +76,16 @@ def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[F
     if not settings.loop.max_iterations:
         return []
     share = settings.generation.share
-    told = []
+    findings = []
     if n_train and not settings.generation.count_rows(n_train):
-        told.append(
+        findings.append(
             stop(
                 f"generation.share of {share:g} asks for no synthetic row: it is a share of {count(n_train, 'training row')}."
                 f" Set it to {math.ceil(100 / n_train) / 100:g} or more, or loop.max_iterations to 0",
                 "settings",
             )
         )
-    return told + (_check_parts(settings, n_validation) if n_validation else [])
+    return findings + (_check_parts(settings, n_validation) if n_validation else [])
 
 
 def _check_parts(settings: RunConfig, n_validation: int) -> list[Finding]:
@@ -108,13 +108,13 @@ def keep_spare(data: CheckedData) -> CheckedData:
     """Keep only those held-back rows that repeat no other row. It is a finding if none are left."""
     file = data.files.get("held_back")
     if file is None:
-        return data  # why it could not be read is told
+        return data  # another finding says why it could not be read
     others = [example for name, other in data.files.items() if name != "held_back" for example in other.examples]
     repeating = {overlap.example_id for overlap in find_overlap(file.examples, others)}
     pairs = [(e, w) for e, w in zip(file.examples, file.wheres, strict=True) if e.id not in repeating]
     spare = file._replace(examples=[e for e, _ in pairs], wheres=[w for _, w in pairs])
-    told = [] if pairs else [stop(_NONE_TO_SPARE, "settings")]
-    return data._replace(files={**data.files, "held_back": spare}, findings=[*data.findings, *told])
+    none_left = [] if pairs else [stop(_NONE_TO_SPARE, "settings")]
+    return data._replace(files={**data.files, "held_back": spare}, findings=[*data.findings, *none_left])
 
 
 _NONE_TO_SPARE = (
@@ -142,10 +142,10 @@ def _check_label_settings(settings: RunConfig) -> list[Finding]:
 
 
 def _check_learning_rate(rate: float) -> list[Finding]:
-    told = (
+    message = (
         f"lora.learning_rate is {rate:g}: above {MAX_LEARNING_RATE:g}, adapters learn nothing. Usual are 1e-5 to 1e-3"
     )
-    return [warn(told)] if rate > MAX_LEARNING_RATE else []
+    return [warn(message)] if rate > MAX_LEARNING_RATE else []
 
 
 def _measure(settings: RunConfig, data: CheckedData, adapters: RowAdapters) -> tuple[Lengths | None, list[Finding]]:

@@ -34,10 +34,8 @@ from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.channels import Merged, Same, merge, unite
 from pada_agent.graph.models import TrainedModel
 from pada_agent.graph.reviewing import Review, find_repeated_ids
+from pada_agent.graph.spans import Span
 from pada_agent.graph.summary import RunSummary
-
-Span = tuple[float, ...]
-"""Start and end time, in seconds since the epoch. A node that ran several times has several starts and ends, in turn."""
 
 
 def _check_iteration(key: str) -> str:
@@ -117,8 +115,8 @@ class RunInput(TypedDict, total=False):
     """The student, as in `student.model`."""
 
 
-class Given(TypedDict, total=False):
-    """What every part of the graph reads and no part changes by itself."""
+class Basis(TypedDict, total=False):
+    """What every part of the graph works with."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
@@ -126,13 +124,17 @@ class Given(TypedDict, total=False):
     """The settings that the run was started with. Resuming does not change them, but the limits of the budget that the context of the present call names come first."""
     data: Annotated[DataSplits, Same]
     """The user's rows, in the store."""
-    iteration: Annotated[int, Same]
-    """Augmentation round. 0 until the first fine-tuning has been measured."""
     plan: Annotated[IterationPlan, Same]
     """What this iteration diagnoses, and how many rows each branch writes."""
 
 
-class Told(TypedDict, total=False):
+class Given(Basis, total=False):
+    """What every part of the graph reads and no part changes by itself."""
+
+    iteration: Annotated[int, Same]
+
+
+class Reported(TypedDict, total=False):
     """What every part of the graph reports."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
@@ -146,6 +148,7 @@ class Told(TypedDict, total=False):
 class RunOutput(TypedDict, total=False):
     """What a caller gets back. The server streams only these keys, so everything a person follows is included."""
 
+    # All keys are here, because pydantic describes the keys of a class by the docstrings of that class alone.
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
 
     summary: Annotated[RunSummary, Same]
@@ -172,7 +175,7 @@ class RunOutput(TypedDict, total=False):
     """Why the run ended."""
 
 
-class RunState(Given, Told, total=False):
+class RunState(Basis, RunOutput, total=False):
     """The shared state of the whole run."""
 
     __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # type: ignore[misc]
@@ -182,26 +185,16 @@ class RunState(Given, Told, total=False):
     test: Annotated[Rows, EphemeralValue]
     task: Annotated[str, EphemeralValue]
     model: Annotated[str, EphemeralValue]
-    models: Annotated[dict[str, TrainedModel], Merged]
-    """The models of the run, by name."""
-    best_model: Annotated[str, Same]
-    """The fine-tuned model with the best accuracy on the selection part."""
+    spans: Annotated[dict[str, Span], merge]
+    """When each node ran: `node/detail` mapped to start and end. For nodes of batches, the detail is the round."""
     analyses: Annotated[dict[str, Ref], Merged]
     """Error analyses, by iteration."""
     clusterings: Annotated[dict[str, Ref], Merged]
     """How the analyses were grouped, and how well, by iteration."""
-    patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
-    """Error patterns, by iteration."""
-    strategies: Annotated[Strategies, Merged]
-    """Strategies after the leak guard, by iteration."""
-    batches: Annotated[dict[str, BatchRound], Merged]
-    """Totals of the batches of each round, its latest reports, and the file with all reports."""
     n_wanted: Annotated[dict[str, int], Merged]
     """Number of synthetic rows that should join the training data, by iteration."""
     n_joined: Annotated[dict[str, int], Merged]
     """Number of synthetic rows that joined the training data, by iteration."""
-    quotas: Annotated[dict[str, list[Quota]], Merged]
-    """How many rows each strategy and the training errors owe, and how many have joined, by iteration."""
     top_ups: Annotated[dict[str, int], Merged]
     """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]
@@ -210,17 +203,11 @@ class RunState(Given, Told, total=False):
     """Which of the rows that passed the checks were chosen for training, and for which failures, by iteration. Empty if all were."""
     n_passed_over: Annotated[dict[str, int], Merged]
     """Number of rows that passed the checks and were not chosen, by iteration."""
-    reviews: Annotated[dict[str, Review], Merged]
-    """What people decided, by review and iteration."""
     overruled: Annotated[dict[str, dict[str, int]], Merged]
     """Number of rejected rows that a person accepted after all, by iteration and by stage of rejection."""
-    stop_reason: Annotated[str, Same]
-    """Why the run ended."""
-    summary: Annotated[RunSummary, Same]
-    """The result, once the run is finished."""
 
 
-class AnalysisOutput(Told, total=False):
+class AnalysisOutput(Reported, total=False):
     """What pattern analysis returns."""
 
     analyses: Annotated[dict[str, Ref], Merged]
@@ -233,7 +220,7 @@ class AnalysisState(Given, AnalysisOutput, total=False):
     """Private state of pattern analysis."""
 
 
-class RoundOutput(Told, total=False):
+class RoundOutput(Reported, total=False):
     """What a round of batches returns, and the training-error branch, which consists of nothing else."""
 
     plan: Annotated[IterationPlan, Same]
@@ -295,7 +282,7 @@ class RoundState(Given, total=False):
     """Number of rows in these batches."""
 
 
-class BatchOutput(Told, total=False):
+class BatchOutput(Reported, total=False):
     """What the synthesis of one batch returns."""
 
     batches: Annotated[dict[str, BatchReport], Merged]

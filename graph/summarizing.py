@@ -1,8 +1,7 @@
 """Turns the final state into the summary of the run. Pure functions."""
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 
 from pydantic import Field
 
@@ -10,11 +9,12 @@ from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
-from pada_agent.core.config import RunConfig
+from pada_agent.core.config import hash_config
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.graph.batch_rounds import judge_in
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
-from pada_agent.graph.state import RunState, Span
+from pada_agent.graph.spans import seconds_by_stage
+from pada_agent.graph.state import RunState
 from pada_agent.graph.summary import (
     Comparison,
     IterationPatterns,
@@ -106,11 +106,6 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
     )
 
 
-def hash_config(settings: RunConfig) -> str:
-    """Short content hash of the settings."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16]
-
-
 def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatterns]:
     """Each iteration's patterns, each with the strategy drafted for it, how good their grouping is, and what became of them."""
     found = []
@@ -170,14 +165,6 @@ def share_cost(usage: Usage, n_rows: int) -> RowCost | None:
     return RowCost(n_calls=usage.n_calls / n_rows, n_tokens=n_tokens / n_rows, cost_usd=usage.cost_usd / n_rows)
 
 
-def seconds_by_stage(spans: Mapping[str, Span]) -> dict[str, float]:
-    """Wall time of each stage, in seconds. Overlapping executions of a stage count once."""
-    by_stage: dict[str, list[Span]] = defaultdict(list)
-    for key, span in spans.items():
-        by_stage[key.partition("/")[0]].append(span)
-    return {stage: round(_union_seconds(stage_spans), 1) for stage, stage_spans in by_stage.items()}
-
-
 def find_alarms(
     models: Iterable[ModelResult],
     state: RunState,
@@ -189,7 +176,7 @@ def find_alarms(
     """Problems serious enough that readers should stop and look: in models, answers, data, patterns or the judge."""
     models = list(models)
     return [
-        *_find_weak_arms(models, chance),
+        *_find_weak_models(models, chance),
         *_find_lost_answers(models),
         *_find_empty_iterations(state),
         *_find_few_errors(state),
@@ -198,7 +185,7 @@ def find_alarms(
     ]
 
 
-def _find_weak_arms(models: Iterable[ModelResult], chance: float | None) -> list[str]:
+def _find_weak_models(models: Iterable[ModelResult], chance: float | None) -> list[str]:
     """Models below the untouched one, and fine-tuned models at chance. The untouched model may well guess; that is why it is tuned."""
     by_name = {model.name: model for model in models}
     floor = by_name[UNTOUCHED].validation.accuracy
@@ -293,10 +280,10 @@ def word_verdict(
     )
     if c.verdict == "not shown":
         return f"No effect of {cause} is shown: {figures}."
-    told = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
+    verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
     if c.verdict == "gained" and not equal_steps:
-        return f"{told} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
-    return f"{told} One seed says something about these two models only; judging the method takes several."
+        return f"{verdict} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
+    return f"{verdict} One seed says something about these two models only; judging the method takes several."
 
 
 def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
@@ -326,14 +313,6 @@ def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:
 def _pair(patterns: list[ErrorPattern], strategies: list[GuardedStrategy]) -> list[PatternStrategy]:
     by_pattern = {g.strategy.pattern_id: g.strategy for g in reversed(strategies)}
     return [PatternStrategy(pattern=p, strategy=by_pattern.get(p.id)) for p in patterns]
-
-
-def _union_seconds(spans: list[Span]) -> float:
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted(pair for span in spans for pair in zip(span[::2], span[1::2], strict=True)):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
 
 
 def _word_p(p_value: float) -> str:

@@ -74,8 +74,8 @@ if TYPE_CHECKING:
     from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice as MultipleChoice
     from pada_agent.evaluation.tasks.numeric import Numeric as Numeric
     from pada_agent.evaluation.tasks.sql import Sql as Sql
-    from pada_agent.graph.context import Adapters as Adapters
-    from pada_agent.graph.context import Connect as Connect
+    from pada_agent.graph.adapters import Adapters as Adapters
+    from pada_agent.graph.adapters import Connect as Connect
     from pada_agent.graph.summary import RunSummary as RunSummary
     from pada_agent.prompts.prompted_model import PromptedModel as PromptedModel
     from pada_agent.prompts.structured_call import StructuredReply as StructuredReply
@@ -123,7 +123,7 @@ _MODULES = {
     "evaluation.tasks.multiple_choice": ("MultipleChoice",),
     "evaluation.tasks.numeric": ("Numeric",),
     "evaluation.tasks.sql": ("Sql",),
-    "graph.context": ("Adapters", "Connect"),
+    "graph.adapters": ("Adapters", "Connect"),
     "graph.summary": ("RunSummary",),
     "prompts.prompted_model": ("PromptedModel",),
     "prompts.structured_call": ("StructuredReply",),

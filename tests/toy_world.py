@@ -23,8 +23,8 @@ from pada_agent.core.ports import LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Usage
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
-from pada_agent.graph.context import Adapters
 from pada_agent.graph.summary import RunSummary
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import MemoryDatasets, ScriptedModel

@@ -24,7 +24,7 @@ from pada_agent.evaluation.rows.findings import Finding, blame, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import FileLengths
 from pada_agent.evaluation.task import Task
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import FileName
 from pada_agent.graph.run_check import RunCheck, check_everything, check_settings

@@ -20,10 +20,10 @@ from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import check_lengths
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.data_check import check_data, refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files
-from pada_agent.graph.prediction_jobs import make_prediction_job
+from pada_agent.graph.jobs import make_predict_job
 from pada_agent.graph.storing import put_rows, read_output
 
 Split = Literal["validation", "test"]
@@ -48,7 +48,7 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         files = _read_files(config, split, adapters)
         examples = files[split].examples
         max_new_tokens = _fit_limit(config, split, files, adapters)
-        job = make_prediction_job(
+        job = make_predict_job(
             put_rows(adapters.store, "evaluate", examples),
             config.student,
             adapters,

@@ -12,7 +12,7 @@ from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import AgentError, BudgetExceededError, StructuredOutputError
 from pada_agent.evaluation.rows.findings import Finding, stop, warn
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.prompts.prompted_model import PromptedModel
 from pada_agent.prompts.structured_call import structured_call
 

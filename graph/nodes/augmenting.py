@@ -14,9 +14,10 @@ from pada_agent.core.records import BatchReport, Example
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
-from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.nodes.branches import weigh
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.rows import read_protected
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
@@ -33,14 +34,14 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
     n_chosen = None if generation.selection == "none" or len(rows) <= (n := state["n_wanted"][iteration]) else n
-    told_at_end = [] if n_next else describe_end(quotas, batches, n_joined=len(rows), n_chosen=n_chosen)
-    told = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
-    report_progress(Progress(stage="augment", done=1, total=1, detail=told))
+    warnings = [] if n_next else describe_end(quotas, batches, n_joined=len(rows), n_chosen=n_chosen)
+    detail = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
+    report_progress(Progress(stage="augment", done=1, total=1, detail=detail))
     return {
         "new_rows": put_rows(adapters.store, "synthetic", rows),
         "n_joined": {iteration: len(rows)},
         "quotas": {iteration: quotas},
-        "warnings": [f"iteration {iteration}: {line}" for line in told_at_end],
+        "warnings": [f"iteration {iteration}: {line}" for line in warnings],
     }
 
 

@@ -18,7 +18,7 @@ from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
 from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.nodes.oracle import take_held_back
 from pada_agent.graph.row_division import divide_rows
 from pada_agent.graph.rows import kept_synthetic, read_protected, read_training
@@ -40,17 +40,17 @@ def leak_guard(state: BranchState, adapters: Adapters) -> PartialState:
     shares = share_rows(weigh(guarded, state), division.plan.n_pattern_rows)
     cut = [f"iteration {iteration}: {line}" for line in tell_cuts(guarded, settings.generation.pattern_share)]
     planned = put_rows(adapters.store, "planned", plan_patterns(shares, state, adapters))
-    told = [*division.warnings, *cut]
-    return {"plan": division.plan, "strategies": {str(iteration): guarded}, "planned": planned, "warnings": told}
+    warnings = [*division.warnings, *cut]
+    return {"plan": division.plan, "strategies": {str(iteration): guarded}, "planned": planned, "warnings": warnings}
 
 
 def tell_cuts(guarded: Sequence[GuardedStrategy], pattern_share: float) -> list[str]:
     """One line for each strategy that held-out text was cut from, and what that means for its rows."""
     if any(not g.says_nothing for g in guarded):
-        whither = "its rows go to the other strategies"
+        consequence = "its rows go to the other strategies"
     else:
-        whither = "its rows go to the training errors" if pattern_share < 1 else "its rows are not written"
-    emptied = f", and nothing is left to write from: {whither}"
+        consequence = "its rows go to the training errors" if pattern_share < 1 else "its rows are not written"
+    emptied = f", and nothing is left to write from: {consequence}"
     return [
         f"the leak guard cut held-out text from '{g.strategy.strategy_name}'{emptied if g.says_nothing else ''}"
         for g in guarded
@@ -62,9 +62,9 @@ def training_errors(state: BranchState, adapters: Adapters) -> PartialState:
     """Plan the batches of the training-error branch, or take real rows if the settings say so."""
     if state["settings"].generation.sources == "held_back":
         return take_held_back(state, adapters)
-    plan, told = (division := divide_rows(state, adapters)).plan, list(division.warnings)
+    plan, warnings = (division := divide_rows(state, adapters)).plan, list(division.warnings)
     planned = plan_errors(plan.n_training_error_rows, {**state, "plan": plan}, adapters)
-    return {"plan": plan, "planned": put_rows(adapters.store, "planned", planned), "warnings": told}
+    return {"plan": plan, "planned": put_rows(adapters.store, "planned", planned), "warnings": warnings}
 
 
 def plan_top_up(state: BranchState, adapters: Adapters) -> PartialState:

@@ -1,7 +1,7 @@
 """Starts an iteration: which model's errors are analyzed, and how many rows each branch should write."""
 
 from pada_agent.core.records import Ref
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.pattern_outcomes import find_repaired_shares
 from pada_agent.graph.row_division import wish_shares
 from pada_agent.graph.state import IterationPlan, PartialState, RunState

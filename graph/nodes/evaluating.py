@@ -11,9 +11,10 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.evaluation.statistics import summarize
 from pada_agent.evaluation.task import verify_answers
-from pada_agent.graph.context import Adapters, report_progress
+from pada_agent.graph.adapters import Adapters
+from pada_agent.graph.jobs import make_predict_job, prefix_progress
 from pada_agent.graph.models import UNTOUCHED, TrainedModel, choose_best
-from pada_agent.graph.prediction_jobs import make_prediction_job
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.state import Given, PartialState, RunState
 from pada_agent.graph.storing import put_rows, read_output
 
@@ -93,8 +94,7 @@ def _wait_for(
 
         def report(progress: Progress, n_before: int = n_done) -> None:
             whole = {"done": n_before + progress.done, "total": n_rows} if progress.stage == "predict" else {}
-            detail = f"{model.name}: {progress.detail}".rstrip(": ")
-            report_progress(progress.model_copy(update={**whole, "detail": detail}))
+            report_progress(prefix_progress(model.name, progress).model_copy(update=whole))
 
         folders.append((adapters.compute.wait(job, report), part))
         n_done += part.rows
@@ -112,7 +112,7 @@ def split_rows(rows: Ref, examples: Sequence[Example], size: int | None, store: 
 
 def _make_job(model: TrainedModel, rows: Ref, state: Given, adapters: Adapters) -> PredictJob:
     student = state["settings"].student
-    return make_prediction_job(
+    return make_predict_job(
         rows,
         student,
         adapters,

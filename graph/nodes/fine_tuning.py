@@ -2,8 +2,8 @@
 
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Example, Ref
-from pada_agent.graph.context import Adapters
-from pada_agent.graph.fine_tuning_jobs import run_fine_tuning
+from pada_agent.graph.adapters import Adapters
+from pada_agent.graph.jobs import run_fine_tuning
 from pada_agent.graph.models import FINE_TUNED, TrainedModel
 from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import DataSplits, PartialState, RunState
@@ -18,7 +18,7 @@ def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
     best = state["models"].get(state.get("best_model", ""))
     continued = best.adapter if best and settings.loop.start_from == "best" else None
     name = FINE_TUNED if iteration == 0 else f"iteration {iteration}"
-    job_id = run_fine_tuning(rows, name, state, adapters, start_from=continued)
+    job_id = run_fine_tuning(rows, name, settings, adapters, start_from=continued)
     model = TrainedModel(
         name=name,
         iteration=iteration,

@@ -9,11 +9,12 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Usage, Verdict
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
-from pada_agent.graph.context import Adapters, report_progress
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
 from pada_agent.graph.nodes.evaluating import score_jobs, score_rows, submit_rows
 from pada_agent.graph.pattern_outcomes import assess_iteration, read_clusterings, read_measured
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.routing import why_stop
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows

@@ -3,7 +3,7 @@
 from random import Random
 
 from pada_agent.core.records import BatchReport, Example, Provenance
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.nodes.rounds import tell_round
 from pada_agent.graph.rows import kept_synthetic
 from pada_agent.graph.state import BranchState, PartialState
@@ -25,8 +25,8 @@ def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     report = _report(rows, n_wanted, iteration, adapters)
     few = f"iteration {iteration}: only {len(rows)} of {n_wanted} real rows were left to take"
     nothing = put_rows(store, "planned", [])
-    told = tell_round(report.batch_id, [report], adapters)
-    return {**told, "planned": nothing, "warnings": [few] if len(rows) < n_wanted else []}
+    update = tell_round(report.batch_id, [report], adapters)
+    return {**update, "planned": nothing, "warnings": [few] if len(rows) < n_wanted else []}
 
 
 def _label(example: Example, iteration: int) -> Example:

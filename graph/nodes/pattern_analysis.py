@@ -15,9 +15,10 @@ from pada_agent.agents.pattern_analysis.pattern_categorization import (
 from pada_agent.agents.pattern_analysis.pattern_tracking import link_patterns
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
 from pada_agent.agents.pattern_analysis.strategy_drafting import draft_strategies
-from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, ScoredRow, Strategy
-from pada_agent.graph.context import Adapters, report_progress, report_stage
-from pada_agent.graph.rows import read_training
+from pada_agent.core.records import ErrorAnalysis, ErrorPattern, Ref, Strategy
+from pada_agent.graph.adapters import Adapters
+from pada_agent.graph.reporting import report_progress, report_stage
+from pada_agent.graph.rows import read_training, read_validation_failures
 from pada_agent.graph.state import AnalysisState, PartialState
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -27,7 +28,7 @@ def error_analysis(state: AnalysisState, adapters: Adapters) -> PartialState:
     """Have a root cause and a scenario named for each sampled validation failure."""
     settings = state["settings"]
     failures = sample_failures(
-        adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow),
+        list(read_validation_failures(state, adapters).values()),
         limit=settings.analysis.max_errors,
         rng=Random(f"errors/{settings.seed}/{state['iteration']}"),
     )
@@ -49,10 +50,9 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     analyses = adapters.store.read_rows(state["analyses"][str(iteration)].key, ErrorAnalysis)
     if not analyses:
         return {"patterns": {str(iteration): []}}
-    failures = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
     result = categorize_patterns(
         analyses,
-        {f.example.id: f for f in failures},
+        read_validation_failures(state, adapters),
         task=adapters.task,
         analyst=_analyst(state, adapters),
         embedder=adapters.embedder,
@@ -117,16 +117,15 @@ def strategy_drafting(state: AnalysisState, adapters: Adapters) -> PartialState:
         may_repeat=state["settings"].generation.strategy_text == "none",
     )
     report_stage("strategy_drafting", adapters, patterns=len(patterns), strategies=len(result.strategies))
-    return {"drafted": bind(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
+    return {"drafted": bind_strategies(result.strategies, state, adapters), "warnings": _label(result.warnings, state)}
 
 
-def bind(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
+def bind_strategies(strategies: Sequence[Strategy], state: AnalysisState, adapters: Adapters) -> list[Strategy]:
     """The strategies with the training rows they are applied to, if the settings ask for those near the failures."""
     if state["settings"].generation.pattern_sources == "random":
         return list(strategies)
     patterns, training = state["patterns"][str(state["iteration"])], read_training(state, adapters)
-    read = adapters.store.read_rows(state["plan"].validation_failures.key, ScoredRow)
-    failures = {f.example.id: f for f in read}
+    failures = read_validation_failures(state, adapters)
     return bind_to_rows(strategies, patterns, failures, training, embedder=adapters.embedder)
 
 

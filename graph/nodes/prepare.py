@@ -17,13 +17,15 @@ from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
+from pada_agent.graph.adapters import Adapters, Connect
 from pada_agent.graph.channels import start_anew
-from pada_agent.graph.context import Adapters, Connect, RunContext, lay_over, using
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
+from pada_agent.graph.node_binding import using
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
+from pada_agent.graph.run_context import RunContext, override_settings
 from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
@@ -40,20 +42,20 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
         """Read the rows, check them against each other, freeze the settings."""
         given = find_given(state)
         with naming_input(given):
-            settings = settle(state, given, runtime.context)
+            settings = resolve_settings(state, given, runtime.context)
             steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
         with naming_input(given), using(connect, settings) as adapters:
             checked = check_everything(settings, given, adapters)
             refuse(checked.findings)
             definitions = find_definitions(settings, checked, adapters)
             data = store_splits(settings, checked, adapters, definitions.rows)
-        told = [*checked.warnings, *definitions.warnings]
+        warnings = [*adapters.warnings, *checked.warnings, *definitions.warnings, *tell_raised(settings, data), *steps]
         update = {
             "settings": settings,
             "data": data,
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": [*adapters.warnings, *told, *tell_raised(settings, data), *steps],
+            "warnings": warnings,
         }
         return start_anew(update, state, StateGraph(RunState).channels)
 
@@ -81,7 +83,7 @@ def naming_input(given: PartialState) -> Iterator[None]:
         ) from exc
 
 
-def settle(state: RunState, given: PartialState, context: object) -> RunConfig:
+def resolve_settings(state: RunState, given: PartialState, context: object) -> RunConfig:
     """The settings of the run. A thread holds one run; when it is started again, only its budget may be another.
 
     Raises:
@@ -128,7 +130,7 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
                 " as a node needs context_schema=RunConfig, or calls it in a node of its own"
             )
         named = RunConfig()
-    values = (lay_over(own, named) if own else named).model_dump()
+    values = (override_settings(own, named) if own else named).model_dump()
     for key, group, name in (("task", "task", "name"), ("model", "student", "model")):
         if value := given.get(key):
             values[group][name] = value

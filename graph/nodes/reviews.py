@@ -4,7 +4,7 @@ from collections import Counter
 
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Example, Rejection
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.fine_tuning_cost import estimate_fine_tuning
 from pada_agent.graph.nodes.augmenting import batches_of, block_leaks, without_repeats
 from pada_agent.graph.reviewing import (

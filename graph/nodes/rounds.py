@@ -1,14 +1,14 @@
 """A round of batches: which of them still have to run, and their totals."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Batch, BatchReport
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import sum_up
-from pada_agent.graph.context import Adapters
 from pada_agent.graph.done_batches import find_done
-from pada_agent.graph.state import PartialState, RoundState, Span
+from pada_agent.graph.spans import merge_by_stage, span_key
+from pada_agent.graph.state import PartialState, RoundState
 from pada_agent.graph.storing import put_rows
 
 
@@ -35,8 +35,9 @@ def close_round(state: RoundState, adapters: Adapters) -> PartialState:
     if not done:
         return {}
     name = _name_round(planned[0])
-    spans = merge_spans((span for d in done for span in d.spans.items()), name)
-    return {**tell_round(name, [d.report for d in done], adapters), "spans": spans}
+    spans = merge_by_stage({key: span for d in done for key, span in d.spans.items()})
+    update = tell_round(name, [d.report for d in done], adapters)
+    return {**update, "spans": {span_key(stage, name): span for stage, span in spans.items()}}
 
 
 def tell_round(name: str, reports: Sequence[BatchReport], adapters: Adapters) -> PartialState:
@@ -48,24 +49,6 @@ def read_planned(state: RoundState, adapters: Adapters) -> list[Batch]:
     """All batches of the round."""
     planned = state["planned"]
     return adapters.store.read_rows(planned.key, Batch) if planned.rows else []
-
-
-def merge_spans(spans: Iterable[tuple[str, Span]], name: str) -> dict[str, Span]:
-    """When each node ran in any of the batches, by `node/name`."""
-    by_stage: dict[str, list[Span]] = defaultdict(list)
-    for key, span in spans:
-        by_stage[key.partition("/")[0]].append(span)
-    return {f"{stage}/{name}": _unite(stage_spans) for stage, stage_spans in by_stage.items()}
-
-
-def _unite(spans: Iterable[Span]) -> Span:
-    united: list[float] = []
-    for start, end in sorted(spans):
-        if united and start <= united[-1]:
-            united[-1] = max(united[-1], end)
-        else:
-            united += [start, end]
-    return tuple(united)
 
 
 def _name_round(first: Batch) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from random import Random
 
 from pada_agent.agents.data_generation.selection import choose_by_influence, choose_by_loss, draw_at_random
-from pada_agent.core.jobs import INFLUENCE, InfluenceJob
+from pada_agent.core.jobs import INFLUENCE
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, ScoredRow
 from pada_agent.core.selection import RowInfluence, Selected
-from pada_agent.graph.context import Adapters, report_progress
-from pada_agent.graph.rendering import choose_chat
+from pada_agent.graph.adapters import Adapters
+from pada_agent.graph.jobs import make_influence_job
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows, read_output
 
@@ -26,7 +27,7 @@ def select_rows(state: RunState, adapters: Adapters) -> PartialState:
     if written.rows <= n_wanted:
         return {}
     rows = adapters.store.read_rows(written.key, Example)
-    selected, told = select(rows, n_wanted, state, adapters)
+    selected, warnings = select(rows, n_wanted, state, adapters)
     chosen = [row for row, choice in zip(rows, selected, strict=True) if choice.is_chosen]
     report_progress(Progress(stage="select_rows", done=1, total=1, detail=f"{len(chosen)} of {len(rows)} rows chosen"))
     return {
@@ -34,7 +35,7 @@ def select_rows(state: RunState, adapters: Adapters) -> PartialState:
         "selections": {iteration: put_rows(adapters.store, "selected", selected)},
         "n_joined": {iteration: len(chosen)},
         "n_passed_over": {iteration: len(rows) - len(chosen)},
-        "warnings": [f"iteration {iteration}: {text}" for text in told],
+        "warnings": [f"iteration {iteration}: {text}" for text in warnings],
     }
 
 
@@ -46,11 +47,11 @@ def select(rows: Sequence[Example], n: int, state: RunState, adapters: Adapters)
     if selection == "random":
         return draw_at_random(rows, labels, n, seed=seed), []
     failures = find_targets(state, adapters) if selection == "influence" else []
-    influences = measure_influence(failures, state, adapters)
-    told = tell_unmeasured(influences, len(failures))
+    influences = find_influences(failures, state, adapters)
+    warnings = tell_unmeasured(influences, len(failures))
     if selection == "loss":
-        return choose_by_loss(rows, labels, influences, n), told
-    return choose_by_influence(rows, labels, influences, failures, n), told
+        return choose_by_loss(rows, labels, influences, n), warnings
+    return choose_by_influence(rows, labels, influences, failures, n), warnings
 
 
 def tell_unmeasured(influences: Sequence[RowInfluence], n_failures: int) -> list[str]:
@@ -82,28 +83,15 @@ def find_targets(state: RunState, adapters: Adapters) -> list[Example]:
     return Random(seed).sample(wrong, MAX_FAILURES)
 
 
-def measure_influence(failures: Sequence[Example], state: RunState, adapters: Adapters) -> list[RowInfluence]:
-    """Of each written row on each failure, at the diagnosed adapter.
+def find_influences(failures: Sequence[Example], state: RunState, adapters: Adapters) -> list[RowInfluence]:
+    """Measure how much training on each written row would help each failure, using the diagnosed model's adapter.
 
     Raises:
         ArtifactError: the job's file is damaged.
     """
-    settings, store, rows = state["settings"], adapters.store, state["new_rows"]
-    model = state["models"][state["plan"].diagnosed_model]
+    rows, model = state["new_rows"], state["models"][state["plan"].diagnosed_model]
     assert model.adapter is not None  # only fine-tuned models are diagnosed
-    targets = put_rows(store, "influence-targets", failures)
-    job = InfluenceJob(
-        student=adapters.student,
-        adapter=str(store.folder(model.adapter.key)),
-        adapter_hash=model.adapter.key,
-        load_in=settings.student.load_in,
-        rows=str(store.rows_path(rows.key)),
-        rows_hash=rows.key,
-        targets=str(store.rows_path(targets.key)),
-        targets_hash=targets.key,
-        max_length=settings.lora.max_length,
-        chat=choose_chat(settings.student, adapters),
-        seed=settings.seed,
-    )
+    targets = put_rows(adapters.store, "influence-targets", failures)
+    job = make_influence_job(rows, targets, model.adapter, state["settings"], adapters)
     folder = adapters.compute.wait(adapters.compute.submit(job), report_progress)
     return read_output(folder / INFLUENCE, RowInfluence, n=rows.rows)

@@ -21,9 +21,10 @@ from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rati
 from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
-from pada_agent.graph.context import Adapters, report_progress, report_stage
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.done_batches import keep_done
-from pada_agent.graph.rows import read_failures, read_known_rows, read_protected, read_training
+from pada_agent.graph.reporting import report_progress, report_stage
+from pada_agent.graph.rows import read_known_rows, read_protected, read_training, read_training_failures
 from pada_agent.graph.state import BatchState, PartialState, count_missing, open_rows
 from pada_agent.graph.storing import put_rows
 
@@ -140,17 +141,17 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     else:
         decision = accept_unreviewed(candidates)
     accepted = [*state.get("accepted", []), *decision.accepted]
-    told = send_back(state, decision.rejected)
+    update = send_back(state, decision.rejected)
     report_stage(
         "quality_control",
         adapters,
         detail=f"{batch.id}, attempt {state['attempt']}: {decision.word}",
         requested=batch.n_wanted,
         accepted=len(accepted),
-        rejected=len(told["rejected"]),
+        rejected=len(update["rejected"]),
     )
     return {
-        **told,
+        **update,
         "candidates": [],
         "accepted": accepted,
         "ratings": [*state.get("ratings", []), *decision.ratings],
@@ -207,7 +208,9 @@ def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
         n_written=state.get("n_written", 0),
         n_accepted=len(accepted),
         n_rejected=dict(Counter(r.stage for r in rejected)),
-        unusable={kind: Unusable(n=len(told), first=told[0]) for kind, told in state.get("unusable", {}).items()},
+        unusable={
+            kind: Unusable(n=len(problems), first=problems[0]) for kind, problems in state.get("unusable", {}).items()
+        },
         score=state["score"],
         n_solved=state.get("n_solved", 0),
         probes=tuple(state.get("probes", [])),
@@ -248,7 +251,7 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
     every = assign_rows(
         state["batch"],
         read_training(state, adapters),
-        read_failures(state, adapters),
+        read_training_failures(state, adapters),
         task=adapters.task,
         seed=state["settings"].seed,
         n_demonstrations=state["settings"].generation.n_demonstrations,

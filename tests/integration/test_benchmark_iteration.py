@@ -11,7 +11,7 @@ from benchmarks.iteration import AT_ONCE, make_config, run_iteration
 from benchmarks.measuring import Options
 from pada_agent.app import wiring
 from pada_agent.core.config import RunConfig
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from tests.toy_world import ToyWorld
 
 QUICK = Options(data=Path(), student="toy", quick=True)

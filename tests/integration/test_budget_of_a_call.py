@@ -20,8 +20,8 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import BudgetExceededError, ConfigError, TrainingError
 from pada_agent.core.jobs import Job
 from pada_agent.core.ports import Compute
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import Adapters
 from tests.integration.graph_runs import THREAD
 from tests.toy_student import save_hollow_model
 from tests.toy_world import NearestRowCompute, ToyWorld, make_settings, teach

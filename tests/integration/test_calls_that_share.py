@@ -13,7 +13,7 @@ from langgraph.config import get_config
 from pada_agent.app import wiring
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import PadaError
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from tests.integration.test_budget_of_a_call import App, BusyCompute, Invoke, ToyTeacher, ainvoke, invoke
 
 

@@ -24,7 +24,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.jobs import FineTuneJob
 from pada_agent.core.records import ScoredRow
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from tests.command_line import count_calls
 from tests.fakes import MemoryDatasets
 from tests.openai_server import CountingServer, serving

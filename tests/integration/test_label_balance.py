@@ -10,7 +10,7 @@ import pytest
 from pada_agent.agents.guards.guard import Guard, Refusal
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import Example
-from pada_agent.graph.context import Adapters
+from pada_agent.graph.adapters import Adapters
 from tests.integration.graph_runs import fine_tunings, run, training_rows
 from tests.toy_world import LABELS, ToyWorld
 

@@ -15,8 +15,6 @@ from pada_agent.core.errors import ArtifactError, ModelUnavailableError
 from pada_agent.core.records import BatchReport, JudgeProbe, Ref
 from pada_agent.graph.batch_rounds import judge_in, sum_up
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.nodes.rounds import merge_spans
-from pada_agent.graph.summarizing import seconds_by_stage
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
 from tests.integration.graph_runs import THREAD
@@ -107,21 +105,6 @@ def test_a_round_tells_its_totals_its_strategies_and_its_latest_batches() -> Non
     assert [b.batch_id for b in told.latest] == ["i1-e-b2", "i1-e-b3", "i1-e-b4"]
     assert told.path == "objects/k/rows.jsonl"
     assert told.judge == judge_in([told]) and judge_in([told, told]).missed == {"copy": 4}
-
-
-def test_spans_of_a_stage_are_united_and_their_seconds_stay_the_same() -> None:
-    spans = {
-        "write/b1/0": (10.0, 12.0),
-        "write/b2/0": (11.0, 13.5),
-        "write/b1/1": (20.0, 21.0),
-        "judge/b1/0": (12.0, 12.5),
-    }
-    united = merge_spans(spans.items(), "i1-pattern")
-    assert united == {"write/i1-pattern": (10.0, 13.5, 20.0, 21.0), "judge/i1-pattern": (12.0, 12.5)}
-    other = {"write/i1-training_error": (13.0, 20.5)}
-    assert (
-        seconds_by_stage({**united, **other}) == seconds_by_stage({**spans, **other}) == {"write": 11.0, "judge": 0.5}
-    )
 
 
 class Outage:

@@ -21,8 +21,8 @@ from pada_agent.app.report.document import write_report
 from pada_agent.core.chat import Role
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import Adapters
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.openai_server import answer_in_form, refuse, serving
 from tests.toy_world import ToyWorld, make_settings

@@ -10,8 +10,8 @@ from langgraph.graph import END, START, StateGraph
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import RunContext, lay_over
-from pada_agent.graph.nodes.prepare import find_given, settle
+from pada_agent.graph.nodes.prepare import find_given, resolve_settings
+from pada_agent.graph.run_context import RunContext, override_settings
 from tests.toy_world import TRAIN, VALIDATION, ToyWorld, make_settings
 
 OWN = make_settings(budget={"max_calls": 5, "max_tokens": 9}, seed=7)
@@ -41,7 +41,7 @@ def put_into(folder: Path, context: type) -> Any:
 
 def test_settings_are_laid_over_one_another_by_what_they_name() -> None:
     given = RunConfig.model_validate({"budget": {"max_calls": None}, "task": {"labels": {"fruit": ""}}})
-    found = lay_over(OWN, given)
+    found = override_settings(OWN, given)
     assert found.budget.model_dump(exclude_none=True) == {"max_tokens": 9}
     assert found.task.labels == {"fruit": ""}, "labels are one value, not a group of settings"
     assert found == OWN.model_copy(update={"budget": found.budget, "task": found.task})
@@ -68,7 +68,7 @@ def test_blank_texts_of_the_input_are_not_given(tmp_path: Path, text: str) -> No
     ],
 )
 def test_a_thread_s_settings_hold_for_what_a_new_start_does_not_name(context: Any, limits: tuple[Any, Any]) -> None:
-    found = settle({"settings": OWN}, {}, context)
+    found = resolve_settings({"settings": OWN}, {}, context)
     assert (found.budget.max_calls, found.budget.max_tokens) == limits
     assert found.model_copy(update={"budget": OWN.budget}) == OWN
 
@@ -83,13 +83,13 @@ def test_a_thread_s_settings_hold_for_what_a_new_start_does_not_name(context: An
 )
 def test_a_new_start_with_other_settings_is_refused_with_their_keys(given: Any, context: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        settle({"settings": OWN}, given, context and RunConfig.model_validate(context))
+        resolve_settings({"settings": OWN}, given, context and RunConfig.model_validate(context))
 
 
 def test_a_finished_thread_says_that_the_next_run_needs_another_name() -> None:
     state: Any = {"settings": OWN, "summary": "the result"}
     with pytest.raises(ConfigError, match=r"finished\. Start another on a new thread, with another `name`"):
-        settle(state, {}, None)
+        resolve_settings(state, {}, None)
 
 
 @pytest.mark.parametrize(("kind", "context"), [(AppContext, AppContext()), (AppState, {"task": "Help the user"})])

@@ -21,7 +21,7 @@ from pada_agent.core.config import BudgetConfig, RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError, PadaError, TrainingError
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
-from pada_agent.graph.context import find_settings
+from pada_agent.graph.run_context import find_settings
 from pada_agent.graph.summary import RunSummary
 from tests.unit.app.summaries import make_summary
 

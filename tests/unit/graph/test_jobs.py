@@ -5,7 +5,7 @@ from typing import Any
 
 from pada_agent.core.jobs import ChatSpec
 from pada_agent.core.student_config import StudentConfig
-from pada_agent.graph.rendering import choose_chat
+from pada_agent.graph.jobs import choose_chat
 from tests.fakes import WordCounter
 
 

@@ -8,7 +8,7 @@ import pytest
 from pada_agent.core.config import PromptsConfig, RunConfig
 from pada_agent.core.errors import PromptError
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import RunContext
+from pada_agent.graph.run_context import RunContext
 from pada_agent.prompts.rendering import render, template_names, template_text
 from tests.toy_world import ToyWorld
 
