@@ -12,6 +12,7 @@ from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
+from pada_agent.core.wording import agree, count
 from pada_agent.graph.batch_rounds import judge_in
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
 from pada_agent.graph.state import RunState, Span
@@ -254,7 +255,7 @@ def _find_few_errors(state: RunState) -> list[str]:
     """Iterations with so few errors that they, and not the elbow rule, limited the number of clusters."""
     limit = state["settings"].analysis.max_clusters
     return [
-        f"iteration {i} has {ref.rows} analyzed error(s), fewer than the {limit} clusters that the settings allow"
+        f"iteration {i} has {count(ref.rows, 'analyzed error')}, fewer than the {limit} clusters that the settings allow"
         for i, ref in state.get("analyses", {}).items()
         if 0 < ref.rows < limit
     ]
@@ -263,7 +264,8 @@ def _find_few_errors(state: RunState) -> list[str]:
 def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
     if not judge.n_bad or judge.n_caught_by_rating:
         return []
-    return [f"the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
+    rows = agree(judge.n_bad, "the known-bad row", f"all {judge.n_bad} known-bad rows")
+    return [f"the judge passed {rows} it was shown: its ratings cannot be trusted"]
 
 
 def _find_empty_ratings(ratings: RatingSpread) -> list[str]:

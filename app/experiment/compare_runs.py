@@ -11,7 +11,7 @@ from pada_agent.app.run_folder.layout import load_run_config, load_summary
 from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record, ScoredRow
-from pada_agent.evaluation.rows.findings import agree
+from pada_agent.core.wording import agree
 from pada_agent.evaluation.statistics import adjust_holm, compare_paired, word_difference
 from pada_agent.graph.summary import Comparison, ModelResult
 

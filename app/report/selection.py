@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pada_agent.core.records import ScoredRow
 from pada_agent.core.selection import Selected
+from pada_agent.core.wording import count
 
 SHOWN_CHARACTERS = 60
 
@@ -31,7 +32,9 @@ def describe_choice(selected: Sequence[Selected], after: Mapping[str, ScoredRow]
     if not failures or not after:
         return f"{told}."
     n_repaired = sum(is_right(after.get(failure)) for failure in failures)
-    return f"{told}, mostly for {len(failures)} failure(s), of which the new model answers {n_repaired} correctly."
+    return (
+        f"{told}, mostly for {count(len(failures), 'failure')}, of which the new model answers {n_repaired} correctly."
+    )
 
 
 def _name_failure(failure: str, answer: ScoredRow | None) -> str:

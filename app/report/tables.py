@@ -8,6 +8,7 @@ from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.app.text import figure, interval, percent, points
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import Branch, ErrorPattern
+from pada_agent.core.wording import count
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RowCost, RunSummary
 
 NOT_FINISHED = "not finished"
@@ -69,8 +70,7 @@ def outcome_rows(found: IterationPatterns) -> list[list[str]]:
 
 def describe_sensitivity(found: Sensitivity) -> str:
     """How far other numbers of clusters and other embedders lead to the same groups, in two sentences."""
-    groups = f"{found.n_clusters} group{'s' * (found.n_clusters != 1)}"
-    text = f"{found.n_errors} error{'s' * (found.n_errors != 1)} in {groups}."
+    text = f"{count(found.n_errors, 'error')} in {count(found.n_clusters, 'group')}."
     if not found.by_number:
         return f"{text} There are too few different errors to group them in other ways."
     others = [row for row in found.by_number if row.n_clusters != found.n_clusters]
@@ -185,8 +185,7 @@ def describe_solving(summary: RunSummary) -> str:
 
 
 def count_errors(pattern: ErrorPattern) -> str:
-    n = len(pattern.example_ids)
-    return f"{n} error" + "s" * (n != 1)
+    return count(len(pattern.example_ids), "error")
 
 
 def _model_row(model: ModelResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:

@@ -14,7 +14,8 @@ from pada_agent.app.runs.probing import Probe
 from pada_agent.app.text import duration, show_unseen
 from pada_agent.core.config import RunConfig
 from pada_agent.core.lines import split_lines
-from pada_agent.evaluation.rows.findings import Finding, count
+from pada_agent.core.wording import count
+from pada_agent.evaluation.rows.findings import Finding
 from pada_agent.evaluation.rows.reading import Understood
 from pada_agent.evaluation.rows.token_limits import Spread
 

@@ -9,7 +9,7 @@ from itertools import dropwhile
 from typing import NamedTuple
 
 from pada_agent.core.errors import DatasetError, RowError
-from pada_agent.evaluation.rows.findings import count
+from pada_agent.core.wording import count
 
 ADD_NAMES = "put a line with the names above it, such as question,answer"
 _LONG_NAME = 60
