@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
 from pada_agent.core.wording import agree, count
 from pada_agent.graph.batch_rounds import judge_in
-from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
+from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.state import RunState, Span
 from pada_agent.graph.summary import (
     Comparison,
@@ -25,6 +25,7 @@ from pada_agent.graph.summary import (
     RowCounts,
     RunSummary,
     Sample,
+    find_main,
 )
 
 MAX_WITHOUT_ANSWER = 0.05
@@ -277,18 +278,16 @@ def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
 
 
 def word_verdict(
-    comparisons: Iterable[Comparison], models: Iterable[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
+    comparisons: Sequence[Comparison], models: Sequence[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
 ) -> str:
     """How the augmented model compares with plain fine-tuning, and what that does not prove.
 
     More rows for the same number of epochs mean more optimizer steps. And one seed is one draw: another may change the
     sign (docs/results).
     """
-    augmented = [model.name for model in models if model.iteration]
-    found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]
-    if not found:
+    c = find_main(comparisons, models)
+    if c is None:
         return "No augmentation round was compared with plain fine-tuning."
-    c = found[-1]
     figures = (
         f"'{c.after}' against '{c.before}' {100 * c.difference:+.1f} points on {c.split} "
         f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p {_word_p(c.p_value)})"

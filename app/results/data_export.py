@@ -80,7 +80,6 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
     """
     strategies = {(i.iteration, s.id): s for i in summary.patterns for s in i.strategies}
     patterns = {p.pattern.id: p.pattern.category_name for i in summary.patterns for p in i.patterns}
-    best = next(model for model in summary.models if model.name == summary.best_model)
     for model in summary.models:
         if not model.iteration:
             continue
@@ -96,7 +95,7 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
                 strategy=strategy.strategy_name if strategy else None,
                 pattern=patterns.get(strategy.pattern_id) if strategy else None,
                 generator=None if origin.branch == "held_back" else generator,
-                in_best_model=model.synthetic[-1] in best.synthetic if model.synthetic else None,
+                in_best_model=model.synthetic[-1] in summary.best.synthetic if model.synthetic else None,
             )
 
 

@@ -149,11 +149,10 @@ def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
     base = read_train_metrics(folder / summary.adapter).base_sha256
     with explain_writing(folder / "best"):
         shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
-    best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
-    origins = [row.provenance for row in _read_all(best.synthetic, Example, store)]
+    origins = [row.provenance for row in _read_all(summary.best.synthetic, Example, store)]
     n_real = sum(origin is not None and origin.branch == "held_back" for origin in origins)
-    card = write_adapter_card(summary, best, base, config, n_real=n_real)
+    card = write_adapter_card(summary, summary.best, base, config, n_real=n_real)
     write_atomically(folder / "best" / "README.md", card)
 
 
