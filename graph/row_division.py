@@ -5,7 +5,7 @@ for the division when it needs it; whichever asks first has it computed.
 """
 
 from pada_agent.agents.data_generation.batch_planning import BranchShares, split_rows
-from pada_agent.core.config import GenerationConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
 from pada_agent.core.wording import agree, count

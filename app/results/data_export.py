@@ -9,6 +9,7 @@ from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.json_lines import to_json_lines
 from pada_agent.core.records import Branch, Rating, Record
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -65,8 +66,7 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
         raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
     card = write_data_card(summary, Counter(row.branch for row in rows), config, license=license)
     with making_beside(out) as scratch:
-        lines = "".join(row.model_dump_json() + "\n" for row in rows)
-        write_atomically(make_folder(scratch / "made" / "data") / "train.jsonl", lines)
+        write_atomically(make_folder(scratch / "made" / "data") / "train.jsonl", to_json_lines(rows))
         write_atomically(scratch / "made" / "README.md", card)
         move(scratch / "made", out)
     return DataReport(folder=out, n_rows=len(rows))

@@ -13,6 +13,7 @@ from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
+from pada_agent.core.json_lines import to_json_lines
 from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.core.selection import Selected, SelectedRow
 from pada_agent.graph.batch_rounds import read_reports
@@ -161,7 +162,7 @@ def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore
 
 
 def _write_rows(path: Path, rows: Sequence[Record]) -> Path:
-    return write_atomically(path, "".join(row.model_dump_json() + "\n" for row in rows))
+    return write_atomically(path, to_json_lines(rows))
 
 
 def _to_json(rows: Sequence[Record]) -> str:

@@ -83,7 +83,7 @@ def find_targets(state: RunState, adapters: Adapters) -> list[Example]:
 
 
 def measure_influence(failures: Sequence[Example], state: RunState, adapters: Adapters) -> list[RowInfluence]:
-    """Of each written row on each failure, at the diagnosed adapter.
+    """Measure how much training on each written row would help each failure, using the diagnosed model's adapter.
 
     Raises:
         ArtifactError: the job's file is damaged.
