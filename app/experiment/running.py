@@ -105,8 +105,8 @@ def describe_power(grid: Grid, datasets: DatasetSource, part: Part = WHOLE) -> s
     for task, size in places:
         data = next(group[0].config.data for key, group in groups.items() if key[:2] == (task, size))
         n_rows = len(datasets.read(data.test, limit=data.test_limit, shuffle=data.shuffle))
-        told = _word_smallest(expect_spread(n_rows, n_seeds), n_tests)
-        lines.append(f"  {task}{f' ({size} rows)' if size else ''}, {count(n_rows, 'test row')}: {told}")
+        could_show = _word_smallest(expect_spread(n_rows, n_seeds), n_tests)
+        lines.append(f"  {task}{f' ({size} rows)' if size else ''}, {count(n_rows, 'test row')}: {could_show}")
     if part.is_given:
         lines.append("This is about the part of the grid that --arms and --seeds name.")
     lines.append(

@@ -256,11 +256,11 @@ def explain_choices(files: RunFiles, iteration: int, trained: set[str] | None) -
 
 def describe_choices(files: RunFiles) -> tuple[str, ...]:
     """A sentence about each iteration in which rows were chosen."""
-    told = {
+    sentences = {
         i: describe_choice(rows, _by_id(files, find_trained(files.summary, int(i))))
         for i, rows in files.selected.items()
     }
-    return tuple(f"Iteration {i}: {text}" for i, text in told.items() if text)
+    return tuple(f"Iteration {i}: {text}" for i, text in sentences.items() if text)
 
 
 def pick_evenly(rows: Sequence[SyntheticRow], n: int) -> list[SyntheticRow]:

@@ -77,9 +77,9 @@ def describe_sensitivity(found: Sensitivity) -> str:
     compared = [f"{row.agreement:.2f} with the groups of '{row.embedder}'" for row in found.by_embedder]
     if others:
         low, high = (f"{pick(row.agreement for row in others):.2f}" for pick in (min, max))
-        told = low if low == high else f"{low} to {high}"
+        agreement = low if low == high else f"{low} to {high}"
         numbers = " to ".join(dict.fromkeys(str(others[i].n_clusters) for i in (0, -1)))
-        compared.insert(0, f"{told} with {numbers} groups instead")
+        compared.insert(0, f"{agreement} with {numbers} groups instead")
     return f"{text} Agreement: {', '.join(compared)}." if compared else text
 
 
@@ -161,7 +161,7 @@ def describe_rows(summary: RunSummary) -> str:
 
 def _name_rows(summary: RunSummary) -> str:
     """How many rows were wanted, and how many were there to choose from: written by an LLM, or real ones that were held back."""
-    branches = {name for told in summary.batches for name in told.by_strategy}
+    branches = {name for batch_round in summary.batches for name in batch_round.by_strategy}
     name, made = ("Synthetic rows", "written") if _REAL not in branches else ("Real rows", "found")
     if _REAL in branches and len(branches) > 1:
         name, made = "Synthetic and real rows", "written or found"

@@ -160,8 +160,8 @@ def _describe_findings(findings: Sequence[Finding]) -> Group:
     if others:
         parts += [_title("Warnings"), _list("!", others, "yellow"), Text()]
     if stops:
-        told = f"{count(len(stops), 'problem')}: a run would be refused"
-        parts += [Text(told, style="bold red"), _list("✗", stops, "red")]
+        message = f"{count(len(stops), 'problem')}: a run would be refused"
+        parts += [Text(message, style="bold red"), _list("✗", stops, "red")]
     else:
         parts.append(Text("Nothing stops a run.", style="bold green"))
     return Group(*parts)
