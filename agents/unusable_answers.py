@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pada_agent.core.records import BatchReport, Unusable
+from pada_agent.core.wording import count
 
 TRIES = 3
 """After this many calls of a kind without one usable reply, the model evidently does not answer in the required form."""
@@ -37,7 +38,7 @@ def _describe(kind: str, failed: Unusable, n_usable: int) -> str:
             f"the {kind} gave no usable answer in any of {failed.n} calls: does this model answer in the form that is"
             f" asked for? The first: {failed.first}"
         )
-    return f"{failed.n} answer(s) of the {kind} could not be used, the first: {failed.first}"
+    return f"{count(failed.n, 'answer')} of the {kind} could not be used, the first: {failed.first}"
 
 
 def _is_hopeless(failed: Unusable, n_usable: int) -> bool:

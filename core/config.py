@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pada_agent.core.compute_config import ComputeConfig, find_idle_processes
-from pada_agent.core.generation_config import GenerationConfig as GenerationConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.hub_revisions import check_location
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig

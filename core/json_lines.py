@@ -1,5 +1,6 @@
-"""Reading files of one JSON record a line."""
+"""Files of one JSON record a line."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +39,11 @@ def read_json_lines(
         raise _damaged(path, str(exc), if_damaged) from exc
     lines = lines if lines[-1] else lines[:-1]
     return [_parse(path, number, line, kind, if_damaged) for number, line in enumerate(lines[:limit], 1)]
+
+
+def to_json_lines(rows: Iterable[BaseModel]) -> str:
+    """The content of such a file."""
+    return "".join(row.model_dump_json() + "\n" for row in rows)
 
 
 def _parse(path: Path, number: int, line: str, kind: type[ModelT], if_damaged: str) -> ModelT:

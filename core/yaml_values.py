@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
         return number
 
     def construct_text(self, node: ScalarNode) -> str:
-        """With the two halves of a character joined, as JSON writes it."""
+        """The text, with surrogate pairs joined: JSON writes one character as two halves."""
         text = str(self.construct_scalar(node))
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
@@ -129,7 +129,7 @@ def _load(loader: yaml.SafeLoader) -> Any:
 
 
 def _count_values(node: Node, counted: dict[Node, int]) -> int:
-    """Of a node, with those that aliases repeat."""
+    """Count the values in a node, including those that aliases repeat."""
     if node not in counted:
         counted[node] = 0  # while it is counted: what holds itself is found here again
         inner = [n for pair in node.value for n in pair] if isinstance(node, MappingNode) else node.value

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from pada_agent.core.config import DataConfig, RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError, PadaError, RowError
 from pada_agent.core.ports import DatasetSource
-from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, agree, count, list_pairs, stop, warn
+from pada_agent.core.wording import agree, count
+from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, list_pairs, stop, warn
 from pada_agent.evaluation.rows.label_counts import (
     check_answers,
     check_held_out_labels,

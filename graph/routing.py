@@ -4,6 +4,7 @@ from typing import Literal
 
 from langgraph.types import Send
 
+from pada_agent.core.wording import count
 from pada_agent.graph.state import BatchState, RoundState, RunState, open_rows
 
 
@@ -15,7 +16,7 @@ def why_stop(state: RunState) -> str | None:
     if iteration >= loop.max_iterations:
         return f"iteration limit of {loop.max_iterations} reached"
     if iteration - (best.iteration or 0) >= loop.patience:
-        return f"no improvement on the selection part for {loop.patience} iteration(s)"
+        return f"no improvement on the selection part for {count(loop.patience, 'iteration')}"
     if failures is None or failures.rows == 0:
         return "no errors left to diagnose"
     return None

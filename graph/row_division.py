@@ -5,9 +5,10 @@ for the division when it needs it; whichever asks first has it computed.
 """
 
 from pada_agent.agents.data_generation.batch_planning import BranchShares, split_rows
-from pada_agent.core.config import GenerationConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Record
+from pada_agent.core.wording import agree, count
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.error_sources import ErrorSources, find_sources
 from pada_agent.graph.models import TrainedModel
@@ -89,4 +90,5 @@ def _tell_moved(n_sources: int, wished: IterationPlan, plan: IterationPlan) -> s
         return ""
     n_lost = wished.n_pattern_rows + n_wished - plan.n_pattern_rows - plan.n_training_error_rows
     consequence = f"{n_lost} rows are not written" if n_lost else "the patterns write the rest"
-    return f"{n_sources} training row(s) are sources for {plan.n_training_error_rows} of {n_wished} rows: {consequence}"
+    sources = f"{count(n_sources, 'training row')} {agree(n_sources, 'is a source', 'are sources')}"
+    return f"{sources} for {plan.n_training_error_rows} of {n_wished} rows: {consequence}"

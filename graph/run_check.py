@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import PadaError
+from pada_agent.core.wording import count
 from pada_agent.evaluation.contamination import find_overlap
-from pada_agent.evaluation.rows.findings import Finding, blame, count, stop, warn
+from pada_agent.evaluation.rows.findings import Finding, blame, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths
 from pada_agent.evaluation.task import Task

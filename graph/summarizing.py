@@ -1,7 +1,7 @@
 """Turns the final state into the summary of the run. Pure functions."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydantic import Field
 
@@ -11,8 +11,9 @@ from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import hash_config
 from pada_agent.core.records import ErrorPattern, GuardedStrategy, Metrics, Record, Ref, Usage
+from pada_agent.core.wording import agree, count
 from pada_agent.graph.batch_rounds import judge_in
-from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel
+from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.spans import seconds_by_stage
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summary import (
@@ -24,6 +25,7 @@ from pada_agent.graph.summary import (
     RowCounts,
     RunSummary,
     Sample,
+    find_main,
 )
 
 MAX_WITHOUT_ANSWER = 0.05
@@ -241,7 +243,7 @@ def _find_few_errors(state: RunState) -> list[str]:
     """Iterations with so few errors that they, and not the elbow rule, limited the number of clusters."""
     limit = state["settings"].analysis.max_clusters
     return [
-        f"iteration {i} has {ref.rows} analyzed error(s), fewer than the {limit} clusters that the settings allow"
+        f"iteration {i} has {count(ref.rows, 'analyzed error')}, fewer than the {limit} clusters that the settings allow"
         for i, ref in state.get("analyses", {}).items()
         if 0 < ref.rows < limit
     ]
@@ -250,7 +252,8 @@ def _find_few_errors(state: RunState) -> list[str]:
 def _find_blind_judge(judge: JudgeCalibration) -> list[str]:
     if not judge.n_bad or judge.n_caught_by_rating:
         return []
-    return [f"the judge passed all {judge.n_bad} known-bad row(s) it was shown: its ratings cannot be trusted"]
+    rows = agree(judge.n_bad, "the known-bad row", f"all {judge.n_bad} known-bad rows")
+    return [f"the judge passed {rows} it was shown: its ratings cannot be trusted"]
 
 
 def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
@@ -262,18 +265,16 @@ def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
 
 
 def word_verdict(
-    comparisons: Iterable[Comparison], models: Iterable[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
+    comparisons: Sequence[Comparison], models: Sequence[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
 ) -> str:
     """How the augmented model compares with plain fine-tuning, and what that does not prove.
 
     More rows for the same number of epochs mean more optimizer steps. And one seed is one draw: another may change the
     sign (docs/results).
     """
-    augmented = [model.name for model in models if model.iteration]
-    found = [c for c in comparisons if c.before == FINE_TUNED and c.after in augmented]
-    if not found:
+    c = find_main(comparisons, models)
+    if c is None:
         return "No augmentation round was compared with plain fine-tuning."
-    c = found[-1]
     figures = (
         f"'{c.after}' against '{c.before}' {100 * c.difference:+.1f} points on {c.split} "
         f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p {_word_p(c.p_value)})"

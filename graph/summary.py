@@ -1,5 +1,6 @@
 """The machine-readable result of a run: what `summary.json` holds, and what reports and other programs read."""
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import ErrorPattern, Metrics, NearText, Record, Ref, Strategy, Usage
 from pada_agent.graph.batch_rounds import BatchRound
+from pada_agent.graph.models import FINE_TUNED
 from pada_agent.graph.reviewing import Review
 
 
@@ -188,6 +190,11 @@ class RunSummary(Record):
     """Folder of the best adapter, relative to the run's folder. None if the untouched model is best."""
     stop_reason: str
 
+    @property
+    def best(self) -> ModelResult:
+        """The model that `best_model` names."""
+        return next(model for model in self.models if model.name == self.best_model)
+
     @model_validator(mode="after")
     def _name_only_what_is_there(self) -> Self:
         if self.best_model not in {model.name for model in self.models}:
@@ -197,3 +204,9 @@ class RunSummary(Record):
             if other := next((o.pattern_id for o in found.outcomes if o.pattern_id not in known), None):
                 raise ValueError(f"patterns: an outcome of {other!r}, which is none of iteration {found.iteration}'s")
         return self
+
+
+def find_main(comparisons: Sequence[Comparison], models: Sequence[ModelResult]) -> Comparison | None:
+    """The comparison that the verdict is about: the last one of an augmented model with plain fine-tuning."""
+    augmented = [model.name for model in models if model.iteration]
+    return next((c for c in reversed(comparisons) if c.before == FINE_TUNED and c.after in augmented), None)

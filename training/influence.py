@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pada_agent.core.errors import DatasetError, TrainingError
-from pada_agent.core.jobs import INFLUENCE, InfluenceJob, LoraSpec
+from pada_agent.core.jobs import InfluenceJob, LoraSpec
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example
 from pada_agent.core.selection import RowInfluence
@@ -104,12 +104,6 @@ def measure_influence(
         )
         for example, loss, row in zip(candidates, losses.tolist(), cosines.tolist(), strict=True)
     ]
-
-
-def write_influences(folder: Path, influences: Sequence[RowInfluence]) -> None:
-    """Write `INFLUENCE` into `folder`."""
-    text = "".join(f"{influence.model_dump_json()}\n" for influence in influences)
-    (folder / INFLUENCE).write_text(text, encoding="utf-8")
 
 
 @contextmanager

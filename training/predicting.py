@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pada_agent.core.jobs import PREDICTIONS, PredictJob
+from pada_agent.core.jobs import PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.generation.greedy import generate
@@ -100,9 +100,3 @@ def _untie(adapted: Any) -> None:
     bases[1].weight = torch.nn.Parameter(bases[1].weight.detach().clone(), requires_grad=False)
     adapted.config.get_text_config(decoder=True).tie_word_embeddings = False
     adapted.config.tie_word_embeddings = False
-
-
-def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:
-    """Write `PREDICTIONS` into `folder`."""
-    path = folder / PREDICTIONS
-    path.write_text("".join(f"{p.model_dump_json()}\n" for p in predictions), encoding="utf-8")

@@ -23,8 +23,17 @@ from pydantic import Field, TypeAdapter
 
 from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import FineTuneJob, InfluenceJob, Job, LoadIn, PredictJob, TokenizerJob
-from pada_agent.core.json_lines import read_json_lines
+from pada_agent.core.jobs import (
+    INFLUENCE,
+    PREDICTIONS,
+    FineTuneJob,
+    InfluenceJob,
+    Job,
+    LoadIn,
+    PredictJob,
+    TokenizerJob,
+)
+from pada_agent.core.json_lines import read_json_lines, to_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Record
 from pada_agent.core.vllm_limits import check_installed
@@ -32,12 +41,12 @@ from pada_agent.training.crew import RANK, GiveUp, Team, check_gpus, end_at_once
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.generation.vllm_writer import VllmWriter
-from pada_agent.training.influence import measure_influence, write_influences
+from pada_agent.training.influence import measure_influence
 from pada_agent.training.job_checkpoint import JobCheckpoint
 from pada_agent.training.json_pipes import claim_stdout, read_stdin
 from pada_agent.training.lora import check_targets
 from pada_agent.training.memory import is_disk_full, is_out_of_memory
-from pada_agent.training.predicting import predict, write_predictions
+from pada_agent.training.predicting import predict
 from pada_agent.training.quantization import check_4bit
 from pada_agent.training.students import Student, choose_device, draw_model, load_student, save_tokenizer
 
@@ -96,7 +105,7 @@ class Worker:
             return
         examples = read_examples(Path(request.job.rows))
         if isinstance(request.job, PredictJob):
-            write_predictions(folder, self._predict(request.job, examples, on_progress))
+            write_rows(folder / PREDICTIONS, self._predict(request.job, examples, on_progress))
             return
         wanted = request.job.student, getattr(request.job, "load_in", None)  # merging needs the weights as they are
         student = self._take(*wanted, on_progress)
@@ -114,7 +123,7 @@ class Worker:
         elif isinstance(request.job, InfluenceJob):
             targets = read_examples(Path(request.job.targets))
             found = measure_influence(student, request.job, examples, targets, on_progress=on_progress)
-            write_influences(folder, found)
+            write_rows(folder / INFLUENCE, found)
         else:
             export(student, request.job, examples, folder=folder, on_progress=on_progress)
         self._loaded = (wanted, student)
@@ -178,6 +187,11 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def write_rows(path: Path, rows: Sequence[Record]) -> None:
+    """Write the rows, one per line."""
+    path.write_text(to_json_lines(rows), encoding="utf-8")
 
 
 def read_examples(path: Path) -> list[Example]:

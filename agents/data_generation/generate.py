@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pada_agent.agents.data_generation.batch_planning import relevant_confusions, rows_by_label
 from pada_agent.agents.data_generation.hard_rows import nearest_wrong_answer
 from pada_agent.agents.data_generation.shown_labels import show_labels
-from pada_agent.core.config import GenerationConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.recipes import PATTERN_GUIDED, QUESTION_WORDING, Recipe, find_recipe
 from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance, Record, ScoredRow
 from pada_agent.evaluation.row_set import RowSet

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from pada_agent.agents.data_generation.batch_planning import rows_by_label
-from pada_agent.core.config import GenerationConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.records import Example
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import ShownRows

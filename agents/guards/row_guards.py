@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.guards.guard import Guard, Refusal
-from pada_agent.core.config import GenerationConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
 from pada_agent.evaluation.task import Task

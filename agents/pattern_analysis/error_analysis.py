@@ -11,6 +11,7 @@ from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.core.tally import Report, Tally, report_nowhere
+from pada_agent.core.wording import count
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -75,7 +76,7 @@ def analyze_errors(
         analyses=analyses,
         warnings=(
             *(w for r in results for w in r.warnings),
-            *([f"error analysis: {n_lost} failure(s) not analyzed: {problem}"] if problem else []),
+            *([f"error analysis: {count(n_lost, 'failure')} not analyzed: {problem}"] if problem else []),
         ),
     )
 

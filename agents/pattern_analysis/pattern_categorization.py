@@ -21,6 +21,7 @@ from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Confusion, ErrorAnalysis, ErrorPattern, Record, ScoredRow
 from pada_agent.core.tally import Report, Tally, report_nowhere
+from pada_agent.core.wording import count
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import PromptedModel
 
@@ -90,7 +91,9 @@ def categorize_patterns(
         patterns=tuple(p for p in named if isinstance(p, ErrorPattern)),
         clustering=clustering.model_copy(update={"centroids": mean_vectors(words, clustering.labels)}),
         warnings=(
-            (f"pattern categorization: {len(told)} cluster(s) of {n_errors} errors got no name: {problem}",)
+            (
+                f"pattern categorization: {count(len(told), 'cluster')} of {count(n_errors, 'error')} got no name: {problem}",
+            )
             if problem
             else ()
         ),

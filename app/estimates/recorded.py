@@ -148,8 +148,8 @@ class _Run:
             is_over = data.get("done") == data.get("total")
             if is_over and data.get("stage") == "predict" and (rate := data.get("rate")):
                 self.predict_row_seconds.append(1 / rate)
-            elif is_over and data.get("stage") == "load" and (told := _LOADED.search(str(data.get("detail")))):
-                self.load_seconds.append(float(told[1]))
+            elif is_over and data.get("stage") == "load" and (loaded := _LOADED.search(str(data.get("detail")))):
+                self.load_seconds.append(float(loaded[1]))
 
     def _read_start(self) -> float | None:
         path = self._folder / layout.MANIFEST

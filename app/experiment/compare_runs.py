@@ -11,7 +11,7 @@ from pada_agent.app.run_folder.layout import load_run_config, load_summary
 from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record, ScoredRow
-from pada_agent.evaluation.rows.findings import agree
+from pada_agent.core.wording import agree
 from pada_agent.evaluation.statistics import adjust_holm, compare_paired, word_difference
 from pada_agent.graph.summary import Comparison, ModelResult
 
@@ -43,7 +43,7 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
     if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
         raise ConfigError("pada compare: name two or more different runs")
     summaries = [load_summary(folder) for folder in folders]
-    best = [next(arm for arm in s.models if arm.name == s.best_model) for s in summaries]
+    best = [summary.best for summary in summaries]
     tested = [read_tested(folder, arm) for folder, arm in zip(folders, best, strict=True)]
     for folder, rows in zip(folders[1:], tested[1:], strict=True):
         check_same_rows(folders[0], tested[0], folder, rows)

@@ -62,9 +62,11 @@ def _list_idle_pairs(grid: Grid) -> Iterator[str]:
 def _list_fixed(grid: Grid) -> Iterator[str]:
     """Settings in any `set` that cannot be changed there."""
     is_decided = None not in grid.sizes
-    yield from (f"set: {told}" for told in find_fixed(grid.set, is_sized=is_decided, of_arm=False))
+    yield from (f"set: {problem}" for problem in find_fixed(grid.set, is_sized=is_decided, of_arm=False))
     for task, entry in grid.tasks.items():
-        yield from (f"tasks.{task}: {told}" for told in find_fixed(entry.set, is_sized=is_decided, of_arm=False))
+        yield from (f"tasks.{task}: {problem}" for problem in find_fixed(entry.set, is_sized=is_decided, of_arm=False))
     for arm in grid.arms:
         if not isinstance(arm, str):
-            yield from (f"arms.{arm.name}: {told}" for told in find_fixed(arm.set, is_sized=grid.is_sized, of_arm=True))
+            yield from (
+                f"arms.{arm.name}: {problem}" for problem in find_fixed(arm.set, is_sized=grid.is_sized, of_arm=True)
+            )

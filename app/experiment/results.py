@@ -10,6 +10,7 @@ from pada_agent.app.results.publish import read_tested, read_validated
 from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, Usage, Verdict
+from pada_agent.core.wording import count
 from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, compare_methods, word_difference
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
@@ -223,7 +224,7 @@ def describe_headroom(outcome: ArmOutcome) -> str | None:
     return (
         f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change validation accuracy by"
         f" {100 * t.difference:+.1f} points ({100 * t.low:+.1f} to {100 * t.high:+.1f}) at as many steps; {t.n} rows and"
-        f" {len(t.by_seed)} seed(s) could show {could_show}. No method can be expected to {most} here."
+        f" {count(len(t.by_seed), 'seed')} could show {could_show}. No method can be expected to {most} here."
     )
 
 

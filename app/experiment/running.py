@@ -17,7 +17,7 @@ from pada_agent.app.run_folder.events import OnEvent
 from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.ports import DatasetSource
-from pada_agent.evaluation.rows.findings import count
+from pada_agent.core.wording import count
 from pada_agent.evaluation.statistics import DISAGREEMENT, SEED_SD, Spread, expect_spread, find_smallest_shown
 
 HEADROOM = "-headroom"
@@ -101,12 +101,12 @@ def describe_power(grid: Grid, datasets: DatasetSource, part: Part = WHOLE) -> s
     n_methods = sum(group[0].measured == "augmented" and not group[0].is_oracle for group in groups.values())
     n_declared = sum({pair.arm, pair.against} <= arms for pair in grid.compare)
     n_tests = n_declared * len(places) or max(1, n_methods)
-    lines = [f"{n_seeds} seed(s), {n_tests} comparison(s) under Holm's correction:"]
+    lines = [f"{count(n_seeds, 'seed')}, {count(n_tests, 'comparison')} under Holm's correction:"]
     for task, size in places:
         data = next(group[0].config.data for key, group in groups.items() if key[:2] == (task, size))
         n_rows = len(datasets.read(data.test, limit=data.test_limit, shuffle=data.shuffle))
-        told = _word_smallest(expect_spread(n_rows, n_seeds), n_tests)
-        lines.append(f"  {task}{f' ({size} rows)' if size else ''}, {count(n_rows, 'test row')}: {told}")
+        could_show = _word_smallest(expect_spread(n_rows, n_seeds), n_tests)
+        lines.append(f"  {task}{f' ({size} rows)' if size else ''}, {count(n_rows, 'test row')}: {could_show}")
     if part.is_given:
         lines.append("This is about the part of the grid that --arms and --seeds name.")
     lines.append(

@@ -111,8 +111,8 @@ def raise_errors(errors: Mapping[str, BaseException], n_runs: int) -> None:
             raise error
         by_text.setdefault(str(error), []).append(name)
     if by_text:
-        told = [f"{_list_names(names)}: {text}" for text, names in by_text.items()]
-        raise PadaError("\n".join([f"{len(errors)} of {n_runs} runs failed.", *told]))
+        problems = [f"{_list_names(names)}: {text}" for text, names in by_text.items()]
+        raise PadaError("\n".join([f"{len(errors)} of {n_runs} runs failed.", *problems]))
 
 
 def _list_names(names: Sequence[str]) -> str:

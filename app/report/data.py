@@ -20,8 +20,8 @@ from pada_agent.core.records import (
     Strategy,
     Usage,
 )
-from pada_agent.graph.models import FINE_TUNED, choose_best
-from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary
+from pada_agent.graph.models import choose_best
+from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary, find_main
 
 MAX_ROWS = 300
 """Maximum number of synthetic rows in the table, which keeps the page under a megabyte."""
@@ -141,8 +141,8 @@ def describe_run(files: RunFiles) -> ReportData:
     return ReportData(
         summary=summary,
         is_finished=files.is_finished,
-        best=next(model for model in summary.models if model.name == summary.best_model),
-        main=find_main(summary),
+        best=summary.best,
+        main=find_main(summary.comparisons, summary.models),
         alarms=summary.alarms,
         warnings=summary.warnings,
         stacks=tuple(stack_failures(files, numbers)),
@@ -158,12 +158,6 @@ def describe_run(files: RunFiles) -> ReportData:
         manifest=files.manifest,
         missing=files.missing,
     )
-
-
-def find_main(summary: RunSummary) -> Comparison | None:
-    """The last comparison of an augmented model with plain fine-tuning."""
-    augmented = [model.name for model in summary.models if model.iteration]
-    return next((c for c in reversed(summary.comparisons) if c.before == FINE_TUNED and c.after in augmented), None)
 
 
 def number_patterns(found: Sequence[IterationPatterns]) -> dict[str, int]:
@@ -262,11 +256,11 @@ def explain_choices(files: RunFiles, iteration: int, trained: set[str] | None) -
 
 def describe_choices(files: RunFiles) -> tuple[str, ...]:
     """A sentence about each iteration in which rows were chosen."""
-    told = {
+    sentences = {
         i: describe_choice(rows, _by_id(files, find_trained(files.summary, int(i))))
         for i, rows in files.selected.items()
     }
-    return tuple(f"Iteration {i}: {text}" for i, text in told.items() if text)
+    return tuple(f"Iteration {i}: {text}" for i, text in sentences.items() if text)
 
 
 def pick_evenly(rows: Sequence[SyntheticRow], n: int) -> list[SyntheticRow]:
@@ -324,10 +318,7 @@ def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
 
 def list_scores(rating: Rating | None) -> str:
     """The scores that apply, from 1 to 10, in words."""
-    if rating is None:
-        return ""
-    scores = {"adherence": rating.adherence, "utility": rating.utility, "relevance": rating.relevance}
-    return ", ".join(f"{name} {score}" for name, score in scores.items() if score is not None)
+    return ", ".join(f"{name} {score}" for name, score in rating.scores.items()) if rating else ""
 
 
 def _show_accepted(

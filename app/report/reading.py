@@ -107,7 +107,7 @@ class _Rows:
         return rows
 
     def read_reports(self, rounds: Sequence[BatchRound]) -> tuple[BatchReport, ...]:
-        return tuple(chain.from_iterable(self.read(told.reports, BatchReport) for told in rounds))
+        return tuple(chain.from_iterable(self.read(batch_round.reports, BatchReport) for batch_round in rounds))
 
     def note(self, read: Callable[[], ReadT], otherwise: ReadT) -> ReadT:
         """The result of `read`. If that is missing or damaged, notes this and returns `otherwise`."""

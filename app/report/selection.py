@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pada_agent.core.records import ScoredRow
 from pada_agent.core.selection import Selected
+from pada_agent.core.wording import count
 
 SHOWN_CHARACTERS = 60
 
@@ -26,12 +27,12 @@ def describe_choice(selected: Sequence[Selected], after: Mapping[str, ScoredRow]
     if not selected:
         return ""
     n_chosen = sum(row.is_chosen for row in selected)
-    told = f"{n_chosen} of {len(selected)} rows were chosen for training"
+    sentence = f"{n_chosen} of {len(selected)} rows were chosen for training"
     failures = {failure for row in selected if row.is_chosen for failure, _ in row.failures}
     if not failures or not after:
-        return f"{told}."
+        return f"{sentence}."
     n_repaired = sum(is_right(after.get(failure)) for failure in failures)
-    return f"{told}, mostly for {len(failures)} failure(s), of which the new model answers {n_repaired} correctly."
+    return f"{sentence}, mostly for {count(len(failures), 'failure')}, of which the new model answers {n_repaired} correctly."
 
 
 def _name_failure(failure: str, answer: ScoredRow | None) -> str:

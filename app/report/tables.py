@@ -8,6 +8,7 @@ from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.app.text import figure, interval, percent, points
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import Branch, ErrorPattern
+from pada_agent.core.wording import count
 from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, RowCost, RunSummary
 
 NOT_FINISHED = "not finished"
@@ -69,17 +70,16 @@ def outcome_rows(found: IterationPatterns) -> list[list[str]]:
 
 def describe_sensitivity(found: Sensitivity) -> str:
     """How far other numbers of clusters and other embedders lead to the same groups, in two sentences."""
-    groups = f"{found.n_clusters} group{'s' * (found.n_clusters != 1)}"
-    text = f"{found.n_errors} error{'s' * (found.n_errors != 1)} in {groups}."
+    text = f"{count(found.n_errors, 'error')} in {count(found.n_clusters, 'group')}."
     if not found.by_number:
         return f"{text} There are too few different errors to group them in other ways."
     others = [row for row in found.by_number if row.n_clusters != found.n_clusters]
     compared = [f"{row.agreement:.2f} with the groups of '{row.embedder}'" for row in found.by_embedder]
     if others:
         low, high = (f"{pick(row.agreement for row in others):.2f}" for pick in (min, max))
-        told = low if low == high else f"{low} to {high}"
+        agreement = low if low == high else f"{low} to {high}"
         numbers = " to ".join(dict.fromkeys(str(others[i].n_clusters) for i in (0, -1)))
-        compared.insert(0, f"{told} with {numbers} groups instead")
+        compared.insert(0, f"{agreement} with {numbers} groups instead")
     return f"{text} Agreement: {', '.join(compared)}." if compared else text
 
 
@@ -161,7 +161,7 @@ def describe_rows(summary: RunSummary) -> str:
 
 def _name_rows(summary: RunSummary) -> str:
     """How many rows were wanted, and how many were there to choose from: written by an LLM, or real ones that were held back."""
-    branches = {name for told in summary.batches for name in told.by_strategy}
+    branches = {name for batch_round in summary.batches for name in batch_round.by_strategy}
     name, made = ("Synthetic rows", "written") if _REAL not in branches else ("Real rows", "found")
     if _REAL in branches and len(branches) > 1:
         name, made = "Synthetic and real rows", "written or found"
@@ -185,8 +185,7 @@ def describe_solving(summary: RunSummary) -> str:
 
 
 def count_errors(pattern: ErrorPattern) -> str:
-    n = len(pattern.example_ids)
-    return f"{n} error" + "s" * (n != 1)
+    return count(len(pattern.example_ids), "error")
 
 
 def _model_row(model: ModelResult, *, is_best: bool, with_test: bool, with_steps: bool) -> list[str]:

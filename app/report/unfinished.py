@@ -1,6 +1,5 @@
 """The summary so far of a run that is still running, waits for a person, or was interrupted."""
 
-import shlex
 from pathlib import Path
 
 from pada_agent.app.report.tables import NOT_FINISHED
@@ -23,7 +22,7 @@ def summarize_unfinished(folder: Path) -> RunSummary:
     state = read_state(folder / layout.CHECKPOINTS)
     measured = {name: model for name, model in state.get("models", {}).items() if model.validation and model.selection}
     if UNTOUCHED not in measured:
-        raise ArtifactError(f"{folder}: nothing has been measured yet. Continue with: {_word_resume(folder)}")
+        raise ArtifactError(f"{folder}: nothing has been measured yet. Continue with: {layout.word_resume(folder)}")
     best = state.get("best_model", UNTOUCHED)
     inputs = SummaryInputs(
         test={},
@@ -43,9 +42,5 @@ def _word_progress(summary: RunSummary, state: RunState, folder: Path) -> str:
     names = ", ".join(f"'{model.name}'" for model in summary.models)
     return (
         f"This run is not finished: iteration {state.get('iteration', 0)}, measured so far {names}."
-        f" Whether it helped is not known yet. Continue with: {_word_resume(folder)}"
+        f" Whether it helped is not known yet. Continue with: {layout.word_resume(folder)}"
     )
-
-
-def _word_resume(folder: Path) -> str:
-    return f"pada resume {shlex.quote(str(folder))}"

@@ -9,6 +9,7 @@ from pada_agent.app.results.accepted_rows import AcceptedRow
 from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.json_lines import to_json_lines
 from pada_agent.core.records import Branch, Rating, Record
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -65,8 +66,7 @@ def export_data(source: Path, *, out: Path, license: str = UNKNOWN) -> DataRepor
         raise ArtifactError(f"{source}: no synthetic row was trained on, so there is no data to export.")
     card = write_data_card(summary, Counter(row.branch for row in rows), config, license=license)
     with making_beside(out) as scratch:
-        lines = "".join(row.model_dump_json() + "\n" for row in rows)
-        write_atomically(make_folder(scratch / "made" / "data") / "train.jsonl", lines)
+        write_atomically(make_folder(scratch / "made" / "data") / "train.jsonl", to_json_lines(rows))
         write_atomically(scratch / "made" / "README.md", card)
         move(scratch / "made", out)
     return DataReport(folder=out, n_rows=len(rows))
@@ -80,7 +80,6 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
     """
     strategies = {(i.iteration, s.id): s for i in summary.patterns for s in i.strategies}
     patterns = {p.pattern.id: p.pattern.category_name for i in summary.patterns for p in i.patterns}
-    best = next(model for model in summary.models if model.name == summary.best_model)
     for model in summary.models:
         if not model.iteration:
             continue
@@ -96,7 +95,7 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
                 strategy=strategy.strategy_name if strategy else None,
                 pattern=patterns.get(strategy.pattern_id) if strategy else None,
                 generator=None if origin.branch == "held_back" else generator,
-                in_best_model=model.synthetic[-1] in best.synthetic if model.synthetic else None,
+                in_best_model=model.synthetic[-1] in summary.best.synthetic if model.synthetic else None,
             )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -22,7 +21,7 @@ from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.hub_names import PinnedName, join_commit, split_commit
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, read_train_metrics
-from pada_agent.core.json_lines import read_json_lines
+from pada_agent.core.json_lines import read_json_lines, to_json_lines
 from pada_agent.core.records import Example, Record, ScoredRow
 
 Format = Literal["safetensors", "gguf"]
@@ -128,7 +127,7 @@ def describe_export(report: ExportReport) -> str:
 
 
 def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent, *, any_weights: bool) -> Path:
-    text = "".join(row.model_dump_json() + "\n" for row in source.rows)
+    text = to_json_lines(source.rows)
     rows = write_atomically(scratch / "rows.jsonl", text)
     compute = LocalCompute(scratch, scratch / "worker.log", device="cpu")
     job = ExportJob(
@@ -149,7 +148,7 @@ def _run_job(source: Source, format: Format, scratch: Path, on_event: OnEvent, *
 def _read_run(folder: Path) -> Source:
     config = layout.load_run_config(folder)
     if not layout.is_finished(folder):
-        raise ArtifactError(f"{folder}: this run is not finished. Continue it with: {_word_resume(folder)}")
+        raise ArtifactError(f"{folder}: this run is not finished. Continue it with: {layout.word_resume(folder)}")
     if not (folder / "best").is_dir():
         raise ArtifactError(_explain_absence(folder))
     return Source(
@@ -171,12 +170,8 @@ def _explain_absence(folder: Path) -> str:
         return f"{folder}: the untouched student was best, so there is no adapter to merge."
     return (
         f"{folder / 'best'}: missing, although the run's best model is '{summary.best_model}'. Move it back, or delete the run's"
-        f" {layout.SUMMARY}, then: {_word_resume(folder)}"
+        f" {layout.SUMMARY}, then: {layout.word_resume(folder)}"
     )
-
-
-def _word_resume(folder: Path) -> str:
-    return f"pada resume {shlex.quote(str(folder))}"
 
 
 def _read_rows(path: Path) -> tuple[Example, ...]:

@@ -13,6 +13,7 @@ from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
+from pada_agent.core.json_lines import to_json_lines
 from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.core.selection import Selected, SelectedRow
 from pada_agent.graph.batch_rounds import read_reports
@@ -149,11 +150,10 @@ def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
     base = read_train_metrics(folder / summary.adapter).base_sha256
     with explain_writing(folder / "best"):
         shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
-    best = next(model for model in summary.models if model.name == summary.best_model)
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
-    origins = [row.provenance for row in _read_all(best.synthetic, Example, store)]
+    origins = [row.provenance for row in _read_all(summary.best.synthetic, Example, store)]
     n_real = sum(origin is not None and origin.branch == "held_back" for origin in origins)
-    card = write_adapter_card(summary, best, base, config, n_real=n_real)
+    card = write_adapter_card(summary, summary.best, base, config, n_real=n_real)
     write_atomically(folder / "best" / "README.md", card)
 
 
@@ -162,7 +162,7 @@ def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore
 
 
 def _write_rows(path: Path, rows: Sequence[Record]) -> Path:
-    return write_atomically(path, "".join(row.model_dump_json() + "\n" for row in rows))
+    return write_atomically(path, to_json_lines(rows))
 
 
 def _to_json(rows: Sequence[Record]) -> str:

@@ -9,13 +9,12 @@ from textwrap import indent
 from typing import Any, Literal
 
 from pada_agent.app.adapters.storage.artifacts import explain_writing
-from pada_agent.app.report.data import find_main
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config_files import spell_out
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.records import Record
-from pada_agent.graph.summary import ModelResult, RunSummary
+from pada_agent.graph.summary import ModelResult, RunSummary, find_main
 
 Tracker = Literal["mlflow", "wandb", "tensorboard"]
 PROJECT = "pada-agent"
@@ -73,7 +72,7 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
     """Accuracy and rows of each model, then gain, cost, rows and time of the whole run."""
     for step, model in enumerate(summary.models):
         yield from (Figure(name=name, value=value, step=step) for name, value in _describe_model_run(model))
-    if main := find_main(summary):
+    if main := find_main(summary.comparisons, summary.models):
         yield Figure(name="gain/accuracy", value=main.difference, step=0)
         yield Figure(name="gain/p_value", value=main.p_value, step=0)
     for name, n in (("requested", summary.rows.requested), ("written", summary.rows.written)):

@@ -14,7 +14,8 @@ from pada_agent.app.runs.probing import Probe
 from pada_agent.app.text import duration, show_unseen
 from pada_agent.core.config import RunConfig
 from pada_agent.core.lines import split_lines
-from pada_agent.evaluation.rows.findings import Finding, count
+from pada_agent.core.wording import count
+from pada_agent.evaluation.rows.findings import Finding
 from pada_agent.evaluation.rows.reading import Understood
 from pada_agent.evaluation.rows.token_limits import Spread
 
@@ -159,8 +160,8 @@ def _describe_findings(findings: Sequence[Finding]) -> Group:
     if others:
         parts += [_title("Warnings"), _list("!", others, "yellow"), Text()]
     if stops:
-        told = f"{count(len(stops), 'problem')}: a run would be refused"
-        parts += [Text(told, style="bold red"), _list("✗", stops, "red")]
+        message = f"{count(len(stops), 'problem')}: a run would be refused"
+        parts += [Text(message, style="bold red"), _list("✗", stops, "red")]
     else:
         parts.append(Text("Nothing stops a run.", style="bold green"))
     return Group(*parts)

@@ -209,8 +209,8 @@ class LiveDisplay:
         self._under_way.note(progress, find_ended(event), self._clock())
         with surviving(self._stream):
             if progress and progress.done >= progress.total:
-                told = f"{progress.stage}: {describe_progress(progress)}"
-                self._bars.console.print(told, markup=False, highlight=False)
+                line = f"{progress.stage}: {describe_progress(progress)}"
+                self._bars.console.print(line, markup=False, highlight=False)
             self._draw()
 
     @contextmanager

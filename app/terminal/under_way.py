@@ -12,12 +12,12 @@ class Stage(NamedTuple):
     progress: Progress
     """The latest progress."""
     began: float
-    told: float
+    reported: float
     """When the latest progress arrived."""
 
     def at(self, now: float) -> Progress:
         """Its progress with the rate and time left as of `now`. While nothing arrives, the rate falls."""
-        before, since = self.told - self.began, now - self.began
+        before, since = self.reported - self.began, now - self.began
         if not self.progress.rate or before <= 0:
             return self.progress
         slower = since / before

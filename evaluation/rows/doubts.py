@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from pada_agent.core.records import Example
+from pada_agent.core.wording import agree, count
 from pada_agent.evaluation.rows.narrow_floats import find_meant
 from pada_agent.evaluation.task import Task
 
@@ -26,7 +27,10 @@ def list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
         return [*garbled, *task.list_doubts(examples)]
     answers = [example.answer.strip() for example in examples if not example.options]
     counts = {word: n for word in DOUBTFUL if (n := answers.count(word))}
-    notes = [f"{n} answer(s) are {word!r}: drop the rows if that is an empty cell" for word, n in counts.items()]
+    notes = [
+        f"{count(n, 'answer')} {agree(n, 'is', 'are')} {word!r}: drop the {agree(n, 'row', 'rows')} if that is an empty cell"
+        for word, n in counts.items()
+    ]
     n_decimals = sum(
         answer.removeprefix("-").removesuffix(".0").isdigit() and answer.endswith(".0") for answer in answers
     )
@@ -36,7 +40,10 @@ def list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
     if noisy:
         answer, meant = next(iter(noisy.items()))
         n = sum(answer in noisy for answer in answers)
-        notes.append(f"{n} answer(s) have digits left over from computing, such as {answer}: round them ({meant}?)")
+        notes.append(
+            f"{count(n, 'answer')} {agree(n, 'has', 'have')} digits left over from computing, such as {answer}:"
+            f" round {agree(n, 'it', 'them')} ({meant}?)"
+        )
     return [*notes, *garbled, *task.list_doubts(examples)]
 
 
@@ -48,14 +55,18 @@ def _list_garbled(examples: Sequence[Example], *, is_text: bool) -> list[str]:
     notes = []
     if entities:
         meant = html.unescape(entities[0])
-        notes.append(f"{len(entities)} row(s) hold HTML entities, such as {entities[0]}: undo them ({meant!r}?)")
+        notes.append(f"{_hold(entities)} HTML entities, such as {entities[0]}: undo them ({meant!r}?)")
     if garbled:
         written, meant = garbled[0]
         notes.append(
-            f"{len(garbled)} row(s) hold characters that were read in a wrong encoding, such as {written} ({meant}?):"
-            " save the original as UTF-8"
+            f"{_hold(garbled)} characters that were read in a wrong encoding, such as {written} ({meant}?): save the"
+            " original as UTF-8"
         )
     return notes
+
+
+def _hold(found: Sequence[object]) -> str:
+    return f"{count(len(found), 'row')} {agree(len(found), 'holds', 'hold')}"
 
 
 def _find_garbled(text: str) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ from pada_agent.core.errors import (
     SandboxError,
 )
 from pada_agent.core.records import Record
+from pada_agent.core.wording import list_some
 
 Kind = Literal["rows", "leak", "settings", "machine"]
 
@@ -21,9 +22,6 @@ ERRORS: Mapping[Kind, type[PadaError]] = {
     "machine": SandboxError,
 }
 """The error that a run ends with, by what its findings are about."""
-
-N_NAMED = 5
-"""Maximum number of places that a sentence names. The others are counted."""
 
 
 class Finding(Record):
@@ -60,22 +58,6 @@ def warn(text: str) -> Finding:
     return Finding(text=text)
 
 
-def list_some(items: Sequence[str]) -> str:
-    """The first few items, and how many more there are."""
-    named = ", ".join(items[:N_NAMED])
-    return f"{named} and {len(items) - N_NAMED} more" if len(items) > N_NAMED else named
-
-
 def list_pairs(pairs: Sequence[Pair]) -> str:
     """The pairs as text, such as `a.jsonl:201 = a.jsonl:18`."""
     return list_some([f"{pair.where} = {pair.other}" for pair in pairs])
-
-
-def count(n: int, thing: str) -> str:
-    """A number with its noun, such as `1 row` or `2 rows`."""
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
-
-
-def agree(n: int, one: str, many: str) -> str:
-    """The verb form for this number: `one` for 1, otherwise `many`."""
-    return one if n == 1 else many

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pada_agent.core.records import Example
-from pada_agent.evaluation.rows.findings import Finding, agree, count, list_some, stop, warn
+from pada_agent.core.wording import agree, count, list_some
+from pada_agent.evaluation.rows.findings import Finding, stop, warn
 from pada_agent.evaluation.task import Task
 
 LOPSIDED = 0.95

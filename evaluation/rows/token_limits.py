@@ -9,7 +9,8 @@ from pada_agent.core.errors import ConfigError, DatasetError, RowError
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.ports import TokenCounter
 from pada_agent.core.records import Example, RowTokens
-from pada_agent.evaluation.rows.findings import Finding, list_some, stop, warn
+from pada_agent.core.wording import list_some
+from pada_agent.evaluation.rows.findings import Finding, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.row_errors import tell_alike
 

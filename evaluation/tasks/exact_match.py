@@ -9,9 +9,9 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
 from pada_agent.core.thoughts import take_answer
+from pada_agent.core.wording import agree, count
 from pada_agent.evaluation.rows.answers import list_answers
 from pada_agent.evaluation.rows.cells import to_nfc
-from pada_agent.evaluation.rows.findings import agree, count
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
 from pada_agent.evaluation.tasks.closed_labels import read_label, see_label, settle_labels

@@ -64,7 +64,7 @@ def score_jobs(
     adapters: Adapters,
     examples: Sequence[Example],
 ) -> list[ScoredRow]:
-    """As `score_rows`, of the `jobs` that `submit_rows` returned for these `examples`."""
+    """Wait for the jobs from `submit_rows` for these `examples` and score their predictions."""
     settings, store = state["settings"], adapters.store
     folders = _wait_for(jobs, model, adapters, n_rows=len(examples))
     predictions = [p for folder, part in folders for p in read_output(folder / PREDICTIONS, Prediction, n=part.rows)]

@@ -1,7 +1,7 @@
 """Ends the run: measures models on test once, compares them in pairs, and publishes the summary."""
 
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
@@ -9,6 +9,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import BatchReport, Example, Rating, Ref, Rejection, ScoredRow, Usage, Verdict
 from pada_agent.core.thoughts import strip_thoughts
 from pada_agent.evaluation.statistics import PairedTest, compare_paired, summarize
+from pada_agent.evaluation.task import Task
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, TrainedModel, choose_best
@@ -27,56 +28,58 @@ N_SAMPLES = 12
 
 def finish(state: RunState, adapters: Adapters) -> PartialState:
     """Measure the best model and the models it is compared with on test, publish the results, and stop the worker and the engines."""
-    compared = models_to_compare(list(state["models"].values()), state["best_model"])
-    tested = measure_on_test(compared, state, adapters)
-    verdicts = {name: [row.verdict for row in rows] for name, rows in tested.items()}
-    stop_reason = state.get("stop_reason") or explain_stop(state)
-    summary = summarize_run(
-        state,
-        SummaryInputs(
-            test={name: summarize(v) for name, v in verdicts.items()},
-            tested={name: put_rows(adapters.store, "tested", rows) for name, rows in tested.items()},
-            comparisons=tuple(
-                compare_models(
-                    verdicts or validation_verdicts(compared, state, adapters),
-                    split="test" if verdicts else "selection",
-                )
-            ),
-            accepted_samples=tuple(accepted_samples(state, adapters)),
-            rejected_samples=tuple(rejected_samples(state, adapters)),
-            usage=adapters.usage(),
-            peak_memory_mb=adapters.peak_memory_mb(),
-            stop_reason=stop_reason,
-            **read_checks(state, adapters),
-        ),
-    )
+    inputs = gather_inputs(state, adapters)
+    summary = summarize_run(state, inputs)
     adapters.publish(summary)
     report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
     adapters.close()
-    return {"summary": summary, "stop_reason": stop_reason}
+    return {"summary": summary, "stop_reason": inputs.stop_reason}
 
 
-def read_checks(state: RunState, adapters: Adapters) -> dict[str, Any]:
-    """What the summary says about patterns and answers, read from the store."""
+def gather_inputs(state: RunState, adapters: Adapters) -> SummaryInputs:
+    """Measure on test, compare, and read from the store what the summary says about rows, patterns and answers."""
+    compared = models_to_compare(list(state["models"].values()), state["best_model"])
+    tested = measure_on_test(compared, state, adapters)
+    verdicts = {name: [row.verdict for row in rows] for name, rows in tested.items()}
+    comparisons = compare_models(
+        verdicts or validation_verdicts(compared, state, adapters), split="test" if verdicts else "selection"
+    )
     measured = {name: read_measured(model, adapters) for name, model in state["models"].items()}
-    chances = [adapters.task.chance(row.example) for row in next(iter(measured.values()))]
     usage = adapters.usage_by_batch()
-    return {
-        "chance": fmean(c for c in chances if c) if all(chances) else None,
-        "n_without_answer": {
-            name: sum(row.verdict.value == "unscored" or row.verdict.extracted is None for row in rows)
-            for name, rows in measured.items()
-        },
-        "n_cut_off": {
-            name: sum(row.prediction.truncated and row.verdict.value != "correct" for row in rows)
-            for name, rows in measured.items()
-        },
-        "n_cut_in_thought": {name: sum(map(is_cut_in_thought, rows)) for name, rows in measured.items()},
-        "ratings": read_spread(state, adapters),
-        "usage_of_rows": sum(usage.values(), Usage()),
-        "clusterings": read_clusterings(state, adapters),
-        "outcomes": {i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
-    }
+    return SummaryInputs(
+        test={name: summarize(v) for name, v in verdicts.items()},
+        tested={name: put_rows(adapters.store, "tested", rows) for name, rows in tested.items()},
+        comparisons=tuple(comparisons),
+        accepted_samples=tuple(accepted_samples(state, adapters)),
+        rejected_samples=tuple(rejected_samples(state, adapters)),
+        usage=adapters.usage(),
+        peak_memory_mb=adapters.peak_memory_mb(),
+        stop_reason=state.get("stop_reason") or explain_stop(state),
+        chance=average_chance(next(iter(measured.values())), adapters.task),
+        n_without_answer={name: sum(map(is_without_answer, rows)) for name, rows in measured.items()},
+        n_cut_off={name: sum(map(is_cut_off, rows)) for name, rows in measured.items()},
+        n_cut_in_thought={name: sum(map(is_cut_in_thought, rows)) for name, rows in measured.items()},
+        ratings=read_spread(state, adapters),
+        usage_of_rows=sum(usage.values(), Usage()),
+        clusterings=read_clusterings(state, adapters),
+        outcomes={i: assess_iteration(int(i), state, adapters, usage=usage) for i in state.get("patterns", {})},
+    )
+
+
+def average_chance(rows: Sequence[ScoredRow], task: Task) -> float | None:
+    """Accuracy of random guessing. None if a row has an open answer."""
+    chances = [task.chance(row.example) for row in rows]
+    return fmean(c for c in chances if c) if all(chances) else None
+
+
+def is_without_answer(row: ScoredRow) -> bool:
+    """Whether the response holds no answer or could not be scored."""
+    return row.verdict.value == "unscored" or row.verdict.extracted is None
+
+
+def is_cut_off(row: ScoredRow) -> bool:
+    """Whether the response reached the token limit and is not right."""
+    return row.prediction.truncated and row.verdict.value != "correct"
 
 
 def is_cut_in_thought(row: ScoredRow) -> bool:

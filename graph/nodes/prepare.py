@@ -70,7 +70,7 @@ def find_given(state: RunState) -> PartialState:
 
 @contextmanager
 def naming_input(given: PartialState) -> Iterator[None]:
-    """Adds to errors about a text of the input where it is from. Within a larger graph, nobody may have meant it for the run."""
+    """Add to an error about a text of the input that the text comes from there. In a larger graph, nobody may have meant it for the run."""
     try:
         yield
     except (ConfigError, DatasetError) as exc:

@@ -110,7 +110,7 @@ def test_an_error_feeds_a_few_rows_and_the_patterns_write_the_rest(
     summary = run(world, error_source="train", max_rows_per_error=limit)
     branches = Counter(row.provenance.branch for row in joined(summary, world) if row.provenance)
     assert branches == {"training_error": n_from_errors, "pattern": N_WANTED - n_from_errors}
-    assert any(f"are sources for {n_from_errors} of" in w for w in summary.warnings)
+    assert any(f"1 training row is a source for {n_from_errors} of" in w for w in summary.warnings)
 
 
 def test_a_branch_that_has_too_few_errors_takes_the_rows_of_smallest_margin(tmp_path: Path) -> None:

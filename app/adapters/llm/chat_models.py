@@ -227,16 +227,16 @@ class ChatModelAdapter:
 
     def _price_share(self, message: AIMessage) -> float:
         """Fraction of the price: half for answers from a batch, and for those that OpenAI reports as tier `flex`."""
-        told = message.response_metadata
-        is_flex = self._config.economy == "flex" and told.get("service_tier") == "flex"
-        return ECONOMY_PRICE if is_flex or told.get(HALF_PRICE) else 1.0
+        metadata = message.response_metadata
+        is_flex = self._config.economy == "flex" and metadata.get("service_tier") == "flex"
+        return ECONOMY_PRICE if is_flex or metadata.get(HALF_PRICE) else 1.0
 
     def _count(self, message: AIMessage, request: ChatRequest) -> Usage:
         """Usage of the call. Thoughts count as output, although some providers include them only in the total.
         Estimated if the server reports nothing plausible.
         """
-        told: Mapping[str, Any] = message.usage_metadata or {}
-        n_in, n_out, n_all = (_read_count(told.get(f"{part}_tokens")) for part in ("input", "output", "total"))
+        reported: Mapping[str, Any] = message.usage_metadata or {}
+        n_in, n_out, n_all = (_read_count(reported.get(f"{part}_tokens")) for part in ("input", "output", "total"))
         if n_in and n_out is not None:
             n_out = max(n_out, (n_all or 0) - n_in)
         else:
@@ -304,8 +304,8 @@ def _read_count(value: object) -> int | None:
 
 def _find_reason(message: AIMessage) -> str:
     """Why the answer ended, in lower case."""
-    told = message.response_metadata
-    reason = told.get("finish_reason") or told.get("stopReason") or told.get("stop_reason")
+    metadata = message.response_metadata
+    reason = metadata.get("finish_reason") or metadata.get("stopReason") or metadata.get("stop_reason")
     return str(reason or "").lower()
 
 

@@ -50,23 +50,11 @@ def sends_temperature(config: ModelConfig, refused: frozenset[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class OpenAIClient:
-    """For ChatOpenAI and AzureChatOpenAI.
-
-    Most parameters go through `extra_body`: given as a parameter, `response_format` makes the client raise on a
-    truncated answer and lose its text, and `max_tokens` is renamed to a form that older servers do not know.
-    """
-
+class _Client:
     chat: BaseChatModel
     config: ModelConfig
-    limit: str
-    """Name of the parameter that limits the tokens of an answer, until the model refuses it."""
-    constrain: bool = False
-    wrap: bool = True
-    """OpenAI refuses an array at the root of a schema; llama.cpp accepts it."""
 
-    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
-        options: dict[str, Any] = {"extra_body": self.make_body(request, refused)}
+    def _invoke(self, request: ChatRequest, refused: frozenset[str], **options: Any) -> AIMessage:
         if sends_temperature(self.config, refused):
             options["temperature"] = request.temperature
         return self._asked.invoke(to_langchain(request), **options)
@@ -74,6 +62,24 @@ class OpenAIClient:
     @cached_property
     def _asked(self) -> BaseChatModel:
         return in_one_piece(self.chat)
+
+
+@dataclass(frozen=True)
+class OpenAIClient(_Client):
+    """For ChatOpenAI and AzureChatOpenAI.
+
+    Most parameters go through `extra_body`: given as a parameter, `response_format` makes the client raise on a
+    truncated answer and lose its text, and `max_tokens` is renamed to a form that older servers do not know.
+    """
+
+    limit: str
+    """Name of the parameter that limits the tokens of an answer, until the model refuses it."""
+    constrain: bool = False
+    wrap: bool = True
+    """OpenAI refuses an array at the root of a schema; llama.cpp accepts it."""
+
+    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
+        return self._invoke(request, refused, extra_body=self.make_body(request, refused))
 
     def make_body(self, request: ChatRequest, refused: frozenset[str]) -> dict[str, Any]:
         """Everything in the request besides model, messages and temperature."""
@@ -89,21 +95,11 @@ class OpenAIClient:
 
 
 @dataclass(frozen=True)
-class PlainClient:
+class PlainClient(_Client):
     """For chat models that take `temperature` and `max_tokens` per call: Bedrock's, and those that applications bring."""
 
-    chat: BaseChatModel
-    config: ModelConfig
-
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
-        options: dict[str, Any] = {"max_tokens": request.max_output_tokens}
-        if sends_temperature(self.config, refused):
-            options["temperature"] = request.temperature
-        return self._asked.invoke(to_langchain(request), **options)
-
-    @cached_property
-    def _asked(self) -> BaseChatModel:
-        return in_one_piece(self.chat)
+        return self._invoke(request, refused, max_tokens=request.max_output_tokens)
 
 
 class ConstructedClient:

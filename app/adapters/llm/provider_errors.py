@@ -283,11 +283,11 @@ def _find_refused_parameter(failure: _Failure) -> str:
 
 def _describe(error: Exception, redaction: Redaction) -> _Failure:
     if isinstance(error, ClientError):
-        told, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        details, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
         return _Failure(
-            words=redaction.mask(_one_line(told.get("Message", ""))),
+            words=redaction.mask(_one_line(details.get("Message", ""))),
             status=meta.get("HTTPStatusCode"),
-            code=str(told.get("Code", "")),
+            code=str(details.get("Code", "")),
             headers=meta.get("HTTPHeaders", {}),
             is_shown=not redaction.hides_words,
         )

@@ -9,7 +9,7 @@ from itertools import dropwhile
 from typing import NamedTuple
 
 from pada_agent.core.errors import DatasetError, RowError
-from pada_agent.evaluation.rows.findings import count
+from pada_agent.core.wording import count
 
 ADD_NAMES = "put a line with the names above it, such as question,answer"
 _LONG_NAME = 60
@@ -104,12 +104,12 @@ def doubt_header(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> 
 def explain_length(where: str, n_cells: int, n_names: int, delimiter: str) -> RowError:
     """Why a row is longer or shorter than the header."""
     separator = _SEPARATORS.get(delimiter, repr(delimiter))
-    told = f"{count(n_cells, 'value')} for {count(n_names, 'column')}"
+    problem = f"{count(n_cells, 'value')} for {count(n_names, 'column')}"
     if n_cells > n_names:
         why = f"Does a cell contain {separator}? Put such cells in quotes."
-        return RowError(where, f"{told}. {why}", "too many values")
+        return RowError(where, f"{problem}. {why}", "too many values")
     why = f"Is a cell missing here, or does a column's name contain {separator}? Put what contains one in quotes."
-    return RowError(where, f"{told}. {why}", "too few values")
+    return RowError(where, f"{problem}. {why}", "too few values")
 
 
 def explain_joined_lines(where: str, text: str, n_names: int, delimiter: str) -> RowError | None:
@@ -124,9 +124,9 @@ def explain_joined_lines(where: str, text: str, n_names: int, delimiter: str) ->
     is_text = any(not cell or cell != cell.lstrip() for cells in lines for cell in cells)
     if not is_alike or delimiter == "," or (is_text and delimiter != "\t"):
         return None
-    told = f"a quote joins {len(lines)} lines into one row, although each of them looks like a row of its own"
+    problem = f"a quote joins {len(lines)} lines into one row, although each of them looks like a row of its own"
     way_out = f"{_QUOTE_THEM} If they are one cell, take {_SEPARATORS.get(delimiter, repr(delimiter))} out of it."
-    return RowError(where, f"{told}. {way_out}", "joined lines")
+    return RowError(where, f"{problem}. {way_out}", "joined lines")
 
 
 def explain_broken_record(exc: csv.Error, record: str, *, first: int, delimiter: str) -> str:

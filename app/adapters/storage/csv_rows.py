@@ -124,8 +124,8 @@ def _split_records(
             first = n_before + reader.line_num + 1
             read.clear()
     except csv.Error as exc:
-        told = explain_broken_record(exc, "".join(read), first=first, delimiter=delimiter)
-        raise DatasetError(f"{location}:{told}") from exc
+        problem = explain_broken_record(exc, "".join(read), first=first, delimiter=delimiter)
+        raise DatasetError(f"{location}:{problem}") from exc
 
 
 def _find_delimiter(head: Sequence[str]) -> str:

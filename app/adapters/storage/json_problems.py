@@ -16,8 +16,8 @@ def explain_json(exc: Exception, text: str) -> str:
     """Why the text that begins a value cannot be read, in one sentence."""
     if isinstance(exc, RecursionError):
         return "it is nested too deeply."
-    told = _explain_syntax(exc, text) if isinstance(exc, json.JSONDecodeError) else str(exc)
-    return told if told.endswith("?") else f"{told}."
+    reason = _explain_syntax(exc, text) if isinstance(exc, json.JSONDecodeError) else str(exc)
+    return reason if reason.endswith("?") else f"{reason}."
 
 
 def _explain_syntax(exc: json.JSONDecodeError, text: str) -> str:

@@ -106,8 +106,8 @@ class _Scanner:
             line = self._line
             if isinstance(exc, json.JSONDecodeError | HalfCharacter):
                 line = self._first_line - 1 + exc.lineno
-            told = explain_json(exc, self._text[place : place + _N_EXPLAINED])
-            raise DatasetError(f"{self._location}:{line}: not valid JSON: {told}") from exc
+            reason = explain_json(exc, self._text[place : place + _N_EXPLAINED])
+            raise DatasetError(f"{self._location}:{line}: not valid JSON: {reason}") from exc
         return str(self._line), value
 
     def _skip_space(self) -> int:

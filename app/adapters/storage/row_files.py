@@ -61,8 +61,8 @@ def number_rows(rows: Iterable[object]) -> Iterator[Placed]:
 def _find_problem(where: str, fields: object) -> RowError | None:
     if isinstance(fields, RowError | Mapping):
         return fields if isinstance(fields, RowError) else None
-    told = f"expected an object with named fields, found {spell_type(fields)}. {ONE_A_LINE}"
-    return RowError(where, told, "no object", spell_type(fields))
+    problem = f"expected an object with named fields, found {spell_type(fields)}. {ONE_A_LINE}"
+    return RowError(where, problem, "no object", spell_type(fields))
 
 
 def _doubt(location: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -86,12 +86,12 @@ def _refuse_other_kinds(location: str, path: Path, suffix: str, max_bytes: int |
     if kind == GZIP and path.suffix.lower() == ".gz":
         raise DatasetError(f"{location}: is packed twice. Unpack it once, and keep its name")
     if suffix not in (*JSON, *CSV, PARQUET):
-        told = (
+        problem = (
             f"unknown format {suffix!r}; {_FORMATS}"
             if suffix
             else f"its name does not say which format it has; {_FORMATS}"
         )
-        raise DatasetError(f"{location}: {told}. {_describe(kind, head)}".rstrip(" ."))
+        raise DatasetError(f"{location}: {problem}. {_describe(kind, head)}".rstrip(" ."))
     if suffix == PARQUET and kind is None:
         raise DatasetError(f"{location}: not a readable Parquet file. {_describe(kind, head)}".rstrip(" ."))
     if kind is not None and kind.name.lower() != suffix.removeprefix("."):

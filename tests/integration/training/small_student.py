@@ -10,12 +10,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from pada_agent.core.jobs import FineTuneJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import PREDICTIONS, FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.encoding import IGNORE_INDEX, Encoded
 from pada_agent.training.fine_tuning import fine_tune
-from pada_agent.training.predicting import predict, write_predictions
+from pada_agent.training.predicting import predict
 from pada_agent.training.students import Student
+from pada_agent.training.worker import write_rows
 
 CPU = torch.device("cpu")
 
@@ -88,7 +89,7 @@ def train(student: Student, folder: Path, examples: Sequence[Example] = OPEN_ROW
 def answer(student: Student, folder: Path, examples: Sequence[Example], **changes: Any) -> list[Prediction]:
     folder.mkdir(parents=True, exist_ok=True)
     job = PredictJob(student="s", rows="rows.jsonl", rows_hash="h", **{"max_new_tokens": 12, **changes})
-    write_predictions(folder, predict(student, job, examples, on_progress=lambda _: None))
+    write_rows(folder / PREDICTIONS, predict(student, job, examples, on_progress=lambda _: None))
     return read_predictions(folder)
 
 

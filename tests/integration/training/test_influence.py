@@ -15,8 +15,9 @@ from pada_agent.core.records import Example
 from pada_agent.core.selection import RowInfluence
 from pada_agent.training import influence
 from pada_agent.training.encoding import ChatEncoder
-from pada_agent.training.influence import measure_influence, write_influences
+from pada_agent.training.influence import measure_influence
 from pada_agent.training.students import Student
+from pada_agent.training.worker import write_rows
 from tests.integration.training.small_student import (
     OPEN_ROWS,
     SPEC,
@@ -155,7 +156,7 @@ class TestMeasureInfluence:
         assert [row.loss for row in found[1:]] == pytest.approx([row.loss for row in expected], abs=1e-3)
         for row, same in zip(found[1:], expected, strict=True):
             assert row.cosines == pytest.approx((*same.cosines, 0.0), abs=2e-3)
-        write_influences(tmp_path, found)
+        write_rows(tmp_path / INFLUENCE, found)
         assert read_json_lines(tmp_path / INFLUENCE, RowInfluence) == found
 
     @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -28,8 +28,8 @@ def report(n: int, *, n_written: int = 0, score: float | None = None, **unusable
     ("n_failed", "n_usable", "told"),
     [
         (0, 4, None),
-        (2, 0, "2 answer(s) of the analyst could not be used, the first: p0"),
-        (3, 1, "3 answer(s) of the analyst could not be used, the first: p0"),
+        (2, 0, "2 answers of the analyst could not be used, the first: p0"),
+        (3, 1, "3 answers of the analyst could not be used, the first: p0"),
         (3, 0, "the analyst gave no usable answer in any of 3 calls: does this model"),
     ],
 )
@@ -43,7 +43,7 @@ def test_three_calls_without_any_usable_answer_are_said_to_be_hopeless(
 def test_each_kind_of_call_has_a_line_whatever_the_number_of_batches() -> None:
     batches = [report(n, n_written=0 if n else 2, **{GENERATOR: 2, JUDGE: 1}) for n in range(20)]
     one, other = describe_batches(batches)
-    assert one == "40 answer(s) of the generator could not be used, the first: problem 0"
+    assert one == "40 answers of the generator could not be used, the first: problem 0"
     assert other.startswith("the judge gave no usable answer in any of 20 calls")
 
 

@@ -110,7 +110,7 @@ def test_what_was_not_read_is_a_warning() -> None:
     files = read({"train": ask("train", 2, source="web"), "validation": ask("validation", 2, answer="None")})
     assert warn_about(files) == [
         "memory:train: columns that are not used: source",
-        "memory:validation: 2 answer(s) are 'None': drop the rows if that is an empty cell",
+        "memory:validation: 2 answers are 'None': drop the rows if that is an empty cell",
     ]
 
 

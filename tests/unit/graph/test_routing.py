@@ -33,9 +33,9 @@ def state_after(
     [
         (state_after(0, best=0), "collect_errors", None),
         (state_after(1, best=1), "collect_errors", None),
-        (state_after(1, best=0), "finish", "no improvement on the selection part for 1 iteration(s)"),
+        (state_after(1, best=0), "finish", "no improvement on the selection part for 1 iteration"),
         (state_after(1, best=0, patience=2), "collect_errors", None),
-        (state_after(2, best=0, patience=2), "finish", "no improvement on the selection part for 2 iteration(s)"),
+        (state_after(2, best=0, patience=2), "finish", "no improvement on the selection part for 2 iterations"),
         (state_after(3, best=3), "finish", "iteration limit of 3 reached"),
         (state_after(0, best=0, max_iterations=0), "finish", "iteration limit of 0 reached"),
         (state_after(0, best=0, failures=0), "finish", "no errors left to diagnose"),

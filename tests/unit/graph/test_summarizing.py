@@ -148,12 +148,12 @@ def test_an_iteration_whose_rows_were_all_rejected_is_named() -> None:
 def test_fewer_errors_than_clusters_raise_an_alarm() -> None:
     refs = {"1": Ref(key="a", rows=10), "2": Ref(key="b", rows=9), "3": Ref(key="c", rows=0)}
     (alarm,) = alarms(analyses=refs)
-    assert alarm == "iteration 2 has 9 analyzed error(s), fewer than the 10 clusters that the settings allow"
+    assert alarm == "iteration 2 has 9 analyzed errors, fewer than the 10 clusters that the settings allow"
 
 
 def test_a_judge_that_catches_nothing_raises_an_alarm() -> None:
     (alarm,) = alarms(judge=JudgeCalibration(n_bad=3, n_good=2))
-    assert "passed all 3 known-bad row(s)" in alarm
+    assert "passed all 3 known-bad rows" in alarm
     assert alarms(judge=JudgeCalibration(n_bad=3, n_caught=1, n_caught_by_rating=1)) == []
     (alarm,) = alarms(judge=JudgeCalibration(n_bad=3, n_caught=3, n_caught_by_answer=3))
     assert "its ratings cannot be trusted" in alarm

@@ -21,8 +21,8 @@ from pada_agent.agents.data_generation.batch_planning import (
     split_rows,
 )
 from pada_agent.agents.data_generation.quota import Quota, split_by_weight
-from pada_agent.core.config import GenerationConfig, TaskConfig
-from pada_agent.core.generation_config import StrategyText
+from pada_agent.core.config import TaskConfig
+from pada_agent.core.generation_config import GenerationConfig, StrategyText
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Batch, Confusion, Example, GuardedStrategy, Strategy
 from pada_agent.evaluation.tasks.registry import make_task

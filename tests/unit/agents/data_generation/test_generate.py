@@ -12,7 +12,8 @@ from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.guards.row_guards import ExactLabel, Repetition
 from pada_agent.core.chat import ChatRequest
-from pada_agent.core.config import GenerationConfig, RunConfig, TaskConfig
+from pada_agent.core.config import RunConfig, TaskConfig
+from pada_agent.core.generation_config import GenerationConfig
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import (
     Batch,

@@ -174,7 +174,7 @@ def test_power_is_told_before_anything_runs_and_counts_the_declared_comparisons(
     arms: dict[str, Any] = {"arms": ["vanilla", "auggpt", "pada"], "seeds": [0, 1, 2, 3, 4]}
     alone = describe_power(load_grid(write(tmp_path, **arms, compare=[{"arm": "pada", "against": "auggpt"}])), datasets)
     both = describe_power(load_grid(write(tmp_path, **arms)), datasets)
-    assert "5 seed(s), 1 comparison(s)" in alone and "5 seed(s), 2 comparison(s)" in both
+    assert "5 seeds, 1 comparison " in alone and "5 seeds, 2 comparisons " in both
     assert "toy, 400 test rows: a true difference of 5.2 points is shown in 8 of 10" in alone
     assert "of 5.9 points is shown in 8 of 10 experiments (5.2 if it were the only comparison)" in both
 

@@ -142,9 +142,9 @@ def test_power_is_that_of_the_part_that_is_named(tmp_path: Path) -> None:
     datasets = MemoryDatasets({"train": [{"question": "q"}] * 20, "t": [{"question": "q"}] * 400})
     compare = [pair("pada", "auggpt"), pair("pada", "le")]
     grid = load_grid(write(tmp_path, arms=["pada", "auggpt", "le"], seeds=[0, 1, 2], compare=compare))
-    assert describe_power(grid, datasets).startswith("3 seed(s), 2 comparison(s)")
+    assert describe_power(grid, datasets).startswith("3 seeds, 2 comparisons ")
     part = describe_power(grid, datasets, Part(arms=("pada", "le"), seeds=(0,)))
-    assert part.startswith("1 seed(s), 1 comparison(s)") and "the part of the grid that --arms and --seeds name" in part
+    assert part.startswith("1 seed, 1 comparison ") and "the part of the grid that --arms and --seeds name" in part
     for unknown in (Part(arms=("magic",)), Part(seeds=(9,))):
         with pytest.raises(ConfigError, match=r"the grid has no (arm magic|seed 9)\. It has: "):
             describe_power(grid, datasets, unknown)

@@ -127,8 +127,8 @@ def test_words_that_count_as_empty_are_a_setting_and_never_a_label() -> None:
 def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
     rows = [{"question": f"q{i}", "answer": word} for i, word in enumerate(["None", "None", "NA", "fine"])]
     assert read(rows).understood.notes == (
-        "2 answer(s) are 'None': drop the rows if that is an empty cell",
-        "1 answer(s) are 'NA': drop the rows if that is an empty cell",
+        "2 answers are 'None': drop the rows if that is an empty cell",
+        "1 answer is 'NA': drop the row if that is an empty cell",
     )
     assert read(rows, labels={"None": "", "NA": "", "fine": ""}).understood.notes == ()
     decimals = [{"question": f"q{i}", "answer": f"{i}.0"} for i in range(3)]
@@ -138,12 +138,12 @@ def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("Tom &amp; Ann&#39;s", "1 row(s) hold HTML entities, such as &amp;: undo them ('&'?)"),
-        ("x &#x27;y&#x27;", "1 row(s) hold HTML entities, such as &#x27;: undo them (\"'\"?)"),
+        ("Tom &amp; Ann&#39;s", "1 row holds HTML entities, such as &amp;: undo them ('&'?)"),
+        ("x &#x27;y&#x27;", "1 row holds HTML entities, such as &#x27;: undo them (\"'\"?)"),
         *(
             (
                 text.encode().decode(encoding, "ignore" if encoding == "cp1252" else "strict"),
-                f"1 row(s) hold characters that were read in a wrong encoding, such as {{}} ({meant}?): save the original",
+                f"1 row holds characters that were read in a wrong encoding, such as {{}} ({meant}?): save the original",
             )
             for text, meant in (("caf\u00e9", "\u00e9"), ("it\u2019s", "\u2019"), ("\u00a35", "\u00a3"), ("\u043f\u043e", "\u043f\u043e"))
             for encoding in ("cp1252", "latin-1")
@@ -196,7 +196,7 @@ def test_digits_left_over_from_computing_are_told_from_digits_that_mean_somethin
 def test_answers_with_digits_left_over_from_computing_are_told() -> None:
     rows = [{"question": f"q{i}", "answer": number} for i, number in enumerate([0.1 + 0.2, 0.1 + 0.7, 0.5])]
     (told,) = read(rows, name="numeric").understood.notes
-    assert told == ("2 answer(s) have digits left over from computing, such as 0.30000000000000004: round them (0.3?)")
+    assert told == ("2 answers have digits left over from computing, such as 0.30000000000000004: round them (0.3?)")
 
 
 TALK = turns(("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Open?"), ("assistant", "Yes."))
