@@ -15,7 +15,6 @@ from pada_agent.agents.quality_control.feedback import advise, remember
 from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
 from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER
-from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
 from pada_agent.core.tally import Tally
@@ -88,7 +87,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
 def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
     """Have the judge answer the candidates without seeing their labels. Rows that it answers differently are sent back."""
     settings = state["settings"]
-    if not asks_for_answers(settings):
+    if not settings.solves_rows:
         return {"answered": {}}
     solved = verify_answers(
         state["candidates"],
@@ -110,11 +109,6 @@ def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
     }
 
 
-def asks_for_answers(settings: RunConfig) -> bool:
-    """Whether the judge answers rows itself. By default it does so whenever quality control is on; `verification.votes` overrides this."""
-    return settings.quality.enabled if settings.verification.votes is None else settings.verification.votes > 0
-
-
 def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     """Have the candidates rated. Accept those that pass and send the others back."""
     quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
@@ -133,7 +127,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
             rows_per_call=quality.rows_per_call,
             probes=probes,
         )
-        is_last = state["attempt"] > quality.max_regenerations
+        is_last = state["attempt"] >= quality.max_attempts
         decision = decide(candidates, review, quality=quality, is_last_attempt=is_last)
         score, problems = review.score, review.problems
         found = read_probes(probes, review, answered=state["answered"], quality=quality)
