@@ -36,6 +36,8 @@ class Categorization(Record):
 
     patterns: tuple[ErrorPattern, ...]
     clustering: Clustering
+    vectors: Sequence[Sequence[float]]
+    """What was clustered: one unit vector per analysis, shape `(n, d)`."""
     warnings: tuple[str, ...] = ()
 
 
@@ -89,6 +91,7 @@ def categorize_patterns(
     return Categorization(
         patterns=tuple(p for p in named if isinstance(p, ErrorPattern)),
         clustering=clustering.model_copy(update={"centroids": mean_vectors(words, clustering.labels)}),
+        vectors=vectors,
         warnings=(
             (f"pattern categorization: {len(told)} cluster(s) of {n_errors} errors got no name: {problem}",)
             if problem
