@@ -43,19 +43,19 @@ class RowError(DatasetError):
 
     Args:
         where: file and place, such as `train.jsonl:17`.
-        told: what is wrong, and what to do.
+        reason: what is wrong, and what to do.
         kind: the part of the message that is the same for rows to be reported together, ignoring quoted texts and
-            numbers. Defaults to `told`.
+            numbers. Defaults to `reason`.
         value: the wrong value, if other rows may have a different one.
     """
 
-    def __init__(self, where: str, told: str, kind: str = "", value: str = "") -> None:
-        super().__init__(where, told, kind, value)
-        self.where, self.told, self.value = where, told, value
-        self.kind = _VALUE.sub("…", kind or told)
+    def __init__(self, where: str, reason: str, kind: str = "", value: str = "") -> None:
+        super().__init__(where, reason, kind, value)
+        self.where, self.reason, self.value = where, reason, value
+        self.kind = _VALUE.sub("…", kind or reason)
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.told}"
+        return f"{self.where}: {self.reason}"
 
 
 _VALUE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d.,]*")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pada_agent.agents.guards.guard import Guard as Guard
     from pada_agent.agents.guards.guard import Refusal as Refusal
-    from pada_agent.agents.guards.guard import Surroundings as Surroundings
+    from pada_agent.agents.guards.guard import GuardContext as GuardContext
     from pada_agent.app.experiment.methods import Method as Method
     from pada_agent.app.report.data import ReportData as ReportData
     from pada_agent.app.report.sections import ReportSection as ReportSection
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from pada_agent.prompts.structured_call import StructuredReply as StructuredReply
 
 _MODULES = {
-    "agents.guards.guard": ("Guard", "Refusal", "Surroundings"),
+    "agents.guards.guard": ("Guard", "GuardContext", "Refusal"),
     "app.experiment.methods": ("Method", "find_method"),
     "app.report.data": ("ReportData",),
     "app.report.sections": ("ReportSection",),

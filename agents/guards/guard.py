@@ -14,7 +14,7 @@ from pada_agent.evaluation.task import Task
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class GuardContext:
     """What a guard may use to check rows."""
 
     settings: RunConfig
@@ -50,13 +50,13 @@ class Guard(ABC):
     may_be_overruled: ClassVar[bool] = False
     """Whether a person may accept a rejected row after all. True only for guards that judge by a model or a similarity, not for exact checks."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self.around = around
+    def __init__(self, context: GuardContext) -> None:
+        self.context = context
 
     @property
     def options(self) -> Mapping[str, JsonValue]:
         """The settings under `guard.plugins.NAME`, for a guard of another package."""
-        return self.around.settings.guard.plugins.get(self.name, {})
+        return self.context.settings.guard.plugins.get(self.name, {})
 
     @abstractmethod
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:

@@ -16,7 +16,7 @@ class Learnable(Guard):
     stage = "format"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        problems = {c.id: self.around.explain_unlearnable(c) for c in candidates}
+        problems = {c.id: self.context.explain_unlearnable(c) for c in candidates}
         return {row_id: Refusal(reason=problem) for row_id, problem in problems.items() if problem}
 
 
@@ -27,7 +27,7 @@ class ExactLabel(Guard):
     stage = "label"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        verdicts = {c.id: self.around.task.verify_label(c) for c in candidates}
+        verdicts = {c.id: self.context.task.verify_label(c) for c in candidates}
         return {i: Refusal(reason=verdict.reason) for i, verdict in verdicts.items() if verdict.value == "wrong"}
 
 
@@ -43,8 +43,8 @@ class Repetition(Guard):
     stage = "duplicate"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        threshold = repeat_threshold(self.around.task, self.around.settings.generation)
-        found = find_duplicates(candidates, self.around.known, threshold=threshold)
+        threshold = repeat_threshold(self.context.task, self.context.settings.generation)
+        found = find_duplicates(candidates, self.context.known, threshold=threshold)
         return {o.example_id: Refusal(reason=f"repeats {o.protected_id}: {o.evidence}", overlap=o) for o in found}
 
 
@@ -55,7 +55,7 @@ class HeldOutWords(Guard):
     stage = "contamination"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        return _refuse(find_overlap(candidates, self.around.protected))
+        return _refuse(find_overlap(candidates, self.context.protected))
 
 
 class HeldOutMeaning(Guard):
@@ -66,11 +66,11 @@ class HeldOutMeaning(Guard):
     may_be_overruled = True
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        around, embedder = self.around, self.around.embedder
-        threshold = around.contamination_similarity or around.settings.guard.contamination_similarity
+        context, embedder = self.context, self.context.embedder
+        threshold = context.contamination_similarity or context.settings.guard.contamination_similarity
         if threshold is None or embedder is None:
             return {}
-        return _refuse(find_near(candidates, self.around.protected, embedder=embedder, threshold=threshold))
+        return _refuse(find_near(candidates, context.protected, embedder=embedder, threshold=threshold))
 
 
 def _refuse(overlaps: Sequence[Overlap]) -> dict[str, Refusal]:

@@ -65,8 +65,8 @@ def analyze_errors(
 
     results = map_concurrently(analyze, chunks)
     usable = [r for r in results if isinstance(r, ErrorAnalyses)]
-    failures_of_calls = [r.reason for r in results if isinstance(r, NoReply)]
-    problem = describe_unusable("analyst", failures_of_calls, n_usable=len(usable))
+    unusable = [r.reason for r in results if isinstance(r, NoReply)]
+    problem = describe_unusable("analyst", unusable, n_usable=len(usable))
     n_lost = sum(len(chunk) for chunk, r in zip(chunks, results, strict=True) if isinstance(r, NoReply))
     return ErrorAnalyses(
         analyses=tuple(a for r in usable for a in r.analyses),

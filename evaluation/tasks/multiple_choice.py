@@ -106,7 +106,7 @@ class MultipleChoice(Task):
                 reader.first("choices")
             except RowError as exc:
                 way_out = f"If all rows have the same options, list them in task.labels{_list_labels(answers)}"
-                raise RowError(exc.where, f"{exc.told} {way_out}", exc.kind) from exc
+                raise RowError(exc.where, f"{exc.reason} {way_out}", exc.kind) from exc
 
     def _settle_gold(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> GoldReading:
         """The benchmark's own reading if it fits every row, because copies of a benchmark may name the right option differently."""

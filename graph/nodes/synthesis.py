@@ -8,7 +8,7 @@ from random import Random
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
 from pada_agent.agents.data_generation.question_form import find_form
 from pada_agent.agents.guards.draft_checks import verify_drafts
-from pada_agent.agents.guards.guard import Surroundings
+from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
 from pada_agent.agents.quality_control.answer_verification import verify_answers
 from pada_agent.agents.quality_control.feedback import advise, remember
@@ -64,7 +64,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
     """Turn the drafts into rows and have every guard check them. Of those that pass, only as many go on as the batch still owes."""
     settings, accepted = state["settings"], state.get("accepted", [])
-    around = Surroundings(
+    context = GuardContext(
         settings=settings,
         task=adapters.task,
         known=RowSet(accepted, beyond=read_known_rows(state, adapters)),
@@ -78,7 +78,7 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         state["drafts"],
         open_assignments(state, adapters),
         task=adapters.task,
-        guards=[kind(around) for kind in adapters.guards],
+        guards=[kind(context) for kind in adapters.guards],
         form=find_form(read_training(state, adapters), adapters.task) if settings.generation.match_form else None,
     )
     return {"candidates": list(result.candidates[: count_missing(state)]), **send_back(state, result.rejections)}

@@ -50,7 +50,7 @@ PUBLIC_NAMES = {
         *("Numeric", "Code", "Sql", "Judge"),
     ),
     "Methods and generation recipes": ("Method", "find_method", "Recipe"),
-    "Guards": ("Guard", "Refusal", "Surroundings"),
+    "Guards": ("Guard", "GuardContext", "Refusal"),
     "Report": ("ReportSection", "ReportData"),
     "Language models": ("LanguageModel", "ChatRequest", "ChatReply", "Usage", "PromptedModel", "StructuredReply"),
     "Data, storage and compute": (

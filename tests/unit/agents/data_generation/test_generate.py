@@ -9,7 +9,7 @@ import pytest
 
 from pada_agent.agents.data_generation.generate import assign_rows, generate_drafts
 from pada_agent.agents.guards.draft_checks import verify_drafts
-from pada_agent.agents.guards.guard import Surroundings
+from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.guards.row_guards import ExactLabel, Repetition
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import GenerationConfig, RunConfig, TaskConfig
@@ -316,8 +316,8 @@ def test_sql_is_written_from_the_query_on_real_values_and_sent_back_with_the_rea
     assert prompt.count("CREATE TABLE thing (name text, degrees int);") == 1, "told once, for all rows"
     assert "Asked in a laboratory." in prompt and prompt.count("thing.name: ") == 2
     assert prompt.index('"query"') < prompt.index('"question"'), "the query comes first"
-    around = Surroundings(settings=RunConfig(), task=task, known=[source])
-    found = verify_drafts(drafts, assignments, task=task, guards=[ExactLabel(around), Repetition(around)])
+    context = GuardContext(settings=RunConfig(), task=task, known=[source])
+    found = verify_drafts(drafts, assignments, task=task, guards=[ExactLabel(context), Repetition(context)])
     assert [c.answer for c in found.candidates] == ["SELECT count(*) FROM thing WHERE degrees > 50"]
     assert [(r.stage, r.reason) for r in found.rejections] == [("label", "the query: no such column: titel")]
 

@@ -2,7 +2,7 @@
 
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.guards.draft_checks import verify_drafts
-from pada_agent.agents.guards.guard import Surroundings
+from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.guards.label_likelihood import LabelLikelihood, LabelRank, rank_labels
 from pada_agent.core.config import QualityConfig, RunConfig, TaskConfig
 from pada_agent.core.ports import RawRow
@@ -69,7 +69,7 @@ def test_a_draft_that_strays_from_its_label_goes_back_with_what_it_reads_like() 
         [Assignment(row=n, source=TRAINING[0], given={"label": "power"}) for n in range(2)],
         task=TASK,
         guards=[
-            LabelLikelihood(Surroundings(settings=settings, task=TASK, embedder=WordCountEmbedder(), training=TRAINING))
+            LabelLikelihood(GuardContext(settings=settings, task=TASK, embedder=WordCountEmbedder(), training=TRAINING))
         ],
     )
     assert [c.prompt for c in verified.candidates] == ["no lights in my house"]

@@ -7,7 +7,7 @@ import pytest
 
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.guards.draft_checks import verify_drafts
-from pada_agent.agents.guards.guard import Guard, Refusal, Surroundings
+from pada_agent.agents.guards.guard import Guard, GuardContext, Refusal
 from pada_agent.agents.guards.registry import BUILT_IN, find_guards
 from pada_agent.agents.guards.row_guards import HeldOutMeaning, HeldOutWords, Learnable, Repetition
 from pada_agent.core.config import RunConfig, TaskConfig
@@ -29,10 +29,10 @@ OTHER = row("other", "who owns the red bicycle beside the gate")
 
 
 def check(
-    kind: type[Guard], rows: Sequence[Example], *, settings: Mapping[str, Any] | None = None, **around: Any
+    kind: type[Guard], rows: Sequence[Example], *, settings: Mapping[str, Any] | None = None, **context: Any
 ) -> Any:
     config = RunConfig.model_validate(settings or {})
-    return kind(Surroundings(settings=config, task=TASK, **around)).check(rows)
+    return kind(GuardContext(settings=config, task=TASK, **context)).check(rows)
 
 
 def test_a_row_that_the_student_cannot_learn_is_refused() -> None:
@@ -87,8 +87,8 @@ def test_each_guard_sees_what_those_before_it_let_pass() -> None:
         )
         for n, text in enumerate(["why", "whose", "when"])
     ]
-    around = Surroundings(settings=RunConfig(), task=TASK)
-    first, second = Picky(around), Lenient(around)
+    context = GuardContext(settings=RunConfig(), task=TASK)
+    first, second = Picky(context), Lenient(context)
     assigned = [Assignment(row=n, source=source, given={}) for n in range(3)]
     found = verify_drafts(drafts, assigned, task=TASK, guards=[first, second])
     assert [c.prompt for c in found.candidates] == ["when"]
