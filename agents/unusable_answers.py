@@ -12,14 +12,14 @@ GENERATOR, JUDGE, SOLVER = "generator", "judge", "judge, answering rows itself,"
 """Kinds of calls, as messages name them."""
 
 
-def describe_unusable(kind: str, told: Sequence[str], *, n_usable: int) -> str | None:
+def describe_unusable(kind: str, failures: Sequence[str], *, n_usable: int) -> str | None:
     """One line on all failed calls of a kind: how many there were, whether any other call succeeded, and what the first
     error was. None without failures.
 
     Args:
-        told: what was wrong, one entry per failed call.
+        failures: what was wrong, one entry per failed call.
     """
-    return _describe(kind, Unusable(n=len(told), first=told[0]), n_usable) if told else None
+    return _describe(kind, Unusable(n=len(failures), first=failures[0]), n_usable) if failures else None
 
 
 def describe_batches(batches: Sequence[BatchReport]) -> list[str]:

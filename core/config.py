@@ -196,6 +196,11 @@ class QualityConfig(Settings):
     """Rows of known quality mixed in at the first attempt to measure the judge, per row that it rates: a quarter good, the rest bad. Never trained
     on. With `rows_per_call: 1`, each costs one call. 0 adds none."""
 
+    @property
+    def max_attempts(self) -> int:
+        """Maximum number of times a batch is written."""
+        return 1 + self.max_regenerations
+
 
 class LoopConfig(Settings):
     """When the outer loop stops, and what each iteration starts from."""
@@ -327,6 +332,11 @@ class RunConfig(Settings):
     def n_definitions(self) -> int:
         """Number of definitions that every model is trained on."""
         return sum(map(bool, self.task.labels.values())) if self.data.train_on_definitions else 0
+
+    @property
+    def solves_rows(self) -> bool:
+        """Whether the judge answers rows itself. By default it does so whenever quality control is on; `verification.votes` overrides this."""
+        return self.quality.enabled if self.verification.votes is None else self.verification.votes > 0
 
     @model_validator(mode="after")
     def _check_folds(self) -> "RunConfig":

@@ -108,6 +108,11 @@ class GenerationConfig(Settings):
         return n if self.selection == "none" else round(n * self.oversampling)
 
     @property
+    def reads_training_errors(self) -> bool:
+        """Whether rows are written from the student's wrong answers on D_train, or from rows that replace them."""
+        return self.sources == "training_errors" and self.pattern_share < 1
+
+    @property
     def max_rows_per_source(self) -> int | None:
         """Maximum number of rows of the training-error branch that are based on one row in an iteration. None means no limit."""
         if self.sources != "training_errors":

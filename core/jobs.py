@@ -1,5 +1,6 @@
 """What the compute backend is asked to do with the student. A job's id is a hash of its spec."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,6 +126,12 @@ class LoraSpec(Record):
         if self.init == "orthogonal" and self.rank % 2:
             raise ValueError(f"init: orthogonal needs an even rank, not {self.rank}")
         return self
+
+    def count_steps(self, n_rows: int) -> int:
+        """Number of optimizer steps of a fine-tuning on `n_rows` rows."""
+        if self.n_steps is not None:
+            return self.n_steps
+        return max(1, round(self.epochs * math.ceil(n_rows / self.batch_size)))
 
 
 class ChatSpec(Record):

@@ -3,6 +3,7 @@
 All are pydantic models: they validate on the way in, and are JSON in the checkpoint, in Studio and on disk.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -196,6 +197,22 @@ class Strategy(Record):
     """Training rows that the strategy is applied to. Empty means any."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
     """Share of the branch's rows, relative to the other strategies. Equal weights give the paper's even split."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All the words in it that the analyst or a person wrote."""
+        return (self.category_name, self.strategy_name, self.generation_approach, *self.key_elements)
+
+    def rewrite(self, change: Callable[[str], str]) -> "Strategy":
+        """The strategy with each of its `texts` changed."""
+        return self.model_copy(
+            update={
+                "category_name": change(self.category_name),
+                "strategy_name": change(self.strategy_name),
+                "generation_approach": change(self.generation_approach),
+                "key_elements": tuple(change(element) for element in self.key_elements),
+            }
+        )
 
 
 class NearText(Record):

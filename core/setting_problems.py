@@ -103,9 +103,9 @@ def explain(error: ErrorDetails, kind: type[BaseModel]) -> str:
     if error["type"] == "string_type" and isinstance(error["input"], list | tuple):
         files = " Join the files into one." if error["loc"][0] == "data" else ""
         return f"expected one text, found a list.{files}"
-    told = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")
     form = _PATTERNS.get(str(error.get("ctx", {}).get("pattern")))
-    return f"expected {form}" if error["type"] == "string_pattern_mismatch" and form else told
+    return f"expected {form}" if error["type"] == "string_pattern_mismatch" and form else message
 
 
 def _suggest_key(kind: type[BaseModel], here: Any, name: str) -> str:

@@ -7,7 +7,6 @@ from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths, check_lengths
 from pada_agent.graph.adapters import RowAdapters
 from pada_agent.graph.data_files import FileName
-from pada_agent.graph.row_division import reads_training_errors
 
 
 def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], adapters: RowAdapters) -> Lengths | None:
@@ -18,7 +17,7 @@ def measure_lengths(settings: RunConfig, files: Mapping[FileName, ReadFile], ada
     """
     if adapters.tokens is None:
         return None
-    asked = ["validation", "test", *(["train"] if reads_training_errors(settings.generation) else [])]
+    asked = ["validation", "test", *(["train"] if settings.generation.reads_training_errors else [])]
     return check_lengths(
         {str(name): file for name, file in files.items()},
         tokens=adapters.tokens,

@@ -44,7 +44,7 @@ def route_after_cost(state: RunState) -> Literal["fine_tune", "finish"]:
 
 def route_after_quality_control(state: BatchState) -> Literal["data_generation", "record_batch"]:
     """The regeneration loop: rows that are still open go back as long as attempts are left."""
-    attempts_left = state["attempt"] <= state["settings"].quality.max_regenerations
+    attempts_left = state["attempt"] < state["settings"].quality.max_attempts
     return "data_generation" if open_rows(state) and attempts_left else "record_batch"
 
 

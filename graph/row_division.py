@@ -39,22 +39,17 @@ def wish_shares(state: Given, diagnosed: TrainedModel) -> BranchShares:
     return _share(state, diagnosed, capacity=None)
 
 
-def reads_training_errors(generation: GenerationConfig) -> bool:
-    """Whether rows are written from the student's wrong answers on D_train, or from rows that replace them."""
-    return generation.sources == "training_errors" and generation.pattern_share < 1
-
-
 def count_capacity(found: ErrorSources, generation: GenerationConfig) -> int | None:
     """Maximum number of rows that the training-error branch can write. None means no limit."""
     each = generation.max_rows_per_source
-    if not reads_training_errors(generation):
+    if not generation.reads_training_errors:
         return None
     return 0 if not found.rows else each and each * len(found.rows)
 
 
 def _divide(state: BranchState, adapters: Adapters) -> Division:
     generation, store, plan = state["settings"].generation, adapters.store, state["plan"]
-    if not reads_training_errors(generation):
+    if not generation.reads_training_errors:
         return Division(plan=plan)
     found = find_sources(plan.n_training_error_rows, state, adapters)
     capacity = count_capacity(found, generation)

@@ -52,4 +52,4 @@ def _count_loop(settings: RunConfig, *, n_iterations: int) -> int:
 
 
 def _count_batch(settings: RunConfig) -> int:
-    return _ATTEMPT * (1 + settings.quality.max_regenerations) + 2
+    return _ATTEMPT * settings.quality.max_attempts + 2

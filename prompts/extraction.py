@@ -138,7 +138,7 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def _clean(value: Any, depth: int = 0) -> Any:
-    """Without what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined), control characters, endless nesting."""
+    """Remove what JSON files and databases refuse: NaN, infinities, lone surrogates (pairs are joined), control characters, endless nesting."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):

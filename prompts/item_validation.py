@@ -134,7 +134,7 @@ def _fold(value: Any) -> str:
 
 
 def _read_number(value: Any) -> int | None:
-    """Of 2, `2`, `2.0`, `sample 2` or `sample-2`."""
+    """Read the number from 2, `2`, `2.0`, `sample 2` or `sample-2`. None if there is none."""
     found = _NUMBER.search(str(value)) if isinstance(value, int | float | str) else None
     return int(found.group()) if found else None
 

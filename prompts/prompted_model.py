@@ -1,17 +1,28 @@
 """A model together with its prompts. Agents talk to LLMs only through this."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel
 
+from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import LanguageModel
 from pada_agent.prompts.numbering import Numbered
 from pada_agent.prompts.rendering import render
 from pada_agent.prompts.structured_call import Shown, StructuredReply, structured_call
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
+ReplyT = TypeVar("ReplyT")
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class NoReply:
+    """An LLM call without a usable item in any reply."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,9 @@ class PromptedModel:
 
     def tagged(self, **tags: str | int) -> "PromptedModel":
         """The same model, with these tags added to its calls."""
-        return replace(self, tags={**self.tags, **tags})
+        same = copy(self)  # `replace` would call the constructor of a subclass
+        object.__setattr__(same, "tags", {**self.tags, **tags})
+        return same
 
     def knowing(self, templates: Mapping[str, str]) -> "PromptedModel":
         """The same model with additional templates. The user's overrides take precedence."""
@@ -86,3 +99,11 @@ class PromptedModel:
             tags={"prompt": template, **self.tags, **(tags or {})},
             shown=[Shown(render(turn.template, turn.variables, self.overrides), turn.items) for turn in shown],
         )
+
+
+def try_ask(ask: Callable[P, ReplyT], *args: P.args, **kwargs: P.kwargs) -> ReplyT | NoReply:
+    """Call `PromptedModel.ask`. A reply that cannot be used is a value and not a `StructuredOutputError`."""
+    try:
+        return ask(*args, **kwargs)
+    except StructuredOutputError as exc:
+        return NoReply(str(exc))

@@ -92,7 +92,7 @@ def structured_call(
         keys.append(reply.key)
         reading = _read_answer(reply, item, expect=n_items, numbered=numbered, asked=asked)
         if reading.items:
-            return _settle(reading, n_items, tuple(keys))
+            return _trim(reading, n_items, tuple(keys))
         asked = _ask_again(request, reply, reading.problems, attempt + 1)
     raise StructuredOutputError(_failure(model.name, item, reply, reading.problems, max_reasks + 1))
 
@@ -194,7 +194,7 @@ def _describe_stray(n: int, checked: CheckedItem[ItemT], numbered: Numbered) -> 
     return f"item {n}: {numbered.field} is {checked.number}; expected each of {asked} once"
 
 
-def _settle(reading: _Reading[ItemT], n_items: int | None, keys: tuple[str, ...]) -> StructuredReply[ItemT]:
+def _trim(reading: _Reading[ItemT], n_items: int | None, keys: tuple[str, ...]) -> StructuredReply[ItemT]:
     n_good = len(reading.items)
     counted = () if n_items in (None, n_good) else (f"{n_good} good items where {n_items} were asked for",)
     return StructuredReply(reading.items[:n_items], reading.problems + counted, keys)

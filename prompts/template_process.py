@@ -93,11 +93,11 @@ class TemplateProcess:
 
 @lru_cache(maxsize=4)
 def render_chats(template: str) -> TemplateProcess:
-    """For one chat template, by the name `chat`."""
+    """The process that renders one chat template, under the name `chat`."""
     return TemplateProcess("chat", {"chat": template})
 
 
 @lru_cache(maxsize=4)
 def render_prompts(templates: tuple[tuple[str, str], ...]) -> TemplateProcess:
-    """For prompts by name."""
+    """The process that renders prompts, each under its name."""
     return TemplateProcess("prompt", dict(templates))

@@ -110,13 +110,6 @@ def draw_batches(n_rows: int, batch_size: int, seed: int) -> Iterator[list[int]]
         yield from (indices[i : i + batch_size] for i in range(0, n_rows, batch_size))
 
 
-def count_steps(n_rows: int, spec: LoraSpec) -> int:
-    """Optimizer steps of a fine-tuning."""
-    if spec.n_steps is not None:
-        return spec.n_steps
-    return max(1, round(spec.epochs * math.ceil(n_rows / spec.batch_size)))
-
-
 def backward(
     adapted: Any,
     batch: Sequence[Encoded],
@@ -158,7 +151,7 @@ class TrainingLoop:
         self._seed = job.seed
         self._team = team
         self._batches = draw_batches(len(rows), spec.batch_size, job.seed)
-        self._n_steps = count_steps(len(rows), spec)
+        self._n_steps = spec.count_steps(len(rows))
         self._window = STEPS_PER_READING[device.type]
         on_cpu = device.type == "cpu"
         self._max_pack_tokens = min(spec.micro_batch_tokens, MAX_CPU_PACK_TOKENS) if on_cpu else spec.micro_batch_tokens

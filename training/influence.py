@@ -69,28 +69,18 @@ def measure_influence(
 
     wanted = {i: row for i, example in enumerate(targets) if (row := _encode_target(encoder, example, spec))}
     offered = [encoder.training_row(example, spec) for example in candidates]
-    places = list(wanted)
+    cosines = torch.zeros(len(offered), len(targets))
     with _recording(student, job, with_gradients=bool(targets)) as recorder:
-        losses, cosines = torch.zeros(len(offered)), torch.zeros(len(offered), len(targets))
-        kept = [torch.zeros(0)] * len(wanted)
-        n_done = len(targets) - len(wanted)
-        for numbers, found in recorder.read(list(wanted.values())):
-            for number, direction in zip(numbers, found.directions, strict=True):
-                kept[number] = direction
-            report(n_done := n_done + len(numbers))
-        if targets and not any(bool(direction.any()) for direction in kept):
+        n_unusable = len(targets) - len(wanted)
+        towards = _read_directions(recorder, list(wanted.values()), lambda n: report(n_unusable + n))
+        if targets and not bool(towards.any()):
             raise TrainingError(
                 f"generation.selection: rows cannot be compared with failures, because none of the {len(targets)} failures has a"
                 f" gradient at adapter {job.adapter} (right answers that are empty or longer than lora.max_length, or losses that"
                 " are not finite). Choose another generation.selection, such as random."
             )
-        towards = torch.stack(kept) if kept else torch.zeros(0, 0)
-        for numbers, found in recorder.read(offered):
-            losses[numbers] = found.losses.cpu()
-            cosines[torch.tensor(numbers)[:, None], torch.tensor(places, dtype=torch.long)] = _compare(
-                found.directions, towards
-            ).cpu()
-            report(n_done := n_done + len(numbers))
+        losses, found = _compare_rows(recorder, offered, towards, lambda n: report(len(targets) + n))
+    cosines[:, torch.tensor(list(wanted), dtype=torch.long)] = found
     if offered and not losses.isfinite().any():
         raise TrainingError(
             f"generation.selection: the student's loss at adapter {job.adapter} is not finite on any of the {len(offered)} rows to"
@@ -104,6 +94,28 @@ def measure_influence(
         )
         for example, loss, row in zip(candidates, losses.tolist(), cosines.tolist(), strict=True)
     ]
+
+
+def _read_directions(recorder: "LossRecorder", rows: Sequence[Encoded], report: Callable[[int], None]) -> torch.Tensor:
+    """(N, D) directions of the rows' gradients. Reports how many rows are read."""
+    directions, n_read = [torch.zeros(0)] * len(rows), 0
+    for numbers, found in recorder.read(rows):
+        for number, direction in zip(numbers, found.directions, strict=True):
+            directions[number] = direction
+        report(n_read := n_read + len(numbers))
+    return torch.stack(directions) if directions else torch.zeros(0, 0)
+
+
+def _compare_rows(
+    recorder: "LossRecorder", rows: Sequence[Encoded], towards: torch.Tensor, report: Callable[[int], None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B,) losses of the rows, and (B, N) cosines with the directions `towards`. Reports how many rows are read."""
+    losses, cosines, n_read = torch.zeros(len(rows)), torch.zeros(len(rows), len(towards)), 0
+    for numbers, found in recorder.read(rows):
+        losses[numbers] = found.losses.cpu()
+        cosines[numbers] = _compare(found.directions, towards).cpu()
+        report(n_read := n_read + len(numbers))
+    return losses, cosines
 
 
 @contextmanager

@@ -255,7 +255,7 @@ def _read_generation_config(source: str, revision: str | None, config: Any) -> G
 
 
 def _keep_tokens(generation: GenerationConfig) -> GenerationConfig:
-    """Without sampling, beams, penalties and the like, which `generate` would take from the model where a call leaves them unset."""
+    """Leave out sampling, beams, penalties and the like, which `generate` would take from the model where a call leaves them unset."""
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return GenerationConfig(**{name: getattr(generation, name) for name in names})
 

@@ -10,25 +10,25 @@ from pada_agent.evaluation.row_texts import question_of
 from pada_agent.evaluation.vectors import embed_texts
 
 AT_ONCE = 256
-"""Number of errors compared with all successes in one matrix product: 200 MB for 100,000 successes."""
+"""Number of rows compared with all others in one matrix product: 200 MB for 100,000 others."""
 
 
-def find_contrasts(
-    errors: Sequence[Example], successes: Sequence[Example], *, k: int, embedder: Embedder
+def find_nearest_rows(
+    rows: Sequence[Example], others: Sequence[Example], *, k: int, embedder: Embedder
 ) -> dict[str, tuple[str, ...]]:
-    """Map the id of each error to the ids of the `k` successes with the nearest questions by cosine, nearest first.
+    """Map the id of each row to the ids of the `k` other rows with the nearest questions by cosine, nearest first.
 
-    There are fewer than `k` if there are fewer successes.
+    There are fewer than `k` if there are fewer others.
     """
-    if not errors or not successes:
-        return {error.id: () for error in errors}
-    theirs = embed_texts(embedder, [question_of(e) for e in successes]).astype(np.float64)
+    if not rows or not others:
+        return {row.id: () for row in rows}
+    theirs = embed_texts(embedder, [question_of(e) for e in others]).astype(np.float64)
     found: dict[str, tuple[str, ...]] = {}
-    for start in range(0, len(errors), AT_ONCE):
-        part = errors[start : start + AT_ONCE]
+    for start in range(0, len(rows), AT_ONCE):
+        part = rows[start : start + AT_ONCE]
         ours = embed_texts(embedder, [question_of(e) for e in part]).astype(np.float64)
-        for error, cosines in zip(part, ours @ theirs.T, strict=True):
-            found[error.id] = tuple(successes[i].id for i in _take_largest(cosines, k))
+        for row, cosines in zip(part, ours @ theirs.T, strict=True):
+            found[row.id] = tuple(others[i].id for i in _take_largest(cosines, k))
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -16,7 +16,7 @@ from pada_agent.core.records import Batch, Draft, Example, Feedback, Provenance,
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import ROUGH_QUESTION, TURNS, Task
 from pada_agent.prompts.numbering import Numbered
-from pada_agent.prompts.prompted_model import PromptedModel, ShownRows
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel, ShownRows, try_ask
 
 AFTER_SHOWN = "more_examples"
 """The prompt that follows the turns of shown labels."""
@@ -144,54 +144,88 @@ def generate_drafts(
     settings: GenerationConfig,
     seed: int = 0,
     training: Sequence[Example] = (),
-) -> list[Draft]:
+) -> list[Draft] | NoReply:
     """Have the assigned rows written in one LLM call. A rejected row is shown with its last version and the advice on it.
 
     Args:
         training: the rows that `generation.n_shown_labels` shows some of.
-
-    Raises:
-        StructuredOutputError: the reply could not be used, even after repair attempts. The caller counts the batch as
-            lost for this attempt.
     """
-    recipe = choose_recipe(batch, assignments, settings)
-    sent_back = {f.row: f for f in feedback}
+    call = plan_call(batch, assignments, feedback=feedback, task=task, settings=settings, seed=seed, training=training)
+    reply = try_ask(
+        generator.knowing(call.own_template).ask,
+        call.template,
+        call.variables,
+        draft_item(call.fields),
+        numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
+        temperature=settings.temperature,
+        draw=f"{seed}/{batch.id}/{attempt}",
+        tags={"agent": "data_generation"},
+        shown=call.shown,
+    )
+    if isinstance(reply, NoReply):
+        return reply
+    drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
+    return [d.model_copy(update={"fields": {**call.copied.get(d.row, {}), **d.fields}}) for d in drafts]
+
+
+class WritingCall(NamedTuple):
+    """What the writer is asked in one call."""
+
+    template: str
+    own_template: dict[str, str]
+    """The prompt of a recipe from another package, by name."""
+    variables: dict[str, Any]
+    fields: dict[str, str]
+    """What to write of each row, with a description."""
+    copied: dict[int, dict[str, str]]
+    """Fields that are not written, by the row's 0-based position in the batch."""
+    shown: list[ShownRows]
+
+
+def plan_call(
+    batch: Batch,
+    assignments: Sequence[Assignment],
+    *,
+    feedback: Sequence[Feedback],
+    task: Task,
+    settings: GenerationConfig,
+    seed: int,
+    training: Sequence[Example],
+) -> WritingCall:
+    """What to ask the writer for these rows, as the recipe and the settings say."""
+    recipe, sent_back = choose_recipe(batch, assignments, settings), {f.row: f for f in feedback}
+    sources = [a.source for a in assignments]
+    if recipe.rewrites_only_question:
+        about = task.config.description
+        fields = {task.question_field: f"the {task.question_field} of the row"}
+        copied = {a.row: {**task.show(a.source), **_fixed_by_code(a)} for a in assignments}
+    else:
+        about, fields, copied = task.about(sources), task.draft_fields_for(sources), {}
+    together = _describe_together(assignments, task)
+    label, shown = together["shared"].get("label"), list[ShownRows]()
+    is_plain = label in task.config.labels and TURNS not in together["shared"]
+    if is_plain and recipe.goes_on and settings.n_shown_labels:
+        own = _real_rows(assignments)
+        shown = show_labels(label, own, training, fields=list(fields), task=task, settings=settings, seed=seed)
     variables = {
-        "task": task.config.description
-        if recipe.rewrites_only_question
-        else task.about([a.source for a in assignments]),
+        "task": about,
         "variety": task.variety,
         "strategy": batch.strategy.strategy if batch.strategy else None,
         "rows": [
             {**_describe(a, task, show_answer=settings.show_answer), "previous": sent_back.get(a.row)}
             for a in assignments
         ],
+        **together,
+        "field": task.question_field,
     }
-    together = _describe_together(assignments, task)
-    fields = task.draft_fields_for([a.source for a in assignments])
-    copied: dict[int, dict[str, str]] = {}
-    if recipe.rewrites_only_question:
-        question = task.question_field
-        fields = {question: f"the {question} of the row"}
-        copied = {a.row: {**task.show(a.source), **_fixed_by_code(a)} for a in assignments}
-    writer = generator.knowing({recipe.template: recipe.text}) if recipe.text else generator
-    label, shown = together["shared"].get("label"), list[ShownRows]()
-    is_plain = label in task.config.labels and TURNS not in together["shared"]
-    if is_plain and recipe.goes_on and settings.n_shown_labels:
-        own = _real_rows(assignments)
-        shown = show_labels(label, own, training, fields=list(fields), task=task, settings=settings, seed=seed)
-    reply = writer.ask(
-        AFTER_SHOWN if shown else recipe.template,
-        {**variables, **together, "field": task.question_field},
-        draft_item(fields),
-        numbered=Numbered("row", tuple(a.row + 1 for a in assignments)),
-        temperature=settings.temperature,
-        draw=f"{seed}/{batch.id}/{attempt}",
-        tags={"agent": "data_generation", "iteration": batch.iteration, "batch": batch.id, "attempt": attempt},
+    return WritingCall(
+        template=AFTER_SHOWN if shown else recipe.template,
+        own_template={recipe.template: recipe.text} if recipe.text else {},
+        variables=variables,
+        fields=fields,
+        copied=copied,
         shown=shown,
     )
-    drafts = _to_drafts(reply.items, batch, assignments, attempt=attempt, call_key=reply.call_keys[-1])
-    return [d.model_copy(update={"fields": {**copied.get(d.row, {}), **d.fields}}) for d in drafts]
 
 
 def draft_item(fields: Mapping[str, str]) -> type[DraftItem]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pada_agent.agents.data_generation.contrasts import find_contrasts
+from pada_agent.agents.data_generation.contrasts import find_nearest_rows
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import ErrorPattern, Example, ScoredRow, Strategy
 
@@ -25,7 +25,7 @@ def bind_to_rows(
     members = {pattern.id: pattern.example_ids for pattern in patterns}
     ids = {i for s in strategies if not s.confusions for i in members[s.pattern_id]}
     asked = [failures[i].example for i in sorted(ids) if i in failures]
-    nearest = find_contrasts(asked, training, k=N_NEAREST, embedder=embedder)
+    nearest = find_nearest_rows(asked, training, k=N_NEAREST, embedder=embedder)
 
     def bind(strategy: Strategy) -> Strategy:
         found = [row for i in members[strategy.pattern_id] for row in nearest.get(i, ())]

@@ -122,11 +122,11 @@ def describe_shortfall(
     if not short:
         return None
     n_wanted, n_joined = sum(q.n_wanted for q in quotas), sum(q.n_joined for q in quotas)
-    told = ", ".join(f"{q.name} gave {q.n_joined} of {q.n_wanted} ({q.n_asked} asked for)" for q in short)
+    gaps = ", ".join(f"{q.name} gave {q.n_joined} of {q.n_wanted} ({q.n_asked} asked for)" for q in short)
     helpers = ", ".join(f"{q.name} {q.n_joined - q.n_wanted} more" for q in quotas if q.n_joined > q.n_wanted)
     helped = f"; in their place {helpers}" if helpers else ""
     fate = "join the training data" if n_chosen is None else f"passed the checks, to choose {n_chosen} from"
-    return f"{n_joined} of {n_wanted} synthetic rows {fate}: {told}{helped}{_describe_lost(lost or {})}"
+    return f"{n_joined} of {n_wanted} synthetic rows {fate}: {gaps}{helped}{_describe_lost(lost or {})}"
 
 
 def _describe_lost(lost: Mapping[str, int]) -> str:

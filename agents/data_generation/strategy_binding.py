@@ -50,8 +50,8 @@ def bind_to_label(guarded: GuardedStrategy, label: str | None, labels: Collectio
 
 def leave_out_text(guarded: GuardedStrategy) -> GuardedStrategy:
     """The strategy without the analyst's words: what is left is which rows it is applied to."""
-    changes = {"category_name": "", "strategy_name": "", "generation_approach": "", "key_elements": ()}
-    return guarded.model_copy(update={"strategy": guarded.strategy.model_copy(update=changes)})
+    wordless = guarded.strategy.rewrite(lambda _: "").model_copy(update={"key_elements": ()})
+    return guarded.model_copy(update={"strategy": wordless})
 
 
 def _units(text: str) -> Units:

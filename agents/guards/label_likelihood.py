@@ -77,12 +77,12 @@ def collect_known(training: RowSet, task: Task, embedder: Embedder) -> tuple[np.
 
     The texts are the training rows, followed by each label's name, its definition, and both together.
     """
-    told = [(text, label) for label, definition in task.config.labels.items() for text in _describe(label, definition)]
+    named = [(text, label) for label, definition in task.config.labels.items() for text in _describe(label, definition)]
     vectors = [
         training.embed([question_of(row) for row in training], embedder),
-        np.asarray(embedder.embed([text for text, _ in told])),
+        np.asarray(embedder.embed([text for text, _ in named])),
     ]
-    labels = [*(task.closed_label(row) for row in training), *(label for _, label in told)]
+    labels = [*(task.closed_label(row) for row in training), *(label for _, label in named)]
     known = [part for part in vectors if len(part)]
     return (np.vstack(known).astype(np.float64) if known else np.empty((0, 0))), labels
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -68,15 +68,15 @@ class LeakGuard:
     def clear(self, strategy: Strategy) -> GuardedStrategy:
         """The strategy with every quotation of a held-out row, and every sentence close to one, replaced by `[…]`. Keeps what was cut as evidence."""
         evidence: list[str] = []
-        quoted = _rewrite(strategy, lambda text: self._redact(text, evidence))
-        near = self.find_paraphrases(_texts_of(quoted))
+        quoted = strategy.rewrite(lambda text: self._redact(text, evidence))
+        near = self.find_paraphrases(quoted.texts)
 
         def cut(text: str) -> str:
             for sentence in near:
                 text = text.replace(sentence, REDACTED)
             return text
 
-        cleared, redactions = _drop_emptied(_rewrite(quoted, cut)), (*evidence, *near)
+        cleared, redactions = _drop_emptied(quoted.rewrite(cut)), (*evidence, *near)
         return GuardedStrategy(
             strategy=cleared,
             redactions=redactions,
@@ -170,17 +170,6 @@ def _window_sizes(held_out: Sequence[str]) -> list[int]:
     return sorted({int(np.percentile(lengths, p)) for p in WINDOW_PERCENTILES})
 
 
-def _rewrite(strategy: Strategy, rewrite: Callable[[str], str]) -> Strategy:
-    return strategy.model_copy(
-        update={
-            "category_name": rewrite(strategy.category_name),
-            "strategy_name": rewrite(strategy.strategy_name),
-            "generation_approach": rewrite(strategy.generation_approach),
-            "key_elements": tuple(rewrite(element) for element in strategy.key_elements),
-        }
-    )
-
-
 def _drop_emptied(strategy: Strategy) -> Strategy:
     """Without approach and key elements of which nothing is left."""
 
@@ -200,10 +189,6 @@ def _instructs(strategy: Strategy) -> bool:
     """Whether the approach and key elements still contain words to write by, besides what was cut."""
     texts = {strategy.generation_approach, *strategy.key_elements}
     return sum(count_words(units_of(text.replace(REDACTED, " "))) for text in texts) >= MIN_WORDS
-
-
-def _texts_of(strategy: Strategy) -> list[str]:
-    return [strategy.category_name, strategy.strategy_name, strategy.generation_approach, *strategy.key_elements]
 
 
 def _sentences_by_row(examples: Sequence[Example]) -> list[tuple[str, str]]:

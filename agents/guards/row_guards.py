@@ -70,7 +70,7 @@ class HeldOutMeaning(Guard):
         threshold = context.contamination_similarity or context.settings.guard.contamination_similarity
         if threshold is None or embedder is None:
             return {}
-        return _refuse(find_near(candidates, self.context.protected, embedder=embedder, threshold=threshold))
+        return _refuse(find_near(candidates, context.protected, embedder=embedder, threshold=threshold))
 
 
 def _refuse(overlaps: Sequence[Overlap]) -> dict[str, Refusal]:

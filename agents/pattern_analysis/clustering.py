@@ -58,7 +58,7 @@ class Clustering(Record):
 
 @on_one_thread()
 def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: int, seed: int) -> Clustering:
-    """Cluster vectors of shape `(n, d)`.
+    """Cluster vectors of shape `(n, d)`, without centroids.
 
     There are never more clusters than distinct vectors. The result is a single cluster if there are too few vectors for
     `k_min`, or if the vectors form no groups and `k_min` is 1.
@@ -66,10 +66,7 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
     points = np.asarray(vectors, dtype=np.float64)
     allowed = allowed_numbers(points, k_min=k_min, k_max=k_max)
     if not allowed:
-        labels = (0,) * len(points)
-        return Clustering(
-            labels=labels, n_clusters=min(1, len(points)), centroids=mean_vectors(points.tolist(), labels)
-        )
+        return Clustering(labels=(0,) * len(points), n_clusters=min(1, len(points)))
     # One K below the range, so that the smallest allowed K can be the elbow too.
     found = {k: group(points, k, seed=seed) for k in (allowed[0] - 1, *allowed)}
     inertia_by_k = {k: grouped.inertia for k, grouped in found.items()}
@@ -83,7 +80,6 @@ def cluster_vectors(vectors: Sequence[Sequence[float]], *, k_min: int, k_max: in
         inertia_by_k=inertia_by_k,
         silhouette=measure_silhouette(points, labels),
         stability=measure_stability(points, labels, seed=seed),
-        centroids=mean_vectors(points.tolist(), labels),
     )
 
 

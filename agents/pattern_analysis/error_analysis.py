@@ -8,13 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pada_agent.agents.pattern_analysis.failure_features import note_traits
 from pada_agent.agents.unusable_answers import describe_unusable
 from pada_agent.core.concurrency import map_concurrently
-from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorAnalysis, Record, ScoredRow
 from pada_agent.core.tally import Report, Tally, report_nowhere
 from pada_agent.core.wording import count
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
-from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
 
 
 class ErrorAnalyses(Record):
@@ -22,8 +21,6 @@ class ErrorAnalyses(Record):
 
     analyses: tuple[ErrorAnalysis, ...]
     warnings: tuple[str, ...] = ()
-    unusable: str = ""
-    """Why the replies of some calls could not be used. Empty if all were usable."""
 
 
 class AnalysisItem(BaseModel):
@@ -62,41 +59,41 @@ def analyze_errors(
     tally = Tally("error_analysis", len(failures), unit="errors")
     tally.begin(report)
 
-    def analyze(chunk: Sequence[ScoredRow]) -> ErrorAnalyses:
+    def analyze(chunk: Sequence[ScoredRow]) -> ErrorAnalyses | NoReply:
         result = _analyze_chunk(chunk, task, analyst)
         tally.add(len(chunk), report)
         return result
 
     results = map_concurrently(analyze, chunks)
-    analyses = tuple(a for r in results for a in r.analyses)
-    told = [r.unusable for r in results if r.unusable]
-    problem = describe_unusable("analyst", told, n_usable=len(results) - len(told))
-    n_lost = sum(len(chunk) for chunk, r in zip(chunks, results, strict=True) if r.unusable)
+    usable = [r for r in results if isinstance(r, ErrorAnalyses)]
+    unusable = [r.reason for r in results if isinstance(r, NoReply)]
+    problem = describe_unusable("analyst", unusable, n_usable=len(usable))
+    n_lost = sum(len(chunk) for chunk, r in zip(chunks, results, strict=True) if isinstance(r, NoReply))
     return ErrorAnalyses(
-        analyses=analyses,
+        analyses=tuple(a for r in usable for a in r.analyses),
         warnings=(
-            *(w for r in results for w in r.warnings),
+            *(w for r in usable for w in r.warnings),
             *([f"error analysis: {count(n_lost, 'failure')} not analyzed: {problem}"] if problem else []),
         ),
     )
 
 
-def _analyze_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses:
+def _analyze_chunk(chunk: Sequence[ScoredRow], task: Task, analyst: PromptedModel) -> ErrorAnalyses | NoReply:
     variables = {
         "task": task.about([f.example for f in chunk]),
         "samples": [describe_failure(f, task) for f in chunk],
         "labels": _labels_involved(chunk, task),
     }
-    try:
-        reply = analyst.ask(
-            "error_analysis",
-            variables,
-            AnalysisItem,
-            numbered=number_from_one("sample_idx", len(chunk)),
-            tags={"agent": "error_analysis"},
-        )
-    except StructuredOutputError as exc:
-        return ErrorAnalyses(analyses=(), unusable=str(exc))
+    reply = try_ask(
+        analyst.ask,
+        "error_analysis",
+        variables,
+        AnalysisItem,
+        numbered=number_from_one("sample_idx", len(chunk)),
+        tags={"agent": "error_analysis"},
+    )
+    if isinstance(reply, NoReply):
+        return reply
     analyses = tuple(
         ErrorAnalysis(
             example_id=chunk[item.sample_idx - 1].example.id,

@@ -17,13 +17,12 @@ from pada_agent.agents.pattern_analysis.failure_features import (
 from pada_agent.agents.unusable_answers import describe_unusable
 from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import AnalysisConfig
-from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Confusion, ErrorAnalysis, ErrorPattern, Record, ScoredRow
 from pada_agent.core.tally import Report, Tally, report_nowhere
 from pada_agent.core.wording import count
 from pada_agent.evaluation.task import Task
-from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
 
 MAX_SAMPLES_SHOWN = 8
 """Number of analyses of one cluster in the prompt: those nearest to its center."""
@@ -37,6 +36,8 @@ class Categorization(Record):
 
     patterns: tuple[ErrorPattern, ...]
     clustering: Clustering
+    vectors: Sequence[Sequence[float]]
+    """What was clustered: one unit vector per analysis, shape `(n, d)`."""
     warnings: tuple[str, ...] = ()
 
 
@@ -76,23 +77,25 @@ def categorize_patterns(
     tally = Tally("pattern_categorization", clustering.n_clusters, unit="patterns")
     tally.begin(report)
 
-    def name_group(k: int) -> ErrorPattern | str:
+    def name_group(k: int) -> ErrorPattern | NoReply:
         joined = joining.get(k, [])
         named = _name_group(groups[k], joined, failures, task=task, analyst=analyst, iteration=iteration, cluster=k)
         tally.add(1, report)
         return named
 
     named = map_concurrently(name_group, range(clustering.n_clusters))
-    told = [w for w in named if isinstance(w, str)]
-    problem = describe_unusable("analyst", told, n_usable=len(named) - len(told))
-    n_errors = sum(len(group) for group, n in zip(groups, named, strict=True) if isinstance(n, str))
+    patterns = tuple(n for n in named if isinstance(n, ErrorPattern))
+    unnamed = [n.reason for n in named if isinstance(n, NoReply)]
+    problem = describe_unusable("analyst", unnamed, n_usable=len(patterns))
+    n_errors = sum(len(group) for group, n in zip(groups, named, strict=True) if isinstance(n, NoReply))
     words = embedder.embed([describe_analysis(a) for a in analyses])
     return Categorization(
-        patterns=tuple(p for p in named if isinstance(p, ErrorPattern)),
+        patterns=patterns,
         clustering=clustering.model_copy(update={"centroids": mean_vectors(words, clustering.labels)}),
+        vectors=vectors,
         warnings=(
             (
-                f"pattern categorization: {count(len(told), 'cluster')} of {count(n_errors, 'error')} got no name: {problem}",
+                f"pattern categorization: {count(len(unnamed), 'cluster')} of {count(n_errors, 'error')} got no name: {problem}",
             )
             if problem
             else ()
@@ -167,8 +170,7 @@ def _name_group(
     analyst: PromptedModel,
     iteration: int,
     cluster: int,
-) -> ErrorPattern | str:
-    """The pattern, or a message saying why the reply could not be used."""
+) -> ErrorPattern | NoReply:
     pattern_id = f"i{iteration}-p{cluster + 1}"
     ids = (*(a.example_id for a in analyses), *joining)
     confusions = count_confusions([failures[i] for i in ids], task)
@@ -180,16 +182,16 @@ def _name_group(
         "confusions": confusions[:MAX_PAIRS_SHOWN],
         "labels": define_labels(confusions[:MAX_PAIRS_SHOWN], task),
     }
-    try:
-        reply = analyst.ask(
-            "pattern_categorization",
-            variables,
-            PatternItem,
-            wrap="object",
-            tags={"agent": "pattern_categorization", "pattern": pattern_id},
-        )
-    except StructuredOutputError as exc:
-        return str(exc)
+    reply = try_ask(
+        analyst.ask,
+        "pattern_categorization",
+        variables,
+        PatternItem,
+        wrap="object",
+        tags={"agent": "pattern_categorization", "pattern": pattern_id},
+    )
+    if isinstance(reply, NoReply):
+        return reply
     item = reply.items[0]
     chosen = [shown[i - 1].example_id for i in item.representative_samples[:2] if 1 <= i <= len(shown)]
     return ErrorPattern(

@@ -7,13 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pada_agent.agents.pattern_analysis.pattern_categorization import MAX_PAIRS_SHOWN, define_labels
 from pada_agent.agents.unusable_answers import describe_unusable
-from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import ErrorPattern, Record, Strategy
 from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.text_units import count_words, split_sentences, units_of
 from pada_agent.prompts.numbering import number_from_one
-from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
 
 TOO_SIMILAR_ROUGE = 0.8
 """ROUGE-L F score of two generation approaches above which they count as the same strategy."""
@@ -74,7 +73,7 @@ def draft_strategies(
         may_repeat: accept duplicates, because the writer will not see the strategies' text (`generation.strategy_text: none`).
     """
     drafted: dict[str, Strategy] = {}
-    told: list[str] = []
+    unusable: list[str] = []
     n_calls = 0
     for draw in range(MAX_ROUNDS):
         open_patterns = [p for p in patterns if p.id not in drafted][:PATTERNS_PER_CALL]
@@ -82,14 +81,14 @@ def draft_strategies(
             break
         n_calls += 1
         answer = _ask(open_patterns, list(drafted.values()), task=task, analyst=analyst, draw=draw)
-        if isinstance(answer, str):
-            told.append(answer)
+        if isinstance(answer, NoReply):
+            unusable.append(answer.reason)
             continue
         for strategy in answer:
             if may_repeat or not any(is_same_strategy(strategy, other) for other in drafted.values()):
                 drafted.setdefault(strategy.pattern_id, strategy)
     left_out = [f"'{p.category_name}'" for p in patterns if p.id not in drafted]
-    problem = describe_unusable("analyst", told, n_usable=n_calls - len(told))
+    problem = describe_unusable("analyst", unusable, n_usable=n_calls - len(unusable))
     why = f": {problem}" if problem else ""
     return Strategies(
         strategies=tuple(drafted[p.id] for p in patterns if p.id in drafted),
@@ -134,8 +133,8 @@ def _cut_inserted(sentence: str) -> str:
 
 def _ask(
     patterns: Sequence[ErrorPattern], taken: Sequence[Strategy], *, task: Task, analyst: PromptedModel, draw: int
-) -> list[Strategy] | str:
-    """The strategies from one call, or a message saying why its reply could not be used."""
+) -> list[Strategy] | NoReply:
+    """The strategies from one call."""
     pairs = [c for p in patterns for c in p.confusions[:MAX_PAIRS_SHOWN]]
     variables = {
         "task": task.about([]),
@@ -145,17 +144,17 @@ def _ask(
         "taken": taken,
         "fields": task.draft_fields(),
     }
-    try:
-        reply = analyst.ask(
-            "strategy_drafting",
-            variables,
-            StrategyItem,
-            numbered=number_from_one("pattern", len(patterns)),
-            draw=str(draw),
-            tags={"agent": "strategy_drafting"},
-        )
-    except StructuredOutputError as exc:
-        return str(exc)
+    reply = try_ask(
+        analyst.ask,
+        "strategy_drafting",
+        variables,
+        StrategyItem,
+        numbered=number_from_one("pattern", len(patterns)),
+        draw=str(draw),
+        tags={"agent": "strategy_drafting"},
+    )
+    if isinstance(reply, NoReply):
+        return reply
     return [_to_strategy(item, patterns[item.pattern - 1]) for item in reply.items]
 
 

@@ -28,27 +28,27 @@ def find_fault(rating: Rating, quality: QualityConfig) -> str | None:
 
 
 def decide(
-    candidates: Sequence[Example], review: BatchRating, *, quality: QualityConfig, is_last_attempt: bool
+    candidates: Sequence[Example], rated: BatchRating, *, quality: QualityConfig, is_last_attempt: bool
 ) -> Decision:
     """Accept rows one by one or, as in the paper, the whole batch or nothing by its mean rating.
 
     After the last attempt, the rows of a weak batch are judged one by one (our interpretation of the paper). A row with
     a score below the floor is never accepted.
     """
-    is_strong = _is_strong(review, quality)
+    is_strong = _is_strong(rated, quality)
     as_a_whole = quality.accept == "batch" and (is_strong or not is_last_attempt)
 
     def passes(rating: Rating) -> bool:
         return is_strong and not _find_low(rating, quality) if as_a_whole else find_fault(rating, quality) is None
 
-    ratings = {r.example_id: r for r in review.ratings}
+    ratings = {r.example_id: r for r in rated.ratings}
     kept = [c for c in candidates if c.id in ratings and passes(ratings[c.id])]
     ids = {c.id for c in kept}
     return Decision(
         accepted=tuple(kept),
-        ratings=keep_ratings(kept, review.ratings),
-        rejected=tuple(_refuse(c, ratings.get(c.id), review, quality) for c in candidates if c.id not in ids),
-        word=_word(len(kept), len(candidates), review, quality),
+        ratings=keep_ratings(kept, rated.ratings),
+        rejected=tuple(_refuse(c, ratings.get(c.id), rated, quality) for c in candidates if c.id not in ids),
+        word=_word(len(kept), len(candidates), rated, quality),
     )
 
 
@@ -58,14 +58,14 @@ def accept_unreviewed(candidates: Sequence[Example]) -> Decision:
 
 
 def read_probes(
-    probes: Sequence[Probe], review: BatchRating, *, answered: Mapping[str, bool], quality: QualityConfig
+    probes: Sequence[Probe], rated: BatchRating, *, answered: Mapping[str, bool], quality: QualityConfig
 ) -> tuple[JudgeProbe, ...]:
     """What would happen to each row of known quality under the rule for synthetic rows.
 
     Args:
         answered: by probe id, whether the judge gave the probe's answer when it was asked without seeing it.
     """
-    ratings = {r.example_id: r for r in review.probe_ratings}
+    ratings = {r.example_id: r for r in rated.probe_ratings}
     return tuple(
         note_probe(
             probe,
@@ -104,22 +104,22 @@ def _find_low(rating: Rating, quality: QualityConfig) -> str:
     return ", ".join(f"{name} {score}" for name, score in rating.scores.items() if score < quality.floor)
 
 
-def _is_strong(review: BatchRating, quality: QualityConfig) -> bool:
-    return review.score is not None and review.score >= quality.threshold
+def _is_strong(rated: BatchRating, quality: QualityConfig) -> bool:
+    return rated.score is not None and rated.score >= quality.threshold
 
 
-def _refuse(candidate: Example, rating: Rating | None, review: BatchRating, quality: QualityConfig) -> Rejection:
+def _refuse(candidate: Example, rating: Rating | None, rated: BatchRating, quality: QualityConfig) -> Rejection:
     if rating is None:
-        reason = review.unrated.get(candidate.id, "the judge did not rate it")
+        reason = rated.unrated.get(candidate.id, "the judge did not rate it")
         return reject(candidate, "quality", reason, may_be_overruled=True)
     low = _find_low(rating, quality) if rating.mean >= quality.threshold else ""
     reason = f"{word_rating(rating)} ({low} is below {quality.floor})" if low else word_rating(rating)
     return reject(candidate, "quality", reason, may_be_overruled=True).model_copy(update={"rating": rating})
 
 
-def _word(n_kept: int, n_candidates: int, review: BatchRating, quality: QualityConfig) -> str:
-    shown = "nothing rated" if review.score is None else f"mean {review.score:.1f} of 10"
+def _word(n_kept: int, n_candidates: int, rated: BatchRating, quality: QualityConfig) -> str:
+    shown = "nothing rated" if rated.score is None else f"mean {rated.score:.1f} of 10"
     if n_kept and n_kept == n_candidates:
         return f"accepted: {shown}"
-    below = "" if review.score is None or _is_strong(review, quality) else f", below {quality.threshold:g}"
+    below = "" if rated.score is None or _is_strong(rated, quality) else f", below {quality.threshold:g}"
     return f"accepted {n_kept} of {n_candidates} rows: {shown}{below}" if n_kept else f"sent back: {shown}{below}"

@@ -11,12 +11,11 @@ from pada_agent.agents.guards.guard import reject
 from pada_agent.agents.quality_control.judge_calibration import Claim
 from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import VerificationConfig
-from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import Batch, Example, Record, Rejection
+from pada_agent.core.records import Example, Record, Rejection
 from pada_agent.evaluation.task import OpenQuestion, Task
 from pada_agent.evaluation.verifiers.solver_answer import choose_marks
 from pada_agent.prompts.numbering import number_from_one
-from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
 
 
 class AnswerForm(NamedTuple):
@@ -69,8 +68,7 @@ class Solved(Record):
 def verify_answers(
     rows: Sequence[Example],
     *,
-    batch: Batch,
-    attempt: int,
+    draw: str,
     task: Task,
     judge: PromptedModel,
     settings: VerificationConfig,
@@ -82,6 +80,9 @@ def verify_answers(
 
     Rows are passed on unsolved if their label is checked by other means (code, spans) or cannot be checked (open
     answers). Probes are solved along with the rows but counted separately.
+
+    Args:
+        draw: what tells this attempt's calls from those of other attempts with the same prompts.
     """
     drawn = [row for row in rows if Random(f"solve/{seed}/{row.id}").random() < settings.share]
     claims = [*(Claim(id=row.id, question=row, claimed=row) for row in drawn), *(probes if drawn else ())]
@@ -96,14 +97,14 @@ def verify_answers(
         for chunk in _cut(found, judge.fit(rows_per_call or len(found), tokens_each=form.n_tokens))
     ]
 
-    def solve(chunk: tuple[Sequence[Claim], AnswerForm, int]) -> dict[str, Vote] | str:
-        return _solve(*chunk, batch=batch, attempt=attempt, task=task, judge=judge, settings=settings)
+    def solve(chunk: tuple[Sequence[Claim], AnswerForm, int]) -> dict[str, Vote] | NoReply:
+        return _solve(*chunk, draw=draw, task=task, judge=judge, settings=settings)
 
     votes: dict[str, list[Vote]] = {}
     problems: list[str] = []
     for answers in map_concurrently(solve, chunks):
-        if isinstance(answers, str):
-            problems.append(answers)
+        if isinstance(answers, NoReply):
+            problems.append(answers.reason)
             continue
         for claim_id, vote in answers.items():
             votes.setdefault(claim_id, []).append(vote)
@@ -140,38 +141,32 @@ def _solve(
     form: AnswerForm,
     vote: int,
     *,
-    batch: Batch,
-    attempt: int,
+    draw: str,
     task: Task,
     judge: PromptedModel,
     settings: VerificationConfig,
-) -> dict[str, Vote] | str:
-    """One vote per claim, except for claims that got no usable answer. Or a message saying why the reply could not be used."""
+) -> dict[str, Vote] | NoReply:
+    """One vote per claim, except for claims that got no usable answer."""
     posed = pose_together(claims, vote, task)
     shared = posed[0].options if len({q.options for q in posed}) == 1 and posed[0].options else ()
     n_votes = settings.votes_for(is_choice=form.is_choice)
-    try:
-        reply = judge.ask(
-            "answer_solving",
-            {
-                "task": task.about([claim.question for claim in claims]),
-                "mark": choose_marks(posed[0].options).kind,
-                "shared": _list_options(posed[0]) if shared else [],
-                "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
-            },
-            solution_item(form),
-            numbered=number_from_one("sample", len(claims)),
-            temperature=settings.temperature_for(n_votes),
-            draw=f"{batch.id}/{attempt}/{vote}",
-            tags={
-                "agent": "answer_verification",
-                "iteration": batch.iteration,
-                "batch": batch.id,
-                "attempt": attempt,
-            },
-        )
-    except StructuredOutputError as exc:
-        return str(exc)
+    reply = try_ask(
+        judge.ask,
+        "answer_solving",
+        {
+            "task": task.about([claim.question for claim in claims]),
+            "mark": choose_marks(posed[0].options).kind,
+            "shared": _list_options(posed[0]) if shared else [],
+            "questions": [_describe(n, q, with_options=not shared) for n, q in enumerate(posed, start=1)],
+        },
+        solution_item(form),
+        numbered=number_from_one("sample", len(claims)),
+        temperature=settings.temperature_for(n_votes),
+        draw=f"{draw}/{vote}",
+        tags={"agent": "answer_verification"},
+    )
+    if isinstance(reply, NoReply):
+        return reply
     answers = {item.sample: str(item.model_dump()["answer"]) for item in reply.items}
     return {
         claim.id: vote_cast

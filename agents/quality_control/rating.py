@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pada_agent.agents.quality_control.judge_calibration import Pair, Probe, mix
 from pada_agent.core.concurrency import map_concurrently
-from pada_agent.core.errors import StructuredOutputError
-from pada_agent.core.records import Batch, Example, Rating, Record
+from pada_agent.core.records import Example, Rating, Record, Strategy
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
-from pada_agent.prompts.prompted_model import PromptedModel
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
 
 TOKENS_PER_RATING = 110
 """Tokens reserved for one rating in the judge's reply, including reason, feedback and the JSON around them."""
@@ -48,8 +48,8 @@ def rate_batch(
     candidates: Sequence[Example],
     sources: Mapping[str, Example],
     *,
-    batch: Batch,
-    attempt: int,
+    strategy: Strategy | None,
+    draw: str,
     task: Task,
     judge: PromptedModel,
     rows_per_call: int | None = None,
@@ -57,60 +57,44 @@ def rate_batch(
 ) -> BatchRating:
     """Rate every candidate from 1 to 10 for adherence (pattern branch only), utility and relevance (paper, quality control).
 
-    Probes are inserted among the candidates, at positions fixed by the batch's id, and rated like them.
+    Probes are inserted among the candidates, at positions fixed by `draw`, and rated like them.
+
+    Args:
+        draw: what tells this attempt's calls from those of other attempts with the same prompts.
     """
     pairs = [_pair(c, sources, task) for c in candidates]
-    pairs = mix(pairs, [p.pair for p in probes], Random(f"mix/{batch.id}/{attempt}"))
+    pairs = mix(pairs, [p.pair for p in probes], Random(f"mix/{draw}"))
     size = judge.fit(rows_per_call or max(1, len(pairs)), tokens_each=TOKENS_PER_RATING)
     chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-    told = {"task": task.about(candidates), "labels": tuple(task.config.labels)}
-
-    def review(chunk: Sequence[Pair]) -> BatchRating:
-        return _review_chunk(chunk, batch=batch, attempt=attempt, told=told, judge=judge)
-
-    reviews = map_concurrently(review, chunks)
+    variables = {"task": task.about(candidates), "labels": tuple(task.config.labels), "strategy": strategy}
+    rated = map_concurrently(lambda chunk: _rate_chunk(chunk, variables, draw=draw, judge=judge), chunks)
     probe_ids = {p.pair.id for p in probes}
-    ratings = [rating for r in reviews for rating in r.ratings]
+    ratings = [r for found in rated if not isinstance(found, NoReply) for r in found]
+    lost = [(chunk, r.reason) for chunk, r in zip(chunks, rated, strict=True) if isinstance(r, NoReply)]
     return BatchRating(
         ratings=tuple(r for r in ratings if r.example_id not in probe_ids),
-        problems=tuple(problem for r in reviews for problem in r.problems),
-        unrated={i: problem for r in reviews for i, problem in r.unrated.items() if i not in probe_ids},
+        problems=tuple(reason for _, reason in lost),
+        unrated={pair.id: reason for chunk, reason in lost for pair in chunk if pair.id not in probe_ids},
         probe_ratings=tuple(r for r in ratings if r.example_id in probe_ids),
     )
 
 
-def _review_chunk(
-    pairs: Sequence[Pair],
-    *,
-    batch: Batch,
-    attempt: int,
-    told: Mapping[str, object],
-    judge: PromptedModel,
-) -> BatchRating:
-    variables = {
-        **told,
-        "strategy": batch.strategy.strategy if batch.strategy else None,
-        "pairs": [_describe_pair(n, pair) for n, pair in enumerate(pairs, start=1)],
-    }
-    tags: dict[str, str | int] = {
-        "agent": "quality_control",
-        "iteration": batch.iteration,
-        "batch": batch.id,
-        "attempt": attempt,
-    }
-    item = rating_item(with_adherence=batch.strategy is not None and bool(batch.strategy.strategy.generation_approach))
-    try:
-        reply = judge.ask(
-            "quality_control",
-            variables,
-            item,
-            numbered=number_from_one("sample", len(pairs)),
-            draw=f"{batch.id}/{attempt}",
-            tags=tags,
-        )
-    except StructuredOutputError as exc:
-        return BatchRating(ratings=(), problems=(str(exc),), unrated={pair.id: str(exc) for pair in pairs})
-    return BatchRating(ratings=tuple(_to_rating(item, pairs[item.sample - 1]) for item in reply.items))
+def _rate_chunk(
+    pairs: Sequence[Pair], variables: Mapping[str, Any], *, draw: str, judge: PromptedModel
+) -> list[Rating] | NoReply:
+    strategy: Strategy | None = variables["strategy"]
+    reply = try_ask(
+        judge.ask,
+        "quality_control",
+        {**variables, "pairs": [_describe_pair(n, pair) for n, pair in enumerate(pairs, start=1)]},
+        rating_item(with_adherence=strategy is not None and bool(strategy.generation_approach)),
+        numbered=number_from_one("sample", len(pairs)),
+        draw=draw,
+        tags={"agent": "quality_control"},
+    )
+    if isinstance(reply, NoReply):
+        return reply
+    return [_to_rating(item, pairs[item.sample - 1]) for item in reply.items]
 
 
 @cache

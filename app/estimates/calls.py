@@ -92,7 +92,7 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
     n_synthetic = config.generation.count_rows(counts.train)
     n_candidates = config.generation.count_candidates(counts.train)
     n_folds = count_folds(config)
-    n_attempts = 1 + config.quality.max_regenerations
+    n_attempts = config.quality.max_attempts
     few, all_rated = (_list_judged(config, counts, n_folds=n) for n in (n_folds * _needs_folds(config), n_folds))
     writes = config.loop.max_iterations > 0 and count_writing(config, n_candidates) > 0
     return Estimate(
@@ -120,16 +120,11 @@ def list_evaluations(config: RunConfig, counts: Counts, *, n_folds: int) -> list
     """
     n_iterations = config.loop.max_iterations
     trained: list[int] = []
-    if n_iterations and answers_training_rows(config):
+    if n_iterations and config.generation.reads_training_errors:
         ends = [counts.train * i // n_folds for i in range(n_folds + 1)] if n_folds else []
         trained = [counts.train] * n_iterations + [b - a for a, b in pairwise(ends)]
     tests = [counts.test] * (2 + (n_iterations > 0)) if counts.test else []
     return [counts.validation] * (2 + n_iterations) + trained + tests
-
-
-def answers_training_rows(config: RunConfig) -> bool:
-    """Whether the student answers the training rows in each iteration, so that rows can start from its errors."""
-    return config.generation.sources == "training_errors" and config.generation.pattern_share < 1
 
 
 def offers_choices(config: RunConfig) -> bool:
@@ -331,11 +326,7 @@ def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, atte
 
 def _count_votes(config: RunConfig) -> int:
     """Times each written row is answered by the judge itself."""
-    verification = config.verification
-    if verification.votes is None and not config.quality.enabled:
-        return 0
-    is_choice = find_task_kind(config.task.name).offers_options or bool(config.task.labels)
-    return verification.votes_for(is_choice=is_choice)
+    return config.verification.votes_for(is_choice=offers_choices(config)) if config.solves_rows else 0
 
 
 def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:
@@ -349,7 +340,7 @@ def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int
 def _count_sequences(config: RunConfig, counts: Counts, n_synthetic: int) -> int:
     n = config.loop.max_iterations
     added = n * (n + 1) // 2 if config.generation.accumulate else n
-    n_folds = count_folds(config) if n and answers_training_rows(config) else 0
+    n_folds = count_folds(config) if n and config.generation.reads_training_errors else 0
     n_whole = n + 1 + max(0, n_folds - 1)  # every fold leaves its own part out
     if config.lora.n_steps is not None:
         return n_whole * config.lora.n_steps * config.lora.batch_size

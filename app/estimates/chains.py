@@ -8,7 +8,6 @@ from typing import Any
 
 from pada_agent.app.estimates.calls import (
     Counts,
-    answers_training_rows,
     asks_judge,
     count_analyses,
     count_folds,
@@ -72,7 +71,7 @@ class RunChain:
 
     def _answer_training_rows(self, iteration: int) -> Iterator[Step]:
         """Answers to training rows; with folds, by students that were not trained on them. Later iterations find those again."""
-        if not answers_training_rows(self._config):
+        if not self._config.generation.reads_training_errors:
             return
         yield from self._measure(self._name(iteration - 1), "train")
         n_folds = count_folds(self._config) if iteration == 1 else 0

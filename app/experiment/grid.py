@@ -1,6 +1,5 @@
 """What an experiment compares, and the settings of each of its runs."""
 
-import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -156,8 +155,7 @@ def fix_steps(config: RunConfig, datasets: DatasetSource) -> RunConfig:
         return config
     n_train = count_rows(config, datasets).train
     n_rows = n_train + config.n_definitions + config.generation.count_rows(n_train)
-    n_steps = max(1, round(config.lora.epochs * math.ceil(n_rows / config.lora.batch_size)))
-    return apply_settings(config, {"lora.n_steps": n_steps}, origin="lora")
+    return apply_settings(config, {"lora.n_steps": config.lora.count_steps(n_rows)}, origin="lora")
 
 
 def _plan_arms(grid: Grid, task: str, size: int | None, *, base: RunConfig, sized: RunConfig) -> list[Cell]:

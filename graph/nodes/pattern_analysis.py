@@ -6,7 +6,7 @@ from random import Random
 from pada_agent.agents.data_generation.pattern_sources import bind_to_rows
 from pada_agent.agents.pattern_analysis.clustering import Clustering
 from pada_agent.agents.pattern_analysis.error_analysis import analyze_errors, sample_failures
-from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
+from pada_agent.agents.pattern_analysis.failure_features import describe_analysis
 from pada_agent.agents.pattern_analysis.pattern_categorization import (
     Categorization,
     categorize_patterns,
@@ -61,7 +61,7 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
         seed=settings.seed,
         report=report_progress,
     )
-    clustering = try_other_groupings(result, analyses, state, adapters)
+    clustering = try_other_groupings(result, analyses, state)
     grouped = Ref(key=adapters.store.key("clustering", clustering), rows=len(analyses))
     adapters.store.write_json(grouped.key, clustering.model_dump())
     report_stage("pattern_categorization", adapters, analyses=len(analyses), patterns=len(result.patterns))
@@ -72,14 +72,12 @@ def pattern_categorization(state: AnalysisState, adapters: Adapters) -> PartialS
     }
 
 
-def try_other_groupings(
-    found: Categorization, analyses: list[ErrorAnalysis], state: AnalysisState, adapters: Adapters
-) -> Clustering:
+def try_other_groupings(found: Categorization, analyses: list[ErrorAnalysis], state: AnalysisState) -> Clustering:
     """The clustering, with how much it changes with the number of clusters and with the embedder. Only the report uses this."""
-    settings, texts = state["settings"], [describe_analysis(a) for a in analyses]
+    settings = state["settings"]
     moved = measure_sensitivity(
-        texts,
-        embed_analyses(analyses, embedder=adapters.embedder, settings=settings.analysis),
+        [describe_analysis(a) for a in analyses],
+        found.vectors,
         found.clustering,
         settings=settings.analysis,
         seed=settings.seed,

@@ -15,8 +15,6 @@ from pada_agent.agents.quality_control.feedback import advise, remember
 from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
 from pada_agent.agents.quality_control.rating import rate_batch
 from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER
-from pada_agent.core.config import RunConfig
-from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
 from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
@@ -27,6 +25,7 @@ from pada_agent.graph.reporting import report_progress, report_stage
 from pada_agent.graph.rows import read_known_rows, read_protected, read_training, read_training_failures
 from pada_agent.graph.state import BatchState, PartialState, count_missing, open_rows
 from pada_agent.graph.storing import put_rows
+from pada_agent.prompts.prompted_model import NoReply, PromptedModel
 
 BRANCHES: dict[Branch, str] = {"pattern": "generalization_branch", "training_error": "training_error_branch"}
 """The node that makes each branch's batches."""
@@ -50,16 +49,16 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
             attempt=attempt,
             feedback=state.get("feedback", []),
             task=adapters.task,
-            generator=adapters.generator,
+            generator=_tag(adapters.generator, batch, attempt),
             settings=settings.generation,
             seed=settings.seed,
             training=read_training(state, adapters),
         )
-    except StructuredOutputError as exc:
-        return {**started, "unusable": note_unusable(state, GENERATOR, str(exc))}
     finally:
         if attempt == 1:
             find_tally(state, adapters).add(batch.n_wanted, report_progress, step="written")
+    if isinstance(drafts, NoReply):
+        return {**started, "unusable": note_unusable(state, GENERATOR, drafts.reason)}
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
 
 
@@ -88,15 +87,14 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
 
 def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
     """Have the judge answer the candidates without seeing their labels. Rows that it answers differently are sent back."""
-    settings = state["settings"]
-    if not asks_for_answers(settings):
+    settings, batch, attempt = state["settings"], state["batch"], state["attempt"]
+    if not settings.solves_rows:
         return {"answered": {}}
     solved = verify_answers(
         state["candidates"],
-        batch=state["batch"],
-        attempt=state["attempt"],
+        draw=f"{batch.id}/{attempt}",
         task=adapters.task,
-        judge=adapters.judge,
+        judge=_tag(adapters.judge, batch, attempt),
         settings=settings.verification,
         rows_per_call=settings.verification.rows_per_call or settings.quality.rows_per_call,
         seed=settings.seed,
@@ -111,33 +109,29 @@ def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
     }
 
 
-def asks_for_answers(settings: RunConfig) -> bool:
-    """Whether the judge answers rows itself. By default it does so whenever quality control is on; `verification.votes` overrides this."""
-    return settings.quality.enabled if settings.verification.votes is None else settings.verification.votes > 0
-
-
 def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     """Have the candidates rated. Accept those that pass and send the others back."""
     quality, batch, candidates = state["settings"].quality, state["batch"], state["candidates"]
+    attempt = state["attempt"]
     score: float | None = None
     problems: tuple[str, ...] = ()
     found: tuple[JudgeProbe, ...] = ()
     if quality.enabled:
         probes = draw_probes(state, adapters) if candidates else []
-        review = rate_batch(
+        rating = rate_batch(
             candidates,
             read_training(state, adapters).by_id,
-            batch=batch,
-            attempt=state["attempt"],
+            strategy=batch.strategy.strategy if batch.strategy else None,
+            draw=f"{batch.id}/{attempt}",
             task=adapters.task,
-            judge=adapters.judge,
+            judge=_tag(adapters.judge, batch, attempt),
             rows_per_call=quality.rows_per_call,
             probes=probes,
         )
-        is_last = state["attempt"] > quality.max_regenerations
-        decision = decide(candidates, review, quality=quality, is_last_attempt=is_last)
-        score, problems = review.score, review.problems
-        found = read_probes(probes, review, answered=state["answered"], quality=quality)
+        is_last = attempt >= quality.max_attempts
+        decision = decide(candidates, rating, quality=quality, is_last_attempt=is_last)
+        score, problems = rating.score, rating.problems
+        found = read_probes(probes, rating, answered=state["answered"], quality=quality)
     else:
         decision = accept_unreviewed(candidates)
     accepted = [*state.get("accepted", []), *decision.accepted]
@@ -145,7 +139,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     report_stage(
         "quality_control",
         adapters,
-        detail=f"{batch.id}, attempt {state['attempt']}: {decision.word}",
+        detail=f"{batch.id}, attempt {attempt}: {decision.word}",
         requested=batch.n_wanted,
         accepted=len(accepted),
         rejected=len(update["rejected"]),
@@ -160,6 +154,11 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
         "unusable": note_unusable(state, JUDGE, *problems),
         "probes": [*state.get("probes", []), *found],
     }
+
+
+def _tag(model: PromptedModel, batch: Batch, attempt: int) -> PromptedModel:
+    """The model, with what each of its calls is for."""
+    return model.tagged(iteration=batch.iteration, batch=batch.id, attempt=attempt)
 
 
 def note_unusable(state: BatchState, kind: str, *problems: str) -> dict[str, list[str]]:

@@ -239,9 +239,9 @@ class TestFineTuning:
         assert epochs[0] != epochs[1]
 
     def test_steps_follow_from_epochs(self) -> None:
-        assert fine_tuning.count_steps(300, LoraSpec(epochs=5)) == 190
-        assert fine_tuning.count_steps(300, LoraSpec(epochs=0.001)) == 1
-        assert fine_tuning.count_steps(300, LoraSpec(n_steps=7)) == 7
+        assert LoraSpec(epochs=5).count_steps(300) == 190
+        assert LoraSpec(epochs=0.001).count_steps(300) == 1
+        assert LoraSpec(n_steps=7).count_steps(300) == 7
 
     def test_the_learning_rate_warms_up_and_decays(self) -> None:
         spec = LoraSpec(warmup_ratio=0.2)

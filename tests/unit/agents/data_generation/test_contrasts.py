@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pada_agent.agents.data_generation import contrasts
-from pada_agent.agents.data_generation.contrasts import find_contrasts
+from pada_agent.agents.data_generation.contrasts import find_nearest_rows
 from pada_agent.core.records import Example
 from tests.toy_world import WordCountEmbedder
 
@@ -20,6 +20,6 @@ def test_they_are_those_of_sorting_all_rows(k: int, monkeypatch: pytest.MonkeyPa
         np.array(embedder.embed([e.prompt for e in rows]), dtype=np.float32).astype(float) for rows in (errors, right)
     )
     wanted = np.argsort(-(ours @ theirs.T), axis=1, kind="stable")[:, :k]
-    found = find_contrasts(errors, right, k=k, embedder=embedder)
+    found = find_nearest_rows(errors, right, k=k, embedder=embedder)
     assert found == {e.id: tuple(right[i].id for i in row) for e, row in zip(errors, wanted, strict=True)}
-    assert find_contrasts(errors[:1], [], k=k, embedder=embedder) == {"e0": ()}
+    assert find_nearest_rows(errors[:1], [], k=k, embedder=embedder) == {"e0": ()}

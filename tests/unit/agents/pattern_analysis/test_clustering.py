@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pada_agent.agents.pattern_analysis.clustering import choose_elbow, cluster_vectors, measure_stability
+from pada_agent.agents.pattern_analysis.clustering import choose_elbow, cluster_vectors, mean_vectors, measure_stability
 
 
 def test_two_tight_groups_become_two_clusters_numbered_by_size() -> None:
@@ -92,9 +92,8 @@ def test_clear_groups_are_stable_under_resampling_and_a_cloud_is_not() -> None:
     assert measure_stability(groups, [0] * 36, seed=0) is None
 
 
-def test_centroids_are_unit_vectors_in_the_order_of_the_labels() -> None:
-    found = cluster_vectors(
-        [[3.0, 0.01 * i] for i in range(3)] + [[0.01 * i, 4.0] for i in range(5)], k_min=2, k_max=2, seed=0
-    )
-    assert found.centroids[0][1] > 0.99 and found.centroids[1][0] > 0.99
-    assert [np.linalg.norm(c) for c in found.centroids] == pytest.approx([1.0, 1.0])
+def test_mean_vectors_are_unit_vectors_in_the_order_of_the_labels() -> None:
+    vectors = [[3.0, 0.01 * i] for i in range(3)] + [[0.01 * i, 4.0] for i in range(5)]
+    found = mean_vectors(vectors, (1, 1, 1, 0, 0, 0, 0, 0))
+    assert found[0][1] > 0.99 and found[1][0] > 0.99
+    assert [np.linalg.norm(c) for c in found] == pytest.approx([1.0, 1.0])

@@ -10,13 +10,12 @@ from pada_agent.agents.quality_control.judge_calibration import Claim
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig, VerificationConfig
 from pada_agent.core.raw_rows import RawRow
-from pada_agent.core.records import Batch, Example, Provenance
+from pada_agent.core.records import Example, Provenance
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fakes import ScriptedModel
 
-BATCH = Batch(id="i1-e-b1", branch="training_error", iteration=1, source_ids=("t1",))
 ORIGIN = Provenance(branch="training_error", iteration=1, batch_id="i1-e-b1", attempt=1, source_id="t1")
 CHOICE = make_task(TaskConfig(name="multiple_choice"))
 OPTIONS = ["a candle", "an ice cube", "a brick", "a spoon"]
@@ -34,8 +33,7 @@ def choice(example_id: str = "r1") -> Example:
 def verify(rows: list[Example], model: ScriptedModel, *, task: Task = CHOICE, **settings: object) -> Solved:
     return verify_answers(
         rows,
-        batch=BATCH,
-        attempt=1,
+        draw="i1-e-b1/1",
         task=task,
         judge=PromptedModel(model),
         settings=VerificationConfig.model_validate({"votes": 3, **settings}),
@@ -206,8 +204,7 @@ def test_known_rows_are_answered_among_the_rows_and_counted_apart() -> None:
 
     solved = verify_answers(
         [row],
-        batch=BATCH,
-        attempt=1,
+        draw="i1-e-b1/1",
         task=CLOSED,
         judge=PromptedModel(ScriptedModel(solve)),
         settings=VerificationConfig(),
@@ -223,8 +220,7 @@ def test_no_more_rows_are_solved_at_once_than_the_answer_has_room_for() -> None:
     model = ScriptedModel(lambda r: say(*["A"] * r.messages[-1].content.count("<sample number")))
     verify_answers(
         [closed(f"r{n}", f"question {n}", "lamp") for n in range(5)],
-        batch=BATCH,
-        attempt=1,
+        draw="i1-e-b1/1",
         task=CLOSED,
         judge=PromptedModel(model, max_output_tokens=130),
         settings=VerificationConfig(),

@@ -11,7 +11,7 @@ from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import QualityConfig, TaskConfig
 from pada_agent.core.raw_rows import RawRow
-from pada_agent.core.records import Batch, Example, JudgeProbe, ProbeKind, Provenance, Rating
+from pada_agent.core.records import Example, JudgeProbe, ProbeKind, Provenance, Rating
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import make_task
@@ -117,9 +117,9 @@ def test_a_known_row_is_judged_by_the_rule_for_rows(
     """A good one was not written for the strategy: its adherence alone does not count against it, nor for it."""
     known = probe(kind)
     given = Rating(example_id=known.pair.id, reason="so", adherence=scores[0], utility=scores[1], relevance=scores[2])
-    review = BatchRating(ratings=(), probe_ratings=(given,))
+    rated = BatchRating(ratings=(), probe_ratings=(given,))
     answers = {} if answered is None else {known.pair.id: answered}
-    (noted,) = read_probes([known], review, answered=answers, quality=QualityConfig())
+    (noted,) = read_probes([known], rated, answered=answers, quality=QualityConfig())
     assert noted.passed is passed and noted.answered is answered
     if kind != "good":
         row_passes = find_fault(given, QualityConfig()) is None and answered is not False
@@ -161,14 +161,13 @@ def test_probes_are_rated_with_the_rows_and_count_in_no_score() -> None:
             [{"sample": n, "reason": "because", "utility": s, "relevance": s} for n, s in enumerate(scores, 1)]
         )
 
-    batch = Batch(id="b", branch="training_error", iteration=1, source_ids=("t0",))
     sources = {e.id: e for e in training}
     judge = ScriptedModel(rate)
-    review = rate_batch(
-        [candidate], sources, batch=batch, attempt=1, task=task, judge=PromptedModel(judge), probes=probes
+    rating = rate_batch(
+        [candidate], sources, strategy=None, draw="b/1", task=task, judge=PromptedModel(judge), probes=probes
     )
     assert len(judge.requests) == 1
-    assert [r.example_id for r in review.ratings] == [candidate.id] and review.score == 9.0
-    noted = read_probes(probes, review, answered={}, quality=QualityConfig())
+    assert [r.example_id for r in rating.ratings] == [candidate.id] and rating.score == 9.0
+    noted = read_probes(probes, rating, answered={}, quality=QualityConfig())
     assert [p.passed for p in noted] == [False] * len(probes)
     assert len(probes) == 3
