@@ -25,7 +25,14 @@ from pada_agent.evaluation.tasks.drafts import (
     tell_turns,
     whole_question,
 )
-from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
+from pada_agent.evaluation.tasks.gold_option import (
+    GoldReading,
+    GoldSeen,
+    describe_gold,
+    find_doubt,
+    find_gold,
+    settle_gold,
+)
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
@@ -211,6 +218,8 @@ class MultipleChoice(Task):
         gold = find_gold(seen, reader.settled.gold_is or "label")
         if gold is None:
             reader.fail("answer", describe_gold(seen))
+        if doubt := find_doubt(seen, gold, names_count=self.config.gold_is == "auto"):
+            reader.fail("answer", doubt)
         return Choices(seen.options.texts, seen.options.labels, gold)
 
     def _see(self, reader: RowReader) -> GoldSeen:
