@@ -244,6 +244,10 @@ class Task(ABC):
         """The right answer as the student should have written it, including its working if there is any."""
         return self.gold(example)
 
+    def sort_options(self, example: Example) -> Example:
+        """The same row with its options in alphabetical order, so that rows can be compared. Override this if rows list options."""
+        return example
+
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """The example in the form of `show`, but with a wrong answer.
 

@@ -35,7 +35,8 @@ from pada_agent.evaluation.tasks.gold_option import (
 )
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
+from pada_agent.evaluation.text_units import signs_of
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, label_at
 from pada_agent.evaluation.verifiers.solver_answer import pick_option
 from pada_agent.evaluation.verifiers.text import normalize_text, same_text
 
@@ -178,6 +179,14 @@ class MultipleChoice(Task):
         if choices.closed or self.config.answers == "text":
             return choices.gold_text
         return f"{choices.labels[choices.gold]}. {choices.gold_text}"
+
+    def sort_options(self, example: Example) -> Example:
+        choices = _choices_of(example)
+        if choices.closed:
+            return example
+        texts = tuple(sorted(choices.texts, key=lambda text: (signs_of(text), text)))
+        in_order = Choices(texts, tuple(map(label_at, range(len(texts)))), texts.index(choices.gold_text))
+        return keep_turns(example, self._build(example.reference["question"], in_order, example.id))
 
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """For a row with its own options, the right one and a wrong one trade places."""
