@@ -45,6 +45,8 @@ JOINED: Mapping[str, tuple[str, ...]] = {"instruction": ("input", "context")}
 _ALPACA = ("instruction", "input", "output")
 """Columns next to which `text` is Alpaca's: it repeats them all."""
 
+_SLICE = re.compile(r"\[[-\d%]*:[-\d%]*\]$", re.ASCII)
+
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "prompt")
 SYSTEM = ("system_prompt", "system_message")
 """Column names that are unambiguous. `system` alone may mean anything, except next to a prompt, an instruction or turns."""
@@ -152,6 +154,11 @@ def _name_alike(columns: Columns, fields: Fields) -> Columns:
         **{ours.get(name, name): wanted for name, wanted in columns.items()},
         **{n: w for n, w in columns.items() if n in fields},
     }
+
+
+def find_place(rows: Sequence[RawRow]) -> str:
+    """The file or split that rows come from, without its slice. Empty if there are no rows."""
+    return _SLICE.sub("", rows[0].where.rpartition(":")[0]) if rows else ""
 
 
 def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:

@@ -100,11 +100,14 @@ class MultipleChoice(Task):
         if self.config.labels:
             seen = self.look_at(files, settled, partial(see_label, config=self.config))
             return settle_labels(seen, settled, self.config)
-        settled = [_find_choices(rows, form) for rows, form in zip(files, settled, strict=True)]
         if self.name == MultipleChoice.name and not any("choices" in form.columns for form in settled):
             self._ask_for_labels(files, settled)
         reading = self.config.gold_is if self.config.gold_is != "auto" else self._settle_gold(files, settled)
         return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
+    def find_form(self, rows: Sequence[RawRow]) -> Settled:
+        form = super().find_form(rows)
+        return form if self.config.labels else _find_choices(rows, form)
 
     def _ask_for_labels(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> None:
         """Refuse rows without options, and say what belongs into the settings if all rows have the same ones."""
