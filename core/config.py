@@ -54,11 +54,11 @@ class DataConfig(Settings):
     """Fraction of validation used to select the best model; the rest is diagnosed. Our default guards against adaptive overfitting."""
     on_overlap: Literal["error", "drop"] = "error"
     """What to do if training rows also appear in validation or test, or validation rows in test: stop with an error, or drop them. Test always keeps
-    its rows. Rows are the same if their questions are, with passage, options and earlier turns, ignoring case, white space and the punctuation
-    around words."""
+    its rows. Rows are the same if their questions are, with passage, options and earlier turns, ignoring case, white space, the punctuation
+    around words and the order of options."""
     on_duplicate: Literal["drop", "error"] = "drop"
-    """What to do if a row repeats an earlier row of the same file, in both question and answer: drop it and report the count, or stop with an
-    error."""
+    """What to do if a row repeats an earlier row of the same file, in both question and answer, whatever the order of its options: drop it and
+    report the count, or stop with an error."""
 
     @field_validator("train", "validation", "test", "held_back")
     @classmethod

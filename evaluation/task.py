@@ -18,7 +18,7 @@ from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.thoughts import strip_thoughts
-from pada_agent.evaluation.rows.forms import Fields, settle_form
+from pada_agent.evaluation.rows.forms import Fields, find_place, settle_form
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.solver_answer import declines, pick_option
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -130,11 +130,25 @@ class Task(ABC):
         Raises:
             DatasetError: columns do not exist, or it is unclear which ones are meant.
         """
+        return self.list_forms(files)
+
+    def list_forms(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
+        """Which columns hold what, for each file. The slices of a file have the same form.
+
+        Raises:
+            DatasetError: columns do not exist, or it is unclear which ones are meant.
+        """
+        by_place: dict[str, list[RawRow]] = {}
+        for rows in files:
+            by_place.setdefault(find_place(rows), []).extend(rows)
+        forms = {place: self.find_form(rows) for place, rows in by_place.items()}
+        return [forms[find_place(rows)] for rows in files]
+
+    def find_form(self, rows: Sequence[RawRow]) -> Settled:
+        """Which columns of a file hold what. Override this if names and settings do not tell all of them."""
         missing = [text for text in self.config.missing if text not in self.config.labels]
         columns, labels = self.config.columns, self.config.labels
-        return [
-            settle_form(rows, columns=columns, fields=self.fields, missing=missing, labels=labels) for rows in files
-        ]
+        return settle_form(rows, columns=columns, fields=self.fields, missing=missing, labels=labels)
 
     def look_at(
         self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled], look: Callable[[RowReader], SeenT]
@@ -243,6 +257,10 @@ class Task(ABC):
     def solution(self, example: Example) -> str:
         """The right answer as the student should have written it, including its working if there is any."""
         return self.gold(example)
+
+    def sort_options(self, example: Example) -> Example:
+        """The same row with its options in alphabetical order, so that rows can be compared. Override this if rows list options."""
+        return example
 
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """The example in the form of `show`, but with a wrong answer.

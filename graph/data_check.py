@@ -80,9 +80,9 @@ def check_data(
         further_down: number of rows per label among those that a limit leaves out, by split.
     """
     data = settings.data
-    kept, findings = _drop_repeated(files, data)
+    kept, findings = _drop_repeated(files, data, task)
     findings += [finding for name in kept for finding in _check_questions(kept[name], task)]
-    kept, shared = _drop_shared(kept, data)
+    kept, shared = _drop_shared(kept, data, task)
     labels = {name: count_labels(task, file.examples) for name, file in kept.items()}
     findings += shared + _check_labels(kept, labels, settings, further_down or {})
     findings += _check_written_answers(kept, labels, task) + _check_sizes(kept, files)
@@ -116,12 +116,12 @@ def refuse(findings: Sequence[Finding]) -> None:
 
 
 def _drop_repeated(
-    files: Mapping[FileName, ReadFile], data: DataConfig
+    files: Mapping[FileName, ReadFile], data: DataConfig, task: Task
 ) -> tuple[dict[FileName, ReadFile], list[Finding]]:
     kept: dict[FileName, ReadFile] = {}
     findings = []
     for name, file in files.items():
-        kept[name], repeated = drop_repeated(file)
+        kept[name], repeated = drop_repeated(file, task)
         if not repeated:
             continue
         n = len(repeated)
@@ -138,11 +138,11 @@ def _check_questions(file: ReadFile, task: Task) -> list[Finding]:
     if len(file.examples) < 2:
         return []
     place, n_rows = file.understood.location, len(file.examples)
-    if n_rows > 2 and count_questions(file) == 1:
+    if n_rows > 2 and count_questions(file, task) == 1:
         return [
             stop(f"{place}: all {n_rows} rows have the same question. Name the columns of the question in task.columns")
         ]
-    exact, pairs = find_contradictions(file, task.gold, exactly=True), find_contradictions(file, task.gold)
+    exact, pairs = find_contradictions(file, task, exactly=True), find_contradictions(file, task)
     if 2 * len(exact) >= n_rows:
         message = _tell_contradictions(place, n_rows, exact)
         return [stop(f"{message}. Is a part of the question in another column? A list in task.columns joins columns")]
@@ -160,7 +160,7 @@ def _tell_contradictions(place: str, n_rows: int, pairs: Sequence[Pair], alike: 
 
 
 def _drop_shared(
-    files: Mapping[FileName, ReadFile], data: DataConfig
+    files: Mapping[FileName, ReadFile], data: DataConfig, task: Task
 ) -> tuple[dict[FileName, ReadFile], list[Finding]]:
     """Make sure that no row is in two splits: test keeps its rows, validation drops those that are in test, and training drops both."""
     kept = dict(files)
@@ -168,7 +168,7 @@ def _drop_shared(
     for name, others in (("validation", ("test",)), ("train", ("validation", "test"))):
         if name not in kept:
             continue
-        pairs = find_shared(kept[name], [kept[other] for other in others if other in kept])
+        pairs = find_shared(kept[name], [kept[other] for other in others if other in kept], task)
         if not pairs:
             continue
         finding = _tell_shared(name, kept[name], pairs, data)

@@ -4,14 +4,14 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from pada_agent.core.raw_rows import RawRow
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.evaluation.rows.python_notation import read_python
 
 MAX_DIGITS = 400
@@ -27,6 +27,7 @@ _NESTED = re.compile(r"[\[{]\s*(?:['\"\[{]|array\().*[\]}]", re.DOTALL)
 KEEPS_LISTS = "save the rows as JSON Lines or Parquet, which keep lists as they are"
 
 _WHOLE = re.compile(r"(?P<whole>-?(?:0|[1-9]\d*))(?P<point>\.0)?", re.ASCII)
+_FRACTION = re.compile(r"-?\d+\.\d*[1-9]\d*", re.ASCII)
 
 
 def to_nfc(text: str) -> str:
@@ -91,18 +92,40 @@ def is_broken_list(value: Any) -> bool:
     return isinstance(value, str) and bool(_NESTED.fullmatch(value.strip())) and parse_nested(value) is value
 
 
-def write_whole_numbers_as_such(rows: Sequence[RawRow]) -> list[RawRow]:
+def write_whole_numbers_as_such(files: Sequence[Sequence[RawRow]], forms: Sequence[Settled]) -> list[list[RawRow]]:
     """Turn 3.0 into 3 in columns whose numbers are all whole, because pandas and Parquet return a column with gaps as floats.
 
     The same applies to a column of texts such as `3.0`, if plain integers or empty cells show that it was affected too.
+    Columns of the same field, or of the same name, are treated alike in all files, and so are the columns of options.
+
+    Args:
+        forms: for each file, which columns hold what.
     """
+    kinds = [_name_kinds(form) for form in forms]
     columns: dict[str, _Column] = {}
-    for row in rows:
-        for name, value in row.fields.items():
-            columns.setdefault(name, _Column()).see(value)
-    names = [name for name, column in columns.items() if column.is_whole]
-    written = [name for name, column in columns.items() if column.is_written_whole]
-    return [_with_integers(row, names, written) for row in rows] if names or written else list(rows)
+    for rows, kind_of in zip(files, kinds, strict=True):
+        for row in rows:
+            for name, value in row.fields.items():
+                kind = kind_of.get(name, name)
+                if kind != _OPTIONS or not is_empty(value):
+                    columns.setdefault(kind, _Column()).see(value)
+    whole = {kind for kind, column in columns.items() if column.is_whole}
+    written = {kind for kind, column in columns.items() if column.is_written_whole}
+    return [
+        [_with_integers(row, kind_of, whole, written) for row in rows] if whole or written else list(rows)
+        for rows, kind_of in zip(files, kinds, strict=True)
+    ]
+
+
+_OPTIONS = "\0choices"
+"""The columns of options. Their empty cells say that a row has fewer options, not that whole numbers became decimals."""
+
+
+def _name_kinds(form: Settled) -> dict[str, str]:
+    """What columns hold, by column: a field alone, or one option each. Columns that are joined are left out."""
+    choices = dict.fromkeys(form.columns.get("choices", ()), _OPTIONS)
+    alone = {names[0]: f"\0{field}" for field, names in form.columns.items() if len(names) == 1}
+    return {**choices, **alone}
 
 
 @dataclass
@@ -115,7 +138,7 @@ class _Column:
     n_plain: int = 0
     """Number of integers, as numbers or as texts, and of empty cells."""
     others: bool = False
-    """Whether some numbers are not whole."""
+    """Whether some numbers are not whole, as numbers or as texts."""
     words: bool = False
     """Whether there is anything but numbers."""
 
@@ -130,6 +153,7 @@ class _Column:
             self.n_plain += written["point"] is None
         else:
             self.words = True
+            self.others = self.others or (isinstance(value, str) and bool(_FRACTION.fullmatch(value.strip())))
 
     @property
     def is_whole(self) -> bool:
@@ -140,14 +164,13 @@ class _Column:
         return self.n_texts > 0 and self.n_plain + self.n_floats > 0 and not self.others and not self.words
 
 
-def _with_integers(row: RawRow, names: Sequence[str], written: Sequence[str]) -> RawRow:
-    changes: dict[str, Any] = {
-        name: int(row.fields[name])
-        for name in names
-        if isinstance(row.fields.get(name), float | Decimal) and not is_empty(row.fields[name])
-    }
-    for name in written:
-        if isinstance(text := row.fields.get(name), str) and (found := _WHOLE.fullmatch(text.strip())):
+def _with_integers(row: RawRow, kind_of: Mapping[str, str], whole: Collection[str], written: Collection[str]) -> RawRow:
+    changes: dict[str, Any] = {}
+    for name, value in row.fields.items():
+        kind = kind_of.get(name, name)
+        if kind in whole and isinstance(value, float | Decimal) and not is_empty(value):
+            changes[name] = int(value)
+        elif kind in written and isinstance(value, str) and (found := _WHOLE.fullmatch(value.strip())):
             changes[name] = found["whole"]
     return row.model_copy(update={"fields": {**row.fields, **changes}}) if changes else row
 

@@ -7,7 +7,7 @@ guessing: the file is refused.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pada_agent.core.errors import DatasetError
@@ -16,6 +16,7 @@ from pada_agent.core.suggestions import suggest
 from pada_agent.core.task_config import Columns
 from pada_agent.evaluation.rows.cells import INVISIBLE, is_conversation, is_empty, is_turn, parse_nested, to_nfc
 from pada_agent.evaluation.rows.conversation import list_unread, role_of
+from pada_agent.evaluation.rows.options import list_unread_keys
 
 _ONE_HOT = "There is a column for each label: write the name of each row's label into one column."
 
@@ -43,6 +44,8 @@ JOINED: Mapping[str, tuple[str, ...]] = {"instruction": ("input", "context")}
 """Columns that are appended to a question if they are filled (Alpaca, Dolly)."""
 _ALPACA = ("instruction", "input", "output")
 """Columns next to which `text` is Alpaca's: it repeats them all."""
+
+_SLICE = re.compile(r"\[[-\d%]*:[-\d%]*\]$", re.ASCII)
 
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "prompt")
 SYSTEM = ("system_prompt", "system_message")
@@ -153,15 +156,26 @@ def _name_alike(columns: Columns, fields: Fields) -> Columns:
     }
 
 
+def find_place(rows: Sequence[RawRow]) -> str:
+    """The file or split that rows come from, without its slice. Empty if there are no rows."""
+    return _SLICE.sub("", rows[0].where.rpartition(":")[0]) if rows else ""
+
+
 def list_unused(rows: Sequence[RawRow], settled: Settled) -> tuple[str, ...]:
     """Columns that hold something but are not read, in order."""
     used = {column for names in settled.columns.values() for column in names} | {settled.conversation}
-    column = settled.conversation
-    keys = dict.fromkeys(key for row in rows if column for key in list_unread(row.fields.get(column)))
-    return (
-        *(name for name in Header(rows, settled.missing).filled if name not in used),
-        *(f"{column}[].{key}" for key in keys),
-    )
+    keys = {
+        **_list_keys(rows, [settled.conversation] if settled.conversation else [], list_unread),
+        **_list_keys(rows, settled.columns.get("choices", ()), list_unread_keys),
+    }
+    return (*(name for name in Header(rows, settled.missing).filled if name not in used), *keys)
+
+
+def _list_keys(
+    rows: Sequence[RawRow], columns: Sequence[str], list_unread_of: Callable[[Any], Iterable[str]]
+) -> dict[str, None]:
+    """The keys inside these columns that are not read, in order, such as `messages[].reasoning_content`."""
+    return {f"{name}[].{key}": None for row in rows for name in columns for key in list_unread_of(row.fields.get(name))}
 
 
 def _find_named(header: Header, name: str, wanted: str | tuple[str, ...]) -> tuple[str, ...]:

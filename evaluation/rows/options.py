@@ -1,7 +1,7 @@
 """The options of a row: a list, a list of labels and texts, JSON in a cell, or one column per option."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -11,6 +11,14 @@ from pada_agent.evaluation.verifiers.option_label import label_at
 _NUMBERED = re.compile(r"(?P<stem>[^\W\d_]*(?:[ _-][^\W\d_]+)*?)[ _-]?(?P<place>[A-Za-z]|\d{1,2})")
 _STEMS = ("", "option", "choice", "opt", "op", "answer", "ending", "sol", "alternative")
 """What columns of options are called, before their letter or number; bare letters are in capitals."""
+_LABELS = ("label", "letter", "key", "id", "option")
+"""Keys of options that may hold their label."""
+_MAX_LABEL = 3
+"""Longer ids and the like are no labels, unless the key is `label`."""
+_MARKS = ("is_correct", "correct")
+"""Keys of options that say whether they are right."""
+_BEGINS = re.compile(r"\s*[(\[]?(?P<label>[A-Za-z]|\d{1,2})(?:[)\]]|[.:](?=\s))\s*\S")
+"""A text that begins with its own label, such as `B) ruler`."""
 
 
 class Options(NamedTuple):
@@ -24,6 +32,11 @@ class Options(NamedTuple):
     """The options' columns, if each option has one of its own."""
     are_numbers: bool = False
     """Whether the options are numbers rather than texts."""
+    other_names: tuple[tuple[str, ...], ...] = ()
+    """What else may name the options, each in their order: other keys, and what the texts begin with. Empty where there
+    is none. Names that count the options in order are left out."""
+    marked: tuple[int, ...] = ()
+    """0-based indices of the options that are marked as right."""
 
 
 class OptionsProblem(Exception):
@@ -44,8 +57,10 @@ def find_option_columns(names: Sequence[str]) -> tuple[str, ...]:
 def read_options(value: Any) -> Options:
     """Options from one cell: a list of texts, a list of `{label, text}`, or `{label: […], text: […]}` (ARC on the hub).
 
+    The label may also be called `letter`, `key`, `id` or `option`.
+
     Raises:
-        OptionsProblem: it is anything else, has fewer than two options or an empty one, or repeats a label.
+        OptionsProblem: it is anything else, has fewer than two options or an empty one, or leaves out or repeats a label.
     """
     found = parse_nested(value)
     if isinstance(found, Mapping):
@@ -55,17 +70,35 @@ def read_options(value: Any) -> Options:
         raise OptionsProblem(f"expected a list that can be read: {KEEPS_LISTS}")
     if len(listed) < 2:
         raise OptionsProblem("expected a list of two or more options")
-    pairs = [(o.get("label"), o.get("text")) if isinstance(o, Mapping) else (None, o) for o in listed]
-    texts = tuple(_read_text(text) for _, text in pairs)
-    labels = tuple(label_at(i) if label is None else to_nfc(str(label)).strip() for i, (label, _) in enumerate(pairs))
+    parts: list[Mapping[Any, Any]] = [option if isinstance(option, Mapping) else {"text": option} for option in listed]
+    texts = tuple(_read_text(part.get("text")) for part in parts)
+    keys = dict.fromkeys(key for part in parts for key in part if key != "text")
+    names = {key: tuple(_read_name(part.get(key)) for part in parts) for key in keys}
+    label = _find_label_key(parts)
+    labels = names.pop(label) if label else tuple(map(label_at, range(len(texts))))
+    if "" in labels:
+        raise OptionsProblem(f"expected a {label} for each option")
     if len(set(labels)) < len(labels):
-        raise OptionsProblem("expected a different label for each option")
+        raise OptionsProblem(f"expected a different {label} for each option")
     return Options(
         labels=labels,
         texts=texts,
-        has_labels=any(label is not None for label, _ in pairs),
-        are_numbers=all(isinstance(text, int | float) for _, text in pairs),
+        has_labels=label is not None,
+        are_numbers=all(isinstance(part.get("text"), int | float) for part in parts),
+        other_names=_list_other_names([*names.values(), _find_own_labels(texts)]),
+        marked=tuple(
+            i for i, part in enumerate(parts) if any(part.get(key) in (True, "true", "True") for key in _MARKS)
+        ),
     )
+
+
+def list_unread_keys(value: Any) -> Iterator[str]:
+    """Keys of options that hold something and are not read, such as `explanation`."""
+    found = parse_nested(value)
+    parts = [part for part in found if isinstance(part, Mapping)] if isinstance(found, list | tuple) else []
+    read = ("text", _find_label_key(parts), *_MARKS)
+    for part in parts:
+        yield from (str(key) for key, held in part.items() if key not in read and not is_empty(held))
 
 
 def read_option_columns(fields: Mapping[str, Any], columns: Sequence[str], missing: Sequence[str] = ()) -> Options:
@@ -90,6 +123,7 @@ def read_option_columns(fields: Mapping[str, Any], columns: Sequence[str], missi
         has_labels=has_labels,
         columns=tuple(columns[: len(values)]),
         are_numbers=all(isinstance(value, int | float) for value in values),
+        other_names=_list_other_names([_find_own_labels(tuple(map(_read_text, values)))]),
     )
 
 
@@ -109,14 +143,46 @@ def _place_of(column: str) -> str | None:
 
 
 def _pair_up(found: Mapping[str, Any]) -> list[Any]:
-    """`{label: […], text: […]}`, or labels mapped to texts, as a list of pairs."""
+    """`{label: […], text: […]}`, or labels mapped to texts, as a list of options."""
     if isinstance(found.get("text"), list | tuple):
-        labels, texts = list(found.get("label") or ()), list(found["text"])
-        if len(labels) != len(texts):
+        lists = {key: value for key, value in found.items() if isinstance(value, list | tuple)}
+        if any(len(value) != len(found["text"]) for value in lists.values()):
             raise OptionsProblem("expected as many labels as texts")
-        return [{"label": label, "text": text} for label, text in zip(labels, texts, strict=True)]
+        return [dict(zip(lists, part, strict=True)) for part in zip(*lists.values(), strict=True)]
     filled = {label: text for label, text in found.items() if not is_empty(text)}
     return [{"label": label, "text": text} for label, text in filled.items()]
+
+
+def _find_label_key(parts: Sequence[Mapping[Any, Any]]) -> str | None:
+    """The key that holds the labels, if there is one."""
+    for key in _LABELS:
+        names = list(filter(None, (_read_name(part.get(key)) for part in parts)))
+        if names and (key == "label" or all(len(name) <= _MAX_LABEL for name in names)):
+            return key
+    return None
+
+
+def _list_other_names(names: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(found for found in names if any(found) and not _counts_in_order(found))
+
+
+def _counts_in_order(names: Sequence[str]) -> bool:
+    """Whether the names that are there are A, B, C … or 0, 1, 2 … or 1, 2, 3 … in the order of the options."""
+    places = range(len(names))
+    orders = ([label_at(i).casefold() for i in places], [str(i) for i in places], [str(i + 1) for i in places])
+    return any(
+        all(name in ("", place) for name, place in zip(map(str.casefold, names), order, strict=True))
+        for order in orders
+    )
+
+
+def _find_own_labels(texts: Sequence[str]) -> tuple[str, ...]:
+    """The labels that texts begin with. Empty where there is none."""
+    return tuple(match["label"] if (match := _BEGINS.match(text)) else "" for text in texts)
+
+
+def _read_name(value: Any) -> str:
+    return "" if is_empty(value) else to_nfc(str(value)).strip()
 
 
 def _read_text(value: Any) -> str:

@@ -47,7 +47,8 @@ class ReadFile(NamedTuple):
 
 
 def read_files(task: Task, files: Sequence[Sequence[RawRow]], *, all_turns: Sequence[bool] = ()) -> list[ReadFile]:
-    """Read the files of a run. Each file has its own form; how labels and numbers are read is the same for all.
+    """Read the files of a run. Each file has its own form, which its slices share; how labels and numbers are read is the
+    same for all.
 
     Ids are unique within a file: if a row repeats the id of another, a number is appended to it.
 
@@ -57,7 +58,7 @@ def read_files(task: Task, files: Sequence[Sequence[RawRow]], *, all_turns: Sequ
     Raises:
         DatasetError: see `Task.settle`. Rows that cannot be read are listed in `ReadFile.problems` instead.
     """
-    tidy = [write_whole_numbers_as_such(rows) for rows in files]
+    tidy = write_whole_numbers_as_such(files, task.list_forms(files))
     settled = task.settle(tidy)
     expanding = [*all_turns, *[False] * len(files)]
     return [

@@ -1,17 +1,20 @@
-"""Finds rows that occur twice: within a file, with a different answer, or in two files. Rows are named by file and line, not by id."""
+"""Finds rows that occur twice: within a file, with a different answer, or in two files. Rows are named by file and line, not by id.
+The order of a row's options makes no difference.
+"""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.findings import Pair
 from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.text_units import Units, signs_of
 
 Asked = tuple[Units | str, ...]
 """What a row asks, without case, white space and the punctuation around words: its earlier turns, prompt and options."""
 
 
-def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
+def drop_repeated(file: ReadFile, task: Task) -> tuple[ReadFile, list[Pair]]:
     """The file without rows that repeat an earlier row's question and answer, whatever their ids.
 
     If rows became several examples, because every answer of a conversation is learned, repeated greetings are kept.
@@ -22,7 +25,7 @@ def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
     kept: list[tuple[Example, str]] = []
     repeated = []
     for example, where in zip(file.examples, file.wheres, strict=True):
-        content = example.model_dump_json(exclude={"id", "provenance"})
+        content = task.sort_options(example).model_dump_json(exclude={"id", "provenance"})
         if content in first:
             repeated.append(Pair(where=where, other=first[content]))
         else:
@@ -31,7 +34,7 @@ def drop_repeated(file: ReadFile) -> tuple[ReadFile, list[Pair]]:
     return file._replace(examples=[e for e, _ in kept], wheres=[w for _, w in kept]), repeated
 
 
-def find_contradictions(file: ReadFile, gold: Callable[[Example], str], *, exactly: bool = False) -> list[Pair]:
+def find_contradictions(file: ReadFile, task: Task, *, exactly: bool = False) -> list[Pair]:
     """Rows that ask the same as an earlier row but have a different right answer, each paired with the first such row.
 
     Args:
@@ -39,37 +42,37 @@ def find_contradictions(file: ReadFile, gold: Callable[[Example], str], *, exact
     """
     first: dict[Hashable, tuple[str, str]] = {}
     found = []
-    for example, where in zip(file.examples, file.wheres, strict=True):
+    for example, where in zip(map(task.sort_options, file.examples), file.wheres, strict=True):
         asked = _dump_asked(example) if exactly else (_read_asked(example), example.system)
-        answer, before = first.setdefault(asked, (gold(example), where))
-        if gold(example) != answer:
+        answer, before = first.setdefault(asked, (task.gold(example), where))
+        if task.gold(example) != answer:
             found.append(Pair(where=where, other=before))
     return found
 
 
-def count_questions(file: ReadFile) -> int:
+def count_questions(file: ReadFile, task: Task) -> int:
     """Number of different questions in the file."""
-    return len({_dump_asked(example) for example in file.examples})
+    return len({_dump_asked(task.sort_options(example)) for example in file.examples})
 
 
-def find_shared(file: ReadFile, others: Sequence[ReadFile]) -> list[Pair]:
+def find_shared(file: ReadFile, others: Sequence[ReadFile], task: Task) -> list[Pair]:
     """Rows of `file` that also occur in `others`, ignoring case, white space and the punctuation around words.
 
     Questions that follow different earlier turns, are asked about different passages, or have different options are not
     the same. System turns count for questions that a file asks with several of them, which then tell its rows apart.
     """
-    told_apart = {asked for one in (file, *others) for asked in _find_told_apart(one)}
+    asked = [_list_asked(one, task) for one in (file, *others)]
+    told_apart = {question for one in asked for question in _find_told_apart(one)}
 
-    def list_keys(one: ReadFile) -> list[tuple[Hashable, str]]:
-        asked = [(_read_asked(example), example.system) for example in one.examples]
-        keys = [key if key[0] in told_apart else key[0] for key in asked]
-        return list(zip(keys, one.wheres, strict=True))
+    def list_keys(at: int) -> list[tuple[Hashable, str]]:
+        keys = [key if key[0] in told_apart else key[0] for key in asked[at]]
+        return list(zip(keys, (file, *others)[at].wheres, strict=True))
 
     first: dict[Hashable, str] = {}
-    for other in others:
-        for key, where in list_keys(other):
+    for at in range(1, len(asked)):
+        for key, where in list_keys(at):
             first.setdefault(key, where)
-    return [Pair(where=where, other=first[key]) for key, where in list_keys(file) if key in first]
+    return [Pair(where=where, other=first[key]) for key, where in list_keys(0) if key in first]
 
 
 def drop_places(file: ReadFile, places: Sequence[str]) -> ReadFile:
@@ -88,9 +91,14 @@ def _read_asked(example: Example) -> Asked:
     return tuple(signs_of(text) or text for text in texts)
 
 
-def _find_told_apart(file: ReadFile) -> set[Asked]:
-    """What the file's rows ask with several system turns."""
+def _list_asked(file: ReadFile, task: Task) -> list[tuple[Asked, str | None]]:
+    """What each row asks, and its system turn."""
+    return [(_read_asked(task.sort_options(example)), example.system) for example in file.examples]
+
+
+def _find_told_apart(asked: Sequence[tuple[Asked, str | None]]) -> set[Asked]:
+    """What a file's rows ask with several system turns."""
     systems: dict[Asked, set[str | None]] = {}
-    for example in file.examples:
-        systems.setdefault(_read_asked(example), set()).add(example.system)
-    return {asked for asked, found in systems.items() if len(found) > 1}
+    for question, system in asked:
+        systems.setdefault(question, set()).add(system)
+    return {question for question, found in systems.items() if len(found) > 1}

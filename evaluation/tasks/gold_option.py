@@ -95,6 +95,27 @@ def find_gold(gold: GoldSeen, reading: GoldReading) -> int | None:
             return _find_index(gold.value, len(options.texts), first=1)
 
 
+def find_doubt(gold: GoldSeen, found: int, *, names_count: bool) -> str | None:
+    """Why the option that was found may not be the right one, to complete an error message. None if nothing speaks against it.
+
+    Args:
+        names_count: whether other keys of the options and letters in front of their texts may be what the row names.
+    """
+    options = gold.options
+    if options.marked and found not in options.marked:
+        return f"the options mark another one as right ({options.texts[options.marked[0]]!r}): correct the row"
+    match = _DECORATED.fullmatch(gold.value) if isinstance(gold.value, str) else None
+    value = match["label"] if match and not match["text"] else gold.value
+    named = (find_spelled(value, names) for names in options.other_names if names_count)
+    other = next((index for index in named if index not in (None, found)), None)
+    if other is None:
+        return None
+    return (
+        f"it could mean two options ({options.texts[found]!r} or {options.texts[other]!r}): give each option as"
+        " {label, text}, or set task.gold_is to label, text, index or index_from_1"
+    )
+
+
 def describe_gold(gold: GoldSeen) -> str:
     """What a row could have said, for an error message."""
     names = gold.options.labels

@@ -25,10 +25,18 @@ from pada_agent.evaluation.tasks.drafts import (
     tell_turns,
     whole_question,
 )
-from pada_agent.evaluation.tasks.gold_option import GoldReading, GoldSeen, describe_gold, find_gold, settle_gold
+from pada_agent.evaluation.tasks.gold_option import (
+    GoldReading,
+    GoldSeen,
+    describe_gold,
+    find_doubt,
+    find_gold,
+    settle_gold,
+)
 from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
-from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label
+from pada_agent.evaluation.text_units import signs_of
+from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, label_at
 from pada_agent.evaluation.verifiers.solver_answer import pick_option
 from pada_agent.evaluation.verifiers.text import normalize_text, same_text
 
@@ -92,11 +100,14 @@ class MultipleChoice(Task):
         if self.config.labels:
             seen = self.look_at(files, settled, partial(see_label, config=self.config))
             return settle_labels(seen, settled, self.config)
-        settled = [_find_choices(rows, form) for rows, form in zip(files, settled, strict=True)]
         if self.name == MultipleChoice.name and not any("choices" in form.columns for form in settled):
             self._ask_for_labels(files, settled)
         reading = self.config.gold_is if self.config.gold_is != "auto" else self._settle_gold(files, settled)
         return [form.model_copy(update={"gold_is": reading}) for form in settled]
+
+    def find_form(self, rows: Sequence[RawRow]) -> Settled:
+        form = super().find_form(rows)
+        return form if self.config.labels else _find_choices(rows, form)
 
     def _ask_for_labels(self, files: Sequence[Sequence[RawRow]], settled: Sequence[Settled]) -> None:
         """Refuse rows without options, and say what belongs into the settings if all rows have the same ones."""
@@ -172,6 +183,14 @@ class MultipleChoice(Task):
             return choices.gold_text
         return f"{choices.labels[choices.gold]}. {choices.gold_text}"
 
+    def sort_options(self, example: Example) -> Example:
+        choices = _choices_of(example)
+        if choices.closed:
+            return example
+        texts = tuple(sorted(choices.texts, key=lambda text: (signs_of(text), text)))
+        in_order = Choices(texts, tuple(map(label_at, range(len(texts)))), texts.index(choices.gold_text))
+        return keep_turns(example, self._build(example.reference["question"], in_order, example.id))
+
     def misanswer(self, example: Example, other: Example) -> dict[str, str]:
         """For a row with its own options, the right one and a wrong one trade places."""
         if _choices_of(example).closed:
@@ -211,6 +230,8 @@ class MultipleChoice(Task):
         gold = find_gold(seen, reader.settled.gold_is or "label")
         if gold is None:
             reader.fail("answer", describe_gold(seen))
+        if doubt := find_doubt(seen, gold, names_count=self.config.gold_is == "auto"):
+            reader.fail("answer", doubt)
         return Choices(seen.options.texts, seen.options.labels, gold)
 
     def _see(self, reader: RowReader) -> GoldSeen:

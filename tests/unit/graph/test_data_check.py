@@ -336,6 +336,32 @@ def test_a_chat_is_the_same_only_with_its_earlier_turns() -> None:
     ]
 
 
+def choose(question: str, options: str, right: str) -> dict[str, Any]:
+    return {"question": question, "choices": [f"option {o}" for o in options], "answer": "ABC"[options.index(right)]}
+
+
+@pytest.mark.parametrize("answers", ["text", "label"])
+def test_the_order_of_options_makes_no_other_row(answers: str) -> None:
+    task = {"task": {"name": "multiple_choice", "answers": answers}}
+    held_out = {"validation": [choose(f"{i}?", "xyz", "y") for i in range(2)], "test": [choose("Test?", "xyz", "x")]}
+    train = [choose("Which?", "xyz", "y"), choose("Which?", "xyw", "y"), choose("0?", "xyw", "w")]
+    assert leave_out_sizes(check({**held_out, "train": train}, **task).findings) == []
+    train += [choose("0?", "zxy", "y"), choose("TEST", "yzx", "z")]
+    train += [choose("Which?", "yzx", "y"), choose("Which?", "zxy", "x")]
+    assert leave_out_sizes(check({**held_out, "train": train}, **task).findings) == [
+        warn("memory:train: 1 row repeats an earlier row (memory:train:6 = memory:train:1) and was dropped"),
+        warn(
+            "memory:train: 1 of 6 rows repeats the question of an earlier row with another right answer (memory:train:7 ="
+            " memory:train:1)"
+        ),
+        stop(
+            "memory:train: 2 of 6 rows are also in validation or test (memory:train:4 = memory:validation:1, memory:train:5"
+            " = memory:test:1). Remove them, or set data.on_overlap to drop",
+            "leak",
+        ),
+    ]
+
+
 def test_system_turns_count_where_they_tell_rows_of_a_file_apart() -> None:
     def read(names: str, system: str = "Text {}") -> Rows:
         return [chat("Sum it up.", f"{name}.", system=system.format(name)) for name in names]

@@ -199,6 +199,17 @@ def gold_of(choices: Any, *answers: Any, **settings: Any) -> list[str]:
         ('{"A": "x", "B": "y", "C": null}', ["B"], ["y"]),
         ({"label": ["1", "2"], "text": ["x", "y"]}, ["1"], ["x"]),
         ({"label": ["1", "2"], "text": ["x", "y"]}, [1, 2], ["x", "y"]),
+        ({"id": ["B", "A"], "text": ["x", "y"]}, ["A"], ["y"]),
+        ([{"id": "B", "text": "x"}, {"id": "A", "text": "y"}], ["A", "(B)"], ["y", "x"]),
+        ([{"id": n, "text": t} for n, t in ((2, "x"), (0, "y"), (1, "z"))], [0, 1], ["y", "z"]),
+        ([{"letter": "b", "text": "x"}, {"letter": "a", "text": "y"}], ["A"], ["y"]),
+        ([{"label": "B", "text": "x", "id": 71}, {"label": "A", "text": "y", "id": 70}], ["A"], ["y"]),
+        ([{"id": "q7-1", "text": "x"}, {"id": "q7-2", "text": "y"}], ["B"], ["y"]),
+        ([{"text": "x", "is_correct": False}, {"text": "y", "is_correct": True}], ["B"], ["y"]),
+        (["A) x", "B) y"], ["B", "A"], ["B) y", "A) x"]),
+        (["1. x", "2. y", "3. z"], [0, 2], ["1. x", "3. z"]),
+        (["3. May", "1. June"], ["B"], ["1. June"]),
+        (["B) x", "A) y"], ["A) y"], ["A) y"]),
     ],
 )
 def test_the_right_option_is_read_in_one_way(choices: Any, answers: list[Any], read_as: list[str] | None) -> None:
@@ -227,12 +238,41 @@ def test_the_right_option_is_read_in_one_way(choices: Any, answers: list[Any], r
         (["x", "y"], ["B) x"], "field 'answer' is 'B\\) x', but the options are A, B"),
         (["x", "y"], [2.5], "field 'answer' is 2.5, but the options are A, B"),
         (["x"], ["A"], "expected a list of two or more options"),
+        ([{"label": "B", "text": "x"}, {"text": "y"}], ["B"], "expected a label for each option"),
+        ([{"id": "B", "text": "x"}, {"id": "B", "text": "y"}], ["B"], "expected a different id for each option"),
+        ({"label": ["A"], "text": ["x", "y"]}, ["A"], "expected as many labels as texts"),
+        (
+            ["B) x", "A) y"],
+            ["(A)"],
+            r"field 'answer' is '\(A\)', but it could mean two options \('B\) x' or 'A\) y'\): give each option as",
+        ),
+        (["A) x", "C) y", "z"], ["C"], r"it could mean two options \('z' or 'C\) y'\)"),
+        (["2) x", "1) y"], [1, 2], r"it could mean two options \('2\) x' or '1\) y'\)"),
+        ([{"name": "B", "text": "x"}, {"name": "A", "text": "y"}], ["A"], "it could mean two options"),
+        ([{"value": n, "text": f"t{n}"} for n in (2, 0, 1)], [0], r"it could mean two options \('t2' or 't0'\)"),
+        (
+            [{"text": "x", "is_correct": False}, {"text": "y", "is_correct": True}],
+            ["A"],
+            r"field 'answer' is 'A', but the options mark another one as right \('y'\): correct the row",
+        ),
         ([f"o{n}" for n in range(30)], ["AC"], r"the options are A, B, .*L, … \(30\)"),
     ],
 )
 def test_right_options_that_no_one_reading_fits_are_refused(choices: Any, answers: list[Any], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         gold_of(choices, *answers)
+
+
+def test_settings_say_whether_a_letter_is_that_of_an_options_text() -> None:
+    assert gold_of(["B) x", "A) y"], "A", gold_is="label") == ["B) x"]
+    with pytest.raises(DatasetError, match="it could mean two options"):
+        read([{"question": "Which?", "A": "B) x", "B": "A) y", "answer": "A"}], name="multiple_choice")
+
+
+def test_keys_of_options_that_are_not_read_are_told() -> None:
+    options = [{"id": "B", "text": "x", "why": "it is not"}, {"id": "A", "text": "y", "is_correct": True, "hint": ""}]
+    row = {"question": "Which?", "options": options, "answer": "A", "source": "web"}
+    assert read([row], name="multiple_choice").understood.unused == ("source", "options[].why")
 
 
 @pytest.mark.parametrize(("way", "found"), [("text", "2"), ("index", "6"), ("index_from_1", "4")])

@@ -10,7 +10,7 @@ import pytest
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
-from pada_agent.core.raw_rows import RawRow
+from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
 from pada_agent.evaluation.rows.narrow_floats import find_meant
@@ -326,4 +326,59 @@ def test_a_gap_shows_that_a_column_of_texts_was_one_of_integers() -> None:
     rows = [{"question": "q", "answer": "1.0", "fold": "1.0"}, {"question": "r", "answer": "2.0", "fold": ""}]
     (file,) = read_all(task, [place(rows, "f")])
     assert [e.answer for e in file.examples] == ["1", "2"]
-    assert [row.fields["fold"] for row in write_whole_numbers_as_such(place(rows, "f"))] == ["1", ""]
+    (tidy,) = write_whole_numbers_as_such([place(rows, "f")], [Settled()])
+    assert [row.fields["fold"] for row in tidy] == ["1", ""]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "read_as"),
+    [
+        ([1.0, 0.5], [1.0, 2.0], [["1.0", "0.5"], ["1.0", "2.0"]]),
+        ([1.0, 2.0], [1.0, 4], [["1", "2"], ["1", "4"]]),
+        (["1.0", "2.0"], ["1.0", "2"], [["1", "2"], ["1", "2"]]),
+        (["1.0", "0.5"], ["1.0", "2"], [["1.0", "0.5"], ["1.0", "2"]]),
+        ([1.0, 2.0], ["1.0", "2.0"], [["1", "2"], ["1", "2"]]),
+        ([1.0, 2.0], ["1.0", "0.5"], [["1.0", "2.0"], ["1.0", "0.5"]]),
+    ],
+)
+@pytest.mark.parametrize("other_name", ["answer", "target"])
+def test_whole_numbers_are_written_alike_in_all_files(
+    train: list[Any], validation: list[Any], read_as: list[list[str]], other_name: str
+) -> None:
+    files = [
+        place([{"question": f"q{i}", name: value} for i, value in enumerate(values)], f"{name}-{i}")
+        for i, (name, values) in enumerate([("answer", train), (other_name, validation)])
+    ]
+    assert [[e.answer for e in file.examples] for file in read_all(task_for(), files)] == read_as
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        ([(3.0, 4.5), (1.0, 2.0)], [("3.0", "4.5"), ("1.0", "2.0")]),
+        ([(3.0, 4), (1.0, 2.0)], [("3", "4"), ("1", "2")]),
+        ([("3.0", "4"), ("1.0", "2")], [("3", "4"), ("1", "2")]),
+        ([("3.0", "4.0", "5.0"), ("1.0", "2.0", "")], [("3.0", "4.0", "5.0"), ("1.0", "2.0")]),
+    ],
+)
+def test_whole_numbers_are_written_alike_in_all_columns_of_options(
+    rows: list[tuple[Any, ...]], options: list[tuple[str, ...]]
+) -> None:
+    named = [{"question": "q", **dict(zip("ABC", row, strict=False)), "answer": "A"} for row in rows]
+    assert [e.options for e in read(named, name="multiple_choice").examples] == options
+
+
+def test_columns_that_are_joined_are_written_each_in_their_own_way() -> None:
+    rows = [{"size": 3.0, "price": 0.5, "answer": "a"}, {"size": 4.0, "price": 1.0, "answer": "b"}]
+    found = read(rows, columns={"question": ["size", "price"]})
+    assert [e.prompt for e in found.examples] == ["3\n\n0.5", "4\n\n1.0"]
+
+
+@pytest.mark.parametrize("places", [("rows.jsonl", "rows.jsonl"), ("hub:a/b/train[:50%]", "hub:a/b/train[50%:]")])
+def test_slices_of_a_file_have_one_form(places: tuple[str, str]) -> None:
+    train = [{"prompt": "one", "text": "", "answer": "a"}]
+    validation = [{"prompt": "", "text": "other", "answer": "a"}]
+    with pytest.raises(DatasetError, match="the question could be 'prompt' or 'text'"):
+        read_all(task_for(), [place(train, places[0]), place(validation, places[1])])
+    files = read_all(task_for(), [place(train, "a.jsonl"), place(validation, "b.jsonl")])
+    assert [file.examples[0].prompt for file in files] == ["one", "other"]
