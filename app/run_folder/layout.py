@@ -176,10 +176,16 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ArtifactError: another process is working on it, or its file system cannot lock files.
     """
-    with _open_lock(folder) as file:
-        if not _is_locked_now(file, folder):
-            raise ArtifactError(f"{folder}: another pada process is working on this run. Wait for it, or stop it.")
+    file = try_lock(folder)
+    if file is None:
+        raise refuse_busy(folder)
+    with file:
         yield
+
+
+def refuse_busy(folder: Path) -> ArtifactError:
+    """The error for a run on which another process is working."""
+    return ArtifactError(f"{folder}: another pada process is working on this run. Wait for it, or stop it.")
 
 
 def try_lock(folder: Path) -> IO[str] | None:
@@ -188,16 +194,18 @@ def try_lock(folder: Path) -> IO[str] | None:
     Raises:
         ArtifactError: the folder cannot be written to, or its file system cannot lock files.
     """
-    file = _open_lock(folder)
-    try:
-        is_mine = _is_locked_now(file, folder)
-    except ArtifactError:
+    while True:
+        file = _open_lock(folder)
+        try:
+            is_mine = _is_locked_now(file, folder)
+        except ArtifactError:
+            file.close()
+            raise
+        if is_mine and _is_there(file, folder / LOCK):
+            return file
         file.close()
-        raise
-    if is_mine:
-        return file
-    file.close()
-    return None
+        if not is_mine:
+            return None
 
 
 def _is_locked_now(file: IO[str], folder: Path) -> bool:
@@ -211,9 +219,16 @@ def _is_locked_now(file: IO[str], folder: Path) -> bool:
     return True
 
 
+def _is_there(file: IO[str], path: Path) -> bool:
+    """Whether this is still the file of that name. The run that held it may have removed it meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
 def _open_lock(folder: Path) -> IO[str]:
     try:
-        return (folder / LOCK).open("w")
+        return (folder / LOCK).open("a")  # in a folder that is not a run's, it may be somebody else's file
     except OSError as exc:
         raise ArtifactError(
             f"{folder}: cannot be written to ({exc.strerror}). Change its owner or permissions, or copy it and resume from there."

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pada_agent.app.run_folder import layout
-from pada_agent.app.run_folder.claiming import claim_folder
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, ConfigError
+from tests.unit.app.claims import claim
 from tests.unit.app.summaries import make_summary
 
 
@@ -22,7 +22,7 @@ def test_a_new_folder_gets_settings_and_manifest(tmp_path: Path) -> None:
     data = tmp_path / "train.jsonl"
     data.write_text("{}")
     config = configure(tmp_path / "runs", data={"train": str(data), "validation": "hub:a/b/c"})
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     assert folder == tmp_path / "runs" / "demo"
     assert layout.load_run_config(folder) == config
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -47,7 +47,7 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
 
 def test_a_moved_run_does_not_go_on(tmp_path: Path) -> None:
     config = configure(tmp_path)
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     layout.check_place(folder, config)
     moved = folder.rename(tmp_path / "elsewhere")
     with pytest.raises(ArtifactError, match="settings this run belongs at"):
@@ -60,7 +60,7 @@ def test_a_run_is_resumed_from_the_folder_that_it_was_started_in(
     (tmp_path / "my work").mkdir()
     monkeypatch.chdir(tmp_path / "my work")
     config = parse_config({"name": "demo"}, origin="test")
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError) as caught:
         layout.check_place("my work" / folder, config)
@@ -96,7 +96,7 @@ def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else_is_one_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
 ) -> None:
-    claim_folder(configure(tmp_path))
+    claim(configure(tmp_path))
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -108,7 +108,7 @@ def test_a_folder_of_somebody_else_is_one_clear_error(
 
 
 def test_settings_that_may_not_be_read_need_no_other_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = claim_folder(configure(tmp_path)).folder
+    folder = claim(configure(tmp_path)).folder
 
     def refuse(_: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -120,13 +120,13 @@ def test_settings_that_may_not_be_read_need_no_other_ones(tmp_path: Path, monkey
 
 
 def test_commands_in_messages_are_for_a_shell(tmp_path: Path) -> None:
-    folder = claim_folder(configure(tmp_path / "My Drive")).folder
+    folder = claim(configure(tmp_path / "My Drive")).folder
     assert layout.word_resume(folder) == f"pada resume '{folder}'"
     with pytest.raises(ArtifactError, match=f"Continue with: pada resume '{folder}'$"):
         layout.load_summary(folder)
     (folder / "summary.json").write_text("{}")
     with pytest.raises(ConfigError, match=f"pada report '{folder}'"):
-        claim_folder(configure(tmp_path / "My Drive", seed=1))
+        claim(configure(tmp_path / "My Drive", seed=1))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
