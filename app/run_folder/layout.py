@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import load_config
+from pada_agent.core.config_files import find_local_names, load_config
 from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks, word_damage
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
@@ -101,15 +101,15 @@ def word_resume(folder: Path) -> str:
 
 
 def check_place(folder: Path, config: RunConfig) -> None:
-    """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder.
+    """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder, and that
+    relative paths in its settings name what they named at its start.
 
     Raises:
         ArtifactError: the folder was moved, or this is a different working directory.
     """
-    home = folder_of(config)
-    if home.resolve() == folder.resolve():
+    home, started_in = folder_of(config), _find_working_folder(folder)
+    if home.resolve() == folder.resolve() and not (started_in and _is_elsewhere(started_in, config)):
         return
-    started_in = _find_working_folder(folder)
     if started_in is not None and (started_in / home).resolve() == folder.resolve():
         way_out = f"cd {shlex.quote(str(started_in))} && {word_resume(home)}"
         raise ArtifactError(f"{folder}: its settings are relative to the folder that it was started in: {way_out}")
@@ -117,6 +117,27 @@ def check_place(folder: Path, config: RunConfig) -> None:
         f"{folder}: according to its settings this run belongs at {home}, relative to {started_in or Path.cwd()}."
         " Move it back to resume it."
     )
+
+
+def _is_elsewhere(started_in: Path, config: RunConfig) -> bool:
+    """Whether a setting may name something else here than in the folder that the run was started in."""
+    if not started_in.is_dir() or started_in.samefile(Path.cwd()):
+        return False
+    names = (Path(split_slice(name)[0]) for name in find_local_names(config))
+    return any(not p.is_absolute() and (_exists(started_in / p) or _exists(p)) for p in names)
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError):  # a text that is too long for a name, or a folder that may not be searched
+        return path.exists()
+    return False
+
+
+def locate(folder: Path, name: str) -> str:
+    """The absolute path of what a setting of the run in `folder` names, if that is in the folder that the run was started in. Any
+    other name, such as that of a hub model, is returned unchanged."""
+    started_in = _find_working_folder(folder)
+    return str(started_in / name) if started_in and _exists(started_in / name) else name
 
 
 def _find_working_folder(folder: Path) -> Path | None:

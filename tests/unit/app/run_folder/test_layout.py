@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,53 @@ def test_a_run_is_resumed_from_the_folder_that_it_was_started_in(
         ArtifactError, match=rf"belongs at runs/demo, relative to {tmp_path}\. Move it back to resume it"
     ):
         layout.check_place("my work" / folder, config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "made"),
+    [
+        ({"student": {"model": "models/mine"}}, "start/models/mine"),
+        ({"student": {"model": "models/mine"}}, "other/models/mine"),  # a hub model where it was started
+        ({"data": {"train": "rows.jsonl[:5]"}}, "start/rows.jsonl"),
+        ({"task": {"name": "sql", "database": "shop.sqlite"}}, "start/shop.sqlite"),
+        ({"models": {"embedder": "encoder"}}, "start/encoder"),
+        ({"models": {"analyst": {"model": "local:teacher.gguf"}}}, "start/teacher.gguf"),
+    ],
+    ids=str,
+)
+def test_relative_paths_in_settings_are_those_of_the_folder_that_a_run_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], made: str
+) -> None:
+    for name in ("start", "other", made):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / "start")
+    config = configure(tmp_path / "runs", **settings)
+    folder = claim(config).folder
+    layout.check_place(folder, config)
+    monkeypatch.chdir(tmp_path / "other")
+    told = f"{folder}: its settings are relative to the folder that it was started in: cd {tmp_path}/start && pada resume {folder}"
+    with pytest.raises(ArtifactError, match=f"^{re.escape(told)}$"):
+        layout.check_place(folder, config)
+
+
+def test_without_relative_paths_a_run_is_resumed_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("start", "start/models", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    values = {"student": {"model": str(tmp_path / "start/models")}, "data": {"train": "hub:owner/name/train"}}
+    config = configure(tmp_path / "runs", **values)
+    folder = claim(config).folder
+    monkeypatch.chdir(tmp_path / "other")
+    layout.check_place(folder, config)
+
+
+def test_what_a_setting_names_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "start" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "start")
+    folder = claim(configure(tmp_path)).folder
+    monkeypatch.chdir(tmp_path)
+    assert layout.locate(folder, "models") == str(tmp_path / "start" / "models")
+    assert layout.locate(folder, "owner/name") == "owner/name"
 
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
