@@ -134,6 +134,14 @@ def test_a_student_that_needs_code_of_its_own_fails_at_once(tmp_path: Path, comp
     assert not ran.exists()
 
 
+def test_damaged_facts_are_named_with_the_way_out(student: Path, compute: LocalCompute) -> None:
+    count_tokens(compute, str(student), ChatSpec()).count(ROWS[0])
+    folder = next(Path(compute._objects).glob("tokenizer-*"))
+    (folder / TOKENIZER_FACTS).write_text("")
+    with pytest.raises(ArtifactError, match=rf"{TOKENIZER_FACTS}: damaged \(.*\)\. Delete the folder {folder}, then run"):
+        count_tokens(compute, str(student), ChatSpec()).count(ROWS[0])
+
+
 def test_counting_imports_no_torch(student: Path, compute: LocalCompute, tmp_path: Path) -> None:
     count_tokens(compute, str(student), ChatSpec()).count(ROWS[0])
     (tmp_path / "row.json").write_text(ROWS[0].model_dump_json())

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import IO
 from uuid import uuid4
 
+from pada_agent.core.durability import replace_durably
 from pada_agent.core.errors import PadaError, TrainingError, make_error
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
 from pada_agent.core.lines import split_lines
@@ -228,14 +229,14 @@ def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaErro
     if not (scratch / LAST_GOOD).is_dir():
         return failure
     shutil.rmtree(target, ignore_errors=True)
-    (scratch / LAST_GOOD).replace(target)
+    replace_durably(scratch / LAST_GOOD, target)
     return type(failure)(f"{failure} The adapter of the last finite loss is kept in {target}.")
 
 
 def _move_in(scratch: Path, folder: Path) -> None:
     """Move the output into place. If another process of the same experiment finished the same job meanwhile, its output stays."""
     try:
-        scratch.replace(folder)
+        replace_durably(scratch, folder)
     except OSError:
         if not has_output(folder):
             raise
