@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -17,9 +16,10 @@ from pydantic import ValidationError
 
 from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
+from pada_agent.app.run_folder.versions import find_commit, find_version, refuse_content, tell_other
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import find_local_names, load_config
-from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks, word_damage
+from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import LLAMA_SERVER, hash_file
@@ -53,6 +53,8 @@ class Manifest(Record):
     platform: str
     n_cpus: int | None
     packages: dict[str, str]
+    commit: str | None = None
+    """Git commit of pada-agent. Empty if it came without git, null in runs of versions that did not record it."""
     llama_server: str = ""
     """The user's own llama.cpp (`PADA_LLAMA_SERVER`), where the embedded engine has one."""
     data_sha256: dict[str, str]
@@ -79,7 +81,8 @@ def load_run_config(folder: Path) -> RunConfig:
     except ConfigError as exc:
         if isinstance(exc.__cause__, OSError):
             raise refuse_unread(path, exc.__cause__) from exc
-        raise ConfigError(f"{exc}\n{_RESTORE.format(path=path)}") from exc
+        other = tell_other(folder / MANIFEST) if exc.__cause__ is None else ""  # else it is not YAML
+        raise ConfigError(f"{exc}\n{other or _RESTORE.format(path=path)}") from exc
     # A run writes all its settings down, so what is missing was lost, and the defaults are not what it ran with.
     if missing := [key for key in _FIRST_AND_LAST if key not in config.model_fields_set]:
         raise ArtifactError(f"{path}: damaged ({', '.join(missing)} is missing). {_RESTORE.format(path=path)}")
@@ -160,7 +163,7 @@ def load_summary(folder: Path) -> RunSummary:
     """The result of a finished run.
 
     Raises:
-        ArtifactError: it is not finished, or damaged, or cannot be read, or there is no such run.
+        ArtifactError: it is not finished, or damaged, or of another version, or cannot be read, or there is no such run.
     """
     path = folder / SUMMARY
     try:
@@ -172,17 +175,20 @@ def load_summary(folder: Path) -> RunSummary:
     except OSError as exc:
         raise refuse_unread(path, exc) from exc
     except ValidationError as exc:
-        raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: {word_resume(folder)}") from exc
+        advice = f"Delete it, then: {word_resume(folder)}"
+        raise refuse_content(path, exc, folder=folder, if_damaged=advice) from exc
 
 
 def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
     """The records in a published file, one per line.
 
     Raises:
-        ArtifactError: it is damaged. The message names the line.
+        ArtifactError: it is damaged, or another version wrote it. The message names the line.
     """
     advice = f"Delete the run's {SUMMARY}: `pada resume` then writes it again."
-    return read_json_lines(path, kind, if_missing=advice, if_damaged=advice)
+    folder = next((parent for parent in path.parents if (parent / CONFIG).is_file()), path.parent)
+    other = tell_other(folder / MANIFEST)
+    return read_json_lines(path, kind, if_missing=advice, if_damaged=advice, if_unfit=other)
 
 
 def dump_config(config: RunConfig) -> str:
@@ -265,17 +271,11 @@ def describe_machine(config: RunConfig) -> Manifest:
         python=platform.python_version(),
         platform=platform.platform(),
         n_cpus=os.cpu_count(),
-        packages={name: found for name in _PACKAGES if (found := _find_version(name))},
+        packages={name: found for name in _PACKAGES if (found := find_version(name))},
+        commit=find_commit(),
         llama_server=os.environ.get(LLAMA_SERVER, ""),
         data_sha256=hash_data(config),
     )
-
-
-def _find_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def hash_data(config: RunConfig) -> dict[str, str]:

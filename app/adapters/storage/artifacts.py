@@ -36,6 +36,9 @@ RESUME = (
     " application or on a server, start it again on the same thread."
 )
 """The way out for the command line, whose runs have that file, and for graphs with another checkpointer."""
+_OTHER_VERSION = (
+    "If another version of pada-agent wrote it, use that one; the run's manifest.json names it. Otherwise: "
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 SCRATCH = ".export-"
 """How the names of folders begin in which exports are made."""
@@ -79,7 +82,9 @@ class FileArtifactStore:
             if kept and kept[0] == found:
                 self._kept.move_to_end((key, kind))
                 return list(kept[1])
-        rows = read_json_lines(path, kind, if_missing=RESUME, if_damaged=_repair(path))
+        rows = read_json_lines(
+            path, kind, if_missing=RESUME, if_damaged=_repair(path), if_unfit=f"{_OTHER_VERSION}{_repair(path)}"
+        )
         with self._lock:
             self._kept[key, kind] = (found, tuple(rows))
             while len(self._kept) > 1 and sum(len(kept[1]) for kept in self._kept.values()) > MAX_KEPT_ROWS:

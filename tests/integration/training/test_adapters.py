@@ -45,7 +45,10 @@ def test_one_that_fits_in_part_or_not_at_all_is_refused(
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json"])
 @pytest.mark.parametrize(
     ("name", "way_out"),
-    [("fine_tune-1", r"Delete the folder, then continue the run, which computes it again\."), ("mine", "Take another copy")],
+    [
+        ("fine_tune-1", r"Delete the folder, then continue the run, which computes it again\."),
+        ("mine", "Take another copy"),
+    ],
 )
 def test_a_damaged_one_is_named_with_the_way_out(
     student: Student, adapter: Path, tmp_path: Path, file: str, name: str, way_out: str

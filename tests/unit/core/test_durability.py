@@ -22,7 +22,7 @@ def test_everything_is_on_the_disk_before_it_is_renamed(
     fsync = os.fsync
 
     def record(number: int) -> None:
-        synced.append((os.readlink(f"/proc/self/fd/{number}"), place.exists()))
+        synced.append((str(Path(f"/proc/self/fd/{number}").readlink()), place.exists()))
         fsync(number)
 
     monkeypatch.setattr("os.fsync", record)

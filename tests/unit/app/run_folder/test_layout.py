@@ -3,14 +3,16 @@ import json
 import os
 import re
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder import layout, versions
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.records import Ref
 from tests.unit.app.claims import claim
 from tests.unit.app.summaries import make_summary
 
@@ -138,6 +140,70 @@ def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(ArtifactError, match="damaged"):
         layout.load_summary(tmp_path)
+
+
+def make_older(folder: Path) -> None:
+    """Make the run one of a version that recorded no commit."""
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"started_at": "2026-01-02T03:04:05+00:00"}
+    del manifest["commit"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_what_another_version_wrote_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "find_commit", lambda: "c" * 40)
+    monkeypatch.setattr(layout, "find_commit", lambda: "b" * 40)
+    folder = claim(configure(tmp_path)).folder
+    summary = make_summary().model_dump(mode="json")
+    summary["conclusion"] = summary.pop("verdict")
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "report.html").write_text("")
+    here = version("pada-agent")
+    told = (
+        f"{folder}/summary.json: does not fit this version (verdict: Field required). It was written by another version of"
+        f" pada-agent ({here}, commit bbbbbbbbbbbb; this is {here}, commit cccccccccccc). Its report.html can be read without"
+        f" it. Use that version: pip install git+https://github.com/pada-agent/pada-agent@{'b' * 40}"
+    )
+    with pytest.raises(ArtifactError, match=f"^{re.escape(told)}$"):
+        layout.load_summary(folder)
+    make_older(folder)
+    with pytest.raises(ArtifactError, match=r", of a run of 2026-01-02; this is .*Use that version\.$") as caught:
+        layout.load_summary(folder)
+    assert "elete" not in str(caught.value)
+    (folder / "summary.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"damaged \(.*\)\. Delete it, then: pada resume"):
+        layout.load_summary(folder)
+
+
+def test_settings_of_another_version_are_not_to_be_restored(tmp_path: Path) -> None:
+    folder = claim(configure(tmp_path)).folder
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text + "older: 1\n")
+    with pytest.raises(ConfigError, match=r"older: there is no such setting.*\nRestore the settings"):
+        layout.load_run_config(folder)
+    make_older(folder)
+    with pytest.raises(
+        ConfigError, match=r"older: there is no such setting.*\nIt was written by another version"
+    ) as caught:
+        layout.load_run_config(folder)
+    assert "estore" not in str(caught.value)
+    (folder / "config.yaml").write_text(text + "- {")
+    with pytest.raises(ConfigError, match=r"not valid YAML(.|\n)*Restore the settings"):
+        layout.load_run_config(folder)
+
+
+def test_lines_of_another_version_are_not_called_damaged(tmp_path: Path) -> None:
+    folder = claim(configure(tmp_path)).folder
+    path = folder / "iterations" / "1" / "synthetic.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"older": 1}\n')
+    with pytest.raises(ArtifactError, match=r"damaged \(line 1: .*Delete the run's summary\.json"):
+        layout.read_lines(path, Ref)
+    make_older(folder)
+    with pytest.raises(ArtifactError, match=r"line 1 does not fit this version \(.*It was written by another version"):
+        layout.read_lines(path, Ref)
+    path.write_text('{"older"\n')
+    with pytest.raises(ArtifactError, match=r"damaged \(line 1: .*Delete the run's summary\.json"):
+        layout.read_lines(path, Ref)
 
 
 @pytest.mark.parametrize("read", [layout.load_run_config, layout.load_summary, layout.is_finished])
