@@ -1,5 +1,7 @@
 """Tokens counted before anything is trained, by a tokenizer that the worker hands over."""
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
