@@ -57,8 +57,8 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
     """The checkpoints of the one run in `path`.
 
     Raises:
-        ArtifactError: the file is damaged or kept busy, or another version wrote it, or the disk is full. Also raised for what happens inside the
-            `with` block.
+        ArtifactError: the file is damaged or kept busy, or another version wrote it, or the disk is full. Also raised for
+            what happens inside the `with` block.
     """
     with _explained(path), SqliteSaver.from_conn_string(str(path)) as saver:
         saver.serde = make_serializer()
