@@ -141,6 +141,14 @@ def expand_home(path: str) -> str:
         return path
 
 
+def find_local_names(config: RunConfig) -> tuple[str, ...]:
+    """The values of settings that may name a file or folder of inputs. Those of `data` may end with a slice."""
+    values = config.model_dump(mode="json")
+    keys = (key for key in _PATHS if key not in ("runs_folder", "student.chat_template"))
+    found = (_find_value(values, key) for key in keys)
+    return tuple(text.removeprefix(_LOCAL) for text in found if text)
+
+
 def _find_value(values: Any, key: str) -> Any:
     for name in key.split("."):
         values = values.get(name) if isinstance(values, dict) else None

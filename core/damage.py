@@ -20,6 +20,11 @@ def word_damage(error: Exception) -> str:
     return f"{where}: {first['msg']}" if where else first["msg"]
 
 
+def is_no_json(error: Exception) -> bool:
+    """Whether pydantic refused a text because it is not JSON, rather than for what it says."""
+    return isinstance(error, ValidationError) and any(found["type"] == "json_invalid" for found in error.errors())
+
+
 def refuse_unread(path: Path, error: OSError) -> ArtifactError:
     """The error for a file that cannot be read now. It may be whole, so the error does not say to delete it."""
     return ArtifactError(

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import torch
 
+from pada_agent.core.durability import replace_durably
+
 
 class JobCheckpoint:
     """The latest state of a job, in one file that is written at most every `seconds`. Without a file, nothing is kept.
@@ -43,7 +45,7 @@ class JobCheckpoint:
         try:
             with partial.open("wb") as file:  # given a path, torch does not say that the disk is full
                 torch.save(take_state(), file)
-            partial.replace(self._file)
+            replace_durably(partial, self._file)
         finally:
             partial.unlink(missing_ok=True)
         self._last = time.monotonic()

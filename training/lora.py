@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModelForCausalLM, get_peft_model
+from safetensors import SafetensorError
 from transformers.pytorch_utils import Conv1D
 
-from pada_agent.core.errors import TrainingError
+from pada_agent.core.errors import ArtifactError, TrainingError
 from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob, LoraSpec, read_train_metrics
 from pada_agent.core.suggestions import suggest
 from pada_agent.training.kernels.lora_linear import speed_up
@@ -64,7 +66,7 @@ def load_adapter(
 
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
-        ArtifactError: the metrics beside it are damaged.
+        ArtifactError: it is damaged, or the metrics beside it are.
     """
     if not any_weights:
         _check_base(student, folder)
@@ -75,11 +77,20 @@ def load_adapter(
         # `PeftModel.from_pretrained` does the same, but does not tell which weights found no place
         renamed = getattr(model, "_checkpoint_conversion_mapping", {})
         keys = adapted.load_adapter(str(folder), "default", is_trainable=is_trainable, key_mapping=renamed)
+    except (SafetensorError, JSONDecodeError) as exc:
+        raise ArtifactError(f"{folder}: damaged ({exc}). {_repair(folder)}") from exc
     except (OSError, ValueError, LookupError, RuntimeError) as exc:
         raise TrainingError(f"adapter {folder} does not load on student {student.source}: {exc}") from exc
     if keys.missing_keys or keys.unexpected_keys:
         raise TrainingError(f"adapter {folder} does not fit student {student.source}: {_tell_misfit(keys)}")
     return adapted
+
+
+def _repair(folder: Path) -> str:
+    """The way out: a job's output is computed again, any other adapter is the user's."""
+    if folder.name.startswith("fine_tune-"):
+        return "Delete the folder, then continue the run, which computes it again."
+    return "Take another copy of it."
 
 
 def _tell_misfit(keys: Any) -> str:

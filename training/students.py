@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from pada_agent.core.damage import tell_no_locks
+from pada_agent.core.durability import replace_durably
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.hub_names import split_commit
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoadIn, TokenizerFacts
@@ -303,7 +304,7 @@ def convert_gguf(file: Path) -> Path:
             _write_dequantized(file, partial)
             (partial / SOURCE_HASH).write_text(sha256, encoding="utf-8")
             rmtree(folder, ignore_errors=True)
-            partial.replace(folder)
+            replace_durably(partial, folder)
     except (OSError, ValueError, LookupError, TypeError, struct.error) as exc:
         damaged = "" if isinstance(exc, OSError) and exc.errno else " If it is damaged or cut off, fetch it again."
         raise TrainingError(f"student file {file} cannot be converted to safetensors: {exc}.{damaged}") from exc

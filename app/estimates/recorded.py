@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean, median
@@ -153,8 +153,9 @@ class _Run:
 
     def _read_start(self) -> float | None:
         path = self._folder / layout.MANIFEST
-        manifest = layout.Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
-        return datetime.fromisoformat(manifest.started_at).timestamp() if manifest else None
+        with suppress(OSError, ValueError):  # as of a run of another version
+            return datetime.fromisoformat(layout.Manifest.model_validate_json(path.read_bytes()).started_at).timestamp()
+        return None
 
 
 def _read_lines(path: Path) -> Iterator[tuple[float, Mapping[str, Any]]]:

@@ -11,8 +11,7 @@ from pada_agent.app.experiment.grid import WHOLE, Cell, Grid, Part, group_cells,
 from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
 from pada_agent.app.experiment.side_by_side import SideBySide
 from pada_agent.app.experiment.tables import write_tables
-from pada_agent.app.run_folder import layout
-from pada_agent.app.run_folder.claiming import claim_folder
+from pada_agent.app.run_folder import claiming, layout
 from pada_agent.app.run_folder.events import OnEvent
 from pada_agent.app.runs import driver
 from pada_agent.core.errors import ConfigError, PadaError
@@ -135,8 +134,9 @@ def run_cells(cells: Sequence[Cell], on_event: OnEvent, say: Callable[[str], Non
 
 def run_cell(cell: Cell, on_event: OnEvent, say: Callable[[str], None]) -> None:
     """Run the cell's run, or continue it, unless it is finished."""
-    if layout.is_finished(layout.folder_of(cell.config)):
-        claim_folder(cell.config)  # refuses a run with other settings
+    folder = layout.folder_of(cell.config)
+    if layout.is_finished(folder):
+        claiming.check_finished(folder, cell.config)
         return
     say(f"{cell.task}, {cell.size or 'all'} rows, {cell.arm}, seed {cell.seed}")
     driver.start_run(cell.config, on_event=on_event)

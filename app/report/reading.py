@@ -12,7 +12,7 @@ from pydantic import Field
 from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.run_folder import layout
-from pada_agent.core.damage import word_damage
+from pada_agent.app.run_folder.versions import refuse_content
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import (
@@ -131,9 +131,8 @@ def _read_sensitivities(summary: RunSummary, folder: Path, *, is_finished: bool)
             try:
                 measured[iteration] = Sensitivity.model_validate_json(text)
             except ValueError as exc:
-                raise ArtifactError(
-                    f"{path}: damaged ({word_damage(exc)}). Delete it; the report is then written without it."
-                ) from exc
+                advice = "Delete it; the report is then written without it."
+                raise refuse_content(path, exc, folder=folder, if_damaged=advice) from exc
     return {str(iteration): found for iteration, found in measured.items() if found}
 
 
@@ -146,7 +145,7 @@ def _read_manifest(path: Path) -> layout.Manifest | None:
     try:
         return layout.Manifest.model_validate_json(text) if text else None
     except ValueError as exc:
-        raise ArtifactError(f"{path}: damaged ({word_damage(exc)})") from exc
+        raise refuse_content(path, exc, folder=path.parent, if_damaged="") from exc
 
 
 def _read_elapsed(path: Path) -> float | None:

@@ -153,7 +153,7 @@ def _read_run(folder: Path) -> Source:
         raise ArtifactError(_explain_absence(folder))
     return Source(
         student=pin_commit(
-            str(model_store.resolve(config.student.model)),
+            str(model_store.resolve(layout.locate(folder, config.student.model))),
             config.student.revision,
             FileArtifactStore(folder / "objects"),
         ),

@@ -11,6 +11,7 @@ from pada_agent.app.report.document import write_report
 from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
+from pada_agent.core.durability import sync
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.json_lines import to_json_lines
@@ -155,6 +156,8 @@ def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
     n_real = sum(origin is not None and origin.branch == "held_back" for origin in origins)
     card = write_adapter_card(summary, summary.best, base, config, n_real=n_real)
     write_atomically(folder / "best" / "README.md", card)
+    with explain_writing(folder / "best"):
+        sync(folder / "best")
 
 
 def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore) -> list[RecordT]:

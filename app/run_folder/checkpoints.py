@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +12,10 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from pydantic import BaseModel, TypeAdapter
 
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
+from pada_agent.app.adapters.llm.response_cache import open_unchanged
 from pada_agent.app.adapters.storage.artifacts import RESUME, ROWS, FileArtifactStore
 from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder.versions import tell_other
 from pada_agent.core.config import Settings
 from pada_agent.core.damage import refuse_unread, word_damage
 from pada_agent.core.errors import ArtifactError
@@ -27,6 +29,10 @@ THREAD_ID = "run"
 
 _ODD = (ArithmeticError, AttributeError, EOFError, ImportError, LookupError, NotImplementedError, TypeError, ValueError)
 """What decoders raise on bytes that they did not write."""
+
+
+_OUT_OF_REACH = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+"""What SQLite says of a file that it may not open or write, whole or not."""
 
 
 class DamagedCheckpoint(ArtifactError):
@@ -51,31 +57,51 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
     """The checkpoints of the one run in `path`.
 
     Raises:
-        ArtifactError: the file is damaged or kept busy, or the disk is full. Also raised for what happens inside the
-            `with` block.
+        ArtifactError: the file is damaged or kept busy, or another version wrote it, or the disk is full. Also raised for
+            what happens inside the `with` block.
     """
-    try:
-        with SqliteSaver.from_conn_string(str(path)) as saver:
-            saver.serde = make_serializer()
-            read_values(saver)
-            yield saver
-    except (sqlite3.Error, DamagedCheckpoint) as exc:
-        raise ArtifactError(
-            f"{path}: {exc}. If the run is still active, try again; if the disk is full, free some space. If the file is"
-            f" damaged, delete it, then `{layout.word_resume(path.parent)}`: finished work is reused from objects/."
-        ) from exc
+    with _explained(path), SqliteSaver.from_conn_string(str(path)) as saver:
+        saver.serde = make_serializer()
+        read_values(saver)
+        yield saver
 
 
 def read_state(path: Path) -> RunState:
     """The outer graph's state in the last checkpoint, without the updates of running nodes. Empty if there is none.
 
+    The file is not written to, so it may be in a folder that only others may change.
+
     Raises:
-        ArtifactError: the file is damaged, or kept busy by the run.
+        ArtifactError: the file is damaged or kept busy by the run, or another version wrote it.
     """
     if not path.is_file():
         return {}
-    with open_checkpoints(path) as saver:
+    with _explained(path), closing(open_unchanged(path)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():
+            return {}
+        saver = SqliteSaver(database, serde=make_serializer())
+        saver.is_setup = True  # it would write
         return read_values(saver)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DamagedCheckpoint as exc:
+        advice = tell_other(path.parent / layout.MANIFEST) or f"If the file is damaged, {_start_over(path)}"
+        raise ArtifactError(f"{path}: {exc}. {advice}") from exc
+    except sqlite3.Error as exc:
+        if getattr(exc, "sqlite_errorcode", None) in _OUT_OF_REACH:
+            raise ArtifactError(f"{path}: {exc}. Check its permissions and its disk, then try again.") from exc
+        raise ArtifactError(
+            f"{path}: {exc}. If the run is still active, try again; if the disk is full, free some space. If the file is"
+            f" damaged, {_start_over(path)}"
+        ) from exc
+
+
+def _start_over(path: Path) -> str:
+    return f"delete it, then `{layout.word_resume(path.parent)}`: finished work is reused from objects/."
 
 
 def read_values(saver: SqliteSaver) -> RunState:

@@ -3,9 +3,10 @@
 import shlex
 import shutil
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from pydantic import ValidationError
 
@@ -14,7 +15,7 @@ from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.damage import is_file
-from pada_agent.core.errors import ArtifactError, ConfigError
+from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
 
 ERROR = "error.txt"
 """Exists as long as the run's last result is an error. Its settings may then be corrected in place."""
@@ -33,47 +34,72 @@ class Claim(NamedTuple):
     """Whether the folder itself was made just now. One that was there stays: it may be a link, a mount or the user's own."""
 
 
-def claim_folder(config: RunConfig) -> Claim:
-    """The run's folder: created, or found with the same settings and rows, so that the run continues.
+@contextmanager
+def claim_folder(config: RunConfig) -> Iterator[Claim]:
+    """The run's folder: created, or found with the same settings and rows, so that the run continues. Locked within the `with` block.
 
     Changed settings are accepted if nothing is lost by it: the budget always, and all others if nothing was computed or
     paid for yet, or if the run ended with an error, because its advice must be possible to follow. The run then starts
     over with them, and finds finished work in its objects and stored answers.
 
+    A new run that ends with an error before there is anything to keep leaves nothing behind, unless the error says how to continue.
+
     Raises:
         ConfigError: the folder contains another run, or something else.
-        ArtifactError: the run in it was started in another folder, to which its state refers.
+        ArtifactError: another process is working on it, or the run in it was started in another folder, to which its state
+            refers.
     """
     folder = layout.folder_of(config)
-    if not is_file(folder / layout.CONFIG):
-        claim = Claim(folder, is_new=True, is_made=_make_folder(folder))
+    is_made = _make_folder(folder)
+    with _lock(folder, is_made=is_made):
+        is_new = not is_file(folder / layout.CONFIG)
+        if is_new and not _is_unused(folder):
+            raise _refuse_folder(folder)
+        claim = Claim(folder, is_new=is_new, is_made=is_made)
         try:
-            _write_records(folder, config)
-        except ArtifactError:
-            release_folder(claim)
+            if is_new:
+                _write_records(folder, config)
+            else:
+                _take_on(folder, config)
+            yield claim
+        except PadaError as exc:
+            if not exc.way_on:  # that names the folder
+                _release(claim)
             raise
-        return claim
+
+
+def check_finished(folder: Path, config: RunConfig) -> None:
+    """Check that the finished run in `folder` has these settings and rows.
+
+    Raises:
+        ConfigError: it has others.
+    """
+    if changed := _find_changes(folder, layout.load_run_config(folder), config):
+        raise ConfigError(_refuse(folder, changed))
+
+
+def _take_on(folder: Path, config: RunConfig) -> None:
+    """Continue the run that was found, with changes if nothing is lost by them."""
     found = layout.load_run_config(folder)
-    changed = [*find_changed(found, config), *_find_other_rows(folder, config)]
+    changed = _find_changes(folder, found, config)
     may_change = not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
     if changed and not may_change:
         raise ConfigError(_refuse(folder, changed))
     if changed:
         _start_over(folder, config)
-        return Claim(folder, is_new=False)
+        return
     if not layout.is_finished(folder):
         layout.check_place(folder, found)
     if found.budget != config.budget:
         _write_budget(folder, found, config)
-    return Claim(folder, is_new=False)
 
 
 def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunConfig:
-    """Give the run in `folder` other settings because a person says so. Returns the settings it continues with.
+    """Give the run in `folder`, which the caller has locked, other settings because a person says so. Returns the settings it
+    continues with.
 
     Raises:
         ConfigError: it is finished.
-        ArtifactError: another process is working on it.
     """
     if layout.is_finished(folder):
         raise ConfigError(
@@ -88,22 +114,26 @@ def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunCon
 
 def _start_over(folder: Path, config: RunConfig) -> None:
     """Start from the beginning, reusing finished work that does not depend on the changes."""
-    with layout.locked(folder):
-        if not holds_work(folder):
-            _clear(folder)
-        for name in _CHECKPOINTS:
-            (folder / name).unlink(missing_ok=True)
-        _write_records(folder, config)
+    if not holds_work(folder):
+        _clear(folder)
+    for name in _CHECKPOINTS:
+        (folder / name).unlink(missing_ok=True)
+    _write_records(folder, config)
 
 
-def release_folder(claim: Claim) -> None:
+def _release(claim: Claim) -> None:
     """Undo the claim of a run that ended before there was anything to keep."""
     if claim.is_new and not holds_work(claim.folder):
         _clear(claim.folder)
-        (claim.folder / layout.LOCK).unlink(missing_ok=True)
-        if claim.is_made:
-            with suppress(OSError):  # somebody has put something into it
-                claim.folder.rmdir()
+        _remove_lock(claim.folder, is_made=claim.is_made)
+
+
+def _remove_lock(folder: Path, *, is_made: bool) -> None:
+    """Remove the lock, and the folder if it was made just now."""
+    (folder / layout.LOCK).unlink(missing_ok=True)
+    if is_made:
+        with suppress(OSError):  # somebody has put something into it
+            folder.rmdir()
 
 
 def note_error(folder: Path, text: str) -> None:
@@ -138,6 +168,10 @@ def find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
     return [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]
 
 
+def _find_changes(folder: Path, found: RunConfig, wanted: RunConfig) -> list[str]:
+    return [*find_changed(found, wanted), *_find_other_rows(folder, wanted)]
+
+
 def _find_other_rows(folder: Path, config: RunConfig) -> list[str]:
     """Files whose rows are no longer those that the run was started with."""
     try:
@@ -169,14 +203,36 @@ def _write_budget(folder: Path, found: RunConfig, wanted: RunConfig) -> None:
 
 def _make_folder(folder: Path) -> bool:
     """Make the folder if it does not exist. Returns whether it was made."""
-    if folder.exists() and (not folder.is_dir() or any(f.name != layout.LOCK for f in folder.iterdir())):
-        raise ConfigError(f"{folder}: exists and is not a run folder. Choose another `name` or --out.")
     is_missing = not folder.exists()
+    # In this order, because a process that starts a run makes the lock before anything else.
+    is_used = not is_missing and not _is_unused(folder)
+    if is_used and not is_file(folder / layout.CONFIG) and not is_file(folder / layout.LOCK):
+        raise _refuse_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}). Choose another --out.") from exc
     return is_missing
+
+
+def _is_unused(folder: Path) -> bool:
+    return folder.is_dir() and all(f.name == layout.LOCK for f in folder.iterdir())
+
+
+def _refuse_folder(folder: Path) -> ConfigError:
+    return ConfigError(f"{folder}: exists and is not a run folder. Choose another `name` or --out.")
+
+
+def _lock(folder: Path, *, is_made: bool) -> IO[str]:
+    try:
+        lock = layout.try_lock(folder)
+    except ArtifactError:  # nobody can lock it
+        if is_made:
+            _remove_lock(folder, is_made=True)
+        raise
+    if lock is None:
+        raise layout.refuse_busy(folder)
+    return lock
 
 
 def _write_records(folder: Path, config: RunConfig) -> None:

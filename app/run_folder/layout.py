@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -17,9 +16,10 @@ from pydantic import ValidationError
 
 from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
+from pada_agent.app.run_folder.versions import find_commit, find_version, refuse_content, tell_other
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import load_config
-from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks, word_damage
+from pada_agent.core.config_files import find_local_names, load_config
+from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import LLAMA_SERVER, hash_file
@@ -53,6 +53,8 @@ class Manifest(Record):
     platform: str
     n_cpus: int | None
     packages: dict[str, str]
+    commit: str | None = None
+    """Git commit of pada-agent. Empty if it came without git, null in runs of versions that did not record it."""
     llama_server: str = ""
     """The user's own llama.cpp (`PADA_LLAMA_SERVER`), where the embedded engine has one."""
     data_sha256: dict[str, str]
@@ -79,7 +81,8 @@ def load_run_config(folder: Path) -> RunConfig:
     except ConfigError as exc:
         if isinstance(exc.__cause__, OSError):
             raise refuse_unread(path, exc.__cause__) from exc
-        raise ConfigError(f"{exc}\n{_RESTORE.format(path=path)}") from exc
+        other = tell_other(folder / MANIFEST) if exc.__cause__ is None else ""  # else it is not YAML
+        raise ConfigError(f"{exc}\n{other or _RESTORE.format(path=path)}") from exc
     # A run writes all its settings down, so what is missing was lost, and the defaults are not what it ran with.
     if missing := [key for key in _FIRST_AND_LAST if key not in config.model_fields_set]:
         raise ArtifactError(f"{path}: damaged ({', '.join(missing)} is missing). {_RESTORE.format(path=path)}")
@@ -101,15 +104,15 @@ def word_resume(folder: Path) -> str:
 
 
 def check_place(folder: Path, config: RunConfig) -> None:
-    """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder.
+    """Check that an unfinished run is in the folder that its settings name, because its state refers to that folder, and that
+    relative paths in its settings name what they named at its start.
 
     Raises:
         ArtifactError: the folder was moved, or this is a different working directory.
     """
-    home = folder_of(config)
-    if home.resolve() == folder.resolve():
+    home, started_in = folder_of(config), _find_working_folder(folder)
+    if home.resolve() == folder.resolve() and not (started_in and _is_elsewhere(started_in, config)):
         return
-    started_in = _find_working_folder(folder)
     if started_in is not None and (started_in / home).resolve() == folder.resolve():
         way_out = f"cd {shlex.quote(str(started_in))} && {word_resume(home)}"
         raise ArtifactError(f"{folder}: its settings are relative to the folder that it was started in: {way_out}")
@@ -117,6 +120,27 @@ def check_place(folder: Path, config: RunConfig) -> None:
         f"{folder}: according to its settings this run belongs at {home}, relative to {started_in or Path.cwd()}."
         " Move it back to resume it."
     )
+
+
+def _is_elsewhere(started_in: Path, config: RunConfig) -> bool:
+    """Whether a setting may name something else here than in the folder that the run was started in."""
+    if not started_in.is_dir() or started_in.samefile(Path.cwd()):
+        return False
+    names = (Path(split_slice(name)[0]) for name in find_local_names(config))
+    return any(not p.is_absolute() and (_exists(started_in / p) or _exists(p)) for p in names)
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError):  # a text that is too long for a name, or a folder that may not be searched
+        return path.exists()
+    return False
+
+
+def locate(folder: Path, name: str) -> str:
+    """The absolute path of what a setting of the run in `folder` names, if that is in the folder that the run was started in. Any
+    other name, such as that of a hub model, is returned unchanged."""
+    started_in = _find_working_folder(folder)
+    return str(started_in / name) if started_in and _exists(started_in / name) else name
 
 
 def _find_working_folder(folder: Path) -> Path | None:
@@ -139,7 +163,7 @@ def load_summary(folder: Path) -> RunSummary:
     """The result of a finished run.
 
     Raises:
-        ArtifactError: it is not finished, or damaged, or cannot be read, or there is no such run.
+        ArtifactError: it is not finished, or damaged, or of another version, or cannot be read, or there is no such run.
     """
     path = folder / SUMMARY
     try:
@@ -151,17 +175,20 @@ def load_summary(folder: Path) -> RunSummary:
     except OSError as exc:
         raise refuse_unread(path, exc) from exc
     except ValidationError as exc:
-        raise ArtifactError(f"{path}: damaged ({word_damage(exc)}). Delete it, then: {word_resume(folder)}") from exc
+        advice = f"Delete it, then: {word_resume(folder)}"
+        raise refuse_content(path, exc, folder=folder, if_damaged=advice) from exc
 
 
 def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
     """The records in a published file, one per line.
 
     Raises:
-        ArtifactError: it is damaged. The message names the line.
+        ArtifactError: it is damaged, or another version wrote it. The message names the line.
     """
     advice = f"Delete the run's {SUMMARY}: `pada resume` then writes it again."
-    return read_json_lines(path, kind, if_missing=advice, if_damaged=advice)
+    folder = next((parent for parent in path.parents if (parent / CONFIG).is_file()), path.parent)
+    other = tell_other(folder / MANIFEST)
+    return read_json_lines(path, kind, if_missing=advice, if_damaged=advice, if_unfit=other)
 
 
 def dump_config(config: RunConfig) -> str:
@@ -176,10 +203,16 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ArtifactError: another process is working on it, or its file system cannot lock files.
     """
-    with _open_lock(folder) as file:
-        if not _is_locked_now(file, folder):
-            raise ArtifactError(f"{folder}: another pada process is working on this run. Wait for it, or stop it.")
+    file = try_lock(folder)
+    if file is None:
+        raise refuse_busy(folder)
+    with file:
         yield
+
+
+def refuse_busy(folder: Path) -> ArtifactError:
+    """The error for a run on which another process is working."""
+    return ArtifactError(f"{folder}: another pada process is working on this run. Wait for it, or stop it.")
 
 
 def try_lock(folder: Path) -> IO[str] | None:
@@ -188,16 +221,18 @@ def try_lock(folder: Path) -> IO[str] | None:
     Raises:
         ArtifactError: the folder cannot be written to, or its file system cannot lock files.
     """
-    file = _open_lock(folder)
-    try:
-        is_mine = _is_locked_now(file, folder)
-    except ArtifactError:
+    while True:
+        file = _open_lock(folder)
+        try:
+            is_mine = _is_locked_now(file, folder)
+        except ArtifactError:
+            file.close()
+            raise
+        if is_mine and _is_there(file, folder / LOCK):
+            return file
         file.close()
-        raise
-    if is_mine:
-        return file
-    file.close()
-    return None
+        if not is_mine:
+            return None
 
 
 def _is_locked_now(file: IO[str], folder: Path) -> bool:
@@ -211,9 +246,16 @@ def _is_locked_now(file: IO[str], folder: Path) -> bool:
     return True
 
 
+def _is_there(file: IO[str], path: Path) -> bool:
+    """Whether this is still the file of that name. The run that held it may have removed it meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
 def _open_lock(folder: Path) -> IO[str]:
     try:
-        return (folder / LOCK).open("w")
+        return (folder / LOCK).open("a")  # in a folder that is not a run's, it may be somebody else's file
     except OSError as exc:
         raise ArtifactError(
             f"{folder}: cannot be written to ({exc.strerror}). Change its owner or permissions, or copy it and resume from there."
@@ -229,17 +271,11 @@ def describe_machine(config: RunConfig) -> Manifest:
         python=platform.python_version(),
         platform=platform.platform(),
         n_cpus=os.cpu_count(),
-        packages={name: found for name in _PACKAGES if (found := _find_version(name))},
+        packages={name: found for name in _PACKAGES if (found := find_version(name))},
+        commit=find_commit(),
         llama_server=os.environ.get(LLAMA_SERVER, ""),
         data_sha256=hash_data(config),
     )
-
-
-def _find_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def hash_data(config: RunConfig) -> dict[str, str]:

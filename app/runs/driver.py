@@ -90,14 +90,9 @@ def start_run(config: RunConfig, *, on_event: OnEvent = ignore, answer: Answer =
         ArtifactError: the run in the folder is damaged, or was started in another folder.
         KeyboardInterrupt: the user stopped it. The message says how to continue.
     """
-    claim = claiming.claim_folder(config)
-    key_addresses.remember(key_addresses.find_key_uses(config))
-    try:
+    with claiming.claim_folder(config) as claim:
+        key_addresses.remember(key_addresses.find_key_uses(config))
         return _drive(claim.folder, config, on_event, answer)
-    except PadaError as exc:
-        if not exc.way_on:  # that names the folder
-            claiming.release_folder(claim)
-        raise
 
 
 def resume_run(
@@ -126,9 +121,10 @@ def resume_run(
         return RunOutcome(folder=folder, summary=layout.load_summary(folder))
     layout.check_place(folder, config)
     _check_keys(folder, config, changed(config) if changed else config, allow_keys)
-    if changed is not None:
-        config = claiming.change_settings(folder, config, changed(config))
-    return _drive(folder, config, on_event, answer)
+    with layout.locked(folder):
+        if changed is not None:
+            config = claiming.change_settings(folder, config, changed(config))
+        return _drive(folder, config, on_event, answer)
 
 
 def _check_keys(folder: Path, found: RunConfig, wanted: RunConfig, allow_keys: AllowKeys) -> None:
@@ -141,6 +137,8 @@ def _check_keys(folder: Path, found: RunConfig, wanted: RunConfig, allow_keys: A
 
 
 def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -> RunOutcome:
+    """Run the graph in a folder that the caller has locked."""
+
     def record(event: RunEvent) -> None:
         try:
             append_event(folder / layout.EVENTS, event)
@@ -153,7 +151,6 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
     wiring.allow(config)
     with ExitStack() as held:
         with _one_opens:
-            held.enter_context(layout.locked(folder))
             held.enter_context(_noting_errors(folder))
             saver = held.enter_context(_checkpoints(folder))
             held.enter_context(_stoppable(folder, config))

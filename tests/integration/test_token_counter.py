@@ -1,5 +1,7 @@
 """Tokens counted before anything is trained, by a tokenizer that the worker hands over."""
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +12,8 @@ import pytest
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
-from pada_agent.core.errors import ConfigError, DatasetError, TrainingError
-from pada_agent.core.jobs import ChatSpec, LoraSpec, PredictJob, TokenizerJob
+from pada_agent.core.errors import ArtifactError, ConfigError, DatasetError, TrainingError
+from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, LoraSpec, PredictJob, TokenizerJob
 from pada_agent.core.records import Example
 from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
 
@@ -132,6 +134,17 @@ def test_a_student_that_needs_code_of_its_own_fails_at_once(tmp_path: Path, comp
     with pytest.raises(ConfigError, match="needs code of its own"):
         count_tokens(compute, str(student), ChatSpec()).count(ROWS[0])
     assert not ran.exists()
+
+
+def test_damaged_facts_are_named_with_the_way_out(student: Path, compute: LocalCompute) -> None:
+    counter = count_tokens(compute, str(student), ChatSpec())
+    folder = counter._folder
+    (folder / TOKENIZER_FACTS).write_text("")
+    way_out = f"Delete the folder {folder}, then run the same command again."
+    with pytest.raises(ArtifactError, match=rf"{TOKENIZER_FACTS}: damaged \(.*\)\. {re.escape(way_out)}$"):
+        counter.count(ROWS[0])
+    shutil.rmtree(folder)
+    assert count_tokens(compute, str(student), ChatSpec()).count(ROWS[0]).answer
 
 
 def test_counting_imports_no_torch(student: Path, compute: LocalCompute, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from threading import Lock
 from typing import IO
 from uuid import uuid4
 
-from pada_agent.core.errors import PadaError, TrainingError, make_error
+from pada_agent.app.adapters.storage.artifacts import explain_writing
+from pada_agent.core.durability import replace_durably
+from pada_agent.core.errors import ArtifactError, PadaError, TrainingError, make_error
 from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting, count_cores, hash_once
@@ -228,15 +230,20 @@ def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaErro
     if not (scratch / LAST_GOOD).is_dir():
         return failure
     shutil.rmtree(target, ignore_errors=True)
-    (scratch / LAST_GOOD).replace(target)
+    replace_durably(scratch / LAST_GOOD, target)
     return type(failure)(f"{failure} The adapter of the last finite loss is kept in {target}.")
 
 
 def _move_in(scratch: Path, folder: Path) -> None:
-    """Move the output into place. If another process of the same experiment finished the same job meanwhile, its output stays."""
+    """Move the output into place. If another process of the same experiment finished the same job meanwhile, its output stays.
+
+    Raises:
+        ArtifactError: it cannot be there, or the disk is full.
+    """
     try:
-        scratch.replace(folder)
-    except OSError:
+        with explain_writing(folder):
+            replace_durably(scratch, folder)
+    except ArtifactError:
         if not has_output(folder):
             raise
 

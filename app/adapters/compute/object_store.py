@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.core.damage import word_damage
+from pada_agent.core.durability import replace_durably
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 from pada_agent.core.machine import hash_once
 from pada_agent.core.records import Record
@@ -91,7 +92,7 @@ class ObjectStore:
                 stream = obstore.get(self._bucket, f"{key}/{CHECKPOINT}").stream()
                 with scratch.open("wb") as out:
                     out.writelines(stream)
-                scratch.replace(file)
+                replace_durably(scratch, file)
         finally:
             scratch.unlink(missing_ok=True)
 
@@ -261,7 +262,7 @@ def _put_in_place(scratch: Path, folder: Path, files: dict[str, StoredFile]) -> 
     aside = scratch.with_name(f"{scratch.name}.old")
     for _ in range(MOVES):
         try:
-            scratch.replace(folder)
+            replace_durably(scratch, folder)
         except OSError as exc:
             if describe(folder) == files:
                 return

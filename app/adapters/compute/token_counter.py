@@ -4,6 +4,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from pada_agent.core.damage import word_damage
+from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import TOKENIZER_FACTS, ChatSpec, TokenizerFacts, TokenizerJob
 from pada_agent.core.ports import Compute
 from pada_agent.core.records import Example, RowTokens
@@ -54,7 +58,13 @@ class StudentTokenCounter:
 
     @cached_property
     def _facts(self) -> TokenizerFacts:
-        return TokenizerFacts.model_validate_json((self._folder / TOKENIZER_FACTS).read_text(encoding="utf-8"))
+        path = self._folder / TOKENIZER_FACTS
+        try:
+            return TokenizerFacts.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError) as exc:
+            raise ArtifactError(
+                f"{path}: damaged ({word_damage(exc)}). Delete the folder {path.parent}, then run the same command again."
+            ) from exc
 
     @cached_property
     def _chats(self) -> ChatTokenizer:

@@ -231,13 +231,21 @@ def read_totals_by_agent(path: Path) -> dict[str, Usage]:
     """
     if not path.is_file():
         return {}
-    # A folder that may not be written to is no place for the locks of a file that nobody changes.
-    fixed = "" if os.access(path.parent, os.W_OK) else "&immutable=1"
-    with (
-        _explained(path),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{fixed}", uri=True)) as database,
-    ):
+    with _explained(path), closing(open_unchanged(path)) as database:
         return _sum_by(database, "agent")
+
+
+def open_unchanged(path: Path) -> sqlite3.Connection:
+    """A connection that does not write to the database, for this or another thread.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    # A folder that may not be written to is no place for the locks of a file that nobody changes.
+    is_fixed = not os.access(path.parent, os.W_OK) and not (log.is_file() and log.stat().st_size)
+    address = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_fixed else ''}"
+    return sqlite3.connect(address, uri=True, check_same_thread=False)
 
 
 def _sum_by(database: sqlite3.Connection, column: Literal["role", "agent"]) -> dict[str, Usage]:

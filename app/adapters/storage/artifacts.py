@@ -36,7 +36,12 @@ RESUME = (
     " application or on a server, start it again on the same thread."
 )
 """The way out for the command line, whose runs have that file, and for graphs with another checkpointer."""
+_OTHER_VERSION = (
+    "If another version of pada-agent wrote it, use that one; the run's manifest.json names it. Otherwise: "
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+SCRATCH = ".export-"
+"""How the names of folders begin in which exports are made."""
 MAX_KEPT_ROWS = 200_000
 """Number of rows kept in memory, over all objects. Short rows take about 1 KB each."""
 
@@ -77,7 +82,9 @@ class FileArtifactStore:
             if kept and kept[0] == found:
                 self._kept.move_to_end((key, kind))
                 return list(kept[1])
-        rows = read_json_lines(path, kind, if_missing=RESUME, if_damaged=_repair(path))
+        rows = read_json_lines(
+            path, kind, if_missing=RESUME, if_damaged=_repair(path), if_unfit=f"{_OTHER_VERSION}{_repair(path)}"
+        )
         with self._lock:
             self._kept[key, kind] = (found, tuple(rows))
             while len(self._kept) > 1 and sum(len(kept[1]) for kept in self._kept.values()) > MAX_KEPT_ROWS:
@@ -169,13 +176,17 @@ def check_new(out: Path) -> None:
     """
     with explain_writing(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out}: already exists. Choose another --out.")
+            raise _refuse_existing(out)
 
 
 @contextmanager
 def making_beside(out: Path) -> Iterator[Path]:
-    """A folder next to `out` for what will be moved there by `move` when it is complete. Removed in any case."""
-    scratch = make_folder(out.parent / f".{out.name}.export")
+    """A folder of the caller's own for what will be moved to `out` by `move` when it is complete. Removed in any case.
+
+    It is next to `out`, or in it if that exists: an empty folder may be a link or a mount, and so on another disk.
+    """
+    beside = f"{SCRATCH}{uuid4().hex[:12]}"
+    scratch = make_folder(out / beside if out.is_dir() else out.parent / beside)
     try:
         yield scratch
     finally:
@@ -186,14 +197,21 @@ def move(made: Path, out: Path) -> None:
     """Give a complete folder its place.
 
     Raises:
+        ConfigError: something was put there meanwhile.
         ArtifactError: it cannot be there.
     """
     with explain_writing(out):
         if not out.is_dir():
             made.replace(out)
             return
+        if any(not member.name.startswith(SCRATCH) for member in out.iterdir()):
+            raise _refuse_existing(out)
         for member in list(made.iterdir()):  # an empty folder stays: it may be a link, a mount or the working folder
             member.replace(out / member.name)
+
+
+def _refuse_existing(out: Path) -> ConfigError:
+    return ConfigError(f"{out}: already exists. Choose another --out.")
 
 
 @contextmanager

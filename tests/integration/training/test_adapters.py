@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pada_agent.core.errors import ConfigError, TrainingError
+from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
 from pada_agent.training.lora import attach_lora
 from pada_agent.training.predicting import apply_adapter, merge_adapter
 from pada_agent.training.students import Student, load_student, read_tokenizer
@@ -40,6 +40,25 @@ def test_one_that_fits_in_part_or_not_at_all_is_refused(
     changed = change(adapter, tmp_path / "changed", MISFITS[name])
     with pytest.raises(TrainingError, match=r"changed does not fit student \S+: \d+ .*layers\.\d"):
         merge_adapter(student, changed)
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("fine_tune-1", r"Delete the folder, then continue the run, which computes it again\."),
+        ("mine", "Take another copy"),
+    ],
+)
+def test_a_damaged_one_is_named_with_the_way_out(
+    student: Student, adapter: Path, tmp_path: Path, file: str, name: str, way_out: str
+) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / name))
+    content = (folder / file).read_bytes()
+    for damaged in (b"", content[: len(content) // 2]):
+        (folder / file).write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=rf"{name}: damaged \(.*\)\. {way_out}"):
+            merge_adapter(student, folder)
 
 
 def test_one_that_does_not_fit_is_not_continued(student: Student, adapter: Path, tmp_path: Path) -> None:

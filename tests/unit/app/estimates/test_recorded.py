@@ -10,11 +10,11 @@ from pada_agent.app.adapters.llm.response_cache import ResponseCache
 from pada_agent.app.estimates.rates import Rates, assume_rates, describe_rates
 from pada_agent.app.estimates.recorded import measure_rates
 from pada_agent.app.run_folder import layout
-from pada_agent.app.run_folder.claiming import claim_folder
 from pada_agent.core.chat import ChatReply, ChatRequest, Message, Role
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Usage
+from tests.unit.app.claims import claim
 from tests.unit.app.summaries import make_summary
 
 ASSUMED = assume_rates(row_tokens=100, is_choice=True, max_new_tokens=None, tokens_per_second=None, call_seconds=None)
@@ -23,7 +23,7 @@ ASSUMED = assume_rates(row_tokens=100, is_choice=True, max_new_tokens=None, toke
 def make_run(tmp_path: Path, name: str = "r", **more: Any) -> Path:
     values = {"name": name, "runs_folder": str(tmp_path), "lora": {"batch_size": 4}, **more}
     config = parse_config(values, origin="test")
-    return claim_folder(config).folder
+    return claim(config).folder
 
 
 def add_fine_tuning(folder: Path, name: str, **metrics: Any) -> None:

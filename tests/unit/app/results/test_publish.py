@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,26 @@ def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
         ("quality control is off", None),
     ]
     assert store.read_rows("joined", Example) == [rated, restored, unrated]
+
+
+def test_the_best_adapter_is_on_the_disk_before_the_run_counts_as_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileArtifactStore(tmp_path / "objects")
+    whole = make_summary(patterns=(), batches=())
+    assert whole.adapter is not None
+    (tmp_path / whole.adapter).mkdir(parents=True)
+    (tmp_path / whole.adapter / "adapter_model.safetensors").write_bytes(b"1")
+    synced: dict[str, bool] = {}
+    fsync = os.fsync
+
+    def record(number: int) -> None:
+        synced[str(Path(f"/proc/self/fd/{number}").readlink())] = (tmp_path / "summary.json").exists()
+        fsync(number)
+
+    monkeypatch.setattr("os.fsync", record)
+    publish_run(whole, tmp_path, store)
+    assert synced[str(tmp_path / "best" / "adapter_model.safetensors")] is False
 
 
 def test_an_iteration_of_an_earlier_run_in_this_folder_is_removed(tmp_path: Path) -> None:

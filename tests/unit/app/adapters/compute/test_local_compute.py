@@ -1,5 +1,6 @@
 """LocalCompute against a scripted worker."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.adapters.compute.local_compute import LocalCompute, address_job
-from pada_agent.core.errors import NonFiniteLossError, TrainingError
+from pada_agent.app.adapters.compute.local_compute import LocalCompute, address_job, has_output
+from pada_agent.core.errors import ArtifactError, NonFiniteLossError, TrainingError
 from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, Job, LoraSpec, PredictJob, TokenizerJob
 from pada_agent.core.machine import WAITING
 from pada_agent.core.progress import Progress
@@ -59,6 +60,20 @@ def test_finished_work_is_not_repeated_by_this_or_another_instance(compute: Loca
     assert (run(compute, make_job("a")) / "pid").stat().st_mtime_ns == written
     other = LocalCompute(tmp_path / "objects", tmp_path / "log", command=("no-such-program",))
     assert (run(other, make_job("a")) / "pid").stat().st_mtime_ns == written
+
+
+def test_output_that_does_not_reach_the_disk_does_not_count(
+    compute: LocalCompute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", fail)
+        with pytest.raises(ArtifactError, match=r"the disk is full\. Free some space"):
+            run(compute, make_job("a"))
+    assert list((tmp_path / "objects").iterdir()) == []
+    assert has_output(run(compute, make_job("a")))
 
 
 def test_a_closed_backend_starts_no_worker_for_a_job_that_waited(compute: LocalCompute, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,28 @@ def test_a_new_folder_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["out"] and (out / "a").read_text() == "1"
     with pytest.raises(ConfigError, match="already exists"):
         check_new(out)
+
+
+def test_two_exports_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with making_beside(out) as first:
+        write_atomically(make_folder(first / "made") / "a", "1")
+        with pytest.raises(ConfigError, match="already exists"), making_beside(out) as second:
+            write_atomically(make_folder(second / "made") / "b", "2")
+            move(first / "made", out)
+            move(second / "made", out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
+
+
+@pytest.mark.skipif(Path("/dev/shm").stat().st_dev == Path("/tmp").stat().st_dev, reason="needs two file systems")
+def test_an_empty_folder_on_another_disk_is_filled(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (tmp_path / "out").symlink_to(other)
+        with making_beside(tmp_path / "out") as scratch:
+            write_atomically(make_folder(scratch / "made" / "data") / "a", "1")
+            move(scratch / "made", tmp_path / "out")
+        assert [path.name for path in Path(other).rglob("*")] == ["data", "a"]
+        assert (tmp_path / "out").is_symlink()
 
 
 def test_a_disk_that_is_full_while_a_folder_is_copied_is_recognized() -> None:

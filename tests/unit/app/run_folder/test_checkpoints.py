@@ -1,0 +1,62 @@
+"""Checkpoints that cannot be used: why, and what to do."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from pada_agent.app.run_folder.checkpoints import THREAD_ID, open_checkpoints, read_state
+from pada_agent.app.run_folder.versions import find_commit, find_version
+from pada_agent.core.errors import ArtifactError
+
+
+def save(path: Path, **values: object) -> None:
+    """Save them as the last state of the run in `path`."""
+    with SqliteSaver.from_conn_string(str(path)) as saver:
+        checkpoint = empty_checkpoint() | {"channel_values": values, "channel_versions": dict.fromkeys(values, 1)}
+        thread = {"configurable": {"thread_id": THREAD_ID, "checkpoint_ns": ""}}
+        saver.put(thread, checkpoint, {}, dict.fromkeys(values, 1))
+
+
+def write_manifest(folder: Path, commit: str | None) -> None:
+    packages = {"pada-agent": find_version("pada-agent")}
+    (folder / "manifest.json").write_text(json.dumps({"packages": packages, "commit": commit}))
+
+
+def test_a_state_is_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoints.sqlite"
+    save(path, iteration=3)
+    path.with_name("checkpoints.sqlite-wal").mkdir()  # so that no log can be made there
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert read_state(path) == {"iteration": 3}
+
+
+def test_a_file_that_cannot_be_opened_is_not_to_be_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints.sqlite"
+    save(path, iteration=3)
+    path.with_name("checkpoints.sqlite-wal").mkdir()
+    with pytest.raises(ArtifactError, match=r"unable to open.*Check its permissions") as caught, open_checkpoints(path):
+        pass
+    assert "delete" not in str(caught.value)
+
+
+def test_a_run_that_was_killed_before_its_first_step_has_no_state(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints.sqlite").touch()
+    assert read_state(tmp_path / "checkpoints.sqlite") == {}
+
+
+@pytest.mark.parametrize("read", [read_state, lambda path: open_checkpoints(path).__enter__()], ids=["read", "open"])
+def test_a_state_of_another_version_is_not_to_be_deleted(tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    path = tmp_path / "checkpoints.sqlite"
+    save(path, iteration="of another kind")
+    write_manifest(tmp_path, commit=None)
+    with pytest.raises(ArtifactError, match=r"not the state of a run .*written by another version") as caught:
+        read(path)
+    assert "delete" not in str(caught.value)
+    write_manifest(tmp_path, commit=find_commit())
+    with pytest.raises(ArtifactError, match=r"If the file is damaged, delete it, then `pada resume"):
+        read(path)
