@@ -64,9 +64,11 @@ def find_span(answer: str, passage: str, *, whole_words: bool = True) -> str | N
     if not wanted:
         return None
     before, after = (f"(?<!{_kin(wanted[0])})", f"(?!{_kin(wanted[-1])})") if whole_words else ("", "")
-    spelled = f"[{INVISIBLE}]*".join(map(re.escape, wanted))
-    found = re.search(f"{before}{spelled}{after}", within, re.IGNORECASE)
-    return found.group() if found else None
+    found = re.search(f"{before}{re.escape(wanted)}{after}", drop_invisible(within), re.IGNORECASE)
+    if found is None:
+        return None
+    visible = [place for place, character in enumerate(within) if character not in INVISIBLE]
+    return within[visible[found.start()] : visible[found.end() - 1] + 1]
 
 
 def _kin(character: str) -> str:
