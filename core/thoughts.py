@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _NAMES = r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|reflection|analysis|monologue)"
@@ -69,8 +69,21 @@ def is_unfinished_thought(text: str) -> bool:
 
 
 def take_answer(text: str) -> str:
-    """What an answer to learn comes to: the text without its thoughts, or all of it where nothing else is left."""
+    """What an answer to learn comes to: the text without its thoughts, or all of it where nothing else is left.
+
+    Such an answer was not cut off: a mark that opens what nothing closes is part of it.
+    """
+    if find_open_thought(text):
+        closed = max((mark.end for mark in _marks(text, 0, len(text)) if mark.closes), default=0)
+        return text[closed:].strip() or text
     return strip_thoughts(text) or text
+
+
+def strip_thoughts_unless_in(golds: Sequence[str], text: str) -> str:
+    """The answer of a response without its thoughts. If a right answer has marks of its own, such as
+    `<analysis>good</analysis>`, the response is read in the same way as the right answers are (`take_answer`).
+    """
+    return take_answer(text) if any(has_marks(take_answer(gold)) for gold in golds) else strip_thoughts(text)
 
 
 def find_answer(text: str) -> list[Span]:

@@ -17,7 +17,7 @@ from pada_agent.core.machine import count_at_once
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
 from pada_agent.core.suggestions import suggest
-from pada_agent.core.thoughts import strip_thoughts
+from pada_agent.core.thoughts import strip_thoughts_unless_in
 from pada_agent.evaluation.rows.forms import Fields, find_place, settle_form
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.solver_answer import declines, pick_option
@@ -315,11 +315,17 @@ class Task(ABC):
 
 
 def verify_answers(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
-    """Verdicts in order, on the student's answers without its thoughts. If a thought was cut off, there is no answer."""
-    answers = [
-        p if p.option_scores else p.model_copy(update={"response": strip_thoughts(p.response)}) for p in predictions
-    ]
+    """Verdicts in order, on the student's answers without its thoughts. If a thought was cut off, there is no answer.
+    Marks of thoughts that the right answer has itself are text.
+    """
+    pairs = zip(examples, predictions, strict=True)
+    answers = [p if p.option_scores else _without_thoughts(example, p) for example, p in pairs]
     return task.verify_all(examples, answers)
+
+
+def _without_thoughts(example: Example, prediction: Prediction) -> Prediction:
+    golds = example.reference.get("answers") or [example.answer]
+    return prediction.model_copy(update={"response": strip_thoughts_unless_in(golds, prediction.response)})
 
 
 def verify_side_by_side(

@@ -46,7 +46,8 @@ class Code(Task):
          "test": "assert area(2, 3) == 6\\nassert area(0, 5) == 0"}
 
     The student is trained on the whole function, prompt and solution, in a fenced block: the form in which chat models
-    answer. A body alone is accepted too. `test` consists of asserts on the function by name, or defines `check(candidate)`.
+    answer. A body alone is accepted too. Of several blocks that define the function, the last one that is Python counts.
+    `test` consists of asserts on the function by name, or defines `check(candidate)`.
     """
 
     name: ClassVar[str] = "code"

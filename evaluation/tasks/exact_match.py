@@ -30,7 +30,7 @@ from pada_agent.evaluation.verifiers.text import same_text
 
 
 class ExactMatch(Task):
-    """The student writes the answer. Case and white space do not matter.
+    """The student writes the answer. Case, white space and invisible characters do not matter.
 
         {"question": "Which country has Tallinn as its capital?", "answer": "Estonia"}
 

@@ -17,7 +17,7 @@ from pada_agent.core.errors import DatasetError
 from pada_agent.evaluation.rows.cells import cell_text, to_nfc
 from pada_agent.evaluation.rows.options import Options
 from pada_agent.evaluation.verifiers.option_label import label_at
-from pada_agent.evaluation.verifiers.text import normalize_text, same_text
+from pada_agent.evaluation.verifiers.text import drop_invisible, normalize_text, same_text
 
 GoldReading = Literal["label", "letter", "text", "index", "index_from_1"]
 
@@ -244,7 +244,7 @@ def find_spelled(value: Any, among: tuple[str, ...]) -> int | None:
 
 
 def _strip(text: str) -> str:
-    return to_nfc(text).strip()
+    return to_nfc(drop_invisible(text)).strip()
 
 
 def _write_number(text: str) -> str | None:

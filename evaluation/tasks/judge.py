@@ -11,6 +11,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import StructuredOutputError
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.core.thoughts import take_answer
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.task import DraftProblem, Task
@@ -93,7 +94,7 @@ class Judge(Task):
         variables = {
             "task_description": self.config.description,
             "question": whole_question(example),
-            "reference_answer": example.answer,
+            "reference_answer": take_answer(example.answer),
             "answer": prediction.response.strip(),
         }
         tags = {"agent": "answer_judgement", "example": example.id}

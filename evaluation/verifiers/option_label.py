@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pada_agent.core.lines import split_lines
-from pada_agent.evaluation.verifiers.text import normalize_text
+from pada_agent.evaluation.verifiers.text import (
+    JOINING,
+    WORD_CHARACTER,
+    drop_invisible,
+    find_same,
+    narrow,
+    normalize_text,
+)
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)\s*[:=]?\s*(?i:option\s+|choice\s+)?"
 _OR = r"\s*(?:or|and|/|,)\s*"
@@ -27,6 +34,7 @@ _ALONE = r"\s*,\s(?!\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
 _IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
 """What stands before a digit that belongs to a calculation or a longer number."""
 _LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b))"
+_LEADING_IN_OTHER_CASE = r"[)\]]|[.:](?!\w)"
 _NAMING = re.compile(rf"[\"`”)*\]]*(?:$|[;!?]|[.:](?!\w)|{_ALONE}|\s(?:is|seems)\b)", re.MULTILINE)
 
 
@@ -38,16 +46,18 @@ class FoundLabel(NamedTuple):
 
 
 def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
-    """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`.
+    """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`, `答案是B`.
 
-    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then any
-    mention that is not ruled out (`not B`). Two different labels in the deciding form are ambiguous. `A`, `I` and digits
-    are words in front of another word (`A ball`, `3 planets`), and labels where any letter would be (`A, because …`,
-    `I think it is A.`).
+    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then these two
+    in the other case (`b) text`, `Answer: b`), then any mention that is not ruled out (`not B`). Two different labels in
+    the deciding form are ambiguous. `A`, `I` and digits are words in front of another word (`A ball`, `3 planets`), and
+    labels where any letter would be (`A, because …`, `I think it is A.`). "The answer is" and what rules a label out are
+    understood in English only.
     """
     text = _collapse(response)
-    for find in (_find_bare, _find_stated, _find_leading, _find_mentioned):
-        found = list(dict.fromkeys(find(text, labels)))
+    by_form = {form: label for label in labels if (form := _collapse(label))}
+    for find in (_find_bare, _find_stated, _find_leading, _find_in_other_case, _find_mentioned):
+        found = [by_form[form] for form in dict.fromkeys(find(text, list(by_form)))]
         if len(found) == 1:
             return FoundLabel(found[0], "")
         if found:
@@ -63,59 +73,71 @@ def label_at(index: int) -> str:
 def find_closed_label(response: str, labels: Sequence[str]) -> FoundLabel:
     """The one label of a closed set that the response consists of, or else the only one that it names as whole words.
 
-    A label that is ruled out is not named: `not spam`, `isn't spam`, `non-spam`.
+    A label that is ruled out in English is not named (`not spam`, `isn't spam`, `non-spam`), nor is one inside a longer
+    label (`card` in `lost card`).
     """
-    text = normalize_text(response).strip("\"'`*.:()[] ")
-    exact = [label for label in labels if normalize_text(label) == text]
-    if exact:
-        return FoundLabel(exact[0], "")
-    named = _drop_contained([label for label in labels if _names(text, label)], text)
+    same = find_same(response, labels)
+    named = [same] if same is not None else _find_named(normalize_text(response), labels)
     if len(named) == 1:
         return FoundLabel(named[0], "")
     return FoundLabel(None, f"ambiguous: names {', '.join(named)}" if named else "no option found")
 
 
 def _collapse(text: str) -> str:
-    """NFC, with each run of white space reduced to one space or line break, because long runs would slow the patterns down."""
-    text = unicodedata.normalize("NFC", text)
+    """NFC, without full-width and invisible characters, and with each run of white space reduced to one space or line
+    break, because long runs would slow the patterns down.
+    """
+    text = narrow(unicodedata.normalize("NFC", drop_invisible(text)))
     return "\n".join(" ".join(line.split()) for line in split_lines(text) if line.strip())
 
 
-def _names(text: str, label: str) -> bool:
-    found = re.finditer(rf"(?<!\w){re.escape(normalize_text(label))}(?!\w)", text)
-    return any(not _is_negated(text, match.start()) for match in found)
+def _find_named(text: str, labels: Sequence[str]) -> list[str]:
+    by_form = {form: label for label in labels if (form := normalize_text(label))}
+    one = "|".join(map(_as_whole_word, sorted(by_form, key=len, reverse=True)))
+    named, end = set(), 0
+    for match in re.finditer(rf"(?=({one}))", text):
+        if match.end(1) > end:  # otherwise it is part of a longer label
+            end = match.end(1)
+            named |= set() if _is_negated(text, match.start()) else {by_form[match[1]]}
+    return [label for label in labels if label in named]
+
+
+def _as_whole_word(form: str) -> str:
+    """A pattern for the form unless it is part of a longer word, which in a joining script cannot be told."""
+    before = "" if _joins(form[:1]) else rf"(?<!{WORD_CHARACTER})"
+    after = "" if _joins(form[-1:]) else rf"(?!{WORD_CHARACTER})"
+    return f"{before}{re.escape(form)}{after}"
+
+
+def _joins(character: str) -> bool:
+    return re.match(f"[{JOINING}]", character) is not None
 
 
 def _is_negated(text: str, start: int) -> bool:
     return _NEGATED.search(text[max(0, start - _NEGATION_CHARACTERS) : start]) is not None
 
 
-def _drop_contained(named: list[str], text: str) -> list[str]:
-    """Drop labels that occur only inside a longer one (`card` in `lost card`)."""
-    kept = []
-    for label in named:
-        rest = text
-        for longer in sorted(named, key=len, reverse=True):
-            if longer != label and _names(normalize_text(longer), label):
-                rest = rest.replace(normalize_text(longer), " ")
-        if _names(rest, label):
-            kept.append(label)
-    return kept
+def _one_of(labels: Sequence[str], *, is_word: bool = False) -> str:
+    """A pattern for any of the labels in front of no letter or apostrophe; if `is_word`, after none either.
 
-
-def _one_of(labels: Sequence[str]) -> str:
-    return "(?P<label>" + "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True)) + ")"
+    `B` may be attached to a script that joins words (`答案是B`), but a label of such a script may not: `가` is in many words.
+    """
+    patterns = []
+    for label in sorted(labels, key=len, reverse=True):
+        letter = r"\w" if _joins(label[:1]) else WORD_CHARACTER
+        before = rf"(?<!{letter}|')" if is_word else ""
+        patterns.append(rf"{before}{re.escape(label)}(?!{letter}|')")
+    return f"(?P<label>{'|'.join(patterns)})"
 
 
 def _find_bare(response: str, labels: Sequence[str]) -> list[str]:
-    by_folded = {label.casefold(): label for label in labels}
-    bare = response.lstrip(" *([`\"'").rstrip(" *)]`\"'.:").casefold()
-    return [by_folded[bare]] if bare in by_folded else []
+    same = find_same(response, labels)
+    return [] if same is None else [same]
 
 
 def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    return _with_alternatives(rf"{_STATEMENT}[\s*(\[`\"']*{one}(?![\w'])", response, one)
+    return _with_alternatives(rf"{_STATEMENT}[\s*(\[`\"']*{one}", response, one)
 
 
 def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
@@ -123,9 +145,21 @@ def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
     return _with_alternatives(rf"(?m)^[\s*(\[]*{one}{_LEADING}", response, one)
 
 
+def _find_in_other_case(response: str, labels: Sequence[str]) -> list[str]:
+    """Only where no word can be meant: `the answer is a cat`."""
+    one, by_folded = _one_of(labels), {label.casefold(): label for label in labels}
+    stated = rf"{_STATEMENT}[\s*(\[`\"']*{one}(?={_NAMING.pattern})"
+    leading = rf"^[\s*(\[]*{one}(?:{_LEADING_IN_OTHER_CASE})"
+    for pattern in (stated, leading):
+        found = _with_alternatives(rf"(?im){pattern}", response, rf"(?i:{one})")
+        if found:
+            return [by_folded[label.casefold()] for label in found]
+    return []
+
+
 def _with_alternatives(pattern: str, response: str, one: str) -> list[str]:
     """The labels of all matches, and those joined to them by `or`, `and`, `/` or a comma."""
-    joined = re.compile(rf"[)\]*`\"']*{_OR}[*(\[`\"']*{one}(?![\w'])")
+    joined = re.compile(rf"[)\]*`\"']*{_OR}[*(\[`\"']*{one}")
     found = []
     for match in re.finditer(pattern, response):
         alternative = joined.match(response, match.end())
@@ -135,12 +169,12 @@ def _with_alternatives(pattern: str, response: str, one: str) -> list[str]:
 
 def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
     one, found = _one_of(labels), []
-    listed_before = re.compile(rf"(?<![\w']){one}[)\]*]?{_OR}[*(\[]?$")
-    listed_after = re.compile(rf"[)\]*]?{_OR}[*(\[]?{one}(?![\w'])")
-    for match in re.finditer(rf"(?<![\w']){one}(?![\w'])", response):
+    listed_before = re.compile(rf"{_one_of(labels, is_word=True)}[)\]*]?{_OR}[*(\[]?$")
+    listed_after = re.compile(rf"[)\]*]?{_OR}[*(\[]?{one}")
+    for match in re.finditer(_one_of(labels, is_word=True), response):
         before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
         bracketed = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
-        wordlike = match["label"] in ("A", "I") or match["label"].isdigit()
+        wordlike = match["label"].isdigit() or (match["label"] in ("A", "I") and not _is_joined(before, after))
         in_number = match["label"].isdigit() and _IN_NUMBER.search(before)
         is_named = _NAMING.match(after) and not in_number
         marked = bracketed or listed_before.search(before) or listed_after.match(after) or is_named
@@ -148,3 +182,8 @@ def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
         if not ruled_out and (marked or not wordlike):
             found.append(match["label"])
     return found
+
+
+def _is_joined(before: str, after: str) -> bool:
+    """Whether there is a word of a joining script beside a label. `A` and `I` are then no English words."""
+    return _joins(before.rstrip()[-1:]) or _joins(after.lstrip()[:1])

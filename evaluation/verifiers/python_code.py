@@ -58,10 +58,26 @@ def complete_program(prompt: str, response: str, entry_point: str) -> str:
 
 
 def extract_code(response: str, entry_point: str) -> str:
-    """The fenced block that defines the function, else the first block, else the whole response. A fence may be left open."""
-    blocks = [match[1] for match in _FENCE.finditer(response)]
+    """The last fenced block that defines the function and parses, since a model may correct itself; else the first that
+    defines it, else the first block, else the whole response. A fence may be left open. An indented function is moved to
+    the left margin.
+    """
+    blocks = [_move_to_margin(match[1], entry_point) for match in _FENCE.finditer(response)]
     defining = [block for block in blocks if defines(block, entry_point)]
-    return (defining or blocks or [response])[0]
+    complete = [block for block in defining if parses(block)]
+    return (complete[-1:] or defining or blocks or [_move_to_margin(response, entry_point)])[0]
+
+
+def _move_to_margin(code: str, name: str) -> str:
+    """The code without the indentation of the function, as in a list. A function inside a body (with a `return` beside
+    it) or inside a class stays where it is.
+    """
+    found = (
+        None if defines(code, name) else re.search(rf"^([ \t]+)(?:async\s+)?def\s+{re.escape(name)}\s*\(", code, re.M)
+    )
+    if found is None or re.search(rf"^(?:{found[1]}return\b|class\b)", code, re.M):
+        return code
+    return re.sub(rf"^{found[1]}", "", code, flags=re.M)
 
 
 def defines(code: str, name: str) -> bool:

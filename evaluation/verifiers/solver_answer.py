@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from pada_agent.evaluation.verifiers.option_label import find_closed_label, find_label, label_at
-from pada_agent.evaluation.verifiers.text import normalize_text
+from pada_agent.evaluation.verifiers.text import WORD_CHARACTER, bare_text, find_same, narrow
 
 N_LETTERS = 26
 
-_LONE_LETTER = re.compile(r"\W*[A-Za-z]\W*\Z|.*(?<![\w'’])(?![AI]\s+\w)[A-Z](?![\w'’])", re.DOTALL)
-"""A text that is a letter or names one: `b`, `Plan B`, `both A and C`. Not the words `A` and `I` in front of another."""
-_LONE_NUMBER = re.compile(r".*(?<!\w)\d+(?!\w)", re.DOTALL)
+_LONE_LETTER = re.compile(
+    rf"\W*[A-Za-z]\W*\Z|.*(?<!{WORD_CHARACTER})(?<!['’])(?![AI]\s+\w)[A-Z](?!{WORD_CHARACTER}|['’])", re.DOTALL
+)
+"""A text that is a letter or names one: `b`, `Plan B`, `both A and C`, `方案B`. Not the words `A` and `I` in front of another."""
+_LONE_NUMBER = re.compile(rf".*(?<!{WORD_CHARACTER})\d+(?!{WORD_CHARACTER})", re.DOTALL)
 _ENDS_OPTION = re.compile(r"\W*(?:[:.,;(–—]|\s-\s|\s(?:because|since)\b)")
 _DECLINES = re.compile(
     r"""(?:(?:sorry|unfortunately)\W+)?(?:
@@ -44,41 +46,39 @@ def choose_marks(options: Sequence[str]) -> Marks:
 
     So an answer never names one option by its mark and another by its text. The order of the options makes no difference.
     """
-    if len(options) <= N_LETTERS and not any(map(_LONE_LETTER.match, options)):
+    texts = [narrow(option) for option in options]
+    if len(options) <= N_LETTERS and not any(map(_LONE_LETTER.match, texts)):
         return Marks("letter", tuple(map(label_at, range(len(options)))))
-    if not any(map(_LONE_NUMBER.match, options)):
+    if not any(map(_LONE_NUMBER.match, texts)):
         return Marks("number", tuple(str(n) for n in range(1, len(options) + 1)))
     return Marks("exact words", ())
 
 
 def pick_option(response: str, options: Sequence[str]) -> str | None:
     """The option that a response gives by its text or its mark (`choose_marks`). None if it gives none or several."""
-    text = _strip(response)
-    by_text = {option for option in options if _strip(option) == text} or _find_begun(text, options)
-    if by_text:
-        return by_text.pop() if len(by_text) == 1 else None
+    same = find_same(response, options)
+    if same is not None:
+        return same
+    if begun := _find_begun(bare_text(response), options):
+        return begun.pop() if len(begun) == 1 else None
     if declines(response):
         return None
     marks = choose_marks(options).marks
     mark = find_label(response, marks).label if marks else None
     if mark is not None:
         return options[marks.index(mark)]
-    find = find_label if any(len(_strip(option)) <= 1 for option in options) else find_closed_label
+    find = find_label if any(len(bare_text(option)) <= 1 for option in options) else find_closed_label
     return find(response, options).label
 
 
 def declines(response: str) -> bool:
     """Whether a response gives no answer: it is empty, or says that there is none (in English)."""
-    text = _strip(response).replace("’", "'")
+    text = bare_text(response).replace("’", "'")
     return not re.search(r"\w", text) or _DECLINES.match(text) is not None
-
-
-def _strip(text: str) -> str:
-    return normalize_text(text).strip("\"'`*.:()[] ")
 
 
 def _find_begun(text: str, options: Sequence[str]) -> set[str]:
     """The options with the longest text that `text` begins with, if a note follows: `fees: a charge`."""
-    begun = [o for o in options if text.startswith(_strip(o)) and _ENDS_OPTION.match(text, len(_strip(o)))]
-    longest = max((len(_strip(option)) for option in begun), default=0)
-    return {option for option in begun if len(_strip(option)) == longest > 0}
+    begun = [o for o in options if text.startswith(bare_text(o)) and _ENDS_OPTION.match(text, len(bare_text(o)))]
+    longest = max((len(bare_text(option)) for option in begun), default=0)
+    return {option for option in begun if len(bare_text(option)) == longest > 0}

@@ -6,18 +6,19 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from pada_agent.evaluation.text_units import UNSPACED
+from pada_agent.evaluation.rows.cells import INVISIBLE
+from pada_agent.evaluation.verifiers.text import JOINING, drop_invisible
 
-_JOINING = UNSPACED + "\u0590-\u06ff\u0750-\u077f\u08a0-\u08ff\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
-"""Scripts without spaces between words, or with particles attached to them: Hebrew, Arabic and Hangul."""
-_LETTER = rf"(?![{_JOINING}])[^\W\d]"
+_LETTER = rf"(?![{JOINING}])[^\W\d]"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize_span(text: str) -> str:
-    """Lower case, without ASCII punctuation and articles, white space collapsed. Also NFC, which the official script leaves to the data."""
-    text = unicodedata.normalize("NFC", text)
+    """Lower case, without ASCII punctuation and articles, white space collapsed. Also NFC and without invisible
+    characters, which the official script leaves to the data.
+    """
+    text = unicodedata.normalize("NFC", drop_invisible(text))
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
@@ -49,7 +50,8 @@ def _f1(response: str, gold: str) -> float:
 
 
 def find_span(answer: str, passage: str, *, whole_words: bool = True) -> str | None:
-    """The passage's own characters for the answer, ignoring case. A run of white space counts as one space.
+    """The passage's own characters for the answer, ignoring case and invisible characters. A run of white space counts as
+    one space.
 
     As in SQuAD, a span may begin and end inside a word: `10` is in `10km`, and a Korean noun in its form with a particle.
 
@@ -58,17 +60,20 @@ def find_span(answer: str, passage: str, *, whole_words: bool = True) -> str | N
             two digits, or between two letters, except in scripts where words are written without spaces or attached to
             one another (Chinese, Japanese, Korean, Thai, Lao, Burmese, Khmer, Arabic, Hebrew).
     """
-    wanted, within = (" ".join(unicodedata.normalize("NFC", text).split()) for text in (answer, passage))
+    wanted, within = (" ".join(unicodedata.normalize("NFC", t).split()) for t in (drop_invisible(answer), passage))
     if not wanted:
         return None
     before, after = (f"(?<!{_kin(wanted[0])})", f"(?!{_kin(wanted[-1])})") if whole_words else ("", "")
-    found = re.search(f"{before}{re.escape(wanted)}{after}", within, re.IGNORECASE)
-    return found.group() if found else None
+    found = re.search(f"{before}{re.escape(wanted)}{after}", drop_invisible(within), re.IGNORECASE)
+    if found is None:
+        return None
+    visible = [place for place, character in enumerate(within) if character not in INVISIBLE]
+    return within[visible[found.start()] : visible[found.end() - 1] + 1]
 
 
 def _kin(character: str) -> str:
     """A pattern for the neighbors that belong to the same number or word as this character. It may match nothing."""
     if character.isdecimal():
         return r"\d"
-    is_letter = unicodedata.category(character)[0] in "LM" and not re.match(f"[{_JOINING}]", character)
+    is_letter = unicodedata.category(character)[0] in "LM" and not re.match(f"[{JOINING}]", character)
     return _LETTER if is_letter else r"[^\s\S]"

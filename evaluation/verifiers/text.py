@@ -1,15 +1,65 @@
 """Compares short texts."""
 
 import unicodedata
+from collections.abc import Callable, Sequence
+
+from pada_agent.evaluation.rows.cells import INVISIBLE
+from pada_agent.evaluation.text_units import UNSPACED
+
+JOINING = UNSPACED + "\u0590-\u06ff\u0750-\u077f\u08a0-\u08ff\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
+"""Scripts without spaces between words, or with particles attached to them (Hebrew, Arabic and Hangul), as ranges of a
+character class.
+"""
+WORD_CHARACTER = rf"(?![{JOINING}])\w"
+"""A pattern for a letter, digit or `_` that belongs to the same word as the one beside it."""
+
+_MARKS_AROUND = "\"'`*.:()[] "
+_WITHOUT_INVISIBLE = str.maketrans("", "", INVISIBLE)
+_NARROW = str.maketrans(
+    {
+        **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94)},
+        **{"。": ". ", "、": ", ", "，": ", ", "：": ": ", "【": "[", "】": "]"},
+    }
+)
 
 
 def normalize_text(text: str) -> str:
-    """NFC and case folded, with white space collapsed and stripped."""
+    """NFC and case folded, without invisible characters, with white space collapsed and stripped."""
     if not text.isascii():
-        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+        text = unicodedata.normalize("NFC", drop_invisible(text))
+        text = unicodedata.normalize("NFC", text.casefold())
     return " ".join(text.casefold().split())
 
 
 def same_text(a: str, b: str) -> bool:
     """Whether two texts are equal after normalization."""
     return normalize_text(a) == normalize_text(b)
+
+
+def find_same(text: str, among: Sequence[str]) -> str | None:
+    """The only one that equals the text: exactly, or else after normalization, or else without the marks around both."""
+    for write in _MANNERS:
+        wanted = write(text)
+        same = {other for other in among if wanted and write(other) == wanted}
+        if len(same) == 1:
+            return same.pop()
+    return None
+
+
+def bare_text(text: str) -> str:
+    """Normalized, without quotes, brackets and marks around it."""
+    return normalize_text(text).strip(_MARKS_AROUND)
+
+
+def drop_invisible(text: str) -> str:
+    """The text without zero-width characters, which differ between copies of the same text."""
+    return text.translate(_WITHOUT_INVISIBLE)
+
+
+def narrow(text: str) -> str:
+    """The text with ASCII in place of full-width letters, digits and punctuation (`Ｂ`, `：`, `。`)."""
+    return text if text.isascii() else text.translate(_NARROW)
+
+
+_MANNERS: tuple[Callable[[str], str], ...] = (str.strip, normalize_text, lambda text: bare_text(narrow(text)))
+"""How texts are written to be compared, the strictest manner first."""

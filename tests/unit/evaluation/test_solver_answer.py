@@ -22,6 +22,9 @@ TOPICS = ("lost card", "fees", "delivery")
         (("a", "b", "c"), "number"),
         (("Plan B", "Plan C"), "number"),
         (("liver", "both A and C"), "number"),
+        (("方案B", "方案C"), "number"),
+        (("方案B", "第3章"), "exact words"),
+        (("Ｂ", "Ｃ"), "number"),
         (tuple(f"label{n}" for n in range(27)), "number"),
         (tuple(str(n) for n in range(27)), "exact words"),
         (("A", "B", "AB", "0"), "exact words"),
@@ -57,6 +60,10 @@ def test_numbers_are_picked_where_there_are_more_options_than_letters() -> None:
         ("Option: fees", "fees"),
         ("the fees label", "fees"),
         ("lost card: not delivery", "lost card"),
+        ("答案是B", "fees"),
+        ("선택 B입니다", "fees"),
+        ("Ｂ", "fees"),
+        ("fe\u200bes", "fees"),
         ("not fees", None),
         ("fees or delivery", None),
         ("none of these", None),
@@ -69,6 +76,12 @@ def test_numbers_are_picked_where_there_are_more_options_than_letters() -> None:
 )
 def test_an_option_is_picked_by_its_words_or_there_is_none(said: str, option: str | None) -> None:
     assert pick_option(said, TOPICS) == option
+
+
+@pytest.mark.parametrize("options", [("(a)", "a"), ("*", "+", ""), ("Other", "Other (please specify)"), ("U.S.", "US")])
+def test_an_option_is_picked_by_exactly_its_words(options: tuple[str, ...]) -> None:
+    assert [pick_option(option, options) for option in options if option] == [option for option in options if option]
+    assert pick_option("", options) is None
 
 
 def test_an_option_that_says_that_there_is_no_answer_can_be_picked() -> None:

@@ -52,6 +52,16 @@ def test_the_whole_rationale_is_trained_on_and_the_number_is_gold() -> None:
     assert example.reference["question"] == "How many legs do six spiders have?"
 
 
+@pytest.mark.parametrize(
+    ("gold", "response"), [("Paris\u200b", "Paris"), ("Paris", "\ufeffPar\u00adis"), ("👩‍💻", "👩💻")]
+)
+def test_invisible_characters_do_not_make_an_answer_wrong(gold: str, response: str) -> None:
+    exact = make_task(TaskConfig(name="exact_match"))
+    assert answer(exact, exact.read(row(question="Which?", answer=gold)), response).value == "correct"
+    example = SQUAD.read(row(question="Which?", context=f"It is {gold}.", answers=[gold]))
+    assert answer(SQUAD, example, response).value == "correct"
+
+
 def test_a_final_answer_that_disagrees_is_refused() -> None:
     assert GSM8K.read(row(**LEGS.fields, final_answer="48.0"))
     with pytest.raises(DatasetError, match="field 'final_answer' is '49', but the answer ends in 48"):

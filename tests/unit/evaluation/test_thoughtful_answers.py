@@ -7,6 +7,8 @@ from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.prompts.prompted_model import PromptedModel
+from tests.fakes import ScriptedModel
 
 NUMERIC = make_task(TaskConfig(name="numeric"))
 EXACT = make_task(TaskConfig(name="exact_match"))
@@ -57,6 +59,32 @@ def test_a_right_answer_is_what_follows_its_thought(gold: str, response: str, va
         assert grade(task, response.format(answer), **fields) == value
         example = task.read(RawRow(where="x:1", fields=fields))
         assert example.answer == gold.format(answer), "learned as it is"
+
+
+@pytest.mark.parametrize(
+    "gold", ["<analysis>good</analysis>", "<think>", "Use <think> tags", "[THINK]", "Use <think> before </think"]
+)
+def test_marks_that_the_right_answer_has_itself_are_text(gold: str) -> None:
+    for task, fields in (
+        (EXACT, {"answer": gold}),
+        (EXACT, {"answer": ["yes", gold]}),
+        (QA, {"passage": f"They say: {gold}.", "answers": [gold]}),
+    ):
+        assert grade(task, gold, question="What is it?", **fields) == "correct"
+        assert grade(task, "Use", question="What is it?", **fields) == "wrong"
+        assert grade(task, "", question="What is it?", **fields) == "wrong"
+    assert grade(EXACT, "<think>so</think>Use <think> tags", question="How?", answer="Use <think> tags") == "correct"
+    label = make_task(TaskConfig(name="multiple_choice", answers="label", labels={gold: "", "other": ""}))
+    assert grade(label, gold, question="What is it?", answer=gold) == "correct"
+
+
+def test_the_judge_compares_answers_without_thoughts() -> None:
+    model = ScriptedModel(['{"reason": "Same.", "correct": "yes"}'])
+    task = make_task(TaskConfig(name="judge"), PromptedModel(model))
+    fields = {"question": "Open?", "answer": "<think>7? No.</think>It is."}
+    assert grade(task, "<think>8?</think>Yes, it is.", **fields) == "correct"
+    assert "It is." in model.prompts[0]
+    assert not any(thought in model.prompts[0] for thought in ("7?", "8?"))
 
 
 def test_an_option_is_taken_as_it_is() -> None:

@@ -25,6 +25,7 @@ def labels_of(labels: Any, *files: list[Any], **settings: Any) -> list[list[str]
     ("labels", "values", "read_as"),
     [
         (["no", "yes"], ["yes", "No "], ["yes", "no"]),
+        (["no", "yes"], ["yes\u200b", "\ufeffno"], ["yes", "no"]),
         (["no", "yes"], [0, 1], ["no", "yes"]),
         (["no", "yes"], ["0", "1"], ["no", "yes"]),
         (["no", "yes"], [True, False], ["yes", "no"]),
