@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder.model_files import STUDENT, find_changed_models
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.damage import is_file
@@ -34,7 +35,7 @@ class Claim(NamedTuple):
 
 
 def claim_folder(config: RunConfig) -> Claim:
-    """The run's folder: created, or found with the same settings and rows, so that the run continues.
+    """The run's folder: created, or found with the same settings, rows and models, so that the run continues.
 
     Changed settings are accepted if nothing is lost by it: the budget always, and all others if nothing was computed or
     paid for yet, or if the run ended with an error, because its advice must be possible to follow. The run then starts
@@ -55,6 +56,10 @@ def claim_folder(config: RunConfig) -> Claim:
         return claim
     found = layout.load_run_config(folder)
     changed = [*find_changed(found, config), *_find_other_rows(folder, config)]
+    models = [key for key in _find_other_models(folder, config) if key not in changed]
+    if models and not layout.is_finished(folder):
+        _check_may_start_over(folder, models)
+    changed += [f"the files of {key}" for key in models]
     may_change = not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
     if changed and not may_change:
         raise ConfigError(_refuse(folder, changed))
@@ -79,11 +84,36 @@ def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunCon
         raise ConfigError(
             f"{folder}: this run is finished. Start another with `pada run`, under another `name` or --out."
         )
-    if find_changed(found, wanted):
+    changed = find_changed(found, wanted)
+    models = [key for key in _find_other_models(folder, wanted) if key not in changed]
+    if others := [key for key in models if key != STUDENT]:
+        _check_may_start_over(folder, others)
+    if changed or models:
         _start_over(folder, wanted)
     else:
         _write_budget(folder, found, wanted)
     return wanted
+
+
+def check_models(folder: Path, config: RunConfig) -> None:
+    """Start the run over if files of its models have changed and it may, because it ended with an error or nothing was computed.
+
+    Raises:
+        ConfigError: the files have changed, and it may not.
+        ArtifactError: another process is working on it.
+    """
+    if models := _find_other_models(folder, config):
+        _check_may_start_over(folder, models)
+        _start_over(folder, config)
+
+
+def _check_may_start_over(folder: Path, models: list[str]) -> None:
+    """Jobs are found again only for the same student, but stored vectors and answers by the name of their model alone."""
+    if holds_work(folder) and not ((folder / ERROR).is_file() and models == [STUDENT]):
+        raise ConfigError(
+            f"{folder}: the files of {', '.join(models)} have changed since this run was started. Put the files back,"
+            " or start a new run under another `name` or --out."
+        )
 
 
 def _start_over(folder: Path, config: RunConfig) -> None:
@@ -146,6 +176,15 @@ def _find_other_rows(folder: Path, config: RunConfig) -> list[str]:
         return []
     now = layout.hash_data(config)
     return [f"the rows in {location}" for location, sha in now.items() if before.get(location, sha) != sha]
+
+
+def _find_other_models(folder: Path, config: RunConfig) -> list[str]:
+    """Settings whose models no longer have the files that the run was started with."""
+    try:
+        before = layout.Manifest.model_validate_json((folder / layout.MANIFEST).read_bytes()).files_of_models
+    except (OSError, ValidationError):
+        return []
+    return find_changed_models(before, config)
 
 
 def _refuse(folder: Path, changed: list[str]) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
+from pada_agent.app.run_folder.model_files import ModelFile, describe_models
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import load_config
 from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks, word_damage
@@ -57,6 +58,8 @@ class Manifest(Record):
     """The user's own llama.cpp (`PADA_LLAMA_SERVER`), where the embedded engine has one."""
     data_sha256: dict[str, str]
     """By location. Local files only."""
+    files_of_models: dict[str, dict[str, ModelFile]] = Field(default_factory=dict)
+    """See `ModelFiles`. Runs of earlier versions have none."""
 
 
 def folder_of(config: RunConfig) -> Path:
@@ -232,6 +235,7 @@ def describe_machine(config: RunConfig) -> Manifest:
         packages={name: found for name in _PACKAGES if (found := _find_version(name))},
         llama_server=os.environ.get(LLAMA_SERVER, ""),
         data_sha256=hash_data(config),
+        files_of_models=describe_models(config),
     )
 
 

@@ -128,6 +128,8 @@ def resume_run(
     _check_keys(folder, config, changed(config) if changed else config, allow_keys)
     if changed is not None:
         config = claiming.change_settings(folder, config, changed(config))
+    else:
+        claiming.check_models(folder, config)
     return _drive(folder, config, on_event, answer)
 
 
