@@ -14,14 +14,18 @@ ROOMS = ("agents", "evaluation", "prompts", "core")
 """Packages of `pada_agent`. Each imports only those behind it."""
 
 
-@cache
 def find_version(*parts: type) -> str:
     """A short hash of the source of these classes and their bases. It changes when a result of theirs may change.
 
     A class of `pada_agent` depends on its whole package and on those that this imports; any other on the modules in the
-    folder of its own module, or on that module alone if it is in no package. Changes elsewhere are not noticed, and
-    neither are those of a class without a file whose source Python does not know.
+    folder of its own module, or on that module alone if it is in no package. Of a class in a notebook, only its methods
+    count. Changes elsewhere, as in other packages that it uses, are not noticed.
     """
+    return _combine(parts)
+
+
+@cache
+def _combine(parts: tuple[type, ...]) -> str:
     digest = hashlib.sha256()
     for kind in sorted({kind for part in parts for kind in part.__mro__}, key=_name):
         digest.update(f"{_name(kind)} {_hash_source(kind)}\n".encode())

@@ -130,7 +130,9 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         is_oracle=first.is_oracle,
         usage=sum((u for s in summaries for u in s.usage.values()), Usage()),
         unpriced=tuple(
-            sorted({role for cell, s in zip(cells, summaries, strict=True) for role in list_unpriced(cell.config, s.usage)})
+            sorted(
+                {role for cell, s in zip(cells, summaries, strict=True) for role in list_unpriced(cell.config, s.usage)}
+            )
         ),
         hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
     )

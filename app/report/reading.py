@@ -148,7 +148,7 @@ def _list_unpriced(folder: Path, summary: RunSummary, usage_by_agent: Mapping[st
     except PadaError:
         return ()
     whole = sum(usage_by_agent.values(), Usage())
-    return list_unpriced(config, summary.usage or {role: whole for role in list_roles(config)})
+    return list_unpriced(config, summary.usage or dict.fromkeys(list_roles(config), whole))
 
 
 def _read_text(path: Path) -> str:

@@ -5,8 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from pada_agent.core.compute_config import count_shard_rows
-from pada_agent.core.part_versions import find_version
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
+from pada_agent.core.part_versions import find_version
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict

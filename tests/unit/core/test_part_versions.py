@@ -76,7 +76,7 @@ def test_a_built_in_task_depends_on_its_package_and_what_that_imports(
     monkeypatch: pytest.MonkeyPatch, file: str, is_other: bool
 ) -> None:
     def forget() -> None:
-        for kept in (find_version, part_versions._hash_rooms, part_versions._hash_files):
+        for kept in (part_versions._combine, part_versions._hash_rooms, part_versions._hash_files):
             kept.cache_clear()
 
     forget()

@@ -275,7 +275,9 @@ def test_an_unfinished_run_does_not_go_on_with_another_model(tmp_path: Path, key
     claiming.check_models(folder, config)
 
 
-def test_after_an_error_a_run_starts_over_with_a_corrected_student_but_not_with_another_embedder(tmp_path: Path) -> None:
+def test_after_an_error_a_run_starts_over_with_a_corrected_student_but_not_with_another_embedder(
+    tmp_path: Path,
+) -> None:
     weights, config = make_models(tmp_path), use_models(tmp_path)
     folder = claim_folder(config).folder
     predict(folder)
