@@ -1,10 +1,10 @@
 """Checks what settings need besides rows: models on this machine, packages, keys, addresses. Reports everything at once, before a run."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.compute.backends import find_backend
@@ -18,6 +18,7 @@ from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.model_files import check_embedder, check_model
+from pada_agent.core.records import Usage
 from pada_agent.core.vllm_limits import check_installed
 from pada_agent.evaluation.rows.findings import Finding, blame
 from pada_agent.evaluation.tasks.registry import find_task_kind
@@ -81,6 +82,16 @@ def describe_unpriced(asked: Iterable[tuple[str, ModelConfig]]) -> str:
     """The roles whose models may cost money and lack a price, each with the settings to add. Empty if there are none."""
     missing = ((role, list_missing_prices(model)) for role, model in asked)
     return ", ".join(dict.fromkeys(f"models.{role} ({', '.join(names)})" for role, names in missing if names))
+
+
+def list_unpriced(config: RunConfig, usage: Mapping[str, Usage]) -> tuple[str, ...]:
+    """The roles that were asked and whose models may cost money and lack a price.
+
+    Args:
+        usage: LLM usage by role.
+    """
+    asked = (role for role in get_args(Role) if role in usage and usage[role].n_calls)
+    return tuple(role for role in asked if list_missing_prices(get_model(config, role)))
 
 
 def warn_about_prices(config: RunConfig) -> tuple[str, ...]:

@@ -43,6 +43,22 @@ def interval(metrics: Metrics) -> str:
     return f"{100 * metrics.low:.1f} – {100 * metrics.high:.1f}"
 
 
+def dollars(usd: float) -> str:
+    """US dollars with cents."""
+    return "less than $0.01" if 0 < usd < 0.005 else f"${usd:,.2f}"
+
+
+def word_cost(usd: float, unpriced: Sequence[str]) -> str:
+    """What LLM calls cost. Without a price for some roles, the least that it can be, if anything is known.
+
+    Args:
+        unpriced: roles that were asked, may cost money and have no price.
+    """
+    if not unpriced:
+        return dollars(usd)
+    return "not known" if usd < 0.005 else f"at least {dollars(usd)}"
+
+
 def duration(seconds: float) -> str:
     """Text such as `48 s`, `12 min 5 s`, `3 h 20 min`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -45,3 +45,5 @@ class ChatReply(Record):
     """Whether the reply comes from the cache."""
     key: str = ""
     """Key of the call in the response cache."""
+    price_share: float = 1.0
+    """Fraction of the regular price that is charged: half for answers from a batch."""

@@ -100,9 +100,10 @@ class ModelConfig(Settings):
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Rate limit of your provider in tokens per minute, input and output together. Null means no limit."""
     usd_per_million_input_tokens: float = Field(default=0, ge=0)
-    """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free."""
+    """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free on this machine, and elsewhere that the cost is not known."""
     usd_per_million_output_tokens: float = Field(default=0, ge=0)
-    """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free. Thoughts count as output."""
+    """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free on this machine, and elsewhere that the cost is not known.
+    Thoughts count as output."""
     native_json_schema: bool | None = None
     """Ask the provider to constrain output to the JSON schema. Null does so where it is known to work."""
     region: str | None = None

@@ -3,6 +3,8 @@
 from pydantic import ValidationError
 
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.part_versions import find_version
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Batch, BatchReport, Record
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.rows import known_refs
@@ -40,4 +42,6 @@ def find_done(batch: Batch, state: RoundState, adapters: Adapters) -> DoneBatch 
 
 def _address(batch: Batch, state: BatchState | RoundState, adapters: Adapters) -> str:
     made_from = (batch, state["settings"], state["data"], state["plan"], known_refs(batch, state))
-    return adapters.store.key("batch", *made_from)
+    recipe = find_recipe(state["settings"].generation.template)
+    version = find_version(type(adapters.task), *adapters.guards, type(adapters.generator), type(adapters.judge))
+    return adapters.store.key("batch", *made_from, recipe, version)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from pada_agent.app.runs.rows_alone import make_task_alone
+from pada_agent.app.text import dollars
 from pada_agent.core.concurrency import MAX_WORKERS
 from pada_agent.core.config import ModelConfig, RunConfig
 from pada_agent.core.model_config import ECONOMY_PRICE
@@ -354,4 +355,6 @@ def _describe_range(low: Usage, high: Usage) -> str:
 
     text = f"{span(low.n_calls, high.n_calls)} calls, {span(low.input_tokens, high.input_tokens)} tokens in"
     text += f", {span(low.output_tokens, high.output_tokens)} out"
-    return text + (f", ${span(low.cost_usd, high.cost_usd, ',.2f')}" if high.cost_usd else "")
+    if high.cost_usd < 0.005:
+        return f"{text}, {dollars(high.cost_usd)}" if high.cost_usd else text
+    return f"{text}, ${span(low.cost_usd, high.cost_usd, ',.2f')}"

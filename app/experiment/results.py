@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
+from pada_agent.app.prerequisites import list_unpriced
 from pada_agent.app.results.publish import read_tested, read_validated
 from pada_agent.app.run_folder.layout import load_summary
 from pada_agent.core.errors import ArtifactError
@@ -52,6 +53,8 @@ class ArmOutcome(Record):
     """Whether it adds real rows. It then measures the headroom and is not one of the compared methods."""
     usage: Usage = Usage()
     """LLM usage of all seeds. What another arm has paid for counts as cached."""
+    unpriced: tuple[str, ...] = ()
+    """Roles that were asked, may cost money and have no price."""
     hours: float = 0.0
     """Wall time of all stages and seeds, without work that was shared with another arm."""
 
@@ -127,6 +130,11 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         headroom=compare_with_plain(cells, summaries, models, "validation") if first.is_oracle else None,
         is_oracle=first.is_oracle,
         usage=sum((u for s in summaries for u in s.usage.values()), Usage()),
+        unpriced=tuple(
+            sorted(
+                {role for cell, s in zip(cells, summaries, strict=True) for role in list_unpriced(cell.config, s.usage)}
+            )
+        ),
         hours=sum(sum(s.seconds_by_stage.values()) for s in summaries) / 3600,
     )
 
@@ -245,6 +253,8 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
         for o in outcomes
         if o.test and o.n_joined != o.n_requested
     ]
+    if unpriced := sorted({role for o in outcomes for role in o.unpriced}):
+        notes.append(f"No prices set for {', '.join(f'models.{role}' for role in unpriced)}, so cost is not known.")
     return notes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.experiment.results import ArmOutcome, ExperimentResult, PairOutcome
-from pada_agent.app.text import align_columns
+from pada_agent.app.text import align_columns, word_cost
 from pada_agent.evaluation.statistics import MethodTest
 
 HEADER = [
@@ -118,7 +118,8 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
     name = " = ".join((o.arm, *o.also))
     figures = [_listed(o.n_synthetic), _listed([n or 0 for n in o.n_steps]), f"{100 * o.mean:.1f} %"]
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
-    cost = [str(usage.n_calls), str(usage.n_cached), f"{usage.cost_usd:.2f}", f"{o.hours:.2f}"]
+    usd = word_cost(usage.cost_usd, o.unpriced).replace("$", "")
+    cost = [str(usage.n_calls), str(usage.n_cached), usd, f"{o.hours:.2f}"]
     return [o.task, str(o.size or "all"), name, str(len(o.seeds)), *figures, *tested, *cost]
 
 

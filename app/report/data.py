@@ -128,6 +128,8 @@ class ReportData(Record):
     """One sentence for each iteration in which rows were chosen from more than were needed."""
     usage: Usage
     usage_by_agent: dict[str, Usage]
+    unpriced: tuple[str, ...] = ()
+    """Roles that were asked, may cost money and have no price."""
     elapsed_seconds: float | None
     settings: str
     manifest: Manifest | None
@@ -153,6 +155,7 @@ def describe_run(files: RunFiles) -> ReportData:
         choices=describe_choices(files),
         usage=sum((files.usage_by_agent or summary.usage).values(), Usage()),
         usage_by_agent=files.usage_by_agent,
+        unpriced=files.unpriced,
         elapsed_seconds=files.elapsed_seconds,
         settings=files.settings,
         manifest=files.manifest,

@@ -1,7 +1,7 @@
 """Reads what a report shows from a run's folder. What cannot be read is listed as missing."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -11,9 +11,10 @@ from pydantic import Field
 
 from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
+from pada_agent.app.prerequisites import list_roles, list_unpriced
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.versions import refuse_content
-from pada_agent.core.errors import ArtifactError
+from pada_agent.core.errors import ArtifactError, PadaError
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import (
     BatchReport,
@@ -57,6 +58,8 @@ class RunFiles(Record):
     sensitivities: dict[str, Sensitivity] = Field(default_factory=dict)
     """How the grouping of errors changes with other choices, by iteration."""
     usage_by_agent: dict[str, Usage]
+    unpriced: tuple[str, ...] = ()
+    """Roles that were asked, may cost money and have no price."""
     settings: str
     """Text of `config.yaml`. Empty if there is none."""
     manifest: layout.Manifest | None
@@ -85,6 +88,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         selected={iteration: rows.read(ref, Selected) for iteration, ref in summary.selections.items()},
         sensitivities=_read_sensitivities(summary, folder, is_finished=is_finished),
         usage_by_agent=usage_by_agent,
+        unpriced=_list_unpriced(folder, summary, usage_by_agent),
         settings=_read_text(folder / layout.CONFIG),
         manifest=manifest,
         elapsed_seconds=_read_elapsed(folder / layout.EVENTS),
@@ -134,6 +138,16 @@ def _read_sensitivities(summary: RunSummary, folder: Path, *, is_finished: bool)
                 advice = "Delete it; the report is then written without it."
                 raise refuse_content(path, exc, folder=folder, if_damaged=advice) from exc
     return {str(iteration): found for iteration, found in measured.items() if found}
+
+
+def _list_unpriced(folder: Path, summary: RunSummary, usage_by_agent: Mapping[str, Usage]) -> tuple[str, ...]:
+    """Every role counts as asked in an unfinished run, whose calls are known by agent only. Empty if the settings cannot be read."""
+    try:
+        config = layout.load_run_config(folder)
+    except PadaError:
+        return ()
+    whole = sum(usage_by_agent.values(), Usage())
+    return list_unpriced(config, summary.usage or dict.fromkeys(list_roles(config), whole))
 
 
 def _read_text(path: Path) -> str:

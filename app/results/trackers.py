@@ -3,12 +3,13 @@
 import importlib
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any, Literal
 
 from pada_agent.app.adapters.storage.artifacts import explain_writing
+from pada_agent.app.prerequisites import list_unpriced
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config_files import spell_out
 from pada_agent.core.errors import ConfigError
@@ -58,7 +59,7 @@ def track_run(folder: Path, *, to: Tracker) -> str:
         name=summary.name,
         verdict=summary.verdict,
         settings={key: _word_setting(value) for key, value in spell_out(config.model_dump(mode="json"))},
-        figures=(*collect_figures(summary), *read_losses(summary, folder)),
+        figures=(*collect_figures(summary, list_unpriced(config, summary.usage)), *read_losses(summary, folder)),
     )
     trackers: dict[Tracker, Callable[[TrackedRun], str]] = {
         "mlflow": log_to_mlflow,
@@ -68,8 +69,12 @@ def track_run(folder: Path, *, to: Tracker) -> str:
     return trackers[to](run)
 
 
-def collect_figures(summary: RunSummary) -> Iterator[Figure]:
-    """Accuracy and rows of each model, then gain, cost, rows and time of the whole run."""
+def collect_figures(summary: RunSummary, unpriced: Sequence[str] = ()) -> Iterator[Figure]:
+    """Accuracy and rows of each model, then gain, cost, rows and time of the whole run.
+
+    Args:
+        unpriced: roles whose cost is not known, and left out.
+    """
     for step, model in enumerate(summary.models):
         yield from (Figure(name=name, value=value, step=step) for name, value in _describe_model_run(model))
     if main := find_main(summary.comparisons, summary.models):
@@ -83,7 +88,8 @@ def collect_figures(summary: RunSummary) -> Iterator[Figure]:
     for role, usage in summary.usage.items():
         yield Figure(name=f"llm/{role}_calls", value=usage.n_calls, step=0)
         yield Figure(name=f"llm/{role}_tokens", value=usage.input_tokens + usage.output_tokens, step=0)
-        yield Figure(name=f"llm/{role}_usd", value=usage.cost_usd, step=0)
+        if role not in unpriced:
+            yield Figure(name=f"llm/{role}_usd", value=usage.cost_usd, step=0)
     for stage, seconds in summary.seconds_by_stage.items():
         yield Figure(name=f"seconds/{stage}", value=seconds, step=0)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder.model_files import STUDENT, find_changed_models
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.damage import is_file
@@ -36,7 +37,8 @@ class Claim(NamedTuple):
 
 @contextmanager
 def claim_folder(config: RunConfig) -> Iterator[Claim]:
-    """The run's folder: created, or found with the same settings and rows, so that the run continues. Locked within the `with` block.
+    """The run's folder: created, or found with the same settings, rows and models, so that the run continues. It is
+    locked within the `with` block.
 
     Changed settings are accepted if nothing is lost by it: the budget always, and all others if nothing was computed or
     paid for yet, or if the run ended with an error, because its advice must be possible to follow. The run then starts
@@ -69,7 +71,7 @@ def claim_folder(config: RunConfig) -> Iterator[Claim]:
 
 
 def check_finished(folder: Path, config: RunConfig) -> None:
-    """Check that the finished run in `folder` has these settings and rows.
+    """Check that the finished run in `folder` has these settings, rows and models.
 
     Raises:
         ConfigError: it has others.
@@ -81,6 +83,8 @@ def check_finished(folder: Path, config: RunConfig) -> None:
 def _take_on(folder: Path, config: RunConfig) -> None:
     """Continue the run that was found, with changes if nothing is lost by them."""
     found = layout.load_run_config(folder)
+    if not layout.is_finished(folder) and (models := _find_other_models(folder, found, config)):
+        _check_may_start_over(folder, models)
     changed = _find_changes(folder, found, config)
     may_change = not layout.is_finished(folder) and ((folder / ERROR).is_file() or not holds_work(folder))
     if changed and not may_change:
@@ -105,11 +109,36 @@ def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunCon
         raise ConfigError(
             f"{folder}: this run is finished. Start another with `pada run`, under another `name` or --out."
         )
-    if find_changed(found, wanted):
+    changed = find_changed(found, wanted)
+    models = _find_other_models(folder, found, wanted)
+    if others := [key for key in models if key != STUDENT]:
+        _check_may_start_over(folder, others)
+    if changed or models:
         _start_over(folder, wanted)
     else:
         _write_budget(folder, found, wanted)
     return wanted
+
+
+def check_models(folder: Path, config: RunConfig) -> None:
+    """Start the run over if files of its models have changed and it may, because it ended with an error or nothing was computed.
+
+    Raises:
+        ConfigError: the files have changed, and it may not.
+        ArtifactError: another process is working on it.
+    """
+    if models := _find_other_models(folder, config, config):
+        _check_may_start_over(folder, models)
+        _start_over(folder, config)
+
+
+def _check_may_start_over(folder: Path, models: list[str]) -> None:
+    """Jobs are found again only for the same student, but stored vectors and answers by the name of their model alone."""
+    if holds_work(folder) and not ((folder / ERROR).is_file() and models == [STUDENT]):
+        raise ConfigError(
+            f"{folder}: the files of {', '.join(models)} have changed since this run was started. Put the files back,"
+            " or start a new run under another `name` or --out."
+        )
 
 
 def _start_over(folder: Path, config: RunConfig) -> None:
@@ -169,7 +198,8 @@ def find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
 
 
 def _find_changes(folder: Path, found: RunConfig, wanted: RunConfig) -> list[str]:
-    return [*find_changed(found, wanted), *_find_other_rows(folder, wanted)]
+    models = [f"the files of {key}" for key in _find_other_models(folder, found, wanted)]
+    return [*find_changed(found, wanted), *_find_other_rows(folder, wanted), *models]
 
 
 def _find_other_rows(folder: Path, config: RunConfig) -> list[str]:
@@ -180,6 +210,16 @@ def _find_other_rows(folder: Path, config: RunConfig) -> list[str]:
         return []
     now = layout.hash_data(config)
     return [f"the rows in {location}" for location, sha in now.items() if before.get(location, sha) != sha]
+
+
+def _find_other_models(folder: Path, found: RunConfig, wanted: RunConfig) -> list[str]:
+    """Settings that name the same model as before, whose files are no longer those that the run was started with."""
+    try:
+        before = layout.Manifest.model_validate_json((folder / layout.MANIFEST).read_bytes()).files_of_models
+    except (OSError, ValidationError):
+        return []
+    changed = find_changed(found, wanted)
+    return [key for key in find_changed_models(before, wanted) if key not in changed]
 
 
 def _refuse(folder: Path, changed: list[str]) -> str:

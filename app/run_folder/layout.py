@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pada_agent.app.adapters.storage.missing_files import find_other_form
 from pada_agent.app.adapters.storage.slices import split_slice
+from pada_agent.app.run_folder.model_files import ModelFile, describe_models
 from pada_agent.app.run_folder.versions import find_commit, find_version, refuse_content, tell_other
 from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import find_local_names, load_config
@@ -59,6 +60,8 @@ class Manifest(Record):
     """The user's own llama.cpp (`PADA_LLAMA_SERVER`), where the embedded engine has one."""
     data_sha256: dict[str, str]
     """By location. Local files only."""
+    files_of_models: dict[str, dict[str, ModelFile]] = Field(default_factory=dict)
+    """See `ModelFiles`. Runs of earlier versions have none."""
 
 
 def folder_of(config: RunConfig) -> Path:
@@ -275,6 +278,7 @@ def describe_machine(config: RunConfig) -> Manifest:
         commit=find_commit(),
         llama_server=os.environ.get(LLAMA_SERVER, ""),
         data_sha256=hash_data(config),
+        files_of_models=describe_models(config),
     )
 
 

@@ -124,6 +124,8 @@ def resume_run(
     with layout.locked(folder):
         if changed is not None:
             config = claiming.change_settings(folder, config, changed(config))
+        else:
+            claiming.check_models(folder, config)
         return _drive(folder, config, on_event, answer)
 
 

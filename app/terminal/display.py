@@ -15,7 +15,7 @@ from rich.progress import TaskID as RichTask
 from pada_agent.app.run_folder.events import RunEvent
 from pada_agent.app.streams import surviving
 from pada_agent.app.terminal.under_way import Stage, UnderWay
-from pada_agent.app.text import show_unseen
+from pada_agent.app.text import dollars, show_unseen
 from pada_agent.core.progress import Progress
 
 TICK_SECONDS = 1.0
@@ -164,7 +164,7 @@ def describe_pace(progress: Progress) -> list[str]:
     if progress.rate:
         parts += [describe_rate(progress.rate, progress.unit), f"{describe_seconds(progress.seconds_left or 0)} left"]
     if progress.cost_usd:
-        parts += [f"${progress.cost_usd:.2f} so far"]
+        parts += [f"{dollars(progress.cost_usd)} so far"]
     return [*parts, progress.detail] if progress.detail else parts
 
 

@@ -16,7 +16,7 @@ from pada_agent.app.report.tables import (
     outcome_rows,
     overfitting_rows,
 )
-from pada_agent.app.text import align_columns, duration
+from pada_agent.app.text import align_columns, dollars, duration
 from pada_agent.core.records import Usage
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy, RunSummary
 
@@ -89,7 +89,7 @@ def _describe_pattern(pair: PatternStrategy) -> str:
 
 def _describe_usage(role: str, usage: Usage) -> str:
     cached = f" (and {usage.n_cached} cached)" if usage.n_cached else ""
-    cost = f", ${usage.cost_usd:.2f}" if usage.cost_usd else ""
+    cost = f", {dollars(usage.cost_usd)}" if usage.cost_usd else ""
     return f"{role}: {usage.n_calls} calls{cached}, {usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pada_agent.core.compute_config import count_shard_rows
 from pada_agent.core.jobs import PREDICTIONS, PredictJob
+from pada_agent.core.part_versions import find_version
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Ref, ScoredRow, Verdict
@@ -69,8 +70,9 @@ def score_jobs(
     folders = _wait_for(jobs, model, adapters, n_rows=len(examples))
     predictions = [p for folder, part in folders for p in read_output(folder / PREDICTIONS, Prediction, n=part.rows)]
     judge = (settings.models.judge, settings.prompts.answer_judgement)
+    version = find_version(type(adapters.task), type(adapters.judge))
     names = [folder.name for folder, _ in folders]
-    key = store.key("verdicts", names[0] if len(names) == 1 else names, settings.task, *judge)
+    key = store.key("verdicts", names[0] if len(names) == 1 else names, settings.task, *judge, version)
     verdicts = _verify(examples, predictions, key, adapters)
     return [
         ScoredRow(example=e, prediction=p, verdict=v) for e, p, v in zip(examples, predictions, verdicts, strict=True)

@@ -218,11 +218,15 @@ def _list_unused(spec: Job | LoraSpec) -> set[str]:
 
 def identify_model(model: str) -> str:
     """Content hash of a model file or folder. A hub id stands for itself."""
-    path = Path(model)
-    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in CONTENT)
-    if not files:
-        return model
-    return "-".join(hash_once(file)[:16] for file in files if file.name != TRAIN_METRICS)
+    files = list_content(Path(model))
+    return "-".join(hash_once(file)[:16] for file in files) if files else model
+
+
+def list_content(path: Path) -> list[Path]:
+    """The files of a model that decide a job's result: the file itself, or those of the folder, in order."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.glob("*") if p.suffix in CONTENT and p.name != TRAIN_METRICS)
 
 
 def _keep_last_good(failure: PadaError, scratch: Path, target: Path) -> PadaError:

@@ -26,7 +26,7 @@ from pada_agent.app.adapters.llm.provider_errors import (
     translate_error,
 )
 from pada_agent.app.adapters.llm.providers import Opening, find_opening
-from pada_agent.app.adapters.llm.response_cache import ResponseCache, call_key, name_model
+from pada_agent.app.adapters.llm.response_cache import MILLION, ResponseCache, call_key, name_model, name_server
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.chat import ChatReply, ChatRequest, Role
 from pada_agent.core.errors import ModelUnavailableError, PadaError
@@ -49,7 +49,6 @@ FAMILIES = (
     "gpt",
     "smollm",
 )
-MILLION = 1_000_000
 MOST_TOKENS = 1_000_000_000
 """Upper limit for the reported tokens of one answer. A server that reports more is mistaken."""
 
@@ -146,7 +145,15 @@ class ChatModelAdapter:
             raise
         seconds = time.time() - started
         with self._budget.ending():
-            self._cache.put(reply, request, model=self.name, role=self._role, started=started, seconds=seconds)
+            self._cache.put(
+                reply,
+                request,
+                model=self.name,
+                role=self._role,
+                started=started,
+                seconds=seconds,
+                server=name_server(self._config, self._opening.address),
+            )
         return reply
 
     def _call(self, request: ChatRequest, key: str) -> ChatReply:
@@ -223,6 +230,7 @@ class ChatModelAdapter:
             truncated=reason in CUT_OFF or (reason in FILTERED and not is_refused),
             refused=is_refused,
             key=key,
+            price_share=self._price_share(message),
         )
 
     def _price_share(self, message: AIMessage) -> float:
@@ -268,6 +276,7 @@ def make_language_model(
     opening = find_opening(config, role)
     if config.economy == "batch":
         opening = _open_batches(opening, config, BatchLedger(cache.path), report)
+    cache.set_prices(config, role=role, server=name_server(config, opening.address))
     return ChatModelAdapter(config, role=role, cache=cache, budget=budget, gate=gate, opening=opening)
 
 

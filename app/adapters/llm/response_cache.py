@@ -27,11 +27,15 @@ CREATE TABLE IF NOT EXISTS calls (
     truncated INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost_usd REAL NOT NULL,
     tags TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS charges (key TEXT PRIMARY KEY, server TEXT NOT NULL, price_share REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS begun (key TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, at REAL NOT NULL);
 """
 """`started` and `at` are Unix seconds. `begun` holds the calls whose answers have not come: after a kill they are lost.
-`truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`."""
+`truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`.
+`charges` holds what else decides the cost of a call: `name_server` and `ChatReply.price_share`. Calls of earlier versions have no entry."""
+_COST = "(input_tokens * ? + output_tokens * ?) / ? * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
+MILLION = 1_000_000
 REFUSED = 2
 LEAST_FREE_BYTES = 8 * 2**20
 """Free disk space below which no call is started, because there may be no room for its answer."""
@@ -45,12 +49,20 @@ def name_model(config: ModelConfig, address: Address | None) -> str:
     Args:
         address: where it is asked, if that is known.
     """
-    url = address.url if address and address.source else config.base_url or ""
     more = {"reasoning_effort": config.reasoning_effort, **config.extra}
     chosen = {name: value for name, value in more.items() if value is not None}
     headers = {name.lower(): value for name, value in {**config.headers, **config.header_envs}.items()}
     route = {"headers": headers} if headers else {}
-    return f"{config.model}@{url}{''.join(json.dumps(part, sort_keys=True) for part in (chosen, route) if part)}"
+    return f"{config.model}@{_find_url(config, address)}{''.join(json.dumps(part, sort_keys=True) for part in (chosen, route) if part)}"
+
+
+def name_server(config: ModelConfig, address: Address | None) -> str:
+    """A short hash of the address that is asked. Models of one name may have another price elsewhere."""
+    return hashlib.sha256(_find_url(config, address).encode()).hexdigest()[:16]
+
+
+def _find_url(config: ModelConfig, address: Address | None) -> str:
+    return address.url if address and address.source else config.base_url or ""
 
 
 def call_key(model: str, request: ChatRequest) -> str:
@@ -131,11 +143,19 @@ class ResponseCache:
             self._write("DELETE FROM begun WHERE key = ?", (key,))
 
     def put(
-        self, reply: ChatReply, request: ChatRequest, *, model: str, role: str, started: float, seconds: float
+        self,
+        reply: ChatReply,
+        request: ChatRequest,
+        *,
+        model: str,
+        role: str,
+        started: float,
+        seconds: float,
+        server: str = "",
     ) -> None:
         """Store a paid reply under its key. If two equal calls run at the same time, the first reply stays."""
         if self._shared:
-            self._shared.put(reply, request, model=model, role=role, started=started, seconds=seconds)
+            self._shared.put(reply, request, model=model, role=role, started=started, seconds=seconds, server=server)
         usage = reply.usage
         state = REFUSED if reply.refused else int(reply.truncated)
         spent = (state, usage.input_tokens, usage.output_tokens, usage.cost_usd)
@@ -144,9 +164,31 @@ class ResponseCache:
         described = (model, role, agent, asked, reply.text)
         values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
         with self._lock:
+            self._write("INSERT OR IGNORE INTO charges VALUES (?, ?, ?)", (reply.key, server, reply.price_share))
             if self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values):
                 self._count(usage.model_copy(update={"n_calls": 1, "n_cached": 0}), role=role)
             self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
+
+    def set_prices(self, config: ModelConfig, *, role: str, server: str) -> None:
+        """Charge the role's calls of this model and server at the prices of these settings, whatever they were when a call was made.
+
+        A call of an earlier version, whose server is not known, gets a price only if it has none.
+        """
+        if self._shared:
+            self._shared.set_prices(config, role=role, server=server)
+        asked = (role, config.model)
+        prices = (config.usd_per_million_input_tokens, config.usd_per_million_output_tokens, MILLION)
+        with self._lock:
+            self._write(
+                "INSERT OR IGNORE INTO charges SELECT key, ?, 1 FROM calls WHERE role = ? AND model = ? AND cost_usd = 0",
+                (server, *asked),
+            )
+            self._write(
+                f"UPDATE calls SET cost_usd = {_COST} WHERE role = ? AND model = ?"
+                " AND key IN (SELECT key FROM charges WHERE server = ?)",
+                (*prices, *asked, server),
+            )
+            self._totals = None
 
     def totals(self) -> Usage:
         """Usage of the whole run."""

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pada_agent.app.experiment.results import (
 from pada_agent.app.experiment.running import describe_power
 from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.records import Verdict
+from pada_agent.core.records import Usage, Verdict
 from pada_agent.evaluation.statistics import MethodTest, Words, compare_methods
 from pada_agent.graph.summary import RowCounts
 from tests.fakes import MemoryDatasets
@@ -157,6 +158,14 @@ def outcome(arm: str, test: MethodTest | None = None, **changes: Any) -> ArmOutc
         "test": test,
     }
     return ArmOutcome.model_validate({**values, **changes})
+
+
+def test_the_cost_of_models_without_a_price_is_not_known() -> None:
+    outcomes = [outcome("pada", unpriced=("judge",)), outcome("auggpt", usage=Usage(cost_usd=0.001))]
+    notes = describe_limits(outcomes)
+    assert notes[-1] == "No prices set for models.judge, so cost is not known."
+    pada, auggpt = list(csv.DictReader(StringIO(to_csv(ExperimentResult(name="x", outcomes=tuple(outcomes))))))
+    assert (pada["USD"], auggpt["USD"]) == ("not known", "less than 0.01")
 
 
 def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_oracle_is_not_counted() -> None:

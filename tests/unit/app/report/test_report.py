@@ -7,8 +7,10 @@ from pada_agent.app.report import charts, tables
 from pada_agent.app.report.data import SyntheticRow, describe_run, number_patterns, pick_evenly
 from pada_agent.app.report.document import write_report
 from pada_agent.app.report.reading import RunFiles
+from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.app.terminal.summary import render_summary
 from pada_agent.app.text import duration
+from pada_agent.core.config import RunConfig
 from pada_agent.core.records import (
     ErrorAnalysis,
     ErrorPattern,
@@ -186,6 +188,32 @@ def make_files() -> RunFiles:
         elapsed_seconds=None,
         missing=(),
     )
+
+
+def test_the_cost_of_models_without_a_price_is_not_known(tmp_path: Path) -> None:
+    unpriced = {"model": "openai:m"}
+    models = {"models": {"generator": unpriced, "judge": unpriced}}
+    (tmp_path / "config.yaml").write_text(dump_config(RunConfig.model_validate(models)))
+    summary = make_summary()
+    free = {role: usage.model_copy(update={"cost_usd": 0.0}) for role, usage in summary.usage.items()}
+    page = write_report(summary.model_copy(update={"usage": free}), tmp_path).read_text("utf-8")
+    assert "Its cost is not known (LLM calls: 24; no price set for generator, judge)" in page
+    assert "LLM cost<b>not known</b>" in page
+    assert "<td>not known</td>" in page
+    assert "$0.00" not in page
+
+
+def test_the_cost_is_at_least_that_of_the_roles_with_a_price(tmp_path: Path) -> None:
+    models = {"models": {"generator": {"model": "local:g.gguf"}, "judge": {"model": "openai:m"}}}
+    (tmp_path / "config.yaml").write_text(dump_config(RunConfig.model_validate(models)))
+    page = write_report(make_summary(), tmp_path).read_text("utf-8")
+    assert "It cost at least $0.50 (LLM calls: 24; no price set for judge)" in page
+
+
+def test_a_local_model_costs_nothing(tmp_path: Path) -> None:
+    models = {"models": {role: {"model": "local:m.gguf"} for role in ("generator", "judge")}}
+    (tmp_path / "config.yaml").write_text(dump_config(RunConfig.model_validate(models)))
+    assert "It cost $0.50 (LLM calls: 24)" in write_report(make_summary(), tmp_path).read_text("utf-8")
 
 
 def test_wrong_answers_by_pattern_before_and_after() -> None:

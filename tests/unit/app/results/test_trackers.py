@@ -43,6 +43,12 @@ def test_figures_stand_by_model_and_for_the_whole_run() -> None:
     assert figures["seconds/fine_tune", 0] == 3_725
 
 
+def test_the_cost_of_a_role_without_a_price_is_left_out() -> None:
+    names = {figure.name for figure in trackers.collect_figures(make_summary(), ["judge"])}
+    assert "llm/judge_usd" not in names
+    assert {"llm/judge_calls", "llm/generator_usd"} <= names
+
+
 def test_losses_are_counted_by_optimizer_step(folder: Path) -> None:
     found = [(f.name, f.step, f.value, f.axis) for f in trackers.read_losses(make_summary(), folder)]
     assert found == [("loss/iteration 1", n, loss, "optimizer_step") for n, loss in enumerate(LOSSES, 1)]

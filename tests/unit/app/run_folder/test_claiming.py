@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -265,3 +266,79 @@ def test_a_folder_whose_records_cannot_be_written_is_not_left_behind(
     with pytest.raises(ArtifactError, match=r"the disk is full\. Free some space, then run the same command again"):
         claim(configure(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+MODELS = pytest.mark.parametrize("key", ["student.model", "models.embedder", "models.judge.model"])
+
+
+def make_models(tmp_path: Path) -> dict[str, Path]:
+    """Weights of a student and an embedder, and the file of a teacher, by the setting that names them."""
+    weights = {
+        "student.model": tmp_path / "student" / "model.safetensors",
+        "models.embedder": tmp_path / "embedder" / "0_Transformer" / "model.safetensors",
+        "models.judge.model": tmp_path / "teacher.gguf",
+    }
+    for path in weights.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"old weights")
+    return weights
+
+
+def use_models(tmp_path: Path) -> RunConfig:
+    judge = {"model": f"local:{tmp_path / 'teacher.gguf'}"}
+    models = {"embedder": str(tmp_path / "embedder"), "judge": judge}
+    return configure(tmp_path, student={"model": str(tmp_path / "student")}, models=models)
+
+
+@MODELS
+def test_a_finished_run_is_not_that_of_a_model_trained_again_under_its_path(tmp_path: Path, key: str) -> None:
+    weights, config = make_models(tmp_path), use_models(tmp_path)
+    folder = claim_folder(config).folder
+    (folder / "summary.json").write_text("{}")
+    assert not claim_folder(config).is_new
+    weights[key].write_bytes(b"new weights")
+    with pytest.raises(ConfigError, match=rf"finished run with other settings \(the files of {key} differ\)"):
+        claim_folder(config)
+
+
+@MODELS
+def test_an_unfinished_run_does_not_go_on_with_another_model(tmp_path: Path, key: str) -> None:
+    weights, config = make_models(tmp_path), use_models(tmp_path)
+    folder = claim_folder(config).folder
+    predict(folder)
+    claiming.check_models(folder, config)
+    weights[key].write_bytes(b"new weights")
+    for go_on in (claim_folder, lambda config: claiming.check_models(folder, config)):
+        with pytest.raises(ConfigError, match=rf"the files of {key} have changed since this run was started\. Put the"):
+            go_on(config)
+    weights[key].write_bytes(b"old weights")
+    claiming.check_models(folder, config)
+
+
+def test_after_an_error_a_run_starts_over_with_a_corrected_student_but_not_with_another_embedder(
+    tmp_path: Path,
+) -> None:
+    weights, config = make_models(tmp_path), use_models(tmp_path)
+    folder = claim_folder(config).folder
+    predict(folder)
+    claiming.note_error(folder, "the student has no tokenizer")
+    (folder / "checkpoints.sqlite").write_bytes(b"")
+    weights["student.model"].with_name("tokenizer.json").write_text("{}")
+    claiming.check_models(folder, config)
+    assert not (folder / "checkpoints.sqlite").exists()
+    assert (folder / "objects" / "predict-1").exists()
+    weights["models.embedder"].write_bytes(b"new weights")
+    with pytest.raises(ConfigError, match=r"the files of models\.embedder have changed"):
+        claiming.change_settings(folder, config, config.model_copy(update={"seed": 1}))
+
+
+def test_a_copy_of_the_same_model_is_the_same_and_an_older_run_knows_no_files(tmp_path: Path) -> None:
+    weights, config = make_models(tmp_path), use_models(tmp_path)
+    folder = claim_folder(config).folder
+    (folder / "summary.json").write_text("{}")
+    os.utime(weights["student.model"], (1, 1))
+    assert not claim_folder(config).is_new
+    manifest = layout.Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    (folder / "manifest.json").write_text(manifest.model_dump_json(exclude={"files_of_models"}))
+    weights["student.model"].write_bytes(b"new weights")
+    assert not claim_folder(config).is_new

@@ -144,6 +144,15 @@ def test_calls_of_the_same_time_are_one_batch_at_half_the_price(tmp_path: Path, 
     assert "batch-0" in told.detail
 
 
+def test_a_later_price_is_halved_for_calls_of_batches(tmp_path: Path) -> None:
+    prices = {"usd_per_million_input_tokens": 3e6, "usd_per_million_output_tokens": 3e6}
+    with serving_batches(answering()) as server:
+        with open_world(tmp_path, server, OPENAI, batch_window_seconds=2) as world:
+            world.ask("a", "b")
+        with open_world(tmp_path, server, OPENAI, **prices, economy=None) as world:
+            assert world.cache.totals().cost_usd == pytest.approx(3 * 30 / 2)
+
+
 @both
 def test_a_call_is_sent_as_it_would_be_by_itself(tmp_path: Path, model: str) -> None:
     settings = {"extra": {"top_k": 5}, "max_output_tokens": 55}

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from contextlib import closing
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.tracers.context import register_configure_hook
 
+from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
+from pada_agent.app.prerequisites import PRICES
 from pada_agent.core.config import BudgetConfig, ModelConfig
 from pada_agent.core.errors import (
     ArtifactError,
@@ -21,8 +24,8 @@ from pada_agent.core.errors import (
     PadaError,
     StructuredOutputError,
 )
-from tests.fake_chat_server import Answer, FakeChatServer, completion, refusal
-from tests.unit.app.adapters.llm.chat_world import ARRAY, ask, make_world, open_world
+from tests.fake_chat_server import Answer, FakeChatServer, completion, refusal, serve
+from tests.unit.app.adapters.llm.chat_world import ARRAY, World, ask, make_world, open_world
 
 
 def test_a_reply_carries_text_usage_and_cost(tmp_path: Path) -> None:
@@ -43,6 +46,36 @@ def test_a_repeated_request_costs_nothing(tmp_path: Path) -> None:
         first, second = world.model.complete(ask()), world.model.complete(ask(tags={"agent": "x"}))
         assert (second.text, second.key, second.cached) == (first.text, first.key, True)
         assert (world.cache.totals().n_calls, world.cache.totals().n_cached) == (1, 1)
+
+
+def test_prices_set_later_count_for_the_calls_made_before(tmp_path: Path) -> None:
+    def open_at(usd_per_token: float, **budget: float) -> World:
+        prices = dict.fromkeys(PRICES, usd_per_token * 1e6)
+        config = ModelConfig.model_validate({"model": "openai:qwen-x", "base_url": server.url, **prices})
+        return make_world(tmp_path, config, server, BudgetConfig.model_validate(budget))
+
+    with serve([completion("hello")] * 4) as server:
+        with closing((unpriced := open_at(0)).cache):
+            for text in "abc":
+                unpriced.model.complete(ask(text))
+            assert unpriced.cache.totals().cost_usd == 0
+        with closing((priced := open_at(1, max_usd=20)).cache):
+            assert priced.cache.totals().cost_usd == pytest.approx(30)
+            assert read_totals_by_agent(priced.cache.path)[""].cost_usd == pytest.approx(30)
+            with pytest.raises(BudgetExceededError, match=r"budget.max_usd is used up: 30 of 20"):
+                priced.model.complete(ask("d"))
+            assert len(server.requests) == 3
+        with closing((corrected := open_at(0.5, max_usd=20)).cache):
+            corrected.model.complete(ask("d"))
+            assert corrected.cache.totals().cost_usd == pytest.approx(20)
+
+
+def test_the_price_at_another_server_does_not_change_the_cost_of_earlier_calls(tmp_path: Path) -> None:
+    prices: dict[str, Any] = dict.fromkeys(PRICES, 1e6)
+    with open_world(tmp_path, completion("hello"), **prices) as world:
+        world.model.complete(ask())
+    with open_world(tmp_path) as free:
+        assert free.cache.totals().cost_usd == pytest.approx(10)
 
 
 def test_another_draw_is_another_call(tmp_path: Path) -> None:

@@ -189,3 +189,33 @@ def test_what_another_process_pays_for_is_counted_too(cache: ResponseCache) -> N
     other.close()
     pay(cache, ask("three"))
     assert cache.totals().n_calls == 3
+
+
+def test_calls_of_an_earlier_version_get_a_price_only_if_they_have_none(cache: ResponseCache) -> None:
+    pay(cache, ask())
+    free = ChatReply(text="yes", usage=Usage(input_tokens=10, output_tokens=5), key=call_key("m", ask("free")))
+    cache.put(free, ask("free"), model="m", role="judge", started=1.0, seconds=2.0)
+    cache._db.execute("DELETE FROM charges")
+    for price in (1e6, 2e6):
+        prices = ModelConfig(model="m", usd_per_million_input_tokens=price, usd_per_million_output_tokens=price)
+        cache.set_prices(prices, role="judge", server="s")
+        assert cache.totals().cost_usd == 0.25 + 15 * price / 1e6
+
+
+def test_only_the_role_and_the_model_that_the_prices_are_for_are_charged(cache: ResponseCache) -> None:
+    pay(cache, ask(), role="analyst")
+    prices = ModelConfig(model="m", usd_per_million_input_tokens=1e6)
+    cache.set_prices(prices, role="judge", server="")
+    cache.set_prices(prices.model_copy(update={"model": "n"}), role="analyst", server="")
+    assert cache.totals().cost_usd == 0.25
+    cache.set_prices(prices, role="analyst", server="")
+    assert cache.totals().cost_usd == 10
+
+
+def test_prices_also_reach_the_calls_that_runs_share(tmp_path: Path) -> None:
+    with closing(ResponseCache(tmp_path / "a", shared=ResponseCache(tmp_path / "shared"))) as cache:
+        pay(cache, ask(tags={"batch": "b"}))
+        cache.set_prices(ModelConfig(model="m", usd_per_million_input_tokens=1e6), role="judge", server="")
+    with closing(ResponseCache(tmp_path / "b", shared=ResponseCache(tmp_path / "shared"))) as other:
+        assert other.get(call_key("m", ask())) is not None
+        assert other.totals_by_tag("batch")["b"].cost_usd == 10
