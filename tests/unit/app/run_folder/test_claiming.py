@@ -293,22 +293,22 @@ def use_models(tmp_path: Path) -> RunConfig:
 @MODELS
 def test_a_finished_run_is_not_that_of_a_model_trained_again_under_its_path(tmp_path: Path, key: str) -> None:
     weights, config = make_models(tmp_path), use_models(tmp_path)
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     (folder / "summary.json").write_text("{}")
-    assert not claim_folder(config).is_new
+    assert not claim(config).is_new
     weights[key].write_bytes(b"new weights")
     with pytest.raises(ConfigError, match=rf"finished run with other settings \(the files of {key} differ\)"):
-        claim_folder(config)
+        claim(config)
 
 
 @MODELS
 def test_an_unfinished_run_does_not_go_on_with_another_model(tmp_path: Path, key: str) -> None:
     weights, config = make_models(tmp_path), use_models(tmp_path)
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     predict(folder)
     claiming.check_models(folder, config)
     weights[key].write_bytes(b"new weights")
-    for go_on in (claim_folder, lambda config: claiming.check_models(folder, config)):
+    for go_on in (claim, lambda config: claiming.check_models(folder, config)):
         with pytest.raises(ConfigError, match=rf"the files of {key} have changed since this run was started\. Put the"):
             go_on(config)
     weights[key].write_bytes(b"old weights")
@@ -319,7 +319,7 @@ def test_after_an_error_a_run_starts_over_with_a_corrected_student_but_not_with_
     tmp_path: Path,
 ) -> None:
     weights, config = make_models(tmp_path), use_models(tmp_path)
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     predict(folder)
     claiming.note_error(folder, "the student has no tokenizer")
     (folder / "checkpoints.sqlite").write_bytes(b"")
@@ -334,11 +334,11 @@ def test_after_an_error_a_run_starts_over_with_a_corrected_student_but_not_with_
 
 def test_a_copy_of_the_same_model_is_the_same_and_an_older_run_knows_no_files(tmp_path: Path) -> None:
     weights, config = make_models(tmp_path), use_models(tmp_path)
-    folder = claim_folder(config).folder
+    folder = claim(config).folder
     (folder / "summary.json").write_text("{}")
     os.utime(weights["student.model"], (1, 1))
-    assert not claim_folder(config).is_new
+    assert not claim(config).is_new
     manifest = layout.Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     (folder / "manifest.json").write_text(manifest.model_dump_json(exclude={"files_of_models"}))
     weights["student.model"].write_bytes(b"new weights")
-    assert not claim_folder(config).is_new
+    assert not claim(config).is_new
