@@ -191,8 +191,7 @@ class Strategy(Record):
     generation_approach: str
     key_elements: tuple[str, ...] = ()
     confusions: tuple[Confusion, ...] = ()
-    """The mix-ups that the strategy was drafted for. It is not used for rows with other labels; rows of one of these labels see only the sentences
-    that are not about the others (agents/data_generation/strategy_binding.py)."""
+    """The mix-ups that it was drafted for: it is used only for rows with their labels (agents/data_generation/strategy_binding.py)."""
     source_ids: tuple[str, ...] = ()
     """Training rows that the strategy is applied to. Empty means any."""
     weight: float = Field(default=1, gt=0, le=1000, allow_inf_nan=False)
@@ -205,14 +204,9 @@ class Strategy(Record):
 
     def rewrite(self, change: Callable[[str], str]) -> "Strategy":
         """The strategy with each of its `texts` changed."""
-        return self.model_copy(
-            update={
-                "category_name": change(self.category_name),
-                "strategy_name": change(self.strategy_name),
-                "generation_approach": change(self.generation_approach),
-                "key_elements": tuple(change(element) for element in self.key_elements),
-            }
-        )
+        names = ("category_name", "strategy_name", "generation_approach")
+        changed = {name: change(getattr(self, name)) for name in names}
+        return self.model_copy(update={**changed, "key_elements": tuple(map(change, self.key_elements))})
 
 
 class NearText(Record):
