@@ -16,6 +16,7 @@ from pada_agent.core.setting_kinds import (
     find_odd_values,
     is_group,
     is_settings,
+    kind_at,
     kind_below,
     kind_of_items,
 )
@@ -222,7 +223,7 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
     if isinstance(values, dict) and isinstance(texts, dict):
         return {key: _take_texts(value, texts.get(key), kind_below(kind, key)) for key, value in values.items()}
     if isinstance(values, list) and isinstance(texts, list):
-        item = kind_of_items(kind)
+        item = kind_of_items(kind) or (str if any(map(is_group, kinds)) else None)  # task.labels: the keys alone
         return [_take_texts(value, text, item) for value, text in zip(values, texts, strict=True)]
     if values is None and texts == "" and type(None) not in kinds:
         return "" if str in kinds else {} if any(map(is_group, kinds)) else None
@@ -251,21 +252,15 @@ def spell_out(settings: Mapping[str, Any], kind: Any = RunConfig) -> Iterator[tu
     A mapping that is the value of one setting, such as `task.labels`, stays whole.
     """
     for key, value in settings.items():
-        below = _find_kind(str(key), kind)
+        below = kind_at(kind, str(key))
         if isinstance(value, Mapping) and any(map(is_settings, alternatives(below))):
             yield from ((f"{key}.{name}", inner) for name, inner in spell_out(value, below))
         else:
             yield str(key), value
 
 
-def _find_kind(key: str, kind: Any) -> Any:
-    for name in key.split("."):
-        kind = kind_below(kind, name)
-    return kind
-
-
 def _read_value(key: str, text: str) -> Any:
-    kind = _find_kind(key, RunConfig)
+    kind = kind_at(RunConfig, key)
     kinds = alternatives(kind)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
     if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
