@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pada_agent.core.config import RunConfig, Settings
+from pada_agent.core.config import PromptsConfig, RunConfig, Settings
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.setting_kinds import (
     alternatives,
@@ -21,17 +21,20 @@ from pada_agent.core.setting_kinds import (
     kind_of_items,
 )
 from pada_agent.core.setting_problems import list_problems
-from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
+from pada_agent.core.setting_texts import is_template
+from pada_agent.core.yaml_values import NULLS, YamlProblem, read_texts, read_values
 
 SHOWN_CHARACTERS = 100
 """Maximum number of characters of a key or value in an error."""
 
 _PATHS = (
     *("runs_folder", "data.train", "data.validation", "data.test", "data.held_back", "task.database"),
-    *("student.model", "student.chat_template", "models.embedder"),
+    *("student.model", "models.embedder"),
     *(f"models.{role}.model" for role in ("analyst", "generator", "judge")),
 )
 """Settings that may name a file or folder."""
+_TEMPLATES = ("student.chat_template", *(f"prompts.{name}" for name in PromptsConfig.model_fields))
+"""Settings that hold a template's text or name its file."""
 _LOCAL = "local:"
 
 _ROWS = re.compile(r".*\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?", re.IGNORECASE)
@@ -113,23 +116,29 @@ def parse_local_config(values: dict[str, Any], *, origin: str, options: Options 
     """Validate settings written by a user of this machine, who may begin a path with `~` and name a file instead of a template's text.
 
     Raises:
-        ConfigError: as for `parse_config`; also if a chat template cannot be read.
+        ConfigError: as for `parse_config`; also if a template cannot be read.
     """
     for key in _PATHS:
         if isinstance(text := _find_value(values, key), str):
             values = set_value(values, key, expand_home(text), origin=origin)
-    name = _find_value(values, "student.chat_template")
-    if not isinstance(name, str) or "{" in name:
-        return parse_config(values, origin=origin, options=options)
-    try:
-        template = _decode(Path(name), Path(name).read_bytes())
-    except (OSError, ValueError) as exc:
-        raise ConfigError(
-            f"{_find_origin('student.chat_template', origin, options)}: student.chat_template: {name!r} is neither the text"
-            f" of a Jinja template nor a readable file ({exc})"
-        ) from exc
-    values = set_value(values, "student.chat_template", template, origin=origin)
+    for key in _TEMPLATES:
+        if isinstance(text := _find_value(values, key), str) and text and "{" not in text:
+            values = set_value(values, key, _read_template(text, key, _find_origin(key, origin, options)), origin=origin)
     return parse_config(values, origin=origin, options=options)
+
+
+def _read_template(name: str, key: str, origin: str) -> str:
+    path = Path(expand_home(name))
+    try:
+        text = _decode(path, path.read_bytes())
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise ConfigError(
+            f"{origin}: {key}: {_show(name)!r} is neither the text of a Jinja template nor a readable file ({why})"
+        ) from exc
+    if not is_template(text):
+        raise ConfigError(f"{origin}: {key}: {name}: holds no Jinja template: nothing in it is in {{{{ }}}} or {{% %}}")
+    return text
 
 
 def expand_home(path: str) -> str:
@@ -225,7 +234,7 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
     if isinstance(values, list) and isinstance(texts, list):
         item = kind_of_items(kind) or (str if any(map(is_group, kinds)) else None)  # task.labels: the keys alone
         return [_take_texts(value, text, item) for value, text in zip(values, texts, strict=True)]
-    if values is None and texts == "" and type(None) not in kinds:
+    if values is None and texts == "":
         return "" if str in kinds else {} if any(map(is_group, kinds)) else None
     is_other = isinstance(values, bool | int | float) and isinstance(texts, str)
     return texts if is_other and str in kinds and not {bool, int, float} & set(kinds) else values
@@ -263,7 +272,7 @@ def _read_value(key: str, text: str) -> Any:
     kind = kind_at(RunConfig, key)
     kinds = alternatives(kind)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
+    if str in kinds and not is_quoted and not (type(None) in kinds and text in NULLS):
         return text
     try:
         return _take_texts(read_values(text), read_texts(text) if text else "", kind)

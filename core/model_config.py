@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from pada_agent.core.setting_texts import take_name
 from pada_agent.core.settings import VARIABLE, Settings
 
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
@@ -144,6 +145,10 @@ class ModelConfig(Settings):
             return values
         bare = urlunsplit(urlsplit(url)._replace(query=""))
         return {**values, "base_url": bare, "api_version": values.get("api_version") or version[0]}
+
+    _take_names = field_validator(
+        *("base_url", "api_version", "api_key_env", "reasoning_effort", "service_tier", "region"), mode="before"
+    )(take_name)
 
     @field_validator("base_url")
     @classmethod

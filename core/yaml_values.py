@@ -13,8 +13,9 @@ MAX_VALUES = 100_000
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
+NULLS = ("~", "null", "Null", "NULL")
 _RESOLVERS = {
-    "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "null": (f"{'|'.join(NULLS)}|", ["~", "n", "N", ""]),
     "bool": ("true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": ("[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
     "float": (

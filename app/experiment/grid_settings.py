@@ -10,6 +10,7 @@ from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.config_files import expand_home
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.setting_kinds import SettingOf
+from pada_agent.core.setting_texts import NewFolder
 from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME, Seed
 
 LocalPath = Annotated[str, AfterValidator(expand_home)]
@@ -49,7 +50,7 @@ class Grid(Settings):
 
     name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Name of the experiment's folder below `runs_folder`."""
-    runs_folder: LocalPath = "runs"
+    runs_folder: Annotated[NewFolder, AfterValidator(expand_home)] = "runs"
     """Relative to the working directory."""
     tasks: dict[str, TaskEntry]
     """Tasks by the name that the table shows."""

@@ -61,7 +61,7 @@ def test_an_arm_may_change_what_only_the_agents_see(tmp_path: Path) -> None:
     settings = {
         "task.description": "x",
         "data.train_on_definitions": True,
-        "prompts.rephrasing": "x",
+        "prompts.rephrasing": "{{ x }}",
         "models.judge.model": "a:b",
     }
     assert plan(tmp_path, **variant(**settings))[1].config.task.description == "x"
@@ -107,6 +107,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"arms": ["vanilla_equal_steps", "pada"], "set": {"loop.max_iterations": 0}, "compare": [pair("pada", "vanilla_equal_steps")]},
         "compare.0: 'pada' and 'vanilla_equal_steps' have equal settings",
     ),
+    ({"runs_folder": "${SCRATCH}/runs"}, "runs_folder: a folder named '${SCRATCH}/runs' would be made. Variables are not"),
     ({"seeds": 3}, "seeds: expected a list, such as [0, 1, 2]"),
     ({"sizes": 3}, "sizes: expected a list, such as [0, 1, 2]"),
     ({"arms": "pada"}, "arms: expected a list, such as [a, b]"),
