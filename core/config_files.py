@@ -27,10 +27,11 @@ from pada_agent.core.yaml_values import NULLS, YamlProblem, read_texts, read_val
 SHOWN_CHARACTERS = 100
 """Maximum number of characters of a key or value in an error."""
 
+_ROLES = ("analyst", "generator", "judge")
 _PATHS = (
     *("runs_folder", "data.train", "data.validation", "data.test", "data.held_back", "task.database"),
     *("student.model", "models.embedder"),
-    *(f"models.{role}.model" for role in ("analyst", "generator", "judge")),
+    *(f"models.{role}.model" for role in _ROLES),
 )
 """Settings that may name a file or folder."""
 _TEMPLATES = ("student.chat_template", *(f"prompts.{name}" for name in PromptsConfig.model_fields))
@@ -163,10 +164,16 @@ def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
     Raises:
         ConfigError: a change does not have that form, or a value is not valid.
     """
-    values = config.model_dump(mode="json")
+    values = list_values(config)
     for override in overrides:
         values = apply_override(values, override)
     return parse_local_config(values, origin="--set")
+
+
+def list_values(config: RunConfig) -> dict[str, Any]:
+    """The settings as JSON values to change and validate again. Timeouts that follow from `economy` are left out, so that they still do."""
+    usual = {role: {"timeout_seconds"} for role in _ROLES if getattr(config.models, role).has_usual_time}
+    return config.model_dump(mode="json", exclude={"models": usual})
 
 
 def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
