@@ -88,13 +88,18 @@ def _show(text: str) -> str:
 
 
 def load_config(
-    path: Path, overrides: list[str] | None = None, *, options: Options = MappingProxyType({})
+    path: Path,
+    overrides: list[str] | None = None,
+    *,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    options: Options = MappingProxyType({}),
 ) -> RunConfig:
     """The settings in a YAML file. Data paths are relative to the working directory.
 
     Args:
         overrides: changes of the form `a.b=value`, with values in YAML.
-        options: options of the command line behind overrides. Default: `--set`.
+        changes: settings by dotted key that take precedence over the file's, but not over `overrides`.
+        options: options of the command line behind changes and overrides. Default of the latter: `--set`.
 
     Raises:
         ConfigError: the file does not exist or is not a YAML mapping, or values are not valid.
@@ -102,6 +107,8 @@ def load_config(
     values = read_yaml(path)
     if is_grid(values):
         raise ConfigError(f"{path}: this is a grid of runs, not one run: pada experiment {shlex.quote(str(path))}")
+    for key, value in spell_out(changes):
+        values = set_value(values, key, value, origin=options.get(key, str(path)))
     for override in overrides or []:
         values = apply_override(values, override)
     given = {override.partition("=")[0]: "--set" for override in overrides or []}
@@ -124,7 +131,9 @@ def parse_local_config(values: dict[str, Any], *, origin: str, options: Options 
             values = set_value(values, key, expand_home(text), origin=origin)
     for key in _TEMPLATES:
         if isinstance(text := _find_value(values, key), str) and text and "{" not in text:
-            values = set_value(values, key, _read_template(text, key, _find_origin(key, origin, options)), origin=origin)
+            values = set_value(
+                values, key, _read_template(text, key, _find_origin(key, origin, options)), origin=origin
+            )
     return parse_config(values, origin=origin, options=options)
 
 

