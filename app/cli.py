@@ -11,7 +11,15 @@ import typer
 from typer.core import TyperGroup
 
 from pada_agent.app.streams import open_closed
-from pada_agent.app.terminal.arguments import Overrides, quote, read_n_at_once, read_seed, split_list, word_experiment
+from pada_agent.app.terminal.arguments import (
+    Overrides,
+    find_place,
+    quote,
+    read_n_at_once,
+    read_seed,
+    split_list,
+    word_experiment,
+)
 from pada_agent.app.terminal.console import (
     choose_allowance,
     choose_answer,
@@ -94,11 +102,7 @@ def run(
     ] = None,
 ) -> None:
     """Run the whole loop, or continue it if its folder exists."""
-    from pada_agent.app.experiment.methods import apply_settings, find_method
-
-    chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out)
-    if arm:
-        chosen = apply_settings(chosen, find_method(arm).settings, origin=f"--arm {arm}")
+    chosen = _load(config, [*(overrides or []), *["review.strategies=true"] * review], out, arm)
     # Before the imports below, which take seconds.
     echo_error(f"{Path(chosen.runs_folder) / chosen.name}: {chosen.task.name} with {chosen.student.model}")
     with open_screen() as display:
@@ -364,18 +368,28 @@ def main() -> None:
     app()
 
 
-def _load(path: Path | None, overrides: list[str] | None, out: Path | None = None) -> "RunConfig":
+def _load(
+    path: Path | None, overrides: list[str] | None, out: Path | None = None, arm: str | None = None
+) -> "RunConfig":
     from pada_agent.core.config_files import apply_override, load_config, parse_local_config
 
-    options = {}
+    overrides = overrides or []
+    given = {override.partition("=")[0] for override in overrides}
+    options: dict[str, str] = {}
+    changes: dict[str, Any] = {}
+    if arm is not None:
+        from pada_agent.app.experiment.methods import find_method
+
+        changes = find_method(arm).settings
+        options |= {key: f"--arm {arm}" for key in changes if key not in given}
     if out is not None:
-        options = dict.fromkeys(("runs_folder", "name"), f"--out {out}")
-        out = out if out.name not in ("", "..") else out.resolve()
-        overrides = [*(overrides or []), f"runs_folder={quote(out.parent)}", f"name={quote(out.name)}"]
+        place = find_place(out, given)
+        options |= dict.fromkeys(place, f"--out {out}")
+        overrides = [*overrides, *(f"{key}={quote(value)}" for key, value in place.items())]
     if path is not None:
-        return load_config(path, overrides, options=options)
+        return load_config(path, overrides, changes=changes, options=options)
     values: dict[str, Any] = {}
-    for override in overrides or []:
+    for override in overrides:
         values = apply_override(values, override)
     return parse_local_config(values, origin="--set", options=options)
 

@@ -289,7 +289,7 @@ def _prompt(
     model: ModelConfig, role: Role, config: RunConfig, cache: ResponseCache, budget: Budget, gates: dict[str, CallGate]
 ) -> PromptedModel:
     """Roles that share a model share its limits."""
-    gate = gates.setdefault(model.model_dump_json(), CallGate(model))
+    gate = gates.setdefault(model.limits_key, CallGate(model))
     language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate, report=_report)
     return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from pada_agent.core.setting_texts import take_name
 from pada_agent.core.settings import Settings
 
 
@@ -35,6 +36,8 @@ class ClusterConfig(Settings):
     costs one of them."""
     orphan_minutes: float = Field(default=30, gt=0, le=10080)
     """Minutes a job keeps running after the last process waiting for it is gone."""
+
+    _take_names = field_validator("address", "store", "accelerator", mode="before")(take_name)
 
     @field_validator("address")
     @classmethod

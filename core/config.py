@@ -11,6 +11,7 @@ from pada_agent.core.hub_revisions import check_location
 from pada_agent.core.jobs import LoraSpec
 from pada_agent.core.model_config import ModelConfig as ModelConfig
 from pada_agent.core.plugins import GUARDS, find_missing
+from pada_agent.core.setting_texts import NewFolder, check_template
 from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME, Seed
 from pada_agent.core.settings import Settings as Settings
 from pada_agent.core.student_config import StudentConfig as StudentConfig
@@ -240,7 +241,8 @@ class ReviewConfig(Settings):
 
 
 class PromptsConfig(Settings):
-    """Jinja templates that replace the built-in prompts, rendered in a sandbox. Leave empty to keep the built-in one."""
+    """Jinja templates that replace the built-in prompts, rendered in a sandbox. In a settings file, each can also be the path of one, relative to
+    the working directory. Leave empty to keep the built-in one."""
 
     error_analysis: str = Field(default="", json_schema_extra=_used_by("error_analysis", prompt=True))
     """Asks the analyst why the student failed on each of several validation rows."""
@@ -271,6 +273,11 @@ class PromptsConfig(Settings):
     answer_judgement: str = Field(default="", json_schema_extra=_used_by("evaluate", prompt=True))
     """Asks the judge whether an open answer is right. Task `judge` only."""
 
+    @field_validator("*")
+    @classmethod
+    def _refuse_other_text(cls, text: str) -> str:
+        return check_template(text)
+
     def overrides(self) -> dict[str, str]:
         """Template name to the text that replaces ours."""
         return {name: text for name, text in self.model_dump().items() if text}
@@ -281,7 +288,7 @@ class RunConfig(Settings):
 
     name: str = Field(default="run", pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Name of the run, and of its folder under `runs_folder`. Runs with the same name share finished work."""
-    runs_folder: str = "runs"
+    runs_folder: NewFolder = "runs"
     """Folder for all runs, relative to where the command or the server was started."""
     shared_folder: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")
     """Folder in `runs_folder`, beside the run's own, for objects and LLM replies that several runs share. Empty shares nothing."""

@@ -9,28 +9,33 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pada_agent.core.config import RunConfig, Settings
+from pada_agent.core.config import PromptsConfig, RunConfig, Settings
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.setting_kinds import (
     alternatives,
     find_odd_values,
     is_group,
     is_settings,
+    kind_at,
     kind_below,
     kind_of_items,
 )
 from pada_agent.core.setting_problems import list_problems
-from pada_agent.core.yaml_values import YamlProblem, read_texts, read_values
+from pada_agent.core.setting_texts import is_template
+from pada_agent.core.yaml_values import NULLS, YamlProblem, read_texts, read_values
 
 SHOWN_CHARACTERS = 100
 """Maximum number of characters of a key or value in an error."""
 
+_ROLES = ("analyst", "generator", "judge")
 _PATHS = (
     *("runs_folder", "data.train", "data.validation", "data.test", "data.held_back", "task.database"),
-    *("student.model", "student.chat_template", "models.embedder"),
-    *(f"models.{role}.model" for role in ("analyst", "generator", "judge")),
+    *("student.model", "models.embedder"),
+    *(f"models.{role}.model" for role in _ROLES),
 )
 """Settings that may name a file or folder."""
+_TEMPLATES = ("student.chat_template", *(f"prompts.{name}" for name in PromptsConfig.model_fields))
+"""Settings that hold a template's text or name its file."""
 _LOCAL = "local:"
 
 _ROWS = re.compile(r".*\.(jsonl|ndjson|csv|tsv|parquet)(\.gz)?", re.IGNORECASE)
@@ -83,13 +88,18 @@ def _show(text: str) -> str:
 
 
 def load_config(
-    path: Path, overrides: list[str] | None = None, *, options: Options = MappingProxyType({})
+    path: Path,
+    overrides: list[str] | None = None,
+    *,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    options: Options = MappingProxyType({}),
 ) -> RunConfig:
     """The settings in a YAML file. Data paths are relative to the working directory.
 
     Args:
         overrides: changes of the form `a.b=value`, with values in YAML.
-        options: options of the command line behind overrides. Default: `--set`.
+        changes: settings by dotted key that take precedence over the file's, but not over `overrides`.
+        options: options of the command line behind changes and overrides. Default of the latter: `--set`.
 
     Raises:
         ConfigError: the file does not exist or is not a YAML mapping, or values are not valid.
@@ -97,6 +107,8 @@ def load_config(
     values = read_yaml(path)
     if is_grid(values):
         raise ConfigError(f"{path}: this is a grid of runs, not one run: pada experiment {shlex.quote(str(path))}")
+    for key, value in spell_out(changes):
+        values = set_value(values, key, value, origin=options.get(key, str(path)))
     for override in overrides or []:
         values = apply_override(values, override)
     given = {override.partition("=")[0]: "--set" for override in overrides or []}
@@ -112,23 +124,31 @@ def parse_local_config(values: dict[str, Any], *, origin: str, options: Options 
     """Validate settings written by a user of this machine, who may begin a path with `~` and name a file instead of a template's text.
 
     Raises:
-        ConfigError: as for `parse_config`; also if a chat template cannot be read.
+        ConfigError: as for `parse_config`; also if a template cannot be read.
     """
     for key in _PATHS:
         if isinstance(text := _find_value(values, key), str):
             values = set_value(values, key, expand_home(text), origin=origin)
-    name = _find_value(values, "student.chat_template")
-    if not isinstance(name, str) or "{" in name:
-        return parse_config(values, origin=origin, options=options)
-    try:
-        template = _decode(Path(name), Path(name).read_bytes())
-    except (OSError, ValueError) as exc:
-        raise ConfigError(
-            f"{_find_origin('student.chat_template', origin, options)}: student.chat_template: {name!r} is neither the text"
-            f" of a Jinja template nor a readable file ({exc})"
-        ) from exc
-    values = set_value(values, "student.chat_template", template, origin=origin)
+    for key in _TEMPLATES:
+        if isinstance(text := _find_value(values, key), str) and text and "{" not in text:
+            values = set_value(
+                values, key, _read_template(text, key, _find_origin(key, origin, options)), origin=origin
+            )
     return parse_config(values, origin=origin, options=options)
+
+
+def _read_template(name: str, key: str, origin: str) -> str:
+    path = Path(expand_home(name))
+    try:
+        text = _decode(path, path.read_bytes())
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise ConfigError(
+            f"{origin}: {key}: {_show(name)!r} is neither the text of a Jinja template nor a readable file ({why})"
+        ) from exc
+    if not is_template(text):
+        raise ConfigError(f"{origin}: {key}: {name}: holds no Jinja template: nothing in it is in {{{{ }}}} or {{% %}}")
+    return text
 
 
 def expand_home(path: str) -> str:
@@ -161,10 +181,16 @@ def change_config(config: RunConfig, overrides: list[str]) -> RunConfig:
     Raises:
         ConfigError: a change does not have that form, or a value is not valid.
     """
-    values = config.model_dump(mode="json")
+    values = list_values(config)
     for override in overrides:
         values = apply_override(values, override)
     return parse_local_config(values, origin="--set")
+
+
+def list_values(config: RunConfig) -> dict[str, Any]:
+    """The settings as JSON values to change and validate again. Timeouts that follow from `economy` are left out, so that they still do."""
+    usual = {role: {"timeout_seconds"} for role in _ROLES if getattr(config.models, role).has_usual_time}
+    return config.model_dump(mode="json", exclude={"models": usual})
 
 
 def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
@@ -230,9 +256,9 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
     if isinstance(values, dict) and isinstance(texts, dict):
         return {key: _take_texts(value, texts.get(key), kind_below(kind, key)) for key, value in values.items()}
     if isinstance(values, list) and isinstance(texts, list):
-        item = kind_of_items(kind)
+        item = kind_of_items(kind) or (str if any(map(is_group, kinds)) else None)  # task.labels: the keys alone
         return [_take_texts(value, text, item) for value, text in zip(values, texts, strict=True)]
-    if values is None and texts == "" and type(None) not in kinds:
+    if values is None and texts == "":
         return "" if str in kinds else {} if any(map(is_group, kinds)) else None
     is_other = isinstance(values, bool | int | float) and isinstance(texts, str)
     return texts if is_other and str in kinds and not {bool, int, float} & set(kinds) else values
@@ -259,24 +285,18 @@ def spell_out(settings: Mapping[str, Any], kind: Any = RunConfig) -> Iterator[tu
     A mapping that is the value of one setting, such as `task.labels`, stays whole.
     """
     for key, value in settings.items():
-        below = _find_kind(str(key), kind)
+        below = kind_at(kind, str(key))
         if isinstance(value, Mapping) and any(map(is_settings, alternatives(below))):
             yield from ((f"{key}.{name}", inner) for name, inner in spell_out(value, below))
         else:
             yield str(key), value
 
 
-def _find_kind(key: str, kind: Any) -> Any:
-    for name in key.split("."):
-        kind = kind_below(kind, name)
-    return kind
-
-
 def _read_value(key: str, text: str) -> Any:
-    kind = _find_kind(key, RunConfig)
+    kind = kind_at(RunConfig, key)
     kinds = alternatives(kind)
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    if str in kinds and not is_quoted and not (type(None) in kinds and text in ("", "null", "~")):
+    if str in kinds and not is_quoted and not (type(None) in kinds and text in NULLS):
         return text
     try:
         return _take_texts(read_values(text), read_texts(text) if text else "", kind)

@@ -7,12 +7,18 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from pada_agent.core.setting_texts import take_name
 from pada_agent.core.settings import VARIABLE, Settings
 
 _ENDPOINT = re.compile(r"/(?:chat/)?completions/?$")
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _OURS = {"model", "messages", "stream", "n"}
 """Request parameters that users cannot set."""
+_LIMITED = {
+    *("model", "base_url", "api_key_env", "headers", "header_envs", "region", "economy", "context_tokens"),
+    *("max_concurrency", "requests_per_minute", "tokens_per_minute"),
+}
+"""Settings that decide whose limits count, and the limits."""
 ECONOMY_PRICE = 0.5
 """Fraction of the regular price that OpenAI and Anthropic charge for batches, and OpenAI for its `flex` tier."""
 FLEX_SECONDS = 900.0
@@ -92,7 +98,7 @@ class ModelConfig(Settings):
     """Additional parameters, passed on unchanged: in the request for OpenAI and compatible servers, to the constructor for LangChain's other chat
     models, and as `additionalModelRequestFields` for Bedrock."""
     timeout_seconds: float = Field(default=300, gt=0)
-    """Seconds to wait for one answer."""
+    """Seconds to wait for one answer. Our default: 300, or 900 with `economy: flex`, as OpenAI recommends."""
     max_concurrency: int = Field(default=8, ge=1)
     """Maximum number of requests in progress at the same time. Our default: 8."""
     requests_per_minute: int | None = Field(default=None, ge=1)
@@ -121,6 +127,17 @@ class ModelConfig(Settings):
         """The service tier to request."""
         return "flex" if self.economy == "flex" else self.service_tier
 
+    @property
+    def has_usual_time(self) -> bool:
+        """Whether the timeout is the one that this `economy` has by default."""
+        usual = FLEX_SECONDS if self.economy == "flex" else type(self).model_fields["timeout_seconds"].default
+        return bool(self.timeout_seconds == usual)
+
+    @property
+    def limits_key(self) -> str:
+        """Roles for which this is the same share the limits of a model, whatever else they set."""
+        return self.model_dump_json(include=_LIMITED)
+
     @model_validator(mode="before")
     @classmethod
     def _give_flex_time(cls, values: Any) -> Any:
@@ -143,8 +160,17 @@ class ModelConfig(Settings):
         version = parse_qs(urlsplit(url).query).get("api-version")
         if not version:
             return values
+        if values.get("api_version") not in (None, "", version[0]):
+            raise ValueError(
+                f"base_url names the API version {version[0]}, and api_version {values['api_version']}. Leave out ?api-version=, or change"
+                " api_version"
+            )
         bare = urlunsplit(urlsplit(url)._replace(query=""))
-        return {**values, "base_url": bare, "api_version": values.get("api_version") or version[0]}
+        return {**values, "base_url": bare, "api_version": version[0]}
+
+    _take_names = field_validator(
+        *("base_url", "api_version", "api_key_env", "reasoning_effort", "service_tier", "region"), mode="before"
+    )(take_name)
 
     @field_validator("base_url")
     @classmethod

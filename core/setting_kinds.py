@@ -18,6 +18,12 @@ class OddValue(NamedTuple):
     problem: str
 
 
+class SettingOf(NamedTuple):
+    """Annotates the values of a mapping whose keys name settings: `dict[str, Annotated[Any, SettingOf(RunConfig)]]`."""
+
+    settings: type[BaseModel]
+
+
 @lru_cache(maxsize=4096)
 def kind_below(kind: Any, name: str) -> Any:
     """The type of what `name` names in settings or a mapping of this type; None where that is not known."""
@@ -26,8 +32,17 @@ def kind_below(kind: Any, name: str) -> Any:
             field = alternative.model_fields.get(name)
             return field and field.annotation
         if get_origin(alternative) is dict:
-            return get_args(alternative)[1]
+            below = get_args(alternative)[1]
+            settings = next((note.settings for note in get_args(below) if isinstance(note, SettingOf)), None)
+            return kind_at(settings, name) if settings else below
     return None
+
+
+def kind_at(kind: Any, key: str) -> Any:
+    """The type of what a dotted key names below settings or a mapping of this type; None where that is not known."""
+    for name in key.split("."):
+        kind = kind_below(kind, name)
+    return kind
 
 
 @lru_cache(maxsize=4096)

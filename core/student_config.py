@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from pada_agent.core.hub_revisions import check_revision
 from pada_agent.core.jobs import ChatSpec, LoadIn
+from pada_agent.core.setting_texts import Prose, check_template, take_name
 from pada_agent.core.settings import Settings
 
 TEMPLATE_PARAMETERS = {
@@ -26,7 +27,7 @@ class StudentConfig(Settings):
     load_in: LoadIn | None = None
     """`4bit` keeps the weights in 4 bits during training and evaluation (QLoRA, arXiv 2305.14314: nf4, double quantization), in 30 to 40 % of
     the memory. The adapter is never merged into them. Needs `pada-agent[qlora]`. Null keeps them in bf16 on a GPU and in fp32 on CPU."""
-    system: str | None = None
+    system: Prose | None = None
     """System message. Null keeps the tokenizer's default; an empty string sends none."""
     chat_template: str | None = None
     """Chat template (Jinja). In a settings file, it can also be the path of one, relative to the working directory. Null uses the tokenizer's own;
@@ -51,6 +52,8 @@ class StudentConfig(Settings):
     and most of the GPU's memory (docs/larger-students.md). It rounds differently, so some answers differ: use one engine for all runs that you compare.
     Options are always scored by our own engine. Our default: own."""
 
+    _take_names = field_validator("revision", "chat_template", mode="before")(take_name)
+
     @field_validator("revision")
     @classmethod
     def _refuse_odd_revision(cls, revision: str | None) -> str | None:
@@ -61,9 +64,7 @@ class StudentConfig(Settings):
     @field_validator("chat_template")
     @classmethod
     def _refuse_other_text(cls, text: str | None) -> str | None:
-        if text is not None and "{{" not in text and "{%" not in text:
-            raise ValueError(f"{text!r} is not a Jinja template, and no file of that name could be read")
-        return text
+        return check_template(text) if text else None
 
     @field_validator("template_arguments")
     @classmethod

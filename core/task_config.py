@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pada_agent.core.setting_texts import Prose
 from pada_agent.core.settings import Settings
 from pada_agent.core.suggestions import suggest
 
@@ -27,7 +28,7 @@ class TaskConfig(Settings):
     answers: Literal["text", "label"] = "text"
     """Multiple choice: `text` picks the option whose text has the highest length-normalized likelihood; `label` has the student write the option's
     label."""
-    instruction: str = ""
+    instruction: Prose = ""
     """Text placed before every question, in both training and evaluation."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Closed label set, as label to definition, for rows that do not carry their own choices. Definitions are shown to the teacher; the student sees
@@ -64,7 +65,7 @@ class TaskConfig(Settings):
     turns: Literal["last", "all"] = "last"
     """What to learn from training rows with several turns: the `last` answer only, or `all` answers (each as a row of its own). Validation and test
     always ask for the last answer."""
-    description: str = ""
+    description: Prose = ""
     """One or two sentences that tell the LLM agents what the task is and who asks the questions."""
 
     @field_validator("labels", mode="before")

@@ -13,8 +13,9 @@ MAX_VALUES = 100_000
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
+NULLS = ("~", "null", "Null", "NULL")
 _RESOLVERS = {
-    "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "null": (f"{'|'.join(NULLS)}|", ["~", "n", "N", ""]),
     "bool": ("true|True|TRUE|false|False|FALSE", list("tTfF")),
     "int": ("[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
     "float": (
@@ -26,6 +27,9 @@ _RESOLVERS = {
 
 _ODD_INDENT = re.compile(r"^ *[\u00a0\u2000-\u200b\u202f\u3000]", re.MULTILINE)
 """Spaces of web pages and text processors, which YAML takes for letters."""
+
+_ODD_BREAK = re.compile("[\x85\u2028\u2029]")
+"""Ends of a line that YAML turns into ordinary ones, unless they are escaped."""
 
 
 class YamlProblem(Exception):
@@ -76,8 +80,19 @@ class _TextLoader(_Loader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that `_Loader`, or a reader of YAML 1.1, would take for something else."""
+
+    def represent_text(self, text: str) -> ScalarNode:
+        is_odd = _ODD_INDENT.match(text) or _ODD_BREAK.search(text)
+        node: ScalarNode = self.represent_scalar(_TEXT, text, style='"' if is_odd else None)
+        return node
+
+
 for _kind, (_pattern, _first) in _RESOLVERS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first)
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$"), _first)
+_Dumper.add_representer(str, _Dumper.represent_text)
 for _loader in (_Loader, _TextLoader):
     _loader.add_constructor(_TEXT, _loader.construct_text)
     for _kind in ("int", "float"):
@@ -101,6 +116,11 @@ def read_texts(text: str) -> Any:
         YamlProblem: it is none.
     """
     return _read(text, _TextLoader)
+
+
+def write_values(values: Any) -> str:
+    """JSON values as a YAML text from which `read_values` reads the same."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _read(text: str, loader: type[yaml.SafeLoader]) -> Any:

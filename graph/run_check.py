@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import PadaError
 from pada_agent.core.wording import count
@@ -64,7 +66,11 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ro
 
 def check_settings(settings: RunConfig) -> list[Finding]:
     """Settings that can do nothing or no good, whatever the rows are."""
-    return [*_check_label_settings(settings), *_check_learning_rate(settings.lora.learning_rate)]
+    return [
+        *_check_label_settings(settings),
+        *_check_overridden(settings),
+        *_check_learning_rate(settings.lora.learning_rate),
+    ]
 
 
 def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[Finding]:
@@ -140,6 +146,29 @@ def _check_label_settings(settings: RunConfig) -> list[Finding]:
         ("data.train_on_definitions", settings.data.train_on_definitions and not any(labels.values()), undefined),
     ]
     return [warn(f"{name} does nothing, because {reason}") for name, is_idle, reason in idle if is_idle]
+
+
+def _check_overridden(settings: RunConfig) -> list[Finding]:
+    """Settings that differ from their defaults and that another one overrides.
+
+    Runs that share a folder are a grid's, whose methods override settings on purpose.
+    """
+    lora, generation, quality = settings.lora, settings.generation, settings.quality
+    overridden = [
+        ("lora.epochs", lora, lora.n_steps is not None, "lora.n_steps is set"),
+        ("generation.oversampling", generation, generation.selection == "none", "generation.selection is none"),
+        ("quality.threshold", quality, not quality.enabled, "quality.enabled is false"),
+        ("quality.floor", quality, not quality.enabled, "quality.enabled is false"),
+    ]
+    return [
+        warn(f"{key} does nothing, because {reason}")
+        for key, group, is_overridden, reason in overridden
+        if is_overridden and not settings.shared_folder and _is_changed(group, key.rpartition(".")[2])
+    ]
+
+
+def _is_changed(group: BaseModel, name: str) -> bool:
+    return bool(getattr(group, name) != type(group).model_fields[name].default)
 
 
 def _check_learning_rate(rate: float) -> list[Finding]:

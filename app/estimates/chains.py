@@ -118,7 +118,7 @@ class RunChain:
         model: ModelConfig = getattr(self._config.models, role)
         return Calls(
             key=key,
-            model=model.model_dump_json(),
+            model=model.limits_key,
             n=n,
             seconds=self._rates.call_seconds[role],
             width=max(1, min(n, width, model.max_concurrency)),
@@ -163,10 +163,7 @@ class RunChain:
 def find_limits(config: RunConfig) -> Mapping[str, Limits]:
     """The limits of the run's LLMs. Roles that share a model share its limits."""
     models = (config.models.analyst, config.models.generator, config.models.judge)
-    return {
-        model.model_dump_json(): Limits(model.max_concurrency, model.requests_per_minute or math.inf)
-        for model in models
-    }
+    return {model.limits_key: Limits(model.max_concurrency, model.requests_per_minute or math.inf) for model in models}
 
 
 def address(values: Any) -> str:

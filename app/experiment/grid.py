@@ -27,6 +27,8 @@ SHARED = "shared"
 SUBSET_SEED = 0
 """Seed of the order in which training rows are taken, whatever the run's seed. Smaller sets are therefore part of larger ones."""
 
+_IDLE_EPOCHS = "lora.epochs: does nothing, because {why}. Set lora.n_steps instead, or also lora.n_steps: null"
+
 
 class Cell(Record):
     """One combination, and the run that measures it. Cells with equal settings share a run."""
@@ -188,6 +190,8 @@ def _configure_task(grid: Grid, task: str) -> RunConfig:
     every, own = dict(spell_out(grid.set)), dict(spell_out(entry.set))
     origins = {**dict.fromkeys(every, "set"), **dict.fromkeys(own, f"tasks.{task}")}
     base = apply_settings(base, {**every, **own}, origin=f"tasks.{task}", origins=origins)
+    if base.lora.n_steps is not None and (origin := origins.get("lora.epochs")):
+        raise ConfigError(f"{origin}: {_IDLE_EPOCHS.format(why='lora.n_steps is set')}")
     check_base(base, task)
     return base
 
@@ -197,7 +201,11 @@ def _configure_arm(arm: str | ArmEntry, base: RunConfig, sized: RunConfig, place
     method = find_method(method_of(arm))
     own_steps = {"lora.n_steps": base.lora.n_steps} if method_of(arm) == "vanilla" else {}
     own = {} if isinstance(arm, str) else arm.set
-    changes = {**own_steps, **dict(spell_out(method.settings)), **dict(spell_out(own)), **place}
+    own = dict(spell_out(own))
+    changes = {**own_steps, **dict(spell_out(method.settings)), **own, **place}
+    if "lora.epochs" in own and changes.get("lora.n_steps", "fixed") is not None:
+        why = "lora.n_steps is set" if "lora.n_steps" in changes else "the grid fixes the steps"
+        raise ConfigError(f"arms.{name_of(arm)}: {_IDLE_EPOCHS.format(why=why)}")
     config = apply_settings(sized, changes, origin=f"arms.{name_of(arm)}")
     if config.models.judge != base.models.judge and find_task_kind(config.task.name).asks_judge:
         raise ConfigError(

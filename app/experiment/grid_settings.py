@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
-from pada_agent.core.config import Settings
+from pada_agent.core.config import RunConfig, Settings
 from pada_agent.core.config_files import expand_home
 from pada_agent.core.errors import ConfigError
+from pada_agent.core.setting_kinds import SettingOf
+from pada_agent.core.setting_texts import NewFolder
 from pada_agent.core.settings import FOLDER_NAME, LONGEST_NAME, Seed
 
 LocalPath = Annotated[str, AfterValidator(expand_home)]
+Changes = dict[str, Annotated[Any, SettingOf(RunConfig)]]
+"""Settings of a run by dotted key, read as in its own file."""
 
 
 class TaskEntry(Settings):
@@ -19,7 +23,7 @@ class TaskEntry(Settings):
 
     config: LocalPath
     """YAML file with the run's settings, relative to the working directory."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: Changes = Field(default_factory=dict)
     """Settings to change, as a mapping from `a.b` to the value. Takes precedence over the grid's `set`."""
 
 
@@ -30,7 +34,7 @@ class ArmEntry(Settings):
     """Its name in the table."""
     like: str
     """The method that it is a variant of."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: Changes = Field(default_factory=dict)
     """Settings to change, as a mapping from `a.b` to the value. Not those that decide which rows are answered, and what counts as right."""
 
 
@@ -46,7 +50,7 @@ class Grid(Settings):
 
     name: str = Field(pattern=FOLDER_NAME, max_length=LONGEST_NAME)
     """Name of the experiment's folder below `runs_folder`."""
-    runs_folder: LocalPath = "runs"
+    runs_folder: Annotated[NewFolder, AfterValidator(expand_home)] = "runs"
     """Relative to the working directory."""
     tasks: dict[str, TaskEntry]
     """Tasks by the name that the table shows."""
@@ -61,7 +65,7 @@ class Grid(Settings):
     on every task and size, paired by rows and seeds, and Holm's procedure corrects over these alone. In addition, every
     arm is tested against plain fine-tuning, corrected over all arms.
     """
-    set: dict[str, Any] = Field(default_factory=dict)
+    set: Changes = Field(default_factory=dict)
     """Settings to change in every run, as a mapping from `a.b` to the value. A group (`lora: {n_steps: 5}`) changes only the settings that it names.
     What the grid decides, such as the seed, cannot be set."""
     _file: str = PrivateAttr(default="")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pada_agent.core import plugins
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import Options, parse_local_config, set_value, spell_out
+from pada_agent.core.config_files import Options, list_values, parse_local_config, set_value, spell_out
 from pada_agent.core.plugins import find_part
 from pada_agent.core.records import Record
 
@@ -174,7 +174,7 @@ def apply_settings(
     Raises:
         ConfigError: there is no such key, or the value is not valid.
     """
-    values = config.model_dump()
+    values = list_values(config)
     for key, value in spell_out(settings):
         values = set_value(values, key, value, origin=origins.get(key, origin))
     return parse_local_config(values, origin=origin, options=origins)

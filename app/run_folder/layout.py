@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError
 
 from pada_agent.app.adapters.storage.missing_files import find_other_form
@@ -25,6 +24,7 @@ from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
 from pada_agent.core.machine import LLAMA_SERVER, hash_file
 from pada_agent.core.records import Record
+from pada_agent.core.yaml_values import write_values
 from pada_agent.graph.summary import RunSummary
 
 CONFIG = "config.yaml"
@@ -196,7 +196,7 @@ def read_lines(path: Path, kind: type[RecordT]) -> list[RecordT]:
 
 def dump_config(config: RunConfig) -> str:
     """The settings as YAML, with every default."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_values(config.model_dump(mode="json"))
 
 
 @contextmanager

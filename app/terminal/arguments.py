@@ -1,6 +1,7 @@
 """Parses and writes arguments of the `pada` command. Quick to import, as the command itself is."""
 
 import shlex
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,23 @@ def read_n_at_once(text: str) -> int:
             f"--parallel: '{text}' is not a number of runs; expected a whole number from 1 to {MOST_AT_ONCE}"
         )
     return int(text)
+
+
+def find_place(out: Path, given: Collection[str]) -> Mapping[str, object]:
+    """The settings with which a run's folder is `out`.
+
+    Args:
+        given: keys that `--set` changes.
+
+    Raises:
+        ConfigError: one of these settings is among them.
+    """
+    from pada_agent.core.errors import ConfigError
+
+    if both := next((key for key in ("name", "runs_folder") if key in given), None):
+        raise ConfigError(f"--out {out} and --set {both}=… both name the run's folder. Leave one of them out.")
+    out = out if out.name not in ("", "..") else out.resolve()
+    return {"runs_folder": out.parent, "name": out.name}
 
 
 def quote(text: object) -> str:

@@ -109,5 +109,5 @@ def find_folder(place: str) -> Path:
     """Where this node keeps the objects of that place: the shared folder itself, or its own copies of what is in the store."""
     if not is_url(place):
         return Path(place)
-    root = os.environ.get("PADA_OBJECTS") or Path.home() / ".cache" / "pada-agent" / "objects"
-    return Path(root) / hashlib.sha256(place.encode()).hexdigest()[:16]
+    root = Path(os.environ.get("PADA_OBJECTS") or "~/.cache/pada-agent/objects").expanduser()
+    return root / hashlib.sha256(place.encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pada_agent.app.adapters.storage.slices import split_slice
+from pada_agent.core.setting_texts import NOT_REPLACED, VARIABLE_IN_PATH
 from pada_agent.core.suggestions import suggest
 
 _MOST_NAMES = 1000
@@ -19,7 +20,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"file:/+", "Write the path alone, without file://"),
     (r"https?://", "Addresses are not opened: download the file, and write its path"),
     (r"\w{2,}://", "Only files of this machine and the hub are read: copy the file here, and write its path"),
-    (r".*(\$\w|\$\{|%\w+%)", "Variables are not replaced in settings: write the whole path, or begin it with ~"),
+    (rf".*({VARIABLE_IN_PATH})", NOT_REPLACED),
     (rf"[{_QUOTES}]|.*[{_QUOTES}]$", "The quotes are read as part of the name: leave them out"),
     (r".*\\", "Write the path with / instead of \\"),
     (

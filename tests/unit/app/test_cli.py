@@ -270,6 +270,26 @@ def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunCo
     assert result.exit_code == 2 and "known are untouched, vanilla" in result.stderr
 
 
+def test_set_takes_precedence_over_an_arm_and_an_arm_over_the_file(config_file: Path, started: list[RunConfig]) -> None:
+    config_file.write_text(f"{config_file.read_text()}\nquality: {{threshold: 3, floor: 2}}\n")
+    arm = ("run", config_file, "--arm", "pada_paper")
+    assert invoke(*arm, "--set", "quality.threshold=9").exit_code == 0
+    quality = started[0].quality
+    assert (quality.threshold, quality.floor, quality.accept) == (9, 1, "batch")
+    for value, told in (("99", "--set: quality.threshold: "), ("9", "--arm pada_paper: quality is a value")):
+        text = "quality: 5\n" if value == "9" else ""
+        config_file.write_text(text)
+        result = invoke(*arm, "--set", f"quality.threshold={value}")
+        assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize("key", ["name", "runs_folder"])
+def test_the_folder_of_a_run_is_named_once(config_file: Path, started: list[RunConfig], key: str) -> None:
+    result = invoke("run", config_file, "--out", "here/one", "--set", f"{key}=other")
+    assert (result.exit_code, started) == (2, [])
+    assert f"--out here/one and --set {key}=… both name the run's folder. Leave one of them out." in result.stderr
+
+
 def test_a_grid_that_is_none_and_a_run_that_is_not_there_end_with_2(tmp_path: Path) -> None:
     assert invoke("experiment", tmp_path / "none.yaml").exit_code == 2
     wrong = invoke("experiment", "configs/experiments/local.yaml", "--seeds", "0,one")

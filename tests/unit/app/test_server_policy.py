@@ -283,7 +283,7 @@ def test_a_task_is_a_name_and_never_an_import(workspace: Path, task: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "override", ["prompts={error_analysis: hello}", "student={chat_template: '{{ messages[0].content }}'}"]
+    "override", ["prompts={error_analysis: '{{ hello }}'}", "student={chat_template: '{{ messages[0].content }}'}"]
 )
 def test_templates_are_taken_only_where_the_operator_allows_them(workspace: Path, override: str) -> None:
     config = make(override)

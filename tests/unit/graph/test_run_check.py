@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pada_agent.core.config import TaskConfig
+from pada_agent.core.config import RunConfig, TaskConfig
 from pada_agent.core.config_files import parse_config
 from pada_agent.core.errors import ConfigError, SandboxError, TrainingError
 from pada_agent.evaluation.rows.findings import stop, warn
@@ -80,6 +80,37 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
         "data.train_on_definitions does nothing, because task.labels has no definitions",
     ]
     assert not any(finding.stops for finding in found.findings)
+
+
+OVERRIDDEN: dict[str, Any] = {
+    "lora": {"epochs": 20, "n_steps": 10},
+    "generation": {"oversampling": 3},
+    "quality": {"enabled": False, "threshold": 8, "floor": 5},
+}
+
+
+def test_settings_that_another_one_overrides_are_told() -> None:
+    assert check(GOOD, **OVERRIDDEN).warnings == [
+        "lora.epochs does nothing, because lora.n_steps is set",
+        "generation.oversampling does nothing, because generation.selection is none",
+        "quality.threshold does nothing, because quality.enabled is false",
+        "quality.floor does nothing, because quality.enabled is false",
+    ]
+    assert check(GOOD, **OVERRIDDEN, shared_folder="shared").warnings == [], "a grid's methods override on purpose"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora": {"epochs": 20}},
+        {"lora": {"n_steps": 10}},
+        {"generation": {"oversampling": 3, "selection": "loss"}},
+        {"quality": {"threshold": 8, "floor": 5}},
+        RunConfig().model_dump(include={"lora", "generation", "quality"}) | {"quality": {"enabled": False}},
+    ],
+)
+def test_settings_that_count_or_have_their_defaults_are_not_told(settings: dict[str, Any]) -> None:
+    assert check(GOOD, **settings).warnings == []
 
 
 def test_settings_that_leave_nothing_to_write_stop_a_run() -> None:

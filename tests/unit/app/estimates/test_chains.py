@@ -137,7 +137,8 @@ def test_an_evaluation_is_divided_as_on_a_cluster() -> None:
 
 def test_roles_that_share_a_model_share_its_limits() -> None:
     one = {"model": "openai:m", "requests_per_minute": 60, "max_concurrency": 4}
-    roles = {f"models__{role}": one for role in ("analyst", "generator", "judge")}
+    other = {"max_output_tokens": 900, "usd_per_million_input_tokens": 1, "timeout_seconds": 9}
+    roles = {"models__analyst": one, "models__generator": one | other, "models__judge": one | {"extra": {"top_k": 1}}}
     limits = find_limits(change(**roles))
     assert list(limits.values()) == [Limits(4, 60)]
     assert {s.model for s in steps_of(change(**roles)) if isinstance(s, Calls)} == limits.keys()

