@@ -148,13 +148,13 @@ def _word_gates(judge: JudgeCalibration) -> str:
 
 def describe_rows(summary: RunSummary) -> str:
     """Added rows requested, written, accepted and rejected, with reasons."""
-    rows = summary.rows
+    rows, is_finished = summary.rows, summary.stop_reason != NOT_FINISHED
     if not rows.requested:
-        return "Synthetic rows: none."
+        return "Synthetic rows: none." if is_finished else "Synthetic rows: not counted yet."
     reasons = ", ".join(f"{stage} {n}" for stage, n in sorted(rows.rejected.items()) if n) or "none"
     filled = "" if rows.fill_rate is None else f" ({percent(rows.fill_rate)})"
     return (
-        f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}."
+        f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}{'' if is_finished else ' so far'}."
         f" Rejected: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
     )
 

@@ -229,6 +229,15 @@ def read_totals_by_agent(path: Path) -> dict[str, Usage]:
     Raises:
         ArtifactError: the file is damaged, or has another format.
     """
+    return _read_totals(path, "agent")
+
+
+def read_totals_by_role(path: Path) -> dict[str, Usage]:
+    """The same by role."""
+    return _read_totals(path, "role")
+
+
+def _read_totals(path: Path, column: Literal["role", "agent"]) -> dict[str, Usage]:
     if not path.is_file():
         return {}
     # A folder that may not be written to is no place for the locks of a file that nobody changes.
@@ -237,7 +246,7 @@ def read_totals_by_agent(path: Path) -> dict[str, Usage]:
         _explained(path),
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{fixed}", uri=True)) as database,
     ):
-        return _sum_by(database, "agent")
+        return _sum_by(database, column)
 
 
 def _sum_by(database: sqlite3.Connection, column: Literal["role", "agent"]) -> dict[str, Usage]:

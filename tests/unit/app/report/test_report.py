@@ -77,7 +77,7 @@ def test_of_many_warnings_the_first_and_the_last_are_printed() -> None:
     warnings = tuple(f"batch {n} was lost" for n in range(50))
     text = render_summary(make_summary(warnings=warnings, alarms=("at chance",)), Path("runs/r"))
     assert "batch 0 was lost" in text and "batch 30 was" not in text
-    assert "40 more: see summary.json" in text and "Alarms\n  - at chance" in text
+    assert "40 more: see report.html" in text and "Alarms\n  - at chance" in text
 
 
 def test_durations_in_words() -> None:
