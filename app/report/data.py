@@ -21,7 +21,15 @@ from pada_agent.core.records import (
     Usage,
 )
 from pada_agent.graph.models import choose_best
-from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary, find_main
+from pada_agent.graph.summary import (
+    Comparison,
+    IterationPatterns,
+    ModelResult,
+    PatternStrategy,
+    RunSummary,
+    find_main,
+    is_flattered,
+)
 
 MAX_ROWS = 300
 """Maximum number of synthetic rows in the table, which keeps the page under a megabyte."""
@@ -113,6 +121,8 @@ class ReportData(Record):
     best: ModelResult
     main: Comparison | None
     """The comparison that the verdict is about: augmented against plain fine-tuning."""
+    is_flattered: bool
+    """Whether the rows of that comparison also chose its model from several iterations."""
     alarms: tuple[str, ...]
     warnings: tuple[str, ...]
     """Warnings that are not alarms."""
@@ -138,11 +148,13 @@ def describe_run(files: RunFiles) -> ReportData:
     """Everything that the page shows, with long lists cut."""
     summary, rows = files.summary, list_rows(files)
     numbers = number_patterns(summary.patterns)
+    main = find_main(summary.comparisons, summary.models)
     return ReportData(
         summary=summary,
         is_finished=files.is_finished,
         best=summary.best,
-        main=find_main(summary.comparisons, summary.models),
+        main=main,
+        is_flattered=main is not None and is_flattered(main, summary.models),
         alarms=summary.alarms,
         warnings=summary.warnings,
         stacks=tuple(stack_failures(files, numbers)),

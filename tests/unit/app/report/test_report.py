@@ -110,6 +110,15 @@ def test_the_report_holds_the_same_content_as_the_text(tmp_path: Path) -> None:
         assert words in page
 
 
+def test_the_tile_says_that_the_rows_of_the_gain_also_chose_the_iteration(tmp_path: Path) -> None:
+    summary = make_summary()
+    chosen = tuple(c.model_copy(update={"split": "selection"}) for c in summary.comparisons)
+    several = (*summary.models, summary.models[-1].model_copy(update={"name": "iteration 2", "iteration": 2}))
+    words = "on 200 selection rows, which also chose the iteration: probably too high"
+    assert words in write_report(make_summary(comparisons=chosen, models=several), tmp_path).read_text("utf-8")
+    assert "too high" not in write_report(summary, tmp_path).read_text("utf-8")
+
+
 @pytest.mark.parametrize("largest", [0, 0.004, 0.9, 1, 5, 59.3, 60, 67, 100, 1319, 4e6])
 def test_an_axis_reaches_the_largest_value_with_few_ticks(largest: float) -> None:
     scale = charts.make_scale(largest)
