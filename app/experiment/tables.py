@@ -86,7 +86,12 @@ def to_markdown(result: ExperimentResult) -> str:
     notes = [f"- {note}" for note in result.notes]
     pairs = _to_markdown_table(PAIRS_HEADER, map(_to_pair_row, result.pairs)) if result.pairs else []
     declared = [*pairs, "", PAIRS_LEGEND, ""] if pairs else []
-    return "\n".join([f"# {result.name}", "", *declared, *lines, "", LEGEND.format(split=result.split), "", *notes]).rstrip() + "\n"
+    return (
+        "\n".join(
+            [f"# {result.name}", "", *declared, *lines, "", LEGEND.format(split=result.split), "", *notes]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def to_csv(result: ExperimentResult) -> str:

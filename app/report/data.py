@@ -139,6 +139,7 @@ class ReportData(Record):
     usage: Usage
     usage_by_agent: dict[str, Usage]
     elapsed_seconds: float | None
+    whole_seconds: float | None
     settings: str
     manifest: Manifest | None
     missing: tuple[str, ...]
@@ -166,6 +167,7 @@ def describe_run(files: RunFiles) -> ReportData:
         usage=sum((files.usage_by_agent or summary.usage).values(), Usage()),
         usage_by_agent=files.usage_by_agent,
         elapsed_seconds=files.elapsed_seconds,
+        whole_seconds=files.whole_seconds,
         settings=files.settings,
         manifest=files.manifest,
         missing=files.missing,

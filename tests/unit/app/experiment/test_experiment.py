@@ -288,7 +288,9 @@ def test_steps_that_were_not_reported_are_not_called_unequal() -> None:
 
 
 def test_accuracy_on_validation_is_not_called_test() -> None:
-    measured = [outcome("oracle", make_test(0, 1), split="validation", is_oracle=True, is_chosen=c) for c in (True, False)]
+    measured = [
+        outcome("oracle", make_test(0, 1), split="validation", is_oracle=True, is_chosen=c) for c in (True, False)
+    ]
     assert "also chose the oracle's iteration, so its gain is probably too high" in describe_limits(measured[:1])[0]
     assert "too high" not in describe_limits(measured[1:])[0]
     result = ExperimentResult(name="grid", outcomes=tuple(measured))
