@@ -243,9 +243,10 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     """Every synthetic row of the run, batch by batch, accepted ones first."""
     names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
+    trained_in = {i: _trained_ids(files, i) for i in {batch.iteration for batch in files.batches}}
+    choices_in = {i: explain_choices(files, i, trained) for i, trained in trained_in.items()}
     for batch in files.batches:
-        trained = _trained_ids(files, batch)
-        choices = explain_choices(files, batch.iteration, trained)
+        trained, choices = trained_in[batch.iteration], choices_in[batch.iteration]
         name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
         source = name or TRAINING_ERRORS
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
@@ -324,9 +325,9 @@ def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredR
     )
 
 
-def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
-    """Ids of the rows that the batch's iteration trained on. None if unknown."""
-    trained = files.trained.get(str(batch.iteration))
+def _trained_ids(files: RunFiles, iteration: int) -> set[str] | None:
+    """Ids of the rows that the iteration trained on. None if unknown."""
+    trained = files.trained.get(str(iteration))
     return None if trained is None else {row.id for row in trained}
 
 
