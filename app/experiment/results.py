@@ -15,7 +15,6 @@ from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, com
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
 
-
 Split = Literal["test", "validation"]
 Steps = tuple[int | None, ...]
 """Optimizer steps of a model for each seed. None if they were not reported."""
