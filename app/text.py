@@ -10,8 +10,11 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u20
 
 
 def show_unseen(text: str) -> str:
-    """Make text from models, servers or data safe to show: it can no longer clear a terminal, or hide or reverse what it says."""
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+    """Make text from models, servers or data safe to show: it can no longer clear a terminal, or hide or reverse what it says.
+
+    A carriage return is left out in front of a line feed, where it does nothing.
+    """
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text.replace("\r\n", "\n"))
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> str:

@@ -74,7 +74,7 @@ def check_settings(settings: RunConfig) -> list[Finding]:
 
 
 def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[Finding]:
-    """Settings that leave nothing to write, or hardly anything to diagnose or to select by.
+    """Settings that leave nothing to write, hardly anything to diagnose or to select by, or only rows that select to measure the gain.
 
     Args:
         n_rows: number of rows by file. Files without rows are not judged.
@@ -92,7 +92,20 @@ def check_amounts(settings: RunConfig, n_rows: Mapping[FileName, int]) -> list[F
                 "settings",
             )
         )
-    return findings + (_check_parts(settings, n_validation) if n_validation else [])
+    findings += _check_parts(settings, n_validation) if n_validation else []
+    return findings + _check_test(settings, n_test=n_rows.get("test", 0))
+
+
+def _check_test(settings: RunConfig, *, n_test: int) -> list[Finding]:
+    """Whether the gain is measured on the rows that choose the best of several iterations. Real rows only measure the headroom."""
+    if n_test or settings.data.test or settings.loop.max_iterations == 1 or settings.generation.sources == "held_back":
+        return []
+    return [
+        warn(
+            "data.test is empty: the gain is then measured on the validation rows that choose the best iteration, and is probably too"
+            " high. Set it to rows that are used for nothing else"
+        )
+    ]
 
 
 def _check_parts(settings: RunConfig, n_validation: int) -> list[Finding]:

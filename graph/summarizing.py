@@ -26,6 +26,7 @@ from pada_agent.graph.summary import (
     RunSummary,
     Sample,
     find_main,
+    is_flattered,
 )
 
 MAX_WITHOUT_ANSWER = 0.05
@@ -279,9 +280,14 @@ def word_verdict(
         f"'{c.after}' against '{c.before}' {100 * c.difference:+.1f} points on {c.split} "
         f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p {_word_p(c.p_value)})"
     )
+    flattery = (
+        " These rows also chose the iteration, so the difference is probably too high: set data.test to other rows."
+        if is_flattered(c, models)
+        else ""
+    )
     if c.verdict == "not shown":
-        return f"No effect of {cause} is shown: {figures}."
-    verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}."
+        return f"No effect of {cause} is shown: {figures}.{flattery}"
+    verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}.{flattery}"
     if c.verdict == "gained" and not equal_steps:
         return f"{verdict} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
     return f"{verdict} One seed says something about these two models only; judging the method takes several."

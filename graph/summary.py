@@ -210,3 +210,8 @@ def find_main(comparisons: Sequence[Comparison], models: Sequence[ModelResult]) 
     """The comparison that the verdict is about: the last one of an augmented model with plain fine-tuning."""
     augmented = [model.name for model in models if model.iteration]
     return next((c for c in reversed(comparisons) if c.before == FINE_TUNED and c.after in augmented), None)
+
+
+def is_flattered(comparison: Comparison, models: Sequence[ModelResult]) -> bool:
+    """Whether the comparison's rows also chose its model from several iterations, so that its gain is probably too high."""
+    return comparison.split == "selection" and sum(bool(model.iteration) for model in models) > 1

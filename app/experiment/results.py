@@ -16,6 +16,10 @@ from pada_agent.evaluation.statistics import MethodTest, Words, adjust_holm, com
 from pada_agent.graph.models import FINE_TUNED, UNTOUCHED, choose_best
 from pada_agent.graph.summary import ModelResult, RunSummary
 
+Split = Literal["test", "validation"]
+Steps = tuple[int | None, ...]
+"""Optimizer steps of a model for each seed. None if they were not reported."""
+
 
 class ArmOutcome(Record):
     """One arm on one task and size, over its seeds."""
@@ -36,13 +40,17 @@ class ArmOutcome(Record):
     """Number of rows that joined the training rows in any round of the run, for each seed. Fewer than requested if checks rejected some."""
     n_requested: tuple[int, ...]
     """Number of rows that should have joined, in all rounds of the run."""
-    n_steps: tuple[int | None, ...]
+    n_steps: Steps
+    n_plain_steps: Steps = ()
+    """Steps of the plain fine-tuning that it is compared with. Empty for arms without augmentation."""
+    is_chosen: bool = False
+    """Whether the model is the best of several iterations, so that the selection part of validation flatters it."""
     accuracy: tuple[float, ...]
     """Accuracy on `split`, for each seed."""
-    split: Literal["test", "validation"] = "test"
+    split: Split = "test"
     """`validation` if the runs had no test rows to read, as with `--headroom`."""
     test: MethodTest | None = None
-    """Compared with plain fine-tuning for the same number of steps, on the same rows of `split`. None for arms without augmentation."""
+    """Compared with the first fine-tuning of the same runs, on the same rows of `split`. None for arms without augmentation."""
     headroom: MethodTest | None = None
     """For the oracle: the same on validation, which may be looked at before methods are compared."""
     p_holm: float | None = None
@@ -74,6 +82,9 @@ class PairOutcome(Record):
     is_primary: bool
     test: MethodTest
     """`arm` compared with `against`, on the same test rows and seeds."""
+    n_steps: Steps = ()
+    """Steps of `arm`."""
+    n_steps_against: Steps = ()
     p_holm: float
     """P-value corrected over the declared comparisons."""
     words: Words
@@ -89,6 +100,11 @@ class ExperimentResult(Record):
     """In the order of the grid's `compare`."""
     notes: tuple[str, ...] = Field(default_factory=tuple)
 
+    @property
+    def split(self) -> Split:
+        """The rows on which accuracy was measured."""
+        return self.outcomes[0].split if self.outcomes else "test"
+
 
 def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry] = ()) -> ExperimentResult:
     """The outcome of all cells, which must be finished.
@@ -102,7 +118,7 @@ def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry
     pairs = compare_pairs(compare, cells)
     outcomes = correct_for_number(merge_equal([measure_arm(group) for group in group_cells(cells).values()]))
     return ExperimentResult(
-        name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(describe_limits(outcomes))
+        name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(describe_limits(outcomes, pairs))
     )
 
 
@@ -111,7 +127,7 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
     summaries = [load_summary(cell.folder) for cell in cells]
     models = [find_model(summary, cell) for summary, cell in zip(summaries, cells, strict=True)]
     first, augmented = cells[0], cells[0].measured == "augmented"
-    split: Literal["test", "validation"] = "test" if first.config.data.test else "validation"
+    split: Split = "test" if first.config.data.test else "validation"
     measured = [model.test if split == "test" else model.validation for model in models]
     return ArmOutcome(
         task=first.task,
@@ -124,6 +140,8 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         n_joined=tuple(s.rows.accepted for s in summaries),
         n_requested=tuple(s.rows.requested for s in summaries),
         n_steps=tuple(model.n_steps for model in models),
+        n_plain_steps=tuple(find_plain(s).n_steps for s in summaries) if augmented else (),
+        is_chosen=augmented and any(sum(bool(model.iteration) for model in s.models) > 1 for s in summaries),
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
         split=split,
         test=compare_with_plain(cells, summaries, models, split) if augmented else None,
@@ -155,14 +173,16 @@ def find_model(summary: RunSummary, cell: Cell) -> ModelResult:
     return by_name[name]
 
 
+def find_plain(summary: RunSummary) -> ModelResult:
+    """The first fine-tuning of the run."""
+    return next(model for model in summary.models if model.name == FINE_TUNED)
+
+
 def compare_with_plain(
-    cells: Sequence[Cell],
-    summaries: Sequence[RunSummary],
-    models: Sequence[ModelResult],
-    split: Literal["test", "validation"],
+    cells: Sequence[Cell], summaries: Sequence[RunSummary], models: Sequence[ModelResult], split: Split
 ) -> MethodTest:
-    """Compare the arm's models with the first fine-tuning of the same runs, which was trained for the same number of steps."""
-    plain = [next(arm for arm in s.models if arm.name == FINE_TUNED) for s in summaries]
+    """Compare the arm's models with the first fine-tuning of the same runs."""
+    plain = list(map(find_plain, summaries))
     return compare_methods(
         [_read_verdicts(cell, model, split) for cell, model in zip(cells, plain, strict=True)],
         [_read_verdicts(cell, model, split) for cell, model in zip(cells, models, strict=True)],
@@ -198,6 +218,8 @@ def compare_pairs(compare: Sequence[PairEntry], cells: Sequence[Cell]) -> list[P
             against=pair.against,
             is_primary=pair == compare[0],
             test=test,
+            n_steps=_steps_of(groups[*place, pair.arm]),
+            n_steps_against=_steps_of(groups[*place, pair.against]),
             p_holm=p_holm,
             words=word_difference(test.difference, p_holm),
         )
@@ -236,7 +258,7 @@ def describe_headroom(outcome: ArmOutcome) -> str | None:
     )
 
 
-def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
+def describe_limits(outcomes: Sequence[ArmOutcome], pairs: Sequence[PairOutcome] = ()) -> list[str]:
     """What readers of the table should know."""
     notes = [
         f"On {place(o)}, {o.arm} and {', '.join(o.also)} are one arm: their settings are equal."
@@ -244,7 +266,9 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
         if o.also
     ]
     if any(o.split == "validation" for o in outcomes):
-        notes.append("Accuracy is on validation: --headroom reads no test row.")
+        chosen = " Part of these rows also chose the oracle's iteration, so its gain is probably too high."
+        is_flattered = any(o.split == "validation" and o.is_chosen for o in outcomes)
+        notes.append(f"Accuracy is on validation: --headroom reads no test row.{chosen * is_flattered}")
     notes += [f"Warning: {text}" for o in outcomes if o.is_oracle and (text := describe_headroom(o))]
     if any(o.test and o.test.speaks_of == "adapters" for o in outcomes):
         notes.append("Two seeds or fewer: the tests are about these adapters, not about the methods.")
@@ -255,10 +279,29 @@ def describe_limits(outcomes: Sequence[ArmOutcome]) -> list[str]:
     ]
     if unpriced := sorted({role for o in outcomes for role in o.unpriced}):
         notes.append(f"No prices set for {', '.join(f'models.{role}' for role in unpriced)}, so cost is not known.")
+    steps: list[tuple[str, ArmOutcome | PairOutcome, Steps, Steps]]
+    steps = [(f"{o.arm} against plain fine-tuning", o, o.n_steps, o.n_plain_steps) for o in outcomes if o.test]
+    steps += [(f"{pair.arm} against {pair.against}", pair, pair.n_steps, pair.n_steps_against) for pair in pairs]
+    notes += [
+        f"{name} on {place(of)}: {list_steps(own)} steps against {list_steps(others)}, so the steps may be the reason for a difference."
+        for name, of, own, others in steps
+        if are_unequal(own, others)
+    ]
     return notes
 
 
-def place(outcome: ArmOutcome) -> str:
+def are_unequal(steps: Steps, others: Steps) -> bool:
+    """Whether two arms were trained for different numbers of steps, as far as is known."""
+    return any(None not in pair and pair[0] != pair[1] for pair in zip(steps, others, strict=False))
+
+
+def list_steps(steps: Steps) -> str:
+    """One number if all seeds agree, otherwise one for each seed."""
+    words = ["?" if n is None else str(n) for n in steps]
+    return words[0] if len(set(words)) == 1 else " ".join(words)
+
+
+def place(outcome: ArmOutcome | PairOutcome) -> str:
     """Task and size in words."""
     return f"{outcome.task} ({outcome.size} rows)" if outcome.size else outcome.task
 
@@ -275,7 +318,11 @@ def _verdicts_of(cells: Sequence[Cell]) -> list[list[Verdict]]:
     return [_read_verdicts(cell, find_model(load_summary(cell.folder), cell), "test") for cell in cells]
 
 
-def _read_verdicts(cell: Cell, model: ModelResult, split: Literal["test", "validation"]) -> list[Verdict]:
+def _steps_of(cells: Sequence[Cell]) -> Steps:
+    return tuple(find_model(load_summary(cell.folder), cell).n_steps for cell in cells)
+
+
+def _read_verdicts(cell: Cell, model: ModelResult, split: Split) -> list[Verdict]:
     """Verdicts sorted by row id, because every seed puts validation rows in a different order."""
     read = read_tested if split == "test" else read_validated
     return sorted((row.verdict for row in read(cell.folder, model)), key=lambda verdict: verdict.example_id)

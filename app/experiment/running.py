@@ -73,7 +73,7 @@ def run_experiment(
     result = collect_result(grid.name, cells, () if headroom_only else grid.compare)
     if part.is_given:
         return result.model_copy(update={"notes": (*result.notes, OF_A_PART)})
-    write_tables(result, folder)
+    write_tables(result, folder, name="headroom" if headroom_only else "results")
     return result
 
 

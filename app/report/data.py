@@ -21,7 +21,15 @@ from pada_agent.core.records import (
     Usage,
 )
 from pada_agent.graph.models import choose_best
-from pada_agent.graph.summary import Comparison, IterationPatterns, ModelResult, PatternStrategy, RunSummary, find_main
+from pada_agent.graph.summary import (
+    Comparison,
+    IterationPatterns,
+    ModelResult,
+    PatternStrategy,
+    RunSummary,
+    find_main,
+    is_flattered,
+)
 
 MAX_ROWS = 300
 """Maximum number of synthetic rows in the table, which keeps the page under a megabyte."""
@@ -113,6 +121,8 @@ class ReportData(Record):
     best: ModelResult
     main: Comparison | None
     """The comparison that the verdict is about: augmented against plain fine-tuning."""
+    is_flattered: bool
+    """Whether the rows of that comparison also chose its model from several iterations."""
     alarms: tuple[str, ...]
     warnings: tuple[str, ...]
     """Warnings that are not alarms."""
@@ -131,6 +141,7 @@ class ReportData(Record):
     unpriced: tuple[str, ...] = ()
     """Roles that were asked, may cost money and have no price."""
     elapsed_seconds: float | None
+    whole_seconds: float | None
     settings: str
     manifest: Manifest | None
     missing: tuple[str, ...]
@@ -140,11 +151,13 @@ def describe_run(files: RunFiles) -> ReportData:
     """Everything that the page shows, with long lists cut."""
     summary, rows = files.summary, list_rows(files)
     numbers = number_patterns(summary.patterns)
+    main = find_main(summary.comparisons, summary.models)
     return ReportData(
         summary=summary,
         is_finished=files.is_finished,
         best=summary.best,
-        main=find_main(summary.comparisons, summary.models),
+        main=main,
+        is_flattered=main is not None and is_flattered(main, summary.models),
         alarms=summary.alarms,
         warnings=summary.warnings,
         stacks=tuple(stack_failures(files, numbers)),
@@ -157,6 +170,7 @@ def describe_run(files: RunFiles) -> ReportData:
         usage_by_agent=files.usage_by_agent,
         unpriced=files.unpriced,
         elapsed_seconds=files.elapsed_seconds,
+        whole_seconds=files.whole_seconds,
         settings=files.settings,
         manifest=files.manifest,
         missing=files.missing,
@@ -232,9 +246,10 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     """Every synthetic row of the run, batch by batch, accepted ones first."""
     names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
+    trained_in = {i: _trained_ids(files, i) for i in {batch.iteration for batch in files.batches}}
+    choices_in = {i: explain_choices(files, i, trained) for i, trained in trained_in.items()}
     for batch in files.batches:
-        trained = _trained_ids(files, batch)
-        choices = explain_choices(files, batch.iteration, trained)
+        trained, choices = trained_in[batch.iteration], choices_in[batch.iteration]
         name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
         source = name or TRAINING_ERRORS
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
@@ -313,9 +328,9 @@ def _show_failure(failed: ScoredRow, cause: ErrorAnalysis | None, after: ScoredR
     )
 
 
-def _trained_ids(files: RunFiles, batch: BatchReport) -> set[str] | None:
-    """Ids of the rows that the batch's iteration trained on. None if unknown."""
-    trained = files.trained.get(str(batch.iteration))
+def _trained_ids(files: RunFiles, iteration: int) -> set[str] | None:
+    """Ids of the rows that the iteration trained on. None if unknown."""
+    trained = files.trained.get(str(iteration))
     return None if trained is None else {row.id for row in trained}
 
 

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.prerequisites import list_roles, list_unpriced
 from pada_agent.app.run_folder import layout
+from pada_agent.app.run_folder.events import SESSION_START
 from pada_agent.app.run_folder.versions import refuse_content
 from pada_agent.core.errors import ArtifactError, PadaError
 from pada_agent.core.groupings import Sensitivity
@@ -64,7 +65,9 @@ class RunFiles(Record):
     """Text of `config.yaml`. Empty if there is none."""
     manifest: layout.Manifest | None
     elapsed_seconds: float | None
-    """From the first event to the last, including pauses. None if unknown."""
+    """Time during which the run was running. None if unknown."""
+    whole_seconds: float | None = None
+    """From the first event to the last, with pauses. None if unknown."""
     missing: tuple[str, ...]
     """Why something is not shown, one line each."""
 
@@ -75,6 +78,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
     batches = rows.read_reports(summary.batches)
     usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals_by_agent(folder / layout.CALLS), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
+    elapsed = _read_elapsed(folder / layout.EVENTS)
     return RunFiles(
         summary=summary,
         is_finished=is_finished,
@@ -91,7 +95,8 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
         unpriced=_list_unpriced(folder, summary, usage_by_agent),
         settings=_read_text(folder / layout.CONFIG),
         manifest=manifest,
-        elapsed_seconds=_read_elapsed(folder / layout.EVENTS),
+        elapsed_seconds=elapsed and elapsed.running,
+        whole_seconds=elapsed and elapsed.whole,
         missing=tuple(rows.missing),
     )
 
@@ -162,17 +167,35 @@ def _read_manifest(path: Path) -> layout.Manifest | None:
         raise refuse_content(path, exc, folder=path.parent, if_damaged="") from exc
 
 
-def _read_elapsed(path: Path) -> float | None:
-    """Time between the first and the last line that has a time. A run that was killed may leave half a line."""
-    lines = _read_text(path).split("\n")
-    start = next(filter(None, map(_read_time, lines)), None)
-    end = next(filter(None, map(_read_time, reversed(lines))), None)
-    return (end - start).total_seconds() if start and end and start != end else None
+class _Elapsed(NamedTuple):
+    """Seconds that a run took: those during which it was running, and all, with pauses."""
+
+    running: float
+    whole: float
 
 
-def _read_time(line: str) -> datetime | None:
+def _read_elapsed(path: Path) -> _Elapsed | None:
+    """From the lines that have a time. A run that was killed may leave half a line.
+
+    What passed before a start or resume was a pause. A clock that is set back costs the time since the last event.
+    """
+    events = [event for line in _read_text(path).split("\n") if (event := _read_event(line))]
+    steps = [(max(0.0, (b.time - a.time).total_seconds()), b.is_start) for a, b in pairwise(events)]
+    whole = sum(seconds for seconds, _ in steps)
+    return _Elapsed(sum(seconds for seconds, is_pause in steps if not is_pause), whole) if whole else None
+
+
+class _TimedEvent(NamedTuple):
+    time: datetime
+    is_start: bool
+    """Whether a start or resume wrote it."""
+
+
+def _read_event(line: str) -> _TimedEvent | None:
     try:
-        time = datetime.fromisoformat(json.loads(line)["time"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+        event = json.loads(line)
+        time = datetime.fromisoformat(event["time"])
+        is_start = event.get("mode") == "custom" and event["data"].get("stage") == SESSION_START
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return _TimedEvent(time if time.tzinfo else time.replace(tzinfo=UTC), is_start)

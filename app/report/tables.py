@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
 from pada_agent.agents.quality_control.rating_spread import RatingSpread
-from pada_agent.app.text import figure, interval, percent, points
+from pada_agent.app.text import duration, figure, interval, percent, points
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import Branch, ErrorPattern
 from pada_agent.core.wording import count
@@ -148,13 +148,13 @@ def _word_gates(judge: JudgeCalibration) -> str:
 
 def describe_rows(summary: RunSummary) -> str:
     """Added rows requested, written, accepted and rejected, with reasons."""
-    rows = summary.rows
+    rows, is_finished = summary.rows, summary.stop_reason != NOT_FINISHED
     if not rows.requested:
-        return "Synthetic rows: none."
+        return "Synthetic rows: none." if is_finished else "Synthetic rows: not counted yet."
     reasons = ", ".join(f"{stage} {n}" for stage, n in sorted(rows.rejected.items()) if n) or "none"
     filled = "" if rows.fill_rate is None else f" ({percent(rows.fill_rate)})"
     return (
-        f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}."
+        f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}{'' if is_finished else ' so far'}."
         f" Rejected: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
     )
 
@@ -166,6 +166,13 @@ def _name_rows(summary: RunSummary) -> str:
     if _REAL in branches and len(branches) > 1:
         name, made = "Synthetic and real rows", "written or found"
     return f"{name}: {summary.rows.requested} wanted, {summary.rows.written} {made}"
+
+
+def describe_pauses(elapsed_seconds: float, whole_seconds: float | None) -> str:
+    """Over how long the run was spread, in brackets. Empty if pauses were less than a tenth of it, or are unknown."""
+    if whole_seconds is None or whole_seconds - elapsed_seconds < whole_seconds / 10:
+        return ""
+    return f" (over {duration(whole_seconds)}, with pauses)"
 
 
 def describe_row_cost(each: RowCost | None) -> str:

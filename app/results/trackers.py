@@ -78,8 +78,8 @@ def collect_figures(summary: RunSummary, unpriced: Sequence[str] = ()) -> Iterat
     for step, model in enumerate(summary.models):
         yield from (Figure(name=name, value=value, step=step) for name, value in _describe_model_run(model))
     if main := find_main(summary.comparisons, summary.models):
-        yield Figure(name="gain/accuracy", value=main.difference, step=0)
-        yield Figure(name="gain/p_value", value=main.p_value, step=0)
+        yield Figure(name=f"gain/{main.split}_accuracy", value=main.difference, step=0)
+        yield Figure(name=f"gain/{main.split}_p_value", value=main.p_value, step=0)
     for name, n in (("requested", summary.rows.requested), ("written", summary.rows.written)):
         yield Figure(name=f"rows/{name}", value=n, step=0)
     yield Figure(name="rows/accepted", value=summary.rows.accepted, step=0)

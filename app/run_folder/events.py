@@ -29,6 +29,9 @@ class RunEvent(Record):
     """Name of the run if several runs are shown together. Not written to `events.jsonl`, which belongs to one run."""
 
 
+SESSION_START = "start"
+"""Stage of the event that every start and resume of a run writes first."""
+
 OnEvent = Callable[[RunEvent], None]
 
 

@@ -1,7 +1,7 @@
 """Starts or continues a run: the graph, with the checkpoints in the run's directory."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,7 +14,7 @@ from langgraph.types import Command, StateSnapshot
 from pada_agent.app import wiring
 from pada_agent.app.run_folder import claiming, key_addresses, layout
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, check_objects, open_checkpoints
-from pada_agent.app.run_folder.events import OnEvent, RunEvent, append_event
+from pada_agent.app.run_folder.events import SESSION_START, OnEvent, RunEvent, append_event
 from pada_agent.app.run_folder.key_addresses import KeyUse
 from pada_agent.app.runs import checking, stopping
 from pada_agent.core.config import RunConfig
@@ -160,6 +160,7 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
             graph = build_graph(wiring.connect).compile(checkpointer=saver)
             for values in _read_states(graph.get_state(THREAD, subgraphs=True)):
                 check_objects(values, folder / "objects")
+        _note_start(folder)
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
         if not questions and not layout.is_finished(folder):  # its summary was deleted, as for a damaged one is advised
@@ -167,6 +168,13 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=layout.load_summary(folder))
+
+
+def _note_start(folder: Path) -> None:
+    """Records that the run is running again: the time since the last event was a pause."""
+    begun = Progress(stage=SESSION_START, done=0, total=1)
+    with suppress(ArtifactError):
+        append_event(folder / layout.EVENTS, RunEvent(mode="custom", data=begun.model_dump()))
 
 
 def _connect(config: RunConfig) -> None:

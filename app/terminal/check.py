@@ -200,5 +200,5 @@ def _shorten(lines: Sequence[str]) -> list[str]:
 
 def _cut(line: str, most: int) -> str:
     """Printable, with the middle left out if it is longer than `most` characters. Rows come from other people."""
-    line = show_unseen(line.replace("\t", "    ").replace("\n", " "))
+    line = show_unseen(line).replace("\t", "    ").replace("\n", " ")
     return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"

@@ -47,9 +47,9 @@ def render_summary(summary: RunSummary, folder: Path) -> str:
 
 
 def describe_cost(summary: RunSummary) -> str:
-    """LLM calls, tokens and money by role."""
+    """LLM calls, tokens and money by role. Empty if an unfinished run has not used any yet, or they cannot be read."""
     if not summary.usage:
-        return "LLM: not used."
+        return "" if summary.stop_reason == NOT_FINISHED else "LLM: not used."
     lines = [_describe_usage(role, usage) for role, usage in summary.usage.items()]
     if len(summary.usage) > 1:
         lines.append(_describe_usage("all", sum(summary.usage.values(), Usage())))
@@ -97,7 +97,7 @@ def _shorten(warnings: Sequence[str]) -> list[str]:
     """Leave out repeated warnings: a teacher that fails says the same for every batch."""
     if len(warnings) <= MAX_WARNINGS:
         return list(warnings)
-    left_out = f"… {len(warnings) - MAX_WARNINGS} more: see summary.json"
+    left_out = f"… {len(warnings) - MAX_WARNINGS} more: see report.html"
     return [*warnings[: MAX_WARNINGS // 2], left_out, *warnings[-MAX_WARNINGS // 2 :]]
 
 

@@ -290,7 +290,7 @@ def test_an_analyst_that_answers_in_prose_is_told_once(tmp_path: Path) -> None:
         analysis={"errors_per_call": 1},
     )
     (told,) = [w for w in summary.warnings if "not analyzed" in w]
-    assert "failures not analyzed: " in told and "began: Dear all." in told
+    assert "failure not analyzed: " in told and "began: Dear all." in told
 
 
 def test_what_a_task_finds_out_about_the_machine_is_said_or_ends_the_run_before_any_call(

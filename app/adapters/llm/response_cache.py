@@ -271,10 +271,19 @@ def read_totals_by_agent(path: Path) -> dict[str, Usage]:
     Raises:
         ArtifactError: the file is damaged, or has another format.
     """
+    return _read_totals(path, "agent")
+
+
+def read_totals_by_role(path: Path) -> dict[str, Usage]:
+    """The same by role."""
+    return _read_totals(path, "role")
+
+
+def _read_totals(path: Path, column: Literal["role", "agent"]) -> dict[str, Usage]:
     if not path.is_file():
         return {}
     with _explained(path), closing(open_unchanged(path)) as database:
-        return _sum_by(database, "agent")
+        return _sum_by(database, column)
 
 
 def open_unchanged(path: Path) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ def ask(split: str, n: int, **fields: Any) -> Rows:
     return [{"question": f"{split} asks of number {i * 7}", "answer": f"it is {i}", **fields} for i in range(n)]
 
 
-GOOD = {"train": ask("train", 4), "validation": ask("validation", 50)}
+GOOD = {"train": ask("train", 4), "validation": ask("validation", 50), "test": ask("test", 50)}
 
 
 class Unsafe(ExactMatch):
@@ -55,7 +55,7 @@ def test_nothing_is_said_of_a_good_run() -> None:
 def test_rows_lengths_and_machine_are_told_at_once() -> None:
     long = [{"question": "why " * 30, "answer": "so"}]
     found = check(
-        {"train": [*GOOD["train"], *long, {"question": "", "answer": "no"}], "validation": GOOD["validation"]},
+        {**GOOD, "train": [*GOOD["train"], *long, {"question": "", "answer": "no"}]},
         kind=Unsafe,
         tokens=WordCounter(100),
         lora={"max_length": 20},
@@ -140,6 +140,27 @@ def test_a_part_of_validation_that_is_far_too_small_is_told(
     assert [told in text and "data.selection_fraction" in text for text in warnings] == [True] * (told is not None)
 
 
+@pytest.mark.parametrize(
+    ("loop", "sources", "warns"),
+    [
+        ({}, "training_errors", True),
+        ({"max_iterations": 2}, "training_rows", True),
+        ({"max_iterations": 1}, "training_errors", False),
+        ({"max_iterations": 0}, "training_errors", False),
+        ({}, "held_back", False),
+    ],
+)
+def test_without_test_rows_the_rows_that_choose_an_iteration_also_measure_its_gain(
+    loop: dict[str, Any], sources: str, warns: bool
+) -> None:
+    rows = {**GOOD, "held_back": ask("spare", 5)} if sources == "held_back" else GOOD
+    options: dict[str, Any] = {"loop": loop, "generation": {"sources": sources}}
+    without = {name: given for name, given in rows.items() if name != "test"}
+    found = [text for text in check(without, **options).warnings if text.startswith("data.test is empty: ")]
+    assert len(found) == warns
+    assert not [text for text in check(rows, **options).warnings if "data.test" in text]
+
+
 def test_a_learning_rate_that_is_far_too_large_is_told() -> None:
     assert check(GOOD, lora={"learning_rate": 0.1}).warnings == []
     (told,) = check(GOOD, lora={"learning_rate": 2}).warnings
@@ -147,7 +168,7 @@ def test_a_learning_rate_that_is_far_too_large_is_told() -> None:
 
 
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:
-    found = check({"train": GOOD["train"] + GOOD["train"][:1], "validation": GOOD["validation"]}, tokens=Strange(9))
+    found = check({**GOOD, "train": GOOD["train"] + GOOD["train"][:1]}, tokens=Strange(9))
     assert found.findings == [
         warn("memory:train: 1 row repeats an earlier row (memory:train:5 = memory:train:1) and was dropped"),
         stop("student 'x' cannot be loaded", "settings"),

@@ -40,6 +40,16 @@ def test_a_loss_and_no_effect_are_said_as_such() -> None:
     assert word_verdict(unclear, summary.models, equal_steps=True).startswith("No effect of augmentation is shown: ")
 
 
+def test_a_gain_on_the_rows_that_chose_the_iteration_is_called_too_high() -> None:
+    summary = make_summary()
+    for verdict in ("gained", "not shown", "lost"):
+        chosen = [c.model_copy(update={"split": "selection", "verdict": verdict}) for c in summary.comparisons]
+        several = (*summary.models, summary.models[-1].model_copy(update={"name": "iteration 2", "iteration": 2}))
+        assert "probably too high: set data.test" in word_verdict(chosen, several, equal_steps=True)
+        assert "too high" not in word_verdict(chosen, summary.models, equal_steps=True), "nothing was chosen"
+    assert "too high" not in word_verdict(summary.comparisons, several, equal_steps=True), "measured on test"
+
+
 def model(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ModelResult:
     measured = Metrics(n=100, n_correct=round(100 * accuracy), accuracy=accuracy, low=low, high=1)
     made = ModelResult(

@@ -24,7 +24,7 @@ from pada_agent.app.experiment.results import (
     merge_equal,
 )
 from pada_agent.app.experiment.running import describe_power
-from pada_agent.app.experiment.tables import HEADER, render_result, to_csv, to_latex, to_markdown
+from pada_agent.app.experiment.tables import HEADER, pairs_to_csv, render_result, to_csv, to_latex, to_markdown
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Usage, Verdict
 from pada_agent.evaluation.statistics import MethodTest, Words, compare_methods
@@ -267,24 +267,58 @@ def test_tables_say_the_same_in_every_form() -> None:
         assert all(figure in text for figure in figures) and "a note" in text
     latex = to_latex(result)
     assert r"gsm8k\_\&\_more" in latex and r"42.0 \%" in latex
-    assert {line.count(" & ") for line in latex.splitlines() if "&" in line} == {10}
+    assert {line.count(" & ") for line in latex.splitlines() if "&" in line} == {11} and "% a note" in latex
+
+
+def pair(**changes: Any) -> PairOutcome:
+    values = {"task": "bank", "size": None, "arm": "pada", "against": "auggpt", "is_primary": True}
+    return PairOutcome.model_validate(
+        {**values, "test": make_test(0.031, 0.02), "p_holm": 0.04, "words": "gained", **changes}
+    )
 
 
 def test_declared_comparisons_come_first_in_the_tables() -> None:
-    pair = PairOutcome(
-        task="bank",
-        size=None,
-        arm="pada",
-        against="auggpt",
-        is_primary=True,
-        test=make_test(0.031, 0.02),
-        p_holm=0.04,
-        words="gained",
-    )
-    result = ExperimentResult(name="grid", outcomes=(outcome("pada", make_test(0.051, 0.004)),), pairs=(pair,))
-    for text in (to_markdown(result), render_result(result)):
+    result = ExperimentResult(name="grid", outcomes=(outcome("pada", make_test(0.051, 0.004)),), pairs=(pair(),))
+    for text in (to_markdown(result), render_result(result), to_latex(result), pairs_to_csv(result)):
         (line,) = [line for line in text.splitlines() if "pada against auggpt" in line]
         assert all(figure in line for figure in ("bank", "all", "+3.1", "0.02", "0.04", "gained", "5.0"))
+    tables = to_latex(result).split("\n\n")
+    assert [table.count(r"\begin{tabular}") for table in tables] == [1, 1] and "against" in tables[0]
+
+
+def test_arms_that_trained_for_other_steps_are_marked_in_every_form() -> None:
+    longer = outcome("auggpt_native", make_test(0.05, 0.01), n_steps=(300, 300, 310), n_plain_steps=(100,) * 3)
+    equal = outcome("pada", make_test(0.05, 0.01), n_plain_steps=(100,) * 3)
+    pairs = (pair(n_steps=(100,) * 3, n_steps_against=(300,) * 3), pair(n_steps=(100,) * 3, n_steps_against=(100,) * 3))
+    notes = describe_limits([longer, equal], pairs)
+    assert notes == [
+        "auggpt_native against plain fine-tuning on gsm8k_&_more (300 rows): 300 300 310 steps against 100, so the steps may be"
+        " the reason for a difference.",
+        "pada against auggpt on bank: 100 steps against 300, so the steps may be the reason for a difference.",
+    ]
+    result = ExperimentResult(name="grid", outcomes=(longer, equal), pairs=pairs, notes=tuple(notes))
+    assert [(row["steps"], row["plain steps"]) for row in csv.DictReader(to_csv(result).splitlines())] == [
+        ("300 300 310", "100"),
+        ("100", "100"),
+    ]
+    assert [row["steps"] for row in csv.DictReader(pairs_to_csv(result).splitlines())] == ["100 against 300", "100"]
+    assert "& 300 300 310 & 100 &" in to_latex(result) and "as many steps" not in to_markdown(result)
+
+
+def test_steps_that_were_not_reported_are_not_called_unequal() -> None:
+    unknown = outcome("pada", make_test(0, 1), n_steps=(None, 9, 9), n_plain_steps=(9, 9, 9))
+    assert not describe_limits([unknown], [pair()])
+
+
+def test_accuracy_on_validation_is_not_called_test() -> None:
+    measured = [
+        outcome("oracle", make_test(0, 1), split="validation", is_oracle=True, is_chosen=c) for c in (True, False)
+    ]
+    assert "also chose the oracle's iteration, so its gain is probably too high" in describe_limits(measured[:1])[0]
+    assert "too high" not in describe_limits(measured[1:])[0]
+    result = ExperimentResult(name="grid", outcomes=tuple(measured))
+    for text in (to_markdown(result), render_result(result), to_latex(result), to_csv(result)):
+        assert "validation" in text and not re.search(r"\btest\b", text)
 
 
 def test_every_method_is_documented_with_its_settings() -> None:

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.report import charts, tables
-from pada_agent.app.report.data import SyntheticRow, describe_run, number_patterns, pick_evenly
-from pada_agent.app.report.document import write_report
+from pada_agent.app.report import charts, data, tables
+from pada_agent.app.report.data import SyntheticRow, describe_run, list_rows, number_patterns, pick_evenly
+from pada_agent.app.report.document import render_report, write_report
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.app.terminal.summary import render_summary
-from pada_agent.app.text import duration
+from pada_agent.app.text import duration, show_unseen
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import (
     ErrorAnalysis,
@@ -21,6 +21,7 @@ from pada_agent.core.records import (
     ScoredRow,
     Verdict,
 )
+from pada_agent.core.selection import Selected
 from pada_agent.graph.batch_rounds import WrittenRows
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
@@ -79,7 +80,7 @@ def test_of_many_warnings_the_first_and_the_last_are_printed() -> None:
     warnings = tuple(f"batch {n} was lost" for n in range(50))
     text = render_summary(make_summary(warnings=warnings, alarms=("at chance",)), Path("runs/r"))
     assert "batch 0 was lost" in text and "batch 30 was" not in text
-    assert "40 more: see summary.json" in text and "Alarms\n  - at chance" in text
+    assert "40 more: see report.html" in text and "Alarms\n  - at chance" in text
 
 
 def test_durations_in_words() -> None:
@@ -110,6 +111,15 @@ def test_the_report_holds_the_same_content_as_the_text(tmp_path: Path) -> None:
         "max_iterations reached",
     ):
         assert words in page
+
+
+def test_the_tile_says_that_the_rows_of_the_gain_also_chose_the_iteration(tmp_path: Path) -> None:
+    summary = make_summary()
+    chosen = tuple(c.model_copy(update={"split": "selection"}) for c in summary.comparisons)
+    several = (*summary.models, summary.models[-1].model_copy(update={"name": "iteration 2", "iteration": 2}))
+    words = "on 200 selection rows, which also chose the iteration: probably too high"
+    assert words in write_report(make_summary(comparisons=chosen, models=several), tmp_path).read_text("utf-8")
+    assert "too high" not in write_report(summary, tmp_path).read_text("utf-8")
 
 
 @pytest.mark.parametrize("largest", [0, 0.004, 0.9, 1, 5, 59.3, 60, 67, 100, 1319, 4e6])
@@ -246,3 +256,35 @@ def test_of_many_rows_an_even_choice_is_shown() -> None:
     ]
     assert [r.id for r in pick_evenly(rows, 4)] == ["0", "2", "5", "7"]
     assert pick_evenly(rows, 10) == rows
+
+
+def test_rows_are_listed_in_time_that_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    explained: list[str] = []
+
+    def explain(row: Selected, _: object) -> str:
+        explained.append(row.example_id)
+        return f"chosen: {row.example_id}"
+
+    monkeypatch.setattr(data, "explain_choice", explain)
+    report = make_summary().batches[0].latest[0]
+    batches = tuple(report.model_copy(update={"batch_id": f"b{n}"}) for n in range(20))
+    rows = {b.batch_id: (Example(id=f"{b.batch_id}-0", prompt="q", answer="a"),) for b in batches}
+    selected = tuple(Selected(example_id=row.id, is_chosen=True) for (row,) in rows.values())
+    trained = {"1": tuple(row for (row,) in rows.values())}
+    changes = {"batches": batches, "accepted": rows, "trained": trained, "selected": {"1": selected}}
+    listed = list_rows(make_files().model_copy(update=changes))
+    assert [row.status for row in listed] == ["accepted"] * 20 and len(explained) == 20
+    assert all(f"chosen: {row.id}" in row.reason for row in listed)
+
+
+def test_the_filter_offers_every_value_whatever_its_case() -> None:
+    shown = [
+        SyntheticRow(id=str(n), iteration=1, status="accepted", source=source, strategy_id=None, text="", reason="")
+        for n, source in enumerate(("Refund", "refund", "Refund"))
+    ]
+    page = render_report(describe_run(make_files()).model_copy(update={"rows": tuple(shown), "n_rows": 3}))
+    assert re.findall(r'<option value="(refund)">', page, re.IGNORECASE) == ["Refund", "refund"]
+
+
+def test_line_ends_of_windows_are_nothing_unseen() -> None:
+    assert show_unseen("one\r\ntwo\rthree\r") == "one\ntwo[U+000D]three[U+000D]"

@@ -37,7 +37,10 @@ def test_figures_stand_by_model_and_for_the_whole_run() -> None:
     figures = {(f.name, f.step): f.value for f in trackers.collect_figures(make_summary())}
     assert [figures["validation/accuracy", step] for step in range(3)] == [0.2, 0.5, 0.6]
     assert ("test/accuracy", 0) not in figures and figures["test/accuracy", 2] == 0.6
-    assert figures["gain/accuracy", 0] == 0.1
+    assert figures["gain/test_accuracy", 0] == 0.1
+    chosen = tuple(c.model_copy(update={"split": "selection"}) for c in make_summary().comparisons)
+    names = {f.name for f in trackers.collect_figures(make_summary(comparisons=chosen))}
+    assert "gain/selection_accuracy" in names and "gain/test_accuracy" not in names
     assert figures["rows/rejected_label", 0] == 5
     assert figures["llm/generator_tokens", 0] == 15_400
     assert figures["seconds/fine_tune", 0] == 3_725
@@ -182,7 +185,7 @@ def test_mlflow_reads_what_was_logged(folder: Path, tmp_path: Path, monkeypatch:
     client = mlflow.MlflowClient()
     run = client.get_run(run_id)
     assert run.data.params["lora.rank"] == "32"
-    assert run.data.metrics["gain/accuracy"] == 0.1
+    assert run.data.metrics["gain/test_accuracy"] == 0.1
     assert [m.value for m in client.get_metric_history(run_id, "loss/iteration 1")] == LOSSES
     assert {f.path for f in client.list_artifacts(run_id)} == {"report.html", "summary.json", "config.yaml"}
 

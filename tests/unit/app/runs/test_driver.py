@@ -116,7 +116,8 @@ def test_a_run_goes_to_its_end_and_leaves_its_records(world: World, config: RunC
     assert world.visited == ["prepare", "work", "finish"]
     assert [next(iter(e.data)) for e in events if e.mode == "updates"] == world.visited
     assert [e.data["stage"] for e in events if e.mode == "custom"] == ["work"]
-    assert len((tmp_path / "demo" / "events.jsonl").read_text().splitlines()) == len(events)
+    start, *others = (tmp_path / "demo" / "events.jsonl").read_text().splitlines()
+    assert '"stage": "start"' in start and len(others) == len(events)
     assert world.closed == [config]
 
 
