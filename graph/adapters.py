@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pada_agent.agents.guards.guard import Guard
-from pada_agent.agents.guards.registry import BUILT_IN
+from pada_agent.agents.guards.registry import BUILT_IN, check_guards
 from pada_agent.core.config import RunConfig
 from pada_agent.core.memory import Memory
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, TokenCounter
@@ -71,6 +71,9 @@ class Adapters:
     """What has been computed about stored rows. It lives as long as the run."""
     users: Users = field(default_factory=Users)
     """The nodes that work with this set, of all calls that share it."""
+
+    def __post_init__(self) -> None:
+        check_guards(self.guards)
 
 
 Connect = Callable[[RunConfig], Adapters]
