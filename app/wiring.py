@@ -304,7 +304,15 @@ def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:
 
     Name it `own:NAME` in the settings. It is cached, limited, counted and traced like any other, asked for whole
     answers, and must accept `temperature` and `max_tokens` per call.
+
+    Raises:
+        TypeError: `chat` is no chat model, or `role` is answered by code.
     """
+    if not isinstance(chat, BaseChatModel):
+        raise TypeError(
+            f"expected a BaseChatModel, not {type(chat).__name__}: pass the chat model itself, without bind, with_retry or"
+            " with_fallbacks, and give its parameters to its constructor"
+        )
     if not isinstance(role.model, ChatModelAdapter):
         raise TypeError(f"expected a role of the standard wiring, not one answered by {type(role.model).__name__}")
     return replace(role, model=role.model.answered_by(chat))
