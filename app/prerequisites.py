@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.compute.backends import find_backend
 from pada_agent.app.adapters.compute.object_store import try_store
+from pada_agent.app.adapters.embedder import OWN
 from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.run_folder.key_addresses import LOOPBACK
@@ -101,7 +102,7 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("student.load_in", partial(_find_quantization, config))
     if config.student.engine == "vllm" and config.compute.backend == "local":  # elsewhere, the first job finds out
         yield _Need("student.engine", partial(check_installed, config.compute.device))
-    yield _Need("models.embedder", partial(_find_model, config.models.embedder, check_embedder))
+    yield _Need("models.embedder", partial(_find_embedder, config.models.embedder))
     for role in ("analyst", "generator", "judge"):
         yield _Need(f"models.{role}", partial(_open, config, role))
     yield _Need("budget.max_usd", partial(_find_price, config))
@@ -110,6 +111,12 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
 def _find_model(name: str, check: Callable[[Path], None]) -> None:
     """Whether the model is here and complete. Does not ask whether a hub has it."""
     check(model_store.resolve(name))
+
+
+def _find_embedder(name: str) -> None:
+    """One that the application brings is not looked for."""
+    if not name.startswith(OWN):
+        _find_model(name, check_embedder)
 
 
 def _find_quantization(config: RunConfig) -> None:

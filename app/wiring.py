@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.compute.backends import open_compute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
-from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.embedder import open_embedder
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
@@ -32,7 +32,7 @@ from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig, hash_config
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.jobs import TokenizerJob
-from pada_agent.core.ports import ArtifactStore, Compute, TokenCounter
+from pada_agent.core.ports import ArtifactStore, Compute, Embedder, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.adapters import Adapters
@@ -56,7 +56,7 @@ class Warm:
     """What runs of one process share, at the same time or one after the other."""
 
     computes: dict[tuple[Path, ComputeConfig], Compute] = field(default_factory=dict)
-    embedders: dict[str, SentenceEmbedder] = field(default_factory=dict)
+    embedders: dict[str, Embedder] = field(default_factory=dict)
     caches: dict[Path, ResponseCache] = field(default_factory=dict)
     gates: dict[str, CallGate] = field(default_factory=dict)
 
@@ -196,17 +196,17 @@ def _open(config: RunConfig, key: str) -> Adapters:
         datasets=FileDatasets(),
         store=store,
         compute=compute,
-        embedder=_find_embedder(str(model_store.resolve(config.models.embedder))),
+        embedder=_find_embedder(config.models.embedder),
         task=make_task(config.task, judge),
         analyst=analyst,
         generator=generator,
         judge=judge,
         student=student,
         guards=find_guards(config.guard.plugins),
-        tokens=_make_counter(config, student, compute),
+        make_tokens=lambda chosen: _make_counter(config, student, chosen),
         usage=cache.totals_by_role,
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
-        publish=lambda summary: publish_run(summary, folder, store),
+        publish=lambda summary, chosen: publish_run(summary, folder, chosen),
         close=close_all,
         retire=retire,
         peak_memory_mb=measure_peak_memory,
@@ -262,8 +262,8 @@ def _find_compute(config: RunConfig, folder: Path) -> Compute:
     return _share(lambda warm: warm.computes, (folder, config.compute), lambda: open_compute(config, folder))
 
 
-def _find_embedder(model: str) -> SentenceEmbedder:
-    return _share(lambda warm: warm.embedders, model, lambda: SentenceEmbedder(model))
+def _find_embedder(name: str) -> Embedder:
+    return _share(lambda warm: warm.embedders, name, lambda: open_embedder(name))
 
 
 def _find_cache(path: Path) -> ResponseCache:

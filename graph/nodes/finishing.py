@@ -50,7 +50,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
             **read_checks(state, adapters),
         ),
     )
-    adapters.publish(summary)
+    adapters.publish(summary, adapters.store)
     report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
     adapters.close()
     return {"summary": summary, "stop_reason": stop_reason}

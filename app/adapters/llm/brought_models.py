@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatResult
 
 from pada_agent.app.adapters.llm.clients import PlainClient, is_made_to_stream
 
+
 def name_author(chat: BaseChatModel) -> str:
     """The class of a chat model that the application has written. Empty for those of LangChain's own packages, which raise
     errors of Python for answers that they cannot read.
