@@ -71,13 +71,9 @@ def find_fault(part: Any, kind: PartKind, *, name: str | None = None) -> str | N
     return None
 
 
-def find_installed(kind: PartKind, *, accept: Callable[[Any], bool]) -> list[Any]:
-    """Every part of this kind that installed packages provide, in the order of their names.
-
-    Raises:
-        ConfigError: an entry point does not provide such a part.
-    """
-    return [find_part(name, kind, built_in={}, accept=accept) for name in sorted(_installed(kind))]
+def list_installed(kind: PartKind) -> list[str]:
+    """Names of all parts of this kind that installed packages provide, sorted. Nothing is loaded."""
+    return sorted(_installed(kind))
 
 
 def find_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str | None:
