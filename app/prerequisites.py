@@ -19,10 +19,11 @@ from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.model_files import check_embedder, check_model
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.vllm_limits import check_installed
 from pada_agent.evaluation.rows.findings import Finding, blame
 from pada_agent.evaluation.tasks.registry import find_task_kind
-from pada_agent.prompts.rendering import check_overrides
+from pada_agent.prompts.rendering import check_overrides, check_recipe
 
 PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 
@@ -98,6 +99,7 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     if config.compute.backend == "ray" and config.compute.cluster.store:
         yield _Need("compute.cluster.store", partial(try_store, config.compute.cluster.store))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
+    yield _Need("generation.template", lambda: check_recipe(find_recipe(config.generation.template)))
     yield _Need("student.model", partial(_find_model, config.student.model, check_model))
     yield _Need("student.load_in", partial(_find_quantization, config))
     if config.student.engine == "vllm" and config.compute.backend == "local":  # elsewhere, the first job finds out

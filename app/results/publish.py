@@ -111,7 +111,7 @@ def _write_iteration(model: ModelResult, folder: Path, store: ArtifactStore) -> 
     if model.tested:
         yield _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
     if model.adapter:
-        yield _link(folder / "adapter", Path(os.path.relpath(store.folder(Path(model.adapter).name), folder)))
+        yield _link(folder / "adapter", Path(os.path.relpath(_locate(model.adapter, store), folder)))
 
 
 def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: ArtifactStore) -> Iterator[Path]:
@@ -148,7 +148,7 @@ def _write_best(summary: RunSummary, folder: Path, store: ArtifactStore) -> None
         raise ArtifactError(
             f"{folder}: its summary names {summary.adapter} as the best adapter, which is not one of its objects"
         )
-    adapter = store.folder(Path(summary.adapter).name)
+    adapter = _locate(summary.adapter, store)
     base = read_train_metrics(adapter).base_sha256
     with explain_writing(folder / "best"):
         shutil.copytree(adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
@@ -158,6 +158,11 @@ def _write_best(summary: RunSummary, folder: Path, store: ArtifactStore) -> None
     n_real = sum(origin is not None and origin.branch == "held_back" for origin in origins)
     card = write_adapter_card(summary, best, base, config, n_real=n_real)
     write_atomically(folder / "best" / "README.md", card)
+
+
+def _locate(adapter: str, store: ArtifactStore) -> Path:
+    """The folder of an adapter that the summary names `objects/KEY`. Unlike `store.folder`, this creates nothing."""
+    return store.rows_path(Path(adapter).name).parent
 
 
 def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: ArtifactStore) -> list[RecordT]:
