@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.compute.backends import open_compute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
-from pada_agent.app.adapters.embedder import open_embedder
+from pada_agent.app.adapters.embedder import OWN, AbsentEmbedder, SentenceEmbedder
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
@@ -56,7 +56,7 @@ class Warm:
     """What runs of one process share, at the same time or one after the other."""
 
     computes: dict[tuple[Path, ComputeConfig], Compute] = field(default_factory=dict)
-    embedders: dict[str, Embedder] = field(default_factory=dict)
+    embedders: dict[str, SentenceEmbedder] = field(default_factory=dict)
     caches: dict[Path, ResponseCache] = field(default_factory=dict)
     gates: dict[str, CallGate] = field(default_factory=dict)
 
@@ -263,7 +263,10 @@ def _find_compute(config: RunConfig, folder: Path) -> Compute:
 
 
 def _find_embedder(name: str) -> Embedder:
-    return _share(lambda warm: warm.embedders, name, lambda: open_embedder(name))
+    if name.startswith(OWN):
+        return AbsentEmbedder(name)
+    model = str(model_store.resolve(name))
+    return _share(lambda warm: warm.embedders, model, lambda: SentenceEmbedder(model))
 
 
 def _find_cache(path: Path) -> ResponseCache:

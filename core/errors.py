@@ -5,7 +5,7 @@ PadaError
 ├── DatasetError (ValueError)             a file or row is wrong
 │   ├── RowError                          one row is wrong; many alike are reported in one line
 │   └── LeakageError                      a validation or test row was about to be trained on
-├── PartError (ValueError)                a part that was brought returns what it must not
+├── PartError (ValueError)                a part that was brought does not do what it must
 ├── PromptError (ValueError)              a template does not render
 ├── AgentError (RuntimeError)
 │   ├── ModelUnavailableError             the LLM is down, unknown, refuses the key, or has no memory

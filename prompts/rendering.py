@@ -10,16 +10,13 @@ from jinja2.exceptions import TemplateError
 from pydantic_core import to_jsonable_python
 
 from pada_agent.core.errors import PromptError
-from pada_agent.core.recipes import Recipe
+from pada_agent.core.recipes import BUILT_IN, PATTERN_GUIDED, QUESTION_WORDING, Recipe
 from pada_agent.core.suggestions import suggest
 from pada_agent.prompts.template_process import TemplateFault, TemplateLimitError, render_prompts
 from pada_agent.prompts.template_worker import describe, make_prompt_environment
 
 TEMPLATES = Path(__file__).parent / "templates"
-WRITING = (
-    *("pattern_guided_generation", "more_examples", "training_error_generation", "contrast_generation"),
-    *("similar_item_generation", "rephrasing", "question_wording"),
-)
+WRITING = (*BUILT_IN, PATTERN_GUIDED.template, QUESTION_WORDING.template, "more_examples")
 """Templates that ask for rows. All of them get the same variables, and so does the prompt of a recipe."""
 _IMPLICIT = {"loop", "self", "super", "caller", "varargs", "kwargs"}
 """Names that jinja2 sets in loops, blocks and macros."""
@@ -133,7 +130,8 @@ def _find_names(tree: nodes.Template) -> dict[str, set[str]]:
 
     jinja2's own `find_undeclared_variables` would compute constants such as `10 ** 10 ** 9`.
     """
-    named, filters, tests = (list(tree.find_all(kind)) for kind in (nodes.Name, nodes.Filter, nodes.Test))
+    named, filters = list(tree.find_all(nodes.Name)), list(tree.find_all(nodes.Filter))
+    tests = list(tree.find_all(nodes.Test))
     own = {n.name for n in named if n.ctx != "load"} | {macro.name for macro in tree.find_all(nodes.Macro)}
     own |= {str(imported.target) for imported in tree.find_all(nodes.Import)}
     own |= {str(n[-1] if isinstance(n, tuple) else n) for i in tree.find_all(nodes.FromImport) for n in i.names}

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pada_agent.app.adapters.storage import model_store
 from pada_agent.core.errors import ArtifactError, ConfigError
-from pada_agent.core.ports import Embedder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,15 +88,6 @@ class AbsentEmbedder:
             f"models.embedder is '{self._name}': the application has to provide this embedder for {len(texts)} texts, but it"
             " did not. docs/embedding.md shows how."
         )
-
-
-def open_embedder(name: str) -> Embedder:
-    """The embedder with this name: a name in the model store, a hub id, a folder, or `own:NAME` for what the application brings.
-
-    Raises:
-        ConfigError, ArtifactError: there is no such model on this machine.
-    """
-    return AbsentEmbedder(name) if name.startswith(OWN) else SentenceEmbedder(str(model_store.resolve(name)))
 
 
 @contextmanager

@@ -55,7 +55,9 @@ def _draw(name: str, data: ReportData) -> Drawn:
     """The section of an installed package. One that does not load or fails says so, and does not affect the others."""
     place = name, name
     try:
-        section = find_part(name, REPORT_SECTIONS, built_in={}, accept=lambda found: isinstance(found, ReportSection))
+        section: ReportSection = find_part(
+            name, REPORT_SECTIONS, built_in={}, accept=lambda found: isinstance(found, ReportSection)
+        )
         place = section.id, section.title
         return Drawn(*place, Markup(check_returned(section.render(data), str, by="render")))
     except Exception as exc:  # noqa: BLE001 - somebody else's code: its fault is not the run's
