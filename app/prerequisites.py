@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pada_agent.app.adapters.compute.backends import find_backend
 from pada_agent.app.adapters.compute.object_store import try_store
+from pada_agent.app.adapters.embedder import OWN
 from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.run_folder.key_addresses import LOOPBACK
@@ -18,11 +19,12 @@ from pada_agent.core.errors import ConfigError, PadaError
 from pada_agent.core.jobs import NEEDS_QLORA
 from pada_agent.core.model_config import ModelConfig
 from pada_agent.core.model_files import check_embedder, check_model
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Usage
 from pada_agent.core.vllm_limits import check_installed
 from pada_agent.evaluation.rows.findings import Finding, blame
 from pada_agent.evaluation.tasks.registry import find_task_kind
-from pada_agent.prompts.rendering import check_overrides
+from pada_agent.prompts.rendering import check_overrides, check_recipe
 
 PRICES = ("usd_per_million_input_tokens", "usd_per_million_output_tokens")
 
@@ -108,11 +110,12 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
     if config.compute.backend == "ray" and config.compute.cluster.store:
         yield _Need("compute.cluster.store", partial(try_store, config.compute.cluster.store))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
+    yield _Need("generation.template", lambda: check_recipe(find_recipe(config.generation.template)))
     yield _Need("student.model", partial(_find_model, config.student.model, check_model))
     yield _Need("student.load_in", partial(_find_quantization, config))
     if config.student.engine == "vllm" and config.compute.backend == "local":  # elsewhere, the first job finds out
         yield _Need("student.engine", partial(check_installed, config.compute.device))
-    yield _Need("models.embedder", partial(_find_model, config.models.embedder, check_embedder))
+    yield _Need("models.embedder", partial(_find_embedder, config.models.embedder))
     for role in ("analyst", "generator", "judge"):
         yield _Need(f"models.{role}", partial(_open, config, role))
     yield _Need("budget.max_usd", partial(_find_price, config))
@@ -121,6 +124,12 @@ def _list_needs(config: RunConfig) -> Iterator[_Need]:
 def _find_model(name: str, check: Callable[[Path], None]) -> None:
     """Whether the model is here and complete. Does not ask whether a hub has it."""
     check(model_store.resolve(name))
+
+
+def _find_embedder(name: str) -> None:
+    """One that the application brings is not looked for."""
+    if not name.startswith(OWN):
+        _find_model(name, check_embedder)
 
 
 def _find_quantization(config: RunConfig) -> None:

@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from pada_agent.agents.guards.registry import find_guards
 from pada_agent.app.adapters.compute.backends import open_compute
 from pada_agent.app.adapters.compute.token_counter import StudentTokenCounter
-from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.embedder import OWN, AbsentEmbedder, SentenceEmbedder
 from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter, family_of, make_language_model
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
@@ -32,7 +32,7 @@ from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig, hash_config
 from pada_agent.core.errors import ModelUnavailableError
 from pada_agent.core.jobs import TokenizerJob
-from pada_agent.core.ports import ArtifactStore, Compute, TokenCounter
+from pada_agent.core.ports import ArtifactStore, Compute, Embedder, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.adapters import Adapters
@@ -196,17 +196,17 @@ def _open(config: RunConfig, key: str) -> Adapters:
         datasets=FileDatasets(),
         store=store,
         compute=compute,
-        embedder=_find_embedder(str(model_store.resolve(config.models.embedder))),
+        embedder=_find_embedder(config.models.embedder),
         task=make_task(config.task, judge),
         analyst=analyst,
         generator=generator,
         judge=judge,
         student=student,
         guards=find_guards(config.guard.plugins),
-        tokens=_make_counter(config, student, compute),
+        make_tokens=lambda chosen: _make_counter(config, student, chosen),
         usage=cache.totals_by_role,
         usage_by_batch=lambda: cache.totals_by_tag("batch"),
-        publish=lambda summary: publish_run(summary, folder, store),
+        publish=lambda summary, chosen: publish_run(summary, folder, chosen),
         close=close_all,
         retire=retire,
         peak_memory_mb=measure_peak_memory,
@@ -262,7 +262,10 @@ def _find_compute(config: RunConfig, folder: Path) -> Compute:
     return _share(lambda warm: warm.computes, (folder, config.compute), lambda: open_compute(config, folder))
 
 
-def _find_embedder(model: str) -> SentenceEmbedder:
+def _find_embedder(name: str) -> Embedder:
+    if name.startswith(OWN):
+        return AbsentEmbedder(name)
+    model = str(model_store.resolve(name))
     return _share(lambda warm: warm.embedders, model, lambda: SentenceEmbedder(model))
 
 
@@ -304,7 +307,15 @@ def bring_chat_model(role: PromptedModel, chat: BaseChatModel) -> PromptedModel:
 
     Name it `own:NAME` in the settings. It is cached, limited, counted and traced like any other, asked for whole
     answers, and must accept `temperature` and `max_tokens` per call.
+
+    Raises:
+        TypeError: `chat` is no chat model, or `role` is answered by code.
     """
+    if not isinstance(chat, BaseChatModel):
+        raise TypeError(
+            f"expected a BaseChatModel, not {type(chat).__name__}: pass the chat model itself, without bind, with_retry or"
+            " with_fallbacks, and give its parameters to its constructor"
+        )
     if not isinstance(role.model, ChatModelAdapter):
         raise TypeError(f"expected a role of the standard wiring, not one answered by {type(role.model).__name__}")
     return replace(role, model=role.model.answered_by(chat))

@@ -237,7 +237,7 @@ class World:
             judge=teacher,
             student="none",
             usage=dict,
-            publish=lambda _: None,
+            publish=lambda *_: None,
             close=lambda: None,
             peak_memory_mb=lambda: None,
         )

@@ -92,7 +92,8 @@ class ModelsConfig(Settings):
     )
     """Rates the synthetic rows. Choose a model from a different family than the generator (paper: Claude 3.5 Haiku v2)."""
     embedder: str = "all-mpnet-base-v2"
-    """Sentence encoder: a name in the model store, a hub id or a folder (default from the paper)."""
+    """Sentence encoder: a name in the model store, a hub id or a folder (default from the paper). `own:NAME`: the application brings it
+    (docs/embedding.md)."""
     probe: bool = True
     """Whether `pada run` first asks each role one short question, so that a wrong key or an unsupported parameter shows up before anything is
     computed. The embedded engine is not asked. Our default: on."""

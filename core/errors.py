@@ -5,6 +5,7 @@ PadaError
 ├── DatasetError (ValueError)             a file or row is wrong
 │   ├── RowError                          one row is wrong; many alike are reported in one line
 │   └── LeakageError                      a validation or test row was about to be trained on
+├── PartError (ValueError)                a part that was brought does not do what it must
 ├── PromptError (ValueError)              a template does not render
 ├── AgentError (RuntimeError)
 │   ├── ModelUnavailableError             the LLM is down, unknown, refuses the key, or has no memory
@@ -64,6 +65,10 @@ _VALUE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d[\d.,]*")
 
 class LeakageError(DatasetError):
     """A validation or test row is in the training data."""
+
+
+class PartError(PadaError, ValueError):
+    """A task, a guard or another part of an application or package does not do what it must; names the part."""
 
 
 class PromptError(PadaError, ValueError):

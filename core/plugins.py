@@ -21,14 +21,16 @@ class PartKind(NamedTuple):
     """What an entry point has to provide, in words."""
     setting: str
     """The setting that names such a part."""
+    texts: tuple[str, ...] = ()
+    """Attributes that every such part sets to a text. The first one is its name."""
 
 
-TASKS = PartKind("pada_agent.tasks", "task", "a subclass of Task", "task.name")
-RECIPES = PartKind("pada_agent.recipes", "recipe", "a Recipe", "generation.template")
+TASKS = PartKind("pada_agent.tasks", "task", "a subclass of Task", "task.name", ("name",))
+RECIPES = PartKind("pada_agent.recipes", "recipe", "a Recipe", "generation.template", ("template",))
 METHODS = PartKind("pada_agent.methods", "method", "a Method", "arm")
 BACKENDS = PartKind("pada_agent.compute", "backend", "a function of settings and folder", "compute.backend")
 REPORT_SECTIONS = PartKind("pada_agent.report_sections", "section", "a ReportSection", "report")
-GUARDS = PartKind("pada_agent.guards", "guard", "a subclass of Guard", "guard.plugins")
+GUARDS = PartKind("pada_agent.guards", "guard", "a subclass of Guard", "guard.plugins", ("name", "stage"))
 
 
 def find_part(name: str, kind: PartKind, *, built_in: Mapping[str, PartT], accept: Callable[[Any], bool]) -> PartT:
@@ -38,7 +40,8 @@ def find_part(name: str, kind: PartKind, *, built_in: Mapping[str, PartT], accep
         accept: whether what an entry point provides has the required form.
 
     Raises:
-        ConfigError: there is no part with that name, or its entry point does not provide one.
+        ConfigError: there is no part with that name, or its entry point does not provide one, or one that is incomplete
+            or calls itself by another name.
     """
     if name in built_in:
         return built_in[name]
@@ -48,17 +51,29 @@ def find_part(name: str, kind: PartKind, *, built_in: Mapping[str, PartT], accep
     loaded = _load(point, kind)
     if not accept(loaded):
         raise ConfigError(f"{kind.setting}: the entry point {point.name!r} ({point.value}) is not {kind.form}")
+    if problem := find_fault(loaded, kind, name=name):
+        raise ConfigError(f"{kind.setting}: the entry point {point.name!r} ({point.value}) {problem}")
     part: PartT = loaded
     return part
 
 
-def find_installed(kind: PartKind, *, accept: Callable[[Any], bool]) -> list[Any]:
-    """Every part of this kind that installed packages provide, in the order of their names.
+def find_fault(part: Any, kind: PartKind, *, name: str | None = None) -> str | None:
+    """What is wrong with a part, in words that follow its name. None if it can be used.
 
-    Raises:
-        ConfigError: an entry point does not provide such a part.
+    Args:
+        name: what settings call it. None accepts any name.
     """
-    return [find_part(name, kind, built_in={}, accept=accept) for name in sorted(_installed(kind))]
+    missing = [text for text in kind.texts if not isinstance(getattr(part, text, None), str)]
+    if missing := [*missing, *sorted(getattr(part, "__abstractmethods__", ()))]:
+        return f"is incomplete: it must define {', '.join(missing)}"
+    if name is not None and kind.texts and (own := getattr(part, kind.texts[0])) != name:
+        return f"has the {kind.texts[0]} {own!r}. It must be the name of its entry point: change one of them."
+    return None
+
+
+def list_installed(kind: PartKind) -> list[str]:
+    """Names of all parts of this kind that installed packages provide, sorted. Nothing is loaded."""
+    return sorted(_installed(kind))
 
 
 def find_missing(name: str, kind: PartKind, *, built_in: Mapping[str, object]) -> str | None:

@@ -49,6 +49,6 @@ def find_recipe(name: str) -> Recipe:
     """The recipe with that name.
 
     Raises:
-        ConfigError: there is no such recipe, or its entry point is not a `Recipe`.
+        ConfigError: there is no such recipe, or its entry point is not a `Recipe` of that name.
     """
     return find_part(name, RECIPES, built_in=BUILT_IN, accept=lambda found: isinstance(found, Recipe))

@@ -12,10 +12,11 @@ from pydantic import Field
 
 from pada_agent.core.concurrency import map_concurrently
 from pada_agent.core.config import TaskConfig
-from pada_agent.core.errors import ConfigError, DatasetError
+from pada_agent.core.errors import ConfigError, DatasetError, PartError
 from pada_agent.core.machine import count_at_once
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Record, Verdict
+from pada_agent.core.returned import check_returned
 from pada_agent.core.suggestions import suggest
 from pada_agent.core.thoughts import strip_thoughts_unless_in
 from pada_agent.evaluation.rows.forms import Fields, find_place, settle_form
@@ -317,10 +318,30 @@ class Task(ABC):
 def verify_answers(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Verdict]:
     """Verdicts in order, on the student's answers without its thoughts. If a thought was cut off, there is no answer.
     Marks of thoughts that the right answer has itself are text.
+
+    Raises:
+        PartError: the task does not give one verdict on each example.
     """
     pairs = zip(examples, predictions, strict=True)
     answers = [p if p.option_scores else _without_thoughts(example, p) for example, p in pairs]
-    return task.verify_all(examples, answers)
+    return _check_verdicts(task.verify_all(examples, answers), examples, by=type(task).__name__)
+
+
+def _check_verdicts(found: object, examples: Sequence[Example], *, by: str) -> list[Verdict]:
+    verdicts = [
+        check_returned(v, Verdict, by=f"{by}.verify") for v in check_returned(found, list, by=f"{by}.verify_all")
+    ]
+    if len(verdicts) != len(examples):
+        raise PartError(
+            f"{by}.verify_all must return one verdict per row, but returned {len(verdicts)} for {len(examples)}."
+        )
+    for verdict, example in zip(verdicts, examples, strict=True):
+        if verdict.example_id != example.id:
+            raise PartError(
+                f"{by}.verify returned a verdict on {verdict.example_id!r} for the row {example.id!r}. Set example_id to the"
+                " id of the row."
+            )
+    return verdicts
 
 
 def _without_thoughts(example: Example, prediction: Prediction) -> Prediction:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pada_agent.agents.guards.guard import Guard
-from pada_agent.agents.guards.registry import BUILT_IN
+from pada_agent.agents.guards.registry import BUILT_IN, check_guards
 from pada_agent.core.config import RunConfig
 from pada_agent.core.memory import Memory
 from pada_agent.core.ports import ArtifactStore, Compute, DatasetSource, Embedder, TokenCounter
@@ -53,16 +53,17 @@ class Adapters:
     """LLM usage of the run so far, by role."""
     peak_memory_mb: Callable[[], float | None]
     """Peak resident memory of this process and its children together, in MiB. None if it cannot be measured."""
-    publish: Callable[[RunSummary], None]
-    """Writes the run's readable results: summary, iterations, best adapter and report."""
+    publish: Callable[[RunSummary, ArtifactStore], None]
+    """Writes the run's readable results from the store: summary, iterations, best adapter and report."""
     close: Callable[[], None]
     """Stops the worker and releases the models at once; running work fails. Afterwards `connect` makes a new set."""
     retire: Callable[[], None] = lambda: None
     """Makes `connect` return a new set from now on, while this one is being closed. Returns at once."""
     usage_by_batch: Callable[[], dict[str, Usage]] = dict
     """LLM usage of the run so far, by id of the batch of synthetic rows."""
-    tokens: TokenCounter | None = None
-    """Measures rows in the student's tokens before anything is trained. None if that is not possible here."""
+    make_tokens: Callable[[Compute], TokenCounter] | None = None
+    """Makes what measures rows in the student's tokens before anything is trained, from the compute backend. None if that
+    is not possible here."""
     guards: tuple[type[Guard], ...] = BUILT_IN
     """The guards that check synthetic rows before the judge does, in order."""
     warnings: tuple[str, ...] = ()
@@ -71,6 +72,15 @@ class Adapters:
     """What has been computed about stored rows. It lives as long as the run."""
     users: Users = field(default_factory=Users)
     """The nodes that work with this set, of all calls that share it."""
+
+    def __post_init__(self) -> None:
+        check_guards(self.guards)
+
+    @property
+    def tokens(self) -> TokenCounter | None:
+        """Measures rows with the tokenizer that `compute` has. The same one as long as the run lasts."""
+        make, compute = self.make_tokens, self.compute
+        return self.memory.get(("tokens", id(compute)), lambda: make(compute)) if make else None
 
 
 Connect = Callable[[RunConfig], Adapters]

@@ -15,6 +15,7 @@ from langgraph.errors import GraphBubbleUp
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.progress import Progress
+from pada_agent.core.returned import check_returned
 from pada_agent.graph.adapters import Adapters, Connect
 from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.run_context import find_settings
@@ -61,9 +62,9 @@ def _run_node(name: str, node: Node, state: Any, adapters: Adapters) -> dict[str
 @contextmanager
 def using(connect: Connect, settings: RunConfig) -> Iterator[Adapters]:
     """The adapters for a block. They are closed behind it if a block that uses them has failed, and none uses them any more."""
-    adapters = connect(settings)
+    adapters = _connect(connect, settings)
     if not adapters.users.enter():  # another call has closed them just now
-        adapters = connect(settings)
+        adapters = _connect(connect, settings)
         adapters.users.enter(even_if_closed=True)
     try:
         with _noting_end(adapters):
@@ -76,9 +77,9 @@ def using(connect: Connect, settings: RunConfig) -> Iterator[Adapters]:
 @asynccontextmanager
 async def using_async(connect: Connect, settings: RunConfig) -> AsyncIterator[Adapters]:
     """The same for async runs, which a cancellation ends too."""
-    adapters = await in_thread(connect, settings)
+    adapters = await in_thread(_connect, connect, settings)
     if not adapters.users.enter():
-        adapters = await in_thread(connect, settings)
+        adapters = await in_thread(_connect, connect, settings)
         adapters.users.enter(even_if_closed=True)
     try:
         with _noting_end(adapters):
@@ -86,6 +87,10 @@ async def using_async(connect: Connect, settings: RunConfig) -> AsyncIterator[Ad
     finally:
         if adapters.users.leave(adapters.retire):
             Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
+
+
+def _connect(connect: Connect, settings: RunConfig) -> Adapters:
+    return check_returned(connect(settings), Adapters, by="connect")
 
 
 @contextmanager

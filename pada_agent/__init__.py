@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pada_agent.core.errors import ModelUnavailableError as ModelUnavailableError
     from pada_agent.core.errors import NonFiniteLossError as NonFiniteLossError
     from pada_agent.core.errors import PadaError as PadaError
+    from pada_agent.core.errors import PartError as PartError
     from pada_agent.core.errors import PromptError as PromptError
     from pada_agent.core.errors import SandboxError as SandboxError
     from pada_agent.core.errors import StructuredOutputError as StructuredOutputError
@@ -104,6 +105,7 @@ _MODULES = {
         "ModelUnavailableError",
         "NonFiniteLossError",
         "PadaError",
+        "PartError",
         "PromptError",
         "SandboxError",
         "StructuredOutputError",

@@ -5,15 +5,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import nodes
 from jinja2.exceptions import TemplateError
 from pydantic_core import to_jsonable_python
 
 from pada_agent.core.errors import PromptError
+from pada_agent.core.recipes import BUILT_IN, PATTERN_GUIDED, QUESTION_WORDING, Recipe
 from pada_agent.core.suggestions import suggest
 from pada_agent.prompts.template_process import TemplateFault, TemplateLimitError, render_prompts
 from pada_agent.prompts.template_worker import describe, make_prompt_environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+WRITING = (*BUILT_IN, PATTERN_GUIDED.template, QUESTION_WORDING.template, "more_examples")
+"""Templates that ask for rows. All of them get the same variables, and so does the prompt of a recipe."""
+_IMPLICIT = {"loop", "self", "super", "caller", "varargs", "kwargs"}
+"""Names that jinja2 sets in loops, blocks and macros."""
+_OPTIONAL = {"default", "d", "defined", "undefined"}
+"""Filters and tests that accept a variable that there is none of."""
 
 
 def render(name: str, variables: Mapping[str, Any], overrides: Mapping[str, str] | None = None) -> str:
@@ -63,10 +71,11 @@ def template_names() -> list[str]:
 
 
 def check_overrides(overrides: Mapping[str, str]) -> None:
-    """Find mistakes before a run starts; missing variables show only in `render`.
+    """Find mistakes before a run starts, without rendering anything.
 
     Raises:
-        PromptError: one line per override that names no template or does not parse.
+        PromptError: one line per override that names no template, does not parse, or uses an unknown variable, filter or
+            test.
     """
     known = template_names()
     problems = [
@@ -75,12 +84,63 @@ def check_overrides(overrides: Mapping[str, str]) -> None:
         if name not in known
     ]
     for name, text in overrides.items():
-        try:
-            _environment().parse(text)
-        except (TemplateError, RecursionError) as exc:
-            problems.append(f"prompts.{name}: {exc}")
+        if problem := _find_problem(text, name if name in known else None):
+            problems.append(f"prompts.{name}: {problem}")
     if problems:
         raise PromptError("\n".join(problems))
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Find mistakes in the prompt of a recipe before a run starts, without rendering it.
+
+    Raises:
+        PromptError: it has no prompt, or one with a mistake that `check_overrides` would find.
+    """
+    if not recipe.text and recipe.template not in template_names():
+        raise PromptError(f"the recipe {recipe.template!r} has no prompt. Give it a `text` (Jinja).")
+    if problem := _find_problem(recipe.text or template_text(recipe.template), WRITING[0]):
+        raise PromptError(f"the prompt of the recipe {recipe.template!r}: {problem}")
+
+
+def _find_problem(text: str, name: str | None) -> str | None:
+    """What is wrong with a text in place of template `name` (None: an unknown one). None if nothing is."""
+    environment = _environment()
+    try:
+        found = _find_names(environment.parse(text))
+    except (TemplateError, RecursionError) as exc:
+        return str(exc)
+    known = {"filter": set(environment.filters), "test": set(environment.tests)}
+    if name is not None:
+        known["variable"] = _list_variables(name)
+    for noun, names in known.items():
+        if unknown := sorted(found[noun] - names):
+            listed = f" It may use the variables: {_listed(sorted(names))}." if noun == "variable" else ""
+            return f"there is no {noun} {unknown[0]!r}.{listed}{suggest(unknown[0], sorted(names))}"
+    return None
+
+
+def _list_variables(name: str) -> set[str]:
+    """The variables that template `name` gets: those that ours uses, or another one that is rendered with the same."""
+    alike = WRITING if name in WRITING else (name,)
+    return {v for other in alike for v in _find_names(_environment().parse(template_text(other)))["variable"]}
+
+
+def _find_names(tree: nodes.Template) -> dict[str, set[str]]:
+    """The filters, the tests, and the variables that a template needs: that it sets nowhere, and can do nowhere without.
+
+    jinja2's own `find_undeclared_variables` would compute constants such as `10 ** 10 ** 9`.
+    """
+    named, filters = list(tree.find_all(nodes.Name)), list(tree.find_all(nodes.Filter))
+    tests = list(tree.find_all(nodes.Test))
+    own = {n.name for n in named if n.ctx != "load"} | {macro.name for macro in tree.find_all(nodes.Macro)}
+    own |= {str(imported.target) for imported in tree.find_all(nodes.Import)}
+    own |= {str(n[-1] if isinstance(n, tuple) else n) for i in tree.find_all(nodes.FromImport) for n in i.names}
+    own |= {u.node.name for u in (*filters, *tests) if u.name in _OPTIONAL and isinstance(u.node, nodes.Name)}
+    return {
+        "filter": {f.name for f in filters},
+        "test": {t.name for t in tests},
+        "variable": {n.name for n in named} - own - set(_environment().globals) - _IMPLICIT,
+    }
 
 
 @lru_cache(maxsize=1)

@@ -229,6 +229,10 @@ def make_settings(**changes: Any) -> RunConfig:
     return RunConfig.model_validate(values)
 
 
+def _always(tokens: TokenCounter) -> Callable[[object], TokenCounter]:
+    return lambda _: tokens
+
+
 @dataclass
 class ToyWorld:
     """Adapters over a folder, and what they saw."""
@@ -264,9 +268,9 @@ class ToyWorld:
             judge=PromptedModel(self.judge or self.teacher, settings.prompts.overrides()),
             guards=find_guards(settings.guard.plugins),
             student="toy",
-            tokens=self.tokens,
+            make_tokens=_always(self.tokens) if self.tokens else None,
             usage=lambda: {"generator": Usage(n_calls=1)},
-            publish=self.published.append,
+            publish=lambda summary, _: self.published.append(summary),
             close=lambda: None,
             peak_memory_mb=lambda: None,
             memory=self.kept,

@@ -1,12 +1,14 @@
 """Label verification: turns drafts into examples and shows them to every guard before the judge is asked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.data_generation.question_form import QuestionForm
-from pada_agent.agents.guards.guard import Guard, reject
+from pada_agent.agents.guards.guard import Guard, Refusal, reject
+from pada_agent.core.errors import PartError
 from pada_agent.core.records import Draft, Example, Record, Rejection
+from pada_agent.core.returned import check_returned
 from pada_agent.evaluation.task import DraftProblem, Task
 
 
@@ -29,6 +31,9 @@ def verify_drafts(
 
     Args:
         form: the form to give to the written questions. None changes nothing.
+
+    Raises:
+        PartError: a guard or the task returns what it must not.
     """
     by_row = {a.row: a for a in assignments}
     formed = [form.shape(draft, task) for draft in drafts] if form else drafts
@@ -36,7 +41,7 @@ def verify_drafts(
     candidates = [m for m in made if isinstance(m, Example)]
     rejections = [m for m in made if isinstance(m, Rejection)]
     for guard in guards:
-        found = guard.check(candidates)
+        found = _ask(guard, candidates)
         rejections += [
             reject(
                 c, guard.stage, found[c.id].reason, may_be_overruled=guard.may_be_overruled, overlap=found[c.id].overlap
@@ -46,6 +51,18 @@ def verify_drafts(
         ]
         candidates = [c for c in candidates if c.id not in found]
     return VerifiedDrafts(candidates=tuple(candidates), rejections=tuple(rejections))
+
+
+def _ask(guard: Guard, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
+    by = f"{type(guard).__name__}.check"
+    found = check_returned(guard.check(candidates), Mapping, by=by)  # type: ignore[type-abstract]
+    for refusal in found.values():
+        check_returned(refusal, Refusal, by=f"The values of {by}")
+    if unknown := found.keys() - {candidate.id for candidate in candidates}:
+        raise PartError(
+            f"{by} refused {min(map(str, unknown))!r}, which is no row's id. Use the ids of the candidates as keys."
+        )
+    return found
 
 
 _PROMPT_TAG = re.compile(r'</?(?:row|real|sample)(?: number="[^"<>]{0,9}")?>')
@@ -67,6 +84,8 @@ def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Reje
         made = DraftProblem(reason=f"contains {tag}, which belongs to the prompt and not to the row")
     else:
         made = task.compose(draft.fields, source=assignment.source, given=assignment.given, example_id=example_id)
+        if not isinstance(made, DraftProblem):
+            made = check_returned(made, Example, by=f"{type(task).__name__}.compose")
     if isinstance(made, DraftProblem):
         text = "\n".join(f"{name}: {value}" for name, value in draft.fields.items())
         return Rejection(stage="format", reason=made.reason, text=text, provenance=origin)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.guards.guard import Guard, Refusal
 from pada_agent.core.generation_config import GenerationConfig
-from pada_agent.core.records import Example, Overlap
+from pada_agent.core.records import Example, Overlap, Verdict
+from pada_agent.core.returned import check_returned
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
 from pada_agent.evaluation.task import Task
 
@@ -27,7 +28,9 @@ class ExactLabel(Guard):
     stage = "label"
 
     def check(self, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
-        verdicts = {c.id: self.context.task.verify_label(c) for c in candidates}
+        task = self.context.task
+        by = f"{type(task).__name__}.verify_label"
+        verdicts = {c.id: check_returned(task.verify_label(c), Verdict, by=by) for c in candidates}
         return {i: Refusal(reason=verdict.reason) for i, verdict in verdicts.items() if verdict.value == "wrong"}
 
 

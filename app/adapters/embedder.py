@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pada_agent.core.errors import ArtifactError
+from pada_agent.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
+OWN = "own:"
+"""Begins the name of an embedder that the application brings."""
 MAX_REMEMBERED = 20_000
 """Number of texts whose vectors are kept, most recently used ones: 3 KB each at 768 dimensions. Rows that a whole run
 compares with are kept elsewhere.
@@ -73,6 +75,19 @@ class SentenceEmbedder:
                     " it needs another precision: set models.embedder to another model."
                 )
         return found
+
+
+class AbsentEmbedder:
+    """In place of an embedder that the application brings."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        raise ConfigError(
+            f"models.embedder is '{self._name}': the application has to provide this embedder for {len(texts)} texts, but it"
+            " did not. docs/embedding.md shows how."
+        )
 
 
 @contextmanager

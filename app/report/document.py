@@ -14,6 +14,7 @@ from pada_agent.app.report.data import ReportData, describe_run
 from pada_agent.app.report.reading import read_files
 from pada_agent.app.report.sections import draw_sections
 from pada_agent.app.run_folder import layout
+from pada_agent.core.ports import ArtifactStore
 from pada_agent.graph.summary import RunSummary
 
 HERE = Path(__file__).parent
@@ -44,9 +45,15 @@ def summarize_folder(folder: Path) -> RunSummary:
     return summarize_unfinished(folder)
 
 
-def write_report(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> Path:
-    """Write `report.html` into the run's folder."""
-    data = describe_run(read_files(summary, folder, is_finished=is_finished))
+def write_report(
+    summary: RunSummary, folder: Path, *, is_finished: bool = True, store: ArtifactStore | None = None
+) -> Path:
+    """Write `report.html` into the run's folder.
+
+    Args:
+        store: where the run's objects are. None: in its folder.
+    """
+    data = describe_run(read_files(summary, folder, is_finished=is_finished, store=store))
     return write_atomically(folder / layout.REPORT, render_report(data))
 
 

@@ -17,6 +17,7 @@ from pada_agent.app.run_folder.events import SESSION_START
 from pada_agent.app.run_folder.versions import refuse_content
 from pada_agent.core.errors import ArtifactError, PadaError
 from pada_agent.core.groupings import Sensitivity
+from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import (
     BatchReport,
     ErrorAnalysis,
@@ -72,9 +73,11 @@ class RunFiles(Record):
     """Why something is not shown, one line each."""
 
 
-def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -> RunFiles:
-    """Read everything besides the summary, using the summary's references into the store."""
-    rows = _Rows(FileArtifactStore(folder / "objects"))
+def read_files(
+    summary: RunSummary, folder: Path, *, is_finished: bool = True, store: ArtifactStore | None = None
+) -> RunFiles:
+    """Read everything besides the summary, using the summary's references into the store (None: the objects in the folder)."""
+    rows = _Rows(store or FileArtifactStore(folder / "objects"))
     batches = rows.read_reports(summary.batches)
     usage_by_agent: dict[str, Usage] = rows.note(lambda: read_totals_by_agent(folder / layout.CALLS), {})
     manifest = rows.note(lambda: _read_manifest(folder / layout.MANIFEST), None)
@@ -104,7 +107,7 @@ def read_files(summary: RunSummary, folder: Path, *, is_finished: bool = True) -
 class _Rows:
     """Reads rows from the store, and notes what is missing, for example in a folder that was copied without its objects."""
 
-    def __init__(self, store: FileArtifactStore) -> None:
+    def __init__(self, store: ArtifactStore) -> None:
         self._store = store
         self.missing: list[str] = []
 

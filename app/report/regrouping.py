@@ -6,7 +6,7 @@ from pathlib import Path
 from pada_agent.agents.pattern_analysis.clustering import cluster_vectors
 from pada_agent.agents.pattern_analysis.failure_features import describe_analysis, embed_analyses
 from pada_agent.agents.pattern_analysis.sensitivity import measure_sensitivity
-from pada_agent.app.adapters.embedder import SentenceEmbedder
+from pada_agent.app.adapters.embedder import OWN, AbsentEmbedder, SentenceEmbedder
 from pada_agent.app.adapters.storage import model_store
 from pada_agent.app.adapters.storage.artifacts import write_atomically
 from pada_agent.app.report.reading import sensitivity_path
@@ -19,7 +19,7 @@ from pada_agent.core.records import ErrorAnalysis
 
 def load_embedder(name: str) -> Embedder:
     """Load an embedder by its name in the model store, folder or hub id."""
-    return SentenceEmbedder(str(model_store.resolve(name)))
+    return AbsentEmbedder(name) if name.startswith(OWN) else SentenceEmbedder(str(model_store.resolve(name)))
 
 
 def compare_embedders(folder: Path, names: Sequence[str]) -> None:

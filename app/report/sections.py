@@ -8,7 +8,8 @@ import jinja2
 from markupsafe import Markup
 
 from pada_agent.app.report.data import ReportData
-from pada_agent.core.plugins import REPORT_SECTIONS, find_installed
+from pada_agent.core.plugins import REPORT_SECTIONS, find_part, list_installed
+from pada_agent.core.returned import check_returned
 
 
 @dataclass(frozen=True)
@@ -41,23 +42,24 @@ BUILT_IN: tuple[tuple[str, str], ...] = (
 
 
 def draw_sections(data: ReportData, environment: jinja2.Environment, values: dict[str, object]) -> list[Drawn]:
-    """Every section that has something to show.
-
-    Raises:
-        ConfigError: an installed package's entry point is not a `ReportSection`.
-    """
+    """Every section that has something to show."""
     ours = [
         Drawn(name, title, Markup(environment.get_template(f"sections/{name}.html.j2").render(values)))
         for name, title in BUILT_IN
     ]
-    installed = find_installed(REPORT_SECTIONS, accept=lambda found: isinstance(found, ReportSection))
-    theirs = [Drawn(section.id, section.title, _draw(section, data)) for section in installed]
+    theirs = [_draw(name, data) for name in list_installed(REPORT_SECTIONS)]
     return [drawn for drawn in (*ours, *theirs) if drawn.html.strip()]
 
 
-def _draw(section: ReportSection, data: ReportData) -> Markup:
-    """The rendered section. One that fails says so, and does not affect the others."""
+def _draw(name: str, data: ReportData) -> Drawn:
+    """The section of an installed package. One that does not load or fails says so, and does not affect the others."""
+    place = name, name
     try:
-        return Markup(section.render(data))
+        section: ReportSection = find_part(
+            name, REPORT_SECTIONS, built_in={}, accept=lambda found: isinstance(found, ReportSection)
+        )
+        place = section.id, section.title
+        return Drawn(*place, Markup(check_returned(section.render(data), str, by="render")))
     except Exception as exc:  # noqa: BLE001 - somebody else's code: its fault is not the run's
-        return Markup('<p class="soft">This section could not be drawn: {}: {}</p>').format(type(exc).__name__, exc)
+        failed = Markup('<p class="soft">This section could not be drawn: {}: {}</p>').format(type(exc).__name__, exc)
+        return Drawn(*place, failed)

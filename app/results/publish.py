@@ -1,12 +1,13 @@
 """Writes the readable results of a run: its objects under names that people look for."""
 
 import json
+import os
 import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pada_agent.app.adapters.storage.artifacts import FileArtifactStore, explain_writing, make_folder, write_atomically
+from pada_agent.app.adapters.storage.artifacts import explain_writing, make_folder, write_atomically
 from pada_agent.app.report.document import write_report
 from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
@@ -15,6 +16,7 @@ from pada_agent.core.durability import sync
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.json_lines import to_json_lines
+from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
 from pada_agent.core.selection import Selected, SelectedRow
 from pada_agent.graph.batch_rounds import read_reports
@@ -26,7 +28,7 @@ TEST, VALIDATION = "test.jsonl", "validation.jsonl"
 """In a model's `predictions/`: every row with answer and verdict."""
 
 
-def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+def publish_run(summary: RunSummary, folder: Path, store: ArtifactStore) -> None:
     """Write `iterations/`, `best/`, `reviews.jsonl` (people's decisions), `report.html` and, last, `summary.json`,
     whose presence marks the run as finished.
 
@@ -40,7 +42,7 @@ def publish_run(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
         _remove_others(folder / "iterations", written)
     _write_best(summary, folder, store)
     _write_rows(folder / "reviews.jsonl", summary.reviews)
-    write_report(summary, folder)
+    write_report(summary, folder, store=store)
     write_atomically(folder / layout.SUMMARY, summary.model_dump_json(indent=2) + "\n")
 
 
@@ -79,7 +81,7 @@ def _folder_name(model: ModelResult) -> str:
     return "untouched" if model.iteration is None else str(model.iteration)
 
 
-def _write_iterations(summary: RunSummary, folder: Path, store: FileArtifactStore) -> Iterator[Path]:
+def _write_iterations(summary: RunSummary, folder: Path, store: ArtifactStore) -> Iterator[Path]:
     """Yields the path of each file that was written."""
     for model in summary.models:
         yield from _write_iteration(model, folder / _folder_name(model), store)
@@ -103,7 +105,7 @@ def _remove_others(folder: Path, written: Container[Path]) -> None:
             path.rmdir()
 
 
-def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore) -> Iterator[Path]:
+def _write_iteration(model: ModelResult, folder: Path, store: ArtifactStore) -> Iterator[Path]:
     make_folder(folder / "predictions")
     yield write_atomically(folder / "metrics.json", model.model_dump_json(indent=2) + "\n")
     if model.measured:
@@ -111,10 +113,10 @@ def _write_iteration(model: ModelResult, folder: Path, store: FileArtifactStore)
     if model.tested:
         yield _write_rows(folder / "predictions" / TEST, store.read_rows(model.tested.key, ScoredRow))
     if model.adapter:
-        yield _link(folder / "adapter", Path("../..") / model.adapter)
+        yield _link(folder / "adapter", Path(os.path.relpath(_locate(model.adapter, store), folder)))
 
 
-def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: FileArtifactStore) -> Iterator[Path]:
+def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store: ArtifactStore) -> Iterator[Path]:
     """Write what the agents found and wrote in this iteration."""
     make_folder(folder)
     found = next((p for p in summary.patterns if p.iteration == iteration), None)
@@ -139,7 +141,7 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
         yield _write_rows(folder / "selection.jsonl", [SelectedRow.of(s, accepted[s.example_id]) for s in selected])
 
 
-def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> None:
+def _write_best(summary: RunSummary, folder: Path, store: ArtifactStore) -> None:
     """Copy the best adapter, so that the folder can be moved away on its own."""
     shutil.rmtree(folder / "best", ignore_errors=True)
     if summary.adapter is None:
@@ -148,9 +150,10 @@ def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
         raise ArtifactError(
             f"{folder}: its summary names {summary.adapter} as the best adapter, which is not one of its objects"
         )
-    base = read_train_metrics(folder / summary.adapter).base_sha256
+    adapter = _locate(summary.adapter, store)
+    base = read_train_metrics(adapter).base_sha256
     with explain_writing(folder / "best"):
-        shutil.copytree(folder / summary.adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
+        shutil.copytree(adapter, folder / "best", ignore=shutil.ignore_patterns("README.md"))
     config = layout.load_run_config(folder) if (folder / layout.CONFIG).is_file() else None
     origins = [row.provenance for row in _read_all(summary.best.synthetic, Example, store)]
     n_real = sum(origin is not None and origin.branch == "held_back" for origin in origins)
@@ -160,7 +163,12 @@ def _write_best(summary: RunSummary, folder: Path, store: FileArtifactStore) -> 
         sync(folder / "best")
 
 
-def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: FileArtifactStore) -> list[RecordT]:
+def _locate(adapter: str, store: ArtifactStore) -> Path:
+    """The folder of an adapter that the summary names `objects/KEY`. Unlike `store.folder`, this creates nothing."""
+    return store.rows_path(Path(adapter).name).parent
+
+
+def _read_all(refs: Iterable[Ref], kind: type[RecordT], store: ArtifactStore) -> list[RecordT]:
     return [row for ref in refs for row in store.read_rows(ref.key, kind)]
 
 

@@ -164,7 +164,8 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
         if not questions and not layout.is_finished(folder):  # its summary was deleted, as for a damaged one is advised
-            wiring.connect(config).publish(graph.get_state(THREAD).values["summary"])
+            adapters = wiring.connect(config)
+            adapters.publish(graph.get_state(THREAD).values["summary"], adapters.store)
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=layout.load_summary(folder))

@@ -24,13 +24,15 @@ from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.data_check import check_data, refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files
 from pada_agent.graph.jobs import make_predict_job
+from pada_agent.graph.node_binding import using
 from pada_agent.graph.storing import put_rows, read_output
 
 Split = Literal["validation", "test"]
 
 
 def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_event: OnEvent = ignore) -> Metrics:
-    """Accuracy of the student, with `adapter` or untouched. Works in the folder `runs_folder/evaluate`.
+    """Accuracy of the student, with `adapter` or untouched. Works in the folder `runs_folder/evaluate`. Calls
+    with equal settings at the same time share worker and models, and the last to end closes them.
 
     Raises:
         ConfigError: the settings name no such split, or another commit of the student than the one that `adapter` was
@@ -42,8 +44,8 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         raise ArtifactError(f"{adapter}: contains no adapter (no adapter_config.json). Give a run's best/ folder.")
     base = read_base(adapter) if adapter else None
     config = _follow_adapter(config, base)
-    try:
-        adapters = wiring.connect(config)
+    with using(wiring.connect, config) as adapters:
+        adapters.users.end()
         _check_commit(adapters.student, base)
         files = _read_files(config, split, adapters)
         examples = files[split].examples
@@ -61,8 +63,6 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
         )
         predictions = read_output(folder / PREDICTIONS, Prediction, n=len(examples))
         return summarize(verify_answers(adapters.task, examples, predictions))
-    finally:
-        wiring.close(config)
 
 
 def _follow_adapter(config: RunConfig, base: PinnedName | None) -> RunConfig:

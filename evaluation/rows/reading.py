@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pada_agent.core.errors import DatasetError, RowError
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Example, Record
+from pada_agent.core.returned import check_returned
 from pada_agent.evaluation.rows.cells import cell_text, is_empty, parse_nested, write_whole_numbers_as_such
 from pada_agent.evaluation.rows.conversation import ConversationProblem, is_learned, role_of
 from pada_agent.evaluation.rows.doubts import list_doubts
@@ -90,7 +91,7 @@ def _place(exc: DatasetError, where: str) -> RowError:
 
 def _read_row(task: Task, row: RawRow) -> Example:
     """Read a row and add earlier turns, also for third-party tasks that read the fields themselves."""
-    example = task.read(row)
+    example = check_returned(task.read(row), Example, by=f"{type(task).__name__}.read")
     return example if example.history or example.system else RowReader(row, task.config.columns).with_turns(example)
 
 

@@ -54,7 +54,7 @@ def find_task_kind(name: str) -> type[Task]:
     """The class of the task with this name. Other packages cannot replace built-in names.
 
     Raises:
-        ConfigError: there is no task of that name, or its entry point does not give a `Task`.
+        ConfigError: there is no task of that name, or its entry point does not give a complete `Task` of that name.
     """
     return find_part(
         name,

@@ -30,7 +30,7 @@ def finish(state: RunState, adapters: Adapters) -> PartialState:
     """Measure the best model and the models it is compared with on test, publish the results, and stop the worker and the engines."""
     inputs = gather_inputs(state, adapters)
     summary = summarize_run(state, inputs)
-    adapters.publish(summary)
+    adapters.publish(summary, adapters.store)
     report_progress(Progress(stage="finish", done=1, total=1, detail=summary.verdict))
     adapters.close()
     return {"summary": summary, "stop_reason": inputs.stop_reason}

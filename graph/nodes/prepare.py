@@ -14,6 +14,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten, parse_config
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import ArtifactStore
+from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
@@ -29,7 +30,7 @@ from pada_agent.graph.run_context import RunContext, override_settings
 from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
-from pada_agent.prompts.rendering import check_overrides
+from pada_agent.prompts.rendering import check_overrides, check_recipe
 
 MAX_CHANGED = 5
 """Maximum number of keys named in an error about other settings."""
@@ -139,6 +140,7 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
             values["data"][split] = location
     config = parse_config(values, origin="input")
     check_overrides(config.prompts.overrides())
+    check_recipe(find_recipe(config.generation.template))
     return config
 
 

@@ -81,7 +81,7 @@ class App:
         roles = (standard.analyst, standard.generator, standard.judge)
         analyst, generator, judge = (wiring.bring_chat_model(role, self.teacher) for role in roles)
         own = {"compute": self.kind(self._toy.folder / "objects"), "datasets": toy.datasets, "embedder": toy.embedder}
-        mine = {"analyst": analyst, "generator": generator, "judge": judge, "publish": toy.publish, "tokens": None}
+        mine = {"analyst": analyst, "generator": generator, "judge": judge, "publish": toy.publish, "make_tokens": None}
         return replace(standard, student="toy", **own, **mine)
 
     def open(self) -> Graph:

@@ -112,7 +112,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
     def connect(config: RunConfig) -> Adapters:
         folder = Path(config.runs_folder) / config.name
         wiring.link_objects(folder, config.shared_folder)
-        return replace(world.connect(config), publish=lambda summary: publish_run(summary, folder, world.store))
+        return replace(world.connect(config), publish=lambda summary, store: publish_run(summary, folder, store))
 
     monkeypatch.setattr(wiring, "connect", connect)
     monkeypatch.setattr(running, "FileDatasets", lambda: MemoryDatasets(memory))

@@ -58,7 +58,15 @@ PUBLIC_NAMES = {
         "Progress",
     ),
     "Errors": (
-        *("PadaError", "ConfigError", "DatasetError", "PromptError", "ModelUnavailableError", "StructuredOutputError"),
+        *(
+            "PadaError",
+            "ConfigError",
+            "DatasetError",
+            "PartError",
+            "PromptError",
+            "ModelUnavailableError",
+            "StructuredOutputError",
+        ),
         *("AgentError", "BudgetExceededError", "LeakageError", "EvaluationError", "SandboxError", "TrainingError"),
         *("NonFiniteLossError", "ArtifactError"),
     ),

@@ -10,31 +10,23 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import generate_from_stream
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 
 from pada_agent.app.adapters.llm.clients import PlainClient, is_made_to_stream
-from pada_agent.core.chat import ChatRequest
-from pada_agent.core.errors import ModelUnavailableError
 
-_BUGS = (TypeError, AttributeError, NameError, NotImplementedError, ImportError, AssertionError)
+
+def name_author(chat: BaseChatModel) -> str:
+    """The class of a chat model that the application has written. Empty for those of LangChain's own packages, which raise
+    errors of Python for answers that they cannot read.
+    """
+    kind = type(chat)
+    return "" if kind.__module__.startswith("langchain_") else kind.__name__
 
 
 @dataclass(frozen=True)
 class BroughtClient(PlainClient):
-    """Calls a chat model that the application brings. A mistake in its code ends the run at once, because it would happen again."""
-
-    def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
-        try:
-            return super().ask(request, refused)
-        except _BUGS as exc:
-            if type(self.chat).__module__.startswith("langchain_"):
-                raise  # LangChain's own packages raise these for answers that they cannot read
-            kind = type(self.chat).__name__
-            raise ModelUnavailableError(
-                f"{self.config.model}: {kind}, the chat model that the application brought, raised {exc!r}; docs/embedding.md"
-                " says what it must accept."
-            ) from exc
+    """Calls a chat model that the application brings."""
 
     @cached_property
     def _asked(self) -> BaseChatModel:

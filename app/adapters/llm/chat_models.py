@@ -16,7 +16,7 @@ from pada_agent.app.adapters.llm import local_engine
 from pada_agent.app.adapters.llm.addresses import explain_not_found
 from pada_agent.app.adapters.llm.batch_ledger import BatchLedger
 from pada_agent.app.adapters.llm.batching import HALF_PRICE, BatchClient
-from pada_agent.app.adapters.llm.brought_models import BroughtClient
+from pada_agent.app.adapters.llm.brought_models import BroughtClient, name_author
 from pada_agent.app.adapters.llm.clients import ChatClient, can_do_without
 from pada_agent.app.adapters.llm.limits import Budget, CallGate
 from pada_agent.app.adapters.llm.provider_errors import (
@@ -103,7 +103,7 @@ class ChatModelAdapter:
             cache=self._cache,
             budget=self._budget,
             gate=self._gate,
-            opening=Opening(lambda: BroughtClient(chat, self._config)),
+            opening=Opening(lambda: BroughtClient(chat, self._config), written_by_app=name_author(chat)),
         )
         brought._refused = self._refused
         return brought
@@ -175,8 +175,11 @@ class ChatModelAdapter:
         except PadaError:
             raise
         except Exception as exc:
-            redaction = self._opening.redaction
-            error = translate_error(exc, name=self.name, address=self._opening.address, redaction=redaction)
+            opening = self._opening
+            redaction, ours = opening.redaction, opening.written_by_app
+            error = translate_error(
+                exc, name=self.name, address=opening.address, redaction=redaction, written_by_app=ours
+            )
             if isinstance(error, NotFoundError):
                 error = NotFoundError(f"{error}{self._explain_not_found()}")
             if redaction.hides_words or redaction.is_in(

@@ -96,6 +96,13 @@ _UNSUPPORTED = re.compile(
 )
 
 
+_MISTAKES = (
+    *(TypeError, AttributeError, NameError, NotImplementedError, ImportError, AssertionError),
+    *(ValueError, LookupError, ArithmeticError, RecursionError),
+)
+"""Errors of Python that name no status and no connection: in a program of the application, a mistake that would happen again."""
+
+
 class NotFoundError(ModelUnavailableError):
     """There is no such model, or no such address."""
 
@@ -132,8 +139,14 @@ class _Failure:
         return self.words[:SHOWN_CHARACTERS] if self.is_shown else "(its words are not shown here)"
 
 
-def translate_error(error: Exception, *, name: str, address: Address | None, redaction: Redaction) -> Exception:
-    """Our exception for one raised by a call, without the key in it."""
+def translate_error(
+    error: Exception, *, name: str, address: Address | None, redaction: Redaction, written_by_app: str = ""
+) -> Exception:
+    """Our exception for one raised by a call, without the key in it.
+
+    Args:
+        written_by_app: class of the chat model, if the application has written it. What may be a mistake in it is not retried.
+    """
     if redaction.hides_words and address and address.source != "base_url":
         address = None  # the operator's environment is not the reader's business
     where = str(address or "the provider's address")
@@ -166,6 +179,12 @@ def translate_error(error: Exception, *, name: str, address: Address | None, red
     if isinstance(error, ClientError):
         return _translate_aws(failure, name)
     if failure.status is None:
+        if written_by_app and isinstance(error, _MISTAKES) and not isinstance(error, JSONDecodeError):
+            raised = redaction.mask(_one_line(repr(error)))[:SHOWN_CHARACTERS] if failure.is_shown else failure.shown
+            return ModelUnavailableError(
+                f"{name}: {written_by_app}, the chat model that the application brought, raised {raised}; docs/embedding.md"
+                " says what it must accept."
+            )
         kind = "" if isinstance(error, BotoCoreError) else f"the answer of {where} was no chat completion: "
         if isinstance(error, JSONDecodeError) and _WEB_PAGE.match(error.doc):
             setting = (address and address.source) or "base_url"

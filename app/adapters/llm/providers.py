@@ -45,6 +45,8 @@ class Opening:
     """Where it is asked. None: what makes its client decides."""
     close: Callable[[], None] = lambda: None
     """Ends what a client waits for. Safe in a signal handler."""
+    written_by_app: str = ""
+    """Class of the chat model, if the application has written it. A mistake in it ends the run at once, because it would happen again."""
 
 
 class Partner(NamedTuple):

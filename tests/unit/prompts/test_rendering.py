@@ -3,8 +3,9 @@
 import pytest
 
 from pada_agent.core.errors import PromptError
+from pada_agent.core.recipes import BUILT_IN, PATTERN_GUIDED, QUESTION_WORDING, Recipe
 from pada_agent.core.records import Example
-from pada_agent.prompts.rendering import check_overrides, render, template_names
+from pada_agent.prompts.rendering import WRITING, check_overrides, check_recipe, render, template_names, template_text
 
 
 def render_text(template: str, **variables: object) -> str:
@@ -81,5 +82,52 @@ def test_all_mistakes_in_overrides_are_reported_at_once() -> None:
     assert str(caught.value).count("\n") == 3
 
 
-def test_overrides_of_known_templates_that_parse_are_fine() -> None:
-    check_overrides(dict.fromkeys(template_names(), "{{ anything }}"))
+def test_our_own_texts_are_fine_as_overrides() -> None:
+    check_overrides({name: template_text(name) for name in template_names()})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% for row in rows %}{{ loop.index }} {{ row.question | upper }}{% else %}{{ task }}{% endfor %}",
+        "{% set told = task %}{{ told }}{% macro show(x) %}{{ x }}{{ caller() }}{% endmacro %}{{ show(variety) }}",
+        "{% with both = rows %}{{ both | json }}{% endwith %}{{ range(3) | list }}",
+        "{% if extra is defined %}{{ extra }}{% endif %}{{ more | default('none') }}",
+        "{% from 'rephrasing.j2' import a as b %}{{ b }}{% import 'rephrasing.j2' as c %}{{ c }}",
+        "{{ real }}{{ opposite }}{{ shared }}{{ strategy }}{{ field }}",
+    ],
+)
+def test_what_a_template_sets_itself_or_gets_as_one_that_asks_for_rows_is_no_mistake(text: str) -> None:
+    check_overrides({"rephrasing": text})
+    check_recipe(Recipe(template="theirs", text=text))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "{{ rwos }}",
+            r"there is no variable 'rwos'\. It may use the variables: field, .*variety\. Did you mean 'rows'\?",
+        ),
+        ("{% for row in rows %}{{ patterns }}{% endfor %}", "there is no variable 'patterns'"),
+        ("{{ task | shout }}", "there is no filter 'shout'"),
+        ("{% if task is odder %}{% endif %}", "there is no test 'odder'"),
+        ("{{ task", "unexpected end of template"),
+    ],
+)
+def test_a_mistake_in_a_prompt_is_found_before_the_run(text: str, told: str) -> None:
+    with pytest.raises(PromptError, match=f"^prompts\\.rephrasing: {told}"):
+        check_overrides({"rephrasing": text})
+    with pytest.raises(PromptError, match=f"^the prompt of the recipe 'theirs': {told}"):
+        check_recipe(Recipe(template="theirs", text=text))
+
+
+def test_a_recipe_without_a_prompt_is_told_so() -> None:
+    with pytest.raises(PromptError, match=r"^the recipe 'theirs' has no prompt\. Give it a `text`"):
+        check_recipe(Recipe(template="theirs"))
+    for recipe in (*BUILT_IN.values(), PATTERN_GUIDED, QUESTION_WORDING):
+        check_recipe(recipe)
+
+
+def test_all_templates_that_ask_for_rows_get_the_same_variables() -> None:
+    assert {name for name in template_names() if "in rows %}" in template_text(name)} == set(WRITING)

@@ -74,7 +74,7 @@ class World:
 
     def connect(self, settings: RunConfig) -> SimpleNamespace:
         self.connected.append(settings)
-        return SimpleNamespace(publish=lambda summary: self.publish(settings, summary))
+        return SimpleNamespace(publish=lambda summary, _: self.publish(settings, summary), store=None)
 
 
 @pytest.fixture

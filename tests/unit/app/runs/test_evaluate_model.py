@@ -1,6 +1,9 @@
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +21,7 @@ from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from tests.fakes import MemoryDatasets, WordCounter
+from tests.toy_world import ToyWorld
 
 CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
 
@@ -34,6 +38,8 @@ class OneJob:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.jobs: list[PredictJob] = []
+        self.closed: list[int] = []
+        """Number of jobs whenever the adapters were closed."""
 
     def submit(self, job: PredictJob) -> str:
         self.jobs.append(job)
@@ -64,15 +70,17 @@ class YesTask(ExactMatch):
 def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneJob:
     made = OneJob(tmp_path)
     rows = [{"q": "1", "a": "yes"}, {"q": "2", "a": "no"}, {"q": "3", "a": "no"}]
-    adapters = SimpleNamespace(
+    adapters = replace(
+        ToyWorld(tmp_path).connect(CONFIG),
         datasets=MemoryDatasets({"v": rows, "long": LONG, "wordy": WORDY, "twice": TWICE, "empty": EMPTY}),
         store=FileArtifactStore(tmp_path / "objects"),
         compute=made,
         task=YesTask(CONFIG.task),
         student="folder",
-        tokens=WordCounter(20),
+        make_tokens=lambda _: WordCounter(20),
+        close=lambda: made.closed.append(len(made.jobs)),
     )
-    monkeypatch.setattr(evaluate_model, "wiring", SimpleNamespace(connect=lambda _: adapters, close=lambda _: None))
+    monkeypatch.setattr(evaluate_model, "wiring", SimpleNamespace(connect=lambda _: adapters))
     return made
 
 
@@ -113,6 +121,27 @@ def test_rows_that_cannot_be_read_are_told_at_once_and_those_of_other_files_do_n
     with pytest.raises(DatasetError, match=r"memory:empty:2: no question \(2 rows like this: 2, 3\)"):
         measure_rows("empty")
     assert measure_rows("v", train="memory:empty").n == 3
+
+
+def test_calls_at_the_same_time_share_what_the_last_to_end_closes(
+    compute: OneJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, wait = Barrier(2, timeout=30), compute.wait
+
+    def wait_for_both(job_id: str, on_progress: Callable[[Progress], None]) -> Path:
+        both.wait()
+        return wait(job_id, on_progress)
+
+    monkeypatch.setattr(compute, "wait", wait_for_both)
+    with ThreadPoolExecutor(2) as pool:
+        assert [metrics.n for metrics in pool.map(measure_rows, ["v", "v"])] == [3, 3]
+    assert compute.closed == [2], "once, when both were over"
+
+
+def test_a_call_that_fails_closes_what_it_worked_with(compute: OneJob) -> None:
+    with pytest.raises(DatasetError):
+        measure_rows("empty")
+    assert compute.closed == [0]
 
 
 def test_an_adapter_is_told_apart_by_its_content(compute: OneJob, tmp_path: Path) -> None:
@@ -174,9 +203,16 @@ def test_the_student_is_taken_at_the_commit_that_the_adapter_was_trained_on(
     ],
 )
 def test_an_adapter_of_another_commit_is_refused(
-    student: str, base: str, revision: str | None, is_refused: bool, compute: OneJob, tmp_path: Path
+    student: str,
+    base: str,
+    revision: str | None,
+    is_refused: bool,
+    compute: OneJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    evaluate_model.wiring.connect(CONFIG).student = student  # type: ignore[misc]
+    adapters = replace(evaluate_model.wiring.connect(CONFIG), student=student)
+    monkeypatch.setattr(evaluate_model.wiring, "connect", lambda _: adapters)
     if is_refused:
         with pytest.raises(
             ConfigError, match=f"student.revision: is {B}, but the adapter was trained on {A} of owner/small"

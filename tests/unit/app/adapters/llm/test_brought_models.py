@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter
+from pada_agent.app.wiring import bring_chat_model
 from pada_agent.core.chat import ChatReply
 from pada_agent.core.config import ModelConfig
 from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.prompts.prompted_model import PromptedModel
 from tests.fake_chat_server import Answer, FakeChatServer, completion
 from tests.unit.app.adapters.llm.chat_world import World, ask, make_world, open_world
 
@@ -66,6 +69,21 @@ class ChatWithoutLimit(BaseChatModel):
 
     def _generate(self, *arguments: Any, stop: Any = None, run_manager: Any = None) -> ChatResult:
         raise AssertionError(f"called with {arguments}, {stop} and {run_manager}")
+
+
+class BrokenChat(BaseChatModel):
+    """Raises one error after the other, and answers when there are none left."""
+
+    errors: list[Any]
+
+    @property
+    def _llm_type(self) -> str:
+        return "broken"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        if self.errors:
+            raise self.errors.pop(0)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("ok"))])
 
 
 def make_graph(model: ChatModelAdapter) -> Graph:
@@ -153,6 +171,41 @@ def test_a_mistake_in_a_brought_model_ends_the_run_at_once_with_what_was_raised(
     with pytest.raises(ModelUnavailableError, match=mistake):
         own.model.answered_by(ChatWithoutLimit()).complete(ask())
     assert own.clock.slept == []
+
+
+@pytest.mark.parametrize("error", [KeyError("choices"), ValueError("no such deployment"), ZeroDivisionError("by zero")])
+def test_any_mistake_in_a_brought_model_ends_the_run_without_a_wait(own: World, error: Exception) -> None:
+    with pytest.raises(ModelUnavailableError) as raised:
+        own.model.answered_by(BrokenChat(errors=[error])).complete(ask())
+    assert f"BrokenChat, the chat model that the application brought, raised {error!r}; docs/" in str(raised.value)
+    assert own.clock.slept == []
+
+
+class BusyError(ValueError):
+    status_code = 503
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("reset"), TimeoutError(), BusyError("busy"), JSONDecodeError("odd", "<html>", 0)]
+)
+def test_what_may_pass_in_a_brought_model_is_tried_again(own: World, error: Exception) -> None:
+    assert own.model.answered_by(BrokenChat(errors=[error])).complete(ask()).text == "ok"
+    assert len(own.clock.slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("chat", "kind"),
+    [
+        (BrokenChat(errors=[]).bind(stop=["x"]), ".*Binding"),
+        (BrokenChat(errors=[]).with_retry(), "RunnableRetry"),
+        (BrokenChat(errors=[]).with_fallbacks([BrokenChat(errors=[])]), "RunnableWithFallbacks"),
+        ("gpt-4o", "str"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_no_chat_model_is_refused_when_it_is_brought(own: World, chat: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"^expected a BaseChatModel, not {kind}: pass the chat model itself"):
+        bring_chat_model(PromptedModel(own.model), chat)
 
 
 def test_an_answer_that_a_package_of_langchain_cannot_read_is_asked_for_again(tmp_path: Path) -> None:
