@@ -34,7 +34,7 @@ def figure(value: float | None) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}%"
 
 
 def points(value: float) -> str:

@@ -2,7 +2,7 @@
 
 - Orchestration: wall time of the graph minus the time in which at least one port is busy (LLM calls, the worker, the
   embedder, the store), as a fraction of the wall time. It consists of LangGraph, checkpoints, and the agents' own work. The
-  iteration is that of C4, with replayed LLM calls. Peer: the limit of 1 %.
+  iteration is that of C4, with replayed LLM calls. Peer: the limit of 1%.
 - `pada --help`: seconds, the fastest of five. Peer: the limit of one second.
 - A kill: a run with one LLM call at a time is killed (SIGKILL) in the middle of synthesis and resumed; calls paid twice.
   Peer: the limit of one.

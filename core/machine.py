@@ -16,7 +16,7 @@ WAITING: Mapping[str, str] = {
 """How threads wait for each other: OpenMP's some tenths of a millisecond awake, then asleep, those of numpy's OpenBLAS asleep at once.
 
 Spinning on makes torch's matrix products about four times slower when the cores are shared (2 threads on 2 busy cores), and
-brings llama.cpp to a standstill. Sleeping at once costs generation 8 to 14 % and fine-tuning about 4 on quiet cores; on busy
+brings llama.cpp to a standstill. Sleeping at once costs generation 8 to 14% and fine-tuning about 4 on quiet cores; on busy
 ones no difference was found (docs/adr/0009). OpenBLAS threads would stay awake for about 25 ms after each product; on two
 cores, that was more than half of the processor time of the driver's work on a batch."""
 

@@ -111,7 +111,7 @@ class Verdict(Record):
 
 
 class Metrics(Record):
-    """Accuracy with its 95 % Wilson interval."""
+    """Accuracy with its 95% Wilson interval."""
 
     n: int
     n_correct: int

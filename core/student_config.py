@@ -25,7 +25,7 @@ class StudentConfig(Settings):
     revision: str | None = None
     """Branch, tag or commit of a hub model, by git's rules for names. Null is the main branch. A run stays with the commit that it began with."""
     load_in: LoadIn | None = None
-    """`4bit` keeps the weights in 4 bits during training and evaluation (QLoRA, arXiv 2305.14314: nf4, double quantization), in 30 to 40 % of
+    """`4bit` keeps the weights in 4 bits during training and evaluation (QLoRA, arXiv 2305.14314: nf4, double quantization), in 30 to 40% of
     the memory. The adapter is never merged into them. Needs `pada-agent[qlora]`. Null keeps them in bf16 on a GPU and in fp32 on CPU."""
     system: Prose | None = None
     """System message. Null keeps the tokenizer's default; an empty string sends none."""

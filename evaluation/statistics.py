@@ -37,7 +37,7 @@ Words = Literal["gained", "lost", "not shown"]
 
 
 class Interval(Record):
-    """Bounds of a 95 % confidence interval."""
+    """Bounds of a 95% confidence interval."""
 
     low: float
     high: float
@@ -55,9 +55,9 @@ class PairedTest(Record):
     difference: float
     """Accuracy of the second model minus that of the first, from -1 to 1."""
     low: float
-    """Lower bound of its 95 % interval. It is above 0, or `high` below 0, if and only if the test rejects at 5 %."""
+    """Lower bound of its 95% interval. It is above 0, or `high` below 0, if and only if the test rejects at 5%."""
     high: float
-    """Upper bound of its 95 % interval."""
+    """Upper bound of its 95% interval."""
     p_value: float
     """McNemar's exact test, two-sided."""
     words: Words
@@ -73,9 +73,9 @@ class MethodTest(Record):
     difference: float
     """Mean of `by_seed`."""
     low: float
-    """Lower bound of its 95 % interval."""
+    """Lower bound of its 95% interval."""
     high: float
-    """Upper bound of its 95 % interval."""
+    """Upper bound of its 95% interval."""
     p_value: float
     """Two-sided, for the hypothesis of no difference."""
     smallest_shown: float
@@ -139,7 +139,7 @@ def compare_paired(before: Sequence[Verdict], after: Sequence[Verdict]) -> Paire
 
 
 def word_difference(difference: float, p_value: float) -> Words:
-    """What a test shows at the 5 % level."""
+    """What a test shows at the 5% level."""
     if not _is_shown(p_value):
         return "not shown"
     return "gained" if difference > 0 else "lost"
@@ -152,7 +152,7 @@ def compare_methods(
 
     With three or more seeds, rows and seeds are both resampled (a crossed bootstrap), so the result holds for other
     rows and other seeds. With one or two, it is an exact sign-flip test over rows; for one seed, this is McNemar's
-    test. The interval contains 0 if and only if the test does not reject at 5 %.
+    test. The interval contains 0 if and only if the test does not reject at 5%.
 
     Args:
         n_tests: number of comparisons that Holm's procedure corrects for. `smallest_shown` is for the first of its
@@ -256,7 +256,7 @@ def sign_flip_exact(values: NDArray[np.float64]) -> float:
 
 
 def adjust_holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted by Holm's step-down procedure. If those below 0.05 are called significant, any of them is wrong in at most 5 % of cases."""
+    """P-values adjusted by Holm's step-down procedure. If those below 0.05 are called significant, any of them is wrong in at most 5% of cases."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, reached = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -299,8 +299,8 @@ def melded_interval(sums: NDArray[np.float64], n_seeds: int = 1) -> Interval:
     Fay and Lumbard (2021, Statistics in Medicine 40:1147): the share of rows that changed, and the share of these that
     changed for the better, each have a confidence distribution (Clopper-Pearson), and the bounds are quantiles of the
     product. For two seeds, which they do not treat, the second is that of the sign-flip test given the sizes of the
-    sums. In simulations of 20 and 100 rows, of which 1 to 20 % change, at least 96 % of the intervals contain the
-    difference (20,000 each; for two seeds and 60 rows, 400 each); of the bootstrap's, 13 to 100 %.
+    sums. In simulations of 20 and 100 rows, of which 1 to 20% change, at least 96% of the intervals contain the
+    difference (20,000 each; for two seeds and 60 rows, 400 each); of the bootstrap's, 13 to 100%.
     """
     n_ones, n_twos = (int((abs(sums) == size).sum()) for size in (1, 2))
     total = int(sums.sum())

@@ -232,7 +232,7 @@ def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, Read
             findings.append(
                 warn(
                     f"{_place(name, kept[name])}: {count(found, f'{name} row')} {agree(found, 'is', 'are')} few: an accuracy"
-                    f" on so few is uncertain by up to ±{points} points (95 % interval). Use {FEW_ROWS} or more"
+                    f" on so few is uncertain by up to ±{points} points (95% interval). Use {FEW_ROWS} or more"
                 )
             )
     return findings

@@ -278,7 +278,7 @@ def word_verdict(
         return "No augmentation round was compared with plain fine-tuning."
     figures = (
         f"'{c.after}' against '{c.before}' {100 * c.difference:+.1f} points on {c.split} "
-        f"(95 % interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p {_word_p(c.p_value)})"
+        f"(95% interval {100 * c.low:+.1f} to {100 * c.high:+.1f}, n = {c.n}, p {_word_p(c.p_value)})"
     )
     flattery = (
         " These rows also chose the iteration, so the difference is probably too high: set data.test to other rows."

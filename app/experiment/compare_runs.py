@@ -87,7 +87,7 @@ def check_same_scoring(first: Path, other: Path) -> None:
 
 def describe_runs(compared: RunsCompared) -> str:
     """The comparison as text for a terminal."""
-    header = ["run", "seed", "rows", "synthetic", "steps", "test n", "test", "95 % interval"]
+    header = ["run", "seed", "rows", "synthetic", "steps", "test n", "test", "95% interval"]
     table = align_columns([header, *map(_to_row, compared.runs)])
     corrected = f"Verdicts are corrected for {len(compared.comparisons)} comparisons (Holm); p-values are not.\n"
     adapters = "Each run is one adapter: the tests are about these adapters, not about methods.\n"

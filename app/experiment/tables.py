@@ -22,7 +22,7 @@ HEADER = [
     "test",
     "by seed",
     "points",
-    "95 % interval",
+    "95% interval",
     "p",
     "p (Holm)",
     "verdict",
@@ -39,7 +39,7 @@ PAIRS_HEADER = [
     "seeds",
     "steps",
     "points",
-    "95 % interval",
+    "95% interval",
     "p",
     "p (Holm)",
     "verdict",
@@ -47,13 +47,13 @@ PAIRS_HEADER = [
 ]
 PAIRS_LEGEND = (
     "Comparisons written down in the grid before it ran, on the same test rows and seeds; the first is the primary one."
-    " `verdict`: at 5 %, after Holm's correction over these comparisons."
+    " `verdict`: at 5%, after Holm's correction over these comparisons."
 )
 LEGEND = (
     "`points`: {split} accuracy against plain fine-tuning of the same runs, mean over seeds, paired on the same rows. `plain steps`:"
     " how many steps that plain fine-tuning took; where `steps` differs, the steps may be the reason for a difference. `could show`:"
     " the true difference that this many rows and seeds would show in 8 of 10 experiments (`none`: they are too few to show any)."
-    " `verdict`: at 5 %, after Holm's correction over all methods, tasks and sizes."
+    " `verdict`: at 5%, after Holm's correction over all methods, tasks and sizes."
 )
 
 
@@ -140,7 +140,7 @@ def _to_row(outcome: ArmOutcome) -> list[str]:
         tested.append(_word_smallest(t))
     name = " = ".join((o.arm, *o.also))
     steps = [_listed([n or 0 for n in o.n_steps]), list_steps(o.n_plain_steps) if o.n_plain_steps else ""]
-    figures = [_listed(o.n_synthetic), *steps, f"{100 * o.mean:.1f} %"]
+    figures = [_listed(o.n_synthetic), *steps, f"{100 * o.mean:.1f}%"]
     figures.append(" ".join(f"{100 * a:.1f}" for a in o.accuracy))
     usd = word_cost(usage.cost_usd, o.unpriced).replace("$", "")
     cost = [str(usage.n_calls), str(usage.n_cached), usd, f"{o.hours:.2f}"]

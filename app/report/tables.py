@@ -20,12 +20,12 @@ def model_rows(summary: RunSummary) -> list[list[str]]:
     """A header, then one row per model. The columns for steps and test appear only if there is something to show."""
     with_test = any(model.test for model in summary.models)
     with_steps = any(model.n_steps for model in summary.models)
-    header = ["model", "rows", "synthetic", *["steps"] * with_steps, "validation n", "accuracy", "95 % interval"]
+    header = ["model", "rows", "synthetic", *["steps"] * with_steps, "validation n", "accuracy", "95% interval"]
     rows = [
         _model_row(model, is_best=model.name == summary.best_model, with_test=with_test, with_steps=with_steps)
         for model in summary.models
     ]
-    return [header + ["selection"] + ["test", "95 % interval"] * with_test, *rows]
+    return [header + ["selection"] + ["test", "95% interval"] * with_test, *rows]
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -34,7 +34,7 @@ def describe_comparison(comparison: Comparison) -> str:
     words = {"gained": "a gain", "lost": "a loss", "not shown": "no difference shown"}
     return (
         f"{c.split}, {c.before} → {c.after}: {points(c.difference)} points"
-        f" (95 % interval {points(c.low)} to {points(c.high)}; {c.n_fixed} rows fixed, {c.n_broken} broken of {c.n};"
+        f" (95% interval {points(c.low)} to {points(c.high)}; {c.n_fixed} rows fixed, {c.n_broken} broken of {c.n};"
         f" paired test p = {c.p_value:.3g}): {words[c.verdict]}."
     )
 

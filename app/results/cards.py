@@ -160,7 +160,7 @@ def _describe_result(task: str, split: str, metrics: Metrics, dataset: str) -> d
 
 
 def _describe_n(metrics: Metrics) -> str:
-    return f"95 % interval {metrics.low:.3f} to {metrics.high:.3f}, n = {metrics.n}"
+    return f"95% interval {metrics.low:.3f} to {metrics.high:.3f}, n = {metrics.n}"
 
 
 def _list_sources(key: str, config: RunConfig | None) -> dict[str, list[str]]:
@@ -184,7 +184,7 @@ def _base_name(student: str) -> str:
 
 
 def _tabulate(model: ModelResult) -> str:
-    rows = [["rows of", "n", "accuracy", "95 % interval"]]
+    rows = [["rows of", "n", "accuracy", "95% interval"]]
     rows += [
         [split, str(m.n), percent(m.accuracy), interval(m)]
         for split, m in (("validation", model.validation), ("selection", model.selection), ("test", model.test))

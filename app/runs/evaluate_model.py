@@ -92,7 +92,7 @@ def describe_metrics(metrics: Metrics, *, split: Split) -> str:
     """The metrics in one line."""
     unscored = f", {metrics.n_unscored} could not be scored" if metrics.n_unscored else ""
     f1 = f", F1 {metrics.f1:.3f}" if metrics.f1 is not None else ""
-    return f"{split}: {percent(metrics.accuracy)} of {metrics.n} (95 % interval {interval(metrics)}{f1}{unscored})"
+    return f"{split}: {percent(metrics.accuracy)} of {metrics.n} (95% interval {interval(metrics)}{f1}{unscored})"
 
 
 def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[FileName, ReadFile]:

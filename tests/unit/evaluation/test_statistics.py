@@ -299,7 +299,7 @@ def test_a_single_row_shows_nothing_and_is_no_error(n_seeds: int) -> None:
 
 
 def test_the_exact_test_shows_nothing_before_six_rows_change() -> None:
-    """2 * 0.5 ** 6 < 0.05: with five rows it cannot reject. With 100, 8 of 10 experiments see six changes if 7.8 % change."""
+    """2 * 0.5 ** 6 < 0.05: with five rows it cannot reject. With 100, 8 of 10 experiments see six changes if 7.8% change."""
     assert find_smallest_shown(expect_spread(5, 1)) > 1
     assert 0.9 < find_smallest_shown(expect_spread(6, 1)) <= 1
     share = compare_methods(*[[side] for side in pair_up(0, 0, 100)]).smallest_shown

@@ -4,7 +4,7 @@ import pytest
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.raw_rows import RawRow
-from pada_agent.core.records import Example, Prediction
+from pada_agent.core.records import Example, Prediction, Verdict
 from pada_agent.evaluation.task import verify_answers
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -94,7 +94,9 @@ def test_an_option_is_taken_as_it_is() -> None:
         id="x", prompt="What closes it?", answer=options[0], options=options, reference={"choices": options}
     )
     chosen = Prediction(example_id="x", response=options[0], option_scores=(0.0, -1.0))
-    seen: list[str] = []
-    task.verify = lambda _, p: seen.append(p.response)  # type: ignore[method-assign,assignment,func-returns-value]
-    verify_answers(task, [example], [chosen])
-    assert seen == ["</think>"]
+
+    def verify(example: Example, prediction: Prediction) -> Verdict:
+        return Verdict(example_id=example.id, value="correct", extracted=prediction.response)
+
+    task.verify = verify  # type: ignore[method-assign]
+    assert verify_answers(task, [example], [chosen])[0].extracted == "</think>"

@@ -234,7 +234,7 @@ def test_four_rows_without_a_change_promise_nothing() -> None:
     told = describe_headroom(outcome("oracle", headroom=test, is_oracle=True))
     assert told is not None and "could show no difference" in told and "gain more than 60.2 points here" in told
     (row,) = csv.DictReader(to_csv(ExperimentResult(name="g", outcomes=(outcome("pada", test),))).splitlines())
-    assert (row["95 % interval"], row["could show"]) == ("-60.2 to +60.2", "none")
+    assert (row["95% interval"], row["could show"]) == ("-60.2 to +60.2", "none")
 
 
 def test_notes_say_what_the_budget_did_not_match_and_of_what_the_tests_speak() -> None:
@@ -261,12 +261,12 @@ def test_tables_say_the_same_in_every_form() -> None:
     result = ExperimentResult(name="grid", outcomes=tuple(outcomes), notes=("a note",))
     header, untouched, pada = csv.reader(to_csv(result).splitlines())
     assert header == HEADER and len(untouched) == len(pada) == len(HEADER)
-    figures = ["42.0 %", "+5.1", "+1.1 to +9.1", "0.004", "gained"]
+    figures = ["42.0%", "+5.1", "+1.1 to +9.1", "0.004", "gained"]
     assert [c for c in pada if c in figures] == [*figures[:3], "0.004", "0.004", "gained"]
     for text in (to_markdown(result), render_result(result)):
         assert all(figure in text for figure in figures) and "a note" in text
     latex = to_latex(result)
-    assert r"gsm8k\_\&\_more" in latex and r"42.0 \%" in latex
+    assert r"gsm8k\_\&\_more" in latex and r"42.0\%" in latex
     assert {line.count(" & ") for line in latex.splitlines() if "&" in line} == {11} and "% a note" in latex
 
 

@@ -106,7 +106,7 @@ def test_the_report_holds_the_same_content_as_the_text(tmp_path: Path) -> None:
         "Money back first",
         "an amount",
         "p = 0.0012",
-        "60.0 %",
+        "60.0%",
         "refund taken for return (2)",
         "max_iterations reached",
     ):

@@ -234,5 +234,5 @@ def test_in_words() -> None:
     metrics = Metrics(n=200, n_correct=100, n_unscored=2, accuracy=0.5, low=0.43, high=0.57, f1=0.61)
     assert (
         evaluate_model.describe_metrics(metrics, split="test")
-        == "test: 50.0 % of 200 (95 % interval 43.0 – 57.0, F1 0.610, 2 could not be scored)"
+        == "test: 50.0% of 200 (95% interval 43.0 – 57.0, F1 0.610, 2 could not be scored)"
     )
