@@ -328,9 +328,8 @@ def verify_answers(task: Task, examples: Sequence[Example], predictions: Sequenc
 
 
 def _check_verdicts(found: object, examples: Sequence[Example], *, by: str) -> list[Verdict]:
-    verdicts = [
-        check_returned(v, Verdict, by=f"{by}.verify") for v in check_returned(found, list, by=f"{by}.verify_all")
-    ]
+    listed = list(found) if isinstance(found, tuple) else check_returned(found, list, by=f"{by}.verify_all")
+    verdicts = [check_returned(verdict, Verdict, by=f"{by}.verify") for verdict in listed]
     if len(verdicts) != len(examples):
         raise PartError(
             f"{by}.verify_all must return one verdict per row, but returned {len(verdicts)} for {len(examples)}."
@@ -345,8 +344,11 @@ def _check_verdicts(found: object, examples: Sequence[Example], *, by: str) -> l
 
 
 def _without_thoughts(example: Example, prediction: Prediction) -> Prediction:
-    golds = example.reference.get("answers") or [example.answer]
-    return prediction.model_copy(update={"response": strip_thoughts_unless_in(golds, prediction.response)})
+    listed = example.reference.get("answers")
+    golds = [gold for gold in listed if isinstance(gold, str)] if isinstance(listed, list | tuple) else []
+    return prediction.model_copy(
+        update={"response": strip_thoughts_unless_in(golds or [example.answer], prediction.response)}
+    )
 
 
 def verify_side_by_side(

@@ -17,7 +17,7 @@ _MAX_LABEL = 3
 """Longer ids and the like are no labels, unless the key is `label`."""
 _MARKS = ("is_correct", "correct")
 """Keys of options that say whether they are right."""
-_BEGINS = re.compile(r"\s*[(\[]?(?P<label>[A-Za-z]|\d{1,2})(?:[)\]]|[.:](?=\s))\s*\S")
+_BEGINS = re.compile(r"\s*[(\[]?(?P<label>[A-Za-z]|\d{1,2})(?:[)\]]|:(?=\s)|(?P<initial>\.)(?=\s))\s*\S")
 """A text that begins with its own label, such as `B) ruler`."""
 
 
@@ -33,8 +33,8 @@ class Options(NamedTuple):
     are_numbers: bool = False
     """Whether the options are numbers rather than texts."""
     other_names: tuple[tuple[str, ...], ...] = ()
-    """What else may name the options, each in their order: other keys, and what the texts begin with. Empty where there
-    is none. Names that count the options in order are left out."""
+    """What else may name the options, each in their order: other keys, unless they hold amounts such as votes, and the
+    labels that texts begin with. Empty where there is none. Names that count the options in order are left out."""
     marked: tuple[int, ...] = ()
     """0-based indices of the options that are marked as right."""
 
@@ -76,6 +76,7 @@ def read_options(value: Any) -> Options:
     names = {key: tuple(_read_name(part.get(key)) for part in parts) for key in keys}
     label = _find_label_key(parts)
     labels = names.pop(label) if label else tuple(map(label_at, range(len(texts))))
+    names = {key: found for key, found in names.items() if not _are_amounts(found, has_labels=label is not None)}
     if "" in labels:
         raise OptionsProblem(f"expected a {label} for each option")
     if len(set(labels)) < len(labels):
@@ -85,7 +86,7 @@ def read_options(value: Any) -> Options:
         texts=texts,
         has_labels=label is not None,
         are_numbers=all(isinstance(part.get("text"), int | float) for part in parts),
-        other_names=_list_other_names([*names.values(), _find_own_labels(texts)]),
+        other_names=_list_other_names([*names.values(), _find_own_labels(texts, labels)]),
         marked=tuple(
             i for i, part in enumerate(parts) if any(part.get(key) in (True, "true", "True") for key in _MARKS)
         ),
@@ -117,13 +118,15 @@ def read_option_columns(fields: Mapping[str, Any], columns: Sequence[str], missi
     places = [_place_of(column) for column in columns[: len(values)]]
     labels = tuple(place.upper() for place in places if place)
     has_labels = len(labels) == len(values) == len(set(labels))
+    labels = labels if has_labels else tuple(map(label_at, range(len(values))))
+    texts = tuple(map(_read_text, values))
     return Options(
-        labels=labels if has_labels else tuple(map(label_at, range(len(values)))),
-        texts=tuple(map(_read_text, values)),
+        labels=labels,
+        texts=texts,
         has_labels=has_labels,
         columns=tuple(columns[: len(values)]),
         are_numbers=all(isinstance(value, int | float) for value in values),
-        other_names=_list_other_names([_find_own_labels(tuple(map(_read_text, values)))]),
+        other_names=_list_other_names([_find_own_labels(texts, labels)]),
     )
 
 
@@ -145,9 +148,11 @@ def _place_of(column: str) -> str | None:
 def _pair_up(found: Mapping[str, Any]) -> list[Any]:
     """`{label: […], text: […]}`, or labels mapped to texts, as a list of options."""
     if isinstance(found.get("text"), list | tuple):
+        n = len(found["text"])
         lists = {key: value for key, value in found.items() if isinstance(value, list | tuple)}
-        if any(len(value) != len(found["text"]) for value in lists.values()):
+        if any(len(value) != n for key, value in lists.items() if key in _LABELS):
             raise OptionsProblem("expected as many labels as texts")
+        lists = {key: value for key, value in lists.items() if len(value) == n}
         return [dict(zip(lists, part, strict=True)) for part in zip(*lists.values(), strict=True)]
     filled = {label: text for label, text in found.items() if not is_empty(text)}
     return [{"label": label, "text": text} for label, text in filled.items()]
@@ -176,9 +181,20 @@ def _counts_in_order(names: Sequence[str]) -> bool:
     )
 
 
-def _find_own_labels(texts: Sequence[str]) -> tuple[str, ...]:
-    """The labels that texts begin with. Empty where there is none."""
-    return tuple(match["label"] if (match := _BEGINS.match(text)) else "" for text in texts)
+def _are_amounts(found: Sequence[str], *, has_labels: bool) -> bool:
+    """Whether these are numbers that do not number the options, as votes; a rank is none either if there are labels."""
+    if not all(map(str.isdecimal, found)):
+        return False
+    places = range(len(found))
+    return has_labels or {int(number) for number in found} not in ({*places}, {place + 1 for place in places})
+
+
+def _find_own_labels(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels that texts begin with, empty where there is none. Initials (`E. coli`) count only if all texts begin with a label."""
+    begins = [_BEGINS.match(text) for text in texts]
+    if sorted(match["label"] for match in begins if match) == sorted(labels):
+        return tuple(match["label"] for match in begins if match)
+    return tuple(match["label"] if match and not match["initial"] else "" for match in begins)
 
 
 def _read_name(value: Any) -> str:

@@ -57,13 +57,15 @@ def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
         DatasetError: there is no such reading, or more than one.
     """
     readings: list[GoldReading] = ["label", "index", "index_from_1"] if seen[0].closed else list(READINGS)
+    are_ids = not set.intersection(*(set(gold.options.labels) for gold in seen))
     labels = [find_gold(gold, "label") for gold in seen]
     if None not in labels and all(gold.options.has_labels for gold in seen):
         return "label"
     found = {"label": labels, **{r: [find_gold(gold, r) for gold in seen] for r in readings[1:]}}
     holding = [reading for reading in readings if None not in found[reading]]
     if holding and holding[0] in ("index", "index_from_1"):
-        _refuse_partial(seen, found["label"])
+        if not are_ids:  # otherwise they count all options of the file
+            _refuse_partial(seen, found["label"])
         _refuse_binary(seen, holding[0], found[holding[0]])
     rivals = [r for r in holding[1:] if found[r] != found[holding[0]] and _rivals(holding[0], r, seen)]
     if rivals:

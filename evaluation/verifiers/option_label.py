@@ -48,15 +48,15 @@ class FoundLabel(NamedTuple):
 def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
     """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`, `答案是B`.
 
-    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then these two
-    in the other case (`b) text`, `Answer: b`), then any mention that is not ruled out (`not B`). Two different labels in
-    the deciding form are ambiguous. `A`, `I` and digits are words in front of another word (`A ball`, `3 planets`), and
+    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then any mention
+    that is not ruled out (`not B`), and only then the second and third form in the other case (`Answer: b`, `b) text`). Two
+    different labels in the deciding form are ambiguous. `A`, `I` and digits are words in front of another word (`A ball`, `3 planets`), and
     labels where any letter would be (`A, because …`, `I think it is A.`). "The answer is" and what rules a label out are
     understood in English only.
     """
     text = _collapse(response)
     by_form = {form: label for label in labels if (form := _collapse(label))}
-    for find in (_find_bare, _find_stated, _find_leading, _find_in_other_case, _find_mentioned):
+    for find in (_find_bare, _find_stated, _find_leading, _find_mentioned, _find_in_other_case):
         found = [by_form[form] for form in dict.fromkeys(find(text, list(by_form)))]
         if len(found) == 1:
             return FoundLabel(found[0], "")

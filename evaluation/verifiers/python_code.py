@@ -69,12 +69,12 @@ def extract_code(response: str, entry_point: str) -> str:
 
 
 def _move_to_margin(code: str, name: str) -> str:
-    """The code without the indentation of the function, as in a list. A function inside a body (with a `return` beside
-    it) or inside a class stays where it is.
+    """The code without the indentation of the function, as in a list. A function inside other Python, a body (with a
+    `return` beside it) or a class stays where it is.
     """
-    found = (
-        None if defines(code, name) else re.search(rf"^([ \t]+)(?:async\s+)?def\s+{re.escape(name)}\s*\(", code, re.M)
-    )
+    if defines(code, name) or parses(code):
+        return code
+    found = re.search(rf"^([ \t]+)(?:async\s+)?def\s+{re.escape(name)}\s*\(", code, re.M)
     if found is None or re.search(rf"^(?:{found[1]}return\b|class\b)", code, re.M):
         return code
     return re.sub(rf"^{found[1]}", "", code, flags=re.M)

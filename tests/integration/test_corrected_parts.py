@@ -10,8 +10,8 @@ import pytest
 
 from pada_agent.core.config import RunConfig
 from pada_agent.evaluation.tasks.registry import make_task
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.builder import build_graph
-from pada_agent.graph.context import Adapters
 from pada_agent.graph.summary import RunSummary
 from tests.toy_world import ToyWorld, make_settings
 

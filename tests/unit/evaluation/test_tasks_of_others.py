@@ -1,5 +1,6 @@
 """A task of an application or another package that cannot do its work is refused with its name."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,15 @@ def make_theirs(**methods: Any) -> Task:
 def test_what_a_task_must_not_return_as_verdicts_is_one_error_with_its_name(methods: Any, told: str) -> None:
     with pytest.raises(PartError, match=told):
         verify_answers(make_theirs(**methods), ROWS, ANSWERS)
+
+
+def test_a_task_may_return_a_tuple_and_keep_what_it_wants_in_a_reference() -> None:
+    def verify_all(examples: Sequence[Example], predictions: Sequence[Prediction]) -> tuple[Verdict, ...]:
+        return tuple(Verdict(example_id=e.id, value="correct") for e in examples)
+
+    rows = [e.model_copy(update={"reference": {"answers": n}}) for e, n in zip(ROWS, (3, [1, 2]), strict=True)]
+    verdicts = verify_answers(make_theirs(verify_all=lambda _, *seen: verify_all(*seen)), rows, ANSWERS)
+    assert [verdict.example_id for verdict in verdicts] == ["a", "b"]
 
 
 def test_an_async_task_names_the_task() -> None:

@@ -211,6 +211,11 @@ def gold_of(choices: Any, *answers: Any, **settings: Any) -> list[str]:
         (["1. x", "2. y", "3. z"], [0, 2], ["1. x", "3. z"]),
         (["3. May", "1. June"], ["B"], ["1. June"]),
         (["B) x", "A) y"], ["A) y"], ["A) y"]),
+        ({"label": ["A", "B", "C"], "text": ["C. elegans", "E. coli", "B. subtilis"]}, ["B"], ["E. coli"]),
+        (["E. coli", "B. subtilis"], ["A"], ["E. coli"]),
+        ({"label": ["A", "B"], "text": ["x", "y"], "source": ["w"]}, ["B"], ["y"]),
+        ([{"text": "x", "votes": 1}, {"text": "y", "votes": 7}], [1, 0], ["y", "x"]),
+        ([{"label": "A", "text": "x", "rank": 2}, {"label": "B", "text": "y", "rank": 1}], [1, 0], ["y", "x"]),
     ],
 )
 def test_the_right_option_is_read_in_one_way(choices: Any, answers: list[Any], read_as: list[str] | None) -> None:
@@ -219,6 +224,14 @@ def test_the_right_option_is_read_in_one_way(choices: Any, answers: list[Any], r
             gold_of(choices, *answers)
     else:
         assert gold_of(choices, *answers) == read_as
+
+
+def test_ids_that_count_all_options_of_a_file_are_no_labels() -> None:
+    rows = [
+        {"question": f"q{n}", "choices": [{"id": 3 * n + i, "text": f"{n}.{i}"} for i in range(3)], "answer": n % 3}
+        for n in range(4)
+    ]
+    assert [e.answer for e in read(rows, name="multiple_choice").examples] == ["0.0", "1.1", "2.2", "3.0"]
 
 
 @pytest.mark.parametrize(
