@@ -164,7 +164,7 @@ def expand_home(path: str) -> str:
 def find_local_names(config: RunConfig) -> tuple[str, ...]:
     """The values of settings that may name a file or folder of inputs. Those of `data` may end with a slice."""
     values = config.model_dump(mode="json")
-    keys = (key for key in _PATHS if key not in ("runs_folder", "student.chat_template"))
+    keys = (key for key in _PATHS if key != "runs_folder")
     found = (_find_value(values, key) for key in keys)
     return tuple(text.removeprefix(_LOCAL) for text in found if text)
 
@@ -248,7 +248,7 @@ def _decode(path: Path, content: bytes) -> str:
 def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
     """The values, with the original text wherever a setting is a text and YAML turned it into something else.
 
-    A setting that is left empty becomes an empty text, or a group or mapping without entries.
+    A setting that is left empty is null if it may be, otherwise an empty text, or a group or mapping without entries.
     """
     if kind is None:
         return values
@@ -258,7 +258,7 @@ def _take_texts(values: Any, texts: Any, kind: Any) -> Any:
     if isinstance(values, list) and isinstance(texts, list):
         item = kind_of_items(kind) or (str if any(map(is_group, kinds)) else None)  # task.labels: the keys alone
         return [_take_texts(value, text, item) for value, text in zip(values, texts, strict=True)]
-    if values is None and texts == "":
+    if values is None and texts == "" and type(None) not in kinds:
         return "" if str in kinds else {} if any(map(is_group, kinds)) else None
     is_other = isinstance(values, bool | int | float) and isinstance(texts, str)
     return texts if is_other and str in kinds and not {bool, int, float} & set(kinds) else values

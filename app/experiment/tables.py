@@ -67,6 +67,8 @@ def write_tables(result: ExperimentResult, folder: Path, *, name: str = "results
     write_atomically(folder / f"{name}.csv", to_csv(result))
     if result.pairs:
         write_atomically(folder / "comparisons.csv", pairs_to_csv(result))
+    else:
+        (folder / "comparisons.csv").unlink(missing_ok=True)
     write_atomically(folder / f"{name}.tex", to_latex(result))
     write_atomically(folder / f"{name}.json", result.model_dump_json(indent=2) + "\n")
 
@@ -95,8 +97,12 @@ def to_markdown(result: ExperimentResult) -> str:
 
 
 def to_csv(result: ExperimentResult) -> str:
-    """The same columns as CSV."""
-    return _to_csv(_name_columns(result), map(_to_row, result.outcomes))
+    """The same columns as CSV. The cost is a number, or empty if it is not known."""
+    at = HEADER.index("USD")
+    rows = [_to_row(outcome) for outcome in result.outcomes]
+    for row, outcome in zip(rows, result.outcomes, strict=True):
+        row[at] = "" if outcome.unpriced else f"{outcome.usage.cost_usd:.2f}"
+    return _to_csv(_name_columns(result), rows)
 
 
 def pairs_to_csv(result: ExperimentResult) -> str:

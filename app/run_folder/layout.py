@@ -14,6 +14,7 @@ from typing import IO, TypeVar
 from pydantic import Field, ValidationError
 
 from pada_agent.app.adapters.storage.missing_files import find_other_form
+from pada_agent.app.adapters.storage.model_store import catalogue
 from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.run_folder.model_files import ModelFile, describe_models
 from pada_agent.app.run_folder.versions import find_commit, find_version, refuse_content, tell_other
@@ -127,10 +128,12 @@ def check_place(folder: Path, config: RunConfig) -> None:
 
 def _is_elsewhere(started_in: Path, config: RunConfig) -> bool:
     """Whether a setting may name something else here than in the folder that the run was started in."""
-    if not started_in.is_dir() or started_in.samefile(Path.cwd()):
-        return False
-    names = (Path(split_slice(name)[0]) for name in find_local_names(config))
-    return any(not p.is_absolute() and (_exists(started_in / p) or _exists(p)) for p in names)
+    with suppress(OSError):  # a folder that may not be searched is like one that is no more
+        if not started_in.is_dir() or started_in.samefile(Path.cwd()):
+            return False
+        paths = (Path(split_slice(name)[0]) for name in find_local_names(config) if name not in catalogue())
+        return any(not p.is_absolute() and (_exists(started_in / p) or _exists(p)) for p in paths)
+    return False
 
 
 def _exists(path: Path) -> bool:
@@ -141,8 +144,8 @@ def _exists(path: Path) -> bool:
 
 def locate(folder: Path, name: str) -> str:
     """The absolute path of what a setting of the run in `folder` names, if that is in the folder that the run was started in. Any
-    other name, such as that of a hub model, is returned unchanged."""
-    started_in = _find_working_folder(folder)
+    other name, such as that of a hub model or of the catalogue, is returned unchanged."""
+    started_in = None if name in catalogue() else _find_working_folder(folder)
     return str(started_in / name) if started_in and _exists(started_in / name) else name
 
 

@@ -37,11 +37,11 @@ def find_commit() -> str:
 
 
 def tell_other(manifest: Path) -> str:
-    """That another version wrote the run with this manifest, and what to do. Empty if it was this one."""
+    """That another version wrote the run with this manifest, and what to do. Empty if it was this one, or if nobody can say."""
     found = _read(manifest)
     packages, commit = found.get("packages"), found.get("commit")
     number = packages.get(PACKAGE) if isinstance(packages, dict) else None
-    if found and (number, commit) == (find_version(PACKAGE), find_commit()):
+    if not found or (number, commit) == (find_version(PACKAGE), find_commit()):
         return ""
     started_at = found.get("started_at")
     theirs = _word(number, commit, f"of a run of {str(started_at)[:10]}" if started_at else "")

@@ -17,11 +17,11 @@ from pada_agent.app.adapters.llm.clients import PlainClient, is_made_to_stream
 
 
 def name_author(chat: BaseChatModel) -> str:
-    """The class of a chat model that the application has written. Empty for those of LangChain's own packages, which raise
-    errors of Python for answers that they cannot read.
+    """The class of a chat model that the application has written. Empty for those of LangChain's packages for providers, and
+    for classes derived from them, because these packages raise errors of Python for answers that they cannot read.
     """
-    kind = type(chat)
-    return "" if kind.__module__.startswith("langchain_") else kind.__name__
+    packages = {kind.__module__.partition(".")[0] for kind in type(chat).__mro__} - {"langchain_core"}
+    return "" if any(name.startswith("langchain_") for name in packages) else type(chat).__name__
 
 
 @dataclass(frozen=True)

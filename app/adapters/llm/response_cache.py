@@ -28,12 +28,16 @@ CREATE TABLE IF NOT EXISTS calls (
     tags TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS charges (key TEXT PRIMARY KEY, server TEXT NOT NULL, price_share REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS prices (
+    role TEXT, model TEXT, server TEXT, input_usd REAL, output_usd REAL, PRIMARY KEY (role, model, server)
+);
 CREATE TABLE IF NOT EXISTS begun (key TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, at REAL NOT NULL);
 """
 """`started` and `at` are Unix seconds. `begun` holds the calls whose answers have not come: after a kill they are lost.
 `truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`.
-`charges` holds what else decides the cost of a call: `name_server` and `ChatReply.price_share`. Calls of earlier versions have no entry."""
+`charges` holds what else decides the cost of a call: `name_server` and `ChatReply.price_share`. Calls of earlier versions have no entry.
+`prices`, in dollars per million tokens, are those at which the stored calls are charged."""
 _COST = "(input_tokens * ? + output_tokens * ?) / ? * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
 MILLION = 1_000_000
 REFUSED = 2
@@ -177,8 +181,15 @@ class ResponseCache:
         if self._shared:
             self._shared.set_prices(config, role=role, server=server)
         asked = (role, config.model)
-        prices = (config.usd_per_million_input_tokens, config.usd_per_million_output_tokens, MILLION)
+        prices = (config.usd_per_million_input_tokens, config.usd_per_million_output_tokens)
+        priced = (*asked, server, *prices)
         with self._lock:
+            with self._reading() as database:
+                is_done = database.execute(
+                    "SELECT 1 FROM prices WHERE (role, model, server, input_usd, output_usd) = (?, ?, ?, ?, ?)", priced
+                ).fetchone()
+            if is_done:  # going through many calls takes seconds
+                return
             self._write(
                 "INSERT OR IGNORE INTO charges SELECT key, ?, 1 FROM calls WHERE role = ? AND model = ? AND cost_usd = 0",
                 (server, *asked),
@@ -186,8 +197,9 @@ class ResponseCache:
             self._write(
                 f"UPDATE calls SET cost_usd = {_COST} WHERE role = ? AND model = ?"
                 " AND key IN (SELECT key FROM charges WHERE server = ?)",
-                (*prices, *asked, server),
+                (*prices, MILLION, *asked, server),
             )
+            self._write("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)", priced)
             self._totals = None
 
     def totals(self) -> Usage:

@@ -168,14 +168,14 @@ def make_folder(path: Path) -> Path:
 
 
 def check_new(out: Path) -> None:
-    """Check that a user's new folder does not exist yet, or is empty.
+    """Check that a user's new folder does not exist yet, or is empty but for what a killed export left.
 
     Raises:
         ConfigError: it exists.
         ArtifactError: nobody can say.
     """
     with explain_writing(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or _holds_something(out)):
             raise _refuse_existing(out)
 
 
@@ -204,10 +204,14 @@ def move(made: Path, out: Path) -> None:
         if not out.is_dir():
             made.replace(out)
             return
-        if any(not member.name.startswith(SCRATCH) for member in out.iterdir()):
+        if _holds_something(out):
             raise _refuse_existing(out)
         for member in list(made.iterdir()):  # an empty folder stays: it may be a link, a mount or the working folder
             member.replace(out / member.name)
+
+
+def _holds_something(out: Path) -> bool:
+    return any(not member.name.startswith(SCRATCH) for member in out.iterdir())
 
 
 def _refuse_existing(out: Path) -> ConfigError:

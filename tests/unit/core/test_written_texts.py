@@ -41,12 +41,17 @@ def test_an_empty_name_in_a_list_of_labels_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "system"),
-    [("", ""), ('""', ""), ("null", None), ("~", None), ("NULL", None), ("'null'", "null"), ("none", "none")],
+    [('""', ""), ("null", None), ("~", None), ("NULL", None), ("'null'", "null"), ("none", "none")],
 )
 def test_an_empty_text_and_null_are_told_apart(tmp_path: Path, written: str, system: str | None) -> None:
     """An empty system message is sent; null keeps the tokenizer's default."""
     assert load_config(write(tmp_path, f"student:\n  system: {written}\n")).student.system == system
     assert load_config(write(tmp_path, ""), [f"student.system={written}"]).student.system == system
+
+
+def test_a_text_that_is_left_empty_is_null_in_a_file_and_empty_on_the_command_line(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "student:\n  system:\n")).student.system is None
+    assert load_config(write(tmp_path, ""), ["student.system="]).student.system == ""
 
 
 def test_a_name_that_is_left_empty_is_null(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def test_what_a_task_must_not_return_as_verdicts_is_one_error_with_its_name(meth
 
 
 def test_a_task_may_return_a_tuple_and_keep_what_it_wants_in_a_reference() -> None:
-    def verify_all(examples: Sequence[Example], predictions: Sequence[Prediction]) -> tuple[Verdict, ...]:
+    def verify_all(examples: Sequence[Example]) -> tuple[Verdict, ...]:
         return tuple(Verdict(example_id=e.id, value="correct") for e in examples)
 
     rows = [e.model_copy(update={"reference": {"answers": n}}) for e, n in zip(ROWS, (3, [1, 2]), strict=True)]
-    verdicts = verify_answers(make_theirs(verify_all=lambda _, *seen: verify_all(*seen)), rows, ANSWERS)
+    verdicts = verify_answers(make_theirs(verify_all=lambda _, rows, __: verify_all(rows)), rows, ANSWERS)
     assert [verdict.example_id for verdict in verdicts] == ["a", "b"]
 
 

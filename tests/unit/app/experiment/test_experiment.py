@@ -178,8 +178,10 @@ def test_the_cost_of_models_without_a_price_is_not_known() -> None:
     outcomes = [outcome("pada", unpriced=("judge",)), outcome("auggpt", usage=Usage(cost_usd=0.001))]
     notes = describe_limits(outcomes)
     assert notes[-1] == "No prices set for models.judge, so cost is not known."
-    pada, auggpt = list(csv.DictReader(StringIO(to_csv(ExperimentResult(name="x", outcomes=tuple(outcomes))))))
-    assert (pada["USD"], auggpt["USD"]) == ("not known", "less than 0.01")
+    result = ExperimentResult(name="x", outcomes=tuple(outcomes))
+    assert "| not known |" in to_markdown(result) and "| less than 0.01 |" in to_markdown(result)
+    pada, auggpt = list(csv.DictReader(StringIO(to_csv(result))))
+    assert (pada["USD"], auggpt["USD"]) == ("", "0.00")
 
 
 def test_a_gain_that_stands_alone_is_not_shown_among_many_and_the_oracle_is_not_counted() -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -112,6 +113,9 @@ def test_without_relative_paths_a_run_is_resumed_from_anywhere(tmp_path: Path, m
     folder = claim(config).folder
     monkeypatch.chdir(tmp_path / "other")
     layout.check_place(folder, config)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "samefile", Mock(side_effect=PermissionError(13, "Permission denied")))
+        layout.check_place(folder, config)  # started by another user, in a folder that may not be searched
 
 
 def test_what_a_setting_names_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +125,8 @@ def test_what_a_setting_names_is_found_from_anywhere(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert layout.locate(folder, "models") == str(tmp_path / "start" / "models")
     assert layout.locate(folder, "owner/name") == "owner/name"
+    (tmp_path / "start" / "smollm2-135m-instruct").mkdir()
+    assert layout.locate(folder, "smollm2-135m-instruct") == "smollm2-135m-instruct"  # a name of the catalogue
 
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:
@@ -188,6 +194,10 @@ def test_settings_of_another_version_are_not_to_be_restored(tmp_path: Path) -> N
     assert "estore" not in str(caught.value)
     (folder / "config.yaml").write_text(text + "- {")
     with pytest.raises(ConfigError, match=r"not valid YAML(.|\n)*Restore the settings"):
+        layout.load_run_config(folder)
+    (folder / "config.yaml").write_text(text + "older: 1\n")
+    (folder / "manifest.json").unlink()  # and with it, who wrote it
+    with pytest.raises(ConfigError, match=r"older: there is no such setting.*\nRestore the settings"):
         layout.load_run_config(folder)
 
 

@@ -111,8 +111,8 @@ def stream_events(graph: Graph) -> tuple[ChatReply, list[str]]:
     return events[-1]["data"]["output"]["reply"], ends
 
 
-def bring_openai(world: World) -> ChatModelAdapter:
-    chat = ChatOpenAI(model="mine", base_url=world.server.url, api_key=lambda: "none", max_retries=0)
+def bring_openai(world: World, kind: type[ChatOpenAI] = ChatOpenAI) -> ChatModelAdapter:
+    chat = kind(model="mine", base_url=world.server.url, api_key=lambda: "none", max_retries=0)
     return world.model.answered_by(chat)
 
 
@@ -208,6 +208,13 @@ def test_what_is_no_chat_model_is_refused_when_it_is_brought(own: World, chat: A
         bring_chat_model(PromptedModel(own.model), chat)
 
 
-def test_an_answer_that_a_package_of_langchain_cannot_read_is_asked_for_again(tmp_path: Path) -> None:
+class LoggedOpenAI(ChatOpenAI):
+    """What an application derives from a package's class."""
+
+
+@pytest.mark.parametrize("kind", [ChatOpenAI, LoggedOpenAI])
+def test_an_answer_that_a_package_of_langchain_cannot_read_is_asked_for_again(
+    tmp_path: Path, kind: type[ChatOpenAI]
+) -> None:
     with open_world(tmp_path, Answer('{"choices": null}'), completion("ok")) as world:
-        assert bring_openai(world).complete(ask()).text == "ok"
+        assert bring_openai(world, kind).complete(ask()).text == "ok"

@@ -212,6 +212,17 @@ def test_only_the_role_and_the_model_that_the_prices_are_for_are_charged(cache: 
     assert cache.totals().cost_usd == 10
 
 
+def test_calls_are_charged_anew_only_at_other_prices(cache: ResponseCache) -> None:
+    pay(cache, ask())
+    prices = ModelConfig(model="m", usd_per_million_input_tokens=1e6)
+    cache.set_prices(prices, role="judge", server="")
+    cache._db.execute("UPDATE calls SET cost_usd = 7")
+    cache.set_prices(prices, role="judge", server="")
+    assert cache.totals().cost_usd == 7
+    cache.set_prices(prices.model_copy(update={"usd_per_million_input_tokens": 2e6}), role="judge", server="")
+    assert cache.totals().cost_usd == 20
+
+
 def test_prices_also_reach_the_calls_that_runs_share(tmp_path: Path) -> None:
     with closing(ResponseCache(tmp_path / "a", shared=ResponseCache(tmp_path / "shared"))) as cache:
         pay(cache, ask(tags={"batch": "b"}))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pada_agent.app.adapters.storage import artifacts
 from pada_agent.app.adapters.storage.artifacts import (
+    SCRATCH,
     FileArtifactStore,
     check_new,
     is_disk_full,
@@ -237,6 +238,15 @@ def test_two_exports_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
             move(first / "made", out)
             move(second / "made", out)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
+
+
+def test_what_a_killed_export_left_does_not_block_the_next_one(tmp_path: Path) -> None:
+    make_folder(tmp_path / f"{SCRATCH}0123456789ab" / "made")
+    check_new(tmp_path)
+    with making_beside(tmp_path) as scratch:
+        write_atomically(make_folder(scratch / "made") / "a", "1")
+        move(scratch / "made", tmp_path)
+    assert (tmp_path / "a").read_text() == "1"
 
 
 @pytest.mark.skipif(Path("/dev/shm").stat().st_dev == Path("/tmp").stat().st_dev, reason="needs two file systems")
