@@ -161,9 +161,10 @@ def test_a_finished_batch_whose_rows_are_not_all_there_is_made_again(tmp_path: P
         graph.invoke({}, one_at_a_time(), context=settle())
     outage.end()
     objects = tmp_path / "cut" / "objects"
-    rows = next(p for p in sorted(objects.glob("accepted-*/rows.jsonl")) if p.stat().st_size)
+    finished = ((p, json.loads(p.read_text())["report"]) for p in sorted(objects.glob("batch-*/value.json")))
+    word, accepted = next((p, r["accepted"]) for p, r in finished if r["branch"] == "training_error")
+    rows = objects / accepted["key"] / "rows.jsonl"
     whole = rows.read_bytes()
-    word = next(p for p in objects.glob("batch-*/value.json") if rows.parent.name in p.read_text())
     if damage == "gone":
         rows.unlink()
     elif damage == "cut short":
