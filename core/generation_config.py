@@ -72,8 +72,8 @@ class GenerationConfig(Settings):
     quota when one row in four passes."""
     selection: Literal["none", "random", "loss", "influence"] = "none"
     """How rows are chosen from more than are needed. `none` writes no more than needed. The others write `oversampling` times as many: `influence`
-    keeps those whose gradients, at the diagnosed adapter, do most for the diagnosed failures (one pass over all candidates and failures; on Banking77
-    it took as long as a fine-tuning and gained nothing, docs/adr/0017); `loss` keeps those that the student is least able to answer; `random` draws,
+    keeps those whose gradients, at the diagnosed adapter, do most for the diagnosed failures (one pass over all candidates and failures; on two tasks
+    it took about as long as a fine-tuning and gained nothing, docs/adr/0017); `loss` keeps those that the student is least able to answer; `random` draws,
     as a control."""
     oversampling: float = Field(default=2.0, gt=1, le=20)
     """Number of rows that have to pass the checks per row that is chosen. Only used with `selection`."""
