@@ -103,6 +103,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
             models,
             equal_steps=settings.lora.n_steps is not None,
             cause="more real data" if settings.generation.sources == "held_back" else "augmentation",
+            best=best.name,
         ),
         adapter=best.adapter and f"objects/{best.adapter.key}",
         stop_reason=inputs.stop_reason,
@@ -266,12 +267,20 @@ def _find_empty_ratings(ratings: RatingSpread) -> list[str]:
 
 
 def word_verdict(
-    comparisons: Sequence[Comparison], models: Sequence[ModelResult], *, equal_steps: bool, cause: str = "augmentation"
+    comparisons: Sequence[Comparison],
+    models: Sequence[ModelResult],
+    *,
+    equal_steps: bool,
+    cause: str = "augmentation",
+    best: str = "",
 ) -> str:
     """How the augmented model compares with plain fine-tuning, and what that does not prove.
 
     More rows for the same number of epochs mean more optimizer steps. And one seed is one draw: another may change the
     sign (docs/results).
+
+    Args:
+        best: name of the published model, if known.
     """
     c = find_main(comparisons, models)
     if c is None:
@@ -288,6 +297,8 @@ def word_verdict(
     if c.verdict == "not shown":
         return f"No effect of {cause} is shown: {figures}.{flattery}"
     verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}.{flattery}"
+    if best and best != (c.after if c.verdict == "gained" else c.before):
+        verdict += f" The selection part of validation chose '{best}' all the same, so that is the model in best/."
     if c.verdict == "gained" and not equal_steps:
         return f"{verdict} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
     return f"{verdict} One seed says something about these two models only; judging the method takes several."

@@ -40,6 +40,23 @@ def test_a_loss_and_no_effect_are_said_as_such() -> None:
     assert word_verdict(unclear, summary.models, equal_steps=True).startswith("No effect of augmentation is shown: ")
 
 
+@pytest.mark.parametrize(
+    ("verdict", "best", "is_told"),
+    [
+        ("gained", "iteration 1", False),
+        ("gained", "fine-tuned", True),
+        ("lost", "iteration 1", True),
+        ("lost", "fine-tuned", False),
+        ("not shown", "fine-tuned", False),
+    ],
+)
+def test_a_published_model_that_did_worse_on_test_is_named(verdict: str, best: str, is_told: bool) -> None:
+    summary = make_summary()
+    tested = [c.model_copy(update={"verdict": verdict}) for c in summary.comparisons]
+    words = word_verdict(tested, summary.models, equal_steps=True, best=best)
+    assert (f"chose '{best}' all the same, so that is the model in best/." in words) is is_told
+
+
 def test_a_gain_on_the_rows_that_chose_the_iteration_is_called_too_high() -> None:
     summary = make_summary()
     for verdict in ("gained", "not shown", "lost"):
