@@ -41,7 +41,6 @@ LIMITS: Mapping[str, float] = MappingProxyType(
         "analysis.min_clusters": 50,
         "analysis.max_clusters": 50,
         "generation.share": 10,
-        "generation.oversampling": 5,
         "generation.rows_per_call": 100,
         "generation.spare_rows": 10,
         "generation.n_contrasts": 50,

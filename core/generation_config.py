@@ -70,15 +70,6 @@ class GenerationConfig(Settings):
     max_asked_per_row: float = Field(default=5, ge=1)
     """Maximum number of rows requested per row wanted, over all attempts and rounds, without spare rows; top-up rounds end here. Our default: 5, enough to fill the
     quota when one row in four passes."""
-    selection: Literal["none", "random", "loss", "influence"] = "none"
-    """How rows are chosen from more than are needed. `none` writes no more than needed. The others write `oversampling` times as many: `influence`
-    keeps those whose gradients, at the diagnosed adapter, do most for the diagnosed failures (one pass over all candidates and failures; on two tasks
-    it took about as long as a fine-tuning and gained nothing, docs/adr/0017); `loss` keeps those that the student is least able to answer; `random` draws,
-    as a control."""
-    oversampling: float = Field(default=2.0, gt=1, le=20)
-    """Number of rows that have to pass the checks per row that is chosen. Only used with `selection`."""
-    repeat_sources: bool = True
-    """Reuse training errors when there are fewer errors than rows to write. False writes one row for each error (LLM2LLM)."""
     rows_per_call: int = Field(default=5, ge=1)
     """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
     spare_rows: float = Field(default=0, ge=0, le=10)
@@ -102,11 +93,6 @@ class GenerationConfig(Settings):
         """Number of synthetic rows that should join the training data in each iteration."""
         return round(n_train * self.share)
 
-    def count_candidates(self, n_train: int) -> int:
-        """Number of rows that have to pass the checks in each iteration, so that as many as needed can be chosen."""
-        n = self.count_rows(n_train)
-        return n if self.selection == "none" else round(n * self.oversampling)
-
     @property
     def reads_training_errors(self) -> bool:
         """Whether rows are written from the student's wrong answers on D_train, or from rows that replace them."""
@@ -117,7 +103,7 @@ class GenerationConfig(Settings):
         """Maximum number of rows of the training-error branch that are based on one row in an iteration. None means no limit."""
         if self.sources != "training_errors":
             return None
-        return self.max_rows_per_error if self.repeat_sources else 1
+        return self.max_rows_per_error
 
     @field_validator("template")
     @classmethod

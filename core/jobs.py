@@ -21,9 +21,6 @@ from pada_agent.core.records import Record
 PREDICTIONS = "predictions.jsonl"
 """File that a prediction job writes: one `Prediction` per row, in the order of the rows."""
 
-INFLUENCE = "influence.jsonl"
-"""File that an influence job writes: one `RowInfluence` per row, in the order of the rows."""
-
 TRAIN_METRICS = "train_metrics.json"
 """File that a fine-tuning writes next to the adapter: steps, losses, seconds, tokens. Times differ between runs."""
 
@@ -199,29 +196,6 @@ class PredictJob(Record):
     """What writes the answers of rows without options."""
 
 
-class InfluenceJob(Record):
-    """Compare rows with failures by their gradients at an adapter. The output folder contains `influence.jsonl`: one `RowInfluence` per row, in
-    order."""
-
-    kind: Literal["influence"] = "influence"
-    student: str
-    adapter: str
-    adapter_hash: str | None = None
-    load_in: LoadIn | None = None
-    rows: str
-    """Candidates for training."""
-    rows_hash: str
-    targets: str
-    """Failures, each with its right answer."""
-    targets_hash: str
-    max_length: int = 1024
-    """Longer rows lose the beginning of their prompts."""
-    n_projections: int | None = 16
-    """Random directions to which each side of a layer's gradient is projected. None keeps gradients exact."""
-    chat: ChatSpec = ChatSpec()
-    seed: int = 0
-
-
 class ExportJob(Record):
     """Merge an adapter into the student, in full precision. The output folder contains the model and `export.json`, the result of reading it
     back."""
@@ -273,4 +247,4 @@ class TokenizerJob(Record):
     """The job fails if a fine-tuning in so many processes would need more GPUs than there are."""
 
 
-Job = FineTuneJob | PredictJob | InfluenceJob | ExportJob | TokenizerJob
+Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob

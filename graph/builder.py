@@ -18,7 +18,6 @@ from pada_agent.graph.nodes import (
     pattern_analysis,
     reviews,
     rounds,
-    selecting,
     synthesis,
 )
 from pada_agent.graph.nodes.prepare import make_prepare
@@ -68,7 +67,6 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     builder.add_node("training_error_branch", build_training_error_branch(connect))
     builder.add_node("top_up", build_top_up(connect))
     builder.add_node("augment", bind_node("augment", augmenting.augment, connect))
-    builder.add_node("select_rows", bind_node("select_rows", selecting.select_rows, connect))
     builder.add_node("review_data", bind_node("review_data", reviews.review_data, connect))
     builder.add_node("finish", bind_node("finish", finishing.finish, connect))
     builder.add_edge(START, "prepare")
@@ -82,7 +80,6 @@ def build_graph(connect: Connect) -> StateGraph[Any, Any, Any, Any]:
     builder.add_edge(["generalization_branch", "training_error_branch"], "augment")
     builder.add_conditional_edges("augment", route_after_augmenting)
     builder.add_edge("top_up", "augment")
-    builder.add_edge("select_rows", "review_data")
     builder.add_conditional_edges("review_data", route_after_review)
     builder.add_edge("finish", END)
     return builder

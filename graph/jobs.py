@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pada_agent.core.compute_config import count_processes
 from pada_agent.core.config import RunConfig
-from pada_agent.core.jobs import ChatSpec, FineTuneJob, InfluenceJob, LoraSpec, PredictJob
+from pada_agent.core.jobs import ChatSpec, FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
 from pada_agent.core.student_config import StudentConfig
@@ -74,24 +74,6 @@ def make_predict_job(
         batch_size=student.eval_batch_size,
         chat=choose_chat(student, adapters),
         engine=student.engine,
-    )
-
-
-def make_influence_job(rows: Ref, targets: Ref, adapter: Ref, settings: RunConfig, adapters: Adapters) -> InfluenceJob:
-    """The job that measures how much training on each of `rows` would help with each of `targets`, all of them in the store."""
-    store = adapters.store
-    return InfluenceJob(
-        student=adapters.student,
-        adapter=str(store.folder(adapter.key)),
-        adapter_hash=adapter.key,
-        load_in=settings.student.load_in,
-        rows=str(store.rows_path(rows.key)),
-        rows_hash=rows.key,
-        targets=str(store.rows_path(targets.key)),
-        targets_hash=targets.key,
-        max_length=settings.lora.max_length,
-        chat=choose_chat(settings.student, adapters),
-        seed=settings.seed,
     )
 
 

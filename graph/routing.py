@@ -27,9 +27,9 @@ def route_after_evaluation(state: RunState) -> Literal["collect_errors", "finish
     return "finish" if why_stop(state) else "collect_errors"
 
 
-def route_after_augmenting(state: RunState) -> Literal["top_up", "select_rows"]:
+def route_after_augmenting(state: RunState) -> Literal["top_up", "review_data"]:
     """Replace rejected rows as long as there is anyone left to ask."""
-    return "top_up" if any(q.n_next for q in state["quotas"][str(state["iteration"])]) else "select_rows"
+    return "top_up" if any(q.n_next for q in state["quotas"][str(state["iteration"])]) else "review_data"
 
 
 def route_after_review(state: RunState) -> Literal["review_cost", "finish"]:

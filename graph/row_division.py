@@ -71,7 +71,7 @@ def _divide(state: BranchState, adapters: Adapters) -> Division:
 def _share(state: Given, diagnosed: TrainedModel, *, capacity: int | None) -> BranchShares:
     generation, failures = state["settings"].generation, diagnosed.validation_failures
     return split_rows(
-        generation.count_candidates(state["data"].train.rows),
+        generation.count_rows(state["data"].train.rows),
         pattern_share=generation.pattern_share,
         has_patterns=failures is not None and failures.rows > 0,
         error_capacity=capacity,

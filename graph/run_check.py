@@ -166,10 +166,9 @@ def _check_overridden(settings: RunConfig) -> list[Finding]:
 
     Runs that share a folder are a grid's, whose methods override settings on purpose.
     """
-    lora, generation, quality = settings.lora, settings.generation, settings.quality
+    lora, quality = settings.lora, settings.quality
     overridden = [
         ("lora.epochs", lora, lora.n_steps is not None, "lora.n_steps is set"),
-        ("generation.oversampling", generation, generation.selection == "none", "generation.selection is none"),
         ("quality.threshold", quality, not quality.enabled, "quality.enabled is false"),
         ("quality.floor", quality, not quality.enabled, "quality.enabled is false"),
     ]

@@ -199,10 +199,6 @@ class RunState(Basis, RunOutput, total=False):
     """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]
     """Synthetic rows that joined the training data in this iteration."""
-    selections: Annotated[dict[str, Ref], Merged]
-    """Which of the rows that passed the checks were chosen for training, and for which failures, by iteration. Empty if all were."""
-    n_passed_over: Annotated[dict[str, int], Merged]
-    """Number of rows that passed the checks and were not chosen, by iteration."""
     overruled: Annotated[dict[str, dict[str, int]], Merged]
     """Number of rejected rows that a person accepted after all, by iteration and by stage of rejection."""
 

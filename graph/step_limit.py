@@ -8,8 +8,8 @@ DEFAULT_LIMIT = 10_000
 
 _AROUND = 7
 """prepare, evaluate_untouched, review_cost, fine_tune, evaluate; then finish, and the end, which counts as a step."""
-_ITERATION = 8
-"""collect_errors, the two branches side by side, augment, select_rows, review_data, review_cost, fine_tune, evaluate."""
+_ITERATION = 7
+"""collect_errors, the two branches side by side, augment, review_data, review_cost, fine_tune, evaluate."""
 _TOP_UP = 2
 """top_up, augment."""
 _ATTEMPT = 4

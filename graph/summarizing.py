@@ -81,7 +81,6 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         best_model=best.name,
         comparisons=inputs.comparisons,
         patterns=tuple(pair_patterns(state, inputs)),
-        selections=state.get("selections", {}),
         analyses=state.get("analyses", {}),
         batches=tuple(state.get("batches", {}).values()),
         rows=count_rows(state, inputs.usage_of_rows),
@@ -139,15 +138,14 @@ def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B
     for batch in batches:
         rejected.update(batch.n_rejected)
     accepted = sum(b.n_accepted for b in batches)
-    passed_over = sum(state.get("n_passed_over", {}).values())
-    if repeated := accepted - passed_over - sum(state.get("n_joined", {}).values()):
+    if repeated := accepted - sum(state.get("n_joined", {}).values()):
         rejected["duplicate"] += repeated
     answers = [r.answer for r in state.get("reviews", {}).values() if r.review == "data"]
     n_dropped = sum(len(set(a.get("drop", ()))) for a in answers)
     overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
-    rejected.update({"person": n_dropped, "selection": passed_over})
+    rejected.update({"person": n_dropped})
     rejected.subtract(overruled)
-    joined = accepted - repeated - passed_over - n_dropped + overruled.total()
+    joined = accepted - repeated - n_dropped + overruled.total()
     requested = sum(state.get("n_wanted", {}).values())
     return RowCounts(
         requested=requested,

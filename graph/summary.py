@@ -155,8 +155,6 @@ class RunSummary(Record):
     best_model: str
     comparisons: tuple[Comparison, ...] = ()
     patterns: tuple[IterationPatterns, ...] = ()
-    selections: dict[str, Ref] = Field(default_factory=dict)
-    """Which rows were chosen for training from more than were needed, by iteration, in the store. Empty if all were."""
     analyses: dict[str, Ref] = Field(default_factory=dict)
     """Error analyses by iteration, in the store."""
     batches: tuple[BatchRound, ...] = ()

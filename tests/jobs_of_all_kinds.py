@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pada_agent.core.jobs import ExportJob, FineTuneJob, InfluenceJob, Job, LoraSpec, PredictJob, TokenizerJob
+from pada_agent.core.jobs import ExportJob, FineTuneJob, Job, LoraSpec, PredictJob, TokenizerJob
 from pada_agent.core.ports import Compute
 
 SCRIPT = """
@@ -13,8 +13,8 @@ for line in sys.stdin:
     request = json.loads(line)
     job, folder = request["job"], pathlib.Path(request["folder"])
     with open(sys.argv[1], "a") as starts: starts.write(job["kind"] + "\\n")
-    paths = [pathlib.Path(job[name]) for name in ("rows", "targets", "adapter", "start_from") if job.get(name)]
-    digest = hashlib.sha256(json.dumps({k: v for k, v in job.items() if k not in ("rows", "targets", "adapter", "start_from")}).encode())
+    paths = [pathlib.Path(job[name]) for name in ("rows", "adapter", "start_from") if job.get(name)]
+    digest = hashlib.sha256(json.dumps({k: v for k, v in job.items() if k not in ("rows", "adapter", "start_from")}).encode())
     for path in paths:
         assert path.is_relative_to(folder.parent), f"{path} is not among this machine's objects"
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
@@ -48,7 +48,7 @@ def write_rows(folder: Path, key: str, text: str = '{"id": "1"}\n') -> str:
     return str(path)
 
 
-KINDS = ["tokenizer", "fine_tune", "fine_tune", "predict", "predict", "predict", "influence", "export"]
+KINDS = ["tokenizer", "fine_tune", "fine_tune", "predict", "predict", "predict", "export"]
 """What `run_all` starts, in this order."""
 
 
@@ -74,8 +74,6 @@ def run_all(trains: Compute, answers: Compute, folder: Path) -> dict[str, bytes]
     for adapter in (None, first, second):
         named = {"adapter": str(adapter), "adapter_hash": adapter.name} if adapter else {}
         run(answers, PredictJob.model_validate(inputs | named))
-    compared = {"targets": write_rows(folder, "rows-2"), "targets_hash": "rows-2"}
-    run(answers, InfluenceJob.model_validate({**inputs, **compared, "adapter": str(second)}))
     run(trains, ExportJob.model_validate({**inputs, "adapter": str(second), "format": "safetensors"}))
     objects = folder / "objects"
     return {str(path.relative_to(objects)): path.read_bytes() for path in objects.rglob("*") if path.is_file()}

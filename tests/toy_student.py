@@ -5,18 +5,8 @@ import re
 import struct
 from pathlib import Path
 
-from pada_agent.core.jobs import (
-    INFLUENCE,
-    TOKENIZER_FACTS,
-    FineTuneJob,
-    InfluenceJob,
-    Job,
-    PredictJob,
-    TokenizerFacts,
-    TokenizerJob,
-)
+from pada_agent.core.jobs import TOKENIZER_FACTS, FineTuneJob, Job, PredictJob, TokenizerFacts, TokenizerJob
 from pada_agent.core.records import Example, Prediction
-from pada_agent.core.selection import RowInfluence
 
 
 def make_weights(n_bytes: int = 8) -> bytes:
@@ -48,20 +38,10 @@ def run_toy_job(job: Job, folder: Path) -> None:
         (folder / "memory.json").write_text(json.dumps([[row.prompt, row.answer] for row in rows]))
     if isinstance(job, PredictJob):
         (folder / "predictions.jsonl").write_text("".join(_predict(row, job).model_dump_json() + "\n" for row in rows))
-    if isinstance(job, InfluenceJob):
-        targets = _read(job.targets)
-        (folder / INFLUENCE).write_text("".join(_compare(row, targets).model_dump_json() + "\n" for row in rows))
 
 
 def _read(path: str) -> list[Example]:
     return [Example.model_validate_json(line) for line in Path(path).read_text().split("\n") if line]
-
-
-def _compare(row: Example, targets: list[Example]) -> RowInfluence:
-    """Words in common stand for gradients in common, and a longer question is harder."""
-    own = words(row.prompt)
-    cosines = tuple(len(own & words(t.prompt)) / max(1, len(own | words(t.prompt))) for t in targets)
-    return RowInfluence(example_id=row.id, loss=float(len(own)), cosines=cosines)
 
 
 def _save_tokenizer(folder: Path) -> None:

@@ -45,10 +45,10 @@ def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
     finally:
         adapted.unload().eval()
         student.model.requires_grad_(False)
-        let_go_of_graphs(student.model)
+        _let_go_of_graphs(student.model)
 
 
-def let_go_of_graphs(model: Any) -> None:
+def _let_go_of_graphs(model: Any) -> None:
     """Detach states that recurrent layers keep from the last row, because a tensor with a graph cannot be copied."""
     for module in model.modules():
         for name, kept in vars(module).items():

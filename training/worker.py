@@ -23,16 +23,7 @@ from pydantic import Field, TypeAdapter
 
 from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import (
-    INFLUENCE,
-    PREDICTIONS,
-    FineTuneJob,
-    InfluenceJob,
-    Job,
-    LoadIn,
-    PredictJob,
-    TokenizerJob,
-)
+from pada_agent.core.jobs import PREDICTIONS, FineTuneJob, Job, LoadIn, PredictJob, TokenizerJob
 from pada_agent.core.json_lines import read_json_lines, to_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Record
@@ -41,7 +32,6 @@ from pada_agent.training.crew import RANK, GiveUp, Team, check_gpus, end_at_once
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
 from pada_agent.training.generation.vllm_writer import VllmWriter
-from pada_agent.training.influence import measure_influence
 from pada_agent.training.job_checkpoint import JobCheckpoint
 from pada_agent.training.json_pipes import claim_stdout, read_stdin
 from pada_agent.training.lora import check_targets
@@ -120,10 +110,6 @@ class Worker:
                 checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
                 team=team,
             )
-        elif isinstance(request.job, InfluenceJob):
-            targets = read_examples(Path(request.job.targets))
-            found = measure_influence(student, request.job, examples, targets, on_progress=on_progress)
-            write_rows(folder / INFLUENCE, found)
         else:
             export(student, request.job, examples, folder=folder, on_progress=on_progress)
         self._loaded = (wanted, student)

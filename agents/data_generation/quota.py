@@ -109,14 +109,11 @@ def count_vain_rounds(joined: Mapping[int, int]) -> int:
     return next((n for n, n_rows in enumerate(latest_first) if n_rows), len(latest_first))
 
 
-def describe_shortfall(
-    quotas: Sequence[Quota], lost: Mapping[str, int] | None = None, *, n_chosen: int | None = None
-) -> str | None:
+def describe_shortfall(quotas: Sequence[Quota], lost: Mapping[str, int] | None = None) -> str | None:
     """One line on what is missing, who made up for whom, and why most rows were lost. None if every quota is filled.
 
     Args:
         lost: number of rows that did not join, by rejection stage.
-        n_chosen: how many of the rows are chosen for training. None if all are.
     """
     short = [q for q in quotas if q.n_missing]
     if not short:
@@ -125,8 +122,7 @@ def describe_shortfall(
     gaps = ", ".join(f"{q.name} gave {q.n_joined} of {q.n_wanted} ({q.n_asked} asked for)" for q in short)
     helpers = ", ".join(f"{q.name} {q.n_joined - q.n_wanted} more" for q in quotas if q.n_joined > q.n_wanted)
     helped = f"; in their place {helpers}" if helpers else ""
-    fate = "join the training data" if n_chosen is None else f"passed the checks, to choose {n_chosen} from"
-    return f"{n_joined} of {n_wanted} synthetic rows {fate}: {gaps}{helped}{_describe_lost(lost or {})}"
+    return f"{n_joined} of {n_wanted} synthetic rows join the training data: {gaps}{helped}{_describe_lost(lost or {})}"
 
 
 def _describe_lost(lost: Mapping[str, int]) -> str:

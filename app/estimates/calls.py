@@ -48,9 +48,7 @@ class Estimate(Record):
 
     counts: Counts
     n_synthetic: int
-    """Number of rows that should join the training data in each iteration."""
-    n_candidates: int
-    """Number of rows to request in each iteration, to choose those from."""
+    """Number of rows to request in each iteration."""
     low: dict[str, Usage]
     """LLM usage by role, without regenerations."""
     high: dict[str, Usage]
@@ -91,20 +89,18 @@ def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
 def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
     """Assumes that all `max_iterations` iterations run, none stops early, and the student makes enough errors."""
     n_synthetic = config.generation.count_rows(counts.train)
-    n_candidates = config.generation.count_candidates(counts.train)
     n_folds = count_folds(config)
     n_attempts = config.quality.max_attempts
     few, all_rated = (_list_judged(config, counts, n_folds=n) for n in (n_folds * _needs_folds(config), n_folds))
-    writes = config.loop.max_iterations > 0 and count_writing(config, n_candidates) > 0
+    writes = config.loop.max_iterations > 0 and count_writing(config, n_synthetic) > 0
     return Estimate(
         counts=counts,
         n_synthetic=n_synthetic,
-        n_candidates=n_candidates,
-        low=_count_calls(config, counts, n_candidates, attempts=1, judged=few),
-        high=_count_calls(config, counts, n_candidates, attempts=n_attempts, judged=all_rated),
+        low=_count_calls(config, counts, n_synthetic, attempts=1, judged=few),
+        high=_count_calls(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated),
         n_batches=(
-            _count_batches(config, counts, n_candidates, attempts=1, judged=few),
-            _count_batches(config, counts, n_candidates, attempts=n_attempts, judged=all_rated),
+            _count_batches(config, counts, n_synthetic, attempts=1, judged=few),
+            _count_batches(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated),
         ),
         training_sequences=_count_sequences(config, counts, n_synthetic),
         predictions=sum(list_evaluations(config, counts, n_folds=n_folds)),
@@ -177,7 +173,7 @@ def describe_estimate(estimate: Estimate) -> str:
     c = estimate.counts
     lines = [
         f"Rows: {c.train} training, {c.validation} validation, {c.test} test; about {c.tokens_per_row} tokens each.",
-        f"Synthetic rows to request in each iteration: {estimate.n_candidates}{_tell_choice(estimate)}",
+        f"Synthetic rows to request in each iteration: {estimate.n_synthetic}",
         f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
         "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
         *describe_use([estimate.low], [estimate.high]),
@@ -205,10 +201,6 @@ def describe_rest(estimates: Sequence[Estimate]) -> list[str]:
         rounds = f"top-up rounds for refused rows (up to {n_top_ups} in each iteration: generation.max_top_ups), and "
         lines.append(f"Not counted: {rounds if n_top_ups else ''}calls repeated because a reply could not be read.")
     return lines
-
-
-def _tell_choice(estimate: Estimate) -> str:
-    return f", of which {estimate.n_synthetic} are chosen" if estimate.n_candidates > estimate.n_synthetic else ""
 
 
 def _describe_wait(estimate: Estimate) -> str:

@@ -37,7 +37,6 @@ class RunChain:
         self._counts = counts
         self._rates = rates
         self._n_synthetic = config.generation.count_rows(counts.train)
-        self._n_candidates = config.generation.count_candidates(counts.train)
         self._own = address(config.model_dump(mode="json", exclude={"name"}))
         data = config.data.model_dump(exclude={"validation", "test", "validation_limit", "test_limit", "held_back"})
         self._student = address([config.student.model_dump(mode="json"), config.task.model_dump(mode="json")])
@@ -63,8 +62,6 @@ class RunChain:
             tuple(tuple(lane) for lane in (self._follow_patterns(iteration), self._follow_errors(iteration)))
         )
         yield DriverWork(self._rates.iteration_seconds)
-        if self._config.generation.selection in ("loss", "influence"):
-            yield self._job(f"{model} influence", self._n_candidates * self._rates.train_row_seconds)
         kept = iteration if self._config.generation.accumulate else 1
         yield self._fine_tune(model, n_synthetic=kept * self._n_synthetic)
         yield from self._measure(model, "validation")
@@ -100,10 +97,10 @@ class RunChain:
 
     def _write(self, iteration: int, share: float, branch: str) -> Iterator[Step]:
         """One branch's part of the rows: written, then answered and rated."""
-        n_batches = math.ceil(count_writing(self._config, self._n_candidates) * share)
+        n_batches = math.ceil(count_writing(self._config, self._n_synthetic) * share)
         if not n_batches:
             return
-        n_solved, n_rated = count_judging(self._config, self._n_candidates)
+        n_solved, n_rated = count_judging(self._config, self._n_synthetic)
         steps: tuple[tuple[str, Role, float], ...] = (
             ("written", "generator", n_batches),
             ("answered", "judge", n_solved * share),

@@ -113,9 +113,7 @@ class _Run:
         if not self._summary or not (n_iterations := self._count_iterations()):
             return None
         plain = next(model for model in self._summary.models if model.iteration == 0)
-        n_least = n_iterations * count_writing(
-            self._config, self._config.generation.count_candidates(plain.n_train_rows)
-        )
+        n_least = n_iterations * count_writing(self._config, self._config.generation.count_rows(plain.n_train_rows))
         asked = "SELECT count(*) FROM calls WHERE role = ? UNION ALL SELECT count(*) FROM hits WHERE role = ?"
         n_asked = sum(int(n) for (n,) in self._ask(asked, "generator", "generator"))
         return n_asked / n_least if n_least and n_asked else None

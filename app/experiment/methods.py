@@ -30,7 +30,7 @@ class Method(Record):
 
 
 _UNCHECKED = {"quality.enabled": False, "quality.max_label_rank": None, "verification.votes": 0}
-_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, "generation.selection": "none", **_UNCHECKED}
+_ONLY_ERROR_BRANCH = {"generation.pattern_share": 0, **_UNCHECKED}
 BASELINE_SETTINGS = {
     **_ONLY_ERROR_BRANCH,
     "generation.n_shown_labels": 0,
@@ -49,7 +49,7 @@ _LEC = {**BASELINE_SETTINGS, "generation.template": "contrast_generation"}
 _LLM2LLM = {
     **BASELINE_SETTINGS,
     "generation.template": "similar_item_generation",
-    "generation.repeat_sources": False,
+    "generation.max_rows_per_error": 1,
     "generation.near_duplicate_rouge": 0.95,
 }
 _OWN_STEPS = {"lora.n_steps": None}
@@ -67,7 +67,6 @@ _PAPER = {
     "generation.pattern_sources": "random",
     "generation.strategy_text": "whole",
     "generation.balance_labels": False,
-    "generation.selection": "none",
     "generation.match_form": False,
     "quality.enabled": True,
     "quality.accept": "batch",
@@ -124,7 +123,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 **BASELINE_SETTINGS,
                 **_OWN_STEPS,
                 "generation.share": 1,
-                "generation.repeat_sources": False,
+                "generation.max_rows_per_error": 1,
                 "generation.show_answer": False,
             },
         ),
@@ -134,7 +133,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 **_LEC,
                 **_OWN_STEPS,
                 "generation.share": 1,
-                "generation.repeat_sources": False,
+                "generation.max_rows_per_error": 1,
                 "generation.show_answer": False,
             },
         ),

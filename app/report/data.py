@@ -5,7 +5,6 @@ from typing import Literal
 
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
-from pada_agent.app.report.selection import describe_choice, explain_choice, is_right
 from pada_agent.app.run_folder.layout import Manifest
 from pada_agent.core.groupings import Sensitivity
 from pada_agent.core.records import (
@@ -134,8 +133,6 @@ class ReportData(Record):
     rows: tuple[SyntheticRow, ...]
     n_rows: int
     """Total number of synthetic rows; `rows` has only those that are shown."""
-    choices: tuple[str, ...]
-    """One sentence for each iteration in which rows were chosen from more than were needed."""
     usage: Usage
     usage_by_agent: dict[str, Usage]
     unpriced: tuple[str, ...] = ()
@@ -165,7 +162,6 @@ def describe_run(files: RunFiles) -> ReportData:
         sensitivities=files.sensitivities,
         rows=tuple(pick_evenly(rows, MAX_ROWS)),
         n_rows=len(rows),
-        choices=describe_choices(files),
         usage=sum((files.usage_by_agent or summary.usage).values(), Usage()),
         usage_by_agent=files.usage_by_agent,
         unpriced=files.unpriced,
@@ -247,38 +243,20 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
     trained_in = {i: _trained_ids(files, i) for i in {batch.iteration for batch in files.batches}}
-    choices_in = {i: explain_choices(files, i, trained) for i, trained in trained_in.items()}
     for batch in files.batches:
-        trained, choices = trained_in[batch.iteration], choices_in[batch.iteration]
+        trained = trained_in[batch.iteration]
         name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
         source = name or TRAINING_ERRORS
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
         ratings = {r.example_id: r for r in files.ratings.get(batch.batch_id, ())}
-        rows += [_show_accepted(e, batch, source, trained, ratings.get(e.id), choices.get(e.id)) for e in accepted]
+        rows += [_show_accepted(e, batch, source, trained, ratings.get(e.id)) for e in accepted]
         rows += [_show_rejected(r, batch, source, trained) for r in rejected]
     return rows
 
 
-def explain_choices(files: RunFiles, iteration: int, trained: set[str] | None) -> dict[str, str]:
-    """Why each row of the iteration was chosen for training or not, by id. Empty if there was no choice.
-
-    A row that was chosen and is not among those trained on was dropped by a person, so its choice explains nothing.
-    """
-    after = _by_id(files, find_trained(files.summary, iteration))
-    return {
-        row.example_id: explain_choice(row, after)
-        for row in files.selected.get(str(iteration), ())
-        if trained is None or not row.is_chosen or row.example_id in trained
-    }
-
-
-def describe_choices(files: RunFiles) -> tuple[str, ...]:
-    """A sentence about each iteration in which rows were chosen."""
-    sentences = {
-        i: describe_choice(rows, _by_id(files, find_trained(files.summary, int(i))))
-        for i, rows in files.selected.items()
-    }
-    return tuple(f"Iteration {i}: {text}" for i, text in sentences.items() if text)
+def is_right(answer: ScoredRow | None) -> bool:
+    """Whether there is an answer, and it is correct."""
+    return answer is not None and answer.verdict.value == "correct"
 
 
 def pick_evenly(rows: Sequence[SyntheticRow], n: int) -> list[SyntheticRow]:
@@ -345,9 +323,8 @@ def _show_accepted(
     source: str,
     trained: set[str] | None,
     rating: Rating | None,
-    choice: str | None,
 ) -> SyntheticRow:
-    why = "; ".join(filter(None, [explain_acceptance(rating, decision=batch.decision), choice]))
+    why = explain_acceptance(rating, decision=batch.decision)
     is_kept = trained is None or row.id in trained
     return SyntheticRow(
         id=row.id,
@@ -356,7 +333,7 @@ def _show_accepted(
         source=source,
         strategy_id=batch.strategy_id,
         text=cut(f"{row.prompt}\n→ {row.answer}"),
-        reason=cut(why if is_kept or choice else f"repeats another batch's row, or dropped in review; {why}"),
+        reason=cut(why if is_kept else f"repeats another batch's row, or dropped in review; {why}"),
         scores=list_scores(rating),
     )
 

@@ -29,7 +29,6 @@ from pada_agent.core.records import (
     ScoredRow,
     Usage,
 )
-from pada_agent.core.selection import Selected
 from pada_agent.graph.batch_rounds import BatchRound
 from pada_agent.graph.summary import RunSummary
 
@@ -55,8 +54,6 @@ class RunFiles(Record):
     """The judge's ratings of accepted rows, by batch id. Without batches in which nothing was rated."""
     trained: dict[str, tuple[Example, ...]]
     """Rows that each iteration added to the training data. Without iterations that trained nothing."""
-    selected: dict[str, tuple[Selected, ...]] = Field(default_factory=dict)
-    """Which rows were chosen for training, by iteration. Without iterations that trained on all."""
     sensitivities: dict[str, Sensitivity] = Field(default_factory=dict)
     """How the grouping of errors changes with other choices, by iteration."""
     usage_by_agent: dict[str, Usage]
@@ -92,7 +89,6 @@ def read_files(
         rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in batches},
         ratings={b.batch_id: rows.read(b.ratings, Rating) for b in batches if b.ratings},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.models if a.synthetic},
-        selected={iteration: rows.read(ref, Selected) for iteration, ref in summary.selections.items()},
         sensitivities=_read_sensitivities(summary, folder, is_finished=is_finished),
         usage_by_agent=usage_by_agent,
         unpriced=_list_unpriced(folder, summary, usage_by_agent),

@@ -18,7 +18,6 @@ from pada_agent.core.jobs import read_train_metrics
 from pada_agent.core.json_lines import to_json_lines
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import ErrorAnalysis, Example, Metrics, Rating, Record, Ref, Rejection, ScoredRow
-from pada_agent.core.selection import Selected, SelectedRow
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.summary import ModelResult, RunSummary
 
@@ -135,10 +134,6 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     rows = explain_rows(_read_all(added, Example, store), by_id, ratings, rejected)
     yield _write_rows(folder / "synthetic.jsonl", rows)
     yield _write_rows(folder / "rejected.jsonl", rejected)
-    if selection := summary.selections.get(str(iteration)):
-        accepted = {row.id: row for row in _read_all([b.accepted for b in batches], Example, store)}
-        selected = store.read_rows(selection.key, Selected)
-        yield _write_rows(folder / "selection.jsonl", [SelectedRow.of(s, accepted[s.example_id]) for s in selected])
 
 
 def _write_best(summary: RunSummary, folder: Path, store: ArtifactStore) -> None:

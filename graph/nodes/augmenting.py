@@ -33,8 +33,7 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
-    n_chosen = None if generation.selection == "none" or len(rows) <= (n := state["n_wanted"][iteration]) else n
-    warnings = [] if n_next else describe_end(quotas, batches, n_joined=len(rows), n_chosen=n_chosen)
+    warnings = [] if n_next else describe_end(quotas, batches, n_joined=len(rows))
     detail = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
     report_progress(Progress(stage="augment", done=1, total=1, detail=detail))
     return {
@@ -45,13 +44,11 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
     }
 
 
-def describe_end(
-    quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_joined: int, n_chosen: int | None
-) -> list[str]:
+def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_joined: int) -> list[str]:
     """Warnings about an iteration's rows, once no more are requested."""
     lost = sum((Counter(b.n_rejected) for b in batches), Counter[str]())
     lost["duplicate"] += sum(b.n_accepted for b in batches) - n_joined
-    shortfall = describe_shortfall(quotas, lost, n_chosen=n_chosen)
+    shortfall = describe_shortfall(quotas, lost)
     return [*describe_batches(batches), *([shortfall] if shortfall else [])]
 
 

@@ -82,8 +82,7 @@ IN_WORDS = """Every agent is a node over one typed shared state (`graph/state.py
     - `generalization_branch`: `error_analysis`, `pattern_categorization`, `strategy_drafting`, `review_strategies`, `leak_guard`, and `pattern_synthesis` for each batch of rows.
     - `training_error_branch`: `training_errors`, and `error_synthesis` for each batch of rows.
 4. `augment` joins the accepted rows of both branches. While rows are missing, `top_up` plans new batches (`plan_top_up`), has them written (`top_up_synthesis`), and returns to `augment`.
-5. `select_rows` chooses among them, if `generation.selection` has more rows written than are needed.
-6. `review_data` asks a person about the rows, if the settings say so. The run continues with step 2, or ends if no row was accepted.
+5. `review_data` asks a person about the rows, if the settings say so. The run continues with step 2, or ends if no row was accepted.
 
 Every synthesis writes and checks one batch on its own: `data_generation`, `label_verification`, `answer_verification`, `quality_control`. Rejected rows go back to `data_generation` while attempts are left; then `record_batch` stores the result.
 """

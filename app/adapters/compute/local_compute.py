@@ -195,7 +195,7 @@ class LocalCompute:
 
 def address_job(job: Job) -> str:
     """The job's id: a hash of what its result depends on, but not of where rows and models are stored."""
-    spec = job.model_dump(mode="json", exclude={"rows", "targets", "adapter", "start_from", *_list_unused(job)})
+    spec = job.model_dump(mode="json", exclude={"rows", "adapter", "start_from", *_list_unused(job)})
     spec["student"] = identify_model(job.student)
     if isinstance(job, FineTuneJob):
         spec["lora"] = job.lora.model_dump(mode="json", exclude=_list_unused(job.lora))

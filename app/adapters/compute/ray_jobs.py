@@ -16,7 +16,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Record
 
 NAMESPACE = "pada"
-INPUTS = ("rows", "targets", "adapter", "start_from")
+INPUTS = ("rows", "adapter", "start_from")
 """Fields of a job that name an object: a file in its folder, or the folder."""
 PATHS = (*INPUTS, "student")
 """Fields of a job that name a file or folder."""

@@ -320,9 +320,9 @@ def test_labels_that_cannot_be_told_apart_are_refused(task: dict[str, object], m
 def test_switches_still_take_yes_and_no(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("quality: {enabled: no}\ngeneration: {accumulate: off, show_answer: yes}\n")
-    config = load_config(path, ["generation.repeat_sources=no"])
+    config = load_config(path, ["generation.balance_labels=no"])
     assert (config.quality.enabled, config.generation.accumulate) == (False, False)
-    assert (config.generation.show_answer, config.generation.repeat_sources) == (True, False)
+    assert (config.generation.show_answer, config.generation.balance_labels) == (True, False)
 
 
 def test_columns_may_be_several_and_have_numbers_for_names() -> None:

@@ -84,7 +84,6 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
 
 OVERRIDDEN: dict[str, Any] = {
     "lora": {"epochs": 20, "n_steps": 10},
-    "generation": {"oversampling": 3},
     "quality": {"enabled": False, "threshold": 8, "floor": 5},
 }
 
@@ -92,7 +91,6 @@ OVERRIDDEN: dict[str, Any] = {
 def test_settings_that_another_one_overrides_are_told() -> None:
     assert check(GOOD, **OVERRIDDEN).warnings == [
         "lora.epochs does nothing, because lora.n_steps is set",
-        "generation.oversampling does nothing, because generation.selection is none",
         "quality.threshold does nothing, because quality.enabled is false",
         "quality.floor does nothing, because quality.enabled is false",
     ]
@@ -104,7 +102,6 @@ def test_settings_that_another_one_overrides_are_told() -> None:
     [
         {"lora": {"epochs": 20}},
         {"lora": {"n_steps": 10}},
-        {"generation": {"oversampling": 3, "selection": "loss"}},
         {"quality": {"threshold": 8, "floor": 5}},
         RunConfig().model_dump(include={"lora", "generation", "quality"}) | {"quality": {"enabled": False}},
     ],

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pada_agent.app.report import charts, data, tables
-from pada_agent.app.report.data import SyntheticRow, describe_run, list_rows, number_patterns, pick_evenly
+from pada_agent.app.report import charts, tables
+from pada_agent.app.report.data import SyntheticRow, describe_run, number_patterns, pick_evenly
 from pada_agent.app.report.document import render_report, write_report
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder.layout import dump_config
@@ -21,7 +21,6 @@ from pada_agent.core.records import (
     ScoredRow,
     Verdict,
 )
-from pada_agent.core.selection import Selected
 from pada_agent.graph.batch_rounds import WrittenRows
 from pada_agent.graph.summary import IterationPatterns, PatternStrategy
 from tests.unit.app.summaries import make_summary
@@ -256,25 +255,6 @@ def test_of_many_rows_an_even_choice_is_shown() -> None:
     ]
     assert [r.id for r in pick_evenly(rows, 4)] == ["0", "2", "5", "7"]
     assert pick_evenly(rows, 10) == rows
-
-
-def test_rows_are_listed_in_time_that_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    explained: list[str] = []
-
-    def explain(row: Selected, _: object) -> str:
-        explained.append(row.example_id)
-        return f"chosen: {row.example_id}"
-
-    monkeypatch.setattr(data, "explain_choice", explain)
-    report = make_summary().batches[0].latest[0]
-    batches = tuple(report.model_copy(update={"batch_id": f"b{n}"}) for n in range(20))
-    rows = {b.batch_id: (Example(id=f"{b.batch_id}-0", prompt="q", answer="a"),) for b in batches}
-    selected = tuple(Selected(example_id=row.id, is_chosen=True) for (row,) in rows.values())
-    trained = {"1": tuple(row for (row,) in rows.values())}
-    changes = {"batches": batches, "accepted": rows, "trained": trained, "selected": {"1": selected}}
-    listed = list_rows(make_files().model_copy(update=changes))
-    assert [row.status for row in listed] == ["accepted"] * 20 and len(explained) == 20
-    assert all(f"chosen: {row.id}" in row.reason for row in listed)
 
 
 def test_the_filter_offers_every_value_whatever_its_case() -> None:

@@ -87,7 +87,7 @@ def test_jobs_of_all_kinds_give_what_they_give_on_one_machine(world: World, tmp_
     assert run_all(world.join("run", "a"), world.join("run", "b"), tmp_path / "run") == expected
     assert world.list_starts() == KINDS
     kinds = [{path.name.split("-")[0] for path in world.list_copies(node)} for node in "ab"]
-    assert kinds == [{"rows", "fine_tune", "export"}, {"rows", "tokenizer", "fine_tune", "predict", "influence"}]
+    assert kinds == [{"rows", "fine_tune", "export"}, {"rows", "tokenizer", "fine_tune", "predict"}]
 
 
 def test_what_is_in_the_store_is_not_computed_again(world: World, tmp_path: Path) -> None:
