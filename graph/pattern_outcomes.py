@@ -1,5 +1,6 @@
 """Works out what became of each iteration's patterns, from what the store holds."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.pattern_analysis.clustering import Clustering
@@ -56,8 +57,14 @@ def assess_iteration(
         read_reports(state.get("batches", {}).values(), adapters.store, iteration=iteration),
         after={row.example.id: row.verdict for row in after},
         broken=assign_broken(broken, patterns, [row.example for row in after], adapters),
+        joined=Counter(row.provenance.batch_id for row in read_added(model, adapters) if row.provenance),
         usage=usage,
     )
+
+
+def read_added(model: TrainedModel, adapters: Adapters) -> list[Example]:
+    """The synthetic rows that the model's own iteration added."""
+    return adapters.store.read_rows(model.synthetic[-1].key, Example) if model.synthetic else []
 
 
 def assign_broken(

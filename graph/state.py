@@ -195,6 +195,8 @@ class RunState(Basis, RunOutput, total=False):
     """Number of synthetic rows that should join the training data, by iteration."""
     n_joined: Annotated[dict[str, int], Merged]
     """Number of synthetic rows that joined the training data, by iteration."""
+    n_spare: Annotated[dict[str, int], Merged]
+    """Number of rows that passed the checks and were not needed, by iteration."""
     top_ups: Annotated[dict[str, int], Merged]
     """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]
@@ -298,6 +300,7 @@ class BatchState(Given, BatchOutput, total=False):
     drafts: list[Draft]
     candidates: list[Example]
     accepted: list[Example]
+    """Rows that passed all checks. May be more than are wanted if no check takes a call: the others may fill gaps of other batches."""
     ratings: list[Rating]
     """Ratings of the accepted rows."""
     rejected: list[Rejection]
@@ -325,7 +328,7 @@ def open_rows(state: BatchState) -> list[int]:
 
 def count_missing(state: BatchState) -> int:
     """Number of rows that the batch still owes."""
-    return state["batch"].n_wanted - len(state.get("accepted", []))
+    return max(0, state["batch"].n_wanted - len(state.get("accepted", [])))
 
 
 PartialState = dict[str, Any]

@@ -138,14 +138,15 @@ def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B
     for batch in batches:
         rejected.update(batch.n_rejected)
     accepted = sum(b.n_accepted for b in batches)
-    if repeated := accepted - sum(state.get("n_joined", {}).values()):
+    not_needed = sum(state.get("n_spare", {}).values())
+    if repeated := accepted - not_needed - sum(state.get("n_joined", {}).values()):
         rejected["duplicate"] += repeated
     answers = [r.answer for r in state.get("reviews", {}).values() if r.review == "data"]
     n_dropped = sum(len(set(a.get("drop", ()))) for a in answers)
     overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
-    rejected.update({"person": n_dropped})
+    rejected.update({"person": n_dropped, "not needed": not_needed})
     rejected.subtract(overruled)
-    joined = accepted - repeated - n_dropped + overruled.total()
+    joined = accepted - not_needed - repeated - n_dropped + overruled.total()
     requested = sum(state.get("n_wanted", {}).values())
     return RowCounts(
         requested=requested,

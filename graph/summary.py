@@ -128,7 +128,8 @@ class RowCounts(Record):
     each: RowCost | None = None
     """Cost per row. None if no row joined."""
     rejected: dict[str, int] = Field(default_factory=dict)
-    """Number of rejected rows by stage. `person`: dropped in a review. `verification`: the judge gave a different answer."""
+    """Number of rejected rows by stage. `person`: dropped in a review. `verification`: the judge gave a different answer. `not needed`: passed the
+    checks, but was spare."""
     solved: int = 0
     """Rows that the judge answered itself."""
 

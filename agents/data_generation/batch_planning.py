@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from random import Random
 
 from pydantic import Field
@@ -165,7 +165,7 @@ def plan_error_batches(
         pools, draws = {None: errors}, {None: islice(_draw_without_end(errors, Random(seed_text)), n_drawn, None)}
     left = {label: sum(max(0, limit - n_fed[e.id]) for e in pool) for label, pool in pools.items()}
     sources: list[Example] = []
-    for label in _take_shares(left, shares or LabelShares(), n_rows):
+    for label in take_shares(left, shares or LabelShares(), n_rows):
         source = next(source for source in draws[label] if n_fed[source.id] < limit)
         sources.append(source)
         n_fed[source.id] += 1
@@ -208,6 +208,12 @@ def rows_by_label(training: Sequence[Example], task: Task) -> Mapping[str | None
     return rows.remember("rows by label", make)
 
 
+def count_labels(training: Sequence[Example], task: Task) -> dict[str | None, int] | None:
+    """Number of rows of each label. None if the labels are not a closed set."""
+    counts = {label: len(rows) for label, rows in rows_by_label(training, task).items()}
+    return None if set(counts) <= {None} else counts
+
+
 def relevant_confusions(source: Example, confusions: Sequence[Confusion], task: Task) -> tuple[Confusion, ...]:
     """The mix-ups that involve the label of `source`, with that label as the missed one."""
     label = task.closed_label(source)
@@ -243,7 +249,7 @@ def _take_turns(weights: Mapping[str, float], n: int) -> list[str]:
     return turns
 
 
-def _take_shares(left: Mapping[str | None, int], shares: LabelShares, n: int) -> Iterator[str | None]:
+def take_shares(left: Mapping[str | None, int], shares: LabelShares, n: int) -> Iterator[str | None]:
     """Up to `n` labels, of each no more than are left. The next one is always the one whose share would be least exceeded."""
 
     def rank(label: str | None, n_taken: int) -> float:
@@ -292,7 +298,8 @@ def _cut(
 ) -> list[Batch]:
     """Batches with one label each, so that a call states one definition, once, and a small writer keeps to it.
 
-    Spare rows are based on the batch's other rows' sources.
+    Batches of one group are of equal size, or nearly so, which leaves room for spare rows in each. Spare rows are based on the
+    batch's other rows' sources.
 
     Args:
         name: what the batches are for, in their ids.
@@ -301,9 +308,9 @@ def _cut(
     prefix = f"i{planned.iteration}-{name}" + (f"-t{planned.top_up}" if planned.top_up else "")
     each: Sequence[GuardedStrategy | None] = strategies or [None] * len(groups)
     parts = [
-        (guarded, group[start : start + planned.rows_per_call])
+        (guarded, part)
         for guarded, group in zip(each, groups, strict=True)
-        for start in range(0, len(group), planned.rows_per_call)
+        for part in _divide(group, math.ceil(len(group) / planned.rows_per_call))
     ]
     n_spare = [min(math.ceil(len(part) * planned.spare_rows), planned.rows_per_call - len(part)) for _, part in parts]
     return [
@@ -318,3 +325,9 @@ def _cut(
         )
         for number, ((guarded, part), n) in enumerate(zip(parts, n_spare, strict=True), start=1)
     ]
+
+
+def _divide(group: Sequence[Example], n: int) -> Iterator[Sequence[Example]]:
+    """The group in `n` parts of equal size, or of sizes that differ by one."""
+    ends = [len(group) * i // n for i in range(n + 1)]
+    return (group[start:end] for start, end in pairwise(ends))

@@ -36,13 +36,13 @@ class PatternOutcome(Record):
     n_written: int = 0
     """Number of synthetic rows written against it."""
     n_accepted: int = 0
-    """Number of these that were accepted."""
+    """Number of these that joined the training data."""
     usage: Usage = Usage()
     """LLM usage of the generator and the judge for these rows. A resumed run pays for nothing twice."""
 
     @property
     def accepted_per_repaired(self) -> float | None:
-        """Accepted synthetic rows per repaired validation row. None if none was repaired."""
+        """Synthetic rows that joined per repaired validation row. None if none was repaired."""
         return self.n_accepted / self.n_repaired if self.n_repaired else None
 
     @property
@@ -87,6 +87,7 @@ def assess_patterns(
     *,
     after: Mapping[str, Verdict],
     broken: Mapping[str, str],
+    joined: Mapping[str, int],
     usage: Mapping[str, Usage],
 ) -> tuple[PatternOutcome, ...]:
     """What became of each pattern.
@@ -95,11 +96,12 @@ def assess_patterns(
         batches: reports of the iteration's batches.
         after: verdicts on the iteration's model, by validation row.
         broken: newly wrong rows, each mapped to the id of the nearest pattern.
+        joined: number of rows that joined the training data, by batch id.
         usage: LLM usage by batch id.
     """
     aims = {g.strategy.id: g.strategy.pattern_id for g in strategies}
     return tuple(
-        _assess(p, [b for b in batches if aims.get(b.strategy_id or "") == p.id], after, broken, usage)
+        _assess(p, [b for b in batches if aims.get(b.strategy_id or "") == p.id], after, broken, joined, usage)
         for p in patterns
     )
 
@@ -158,6 +160,7 @@ def _assess(
     batches: Sequence[BatchReport],
     after: Mapping[str, Verdict],
     broken: Mapping[str, str],
+    joined: Mapping[str, int],
     usage: Mapping[str, Usage],
 ) -> PatternOutcome:
     n_repaired = sum(after[i].value == "correct" for i in pattern.example_ids if i in after)
@@ -170,7 +173,7 @@ def _assess(
         n_repaired=n_repaired,
         broken_ids=tuple(row for row, pattern_id in broken.items() if pattern_id == pattern.id),
         n_written=sum(b.n_written for b in batches),
-        n_accepted=sum(b.n_accepted for b in batches),
+        n_accepted=sum(joined.get(b.batch_id, 0) for b in batches),
         usage=sum((usage.get(b.batch_id, Usage()) for b in batches), Usage()),
     )
 

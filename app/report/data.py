@@ -333,7 +333,7 @@ def _show_accepted(
         source=source,
         strategy_id=batch.strategy_id,
         text=cut(f"{row.prompt}\n→ {row.answer}"),
-        reason=cut(why if is_kept else f"repeats another batch's row, or dropped in review; {why}"),
+        reason=cut(why if is_kept else f"repeats another batch's row, was not needed, or was dropped in review; {why}"),
         scores=list_scores(rating),
     )
 

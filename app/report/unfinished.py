@@ -66,7 +66,8 @@ def leave_out_uncounted(state: RunState) -> RunState:
     batches = {key: batch for key, batch in state.get("batches", {}).items() if str(batch.iteration) in counted}
     n_wanted = {i: n for i, n in state.get("n_wanted", {}).items() if i in counted}
     n_joined = {i: n for i, n in state.get("n_joined", {}).items() if i in counted}
-    return {**state, "batches": batches, "n_wanted": n_wanted, "n_joined": n_joined}
+    n_spare = {i: n for i, n in state.get("n_spare", {}).items() if i in counted}
+    return {**state, "batches": batches, "n_wanted": n_wanted, "n_joined": n_joined, "n_spare": n_spare}
 
 
 def _is_counted(state: RunState, iteration: str) -> bool:

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from pada_agent.agents.data_generation.batch_planning import share_rows
+from pada_agent.agents.data_generation.batch_planning import count_labels, share_rows
 from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
+from pada_agent.agents.data_generation.spare_rows import choose_spare
 from pada_agent.agents.guards.row_guards import repeat_threshold
 from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
@@ -18,7 +20,7 @@ from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import read_reports
 from pada_agent.graph.nodes.branches import weigh
 from pada_agent.graph.reporting import report_progress
-from pada_agent.graph.rows import read_protected
+from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
@@ -26,39 +28,73 @@ from pada_agent.graph.storing import put_rows
 def augment(state: RunState, adapters: Adapters) -> PartialState:
     """Unite the accepted rows of both branches, drop repeats between batches, and plan what to request next."""
     iteration, generation = str(state["iteration"]), state["settings"].generation
-    rows = unite(state, adapters)
-    block_leaks(rows, read_protected(state, adapters))
     batches = batches_of(state, adapters)
+    rows, spare = unite(batches, state, adapters)
     quotas = measure_quotas(state, rows, batches)
     if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
     n_wanted, n_next = sum(q.n_wanted for q in quotas), sum(q.n_next for q in quotas)
-    warnings = [] if n_next else describe_end(quotas, batches, n_joined=len(rows))
+    if not n_next and len(rows) < n_wanted and spare:
+        shares = find_shares(state, adapters)
+        rows.extend(choose_spare(spare, rows, n_wanted - len(rows), shares=shares, task=adapters.task))
+        quotas = measure_quotas(state, rows, batches)
+    block_leaks(rows, read_protected(state, adapters))
+    n_repeated, n_spare = count_left_out(rows, batches)
+    warnings = [] if n_next else describe_end(quotas, batches, n_repeated=n_repeated)
     detail = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
     report_progress(Progress(stage="augment", done=1, total=1, detail=detail))
     return {
         "new_rows": put_rows(adapters.store, "synthetic", rows),
         "n_joined": {iteration: len(rows)},
+        "n_spare": {iteration: n_spare},
         "quotas": {iteration: quotas},
         "warnings": [f"iteration {iteration}: {line}" for line in warnings],
     }
 
 
-def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_joined: int) -> list[str]:
+def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_repeated: int) -> list[str]:
     """Warnings about an iteration's rows, once no more are requested."""
     lost = sum((Counter(b.n_rejected) for b in batches), Counter[str]())
-    lost["duplicate"] += sum(b.n_accepted for b in batches) - n_joined
+    lost["duplicate"] += n_repeated
     shortfall = describe_shortfall(quotas, lost)
     return [*describe_batches(batches), *([shortfall] if shortfall else [])]
 
 
-def unite(state: RunState, adapters: Adapters) -> RowSet:
-    """The rows of the iteration's batches, in the order of rounds. If two rows repeat each other, the earlier one stays."""
-    rows = RowSet()
-    for batch in sorted(batches_of(state, adapters), key=lambda b: (b.top_up, b.batch_id)):
-        accepted = adapters.store.read_rows(batch.accepted.key, Example)
-        rows.extend(without_repeats(accepted, rows, state, adapters.task))
-    return rows
+def unite(batches: Sequence[BatchReport], state: RunState, adapters: Adapters) -> tuple[RowSet, list[Example]]:
+    """The rows of the iteration's batches, in the order of rounds, and the spare rows that have no place among them yet.
+
+    If two rows repeat each other, the earlier one stays. After each round, spare rows take the place of missing rows, as far as
+    their labels keep their shares. The others wait until no more rows are requested.
+    """
+    n_wanted = state["plan"].n_pattern_rows + state["plan"].n_training_error_rows
+    rows, waiting = RowSet(), list[Example]()
+    in_order = sorted(batches, key=lambda b: (b.top_up, b.batch_id))
+    for _, own in groupby(in_order, key=lambda b: b.top_up):
+        spare: list[Example] = []
+        for batch in own:
+            accepted = adapters.store.read_rows(batch.accepted.key, Example)
+            rows.extend(without_repeats(accepted[: batch.n_requested], rows, state, adapters.task))
+            spare += accepted[batch.n_requested :]
+        if spare := without_repeats(spare, rows, state, adapters.task):
+            shares, n = find_shares(state, adapters), n_wanted - len(rows)
+            rows.extend(choose_spare(spare, rows, n, shares=shares, task=adapters.task, within=n_wanted))
+            waiting += spare
+    taken = {row.id for row in rows}
+    left = [row for row in waiting if row.id not in taken]
+    return rows, without_repeats(left, rows, state, adapters.task) if left else []
+
+
+def find_shares(state: RunState, adapters: Adapters) -> dict[str | None, int] | None:
+    """Number of training rows of each label. None if labels need not keep their shares."""
+    is_balanced = state["settings"].generation.balance_labels
+    return count_labels(read_training(state, adapters), adapters.task) if is_balanced else None
+
+
+def count_left_out(rows: Sequence[Example], batches: Sequence[BatchReport]) -> tuple[int, int]:
+    """Number of accepted rows that repeat others, and number of those that were not needed."""
+    n_joined = Counter(row.provenance.batch_id for row in rows if row.provenance)
+    n_spare = sum(max(0, b.n_accepted - max(b.n_requested, n_joined[b.batch_id])) for b in batches)
+    return sum(b.n_accepted for b in batches) - len(rows) - n_spare, n_spare
 
 
 def measure_quotas(state: RunState, rows: Sequence[Example], batches: Sequence[BatchReport]) -> list[Quota]:

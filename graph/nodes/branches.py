@@ -7,10 +7,10 @@ from pada_agent.agents.data_generation.batch_planning import (
     LabelShares,
     Round,
     StrategyShare,
+    count_labels,
     fit_rows_per_call,
     plan_error_batches,
     plan_pattern_batches,
-    rows_by_label,
     share_rows,
 )
 from pada_agent.agents.data_generation.contrasts import find_nearest_rows, show_contrasts
@@ -133,8 +133,8 @@ def share_labels(state: BranchState, adapters: Adapters, *, drawn: Quota | None)
     joined: its label comes first for a while, but does not use up all rounds.
     """
     task = adapters.task
-    weights = {label: len(rows) for label, rows in rows_by_label(read_training(state, adapters), task).items()}
-    if set(weights) <= {None}:
+    weights = count_labels(read_training(state, adapters), task)
+    if weights is None:
         return None
     refs = [
         *kept_synthetic(state["settings"], state["models"][state["plan"].diagnosed_model]),

@@ -63,7 +63,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
 
 
 def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
-    """Turn the drafts into rows and have every guard check them. Of those that pass, only as many go on as the batch still owes."""
+    """Turn the drafts into rows and have every guard check them. If a later check takes calls, only as many go on as the batch still owes."""
     settings, accepted = state["settings"], state.get("accepted", [])
     context = GuardContext(
         settings=settings,
@@ -82,7 +82,8 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         guards=[kind(context) for kind in adapters.guards],
         form=find_form(read_training(state, adapters), adapters.task) if settings.generation.match_form else None,
     )
-    return {"candidates": list(result.candidates[: count_missing(state)]), **send_back(state, result.rejections)}
+    n = count_missing(state) if settings.quality.enabled or settings.solves_rows else None
+    return {"candidates": list(result.candidates[:n]), **send_back(state, result.rejections)}
 
 
 def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:
@@ -193,7 +194,7 @@ def draw_probes(state: BatchState, adapters: Adapters) -> list[Probe]:
 def record_batch(state: BatchState, adapters: Adapters) -> PartialState:
     """Store the batch's rows and its report."""
     batch, accepted, rejected, store = state["batch"], state["accepted"], state["rejected"], adapters.store
-    find_tally(state, adapters).add(batch.n_wanted, report_progress, accepted=len(accepted))
+    find_tally(state, adapters).add(batch.n_wanted, report_progress, accepted=min(len(accepted), batch.n_wanted))
     report = BatchReport(
         batch_id=batch.id,
         iteration=batch.iteration,

@@ -125,11 +125,12 @@ def test_outcomes_count_rows_before_and_after_and_what_was_written_for_them() ->
         [report("i2-s1-b1", "i2-s1", 4), report("i2-s1-b2", "i2-s1", 2), report("i2-e-b1", None, 5)],
         after=verdicts(a="correct", b="correct", c="wrong", d="correct", e="wrong", f="unscored"),
         broken={"g": "i2-p1"},
+        joined={"i2-s1-b1": 4, "i2-s1-b2": 1, "i2-e-b1": 5},
         usage={"i2-s1-b1": Usage(n_calls=2, input_tokens=700, output_tokens=100, cost_usd=0.5), "i2-e-b1": Usage()},
     )
     assert (one.status, one.continues, one.n_rows, one.n_repaired) == ("persisting", "i1-p3", 3, 2)
-    assert (one.n_written, one.n_accepted, one.broken_ids) == (10, 6, ("g",))
-    assert (one.accepted_per_repaired, one.tokens_per_repaired) == (3.0, 400.0)
+    assert (one.n_written, one.n_accepted, one.broken_ids) == (10, 5, ("g",))
+    assert (one.accepted_per_repaired, one.tokens_per_repaired) == (2.5, 400.0)
     assert (two.status, two.n_accepted, two.broken_ids) == ("fixed", 0, ())
     assert (three.status, three.n_repaired, three.accepted_per_repaired) == ("new", 0, None)
 
@@ -150,6 +151,7 @@ def test_every_strategy_against_a_pattern_counts_and_those_against_none_count_fo
         ],
         after={},
         broken={},
+        joined={"i1-s1-b1": 4, "i1-s2-b1": 2, "i1-s3-b1": 3, "i1-e-b1": 5},
         usage={"i1-s2-b1": Usage(n_calls=3)},
     )
     assert (found.n_accepted, found.usage.n_calls) == (6, 3)

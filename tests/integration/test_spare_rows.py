@@ -1,0 +1,99 @@
+"""Rows that a call wrote beyond what was wanted of it fill the gaps that other calls left, on the toy world."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pada_agent.app.report.data import describe_run
+from pada_agent.app.report.reading import read_files
+from pada_agent.core.chat import ChatRequest
+from pada_agent.graph.builder import build_graph
+from pada_agent.graph.summary import RunSummary
+from tests.fakes import ScriptedModel
+from tests.integration.graph_runs import fine_tunings, training_rows
+from tests.toy_world import TRAIN, ToyWorld, make_settings, teach
+
+N_WANTED = 9
+ROOM = {"rows_per_call": 6, "spare_rows": 5}
+
+
+def spoil(first: str) -> ScriptedModel:
+    """A writer that only repeats a training question in the first call for the branch."""
+    spoiled = Counter[str]()
+
+    def write(request: ChatRequest) -> str:
+        reply = teach(request)
+        if request.tags["agent"] != "data_generation" or f"-{first}" not in str(request.tags["batch"]):
+            return reply
+        spoiled["calls"] += 1
+        if spoiled["calls"] > 1:
+            return reply
+        return json.dumps([{**row, "question": TRAIN[0]["question"]} for row in json.loads(reply)])
+
+    return ScriptedModel(write)
+
+
+def run(world: ToyWorld, **generation: Any) -> RunSummary:
+    settings = make_settings(
+        loop={"max_iterations": 1, "patience": 1},
+        quality={"enabled": False, "max_regenerations": 0},
+        generation={**ROOM, **generation},
+    )
+    summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
+    assert isinstance(summary, RunSummary)
+    return summary
+
+
+def test_spare_rows_fill_the_gap_of_a_call_that_failed(tmp_path: Path) -> None:
+    without, world = (ToyWorld(tmp_path / name, teacher=spoil("e-b1")) for name in ("a", "b"))
+    few, summary = run(without, spare_rows=0, max_top_ups=0), run(world, max_top_ups=0)
+    assert few.rows.accepted < N_WANTED == summary.rows.accepted
+    assert summary.rows.asked == N_WANTED, "no call was made again"
+    new = [row for row in training_rows(fine_tunings(world)[-1]) if row.provenance]
+    assert len({row.prompt for row in new}) == len(new) == N_WANTED
+
+
+def test_with_rounds_left_they_join_only_where_a_label_is_behind(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, teacher=spoil("e-b1"))
+    summary = run(world)
+    assert summary.rows.accepted == N_WANTED and summary.rows.fill_rate == 1
+    labels = Counter(row.answer for row in training_rows(fine_tunings(world)[-1]) if row.provenance)
+    assert max(labels.values()) <= 5, labels
+
+
+def test_rows_that_are_not_needed_are_counted_and_shown_as_such(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    summary = run(world)
+    rejected = summary.rows.rejected
+    assert summary.rows.accepted == N_WANTED and rejected["not needed"] > 0
+    assert summary.rows.written == N_WANTED + sum(rejected.values())
+    shown = Counter(row.status for row in describe_run(read_files(summary, tmp_path)).rows)
+    assert shown["accepted"] == N_WANTED
+    assert shown["left out"] == rejected["not needed"] + rejected.get("duplicate", 0) - sum(
+        b.n_rejected.get("duplicate", 0) for b in world.read_reports(summary)
+    )
+
+
+@pytest.mark.parametrize(
+    "paid", [{"quality": {"enabled": True, "max_regenerations": 0}}, {"verification": {"votes": 1}}]
+)
+def test_a_check_that_takes_calls_sees_no_more_rows_than_are_wanted(tmp_path: Path, paid: dict[str, Any]) -> None:
+    world = ToyWorld(tmp_path)
+    settings = make_settings(
+        loop={"max_iterations": 1, "patience": 1},
+        generation=ROOM,
+        **{"quality": {"enabled": False, "max_regenerations": 0}, **paid},
+    )
+    summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
+    assert summary.rows.accepted == N_WANTED and "not needed" not in summary.rows.rejected
+    assert all(b.n_accepted <= b.n_requested for b in world.read_reports(summary))
+
+
+def test_what_is_written_for_a_pattern_counts_where_it_joined(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    summary = run(world, pattern_share=1)
+    outcomes = [o for found in summary.patterns for o in found.outcomes]
+    assert sum(o.n_accepted for o in outcomes) == summary.rows.accepted == N_WANTED
