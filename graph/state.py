@@ -193,10 +193,10 @@ class RunState(Basis, RunOutput, total=False):
     """How the analyses were grouped, and how well, by iteration."""
     n_wanted: Annotated[dict[str, int], Merged]
     """Number of synthetic rows that should join the training data, by iteration."""
-    n_joined: Annotated[dict[str, int], Merged]
-    """Number of synthetic rows that joined the training data, by iteration."""
-    n_spare: Annotated[dict[str, int], Merged]
-    """Number of rows that passed the checks and were not needed, by iteration."""
+    left_out: Annotated[dict[str, Ref], Merged]
+    """Accepted rows that did not join the training data, because they repeat another batch's row or were not needed, by iteration."""
+    n_left_out: Annotated[dict[str, dict[str, int]], Merged]
+    """Number of these, by iteration and by reason."""
     top_ups: Annotated[dict[str, int], Merged]
     """Number of rounds that replaced rejected rows, by iteration."""
     new_rows: Annotated[Ref, Same]

@@ -82,6 +82,7 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         comparisons=inputs.comparisons,
         patterns=tuple(pair_patterns(state, inputs)),
         analyses=state.get("analyses", {}),
+        left_out=state.get("left_out", {}),
         batches=tuple(state.get("batches", {}).values()),
         rows=count_rows(state, inputs.usage_of_rows),
         accepted_samples=inputs.accepted_samples,
@@ -138,15 +139,14 @@ def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B
     for batch in batches:
         rejected.update(batch.n_rejected)
     accepted = sum(b.n_accepted for b in batches)
-    not_needed = sum(state.get("n_spare", {}).values())
-    if repeated := accepted - not_needed - sum(state.get("n_joined", {}).values()):
-        rejected["duplicate"] += repeated
+    left_out = sum((Counter(n) for n in state.get("n_left_out", {}).values()), Counter[str]())
+    rejected.update(left_out)
     answers = [r.answer for r in state.get("reviews", {}).values() if r.review == "data"]
     n_dropped = sum(len(set(a.get("drop", ()))) for a in answers)
     overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
-    rejected.update({"person": n_dropped, "not needed": not_needed})
+    rejected.update({"person": n_dropped})
     rejected.subtract(overruled)
-    joined = accepted - not_needed - repeated - n_dropped + overruled.total()
+    joined = accepted - left_out.total() - n_dropped + overruled.total()
     requested = sum(state.get("n_wanted", {}).values())
     return RowCounts(
         requested=requested,

@@ -158,6 +158,8 @@ class RunSummary(Record):
     patterns: tuple[IterationPatterns, ...] = ()
     analyses: dict[str, Ref] = Field(default_factory=dict)
     """Error analyses by iteration, in the store."""
+    left_out: dict[str, Ref] = Field(default_factory=dict)
+    """Accepted rows that did not join the training data, by iteration, in the store."""
     batches: tuple[BatchRound, ...] = ()
     """What the batches of each round came to. The reports are in the file that each names."""
     rows: RowCounts = RowCounts()

@@ -63,6 +63,13 @@ class Guard(ABC):
         """The rejected rows, by id. Empty if the settings switch this guard off."""
 
 
+def name_rejected(rejection: Rejection) -> str | None:
+    """The id of the rejected row. None for a draft that never became one."""
+    if rejection.example:
+        return rejection.example.id
+    return rejection.overlap.example_id if rejection.overlap else None
+
+
 def reject(
     example: Example, stage: str, reason: str, *, may_be_overruled: bool, overlap: Overlap | None = None
 ) -> Rejection:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pada_agent.agents.guards.guard import name_rejected
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.app.report.reading import RunFiles
 from pada_agent.app.run_folder.layout import Manifest
@@ -40,6 +41,7 @@ N_EXAMPLES = 3
 TRAINING_ERRORS = "training errors"
 ACCEPTED = "accepted"
 LEFT_OUT = "left out"
+DROPPED = "dropped in review"
 
 
 class FailureExample(Record):
@@ -243,13 +245,14 @@ def list_rows(files: RunFiles) -> list[SyntheticRow]:
     names = {(i.iteration, s.id): s.strategy_name for i in files.summary.patterns for s in i.strategies}
     rows: list[SyntheticRow] = []
     trained_in = {i: _trained_ids(files, i) for i in {batch.iteration for batch in files.batches}}
+    left_out_in = {i: _reasons_left_out(files, i) for i in trained_in}
     for batch in files.batches:
-        trained = trained_in[batch.iteration]
+        trained, left_out = trained_in[batch.iteration], left_out_in[batch.iteration]
         name = names.get((batch.iteration, batch.strategy_id or ""), batch.strategy_id)
         source = name or TRAINING_ERRORS
         accepted, rejected = files.accepted.get(batch.batch_id, ()), files.rejected.get(batch.batch_id, ())
         ratings = {r.example_id: r for r in files.ratings.get(batch.batch_id, ())}
-        rows += [_show_accepted(e, batch, source, trained, ratings.get(e.id)) for e in accepted]
+        rows += [_show_accepted(e, batch, source, trained, left_out.get(e.id), ratings.get(e.id)) for e in accepted]
         rows += [_show_rejected(r, batch, source, trained) for r in rejected]
     return rows
 
@@ -312,6 +315,11 @@ def _trained_ids(files: RunFiles, iteration: int) -> set[str] | None:
     return None if trained is None else {row.id for row in trained}
 
 
+def _reasons_left_out(files: RunFiles, iteration: int) -> dict[str, str]:
+    """Why accepted rows of the iteration did not join the training data, by id."""
+    return {i: r.reason for r in files.left_out.get(str(iteration), ()) if (i := name_rejected(r))}
+
+
 def list_scores(rating: Rating | None) -> str:
     """The scores that apply, from 1 to 10, in words."""
     return ", ".join(f"{name} {score}" for name, score in rating.scores.items()) if rating else ""
@@ -322,10 +330,11 @@ def _show_accepted(
     batch: BatchReport,
     source: str,
     trained: set[str] | None,
+    left_out: str | None,
     rating: Rating | None,
 ) -> SyntheticRow:
     why = explain_acceptance(rating, decision=batch.decision)
-    is_kept = trained is None or row.id in trained
+    is_kept = not left_out if trained is None else row.id in trained
     return SyntheticRow(
         id=row.id,
         iteration=batch.iteration,
@@ -333,7 +342,7 @@ def _show_accepted(
         source=source,
         strategy_id=batch.strategy_id,
         text=cut(f"{row.prompt}\n→ {row.answer}"),
-        reason=cut(why if is_kept else f"repeats another batch's row, was not needed, or was dropped in review; {why}"),
+        reason=cut(why if is_kept else f"{left_out or DROPPED}; {why}"),
         scores=list_scores(rating),
     )
 

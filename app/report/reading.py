@@ -52,6 +52,8 @@ class RunFiles(Record):
     """Rejections, by batch id."""
     ratings: dict[str, tuple[Rating, ...]] = Field(default_factory=dict)
     """The judge's ratings of accepted rows, by batch id. Without batches in which nothing was rated."""
+    left_out: dict[str, tuple[Rejection, ...]] = Field(default_factory=dict)
+    """Accepted rows that did not join the training data, by iteration."""
     trained: dict[str, tuple[Example, ...]]
     """Rows that each iteration added to the training data. Without iterations that trained nothing."""
     sensitivities: dict[str, Sensitivity] = Field(default_factory=dict)
@@ -88,6 +90,7 @@ def read_files(
         accepted={batch.batch_id: rows.read(batch.accepted, Example) for batch in batches},
         rejected={batch.batch_id: rows.read(batch.rejected, Rejection) for batch in batches},
         ratings={b.batch_id: rows.read(b.ratings, Rating) for b in batches if b.ratings},
+        left_out={iteration: rows.read(ref, Rejection) for iteration, ref in summary.left_out.items()},
         trained={str(a.iteration): rows.read(a.synthetic[-1], Example) for a in summary.models if a.synthetic},
         sensitivities=_read_sensitivities(summary, folder, is_finished=is_finished),
         usage_by_agent=usage_by_agent,

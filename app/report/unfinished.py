@@ -60,21 +60,20 @@ def _read_usage(path: Path) -> tuple[dict[str, Usage], list[str]]:
 def leave_out_uncounted(state: RunState) -> RunState:
     """The state without the rows of iterations whose batches are still being written, or have not been joined yet.
 
-    What is missing from the joined rows would otherwise count as repeated.
+    Which of those will join is not known yet.
     """
     counted = {i for i in state.get("n_wanted", {}) if _is_counted(state, i)}
     batches = {key: batch for key, batch in state.get("batches", {}).items() if str(batch.iteration) in counted}
     n_wanted = {i: n for i, n in state.get("n_wanted", {}).items() if i in counted}
-    n_joined = {i: n for i, n in state.get("n_joined", {}).items() if i in counted}
-    n_spare = {i: n for i, n in state.get("n_spare", {}).items() if i in counted}
-    return {**state, "batches": batches, "n_wanted": n_wanted, "n_joined": n_joined, "n_spare": n_spare}
+    n_left_out = {i: n for i, n in state.get("n_left_out", {}).items() if i in counted}
+    return {**state, "batches": batches, "n_wanted": n_wanted, "n_left_out": n_left_out}
 
 
 def _is_counted(state: RunState, iteration: str) -> bool:
     """Whether `augment` has joined all batches that were written."""
     n_asked = sum(batch.n_asked for batch in state.get("batches", {}).values() if str(batch.iteration) == iteration)
     quotas = state.get("quotas", {}).get(iteration, [])
-    return iteration in state.get("n_joined", {}) and n_asked == sum(quota.n_asked for quota in quotas)
+    return iteration in state.get("n_left_out", {}) and n_asked == sum(quota.n_asked for quota in quotas)
 
 
 def _word_progress(summary: RunSummary, state: RunState, folder: Path) -> str:

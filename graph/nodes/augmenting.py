@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from pada_agent.agents.data_generation.batch_planning import count_labels, share_rows
 from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
 from pada_agent.agents.data_generation.spare_rows import choose_spare
+from pada_agent.agents.guards.guard import reject
 from pada_agent.agents.guards.row_guards import repeat_threshold
 from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
 from pada_agent.core.progress import Progress
-from pada_agent.core.records import BatchReport, Example
+from pada_agent.core.records import BatchReport, Example, Rejection
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
@@ -24,12 +25,26 @@ from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
+DUPLICATE, NOT_NEEDED = "duplicate", "not needed"
+"""Stages of accepted rows that do not join."""
+
+
+class United(NamedTuple):
+    """What became of the rows that batches accepted."""
+
+    rows: RowSet
+    """Rows that join the training data."""
+    spare: list[Example]
+    """Rows that nobody needs so far. None repeats another, or one that joins."""
+    repeated: list[Rejection]
+    """Rows that repeat another one."""
+
 
 def augment(state: RunState, adapters: Adapters) -> PartialState:
     """Unite the accepted rows of both branches, drop repeats between batches, and plan what to request next."""
     iteration, generation = str(state["iteration"]), state["settings"].generation
     batches = batches_of(state, adapters)
-    rows, spare = unite(batches, state, adapters)
+    rows, spare, repeated = unite(batches, state, adapters)
     quotas = measure_quotas(state, rows, batches)
     if state.get("top_ups", {}).get(iteration, 0) < generation.max_top_ups and not are_hopeless(batches):
         quotas = plan_round(quotas, max_asked_per_row=generation.max_asked_per_row)
@@ -39,62 +54,68 @@ def augment(state: RunState, adapters: Adapters) -> PartialState:
         rows.extend(choose_spare(spare, rows, n_wanted - len(rows), shares=shares, task=adapters.task))
         quotas = measure_quotas(state, rows, batches)
     block_leaks(rows, read_protected(state, adapters))
-    n_repeated, n_spare = count_left_out(rows, batches)
-    warnings = [] if n_next else describe_end(quotas, batches, n_repeated=n_repeated)
+    joined = {row.id for row in rows}
+    left_out = [*repeated, *(_tell_not_needed(row) for row in spare if row.id not in joined)]
+    n_left_out = Counter(rejection.stage for rejection in left_out)
+    warnings = [] if n_next else describe_end(quotas, batches, n_left_out)
     detail = f"{len(rows)} of {n_wanted} rows" + (f", {n_next} are asked for again" if n_next else "")
     report_progress(Progress(stage="augment", done=1, total=1, detail=detail))
     return {
         "new_rows": put_rows(adapters.store, "synthetic", rows),
-        "n_joined": {iteration: len(rows)},
-        "n_spare": {iteration: n_spare},
+        "left_out": {iteration: put_rows(adapters.store, "left-out", left_out)},
+        "n_left_out": {iteration: dict(n_left_out)},
         "quotas": {iteration: quotas},
         "warnings": [f"iteration {iteration}: {line}" for line in warnings],
     }
 
 
-def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], *, n_repeated: int) -> list[str]:
-    """Warnings about an iteration's rows, once no more are requested."""
-    lost = sum((Counter(b.n_rejected) for b in batches), Counter[str]())
-    lost["duplicate"] += n_repeated
+def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], n_left_out: Mapping[str, int]) -> list[str]:
+    """Warnings about an iteration's rows, once no more are requested.
+
+    Args:
+        n_left_out: number of accepted rows that did not join, by stage.
+    """
+    lost = sum((Counter(b.n_rejected) for b in batches), Counter(n_left_out))
     shortfall = describe_shortfall(quotas, lost)
     return [*describe_batches(batches), *([shortfall] if shortfall else [])]
 
 
-def unite(batches: Sequence[BatchReport], state: RunState, adapters: Adapters) -> tuple[RowSet, list[Example]]:
-    """The rows of the iteration's batches, in the order of rounds, and the spare rows that have no place among them yet.
+def unite(batches: Sequence[BatchReport], state: RunState, adapters: Adapters) -> United:
+    """Unite the rows of the iteration's batches, in the order of rounds.
 
     If two rows repeat each other, the earlier one stays. After each round, spare rows take the place of missing rows, as far as
     their labels keep their shares. The others wait until no more rows are requested.
     """
     n_wanted = state["plan"].n_pattern_rows + state["plan"].n_training_error_rows
-    rows, waiting = RowSet(), list[Example]()
+    shares = find_shares(state, adapters)
+    rows, waiting, repeated = RowSet(), list[Example](), list[Rejection]()
     in_order = sorted(batches, key=lambda b: (b.top_up, b.batch_id))
     for _, own in groupby(in_order, key=lambda b: b.top_up):
         spare: list[Example] = []
         for batch in own:
             accepted = adapters.store.read_rows(batch.accepted.key, Example)
-            rows.extend(without_repeats(accepted[: batch.n_requested], rows, state, adapters.task))
+            kept, again = split_repeats(accepted[: batch.n_requested], rows, state, adapters.task)
+            rows.extend(kept)
+            repeated += again
             spare += accepted[batch.n_requested :]
-        if spare := without_repeats(spare, rows, state, adapters.task):
-            shares, n = find_shares(state, adapters), n_wanted - len(rows)
-            rows.extend(choose_spare(spare, rows, n, shares=shares, task=adapters.task, within=n_wanted))
-            waiting += spare
-    taken = {row.id for row in rows}
-    left = [row for row in waiting if row.id not in taken]
-    return rows, without_repeats(left, rows, state, adapters.task) if left else []
+        offered, _ = split_repeats(spare, rows, state, adapters.task)
+        chosen = choose_spare(offered, rows, n_wanted - len(rows), shares=shares, task=adapters.task, within=n_wanted)
+        rows.extend(chosen)
+        taken = {row.id for row in chosen}
+        waiting += [row for row in spare if row.id not in taken]
+    left, again = split_repeats(waiting, rows, state, adapters.task)
+    return United(rows=rows, spare=left, repeated=[*repeated, *again])
+
+
+def _tell_not_needed(row: Example) -> Rejection:
+    reason = "passed the checks, but there were enough rows without it"
+    return reject(row, NOT_NEEDED, reason, may_be_overruled=True)
 
 
 def find_shares(state: RunState, adapters: Adapters) -> dict[str | None, int] | None:
     """Number of training rows of each label. None if labels need not keep their shares."""
     is_balanced = state["settings"].generation.balance_labels
     return count_labels(read_training(state, adapters), adapters.task) if is_balanced else None
-
-
-def count_left_out(rows: Sequence[Example], batches: Sequence[BatchReport]) -> tuple[int, int]:
-    """Number of accepted rows that repeat others, and number of those that were not needed."""
-    n_joined = Counter(row.provenance.batch_id for row in rows if row.provenance)
-    n_spare = sum(max(0, b.n_accepted - max(b.n_requested, n_joined[b.batch_id])) for b in batches)
-    return sum(b.n_accepted for b in batches) - len(rows) - n_spare, n_spare
 
 
 def measure_quotas(state: RunState, rows: Sequence[Example], batches: Sequence[BatchReport]) -> list[Quota]:
@@ -146,11 +167,18 @@ def batches_of(state: RunState, adapters: Adapters) -> list[BatchReport]:
     return read_reports(state.get("batches", {}).values(), adapters.store, iteration=state["iteration"])
 
 
-def without_repeats(rows: list[Example], known: Sequence[Example], state: RunState, task: Task) -> list[Example]:
-    """The rows that repeat neither a known row nor each other."""
+def split_repeats(
+    rows: Sequence[Example], known: Sequence[Example], state: RunState, task: Task
+) -> tuple[list[Example], list[Rejection]]:
+    """The rows that repeat neither a known row nor each other, and the others, with what they repeat."""
     threshold = repeat_threshold(task, state["settings"].generation)
-    repeated = {o.example_id for o in find_duplicates(rows, known, threshold=threshold)}
-    return [row for row in rows if row.id not in repeated]
+    repeated = {o.example_id: o for o in find_duplicates(rows, known, threshold=threshold)}
+    rejections = [
+        reject(row, DUPLICATE, f"repeats {o.protected_id}: {o.evidence}", may_be_overruled=False, overlap=o)
+        for row in rows
+        if (o := repeated.get(row.id))
+    ]
+    return [row for row in rows if row.id not in repeated], rejections
 
 
 def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:

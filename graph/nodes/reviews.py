@@ -6,7 +6,7 @@ from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Example, Rejection
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.fine_tuning_cost import estimate_fine_tuning
-from pada_agent.graph.nodes.augmenting import batches_of, block_leaks, without_repeats
+from pada_agent.graph.nodes.augmenting import batches_of, block_leaks, split_repeats
 from pada_agent.graph.reviewing import (
     CostAnswer,
     DataAnswer,
@@ -87,7 +87,7 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
 
     answer = ask_person("data", DataAnswer, payload, find_problem)
     kept, accepted = [r for r in rows if r.id not in answer.drop], [by_id[i] for i in dict.fromkeys(answer.accept)]
-    restored = {r.id: r for r in without_repeats(accepted, kept, state, adapters.task)}
+    restored = {r.id: r for r in split_repeats(accepted, kept, state, adapters.task)[0]}
     chosen = [*kept, *restored.values()]
     block_leaks(chosen, read_protected(state, adapters))
     stages = Counter(r.stage for r, e in refused if e.id in restored)
@@ -99,8 +99,9 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
 
 
 def read_refused(state: RunState, adapters: Adapters) -> list[tuple[Rejection, Example]]:
-    """The iteration's rejections that a person may overrule, each with its row: it passed every exact check."""
-    rejections = [r for b in batches_of(state, adapters) for r in adapters.store.read_rows(b.rejected.key, Rejection)]
+    """The iteration's rejections that a person may overrule, each with its row: it passed every exact check, or was not needed."""
+    refs = [*(b.rejected for b in batches_of(state, adapters)), state["left_out"][str(state["iteration"])]]
+    rejections = [r for ref in refs for r in adapters.store.read_rows(ref.key, Rejection)]
     return [(r, r.example) for r in rejections if r.example is not None]
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.types import Command
 
 from pada_agent.app.report.data import describe_run
 from pada_agent.app.report.reading import read_files
+from pada_agent.app.results.publish import publish_run
 from pada_agent.core.chat import ChatRequest
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.integration.graph_runs import fine_tunings, training_rows
+from tests.integration.graph_runs import THREAD, ask, fine_tunings, training_rows
 from tests.toy_world import TRAIN, ToyWorld, make_settings, teach
 
 N_WANTED = 9
@@ -70,11 +72,14 @@ def test_rows_that_are_not_needed_are_counted_and_shown_as_such(tmp_path: Path) 
     rejected = summary.rows.rejected
     assert summary.rows.accepted == N_WANTED and rejected["not needed"] > 0
     assert summary.rows.written == N_WANTED + sum(rejected.values())
-    shown = Counter(row.status for row in describe_run(read_files(summary, tmp_path)).rows)
-    assert shown["accepted"] == N_WANTED
-    assert shown["left out"] == rejected["not needed"] + rejected.get("duplicate", 0) - sum(
-        b.n_rejected.get("duplicate", 0) for b in world.read_reports(summary)
-    )
+    shown = describe_run(read_files(summary, tmp_path)).rows
+    assert Counter(row.status for row in shown)["accepted"] == N_WANTED
+    told = [row.reason for row in shown if "enough rows without it" in row.reason]
+    assert len(told) == rejected["not needed"]
+    publish_run(summary, tmp_path, world.store)
+    folder = tmp_path / "iterations" / "1"
+    n_lines = [len((folder / f"{name}.jsonl").read_text().splitlines()) for name in ("synthetic", "rejected")]
+    assert n_lines == [N_WANTED, summary.rows.written - N_WANTED], "every row is in one of the files"
 
 
 @pytest.mark.parametrize(
@@ -97,3 +102,34 @@ def test_what_is_written_for_a_pattern_counts_where_it_joined(tmp_path: Path) ->
     summary = run(world, pattern_share=1)
     outcomes = [o for found in summary.patterns for o in found.outcomes]
     assert sum(o.n_accepted for o in outcomes) == summary.rows.accepted == N_WANTED
+
+
+def repeat_all(request: ChatRequest) -> str:
+    """A writer that writes the same row again and again."""
+    reply = teach(request)
+    if request.tags["agent"] != "data_generation":
+        return reply
+    first = json.loads(reply)[0]["question"]
+    return json.dumps([{**row, "question": f"{first} {'again ' * n}"} for n, row in enumerate(json.loads(reply))])
+
+
+def test_spare_rows_that_repeat_others_are_said_to(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, teacher=ScriptedModel(repeat_all))
+    summary = run(world, max_top_ups=0)
+    assert summary.rows.accepted < N_WANTED and "not needed" not in summary.rows.rejected
+    (told,) = [w for w in summary.warnings if "join the training data" in w]
+    assert "duplicates" in told
+
+
+def test_a_person_may_take_a_row_that_was_not_needed_in_place_of_another(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    changes = {"loop": {"max_iterations": 1}, "quality": {"enabled": False, "max_regenerations": 0}}
+    graph, question = ask(world, review={"data": True}, generation=ROOM, **changes)
+    spare = [row["id"] for row in question["rejected"] if "enough rows without it" in row["reason"]]
+    n_before = len(spare)
+    answer = {"drop": [question["rows"][0]["id"]], "accept": spare[:1]}
+    summary = graph.invoke(Command(resume=answer), THREAD)["summary"]
+    assert summary.rows.accepted == N_WANTED
+    assert summary.rows.rejected["not needed"] == n_before - 1 and summary.rows.rejected["person"] == 1
+    new = [row.id for row in training_rows(fine_tunings(world)[-1]) if row.provenance]
+    assert spare[0] in new and question["rows"][0]["id"] not in new

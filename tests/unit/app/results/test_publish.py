@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pada_agent.agents.guards.guard import reject
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
 from pada_agent.app.results.publish import publish_run
+from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Example, Provenance, Rating, Ref, Rejection
 from tests.unit.app.summaries import REPORT, make_summary
@@ -24,17 +26,29 @@ def test_an_iteration_that_left_nothing_to_train_on_is_still_shown(tmp_path: Pat
 def test_synthetic_rows_are_those_that_were_trained_on(tmp_path: Path) -> None:
     """Not what the batches accepted: rows may repeat between batches, and a person may drop or restore some."""
     store = FileArtifactStore(tmp_path / "objects")
-    rows = [Example(id=f"syn-i1-s1-b1-a1-r{n}", prompt=f"question {n}", answer="refund") for n in (1, 2, 3)]
+    origin = Provenance(branch="pattern", iteration=1, batch_id="i1-s1-b1", attempt=1, source_id="t1")
+    rows = [
+        Example(id=f"syn-i1-s1-b1-a1-r{n}", prompt=f"question {n}", answer="refund", provenance=origin)
+        for n in (1, 2, 3, 4)
+    ]
     store.write_rows("a", rows)
+    repeated = reject(rows[3], "duplicate", "repeats r2: near", may_be_overruled=True)
+    store.write_rows("left out", [repeated])
     store.write_rows("earlier", [rows[0].model_copy(update={"id": "syn-i0"})])
-    store.write_rows("joined", rows[1:])
+    store.write_rows("joined", rows[1:3])
     store.write_rows("r", [])
     store.write_rows("batches", [REPORT])
     whole = make_summary()
     trained = whole.models[-1].model_copy(update={"synthetic": (Ref(key="earlier", rows=1), Ref(key="joined", rows=2))})
-    publish_run(make_summary(models=(*whole.models[:2], trained), adapter=None), tmp_path, store)
+    models, left_out = (*whole.models[:2], trained), {"1": Ref(key="left out", rows=1)}
+    publish_run(make_summary(models=models, left_out=left_out, adapter=None), tmp_path, store)
     lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
-    assert [json.loads(line)["id"] for line in lines] == [row.id for row in rows[1:]]
+    assert [json.loads(line)["id"] for line in lines] == [row.id for row in rows[1:3]]
+    rejected = layout.read_lines(tmp_path / "iterations" / "1" / "rejected.jsonl", Rejection)
+    assert [(r.stage, r.text) for r in rejected] == [
+        ("duplicate", "question 4\n→ refund"),
+        ("person", "question 1\n→ refund"),
+    ]
 
 
 def test_every_synthetic_row_says_why_it_is_in(tmp_path: Path) -> None:
