@@ -33,6 +33,8 @@ VISIBLE_SECONDS = 90
 OBJECT_STORE_BYTES = 200_000_000
 """For a cluster that is started here. No artifact passes through its object store."""
 _connecting = Lock()
+_joined: dict[str, str | None] = {}
+"""What settings called the cluster that this process has joined, by the cluster's own address."""
 
 
 class RayCompute:
@@ -206,13 +208,20 @@ class RayCompute:
 
 
 def connect(settings: ClusterConfig) -> None:
-    """Join the cluster, unless this process has already joined one.
+    """Join the cluster, unless this process has already joined it, or the application has joined one of its own.
 
     Raises:
-        ConfigError: there is no cluster at the address, it has another version, or Ray does not start here.
+        ConfigError: there is no cluster at the address, it has another version, or Ray does not start here; or an earlier run in
+            this process has joined another cluster.
     """
     address = settings.address
     if ray.is_initialized():
+        named = _joined.get(ray.get_runtime_context().gcs_address, address)
+        if named != address:
+            raise ConfigError(
+                f"compute.cluster.address: {address!r}, but an earlier run in this process has joined {named!r}, and a process can"
+                " only be in one Ray cluster. Use the same address, or another process."
+            )
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     started: dict[str, Any] = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
@@ -232,6 +241,7 @@ def connect(settings: ClusterConfig) -> None:
             f"compute.cluster.address: no Ray cluster can be joined at {address!r} ({reason}). Start one with `ray start --head`, or"
             " set it to null, which starts one on this machine."
         ) from exc
+    _joined[ray.get_runtime_context().gcs_address] = address
 
 
 def _knock(address: str) -> None:

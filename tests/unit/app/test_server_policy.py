@@ -387,6 +387,15 @@ def test_limits_are_a_policy_s_own(workspace: Path) -> None:
     assert "loop.max_iterations: 3 is more than" in refusal(make(), policy)
 
 
+@pytest.mark.parametrize("address", ["169.254.169.254:80", "null", "gpu-head:6379"])
+def test_the_cluster_is_the_operator_s(workspace: Path, address: str) -> None:
+    """A client that names one could have the server send rows there and run what comes back."""
+    policy = read_policy({"PADA_ALLOWED_BACKENDS": "local,ray"}, workspace)
+    told = refusal(make("compute.backend=ray", f"compute.cluster.address={address}"), policy)
+    assert "compute.cluster.address" in told and "RAY_ADDRESS" in told
+    assert confine(make("compute.backend=ray"), policy).compute.cluster.address == "auto"
+
+
 def test_object_stores_are_those_that_the_operator_lists(workspace: Path) -> None:
     config = make("compute.cluster.store=s3://bucket/pada")
     words = "compute.cluster.store: 's3://bucket/pada' is not offered; the operator lists stores in PADA_ALLOWED_STORES"

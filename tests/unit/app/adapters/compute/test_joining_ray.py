@@ -1,5 +1,6 @@
 """What a person reads if Ray cannot be joined or started."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,3 +30,20 @@ def test_a_node_that_starts_too_slowly(address: str | None, expected: str, monke
     monkeypatch.setattr(ray_compute.ray, "init", init)
     with pytest.raises(ConfigError, match=expected):
         connect(ClusterConfig(address=address))
+
+
+def test_a_second_run_does_not_end_up_in_the_first_one_s_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[str] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_compute, "_joined", {})
+    monkeypatch.setattr(ray_compute.ray, "init", lambda address, **_: joined.append(address))
+    monkeypatch.setattr(ray_compute.ray, "is_initialized", lambda: bool(joined))
+    cluster = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    monkeypatch.setattr(ray_compute.ray, "get_runtime_context", lambda: cluster)
+    connect(ClusterConfig(address=None))
+    connect(ClusterConfig(address=None))
+    with pytest.raises(ConfigError, match=r"'gpu-head:6379', but an earlier run in this process has joined None"):
+        connect(ClusterConfig(address="gpu-head:6379"))
+    assert joined == ["local"]
+    cluster.gcs_address = "10.0.0.2:6379"  # the application has left that one and joined its own
+    connect(ClusterConfig(address="gpu-head:6379"))
