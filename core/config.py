@@ -213,7 +213,8 @@ class LoopConfig(Settings):
     patience: int = Field(default=1, ge=1)
     """Number of iterations without improvement on the selection part before the run stops."""
     start_from: Literal["base", "best"] = "base"
-    """Fine-tune each iteration from the untouched model (`base`), or continue from the best adapter so far (`best`)."""
+    """Fine-tune each iteration from the untouched model (`base`), or continue from the best adapter so far (`best`). A continued
+    adapter has been trained for more optimizer steps than plain fine-tuning, whatever `lora.n_steps` is."""
 
 
 class BudgetConfig(Settings):

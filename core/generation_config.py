@@ -54,7 +54,7 @@ class GenerationConfig(Settings):
     Top-up rounds count the rows of both branches. A student that gets many new rows of some labels and none of others gives the former too often
     (docs/adr/0020). If false, chance decides (paper)."""
     error_source: Literal["auto", "train", "margin", "out_of_fold"] = "auto"
-    """How training errors are found; also applies to LE, LEC and LLM2LLM. `train` uses the rows answered wrongly (paper). A student that has
+    """How training errors are found; also applies to LE, LEC and LLM2LLM, but their native variants always use `train`. `train` uses the rows answered wrongly (paper). A student that has
     memorized its rows has few of these: `margin` adds rows where the right option leads the next by least (for answers chosen among options), and
     `out_of_fold` adds rows that students fine-tuned without them answer wrongly. `auto` uses wrong answers and, if they are too few, adds margins,
     or folds where there are no margins."""

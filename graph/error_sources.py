@@ -16,7 +16,7 @@ class ErrorSources(Record):
 
     rows: tuple[ScoredRow, ...] = ()
     right: tuple[Example, ...] = ()
-    """Training rows that the student answers correctly and that are not among `rows`."""
+    """Training rows that the student answers correctly. Some of them may be among `rows`."""
     note: str = ""
     """Which rows were used in addition to wrong answers, in words. Empty if there were enough wrong answers."""
 
@@ -39,8 +39,7 @@ def find_sources(n_rows: int, state: BranchState, adapters: Adapters) -> ErrorSo
     elif source == "out_of_fold":
         rows = unite_rows(wrong, find_out_of_fold(state, adapters))
         extra = f"{len(rows) - len(wrong)} rows that it answers wrongly when it is not trained on them are sources too"
-    taken = {row.example.id for row in rows}
-    right = [row.example for row in answered if row.verdict.value == "correct" and row.example.id not in taken]
+    right = [row.example for row in answered if row.verdict.value == "correct"]
     count = f"the student answers {len(wrong)} of {len(answered)} training rows wrongly"
     return ErrorSources(rows=tuple(rows), right=tuple(right), note=f"{count}: {extra}" if extra else "")
 

@@ -19,9 +19,10 @@ class TrainedModel(Record):
     adapter: Ref | None = None
     """The LoRA adapter in the store. None for the untouched student."""
     synthetic: tuple[Ref, ...] = ()
-    """Synthetic rows that it was trained on, one object for each iteration that contributed."""
+    """Synthetic rows that it was trained on, one object for each iteration that contributed. Like the numbers below, this includes the training of the
+    adapters that it continues (`loop.start_from: best`)."""
     n_train_rows: int = 0
-    """Number of rows it was trained on, including synthetic ones."""
+    """Number of different rows it was trained on, including synthetic ones."""
     n_synthetic: int = 0
     n_steps: int | None = None
     """Number of optimizer steps. None if the compute backend did not report it."""

@@ -21,7 +21,8 @@ class Division(Record):
 
     plan: IterationPlan
     warnings: tuple[str, ...] = ()
-    """Which rows the training-error branch writes from, if they are not only wrong answers, and which rows moved to the other branch."""
+    """Which rows the training-error branch writes from, if they are not only wrong answers, which rows moved to the other branch, and whether there
+    are no contrasts to show."""
 
 
 def divide_rows(state: BranchState, adapters: Adapters) -> Division:
@@ -64,7 +65,8 @@ def _divide(state: BranchState, adapters: Adapters) -> Division:
             "training_successes": put_rows(store, "training-successes", found.right) if shows_right else None,
         }
     )
-    warnings = [found.note, _tell_moved(len(found.rows), plan, finished)]
+    no_contrasts = _tell_no_contrasts(found, generation.template) if shows_right else ""
+    warnings = [found.note, _tell_moved(len(found.rows), plan, finished), no_contrasts]
     return Division(plan=finished, warnings=tuple(f"iteration {state['iteration']}: {w}" for w in warnings if w))
 
 
@@ -76,6 +78,13 @@ def _share(state: Given, diagnosed: TrainedModel, *, capacity: int | None) -> Br
         has_patterns=failures is not None and failures.rows > 0,
         error_capacity=capacity,
     )
+
+
+def _tell_no_contrasts(found: ErrorSources, template: str) -> str:
+    """That no source has a correctly answered row to be shown next to it, in words. Empty if one has."""
+    if not found.rows or any(right.id != row.example.id for row in found.rows for right in found.right):
+        return ""
+    return f"the student answers no other training row correctly, so {template} shows none next to the errors"
 
 
 def _tell_moved(n_sources: int, wished: IterationPlan, plan: IterationPlan) -> str:

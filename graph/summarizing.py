@@ -101,7 +101,6 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         verdict=word_verdict(
             inputs.comparisons,
             models,
-            equal_steps=settings.lora.n_steps is not None,
             cause="more real data" if settings.generation.sources == "held_back" else "augmentation",
             best=best.name,
         ),
@@ -269,14 +268,13 @@ def word_verdict(
     comparisons: Sequence[Comparison],
     models: Sequence[ModelResult],
     *,
-    equal_steps: bool,
     cause: str = "augmentation",
     best: str = "",
 ) -> str:
     """How the augmented model compares with plain fine-tuning, and what that does not prove.
 
-    More rows for the same number of epochs mean more optimizer steps. And one seed is one draw: another may change the
-    sign (docs/results).
+    More rows for the same number of epochs mean more optimizer steps, and so does training the best adapter further. And
+    one seed is one draw: another may change the sign (docs/results).
 
     Args:
         best: name of the published model, if known.
@@ -298,9 +296,23 @@ def word_verdict(
     verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}.{flattery}"
     if best and best != (c.after if c.verdict == "gained" else c.before):
         verdict += f" The selection part of validation chose '{best}' all the same, so that is the model in best/."
-    if c.verdict == "gained" and not equal_steps:
-        return f"{verdict} It also took more optimizer steps, which may be the only reason: set lora.n_steps to compare the data alone."
+    if c.verdict == "gained" and (caveat := _word_steps(c, models)):
+        return f"{verdict} {caveat}"
     return f"{verdict} One seed says something about these two models only; judging the method takes several."
+
+
+def _word_steps(comparison: Comparison, models: Sequence[ModelResult]) -> str:
+    """What to know about the steps of the two models. Empty if the second took no more of them."""
+    n_steps = {model.name: model.n_steps for model in models}
+    before, after = n_steps[comparison.before], n_steps[comparison.after]
+    if before is None or after is None:
+        return "How many optimizer steps each took is not known, and more of them may be the only reason."
+    if after <= before:
+        return ""
+    return (
+        f"It also took more optimizer steps ({after} against {before}), which may be the only reason: set lora.n_steps, and"
+        " loop.start_from: base, to compare the data alone."
+    )
 
 
 def _to_result(model: TrainedModel, inputs: SummaryInputs) -> ModelResult:

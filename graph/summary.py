@@ -26,7 +26,8 @@ class ModelResult(Record):
     """Number of rows it was trained on, including synthetic ones. 0 for the untouched model."""
     n_synthetic: int
     n_steps: int | None = None
-    """Number of optimizer steps. None for the untouched model, and if the compute backend did not report it."""
+    """Number of optimizer steps, including those of the adapters that it continues (`loop.start_from: best`). None for the untouched model, and if
+    the compute backend did not report it."""
     validation: Metrics
     """Results on all of validation: the diagnosis part and the selection part together."""
     selection: Metrics

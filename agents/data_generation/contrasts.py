@@ -13,6 +13,17 @@ AT_ONCE = 256
 """Number of rows compared with all others in one matrix product: 200 MB for 100,000 others."""
 
 
+def find_contrasts(
+    sources: Sequence[Example], right: Sequence[Example], *, k: int, embedder: Embedder
+) -> dict[str, tuple[str, ...]]:
+    """Map the id of each source to the ids of the `k` rows of `right` with the nearest questions, nearest first. No source is its own contrast.
+
+    There are fewer than `k` if there are fewer rows.
+    """
+    nearest = find_nearest_rows(sources, right, k=k + 1, embedder=embedder)
+    return {source: tuple(id_ for id_ in ids if id_ != source)[:k] for source, ids in nearest.items()}
+
+
 def find_nearest_rows(
     rows: Sequence[Example], others: Sequence[Example], *, k: int, embedder: Embedder
 ) -> dict[str, tuple[str, ...]]:

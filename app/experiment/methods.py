@@ -45,18 +45,27 @@ _AUGGPT = {
     "generation.template": "rephrasing",
     "generation.near_duplicate_rouge": 1.0,
 }
-_LEC = {**BASELINE_SETTINGS, "generation.template": "contrast_generation"}
+_FROM_ERRORS = {**BASELINE_SETTINGS, "generation.sources": "training_errors"}
+_LE = {**_FROM_ERRORS, "generation.template": "training_error_generation"}
+_LEC = {**_FROM_ERRORS, "generation.template": "contrast_generation", "generation.n_contrasts": 3}
 _LLM2LLM = {
-    **BASELINE_SETTINGS,
+    **_FROM_ERRORS,
     "generation.template": "similar_item_generation",
     "generation.max_rows_per_error": 1,
     "generation.near_duplicate_rouge": 0.95,
 }
 _OWN_STEPS = {"lora.n_steps": None}
+_WRONG_ANSWERS_ONLY = {**_OWN_STEPS, "generation.share": 1, "generation.error_source": "train"}
+"""One row for each wrong answer, at most as many as there are training rows. Other rows are no sources, however few wrong answers there are."""
+_INSTRUCTORS_NATIVE = {**_WRONG_ANSWERS_ONLY, "generation.max_rows_per_error": 1, "generation.show_answer": False}
 _PAPER = {
     "analysis.analysis_weight": 1,
     "analysis.question_weight": 0,
     "analysis.outcome_weight": 0,
+    "generation.sources": "training_errors",
+    "generation.template": "training_error_generation",
+    "generation.allocation": "even",
+    "generation.accumulate": True,
     "generation.n_demonstrations": 0,
     "generation.n_shown_labels": 0,
     "generation.error_source": "train",
@@ -101,12 +110,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             },
         ),
         "auggpt": Method(about="AugGPT: training rows rephrased, answers copied, blind to errors", settings=_AUGGPT),
-        "le": Method(about="LLMs-as-Instructors, learning from error", settings=BASELINE_SETTINGS),
+        "le": Method(about="LLMs-as-Instructors, learning from error", settings=_LE),
         "lec": Method(about="LLMs-as-Instructors, learning from error by contrast", settings=_LEC),
-        "llm2llm": Method(about="LLM2LLM: one new row for each wrongly answered training row", settings=_LLM2LLM),
+        "llm2llm": Method(about="LLM2LLM: at most one new row for each training error", settings=_LLM2LLM),
         "pada": Method(about="PaDA-Agent"),
         "pada_paper": Method(about="PaDA-Agent as published (arXiv 2510.18143)", settings=_PAPER),
-        "pada_no_quota": Method(about="PaDA-Agent that lets refused rows go", settings={"generation.max_top_ups": 0}),
+        "pada_no_quota": Method(
+            about="PaDA-Agent that lets refused rows go",
+            settings={"generation.max_top_ups": 0, "generation.spare_rows": 0},
+        ),
         "pada_no_variations": Method(
             about="PaDA-Agent whose writer writes every answer itself", settings={"generation.vary_answers": False}
         ),
@@ -119,33 +131,15 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         ),
         "le_native": Method(
             about="LE at its own budget: one row for each error, the right answer not shown",
-            settings={
-                **BASELINE_SETTINGS,
-                **_OWN_STEPS,
-                "generation.share": 1,
-                "generation.max_rows_per_error": 1,
-                "generation.show_answer": False,
-            },
+            settings={**_LE, **_INSTRUCTORS_NATIVE},
         ),
         "lec_native": Method(
             about="LEC at its own budget: one row for each error, the right answer not shown",
-            settings={
-                **_LEC,
-                **_OWN_STEPS,
-                "generation.share": 1,
-                "generation.max_rows_per_error": 1,
-                "generation.show_answer": False,
-            },
+            settings={**_LEC, **_INSTRUCTORS_NATIVE},
         ),
         "llm2llm_native": Method(
             about="LLM2LLM at its own budget: every wrong row once a round, five rounds, no early stop",
-            settings={
-                **_LLM2LLM,
-                **_OWN_STEPS,
-                "generation.share": 1,
-                "loop.max_iterations": 5,
-                "loop.patience": 5,
-            },
+            settings={**_LLM2LLM, **_WRONG_ANSWERS_ONLY, "loop.max_iterations": 5, "loop.patience": 5},
         ),
     }
 )

@@ -1,6 +1,6 @@
 """Turns finished runs into the comparison of methods. Only reads run folders and computes figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -115,15 +115,30 @@ def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry
     Raises:
         ArtifactError: a run is not finished, or has kept no test answers.
     """
-    pairs = compare_pairs(compare, cells)
-    outcomes = correct_for_number(merge_equal([measure_arm(group) for group in group_cells(cells).values()]))
+    pairs, groups = compare_pairs(compare, cells), group_cells(cells).values()
+    measured = [measure_arm(group, n_tests=count_tests(groups)) for group in groups]
+    outcomes = correct_for_number(merge_equal(measured))
     return ExperimentResult(
         name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(describe_limits(outcomes, pairs))
     )
 
 
-def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
-    """One arm on one task and size."""
+def count_tests(groups: Iterable[Sequence[Cell]]) -> int:
+    """Number of comparisons with plain fine-tuning that `correct_for_number` corrects for, or 1 if there are none.
+
+    Args:
+        groups: each arm's cells on one task and size.
+    """
+    compared = [cells for cells in groups if cells[0].represented == "augmented" and not cells[0].is_oracle]
+    return max(1, len({tuple(cell.folder for cell in cells) for cells in compared}))
+
+
+def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
+    """One arm on one task and size.
+
+    Args:
+        n_tests: number of comparisons that Holm's procedure corrects for. The oracle's is not one of them.
+    """
     summaries = [load_summary(cell.folder) for cell in cells]
     models = [find_model(summary, cell) for summary, cell in zip(summaries, cells, strict=True)]
     first, augmented = cells[0], cells[0].measured == "augmented"
@@ -144,7 +159,9 @@ def measure_arm(cells: Sequence[Cell]) -> ArmOutcome:
         is_chosen=augmented and any(sum(bool(model.iteration) for model in s.models) > 1 for s in summaries),
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
         split=split,
-        test=compare_with_plain(cells, summaries, models, split) if augmented else None,
+        test=compare_with_plain(cells, summaries, models, split, n_tests=1 if first.is_oracle else n_tests)
+        if augmented
+        else None,
         headroom=compare_with_plain(cells, summaries, models, "validation") if first.is_oracle else None,
         is_oracle=first.is_oracle,
         usage=sum((u for s in summaries for u in s.usage.values()), Usage()),
@@ -179,13 +196,19 @@ def find_plain(summary: RunSummary) -> ModelResult:
 
 
 def compare_with_plain(
-    cells: Sequence[Cell], summaries: Sequence[RunSummary], models: Sequence[ModelResult], split: Split
+    cells: Sequence[Cell],
+    summaries: Sequence[RunSummary],
+    models: Sequence[ModelResult],
+    split: Split,
+    *,
+    n_tests: int = 1,
 ) -> MethodTest:
     """Compare the arm's models with the first fine-tuning of the same runs."""
     plain = list(map(find_plain, summaries))
     return compare_methods(
         [_read_verdicts(cell, model, split) for cell, model in zip(cells, plain, strict=True)],
         [_read_verdicts(cell, model, split) for cell, model in zip(cells, models, strict=True)],
+        n_tests=n_tests,
     )
 
 
@@ -250,10 +273,12 @@ def describe_headroom(outcome: ArmOutcome) -> str | None:
     if t is None or t.words == "gained":
         return None
     could_show = "no difference" if t.smallest_shown > 1 else f"{100 * t.smallest_shown:.1f}"
+    steps, plain = outcome.n_steps, outcome.n_plain_steps
+    at = f"{list_steps(steps)} steps against {list_steps(plain)}" if are_unequal(steps, plain) else "as many steps"
     most = f"gain more than {100 * t.high:.1f} points" if t.high > 0 else "win"
     return (
         f"no headroom shown on {place(outcome)}: {_span(outcome.n_synthetic)} more real rows change validation accuracy by"
-        f" {100 * t.difference:+.1f} points ({100 * t.low:+.1f} to {100 * t.high:+.1f}) at as many steps; {t.n} rows and"
+        f" {100 * t.difference:+.1f} points ({100 * t.low:+.1f} to {100 * t.high:+.1f}) at {at}; {t.n} rows and"
         f" {count(len(t.by_seed), 'seed')} could show {could_show}. No method can be expected to {most} here."
     )
 

@@ -8,7 +8,13 @@ from pada_agent.app import wiring
 from pada_agent.app.adapters.storage.artifacts import make_folder
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.experiment.grid import WHOLE, Cell, Grid, Part, group_cells, plan_cells, select_cells
-from pada_agent.app.experiment.results import ExperimentResult, collect_result, describe_headroom, measure_arm
+from pada_agent.app.experiment.results import (
+    ExperimentResult,
+    collect_result,
+    count_tests,
+    describe_headroom,
+    measure_arm,
+)
 from pada_agent.app.experiment.side_by_side import SideBySide
 from pada_agent.app.experiment.tables import write_tables
 from pada_agent.app.run_folder import claiming, layout
@@ -97,9 +103,8 @@ def describe_power(grid: Grid, datasets: DatasetSource, part: Part = WHOLE) -> s
     places = dict.fromkeys((task, size) for task, size, _ in groups)
     arms = {arm for _, _, arm in groups}
     n_seeds = len(next(iter(groups.values())))
-    n_methods = sum(group[0].measured == "augmented" and not group[0].is_oracle for group in groups.values())
     n_declared = sum({pair.arm, pair.against} <= arms for pair in grid.compare)
-    n_tests = n_declared * len(places) or max(1, n_methods)
+    n_tests = n_declared * len(places) or count_tests(groups.values())
     lines = [f"{count(n_seeds, 'seed')}, {count(n_tests, 'comparison')} under Holm's correction:"]
     for task, size in places:
         data = next(group[0].config.data for key, group in groups.items() if key[:2] == (task, size))

@@ -52,7 +52,8 @@ PAIRS_LEGEND = (
 LEGEND = (
     "`points`: {split} accuracy against plain fine-tuning of the same runs, mean over seeds, paired on the same rows. `plain steps`:"
     " how many steps that plain fine-tuning took; where `steps` differs, the steps may be the reason for a difference. `could show`:"
-    " the true difference that this many rows and seeds would show in 8 of 10 experiments (`none`: they are too few to show any)."
+    " the true difference that this many rows and seeds would show in 8 of 10 experiments, after Holm's correction (`none`: they are"
+    " too few to show any)."
     " `verdict`: at 5%, after Holm's correction over all methods, tasks and sizes."
 )
 
@@ -61,13 +62,13 @@ def write_tables(result: ExperimentResult, folder: Path, *, name: str = "results
     """Write `results.md`, `.csv`, `.tex` and `.json`, and the declared comparisons also as `comparisons.csv`.
 
     Args:
-        name: of the files, in place of `results`.
+        name: of the files, in place of `results`. Only with `results` is an old `comparisons.csv` removed if there are no comparisons.
     """
     write_atomically(folder / f"{name}.md", to_markdown(result))
     write_atomically(folder / f"{name}.csv", to_csv(result))
     if result.pairs:
         write_atomically(folder / "comparisons.csv", pairs_to_csv(result))
-    else:
+    elif name == "results":
         (folder / "comparisons.csv").unlink(missing_ok=True)
     write_atomically(folder / f"{name}.tex", to_latex(result))
     write_atomically(folder / f"{name}.json", result.model_dump_json(indent=2) + "\n")

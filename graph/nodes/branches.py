@@ -13,7 +13,7 @@ from pada_agent.agents.data_generation.batch_planning import (
     plan_pattern_batches,
     share_rows,
 )
-from pada_agent.agents.data_generation.contrasts import find_nearest_rows, show_contrasts
+from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
 from pada_agent.agents.data_generation.quota import Quota
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
@@ -121,7 +121,7 @@ def plan_errors(
     if plan.training_successes is None:
         return batches
     successes = store.read_rows(plan.training_successes.key, Example)
-    contrasts = find_nearest_rows(sources, successes, k=settings.generation.n_contrasts, embedder=adapters.embedder)
+    contrasts = find_contrasts(sources, successes, k=settings.generation.n_contrasts, embedder=adapters.embedder)
     return [show_contrasts(batch, contrasts) for batch in batches]
 
 

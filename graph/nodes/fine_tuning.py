@@ -13,22 +13,33 @@ from pada_agent.graph.storing import put_rows
 def fine_tune(state: RunState, adapters: Adapters) -> PartialState:
     """Fine-tune a LoRA adapter on D_train, the labels' definitions if they are trained on, and D_syn."""
     settings, iteration = state["settings"], state["iteration"]
-    synthetic = synthetic_refs(state)
-    rows = gather_training_rows(own_refs(state["data"]), synthetic, adapters)
-    best = state["models"].get(state.get("best_model", ""))
-    continued = best.adapter if best and settings.loop.start_from == "best" else None
+    own, synthetic, continued = own_refs(state["data"]), synthetic_refs(state), find_continued(state)
+    rows = gather_training_rows(own, synthetic, adapters)
     name = FINE_TUNED if iteration == 0 else f"iteration {iteration}"
-    job_id = run_fine_tuning(rows, name, settings, adapters, start_from=continued)
+    job_id = run_fine_tuning(rows, name, settings, adapters, start_from=continued.adapter if continued else None)
+    n_steps = read_train_metrics(adapters.store.folder(job_id)).n_steps
+    seen = (*continued.synthetic, state["new_rows"]) if continued else synthetic
     model = TrainedModel(
         name=name,
         iteration=iteration,
         adapter=Ref(key=job_id),
-        synthetic=synthetic,
-        n_train_rows=rows.rows,
-        n_synthetic=sum(ref.rows for ref in synthetic),
-        n_steps=read_train_metrics(adapters.store.folder(job_id)).n_steps,
+        synthetic=seen,
+        n_train_rows=sum(ref.rows for ref in (*own, *seen)),
+        n_synthetic=sum(ref.rows for ref in seen),
+        n_steps=add_steps(n_steps, continued) if continued else n_steps,
     )
     return {"models": {name: model}}
+
+
+def find_continued(state: RunState) -> TrainedModel | None:
+    """The model whose adapter is trained further. None if training starts from the untouched student."""
+    best = state["models"].get(state.get("best_model", ""))
+    return best if best and best.adapter and state["settings"].loop.start_from == "best" else None
+
+
+def add_steps(n_steps: int | None, continued: TrainedModel) -> int | None:
+    """Optimizer steps of a fine-tuning together with those of the model that it continues. None if either was not reported."""
+    return None if n_steps is None or continued.n_steps is None else continued.n_steps + n_steps
 
 
 def synthetic_refs(state: RunState) -> tuple[Ref, ...]:

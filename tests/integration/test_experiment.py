@@ -158,6 +158,7 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
     ]
     assert len([o for o in few.outcomes if o.p_holm is not None]) == 2
     result = run(sizes=(9,))
+    check_could_show(run(sizes=(9,), arms=("vanilla", "oracle", "pada")), result)
     n_jobs = len(world.compute.ran)
     assert run(sizes=(9,)) == result and len(world.compute.ran) == n_jobs
     plain = {job.rows_hash for job in world.compute.ran if isinstance(job, FineTuneJob) and job.seed == 0}
@@ -169,6 +170,12 @@ def test_over_the_toy_world_every_arm_has_its_row_and_runs_compare(
     told = describe_runs(compare_runs(runs))
     assert "toy-9-pada-s0" in told and "paired test p" in told
     refuse_other_rows(runs)
+
+
+def check_could_show(few: ExperimentResult, many: ExperimentResult) -> None:
+    """The more methods are compared, the larger a difference has to be; the oracle is not one of them."""
+    alone, among = ({o.arm: o.test.smallest_shown for o in of.outcomes if o.test} for of in (few, many))
+    assert among["pada"] > alone["pada"] and among["oracle"] == alone["oracle"]
 
 
 def check_tables(result: ExperimentResult, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Every method of the comparison as a configuration of the real graph, over the toy world."""
 
+import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,12 @@ import pytest
 from pada_agent.app.experiment.methods import METHODS, apply_settings, find_method
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ConfigError
-from pada_agent.core.jobs import FineTuneJob
+from pada_agent.core.jobs import FineTuneJob, Job
 from pada_agent.core.records import Example
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
-from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
+from tests.toy_world import TEST, TRAIN, VALIDATION, NearestRowCompute, ToyWorld, make_rows, make_settings, texts_of
 
 HELD_BACK = make_rows(
     "held",
@@ -25,6 +27,15 @@ HELD_BACK = make_rows(
     ],
 )
 AUGMENTED = [name for name, method in METHODS.items() if method.measured == "augmented"]
+
+
+class AnimalCompute(NearestRowCompute):
+    """A fine-tuned student that always answers "animal"."""
+
+    def _run(self, job: Job, folder: Path) -> None:
+        super()._run(job, folder)
+        if isinstance(job, FineTuneJob):
+            (folder / "memory.json").write_text(json.dumps([["", "animal"]]))
 
 
 def settings_of(name: str, **changes: Any) -> RunConfig:
@@ -111,13 +122,38 @@ def test_rephrasing_is_blind_to_errors_and_keeps_the_answer(tmp_path: Path) -> N
     assert not [job for job in world.compute.ran if "train" in job.rows_hash and not isinstance(job, FineTuneJob)]
 
 
-def test_contrast_shows_rows_that_the_student_answers_rightly(tmp_path: Path) -> None:
-    _, world = run("lec", tmp_path, generation={"error_source": "train"})
+@pytest.mark.parametrize("error_source", ["train", "auto"])
+def test_contrast_shows_other_rows_that_the_student_answers_rightly(error_source: str, tmp_path: Path) -> None:
+    summary, world = run("lec", tmp_path, generation={"error_source": error_source})
     assert isinstance(world.teacher, ScriptedModel)
-    for request in world.teacher.requests:
-        prompt = request.messages[-1].content
-        assert prompt.count("like question:") == 3 * prompt.count("old question:") > 0
-        assert "has our hen stopped laying" not in prompt.split("like question:", 1)[1].split("</row>")[0]
+    shown = [text for r in world.teacher.requests for _, text in texts_of(r.messages[-1].content, "row")]
+    old = set()
+    for text in shown:
+        (question,), contrasts = (
+            re.findall(rf"^{kind} question: (.*)$", text, re.MULTILINE) for kind in ("old", "like")
+        )
+        assert len(contrasts) == 3 and not {question, "has our hen stopped laying"} & set(contrasts)
+        old.add(question)
+    assert len(old) == (1 if error_source == "train" else 9), "every row is a source if wrong answers are too few"
+    assert not [text for text in summary.warnings if "contrast" in text]
+
+
+def test_without_a_row_to_contrast_a_warning_says_so_and_the_prompt_speaks_of_none(tmp_path: Path) -> None:
+    others = [row for row in TRAIN if row["answer"] != "animal"]
+    world = ToyWorld(tmp_path, memory={"train": others, "validation": VALIDATION, "test": TEST})
+    world.compute = AnimalCompute(tmp_path / "objects")
+    config = apply_settings(make_settings(loop={"max_iterations": 1}), find_method("lec").settings, origin="lec")
+    summary = build_graph(world.connect).compile().invoke({}, context=config)["summary"]
+    told = "iteration 1: the student answers no other training row correctly, so contrast_generation shows none next to the errors"
+    assert summary.warnings.count(told) == 1
+    assert isinstance(world.teacher, ScriptedModel) and world.teacher.prompts
+    assert not [prompt for prompt in world.teacher.prompts if "like question" in prompt]
+
+
+@pytest.mark.parametrize("name", ["le_native", "lec_native", "llm2llm_native"])
+def test_native_baselines_write_from_wrong_answers_alone(name: str, tmp_path: Path) -> None:
+    summary, world = run(name, tmp_path)
+    assert {row.provenance.source_id for row in new_rows(summary, world) if row.provenance} == {TRAIN[-1]["id"]}
 
 
 def test_one_row_is_written_for_each_wrong_row_and_no_more(tmp_path: Path) -> None:

@@ -15,29 +15,38 @@ from pada_agent.graph.summary import ModelResult, RunSummary
 from tests.unit.app.summaries import make_summary
 
 
-def test_a_gain_with_more_steps_is_not_called_the_datas() -> None:
+@pytest.mark.parametrize(
+    ("fine_tuned", "augmented", "ending"),
+    [
+        (
+            100,
+            200,
+            "It also took more optimizer steps (200 against 100), which may be the only reason: set lora.n_steps, and",
+        ),
+        (100, None, "How many optimizer steps each took is not known, and more of them may be the only reason."),
+        (100, 100, "One seed says something about these two models only; judging the method takes several."),
+        (100, 90, "One seed says something about these two models only; judging the method takes several."),
+    ],
+)
+def test_a_gain_is_the_datas_only_if_the_model_took_no_more_steps(
+    fine_tuned: int, augmented: int | None, ending: str
+) -> None:
     summary = make_summary()
-    words = word_verdict(summary.comparisons, summary.models, equal_steps=False)
+    steps = {"untouched": None, "fine-tuned": fine_tuned, "iteration 1": augmented}
+    models = [m.model_copy(update={"n_steps": steps[m.name]}) for m in summary.models]
+    words = word_verdict(summary.comparisons, models)
     assert words.startswith(
         "With augmentation the model is better: 'iteration 1' against 'fine-tuned' +10.0 points on test"
     )
-    assert "more optimizer steps" in words
-
-
-def test_a_gain_at_equal_steps_is_one_seeds() -> None:
-    summary = make_summary()
-    words = word_verdict(summary.comparisons, summary.models, equal_steps=True)
-    assert "steps" not in words and words.endswith(
-        "One seed says something about these two models only; judging the method takes several."
-    )
+    assert f". {ending}" in words and words.count("steps") == 2 * (augmented == 200) + (augmented is None)
 
 
 def test_a_loss_and_no_effect_are_said_as_such() -> None:
     summary = make_summary()
     lost = [c.model_copy(update={"verdict": "lost"}) for c in summary.comparisons]
-    assert word_verdict(lost, summary.models, equal_steps=False).startswith("With augmentation the model is worse: ")
+    assert word_verdict(lost, summary.models).startswith("With augmentation the model is worse: ")
     unclear = [c.model_copy(update={"verdict": "not shown"}) for c in summary.comparisons]
-    assert word_verdict(unclear, summary.models, equal_steps=True).startswith("No effect of augmentation is shown: ")
+    assert word_verdict(unclear, summary.models).startswith("No effect of augmentation is shown: ")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +62,7 @@ def test_a_loss_and_no_effect_are_said_as_such() -> None:
 def test_a_published_model_that_did_worse_on_test_is_named(verdict: str, best: str, is_told: bool) -> None:
     summary = make_summary()
     tested = [c.model_copy(update={"verdict": verdict}) for c in summary.comparisons]
-    words = word_verdict(tested, summary.models, equal_steps=True, best=best)
+    words = word_verdict(tested, summary.models, best=best)
     assert (f"chose '{best}' all the same, so that is the model in best/." in words) is is_told
 
 
@@ -62,9 +71,9 @@ def test_a_gain_on_the_rows_that_chose_the_iteration_is_called_too_high() -> Non
     for verdict in ("gained", "not shown", "lost"):
         chosen = [c.model_copy(update={"split": "selection", "verdict": verdict}) for c in summary.comparisons]
         several = (*summary.models, summary.models[-1].model_copy(update={"name": "iteration 2", "iteration": 2}))
-        assert "probably too high: set data.test" in word_verdict(chosen, several, equal_steps=True)
-        assert "too high" not in word_verdict(chosen, summary.models, equal_steps=True), "nothing was chosen"
-    assert "too high" not in word_verdict(summary.comparisons, several, equal_steps=True), "measured on test"
+        assert "probably too high: set data.test" in word_verdict(chosen, several)
+        assert "too high" not in word_verdict(chosen, summary.models), "nothing was chosen"
+    assert "too high" not in word_verdict(summary.comparisons, several), "measured on test"
 
 
 def model(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0, **changes: object) -> ModelResult:

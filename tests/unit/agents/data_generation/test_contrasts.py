@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pada_agent.agents.data_generation import contrasts
-from pada_agent.agents.data_generation.contrasts import find_nearest_rows
+from pada_agent.agents.data_generation.contrasts import find_contrasts, find_nearest_rows
 from pada_agent.core.records import Example
 from tests.toy_world import WordCountEmbedder
 
@@ -23,3 +23,11 @@ def test_they_are_those_of_sorting_all_rows(k: int, monkeypatch: pytest.MonkeyPa
     found = find_nearest_rows(errors, right, k=k, embedder=embedder)
     assert found == {e.id: tuple(right[i].id for i in row) for e, row in zip(errors, wanted, strict=True)}
     assert find_nearest_rows(errors[:1], [], k=k, embedder=embedder) == {"e0": ()}
+
+
+def test_a_source_that_is_answered_correctly_is_not_its_own_contrast() -> None:
+    texts = ["a red lamp", "a red door", "a blue door", "one two three"]
+    rows = [Example(id=f"t{n}", prompt=text, answer="") for n, text in enumerate(texts)]
+    found = find_contrasts(rows[:3], rows[1:], k=2, embedder=WordCountEmbedder())
+    assert found == {"t0": ("t1", "t2"), "t1": ("t2", "t3"), "t2": ("t1", "t3")}
+    assert find_contrasts(rows[1:2], rows[1:2], k=2, embedder=WordCountEmbedder()) == {"t1": ()}

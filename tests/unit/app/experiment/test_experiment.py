@@ -18,13 +18,22 @@ from pada_agent.app.experiment.results import (
     ExperimentResult,
     PairOutcome,
     correct_for_number,
+    count_tests,
     describe_headroom,
     describe_limits,
     measure_arm,
     merge_equal,
 )
 from pada_agent.app.experiment.running import describe_power
-from pada_agent.app.experiment.tables import HEADER, pairs_to_csv, render_result, to_csv, to_latex, to_markdown
+from pada_agent.app.experiment.tables import (
+    HEADER,
+    pairs_to_csv,
+    render_result,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Usage, Verdict
 from pada_agent.evaluation.statistics import MethodTest, Words, compare_methods
@@ -210,6 +219,21 @@ def test_a_comparison_of_an_arm_that_is_not_there_is_refused(tmp_path: Path) -> 
         load_grid(path)
 
 
+def test_the_oracle_says_if_it_took_other_steps() -> None:
+    oracle = outcome("oracle", headroom=make_test(0.01, 0.5), is_oracle=True, n_plain_steps=(100,) * 3)
+    assert " at as many steps; " in str(describe_headroom(oracle))
+    longer = oracle.model_copy(update={"n_steps": (200,) * 3})
+    assert " at 200 steps against 100; " in str(describe_headroom(longer))
+
+
+def test_tests_are_counted_without_the_oracle_and_equal_arms_once(tmp_path: Path) -> None:
+    same = {"name": "same", "like": "pada"}
+    arms: list[Any] = ["untouched", "vanilla", "oracle", "auggpt", "le", "pada", same]
+    cells = plan(tmp_path, arms=arms, seeds=[0, 1], sizes=[4, 8])
+    assert count_tests(group_cells(cells).values()) == 2 * 3
+    assert count_tests(group_cells(plan(tmp_path, arms=["vanilla", "oracle"])).values()) == 1
+
+
 def test_arms_with_the_same_runs_are_one_row() -> None:
     one, two = outcome("vanilla", runs=("x",)), outcome("vanilla_equal_steps", runs=("x",))
     (merged,) = merge_equal([one, two])
@@ -286,6 +310,16 @@ def test_declared_comparisons_come_first_in_the_tables() -> None:
         assert all(figure in line for figure in ("bank", "all", "+3.1", "0.02", "0.04", "gained", "5.0"))
     tables = to_latex(result).split("\n\n")
     assert [table.count(r"\begin{tabular}") for table in tables] == [1, 1] and "against" in tables[0]
+
+
+def test_tables_of_another_name_leave_declared_comparisons_alone(tmp_path: Path) -> None:
+    table = tmp_path / "comparisons.csv"
+    plain = ExperimentResult(name="grid", outcomes=(outcome("vanilla"),))
+    write_tables(plain.model_copy(update={"pairs": (pair(),)}), tmp_path)
+    write_tables(plain, tmp_path, name="headroom")
+    assert "pada against auggpt" in table.read_text()
+    write_tables(plain, tmp_path)
+    assert not table.exists()
 
 
 def test_arms_that_trained_for_other_steps_are_marked_in_every_form() -> None:
