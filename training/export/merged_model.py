@@ -46,7 +46,7 @@ def export(
     merged = merge_adapter(student, Path(job.adapter), any_weights=job.any_weights)
     _write(_add_chat(merged, job.chat), student, job, folder)
     written = _read_back(student, job, folder)
-    template = student.tokenizer.get_chat_template(job.chat.template)  # without the settings that the written one has in it
+    template = student.tokenizer.get_chat_template(job.chat.template)  # the written one has settings in it
     job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": template})})
     found = _ask(written, job, examples, "written", on_progress)
     n_equal = sum(one.response == other.response for one, other in zip(expected, found, strict=True))

@@ -1,7 +1,7 @@
 """Compares the prompts of a written tokenizer, as others render them, with those that the student was trained on."""
 
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 from pada_agent.core.records import Example
@@ -18,7 +18,7 @@ def describe_other_prompts(tokenizer: Any, encoder: ChatEncoder, examples: Seque
     if not others:
         return ""
     row, found, expected = others[0]
-    start = len(commonprefix([found, expected]))
+    start = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(found, expected, strict=False))))
     return (
         f"The model's chat template renders {len(others)} of {len(pairs)} prompts otherwise than the run: in row {row.id!r} it"
         f" writes {_cut(found, start)} where the run has {_cut(expected, start)}. Send the run's prompts as text, without the"
