@@ -163,6 +163,11 @@ class ChatTokenizer:
         is_framed = self._first.lead or find_open_thought(self._first.asked)
         return 2 if is_framed or self._added.mislead(self._render_frame()) else 1
 
+    @property
+    def _variables(self) -> dict[str, Any]:
+        """Values of the template's variables, the same for all rows."""
+        return {"date_string": TODAY.strftime("%d %b %Y"), **self._chat.arguments}
+
     @cached_property
     def _first(self) -> Frame:
         """The frame of rows without turns of their own."""
@@ -229,8 +234,7 @@ class ChatTokenizer:
         """Render turns like `apply_chat_template` of transformers, within limits."""
         variables = {
             **{name: str(token) for name, token in self._tokenizer.special_tokens_map.items()},
-            "date_string": TODAY.strftime("%d %b %Y"),
-            **self._chat.arguments,
+            **self._variables,
             **{"messages": list(turns), "tools": None, "documents": None},
             "add_generation_prompt": add_generation_prompt,
         }

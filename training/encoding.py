@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.jobs import ChatSpec, LoraSpec
 from pada_agent.core.records import Example
-from pada_agent.evaluation.chat_tokenizer import ChatTokenizer
+from pada_agent.evaluation.chat_tokenizer import SENTINEL, ChatTokenizer, list_turns
+from pada_agent.evaluation.fixed_template import fix_template
+from pada_agent.evaluation.student_prompt import settle_thought
+from pada_agent.prompts.template_process import TODAY
 
 IGNORE_INDEX = -100
 """Label of a token that is not learned (PyTorch's convention)."""
@@ -43,6 +47,30 @@ class ChatEncoder(ChatTokenizer):
         """`system` is short for a `chat` with nothing but a system turn."""
         chat = chat or ChatSpec(system=system)
         super().__init__(tokenizer, chat, end_token_ids=end_token_ids, n_embeddings=n_embeddings)
+
+    @property
+    def fixed_template(self) -> str:
+        """The chat template with all settings in it: without any, it renders the same prompts from `list_messages`."""
+        system = self._chat.system
+        return fix_template(
+            self._template,
+            self._variables,
+            today=TODAY,
+            system=system if system or (system == "" and self._sends_empty_system) else None,
+            closing=settle_thought("", self._first, self._chat.thoughts).text,
+        )
+
+    def list_messages(self, example: Example) -> list[dict[str, str]]:
+        """The row's own turns up to the one to answer. The settings' system turn is not among them."""
+        empty = [{"role": "system", "content": ""}] if example.system == "" and self._sends_empty_system else []
+        return [*empty, *list_turns(example, example.system)]
+
+    @cached_property
+    def _sends_empty_system(self) -> bool:
+        """Whether an empty system turn is sent where none is wanted, because the template then leaves out its default one."""
+        turns = [{"role": "user", "content": SENTINEL.format(0)}]
+        found = self._render_empty_system(turns)
+        return found is not None and len(found) < len(self._render(turns, add_generation_prompt=True))
 
     def training_row(self, example: Example, spec: LoraSpec) -> Encoded:
         """Prompt, answer and end of turn, at most `spec.max_length` tokens.

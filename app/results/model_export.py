@@ -54,6 +54,8 @@ class ExportReport(Record):
     """Number of rows with the same choice or the same text."""
     fits: bool = True
     """Whether the student has the weights that the adapter was trained on, as far as is known."""
+    other_prompts: str = ""
+    """Where the model's own chat template renders the rows' prompts otherwise than the run. Empty if it does not."""
 
 
 class Source(Record):
@@ -91,7 +93,14 @@ def export_model(
         report = json.loads((made / EXPORT_REPORT).read_text(encoding="utf-8"))
         fits = have_same_weights(trained_on, report["base_sha256"])
         move(made, out)
-    return ExportReport(folder=out, format=format, n_rows=report["n_rows"], n_equal=report["n_equal"], fits=fits)
+    return ExportReport(
+        folder=out,
+        format=format,
+        n_rows=report["n_rows"],
+        n_equal=report["n_equal"],
+        fits=fits,
+        other_prompts=report["other_prompts"],
+    )
 
 
 def have_same_weights(trained_on: Mapping[str, str], found: Mapping[str, str]) -> bool:
@@ -115,7 +124,7 @@ def read_source(folder: Path) -> Source:
 
 
 def describe_export(report: ExportReport) -> str:
-    """Two lines, and further ones about weights that do not fit, and for GGUF on what the check does not cover."""
+    """Two lines, and further ones about weights that do not fit and other prompts, and for GGUF on what the check does not cover."""
     rounding = " (F16 rounds the weights)" if report.format == "gguf" and report.n_equal < report.n_rows else ""
     lines = [
         f"{report.format}: {report.folder}",
@@ -123,6 +132,8 @@ def describe_export(report: ExportReport) -> str:
     ]
     if not report.fits:
         lines.append(OTHER_WEIGHTS)
+    if report.other_prompts:
+        lines.append(report.other_prompts)
     return "\n".join([*lines, LLAMA_CPP] if report.format == "gguf" else lines)
 
 

@@ -18,11 +18,12 @@ from pada_agent.app.results.model_export import export_model
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
-from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec
+from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec, PredictJob
 from pada_agent.core.records import Example, Prediction, ScoredRow, Verdict
 from pada_agent.training.export import merged_model as exporting_job
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
+from pada_agent.training.predicting import predict
 from pada_agent.training.students import load_student, read_gguf
 from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
 from tests.unit.app.summaries import make_summary
@@ -31,6 +32,7 @@ from tests.unit.app.summaries import make_summary
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 
 CPU = torch.device("cpu")
+SERVING = Path(__file__).parents[2] / "docs" / "tutorials" / "serving.md"
 ROWS = [Example(id=f"r{i}", prompt=f"Is {i} the even one?", answer="yes" if i % 2 else "no") for i in range(6)]
 CHOICES = [row.model_copy(update={"options": ("yes", "no", "maybe")}) for row in ROWS]
 OWN_CHAT = ChatSpec()
@@ -156,6 +158,55 @@ def test_an_export_as_gguf_has_the_template_that_it_learned(tmp_path: Path) -> N
     assert (tokenizer.chat_template, tokenizer.eos_token) == (chat.template, "<|pad|>")
 
 
+def test_an_export_as_gguf_closes_the_thought_that_its_template_opens(tmp_path: Path) -> None:
+    student = save_gguf_student(tmp_path)
+    chat = ChatSpec(template=TEMPLATE.replace("assistant\n", "assistant\n<think>\n"), system="Be short.")
+    adapter = train(student, tmp_path / "adapter", chat=chat)
+    report = write(student, adapter, tmp_path / "out", "gguf", chat=chat)
+    assert (report["n_equal"], report["other_prompts"]) == (12, "")
+    _, tokenizer = read_gguf(tmp_path / "out" / "model.gguf")
+    assert tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, tokenize=False
+    ) == ("<|start|>system\nBe short.<|end|>\n<|start|>user\nHi<|end|>\n<|start|>assistant\n<think>\n\n</think>\n\n")
+
+
+LABELS = ("lost card", "fees", "delivery", "other", "refund", "pin code")
+MESSAGES = [Example(id=f"m{i}", prompt=f"message {i * 7919}", answer="fees", options=LABELS) for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        ChatSpec(template=TEMPLATE),
+        ChatSpec(template=TEMPLATE, system="Be short."),
+        ChatSpec(template=TEMPLATE.replace("assistant\n", "assistant\n<think>\n")),
+        ChatSpec(
+            template=TEMPLATE.replace(
+                "{{ m.content", "{{ '<think>\n\n</think>\n\n' * (m.role == 'assistant') }}{{ m.content"
+            )
+        ),
+        ChatSpec(template=TEMPLATE.replace("assistant\n", "assistant")),
+    ],
+    ids=["plain", "system turn", "opened thought", "empty thought before answers", "line break before answers"],
+)
+def test_the_classifier_of_the_documentation_answers_as_the_run(
+    chat: ChatSpec, folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    write(folder_student, folder_adapter, tmp_path, "safetensors", chat=chat)
+    job = PredictJob(student="s", adapter=str(folder_adapter), rows="rows", rows_hash="h", chat=chat)
+    expected = predict(load_student(str(folder_student), CPU), job, MESSAGES, on_progress=lambda _: None)
+    code = next(
+        part for part in SERVING.read_text().split("```") if part.startswith("python") and "def classify" in part
+    )
+    names: dict[str, Any] = {}
+    code = code.removeprefix("python").replace("    return max(scores", "    return scores, max(scores")
+    exec(code.replace('"my-model"', repr(str(tmp_path))), names)
+    for row, prediction in zip(MESSAGES, expected, strict=True):
+        scores, chosen = names["classify"](row.prompt, LABELS)
+        assert list(scores.values()) == pytest.approx(prediction.option_scores, abs=1e-4)
+        assert chosen == prediction.response
+
+
 def test_a_template_that_writes_the_end_of_text_elsewhere_keeps_it(folder_student: Path, tmp_path: Path) -> None:
     chat = ChatSpec(template="{{ eos_token }}" + TEMPLATE.replace("<|end|>", "<|pad|>"))
     adapter = train(folder_student, tmp_path / "adapter", chat=chat)
@@ -270,6 +321,13 @@ def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None
         model_export.LLAMA_CPP,
     ]
     assert "llama.cpp" not in model_export.describe_export(report.model_copy(update={"format": "safetensors"}))
+
+
+def test_prompts_that_differ_are_told(tmp_path: Path) -> None:
+    report = model_export.ExportReport(
+        folder=tmp_path, format="safetensors", n_rows=8, n_equal=8, other_prompts="They differ."
+    )
+    assert model_export.describe_export(report).splitlines()[2:] == ["They differ."]
 
 
 def test_a_run_without_result_or_adapter_is_named(folder_student: Path, folder_adapter: Path, tmp_path: Path) -> None:

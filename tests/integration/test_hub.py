@@ -153,7 +153,8 @@ def test_the_adapters_commit_goes_with_the_name_of_its_student(
         asked.append(source.student)
         made = tmp_path / "made"
         made.mkdir()
-        (made / "export.json").write_text(json.dumps({"n_rows": 4, "n_equal": 4, "base_sha256": {}}))
+        report = {"n_rows": 4, "n_equal": 4, "other_prompts": "", "base_sha256": {}}
+        (made / "export.json").write_text(json.dumps(report))
         return made
 
     monkeypatch.setattr(model_export, "_run_job", run_job)

@@ -11,6 +11,7 @@ from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
 from pada_agent.training.export.gguf import write_merged_gguf
+from pada_agent.training.export.written_prompts import describe_other_prompts
 from pada_agent.training.predicting import answer_rows, apply_adapter, merge_adapter
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student, hash_weights, list_ends, load_student, read_gguf
@@ -28,7 +29,8 @@ def export(
     folder: Path,
     on_progress: Callable[[Progress], None],
 ) -> None:
-    """Write the merged model into `folder`, and `export.json`: for how many rows it gives the same answer as the adapter.
+    """Write the merged model into `folder`, and `export.json`: for how many rows it gives the same answer as the adapter, and
+    whether its own chat template renders the same prompts.
 
     Raises:
         TrainingError: the adapter does not belong to this student, a GGUF cannot be written, or the written model differs from it.
@@ -36,6 +38,7 @@ def export(
     """
     _check_format(job)
     _check_template(student, job)
+    encoder = student.encode_by(job.chat)
     with apply_adapter(student, Path(job.adapter), any_weights=job.any_weights) as adapted:
         expected = _ask(adapted, job, examples, "adapted", on_progress)
         own = _take_own_answers(examples, expected)
@@ -43,7 +46,8 @@ def export(
     merged = merge_adapter(student, Path(job.adapter), any_weights=job.any_weights)
     _write(_add_chat(merged, job.chat), student, job, folder)
     written = _read_back(student, job, folder)
-    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": None})})  # the written model has it
+    template = student.tokenizer.get_chat_template(job.chat.template)  # the written one has settings in it
+    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": template})})
     found = _ask(written, job, examples, "written", on_progress)
     n_equal = sum(one.response == other.response for one, other in zip(expected, found, strict=True))
     off = max((abs(a - b) for a, b in zip(before, _weigh(written, job, own), strict=True)), default=0.0)
@@ -53,6 +57,7 @@ def export(
         "n_rows": len(examples),
         "n_equal": n_equal,
         "largest_difference": off,
+        "other_prompts": describe_other_prompts(written.tokenizer, encoder, examples),
         "student": job.student,
         "base_sha256": hash_weights(student.weights),
     }
@@ -97,11 +102,12 @@ def _check_template(student: Student, job: ExportJob) -> None:
 
 
 def _add_chat(merged: Student, chat: ChatSpec) -> Student:
-    """The model with the template and the end of turn that it learned, where others look for them. TRL stores them in the same places."""
-    end = merged.encode_by(chat).end_token_id
+    """The model with the prompts and the end of turn that it learned, where others look for them. TRL stores them in the same places."""
+    encoder = merged.encode_by(chat)
+    end = encoder.end_token_id
     tokenizer = copy.deepcopy(merged.tokenizer)
-    tokenizer.chat_template = chat.template or tokenizer.chat_template
-    if "eos_token" not in str(tokenizer.chat_template):  # its turns would change
+    tokenizer.chat_template = encoder.fixed_template
+    if "eos_token" not in tokenizer.chat_template:  # its turns would change
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     model = merged.model
     ends = [end, *(known for known in list_ends(model.generation_config) if known != end)]
