@@ -18,7 +18,8 @@ from pada_agent.app.adapters.llm.batch_ledger import BatchLedger
 from pada_agent.app.adapters.llm.batching import HALF_PRICE, BatchClient
 from pada_agent.app.adapters.llm.brought_models import BroughtClient, name_author
 from pada_agent.app.adapters.llm.clients import ChatClient, can_do_without
-from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.endings import BROKEN_OFF, CUT_OFF, FILTERED, find_ending
+from pada_agent.app.adapters.llm.limits import Budget, CallGate, RetryableError
 from pada_agent.app.adapters.llm.provider_errors import (
     ContentRefusedError,
     NotFoundError,
@@ -51,11 +52,6 @@ FAMILIES = (
 )
 MOST_TOKENS = 1_000_000_000
 """Upper limit for the reported tokens of one answer. A server that reports more is mistaken."""
-
-
-CUT_OFF = ("length", "max_tokens", "model_context_window_exceeded")
-FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "prohibited_content")
-"""Reasons to end an answer, as providers name them."""
 
 
 class ChatModelAdapter:
@@ -224,7 +220,9 @@ class ChatModelAdapter:
     def _to_reply(self, message: AIMessage, request: ChatRequest, key: str) -> ChatReply:
         # Joined and masked before it is stored: the answer is paid for.
         text = self._opening.redaction.mask_answer(join_surrogates(str(message.text)))
-        reason = _find_reason(message)
+        reason = find_ending(message)
+        if reason in BROKEN_OFF:
+            raise RetryableError(f"{self.name}: the provider broke the answer off ({reason})")
         refusal = self._opening.redaction.mask_answer(str(message.additional_kwargs.get("refusal") or ""))
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))
         return ChatReply(
@@ -312,13 +310,6 @@ def _describe_call(request: ChatRequest, role: Role) -> RunnableConfig:
 
 def _read_count(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else None
-
-
-def _find_reason(message: AIMessage) -> str:
-    """Why the answer ended, in lower case."""
-    metadata = message.response_metadata
-    reason = metadata.get("finish_reason") or metadata.get("stopReason") or metadata.get("stop_reason")
-    return str(reason or "").lower()
 
 
 def _estimate_tokens(text: str) -> int:
