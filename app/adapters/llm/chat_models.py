@@ -122,6 +122,8 @@ class ChatModelAdapter:
         key = call_key(name_model(self._config, self._opening.address), request)
         agent = str(request.tags.get("agent", ""))
         with self._cache.asking_once(key):
+            if self._config.provider == "local":
+                self._cache.forget_cut_off(key, context_tokens=self._config.context_tokens)
             if cached := self._cache.get(key, role=self._role, agent=agent):
                 return cached
             return self._gate.run(

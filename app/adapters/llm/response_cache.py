@@ -41,6 +41,10 @@ CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TE
 _COST = "(input_tokens * ? + output_tokens * ?) / ? * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
 MILLION = 1_000_000
 REFUSED = 2
+_FORM = {"native_json_schema", "send_temperature"}
+"""Settings that decide which of a request's fields are sent."""
+SHORT_OF_CONTEXT_TOKENS = 16
+"""An answer with so many tokens less than the context holds was not cut off by it. Engines stop one or two before its end."""
 LEAST_FREE_BYTES = 8 * 2**20
 """Free disk space below which no call is started, because there may be no room for its answer."""
 
@@ -49,6 +53,8 @@ def name_model(config: ModelConfig, address: Address | None) -> str:
     """The model, and everything else that decides who answers, and how. Keys contain only its hash.
 
     It names the variables of secret headers and not their values, so that answers are found again after a token was renewed.
+    A setting with its default is not named, so that answers of earlier versions are found. Those that only say how the same model
+    is reached are never named: the service tier, Azure's API version, the AWS region.
 
     Args:
         address: where it is asked, if that is known.
@@ -57,7 +63,9 @@ def name_model(config: ModelConfig, address: Address | None) -> str:
     chosen = {name: value for name, value in more.items() if value is not None}
     headers = {name.lower(): value for name, value in {**config.headers, **config.header_envs}.items()}
     route = {"headers": headers} if headers else {}
-    return f"{config.model}@{_find_url(config, address)}{''.join(json.dumps(part, sort_keys=True) for part in (chosen, route) if part)}"
+    form = config.model_dump(include=_FORM, exclude_defaults=True)
+    parts = (json.dumps(part, sort_keys=True) for part in (chosen, route, form) if part)
+    return f"{config.model}@{_find_url(config, address)}{''.join(parts)}"
 
 
 def name_server(config: ModelConfig, address: Address | None) -> str:
@@ -130,6 +138,18 @@ class ResponseCache:
             cached=True,
             key=key,
         )
+
+    def forget_cut_off(self, key: str, *, context_tokens: int) -> None:
+        """Forget an answer that was cut off because the context was full, if a context of this many tokens has room for more of it."""
+        if self._shared:
+            self._shared.forget_cut_off(key, context_tokens=context_tokens)
+        with self._lock:
+            if self._write(
+                "DELETE FROM calls WHERE key = ? AND truncated = 1 AND input_tokens + output_tokens < ?"
+                " AND output_tokens < json_extract(request, '$.max_output_tokens')",
+                (key, context_tokens - SHORT_OF_CONTEXT_TOKENS),
+            ):
+                self._totals = None
 
     def begin(self, key: str, *, started: float) -> None:
         """Record that a call is about to be paid for.

@@ -13,6 +13,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.tracers.context import register_configure_hook
 
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter
+from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.prerequisites import PRICES
 from pada_agent.core.config import BudgetConfig, ModelConfig
@@ -81,6 +83,39 @@ def test_the_price_at_another_server_does_not_change_the_cost_of_earlier_calls(t
 def test_another_draw_is_another_call(tmp_path: Path) -> None:
     with open_world(tmp_path, completion("one"), completion("two")) as world:
         assert [world.model.complete(ask(draw=d)).text for d in ("1", "2", "1")] == ["one", "two", "one"]
+
+
+def test_a_schema_that_is_sent_from_now_on_asks_again(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("prose"), completion("[]")) as world:
+        assert world.model.complete(ask(json_schema=ARRAY)).text == "prose"
+        config = ModelConfig(model="openai:qwen-x", base_url=world.server.url, native_json_schema=True)
+        with closing((constrained := make_world(tmp_path, config, world.server)).cache):
+            assert constrained.model.complete(ask(json_schema=ARRAY)).text == "[]"
+    assert ["response_format" in asked for asked in world.server.requests] == [False, True]
+
+
+@pytest.mark.parametrize(("context_tokens", "n_asked"), [(512, 1), (520, 1), (1024, 2)])
+def test_an_answer_that_the_context_cut_off_is_asked_again_in_a_larger_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context_tokens: int, n_asked: int
+) -> None:
+    def open_at(context_tokens: int) -> World:
+        monkeypatch.setattr("pada_agent.app.adapters.storage.model_store.resolve", lambda _: tmp_path / "m.gguf")
+        world = make_world(tmp_path, ModelConfig(model="local:m", context_tokens=context_tokens), server)
+        config = ModelConfig(model="openai:m", base_url=server.url)
+        world.model._opening = find_opening(config, "judge")
+        monkeypatch.setattr(ChatModelAdapter, "_engine_file", None)
+        return world
+
+    body = json.loads(completion("half an", finish_reason="length").body)
+    cut = Answer(json.dumps(body | {"usage": {"prompt_tokens": 500, "completion_tokens": 11, "total_tokens": 511}}))
+    with serve([cut, completion("a whole answer")]) as server:
+        for size in (512, context_tokens):
+            with closing((world := open_at(size)).cache):
+                texts = [world.model.complete(ask(max_output_tokens=900)).text for _ in range(2)]
+                n_calls = world.cache.totals().n_calls
+        assert len(server.requests) == n_asked
+    assert texts == [["half an"] * 2, ["a whole answer"] * 2][n_asked - 1]
+    assert n_calls == 1
 
 
 def test_usage_is_estimated_for_servers_that_report_none(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def test_whatever_may_change_the_answer_changes_the_key(other: ChatRequest) -> N
             None,
             'openai:m@{"headers": {"x-route": "b", "x-token": "TOKEN"}}',
         ),
+        ({"native_json_schema": True}, None, 'openai:m@{"native_json_schema": true}'),
+        ({"send_temperature": False}, None, 'openai:m@{"send_temperature": false}'),
+        ({"region": "us-east-1", "api_version": "2024-10-21", "service_tier": "priority"}, None, "openai:m@"),
     ],
 )
 def test_the_name_in_keys_says_who_answers_and_older_answers_are_found(
@@ -83,6 +86,13 @@ def test_a_stored_reply_comes_back_as_cached_and_free(cache: ResponseCache) -> N
     key = pay(cache, ask())
     assert cache.get(key) == ChatReply(text="yes", usage=Usage(n_cached=1), truncated=True, cached=True, key=key)
     assert cache.get("unknown") is None
+
+
+def test_an_answer_that_reached_its_own_limit_is_kept_in_any_context(cache: ResponseCache) -> None:
+    keys = [pay(cache, ask(max_output_tokens=limit)) for limit in (5, 6)]
+    for key in keys:
+        cache.forget_cut_off(key, context_tokens=4096)
+    assert [cache.get(key) is not None for key in keys] == [True, False]
 
 
 def test_replies_outlive_the_process(cache: ResponseCache, tmp_path: Path) -> None:
