@@ -226,10 +226,12 @@ class ChatModelAdapter:
         if reason in BROKEN_OFF:
             raise RetryableError(f"{self.name}: the provider broke the answer off ({reason})")
         refusal = self._opening.redaction.mask_answer(str(message.additional_kwargs.get("refusal") or ""))
+        usage = self._count(message, request)
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))
         return ChatReply(
             text=(refusal or f"it ended with {reason}") if is_refused else text,
-            usage=self._count(message, request),
+            usage=usage,
+            n_cached_input_tokens=_count_cached(message, usage.input_tokens),
             truncated=reason in CUT_OFF or (reason in FILTERED and not is_refused),
             refused=is_refused,
             key=key,
@@ -253,8 +255,9 @@ class ChatModelAdapter:
         else:
             n_in = sum(_estimate_tokens(m.content) for m in request.messages)
             n_out = _estimate_tokens(message.text)
-        prices = self._config.usd_per_million_input_tokens, self._config.usd_per_million_output_tokens
-        cost = (n_in * prices[0] + n_out * prices[1]) / MILLION * self._price_share(message)
+        config, n_cached = self._config, _count_cached(message, n_in)
+        full = (n_in - n_cached) * config.usd_per_million_input_tokens + n_out * config.usd_per_million_output_tokens
+        cost = (full + n_cached * config.cached_input_price) / MILLION * self._price_share(message)
         return Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost)
 
 
@@ -312,6 +315,14 @@ def _describe_call(request: ChatRequest, role: Role) -> RunnableConfig:
 
 def _read_count(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else None
+
+
+def _count_cached(message: AIMessage, n_in: int) -> int:
+    """How many of the input tokens were read from the provider's cache, as it reports. LangChain puts the service tier before the name."""
+    reported: Mapping[str, Any] = message.usage_metadata or {}
+    details: Mapping[str, Any] = reported.get("input_token_details") or {}
+    counts = [_read_count(count) or 0 for name, count in details.items() if name.endswith("cache_read")]
+    return min(sum(counts), n_in)
 
 
 def _estimate_tokens(text: str) -> int:

@@ -31,14 +31,23 @@ CREATE TABLE IF NOT EXISTS charges (key TEXT PRIMARY KEY, server TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS prices (
     role TEXT, model TEXT, server TEXT, input_usd REAL, output_usd REAL, PRIMARY KEY (role, model, server)
 );
+CREATE TABLE IF NOT EXISTS cached_input (key TEXT PRIMARY KEY, tokens INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS cached_input_prices (
+    role TEXT, model TEXT, server TEXT, usd REAL, PRIMARY KEY (role, model, server)
+);
 CREATE TABLE IF NOT EXISTS begun (key TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, at REAL NOT NULL);
 """
 """`started` and `at` are Unix seconds. `begun` holds the calls whose answers have not come: after a kill they are lost.
 `truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`.
 `charges` holds what else decides the cost of a call: `name_server` and `ChatReply.price_share`. Calls of earlier versions have no entry.
-`prices`, in dollars per million tokens, are those at which the stored calls are charged."""
-_COST = "(input_tokens * ? + output_tokens * ?) / ? * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
+`prices`, in dollars per million tokens, are those at which the stored calls are charged. `cached_input` holds how many of a call's input
+tokens the provider has read from its own cache, if any. It and its prices are tables of their own, which earlier versions do not miss."""
+_CACHED = "coalesce((SELECT tokens FROM cached_input WHERE cached_input.key = calls.key), 0)"
+_COST = (
+    f"((input_tokens - {_CACHED}) * ? + {_CACHED} * ? + output_tokens * ?) / ?"
+    " * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
+)
 MILLION = 1_000_000
 REFUSED = 2
 _FORM = {"native_json_schema", "send_temperature"}
@@ -189,6 +198,8 @@ class ResponseCache:
         values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
         with self._lock:
             self._write("INSERT OR IGNORE INTO charges VALUES (?, ?, ?)", (reply.key, server, reply.price_share))
+            if n_cached := reply.n_cached_input_tokens:
+                self._write("INSERT OR IGNORE INTO cached_input VALUES (?, ?)", (reply.key, n_cached))
             if self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values):
                 self._count(usage.model_copy(update={"n_calls": 1, "n_cached": 0}), role=role)
             self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
@@ -202,11 +213,14 @@ class ResponseCache:
             self._shared.set_prices(config, role=role, server=server)
         asked = (role, config.model)
         prices = (config.usd_per_million_input_tokens, config.usd_per_million_output_tokens)
+        cached_price = config.cached_input_price
         priced = (*asked, server, *prices)
         with self._lock:
             with self._reading() as database:
                 is_done = database.execute(
-                    "SELECT 1 FROM prices WHERE (role, model, server, input_usd, output_usd) = (?, ?, ?, ?, ?)", priced
+                    "SELECT 1 FROM prices LEFT JOIN cached_input_prices USING (role, model, server)"
+                    " WHERE (role, model, server, input_usd, output_usd) = (?, ?, ?, ?, ?) AND coalesce(usd, input_usd) = ?",
+                    (*priced, cached_price),
                 ).fetchone()
             if is_done:  # going through many calls takes seconds
                 return
@@ -217,9 +231,10 @@ class ResponseCache:
             self._write(
                 f"UPDATE calls SET cost_usd = {_COST} WHERE role = ? AND model = ?"
                 " AND key IN (SELECT key FROM charges WHERE server = ?)",
-                (*prices, MILLION, *asked, server),
+                (prices[0], cached_price, prices[1], MILLION, *asked, server),
             )
             self._write("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)", priced)
+            self._write("INSERT OR REPLACE INTO cached_input_prices VALUES (?, ?, ?, ?)", (*asked, server, cached_price))
             self._totals = None
 
     def totals(self) -> Usage:

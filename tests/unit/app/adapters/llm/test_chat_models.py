@@ -72,6 +72,31 @@ def test_prices_set_later_count_for_the_calls_made_before(tmp_path: Path) -> Non
             assert corrected.cache.totals().cost_usd == pytest.approx(20)
 
 
+@pytest.mark.parametrize(
+    ("cached_price", "tier", "cost"), [(None, None, 10 + 3), (0.25e6, None, 4 + 6 * 0.25 + 3), (0, "priority", 4 + 3)]
+)
+def test_cached_input_has_its_own_price_now_and_later(
+    tmp_path: Path, cached_price: float | None, tier: str | None, cost: float
+) -> None:
+    def open_at(**prices: float | None) -> World:
+        config = ModelConfig.model_validate({"model": "openai:qwen-x", "base_url": server.url, **prices})
+        return make_world(tmp_path, config, server)
+
+    used = {"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 6}}
+    body = json.loads(completion("hello").body) | {"usage": used, "service_tier": tier}
+    prices: dict[str, float | None] = {
+        **dict.fromkeys(PRICES, 1e6),
+        "usd_per_million_cached_input_tokens": cached_price,
+    }
+    with serve([Answer(json.dumps(body))] * 2) as server:
+        with closing((unpriced := open_at()).cache):
+            unpriced.model.complete(ask("a"))
+        for text, n_calls in (("a", 1), ("b", 2)):
+            with closing((priced := open_at(**prices)).cache):
+                priced.model.complete(ask(text))
+                assert priced.cache.totals().cost_usd == pytest.approx(n_calls * cost)
+
+
 def test_the_price_at_another_server_does_not_change_the_cost_of_earlier_calls(tmp_path: Path) -> None:
     prices: dict[str, Any] = dict.fromkeys(PRICES, 1e6)
     with open_world(tmp_path, completion("hello"), **prices) as world:

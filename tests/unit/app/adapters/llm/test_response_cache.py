@@ -233,6 +233,19 @@ def test_calls_are_charged_anew_only_at_other_prices(cache: ResponseCache) -> No
     assert cache.totals().cost_usd == 20
 
 
+def test_a_record_of_before_there_were_prices_of_cached_input_is_charged_in_full(cache: ResponseCache) -> None:
+    pay(cache, ask())
+    prices = ModelConfig(model="m", usd_per_million_input_tokens=1e6)
+    cache.set_prices(prices, role="judge", server="")
+    for table in ("cached_input", "cached_input_prices"):
+        cache._db.execute(f"DROP TABLE {table}")
+    with closing(ResponseCache(cache.path)) as again:
+        for usd in (None, 0.5e6):
+            cheaper = prices.model_copy(update={"usd_per_million_cached_input_tokens": usd})
+            again.set_prices(cheaper, role="judge", server="")
+            assert again.totals().cost_usd == 10
+
+
 def test_prices_also_reach_the_calls_that_runs_share(tmp_path: Path) -> None:
     with closing(ResponseCache(tmp_path / "a", shared=ResponseCache(tmp_path / "shared"))) as cache:
         pay(cache, ask(tags={"batch": "b"}))
