@@ -82,6 +82,10 @@ _KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_
 _WITHOUT_PROXY = ("local", "own", "bedrock_converse")
 """Providers that are not asked through the HTTP client whose proxies we check."""
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
+_ACCOUNT = {
+    "openai-organization": ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION"),
+    "openai-project": ("OPENAI_PROJECT_ID",),
+}
 _AZURE_ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -141,7 +145,7 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
 
     def make_batches(ordinary: Callable[[], ChatClient]) -> BatchService:
         client = cast(Callable[[], OpenAIClient], ordinary)
-        return OpenAIBatches(config, name, address.url, _authorize(key) | headers, client)
+        return OpenAIBatches(config, name, address.url, _authorize(key) | _name_account() | headers, client)
 
     return Opening(make, _redact(config, key, headers), make_batches, address)
 
@@ -306,6 +310,12 @@ def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
 
 def _authorize(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _name_account() -> dict[str, str]:
+    """The headers by which OpenAI's own client says whose account is charged, from the variables that it reads."""
+    found = {header: [value for name in names if (value := read_header(name))] for header, names in _ACCOUNT.items()}
+    return {header: values[0] for header, values in found.items() if values}
 
 
 def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) -> Redaction:

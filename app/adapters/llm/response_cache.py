@@ -234,7 +234,9 @@ class ResponseCache:
                 (prices[0], cached_price, prices[1], MILLION, *asked, server),
             )
             self._write("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)", priced)
-            self._write("INSERT OR REPLACE INTO cached_input_prices VALUES (?, ?, ?, ?)", (*asked, server, cached_price))
+            self._write(
+                "INSERT OR REPLACE INTO cached_input_prices VALUES (?, ?, ?, ?)", (*asked, server, cached_price)
+            )
             self._totals = None
 
     def totals(self) -> Usage:
