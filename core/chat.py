@@ -47,3 +47,5 @@ class ChatReply(Record):
     """Key of the call in the response cache."""
     price_share: float = 1.0
     """Fraction of the regular price that is charged: half for answers from a batch."""
+    n_cached_input_tokens: int = 0
+    """Number of the input tokens that the provider has read from its own cache, which may have another price."""

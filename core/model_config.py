@@ -107,6 +107,8 @@ class ModelConfig(Settings):
     """Rate limit of your provider in tokens per minute, input and output together. Null means no limit."""
     usd_per_million_input_tokens: float = Field(default=0, ge=0)
     """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free on this machine, and elsewhere that the cost is not known."""
+    usd_per_million_cached_input_tokens: float | None = Field(default=None, ge=0)
+    """Price in US dollars of input tokens that the provider reports as read from its cache. Null counts them at the full price."""
     usd_per_million_output_tokens: float = Field(default=0, ge=0)
     """Price in US dollars, used for cost figures and `budget.max_usd`. 0 means free on this machine, and elsewhere that the cost is not known.
     Thoughts count as output."""
@@ -126,6 +128,12 @@ class ModelConfig(Settings):
     def tier(self) -> str | None:
         """The service tier to request."""
         return "flex" if self.economy == "flex" else self.service_tier
+
+    @property
+    def cached_input_price(self) -> float:
+        """US dollars per million input tokens that the provider has read from its cache."""
+        price = self.usd_per_million_cached_input_tokens
+        return self.usd_per_million_input_tokens if price is None else price
 
     @property
     def has_usual_time(self) -> bool:

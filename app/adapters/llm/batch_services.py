@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 
 from pada_agent.app.adapters.llm.clients import OpenAIClient, sends_temperature
 from pada_agent.core.chat import ChatRequest
@@ -162,11 +162,14 @@ class OpenAIBatches(_Service):
     def read(self, body: Any) -> AIMessage:
         choice = body["choices"][0]
         message, used = choice["message"], body.get("usage") or {}
+        n_cached = (used.get("prompt_tokens_details") or {}).get("cached_tokens")
         return AIMessage(
             content=message.get("content") or "",
             additional_kwargs={"refusal": message["refusal"]} if message.get("refusal") else {},
             response_metadata={"finish_reason": choice.get("finish_reason")},
-            usage_metadata=_count(used.get("prompt_tokens"), used.get("completion_tokens"), used.get("total_tokens")),
+            usage_metadata=_count(
+                used.get("prompt_tokens"), used.get("completion_tokens"), used.get("total_tokens"), n_cached
+            ),
         )
 
 
@@ -210,7 +213,7 @@ class AnthropicBatches(_Service):
         return AIMessage(
             content=body["content"],
             response_metadata={"stop_reason": body.get("stop_reason")},
-            usage_metadata=_count(n_in, used.get("output_tokens"), None),
+            usage_metadata=_count(n_in, used.get("output_tokens"), None, cached[1]),
         )
 
 
@@ -290,8 +293,9 @@ def _say(status: int, message: str, code: str = "") -> BatchResult:
     return BatchResult(status, {"error": {"message": message, "code": code}})
 
 
-def _count(n_in: Any, n_out: Any, n_total: Any) -> UsageMetadata | None:
+def _count(n_in: Any, n_out: Any, n_total: Any, n_cached: Any) -> UsageMetadata | None:
     if not isinstance(n_in, int) or not isinstance(n_out, int):
         return None
     total = n_total if isinstance(n_total, int) else n_in + n_out
-    return UsageMetadata(input_tokens=n_in, output_tokens=n_out, total_tokens=total)
+    details = InputTokenDetails(cache_read=n_cached) if isinstance(n_cached, int) else InputTokenDetails()
+    return UsageMetadata(input_tokens=n_in, output_tokens=n_out, total_tokens=total, input_token_details=details)

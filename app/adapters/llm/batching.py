@@ -19,6 +19,7 @@ from pada_agent.app.adapters.llm.batch_services import (
     BatchState,
 )
 from pada_agent.app.adapters.llm.clients import ChatClient
+from pada_agent.app.adapters.llm.endings import BROKEN_OFF, find_ending
 from pada_agent.app.adapters.llm.limits import Clock
 from pada_agent.app.adapters.llm.provider_errors import PASSING_STATUS
 from pada_agent.app.adapters.llm.response_cache import call_key
@@ -224,6 +225,8 @@ class BatchClient:
         try:
             message = self._service.read(result.body)
         except (LookupError, TypeError, ValueError):
+            return self._give_up(key, request, refused)
+        if find_ending(message) in BROKEN_OFF:
             return self._give_up(key, request, refused)
         message.response_metadata[HALF_PRICE] = True
         return message

@@ -18,7 +18,8 @@ from pada_agent.app.adapters.llm.batch_ledger import BatchLedger
 from pada_agent.app.adapters.llm.batching import HALF_PRICE, BatchClient
 from pada_agent.app.adapters.llm.brought_models import BroughtClient, name_author
 from pada_agent.app.adapters.llm.clients import ChatClient, can_do_without
-from pada_agent.app.adapters.llm.limits import Budget, CallGate
+from pada_agent.app.adapters.llm.endings import BROKEN_OFF, CUT_OFF, FILTERED, find_ending
+from pada_agent.app.adapters.llm.limits import Budget, CallGate, RetryableError
 from pada_agent.app.adapters.llm.provider_errors import (
     ContentRefusedError,
     NotFoundError,
@@ -51,11 +52,6 @@ FAMILIES = (
 )
 MOST_TOKENS = 1_000_000_000
 """Upper limit for the reported tokens of one answer. A server that reports more is mistaken."""
-
-
-CUT_OFF = ("length", "max_tokens", "model_context_window_exceeded")
-FILTERED = ("content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "prohibited_content")
-"""Reasons to end an answer, as providers name them."""
 
 
 class ChatModelAdapter:
@@ -126,6 +122,8 @@ class ChatModelAdapter:
         key = call_key(name_model(self._config, self._opening.address), request)
         agent = str(request.tags.get("agent", ""))
         with self._cache.asking_once(key):
+            if self._config.provider == "local":
+                self._cache.forget_cut_off(key, context_tokens=self._config.context_tokens)
             if cached := self._cache.get(key, role=self._role, agent=agent):
                 return cached
             return self._gate.run(
@@ -224,12 +222,16 @@ class ChatModelAdapter:
     def _to_reply(self, message: AIMessage, request: ChatRequest, key: str) -> ChatReply:
         # Joined and masked before it is stored: the answer is paid for.
         text = self._opening.redaction.mask_answer(join_surrogates(str(message.text)))
-        reason = _find_reason(message)
+        reason = find_ending(message)
+        if reason in BROKEN_OFF:
+            raise RetryableError(f"{self.name}: the provider broke the answer off ({reason})")
         refusal = self._opening.redaction.mask_answer(str(message.additional_kwargs.get("refusal") or ""))
+        usage = self._count(message, request)
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))
         return ChatReply(
             text=(refusal or f"it ended with {reason}") if is_refused else text,
-            usage=self._count(message, request),
+            usage=usage,
+            n_cached_input_tokens=_count_cached(message, usage.input_tokens),
             truncated=reason in CUT_OFF or (reason in FILTERED and not is_refused),
             refused=is_refused,
             key=key,
@@ -253,8 +255,9 @@ class ChatModelAdapter:
         else:
             n_in = sum(_estimate_tokens(m.content) for m in request.messages)
             n_out = _estimate_tokens(message.text)
-        prices = self._config.usd_per_million_input_tokens, self._config.usd_per_million_output_tokens
-        cost = (n_in * prices[0] + n_out * prices[1]) / MILLION * self._price_share(message)
+        config, n_cached = self._config, _count_cached(message, n_in)
+        full = (n_in - n_cached) * config.usd_per_million_input_tokens + n_out * config.usd_per_million_output_tokens
+        cost = (full + n_cached * config.cached_input_price) / MILLION * self._price_share(message)
         return Usage(n_calls=1, input_tokens=n_in, output_tokens=n_out, cost_usd=cost)
 
 
@@ -314,11 +317,12 @@ def _read_count(value: object) -> int | None:
     return int(value) if isinstance(value, int | float) and 0 <= value <= MOST_TOKENS else None
 
 
-def _find_reason(message: AIMessage) -> str:
-    """Why the answer ended, in lower case."""
-    metadata = message.response_metadata
-    reason = metadata.get("finish_reason") or metadata.get("stopReason") or metadata.get("stop_reason")
-    return str(reason or "").lower()
+def _count_cached(message: AIMessage, n_in: int) -> int:
+    """How many of the input tokens were read from the provider's cache, as it reports. LangChain puts the service tier before the name."""
+    reported: Mapping[str, Any] = message.usage_metadata or {}
+    details: Mapping[str, Any] = reported.get("input_token_details") or {}
+    counts = [_read_count(count) or 0 for name, count in details.items() if name.endswith("cache_read")]
+    return min(sum(counts), n_in)
 
 
 def _estimate_tokens(text: str) -> int:

@@ -1,6 +1,7 @@
 """The embedded llama.cpp engine: one child process per model file, shared by the roles that use it."""
 
 import os
+import re
 import secrets
 import select
 import signal
@@ -25,6 +26,7 @@ ClientT = TypeVar("ClientT")
 SERVER = (sys.executable, "-m", "pada_agent.app.adapters.llm.engine_process")
 START_SECONDS = 600.0
 """Time for loading a model. Our default: enough for 60 GB from a disk that reads 100 MB per second."""
+_PART = re.compile(r"(?P<name>.+)-\d{5}-of-(?P<count>\d{5})\.gguf")
 
 
 class Shape(NamedTuple):
@@ -142,7 +144,8 @@ def _start(file: Path, shape: Shape) -> tuple[subprocess.Popen[str], Endpoint]:
         raise ModelUnavailableError(
             f"local model {file}: no such file. `pada models list` shows the models on this machine."
         )
-    _check_memory(file)
+    if not own_llama_server.find_command():  # it may use a GPU's memory
+        _check_memory(file)
     key = secrets.token_hex(16)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
@@ -180,8 +183,18 @@ def _end(process: subprocess.Popen[str]) -> None:
 def _check_memory(file: Path) -> None:
     """llama.cpp maps the file into memory. Without room for it, every token would have to be read from disk."""
     available = psutil.virtual_memory().available
-    if file.stat().st_size > available:
+    size = sum(part.stat().st_size for part in _list_parts(file))
+    if size > available:
         raise ModelUnavailableError(
-            f"local model {file.name} needs {file.stat().st_size / 2**30:.1f} GiB of memory, but only "
+            f"local model {file.name} needs {size / 2**30:.1f} GiB of memory, but only "
             f"{available / 2**30:.1f} GiB are available. Close other programs, or choose a smaller model."
         )
+
+
+def _list_parts(file: Path) -> list[Path]:
+    """The files of a model that is split as `NAME-00001-of-00003.gguf`, of which llama.cpp is given the first. Or the file alone."""
+    found = _PART.fullmatch(file.name)
+    if not found:
+        return [file]
+    names = [f"{found['name']}-{n:05}-of-{found['count']}.gguf" for n in range(1, int(found["count"]) + 1)]
+    return [part for name in names if (part := file.with_name(name)).is_file()]

@@ -2,12 +2,10 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from math import ceil
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +15,7 @@ from pydantic import SecretStr
 from pada_agent.app.adapters.llm import local_engine, own_llama_server
 from pada_agent.app.adapters.llm.batch_services import AnthropicBatches, BatchService, OpenAIBatches
 from pada_agent.app.adapters.llm.clients import ChatClient, ConstructedClient, OpenAIClient, PlainClient
+from pada_agent.app.adapters.llm.constructors import construct
 from pada_agent.app.adapters.llm.environment import (
     Address,
     check_proxies,
@@ -55,6 +54,8 @@ class Partner(NamedTuple):
     package: str
     key_variables: tuple[str, ...] = ()
     """Environment variables, any of which holds the key."""
+    limits_calls: bool = False
+    """Whether it takes `max_tokens` with each call, and not when it is made."""
 
 
 PARTNERS: Mapping[str, Partner] = {
@@ -62,7 +63,7 @@ PARTNERS: Mapping[str, Partner] = {
     "google_genai": Partner("langchain-google-genai", ("GOOGLE_API_KEY", "GEMINI_API_KEY")),
     "mistralai": Partner("langchain-mistralai", ("MISTRAL_API_KEY",)),
     "groq": Partner("langchain-groq", ("GROQ_API_KEY",)),
-    "cohere": Partner("langchain-cohere", ("COHERE_API_KEY",)),
+    "cohere": Partner("langchain-cohere", ("COHERE_API_KEY",), limits_calls=True),
     "deepseek": Partner("langchain-deepseek", ("DEEPSEEK_API_KEY",)),
     "xai": Partner("langchain-xai", ("XAI_API_KEY",)),
     "together": Partner("langchain-together", ("TOGETHER_API_KEY",)),
@@ -81,6 +82,10 @@ _KEY_VARIABLES = {"openai": ("OPENAI_API_KEY",), "azure_openai": ("AZURE_OPENAI_
 _WITHOUT_PROXY = ("local", "own", "bedrock_converse")
 """Providers that are not asked through the HTTP client whose proxies we check."""
 _OPENAI_ALONE = ("headers", "header_envs", "reasoning_effort", "service_tier")
+_ACCOUNT = {
+    "openai-organization": ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION"),
+    "openai-project": ("OPENAI_PROJECT_ID",),
+}
 _AZURE_ENDPOINT = "AZURE_OPENAI_ENDPOINT"
 _DEPLOYMENT = re.compile(r"^(?P<endpoint>https?://[^/]+)(?:/openai(?:/deployments/(?P<deployment>[^/]+))?.*)?/?$")
 
@@ -140,7 +145,7 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
 
     def make_batches(ordinary: Callable[[], ChatClient]) -> BatchService:
         client = cast(Callable[[], OpenAIClient], ordinary)
-        return OpenAIBatches(config, name, address.url, _authorize(key) | headers, client)
+        return OpenAIBatches(config, name, address.url, _authorize(key) | _name_account() | headers, client)
 
     return Opening(make, _redact(config, key, headers), make_batches, address)
 
@@ -232,20 +237,17 @@ def _open_partner(config: ModelConfig, name: str, role: Role) -> Opening:
     options = {name: value for name, value in given.items() if value}
 
     def make(**common: Any) -> BaseChatModel:
-        from langchain.chat_models import init_chat_model
+        return construct(config, name, role, **common, **options)
 
-        everything = {"timeout": ceil(config.timeout_seconds), "max_retries": 0, **common, **options, **config.extra}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # Google's, about what gRPC will be one day
-            chat: BaseChatModel = init_chat_model(name, model_provider=provider, **everything)
-        return chat
+    def open_client() -> ChatClient:
+        return PlainClient(make(), config) if partner.limits_calls else ConstructedClient(make, config)
 
     def make_batches(_: Callable[[], ChatClient]) -> BatchService:
         headers = {"x-api-key": key or "", "anthropic-version": ANTHROPIC_VERSION}
         return AnthropicBatches(config, name, address.url if address else ANTHROPIC, headers)
 
     batches = make_batches if provider == "anthropic" else None
-    return Opening(lambda: ConstructedClient(make, config), _redact(config, key, {}), batches, address)
+    return Opening(open_client, _redact(config, key, {}), batches, address)
 
 
 _PROVIDERS: Mapping[str, Callable[[ModelConfig, str, Role], Opening]] = {
@@ -308,6 +310,12 @@ def _read_headers(config: ModelConfig, role: Role) -> dict[str, str]:
 
 def _authorize(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _name_account() -> dict[str, str]:
+    """The headers by which OpenAI's own client says whose account is charged, from the variables that it reads."""
+    found = {header: [value for name in names if (value := read_header(name))] for header, names in _ACCOUNT.items()}
+    return {header: values[0] for header, values in found.items() if values}
 
 
 def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) -> Redaction:

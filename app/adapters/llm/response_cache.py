@@ -31,16 +31,29 @@ CREATE TABLE IF NOT EXISTS charges (key TEXT PRIMARY KEY, server TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS prices (
     role TEXT, model TEXT, server TEXT, input_usd REAL, output_usd REAL, PRIMARY KEY (role, model, server)
 );
+CREATE TABLE IF NOT EXISTS cached_input (key TEXT PRIMARY KEY, tokens INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS cached_input_prices (
+    role TEXT, model TEXT, server TEXT, usd REAL, PRIMARY KEY (role, model, server)
+);
 CREATE TABLE IF NOT EXISTS begun (key TEXT PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS hits (key TEXT NOT NULL, role TEXT NOT NULL, agent TEXT NOT NULL, at REAL NOT NULL);
 """
 """`started` and `at` are Unix seconds. `begun` holds the calls whose answers have not come: after a kill they are lost.
 `truncated` is 1 for an answer that was cut off, and 2 for a refusal, whose words are in `reply`.
 `charges` holds what else decides the cost of a call: `name_server` and `ChatReply.price_share`. Calls of earlier versions have no entry.
-`prices`, in dollars per million tokens, are those at which the stored calls are charged."""
-_COST = "(input_tokens * ? + output_tokens * ?) / ? * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
+`prices`, in dollars per million tokens, are those at which the stored calls are charged. `cached_input` holds how many of a call's input
+tokens the provider has read from its own cache, if any. It and its prices are tables of their own, which earlier versions do not miss."""
+_CACHED = "coalesce((SELECT tokens FROM cached_input WHERE cached_input.key = calls.key), 0)"
+_COST = (
+    f"((input_tokens - {_CACHED}) * ? + {_CACHED} * ? + output_tokens * ?) / ?"
+    " * (SELECT price_share FROM charges WHERE charges.key = calls.key)"
+)
 MILLION = 1_000_000
 REFUSED = 2
+_FORM = {"native_json_schema", "send_temperature"}
+"""Settings that decide which of a request's fields are sent."""
+SHORT_OF_CONTEXT_TOKENS = 16
+"""An answer with so many tokens less than the context holds was not cut off by it. Engines stop one or two before its end."""
 LEAST_FREE_BYTES = 8 * 2**20
 """Free disk space below which no call is started, because there may be no room for its answer."""
 
@@ -49,6 +62,8 @@ def name_model(config: ModelConfig, address: Address | None) -> str:
     """The model, and everything else that decides who answers, and how. Keys contain only its hash.
 
     It names the variables of secret headers and not their values, so that answers are found again after a token was renewed.
+    A setting with its default is not named, so that answers of earlier versions are found. Those that only say how the same model
+    is reached are never named: the service tier, Azure's API version, the AWS region.
 
     Args:
         address: where it is asked, if that is known.
@@ -57,7 +72,9 @@ def name_model(config: ModelConfig, address: Address | None) -> str:
     chosen = {name: value for name, value in more.items() if value is not None}
     headers = {name.lower(): value for name, value in {**config.headers, **config.header_envs}.items()}
     route = {"headers": headers} if headers else {}
-    return f"{config.model}@{_find_url(config, address)}{''.join(json.dumps(part, sort_keys=True) for part in (chosen, route) if part)}"
+    form = config.model_dump(include=_FORM, exclude_defaults=True)
+    parts = (json.dumps(part, sort_keys=True) for part in (chosen, route, form) if part)
+    return f"{config.model}@{_find_url(config, address)}{''.join(parts)}"
 
 
 def name_server(config: ModelConfig, address: Address | None) -> str:
@@ -131,6 +148,18 @@ class ResponseCache:
             key=key,
         )
 
+    def forget_cut_off(self, key: str, *, context_tokens: int) -> None:
+        """Forget an answer that was cut off because the context was full, if a context of this many tokens has room for more of it."""
+        if self._shared:
+            self._shared.forget_cut_off(key, context_tokens=context_tokens)
+        with self._lock:
+            if self._write(
+                "DELETE FROM calls WHERE key = ? AND truncated = 1 AND input_tokens + output_tokens < ?"
+                " AND output_tokens < json_extract(request, '$.max_output_tokens')",
+                (key, context_tokens - SHORT_OF_CONTEXT_TOKENS),
+            ):
+                self._totals = None
+
     def begin(self, key: str, *, started: float) -> None:
         """Record that a call is about to be paid for.
 
@@ -169,6 +198,8 @@ class ResponseCache:
         values = (reply.key, *described, *spent, json.dumps(request.tags), started, seconds)
         with self._lock:
             self._write("INSERT OR IGNORE INTO charges VALUES (?, ?, ?)", (reply.key, server, reply.price_share))
+            if n_cached := reply.n_cached_input_tokens:
+                self._write("INSERT OR IGNORE INTO cached_input VALUES (?, ?)", (reply.key, n_cached))
             if self._write(f"INSERT OR IGNORE INTO calls VALUES ({', '.join('?' * len(values))})", values):
                 self._count(usage.model_copy(update={"n_calls": 1, "n_cached": 0}), role=role)
             self._write("DELETE FROM begun WHERE key = ?", (reply.key,))
@@ -182,11 +213,14 @@ class ResponseCache:
             self._shared.set_prices(config, role=role, server=server)
         asked = (role, config.model)
         prices = (config.usd_per_million_input_tokens, config.usd_per_million_output_tokens)
+        cached_price = config.cached_input_price
         priced = (*asked, server, *prices)
         with self._lock:
             with self._reading() as database:
                 is_done = database.execute(
-                    "SELECT 1 FROM prices WHERE (role, model, server, input_usd, output_usd) = (?, ?, ?, ?, ?)", priced
+                    "SELECT 1 FROM prices LEFT JOIN cached_input_prices USING (role, model, server)"
+                    " WHERE (role, model, server, input_usd, output_usd) = (?, ?, ?, ?, ?) AND coalesce(usd, input_usd) = ?",
+                    (*priced, cached_price),
                 ).fetchone()
             if is_done:  # going through many calls takes seconds
                 return
@@ -197,9 +231,12 @@ class ResponseCache:
             self._write(
                 f"UPDATE calls SET cost_usd = {_COST} WHERE role = ? AND model = ?"
                 " AND key IN (SELECT key FROM charges WHERE server = ?)",
-                (*prices, MILLION, *asked, server),
+                (prices[0], cached_price, prices[1], MILLION, *asked, server),
             )
             self._write("INSERT OR REPLACE INTO prices VALUES (?, ?, ?, ?, ?)", priced)
+            self._write(
+                "INSERT OR REPLACE INTO cached_input_prices VALUES (?, ?, ?, ?)", (*asked, server, cached_price)
+            )
             self._totals = None
 
     def totals(self) -> Usage:

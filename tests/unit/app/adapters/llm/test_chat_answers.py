@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
 
+from pada_agent.app.adapters.llm.endings import BLOCKED_PROMPT, find_ending
 from tests.fake_chat_server import Answer, completion, refusal
 from tests.unit.app.adapters.llm.chat_world import ask, open_world
 
@@ -53,6 +55,46 @@ def test_a_refusal_is_a_reply_that_is_kept(tmp_path: Path, answer: Answer, words
             assert reply.refused
             assert words in reply.text
         assert len(world.server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "reason", ["RECITATION", "BLOCKLIST", "SPII", "LANGUAGE", "SAFETY", "ERROR_TOXIC", "guardrail_intervened"]
+)
+def test_every_providers_word_for_a_refusal_is_known(tmp_path: Path, reason: str) -> None:
+    with open_world(tmp_path, completion("", finish_reason=reason)) as world:
+        reply = world.model.complete(ask())
+    assert (reply.refused, reply.text) == (True, f"it ended with {reason.lower()}")
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "model_length", "ERROR_LIMIT"])
+def test_every_providers_word_for_a_full_context_is_known(tmp_path: Path, reason: str) -> None:
+    with open_world(tmp_path, completion("[1, ", finish_reason=reason)) as world:
+        assert world.model.complete(ask()).truncated
+
+
+@pytest.mark.parametrize("reason", ["insufficient_system_resource", "error", "abort"])
+def test_an_answer_that_the_provider_broke_off_is_tried_again(tmp_path: Path, reason: str) -> None:
+    with open_world(tmp_path, completion("[1, ", finish_reason=reason), completion("[1, 2]")) as world:
+        assert world.model.complete(ask()).text == "[1, 2]"
+        assert world.cache.totals().n_calls == 1
+    assert len(world.clock.slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "ending"),
+    [
+        ({"done_reason": "length"}, "length"),
+        ({"stopReason": "end_turn"}, "end_turn"),
+        ({"prompt_feedback": {"block_reason": 4, "safety_ratings": []}}, BLOCKED_PROMPT),
+        ({"prompt_feedback": {"block_reason": "OTHER"}}, BLOCKED_PROMPT),
+        ({"prompt_feedback": {"block_reason": 0}, "finish_reason": "STOP"}, "stop"),
+        ({"prompt_feedback": {"block_reason": 0}}, ""),
+        ({"prompt_feedback": {}}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_ending_is_found_under_every_name(metadata: dict[str, Any], ending: str) -> None:
+    assert find_ending(AIMessage("", response_metadata=metadata)) == ending
 
 
 def test_an_answer_that_a_filter_cut_keeps_its_text(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.tracers.context import register_configure_hook
 
+from pada_agent.app.adapters.llm.chat_models import ChatModelAdapter
+from pada_agent.app.adapters.llm.providers import find_opening
 from pada_agent.app.adapters.llm.response_cache import read_totals_by_agent
 from pada_agent.app.prerequisites import PRICES
 from pada_agent.core.config import BudgetConfig, ModelConfig
@@ -70,6 +72,31 @@ def test_prices_set_later_count_for_the_calls_made_before(tmp_path: Path) -> Non
             assert corrected.cache.totals().cost_usd == pytest.approx(20)
 
 
+@pytest.mark.parametrize(
+    ("cached_price", "tier", "cost"), [(None, None, 10 + 3), (0.25e6, None, 4 + 6 * 0.25 + 3), (0, "priority", 4 + 3)]
+)
+def test_cached_input_has_its_own_price_now_and_later(
+    tmp_path: Path, cached_price: float | None, tier: str | None, cost: float
+) -> None:
+    def open_at(**prices: float | None) -> World:
+        config = ModelConfig.model_validate({"model": "openai:qwen-x", "base_url": server.url, **prices})
+        return make_world(tmp_path, config, server)
+
+    used = {"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 6}}
+    body = json.loads(completion("hello").body) | {"usage": used, "service_tier": tier}
+    prices: dict[str, float | None] = {
+        **dict.fromkeys(PRICES, 1e6),
+        "usd_per_million_cached_input_tokens": cached_price,
+    }
+    with serve([Answer(json.dumps(body))] * 2) as server:
+        with closing((unpriced := open_at()).cache):
+            unpriced.model.complete(ask("a"))
+        for text, n_calls in (("a", 1), ("b", 2)):
+            with closing((priced := open_at(**prices)).cache):
+                priced.model.complete(ask(text))
+                assert priced.cache.totals().cost_usd == pytest.approx(n_calls * cost)
+
+
 def test_the_price_at_another_server_does_not_change_the_cost_of_earlier_calls(tmp_path: Path) -> None:
     prices: dict[str, Any] = dict.fromkeys(PRICES, 1e6)
     with open_world(tmp_path, completion("hello"), **prices) as world:
@@ -81,6 +108,39 @@ def test_the_price_at_another_server_does_not_change_the_cost_of_earlier_calls(t
 def test_another_draw_is_another_call(tmp_path: Path) -> None:
     with open_world(tmp_path, completion("one"), completion("two")) as world:
         assert [world.model.complete(ask(draw=d)).text for d in ("1", "2", "1")] == ["one", "two", "one"]
+
+
+def test_a_schema_that_is_sent_from_now_on_asks_again(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("prose"), completion("[]")) as world:
+        assert world.model.complete(ask(json_schema=ARRAY)).text == "prose"
+        config = ModelConfig(model="openai:qwen-x", base_url=world.server.url, native_json_schema=True)
+        with closing((constrained := make_world(tmp_path, config, world.server)).cache):
+            assert constrained.model.complete(ask(json_schema=ARRAY)).text == "[]"
+    assert ["response_format" in asked for asked in world.server.requests] == [False, True]
+
+
+@pytest.mark.parametrize(("context_tokens", "n_asked"), [(512, 1), (520, 1), (1024, 2)])
+def test_an_answer_that_the_context_cut_off_is_asked_again_in_a_larger_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context_tokens: int, n_asked: int
+) -> None:
+    def open_at(context_tokens: int) -> World:
+        monkeypatch.setattr("pada_agent.app.adapters.storage.model_store.resolve", lambda _: tmp_path / "m.gguf")
+        world = make_world(tmp_path, ModelConfig(model="local:m", context_tokens=context_tokens), server)
+        config = ModelConfig(model="openai:m", base_url=server.url)
+        world.model._opening = find_opening(config, "judge")
+        monkeypatch.setattr(ChatModelAdapter, "_engine_file", None)
+        return world
+
+    body = json.loads(completion("half an", finish_reason="length").body)
+    cut = Answer(json.dumps(body | {"usage": {"prompt_tokens": 500, "completion_tokens": 11, "total_tokens": 511}}))
+    with serve([cut, completion("a whole answer")]) as server:
+        for size in (512, context_tokens):
+            with closing((world := open_at(size)).cache):
+                texts = [world.model.complete(ask(max_output_tokens=900)).text for _ in range(2)]
+                n_calls = world.cache.totals().n_calls
+        assert len(server.requests) == n_asked
+    assert texts == [["half an"] * 2, ["a whole answer"] * 2][n_asked - 1]
+    assert n_calls == 1
 
 
 def test_usage_is_estimated_for_servers_that_report_none(tmp_path: Path) -> None:

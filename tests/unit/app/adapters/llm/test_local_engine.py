@@ -192,6 +192,18 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         local_engine.acquire(tmp_path / "none.gguf", n_slots=1, context_tokens=512)
 
 
+def test_all_parts_of_a_split_model_have_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *_ = [make_file(tmp_path, f"model-0000{n}-of-00003.gguf") for n in (1, 2, 3)]
+    make_file(tmp_path, "model-00004-of-00004.gguf")
+    memory = SimpleNamespace(available=12)
+    monkeypatch.setattr(local_engine.psutil, "virtual_memory", lambda: memory)
+    local_engine.acquire(first, n_slots=1, context_tokens=512)
+    local_engine.release(first)
+    memory.available = 11
+    with pytest.raises(ModelUnavailableError, match=r"model-00001-of-00003\.gguf needs .* GiB of memory"):
+        local_engine.acquire(first, n_slots=1, context_tokens=512)
+
+
 def test_too_little_memory_is_said_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=3))
     with pytest.raises(ModelUnavailableError, match=r"model\.gguf needs .* GiB of memory"):

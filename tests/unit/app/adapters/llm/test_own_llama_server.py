@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import psutil
@@ -95,6 +96,12 @@ def test_it_serves_in_place_of_the_wheel_and_ends_with_its_last_user(tmp_path: P
     assert started["arguments"][-2:] == ["--threads", "3"], "the user's own options prevail"
     local_engine.release(file)
     wait_until_gone(started["pid"])
+
+
+@pytest.mark.usefixtures("program")
+def test_it_decides_itself_whether_there_is_enough_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=3))
+    assert local_engine.acquire(make_file(tmp_path), n_slots=1, context_tokens=512)
 
 
 @pytest.mark.usefixtures("program")

@@ -112,6 +112,14 @@ def test_a_temperature_that_may_not_be_sent_is_left_to_the_provider(tmp_path: Pa
     assert dig(server.requests[0], partner.temperature) != pytest.approx(0.0)
 
 
+def test_a_prompt_that_gemini_blocks_is_a_refusal(tmp_path: Path) -> None:
+    blocked = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 7}}
+    partner = next(p for p in PARTNERS if p.model.startswith("google"))
+    reply, server = complete(tmp_path, partner, [Answer(json.dumps(blocked))])
+    assert (reply.refused, reply.text) == (True, "it ended with a blocked prompt")
+    assert len(server.requests) == 1
+
+
 def gemini_refusal(status: int, message: str, *details: dict[str, Any]) -> Answer:
     error = {"code": status, "message": message, "status": "RESOURCE_EXHAUSTED", "details": list(details)}
     return Answer(json.dumps({"error": error}), status)

@@ -67,6 +67,9 @@ def test_whatever_may_change_the_answer_changes_the_key(other: ChatRequest) -> N
             None,
             'openai:m@{"headers": {"x-route": "b", "x-token": "TOKEN"}}',
         ),
+        ({"native_json_schema": True}, None, 'openai:m@{"native_json_schema": true}'),
+        ({"send_temperature": False}, None, 'openai:m@{"send_temperature": false}'),
+        ({"region": "us-east-1", "api_version": "2024-10-21", "service_tier": "priority"}, None, "openai:m@"),
     ],
 )
 def test_the_name_in_keys_says_who_answers_and_older_answers_are_found(
@@ -83,6 +86,13 @@ def test_a_stored_reply_comes_back_as_cached_and_free(cache: ResponseCache) -> N
     key = pay(cache, ask())
     assert cache.get(key) == ChatReply(text="yes", usage=Usage(n_cached=1), truncated=True, cached=True, key=key)
     assert cache.get("unknown") is None
+
+
+def test_an_answer_that_reached_its_own_limit_is_kept_in_any_context(cache: ResponseCache) -> None:
+    keys = [pay(cache, ask(max_output_tokens=limit)) for limit in (5, 6)]
+    for key in keys:
+        cache.forget_cut_off(key, context_tokens=4096)
+    assert [cache.get(key) is not None for key in keys] == [True, False]
 
 
 def test_replies_outlive_the_process(cache: ResponseCache, tmp_path: Path) -> None:
@@ -221,6 +231,19 @@ def test_calls_are_charged_anew_only_at_other_prices(cache: ResponseCache) -> No
     assert cache.totals().cost_usd == 7
     cache.set_prices(prices.model_copy(update={"usd_per_million_input_tokens": 2e6}), role="judge", server="")
     assert cache.totals().cost_usd == 20
+
+
+def test_a_record_of_before_there_were_prices_of_cached_input_is_charged_in_full(cache: ResponseCache) -> None:
+    pay(cache, ask())
+    prices = ModelConfig(model="m", usd_per_million_input_tokens=1e6)
+    cache.set_prices(prices, role="judge", server="")
+    for table in ("cached_input", "cached_input_prices"):
+        cache._db.execute(f"DROP TABLE {table}")
+    with closing(ResponseCache(cache.path)) as again:
+        for usd in (None, 0.5e6):
+            cheaper = prices.model_copy(update={"usd_per_million_cached_input_tokens": usd})
+            again.set_prices(cheaper, role="judge", server="")
+            assert again.totals().cost_usd == 10
 
 
 def test_prices_also_reach_the_calls_that_runs_share(tmp_path: Path) -> None:
