@@ -211,8 +211,8 @@ def _check_code(config: RunConfig, policy: ServerPolicy) -> Iterator[str]:
         yield f"compute.backend: {config.compute.backend!r} is not offered; the operator lists names in PADA_ALLOWED_BACKENDS"
     if (store := config.compute.cluster.store) and store not in policy.stores:
         yield f"compute.cluster.store: {store!r} is not offered; the operator lists stores in PADA_ALLOWED_STORES"
-    if (address := config.compute.cluster.address) != "auto":
-        yield f"compute.cluster.address: {address!r} is not accepted here, only auto; the operator names the cluster in RAY_ADDRESS"
+    if config.compute.backend != "local" and (address := config.compute.cluster.address) != "auto":
+        yield f"compute.cluster.address: {address or 'null'} is not accepted here, only auto; the operator names the cluster in RAY_ADDRESS"
     for name, options in config.guard.plugins.items():
         if options:
             yield f"guard.plugins.{name}: settings of installed guards are not accepted here, only its name"

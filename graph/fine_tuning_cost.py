@@ -35,8 +35,11 @@ def estimate_fine_tuning(state: RunState, adapters: Adapters) -> CostEstimate | 
         return None
     kept = kept_synthetic(state["settings"], state["models"][state["best_model"]])
     n_rows = count_own(state["data"]) + sum(ref.rows for ref in kept) + n_new
-    growth = 1.0 if lora.n_steps is not None else n_rows / last.n_train_rows
-    basis = f"'{last.name}': {measured.tokens_per_second:,.0f} tokens/s over {last.n_train_rows} rows"
+    # Of a model that continues an adapter, only the rows of its own fine-tuning.
+    own = last.synthetic if state["settings"].generation.accumulate else last.synthetic[-1:]
+    n_before = count_own(state["data"]) + sum(ref.rows for ref in own)
+    growth = 1.0 if lora.n_steps is not None else n_rows / n_before
+    basis = f"'{last.name}': {measured.tokens_per_second:,.0f} tokens/s over {n_before} rows"
     return CostEstimate(hours=measured.seconds * growth / 3600, basis=basis)
 
 

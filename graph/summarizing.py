@@ -132,7 +132,7 @@ def pair_patterns(state: RunState, inputs: SummaryInputs) -> list[IterationPatte
 
 
 def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B008  (frozen)
-    """Numbers of synthetic rows over all batches, and what each row cost. Rows dropped between batches count as duplicates."""
+    """Numbers of synthetic rows over all batches, and what each row cost."""
     batches = state.get("batches", {}).values()
     rejected = Counter[str]()
     for batch in batches:
@@ -140,12 +140,9 @@ def count_rows(state: RunState, usage: Usage = Usage()) -> RowCounts:  # noqa: B
     accepted = sum(b.n_accepted for b in batches)
     left_out = sum((Counter(n) for n in state.get("n_left_out", {}).values()), Counter[str]())
     rejected.update(left_out)
-    answers = [r.answer for r in state.get("reviews", {}).values() if r.review == "data"]
-    n_dropped = sum(len(set(a.get("drop", ()))) for a in answers)
     overruled = sum((Counter(n) for n in state.get("overruled", {}).values()), Counter[str]())
-    rejected.update({"person": n_dropped})
     rejected.subtract(overruled)
-    joined = accepted - left_out.total() - n_dropped + overruled.total()
+    joined = accepted - left_out.total() + overruled.total()
     requested = sum(state.get("n_wanted", {}).values())
     return RowCounts(
         requested=requested,

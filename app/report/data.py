@@ -41,7 +41,6 @@ N_EXAMPLES = 3
 TRAINING_ERRORS = "training errors"
 ACCEPTED = "accepted"
 LEFT_OUT = "left out"
-DROPPED = "dropped in review"
 
 
 class FailureExample(Record):
@@ -334,7 +333,7 @@ def _show_accepted(
     rating: Rating | None,
 ) -> SyntheticRow:
     why = explain_acceptance(rating, decision=batch.decision)
-    is_kept = not left_out if trained is None else row.id in trained
+    is_kept = left_out is None or row.id in (trained or ())
     return SyntheticRow(
         id=row.id,
         iteration=batch.iteration,
@@ -342,7 +341,7 @@ def _show_accepted(
         source=source,
         strategy_id=batch.strategy_id,
         text=cut(f"{row.prompt}\n→ {row.answer}"),
-        reason=cut(why if is_kept else f"{left_out or DROPPED}; {why}"),
+        reason=cut(why if is_kept else f"{left_out}; {why}"),
         scores=list_scores(rating),
     )
 

@@ -155,7 +155,7 @@ def describe_rows(summary: RunSummary) -> str:
     filled = "" if rows.fill_rate is None else f" ({percent(rows.fill_rate)})"
     return (
         f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}{'' if is_finished else ' so far'}."
-        f" Rejected: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
+        f" Not used: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
     )
 
 

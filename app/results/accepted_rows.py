@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pada_agent.agents.guards.guard import name_rejected, reject
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.core.records import BatchReport, Example, Rating, Rejection
 
@@ -30,16 +29,6 @@ def explain_rows(
     """
     refused = {r.example.id: r for r in rejected if r.example}
     return [_explain(row, batches, ratings.get(row.id), refused.get(row.id)) for row in rows]
-
-
-def find_dropped(
-    accepted: Sequence[Example], trained: Sequence[Example], rejected: Sequence[Rejection]
-) -> list[Rejection]:
-    """The accepted rows that a person dropped in a review: those that are neither trained on nor rejected."""
-    known = {row.id for row in trained} | {name_rejected(r) for r in rejected}
-    return [
-        reject(row, "person", "dropped in review", may_be_overruled=False) for row in accepted if row.id not in known
-    ]
 
 
 def _explain(

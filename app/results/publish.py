@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pada_agent.app.adapters.storage.artifacts import explain_writing, make_folder, write_atomically
 from pada_agent.app.report.document import write_report
-from pada_agent.app.results.accepted_rows import explain_rows, find_dropped
+from pada_agent.app.results.accepted_rows import explain_rows
 from pada_agent.app.results.cards import write_adapter_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.durability import sync
@@ -129,11 +129,8 @@ def _write_augmentation(iteration: int, summary: RunSummary, folder: Path, store
     # What was trained on: without repeats between batches, and as a person left it.
     added = [model.synthetic[-1] for model in summary.models if model.iteration == iteration and model.synthetic]
     trained = _read_all(added, Example, store)
-    left_out = [ref for i, ref in summary.left_out.items() if i == str(iteration)]
-    rejected = _read_all([*(b.rejected for b in batches), *left_out], Rejection, store)
-    if added:
-        accepted = _read_all([b.accepted for b in batches], Example, store)
-        rejected += find_dropped(accepted, trained, rejected)
+    left_out = summary.left_out.get(str(iteration))
+    rejected = _read_all([*(b.rejected for b in batches), *([left_out] if left_out else [])], Rejection, store)
     ratings = {r.example_id: r for r in _read_all([b.ratings for b in batches if b.ratings], Rating, store)}
     by_id = {b.batch_id: b for b in batches}
     rows = explain_rows(trained, by_id, ratings, rejected)

@@ -84,7 +84,7 @@ def collect_figures(summary: RunSummary, unpriced: Sequence[str] = ()) -> Iterat
         yield Figure(name=f"rows/{name}", value=n, step=0)
     yield Figure(name="rows/accepted", value=summary.rows.accepted, step=0)
     for stage, n in summary.rows.rejected.items():
-        yield Figure(name=f"rows/rejected_{stage}", value=n, step=0)
+        yield Figure(name=f"rows/rejected_{stage.replace(' ', '_')}", value=n, step=0)
     for role, usage in summary.usage.items():
         yield Figure(name=f"llm/{role}_calls", value=usage.n_calls, step=0)
         yield Figure(name=f"llm/{role}_tokens", value=usage.input_tokens + usage.output_tokens, step=0)

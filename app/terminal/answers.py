@@ -15,7 +15,7 @@ from pada_agent.graph.reviewing import ANSWERS, APPROVE, parse_answer
 
 _PROMPTS = {
     "strategies": "[a]pprove, [d]rop numbers (d 2 3), [e]dit in $EDITOR, [w]ait: ",
-    "data": "[a]pprove, [d]rop and [k]eep rejected numbers (d 2 3 k 1), [e]dit in $EDITOR, [w]ait: ",
+    "data": "[a]pprove, [d]rop numbers and [k]eep some that were not taken (d 2 3 k 1), [e]dit in $EDITOR, [w]ait: ",
     "cost": "[a]pprove, [s]top here, [w]ait: ",
 }
 
@@ -31,7 +31,7 @@ def describe_question(question: Question) -> str:
     lines = [*problem, f"The run waits for a review of its {_kind(question)} ({len(items)} shown)."]
     lines += _number_items(items)
     if rejected := question.payload.get("rejected"):
-        lines += [f"\nRefused by the judge ({len(rejected)} shown):", *_number_items(rejected)]
+        lines += [f"\nNot taken ({len(rejected)} shown):", *_number_items(rejected)]
     return "\n".join(lines)
 
 

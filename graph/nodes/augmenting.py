@@ -76,6 +76,7 @@ def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], n_left
         n_left_out: number of accepted rows that did not join, by stage.
     """
     lost = sum((Counter(b.n_rejected) for b in batches), Counter(n_left_out))
+    del lost[NOT_NEEDED]
     shortfall = describe_shortfall(quotas, lost)
     return [*describe_batches(batches), *([shortfall] if shortfall else [])]
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from pada_agent.agents.guards.guard import reject
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Example, Rejection
 from pada_agent.graph.adapters import Adapters
@@ -91,10 +92,15 @@ def review_data(state: RunState, adapters: Adapters) -> PartialState:
     chosen = [*kept, *restored.values()]
     block_leaks(chosen, read_protected(state, adapters))
     stages = Counter(r.stage for r, e in refused if e.id in restored)
+    dropped = [reject(r, "person", "dropped in review", may_be_overruled=True) for r in rows if r.id in answer.drop]
+    iteration = str(state["iteration"])
+    left_out = adapters.store.read_rows(state["left_out"][iteration].key, Rejection)
     return {
         "new_rows": put_rows(adapters.store, "synthetic", chosen),
         "reviews": note_review("data", state["iteration"], answer),
-        "overruled": {str(state["iteration"]): dict(stages)},
+        "left_out": {iteration: put_rows(adapters.store, "left-out", [*left_out, *dropped])},
+        "n_left_out": {iteration: {**state["n_left_out"][iteration], "person": len(dropped)}},
+        "overruled": {iteration: dict(stages)},
     }
 
 

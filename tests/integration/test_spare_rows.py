@@ -133,3 +133,24 @@ def test_a_person_may_take_a_row_that_was_not_needed_in_place_of_another(tmp_pat
     assert summary.rows.rejected["not needed"] == n_before - 1 and summary.rows.rejected["person"] == 1
     new = [row.id for row in training_rows(fine_tunings(world)[-1]) if row.provenance]
     assert spare[0] in new and question["rows"][0]["id"] not in new
+
+
+def test_rows_that_a_person_drops_are_listed_even_if_none_is_left(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path)
+    graph, question = ask(world, review={"data": True}, loop={"max_iterations": 1})
+    dropped = [row["id"] for row in question["rows"]]
+    summary = graph.invoke(Command(resume={"drop": dropped}), THREAD)["summary"]
+    assert summary.rows.accepted == 0 and summary.rows.rejected["person"] == len(dropped)
+    told = {row.id: row for row in describe_run(read_files(summary, tmp_path)).rows}
+    assert all(told[i].status == "left out" and "dropped in review" in told[i].reason for i in dropped)
+    publish_run(summary, tmp_path, world.store)
+    lines = (tmp_path / "iterations" / "1" / "rejected.jsonl").read_text().splitlines()
+    assert sum(json.loads(line)["stage"] == "person" for line in lines) == len(dropped)
+
+
+def test_rows_that_are_not_needed_are_no_reason_for_missing_ones(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, teacher=spoil("s1-b1"))
+    summary = run(world, max_top_ups=0)
+    assert summary.rows.rejected["not needed"]
+    (told,) = [w for w in summary.warnings if "join the training data" in w]
+    assert "not needed" not in told and "most were refused as duplicates" in told

@@ -216,8 +216,9 @@ def connect(settings: ClusterConfig) -> None:
     """
     address = settings.address
     if ray.is_initialized():
-        named = _joined.get(ray.get_runtime_context().gcs_address, address)
-        if named != address:
+        joined = ray.get_runtime_context().gcs_address
+        named = _joined.get(joined, address)
+        if named != address and joined != (os.environ.get("RAY_ADDRESS") if address == "auto" else address):
             raise ConfigError(
                 f"compute.cluster.address: {address!r}, but an earlier run in this process has joined {named!r}, and a process can"
                 " only be in one Ray cluster. Use the same address, or another process."

@@ -394,6 +394,7 @@ def test_the_cluster_is_the_operator_s(workspace: Path, address: str) -> None:
     told = refusal(make("compute.backend=ray", f"compute.cluster.address={address}"), policy)
     assert "compute.cluster.address" in told and "RAY_ADDRESS" in told
     assert confine(make("compute.backend=ray"), policy).compute.cluster.address == "auto"
+    assert confine(make(f"compute.cluster.address={address}"), policy).compute.backend == "local"
 
 
 def test_object_stores_are_those_that_the_operator_lists(workspace: Path) -> None:

@@ -33,14 +33,15 @@ def test_synthetic_rows_are_those_that_were_trained_on(tmp_path: Path) -> None:
     ]
     store.write_rows("a", rows)
     repeated = reject(rows[3], "duplicate", "repeats r2: near", may_be_overruled=True)
-    store.write_rows("left out", [repeated])
+    dropped = reject(rows[0], "person", "dropped in review", may_be_overruled=True)
+    store.write_rows("left out", [repeated, dropped])
     store.write_rows("earlier", [rows[0].model_copy(update={"id": "syn-i0"})])
     store.write_rows("joined", rows[1:3])
     store.write_rows("r", [])
     store.write_rows("batches", [REPORT])
     whole = make_summary()
     trained = whole.models[-1].model_copy(update={"synthetic": (Ref(key="earlier", rows=1), Ref(key="joined", rows=2))})
-    models, left_out = (*whole.models[:2], trained), {"1": Ref(key="left out", rows=1)}
+    models, left_out = (*whole.models[:2], trained), {"1": Ref(key="left out", rows=2)}
     publish_run(make_summary(models=models, left_out=left_out, adapter=None), tmp_path, store)
     lines = (tmp_path / "iterations" / "1" / "synthetic.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [row.id for row in rows[1:3]]

@@ -45,5 +45,8 @@ def test_a_second_run_does_not_end_up_in_the_first_one_s_cluster(monkeypatch: py
     with pytest.raises(ConfigError, match=r"'gpu-head:6379', but an earlier run in this process has joined None"):
         connect(ClusterConfig(address="gpu-head:6379"))
     assert joined == ["local"]
+    connect(ClusterConfig(address="10.0.0.1:6379"))  # the same one by its own name
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    connect(ClusterConfig(address="auto"))
     cluster.gcs_address = "10.0.0.2:6379"  # the application has left that one and joined its own
     connect(ClusterConfig(address="gpu-head:6379"))
