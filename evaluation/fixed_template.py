@@ -11,7 +11,12 @@ _DATES = re.compile(r"""strftime_now\(\s*(['"])([^'"]*)\1\s*\)""")
 
 
 def fix_template(
-    template: str, variables: Mapping[str, Any], *, today: date, system: str | None = None, closing: str = ""
+    template: str,
+    variables: Mapping[str, Any],
+    *,
+    today: date,
+    system: str | None = None,
+    closing: tuple[str, str] | None = None,
 ) -> str:
     """A template that without any settings renders what `template` renders with these. Itself if they change nothing.
 
@@ -19,7 +24,7 @@ def fix_template(
         variables: of the template, with their values. Callers can no longer set them.
         today: the date that it writes on any day.
         system: text of the system turn of conversations without one. None gives them none.
-        closing: text after a prompt, such as `</think>`.
+        closing: how the template ends a prompt with an open thought, such as `<think>`, and the text that then closes it.
     """
     read = {name: value for name, value in variables.items() if re.search(rf"\b{re.escape(name)}\b", template)}
     head = "".join(f"{{% set {name} = {value!r} %}}" for name, value in read.items())
@@ -30,5 +35,10 @@ def fix_template(
     if head:  # on a line of its own, because chat templates leave out spaces and line breaks around tags
         text = f"{head}\n{text}"
     if closing:
-        text = f"{_LAST_BREAK.sub('', text)}{{{{ {closing!r} if add_generation_prompt else '' }}}}"
+        end, text_after = closing
+        # The empty texts keep Jinja from dropping spaces and line breaks next to the tags.
+        text = (
+            f"{{% set rendered %}}{{{{ '' }}}}{_LAST_BREAK.sub('', text)}{{{{ '' }}}}{{% endset %}}{{{{ rendered }}}}"
+            f"{{{{ {text_after!r} if add_generation_prompt and rendered.endswith({end!r}) else '' }}}}"
+        )
     return text

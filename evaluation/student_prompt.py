@@ -51,15 +51,22 @@ def find_frame(prompt: str, whole: str | None, *, question: str, answer: str) ->
 
 def settle_thought(text: str, frame: Frame, thoughts: Literal["close", "open"]) -> Prompt:
     """The prompt with a thought that the template opens closed, unless it is meant to stay open."""
+    closing = find_closing(frame)
+    if not closing:
+        return Prompt(text, lead=frame.lead)
+    opening, closer = closing
+    return Prompt(text, opening) if thoughts == "open" else Prompt(text + closer, closed=find_open_thought(opening))
+
+
+def find_closing(frame: Frame) -> tuple[str, str] | None:
+    """The end of a prompt that opens a thought, from its mark on, and the text that closes it at once. None if none is open."""
     opener = find_open_thought(frame.asked)
     if not opener:
-        return Prompt(text, lead=frame.lead)
+        return None
     opening = frame.asked[frame.asked.rindex(opener) :]
-    if thoughts == "open":
-        return Prompt(text, opening)
     closer = find_closer(opener)
     line = "\n" if opening.endswith("\n") else ""
-    return Prompt(text + (frame.lead if closer in frame.lead else f"{line}{closer}\n\n"), closed=opener)
+    return opening, frame.lead if closer in frame.lead else f"{line}{closer}\n\n"
 
 
 def choose_lead(prompt: Prompt, answer: str) -> str:

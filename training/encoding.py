@@ -10,7 +10,7 @@ from pada_agent.core.jobs import ChatSpec, LoraSpec
 from pada_agent.core.records import Example
 from pada_agent.evaluation.chat_tokenizer import SENTINEL, ChatTokenizer, list_turns
 from pada_agent.evaluation.fixed_template import fix_template
-from pada_agent.evaluation.student_prompt import settle_thought
+from pada_agent.evaluation.student_prompt import find_closing
 from pada_agent.prompts.template_process import TODAY
 
 IGNORE_INDEX = -100
@@ -57,7 +57,7 @@ class ChatEncoder(ChatTokenizer):
             self._variables,
             today=TODAY,
             system=system if system or (system == "" and self._sends_empty_system) else None,
-            closing=settle_thought("", self._first, self._chat.thoughts).text,
+            closing=find_closing(self._first) if self._chat.thoughts == "close" else None,
         )
 
     def list_messages(self, example: Example) -> list[dict[str, str]]:

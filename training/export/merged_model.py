@@ -106,8 +106,10 @@ def _add_chat(merged: Student, chat: ChatSpec) -> Student:
     encoder = merged.encode_by(chat)
     end = encoder.end_token_id
     tokenizer = copy.deepcopy(merged.tokenizer)
-    tokenizer.chat_template = encoder.fixed_template
-    if "eos_token" not in tokenizer.chat_template:  # its turns would change
+    fixed = encoder.fixed_template
+    several = isinstance(tokenizer.chat_template, dict) and not chat.template
+    tokenizer.chat_template = {**tokenizer.chat_template, "default": fixed} if several else fixed
+    if "eos_token" not in str(tokenizer.chat_template):  # its turns would change
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     model = merged.model
     ends = [end, *(known for known in list_ends(model.generation_config) if known != end)]

@@ -223,7 +223,7 @@ class ChatModelAdapter:
         # Joined and masked before it is stored: the answer is paid for.
         text = self._opening.redaction.mask_answer(join_surrogates(str(message.text)))
         reason = find_ending(message)
-        if reason in BROKEN_OFF:
+        if reason in BROKEN_OFF and not text.strip():
             raise RetryableError(f"{self.name}: the provider broke the answer off ({reason})")
         refusal = self._opening.redaction.mask_answer(str(message.additional_kwargs.get("refusal") or ""))
         usage = self._count(message, request)
@@ -232,7 +232,7 @@ class ChatModelAdapter:
             text=(refusal or f"it ended with {reason}") if is_refused else text,
             usage=usage,
             n_cached_input_tokens=_count_cached(message, usage.input_tokens),
-            truncated=reason in CUT_OFF or (reason in FILTERED and not is_refused),
+            truncated=reason in (*CUT_OFF, *BROKEN_OFF) or (reason in FILTERED and not is_refused),
             refused=is_refused,
             key=key,
             price_share=self._price_share(message),

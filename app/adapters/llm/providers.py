@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -145,7 +145,7 @@ def _open_openai(config: ModelConfig, name: str, role: Role) -> Opening:
 
     def make_batches(ordinary: Callable[[], ChatClient]) -> BatchService:
         client = cast(Callable[[], OpenAIClient], ordinary)
-        return OpenAIBatches(config, name, address.url, _authorize(key) | _name_account() | headers, client)
+        return OpenAIBatches(config, name, address.url, _authorize(key) | _name_account(headers) | headers, client)
 
     return Opening(make, _redact(config, key, headers), make_batches, address)
 
@@ -312,10 +312,15 @@ def _authorize(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"} if key else {}
 
 
-def _name_account() -> dict[str, str]:
-    """The headers by which OpenAI's own client says whose account is charged, from the variables that it reads."""
+def _name_account(given: Iterable[str]) -> dict[str, str]:
+    """The headers by which OpenAI's own client says whose account is charged, from the variables that it reads.
+
+    Args:
+        given: names of headers in the settings, which come first.
+    """
+    known = {header.lower() for header in given}
     found = {header: [value for name in names if (value := read_header(name))] for header, names in _ACCOUNT.items()}
-    return {header: values[0] for header, values in found.items() if values}
+    return {header: values[0] for header, values in found.items() if values and header.lower() not in known}
 
 
 def _redact(config: ModelConfig, key: str | None, headers: Mapping[str, str]) -> Redaction:

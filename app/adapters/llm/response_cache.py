@@ -149,16 +149,22 @@ class ResponseCache:
         )
 
     def forget_cut_off(self, key: str, *, context_tokens: int) -> None:
-        """Forget an answer that was cut off because the context was full, if a context of this many tokens has room for more of it."""
+        """Set an answer that was cut off because the context was full aside, if a context of this many tokens has room for more of it.
+
+        What it cost still counts. One that is no longer than an earlier one stays: the model itself takes no more.
+        """
         if self._shared:
             self._shared.forget_cut_off(key, context_tokens=context_tokens)
         with self._lock:
+            aside = f"{key} of {context_tokens} tokens"
             if self._write(
-                "DELETE FROM calls WHERE key = ? AND truncated = 1 AND input_tokens + output_tokens < ?"
-                " AND output_tokens < json_extract(request, '$.max_output_tokens')",
-                (key, context_tokens - SHORT_OF_CONTEXT_TOKENS),
+                "UPDATE OR IGNORE calls SET key = ? WHERE key = ? AND truncated = 1 AND input_tokens + output_tokens < ?"
+                " AND output_tokens < json_extract(request, '$.max_output_tokens') AND NOT EXISTS (SELECT 1 FROM calls AS"
+                " earlier WHERE earlier.key LIKE ? AND earlier.output_tokens >= calls.output_tokens - ?)",
+                (aside, key, context_tokens - SHORT_OF_CONTEXT_TOKENS, f"{key} of %", SHORT_OF_CONTEXT_TOKENS),
             ):
-                self._totals = None
+                for table in ("charges", "cached_input"):
+                    self._write(f"UPDATE OR IGNORE {table} SET key = ? WHERE key = ?", (aside, key))
 
     def begin(self, key: str, *, started: float) -> None:
         """Record that a call is about to be paid for.

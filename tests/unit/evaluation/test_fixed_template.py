@@ -44,10 +44,8 @@ def test_settings_that_change_nothing_leave_the_template_as_it_is() -> None:
 
 def test_the_settings_can_be_read_in_the_template() -> None:
     template = "{% if tone is defined %}{{ tone }}{% endif %}{{ strftime_now('%Y-%m-%d') }}" + PLAIN
-    assert fix_template(template, {"tone": "dry"}, today=DAY, closing="\n</think>\n") == (
-        "{% set tone = 'dry' %}\n{% if tone is defined %}{{ tone }}{% endif %}{{ '2024-07-26' }}"
-        + PLAIN
-        + r"{{ '\n</think>\n' if add_generation_prompt else '' }}"
+    assert fix_template(template, {"tone": "dry"}, today=DAY) == (
+        "{% set tone = 'dry' %}\n{% if tone is defined %}{{ tone }}{% endif %}{{ '2024-07-26' }}" + PLAIN
     )
 
 
@@ -60,12 +58,29 @@ def test_a_macro_and_a_loop_read_a_variable() -> None:
     "template", ["\n\n{{ a }}|\n", "  {% if a %}\n  x\n  {% endif %}\n  ", "{{ a }}\r\n", "{{ a }}\n\n"]
 )
 def test_spaces_and_line_breaks_at_both_ends_stay(template: str) -> None:
-    assert render(fix_template(template, {"a": 1}, today=DAY, closing="!")) == render(template, a=1) + "!"
+    rendered = render(template, a=1)
+    assert render(fix_template(template, {"a": 1}, today=DAY, closing=(rendered, "!"))) == rendered + "!"
+    assert render(fix_template(template, {"a": 1}, today=DAY, closing=("none of it", "!"))) == rendered
 
 
 def test_a_conversation_with_its_answer_gets_no_closing() -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
-    fixed = make_tokenizer(fix_template(PLAIN, {}, today=DAY, closing="!"))
+    fixed = make_tokenizer(fix_template(PLAIN, {}, today=DAY, closing=("\n", "!")))
     assert fixed.apply_chat_template(turns, tokenize=False) == make_tokenizer(PLAIN).apply_chat_template(
         turns, tokenize=False
     )
+
+
+THINKS = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: "
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% elif messages[-1].role != 'tool' %}<think>\n"
+    "{% endif %}{% endif %}"
+)
+
+
+def test_only_a_thought_that_is_open_is_closed() -> None:
+    """Programs may close it themselves, and some templates open none after a tool's result."""
+    fixed = fix_template(THINKS, {}, today=DAY, closing=("<think>\n", "</think>\n\n"))
+    assert render(fixed) == render(THINKS) + "</think>\n\n"
+    assert render(fixed, enable_thinking=False) == render(THINKS, enable_thinking=False)
+    assert render(fixed, ("user", "Hi"), ("tool", "5")) == render(THINKS, ("user", "Hi"), ("tool", "5"))

@@ -74,10 +74,21 @@ def test_every_providers_word_for_a_full_context_is_known(tmp_path: Path, reason
 
 @pytest.mark.parametrize("reason", ["insufficient_system_resource", "error", "abort"])
 def test_an_answer_that_the_provider_broke_off_is_tried_again(tmp_path: Path, reason: str) -> None:
-    with open_world(tmp_path, completion("[1, ", finish_reason=reason), completion("[1, 2]")) as world:
+    with open_world(tmp_path, completion("", finish_reason=reason), completion("[1, 2]")) as world:
         assert world.model.complete(ask()).text == "[1, 2]"
         assert world.cache.totals().n_calls == 1
     assert len(world.clock.slept) == 1
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+def test_what_the_provider_wrote_before_it_broke_off_is_paid_for_and_counts_as_cut_off(
+    tmp_path: Path, reason: str
+) -> None:
+    with open_world(tmp_path, completion("[1, ", finish_reason=reason)) as world:
+        reply = world.model.complete(ask())
+        assert (reply.text, reply.truncated) == ("[1, ", True)
+        assert world.cache.totals().n_calls == 1
+    assert not world.clock.slept
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,16 @@ def test_an_answer_that_reached_its_own_limit_is_kept_in_any_context(cache: Resp
     for key in keys:
         cache.forget_cut_off(key, context_tokens=4096)
     assert [cache.get(key) is not None for key in keys] == [True, False]
+    assert cache.totals().n_calls == 2, "what it cost still counts"
+
+
+def test_an_answer_that_grew_no_longer_in_a_larger_context_is_kept(cache: ResponseCache) -> None:
+    """A model's own context is a limit that no setting raises."""
+    for is_kept in (False, True):
+        key = pay(cache, ask(max_output_tokens=900))
+        cache.forget_cut_off(key, context_tokens=4096)
+        assert (cache.get(key) is not None) == is_kept
+    assert cache.totals().n_calls == 2
 
 
 def test_replies_outlive_the_process(cache: ResponseCache, tmp_path: Path) -> None:
