@@ -23,7 +23,16 @@ from pydantic import Field, TypeAdapter
 
 from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import PREDICTIONS, FineTuneJob, Job, LoadIn, PredictJob, TokenizerJob, advise_on_memory
+from pada_agent.core.jobs import (
+    PREDICTIONS,
+    ExportJob,
+    FineTuneJob,
+    Job,
+    LoadIn,
+    PredictJob,
+    TokenizerJob,
+    advise_on_memory,
+)
 from pada_agent.core.json_lines import read_json_lines, to_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Record
@@ -97,21 +106,29 @@ class Worker:
         if isinstance(request.job, PredictJob):
             write_rows(folder / PREDICTIONS, self._predict(request.job, examples, on_progress))
             return
-        wanted = request.job.student, getattr(request.job, "load_in", None)  # merging needs the weights as they are
-        student = self._take(*wanted, on_progress)
-        if isinstance(request.job, FineTuneJob):
-            kept = Path(request.checkpoint) if request.checkpoint and team.is_first else None
-            fine_tune(
-                student,
+        if isinstance(request.job, ExportJob):  # merging needs the weights as they are
+            export(
+                self._take(
+                    request.job.student, None, on_progress
+                ),  # named nowhere else, so that `export` can let go of it
                 request.job,
                 examples,
                 folder=folder,
                 on_progress=on_progress,
-                checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
-                team=team,
             )
-        else:
-            export(student, request.job, examples, folder=folder, on_progress=on_progress)
+            return
+        wanted = request.job.student, request.job.load_in
+        student = self._take(*wanted, on_progress)
+        kept = Path(request.checkpoint) if request.checkpoint and team.is_first else None
+        fine_tune(
+            student,
+            request.job,
+            examples,
+            folder=folder,
+            on_progress=on_progress,
+            checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
+            team=team,
+        )
         self._loaded = (wanted, student)
 
     def _predict(
