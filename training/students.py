@@ -132,9 +132,7 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
     keep_one_layout(model)
     model = model.to(device).eval().requires_grad_(False)
     model.generation_config = _keep_tokens(model.generation_config)
-    student = Student(
-        source=source, revision=revision, model=model, tokenizer=tokenizer, weights=_find_weights(name)
-    )
+    student = Student(source=source, revision=revision, model=model, tokenizer=tokenizer, weights=_find_weights(name))
     logits = _try_out(model)
     student.refuse_nan(logits)
     if not _are_close(*logits):

@@ -30,7 +30,9 @@ def load_whole(name: str, source: str, **options: Any) -> Any:
         counts = [
             _count("missing", sorted(missing)),
             _count("unused", sorted(unused)),
-            _count("of another shape", [f"{key}: {tuple(one)} instead of {tuple(other)}" for key, one, other in shapes]),
+            _count(
+                "of another shape", [f"{key}: {tuple(one)} instead of {tuple(other)}" for key, one, other in shapes]
+            ),
         ]
         raise TrainingError(
             f"student {name!r}: its weights do not fit its configuration: {', '.join(filter(None, counts))}."
@@ -62,7 +64,7 @@ def _tell_cause(name: str, missing: Set[str], unused: Set[str]) -> str:
     if prefixes:
         return f"The names in its file begin with {min(prefixes)!r}: save the model inside the wrapper, or rename them."
     if name.endswith(".gguf"):
-        return "The file is not whole, or a part of a split one: fetch it again, or join the parts with `llama-gguf-split --merge`."
+        return "The file is not complete, or is one part of several: fetch it again, or join the parts with `llama-gguf-split --merge`."
     if missing and not unused:
-        return "A file of it is not whole: fetch or save the model again, or correct its config.json."
+        return "Its files are not complete: fetch or save the model again, or correct its config.json."
     return "Give it the config.json that belongs to these weights."

@@ -43,7 +43,7 @@ MISFITS: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     ),
     "without a layer": (
         lambda weights: {name: tensor for name, tensor in weights.items() if ".1." not in name},
-        r"9 missing \(model\.layers\.1\.input_layernorm\.weight\)\. A file of it is not whole",
+        r"9 missing \(model\.layers\.1\.input_layernorm\.weight\)\. Its files are not complete",
     ),
     "without its head": (
         lambda weights: {name: tensor for name, tensor in weights.items() if name != "lm_head.weight"},

@@ -219,8 +219,10 @@ def test_what_lost_attempts_left_is_removed_once_the_job_is_finished(compute: Lo
     assert [path.name for path in objects.iterdir()] == [job_id]
 
 
-@pytest.mark.parametrize("name", ["ArtifactError", "TrainingError", "NonFiniteLossError", "DatasetError", "ConfigError"])
-def test_a_checkpoint_outlives_failures_that_may_pass(compute: LocalCompute, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["ArtifactError", "TrainingError", "NonFiniteLossError", "DatasetError", "ConfigError"]
+)
+def test_a_checkpoint_outlives_failures_that_may_pass(compute: LocalCompute, name: str) -> None:
     job_id = compute.submit(make_job(name))
     compute.name_checkpoint(job_id).parent.mkdir()
     compute.name_checkpoint(job_id).write_text("nine hours of training")
