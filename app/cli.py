@@ -176,10 +176,13 @@ def evaluate(
 ) -> None:
     """Evaluate one model on one split."""
     from pada_agent.app.results.hub import find_adapter
+    from pada_agent.app.results.model_export import doubt_base
     from pada_agent.app.runs import evaluate_model
 
     chosen = _load(config, overrides)
     folder = find_adapter(adapter) if adapter is not None else None
+    if folder and (doubt := doubt_base(folder, chosen.student.model)):
+        echo_error(doubt)
     with open_screen() as display:
         metrics = evaluate_model.evaluate_model(chosen, adapter=folder, split=split, on_event=display)
     echo(evaluate_model.describe_metrics(metrics, split=split))

@@ -71,8 +71,8 @@ class ComputeConfig(Settings):
     """Processes that share each fine-tuning on this machine, each with a GPU of its own (data parallel). They take the same steps as one would,
     with other random numbers for dropout. On a cluster, `cluster.num_gpus` decides instead."""
     checkpoint_minutes: float = Field(default=10, ge=0, le=1440)
-    """Minutes between two checkpoints of a fine-tuning. One that is killed continues at its last checkpoint and gives the same adapter.
-    0 keeps none."""
+    """Minutes between two checkpoints of a fine-tuning. One that is killed, or fails for a reason that may pass, such as a full
+    disk, continues at its last checkpoint and gives the same adapter. 0 keeps none."""
     cluster: ClusterConfig = ClusterConfig()
     """Settings for `backend: ray`."""
 

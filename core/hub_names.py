@@ -28,6 +28,18 @@ def join_commit(name: str, commit: str | None) -> str:
     return f"{name}@{commit}" if commit and is_hub_id(name) else name
 
 
+def are_alike(one: str, other: str) -> bool:
+    """Whether two names may mean the same model: hub ids of two owners, or a hub id and a path, that end in the same name."""
+    return _take_last(one) == _take_last(other)
+
+
+def _take_last(name: str) -> str:
+    """The name without owner, folder, commit and case; in the hub's cache, the folder above the snapshots has it."""
+    cached = re.search(r"models--[^/]*?--([^/]+)/snapshots/", name)
+    last = cached[1] if cached else Path(split_commit(name).name).name
+    return last.removesuffix("-fp32").removesuffix(".gguf").lower()
+
+
 def is_commit(revision: str | None) -> bool:
     """Whether this is a whole commit hash, which always means the same files, and no branch or tag."""
     return re.fullmatch("[0-9a-f]{40}", revision or "") is not None

@@ -248,3 +248,12 @@ class TokenizerJob(Record):
 
 
 Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob
+
+
+def advise_on_memory(job: Job) -> str:
+    """How the job could do with less memory."""
+    if isinstance(job, FineTuneJob):
+        return "lower lora.micro_batch_tokens, choose a smaller student, or close other programs"
+    if isinstance(job, PredictJob) and job.engine == "own":
+        return "lower student.eval_batch_size, choose a smaller student, or close other programs"
+    return "choose a smaller student, use a machine with more memory, or close other programs"

@@ -1,6 +1,7 @@
 """Finds out without loading anything whether the files of a model are complete: its weights, and its parts."""
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 MAX_HEADER_BYTES = 100_000_000
 """Longest header that safetensors accepts."""
 _POINTER = b"version https://git-lfs"
+_PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.gguf$")
+"""How llama.cpp names the parts of a split file."""
+_WRAPPERS = ("_orig_mod.", "module.")
+"""Begin the names of all weights if a model is saved inside the wrapper of torch.compile or DDP, and no loader finds them."""
 _AGAIN = "Fetch the model again"
 
 
@@ -147,6 +152,8 @@ def _describe_damage(file: Path) -> str:
             return "is only a Git LFS pointer to the file. Run `git lfs pull` in its folder, or fetch the model again."
         if file.suffix == ".gguf" and start[:4] != b"GGUF":
             return f"is not a GGUF file. {_AGAIN}."
+        if _PART.search(file.name):
+            return "is a part of a split GGUF. Join all parts with `llama-gguf-split --merge FIRST_PART WHOLE.gguf`, and give that file."
         if file.suffix != ".safetensors":
             return f"is empty. {_AGAIN}." if not size and file.suffix in (".bin", ".json", ".model") else ""
         if size < 8:
@@ -157,13 +164,22 @@ def _describe_damage(file: Path) -> str:
         if size < 8 + n_header:
             return f"is cut off ({size:,} bytes are less than its header has). {_AGAIN}."
         stream.seek(8)
-        n_tensors = _count_tensor_bytes(stream.read(n_header))
+        header = stream.read(n_header)
+    n_tensors = _count_tensor_bytes(header)
     if n_tensors is None:
         return f"is damaged (its header cannot be read). {_AGAIN}."
+    if wrapper := _find_wrapper(header):
+        return f"all names of weights begin with {wrapper!r}, so no loader finds them. Save the model inside the wrapper, or rename them."
     n_bytes = 8 + n_header + n_tensors
     if size < n_bytes:
         return f"is cut off ({size:,} of {n_bytes:,} bytes). {_AGAIN}."
     return f"is damaged ({size:,} bytes instead of {n_bytes:,}). {_AGAIN}." if size > n_bytes else ""
+
+
+def _find_wrapper(header: bytes) -> str:
+    """What all names in a readable safetensors header begin with, if a wrapper put it there. Otherwise empty."""
+    names = json.loads(header).keys() - {"__metadata__"}
+    return next((prefix for prefix in _WRAPPERS if names and all(name.startswith(prefix) for name in names)), "")
 
 
 def _count_tensor_bytes(header: bytes) -> int | None:

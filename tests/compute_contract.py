@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pada_agent.app.adapters.compute.local_compute import address_job
-from pada_agent.core.errors import DatasetError, NonFiniteLossError, TrainingError
+from pada_agent.core.errors import ArtifactError, DatasetError, NonFiniteLossError, TrainingError
 from pada_agent.core.ports import Compute
 from pada_agent.core.progress import Progress
 from tests.scripted_worker import count_starts, make_job, run
@@ -44,18 +44,21 @@ class ComputeContract:
             ("NonFiniteLossError", NonFiniteLossError),
             ("TrainingError", TrainingError),
             ("DatasetError", DatasetError),
+            ("ArtifactError", ArtifactError),
             ("StrangeError", TrainingError),
         ],
     )
-    def test_the_workers_error_is_raised_with_its_words_and_the_worker_lives_on(
+    def test_the_workers_error_is_raised_with_its_words_and_it_lives_on_if_the_job_was_to_blame(
         self, compute: Compute, name: str, kind: type[Exception]
     ) -> None:
+        """Otherwise its GPU may be unusable for every later job."""
         before = (run(compute, make_job("a")) / "pid").read_text()
         for _ in range(2):
             with pytest.raises(kind, match="step 3: loss nan") as caught:
                 run(compute, make_job(name))
             assert type(caught.value) is kind
-        assert (run(compute, make_job("b")) / "pid").read_text() == before
+        lives_on = kind in (NonFiniteLossError, DatasetError)
+        assert ((run(compute, make_job("b")) / "pid").read_text() == before) is lives_on
 
     def test_a_crash_is_explained_and_the_next_job_gets_a_new_worker(self, compute: Compute, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"exit status 3.*\.log: out of luck"):

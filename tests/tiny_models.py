@@ -48,10 +48,11 @@ def save_gguf_student(
     rope_base: float = 10_000.0,
     rope_factors: Sequence[float] = (),
     rope_scaling: dict[str, Any] | None = None,
+    n_tensors: int | None = None,
 ) -> Path:
     """A Llama or Qwen2 of random F32 weights as a GGUF file, with the tokenizer of `save_student` and one merge.
 
-    `rope_scaling` has the metadata of that name: `type`, `factor` and so on.
+    `rope_scaling` has the metadata of that name: `type`, `factor` and so on. With `n_tensors`, the file has only its first ones.
     """
     rng = np.random.default_rng(0)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -92,7 +93,7 @@ def save_gguf_student(
             shapes |= {f"blk.{n}.attn_{k}.bias": (32 if k == "q" else 16,) for k in "qkv"}
         block |= {"ffn_gate": (48, 32), "ffn_up": (48, 32), "ffn_down": (32, 48), "ffn_norm": (32,)}
         shapes |= {f"blk.{n}.{name}.weight": shape for name, shape in block.items()}
-    for name, shape in shapes.items():
+    for name, shape in list(shapes.items())[:n_tensors]:
         values = rng.normal(scale=0.2, size=shape) if len(shape) > 1 else np.ones(shape)
         writer.add_tensor(name, values.astype(np.float32))
     if rope_factors:

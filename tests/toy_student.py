@@ -9,9 +9,9 @@ from pada_agent.core.jobs import TOKENIZER_FACTS, FineTuneJob, Job, PredictJob, 
 from pada_agent.core.records import Example, Prediction
 
 
-def make_weights(n_bytes: int = 8) -> bytes:
+def make_weights(n_bytes: int = 8, name: str = "w") -> bytes:
     """A safetensors file with one tensor."""
-    header = json.dumps({"w": {"dtype": "F32", "shape": [n_bytes // 4], "data_offsets": [0, n_bytes]}}).encode()
+    header = json.dumps({name: {"dtype": "F32", "shape": [n_bytes // 4], "data_offsets": [0, n_bytes]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(n_bytes)
 
 

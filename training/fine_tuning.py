@@ -65,7 +65,8 @@ def fine_tune(
 
     Raises:
         DatasetError: there are no rows, or one is empty or too long.
-        TrainingError: target modules are unknown, the adapter to start from does not fit, or a single row does not fit in memory.
+        TrainingError: target modules are unknown, the adapter to start from does not fit, the checkpoint is of another version, or a
+            single row does not fit in memory.
         NonFiniteLossError: names the step and the learning rate. The adapter of the last finite loss is in `folder/last_good`.
     """
     if not examples:
@@ -76,7 +77,7 @@ def fine_tune(
     with attach_lora(student, job) as adapted:
         loop = TrainingLoop(adapted, rows, job, team)
         if state := team.spread(checkpoint.load()):
-            loop.load_state_dict(state)
+            _continue(loop, state, checkpoint)
         try:
             loop.run(on_progress, checkpoint)
         except NonFiniteLossError:
@@ -91,6 +92,18 @@ def fine_tune(
     metrics = {**_summarize(loop.steps, seconds=loop.seconds), **loop.describe_cuts()}
     metrics["base_sha256"] = hash_weights(student.weights)
     (folder / TRAIN_METRICS).write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+
+
+def _continue(loop: "TrainingLoop", state: dict[str, Any], checkpoint: JobCheckpoint) -> None:
+    """Load a checkpoint, or remove one that never will be loaded."""
+    try:
+        loop.load_state_dict(state)
+    except (LookupError, TypeError, ValueError) as exc:
+        checkpoint.discard()
+        raise TrainingError(
+            f"the checkpoint of this fine-tuning is of another version ({type(exc).__name__}: {exc}) and was removed. Run the same"
+            " command again: the fine-tuning starts over."
+        ) from exc
 
 
 def learning_rate_factor(step: int, n_steps: int, spec: LoraSpec) -> float:

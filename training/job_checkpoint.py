@@ -33,6 +33,11 @@ class JobCheckpoint:
             return None
         return state
 
+    def discard(self) -> None:
+        """Remove the file, so that the next attempt starts over."""
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
     def save_when_due(self, take_state: Callable[[], dict[str, Any]]) -> None:
         """Save `take_state()` if the last save (or the start) was at least `seconds` ago.
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModelForCausalLM, get_peft_model
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers.pytorch_utils import Conv1D
 
 from pada_agent.core.errors import ArtifactError, TrainingError
 from pada_agent.core.jobs import TRAIN_METRICS, FineTuneJob, LoraSpec, read_train_metrics
 from pada_agent.core.suggestions import suggest
 from pada_agent.training.kernels.lora_linear import speed_up
-from pada_agent.training.students import Student, draw_model, hash_weights
+from pada_agent.training.students import Student, draw_model, hash_weights, tell_nan
 
 MAMBA_TYPES = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 """Model types whose kernels read some weights directly, bypassing adapters. PEFT refuses those layers."""
@@ -65,11 +67,12 @@ def load_adapter(
         any_weights: whether the student may have other weights than those that the adapter was trained on.
 
     Raises:
-        TrainingError: this is not an adapter, or it is for another model.
+        TrainingError: this is not an adapter, it is for another model, or its weights give NaN.
         ArtifactError: it is damaged, or the metrics beside it are.
     """
     if not any_weights:
         _check_base(student, folder)
+    check_numbers(folder)
     try:
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = not is_trainable
@@ -84,6 +87,22 @@ def load_adapter(
     if keys.missing_keys or keys.unexpected_keys:
         raise TrainingError(f"adapter {folder} does not fit student {student.source}: {_tell_misfit(keys)}")
     return adapted
+
+
+def check_numbers(folder: Path) -> None:
+    """Refuse an adapter whose training diverged. Nothing is said of one in another format than safetensors.
+
+    Raises:
+        TrainingError: a weight is NaN or infinite.
+        ArtifactError: the file is damaged.
+    """
+    file = folder / SAFETENSORS_WEIGHTS_NAME
+    try:
+        weights = load_file(file) if file.is_file() else {}
+    except SafetensorError as exc:
+        raise ArtifactError(f"{folder}: damaged ({exc}). {_repair(folder)}") from exc
+    if not all(tensor.isfinite().all() for tensor in weights.values()):
+        raise tell_nan(f"adapter {folder}")
 
 
 def _repair(folder: Path) -> str:

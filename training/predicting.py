@@ -73,7 +73,7 @@ def apply_adapter(student: Student, adapter: Path, *, any_weights: bool = False)
     """
     adapted = load_adapter(student, student.model, adapter, any_weights=any_weights)
     try:
-        yield replace(student, model=adapted.eval())
+        yield replace(student, model=adapted.eval(), adapter=adapter)
     finally:
         adapted.unload()
 
@@ -87,7 +87,7 @@ def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False, an
     model = student.model if in_place else copy.deepcopy(student.model)
     adapted = load_adapter(student, model, adapter, any_weights=any_weights)
     _untie(adapted)
-    return replace(student, model=adapted.merge_and_unload().eval())
+    return replace(student, model=adapted.merge_and_unload().eval(), adapter=adapter)
 
 
 def _untie(adapted: Any) -> None:

@@ -24,6 +24,7 @@ def score_options(
 
     Raises:
         DatasetError: an option is empty, or a row is longer than the model's context. Names the row.
+        TrainingError: the weights give NaN.
     """
     encoded = [_encode(student, encoder, example) for example in examples]
     order = sorted(range(len(examples)), key=lambda i: encoded[i][0].input_ids)
@@ -35,6 +36,7 @@ def score_options(
         n_options = int(part.owners[-1] - part.owners[0]) + 1
         n_scored += n_options
         on_done(n_scored * len(examples) // len(flat))
+    student.refuse_nan(sums)
     totals = iter(sums.tolist())
     predictions = {i: _choose(examples[i], [next(totals) for _ in encoded[i]]) for i in order}
     return [predictions[i] for i in range(len(examples))]

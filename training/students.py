@@ -29,6 +29,7 @@ from pada_agent.core.model_files import find_damage, tell_adapter, tell_missing_
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 from pada_agent.training.rope_scaling import add_scaling
+from pada_agent.training.whole_weights import load_whole
 
 MAX_CHANGE = 0.05
 """Relative to the logits' spread, because experts that process the tokens of two texts together round differently."""
@@ -48,6 +49,8 @@ class Student:
     """Commit of a hub model."""
     weights: tuple[Path, ...] = ()
     """The original files: safetensors or GGUF."""
+    adapter: Path | None = None
+    """The adapter that is merged into the model, or beside its weights."""
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +71,15 @@ class Student:
     def context_tokens(self) -> int:
         """Longest sequence that the model was made for."""
         return _count_context(self.model.config.get_text_config(decoder=True))
+
+    def refuse_nan(self, values: torch.Tensor) -> None:
+        """Nothing that the model says counts if a value is NaN, which no comparison would notice.
+
+        Raises:
+            TrainingError: one is. Names the adapter or the model.
+        """
+        if values.isnan().any():
+            raise tell_nan(f"adapter {self.adapter}" if self.adapter else f"student {self.source!r}")
 
     def encode_by(self, chat: ChatSpec) -> ChatEncoder:
         """The encoder for its tokenizer and vocabulary."""
@@ -108,7 +120,7 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
 
     Raises:
         ConfigError: it is an adapter or has one beside it, needs code of its own, or does not write from left to right.
-        TrainingError: it cannot be loaded, or not with `load_in`.
+        TrainingError: it cannot be loaded, or not with `load_in`, or its weights are not whole or give NaN.
     """
     source, revision = find_source(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -116,29 +128,46 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
     _refuse_adapter(name, source, revision)
     with _explain(name):
         tokenizer = load_tokenizer(source, revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=dtype, trust_remote_code=False, **options
-        )
+        model = load_whole(name, source, revision=revision, dtype=dtype, **options)
     keep_one_layout(model)
     model = model.to(device).eval().requires_grad_(False)
     model.generation_config = _keep_tokens(model.generation_config)
-    if not reads_one_way(model):
+    student = Student(source=source, revision=revision, model=model, tokenizer=tokenizer, weights=_find_weights(name))
+    logits = _try_out(model)
+    student.refuse_nan(logits)
+    if not _are_close(*logits):
         raise ConfigError(_tell_kind(name, model.config.model_type))
-    weights = _find_weights(name)
-    return Student(source=source, revision=revision, model=model, tokenizer=tokenizer, weights=weights)
+    return student
 
 
-@torch.inference_mode()
 def reads_one_way(model: Any) -> bool:
     """Whether the last token of a text leaves the logits of all earlier ones unchanged.
 
     BERT and similar models can be loaded as causal ones too, but they see the answer that they should learn to write.
     """
+    return _are_close(*_try_out(model))
+
+
+@torch.inference_mode()
+def _try_out(model: Any) -> torch.Tensor:
+    """(2, 7, V) logits of the first tokens of two texts that differ only in their last one."""
     middle = model.config.get_text_config(decoder=True).vocab_size // 2  # the first tokens are often for padding
     texts = (middle + torch.arange(8, device=model.device)).repeat(2, 1)
     texts[1, -1] = middle - 1
-    first, second = model(input_ids=texts, use_cache=False).logits[:, :-1].float()
+    logits: torch.Tensor = model(input_ids=texts, use_cache=False).logits[:, :-1].float()
+    return logits
+
+
+def _are_close(first: torch.Tensor, second: torch.Tensor) -> bool:
     return bool((first - second).abs().max() <= MAX_CHANGE * first.std())
+
+
+def tell_nan(whose: str) -> TrainingError:
+    """The error for an adapter or a student that cannot be used."""
+    return TrainingError(
+        f"{whose}: its weights give NaN, because its training diverged or its file is damaged. Train it again with a lower learning"
+        " rate, or take another one."
+    )
 
 
 def _tell_kind(name: str, model_type: str) -> str:
@@ -337,17 +366,14 @@ def read_gguf(file: Path) -> tuple[Any, Any]:
     """Model, dequantized to fp32, and tokenizer.
 
     Raises:
-        TrainingError: its rotary embeddings cannot be computed.
+        TrainingError: weights are missing, or its rotary embeddings cannot be computed.
     """
-    source: dict[str, Any] = {
-        "pretrained_model_name_or_path": str(file.parent),
-        "gguf_file": file.name,
-        "trust_remote_code": False,
-    }
-    config = AutoConfig.from_pretrained(**source)
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
     add_scaling(config, file)
-    model = AutoModelForCausalLM.from_pretrained(**source, config=config, dtype=torch.float32, **_dequantize_option())
-    return model, AutoTokenizer.from_pretrained(**source)
+    options = {"gguf_file": file.name, "config": config, "dtype": torch.float32, **_dequantize_option()}
+    model = load_whole(str(file), str(file.parent), **options)
+    return model, AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
 
 
 def _write_dequantized(file: Path, folder: Path) -> None:

@@ -23,7 +23,16 @@ from pydantic import Field, TypeAdapter
 
 from pada_agent.core.damage import FREE_SPACE
 from pada_agent.core.errors import ArtifactError, DatasetError, PadaError, TrainingError
-from pada_agent.core.jobs import PREDICTIONS, FineTuneJob, Job, LoadIn, PredictJob, TokenizerJob
+from pada_agent.core.jobs import (
+    PREDICTIONS,
+    ExportJob,
+    FineTuneJob,
+    Job,
+    LoadIn,
+    PredictJob,
+    TokenizerJob,
+    advise_on_memory,
+)
 from pada_agent.core.json_lines import read_json_lines, to_json_lines
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction, Record
@@ -97,21 +106,29 @@ class Worker:
         if isinstance(request.job, PredictJob):
             write_rows(folder / PREDICTIONS, self._predict(request.job, examples, on_progress))
             return
-        wanted = request.job.student, getattr(request.job, "load_in", None)  # merging needs the weights as they are
-        student = self._take(*wanted, on_progress)
-        if isinstance(request.job, FineTuneJob):
-            kept = Path(request.checkpoint) if request.checkpoint and team.is_first else None
-            fine_tune(
-                student,
+        if isinstance(request.job, ExportJob):  # merging needs the weights as they are
+            export(
+                self._take(
+                    request.job.student, None, on_progress
+                ),  # named nowhere else, so that `export` can let go of it
                 request.job,
                 examples,
                 folder=folder,
                 on_progress=on_progress,
-                checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
-                team=team,
             )
-        else:
-            export(student, request.job, examples, folder=folder, on_progress=on_progress)
+            return
+        wanted = request.job.student, request.job.load_in
+        student = self._take(*wanted, on_progress)
+        kept = Path(request.checkpoint) if request.checkpoint and team.is_first else None
+        fine_tune(
+            student,
+            request.job,
+            examples,
+            folder=folder,
+            on_progress=on_progress,
+            checkpoint=JobCheckpoint(kept, seconds=self._checkpoint_seconds),
+            team=team,
+        )
         self._loaded = (wanted, student)
 
     def _predict(
@@ -196,15 +213,15 @@ def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Calla
     """Answer each request with progress events and one `done` or `error`."""
     emit = partial(_emit, events)
     for line in requests:
+        request = TypeAdapter(Request).validate_json(line)
         try:
-            request = TypeAdapter(Request).validate_json(line)
             run(request, lambda progress: emit("progress", **progress.model_dump()))
             emit("done", folder=request.folder)
         except PadaError as exc:
             emit("error", type=type(exc).__name__, message=str(exc))
         except Exception as exc:  # noqa: BLE001  (the parent turns it into a TrainingError; the log keeps the traceback)
             traceback.print_exc()
-            error = explain(exc)
+            error = explain(exc, request.job)
             emit("error", type=type(error).__name__, message=str(error))
 
 
@@ -213,13 +230,13 @@ def _emit(events: TextIO, event: str, **values: object) -> None:
     events.flush()
 
 
-def explain(exc: Exception) -> PadaError:
+def explain(exc: Exception, job: Job) -> PadaError:
     """The error to report: in the user's terms if memory or disk space ran out, otherwise unchanged."""
     words = f"{type(exc).__name__}: {exc}"
     if is_disk_full(exc):
         return ArtifactError(f"the disk is full ({words}). {FREE_SPACE}")
     if is_out_of_memory(exc):
-        return TrainingError(f"out of memory ({words}). Lower student.eval_batch_size, or close other programs.")
+        return TrainingError(f"out of memory ({words}): {advise_on_memory(job)}.")
     return TrainingError(words)
 
 

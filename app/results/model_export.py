@@ -19,7 +19,7 @@ from pada_agent.app.adapters.storage.hub_commits import pin_commit
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.events import OnEvent, RunEvent
 from pada_agent.core.errors import ArtifactError
-from pada_agent.core.hub_names import PinnedName, join_commit, split_commit
+from pada_agent.core.hub_names import PinnedName, are_alike, join_commit, split_commit
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, read_train_metrics
 from pada_agent.core.json_lines import read_json_lines, to_json_lines
 from pada_agent.core.records import Example, Record, ScoredRow
@@ -54,8 +54,13 @@ class ExportReport(Record):
     """Number of rows with the same choice or the same text."""
     fits: bool = True
     """Whether the student has the weights that the adapter was trained on, as far as is known."""
+<<<<<<< HEAD
     other_prompts: str = ""
     """Where the model's own chat template renders the rows' prompts otherwise than the run. Empty if it does not."""
+=======
+    doubt: str = ""
+    """A warning if nothing is known of the weights, and the adapter names another student."""
+>>>>>>> w28c
 
 
 class Source(Record):
@@ -99,7 +104,27 @@ def export_model(
         n_rows=report["n_rows"],
         n_equal=report["n_equal"],
         fits=fits,
+<<<<<<< HEAD
         other_prompts=report["other_prompts"],
+=======
+        doubt=doubt_base(found.adapter, found.student),
+    )
+
+
+def doubt_base(adapter: Path, student: str) -> str:
+    """A warning that an adapter may be for another student. Empty if their names are alike, or if the adapter names the weights,
+    which are compared when it is loaded.
+
+    Raises:
+        ArtifactError: the adapter's metrics are damaged.
+    """
+    base = read_base(adapter)
+    if base is None or are_alike(base.name, student) or read_train_metrics(adapter).base_sha256:
+        return ""
+    return (
+        f"Warning: the adapter {adapter} names {base.name} as its base model, but the student is {student}, and nothing says"
+        " whether their weights are the same. If they are not, the result means nothing: give the student that it was trained on."
+>>>>>>> w28c
     )
 
 
@@ -132,8 +157,13 @@ def describe_export(report: ExportReport) -> str:
     ]
     if not report.fits:
         lines.append(OTHER_WEIGHTS)
+<<<<<<< HEAD
     if report.other_prompts:
         lines.append(report.other_prompts)
+=======
+    if report.doubt:
+        lines.append(report.doubt)
+>>>>>>> w28c
     return "\n".join([*lines, LLAMA_CPP] if report.format == "gguf" else lines)
 
 

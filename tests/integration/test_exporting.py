@@ -1,5 +1,6 @@
 """Merged models, read back by the libraries that others use."""
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import gguf
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationMixin
 from typer.testing import CliRunner
 
 from pada_agent.app.cli import app
@@ -18,13 +19,23 @@ from pada_agent.app.results.model_export import export_model
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
+<<<<<<< HEAD
 from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec, PredictJob
+=======
+from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec
+from pada_agent.core.json_lines import to_json_lines
+>>>>>>> w28c
 from pada_agent.core.records import Example, Prediction, ScoredRow, Verdict
 from pada_agent.training.export import merged_model as exporting_job
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
+<<<<<<< HEAD
 from pada_agent.training.predicting import predict
 from pada_agent.training.students import load_student, read_gguf
+=======
+from pada_agent.training.students import Student, load_student, read_gguf
+from pada_agent.training.worker import Request, Worker
+>>>>>>> w28c
 from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
 from tests.unit.app.summaries import make_summary
 
@@ -311,6 +322,78 @@ def test_a_student_with_other_weights_is_refused_unless_it_was_asked_for(
 )
 def test_weights_are_compared_file_by_file(trained_on: dict[str, str], found: dict[str, str], same: bool) -> None:
     assert model_export.have_same_weights(trained_on, found) is same
+
+
+@pytest.mark.parametrize(
+    ("base", "known", "is_doubted"),
+    [
+        ("owner/other", {}, True),
+        ("owner/other", {"model.safetensors": "1"}, False),
+        ("mirror/Small", {}, False),
+        ("/home/other/models/small", {}, False),
+    ],
+)
+def test_an_adapter_that_names_another_student_is_doubted_unless_its_weights_are_known(
+    tmp_path: Path, base: str, known: dict[str, str], is_doubted: bool
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    (tmp_path / "train_metrics.json").write_text(json.dumps({"base_sha256": known}))
+    doubt = model_export.doubt_base(tmp_path, "owner/small")
+    assert ("names owner/other as its base model, but the student is owner/small" in doubt) is is_doubted is bool(doubt)
+
+
+def test_an_export_onto_another_student_than_the_adapter_names_says_so(
+    folder_student: Path, folder_adapter: Path, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(folder_adapter, adapter)
+    (adapter / "train_metrics.json").unlink()
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "owner/other"}))
+    asked = ["export", str(adapter), "--out", str(tmp_path / "out"), "--student", str(folder_student)]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    assert (
+        f"Warning: the adapter {adapter} names owner/other as its base model, but the student is {folder_student}"
+        in result.stdout
+    )
+
+
+@pytest.mark.parametrize("format", ["safetensors", "gguf"])
+def test_only_the_written_model_is_in_memory_when_it_is_read_back(
+    format: Literal["safetensors", "gguf"],
+    gguf_student: Path,
+    gguf_adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts: list[int] = []
+    read_back = exporting_job._read_back
+
+    def read_and_count(*arguments: Any) -> Student:
+        found = read_back(*arguments)
+        counts.append(count_models())
+        return found
+
+    monkeypatch.setattr(exporting_job, "_read_back", read_and_count)
+    (tmp_path / "rows.jsonl").write_text(to_json_lines(ROWS))
+    job = ExportJob(
+        student=str(gguf_student),
+        adapter=str(gguf_adapter),
+        format=format,
+        rows=str(tmp_path / "rows.jsonl"),
+        rows_hash="h",
+        chat=OWN_CHAT,
+    )
+    before = count_models()
+    Worker(CPU).run(Request(job=job, folder=str(tmp_path / "out")), lambda _: None)
+    assert counts == [before + 1]
+
+
+def count_models() -> int:
+    """Number of causal language models in this process."""
+    gc.collect()
+    return sum(issubclass(type(kept), GenerationMixin) for kept in gc.get_objects())
 
 
 def test_a_gguf_comes_with_what_llama_cpp_does_otherwise(tmp_path: Path) -> None:

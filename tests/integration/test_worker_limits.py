@@ -121,7 +121,7 @@ def test_answers_that_find_no_memory_name_the_setting_to_lower(
     monkeypatch.setattr("pada_agent.training.generation.greedy.write_in_slots", fail)
     event = ask(Worker(torch.device("cpu")), predict_job(student, rows), tmp_path / "out")
     assert event["type"] == "TrainingError"
-    assert "Lower student.eval_batch_size" in event["message"]
+    assert "lower student.eval_batch_size" in event["message"]
 
 
 def test_a_cancel_ends_a_real_worker_within_five_seconds(student: Path, rows: Path, compute: LocalCompute) -> None:

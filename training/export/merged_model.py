@@ -3,8 +3,10 @@
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, PredictJob
@@ -21,6 +23,17 @@ MAX_OFF = 1e-3
 """Nats per character by which the written model's likelihood of an answer may differ. fp32 sums in another order differ by less."""
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What the student answers with the adapter beside its weights."""
+
+    all: list[Prediction]
+    own: list[Example]
+    """The rows that were answered, each with that answer as its only option."""
+    likelihoods: list[float]
+    """Of the rows in `own`, in nats per character."""
+
+
 def export(
     student: Student,
     job: ExportJob,
@@ -32,12 +45,15 @@ def export(
     """Write the merged model into `folder`, and `export.json`: for how many rows it gives the same answer as the adapter, and
     whether its own chat template renders the same prompts.
 
+    Lets go of the student before the written model is loaded. If the caller keeps no reference either, there is only one in memory then.
+
     Raises:
         TrainingError: the adapter does not belong to this student, a GGUF cannot be written, or the written model differs from it.
         ConfigError: neither the job nor the student has a chat template.
     """
     _check_format(job)
     _check_template(student, job)
+<<<<<<< HEAD
     encoder = student.encode_by(job.chat)
     with apply_adapter(student, Path(job.adapter), any_weights=job.any_weights) as adapted:
         expected = _ask(adapted, job, examples, "adapted", on_progress)
@@ -48,9 +64,19 @@ def export(
     written = _read_back(student, job, folder)
     template = student.tokenizer.get_chat_template(job.chat.template)  # the written one has settings in it
     job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": template})})
+=======
+    answers = _answer_by_adapter(student, job, examples, on_progress)
+    merged = merge_adapter(student, Path(job.adapter), any_weights=job.any_weights)
+    _write(_add_chat(merged, job.chat), student, job, folder)
+    device, base_sha256 = student.device, hash_weights(student.weights)
+    del student, merged
+    written = _read_back(job, folder, device)
+    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": None})})  # the written model has it
+>>>>>>> w28c
     found = _ask(written, job, examples, "written", on_progress)
-    n_equal = sum(one.response == other.response for one, other in zip(expected, found, strict=True))
-    off = max((abs(a - b) for a, b in zip(before, _weigh(written, job, own), strict=True)), default=0.0)
+    n_equal = sum(one.response == other.response for one, other in zip(answers.all, found, strict=True))
+    weights = _weigh(written, job, answers.own)
+    off = max((abs(a - b) for a, b in zip(answers.likelihoods, weights, strict=True)), default=0.0)
     _check_likelihoods(off, job)
     report = {
         "format": job.format,
@@ -59,9 +85,18 @@ def export(
         "largest_difference": off,
         "other_prompts": describe_other_prompts(written.tokenizer, encoder, examples),
         "student": job.student,
-        "base_sha256": hash_weights(student.weights),
+        "base_sha256": base_sha256,
     }
     (folder / EXPORT_REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
+
+
+def _answer_by_adapter(
+    student: Student, job: ExportJob, examples: Sequence[Example], on_progress: Callable[[Progress], None]
+) -> _Answers:
+    with apply_adapter(student, Path(job.adapter), any_weights=job.any_weights) as adapted:
+        expected = _ask(adapted, job, examples, "adapted", on_progress)
+        own = _take_own_answers(examples, expected)
+        return _Answers(all=expected, own=own, likelihoods=_weigh(adapted, job, own))
 
 
 def _check_likelihoods(off: float, job: ExportJob) -> None:
@@ -126,11 +161,11 @@ def _write(merged: Student, student: Student, job: ExportJob, folder: Path) -> N
     write_merged_gguf(Path(job.student), folder / GGUF_FILE, base=student.model, merged=merged)
 
 
-def _read_back(student: Student, job: ExportJob, folder: Path) -> Student:
+def _read_back(job: ExportJob, folder: Path, device: torch.device) -> Student:
     if job.format == "safetensors":
-        return load_student(str(folder), student.device)
+        return load_student(str(folder), device)
     model, tokenizer = read_gguf(folder / GGUF_FILE)
-    return replace(student, model=model.to(student.device).eval(), tokenizer=tokenizer)
+    return Student(source=job.student, model=model.to(device).eval(), tokenizer=tokenizer)
 
 
 def _ask(

@@ -41,6 +41,7 @@ def write_in_slots(
         first = len(active) if n_starting else 0
         active += [waiting.popleft() for _ in range(n_starting)]
         _take_step(cache, active, first, stops)
+        student.refuse_nan(cache.best_logits)
         before, active = len(active), close_ranks(cache, active)
         if len(active) < before:
             on_done(len(rows) - len(waiting) - len(active))

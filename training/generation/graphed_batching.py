@@ -71,6 +71,7 @@ def _write(student: Student, rows: Sequence[Row], stops: Stops, n_slots: int, on
                 _start(cache, active[first:], first, stops)
             else:
                 stepper.run(active, stops)
+            student.refuse_nan(cache.best_logits)
             before, active = len(active), close_ranks(cache, active)
             if len(active) < before:
                 on_done(len(rows) - len(waiting) - len(active))

@@ -34,6 +34,7 @@ def generate(
 
     Raises:
         DatasetError: a row leaves no room in the model's context. Names the row.
+        TrainingError: the weights give NaN.
     """
     rows = encode_rows(encoder, examples, max_new_tokens=job.max_new_tokens, context_tokens=student.context_tokens)
     stops = Stops(student.tokenizer, job, encoder.stop_token_ids)

@@ -17,8 +17,15 @@ def write_alone(student: Student, rows: Sequence[Row], stops: Stops, *, on_done:
         eos_token_id=sorted(stops.end_ids),
         pad_token_id=min(stops.end_ids),
     )
+
+    def look(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        student.refuse_nan(logits.max())
+        return logits
+
     for n_done, row in enumerate(rows, start=1):
         ids = torch.tensor([row.prompt], device=student.device)
-        written = student.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=greedy)
+        written = student.model.generate(
+            ids, attention_mask=torch.ones_like(ids), generation_config=greedy, logits_processor=[look]
+        )
         stops.add_all(row, written[0, len(row.prompt) :].tolist())
         on_done(n_done)

@@ -87,6 +87,8 @@ class SlotCache:
         self._cache.layers = [_SlotLayer(n_slots, n_columns) for _ in self._cache.layers]
         self.n_slots = n_slots
         self.n_columns = n_columns
+        self.best_logits = torch.zeros((), device=model.device)
+        """Sum of the logits of all chosen tokens: NaN as soon as one of them was."""
         self._last_position = int(getattr(model.config, "max_position_embeddings", 0) or 2**31) - 1
 
     def feed(self, feeds: Sequence[Feed], *, first: int = 0) -> list[list[int]]:
@@ -124,7 +126,9 @@ class SlotCache:
                 use_cache=True,
                 logits_to_keep=asked,
             )
-        best: torch.Tensor = output.logits[0].argmax(-1)
+        logits = output.logits[0]
+        best: torch.Tensor = logits.argmax(-1)  # a NaN counts as the largest
+        self.best_logits.add_(logits.gather(-1, best[:, None]).sum())
         return best
 
     def share(self, tokens: Sequence[int]) -> None:

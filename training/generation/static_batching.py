@@ -33,7 +33,9 @@ def _write_batch(student: Student, rows: list[Row], stops: Stops) -> None:
             use_cache=True,
             logits_to_keep=1,
         )
-        tokens = output.logits[:, -1].argmax(-1)
+        logits = output.logits[:, -1]
+        tokens = logits.argmax(-1)  # a NaN counts as the largest
+        student.refuse_nan(logits.gather(-1, tokens[:, None]))
         for row, token in zip(rows, tokens.tolist(), strict=True):
             stops.add(row, token)
         keep = [slot for slot, row in enumerate(rows) if not row.finished]

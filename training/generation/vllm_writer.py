@@ -19,6 +19,7 @@ from pada_agent.core.vllm_limits import LORA_RANKS, check_installed, choose_max_
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.generation.stopping import Stops, encode_rows
 from pada_agent.training.generation.vllm_process import EngineSpec, WriteRequest
+from pada_agent.training.lora import check_numbers
 from pada_agent.training.students import find_source, read_tokenizer
 
 COMMAND = (sys.executable, "-m", "pada_agent.training.generation.vllm_process")
@@ -89,6 +90,8 @@ class VllmWriter:
         """Start an engine for the job, unless the running one will do."""
         source, revision = find_source(job.student)
         rank = read_rank(Path(job.adapter)) if job.adapter else None
+        if job.adapter:
+            check_numbers(Path(job.adapter))  # vLLM would write on
         spec = EngineSpec(
             model=source,
             revision=revision,

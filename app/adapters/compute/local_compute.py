@@ -16,8 +16,16 @@ from uuid import uuid4
 
 from pada_agent.app.adapters.storage.artifacts import explain_writing
 from pada_agent.core.durability import replace_durably
-from pada_agent.core.errors import ArtifactError, PadaError, TrainingError, make_error
-from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob
+from pada_agent.core.errors import (
+    ArtifactError,
+    ConfigError,
+    DatasetError,
+    NonFiniteLossError,
+    PadaError,
+    TrainingError,
+    make_error,
+)
+from pada_agent.core.jobs import LAST_GOOD, TRAIN_METRICS, FineTuneJob, Job, LoraSpec, TokenizerJob, advise_on_memory
 from pada_agent.core.lines import split_lines
 from pada_agent.core.machine import add_waiting, count_cores, hash_once
 from pada_agent.core.progress import Progress
@@ -26,6 +34,9 @@ WORKER = (sys.executable, "-m", "pada_agent.training.worker")
 
 CONTENT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"})
 """Suffixes of the files in a model folder that decide a job's result: weights, settings, chat template, vocabulary."""
+
+LASTING = (ConfigError, DatasetError, NonFiniteLossError)
+"""Failures that the job itself causes, so it would fail again. Others may pass: a full disk or memory, a lost GPU."""
 
 Process = subprocess.Popen[str]
 
@@ -38,8 +49,8 @@ class LocalCompute:
     """Implements `core.ports.Compute` with a child process.
 
     Outputs appear in `objects_folder/<job id>/` once they are complete; a job that has them never runs again. A job
-    runs in the thread that waits for it, one at a time. A worker that died is replaced for the next job. If the parent
-    dies, the worker ends by itself, because its stdin closes.
+    runs in the thread that waits for it, one at a time. A worker that died, or whose last failure was not the job's own
+    fault, is replaced for the next job. If the parent dies, the worker ends by itself, because its stdin closes.
     """
 
     def __init__(
@@ -132,13 +143,17 @@ class LocalCompute:
             code = _bury(worker, grace_seconds=5)
             self._raise_if_stopped(job_id)
             kind = WorkerKilledError if code == -signal.SIGKILL else TrainingError
-            raise kind(f"the training worker ended ({_explain_exit(code)}). {self._last_words()}") from exc
+            how = _explain_exit(code, self._jobs[job_id])
+            raise kind(f"the training worker ended ({how}). {self._last_words()}") from exc
         except BaseException:
             # Interrupted halfway: this worker continues its job, so the next job needs another worker.
             _bury(worker)
             raise
-        if failure is not None:
+        if isinstance(failure, LASTING):
             self.name_checkpoint(job_id).unlink(missing_ok=True)  # it leads to the same failure again
+        elif failure is not None:
+            _bury(worker)  # after some errors, its GPU cannot be used any more
+        if failure is not None:
             raise _keep_last_good(failure, scratch, self._objects / f"{job_id}-{LAST_GOOD}")
 
     def name_checkpoint(self, job_id: str) -> Path:
@@ -306,7 +321,7 @@ def _bury(worker: Process, *, grace_seconds: float = 0) -> int:
     return worker.wait()
 
 
-def _explain_exit(code: int) -> str:
+def _explain_exit(code: int, job: Job) -> str:
     if code == -signal.SIGKILL:
-        return "killed, probably for lack of memory: try a smaller lora.micro_batch_tokens or student.eval_batch_size"
+        return f"killed, probably for lack of memory: {advise_on_memory(job)}"
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

@@ -63,6 +63,17 @@ def train_until(student: Student, folder: Path, checkpoint: JobCheckpoint, *, la
     return seen
 
 
+def test_a_checkpoint_of_another_version_is_removed_so_that_the_job_can_start_over(
+    student: Student, tmp_path: Path
+) -> None:
+    checkpoint = JobCheckpoint(tmp_path / "kept", seconds=0)
+    checkpoint.save_when_due(lambda: {"parameters": [torch.zeros(1)]})
+    with pytest.raises(TrainingError, match=r"of another version \(ValueError: .*Run the same command again"):
+        fine_tune(student, make_job(), OPEN_ROWS, folder=tmp_path, on_progress=lambda _: None, checkpoint=checkpoint)
+    assert checkpoint.load() is None
+    assert read_metrics(train(student, tmp_path / "again"))["n_steps"] == SPEC.n_steps
+
+
 def test_a_lost_job_continues_at_its_checkpoint_and_gives_the_same_bytes(student: Student, tmp_path: Path) -> None:
     whole = train(student, tmp_path / "whole", lora=DROPOUT)
     checkpoint = JobCheckpoint(tmp_path / "kept", seconds=0)

@@ -263,6 +263,18 @@ def test_evaluate_prints_one_line(config_file: Path, monkeypatch: pytest.MonkeyP
     assert invoke("evaluate", config_file, "--split", "train").exit_code == 2
 
 
+def test_evaluate_warns_of_an_adapter_that_names_another_student(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = SimpleNamespace(evaluate_model=lambda *_, **__: None, describe_metrics=lambda *_, **__: "90%")
+    monkeypatch.setattr("pada_agent.app.runs.evaluate_model", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "pada_agent.app.runs.evaluate_model", fake)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/other"}')
+    result = invoke("evaluate", config_file, "--adapter", str(tmp_path))
+    assert result.stderr.startswith(f"Warning: the adapter {tmp_path} names owner/other as its base model, but ")
+    assert result.stdout == "90%\n"
+
+
 def test_an_arm_changes_the_runs_settings(config_file: Path, started: list[RunConfig]) -> None:
     assert invoke("run", config_file, "--arm", "pada_no_quality").exit_code == 0
     assert not started[0].quality.enabled

@@ -58,6 +58,10 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda f: save_parts(f, one__safetensors=WHOLE, two__safetensors=WHOLE[:-1]),
         r"/two\.safetensors: is cut off",
     ),
+    "saved after torch.compile": (
+        lambda f: save(f, model__safetensors=make_weights(8, name="_orig_mod.w")),
+        r"/model\.safetensors: all names of weights begin with '_orig_mod\.'",
+    ),
     "no settings": (lambda f: save(f, model__safetensors=WHOLE), r"/config\.json: missing"),
     "an adapter": (lambda f: save(f, adapter_config__json=b"{}"), r"contains an adapter .*`pada export \S+/mine --out"),
     "an adapter beside a model": (
@@ -106,6 +110,13 @@ def test_a_file_that_is_no_gguf_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"<html>")
     with pytest.raises(ConfigError, match=r"m\.gguf: is not a GGUF file"):
         check_model(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize(("name", "is_part"), [("m-00002-of-00002", True), ("m-00001-of-00001", False), ("m", False)])
+def test_a_part_of_a_split_gguf_is_told(tmp_path: Path, name: str, is_part: bool) -> None:
+    file = tmp_path / f"{name}.gguf"
+    file.write_bytes(b"GGUF")
+    assert ("is a part of a split GGUF. Join all parts with `llama-gguf-split" in find_damage(file)) is is_part
 
 
 def save_embedder(folder: Path, **files: bytes) -> Path:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pada_agent.app.adapters.compute.local_compute import LocalCompute, address_job, has_output
-from pada_agent.core.errors import ArtifactError, NonFiniteLossError, TrainingError
+from pada_agent.core.errors import ArtifactError, NonFiniteLossError, PadaError, TrainingError
 from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, Job, LoraSpec, PredictJob, TokenizerJob
 from pada_agent.core.machine import WAITING
 from pada_agent.core.progress import Progress
@@ -216,6 +217,35 @@ def test_what_lost_attempts_left_is_removed_once_the_job_is_finished(compute: Lo
     assert len(list(objects.iterdir())) == 3, "another job's failure changes nothing"
     run(compute, make_job("a"))
     assert [path.name for path in objects.iterdir()] == [job_id]
+
+
+@pytest.mark.parametrize(
+    "name", ["ArtifactError", "TrainingError", "NonFiniteLossError", "DatasetError", "ConfigError"]
+)
+def test_a_checkpoint_outlives_failures_that_may_pass(compute: LocalCompute, name: str) -> None:
+    job_id = compute.submit(make_job(name))
+    compute.name_checkpoint(job_id).parent.mkdir()
+    compute.name_checkpoint(job_id).write_text("nine hours of training")
+    with pytest.raises(PadaError, match="loss nan"):
+        compute.wait(job_id, lambda _: None)
+    assert compute.name_checkpoint(job_id).exists() is (name in ("ArtifactError", "TrainingError"))
+
+
+@pytest.mark.parametrize(
+    ("job", "advice"),
+    [
+        (make_job("die"), "lower student.eval_batch_size, choose"),
+        (make_job("die", engine="vllm"), "memory: choose a smaller student, use a machine"),
+        (FineTuneJob(student="s", rows="die", rows_hash="h", lora=LoraSpec()), "lower lora.micro_batch_tokens, choose"),
+        (
+            ExportJob(student="s", adapter="a", format="safetensors", rows="die", rows_hash="h"),
+            "memory: choose a smaller student, use a machine",
+        ),
+    ],
+)
+def test_a_killed_job_is_told_what_it_really_uses(compute: LocalCompute, job: Job, advice: str) -> None:
+    with pytest.raises(TrainingError, match=re.escape(advice)):
+        compute.wait(compute.submit(job), lambda _: None)
 
 
 def test_an_attempt_that_fails_after_another_has_finished_takes_its_output(

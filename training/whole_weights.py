@@ -1,0 +1,70 @@
+"""Loads a model with all of its weights. transformers alone would draw missing ones at random and leave unused ones out."""
+
+import re
+from collections.abc import Set
+from typing import Any
+
+from transformers import AutoModelForCausalLM
+
+from pada_agent.core.errors import TrainingError
+
+CONSTANTS = re.compile(r"\b(attn|attention)\.bias$|\.masked_bias$|\.inv_freq$|\.(cos|sin)_cached$|decoder\.version$")
+"""What older versions of transformers saved beside the weights: attention masks, angles and the like."""
+
+
+def load_whole(name: str, source: str, **options: Any) -> Any:
+    """The causal language model at `source`, which messages call `name`. `options` are those of `from_pretrained`.
+
+    A part of its own that the model does not have, such as the value head of a reward model, may stay unused.
+
+    Raises:
+        TrainingError: other weights are unused, or some are missing or of another shape. Says how many, and names the first ones and
+            the likely cause.
+    """
+    model, found = AutoModelForCausalLM.from_pretrained(
+        source, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **options
+    )
+    missing, shapes = set(found["missing_keys"]), sorted(found["mismatched_keys"])
+    unused = _list_unused(model, set(found["unexpected_keys"]))
+    if missing or shapes or unused & _list_own(model, unused):
+        counts = [
+            _count("missing", sorted(missing)),
+            _count("unused", sorted(unused)),
+            _count(
+                "of another shape", [f"{key}: {tuple(one)} instead of {tuple(other)}" for key, one, other in shapes]
+            ),
+        ]
+        raise TrainingError(
+            f"student {name!r}: its weights do not fit its configuration: {', '.join(filter(None, counts))}."
+            f" {_tell_cause(name, missing, unused)}"
+        )
+    return model
+
+
+def _list_unused(model: Any, unexpected: Set[str]) -> Set[str]:
+    """Which further numbers a quantized file contains is known to its quantizer alone."""
+    if getattr(getattr(model, "hf_quantizer", None), "pre_quantized", False):
+        return set()
+    buffers = {name for name, _ in model.named_buffers()}
+    return {key for key in unexpected - buffers if not CONSTANTS.search(key)}
+
+
+def _list_own(model: Any, keys: Set[str]) -> Set[str]:
+    """Those that belong to a part which the model has. They may lack the name of the part around all layers."""
+    parts = {name for root in (model, model.base_model) for name, _ in root.named_children()}
+    return {key for key in keys if key.partition(".")[0] in parts}
+
+
+def _count(what: str, found: list[str]) -> str:
+    return f"{len(found)} {what} ({found[0]})" if found else ""
+
+
+def _tell_cause(name: str, missing: Set[str], unused: Set[str]) -> str:
+    prefixes = {key.removesuffix(other) for key in unused for other in missing if key.endswith(f".{other}")}
+    if prefixes:
+        return f"The names in its file begin with {min(prefixes)!r}: save the model inside the wrapper, or rename them."
+    if name.endswith(".gguf"):
+        return "The file is not complete, or is one part of several: fetch it again, or join the parts with `llama-gguf-split --merge`."
+    if missing and not unused:
+        return "Its files are not complete: fetch or save the model again, or correct its config.json."
+    return "Give it the config.json that belongs to these weights."
