@@ -54,13 +54,10 @@ class ExportReport(Record):
     """Number of rows with the same choice or the same text."""
     fits: bool = True
     """Whether the student has the weights that the adapter was trained on, as far as is known."""
-<<<<<<< HEAD
     other_prompts: str = ""
     """Where the model's own chat template renders the rows' prompts otherwise than the run. Empty if it does not."""
-=======
     doubt: str = ""
     """A warning if nothing is known of the weights, and the adapter names another student."""
->>>>>>> w28c
 
 
 class Source(Record):
@@ -104,9 +101,7 @@ def export_model(
         n_rows=report["n_rows"],
         n_equal=report["n_equal"],
         fits=fits,
-<<<<<<< HEAD
         other_prompts=report["other_prompts"],
-=======
         doubt=doubt_base(found.adapter, found.student),
     )
 
@@ -124,7 +119,6 @@ def doubt_base(adapter: Path, student: str) -> str:
     return (
         f"Warning: the adapter {adapter} names {base.name} as its base model, but the student is {student}, and nothing says"
         " whether their weights are the same. If they are not, the result means nothing: give the student that it was trained on."
->>>>>>> w28c
     )
 
 
@@ -157,13 +151,10 @@ def describe_export(report: ExportReport) -> str:
     ]
     if not report.fits:
         lines.append(OTHER_WEIGHTS)
-<<<<<<< HEAD
     if report.other_prompts:
         lines.append(report.other_prompts)
-=======
     if report.doubt:
         lines.append(report.doubt)
->>>>>>> w28c
     return "\n".join([*lines, LLAMA_CPP] if report.format == "gguf" else lines)
 
 

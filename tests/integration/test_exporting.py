@@ -19,23 +19,15 @@ from pada_agent.app.results.model_export import export_model
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.core.config import RunConfig, StudentConfig
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
-<<<<<<< HEAD
 from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec, PredictJob
-=======
-from pada_agent.core.jobs import ChatSpec, ExportJob, FineTuneJob, LoraSpec
 from pada_agent.core.json_lines import to_json_lines
->>>>>>> w28c
 from pada_agent.core.records import Example, Prediction, ScoredRow, Verdict
 from pada_agent.training.export import merged_model as exporting_job
 from pada_agent.training.export.merged_model import export
 from pada_agent.training.fine_tuning import fine_tune
-<<<<<<< HEAD
 from pada_agent.training.predicting import predict
-from pada_agent.training.students import load_student, read_gguf
-=======
 from pada_agent.training.students import Student, load_student, read_gguf
 from pada_agent.training.worker import Request, Worker
->>>>>>> w28c
 from tests.tiny_models import TEMPLATE, save_gguf_student, save_student
 from tests.unit.app.summaries import make_summary
 

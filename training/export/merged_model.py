@@ -53,26 +53,15 @@ def export(
     """
     _check_format(job)
     _check_template(student, job)
-<<<<<<< HEAD
     encoder = student.encode_by(job.chat)
-    with apply_adapter(student, Path(job.adapter), any_weights=job.any_weights) as adapted:
-        expected = _ask(adapted, job, examples, "adapted", on_progress)
-        own = _take_own_answers(examples, expected)
-        before = _weigh(adapted, job, own)
-    merged = merge_adapter(student, Path(job.adapter), any_weights=job.any_weights)
-    _write(_add_chat(merged, job.chat), student, job, folder)
-    written = _read_back(student, job, folder)
-    template = student.tokenizer.get_chat_template(job.chat.template)  # the written one has settings in it
-    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": template})})
-=======
     answers = _answer_by_adapter(student, job, examples, on_progress)
     merged = merge_adapter(student, Path(job.adapter), any_weights=job.any_weights)
     _write(_add_chat(merged, job.chat), student, job, folder)
     device, base_sha256 = student.device, hash_weights(student.weights)
+    template = student.tokenizer.get_chat_template(job.chat.template)  # the written one has settings in it
     del student, merged
     written = _read_back(job, folder, device)
-    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": None})})  # the written model has it
->>>>>>> w28c
+    job = job.model_copy(update={"chat": job.chat.model_copy(update={"template": template})})
     found = _ask(written, job, examples, "written", on_progress)
     n_equal = sum(one.response == other.response for one, other in zip(answers.all, found, strict=True))
     weights = _weigh(written, job, answers.own)
