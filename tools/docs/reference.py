@@ -55,7 +55,7 @@ PUBLIC_NAMES = {
     "Language models": ("LanguageModel", "ChatRequest", "ChatReply", "Usage", "PromptedModel", "StructuredReply"),
     "Data, storage and compute": (
         *("DatasetSource", "RawRow", "Embedder", "ArtifactStore", "Compute", "FineTuneJob", "PredictJob", "ExportJob"),
-        "Progress",
+        *("TokenizerJob", "TokenizerFacts", "TokenCounter", "ChatSpec", "LoraSpec", "Progress"),
     ),
     "Errors": (
         *(
