@@ -69,7 +69,7 @@ def test_keys_are_needed_for_the_roles_that_a_run_asks(
     models: dict[str, Any], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], asked: list[str]
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    models["models"] |= dict.fromkeys(("analyst", "generator", "judge"), {"model": "openai:big"})
+    models["models"] |= {key: {"model": "openai:big"} for key in ("analyst", "generator", "judge")}
     texts = [finding.text.partition(". ")[0] for finding in find({**models, **change})]
     assert texts == [f"models.{role}: no API key" for role in asked]
 

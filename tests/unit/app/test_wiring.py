@@ -39,7 +39,7 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     student.mkdir()
     (student / "config.json").write_text("{}")
     (student / "model.safetensors").write_bytes(make_weights())
-    roles = dict.fromkeys(("analyst", "generator", "judge"), {"model": "openai:big"})
+    roles = {key: {"model": "openai:big"} for key in ("analyst", "generator", "judge")}
     return {"student": {"model": str(student)}, "models": roles, "runs_folder": str(tmp_path / "runs")}
 
 
@@ -47,7 +47,9 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_run_that_writes_nothing_needs_neither_keys_nor_an_encoder(
     values: dict[str, Any], change: dict[str, Any]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"models.embedder: .*\nmodels.analyst: .*\nmodels.generator: .*\nmodels.judge: "):
+    with pytest.raises(
+        ConfigError, match=r"models.embedder: .*\nmodels.analyst: .*\nmodels.generator: .*\nmodels.judge: "
+    ):
         wiring.connect(parse_config(values, origin="test"))
     adapters = wiring.connect(parse_config({**values, **change}, origin="test"))
     with pytest.raises(ConfigError, match="no API key"):

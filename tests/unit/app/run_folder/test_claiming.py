@@ -256,7 +256,9 @@ def test_a_place_that_belongs_to_somebody_else_is_explained(tmp_path: Path, monk
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    told = r"\(Permission denied\)\. Change the owner or permissions of the folder that it is in, or choose another --out"
+    told = (
+        r"\(Permission denied\)\. Change the owner or permissions of the folder that it is in, or choose another --out"
+    )
     with pytest.raises(ArtifactError, match=told):
         claim(configure(tmp_path))
 

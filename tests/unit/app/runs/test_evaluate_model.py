@@ -236,14 +236,14 @@ def test_only_a_judge_task_needs_an_llm(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PADA_MODELS", str(tmp_path / "no-encoder"))
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(make_weights())
-    roles = dict.fromkeys(("analyst", "generator", "judge"), {"model": "openai:big"})
+    roles = {key: {"model": "openai:big"} for key in ("analyst", "generator", "judge")}
     student = {"student": {"model": str(tmp_path)}, "models": roles, "runs_folder": str(tmp_path / "runs")}
 
     def measure(task: str) -> Metrics:
         config = parse_config({**student, "task": {"name": task}}, origin="test")
         return evaluate_model.evaluate_model(config, adapter=None, split="test", on_event=lambda _: None)
 
-    with pytest.raises(ConfigError, match="data.test: the settings name no rows"):
+    with pytest.raises(ConfigError, match=r"^data\.test: the settings name no rows"):
         measure("exact_match")
     with pytest.raises(ConfigError, match=r"^models.judge: no API key"):
         measure("judge")
