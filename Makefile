@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
 DEMO_MODELS := smollm2-135m-instruct qwen2.5-coder-1.5b-instruct all-mpnet-base-v2
 
-.PHONY: demo smoke test test-slow check docs studio bench bench-gpu
+.PHONY: demo smoke test test-slow test-lowest check docs studio bench bench-gpu
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -24,6 +24,17 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pada models pull $(DEMO_MODELS)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# With the lowest versions that pyproject.toml admits, but the pinned torch, in an environment of its own.
+# What is left out is about the pinned versions.
+PINNED := --ignore tests/unit/benchmarks --ignore tests/unit/test_documentation.py
+
+test-lowest:
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps uv torch==2.13.0 -c constraints.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct -e '.[providers,cluster,data]'
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep -E '^(pytest|hypothesis)' constraints.txt)
+	.venv-lowest/bin/python -m pytest --numprocesses 2 --dist loadfile --override-ini filterwarnings=default tests/unit tests/integration/test_families.py $(PINNED)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

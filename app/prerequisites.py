@@ -35,7 +35,8 @@ class _Need(NamedTuple):
 
 
 def find_missing(config: RunConfig, *groups: str) -> list[Finding]:
-    """Everything that is missing or cannot be used. Nothing is loaded or started, and only an object store is contacted.
+    """Everything that is missing or cannot be used. What a run with these settings does not use may be missing. Nothing is
+    loaded or started, and only an object store is contacted.
 
     Args:
         groups: groups of settings, such as `student`, to look at. None looks at all.
@@ -55,13 +56,12 @@ def find_missing(config: RunConfig, *groups: str) -> list[Finding]:
 
 def list_roles(config: RunConfig) -> list[Role]:
     """The LLM roles that a run with these settings uses."""
-    generation, verification = config.generation, config.verification
+    verification, writes = config.verification, _writes_rows(config)
     checks = config.quality.enabled or bool(verification.votes and verification.share)
-    writes = config.loop.max_iterations > 0 and generation.sources != "held_back"
     roles: list[tuple[Role, bool]] = [
-        ("analyst", writes and generation.pattern_share > 0),
+        ("analyst", writes and config.generation.pattern_share > 0),
         ("generator", writes),
-        ("judge", (writes and checks) or find_task_kind(config.task.name).asks_judge),
+        ("judge", (writes and checks) or _asks_judge(config)),
     ]
     return [role for role, is_asked in roles if is_asked]
 
@@ -104,19 +104,32 @@ def warn_about_prices(config: RunConfig) -> tuple[str, ...]:
     return (f"budget.max_usd counts tokens without a price as free: set prices for {unpriced}, unless they are free",)
 
 
+def _writes_rows(config: RunConfig) -> bool:
+    return config.loop.max_iterations > 0 and config.generation.sources != "held_back"
+
+
+def _asks_judge(config: RunConfig) -> bool:
+    try:
+        return find_task_kind(config.task.name).asks_judge
+    except ConfigError:  # told as a problem of task.name
+        return False
+
+
 def _list_needs(config: RunConfig) -> Iterator[_Need]:
     yield _Need("task.name", partial(find_task_kind, config.task.name))
     yield _Need("compute.backend", partial(find_backend, config.compute.backend))
     if config.compute.backend == "ray" and config.compute.cluster.store:
         yield _Need("compute.cluster.store", partial(try_store, config.compute.cluster.store))
     yield _Need("prompts", partial(check_overrides, config.prompts.overrides()))
-    yield _Need("generation.template", lambda: check_recipe(find_recipe(config.generation.template)))
+    if _writes_rows(config):
+        yield _Need("generation.template", lambda: check_recipe(find_recipe(config.generation.template)))
     yield _Need("student.model", partial(_find_model, config.student.model, check_model))
     yield _Need("student.load_in", partial(_find_quantization, config))
     if config.student.engine == "vllm" and config.compute.backend == "local":  # elsewhere, the first job finds out
         yield _Need("student.engine", partial(check_installed, config.compute.device))
-    yield _Need("models.embedder", partial(_find_embedder, config.models.embedder))
-    for role in ("analyst", "generator", "judge"):
+    if _writes_rows(config):
+        yield _Need("models.embedder", partial(_find_embedder, config.models.embedder))
+    for role in list_roles(config):
         yield _Need(f"models.{role}", partial(_open, config, role))
     yield _Need("budget.max_usd", partial(_find_price, config))
 

@@ -1,12 +1,12 @@
 """Turns settings into real adapters. The only place that knows all of them. There is one set per settings, closed with the run."""
 
 import resource
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import psutil
 from langchain_core.language_models import BaseChatModel
@@ -27,12 +27,12 @@ from pada_agent.app.prerequisites import find_missing, warn_about_prices
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import CALLS
 from pada_agent.app.run_folder.ownership import check_folder
-from pada_agent.core.chat import Role
+from pada_agent.core.chat import ChatRequest, Role
 from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig, hash_config
-from pada_agent.core.errors import ModelUnavailableError
+from pada_agent.core.errors import ModelUnavailableError, PadaError
 from pada_agent.core.jobs import TokenizerJob
-from pada_agent.core.ports import ArtifactStore, Compute, Embedder, TokenCounter
+from pada_agent.core.ports import ArtifactStore, Compute, Embedder, LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.adapters import Adapters
@@ -59,6 +59,27 @@ class Warm:
     embedders: dict[str, SentenceEmbedder] = field(default_factory=dict)
     caches: dict[Path, ResponseCache] = field(default_factory=dict)
     gates: dict[str, CallGate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UnusedModel:
+    """In place of an LLM or embedder that cannot be opened and that a run with these settings does not use. If it is used
+    after all, it raises what is wrong with it.
+    """
+
+    name: str
+    problem: PadaError
+
+    def complete(self, request: ChatRequest) -> NoReturn:
+        del request
+        raise self.problem
+
+    def embed(self, texts: Sequence[str]) -> NoReturn:
+        del texts
+        raise self.problem
+
+    def close(self) -> None:
+        """Nothing to release."""
 
 
 _warm: list[Warm] = []
@@ -265,7 +286,10 @@ def _find_compute(config: RunConfig, folder: Path) -> Compute:
 def _find_embedder(name: str) -> Embedder:
     if name.startswith(OWN):
         return AbsentEmbedder(name)
-    model = str(model_store.resolve(name))
+    try:
+        model = str(model_store.resolve(name))
+    except PadaError as exc:  # `find_missing` has refused it where it is used
+        return UnusedModel(name, exc)
     return _share(lambda warm: warm.embedders, model, lambda: SentenceEmbedder(model))
 
 
@@ -293,7 +317,11 @@ def _prompt(
 ) -> PromptedModel:
     """Roles that share a model share its limits."""
     gate = gates.setdefault(model.limits_key, CallGate(model))
-    language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate, report=_report)
+    language_model: LanguageModel
+    try:
+        language_model = make_language_model(model, role=role, cache=cache, budget=budget, gate=gate, report=_report)
+    except PadaError as exc:  # `find_missing` has refused it where it is used
+        language_model = UnusedModel(model.model, exc)
     return PromptedModel(language_model, config.prompts.overrides(), model.max_output_tokens)
 
 

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from pada_agent.app.experiment.methods import Method as Method
     from pada_agent.app.report.data import ReportData as ReportData
     from pada_agent.app.report.sections import ReportSection as ReportSection
+    from pada_agent.core.jobs import ChatSpec as ChatSpec
     from pada_agent.core.jobs import ExportJob as ExportJob
     from pada_agent.core.jobs import FineTuneJob as FineTuneJob
+    from pada_agent.core.jobs import LoraSpec as LoraSpec
     from pada_agent.core.jobs import PredictJob as PredictJob
+    from pada_agent.core.jobs import TokenizerFacts as TokenizerFacts
+    from pada_agent.core.jobs import TokenizerJob as TokenizerJob
     from pada_agent.core.recipes import Recipe as Recipe
     from pada_agent.app.experiment.methods import find_method as find_method
     from pada_agent.app.run_folder.checkpoints import make_serializer as make_serializer
@@ -60,6 +64,7 @@ if TYPE_CHECKING:
     from pada_agent.core.ports import DatasetSource as DatasetSource
     from pada_agent.core.ports import Embedder as Embedder
     from pada_agent.core.ports import LanguageModel as LanguageModel
+    from pada_agent.core.ports import TokenCounter as TokenCounter
     from pada_agent.core.progress import Progress as Progress
     from pada_agent.core.raw_rows import RawRow as RawRow
     from pada_agent.core.records import Example as Example
@@ -111,8 +116,8 @@ _MODULES = {
         "StructuredOutputError",
         "TrainingError",
     ),
-    "core.jobs": ("ExportJob", "FineTuneJob", "PredictJob"),
-    "core.ports": ("ArtifactStore", "Compute", "DatasetSource", "Embedder", "LanguageModel"),
+    "core.jobs": ("ChatSpec", "ExportJob", "FineTuneJob", "LoraSpec", "PredictJob", "TokenizerFacts", "TokenizerJob"),
+    "core.ports": ("ArtifactStore", "Compute", "DatasetSource", "Embedder", "LanguageModel", "TokenCounter"),
     "core.progress": ("Progress",),
     "core.raw_rows": ("RawRow",),
     "core.records": ("Example", "Prediction", "Usage", "Verdict"),

@@ -251,7 +251,9 @@ def _make_folder(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}). Choose another --out.") from exc
+        is_denied = isinstance(exc, PermissionError)
+        advice = "Change the owner or permissions of the folder that it is in, or choose" if is_denied else "Choose"
+        raise ArtifactError(f"{folder}: cannot be created ({exc.strerror}). {advice} another --out.") from exc
     return is_missing
 
 

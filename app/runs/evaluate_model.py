@@ -39,7 +39,8 @@ def evaluate_model(config: RunConfig, *, adapter: Path | None, split: Split, on_
             trained on.
         ArtifactError: `adapter` contains no adapter.
     """
-    config = config.model_copy(update={"name": "evaluate"})
+    measured_alone = config.loop.model_copy(update={"max_iterations": 0})  # so that only a judge task needs an LLM
+    config = config.model_copy(update={"name": "evaluate", "loop": measured_alone})
     if adapter and not (adapter / "adapter_config.json").is_file():
         raise ArtifactError(f"{adapter}: contains no adapter (no adapter_config.json). Give a run's best/ folder.")
     base = read_base(adapter) if adapter else None

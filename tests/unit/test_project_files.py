@@ -1,7 +1,9 @@
 """Files that other programs read: they name what is there, and check what `make check` checks."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,44 @@ def test_the_image_runs_as_an_ordinary_user_and_installs_what_is_pinned() -> Non
     assert torch and f"torch=={torch[1]}" in DOCKERFILE
 
 
-def test_the_image_holds_what_its_command_needs() -> None:
-    (command,) = [line for line in DOCKERFILE.splitlines() if line.startswith("CMD ")]
+def read_instruction(name: str) -> list[str]:
+    (line,) = [line for line in DOCKERFILE.splitlines() if line.startswith(f"{name} ")]
+    words: list[str] = json.loads(line.removeprefix(name))
+    return words
+
+
+FAKE_PADA = """#!/bin/sh
+echo "$@" >> "$CALLS"
+[ "$1" = run ] || exit 0
+trap 'kill $!; exit 7' TERM
+sleep 60 &
+echo started
+wait
+"""
+
+
+def test_the_image_runs_the_demo_and_signals_reach_it(tmp_path: Path) -> None:
+    """The command's own process is what the init passes signals to."""
+    (tmp_path / "pada").write_text(FAKE_PADA)
+    (tmp_path / "pada").chmod(0o755)
+    calls = tmp_path / "calls"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls)}
+    process = subprocess.Popen(read_instruction("CMD"), env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    with process, process.stdout:
+        assert process.stdout.readline() == "started\n"
+        process.terminate()
+        assert process.wait(timeout=20) == 7, "pada has ended the container, not the shell"
     demo = re.search(r"DEMO_MODELS := (.*)", (ROOT / "Makefile").read_text())
-    assert demo and f"pada models pull {demo[1]} && pada run configs/demo.yaml" in command
+    assert demo and calls.read_text() == f"models pull {demo[1]}\nrun configs/demo.yaml\n"
+
+
+def test_an_init_is_the_first_process_of_the_image() -> None:
+    assert read_instruction("ENTRYPOINT") == ["tini", "--"]
+    assert re.search(r"apt-get install [^&]* tini\b", DOCKERFILE)
+
+
+def test_the_image_holds_what_its_command_needs() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert not {"configs", "examples", "constraints.txt", "prompts"} & set(ignored)
 

@@ -55,7 +55,7 @@ PUBLIC_NAMES = {
     "Language models": ("LanguageModel", "ChatRequest", "ChatReply", "Usage", "PromptedModel", "StructuredReply"),
     "Data, storage and compute": (
         *("DatasetSource", "RawRow", "Embedder", "ArtifactStore", "Compute", "FineTuneJob", "PredictJob", "ExportJob"),
-        "Progress",
+        *("TokenizerJob", "TokenizerFacts", "TokenCounter", "ChatSpec", "LoraSpec", "Progress"),
     ),
     "Errors": (
         *(
@@ -88,15 +88,19 @@ Every synthesis writes and checks one batch on its own: `data_generation`, `labe
 """
 
 
-def write_pages() -> list[Path]:
-    """Write the pages that have changed. Returns the paths of all."""
-    pages = {
+def render_pages() -> dict[str, str]:
+    """The text of each page, by its path in `docs`."""
+    return {
         "reference/settings.md": render_settings(),
         "reference/command-line.md": render_commands(),
         "reference/python.md": render_names(),
         "how-it-works/graph.md": render_graph(),
     }
-    (DOCS / "reference").mkdir(exist_ok=True)
+
+
+def write_pages() -> list[Path]:
+    """Write all pages. Returns their paths."""
+    pages = render_pages()
     for name, text in pages.items():
         (DOCS / name).write_text(text, encoding="utf-8")
     return [DOCS / name for name in pages]
@@ -202,7 +206,9 @@ def _render_parameter(parameter: object) -> str:
 
 def render_names() -> str:
     """The public names by what they are for, each with its signature and docstring."""
-    lines = ["# Python", "", "Everything below can be imported from `pada_agent`. Nothing else is public.", ""]
+    lines = ["# Python", "", "Written by `python -m tools.docs.reference` from `pada_agent/__init__.py`.", ""]
+    lines += ["Everything below can be imported from `pada_agent`. Nothing else is public.", ""]
+    lines += ["The site (`make docs`) shows signatures and docstrings here; so does `help(pada_agent.NAME)`.", ""]
     for title, names in PUBLIC_NAMES.items():
         lines += [f"## {title}", ""]
         for name in names:

@@ -239,8 +239,8 @@ def connect(settings: ClusterConfig) -> None:
                 " yourself with `ray start --head` and set the address to auto."
             ) from exc
         raise ConfigError(
-            f"compute.cluster.address: no Ray cluster can be joined at {address!r} ({reason}). Start one with `ray start --head`, or"
-            " set it to null, which starts one on this machine."
+            f"compute.cluster.address: no Ray cluster can be joined at {address!r} ({reason}). Start one with `ray start --head`"
+            " (docs/cluster.md says how to make its token), or set it to null, which starts one on this machine."
         ) from exc
     _joined[ray.get_runtime_context().gcs_address] = address
 

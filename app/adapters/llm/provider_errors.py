@@ -35,9 +35,11 @@ OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "response_form
 """Parameters that some models refuse, and that a call can leave out or send under another name."""
 _TIMEOUTS = (httpx.TimeoutException, ReadTimeoutError, TimeoutError)
 _CONNECTIONS = (httpx.TransportError, ConnectionError)
-_NEVER_SENT = (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeEncodeError)
-"""The request itself is not valid, and will not be the next time."""
-_ILLEGAL_HEADER = "Illegal header"
+_NEVER_SENT = {"UnsupportedProtocol", "InvalidURL", "UnicodeEncodeError"}
+"""The request itself is not valid, and will not be the next time. By name, because providers' packages have HTTP clients of
+their own, such as httpx2.
+"""
+_PROTOCOL, _ILLEGAL_HEADER = "LocalProtocolError", "Illegal header"
 """How the HTTP client begins to say so of a header. Its other protocol errors pass."""
 _DIRECT = ("local:", "own:")
 """Models that no proxy is in front of, or none that we know."""
@@ -195,15 +197,20 @@ def translate_error(
 
 
 def _was_never_sent(error: BaseException) -> bool:
-    is_header = isinstance(error, httpx.LocalProtocolError) and str(error).startswith(_ILLEGAL_HEADER)
-    return is_header or isinstance(error, _NEVER_SENT)
+    kinds = _name_kinds(error)
+    return bool(kinds & _NEVER_SENT) or (_PROTOCOL in kinds and str(error).startswith(_ILLEGAL_HEADER))
+
+
+def _name_kinds(error: BaseException) -> set[str]:
+    """The names of its class and of those that this derives from."""
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _describe_unsent(error: BaseException) -> str:
     """Its message, up to where it quotes a header's value, which may be the key."""
     if isinstance(error, UnicodeEncodeError):
         return f"a character cannot be written in {error.encoding}"
-    return _QUOTE.split(str(error))[0] if isinstance(error, httpx.LocalProtocolError) else str(error)
+    return _QUOTE.split(str(error))[0] if _PROTOCOL in _name_kinds(error) else str(error)
 
 
 def _find_host(address: Address | None) -> str:

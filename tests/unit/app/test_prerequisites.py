@@ -57,6 +57,23 @@ def test_all_that_is_missing_is_told_once_with_every_key(models: dict[str, Any],
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ({"generation": {"pattern_share": 0}}, ["generator", "judge"]),
+        ({"loop": {"max_iterations": 0}, "task": {"name": "judge"}}, ["judge"]),
+        ({"loop": {"max_iterations": 0}}, []),
+    ],
+)
+def test_keys_are_needed_for_the_roles_that_a_run_asks(
+    models: dict[str, Any], monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], asked: list[str]
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    models["models"] |= {key: {"model": "openai:big"} for key in ("analyst", "generator", "judge")}
+    texts = [finding.text.partition(". ")[0] for finding in find({**models, **change})]
+    assert texts == [f"models.{role}: no API key" for role in asked]
+
+
 PRICED = {**SERVER, "usd_per_million_output_tokens": 1.0}
 
 

@@ -247,8 +247,20 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ArtifactError, match="cannot be created"):
+    with pytest.raises(ArtifactError, match=r"cannot be created \(Not a directory\)\. Choose another --out"):
         claim(configure(tmp_path / "file"))
+
+
+def test_a_place_that_belongs_to_somebody_else_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    told = (
+        r"\(Permission denied\)\. Change the owner or permissions of the folder that it is in, or choose another --out"
+    )
+    with pytest.raises(ArtifactError, match=told):
+        claim(configure(tmp_path))
 
 
 def test_an_error_that_cannot_be_noted_is_still_the_one_that_is_told(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Metrics, Prediction, Verdict
 from pada_agent.evaluation.tasks.exact_match import ExactMatch
 from tests.fakes import MemoryDatasets, WordCounter
+from tests.toy_student import make_weights
 from tests.toy_world import ToyWorld
 
 CONFIG = parse_config({"data": {"validation": "memory:v", "validation_limit": 2}}, origin="test")
@@ -228,6 +229,24 @@ def measure_adapter(folder: Path, config: RunConfig, *, base: str, revision: str
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "revision": revision}))
     return evaluate_model.evaluate_model(config, adapter=adapter, split="validation", on_event=lambda _: None)
+
+
+def test_only_a_judge_task_needs_an_llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("PADA_MODELS", str(tmp_path / "no-encoder"))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(make_weights())
+    roles = {key: {"model": "openai:big"} for key in ("analyst", "generator", "judge")}
+    student = {"student": {"model": str(tmp_path)}, "models": roles, "runs_folder": str(tmp_path / "runs")}
+
+    def measure(task: str) -> Metrics:
+        config = parse_config({**student, "task": {"name": task}}, origin="test")
+        return evaluate_model.evaluate_model(config, adapter=None, split="test", on_event=lambda _: None)
+
+    with pytest.raises(ConfigError, match=r"^data\.test: the settings name no rows"):
+        measure("exact_match")
+    with pytest.raises(ConfigError, match=r"^models.judge: no API key"):
+        measure("judge")
 
 
 def test_in_words() -> None:

@@ -377,7 +377,9 @@ def test_a_provider_without_that_economy_is_refused(
 def test_flex_is_half_the_price_where_the_answer_says_so(tmp_path: Path, said: str | None, share: float) -> None:
     def answer(body: Body) -> tuple[int, Body]:
         status, completion = answering()(body)
-        return status, completion | ({"service_tier": said} if said else {})
+        details = {"prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}
+        usage = completion["usage"] | details  # as OpenAI tells them; langchain-openai 1.0 relies on it
+        return status, completion | {"usage": usage} | ({"service_tier": said} if said else {})
 
     with serving_batches(answer) as server, open_world(tmp_path, server, OPENAI, economy="flex") as world:
         world.ask("a")

@@ -296,6 +296,23 @@ def test_a_request_that_could_not_be_made_is_not_tried_again(error: Exception, w
     assert re.search(words, str(found)) and "secret" not in str(found)
 
 
+def test_what_the_openai_client_cannot_send_is_not_tried_again() -> None:
+    client = openai.OpenAI(api_key="x", base_url="ftp://host/v1", max_retries=0)
+    with pytest.raises(openai.APIConnectionError) as caught:
+        client.models.list()
+    found = translate(caught.value)
+    assert type(found) is ModelUnavailableError and "unsupported protocol 'ftp://'" in str(found)
+
+
+def test_headers_are_checked_in_whichever_client_a_package_uses() -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    cause = httpx2.LocalProtocolError("Illegal header value b'Bearer secret\\n'")
+    found = translate(raise_from(openai.APIConnectionError(request=httpx.Request("POST", "http://host/v1")), cause))
+    assert type(found) is ModelUnavailableError and "secret" not in str(found)
+    passing = httpx2.LocalProtocolError("Too little data for declared Content-Length")
+    assert isinstance(translate(passing), RetryableError)
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
@@ -197,10 +198,11 @@ def test_with_a_seed_slices_of_one_split_are_samples_that_share_no_row(monkeypat
 
 def test_numbers_of_32_and_16_bits_have_the_digits_that_were_written(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
+    half = [None if x is None else np.float16(x) for x in (0.1, 19.98, 3.3, None, -0.007, 2048.0, 0.5, 1.5)]
     written = [0.1, 19.99, 3.3, None, -0.007, 16777216.0, 123456792.0, float("inf")]
     columns = {
         "single": pyarrow.array(written, pyarrow.float32()),
-        "half": pyarrow.array([0.1, 19.98, 3.3, None, -0.007, 2048.0, 0.5, 1.5], pyarrow.float16()),
+        "half": pyarrow.array(half, pyarrow.float16()),
         "double": pyarrow.array([0.1 + 0.2] * 8, pyarrow.float64()),
         "options": pyarrow.array([[0.1, None], [], None, [19.99]] * 2, pyarrow.list_(pyarrow.float32())),
         "nested": pyarrow.array(
