@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 HUB_ID = r"\w[\w.-]*/\w[\w.-]*"
 """What `owner/name` looks like."""
+_FORMS = re.compile(r"(\.gguf)?-fp32$|\.gguf$|(-unsloth)?-bnb-4bit$")
+"""Endings that say how the weights of a model are stored."""
 _PINNED = re.compile(rf"(?P<name>{HUB_ID})@(?P<commit>[\w./-]+)")
 
 
@@ -37,7 +39,7 @@ def _take_last(name: str) -> str:
     """The name without owner, folder, commit and case; in the hub's cache, the folder above the snapshots has it."""
     cached = re.search(r"models--[^/]*?--([^/]+)/snapshots/", name)
     last = cached[1] if cached else Path(split_commit(name).name).name
-    return last.removesuffix("-fp32").removesuffix(".gguf").lower()
+    return _FORMS.sub("", last.lower())
 
 
 def is_commit(revision: str | None) -> bool:

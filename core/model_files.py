@@ -169,11 +169,21 @@ def _describe_damage(file: Path) -> str:
     if n_tensors is None:
         return f"is damaged (its header cannot be read). {_AGAIN}."
     if wrapper := _find_wrapper(header):
-        return f"all names of weights begin with {wrapper!r}, so no loader finds them. Save the model inside the wrapper, or rename them."
+        return f"cannot be loaded. {explain_prefix(wrapper)}"
     n_bytes = 8 + n_header + n_tensors
     if size < n_bytes:
         return f"is cut off ({size:,} of {n_bytes:,} bytes). {_AGAIN}."
     return f"is damaged ({size:,} bytes instead of {n_bytes:,}). {_AGAIN}." if size > n_bytes else ""
+
+
+def explain_prefix(prefix: str) -> str:
+    """What to do if the names of weights begin with something that no loader expects."""
+    told = f"The names of its weights begin with {prefix!r}"
+    if prefix.startswith("base_model.model."):
+        return f"{told}: it is a PEFT model saved as a whole. Merge the adapter (`merge_and_unload`) and save it again."
+    if prefix in _WRAPPERS:
+        return f"{told}, because a wrapper was saved. Save the model inside it (`model.module` or `model._orig_mod`), or remove this from the names."
+    return f"{told}. Give it the config.json that belongs to these weights, or remove this from the names."
 
 
 def _find_wrapper(header: bytes) -> str:

@@ -28,7 +28,7 @@ for line in sys.stdin:
         (folder / "last_good").mkdir(parents=True)
         (folder / "last_good" / "adapter").write_text("weights")
     if what.endswith("Error"):
-        emit(event="error", type=what, message="step 3: loss nan")
+        emit(event="error", type=what, message="step 3: loss nan", usable=what != "StrangeError")
         continue
     folder.mkdir()
     (folder / "pid").write_text(str(os.getpid()))

@@ -98,7 +98,9 @@ def _continue(loop: "TrainingLoop", state: dict[str, Any], checkpoint: JobCheckp
     """Load a checkpoint, or remove one that never will be loaded."""
     try:
         loop.load_state_dict(state)
-    except (LookupError, TypeError, ValueError) as exc:
+    except (LookupError, TypeError, ValueError, RuntimeError) as exc:  # torch raises the last for other shapes
+        if is_out_of_memory(exc):
+            raise
         checkpoint.discard()
         raise TrainingError(
             f"the checkpoint of this fine-tuning is of another version ({type(exc).__name__}: {exc}) and was removed. Run the same"

@@ -133,23 +133,15 @@ def load_student(name: str, device: torch.device, load_in: LoadIn | None = None)
     model = model.to(device).eval().requires_grad_(False)
     model.generation_config = _keep_tokens(model.generation_config)
     student = Student(source=source, revision=revision, model=model, tokenizer=tokenizer, weights=_find_weights(name))
-    logits = _try_out(model)
+    logits = try_out(model)
     student.refuse_nan(logits)
-    if not _are_close(*logits):
+    if not reads_one_way(*logits):
         raise ConfigError(_tell_kind(name, model.config.model_type))
     return student
 
 
-def reads_one_way(model: Any) -> bool:
-    """Whether the last token of a text leaves the logits of all earlier ones unchanged.
-
-    BERT and similar models can be loaded as causal ones too, but they see the answer that they should learn to write.
-    """
-    return _are_close(*_try_out(model))
-
-
 @torch.inference_mode()
-def _try_out(model: Any) -> torch.Tensor:
+def try_out(model: Any) -> torch.Tensor:
     """(2, 7, V) logits of the first tokens of two texts that differ only in their last one."""
     middle = model.config.get_text_config(decoder=True).vocab_size // 2  # the first tokens are often for padding
     texts = (middle + torch.arange(8, device=model.device)).repeat(2, 1)
@@ -158,7 +150,11 @@ def _try_out(model: Any) -> torch.Tensor:
     return logits
 
 
-def _are_close(first: torch.Tensor, second: torch.Tensor) -> bool:
+def reads_one_way(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether the last token of a text leaves the logits of all earlier ones, found with `try_out`, unchanged.
+
+    BERT and similar models can be loaded as causal ones too, but they see the answer that they should learn to write.
+    """
     return bool((first - second).abs().max() <= MAX_CHANGE * first.std())
 
 

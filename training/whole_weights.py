@@ -7,9 +7,13 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from pada_agent.core.errors import TrainingError
+from pada_agent.core.model_files import explain_prefix
 
-CONSTANTS = re.compile(r"\b(attn|attention)\.bias$|\.masked_bias$|\.inv_freq$|\.(cos|sin)_cached$|decoder\.version$")
+CONSTANTS = re.compile(
+    r"\b(attn|attention)\.bias$|\.(masked_bias|causal_mask|inv_freq)$|\.(cos|sin)_cached$|decoder\.version$"
+)
 """What older versions of transformers saved beside the weights: attention masks, angles and the like."""
+_LAYER = re.compile(r"\blayers\.(\d+)\.")
 
 
 def load_whole(name: str, source: str, **options: Any) -> Any:
@@ -46,7 +50,14 @@ def _list_unused(model: Any, unexpected: Set[str]) -> Set[str]:
     if getattr(getattr(model, "hf_quantizer", None), "pre_quantized", False):
         return set()
     buffers = {name for name, _ in model.named_buffers()}
-    return {key for key in unexpected - buffers if not CONSTANTS.search(key)}
+    left = {key for key in unexpected - buffers if not CONSTANTS.search(key)}
+    return {key for key in left if not _is_beyond(key, model.config)}
+
+
+def _is_beyond(key: str, config: Any) -> bool:
+    """Whether the weight is of a layer that predicts further tokens (DeepSeek-V3, GLM-4.5), which no model here uses."""
+    found, first = _LAYER.search(key), getattr(config, "num_hidden_layers", 0)
+    return found is not None and 0 <= int(found[1]) - first < (getattr(config, "num_nextn_predict_layers", None) or 0)
 
 
 def _list_own(model: Any, keys: Set[str]) -> Set[str]:
@@ -62,7 +73,7 @@ def _count(what: str, found: list[str]) -> str:
 def _tell_cause(name: str, missing: Set[str], unused: Set[str]) -> str:
     prefixes = {key.removesuffix(other) for key in unused for other in missing if key.endswith(f".{other}")}
     if prefixes:
-        return f"The names in its file begin with {min(prefixes)!r}: save the model inside the wrapper, or rename them."
+        return explain_prefix(min(prefixes))
     if name.endswith(".gguf"):
         return "The file is not complete, or is one part of several: fetch it again, or join the parts with `llama-gguf-split --merge`."
     if missing and not unused:

@@ -1,7 +1,7 @@
 """The worker: a warm child process that runs one job after the other (`python -m pada_agent.training.worker`).
 
 Reads one `{"job": Job, "folder": "where to write", "checkpoint": "file"}` per line from stdin (`core/jobs.py` has all kinds); writes events to stdout:
-`{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ...}`.
+`{"event": "progress", ...Progress}`, `{"event": "done", "folder": ...}`, `{"event": "error", "type": ..., "message": ..., "usable": whether it can go on}`.
 Ends when stdin closes, even in the middle of a job, so it never outlives its parent, however that died.
 Environment: PADA_DEVICE (auto, cpu, cuda), PADA_THREADS (CPU threads), PADA_CHECKPOINT_MINUTES (between two checkpoints of a job).
 For a fine-tuning in several processes, it is the first of them and starts the others (`crew`).
@@ -218,11 +218,11 @@ def serve(requests: Iterator[str], events: TextIO, run: Callable[[Request, Calla
             run(request, lambda progress: emit("progress", **progress.model_dump()))
             emit("done", folder=request.folder)
         except PadaError as exc:
-            emit("error", type=type(exc).__name__, message=str(exc))
+            emit("error", type=type(exc).__name__, message=str(exc), usable=True)
         except Exception as exc:  # noqa: BLE001  (the parent turns it into a TrainingError; the log keeps the traceback)
             traceback.print_exc()
             error = explain(exc, request.job)
-            emit("error", type=type(error).__name__, message=str(error))
+            emit("error", type=type(error).__name__, message=str(error), usable=False)
 
 
 def _emit(events: TextIO, event: str, **values: object) -> None:

@@ -226,9 +226,10 @@ def read_base(adapter: Path) -> PinnedName | None:
     """The student that an adapter says it was trained on, and its commit. None if it does not say."""
     try:
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        return PinnedName(str(config["base_model_name_or_path"]), config.get("revision") or None)
-    except (OSError, ValueError, KeyError, TypeError):
+        name, revision = config["base_model_name_or_path"], config.get("revision")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+    return PinnedName(name, revision or None) if name and isinstance(name, str) else None
 
 
 def _choose_student(wanted: str, named: str) -> str:

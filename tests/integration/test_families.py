@@ -24,7 +24,7 @@ from pada_agent.training.kernels.prefix_tree import pack, target_logprobs
 from pada_agent.training.lora import attach_lora
 from pada_agent.training.predicting import merge_adapter
 from pada_agent.training.scoring import score_options
-from pada_agent.training.students import Student, load_student, reads_one_way, save_tokenizer
+from pada_agent.training.students import Student, load_student, reads_one_way, save_tokenizer, try_out
 from tests.tiny_models import save_student
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]
@@ -194,7 +194,7 @@ def logprob(model: Any, row: Encoded) -> torch.Tensor:
 
 @pytest.mark.parametrize("student", EVERY, indirect=True)
 def test_it_reads_its_texts_from_left_to_right(student: Student) -> None:
-    assert reads_one_way(student.model)
+    assert reads_one_way(*try_out(student.model))
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class LocalCompute:
 
     def _follow(self, worker: Process, job_id: str, scratch: Path, on_progress: Callable[[Progress], None]) -> None:
         try:
-            failure = _read_events(worker, on_progress)
+            failure, is_usable = _read_events(worker, on_progress)
         except EOFError as exc:
             code = _bury(worker, grace_seconds=5)
             self._raise_if_stopped(job_id)
@@ -151,8 +151,8 @@ class LocalCompute:
             raise
         if isinstance(failure, LASTING):
             self.name_checkpoint(job_id).unlink(missing_ok=True)  # it leads to the same failure again
-        elif failure is not None:
-            _bury(worker)  # after some errors, its GPU cannot be used any more
+        if not is_usable:
+            _bury(worker)
         if failure is not None:
             raise _keep_last_good(failure, scratch, self._objects / f"{job_id}-{LAST_GOOD}")
 
@@ -288,8 +288,8 @@ def _send(worker: Process, line: str) -> None:
         stdin.flush()
 
 
-def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> PadaError | None:
-    """Follow one job to its end. Returns its failure, if it failed.
+def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> tuple[PadaError | None, bool]:
+    """Follow one job to its end. Returns its failure, if it failed, and whether the worker can take another job.
 
     Raises:
         EOFError: the worker ended.
@@ -301,9 +301,9 @@ def _read_events(worker: Process, on_progress: Callable[[Progress], None]) -> Pa
         event = json.loads(line)
         kind = event.pop("event")
         if kind == "done":
-            return None
+            return None, True
         if kind == "error":
-            return make_error(event["type"], event["message"])
+            return make_error(event["type"], event["message"]), event.get("usable", True)
         on_progress(Progress.model_validate(event))
     raise EOFError
 

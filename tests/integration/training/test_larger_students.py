@@ -63,12 +63,18 @@ def train_until(student: Student, folder: Path, checkpoint: JobCheckpoint, *, la
     return seen
 
 
+@pytest.mark.parametrize("is_same_number", [False, True])
 def test_a_checkpoint_of_another_version_is_removed_so_that_the_job_can_start_over(
-    student: Student, tmp_path: Path
+    student: Student, tmp_path: Path, is_same_number: bool
 ) -> None:
+    """One with another number of parameters, or with parameters of other shapes."""
+    checkpoint = JobCheckpoint(tmp_path / "saved", seconds=0)
+    train_until(student, tmp_path / "lost", checkpoint, last_step=2)
+    state = checkpoint.load()
+    n = len(state["parameters"]) if is_same_number else 1
     checkpoint = JobCheckpoint(tmp_path / "kept", seconds=0)
-    checkpoint.save_when_due(lambda: {"parameters": [torch.zeros(1)]})
-    with pytest.raises(TrainingError, match=r"of another version \(ValueError: .*Run the same command again"):
+    checkpoint.save_when_due(lambda: {**state, "parameters": [torch.zeros(3, 5)] * n})
+    with pytest.raises(TrainingError, match=r"of another version \(\w+: .*Run the same command again"):
         fine_tune(student, make_job(), OPEN_ROWS, folder=tmp_path, on_progress=lambda _: None, checkpoint=checkpoint)
     assert checkpoint.load() is None
     assert read_metrics(train(student, tmp_path / "again"))["n_steps"] == SPEC.n_steps

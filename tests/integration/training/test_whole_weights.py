@@ -1,6 +1,8 @@
 """Students whose weights do not all find their place are refused, and those with a harmless surplus are taken."""
 
+import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +37,16 @@ def rename_by(prefix: str) -> Callable[[Weights], Weights]:
 
 
 MISFITS: dict[str, tuple[Callable[[Weights], Weights], str]] = {
-    "saved after torch.compile": (rename_by("_orig_mod."), r"all names of weights begin with '_orig_mod\.'"),
-    "saved inside DDP": (rename_by("module."), r"all names of weights begin with 'module\.'"),
+    "saved after torch.compile": (
+        rename_by("_orig_mod."),
+        r"names of its weights begin with '_orig_mod\.', because a wrapper was saved",
+    ),
+    "saved inside DDP": (rename_by("module."), r"names of its weights begin with 'module\.'"),
     "saved inside another wrapper": (
         rename_by("policy.net."),
         rf"{N_WEIGHTS} missing \(lm_head\.weight\), {N_WEIGHTS} unused \(policy\.net\.lm_head\.weight\)\. .* begin with 'policy\.net\.'",
     ),
+    "saved as a whole by PEFT": (rename_by("base_model.model."), r"Merge the adapter"),
     "without a layer": (
         lambda weights: {name: tensor for name, tensor in weights.items() if ".1." not in name},
         r"9 missing \(model\.layers\.1\.input_layernorm\.weight\)\. Its files are not complete",
@@ -70,6 +76,7 @@ def test_a_student_whose_weights_do_not_all_fit_is_refused(tmp_path: Path, name:
 
 LEFT_OVER: dict[str, Weights] = {
     "angles of old Llama files": {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)},
+    "the masks of old CodeGen files": {"model.layers.0.attn.causal_mask": torch.ones(1, 1, 8, 8)},
     "the value head of a reward model": {"v_head.summary.weight": torch.ones(1, 16)},
 }
 
@@ -118,3 +125,16 @@ def test_one_part_of_a_split_gguf_is_refused(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"of-00002\.gguf': .* 8 missing .*llama-gguf-split --merge"):
             read(part)
     assert not list(tmp_path.glob("*-fp32"))
+
+
+@pytest.mark.parametrize("n_more", [None, 1])
+def test_layers_that_predict_further_tokens_are_taken_if_the_configuration_counts_them(
+    tmp_path: Path, n_more: int | None
+) -> None:
+    """As in DeepSeek-V3 and GLM-4.5, after all other layers."""
+    folder = save_student(tmp_path / "mine", tie_word_embeddings=False)
+    change_weights(folder, lambda weights: weights | {"model.layers.2.eh_proj.weight": torch.ones(16, 32)})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_nextn_predict_layers": n_more}))
+    with nullcontext() if n_more else pytest.raises(TrainingError, match="1 unused"):
+        load_student(str(folder), CPU)

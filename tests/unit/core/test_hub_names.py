@@ -46,6 +46,7 @@ def test_a_branch_is_no_commit() -> None:
             "/c/hub/models--Qwen--Qwen2.5-0.5B/snapshots/060db6499f32faf8b98477b0a26969ef7d8b9987",
             True,
         ),
+        ("unsloth/qwen2.5-0.5b-instruct-unsloth-bnb-4bit", "Qwen/Qwen2.5-0.5B-Instruct", True),
         ("models/small.gguf", "/elsewhere/small.gguf-fp32/", True),
         ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct", False),
         ("owner/small", "/models/other", False),

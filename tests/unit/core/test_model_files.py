@@ -60,7 +60,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "saved after torch.compile": (
         lambda f: save(f, model__safetensors=make_weights(8, name="_orig_mod.w")),
-        r"/model\.safetensors: all names of weights begin with '_orig_mod\.'",
+        r"/model\.safetensors: cannot be loaded. The names of its weights begin with '_orig_mod\.'",
     ),
     "no settings": (lambda f: save(f, model__safetensors=WHOLE), r"/config\.json: missing"),
     "an adapter": (lambda f: save(f, adapter_config__json=b"{}"), r"contains an adapter .*`pada export \S+/mine --out"),
