@@ -74,8 +74,8 @@ class GenerationConfig(Settings):
     """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
     spare_rows: float = Field(default=0, ge=0, le=10)
     """Number of spare rows that a call writes per row wanted, within `rows_per_call`. They take the place of rows that a check without a call refuses
-    (format, repetition, label likelihood, held-out rows); where no check takes a call, also of other calls' rows, as far as labels keep their
-    shares. Those not needed are dropped. A spare row costs its own tokens, a call that replaces a refused row a whole prompt. Our default: 0, as in
+    (format, repetition, label likelihood, held-out rows); where no check takes a call, also of other calls' rows, up to half more than a
+    label's share. Those not needed are dropped. A spare row costs its own tokens, a call that replaces a refused row a whole prompt. Our default: 0, as in
     the paper (measured in docs/adr/0018)."""
     temperature: float = Field(default=0.7, ge=0, le=2)
     """Sampling temperature of the generator (paper: 0.7)."""

@@ -8,6 +8,9 @@ from pada_agent.agents.data_generation.batch_planning import LabelShares, rows_b
 from pada_agent.core.records import Example
 from pada_agent.evaluation.task import Task
 
+MOST_OF_SHARE = 1.5
+"""With real rows, labels with up to half more or less than the same number of rows were worth as much (docs/adr/0020)."""
+
 
 def choose_spare(
     spare: Sequence[Example],
@@ -22,7 +25,7 @@ def choose_spare(
 
     Args:
         shares: of each label, in any unit. None if labels do not matter: the first rows are then taken.
-        within: number of rows of all labels in the end. Of each label only so many are taken that it keeps its share of these. None for no limit.
+        within: number of rows of all labels in the end. No label is taken beyond `MOST_OF_SHARE` of its share of these. None for no limit.
     """
     if not shares:
         return list(spare[: max(0, n)])
@@ -32,7 +35,7 @@ def choose_spare(
     if within is not None:
         total = sum(shares.values())
         left = {
-            label: max(0, min(own, math.ceil(within * shares.get(label, 0) / total) - counts[label]))
+            label: max(0, min(own, math.ceil(MOST_OF_SHARE * within * shares.get(label, 0) / total) - counts[label]))
             for label, own in left.items()
         }
     waiting = {label: iter(own) for label, own in rows.items()}

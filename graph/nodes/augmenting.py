@@ -84,8 +84,8 @@ def describe_end(quotas: Sequence[Quota], batches: Sequence[BatchReport], n_left
 def unite(batches: Sequence[BatchReport], state: RunState, adapters: Adapters) -> United:
     """Unite the rows of the iteration's batches, in the order of rounds.
 
-    If two rows repeat each other, the earlier one stays. After each round, spare rows take the place of missing rows, as far as
-    their labels keep their shares. The others wait until no more rows are requested.
+    If two rows repeat each other, the earlier one stays. After each round, spare rows take the place of missing rows, as long as
+    no label gets much more than its share. The others wait until no more rows are requested.
     """
     n_wanted = state["plan"].n_pattern_rows + state["plan"].n_training_error_rows
     shares = find_shares(state, adapters)

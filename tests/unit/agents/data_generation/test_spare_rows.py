@@ -32,9 +32,9 @@ def test_the_label_that_is_furthest_behind_comes_first(within: int | None) -> No
     assert choose(spare, joined, 3, within=within) == {"c": 2, "b": 1}
 
 
-def test_no_label_takes_what_is_another_ones_share_until_the_end() -> None:
+def test_no_label_takes_much_more_than_its_share_until_the_end() -> None:
     spare, joined = make(*"aaaa"), make(*"aab", prefix="joined")
-    assert choose(spare, joined, 6, within=9) == {"a": 1}
+    assert choose(spare, joined, 6, within=9) == {"a": 3}, "half more than its share of 3"
     assert choose(spare, joined, 6) == {"a": 4}
 
 
