@@ -1,7 +1,7 @@
 """Writes how many of the rows that each run added read like their label.
 
 python docs/results/on_label.py runs/banking77_270_rows auggpt,pada data/banking77 \\
-    validation,held_back_180,development_300 train_60 > docs/results/banking77/on_label_270_rows.txt
+    validation,development_300 train_60 > docs/results/banking77/on_label_270_rows.txt
 
 A logistic regression on sentence vectors, fitted on real rows that no run was fine-tuned on, says which label a row reads like.
 The last argument names the real rows that the runs were fine-tuned on, for comparison.
