@@ -7,23 +7,34 @@ from typing import NamedTuple
 import numpy as np
 
 from pada_agent.core.ports import Embedder
+from pada_agent.core.tally import Report, Tally, report_nowhere
 
 Matrix = np.ndarray
 """Shape `(n_texts, d)`, float32, rows of length 1."""
 
-CHUNK = 1024
-"""Number of texts embedded at once, because lists of floats take ten times the memory."""
+CHUNK = 128
+"""Number of texts embedded at once. Lists of floats take ten times the memory, and a person waits for a chunk without news: about ten
+seconds on two CPU cores, for short messages and all-mpnet-base-v2.
+"""
+
+ROWS_COMPARED = 256
+"""Number of vectors compared with all others at once."""
 
 ROUNDING = 1e-4
 """Error of a cosine in single precision. Values this close to the largest are computed again in double precision."""
 
 
-def embed_texts(embedder: Embedder, texts: Sequence[str]) -> Matrix:
-    """One row per text, in order. Shape `(n_texts, d)`."""
-    parts = [
-        np.asarray(embedder.embed(texts[start : start + CHUNK]), dtype=np.float32)
-        for start in range(0, len(texts), CHUNK)
-    ]
+def embed_texts(embedder: Embedder, texts: Sequence[str], *, report: Report = report_nowhere) -> Matrix:
+    """One row per text, in order. Shape `(n_texts, d)`. Progress is reported if there are more than `CHUNK` texts."""
+    if len(texts) <= CHUNK:
+        report = report_nowhere
+    tally = Tally("embed", len(texts), unit="texts")
+    tally.begin(report)
+    parts = []
+    for start in range(0, len(texts), CHUNK):
+        part = texts[start : start + CHUNK]
+        parts.append(np.asarray(embedder.embed(part), dtype=np.float32))
+        tally.add(len(part), report)
     return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
 
 
@@ -39,8 +50,8 @@ def find_nearest(ours: Matrix, theirs: Matrix) -> list[Nearest]:
     """For each row of `ours`, the nearest row of `theirs`, which must not be empty."""
     return [
         _refine(row, theirs, coarse)
-        for start in range(0, len(ours), CHUNK // 4)
-        for part in [ours[start : start + CHUNK // 4]]
+        for start in range(0, len(ours), ROWS_COMPARED)
+        for part in [ours[start : start + ROWS_COMPARED]]
         for row, coarse in zip(part, part.astype(np.float32) @ theirs.T, strict=True)
     ]
 
@@ -58,6 +69,7 @@ class KeptVectors:
     Args:
         load: returns the saved vectors of a list of texts, or None.
         save: keeps vectors beyond this process.
+        report: is told how far a long computation is.
     """
 
     def __init__(
@@ -65,9 +77,10 @@ class KeptVectors:
         embedder: Embedder,
         load: Callable[[Sequence[str]], Matrix | None] = lambda _: None,
         save: Callable[[Sequence[str], Matrix], None] = lambda *_: None,
+        report: Report = report_nowhere,
     ) -> None:
         self._embedder = embedder
-        self._load, self._save = load, save
+        self._load, self._save, self._report = load, save, report
         self._places: dict[str, tuple[int, int]] = {}
         self._blocks: list[Matrix] = []
         self._lock = Lock()
@@ -82,7 +95,7 @@ class KeptVectors:
             if saved is not None and len(saved) == len(texts):
                 self._keep(texts, saved)
                 return saved
-            self._keep(missing, embed_texts(self._embedder, missing))
+            self._keep(missing, embed_texts(self._embedder, missing, report=self._report))
             found = self._gather(texts)
             self._save(texts, found)
             return found

@@ -9,6 +9,7 @@ from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.vectors import KeptVectors, Matrix
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.models import TrainedModel
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.state import BatchState, Given, RoundState
 
 
@@ -73,7 +74,7 @@ def find_kept_vectors(state: Any, adapters: Adapters) -> KeptVectors:
     def save(texts: Sequence[str], vectors: Matrix) -> None:
         store.write_matrix(key(texts), vectors)
 
-    return adapters.memory.get(("vectors", name), lambda: KeptVectors(adapters.embedder, load, save))
+    return adapters.memory.get(("vectors", name), lambda: KeptVectors(adapters.embedder, load, save, report_progress))
 
 
 def read_training_failures(state: Given, adapters: Adapters) -> Mapping[str, ScoredRow]:

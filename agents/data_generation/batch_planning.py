@@ -10,6 +10,7 @@ from random import Random
 
 from pydantic import Field
 
+from pada_agent.agents.data_generation.fuller_calls import gather_labels
 from pada_agent.agents.data_generation.quota import Quota, split_by_weight
 from pada_agent.agents.data_generation.strategy_binding import bind_to_label, leave_out_text
 from pada_agent.core.generation_config import GenerationConfig, StrategyText
@@ -104,20 +105,27 @@ def plan_pattern_batches(
     settings: GenerationConfig,
     seed: int,
 ) -> list[Batch]:
-    """Batches for the rows of every strategy. Each row is based on a training example drawn for its strategy."""
-    batches: list[Batch] = []
+    """Batches for the rows of every strategy. Each row is based on a training example that was drawn for a strategy of its label.
+
+    Where calls write several rows, strategies that share labels divide them so that there are fewer and fuller calls.
+    """
+    groups: list[dict[str | None, list[Example]]] = []
     for share in shares if training else ():
         strategy = share.guarded.strategy
         rng = Random(f"pattern-sources/{seed}/{planned.iteration}/{strategy.id}")
         near = set(strategy.source_ids)
         pool = [row for row in training if row.id in near] or training
         drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
-        groups = _group_by_label(drawn[share.n_drawn :], task)
+        groups.append(_group_by_label(drawn[share.n_drawn :], task))
+    if planned.rows_per_call > 1 and all(share.guarded.strategy.confusions for share in shares):
+        groups = gather_labels(groups)  # a strategy without mix-ups is bound to its rows, not to labels
+    batches: list[Batch] = []
+    for share, by_label in zip(shares, groups, strict=False):  # without training rows there are no groups
         batches += _cut(
-            groups,
+            list(by_label.values()),
             f"s{share.number}",
             "pattern",
-            [_show_text(share.guarded, group, settings.strategy_text, task) for group in groups],
+            [_show_text(share.guarded, group, settings.strategy_text, task) for group in by_label.values()],
             planned,
         )
     return batches
@@ -170,7 +178,7 @@ def plan_error_batches(
         sources.append(source)
         n_fed[source.id] += 1
     has_one_source = find_recipe(settings.template).has_one_source
-    groups = _group_by_source(sources) if has_one_source else _group_by_label(sources, task)
+    groups = _group_by_source(sources) if has_one_source else list(_group_by_label(sources, task).values())
     return _cut(groups, "e", "training_error", (), planned)
 
 
@@ -274,12 +282,12 @@ def _draw_without_end(pool: Sequence[Example], rng: Random) -> Iterator[Example]
         yield from rng.sample(list(pool), len(pool))
 
 
-def _group_by_label(sources: Sequence[Example], task: Task) -> list[list[Example]]:
-    """The rows of each label, ordered by first appearance. A single group if the labels are not a closed set."""
+def _group_by_label(sources: Sequence[Example], task: Task) -> dict[str | None, list[Example]]:
+    """The rows of each label, ordered by first appearance. A single group, of None, if the labels are not a closed set."""
     groups: dict[str | None, list[Example]] = {}
     for source in sources:
         groups.setdefault(task.closed_label(source), []).append(source)
-    return list(groups.values())
+    return groups
 
 
 def _group_by_source(sources: Sequence[Example]) -> list[list[Example]]:

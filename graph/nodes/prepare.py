@@ -1,5 +1,6 @@
 """Reads and checks the data, splits validation, and fixes the settings in the state."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten, parse_config
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.ports import ArtifactStore
+from pada_agent.core.progress import Progress
 from pada_agent.core.recipes import find_recipe
 from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
@@ -24,9 +26,11 @@ from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
 from pada_agent.graph.node_binding import using
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.run_context import RunContext, override_settings
+from pada_agent.graph.spans import span_key
 from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
@@ -41,6 +45,8 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
 
     def prepare(state: RunState, runtime: Runtime[RunConfig], config: RunnableConfig) -> PartialState:
         """Read the rows, check them against each other, freeze the settings."""
+        started = time.time()
+        report_progress(Progress(stage="prepare", done=0, total=1))
         given = find_given(state)
         with naming_input(given):
             settings = resolve_settings(state, given, runtime.context)
@@ -57,6 +63,7 @@ def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
             "iteration": 0,
             "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
             "warnings": warnings,
+            "spans": {span_key("prepare", "0"): (started, time.time())},
         }
         return start_anew(update, state, StateGraph(RunState).channels)
 

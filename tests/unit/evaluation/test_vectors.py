@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pada_agent.core.progress import Progress
 from pada_agent.evaluation.vectors import KeptVectors, embed_texts, find_nearest
 
 
@@ -68,3 +69,14 @@ def test_the_nearest_is_that_of_double_precision_and_the_first_of_equals() -> No
 def test_texts_are_embedded_in_order_whatever_their_number() -> None:
     texts = ["x" * (n % 50) for n in range(2500)]
     assert embed_texts(CountingEmbedder(), texts)[:, 0].tolist() == [n % 50 for n in range(2500)]
+
+
+def test_a_long_computation_tells_how_far_it_is_and_a_short_one_says_nothing() -> None:
+    heard: list[Progress] = []
+    kept = KeptVectors(CountingEmbedder(), report=heard.append)
+    kept.of([f"text {n}" for n in range(100)])
+    assert heard == []
+    kept.of([f"text {n}" for n in range(400)])  # 100 of them are known
+    assert [(p.stage, p.done, p.total, p.unit) for p in heard] == [
+        ("embed", done, 300, "texts") for done in (0, 128, 256, 300)
+    ]

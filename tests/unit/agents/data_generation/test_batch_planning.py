@@ -255,6 +255,28 @@ def test_a_batch_of_one_label_sees_what_its_strategy_says_about_that_label() -> 
     assert told("none") == {row: {""} for row in ("t0", "t1")}
 
 
+def test_strategies_about_the_same_labels_divide_them_unless_a_call_writes_a_single_row() -> None:
+    by_id = {e.id: e for e in TRAIN}
+    mixed = (Confusion(gold="a", predicted="b", count=2), Confusion(gold="c", predicted="a", count=1))
+    shares = share_rows([guarded(1, *mixed), guarded(2, *mixed), guarded(3, *mixed)], 18)
+
+    def count_rows(rows_per_call: int) -> Counter[tuple[str, str]]:
+        found = Counter[tuple[str, str]]()
+        for batch in plan_patterns(shares, rows_per_call=rows_per_call):
+            assert batch.strategy is not None
+            found.update((batch.strategy.strategy.id, by_id[i].answer) for i in batch.source_ids)
+        return found
+
+    apart, together = count_rows(1), count_rows(9)
+    for place in (0, 1):  # each strategy has as many rows as before, and so has each label
+        totals = [Counter[str](), Counter[str]()]
+        for total, cells in zip(totals, (apart, together), strict=True):
+            for key, n in cells.items():
+                total[key[place]] += n
+        assert totals[0] == totals[1]
+    assert (len(apart), len(together)) == (9, 4)
+
+
 def test_a_batch_can_be_written_from_one_source() -> None:
     planned, settings = Round(iteration=1, rows_per_call=2), GenerationConfig(template="rephrasing")
     batches = plan_error_batches(TRAIN[:3], planned, n_rows=9, task=TASK, settings=settings, seed=0)
