@@ -323,8 +323,13 @@ def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:
 
 
 def _verify_written(example: Example, prediction: Prediction) -> Verdict:
-    choices = _choices_of(example)
-    found = (find_closed_label if choices.closed else find_label)(prediction.response, choices.labels)
+    choices, response = _choices_of(example), prediction.response
+    is_closed = choices.closed
+    found = (
+        find_closed_label(response, choices.labels)
+        if is_closed
+        else find_label(response, choices.labels, choices.texts)
+    )
     gold = choices.labels[choices.gold]
     if found.label is None:
         return Verdict(example_id=example.id, value="wrong", reason=f"{found.reason}; right is {gold}")
