@@ -48,6 +48,10 @@ class GoldSeen(NamedTuple):
     options: Options
     closed: bool = False
     """Whether the options are one set of labels for all rows."""
+    named: tuple[tuple[str, int], ...] = ()
+    """Other columns that seem to name the label, such as `label_text` beside `label`, with the index of the one that they
+    name.
+    """
 
 
 def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
