@@ -56,16 +56,16 @@ def see_label(reader: RowReader, config: TaskConfig) -> GoldSeen:
         value=_translate(only_one(reader.value("answer")), config),
         options=Options(labels=labels, texts=labels, has_labels=True),
         closed=True,
-        named=tuple(_list_named(reader, labels)),
+        named=tuple(list_named(reader, labels)),
     )
 
 
-def _list_named(reader: RowReader, labels: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Columns whose names contain that of the label's column (`label_text`), and the labels that they hold."""
+def list_named(reader: RowReader, texts: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Columns whose names contain that of the answer's column (`label_text`), and which of the texts they hold."""
     read = reader.columns("answer")
     for column, value in reader.fields.items():
         is_beside = column not in read and any(name.casefold() in column.casefold() for name in read)
-        if is_beside and isinstance(value, str) and (found := find_spelled(value, labels)) is not None:
+        if is_beside and isinstance(value, str) and (found := find_spelled(value, texts)) is not None:
             yield column, found
 
 

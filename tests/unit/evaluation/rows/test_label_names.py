@@ -41,3 +41,16 @@ def test_numbers_are_read_where_nothing_names_another_label(
 def test_a_setting_comes_before_names_beside_the_numbers() -> None:
     found = read(ROWS, labels=["Sports", "World", "Business"], gold_is="index").examples
     assert [example.answer for example in found] == ["Sports", "World", "Business"]
+
+
+@pytest.mark.parametrize("answers", [(0, 1), ("A", "B")])
+def test_a_row_is_refused_whose_options_are_named_otherwise_in_another_column(answers: tuple[Any, Any]) -> None:
+    rows = [
+        {"question": f"q{n}", "choices": NAMES, "answer": a, "answer_text": NAMES[1]} for n, a in enumerate(answers)
+    ]
+    with pytest.raises(DatasetError) as caught:
+        read(rows, name="multiple_choice")
+    assert str(caught.value) == (
+        f"train.jsonl:1: field 'answer' is {answers[0]!r}, but that is 'World', and 'answer_text' is 'Sports': correct the"
+        " row, or name the right column in task.columns"
+    )
