@@ -1,5 +1,6 @@
 """The settings of a task, and of how rows are read for it."""
 
+import re
 import unicodedata
 from datetime import date
 from typing import Any, Literal, Self
@@ -18,6 +19,9 @@ MISSING = (
     *("#N/A", "#NA", "#N/A N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"),
 )
 """What pandas and Excel write where a value is missing. `None` and `NA` are not in the list, because they are also words."""
+
+
+_NUMBER = re.compile(r"\s*[-+]?\d+(?:\.0*)?\s*", re.ASCII)
 
 
 class TaskConfig(Settings):
@@ -95,6 +99,19 @@ class TaskConfig(Settings):
                 raise ValueError(
                     f"{other!r} and {label!r} differ only by case or spaces, so answers could not be told apart"
                 )
+        return labels
+
+    @field_validator("labels")
+    @classmethod
+    def _refuse_values(cls, labels: dict[str, str]) -> dict[str, str]:
+        """Numbers in place of definitions are what rows hold (`label2id`), and would be shown as definitions."""
+        if labels and all(map(_NUMBER.fullmatch, labels.values())):
+            values = ", ".join(f"{number}: {label}" for label, number in [*labels.items()][:3])
+            more = ", …" if len(labels) > 3 else ""
+            raise ValueError(
+                "the definitions are numbers, which say nothing about a label. If they are the values in the rows, list the"
+                f" labels alone, and set task.label_values: {{{values}{more}}}"
+            )
         return labels
 
     @field_validator("label_values", mode="before")

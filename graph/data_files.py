@@ -64,12 +64,18 @@ def count_labels_further_down(
     for split in SPLITS if settings.task.labels and data.shuffle is None else ():
         limit, location = getattr(data, f"{split}_limit"), getattr(data, split)
         is_drawn = split == "train" and data.train_shuffle is not None
-        if not limit or not location or location.startswith("hub:") or isinstance(given.get(split), list) or is_drawn:
+        if (
+            not limit
+            or not location
+            or location.startswith("hub:")
+            or not isinstance(given.get(split, ""), str)
+            or is_drawn
+        ):
             continue
         with suppress(DatasetError):
-            further = datasets.read(location, limit=limit + LOOK_AHEAD)[limit:]
-            (file,) = read_files(task, [further])
-            found[split] = count_labels(task, file.examples)
+            rows = datasets.read(location, limit=limit + LOOK_AHEAD)
+            _, further = read_files(task, [rows[:limit], rows[limit:]])  # together they show how labels are given
+            found[split] = count_labels(task, further.examples)
     return found
 
 
@@ -111,11 +117,16 @@ def _fetch_all(
 
     fetch("train", fetch_train)
     fetch("validation", lambda: _fetch("validation", data, given, datasets))
-    if data.test or given.get("test"):
+    if data.test or not _is_empty(given.get("test")):
         fetch("test", lambda: _fetch("test", data, given, datasets))
     if wants_real_rows and data.held_back:
         fetch("held_back", lambda: datasets.read(data.held_back, shuffle=data.shuffle))
     return found, problems
+
+
+def _is_empty(rows: object) -> bool:
+    """Whether the input gives no rows: nothing, or an empty list. A DataFrame has no truth value."""
+    return rows is None or (isinstance(rows, list | tuple) and not rows)
 
 
 def _fetch_train(
@@ -134,8 +145,13 @@ def _fetch_train(
 
 def _fetch(split: Split, data: DataConfig, given: Mapping[str, Any], datasets: DatasetSource) -> list[RawRow]:
     rows, location, limit = given.get(split), getattr(data, split), getattr(data, f"{split}_limit")
-    if isinstance(rows, list):
+    if isinstance(rows, list | tuple):
         return datasets.accept(rows, location=f"input.{split}", limit=limit, shuffle=data.shuffle)
+    if rows is not None and not isinstance(rows, str):
+        raise ConfigError(
+            f"input.{split}: expected a location as text, or a list of rows, but found {type(rows).__name__}. A DataFrame"
+            " becomes such a list with .to_dict('records'), a Dataset with .to_list(), and a path with str()"
+        )
     if not location:
         raise ConfigError(
             f"data.{split}: no rows given. Set it to a .jsonl, .json, .csv, .tsv or .parquet path or hub:owner/name/split"

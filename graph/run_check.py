@@ -8,12 +8,14 @@ from pydantic import BaseModel
 
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import PadaError
+from pada_agent.core.task_config import TaskConfig
 from pada_agent.core.wording import count
 from pada_agent.evaluation.contamination import find_overlap
 from pada_agent.evaluation.rows.findings import Finding, blame, stop, warn
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.token_limits import Lengths
 from pada_agent.evaluation.task import Task
+from pada_agent.evaluation.tasks.registry import BUILT_IN
 from pada_agent.graph.adapters import RowAdapters
 from pada_agent.graph.data_check import CheckedData, check_run_data
 from pada_agent.graph.data_files import FileName
@@ -56,6 +58,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ro
     findings = [
         *_check_machine(adapters.task),
         *check_settings(settings),
+        *_check_task_settings(settings.task, adapters.task, data),
         *data.findings,
         *check_amounts(settings, {name: len(file.examples) for name, file in data.files.items()}),
         *(lengths.findings if lengths else ()),
@@ -161,6 +164,27 @@ def _check_label_settings(settings: RunConfig) -> list[Finding]:
     return [warn(f"{name} does nothing, because {reason}") for name, is_idle, reason in idle if is_idle]
 
 
+def _check_task_settings(config: TaskConfig, task: Task, data: CheckedData) -> list[Finding]:
+    """Settings that the task does not read, as far as that is known. Without labels, values would be learned as they stand."""
+    if config.label_values and not config.labels:
+        labels = ", ".join(dict.fromkeys(config.label_values.values()))
+        text = f"task.label_values does nothing, because task.labels is empty. List the labels there: [{labels}]"
+        return [stop(text, "settings")]
+    if type(task) not in BUILT_IN.values():
+        return []
+    is_closed = not any(file.examples for file in data.files.values()) or any(data.labels.values())
+    read = {
+        "labels": is_closed,
+        "gold_is": bool(config.labels) or task.offers_options,
+        "answers": task.offers_options,
+        "no_answer": "is_impossible" in task.fields,
+        "decimal_mark": "final_answer" in task.fields,
+        "database": task.reads_database,
+    }
+    idle = [name for name, is_read in read.items() if not is_read and _is_set(config, name)]
+    return [warn(f"task.{name} does nothing, because the task {config.name!r} does not read it") for name in idle]
+
+
 def _check_overridden(settings: RunConfig) -> list[Finding]:
     """Settings that differ from their defaults and that another one overrides.
 
@@ -175,12 +199,13 @@ def _check_overridden(settings: RunConfig) -> list[Finding]:
     return [
         warn(f"{key} does nothing, because {reason}")
         for key, group, is_overridden, reason in overridden
-        if is_overridden and not settings.shared_folder and _is_changed(group, key.rpartition(".")[2])
+        if is_overridden and not settings.shared_folder and _is_set(group, key.rpartition(".")[2])
     ]
 
 
-def _is_changed(group: BaseModel, name: str) -> bool:
-    return bool(getattr(group, name) != type(group).model_fields[name].default)
+def _is_set(group: BaseModel, name: str) -> bool:
+    """Whether the setting holds anything but its default, which may be made by a function."""
+    return bool(getattr(group, name) != type(group).model_fields[name].get_default(call_default_factory=True))
 
 
 def _check_learning_rate(rate: float) -> list[Finding]:

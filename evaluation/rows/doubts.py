@@ -10,7 +10,7 @@ from pada_agent.core.wording import agree, count
 from pada_agent.evaluation.rows.narrow_floats import find_meant
 from pada_agent.evaluation.task import Task
 
-DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", "-", "--", "?")
+DOUBTFUL = ("None", "none", "NONE", "NA", "N/A", "n/a", "null", "NULL", "Null", "(null)", "\\N", "-", "--", "?")
 """Words that may be answers, or what is left of an empty cell."""
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,6}|#[xX][0-9a-fA-F]{2,5});")
 _LATER_BYTE = "\u0080-\u00bf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")

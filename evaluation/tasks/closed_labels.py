@@ -1,12 +1,14 @@
 """Reads labels of a closed set from rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pada_agent.core.config import TaskConfig
+from pada_agent.core.errors import DatasetError
 from pada_agent.core.raw_rows import Settled
 from pada_agent.evaluation.rows.options import Options
 from pada_agent.evaluation.tasks.gold_option import (
+    READINGS,
     GoldReading,
     GoldSeen,
     describe_gold,
@@ -26,6 +28,8 @@ def settle_labels(seen: Sequence[GoldSeen], settled: Sequence[Settled], config: 
     if config.gold_is != "auto":
         return [form.model_copy(update={"gold_is": config.gold_is}) for form in settled]
     reading = settle_gold(seen) if seen else "label"
+    if reading != "label":
+        _refuse_other_names(seen, reading)
     return [form.model_copy(update={"gold_is": reading}) for form in settled]
 
 
@@ -52,7 +56,34 @@ def see_label(reader: RowReader, config: TaskConfig) -> GoldSeen:
         value=_translate(only_one(reader.value("answer")), config),
         options=Options(labels=labels, texts=labels, has_labels=True),
         closed=True,
+        named=tuple(list_named(reader, labels)),
     )
+
+
+def list_named(reader: RowReader, texts: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Columns whose names contain that of the answer's column (`label_text`), and which of the texts they hold."""
+    read = reader.columns("answer")
+    for column, value in reader.fields.items():
+        is_beside = column not in read and any(name.casefold() in column.casefold() for name in read)
+        if is_beside and isinstance(value, str) and (found := find_spelled(value, texts)) is not None:
+            yield column, found
+
+
+def _refuse_other_names(seen: Sequence[GoldSeen], reading: GoldReading) -> None:
+    """Refuse positions where another column names another label: `task.labels` is then in another order than the values.
+
+    Raises:
+        DatasetError: names the first such row.
+    """
+    for gold in seen:
+        found, labels = find_gold(gold, reading), gold.options.labels
+        for column, other in gold.named:
+            if found not in (None, other):
+                raise DatasetError(
+                    f"{gold.where}: field {gold.field} is {gold.value!r}, which as {READINGS[reading]} is {labels[found or 0]!r},"
+                    f" but {column!r} is {labels[other]!r}. Set task.columns: {{answer: {column}}}, or list task.labels in the"
+                    " order of the values"
+                )
 
 
 def only_one(value: Any) -> Any:

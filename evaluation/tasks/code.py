@@ -18,7 +18,6 @@ from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.verifiers.python_code import (
     FunctionNode,
     complete_program,
-    count_asserts,
     defines,
     extract_body,
     extract_code,
@@ -28,6 +27,7 @@ from pada_agent.evaluation.verifiers.python_code import (
     source_of,
     trim_to_code,
 )
+from pada_agent.evaluation.verifiers.python_tests import call_tests, count_asserts
 
 MIN_ASSERTS = 2
 N_TRIED = 20
@@ -47,7 +47,7 @@ class Code(Task):
 
     The student is trained on the whole function, prompt and solution, in a fenced block: the form in which chat models
     answer. A body alone is accepted too. Of several blocks that define the function, the last one that is Python counts.
-    `test` consists of asserts on the function by name, or defines `check(candidate)`.
+    `test` consists of asserts on the function by name, or defines `check(candidate)` or functions `test_…()`.
     """
 
     name: ClassVar[str] = "code"
@@ -62,7 +62,7 @@ class Code(Task):
     )
     max_new_tokens = 320
     variety = "Each new function does something of its own."
-    stop = ("\n```\n", "\nif __name__")
+    stop = ("\n```\n\n", "\nif __name__")  # "\n```\n" may also open a block
     runs_code = True
     default_instruction: ClassVar[str] = (
         "Complete this Python function. Answer with the whole function in one code block."
@@ -84,10 +84,11 @@ class Code(Task):
             reader.fail("solution", f"with the prompt it is not Python: {error}")
         if error := find_syntax_error(test):
             reader.fail("test", f"it is not Python: {error}")
-        if not count_asserts(test):
+        if not count_asserts(test, entry_point):
             reader.fail(
                 "test",
-                "expected assert statements, alone or in a function check(candidate): without one, any program passes",
+                "expected assert statements, alone or in a function check(candidate) or test_…(), because no other is"
+                " called: without one, any program passes",
             )
         example_id = str(reader.value("task_id")) if reader.has("task_id") else reader.row_id(prompt, solution)
         return self._build(prompt, _write_answer(prompt, solution, entry_point), test, entry_point, example_id)
@@ -110,21 +111,29 @@ class Code(Task):
         return verify_side_by_side(self, examples, predictions, memory_bytes=MEMORY_MB * 2**20)
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
-        """Solutions that fail their own tests. In a large file, only some rows are tried, spread over the file."""
+        """Solutions that fail their own tests, and tests that an empty function passes. In a large file, only some rows are
+        tried, spread over the file.
+        """
         tried = examples[:: -(-len(examples) // N_TRIED)] if examples else []
         answers = [Prediction(example_id=example.id, response=example.answer) for example in tried]
+        stubs = [Prediction(example_id=example.id, response=_write_stub(example)) for example in tried]
         try:
-            verdicts = self.verify_all(tried, answers)
+            verdicts = self.verify_all([*tried, *tried], [*answers, *stubs])
         except SandboxError:
             return []  # `check_machine` says why
-        failed = [
-            f"{example.reference['entry_point']} ({verdict.reason})"
-            for example, verdict in zip(tried, verdicts, strict=True)
-            if verdict.value != "correct"
+        names = [example.reference["entry_point"] for example in tried]
+        of_answers, of_stubs = verdicts[: len(tried)], verdicts[len(tried) :]
+        failed = [f"{n} ({v.reason})" for n, v in zip(names, of_answers, strict=True) if v.value != "correct"]
+        passed = [n for n, v in zip(names, of_stubs, strict=True) if v.value == "correct"]
+        notes = [
+            (failed, "solutions", "fail their own tests"),
+            (passed, "tests", "prove nothing: a program that does nothing passes them"),
         ]
-        if not failed:
-            return []
-        return [f"{len(failed)} of {len(tried)} solutions that were tried fail their own tests, such as {failed[0]}"]
+        return [
+            f"{len(found)} of {len(tried)} {what} that were tried {fault}, such as {found[0]}"
+            for found, what, fault in notes
+            if found
+        ]
 
     def draft_fields(self) -> dict[str, str]:
         return {
@@ -154,7 +163,7 @@ class Code(Task):
         error = find_syntax_error(program)
         if error:
             return DraftProblem(reason=f"field 'solution' is not Python under its prompt: {error}")
-        if count_asserts(tests) < MIN_ASSERTS:
+        if count_asserts(tests, entry_point) < MIN_ASSERTS:
             return DraftProblem(reason=f"field 'tests' holds fewer than {MIN_ASSERTS} assert statements")
         answer = _write_answer(prompt, draft["solution"], entry_point)
         return self._build(prompt, answer, tests, entry_point, example_id)
@@ -162,14 +171,12 @@ class Code(Task):
     def verify_label(self, example: Example) -> Verdict:
         """The solution must pass its tests, and an empty function must not."""
         reference = example.reference
-        if count_asserts(reference["test"]) < MIN_ASSERTS:
+        if count_asserts(reference["test"], reference["entry_point"]) < MIN_ASSERTS:
             return Verdict(example_id=example.id, value="wrong", reason=f"fewer than {MIN_ASSERTS} asserts")
         verdict = self.verify(example, Prediction(example_id=example.id, response=example.answer))
         if verdict.value != "correct":
             return verdict
-        program = complete_program(reference["prompt"], example.answer, reference["entry_point"])
-        stub = replace_with_stub(program, reference["entry_point"])
-        if self._run(stub, reference).ok:
+        if self._run(_write_stub(example), reference).ok:
             reason = "the tests prove nothing: a function that returns None passes them too"
             return Verdict(example_id=example.id, value="wrong", extracted=verdict.extracted, reason=reason)
         return verdict
@@ -178,7 +185,7 @@ class Code(Task):
         return extract_code(example.answer, example.reference["entry_point"])
 
     def _run(self, program: str, reference: Mapping[str, str]) -> SandboxResult:
-        tests = _call_tests(reference["test"], reference["entry_point"])
+        tests = call_tests(reference["test"], reference["entry_point"])
         return run_program(program, tests=tests, allow_unisolated=self.config.allow_unisolated_code)
 
     def _build(self, prompt: str, answer: str, test: str, entry_point: str, example_id: str) -> Example:
@@ -188,6 +195,12 @@ class Code(Task):
             answer=answer,
             reference={"question": prompt, "prompt": prompt, "test": test, "entry_point": entry_point},
         )
+
+
+def _write_stub(example: Example) -> str:
+    """The example's solution as a function that returns None."""
+    prompt, entry_point = example.reference["prompt"], example.reference["entry_point"]
+    return replace_with_stub(complete_program(prompt, example.answer, entry_point), entry_point)
 
 
 def _read_code(reader: RowReader, name: str) -> str:
@@ -212,10 +225,6 @@ def _find_imports(program: str, prompt: str) -> str:
     lines = [source_of(n, program) for n in parse(program).body if isinstance(n, ast.Import | ast.ImportFrom)]
     new = [line for line in dict.fromkeys(lines) if line not in present]
     return "".join(f"{line}\n" for line in new)
-
-
-def _call_tests(test: str, entry_point: str) -> str:
-    return f"{test}\ncheck({entry_point})" if defines(test, "check") else test
 
 
 def _strip_fence(text: str) -> str:

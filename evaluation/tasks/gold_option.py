@@ -48,6 +48,10 @@ class GoldSeen(NamedTuple):
     options: Options
     closed: bool = False
     """Whether the options are one set of labels for all rows."""
+    named: tuple[tuple[str, int], ...] = ()
+    """Other columns that seem to name the option, such as `label_text` beside `label`, with the index of the one that they
+    name.
+    """
 
 
 def settle_gold(seen: Sequence[GoldSeen]) -> GoldReading:
@@ -101,11 +105,16 @@ def find_doubt(gold: GoldSeen, found: int, *, names_count: bool) -> str | None:
     """Why the option that was found may not be the right one, to complete an error message. None if nothing speaks against it.
 
     Args:
-        names_count: whether other keys of the options and letters in front of their texts may be what the row names.
+        names_count: whether other keys of the options, letters in front of their texts, and other columns may be what the
+            row names.
     """
     options = gold.options
     if options.marked and found not in options.marked:
         return f"the options mark another one as right ({options.texts[options.marked[0]]!r}): correct the row"
+    for column, place in gold.named:
+        if place != found and names_count:
+            texts = f"{options.texts[found]!r}, and {column!r} is {options.texts[place]!r}"
+            return f"that is {texts}: correct the row, or name the right column in task.columns"
     match = _DECORATED.fullmatch(gold.value) if isinstance(gold.value, str) else None
     value = match["label"] if match and not match["text"] else gold.value
     named = (find_spelled(value, names) for names in options.other_names if names_count)

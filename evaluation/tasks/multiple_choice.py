@@ -16,7 +16,7 @@ from pada_agent.evaluation.rows.cells import cell_text, to_nfc
 from pada_agent.evaluation.rows.forms import GOLD, Fields, Header
 from pada_agent.evaluation.rows.options import OptionsProblem, find_option_columns, read_option_columns, read_options
 from pada_agent.evaluation.task import DraftProblem, OpenQuestion, Task
-from pada_agent.evaluation.tasks.closed_labels import only_one, read_label, see_label, settle_labels
+from pada_agent.evaluation.tasks.closed_labels import list_named, only_one, read_label, see_label, settle_labels
 from pada_agent.evaluation.tasks.drafts import (
     CLOSED_VARIETY,
     assign_label,
@@ -244,7 +244,8 @@ class MultipleChoice(Task):
                 options = read_options(reader.value("choices"))
         except OptionsProblem as exc:
             reader.fail("choices", str(exc))
-        return GoldSeen(reader.where, reader.name("answer"), only_one(reader.value("answer")), options)
+        named = tuple(list_named(reader, options.texts))
+        return GoldSeen(reader.where, reader.name("answer"), only_one(reader.value("answer")), options, named=named)
 
     def _closed(self, label: str) -> Choices | DraftProblem:
         labels = tuple(self.config.labels)
@@ -323,8 +324,13 @@ def _verify_chosen(example: Example, prediction: Prediction) -> Verdict:
 
 
 def _verify_written(example: Example, prediction: Prediction) -> Verdict:
-    choices = _choices_of(example)
-    found = (find_closed_label if choices.closed else find_label)(prediction.response, choices.labels)
+    choices, response = _choices_of(example), prediction.response
+    is_closed = choices.closed
+    found = (
+        find_closed_label(response, choices.labels)
+        if is_closed
+        else find_label(response, choices.labels, choices.texts)
+    )
     gold = choices.labels[choices.gold]
     if found.label is None:
         return Verdict(example_id=example.id, value="wrong", reason=f"{found.reason}; right is {gold}")

@@ -92,6 +92,14 @@ class Sql(Task):
                 )
         return settled
 
+    def find_form(self, rows: Sequence[RawRow]) -> Settled:
+        """Without columns of objects: Spider's `sql` is a parse tree, and its query is in `query`."""
+        trees = {name for row in rows for name, value in row.fields.items() if isinstance(value, Mapping)}
+        plain = [
+            row.model_copy(update={"fields": {n: v for n, v in row.fields.items() if n not in trees}}) for row in rows
+        ]
+        return super().find_form(plain if trees else rows)
+
     def read(self, row: RawRow) -> Example:
         reader = self.reader(row)
         database = self._databases.find(reader)

@@ -29,7 +29,12 @@ _MAX_LINE = 500
 
 _N = rf"(?:(?>\d(?:[\d.,'_{GROUP_SPACE}]*\d)?)|(?<![\w.])\.\d++)"
 _EXPONENT = r"\(?(?P<{}>[-+]?\d{{1,9}})(?!\d)\)?"
+_MINUS_APART = rf"(?:(?<=[=≈({{\[$<>]) | (?<=[=≈][ {GROUP_SPACE}]))-[ {GROUP_SPACE}]{{1,3}}(?=[\d.{CURRENCY}])"
+"""A minus sign with a space behind it, where nothing stands before it from which it could subtract: `x = - 5`."""
+_MINUS_IN_WORDS = r"(?i:\b(?<!-)negative | (?:\A | (?<=\bis\s) | (?<=[=:(]) | (?<=[=:]\s))minus)\s"
+_SPACED_SIGN = re.compile(r"\A\s*([-−–﹣－])(?:\s|\\[,;: !]){1,4}(?=\S)")
 _NUMBERED_HEADING = re.compile(r"\d{1,2}[.)]\s+[^\W\d]")
+_IRRATIONAL = re.compile(r"\\(?:sqrt|pi|[dtc]?frac|log|ln|sin|cos|tan|infty)(?![a-zA-Z])|[√π∞]")
 _BRACES = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\[{}]|[{}]")
 _SCALES = {
     "hundred": 2,
@@ -40,12 +45,14 @@ _SCALES = {
     "billion": 9,
     "trillion": 12,
 }
+_SHORT_SCALES = {"k": 3, "m": 6, "b": 9}
+"""Only behind an amount of money: `$60k`. Otherwise, 5k may be a run."""
 NUMBER = re.compile(
     rf"""
     (?P<skip>\d++(?::\d++)++ | \d{{4}}-\d{{1,2}}-\d{{1,2}}(?!\d) | \d{{1,2}}-\d{{1,2}}-\d{{4}}(?!\d) | \d++(?:/\d++){{2,}}+
         | 0[xX][0-9a-fA-F]++ | [A-Za-zÀ-ÿ_^]\d[\d.,'_]*+)
     |
-    (?P<sign>(?<![\w.)\]}}%])[-+])?
+    (?P<sign>(?<![\w.)\]}}%])[-+] | {_MINUS_APART} | {_MINUS_IN_WORDS})?
     (?P<currency>(?:\b[A-Z]{{1,3}})?[{CURRENCY}]\s?|\b(?:USD|EUR|GBP|CHF|INR|JPY|CNY|Rs\.?)\s?)?
     (?P<sign_inside>(?<=[{CURRENCY}])-)?
     (?:
@@ -59,6 +66,7 @@ NUMBER = re.compile(
             | \s?/\s?(?P<denominator>{_N})
         )?
     )
+    (?P<short>(?:[kKMB]|[mb]n)(?!\w))?
     (?P<scale>[ {GROUP_SPACE}]{{1,4}}(?:{"|".join(_SCALES)})s?\b)?
     (?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?
     """,
@@ -122,14 +130,14 @@ def gold_parts(text: str) -> list[str]:
 
 
 def find_answer(text: str, mark: DecimalMark = ".") -> FoundNumber:
-    """The number that `####` marks, or else in the last `\\boxed{}`, or else the last number of the text."""
+    """The number that `####` marks, or else the one in the last `\\boxed{}` (`x = 5` too), or else the last of the text."""
     found = find_marked(text, mark)
     if found is not None:
         return FoundNumber(found.number, marked=True)
-    boxed = _find_boxed(text)
-    number = parse_number(boxed[-1], mark) if boxed else None
-    if number is not None:
-        return FoundNumber(number, marked=True)
+    for boxed in _find_boxed(text)[-1:]:
+        number = _read_box(boxed, mark)
+        if number is not None or _IRRATIONAL.search(to_plain(boxed)):
+            return FoundNumber(number, marked=True)
     whole = parse_number(text, mark) if len(text) <= _MAX_LINE else None
     return FoundNumber(_find_last(text, mark) if whole is None else whole)
 
@@ -159,6 +167,8 @@ def parse_number(text: str, mark: DecimalMark = ".") -> Number | None:
     plain = bare(text)
     match = NUMBER.match(plain)
     if match is None or match["skip"] or (match["sign"] and match["sign_inside"]):
+        return None
+    if match["short"] and not match["currency"]:
         return None
     rest = plain[match.end() :]
     may_be_symbol = not (match["currency"] or match["percent"] or match["scale"])
@@ -235,6 +245,13 @@ def _join_groups(whole: str) -> str | None:
     return head + "".join(groups) if thousands or indian else None
 
 
+def _read_box(boxed: str, mark: DecimalMark) -> Number | None:
+    """`5`, also of `x = 5` and `5 apples or so`; none of `2\\sqrt{3}`, whose 3 is no answer."""
+    result = boxed.rpartition("=")[2]
+    number = parse_number(boxed, mark) or parse_number(_join_sign(result), mark)
+    return number or (None if _IRRATIONAL.search(to_plain(result)) else _find_last(boxed, mark))
+
+
 def _find_last(text: str, mark: DecimalMark) -> Number | None:
     """None also where the last number is too long to be read: an earlier one is not the answer."""
     for match in reversed(list(NUMBER.finditer(to_plain(text)))):
@@ -260,12 +277,14 @@ def _read(match: re.Match[str], mark: DecimalMark) -> Number | None:
     value = _read_mixed(match) if match["whole"] else _read_value(match, mark)
     if value is None:
         return None
-    if match["scale"]:
+    if match["short"] and match["currency"]:
+        value = _checked_value(value * 10 ** _SHORT_SCALES[match["short"][0].lower()])
+    elif match["scale"]:
         value = _checked_value(value * 10 ** _SCALES[match["scale"].strip(f" {GROUP_SPACE}").removesuffix("s")])
     if value is None:
         return None
-    negative = "-" in (match["sign"], match["sign_inside"])
-    return Number(-value if negative else value, percent=bool(match["percent"]))
+    is_negative = (match["sign"] or "+").strip() != "+" or match["sign_inside"] == "-"
+    return Number(-value if is_negative else value, percent=bool(match["percent"]))
 
 
 def _read_mixed(match: re.Match[str]) -> Fraction | None:
@@ -323,7 +342,12 @@ def _write(value: Fraction) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text[:_MAX_LINE].lstrip(" \t").partition("\n")[0].strip()
+    return _join_sign(text[:_MAX_LINE].lstrip(" \t").partition("\n")[0].strip())
+
+
+def _join_sign(text: str) -> str:
+    """A marked number with its sign directly before it: `- 5` is no item of a list there."""
+    return _SPACED_SIGN.sub(r"\1", text)
 
 
 def _find_marks(text: str) -> list[_Mark]:
@@ -346,7 +370,7 @@ def _find_boxed(text: str) -> list[str]:
         brace = match[0]
         if brace == "}" and depth:
             depth -= 1
-            found += [] if depth else [text[start : match.start()]]
+            found += [] if depth else [_join_sign(text[start : match.start()])]
         elif brace == "{" and depth:
             depth += 1
         elif "box" in brace:

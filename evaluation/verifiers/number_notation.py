@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 GROUP_SPACE = "\u00a0"
 """Represents every space that separates groups of digits and is not an ordinary space."""
@@ -39,11 +40,12 @@ _LATEX = (
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))"), "°"),
     (re.compile(r"\^\s*\{([^{}]{1,40})\}"), r"^\1"),
     (re.compile(r" {2,}"), " "),
+    (re.compile(r"(?<=[a-zA-Z]) \^(?=\d)"), "^"),
 )
 _LATEX_SIGNS = ("\\", "{,}", "^{")
 """Without one of these, a text has nothing that is LaTeX."""
 _FRACTION = re.compile(
-    r"(?:(\d)\s*)?\\[dtc]?frac\s*(?:\{\s*([-+]?[\d.,' ]{1,80})\}|(\d))\s*(?:\{\s*([\d.,' ]{1,80})\}|(\d))"
+    r"(?:(\d)\s*)?\\[dtc]?frac\s*(?:\{\s*([-+]?[\d.,' ]{1,80})\}|(\d))\s*(?:\{\s*([-+]?[\d.,' ]{1,80})\}|(\d))"
 )
 
 
@@ -59,15 +61,16 @@ def to_plain(text: str) -> str:
 
 def _write_digits(text: str) -> str:
     """Decimal digits of all scripts become ASCII, and ½ becomes 1/2."""
-    return "".join(character if character.isascii() else _write(character) for character in text)
+    return "".join(new if new.isascii() else _write(new, before) for before, new in pairwise(f" {text}"))
 
 
-def _write(character: str) -> str:
+def _write(character: str, before: str) -> str:
     digit = unicodedata.decimal(character, None)
     if digit is not None:
         return str(digit)
     if unicodedata.decomposition(character).startswith("<fraction>"):
-        return f" {unicodedata.normalize('NFKC', character)}".replace("⁄", "/")
+        gap = "" if before in "+-" else " "
+        return f"{gap}{unicodedata.normalize('NFKC', character)}".replace("⁄", "/")
     return character
 
 
@@ -83,5 +86,8 @@ def _read_latex(text: str) -> str:
 
 def _write_fraction(match: re.Match[str]) -> str:
     """`5\\frac{1}{2}` is a mixed number: the digit before the fraction stays apart from it."""
-    numerator, denominator = (match[2] or match[3]).strip(), (match[4] or match[5]).strip()
+    numerator, denominator = (match[2] or match[3]).strip(), (match[4] or match[5]).strip().lstrip("+")
+    if denominator.startswith("-"):
+        denominator = denominator[1:]
+        numerator = numerator[1:] if numerator.startswith("-") else f"-{numerator.lstrip('+')}"
     return f"{match[1]} {numerator}/{denominator}" if match[1] else f"{numerator}/{denominator}"

@@ -15,7 +15,13 @@ from pada_agent.evaluation.verifiers.text import (
     normalize_text,
 )
 
-_STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)\s*[:=]?\s*(?i:option\s+|choice\s+)?"
+_STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)[\"']?\s*[:=]?\s*(?i:option\s+|choice\s+)?"
+_BOX = r"(?:\\f?boxed\s*\{|(?i:<answer>))\s*(?:\\(?:text|math)[a-z]{0,2}\s*\{\s*)?[(\[*]*"
+"""What marks an answer: `\\boxed{`, `\\boxed{\\text{`, `<answer>`."""
+_OPENS, _CLOSES = re.compile(r"(?:[{<>\"'“‘«「『【`$|]|\\\(\s?)$"), re.compile(r"[}<>\"'”’»」』】`$|]|\s?\\\)")
+"""What stands on both sides of a label that is alone: quotes, tags, `$B$`."""
+_SAYS = re.compile(r"(?i:(?:the\s+)?(?:\w+\s+)?answer(?:\s+is)?\s*:?\s*)")
+_LEFT_OUT = "□"
 _OR = r"\s*(?:or|and|/|,)\s*"
 _FILLER = (
     r"(?:(?:an?|the|any|about|as|to|be|is|it|this|that|of|look|looks|looking|like|seem|seems|sound|appear|appears|think|"
@@ -29,7 +35,7 @@ _NEGATED = re.compile(
 _NEGATION_CHARACTERS = 60
 """Length of the text before a label in which a negation is looked for."""
 _RULED_OUT = re.compile(r"\s+(?:is|was|would\s+be)(?:n['’]t\b|\s+(?:not|wrong|incorrect|false)\b)")
-_ALONE = r"\s*,\s(?!\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
+_ALONE = r"\s*,(?:\s(?!\d)|$)|\s?(?:\(|->|→|=|\|)(?!\s?\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
 """What follows a label: an `A` before it is not an article, and a digit before it does not count anything."""
 _IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
 """What stands before a digit that belongs to a calculation or a longer number."""
@@ -45,18 +51,25 @@ class FoundLabel(NamedTuple):
     reason: str
 
 
-def find_label(response: str, labels: Sequence[str]) -> FoundLabel:
+def find_label(response: str, labels: Sequence[str], texts: Sequence[str] = ()) -> FoundLabel:
     """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`, `答案是B`.
 
-    The most explicit form decides: a bare label, then "the answer is", then labels at the start of a line, then any mention
+    The most explicit form decides: a bare label or text, then `\\boxed{B}`, then "the answer is", then labels at the start of a line, then any mention
     that is not ruled out (`not B`), and only then the second and third form in the other case (`Answer: b`, `b) text`). Two
     different labels in the deciding form are ambiguous. `A`, `I` and digits are words in front of another word (`A ball`, `3 planets`), and
     labels where any letter would be (`A, because …`, `I think it is A.`). "The answer is" and what rules a label out are
     understood in English only.
+
+    Args:
+        texts: the options' texts, in the order of their labels. The `C` of an option `Vitamin C` is no label.
     """
     text = _collapse(response)
     by_form = {form: label for label in labels if (form := _collapse(label))}
-    for find in (_find_bare, _find_stated, _find_leading, _find_mentioned, _find_in_other_case):
+    if not _find_bare(text, list(by_form)) and texts:
+        if (same := _find_text(text, texts)) is not None:
+            return FoundLabel(labels[texts.index(same)], "")
+        text = _leave_out(text, texts, list(by_form))
+    for find in (_find_bare, _find_boxed, _find_stated, _find_leading, _find_mentioned, _find_in_other_case):
         found = [by_form[form] for form in dict.fromkeys(find(text, list(by_form)))]
         if len(found) == 1:
             return FoundLabel(found[0], "")
@@ -103,9 +116,9 @@ def _find_named(text: str, labels: Sequence[str]) -> list[str]:
 
 
 def _as_whole_word(form: str) -> str:
-    """A pattern for the form unless it is part of a longer word, which in a joining script cannot be told."""
-    before = "" if _joins(form[:1]) else rf"(?<!{WORD_CHARACTER})"
-    after = "" if _joins(form[-1:]) else rf"(?!{WORD_CHARACTER})"
+    """A pattern for the form unless it is part of a longer word, which in a joining script cannot be told, or number (`4.5`)."""
+    before = "" if _joins(form[:1]) else rf"(?<!{WORD_CHARACTER})" + r"(?<!\d[.,])" * form[:1].isdigit()
+    after = "" if _joins(form[-1:]) else rf"(?!{WORD_CHARACTER})" + r"(?![.,]\d)" * form[-1:].isdigit()
     return f"{before}{re.escape(form)}{after}"
 
 
@@ -118,15 +131,15 @@ def _is_negated(text: str, start: int) -> bool:
 
 
 def _one_of(labels: Sequence[str], *, is_word: bool = False) -> str:
-    """A pattern for any of the labels in front of no letter or apostrophe; if `is_word`, after none either.
+    """A pattern for any of the labels that is no part of a word such as `B's`; unless `is_word`, it may follow a letter.
 
     `B` may be attached to a script that joins words (`答案是B`), but a label of such a script may not: `가` is in many words.
     """
     patterns = []
     for label in sorted(labels, key=len, reverse=True):
         letter = r"\w" if _joins(label[:1]) else WORD_CHARACTER
-        before = rf"(?<!{letter}|')" if is_word else ""
-        patterns.append(rf"{before}{re.escape(label)}(?!{letter}|')")
+        before = rf"(?<!{letter})(?<!\w['’])" if is_word else ""
+        patterns.append(rf"{before}{re.escape(label)}(?!{letter}|['’]\w)")
     return f"(?P<label>{'|'.join(patterns)})"
 
 
@@ -135,9 +148,34 @@ def _find_bare(response: str, labels: Sequence[str]) -> list[str]:
     return [] if same is None else [same]
 
 
+def _find_text(response: str, texts: Sequence[str]) -> str | None:
+    """The option's text that is all of the response, or what it says that the answer is."""
+    said = _SAYS.match(response)
+    found = (find_same(text, texts) for text in (response, response[said.end() :] if said else ""))
+    return next((text for text in found if text is not None), None)
+
+
+def _leave_out(response: str, texts: Sequence[str], labels: Sequence[str]) -> str:
+    """The response without the texts of options that name a label, such as `Vitamin C` and `both A and B`. Of one that names
+    its own, as `B) ruler` does, the label stays.
+    """
+    one = re.compile(_one_of(labels, is_word=True))
+    left: dict[str, str] = {}
+    for label, form in zip(labels, map(_collapse, texts), strict=False):
+        named = {match["label"] for match in one.finditer(form)} if len(form) > 2 else set()
+        if named:
+            left[form.casefold()] = label if label in named else _LEFT_OUT
+    words = "|".join(map(_as_whole_word, sorted(left, key=len, reverse=True)))
+    return re.sub(f"(?i:{words})", lambda m: left.get(m[0].casefold(), _LEFT_OUT), response) if left else response
+
+
+def _find_boxed(response: str, labels: Sequence[str]) -> list[str]:
+    return [match["label"] for match in re.finditer(_BOX + _one_of(labels), response)]
+
+
 def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    return _with_alternatives(rf"{_STATEMENT}[\s*(\[`\"']*{one}", response, one)
+    return _with_alternatives(rf"{_STATEMENT}[\s*(\[`\"'$]*{one}(?!{_RULED_OUT.pattern})", response, one)
 
 
 def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
@@ -173,7 +211,8 @@ def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
     listed_after = re.compile(rf"[)\]*]?{_OR}[*(\[]?{one}")
     for match in re.finditer(_one_of(labels, is_word=True), response):
         before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
-        bracketed = before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
+        is_enclosed = _OPENS.search(before) and _CLOSES.match(after)
+        bracketed = is_enclosed or before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
         wordlike = match["label"].isdigit() or (match["label"] in ("A", "I") and not _is_joined(before, after))
         in_number = match["label"].isdigit() and _IN_NUMBER.search(before)
         is_named = _NAMING.match(after) and not in_number

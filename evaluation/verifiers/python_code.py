@@ -7,7 +7,9 @@ import textwrap
 from pada_agent.core.lines import split_lines
 from pada_agent.core.syntax_trees import parse
 
-_FENCE = re.compile(r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(
+    r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n(.*?)(?:\n[ \t]*```|```[ \t]*(?=\n|\Z)|\Z)", re.DOTALL | re.IGNORECASE
+)
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
 
 MAX_ATTEMPTS = 100
@@ -53,8 +55,19 @@ def complete_program(prompt: str, response: str, entry_point: str) -> str:
     code = extract_code(response, entry_point)
     if defines(code, entry_point):
         code = trim_to_code(code)
-        return f"{extract_preamble(prompt, entry_point, code)}{code}\n"
+        return _put_future_first(f"{extract_preamble(prompt, entry_point, code)}{code}\n")
     return f"{prompt.rstrip()}\n{_fit_body(prompt, code)}\n"
+
+
+def _put_future_first(program: str) -> str:
+    """`from __future__ import …` has to come before the imports of the prompt. The parser does not mind, but Python does."""
+    if "__future__" not in program or not parses(program):
+        return program
+    lines = split_lines(program)
+    imports = [n for n in parse(program).body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    places = {i for node in imports for i in range(node.lineno - 1, node.end_lineno or node.lineno)}
+    first = [lines[i] for i in sorted(places)]
+    return "\n".join([*first, *(line for i, line in enumerate(lines) if i not in places), ""])
 
 
 def extract_code(response: str, entry_point: str) -> str:
@@ -179,7 +192,3 @@ def replace_with_stub(code: str, name: str) -> str:
             start = lines[first.lineno - 1].encode()[: first.col_offset].decode()
             return "\n".join([*lines[: first.lineno - 1], f"{start}pass", *lines[node.end_lineno :], ""])
     return code
-
-
-def count_asserts(code: str) -> int:
-    return sum(isinstance(node, ast.Assert) for node in ast.walk(parse(code)))

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pada_agent.app.adapters.storage.given_rows import to_plain
 from pada_agent.app.adapters.storage.json_layouts import Placed
 from pada_agent.app.adapters.storage.missing_files import find_other_form, suggest_location
 from pada_agent.app.adapters.storage.row_files import make_rows, number_rows, read_file
@@ -64,6 +65,7 @@ class FileDatasets:
         limit: int | None = None,
         shuffle: int | None = None,
     ) -> list[RawRow]:
+        rows = [to_plain(row) for row in rows]
         n_bytes = len(json.dumps(rows, default=str)) if self._max_file_bytes is not None else 0
         if self._max_file_bytes is not None and n_bytes > self._max_file_bytes:
             raise DatasetError(f"{location}: rows of more than {self._max_file_bytes} bytes are not accepted here")

@@ -296,7 +296,7 @@ def test_settings_in_another_encoding_are_one_clear_error(tmp_path: Path) -> Non
         ("{1.5: a, 2024-05-17: b}", {"1.5": "a", "2024-05-17": "b"}),
         ("[good, bad, off, 1]", {"good": "", "bad": "", "off": "", "1": ""}),
         ("{on: , off: no}", {"on": "", "off": "no"}),
-        ("{cafe\u0301: 1}", {"caf\u00e9": "1"}),
+        ("{cafe\u0301: coffee}", {"caf\u00e9": "coffee"}),
     ],
 )
 def test_labels_are_taken_as_they_are_written(tmp_path: Path, written: str, labels: dict[str, str]) -> None:
@@ -309,6 +309,10 @@ def test_labels_are_taken_as_they_are_written(tmp_path: Path, written: str, labe
     ("task", "message"),
     [
         ({"labels": {None: "nothing", "some": "x"}}, r"task\.labels: .*a name is empty \(null\): put it in quotes"),
+        (
+            {"labels": {"sport": 1, "world": "0"}},
+            r"task\.labels: the definitions are numbers.*label_values: \{1: sport, 0: world\}",
+        ),
         ({"labels": {"Yes": "a", "yes ": "b"}}, r"task\.labels: .*'Yes' and 'yes ' differ only by case or spaces"),
     ],
 )

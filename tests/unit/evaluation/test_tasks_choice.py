@@ -53,6 +53,34 @@ def test_an_option_that_is_there_twice_is_right_under_either_label() -> None:
     assert [answer(BY_LABEL, example, label).value for label in "ABC"] == ["correct", "correct", "wrong"]
 
 
+@pytest.mark.parametrize(
+    ("response", "right"),
+    [
+        ("Vitamin C", True),
+        ("vitamin c.", True),
+        ("The correct answer is: Vitamin C", True),
+        ("B (Vitamin C)", True),
+        ("C", False),
+        ("C. Vitamin D", False),
+        ("Vitamin D", False),
+        ("I believe Vitamin C helps, as does C", False),
+        ("both A and B", False),
+    ],
+)
+def test_the_letter_in_an_options_text_is_not_its_label(response: str, right: bool) -> None:
+    choices = ["Vitamin A", "Vitamin C", "Vitamin D", "Both A and B"]
+    example = BY_LABEL.read(row(question="Which prevents scurvy?", choices=choices, answer="B"))
+    assert answer(BY_LABEL, example, response).value == ("correct" if right else "wrong")
+    both = BY_LABEL.read(row(question="Which dissolve?", choices=choices, answer="D"))
+    assert answer(BY_LABEL, both, "Both A and B").value == "correct"
+
+
+@pytest.mark.parametrize("response", ["A", "A) 21", "I choose A) 21 because it fits", "The answer is A) 21", "a) 21"])
+def test_a_label_that_a_text_begins_with_is_found(response: str) -> None:
+    example = BY_LABEL.read(row(question="How many?", choices=["A) 21", "B) 22"], answer="A"))
+    assert answer(BY_LABEL, example, response).value == "correct"
+
+
 def test_an_instruction_stands_before_the_question_in_both_forms() -> None:
     by_text = MultipleChoice(TaskConfig(instruction="Pick."))
     by_label = MultipleChoice(TaskConfig(instruction="Pick.", answers="label"))

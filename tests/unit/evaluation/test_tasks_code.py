@@ -8,7 +8,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError, SandboxError
 from pada_agent.evaluation.tasks import code
 from pada_agent.evaluation.tasks.registry import make_task
-from tests.unit.evaluation.cases import row
+from tests.unit.evaluation.cases import answer, row
 
 CODE = make_task(TaskConfig(name="code"))
 DOUBLE: dict[str, Any] = {
@@ -55,6 +55,49 @@ def test_rows_that_could_not_be_graded_are_refused(changes: dict[str, Any], mess
         CODE.read(row(**{**DOUBLE, **changes}))
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def test_one():\n    assert double(1) == 2\n\ndef test_two(n=2):\n    assert double(n) == 4",
+        "def test_one():\n    assert double(1) == 2\ntest_one()",
+        "def helper(n):\n    assert double(n) == 2 * n\ndef check(candidate):\n    helper(2)",
+        "class Case:\n    def run(self):\n        assert double(2) == 4\nCase().run()",
+        "import asyncio\nasync def main():\n    assert double(2) == 4\nasyncio.run(main())",
+    ],
+)
+def test_asserts_in_functions_are_run_as_pytest_runs_them(test: str) -> None:
+    example = CODE.read(row(**{**DOUBLE, "test": test}))
+    assert answer(CODE, example, WHOLE).value == "correct"
+    assert answer(CODE, example, "```python\ndef double(x):\n    return 3 * x\n```").value == "wrong"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def tests():\n    def inner():\n        assert double(1) == 2",
+        "def check_double():\n    assert double(1) == 2",
+        "def test_one(n):\n    assert double(n) == 2 * n",
+        "async def check(candidate):\n    assert candidate(1) == 2",
+        "async def test_one():\n    assert double(1) == 2",
+        "class TestDouble:\n    def test_one(self):\n        assert double(1) == 2",
+        "def one():\n    two()\ndef two():\n    assert double(1) == 2",
+    ],
+)
+def test_asserts_that_nothing_runs_are_refused(test: str) -> None:
+    with pytest.raises(
+        DatasetError, match=r"or test_…\(\), because no other is called: without one, any program passes"
+    ):
+        CODE.read(row(**{**DOUBLE, "test": test}))
+
+
+def test_tests_that_prove_nothing_are_told() -> None:
+    idle = "try:\n    assert double(1) == 2\nexcept AssertionError:\n    pass"
+    (told,) = CODE.list_doubts([CODE.read(row(**DOUBLE)), CODE.read(row(**{**DOUBLE, "test": idle}))])
+    assert told == (
+        "1 of 2 tests that were tried prove nothing: a program that does nothing passes them, such as double"
+    )
+
+
 def test_solutions_that_fail_their_own_tests_are_told() -> None:
     good = CODE.read(row(**DOUBLE))
     bad = CODE.read(row(**{**DOUBLE, "canonical_solution": "    return 3 * x\n"}))
@@ -70,3 +113,12 @@ def test_where_no_program_can_run_nothing_is_doubted(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(code, "run_program", refuse)
     assert CODE.list_doubts([CODE.read(row(**DOUBLE))]) == []
+
+
+@pytest.mark.parametrize("opening", ["```", "```python"])
+@pytest.mark.parametrize("behind", ["", "\n", "\n\nIt doubles.", "\nIt doubles."])
+def test_an_answer_is_not_ended_before_its_program(opening: str, behind: str) -> None:
+    example = CODE.read(row(**DOUBLE))
+    written = f"Here is the function:\n\n{opening}\ndef double(x):\n    return 2 * x\n```{behind}"
+    ended = written[: min((at for stop in CODE.stop if (at := written.find(stop)) >= 0), default=None)]
+    assert answer(CODE, example, ended).value == "correct"

@@ -13,6 +13,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import ConfigError, DatasetError
 from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Prediction
+from pada_agent.evaluation.rows.reading import read_files
 from pada_agent.evaluation.sqlite_reader import Failure, Result, SqliteReader
 from pada_agent.evaluation.task import DraftProblem
 from pada_agent.evaluation.tasks.sql import Sql
@@ -61,6 +62,14 @@ def test_the_student_sees_tables_with_keys_and_the_question(folder: Path) -> Non
     example = read(folder)
     assert example.prompt == f"Write one SQLite query that answers the question.\n\n{TABLES}\n\n{QUESTION}"
     assert (example.answer, example.reference["question"]) == (QUERY, QUESTION)
+
+
+def test_a_parse_tree_beside_the_query_is_passed_over_as_in_spiders_files(folder: Path) -> None:
+    tree = {"select": [False, []], "from": {"conds": []}}
+    rows = [row(folder, sql=tree, query=QUERY, number=n) for n in (1, 2)]
+    (file,) = read_files(task(folder), [rows])
+    assert ([example.answer for example in file.examples], file.problems) == ([QUERY, QUERY], ())
+    assert file.understood.unused == ("sql",)
 
 
 def test_values_are_shown_where_settings_ask_for_them(folder: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pada_agent.app.adapters.storage.artifacts import FileArtifactStore
@@ -15,7 +16,7 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.tasks.registry import make_task
 from pada_agent.graph.data_check import refuse, tell_problems
-from pada_agent.graph.data_files import FileName, read_run_files, warn_about
+from pada_agent.graph.data_files import FileName, count_labels_further_down, read_run_files, warn_about
 from pada_agent.graph.nodes.prepare import store_splits
 from pada_agent.graph.run_check import check_everything
 from pada_agent.prompts.prompted_model import PromptedModel
@@ -146,3 +147,32 @@ def test_rows_of_the_input_are_shuffled_like_those_of_files() -> None:
     taken = [row.fields["id"] for row in FileDatasets().accept(rows, location="input.test", limit=5, shuffle=1)]
     assert len(taken) == 5 and taken != list(range(5))
     assert taken == [row.fields["id"] for row in MemoryDatasets({"v": rows}).read("memory:v", limit=5, shuffle=1)]
+
+
+def test_labels_below_a_limit_are_counted_by_what_the_rows_above_it_show() -> None:
+    rows: Rows = [{"question": f"subject {i}", "answer": n} for i, n in enumerate([0, 0, 0, 1, 2, 2])]
+    settings = {"task": {"labels": ["a", "b", "c"]}, "data": {"train": "memory:train", "train_limit": 3}}
+    config = parse_config(settings, origin="test")
+    task, datasets = make_task(config.task), MemoryDatasets({"train": rows})
+    assert count_labels_further_down(config, {}, datasets=datasets, task=task) == {"train": {"c": 2, "b": 1}}
+
+
+@pytest.mark.parametrize("given", [Path("rows.jsonl"), {"question": ["a"]}, np.array([1, 2])])
+def test_input_that_is_no_list_of_rows_is_refused_and_not_passed_over(given: Any) -> None:
+    memory = {"train": ask("train", 3), "validation": ask("validation", 2)}
+    for name in ("train", "validation", "test"):
+        with pytest.raises(
+            ConfigError, match=rf"input\.{name}: expected a location as text, or a list of rows, but found"
+        ):
+            read(memory, {name: given})
+
+
+def test_rows_of_the_input_may_hold_what_numpy_and_pandas_make_of_them() -> None:
+    rows = (
+        {"question": "Which fit?", "answers": np.array(["red", "blue"]), 7: "more"},
+        {"question": np.str_("How many?"), "answers": np.int64(3)},
+        {"question": "What share?", "answers": np.float32(0.1)},
+    )
+    files = read({"validation": ask("validation", 2)}, {"train": rows})
+    assert [row.answer for row in files["train"].examples] == ["red", "3", "0.1"]
+    assert files["train"].examples[0].reference["answers"] == ["red", "blue"]

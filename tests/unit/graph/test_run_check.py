@@ -82,6 +82,26 @@ def test_settings_for_labels_are_idle_without_labels() -> None:
     assert not any(finding.stops for finding in found.findings)
 
 
+def test_values_of_labels_without_labels_end_the_run() -> None:
+    found = check(GOOD, task={"name": "exact_match", "label_values": {"0": "no", "1": "yes", "2": "no"}})
+    (finding,) = found.findings
+    assert (finding.stops, finding.kind) == (True, "settings")
+    assert finding.text == (
+        "task.label_values does nothing, because task.labels is empty. List the labels there: [no, yes]"
+    )
+
+
+def test_settings_that_the_task_does_not_read_are_told() -> None:
+    idle = {"labels": ["yes", "no"], "answers": "label", "no_answer": "none", "decimal_mark": "comma", "database": "x"}
+    warnings = check(GOOD, task={"name": "exact_match", "gold_is": "index", **idle}).warnings
+    for name in idle:
+        assert f"task.{name} does nothing, because the task 'exact_match' does not read it" in warnings
+    assert "task.gold_is does nothing, because the task 'exact_match' does not read it" not in warnings
+    assert check(GOOD, task={"name": "exact_match", "gold_is": "index"}).warnings == [
+        "task.gold_is does nothing, because the task 'exact_match' does not read it"
+    ]
+
+
 OVERRIDDEN: dict[str, Any] = {
     "lora": {"epochs": 20, "n_steps": 10},
     "quality": {"enabled": False, "threshold": 8, "floor": 5},

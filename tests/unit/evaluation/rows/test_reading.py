@@ -125,12 +125,13 @@ def test_words_that_count_as_empty_are_a_setting_and_never_a_label() -> None:
 
 
 def test_answers_that_may_be_left_of_empty_cells_are_told() -> None:
-    rows = [{"question": f"q{i}", "answer": word} for i, word in enumerate(["None", "None", "NA", "fine"])]
+    rows = [{"question": f"q{i}", "answer": word} for i, word in enumerate(["None", "None", "NA", "\\N", "fine"])]
     assert read(rows).understood.notes == (
         "2 answers are 'None': drop the rows if that is an empty cell",
         "1 answer is 'NA': drop the row if that is an empty cell",
+        r"1 answer is '\\N': drop the row if that is an empty cell",
     )
-    assert read(rows, labels={"None": "", "NA": "", "fine": ""}).understood.notes == ()
+    assert read(rows, labels={"None": "", "NA": "", "\\N": "", "fine": ""}).understood.notes == ()
     decimals = [{"question": f"q{i}", "answer": f"{i}.0"} for i in range(3)]
     assert read(decimals).understood.notes[0].startswith("all answers end in .0")
 
