@@ -33,6 +33,8 @@ TRAIN = [
     for i in range(12)
 ]
 
+TRAIN_BY_ID = {e.id: e for e in TRAIN}
+
 
 def guarded(number: int, *confusions: Confusion) -> GuardedStrategy:
     strategy = Strategy(
@@ -275,6 +277,18 @@ def test_strategies_about_the_same_labels_divide_them_unless_a_call_writes_a_sin
                 total[key[place]] += n
         assert totals[0] == totals[1]
     assert (len(apart), len(together)) == (9, 4)
+
+
+def test_a_strategy_that_names_its_training_rows_is_applied_to_these_alone() -> None:
+    mixed = Confusion(gold="a", predicted="b", count=2)
+    own = guarded(2, mixed)
+    own = own.model_copy(update={"strategy": own.strategy.model_copy(update={"source_ids": ("t0", "t1")})})
+    batches = plan_patterns(share_rows([guarded(1, mixed), own, guarded(3, mixed), guarded(4)], 40), rows_per_call=9)
+    written = Counter((b.strategy.strategy.id, i) for b in batches if b.strategy for i in b.source_ids)
+    assert {i for (name, i) in written if name == "i1-s2"} == {"t0", "t1"}
+    assert Counter(name for name, _ in written.elements()) == {f"i1-s{n}": 10 for n in (1, 2, 3, 4)}
+    labels = {name: {TRAIN_BY_ID[i].answer for (n, i) in written if n == name} for name in ("i1-s1", "i1-s3")}
+    assert sum(map(len, labels.values())) == 3, "the others divide the two labels"
 
 
 def test_a_batch_can_be_written_from_one_source() -> None:
