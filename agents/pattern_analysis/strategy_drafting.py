@@ -17,11 +17,10 @@ from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
 TOO_SIMILAR_ROUGE = 0.8
 """ROUGE-L F score of two generation approaches above which they count as the same strategy."""
 
-PATTERNS_PER_CALL = 10
-"""If there are more patterns than this, they are divided among several calls so that they fit into the context."""
-
-MAX_ROUNDS = 3
-"""The first call, plus two more for patterns that got no strategy of their own."""
+PATTERNS_PER_CALL = (10, 5, 2)
+"""Maximum number of patterns in a call, so that they fit into the context: at first, and in two more rounds for patterns that got no
+strategy of their own. Smaller later, so that one pattern that a filter refuses or whose answer is too long does not take the others with it.
+"""
 
 _QUOTED = re.compile(
     r"""(?:"[^"]+"|“[^”]+”|„[^“”]+[“”]|«[^»]+»|「[^」]+」|『[^』]+』|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))"""
@@ -67,7 +66,7 @@ class StrategyItem(BaseModel):
 def draft_strategies(
     patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel, may_repeat: bool = False
 ) -> Strategies:
-    """Ask about all patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate.
+    """Ask about many patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate.
 
     Args:
         may_repeat: accept duplicates, because the writer will not see the strategies' text (`generation.strategy_text: none`).
@@ -75,18 +74,18 @@ def draft_strategies(
     drafted: dict[str, Strategy] = {}
     unusable: list[str] = []
     n_calls = 0
-    for draw in range(MAX_ROUNDS):
-        open_patterns = [p for p in patterns if p.id not in drafted][:PATTERNS_PER_CALL]
-        if not open_patterns:
-            break
-        n_calls += 1
-        answer = _ask(open_patterns, list(drafted.values()), task=task, analyst=analyst, draw=draw)
-        if isinstance(answer, NoReply):
-            unusable.append(answer.reason)
-            continue
-        for strategy in answer:
-            if may_repeat or not any(is_same_strategy(strategy, other) for other in drafted.values()):
-                drafted.setdefault(strategy.pattern_id, strategy)
+    for size in PATTERNS_PER_CALL:
+        waiting = [p for p in patterns if p.id not in drafted]
+        for start in range(0, len(waiting), size):
+            asked = waiting[start : start + size]
+            answer = _ask(asked, list(drafted.values()), task=task, analyst=analyst, draw=n_calls)
+            n_calls += 1
+            if isinstance(answer, NoReply):
+                unusable.append(answer.reason)
+                continue
+            for strategy in answer:
+                if may_repeat or not any(is_same_strategy(strategy, other) for other in drafted.values()):
+                    drafted.setdefault(strategy.pattern_id, strategy)
     left_out = [f"'{p.category_name}'" for p in patterns if p.id not in drafted]
     problem = describe_unusable("analyst", unusable, n_usable=n_calls - len(unusable))
     why = f": {problem}" if problem else ""
