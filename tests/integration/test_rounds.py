@@ -153,6 +153,40 @@ def test_how_many_batches_are_made_at_once() -> None:
     assert count(max_concurrency=2, economy="batch") == 256
 
 
+FROM_ROWS = {"share": 1, "rows_per_call": 1, "pattern_share": 0, "sources": "training_rows", "max_top_ups": 0}
+"""A batch for each training row, those of one label after those of another."""
+
+
+@pytest.mark.parametrize("prompt", [WRITES[1], "quality_control"])
+def test_once_a_teacher_gives_no_usable_answer_the_batches_that_are_left_are_not_asked_for(
+    tmp_path: Path, prompt: str
+) -> None:
+    asked = Counter[str]()
+
+    def answer(request: ChatRequest) -> str:
+        asked[str(request.tags["prompt"])] += 1
+        return "I am a teapot." if request.tags["prompt"] == prompt else teach(request)
+
+    graph = build_graph(make_world(tmp_path, 60, answer).connect).compile()
+    settings = settle(generation=FROM_ROWS, quality={"max_regenerations": 0})
+    summary = graph.invoke({}, one_at_a_time(), context=settings)["summary"]
+    n_batches = 60 // len(LABELS) + 1
+    assert asked[prompt] == 3 * n_batches, "all batches of the first label, and one of the next"
+    assert asked[WRITES[1]] == (3 * n_batches if prompt == WRITES[1] else n_batches)
+    assert any(f"gave no usable answer in any of {n_batches} calls" in warning for warning in summary.warnings)
+    assert [r.n_asked for r in summary.batches] == [n_batches]
+
+
+def test_a_teacher_that_refuses_one_label_is_asked_for_the_others(tmp_path: Path) -> None:
+    def answer(request: ChatRequest) -> str:
+        is_refused = request.tags["prompt"] == WRITES[1] and "label: fruit" in request.messages[-1].content
+        return "I cannot write that." if is_refused else teach(request)
+
+    graph = build_graph(make_world(tmp_path, 60, answer).connect).compile()
+    summary = graph.invoke({}, one_at_a_time(), context=settle(generation=FROM_ROWS))["summary"]
+    assert [(r.n_batches, r.n_accepted) for r in summary.batches] == [(60, 40)]
+
+
 class Outage:
     """A teacher that is down from its nth row of a kind on, and back once it is told so. It remembers nothing: each call is paid for."""
 
