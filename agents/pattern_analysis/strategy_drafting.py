@@ -13,6 +13,7 @@ from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.text_units import count_words, split_sentences, units_of
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
+from pada_agent.prompts.text_lengths import at_least
 
 TOO_SIMILAR_ROUGE = 0.8
 """ROUGE-L F score of two generation approaches above which they count as the same strategy."""
@@ -51,14 +52,14 @@ class StrategyItem(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     pattern: int = Field(description="number of the pattern it is for")
-    strategy_name: str = Field(min_length=2, description="short name")
+    strategy_name: str = at_least(2, "short name")
     deciding_detail: str = Field(
         default="",
         description="the detail in the text that makes it the right answer and not the one given by mistake, 1 or 2 sentences",
     )
-    generation_approach: str = Field(
-        min_length=15,
-        description="instructions to another writer: which situations to write about and how to make that detail decide, 2 to 4 sentences without samples",
+    generation_approach: str = at_least(
+        15,
+        "instructions to another writer: which situations to write about and how to make that detail decide, 2 to 4 sentences without samples",
     )
     key_elements: list[str] = Field(default_factory=list, description="2 to 4 things every example must contain")
 
