@@ -16,19 +16,12 @@ def measure(text: str) -> int:
     return sum(WIDE if east_asian_width(c) in "WF" else 1 for c in text.strip())
 
 
-def at_least(n: int, description: str, *, accepted: int | None = None) -> Any:
-    """A pydantic field, required, for a text of at least `n` letters.
-
-    Args:
-        accepted: length of a shorter text that is accepted all the same, although it is not asked for.
-    """
-    least = n if accepted is None else accepted
+def at_least(n: int, description: str) -> Any:
+    """A pydantic field, required, for a text of at least `n` letters."""
 
     def check(text: str) -> str:
-        if measure(text) < least:
-            raise PydanticCustomError(
-                "too_short", "a text of at least {least} characters is expected", {"least": least}
-            )
+        if measure(text) < n:
+            raise PydanticCustomError("too_short", "a text of at least {n} characters is expected", {"n": n})
         return text
 
     field: FieldInfo = Field(description=description, json_schema_extra={"minLength": n})

@@ -13,7 +13,6 @@ from pada_agent.core.records import Example, Rating, Record, Strategy
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
-from pada_agent.prompts.text_lengths import at_least
 
 TOKENS_PER_RATING = 110
 """Tokens reserved for one rating in the judge's reply, including reason, feedback and the JSON around them."""
@@ -25,7 +24,9 @@ class RatingItem(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     sample: int = Field(description="number of the sample")
-    reason: str = at_least(3, "does the answer fit, and why, at most 15 words", accepted=1)
+    reason: str = Field(
+        default="", description="does the answer fit, and why, at most 15 words", json_schema_extra={"minLength": 3}
+    )
 
 
 class BatchRating(Record):
