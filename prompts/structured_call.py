@@ -23,6 +23,9 @@ ItemT = TypeVar("ItemT", bound=BaseModel)
 MAX_CHARACTERS_PER_TOKEN = 8
 """An answer longer than that many characters for each token it was allowed is not read further."""
 
+LOST_TOKENS = 10
+"""An empty answer for which at least so many tokens were counted was written, and has been put elsewhere."""
+
 SHOWN_CHARACTERS = 2000
 """Of an unusable answer, when it is shown to the LLM again."""
 
@@ -176,6 +179,11 @@ def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str
         )
     elif reply.truncated:
         problems.append("the answer was cut off at the token limit: write less")
+    elif not reply.text.strip() and reply.usage.output_tokens >= LOST_TOKENS:
+        problems.append(
+            f"the answer is empty although {reply.usage.output_tokens} tokens were written: the server may have taken all of it for"
+            " thoughts or for a tool call (with vLLM, see --reasoning-parser)"
+        )
     if len(reply.text) > limit:
         problems.append(f"the answer is far longer than was allowed: its first {limit} characters were read")
     if not found:
