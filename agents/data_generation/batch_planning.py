@@ -107,8 +107,9 @@ def plan_pattern_batches(
 ) -> list[Batch]:
     """Batches for the rows of every strategy. Each row is based on a training example that was drawn for a strategy of its label.
 
-    Where calls write several rows, strategies that share labels divide them so that there are fewer and fuller calls. A strategy that
-    names training rows itself (`Strategy.source_ids`) is applied to these alone.
+    Where calls write several rows, strategies that share labels divide them so that there are fewer and fuller calls, unless all of a
+    strategy is shown for each of its labels (paper). A strategy that names training rows itself (`Strategy.source_ids`) is applied to
+    these alone.
     """
     groups: list[dict[str | None, list[Example]]] = []
     for share in shares if training else ():
@@ -118,7 +119,7 @@ def plan_pattern_batches(
         pool = [row for row in training if row.id in near] or training
         drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
         groups.append(_group_by_label(drawn[share.n_drawn :], task))
-    if planned.rows_per_call > 1:
+    if planned.rows_per_call > 1 and settings.strategy_text != "whole":
         free = [place for place in range(len(groups)) if _is_bound_to_labels(shares[place].guarded.strategy)]
         for place, gathered in zip(free, gather_labels([groups[place] for place in free]), strict=True):
             groups[place] = gathered
