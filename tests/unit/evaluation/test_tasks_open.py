@@ -286,12 +286,6 @@ def test_a_judge_that_cannot_be_read_leaves_the_example_unscored() -> None:
     assert answer(task, example, "It did.").value == "unscored"
 
 
-@pytest.mark.parametrize(("said", "value"), [("yes", "correct"), ("no", "wrong")])
-def test_a_judge_that_gives_no_reason_has_decided_all_the_same(said: str, value: str) -> None:
-    task = make_task(TaskConfig(name="judge"), PromptedModel(ScriptedModel([json.dumps({"correct": said})])))
-    assert answer(task, task.read(row(question="Why?", answer="Because.")), "It did.").value == value
-
-
 def test_no_answer_is_wrong_without_asking_and_a_judge_that_is_gone_raises() -> None:
     task = make_task(TaskConfig(name="judge"), PromptedModel(ScriptedModel([ModelUnavailableError("down")])))
     example = task.read(row(question="Why?", answer="Because."))

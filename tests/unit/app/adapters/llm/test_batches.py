@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -303,18 +302,6 @@ def test_a_full_queue_of_the_provider_is_waited_for(tmp_path: Path) -> None:
             world.clock.sleep = lambda _: setattr(server, "ends_as", "completed")  # type: ignore[method-assign]
             assert texts_of(world.ask("a")) == ["A"]
         assert len(server.batches) == 2
-
-
-def test_a_batch_that_the_queue_has_no_room_for_is_sent_in_smaller_ones_one_after_another(tmp_path: Path) -> None:
-    with serving_batches(answering(), queue=5) as server:
-        server.failure = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
-        texts = [f"t{n}" for n in range(23)]
-        with open_world(tmp_path, server, OPENAI) as world:
-            assert texts_of(world.ask(*texts)) == [text.upper() for text in texts]
-        done = [batch for batch in server.batches.values() if batch.status == "completed"]
-        assert Counter(key for batch in done for key in batch.calls).most_common(1)[0][1] == 1, "paid for once"
-        assert sum(len(batch.calls) for batch in done) == 23 and not server.ordinary
-        assert len(server.batches) < 23, "not each call by itself"
 
 
 @both
