@@ -1,6 +1,7 @@
 """Summarizes LLM replies that could not be used: one line per kind of call instead of one per call. Pure functions."""
 
 from collections.abc import Sequence
+from threading import Lock
 
 from pada_agent.core.records import BatchReport, Unusable
 from pada_agent.core.wording import count
@@ -8,8 +9,41 @@ from pada_agent.core.wording import count
 TRIES = 3
 """After this many calls of a kind without one usable reply, the model evidently does not answer in the required form."""
 
+TRIES_AT_ONCE = 10
+"""The same for batches that are made at the same time: if all of so many failed, those that are left are not begun."""
+
 GENERATOR, JUDGE, SOLVER = "generator", "judge", "judge, answering rows itself,"
 """Kinds of calls, as messages name them."""
+
+
+class AnswerCount:
+    """Which batches of an iteration got usable answers so far. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._usable = set[str]()
+        """Kinds of calls with at least one usable answer."""
+        self._failed: dict[str, dict[str, str | None]] = {}
+        """The batches with an unusable answer, and their labels, by kind of call."""
+
+    def add(self, kind: str, batch_id: str, *, label: str | None, is_usable: bool) -> None:
+        """Note the answer to a call.
+
+        Args:
+            label: what the rows of the batch have in common. A model may refuse to write about one label, and write of others.
+        """
+        with self._lock:
+            if is_usable:
+                self._usable.add(kind)
+            else:
+                self._failed.setdefault(kind, {})[batch_id] = label
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether rows or ratings never came in a usable form, so that no more rows need to be written."""
+        with self._lock:
+            failed = [batches for kind, batches in self._failed.items() if kind not in self._usable]
+        return any(len(b) >= TRIES_AT_ONCE and (None in b.values() or len(set(b.values())) > 1) for b in failed)
 
 
 def describe_unusable(kind: str, failures: Sequence[str], *, n_usable: int) -> str | None:

@@ -30,13 +30,25 @@ CHANNEL_TOKENS = ("<|channel|>", "<|message|>", "<|constrain|>", "<|start|>", "<
 _CHANNEL_WORDS = re.compile(r"\s*analysis.*assistantfinal", re.DOTALL)
 """What is left of channels when control tokens are not shown."""
 
-_BEGINS_TO_THINK = re.compile(
-    r"\W*(?:here(?:'s| is| are) )?(?:my |a |the )?(?:(?:thinking|thoughts?|reasoning)(?: process)?\W*(?:\n|:)"
-    r"|(?:ok(?:ay)?|hmm+|alright|wait|so|first)\W+(?:\w+ ){0,3}?(?:let me|let's|i need|i have|i should|the user)\b|let me think\b|the user (?:wants|asks))",
-    re.IGNORECASE,
+_THINKING_ALOUD = (
+    r"(?:here(?:'s| is| are) )?(?:my |a |the )?(?:thinking|thoughts?|reasoning)(?: process)?\W*(?:\n|:)",
+    r"(?:ok(?:ay)?|hmm+|alright|wait|so|first|got it)\W+(?:\w+ ){0,3}?(?:let me|let's|i need|i have|i should|we need|the user)\b",
+    r"let(?: me|'s) (?:think|see|start|break|tackle|analy[sz]e|consider)\b|the user (?:wants|asks|needs)|(?:we|i) (?:need|have|must|should)(?: first)? to\b",
+    r"(?:思考过程|思考|推理|推論|思考過程)[^\w\n]{0,5}(?:\n|[:：])",
+    r"(?:嗯|好的?|首先|现在|那么|接下来|让我们?)[，,、。\s…]*(?:我?现在)?(?:用户|让我|我(?:需要|要|得|应该|先|们)|先|需要|看看|想想|思考)|用户(?:要求|要我|想|让我|需要|希望)|我(?:现在)?(?:需要|得|应该)先?",
+    r"(?:えっと|さて|まず|では|よし)[、。\s]*\w{0,12}?(?:ユーザー|考え|必要|しましょう)|ユーザー(?:は|が)",
+    r"(?:음|좋아|먼저|우선|자)[,.\s…]*\w{0,6}? ?(?:사용자|제가|내가|생각)|사용자(?:가|는)",
+    r"(?:ok(?:ay)?|also|gut|zuerst|zunächst|hm+)\W+(?:\w+ ){0,2}?(?:ich muss|ich soll|ich brauche|muss ich|der (?:be)?nutzer|lass)",
+    r"(?:ok|d'accord|bon|alors|d'abord|très bien)\W+(?:\w+ ){0,2}?(?:l'utilisateur|je dois|il faut|voyons|j'ai besoin)",
+    r"(?:ok|bien|vale|de acuerdo|primero|bueno)\W+(?:\w+ ){0,2}?(?:el usuario|necesito|tengo que|debo|vamos a)",
+    r"(?:хорошо|итак|так|сначала|ладно)\W+(?:\w+ ){0,2}?(?:пользователь|мне нужно|нужно|я должен|надо)|пользователь (?:хочет|просит)",
 )
+"""How models begin to think in plain words, in the languages of the rows that they are asked about."""
+_BEGINS_TO_THINK = re.compile(rf"\W*(?:{'|'.join(_THINKING_ALOUD)})", re.IGNORECASE)
 _COMES_TO_AN_ANSWER = re.compile(
-    r"(?<![\"'])\b(?:answer|response|output|result|json)s?\b[^\w\"']{0,5}(?:\n|:)", re.IGNORECASE
+    r"(?<![\"'])(?:\b(?:answer|response|output|result|json|antwort|ausgabe|ergebnis|réponse|sortie|résultat|respuesta|salida|resultado"
+    r"|ответ|результат)s?\b|(?:答案|回答|输出|結果|结果|答え|出力|답변|출력))[^\w\"']{0,5}(?:\n|[:：])",
+    re.IGNORECASE,
 )
 
 Span = tuple[int, int]

@@ -4,11 +4,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration, calibrate
+from pada_agent.core.config import ModelsConfig
 from pada_agent.core.ports import ArtifactStore
 from pada_agent.core.records import BatchReport, Record, Ref
 
 N_LATEST = 3
 """Number of reports that a round contains in full."""
+USUAL_AT_ONCE, MOST_AT_ONCE = 16, 256
+"""Number of batches that are made at the same time, and its limit. A batch is a thread that mostly waits."""
+
+
+def count_batches_at_once(models: ModelsConfig) -> int:
+    """How many batches of a round are made at the same time: enough for the models' `max_concurrency`.
+
+    With `economy: batch`, all that can be, because a call that is not asked with the others waits for another batch of the provider.
+    """
+    roles = (models.analyst, models.generator, models.judge)
+    if any(model.economy == "batch" for model in roles):
+        return MOST_AT_ONCE
+    return min(MOST_AT_ONCE, max(USUAL_AT_ONCE, *(model.max_concurrency for model in roles)))
 
 
 class WrittenRows(Record):

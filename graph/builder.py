@@ -6,7 +6,9 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from pada_agent.core.config import RunConfig
 from pada_agent.graph.adapters import Connect
+from pada_agent.graph.batch_rounds import count_batches_at_once
 from pada_agent.graph.node_binding import Node, bind_node, in_thread, using, using_async
 from pada_agent.graph.nodes import (
     augmenting,
@@ -177,17 +179,23 @@ def run_round(synthesis: Compiled, connect: Connect) -> RunnableLambda[Any, Any]
         with using(connect, find_settings(state)) as adapters:
             opened = rounds.open_round(state, adapters)
             if opened["waiting"]:
-                part.invoke(_give(state, opened), without_durability(config))
+                part.invoke(_give(state, opened), _allow_batches(config, find_settings(state)))
             return rounds.close_round(state, adapters)
 
     async def arun(state: Any, config: RunnableConfig) -> Any:
         async with using_async(connect, find_settings(state)) as adapters:
             opened = await in_thread(rounds.open_round, state, adapters)
             if opened["waiting"]:
-                await part.ainvoke(_give(state, opened), without_durability(config))
+                await part.ainvoke(_give(state, opened), _allow_batches(config, find_settings(state)))
             return await in_thread(rounds.close_round, state, adapters)
 
     return RunnableLambda(run, arun)
+
+
+def _allow_batches(config: RunnableConfig, settings: RunConfig) -> RunnableConfig:
+    """As many batches at once as the models allow, unless the caller has said how many. LangGraph's own number depends on the
+    processors, which have little to do with calls."""
+    return {"max_concurrency": count_batches_at_once(settings.models), **without_durability(config)}
 
 
 def run_whole(part: Compiled) -> RunnableLambda[Any, Any]:

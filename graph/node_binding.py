@@ -17,6 +17,7 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.progress import Progress
 from pada_agent.core.returned import check_returned
 from pada_agent.graph.adapters import Adapters, Connect
+from pada_agent.graph.batch_rounds import MOST_AT_ONCE
 from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.run_context import find_settings
 from pada_agent.graph.spans import span_key
@@ -29,8 +30,9 @@ REPORTED_BY_JOBS = {"fine_tune"}
 
 ResultT = TypeVar("ResultT")
 
-_threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="pada-node")
-"""For the nodes of async runs. On a small machine, asyncio's own pool has only a few threads, and the server needs those."""
+_threads = ThreadPoolExecutor(max_workers=4 * MOST_AT_ONCE, thread_name_prefix="pada-node")
+"""For the nodes of async runs. On a small machine, asyncio's own pool has only a few threads, and the server needs those. The batches of
+one run, which may wait for hours, leave room for other runs."""
 
 
 def bind_node(name: str, node: Node, connect: Connect) -> RunnableLambda[Any, dict[str, Any]]:

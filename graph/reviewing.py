@@ -1,5 +1,6 @@
 """The answers that a person may give where the run waits. Each question comes with the JSON schema of its answers."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -92,11 +93,13 @@ def ask_person(
 
 
 def parse_answer(kind: type[AnswerT], reply: Any) -> AnswerT:
-    """The answer in a reply, which is `"approve"` or a mapping.
+    """The answer in a reply, which is `"approve"` or a mapping. Forms send what a person types as a text: that may be JSON.
 
     Raises:
         ValueError: it is neither of the two, or the mapping does not match the schema.
     """
+    if isinstance(reply, str):
+        reply = _read_typed(reply)
     if reply == APPROVE:
         return kind()
     if not isinstance(reply, dict) or not reply:
@@ -106,6 +109,15 @@ def parse_answer(kind: type[AnswerT], reply: Any) -> AnswerT:
     except ValidationError as exc:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
         raise ValueError(f'An answer is "{APPROVE}" or a mapping with {_keys(kind)}. {problems}') from exc
+
+
+def _read_typed(text: str) -> Any:
+    """What a person has typed, which may be JSON. The text itself if it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def answer_schema(kind: type[ReviewAnswer]) -> dict[str, Any]:

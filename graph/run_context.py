@@ -27,8 +27,13 @@ class EditablePrompts(PromptsConfig):
     @field_validator("*")
     @classmethod
     def _leave_ours(cls, text: str, info: ValidationInfo) -> str:
-        """Treats a text that a form sends back unchanged as no override."""
-        return "" if text == template_text(str(info.field_name)) else text
+        """Treats a text that a form sends back unchanged, but for the ends of lines, as no override."""
+        return "" if _without_ends(text) == _without_ends(template_text(str(info.field_name))) else text
+
+
+def _without_ends(text: str) -> list[str]:
+    """The lines of a text without what forms change: the kind of line ends, and white space before and behind the text."""
+    return [line.rstrip() for line in text.strip().split("\n")]
 
 
 class RunContext(RunConfig):

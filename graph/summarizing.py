@@ -1,7 +1,8 @@
 """Turns the final state into the summary of the run. Pure functions."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from pydantic import Field
 
@@ -56,6 +57,8 @@ class SummaryInputs(Record):
     """Number of validation responses that reached the token limit and are not right, by model."""
     n_cut_in_thought: dict[str, int] = Field(default_factory=dict)
     """Number of validation responses that reached the token limit in the middle of a thought, by model."""
+    why_unscored: dict[str, str] = Field(default_factory=dict)
+    """Why the first validation response that could not be scored was not, by model."""
     ratings: RatingSpread = RatingSpread()
     usage_of_rows: Usage = Usage()
     """LLM usage of the generator and the judge for synthetic rows."""
@@ -97,7 +100,16 @@ def summarize_run(state: RunState, inputs: SummaryInputs) -> RunSummary:
         peak_memory_mb=inputs.peak_memory_mb,
         reviews=tuple(state.get("reviews", {}).values()),
         warnings=tuple(state.get("warnings", [])),
-        alarms=tuple(find_alarms(models, state, judge=judge, ratings=inputs.ratings, chance=inputs.chance)),
+        alarms=tuple(
+            find_alarms(
+                models,
+                state,
+                judge=judge,
+                ratings=inputs.ratings,
+                chance=inputs.chance,
+                why_unscored=inputs.why_unscored,
+            )
+        ),
         verdict=word_verdict(
             inputs.comparisons,
             models,
@@ -171,12 +183,13 @@ def find_alarms(
     judge: JudgeCalibration,
     ratings: RatingSpread,
     chance: float | None,
+    why_unscored: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """Problems serious enough that readers should stop and look: in models, answers, data, patterns or the judge."""
     models = list(models)
     return [
         *_find_weak_models(models, chance),
-        *_find_lost_answers(models),
+        *_find_lost_answers(models, why_unscored),
         *_find_empty_iterations(state),
         *_find_few_errors(state),
         *_find_blind_judge(judge),
@@ -203,13 +216,14 @@ def _find_weak_models(models: Iterable[ModelResult], chance: float | None) -> li
     ]
 
 
-def _find_lost_answers(models: Iterable[ModelResult]) -> list[str]:
+def _find_lost_answers(models: Iterable[ModelResult], why_unscored: Mapping[str, str]) -> list[str]:
     """Unscored responses, and a share of at least `MAX_WITHOUT_ANSWER` of responses without an answer or cut off."""
     alarms = []
     for model in models:
         n, n_unscored, n_lost = model.validation.n, model.validation.n_unscored, model.n_without_answer
         if n_unscored:
-            alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored")
+            why = f", the first: {reason}" if (reason := why_unscored.get(model.name)) else ""
+            alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored{why}")
         if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
             alarms.append(f"{n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
         if model.n_cut_in_thought >= max(1, MAX_WITHOUT_ANSWER * n):

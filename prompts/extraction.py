@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ _WRAPPER = re.compile(
     re.IGNORECASE,
 )
 """Keys under which models put a list of items, beside a count or a remark."""
+_ARGUMENTS = ("arguments", "parameters", "input")
+"""Keys under which a model that answers with a tool call puts what it has to say."""
+IsItem = Callable[[dict[str, Any]], bool]
+Found = tuple[str, dict[str, Any]]
+"""An object, and the key it stood under if an object had it in place of a list."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +37,41 @@ class Listing:
     """The objects of one JSON value."""
 
     items: tuple[dict[str, Any], ...]
+    keys: tuple[str, ...]
+    """For each item, the key it stood under, as in `{"sample 1": {…}, "sample 2": {…}}`. Empty for an item of a list."""
     is_list: bool
     """An array, or an object around one; else a bare object."""
     complete: bool = True
     """False where the text ended first: what was incomplete is left out."""
 
 
-def find_listings(text: str) -> list[Listing]:
+def find_listings(text: str, is_item: IsItem = lambda _: False) -> list[Listing]:
     """What each JSON value in `text` lists, in order; never raises.
 
-    Thoughts are passed over, and so are prose and fences. An object that only wraps others, such as
-    `{"samples": […]}`, is opened. NaN and infinities become None.
+    Thoughts are passed over, and so are prose and fences. What only wraps objects is opened: `{"samples": […]}`, a tool call,
+    a list in a list, JSON in a text. NaN and infinities become None.
+
+    Args:
+        is_item: whether an object is what is looked for. It is then not opened, whatever it holds.
     """
     whole = _decode_whole(text)
     if isinstance(whole, str):
-        return find_listings(whole) if len(whole) < len(text) else []
+        return find_listings(whole, is_item) if len(whole) < len(text) else []
     reads = _scan(strip_thoughts_around_json(text)) if whole is None else [Read(whole, len(text))]
-    return [listing for read in reads if (listing := _to_listing(read)).items]
+    found = [listing for read in reads if (listing := _to_listing(read, is_item)).items]
+    if not found and (unescaped := _unescape(text)):
+        return find_listings(unescaped, is_item)
+    return found
+
+
+def _unescape(text: str) -> str | None:
+    r"""What `[{\"a\": 1}]` stands for: the inside of a JSON string without its quotation marks. None if the text is none."""
+    opening = _OPENING.search(text)
+    if opening is None or '\\"' not in text:
+        return None
+    inside = text[opening.start() : max(text.rfind("]"), text.rfind("}")) + 1]
+    value = _decode_whole(f'"{inside}"')
+    return value if isinstance(value, str) else None
 
 
 def strip_thoughts_around_json(text: str) -> str:
@@ -115,22 +138,40 @@ def _read(text: str, start: int) -> Read:
         return read_value(text, start)
 
 
-def _to_listing(read: Read) -> Listing:
+def _to_listing(read: Read, is_item: IsItem) -> Listing:
     value = _clean(read.value)
-    entries = value if isinstance(value, list) else [value]
-    items = [item for entry in entries if isinstance(entry, dict) and entry for item in _unwrap(entry)]
-    return Listing(tuple(items), is_list=items != [value], complete=read.complete)
+    found = _list_objects(value, is_item)
+    items, keys = tuple(item for _, item in found), tuple(key for key, _ in found)
+    return Listing(items, keys, is_list=items != (value,), complete=read.complete)
 
 
-def _unwrap(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    lists: dict[str, list[dict[str, Any]]] = {key: value for key, value in entry.items() if _is_list_of_objects(value)}
+def _list_objects(value: Any, is_item: IsItem) -> list[Found]:
+    if isinstance(value, str):
+        inner = _clean(_decode_whole(value)) if _OPENING.match(value.lstrip()) else None
+        return _list_objects(inner, is_item) if isinstance(inner, list | dict) else []
+    if isinstance(value, list):
+        return [found for part in value for found in _list_objects(part, is_item)]
+    if not isinstance(value, dict) or not value:
+        return []
+    return [("", value)] if is_item(value) else _unwrap(value, is_item)
+
+
+def _unwrap(entry: dict[str, Any], is_item: IsItem) -> list[Found]:
+    lists = {key: value for key, value in entry.items() if _is_list_of_objects(value)}
     if len(lists) == 1:
         ((key, items),) = lists.items()
         if _WRAPPER.fullmatch(key) or (len(entry) == 1 and key != "messages"):
-            return items
-    if entry and all(isinstance(value, dict) for value in entry.values()):
-        return list(entry.values())
-    return [entry]
+            return _list_objects(items, is_item)
+    said = next((entry[key] for key in _ARGUMENTS if key in entry and "name" in entry), None)
+    if found := _list_objects(said, is_item):
+        return found
+    if all(isinstance(value, dict) for value in entry.values()):
+        return [
+            (inner_key or key, item)
+            for key, value in entry.items()
+            for inner_key, item in (_list_objects(value, is_item) or [("", value)])
+        ]
+    return [("", entry)]
 
 
 def _is_list_of_objects(value: Any) -> bool:

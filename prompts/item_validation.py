@@ -15,6 +15,9 @@ ItemT = TypeVar("ItemT", bound=BaseModel)
 _NUMBER = re.compile(r"\d{1,9}")
 """Without a sign: nothing is numbered below zero, and `sample-1` is the first."""
 _LEADING_INTEGER = re.compile(r"\s*(-?\d+)(?:\.0*)?\s*(?:$|[^\d.\s])")
+_DECIMAL = re.compile(r"\s*\d+\.\d+\s*")
+_OUT_OF = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d+)\b|\s*(\d+(?:\.\d+)?)\s*%", re.IGNORECASE)
+"""`4/5`, `4 out of 5` or `80%`."""
 _NAMED_INTEGER = re.compile(
     r"(?:#|(?:samples?|rows?|items?|examples?|patterns?|questions?|numbers?|scores?|ratings?)\W{0,3})?(\d{1,9})[.:)]?",
     re.IGNORECASE,
@@ -29,6 +32,11 @@ _CHOICE = re.compile(r"'([^']*)'")
 """One of the values in pydantic's words, such as `'yes' or 'no'`."""
 _ENDS_CHOICE = re.compile(r"[,.;:(\n–—]|\s-\s")
 """What stands between a decision and its reason."""
+_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER_FIELD = re.compile(
+    r"(?:samples?|rows?|items?|examples?|entry|patterns?|strategy)?(?:no|nr|num|number|id|idx|index)?", re.IGNORECASE
+)
+"""Other names under which an item may tell its number, without marks."""
 _SAME = {"yes": "true", "y": "true", "1": "true", "no": "false", "n": "false", "0": "false"}
 
 
@@ -48,12 +56,20 @@ def check_item(
     *,
     where: str,
     number_field: str = "",
+    key: str | None = None,
 ) -> CheckedItem[ItemT]:
-    """Validate `draft`, and repair harmless drift: numbers where text belongs, `8/10` or `Sample 8` where a number belongs,
-    a lone value where a list belongs, `Yes.` or true where `yes` belongs, null where a field has a default or in a list,
-    names of fields in other case, and fields inside one object beside the others."""
+    """Validate `draft`, and repair harmless drift: numbers where text belongs, `8/10`, `eight`, `Sample 8` or `{"score": 8}` where a
+    number belongs, a lone value where a list belongs, `Yes.` or true where `yes` belongs, null where a field has a default or in a
+    list, names of fields in other case, and fields inside one object beside the others.
+
+    Args:
+        key: the key that the item stood under, if it need not tell its number under the field's name. None if it has to.
+    """
     draft = _name_as_fields(draft, item)
     number = _read_number(draft.get(number_field))
+    if number is None and number_field and key is not None:
+        number = _find_number(draft, item, key)
+        draft = {**draft, number_field: 0}
     if number is not None:
         draft = {**draft, number_field: number}
     if copied := _copied(draft, item):
@@ -63,6 +79,24 @@ def check_item(
     except ValidationError as exc:
         return CheckedItem(problem=f"{where}: {_explain(exc)}", number=number)
     return CheckedItem(item=good, number=number)
+
+
+def has_fields(draft: dict[str, Any], item: type[BaseModel], *, number_field: str = "") -> bool:
+    """Whether the object has all fields that an item must have, apart from its number."""
+    needed = {_fold_name(n) for n, f in item.model_fields.items() if f.is_required() and n != number_field}
+    return bool(needed) and needed <= set(map(_fold_name, draft))
+
+
+def _find_number(draft: dict[str, Any], item: type[BaseModel], key: str) -> int | None:
+    """The number of an item that does not tell it under the field's name: under another name, or in its key."""
+    others = [v for k, v in draft.items() if k not in item.model_fields and _NUMBER_FIELD.fullmatch(_fold_name(k))]
+    found = [_NAMED_INTEGER.fullmatch(_fold_dashes(str(value)).strip()) for value in (*others, key)]
+    return next((int(match.group(1)) for match in found if match), None)
+
+
+def _fold_dashes(text: str) -> str:
+    """`sample_1` as `sample-1`."""
+    return text.replace("_", "-")
 
 
 def _name_as_fields(draft: dict[str, Any], item: type[BaseModel]) -> dict[str, Any]:
@@ -102,13 +136,39 @@ def _repair(error: ErrorDetails, item: type[BaseModel]) -> Any:
         parts = [part.strip() for part in _SEPARATOR.split(found)]
         return parts if all(map(_NAMED_INTEGER.fullmatch, parts)) else [found]
     if kind == "int_parsing" and isinstance(found, str):
-        number = _LEADING_INTEGER.match(found) or _NAMED_INTEGER.fullmatch(found.strip())
-        return int(number.group(1)) if number else found
+        return _read_integer(found, _find_bounds(error["loc"], item)[1])
+    if kind == "int_type" and isinstance(found, dict):
+        numbers = [value for value in found.values() if isinstance(value, int | float) and not isinstance(value, bool)]
+        return numbers[0] if len(numbers) == 1 else found
     if kind in ("literal_error", "enum"):
         return _choose(found, _CHOICE.findall(error["ctx"]["expected"]))
     if kind in ("bool_parsing", "bool_type"):
         return _choose(found, (True, False))
-    return round(found) if kind == "int_from_float" else found
+    if kind == "int_from_float":
+        least, _ = _find_bounds(error["loc"], item)
+        return round(found) if least is None or found >= least else found  # 0.8 is no 1 of 10
+    return found
+
+
+def _find_bounds(path: tuple[int | str, ...], item: type[BaseModel]) -> tuple[float | None, float | None]:
+    """The smallest and the largest value of a field. None if it has no bound."""
+    rules = item.model_fields[path[0]].metadata if len(path) == 1 and path[0] in item.model_fields else []
+    ends = [next((getattr(rule, end) for rule in rules if hasattr(rule, end)), None) for end in ("ge", "le")]
+    return ends[0], ends[1]
+
+
+def _read_integer(text: str, most: float | None) -> int | float | str:
+    """The number in `8/10`, `8 - good`, `Sample 8`, `8.5` or `eight`; a fraction of another whole on the field's own scale. `text` itself
+    if there is none."""
+    if most is not None and (part := _OUT_OF.match(text)):
+        share = float(part[3]) / 100 if part[3] else float(part[1]) / max(int(part[2]), 1)
+        return round(share * most, 6) if share <= 1 else text
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    if (word := text.strip().casefold()) in _WORDS:
+        return _WORDS.index(word) + 1
+    number = _LEADING_INTEGER.match(text) or _NAMED_INTEGER.fullmatch(text.strip())
+    return int(number.group(1)) if number else text
 
 
 def _may_be_absent(path: tuple[int | str, ...], item: type[BaseModel]) -> bool:

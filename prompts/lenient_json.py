@@ -13,8 +13,12 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLOSING = {'"': '"', "'": "'", "“": "”"}
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "nan": None, "infinity": None}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\", '"': '"', "'": "'", "\n": "\n"}
-_ENDS_KEY = re.compile(r"\s*(?::|$)")
-_ENDS_VALUE = re.compile(r"\s*(?:$|[}\]]|,\s*(?:$|[\"'“\[{}\]\d-]|\w+\s*:|(?i:true|false|null|none)\b))")
+_ENDS_KEY = re.compile(r"\s*(?:[:：]|$)")
+_ENDS_VALUE = re.compile(
+    r"\s*(?:$|[}\]]|,\s*(?:$|[\"'“\[{}\]\d-]|\w+\s*:|(?i:true|false|null|none)\b)"
+    r"|，\s*(?:[\[{]|[\"'“]\w[^\"'”]{0,40}[\"'”]\s*[:：]))"
+)
+"""After a full-width comma, which is also written between quoted words of a text, a key or a bracket has to follow."""
 
 
 class Malformed(ValueError):
@@ -41,7 +45,7 @@ class Read(NamedTuple):
 def read_value(text: str, start: int, depth: int = 0) -> Read:
     """The value at `start`.
 
-    Accepts trailing and missing commas, single and typographic quotes, bare keys, comments, raw line breaks and quotes inside
+    Accepts trailing, missing and full-width commas, full-width colons, single and typographic quotes, bare keys, comments, raw line breaks and quotes inside
     strings, Python's words, and an early end: then what was incomplete is left out, item by item.
 
     Raises:
@@ -85,7 +89,7 @@ def _read_object(text: str, at: int, depth: int) -> Read:
         at = _skip(text, colon + 1)
         if not key.complete or at >= len(text):
             return Read(members, len(text), complete=False)
-        if text[colon] != ":":
+        if text[colon] not in ":：":
             raise Malformed(colon)
         member = read_value(text, at, depth + 1)
         if member.complete or isinstance(member.value, list | dict):
@@ -152,7 +156,7 @@ def _skip(text: str, at: int, *, commas: bool = False) -> int:
     at = _skip_space(text, at)
     while text.startswith("/*", at) and (end := text.find("*/", at + 2, at + LONGEST_COMMENT)) >= 0:
         at = _skip_space(text, end + 2)
-    while commas and at < len(text) and text[at] == ",":
+    while commas and at < len(text) and text[at] in ",，":
         at = _skip(text, at + 1)
     return at
 

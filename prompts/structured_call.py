@@ -13,7 +13,7 @@ from pada_agent.core.ports import LanguageModel
 from pada_agent.core.surrogates import join_surrogates
 from pada_agent.core.thoughts import is_unfinished_thought, strip_thoughts
 from pada_agent.prompts.extraction import Listing, find_listings
-from pada_agent.prompts.item_validation import CheckedItem, check_item
+from pada_agent.prompts.item_validation import CheckedItem, check_item, has_fields
 from pada_agent.prompts.numbering import Numbered, align_numbers
 from pada_agent.prompts.schema import json_schema, skeleton
 from pada_agent.prompts.versions import Version, choose_version
@@ -22,6 +22,9 @@ ItemT = TypeVar("ItemT", bound=BaseModel)
 
 MAX_CHARACTERS_PER_TOKEN = 8
 """An answer longer than that many characters for each token it was allowed is not read further."""
+
+LOST_TOKENS = 10
+"""An empty answer for which at least so many tokens were counted was written, and has been put elsewhere."""
 
 SHOWN_CHARACTERS = 2000
 """Of an unusable answer, when it is shown to the LLM again."""
@@ -135,18 +138,9 @@ def _read_answer(
     numbered: Numbered | None,
     asked: ChatRequest,
 ) -> _Reading[ItemT]:
-    number_field = numbered.field if numbered else ""
-
-    def check(listing: Listing) -> Version[ItemT]:
-        checked = tuple(
-            check_item(draft, item, where=f"item {n}", number_field=number_field)
-            for n, draft in enumerate(listing.items, start=1)
-        )
-        return Version(checked, listing.is_list, listing.complete)
-
     limit = asked.max_output_tokens * MAX_CHARACTERS_PER_TOKEN
     text = "" if reply.truncated and is_unfinished_thought(reply.text) else reply.text[:limit]
-    version = choose_version([check(listing) for listing in find_listings(text)], expect)
+    version = _find_version(text, item, expect, numbered)
     problems = [checked.problem for checked in version.items if checked.problem] if version else []
     if version and numbered:
         items, strays = _put_under_numbers(version, numbered)
@@ -154,6 +148,26 @@ def _read_answer(
     else:
         items = tuple(checked.item for checked in version.items if checked.item is not None) if version else ()
     return _Reading(items, (*problems, *_find_shortcomings(reply, limit, found=bool(version))))
+
+
+def _find_version(text: str, item: type[ItemT], expect: int | None, numbered: Numbered | None) -> Version[ItemT] | None:
+    """The list that is the answer. Items that do not tell their numbers as they were asked to count only if no others are good."""
+    number_field = numbered.field if numbered else ""
+    listings = find_listings(text, lambda draft: has_fields(draft, item, number_field=number_field))
+
+    def check(listing: Listing, *, by_key: bool) -> Version[ItemT]:
+        drafts = zip(listing.items, listing.keys, strict=True)
+        checked = tuple(
+            check_item(draft, item, where=f"item {n}", number_field=number_field, key=key if by_key else None)
+            for n, (draft, key) in enumerate(drafts, start=1)
+        )
+        return Version(checked, listing.is_list, listing.complete)
+
+    version = choose_version([check(listing, by_key=False) for listing in listings], expect)
+    if version and numbered and not version.n_good:
+        other = choose_version([check(listing, by_key=True) for listing in listings], expect)
+        return other if other and other.n_good else version
+    return version
 
 
 def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str]:
@@ -165,6 +179,11 @@ def _find_shortcomings(reply: ChatReply, limit: int, *, found: bool) -> list[str
         )
     elif reply.truncated:
         problems.append("the answer was cut off at the token limit: write less")
+    elif not reply.text.strip() and reply.usage.output_tokens >= LOST_TOKENS:
+        problems.append(
+            f"the answer is empty although {reply.usage.output_tokens} tokens were written: the server may have taken all of it for"
+            " thoughts or for a tool call (with vLLM, see --reasoning-parser)"
+        )
     if len(reply.text) > limit:
         problems.append(f"the answer is far longer than was allowed: its first {limit} characters were read")
     if not found:
@@ -191,7 +210,8 @@ def _put_under_numbers(version: Version[ItemT], numbered: Numbered) -> tuple[tup
 
 def _describe_stray(n: int, checked: CheckedItem[ItemT], numbered: Numbered) -> str:
     asked = ", ".join(map(str, numbered.asked))
-    return f"item {n}: {numbered.field} is {checked.number}; expected each of {asked} once"
+    said = f"there is no {numbered.field}" if checked.number is None else f"{numbered.field} is {checked.number}"
+    return f"item {n}: {said}; expected each of {asked} once"
 
 
 def _trim(reading: _Reading[ItemT], n_items: int | None, keys: tuple[str, ...]) -> StructuredReply[ItemT]:

@@ -54,6 +54,8 @@ class BatchServer:
     """Why a call gets no answer in its batch: `expired`, `canceled`."""
     failure: Body | None = None
     """Of a batch that ends as `failed`."""
+    queue: int | None = None
+    """Calls that may wait at the same time. A batch with more fails."""
     faults: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     """Statuses to send, by `METHOD first-segments`, before a request is answered as it should be."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -159,12 +161,16 @@ def _make_handler(state: BatchServer) -> type[BaseHTTPRequestHandler]:
             if parts[-1] == "results":
                 return 200, "".join(json.dumps(self._result(key, call)) + "\n" for key, call in batch.calls.items())
             state.n_polls[batch.id] += 1
-            if state.released.is_set() and state.n_polls[batch.id] >= state.polls_needed:
+            waits = batch.status == "in_progress"
+            if waits and state.released.is_set() and state.n_polls[batch.id] >= state.polls_needed:
                 batch.status = state.ends_as
             return 200, self._describe(batch)
 
         def _add(self, calls: dict[str, Body], metadata: Body) -> Batch:
             batch = Batch(f"batch-{len(state.batches)}", calls, time.time(), metadata)
+            n_waiting = sum(len(other.calls) for other in state.batches.values() if other.status == "in_progress")
+            if state.queue is not None and n_waiting + len(calls) > state.queue:
+                batch.status = "failed"
             state.batches[batch.id] = batch
             return batch
 

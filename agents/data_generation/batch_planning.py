@@ -15,7 +15,7 @@ from pada_agent.agents.data_generation.quota import Quota, split_by_weight
 from pada_agent.agents.data_generation.strategy_binding import bind_to_label, leave_out_text
 from pada_agent.core.generation_config import GenerationConfig, StrategyText
 from pada_agent.core.recipes import find_recipe
-from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record
+from pada_agent.core.records import Batch, Branch, Confusion, Example, GuardedStrategy, Record, Strategy
 from pada_agent.evaluation.row_set import RowSet
 from pada_agent.evaluation.task import Task
 
@@ -107,7 +107,9 @@ def plan_pattern_batches(
 ) -> list[Batch]:
     """Batches for the rows of every strategy. Each row is based on a training example that was drawn for a strategy of its label.
 
-    Where calls write several rows, strategies that share labels divide them so that there are fewer and fuller calls.
+    Where calls write several rows, strategies that share labels divide them so that there are fewer and fuller calls, unless all of a
+    strategy is shown for each of its labels (paper). A strategy that names training rows itself (`Strategy.source_ids`) is applied to
+    these alone.
     """
     groups: list[dict[str | None, list[Example]]] = []
     for share in shares if training else ():
@@ -117,8 +119,10 @@ def plan_pattern_batches(
         pool = [row for row in training if row.id in near] or training
         drawn = draw_sources(pool, strategy.confusions, n=share.n_drawn + share.n_rows, task=task, rng=rng)
         groups.append(_group_by_label(drawn[share.n_drawn :], task))
-    if planned.rows_per_call > 1 and all(share.guarded.strategy.confusions for share in shares):
-        groups = gather_labels(groups)  # a strategy without mix-ups is bound to its rows, not to labels
+    if planned.rows_per_call > 1 and settings.strategy_text != "whole":
+        free = [place for place in range(len(groups)) if _is_bound_to_labels(shares[place].guarded.strategy)]
+        for place, gathered in zip(free, gather_labels([groups[place] for place in free]), strict=True):
+            groups[place] = gathered
     batches: list[Batch] = []
     for share, by_label in zip(shares, groups, strict=False):  # without training rows there are no groups
         batches += _cut(
@@ -129,6 +133,11 @@ def plan_pattern_batches(
             planned,
         )
     return batches
+
+
+def _is_bound_to_labels(strategy: Strategy) -> bool:
+    """Whether it is for any rows of its labels. Without mix-ups, or with rows that it names itself, it is for certain rows."""
+    return bool(strategy.confusions) and not strategy.source_ids
 
 
 def _show_text(guarded: GuardedStrategy, group: Sequence[Example], shown: StrategyText, task: Task) -> GuardedStrategy:

@@ -1,7 +1,7 @@
 """Divides the rows of each label among fewer strategies, so that fewer calls write them."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -9,6 +9,10 @@ LabelT = TypeVar("LabelT")
 RowT = TypeVar("RowT")
 _Edge = tuple[int, int]
 """A strategy and a label, by their positions."""
+_Node = tuple[str, int]
+"""A group or a label, by its position."""
+_Forest = dict[_Node, set[_Node]]
+"""The neighbors of each node."""
 
 
 def gather_labels(groups: Sequence[Mapping[LabelT, Sequence[RowT]]]) -> list[dict[LabelT, list[RowT]]]:
@@ -34,11 +38,11 @@ def gather_labels(groups: Sequence[Mapping[LabelT, Sequence[RowT]]]) -> list[dic
 
 def _cancel_cycles(sizes: dict[_Edge, int]) -> None:
     """Shift rows around cycles until the cells that are not empty form a forest. Sums of groups and of labels stay the same."""
-    forest: set[_Edge] = set()
+    forest: _Forest = {}
     for edge in sorted(sizes, key=lambda e: (-sizes[e], e)):
         path = _find_path(edge, forest)
+        _add(forest, edge)
         if path is None:
-            forest.add(edge)
             continue
         sides = [edge, *path[1::2]], path[::2]
         shrinking, growing = (
@@ -49,10 +53,25 @@ def _cancel_cycles(sizes: dict[_Edge, int]) -> None:
             sizes[e] -= n
         for e in growing:
             sizes[e] += n
-        forest.add(edge)
         for e in [e for e in shrinking if not sizes[e]]:
-            forest.discard(e)
+            _remove(forest, e)
             del sizes[e]
+
+
+def _add(forest: _Forest, edge: _Edge) -> None:
+    group, label = _ends(edge)
+    forest.setdefault(group, set()).add(label)
+    forest.setdefault(label, set()).add(group)
+
+
+def _remove(forest: _Forest, edge: _Edge) -> None:
+    group, label = _ends(edge)
+    forest[group].discard(label)
+    forest[label].discard(group)
+
+
+def _ends(edge: _Edge) -> tuple[_Node, _Node]:
+    return ("group", edge[0]), ("label", edge[1])
 
 
 def _count_emptied(shrinking: Sequence[_Edge], sizes: Mapping[_Edge, int]) -> int:
@@ -60,30 +79,21 @@ def _count_emptied(shrinking: Sequence[_Edge], sizes: Mapping[_Edge, int]) -> in
     return Counter(sizes[e] for e in shrinking)[min(sizes[e] for e in shrinking)]
 
 
-def _find_path(edge: _Edge, forest: set[_Edge]) -> list[_Edge] | None:
-    """The edges of the forest that lead from the edge's group to its label, in order, or None."""
-    start, goal = ("group", edge[0]), ("label", edge[1])
-    came_from: dict[tuple[str, int], tuple[str, int] | None] = {start: None}
+def _find_path(edge: _Edge, forest: _Forest) -> list[_Edge] | None:
+    """The edges of the forest that lead from the edge's group to its label, in order, or None. There is one way at most."""
+    start, goal = _ends(edge)
+    came_from: dict[_Node, _Node | None] = {start: None}
     queue = deque([start])
     while queue and goal not in came_from:
         node = queue.popleft()
-        for neighbor in _list_neighbors(node, forest):
+        for neighbor in forest.get(node, ()):
             if neighbor not in came_from:
                 came_from[neighbor] = node
                 queue.append(neighbor)
     if goal not in came_from:
         return None
-    nodes, node = list[tuple[str, int]](), goal
+    nodes, node = list[_Node](), goal
     while node:
         nodes.append(node)
         node = came_from[node]  # type: ignore[assignment]
     return [(a[1], b[1]) if a[0] == "group" else (b[1], a[1]) for a, b in pairwise(reversed(nodes))]
-
-
-def _list_neighbors(node: tuple[str, int], forest: set[_Edge]) -> Iterator[tuple[str, int]]:
-    kind, place = node
-    for group, label in sorted(forest):
-        if kind == "group" and group == place:
-            yield "label", label
-        elif kind == "label" and label == place:
-            yield "group", group

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.data_generation.generate import Assignment
 from pada_agent.agents.data_generation.question_form import QuestionForm
+from pada_agent.agents.guards.escaped_text import unescape_as_in
 from pada_agent.agents.guards.guard import Guard, Refusal, reject
 from pada_agent.core.errors import PartError
 from pada_agent.core.records import Draft, Example, Record, Rejection
@@ -36,7 +37,8 @@ def verify_drafts(
         PartError: a guard or the task returns what it must not.
     """
     by_row = {a.row: a for a in assignments}
-    formed = [form.shape(draft, task) for draft in drafts] if form else drafts
+    read = [_unescape(draft, by_row[draft.row].source, task) for draft in drafts]
+    formed = [form.shape(draft, task) for draft in read] if form else read
     made = [_compose(draft, by_row[draft.row], task) for draft in formed]
     candidates = [m for m in made if isinstance(m, Example)]
     rejections = [m for m in made if isinstance(m, Rejection)]
@@ -74,6 +76,13 @@ def find_prompt_tag(draft: Draft, source: Example, task: Task) -> str | None:
     written = " ".join(draft.fields.values())
     own = set(_PROMPT_TAG.findall(" ".join(task.show(source).values())))
     return next((tag for tag in _PROMPT_TAG.findall(written) if tag not in own), None)
+
+
+def _unescape(draft: Draft, source: Example, task: Task) -> Draft:
+    """The draft without escapes that nobody meant. Programs and queries have escapes of their own."""
+    if task.runs_code or task.reads_database:
+        return draft
+    return draft.model_copy(update={"fields": unescape_as_in(task.show(source).values(), draft.fields)})
 
 
 def _compose(draft: Draft, assignment: Assignment, task: Task) -> Example | Rejection:

@@ -14,6 +14,7 @@ from pada_agent.core.wording import count
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
+from pada_agent.prompts.text_lengths import at_least
 
 
 class ErrorAnalyses(Record):
@@ -32,11 +33,10 @@ class AnalysisItem(BaseModel):
     first_wrong_step: str = Field(
         default="", description="the first step, word or detail at which the response goes wrong, at most 20 words"
     )
-    error_cause: str = Field(
-        min_length=3,
-        description="what was overlooked or mixed up there, one sentence that would be true of other questions too",
+    error_cause: str = at_least(
+        3, "what was overlooked or mixed up there, one sentence that would be true of other questions too"
     )
-    scenario_category: str = Field(min_length=2, description="kind of question, 2 to 6 words")
+    scenario_category: str = at_least(2, "kind of question, 2 to 6 words")
 
 
 def sample_failures(failures: Sequence[ScoredRow], *, limit: int, rng: Random) -> list[ScoredRow]:

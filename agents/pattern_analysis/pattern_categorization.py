@@ -23,6 +23,7 @@ from pada_agent.core.tally import Report, Tally, report_nowhere
 from pada_agent.core.wording import count
 from pada_agent.evaluation.task import Task
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
+from pada_agent.prompts.text_lengths import at_least
 
 MAX_SAMPLES_SHOWN = 8
 """Number of analyses of one cluster in the prompt: those nearest to its center."""
@@ -46,9 +47,9 @@ class PatternItem(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    category_name: str = Field(min_length=2, description="short name of the error category")
-    error_pattern: str = Field(
-        min_length=10, description="what goes wrong in these samples and when, 1 to 3 sentences, without quoting them"
+    category_name: str = at_least(2, "short name of the error category")
+    error_pattern: str = at_least(
+        10, "what goes wrong in these samples and when, 1 to 3 sentences, without quoting them"
     )
     representative_samples: list[int] = Field(default_factory=list, description="numbers of one or two typical samples")
 

@@ -13,15 +13,15 @@ from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.text_units import count_words, split_sentences, units_of
 from pada_agent.prompts.numbering import number_from_one
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel, try_ask
+from pada_agent.prompts.text_lengths import at_least
 
 TOO_SIMILAR_ROUGE = 0.8
 """ROUGE-L F score of two generation approaches above which they count as the same strategy."""
 
-PATTERNS_PER_CALL = 10
-"""If there are more patterns than this, they are divided among several calls so that they fit into the context."""
-
-MAX_ROUNDS = 3
-"""The first call, plus two more for patterns that got no strategy of their own."""
+PATTERNS_PER_CALL = (10, 5, 2)
+"""Maximum number of patterns in a call, so that they fit into the context: at first, and in two more rounds for patterns that got no
+strategy of their own. Smaller later, so that one pattern that a filter refuses or whose answer is too long does not take the others with it.
+"""
 
 _QUOTED = re.compile(
     r"""(?:"[^"]+"|“[^”]+”|„[^“”]+[“”]|«[^»]+»|「[^」]+」|『[^』]+』|(?<!\w)['‘](?:[^'’]|['’](?=\w))+['’](?!\w))"""
@@ -52,14 +52,14 @@ class StrategyItem(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     pattern: int = Field(description="number of the pattern it is for")
-    strategy_name: str = Field(min_length=2, description="short name")
+    strategy_name: str = at_least(2, "short name")
     deciding_detail: str = Field(
         default="",
         description="the detail in the text that makes it the right answer and not the one given by mistake, 1 or 2 sentences",
     )
-    generation_approach: str = Field(
-        min_length=15,
-        description="instructions to another writer: which situations to write about and how to make that detail decide, 2 to 4 sentences without samples",
+    generation_approach: str = at_least(
+        15,
+        "instructions to another writer: which situations to write about and how to make that detail decide, 2 to 4 sentences without samples",
     )
     key_elements: list[str] = Field(default_factory=list, description="2 to 4 things every example must contain")
 
@@ -67,7 +67,7 @@ class StrategyItem(BaseModel):
 def draft_strategies(
     patterns: Sequence[ErrorPattern], *, task: Task, analyst: PromptedModel, may_repeat: bool = False
 ) -> Strategies:
-    """Ask about all patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate.
+    """Ask about many patterns at once, so that the strategies differ. Ask again for patterns that were left out or got a duplicate.
 
     Args:
         may_repeat: accept duplicates, because the writer will not see the strategies' text (`generation.strategy_text: none`).
@@ -75,18 +75,18 @@ def draft_strategies(
     drafted: dict[str, Strategy] = {}
     unusable: list[str] = []
     n_calls = 0
-    for draw in range(MAX_ROUNDS):
-        open_patterns = [p for p in patterns if p.id not in drafted][:PATTERNS_PER_CALL]
-        if not open_patterns:
-            break
-        n_calls += 1
-        answer = _ask(open_patterns, list(drafted.values()), task=task, analyst=analyst, draw=draw)
-        if isinstance(answer, NoReply):
-            unusable.append(answer.reason)
-            continue
-        for strategy in answer:
-            if may_repeat or not any(is_same_strategy(strategy, other) for other in drafted.values()):
-                drafted.setdefault(strategy.pattern_id, strategy)
+    for size in PATTERNS_PER_CALL:
+        waiting = [p for p in patterns if p.id not in drafted]
+        for start in range(0, len(waiting), size):
+            asked = waiting[start : start + size]
+            answer = _ask(asked, list(drafted.values()), task=task, analyst=analyst, draw=n_calls)
+            n_calls += 1
+            if isinstance(answer, NoReply):
+                unusable.append(answer.reason)
+                continue
+            for strategy in answer:
+                if may_repeat or not any(is_same_strategy(strategy, other) for other in drafted.values()):
+                    drafted.setdefault(strategy.pattern_id, strategy)
     left_out = [f"'{p.category_name}'" for p in patterns if p.id not in drafted]
     problem = describe_unusable("analyst", unusable, n_usable=n_calls - len(unusable))
     why = f": {problem}" if problem else ""

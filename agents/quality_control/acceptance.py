@@ -85,7 +85,7 @@ def keep_ratings(accepted: Sequence[Example], ratings: Sequence[Rating]) -> tupl
 
 def word_rating(rating: Rating) -> str:
     """The judge's mean score and its reason, as shown with accepted and rejected rows."""
-    return f"rated {rating.mean:.1f}: {rating.reason}"
+    return f"rated {rating.mean:.1f}: {rating.reason}" if rating.reason else f"rated {rating.mean:.1f}"
 
 
 def explain_acceptance(rating: Rating | None, *, decision: str, refused: Rejection | None = None) -> str:

@@ -38,7 +38,9 @@ def _word(rejection: Rejection) -> str:
             return f"{rejection.reason}: make the detail that decides plain, or write about another case"
         case "quality":
             rating = rejection.rating
-            return (rating.feedback or rating.reason) if rating else "it could not be rated: write it in plain form"
+            if rating is None:
+                return "it could not be rated: write it in plain form"
+            return rating.feedback or rating.reason or f"it was rated {rating.mean:.1f} of 10: write a better one"
         case _:
             return rejection.reason
 

@@ -24,7 +24,9 @@ class RatingItem(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     sample: int = Field(description="number of the sample")
-    reason: str = Field(min_length=3, description="does the answer fit, and why, at most 15 words")
+    reason: str = Field(
+        default="", description="does the answer fit, and why, at most 15 words", json_schema_extra={"minLength": 3}
+    )
 
 
 class BatchRating(Record):

@@ -17,7 +17,7 @@ from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import find_task_kind
 from pada_agent.graph.data_check import check_run_data, refuse
 
-CHARACTERS_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
 BATCH_HOURS = 24
 """Time within which OpenAI and Anthropic promise to finish a batch."""
 PROMPT_TOKENS = 500
@@ -179,7 +179,7 @@ def describe_estimate(estimate: Estimate) -> str:
         *describe_use([estimate.low], [estimate.high]),
         *describe_rest([estimate]),
         *([_describe_wait(estimate)] if estimate.n_batches[1] else []),
-        "Tokens are counted as characters / 4 and prompts by a flat figure; finished work is never paid for twice.",
+        "Tokens are counted as bytes / 4 and prompts by a flat figure; finished work is never paid for twice.",
         *([_offer_headroom(c.spare, is_judged=estimate.n_judged > 0)] if c.spare else []),
     ]
     return "\n".join(lines)
@@ -232,8 +232,8 @@ def _count_spare(config: RunConfig, n_train: int, datasets: DatasetSource) -> in
 
 def _measure_tokens(rows: Sequence[Example], task: Task) -> int:
     shown = [{name: text for name, text in task.show(row).items() if text} for row in rows]
-    characters = sum(len(json.dumps(fields, ensure_ascii=False)) for fields in shown)
-    return math.ceil(characters / len(rows) / CHARACTERS_PER_TOKEN)
+    n_bytes = sum(len(json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")) for fields in shown)
+    return math.ceil(n_bytes / len(rows) / BYTES_PER_TOKEN)
 
 
 def _needs_folds(config: RunConfig) -> bool:

@@ -21,9 +21,7 @@ from pada_agent.core.compute_config import count_processes
 from pada_agent.core.concurrency import MAX_WORKERS
 from pada_agent.core.config import RunConfig
 from pada_agent.core.model_config import ModelConfig
-
-NODES_AT_ONCE = 16
-"""Number of batches that a run works on at the same time."""
+from pada_agent.graph.batch_rounds import count_batches_at_once
 
 
 class RunChain:
@@ -106,8 +104,9 @@ class RunChain:
             ("answered", "judge", n_solved * share),
             ("rated", "judge", n_rated * share),
         )
+        n_together = min(n_batches, count_batches_at_once(self._config.models))
         for what, role, n in steps:
-            n_at_once = min(n_batches, NODES_AT_ONCE) * max(1, round(n / n_batches))
+            n_at_once = n_together * max(1, round(n / n_batches))
             if n_calls := round(n * self._rates.attempts):
                 yield self._calls(f"{self._own} {iteration} {branch} {what}", role, n_calls, width=n_at_once)
 

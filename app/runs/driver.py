@@ -33,11 +33,7 @@ from pada_agent.graph.builder import build_graph
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
-THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}, "max_concurrency": 16}
-NODES_IN_BATCHES = 256
-"""Number of nodes at once if LLM calls are sent in batches, because a call that is not asked at the same time waits for another batch."""
-
-
+THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}}
 _one_opens = Lock()
 """pydantic and LangChain parse the source of what a graph is made of, and CPython 3.11 fails where two threads make syntax trees
 ("AST constructor recursion depth mismatch")."""
@@ -270,11 +266,7 @@ def _read_question(question_id: str, value: Any) -> Question:
 
 def _stream(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunConfig, values: Any) -> Iterator[RunEvent]:
     # Checkpoints are written before the next node starts: a killed process loses the node in flight, no more.
-    models = config.models
-    in_batches = any(model.economy == "batch" for model in (models.analyst, models.generator, models.judge))
     thread: RunnableConfig = {**THREAD, "recursion_limit": max(DEFAULT_LIMIT, count_most_steps(config))}
-    if in_batches:
-        thread["max_concurrency"] = NODES_IN_BATCHES
     # Every limit is named, also where there is none, because the checkpoints have the budget of the start.
     context = config.model_copy(update={"budget": config.budget.model_copy(update=dict(config.budget))})
     steps = graph.stream(

@@ -25,7 +25,9 @@ class AnswerJudgement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    reason: str = Field(description="one or two sentences: what the answer says, and where it agrees or differs")
+    reason: str = Field(
+        default="", description="one or two sentences: what the answer says, and where it agrees or differs"
+    )
     correct: Literal["yes", "no"] = Field(description="yes if the answer means the same as the reference answer")
 
 

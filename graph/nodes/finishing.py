@@ -59,6 +59,7 @@ def gather_inputs(state: RunState, adapters: Adapters) -> SummaryInputs:
         n_without_answer={name: sum(map(is_without_answer, rows)) for name, rows in measured.items()},
         n_cut_off={name: sum(map(is_cut_off, rows)) for name, rows in measured.items()},
         n_cut_in_thought={name: sum(map(is_cut_in_thought, rows)) for name, rows in measured.items()},
+        why_unscored={name: why for name, rows in measured.items() if (why := find_why_unscored(rows))},
         ratings=read_spread(state, adapters),
         usage_of_rows=sum(usage.values(), Usage()),
         clusterings=read_clusterings(state, adapters),
@@ -75,6 +76,11 @@ def average_chance(rows: Sequence[ScoredRow], task: Task) -> float | None:
 def is_without_answer(row: ScoredRow) -> bool:
     """Whether the response holds no answer or could not be scored."""
     return row.verdict.value == "unscored" or row.verdict.extracted is None
+
+
+def find_why_unscored(rows: Sequence[ScoredRow]) -> str:
+    """Why the first response that could not be scored was not. Empty if all could be."""
+    return next((row.verdict.reason for row in rows if row.verdict.value == "unscored"), "")
 
 
 def is_cut_off(row: ScoredRow) -> bool:

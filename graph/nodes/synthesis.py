@@ -14,7 +14,7 @@ from pada_agent.agents.quality_control.answer_verification import verify_answers
 from pada_agent.agents.quality_control.feedback import advise, remember
 from pada_agent.agents.quality_control.judge_calibration import Probe, make_probes
 from pada_agent.agents.quality_control.rating import rate_batch
-from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER
+from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, SOLVER, AnswerCount
 from pada_agent.core.records import Batch, BatchReport, Branch, JudgeProbe, Rating, Ref, Rejection, Unusable
 from pada_agent.core.tally import Tally
 from pada_agent.evaluation.row_set import RowSet
@@ -36,13 +36,11 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     settings, batch, attempt = state["settings"], state["batch"], state.get("attempt", 0) + 1
     find_tally(state, adapters).begin(report_progress)
     assignments = open_assignments(state, adapters)
-    started = {
-        "attempt": attempt,
-        "candidates": [],
-        "drafts": [],
-        "n_asked": state.get("n_asked", 0) + count_missing(state),
-    }
+    answers = find_answer_count(state, adapters)
+    started = {"attempt": attempt, "candidates": [], "drafts": []}
     try:
+        if answers.is_hopeless:  # further calls would be paid for in vain
+            return started
         drafts = generate_drafts(
             batch,
             assignments,
@@ -57,8 +55,11 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     finally:
         if attempt == 1:
             find_tally(state, adapters).add(batch.n_wanted, report_progress, step="written")
+    started["n_asked"] = state.get("n_asked", 0) + count_missing(state)
     if isinstance(drafts, NoReply):
+        answers.add(GENERATOR, batch.id, label=find_label(batch, state, adapters), is_usable=False)
         return {**started, "unusable": note_unusable(state, GENERATOR, drafts.reason)}
+    answers.add(GENERATOR, batch.id, label=None, is_usable=True)
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
 
 
@@ -129,6 +130,9 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
             rows_per_call=quality.rows_per_call,
             probes=probes,
         )
+        if candidates:
+            answers, label = find_answer_count(state, adapters), find_label(batch, state, adapters)
+            answers.add(JUDGE, batch.id, label=label, is_usable=bool(rating.ratings))
         is_last = attempt >= quality.max_attempts
         decision = decide(candidates, rating, quality=quality, is_last_attempt=is_last)
         score, problems = rating.score, rating.problems
@@ -244,6 +248,11 @@ def find_tally(state: BatchState, adapters: Adapters) -> Tally:
         ("tally", stage, batch.iteration, batch.top_up, total),
         lambda: Tally(stage, total, unit="rows", steps=("written", "checked")),
     )
+
+
+def find_answer_count(state: BatchState, adapters: Adapters) -> AnswerCount:
+    """What is known about the answers to all batches of the iteration."""
+    return adapters.memory.get(("answers", state["data"].train.key, state["iteration"]), AnswerCount)
 
 
 def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:

@@ -1,9 +1,11 @@
 """Rounds of batches: small in the checkpoint whatever their number, and exact where a run is cut off among them."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier, Lock
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from pada_agent.app.run_folder.checkpoints import check_objects, make_serializer
 from pada_agent.core.chat import ChatRequest
+from pada_agent.core.config import ModelsConfig
 from pada_agent.core.errors import ArtifactError, ModelUnavailableError
 from pada_agent.core.records import BatchReport, JudgeProbe, Ref
-from pada_agent.graph.batch_rounds import judge_in, sum_up
+from pada_agent.graph.batch_rounds import count_batches_at_once, judge_in, sum_up
 from pada_agent.graph.builder import build_graph
 from pada_agent.graph.summary import RunSummary
 from tests.fakes import ScriptedModel
@@ -105,6 +108,83 @@ def test_a_round_tells_its_totals_its_strategies_and_its_latest_batches() -> Non
     assert [b.batch_id for b in told.latest] == ["i1-e-b2", "i1-e-b3", "i1-e-b4"]
     assert told.path == "objects/k/rows.jsonl"
     assert told.judge == judge_in([told]) and judge_in([told, told]).missed == {"copy": 4}
+
+
+class Together:
+    """A teacher that writes only once so many rows are asked for at the same time."""
+
+    def __init__(self, n: int) -> None:
+        self._barrier, self._left = Barrier(n), n
+        self._lock = Lock()
+
+    def __call__(self, request: ChatRequest) -> str:
+        if request.tags["prompt"] == WRITES[1]:
+            with self._lock:
+                self._left -= 1
+                waits = self._left >= 0
+            if waits:
+                self._barrier.wait(timeout=20)
+        return teach(request)
+
+
+@pytest.mark.parametrize("limit", [{"max_concurrency": 40}, {"economy": "batch"}], ids=str)
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_as_many_batches_are_made_at_once_as_the_models_take_calls(
+    tmp_path: Path, limit: dict[str, Any], is_async: bool
+) -> None:
+    models = {role: {"model": "openai:x", **limit} for role in ("analyst", "generator", "judge")}
+    settings = settle(models=models, generation={"share": 1, "rows_per_call": 1, "pattern_share": 0, "max_top_ups": 0})
+    graph = build_graph(make_world(tmp_path, 120, Together(40)).connect).compile()
+    found = asyncio.run(graph.ainvoke({}, context=settings)) if is_async else graph.invoke({}, context=settings)
+    assert sum(r.n_batches for r in found["summary"].batches) >= 40
+
+
+def test_how_many_batches_are_made_at_once() -> None:
+    def count(**changes: Any) -> int:
+        models = {"analyst": {"model": "openai:x"}, "generator": {"model": "openai:x", **changes}}
+        return count_batches_at_once(ModelsConfig.model_validate({**models, "judge": {"model": "openai:y"}}))
+
+    assert (count(), count(max_concurrency=2), count(max_concurrency=64), count(max_concurrency=1000)) == (
+        16,
+        16,
+        64,
+        256,
+    )
+    assert count(max_concurrency=2, economy="batch") == 256
+
+
+FROM_ROWS = {"share": 1, "rows_per_call": 1, "pattern_share": 0, "sources": "training_rows", "max_top_ups": 0}
+"""A batch for each training row, those of one label after those of another."""
+
+
+@pytest.mark.parametrize("prompt", [WRITES[1], "quality_control"])
+def test_once_a_teacher_gives_no_usable_answer_the_batches_that_are_left_are_not_asked_for(
+    tmp_path: Path, prompt: str
+) -> None:
+    asked = Counter[str]()
+
+    def answer(request: ChatRequest) -> str:
+        asked[str(request.tags["prompt"])] += 1
+        return "I am a teapot." if request.tags["prompt"] == prompt else teach(request)
+
+    graph = build_graph(make_world(tmp_path, 60, answer).connect).compile()
+    settings = settle(generation=FROM_ROWS, quality={"max_regenerations": 0})
+    summary = graph.invoke({}, one_at_a_time(), context=settings)["summary"]
+    n_batches = 60 // len(LABELS) + 1
+    assert asked[prompt] == 3 * n_batches, "all batches of the first label, and one of the next"
+    assert asked[WRITES[1]] == (3 * n_batches if prompt == WRITES[1] else n_batches)
+    assert any(f"gave no usable answer in any of {n_batches} calls" in warning for warning in summary.warnings)
+    assert [r.n_asked for r in summary.batches] == [n_batches]
+
+
+def test_a_teacher_that_refuses_one_label_is_asked_for_the_others(tmp_path: Path) -> None:
+    def answer(request: ChatRequest) -> str:
+        is_refused = request.tags["prompt"] == WRITES[1] and "label: fruit" in request.messages[-1].content
+        return "I cannot write that." if is_refused else teach(request)
+
+    graph = build_graph(make_world(tmp_path, 60, answer).connect).compile()
+    summary = graph.invoke({}, one_at_a_time(), context=settle(generation=FROM_ROWS))["summary"]
+    assert [(r.n_batches, r.n_accepted) for r in summary.batches] == [(60, 40)]
 
 
 class Outage:

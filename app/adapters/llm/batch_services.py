@@ -17,6 +17,8 @@ from pada_agent.core.model_config import ModelConfig
 
 EXPIRED, CANCELLED = 408, 499
 """HTTP statuses that we give to calls of a batch that was not finished in time, or that somebody cancelled."""
+QUEUE_FULL = 429
+"""The same for a batch that is more than the provider's queue takes, alone or beside those that are there."""
 PAGE = 100
 """Number of batches listed at once."""
 CLOCK_SECONDS = 300
@@ -285,7 +287,7 @@ def _read_failure(raw: Mapping[str, Any]) -> BatchResult:
     errors = (raw.get("errors") or {}).get("data") or []
     words = "; ".join(dict.fromkeys(str(error.get("message") or error.get("code")) for error in errors))
     codes = {str(error.get("code")) for error in errors}
-    status = 429 if "token_limit_exceeded" in codes else 400
+    status = QUEUE_FULL if "token_limit_exceeded" in codes else 400
     return _say(status, words or "the batch failed", code=next(iter(sorted(codes)), ""))
 
 

@@ -1,6 +1,7 @@
 """Sends a stage's calls as one batch to the provider, at half the price: collects, sends, waits, and hands out the answers."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event, Lock
 from typing import Any
@@ -13,6 +14,7 @@ from pada_agent.app.adapters.llm.batch_ledger import BatchLedger, SentBatch
 from pada_agent.app.adapters.llm.batch_services import (
     CANCELLED,
     EXPIRED,
+    QUEUE_FULL,
     BatchFailedError,
     BatchResult,
     BatchService,
@@ -90,6 +92,10 @@ class BatchClient:
         self._jobs: dict[str, _Job] = {}
         self._failed: set[str] = set()
         """Calls that go out by themselves."""
+        self._most_calls = MAX_CALLS
+        """Fewer once a batch was more than the provider's queue takes."""
+        self._turn = Lock()
+        """Held by a batch at the provider, if that is so: the next one would not fit beside it."""
 
     def ask(self, request: ChatRequest, refused: frozenset[str]) -> AIMessage:
         key = call_key(self._model, request)
@@ -126,7 +132,7 @@ class BatchClient:
             job.bodies[key] = body
             job.touched = self._clock.now()
             self._jobs[job.token] = job
-            self._collecting = job if len(job.bodies) < MAX_CALLS else None
+            self._collecting = job if len(job.bodies) < self._most_calls else None
             return job, leads
 
     def _see_to(self, job: _Job) -> None:
@@ -148,13 +154,22 @@ class BatchClient:
 
     def _bring(self, job: _Job, http: httpx.Client) -> None:
         """Fill in the results, or mark the batch as lost."""
-        if job.sent is None:
-            self._collect(job)
+        if job.sent is not None:
+            self._follow(job, job.sent, http)
+            return
+        self._collect(job)
+        with self._turn if self._most_calls < MAX_CALLS else nullcontext():
+            self._check_open()
             job.sent = self._send(job, http)
+            self._follow(job, job.sent, http)
+
+    def _follow(self, job: _Job, sent: SentBatch, http: httpx.Client) -> None:
+        """The same for a batch that was sent."""
         expected = self._ledger.list_keys(job.token)
-        for batch_id in [job.sent.id] if job.sent.id else self._look_for(job.sent, http):
-            if self._wait_for(job, batch_id, http) and (job.sent.id or expected & job.results.keys()):
+        for batch_id in [sent.id] if sent.id else self._look_for(sent, http):
+            if self._wait_for(job, batch_id, http) and (sent.id or expected & job.results.keys()):
                 self._ledger.name(job.token, batch_id)
+                self._most_calls = min(MAX_CALLS, 2 * self._most_calls)
                 return
         job.results, job.is_lost = {}, True
         self._ledger.forget(job.token)
@@ -188,7 +203,7 @@ class BatchClient:
         return [found for found in self._service.find(http, sent.token, n=sent.n, at=sent.at) if found not in known]
 
     def _wait_for(self, job: _Job, batch_id: str, http: httpx.Client) -> bool:
-        """Wait until the batch is finished, and store its results. False if the provider does not have it."""
+        """Wait until the batch is finished, and store its results. False if the provider does not have it, or has no room for so many calls."""
         n_failed = 0
         while True:
             self._check_open()
@@ -201,6 +216,10 @@ class BatchClient:
                 n_failed = 0
             except BatchFailedError as exc:
                 self._ledger.forget(job.token)
+                n_calls = job.sent.n if job.sent else 0
+                if exc.result.status == QUEUE_FULL and n_calls > 1:
+                    self._most_calls = min(self._most_calls, n_calls // 2)
+                    return False
                 raise _as_http_error(exc.result) from None
             except httpx.HTTPError as exc:
                 n_failed += 1

@@ -159,7 +159,7 @@ def translate_error(
             " the key, a header or the address?"
         )
     if isinstance(error, _TIMEOUTS) or kinds & _TIMEOUT_NAMES:
-        return RetryableError(f"{name}: no answer in time from {where}")
+        return RetryableError(f"{name}: no answer in time from {where} (timeout_seconds)")
     if isinstance(error, _CONNECTIONS) or kinds & _CONNECTION_NAMES:
         is_direct = name.startswith(_DIRECT) or (address is None and name.startswith(_LOCAL_BY_DEFAULT))
         through = "" if redaction.hides_words or is_direct else describe_proxy(address and address.url)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from pada_agent.agents.unusable_answers import GENERATOR, JUDGE, are_hopeless, describe_batches, describe_unusable
+from pada_agent.agents.unusable_answers import (
+    GENERATOR,
+    JUDGE,
+    AnswerCount,
+    are_hopeless,
+    describe_batches,
+    describe_unusable,
+)
 from pada_agent.core.records import BatchReport, Ref, Unusable
 
 
@@ -52,3 +59,18 @@ def test_more_rounds_are_hopeless_where_rows_or_ratings_never_came() -> None:
     assert are_hopeless([report(n, n_written=2, **{JUDGE: 1}) for n in range(3)])
     assert not are_hopeless([report(n, n_written=2, score=3.0, **{JUDGE: 1, GENERATOR: 1}) for n in range(3)])
     assert not are_hopeless([report(0, **{GENERATOR: 2})])
+
+
+def test_batches_are_no_longer_begun_once_many_of_several_labels_failed_and_none_succeeded() -> None:
+    count = AnswerCount()
+    for n in range(30):
+        count.add(GENERATOR, f"b{n}", label="rude", is_usable=False)
+        count.add(JUDGE, "b0", label=None, is_usable=False)
+    assert not count.is_hopeless, "one label may be refused, and one batch is no sign"
+    count.add(GENERATOR, "b30", label="polite", is_usable=False)
+    assert count.is_hopeless
+    count.add(GENERATOR, "b31", label=None, is_usable=True)
+    assert not count.is_hopeless
+    for n in range(10):
+        count.add(JUDGE, f"b{n}", label=None, is_usable=False)
+    assert count.is_hopeless, "rows without labels"

@@ -24,6 +24,18 @@ def test_approve_is_an_answer_to_every_question_and_changes_nothing(kind: Any) -
     assert note_review("x", 1, kind())["x/1"].answer == {}
 
 
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (" Approve\n", DataAnswer()),
+        ('"approve"', DataAnswer()),
+        ('{"drop": ["a"], "comment": "Off topic"}', DataAnswer(drop=("a",), comment="Off topic")),
+    ],
+)
+def test_what_a_person_types_into_a_form_is_read(typed: str, answer: DataAnswer) -> None:
+    assert parse_answer(DataAnswer, typed) == answer
+
+
 @pytest.mark.parametrize("kind", ANSWERS.values(), ids=ANSWERS.keys())
 def test_every_field_of_an_answer_is_described(kind: Any) -> None:
     approve, form = answer_schema(kind)["anyOf"]
@@ -45,6 +57,8 @@ def test_a_strategy_s_form_stands_in_the_schema() -> None:
         (StrategiesAnswer, {"drop": ["a"]}),
         (DataAnswer, {"drop": "a"}),
         (DataAnswer, ["a"]),
+        (DataAnswer, '{"drop": ["a"'),
+        (DataAnswer, '["a"]'),
         (CostAnswer, {"stop": "perhaps"}),
     ],
 )

@@ -14,17 +14,17 @@ from pada_agent.graph.routing import route_after_evaluation, route_after_review,
 from pada_agent.graph.state import RunState
 
 
-def measured(name: str, iteration: int, *, failures: int = 5) -> TrainedModel:
-    metrics = Metrics(n=10, n_correct=5, accuracy=0.5, low=0.2, high=0.8)
+def measured(name: str, iteration: int, *, failures: int = 5, n_unscored: int = 0) -> TrainedModel:
+    metrics = Metrics(n=10, n_correct=5, n_unscored=n_unscored, accuracy=0.5, low=0.2, high=0.8)
     ref = Ref(key="f", rows=failures)
-    return TrainedModel(name=name, iteration=iteration, selection=metrics, validation_failures=ref)
+    return TrainedModel(name=name, iteration=iteration, selection=metrics, diagnosis=metrics, validation_failures=ref)
 
 
 def state_after(
-    iteration: int, *, best: int, failures: int = 5, max_iterations: int = 3, patience: int = 1
+    iteration: int, *, best: int, failures: int = 5, n_unscored: int = 0, max_iterations: int = 3, patience: int = 1
 ) -> RunState:
     settings = RunConfig.model_validate({"loop": {"max_iterations": max_iterations, "patience": patience}})
-    models = {str(i): measured(str(i), i, failures=failures) for i in range(iteration + 1)}
+    models = {str(i): measured(str(i), i, failures=failures, n_unscored=n_unscored) for i in range(iteration + 1)}
     return {"settings": settings, "iteration": iteration, "models": models, "best_model": str(best)}
 
 
@@ -39,6 +39,11 @@ def state_after(
         (state_after(3, best=3), "finish", "iteration limit of 3 reached"),
         (state_after(0, best=0, max_iterations=0), "finish", "iteration limit of 0 reached"),
         (state_after(0, best=0, failures=0), "finish", "no errors left to diagnose"),
+        (
+            state_after(0, best=0, failures=0, n_unscored=2),
+            "finish",
+            "no errors to diagnose: 2 answers on the diagnosis part could not be scored, and no other is wrong",
+        ),
     ],
 )
 def test_after_an_evaluation_the_loop_goes_on_or_ends(state: RunState, goes_to: str, reason: str | None) -> None:

@@ -1,6 +1,6 @@
 """What Studio shows of the settings: every field described, prompts editable, and safe to render."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -53,8 +53,9 @@ def test_every_template_has_its_setting_with_our_text_to_start_from() -> None:
     assert {field["langgraph_type"] for field in fields.values()} == {"prompt"}
 
 
-def test_a_form_sent_back_unchanged_is_the_default_run() -> None:
-    texts = {name: template_text(name) for name in template_names()}
+@pytest.mark.parametrize("send", [str, str.strip, lambda text: text.replace("\n", "\r\n")], ids=["same", "cut", "crlf"])
+def test_a_form_sent_back_unchanged_is_the_default_run(send: Callable[[str], str]) -> None:
+    texts = {name: send(template_text(name)) for name in template_names()}
     config = RunContext.model_validate({"prompts": texts}).to_config()
     assert config == RunConfig() and type(config) is RunConfig
 

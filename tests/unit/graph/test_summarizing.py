@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pada_agent.agents.quality_control.rating_spread import RatingSpread
 from pada_agent.core.config import RunConfig
 from pada_agent.core.records import BatchReport, Example, Metrics, Prediction, Ref, ScoredRow, Verdict
 from pada_agent.graph.batch_rounds import BatchRound, sum_up
-from pada_agent.graph.nodes.finishing import is_cut_in_thought
+from pada_agent.graph.nodes.finishing import find_why_unscored, is_cut_in_thought
 from pada_agent.graph.state import RunState
 from pada_agent.graph.summarizing import find_alarms, word_verdict
 from pada_agent.graph.summary import ModelResult, RunSummary
@@ -85,7 +86,11 @@ def model(name: str, iteration: int | None, accuracy: float, *, low: float = 0.0
 
 
 def alarms(
-    *models: ModelResult, judge: JudgeCalibration | None = None, ratings: RatingSpread | None = None, **state: Any
+    *models: ModelResult,
+    judge: JudgeCalibration | None = None,
+    ratings: RatingSpread | None = None,
+    why_unscored: Mapping[str, str] | None = None,
+    **state: Any,
 ) -> list[str]:
     untouched = model("untouched", None, 0.25)
     run: RunState = {"settings": RunConfig(), **state}  # type: ignore[typeddict-item]
@@ -95,6 +100,7 @@ def alarms(
         judge=judge or JudgeCalibration(),
         ratings=ratings or RatingSpread(),
         chance=0.25,
+        why_unscored=why_unscored or {},
     )
 
 
@@ -120,6 +126,23 @@ def test_answers_out_of_format_raise_an_alarm_from_five_percent() -> None:
     assert alarms(model("fine-tuned", 0, 0.6, low=0.5, n_without_answer=4)) == []
     (alarm,) = alarms(model("fine-tuned", 0, 0.6, low=0.5, n_without_answer=5))
     assert alarm == "5 of 100 answers of 'fine-tuned' are out of format (5%)"
+
+
+def test_the_first_answer_that_could_not_be_scored_says_why() -> None:
+    def score(value: Any, reason: str) -> ScoredRow:
+        verdict = Verdict(example_id="e", value=value, reason=reason)
+        example = Example(id="e", prompt="p", answer="a", reference={})
+        return ScoredRow(example=example, prediction=Prediction(example_id="e", response="r"), verdict=verdict)
+
+    rows = [score("wrong", "no"), score("unscored", "first"), score("unscored", "second")]
+    assert (find_why_unscored(rows), find_why_unscored(rows[:1])) == ("first", "")
+
+
+def test_an_alarm_about_answers_that_could_not_be_scored_says_why() -> None:
+    unscored = model("fine-tuned", 0, 0.6, low=0.5)
+    unscored = unscored.model_copy(update={"validation": unscored.validation.model_copy(update={"n_unscored": 2})})
+    (alarm,) = alarms(unscored, why_unscored={"fine-tuned": "the judge gave no decision"})
+    assert alarm == "2 of 100 answers of 'fine-tuned' could not be scored, the first: the judge gave no decision"
 
 
 def test_answers_that_are_cut_off_raise_an_alarm_from_five_percent() -> None:

@@ -257,6 +257,14 @@ def test_a_cut_off_answer_says_so() -> None:
     assert any("cut off at the token limit" in problem for problem in reply.problems)
 
 
+@pytest.mark.parametrize(("n_tokens", "is_lost"), [(200, True), (1, False)])
+def test_an_empty_answer_whose_tokens_were_counted_was_put_elsewhere(n_tokens: int, is_lost: bool) -> None:
+    lost = ChatReply(text="", usage=Usage(output_tokens=n_tokens), key="k")
+    with pytest.raises(StructuredOutputError) as caught:
+        ask(lost, lost, lost)
+    assert (f"empty although {n_tokens} tokens were written" in str(caught.value)) is is_lost
+
+
 def test_asking_again_is_bounded_and_ends_in_a_typed_failure() -> None:
     model = ScriptedModel(["no", "still no", "never"], name="tiny")
     with pytest.raises(StructuredOutputError, match=r"tiny gave no usable Review in 3 answers.*never"):

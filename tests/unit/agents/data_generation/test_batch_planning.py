@@ -33,6 +33,8 @@ TRAIN = [
     for i in range(12)
 ]
 
+TRAIN_BY_ID = {e.id: e for e in TRAIN}
+
 
 def guarded(number: int, *confusions: Confusion) -> GuardedStrategy:
     strategy = Strategy(
@@ -94,9 +96,12 @@ def test_rows_that_training_errors_cannot_feed_go_to_the_patterns(capacity: int 
     assert (shares.n_pattern, shares.n_training_error) == (n_pattern, 10 - n_pattern)
 
 
-def plan_patterns(shares: list[StrategyShare], *, rows_per_call: int, top_up: int = 0) -> list[Batch]:
+def plan_patterns(
+    shares: list[StrategyShare], *, rows_per_call: int, top_up: int = 0, strategy_text: StrategyText = "by_label"
+) -> list[Batch]:
     planned = Round(iteration=1, top_up=top_up, rows_per_call=rows_per_call)
-    return plan_pattern_batches(shares, TRAIN, planned, task=TASK, settings=GenerationConfig(), seed=0)
+    settings = GenerationConfig(strategy_text=strategy_text)
+    return plan_pattern_batches(shares, TRAIN, planned, task=TASK, settings=settings, seed=0)
 
 
 def plan_errors(
@@ -260,9 +265,9 @@ def test_strategies_about_the_same_labels_divide_them_unless_a_call_writes_a_sin
     mixed = (Confusion(gold="a", predicted="b", count=2), Confusion(gold="c", predicted="a", count=1))
     shares = share_rows([guarded(1, *mixed), guarded(2, *mixed), guarded(3, *mixed)], 18)
 
-    def count_rows(rows_per_call: int) -> Counter[tuple[str, str]]:
+    def count_rows(rows_per_call: int, strategy_text: StrategyText = "by_label") -> Counter[tuple[str, str]]:
         found = Counter[tuple[str, str]]()
-        for batch in plan_patterns(shares, rows_per_call=rows_per_call):
+        for batch in plan_patterns(shares, rows_per_call=rows_per_call, strategy_text=strategy_text):
             assert batch.strategy is not None
             found.update((batch.strategy.strategy.id, by_id[i].answer) for i in batch.source_ids)
         return found
@@ -275,6 +280,19 @@ def test_strategies_about_the_same_labels_divide_them_unless_a_call_writes_a_sin
                 total[key[place]] += n
         assert totals[0] == totals[1]
     assert (len(apart), len(together)) == (9, 4)
+    assert count_rows(9, "whole") == apart, "the paper's strategies are each for all labels of their pattern"
+
+
+def test_a_strategy_that_names_its_training_rows_is_applied_to_these_alone() -> None:
+    mixed = Confusion(gold="a", predicted="b", count=2)
+    own = guarded(2, mixed)
+    own = own.model_copy(update={"strategy": own.strategy.model_copy(update={"source_ids": ("t0", "t1")})})
+    batches = plan_patterns(share_rows([guarded(1, mixed), own, guarded(3, mixed), guarded(4)], 40), rows_per_call=9)
+    written = Counter((b.strategy.strategy.id, i) for b in batches if b.strategy for i in b.source_ids)
+    assert {i for (name, i) in written if name == "i1-s2"} == {"t0", "t1"}
+    assert Counter(name for name, _ in written.elements()) == {f"i1-s{n}": 10 for n in (1, 2, 3, 4)}
+    labels = {name: {TRAIN_BY_ID[i].answer for (n, i) in written if n == name} for name in ("i1-s1", "i1-s3")}
+    assert sum(map(len, labels.values())) == 3, "the others divide the two labels"
 
 
 def test_a_batch_can_be_written_from_one_source() -> None:

@@ -1,5 +1,6 @@
 """Rows of a label are divided among as few strategies as possible."""
 
+import time
 from collections import Counter
 from random import Random
 
@@ -69,3 +70,14 @@ def has_cycle(groups: list[set[int]]) -> bool:
                 return True
             root[one] = other
     return False
+
+
+def test_many_labels_and_strategies_take_a_moment() -> None:
+    rng = Random(0)
+    groups: list[dict[int, list[int]]] = [{} for _ in range(50)]
+    for row in range(5000):
+        groups[row % 50].setdefault(rng.randrange(150), []).append(row)
+    started = time.thread_time()
+    found = gather_labels(groups)
+    assert time.thread_time() - started < 5, "seconds of the processor; 1 was measured, and 20 before"
+    assert sum(map(len, found)) < 200

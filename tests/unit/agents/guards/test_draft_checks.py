@@ -40,3 +40,11 @@ def test_other_angle_brackets_are_fine(question: str) -> None:
 
 def test_tags_that_real_rows_have_belong_to_the_data() -> None:
     assert verify("What does <row> mean in this table?", asked="What does <row> do?") == []
+
+
+def test_a_row_shows_no_escape_that_nobody_meant() -> None:
+    origin = Provenance(branch="pattern", iteration=1, batch_id="b1", attempt=1, source_id="t1", row=0, call_key="k")
+    draft = Draft(row=0, fields={"question": r"Is the caf\u00e9 on?\nNow?", "answer": "yes"}, provenance=origin)
+    assignment = Assignment(row=0, source=source("Is it on?"), given={})
+    (row,) = verify_drafts([draft], [assignment], task=TASK, guards=[]).candidates
+    assert row.prompt.endswith("Is the café on?\nNow?")

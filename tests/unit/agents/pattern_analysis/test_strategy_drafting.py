@@ -1,10 +1,13 @@
 """What a strategy keeps of what the analyst wrote."""
 
 import json
+import re
+from functools import partial
 
 import pytest
 
 from pada_agent.agents.pattern_analysis.strategy_drafting import cut_samples, draft_strategies
+from pada_agent.core.chat import ChatRequest
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.records import ErrorPattern
 from pada_agent.evaluation.tasks.registry import make_task
@@ -84,3 +87,35 @@ def test_a_repeated_strategy_is_drafted_again_unless_no_writer_sees_it() -> None
 
     assert draft(may_repeat=False) == (["bills 1", "debts"], 2)
     assert draft(may_repeat=True) == (["bills 1", "bills 2"], 1)
+
+
+def make_patterns(n: int) -> list[ErrorPattern]:
+    return [PATTERN.model_copy(update={"id": f"i1-p{i}", "category_name": f"kind {i}."}) for i in range(1, n + 1)]
+
+
+def draft_each(request: ChatRequest, *, refused: str = "") -> str:
+    """A strategy for each pattern of the prompt, unless the filter refuses one of them."""
+    kinds = re.findall(r"kind (\d+)\.", request.messages[0].content.partition("Answer with a JSON")[0])
+    if refused in kinds:
+        return "I cannot help with that."
+    return json.dumps(
+        [
+            {"pattern": n, "strategy_name": f"of {kind}", "generation_approach": f"{kind} " * 20}
+            for n, kind in enumerate(kinds, start=1)
+        ]
+    )
+
+
+def test_every_pattern_is_asked_about_however_many_there_are() -> None:
+    model, task = ScriptedModel(draft_each), make_task(TaskConfig(name="exact_match"))
+    found = draft_strategies(make_patterns(35), task=task, analyst=PromptedModel(model))
+    assert [s.pattern_id for s in found.strategies] == [f"i1-p{i}" for i in range(1, 36)]
+    assert (found.warnings, len(model.requests)) == ((), 4)
+
+
+def test_a_pattern_that_is_refused_takes_hardly_any_other_with_it() -> None:
+    model = ScriptedModel(partial(draft_each, refused="3"))
+    task = make_task(TaskConfig(name="exact_match"))
+    found = draft_strategies(make_patterns(12), task=task, analyst=PromptedModel(model))
+    assert {f"i1-p{i}" for i in range(1, 13)} - {s.pattern_id for s in found.strategies} == {"i1-p3", "i1-p4"}
+    assert "no strategy of its own for 'kind 3.', 'kind 4.'" in found.warnings[0]

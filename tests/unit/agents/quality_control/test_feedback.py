@@ -17,8 +17,8 @@ def repeat(protected_id: str) -> Overlap:
     return Overlap(example_id="syn", protected_id=protected_id, kind="near", evidence="ROUGE-L 1.00")
 
 
-def rate(feedback: str) -> Rating:
-    return Rating(example_id="syn", reason="vague", utility=2, relevance=5, feedback=feedback)
+def rate(feedback: str, reason: str = "vague") -> Rating:
+    return Rating(example_id="syn", reason=reason, utility=2, relevance=5, feedback=feedback)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ def rate(feedback: str) -> Rating:
         ),
         (refuse("quality", "rated 3.5: vague", rating=rate("name the meter")), "name the meter"),
         (refuse("quality", "rated 3.5: vague", rating=rate("")), "vague"),
+        (refuse("quality", "rated 3.5", rating=rate("", "")), "it was rated 3.5 of 10: write a better one"),
         (refuse("quality", "the judge did not rate it"), "it could not be rated: write it in plain form"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 
+from pada_agent.agents.quality_control.acceptance import word_rating
 from pada_agent.agents.quality_control.rating import BatchRating, rate_batch
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.raw_rows import RawRow
@@ -41,6 +42,18 @@ def test_every_candidate_is_rated_and_the_score_is_the_mean() -> None:
     found = rate(answer(8, 5))
     assert [r.mean for r in found.ratings] == [8.0, 5.0]
     assert found.score == 6.5
+
+
+def test_scores_without_a_reason_or_with_a_short_one_are_ratings() -> None:
+    scores = [
+        {"sample": 1, "utility": 8, "relevance": 9},
+        {"sample": 2, "reason": "正确", "utility": 3, "relevance": 2},
+    ]
+    found = rate(json.dumps(scores))
+    assert [(r.reason, r.mean, word_rating(r)) for r in found.ratings] == [
+        ("", 8.5, "rated 8.5"),
+        ("正确", 2.5, "rated 2.5: 正确"),
+    ]
 
 
 def test_a_candidate_left_out_by_the_judge_is_unrated() -> None:

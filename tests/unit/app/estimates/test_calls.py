@@ -172,6 +172,11 @@ def test_rows_are_counted_within_their_limits() -> None:
     assert counts.tokens_per_row == 19, '75 characters: {"question": "x…x 0", "answer": "0"}'
 
 
+def test_a_chinese_row_takes_more_tokens_than_an_english_one_of_as_many_characters() -> None:
+    english, chinese = count(ask("x" * 40, 5), ask("y", 4)), count(ask("银" * 40, 5), ask("y", 4))
+    assert chinese.tokens_per_row == english.tokens_per_row + 20
+
+
 def test_rows_are_counted_and_measured_as_a_run_reads_them() -> None:
     train, validation = ask("train", 10), ask("validation", 4)
     plain = count(train, validation)

@@ -149,6 +149,12 @@ def test_usage_is_estimated_for_servers_that_report_none(tmp_path: Path) -> None
     assert (usage.input_tokens, usage.output_tokens) == (3, 2)
 
 
+def test_chinese_text_is_not_estimated_as_a_fourth_of_its_characters(tmp_path: Path) -> None:
+    with open_world(tmp_path, completion("退款和收费不同", usage=False)) as world:
+        usage = world.model.complete(ask("用户的银行卡在哪里")).usage
+    assert usage.input_tokens >= 7 and usage.output_tokens == 6
+
+
 def test_the_schema_goes_to_servers_said_to_know_it_with_an_object_at_the_root(tmp_path: Path) -> None:
     with open_world(tmp_path, completion("[]"), native_json_schema=True) as world:
         world.model.complete(ask(json_schema=ARRAY))

@@ -1,0 +1,34 @@
+"""Escapes that a writer wrote once too often."""
+
+import pytest
+
+from pada_agent.agents.guards.escaped_text import unescape_as_in
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"Where is the caf\u00e9?", "Where is the café?"),
+        (r"\u6211\u7684\u5361", "我的卡"),
+        (r"\ud83d\ude00 lost", "😀 lost"),
+        (r"half \ud83d", "half \ufffd"),
+        (r"First.\nThen \n- this", "First.\nThen \n- this"),
+        (r"He said \"stop\" twice", 'He said "stop" twice'),
+        ("Ben &amp; Co don&#39;t say &quot;no&quot;", 'Ben & Co don\'t say "no"'),
+        ("two&nbsp;words", "two words"),
+        (r"\nu and \neq and \"o stay", r"\nu and \neq and \"o stay"),
+        (r"\u0000 and \u001b stay", r"\u0000 and \u001b stay"),
+        ("AT&T; R&D", "AT&T; R&D"),
+        ("plain", "plain"),
+    ],
+)
+def test_characters_are_as_they_were_meant(written: str, meant: str) -> None:
+    assert unescape_as_in(["A real question?"], {"question": written, "answer": "yes"}) == {
+        "question": meant,
+        "answer": "yes",
+    }
+
+
+@pytest.mark.parametrize("text", [r"What is \u00e9?", r"What does \n do?", r"Is \"x\" right?", "What is &lt;b&gt;?"])
+def test_escapes_of_real_rows_belong_to_the_data(text: str) -> None:
+    assert unescape_as_in([text], {"question": text}) == {"question": text}
