@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
@@ -15,8 +15,7 @@ FILE = "tokenizer.json"
 CORRECTED = "splits_as_its_file"
 """Key among a tokenizer's settings, also where it is saved: without us, transformers would split texts in another way."""
 LIKE_GPT2 = {
-    *("default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4", "mellum"),
-    *("gigachat", "a.x-4.0"),
+    *("default", "gpt-2", "phi-2", "jais", "trillion", "granite-docling", "exaone4", "mellum", "gigachat", "a.x-4.0")
 }
 """Names in GGUF files of the splitting that transformers does where it knows no other."""
 DIGIT_BY_DIGIT = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}
@@ -85,6 +84,10 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
     names = (gguf.Keys.Tokenizer.MODEL, gguf.Keys.Tokenizer.PRE)
     kind, splitting = (str(reader.fields[name].contents()) if name in reader.fields else "" for name in names)
     core = tokenizer.backend_tokenizer
+    if "Metaspace" in str(core.pre_tokenizer):
+        prefix = reader.fields.get(gguf.Keys.Tokenizer.ADD_PREFIX)
+        _write_spaces(core, prefix=prefix is None or bool(prefix.contents()))
+        tokenizer.init_kwargs[CORRECTED] = True
     if kind != "gpt2" or not splitting or splitting in LIKE_GPT2:
         return
     if splitting in DIGIT_BY_DIGIT:
@@ -100,6 +103,15 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
     if splitting in WHOLE_WORDS_FIRST and not core.model.ignore_merges:
         core.model.ignore_merges = True
         tokenizer.init_kwargs[CORRECTED] = True
+
+
+def _write_spaces(core: Tokenizer, *, prefix: bool) -> None:
+    """Split as SentencePiece: each space is a character of a word, and texts begin with one more, also behind control tokens."""
+    begin = [normalizers.Prepend("\u2581")] if prefix else []
+    core.normalizer = normalizers.Sequence([*begin, normalizers.Replace(" ", "\u2581")])
+    core.pre_tokenizer = None
+    end = [decoders.Strip(" ", 1, 0)] if prefix else []
+    core.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), *end])
 
 
 def _read_steps(file: Path) -> list[Any]:

@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import LlamaTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from pada_agent.core.errors import TrainingError
 from pada_agent.training.students import convert_gguf, read_gguf, read_tokenizer
-from pada_agent.training.tokenizer_files import is_corrected, load_tokenizer
+from pada_agent.training.tokenizer_files import is_corrected, load_tokenizer, split_as_llama_cpp
 from tests.tiny_models import TEMPLATE, save_gguf_student
 
 TEXTS = ("a\n\n1. one", "x  22 3", "THE'S café  cafe\u0301", "  deep", "<|end|> of it")
@@ -89,6 +91,26 @@ def test_a_gguf_student_splits_texts_as_llama_cpp(splitting: str, text: str, wor
     tokenizer, facts = read_tokenizer(str(file))
     assert tokenizer.tokenize(text) == words
     assert facts.splits_otherwise == (splitting != "gpt-2")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [(None, ["▁", "▁a", "<s>", "▁a"]), (True, ["▁", "▁a", "<s>", "▁a"]), (False, ["▁a", "<s>", "a"])],
+)
+def test_a_sentencepiece_gguf_begins_words_as_llama_cpp(prefix: bool | None, words: list[str], tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "pieces.gguf", "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    if prefix is not None:
+        writer.add_add_space_prefix(prefix)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    tokenizer = LlamaTokenizer(vocab={"<unk>": 0, "<s>": 1, "</s>": 2, "▁": 3, "a": 4, "▁a": 5}, merges=[("▁", "a")])
+    file = tmp_path / "pieces.gguf"
+    split_as_llama_cpp(tokenizer, gguf.GGUFReader(file), file)
+    assert tokenizer.tokenize(" a<s>a") == words and is_corrected(tokenizer)
+    assert tokenizer.decode([5, 5]) == ("a a" if prefix is not False else " a a")
 
 
 def test_a_gguf_student_whose_splitting_is_not_known_is_refused(tmp_path: Path) -> None:
