@@ -48,6 +48,8 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     if file is None or steps == _read_steps(file):
         return made
     whole = PreTrainedTokenizerFast.from_pretrained(source, revision=revision)
+    if not steps:  # of mistral-common, which vLLM brings along: it has no chat template
+        return whole
     if steps == _list_steps(whole.backend_tokenizer):  # settings beside the file change it
         return made
     vocabulary = whole.get_vocab()
@@ -127,7 +129,7 @@ def _read_steps(file: Path) -> list[Any]:
 
 
 def _list_steps(core: Any) -> list[Any]:
-    """What a tokenizer does from texts to tokens and back, apart from its vocabulary."""
+    """What a tokenizer does from texts to tokens and back, apart from its vocabulary. Empty if it is of another library."""
     if core is None:
         return []
     steps = [core.normalizer, core.pre_tokenizer, core.decoder]

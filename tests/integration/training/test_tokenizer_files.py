@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import LlamaTokenizer
+from transformers import AutoTokenizer, LlamaTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
 from pada_agent.core.errors import TrainingError
@@ -73,6 +74,18 @@ def test_a_tokenizer_that_is_built_as_its_file_says_is_taken_as_it_is(tmp_path: 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     found = load_tokenizer(str(tmp_path), None)
     assert type(found) is Qwen2Tokenizer and not is_corrected(found)
+
+
+def test_a_mistral_student_is_read_from_its_file_where_mistral_common_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose tokenizers have no chat template. vLLM brings it along."""
+    folder = save_tokenizer(tmp_path, "PreTrainedTokenizerFast", "mistral", **BY_BYTES)
+    expected = load_tokenizer(str(folder), None)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: SimpleNamespace(special_tokens_map={}))
+    found = load_tokenizer(str(folder), None)
+    assert found.tokenize(TEXTS[0]) == expected.tokenize(TEXTS[0])
+    assert (found.eos_token, found.chat_template) == ("<|end|>", TEMPLATE) and not is_corrected(found)
 
 
 @pytest.mark.parametrize(
