@@ -29,6 +29,9 @@ BESIDE_KERNELS = ["out_proj", "conv1d"]
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
 """Names by which PEFT adapts the experts of a mixture. Their adapters allow no dropout."""
 
+_READS_TEXT = r"{}\.|lm_head$"
+"""The beginning of paths, or a whole path, of the layers that read and write text in a model with others for images or sound."""
+
 
 @contextmanager
 def attach_lora(student: Student, job: FineTuneJob) -> Iterator[Any]:
@@ -181,7 +184,7 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
     if spec.target_modules != "all-linear":
         _check_targets(names, model)
     text = _find_text_part(model)
-    beside: str | list[str] | None = rf"(?!{re.escape(text)}\.).*" if text else None
+    beside: str | list[str] | None = f"(?!{_READS_TEXT.format(re.escape(text))}).*" if text else None
     if spec.target_modules == "all-linear":
         names = _list_layers(model, text)
         beside = BESIDE_KERNELS if _has_mamba_kernels(model) else beside
@@ -241,7 +244,10 @@ def _split(target_modules: str) -> list[str]:
 
 def _check_targets(names: list[str], model: Any) -> None:
     kinds = torch.nn.Linear | torch.nn.Embedding | Conv1D
-    known_paths = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    reads_text = re.compile(_READS_TEXT.format(re.escape(text)) if (text := _find_text_part(model)) else "")
+    known_paths = [
+        name for name, module in model.named_modules() if isinstance(module, kinds) and reads_text.match(name)
+    ]
     unknown = [name for name in names if not any(f".{path}".endswith(f".{name}") for path in known_paths)]
     if unknown or not names:
         known = ", ".join(sorted({path.rpartition(".")[2] for path in known_paths}))

@@ -115,11 +115,16 @@ def test_layers_that_read_images_get_no_adapter() -> None:
         text_config={**layers, "num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 300},
         vision_config={**layers, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14},
         mm_tokens_per_image=4,
+        tie_word_embeddings=False,
     )
-    for target_modules, expected in (("all-linear", {"q_proj", "down_proj"}), ("q_proj", {"q_proj"})):
+    for target_modules, expected in (
+        ("all-linear", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
+        ("q_proj,lm_head", {"q_proj", "lm_head"}),
+    ):
         model = AutoModelForImageTextToText.from_config(config)
         adapted = get_peft_model(model, make_lora_config(model, LoraSpec(rank=2, target_modules=target_modules)))
         names = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
-        assert all(".language_model.layers." in name for name in names)
-        assert expected <= {name.split(".")[-4] for name in names}
-        assert {name.split(".")[-4] for name in names} <= set(adapted.peft_config["default"].target_modules)
+        assert not any("vision" in name or "projector" in name for name in names)
+        assert {name.split(".")[-4] for name in names} == expected == adapted.peft_config["default"].target_modules
+    with pytest.raises(TrainingError, match=r"fc1 is not a linear layer .* It has: .*q_proj"):
+        make_lora_config(AutoModelForImageTextToText.from_config(config), LoraSpec(target_modules="fc1"))
