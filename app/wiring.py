@@ -271,6 +271,7 @@ def _make_counter(config: RunConfig, student: str, compute: Compute) -> StudentT
 
 def _make_tokenizer_job(config: RunConfig, student: str) -> TokenizerJob:
     return TokenizerJob(
+        reading=2,
         student=student,
         target_modules=config.lora.target_modules,
         load_in=config.student.load_in,

@@ -145,7 +145,7 @@ class ChatSpec(Record):
     thoughts: Literal["close", "open"] = "close"
     """What happens to a thought that the template opens where the assistant starts."""
     rendering: Literal[1, 2] = 1
-    """Only tells results apart. 2 for students whose answers were once learned and read in another way: `ChatTokenizer.rendering` says which."""
+    """Only tells results apart. 2 for students whose answers were once learned and read in another way: `TokenCounter.rendering` says which."""
 
     @model_serializer(mode="wrap")
     def _leave_out_the_first(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -227,6 +227,8 @@ class TokenizerFacts(Record):
     n_embeddings: int | None
     """Number of token ids that the student has embeddings for. None if unknown."""
     context_tokens: int
+    splits_otherwise: bool = False
+    """Whether texts were once split in another way than the tokenizer's own, which transformers alone would do."""
 
 
 class TokenizerJob(Record):
@@ -245,6 +247,8 @@ class TokenizerJob(Record):
     """The job fails if this engine is not installed, or not for the device."""
     n_processes: int = Field(default=1, ge=1)
     """The job fails if a fine-tuning in so many processes would need more GPUs than there are."""
+    reading: Literal[1, 2] = 1
+    """Only tells results apart. Runs ask for 2, because tokenizers were once read in another way."""
 
 
 Job = FineTuneJob | PredictJob | ExportJob | TokenizerJob

@@ -49,14 +49,18 @@ def save_gguf_student(
     rope_factors: Sequence[float] = (),
     rope_scaling: dict[str, Any] | None = None,
     n_tensors: int | None = None,
+    splitting: str = "gpt-2",
+    words: Sequence[str] = (),
+    merges: Sequence[str] = ("t h",),
 ) -> Path:
     """A Llama or Qwen2 of random F32 weights as a GGUF file, with the tokenizer of `save_student` and one merge.
 
     `rope_scaling` has the metadata of that name: `type`, `factor` and so on. With `n_tensors`, the file has only its first ones.
+    `splitting` is the name of how texts are split into words, and `words` are further tokens.
     """
     rng = np.random.default_rng(0)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = [*alphabet, "th", "<|start|>", "<|end|>", "<|pad|>"]
+    tokens = [*alphabet, "th", *words, "<|start|>", "<|end|>", "<|pad|>"]
     writer = gguf.GGUFWriter(folder / "tiny.gguf", architecture)
     writer.add_block_count(2)
     writer.add_context_length(512)
@@ -72,10 +76,10 @@ def save_gguf_student(
         writer.add_key_value(f"{architecture}.rope.scaling.{name}", value, kinds[type(value)])
     writer.add_vocab_size(len(tokens))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(splitting)
     writer.add_token_list(tokens)
     writer.add_token_types([gguf.TokenType.NORMAL] * (len(tokens) - 3) + [gguf.TokenType.CONTROL] * 3)
-    writer.add_token_merges(["t h"])
+    writer.add_token_merges(list(merges))
     writer.add_bos_token_id(len(tokens) - 3)
     writer.add_eos_token_id(len(tokens) - 2)
     writer.add_pad_token_id(len(tokens) - 1)

@@ -1,5 +1,6 @@
 """The LoRA adapter: attached to the student, removed, and saved with a card that names the weights it belongs to."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
@@ -27,6 +28,9 @@ BESIDE_KERNELS = ["out_proj", "conv1d"]
 
 OF_EXPERTS = {"gate", "gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3"}
 """Names by which PEFT adapts the experts of a mixture. Their adapters allow no dropout."""
+
+_READS_TEXT = r"{}\.|lm_head$"
+"""The beginning of paths, or a whole path, of the layers that read and write text in a model with others for images or sound."""
 
 
 @contextmanager
@@ -171,7 +175,7 @@ def check_targets(target_modules: str, student: str) -> None:
 
 
 def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
-    """PEFT's settings for `spec`.
+    """PEFT's settings for `spec`. Layers that read images or sound are left out: text teaches them nothing, and vLLM refuses such adapters.
 
     Raises:
         TrainingError: the model does not have a target module. Lists those that it has.
@@ -179,6 +183,11 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
     names = _split(spec.target_modules)
     if spec.target_modules != "all-linear":
         _check_targets(names, model)
+    text = _find_text_part(model)
+    beside: str | list[str] | None = f"(?!{_READS_TEXT.format(re.escape(text))}).*" if text else None
+    if spec.target_modules == "all-linear":
+        names = _list_layers(model, text)
+        beside = BESIDE_KERNELS if _has_mamba_kernels(model) else beside
     return LoraConfig(
         r=spec.rank,
         use_rslora=spec.rslora,
@@ -186,8 +195,8 @@ def make_lora_config(model: Any, spec: LoraSpec) -> LoraConfig:
         init_lora_weights=True if spec.init == "default" else spec.init,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
-        target_modules=_list_beside_experts(model) or "all-linear" if spec.target_modules == "all-linear" else names,
-        exclude_modules=BESIDE_KERNELS if _has_mamba_kernels(model) and spec.target_modules == "all-linear" else None,
+        target_modules=names or "all-linear",
+        exclude_modules=beside,
         task_type="CAUSAL_LM",
     )
 
@@ -203,13 +212,26 @@ def _inject(student: Student, job: FineTuneJob) -> Any:
     return load_adapter(student, student.model, Path(job.start_from), is_trainable=True)
 
 
-def _list_beside_experts(model: Any) -> list[str]:
-    """In a mixture of experts, the linear layers that are neither experts nor routers. Empty for other models."""
-    if not any("experts" in name and parameter.ndim == 3 for name, parameter in model.named_parameters()):
+def _find_text_part(model: Any) -> str:
+    """Path of the layers that read text in a model that has others for images or sound. Empty for other models."""
+    if model.config.get_text_config(decoder=True) is model.config:
+        return ""
+    decoder = model.get_decoder()
+    return next((path for path, module in model.named_modules() if module is decoder), "")
+
+
+def _list_layers(model: Any, text: str) -> list[str]:
+    """Linear layers below `text` that are neither experts nor routers. Empty for models in which `all-linear` stands for these layers."""
+    experts = any("experts" in name and parameter.ndim == 3 for name, parameter in model.named_parameters())
+    if not experts and not text:
         return []
     output = model.get_output_embeddings()
-    linear = [path for path, layer in model.named_modules() if type(layer) is torch.nn.Linear and layer is not output]
-    return sorted({path.rpartition(".")[2] for path in linear} - OF_EXPERTS)
+    linear = [
+        path
+        for path, layer in model.named_modules()
+        if type(layer).__name__ in ("Linear", "Linear4bit") and layer is not output and path.startswith(text)
+    ]
+    return sorted({path.rpartition(".")[2] for path in linear} - (OF_EXPERTS if experts else set()))
 
 
 def _has_mamba_kernels(model: Any) -> bool:
@@ -222,7 +244,10 @@ def _split(target_modules: str) -> list[str]:
 
 def _check_targets(names: list[str], model: Any) -> None:
     kinds = torch.nn.Linear | torch.nn.Embedding | Conv1D
-    known_paths = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    reads_text = re.compile(_READS_TEXT.format(re.escape(text)) if (text := _find_text_part(model)) else "")
+    known_paths = [
+        name for name, module in model.named_modules() if isinstance(module, kinds) and reads_text.match(name)
+    ]
     unknown = [name for name in names if not any(f".{path}".endswith(f".{name}") for path in known_paths)]
     if unknown or not names:
         known = ", ".join(sorted({path.rpartition(".")[2] for path in known_paths}))

@@ -71,11 +71,27 @@ def apply_adapter(student: Student, adapter: Path, *, any_weights: bool = False)
     Raises:
         TrainingError: this is not an adapter, or it is for another model.
     """
-    adapted = load_adapter(student, student.model, adapter, any_weights=any_weights)
+    with _restored(student.model):
+        adapted = load_adapter(student, student.model, adapter, any_weights=any_weights)
+        try:
+            yield replace(student, model=adapted.eval(), adapter=adapter)
+        finally:
+            adapted.unload()
+
+
+@contextmanager
+def _restored(model: Any) -> Iterator[None]:
+    """Afterwards, the model has its own layers and biases again. PEFT leaves whole trained layers and biases of an adapter in it."""
+    layers = dict(model.named_modules())
+    biases = [(p, p.detach().clone()) for name, p in model.named_parameters() if name.endswith("bias")]
     try:
-        yield replace(student, model=adapted.eval(), adapter=adapter)
+        yield
     finally:
-        adapted.unload()
+        for path, layer in layers.items():
+            if model.get_submodule(path) is not layer:
+                model.set_submodule(path, layer)
+        for bias, value in biases:
+            bias.data.copy_(value)
 
 
 def merge_adapter(student: Student, adapter: Path, *, in_place: bool = False, any_weights: bool = False) -> Student:

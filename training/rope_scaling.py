@@ -22,13 +22,12 @@ LLAMA3 = {
 """The same for all models of Llama 3.1 and later. A file has only the factors that follow from them."""
 
 
-def add_scaling(config: Any, file: Path) -> None:
-    """Add the file's scaling to the rope parameters that transformers made of it.
+def add_scaling(config: Any, reader: gguf.GGUFReader, file: Path) -> None:
+    """Add the scaling of `file`, which `reader` has read, to the rope parameters that transformers made of it.
 
     Raises:
         TrainingError: transformers has no formula for this scaling.
     """
-    reader = gguf.GGUFReader(file)
     architecture = str(reader.fields[gguf.Keys.General.ARCHITECTURE].contents())
     if architecture in READ_BY_TRANSFORMERS:
         return

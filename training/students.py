@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from shutil import rmtree
 from typing import Any
 
+import gguf
 import torch
 import transformers
 from huggingface_hub import snapshot_download
@@ -29,12 +30,15 @@ from pada_agent.core.model_files import find_damage, tell_adapter, tell_missing_
 from pada_agent.training.encoding import ChatEncoder
 from pada_agent.training.quantization import is_in_4bit, keep_one_layout, make_4bit_options
 from pada_agent.training.rope_scaling import add_scaling
+from pada_agent.training.tokenizer_files import is_corrected, load_tokenizer, split_as_llama_cpp
 from pada_agent.training.whole_weights import load_whole
 
 MAX_CHANGE = 0.05
 """Relative to the logits' spread, because experts that process the tokens of two texts together round differently."""
 SOURCE_HASH = "source.sha256"
-"""File in the copy of a GGUF file that contains the file's SHA-256."""
+"""File in the copy of a GGUF file that contains the file's SHA-256 and `READING`."""
+READING = 2
+"""Number of the way in which GGUF files are read. Copies that were made in an earlier way are made again."""
 
 
 @dataclass(frozen=True)
@@ -190,11 +194,6 @@ def _refuse_adapter(name: str, source: str, revision: str | None) -> None:
         raise ConfigError(f"student {tell_adapter(name)}")
 
 
-def load_tokenizer(source: str, revision: str | None) -> Any:
-    """Load the tokenizer. Code that comes with a model is never run, and nobody is asked for permission."""
-    return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-
-
 def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
     """The student's tokenizer and facts about its configuration, without its weights.
 
@@ -216,6 +215,7 @@ def read_tokenizer(name: str) -> tuple[Any, TokenizerFacts]:
         end_token_ids=tuple(list_ends(generation)),
         n_embeddings=getattr(config, "vocab_size", None),
         context_tokens=_count_context(config),
+        splits_otherwise=is_corrected(tokenizer),
     )
     return tokenizer, facts
 
@@ -327,7 +327,7 @@ def convert_gguf(file: Path) -> Path:
                 return folder
             sha256 = hash_once(file)
             _write_dequantized(file, partial)
-            (partial / SOURCE_HASH).write_text(sha256, encoding="utf-8")
+            (partial / SOURCE_HASH).write_text(f"{sha256} {READING}", encoding="utf-8")
             rmtree(folder, ignore_errors=True)
             replace_durably(partial, folder)
     except (OSError, ValueError, LookupError, TypeError, struct.error) as exc:
@@ -353,23 +353,25 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _is_copy(folder: Path, file: Path) -> bool:
-    """Whether the folder was made from the file's present content. Times say nothing: a file that is moved in keeps its own."""
+    """Whether the folder was made from the file's present content, as it is read now. Times say nothing: a file that is moved in keeps its own."""
     made_from = folder / SOURCE_HASH
-    return made_from.is_file() and made_from.read_text(encoding="utf-8") == hash_once(file)
+    return made_from.is_file() and made_from.read_text(encoding="utf-8") == f"{hash_once(file)} {READING}"
 
 
 def read_gguf(file: Path) -> tuple[Any, Any]:
     """Model, dequantized to fp32, and tokenizer.
 
     Raises:
-        TrainingError: weights are missing, or its rotary embeddings cannot be computed.
+        TrainingError: weights are missing, its rotary embeddings cannot be computed, or its tokenizer splits texts in an unknown way.
     """
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    reader = gguf.GGUFReader(file)
+    tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+    split_as_llama_cpp(tokenizer, reader, file)
     config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
-    add_scaling(config, file)
+    add_scaling(config, reader, file)
     options = {"gguf_file": file.name, "config": config, "dtype": torch.float32, **_dequantize_option()}
-    model = load_whole(str(file), str(file.parent), **options)
-    return model, AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
+    return load_whole(str(file), str(file.parent), **options), tokenizer
 
 
 def _write_dequantized(file: Path, folder: Path) -> None:

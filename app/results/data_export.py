@@ -1,7 +1,7 @@
 """Exports the rows that a run added, with the origin of each, to a folder that `datasets` and other programs can load."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pada_agent.app.adapters.storage.artifacts import check_new, make_folder, making_beside, move, write_atomically
@@ -10,7 +10,7 @@ from pada_agent.app.results.cards import UNKNOWN, write_data_card
 from pada_agent.app.run_folder import layout
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.json_lines import to_json_lines
-from pada_agent.core.records import Branch, Rating, Record
+from pada_agent.core.records import Branch, Rating, Record, Turn
 from pada_agent.graph.summary import ModelResult, RunSummary
 
 
@@ -21,6 +21,10 @@ class DataRow(Record):
     prompt: str
     answer: str
     options: tuple[str, ...]
+    system: str | None
+    """The row's own system turn. Null where it has none."""
+    history: tuple[tuple[str, str], ...]
+    """Earlier turns: pairs of a question and its answer, in Alpaca's form."""
     iteration: int
     branch: Branch
     strategy: str | None
@@ -89,7 +93,8 @@ def collect_rows(summary: RunSummary, folder: Path, *, generator: str) -> Iterat
                 raise ArtifactError(f"{path}: line {number}: {row.id} is a synthetic row without provenance.")
             strategy = strategies.get((origin.iteration, origin.strategy_id or ""))
             yield DataRow(
-                **row.model_dump(include={"id", "prompt", "answer", "options", "reason"}),
+                **row.model_dump(include={"id", "prompt", "answer", "options", "system", "reason"}),
+                history=_pair(row.history),
                 **origin.model_dump(include={"iteration", "branch", "source_id", "batch_id", "attempt"}),
                 **_list_scores(row.rating),
                 strategy=strategy.strategy_name if strategy else None,
@@ -112,6 +117,11 @@ def _read_added(path: Path, model: ModelResult) -> list[AcceptedRow]:
             f"{path}: damaged ({len(rows)} rows in place of {n}). Delete the run's {layout.SUMMARY}: `pada resume` then writes both again."
         )
     return rows
+
+
+def _pair(turns: Sequence[Turn]) -> tuple[tuple[str, str], ...]:
+    """Each question with its answer: turns alternate, and begin with a question."""
+    return tuple((asked.content, said.content) for asked, said in zip(turns[::2], turns[1::2], strict=True))
 
 
 def _list_scores(rating: Rating | None) -> dict[str, float | int | None]:

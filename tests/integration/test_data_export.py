@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from pada_agent.app.cli import app
 from pada_agent.app.results.publish import publish_run
 from pada_agent.app.run_folder.layout import dump_config
+from pada_agent.evaluation.rows.conversation import read_pairs
 from tests.integration.graph_runs import run as run_graph
 from tests.integration.graph_runs import save_run
 from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_rows, make_settings
@@ -45,6 +46,19 @@ def test_a_run_that_kept_no_ratings_is_exported_without_them(run: Path, tmp_path
     assert export(run, "--out", tmp_path / "out").exit_code == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / "data" / "train.jsonl").read_text().splitlines()]
     assert rows and {(row["reason"], row["rating"], row["relevance"]) for row in rows} == {("", None, None)}
+
+
+def test_rows_come_with_the_turns_before_them_in_a_form_that_is_read_again(run: Path, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "What is it?"}]
+    path = run / "iterations" / "1" / "synthetic.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0] |= {"system": "Be brief.", "history": turns}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert export(run, "--out", tmp_path / "out").exit_code == 0
+    first, second = read_rows(tmp_path / "out")[:2]
+    assert (first["system"], first["history"]) == ("Be brief.", [["Hi.", "What is it?"]])
+    assert (second["system"], second["history"]) == (None, [])
+    assert [turn.model_dump() for turn in read_pairs(first["history"])] == turns
 
 
 def test_the_adapter_in_best_has_a_card(run: Path) -> None:

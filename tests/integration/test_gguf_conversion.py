@@ -1,6 +1,7 @@
 """A GGUF student that several processes convert at once."""
 
 import errno
+import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,9 @@ def test_a_file_that_replaces_another_and_is_older_gets_a_copy_of_its_own(tmp_pa
 
 
 @pytest.mark.usefixtures("content_alone")
-def test_a_copy_is_kept_while_its_file_is_the_same_and_made_again_if_it_names_none(tmp_path: Path) -> None:
+def test_a_copy_is_kept_while_its_file_is_the_same_and_made_again_if_it_does_not_say_how_it_was_read(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(b"first")
     copy = students.convert_gguf(file)
@@ -65,6 +68,9 @@ def test_a_copy_is_kept_while_its_file_is_the_same_and_made_again_if_it_names_no
     os.utime(file)
     assert (students.convert_gguf(file) / "content").read_bytes() == b"kept"
     (copy / students.SOURCE_HASH).unlink()
+    assert (students.convert_gguf(file) / "content").read_bytes() == b"first"
+    (copy / "content").write_bytes(b"read in another way")
+    (copy / students.SOURCE_HASH).write_text(hashlib.sha256(b"first").hexdigest())
     assert (students.convert_gguf(file) / "content").read_bytes() == b"first"
 
 

@@ -170,3 +170,12 @@ def test_layers_that_the_student_does_not_have_are_refused_before_its_weights_ar
     with pytest.raises(TrainingError, match=r"lora\.target_modules: v_prj is not .* It has: .*q_proj.* mean 'v_proj'"):
         counter.count(ROWS[0])
     assert count_tokens(compute, str(student), ChatSpec(), target_modules="q_proj, v_proj").count(ROWS[0]).answer == 4
+
+
+def test_rows_that_were_once_split_in_another_way_have_results_of_their_own(
+    tmp_path: Path, compute: LocalCompute
+) -> None:
+    file = save_gguf_student(tmp_path, splitting="smollm", words=["ĊĊ"], merges=["t h", "Ċ Ċ"])
+    counter = count_tokens(compute, str(file), ChatSpec(), reading=2)
+    assert counter.rendering == 2
+    assert counter.count_text("\n\n1") == 2

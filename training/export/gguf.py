@@ -1,7 +1,8 @@
 """Writes a GGUF file with a merged adapter: a copy of the student's file, with new values where the adapter changed them.
 
 Tokenizer, chat template and metadata are copied, so nothing about them has to be guessed.
-Tensors that the adapter did not change keep their quantization; the others are written as F16.
+Tensors that the adapter did not change keep their quantization; other matrices are written as F16, and vectors, which llama.cpp does not
+read as such, as F32.
 """
 
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_merged_gguf(source: Path, target: Path, *, base: Any, merged: Student)
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
         else:
             values = _lay_out(changed[name].float().cpu().numpy(), tensor.name, architecture, config)
-            writer.add_tensor(tensor.name, values.astype(np.float16))
+            writer.add_tensor(tensor.name, values.astype(np.float16 if values.ndim > 1 else np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

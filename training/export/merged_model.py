@@ -12,8 +12,9 @@ from pada_agent.core.errors import ConfigError, TrainingError
 from pada_agent.core.jobs import EXPORT_REPORT, ChatSpec, ExportJob, PredictJob
 from pada_agent.core.progress import Progress
 from pada_agent.core.records import Example, Prediction
+from pada_agent.training.export.earlier_names import add_earlier_names
 from pada_agent.training.export.gguf import write_merged_gguf
-from pada_agent.training.export.written_prompts import describe_other_prompts
+from pada_agent.training.export.written_prompts import describe_other_prompts, describe_other_splitting
 from pada_agent.training.predicting import answer_rows, apply_adapter, merge_adapter
 from pada_agent.training.scoring import score_options
 from pada_agent.training.students import Student, hash_weights, list_ends, load_student, read_gguf
@@ -67,12 +68,15 @@ def export(
     weights = _weigh(written, job, answers.own)
     off = max((abs(a - b) for a, b in zip(answers.likelihoods, weights, strict=True)), default=0.0)
     _check_likelihoods(off, job)
+    others = [describe_other_prompts(written.tokenizer, encoder, examples)]
+    if job.format == "safetensors":
+        others.append(describe_other_splitting(written.tokenizer))
     report = {
         "format": job.format,
         "n_rows": len(examples),
         "n_equal": n_equal,
         "largest_difference": off,
-        "other_prompts": describe_other_prompts(written.tokenizer, encoder, examples),
+        "other_prompts": " ".join(filter(None, others)),
         "student": job.student,
         "base_sha256": base_sha256,
     }
@@ -146,6 +150,7 @@ def _write(merged: Student, student: Student, job: ExportJob, folder: Path) -> N
     if job.format == "safetensors":
         merged.model.save_pretrained(folder)
         merged.tokenizer.save_pretrained(folder)
+        add_earlier_names(folder, student)
         return
     write_merged_gguf(Path(job.student), folder / GGUF_FILE, base=student.model, merged=merged)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pada_agent.core.records import Example
 from pada_agent.training.encoding import ChatEncoder
+from pada_agent.training.tokenizer_files import is_corrected
 
 N_SHOWN = 60
 """Characters of a prompt, from where two begin to differ."""
@@ -23,6 +24,16 @@ def describe_other_prompts(tokenizer: Any, encoder: ChatEncoder, examples: Seque
         f"The model's chat template renders {len(others)} of {len(pairs)} prompts otherwise than the run: in row {row.id!r} it"
         f" writes {_cut(found, start)} where the run has {_cut(expected, start)}. Send the run's prompts as text, without the"
         " template: the student was trained on them."
+    )
+
+
+def describe_other_splitting(tokenizer: Any) -> str:
+    """What to do if transformers' `AutoTokenizer` makes another tokenizer of the written files. Empty if it makes the same."""
+    if not is_corrected(tokenizer):
+        return ""
+    return (
+        "AutoTokenizer splits texts otherwise than the model's tokenizer.json, with which it was trained. Load its tokenizer with"
+        " PreTrainedTokenizerFast.from_pretrained."
     )
 
 

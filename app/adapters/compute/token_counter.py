@@ -28,7 +28,7 @@ class StudentTokenCounter:
 
     @property
     def rendering(self) -> Literal[1, 2]:
-        return self._chats.rendering
+        return 2 if self._facts.splits_otherwise else self._chats.rendering
 
     @property
     def warnings(self) -> list[str]:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pada_agent.core.errors import ArtifactError, ConfigError, TrainingError
-from pada_agent.training.lora import attach_lora
+from pada_agent.core.jobs import LoraSpec
+from pada_agent.training.lora import attach_lora, make_lora_config
 from pada_agent.training.predicting import apply_adapter, merge_adapter
 from pada_agent.training.students import Student, load_student, read_tokenizer
 from tests.integration.training.small_student import CPU, make_job
@@ -102,3 +105,26 @@ def test_a_student_with_an_adapter_beside_its_weights_is_refused(
             load_student(str(folder), CPU)
         with pytest.raises(ConfigError, match="contains an adapter"):
             read_tokenizer(str(folder))
+
+
+def test_layers_that_read_images_get_no_adapter() -> None:
+    """Text teaches them nothing, and vLLM refuses an adapter that has them."""
+    layers = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={**layers, "num_hidden_layers": 1, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 300},
+        vision_config={**layers, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        tie_word_embeddings=False,
+    )
+    for target_modules, expected in (
+        ("all-linear", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
+        ("q_proj,lm_head", {"q_proj", "lm_head"}),
+    ):
+        model = AutoModelForImageTextToText.from_config(config)
+        adapted = get_peft_model(model, make_lora_config(model, LoraSpec(rank=2, target_modules=target_modules)))
+        names = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+        assert not any("vision" in name or "projector" in name for name in names)
+        assert {name.split(".")[-4] for name in names} == expected == adapted.peft_config["default"].target_modules
+    with pytest.raises(TrainingError, match=r"fc1 is not a linear layer .* It has: .*q_proj"):
+        make_lora_config(AutoModelForImageTextToText.from_config(config), LoraSpec(target_modules="fc1"))

@@ -1,0 +1,66 @@
+"""Merged models have the names that programs for transformers 4 read."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig, AutoTokenizer
+
+from pada_agent.training.export.earlier_names import add_earlier_names
+from pada_agent.training.export.written_prompts import describe_other_splitting
+from pada_agent.training.students import Student, load_student
+from pada_agent.training.tokenizer_files import load_tokenizer
+from tests.integration.test_exporting import CPU, train, write
+from tests.tiny_models import save_student
+
+# peft 0.21 reads a property that transformers 5.23 renames.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+
+
+def test_a_model_has_the_names_that_programs_for_transformers_4_read(tmp_path: Path) -> None:
+    """Without them these would silently compute with other angles, and would not load the tokenizer."""
+    scaling = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+    rope = {"rope_type": "llama3", "rope_theta": 5e5, **scaling}
+    student = save_student(tmp_path / "student", rope_parameters=rope, initializer_range=0.2)
+    tokenizer = AutoTokenizer.from_pretrained(student)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|pad|>"]})
+    tokenizer.save_pretrained(student)
+    (student / "tokenizer.model").write_bytes(b"pieces")
+    out = tmp_path / "out"
+    assert write(student, train(student, tmp_path / "adapter"), out, "safetensors")["n_equal"] == 12
+
+    config, settings = (json.loads((out / name).read_text()) for name in ("config.json", "tokenizer_config.json"))
+    assert (config["rope_theta"], config["rope_scaling"]) == (5e5, {"rope_type": "llama3", **scaling})
+    assert config["torch_dtype"] == config["dtype"] == "float32"
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["additional_special_tokens"] == ["<|pad|>"] and "extra_special_tokens" not in settings
+    assert (out / "tokenizer.model").read_bytes() == b"pieces"
+    found = load_student(str(out), CPU)
+    assert found.model.config.rope_parameters == rope and found.tokenizer.extra_special_tokens == ["<|pad|>"]
+
+
+def test_kinds_of_layers_keep_angles_of_their_own(tmp_path: Path) -> None:
+    """Gemma 3 had two names for them. What Gemma 4 has, transformers 4 does not know."""
+    whole, window = (
+        {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        {"rope_type": "default", "rope_theta": 1e4},
+    )
+    student = save_student(tmp_path)
+    for kind, scaling in (("gemma3_text", {"rope_type": "linear", "factor": 8.0}), ("gemma4_text", None)):
+        rope = {"full_attention": whole, "sliding_attention": window}
+        (student / "config.json").write_text(json.dumps({"model_type": kind, "rope_parameters": rope}))
+        add_earlier_names(student, Student(source=str(student), model=None, tokenizer=None))
+        config = json.loads((student / "config.json").read_text())
+        assert (config["rope_theta"], config["rope_local_base_freq"]) == (1e6, 1e4)
+        assert config.get("rope_scaling") == scaling
+        assert AutoConfig.from_pretrained(student).rope_parameters["full_attention"] == whole
+
+
+def test_a_tokenizer_that_others_would_load_differently_is_told(tmp_path: Path) -> None:
+    """As of Qwen2 students with another tokenizer than Qwen's, which transformers 5 splits by its own class."""
+    assert describe_other_splitting(AutoTokenizer.from_pretrained(save_student(tmp_path))) == ""
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "qwen2"}))
+    assert "PreTrainedTokenizerFast" in describe_other_splitting(load_tokenizer(str(tmp_path), None))
+    add_earlier_names(tmp_path, Student(source=str(tmp_path), model=None, tokenizer=None))
+    assert "PreTrainedTokenizerFast" in describe_other_splitting(load_tokenizer(str(tmp_path), None))

@@ -1,0 +1,60 @@
+"""Adds to a written model what programs read that do not know the names of transformers 5.
+
+Without the base of the rotary embeddings under its earlier name, they would silently compute with 10,000. A tokenizer of a class that they
+do not know, or with its further special tokens as a list, they do not load.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pada_agent.training.students import Student
+from pada_agent.training.tokenizer_files import CORRECTED, find_file
+
+SENTENCEPIECE = "tokenizer.model"
+"""What llama.cpp's converter reads of the vocabularies of Gemma and others."""
+
+
+def add_earlier_names(folder: Path, student: Student) -> None:
+    """Add them to the folder of a model that was made from `student`."""
+    _change(folder / "config.json", _name_as_before)
+    _change(folder / "tokenizer_config.json", _name_tokenizer_as_before)
+    if found := find_file(student.source, SENTENCEPIECE, student.revision):
+        shutil.copyfile(found, folder / SENTENCEPIECE)
+
+
+def _change(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(change(settings), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _name_as_before(config: dict[str, Any]) -> dict[str, Any]:
+    """A model's settings, also those of its parts."""
+    named = {name: _name_as_before(value) if isinstance(value, dict) else value for name, value in config.items()}
+    if "dtype" in named:
+        named.setdefault("torch_dtype", named["dtype"])
+    rope = config.get("rope_parameters") or {}
+    whole, window = rope.get("full_attention") or rope, rope.get("sliding_attention") or {}
+    earlier = {
+        "rope_theta": whole.get("rope_theta"),
+        "rope_local_base_freq": window.get("rope_theta"),
+        "partial_rotary_factor": whole.get("partial_rotary_factor"),
+    }
+    # For other models with several kinds of layers, transformers 5 would take it in place of all parameters
+    if whole.get("rope_type", "default") != "default" and (whole is rope or config["model_type"] == "gemma3_text"):
+        earlier["rope_scaling"] = {name: value for name, value in whole.items() if name not in earlier}
+    for name, value in earlier.items():
+        if value is not None:
+            named.setdefault(name, value)
+    return named
+
+
+def _name_tokenizer_as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    named = {name: value for name, value in settings.items() if name != CORRECTED}
+    if named.get("tokenizer_class") == "TokenizersBackend":
+        named["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(named.get("extra_special_tokens"), list):
+        named["additional_special_tokens"] = named.pop("extra_special_tokens")
+    return named

@@ -1,0 +1,150 @@
+"""Loads tokenizers that split texts as their own files say. transformers builds many anew from their vocabulary, and splits by its class."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+from pada_agent.core.errors import TrainingError
+
+FILE = "tokenizer.json"
+CORRECTED = "splits_as_its_file"
+"""Key among a tokenizer's settings, also where it is saved: without us, transformers would split texts in another way."""
+LIKE_GPT2 = {
+    *("default", "gpt-2", "phi-2", "jais", "trillion", "granite-docling", "exaone4", "mellum", "gigachat", "a.x-4.0")
+}
+"""Names in GGUF files of the splitting that transformers does where it knows no other."""
+DIGIT_BY_DIGIT = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}
+"""Names of the same splitting with each digit for itself, which transformers leaves out."""
+WHOLE_WORDS_FIRST = {
+    *("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"),
+    *("minicpm5", "tekken", "youtu", "glm4"),
+}
+"""Names of those where a word of the vocabulary is one token, even if no merges lead to it, which transformers leaves out too."""
+_VOCABULARIES: dict[str, dict[str, Any]] = {
+    "BPE": {"vocab": {}, "merges": []},
+    "WordLevel": {"vocab": {}},
+    "WordPiece": {"vocab": {}},
+}
+"""Empty ones of the kinds of models that may have one."""
+_OF_MODEL = ("byte_fallback", "ignore_merges", "fuse_unk", "continuing_subword_prefix", "end_of_word_suffix")
+"""Settings of a model, beside its vocabulary, that decide about tokens."""
+_OF_BYTES = frozenset({"add_prefix_space", "trim_offsets", "use_regex"})
+"""Settings that the step from bytes to text has and ignores."""
+
+
+def load_tokenizer(source: str, revision: str | None) -> Any:
+    """Load the tokenizer, with the splitting of its `tokenizer.json` if it has one.
+
+    Code that comes with a model is never run, and nobody is asked for permission.
+    """
+    made = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    file = find_file(source, FILE, revision)
+    steps = _list_steps(getattr(made, "backend_tokenizer", None))
+    if file is None or steps == _read_steps(file):
+        return made
+    whole = PreTrainedTokenizerFast.from_pretrained(source, revision=revision)
+    if not steps:  # of mistral-common, which vLLM brings along: it has no chat template
+        return whole
+    if steps == _list_steps(whole.backend_tokenizer):  # settings beside the file change it
+        return made
+    vocabulary = whole.get_vocab()
+    for role, token in made.special_tokens_map.items():  # some are defaults of its class
+        if str(token) in vocabulary and getattr(whole, role, None) is None:
+            setattr(whole, role, str(token))
+    whole.init_kwargs[CORRECTED] = True
+    return whole
+
+
+def find_file(source: str, name: str, revision: str | None) -> Path | None:
+    """A file of a model that was just loaded. None if it has no such file."""
+    found = cached_file(
+        source,
+        name,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(found) if found else None
+
+
+def is_corrected(tokenizer: Any) -> bool:
+    """Whether it splits texts in another way than transformers alone would."""
+    return bool(tokenizer.init_kwargs.get(CORRECTED))
+
+
+def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> None:
+    """Give a tokenizer that transformers read from a GGUF file the file's splitting, where transformers does not know it.
+
+    Raises:
+        TrainingError: nobody here knows it.
+    """
+    names = (gguf.Keys.Tokenizer.MODEL, gguf.Keys.Tokenizer.PRE)
+    kind, splitting = (str(reader.fields[name].contents()) if name in reader.fields else "" for name in names)
+    core = tokenizer.backend_tokenizer
+    if "Metaspace" in str(core.pre_tokenizer):
+        prefix = reader.fields.get(gguf.Keys.Tokenizer.ADD_PREFIX)
+        _write_spaces(core, prefix=prefix is None or bool(prefix.contents()))
+        tokenizer.init_kwargs[CORRECTED] = True
+    if kind != "gpt2" or not splitting or splitting in LIKE_GPT2:
+        return
+    if splitting in DIGIT_BY_DIGIT:
+        core.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        tokenizer.init_kwargs[CORRECTED] = True
+    elif "Split" not in str(core.pre_tokenizer):
+        raise TrainingError(
+            f"student file {file} splits texts into words in a way that is not known here ({names[1]}: {splitting}). Set"
+            " student.model to the safetensors model that it was made from."
+        )
+    if splitting in WHOLE_WORDS_FIRST and not core.model.ignore_merges:
+        core.model.ignore_merges = True
+        tokenizer.init_kwargs[CORRECTED] = True
+
+
+def _write_spaces(core: Tokenizer, *, prefix: bool) -> None:
+    """Split as SentencePiece: each space is a character of a word, and texts begin with one more, also behind control tokens."""
+    begin = [normalizers.Prepend("\u2581")] if prefix else []
+    core.normalizer = normalizers.Sequence([*begin, normalizers.Replace(" ", "\u2581")])
+    core.pre_tokenizer = None
+    end = [decoders.Strip(" ", 1, 0)] if prefix else []
+    core.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), *end])
+
+
+def _read_steps(file: Path) -> list[Any]:
+    """The steps of a saved tokenizer, as today's version of the library writes them."""
+    spec = json.loads(file.read_bytes())
+    model = spec["model"]
+    if model.get("type") not in _VOCABULARIES:
+        return _list_steps(Tokenizer.from_file(str(file)))
+    kept = {name: model[name] for name in ("type", "unk_token", *_OF_MODEL) if name in model}
+    without = {**kept, **_VOCABULARIES[model["type"]]}  # which takes most of the time
+    frame = {**spec, "model": without, "added_tokens": [], "post_processor": None}
+    return _list_steps(Tokenizer.from_str(json.dumps(frame)))
+
+
+def _list_steps(core: Any) -> list[Any]:
+    """What a tokenizer does from texts to tokens and back, apart from its vocabulary. Empty if it is of another library."""
+    if core is None:
+        return []
+    steps = [core.normalizer, core.pre_tokenizer, core.decoder]
+    described = [json.loads(step.__getstate__()) if step else None for step in steps]
+    flags = [getattr(core.model, name, None) or None for name in _OF_MODEL]
+    *to_tokens, to_text = described
+    return [type(core.model).__name__, *flags, *map(_reduce, to_tokens), _reduce(to_text, ignored=_OF_BYTES)]
+
+
+def _reduce(step: dict[str, Any] | None, ignored: frozenset[str] = frozenset({"trim_offsets"})) -> Any:
+    """A step without what changes nothing, and in place of a sequence its parts. One part is as good as a sequence of it."""
+    if step is None:
+        return None
+    parts = next((step[name] for name in ("normalizers", "pretokenizers", "decoders") if name in step), None)
+    if parts is None:
+        return {name: value for name, value in step.items() if name not in ignored}
+    reduced = [_reduce(part, ignored) for part in parts]
+    return reduced if len(reduced) > 1 else next(iter(reduced), None)
