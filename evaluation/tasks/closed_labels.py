@@ -1,5 +1,6 @@
 """Reads labels of a closed set from rows."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -61,10 +62,12 @@ def see_label(reader: RowReader, config: TaskConfig) -> GoldSeen:
 
 
 def list_named(reader: RowReader, texts: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Columns whose names contain that of the answer's column (`label_text`), and which of the texts they hold."""
-    read = reader.columns("answer")
+    """Columns that are called like the answer's and `text` or `name` (`label_text`), and which of the texts they hold. Others,
+    such as `answer_a`, `wrong_answer` and `predicted_label`, say something else.
+    """
+    names = "|".join(map(re.escape, reader.columns("answer")))
     for column, value in reader.fields.items():
-        is_beside = column not in read and any(name.casefold() in column.casefold() for name in read)
+        is_beside = re.fullmatch(rf"(?:{names})[\W_]*(?:text|name|str(?:ing)?)", column, re.IGNORECASE)
         if is_beside and isinstance(value, str) and (found := find_spelled(value, texts)) is not None:
             yield column, found
 

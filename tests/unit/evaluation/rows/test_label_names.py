@@ -30,6 +30,7 @@ def test_numbers_are_refused_where_names_beside_them_show_another_order(name: st
         ([{**row, "label": row["label"] + 1} for row in ROWS], {"labels": NAMES}),
         ([{**row, "label_text": row["label_text"].lower()} for row in ROWS], {"labels": NAMES}),
         ([{**row, "label_text": "sure", "topic": "Sports"} for row in ROWS], {"labels": NAMES}),
+        ([{**row, "predicted_label": "Sports", "label_by_b": "World"} for row in ROWS], {"labels": NAMES}),
     ],
 )
 def test_numbers_are_read_where_nothing_names_another_label(
@@ -54,3 +55,23 @@ def test_a_row_is_refused_whose_options_are_named_otherwise_in_another_column(an
         f"train.jsonl:1: field 'answer' is {answers[0]!r}, but that is 'World', and 'answer_text' is 'Sports': correct the"
         " row, or name the right column in task.columns"
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"answer_a": "ice", "answer_b": "wax", "answer": "a"}, {}),
+        ({"answer1": "ice", "answer2": "wax", "answer": "ice"}, {"choices": ["answer1", "answer2"]}),
+        (
+            {"Correct Answer": "ice", "Incorrect Answer 1": "wax"},
+            {"answer": "Correct Answer", "choices": ["Correct Answer", "Incorrect Answer 1"]},
+        ),
+        ({"choices": ["ice", "wax"], "answer": "ice", "wrong_answer": "wax"}, {}),
+        ({"choices": ["ice", "wax"], "answer": "A", "model_answer": "wax", "answer_before": "wax"}, {}),
+    ],
+)
+def test_other_columns_that_are_called_like_the_answers_name_no_right_option(
+    row: dict[str, Any], columns: dict[str, Any]
+) -> None:
+    rows = [{"question": f"q{n}", **row} for n in range(3)]
+    assert [example.answer for example in read(rows, name="multiple_choice", columns=columns).examples] == ["ice"] * 3
