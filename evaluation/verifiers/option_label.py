@@ -20,7 +20,12 @@ _BOX = r"(?:\\f?boxed\s*\{|(?i:<answer>))\s*(?:\\(?:text|math)[a-z]{0,2}\s*\{\s*
 """What marks an answer: `\\boxed{`, `\\boxed{\\text{`, `<answer>`."""
 _OPENS, _CLOSES = re.compile(r"(?:[{<>\"'“‘«「『【`$|]|\\\(\s?)$"), re.compile(r"[}<>\"'”’»」』】`$|]|\s?\\\)")
 """What stands on both sides of a label that is alone: quotes, tags, `$B$`."""
+_IN_BRACES = re.compile(r"\{\d+$")
+"""A digit of `x^{2}` or `\\frac{1}{2}`."""
 _SAYS = re.compile(r"(?i:(?:the\s+)?(?:\w+\s+)?answer(?:\s+is)?\s*:?\s*)")
+_DOLLAR = r"\$(?!\d+(?![\d$]))"
+"""Of `$B$` and `$3$`, not of the amount `$3`."""
+_WORD = re.compile(WORD_CHARACTER)
 _LEFT_OUT = "□"
 _OR = r"\s*(?:or|and|/|,)\s*"
 _FILLER = (
@@ -35,10 +40,18 @@ _NEGATED = re.compile(
 _NEGATION_CHARACTERS = 60
 """Length of the text before a label in which a negation is looked for."""
 _RULED_OUT = re.compile(r"\s+(?:is|was|would\s+be)(?:n['’]t\b|\s+(?:not|wrong|incorrect|false)\b)")
-_ALONE = r"\s*,(?:\s(?!\d)|$)|\s?(?:\(|->|→|=|\|)(?!\s?\d)|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
+_BRACKET = r"\((?!\s?\d|[^()\n]*\)\s?(?!is\b)\w)"
+"""Of `A (an ice cube)`, not of `A(n) ice cube` and `3 (three) planets`."""
+_ALONE = (
+    rf"\s*,(?:\s(?!\d)|$)|\s?(?:{_BRACKET}|(?:->|→|\|)(?!\s?\d))|\s[-–—/]\s(?!\d)|\s(?:because|since|as(?!\swell))\b"
+)
 """What follows a label: an `A` before it is not an article, and a digit before it does not count anything."""
 _IN_NUMBER = re.compile(r"(?:[-+*/=×÷^<>$€£]\s*|\d[.,])$")
 """What stands before a digit that belongs to a calculation or a longer number."""
+_NOT_AFTER_DECIMAL = r"(?<!\d[.,])(?<!\d[.,]\d/)(?<!\d[.,]\d out of )"
+"""The 5 of `4.5`, `4.5/5` and `4.5 out of 5` is no label."""
+_NOT_BEFORE_DECIMALS = r"(?![.,](?!00?(?!\d))\d)"
+"""The 4 of `4.5` is none either, but that of `4.0` is."""
 _LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b))"
 _LEADING_IN_OTHER_CASE = r"[)\]]|[.:](?!\w)"
 _NAMING = re.compile(rf"[\"`”)*\]]*(?:$|[;!?]|[.:](?!\w)|{_ALONE}|\s(?:is|seems)\b)", re.MULTILINE)
@@ -65,9 +78,12 @@ def find_label(response: str, labels: Sequence[str], texts: Sequence[str] = ()) 
     """
     text = _collapse(response)
     by_form = {form: label for label in labels if (form := _collapse(label))}
-    if not _find_bare(text, list(by_form)) and texts:
-        if (same := _find_text(text, texts)) is not None:
-            return FoundLabel(labels[texts.index(same)], "")
+    said = _SAYS.match(text)
+    answers = (text, text[said.end() :]) if said else (text,)
+    if texts and not any(_find_bare(answer, list(by_form)) for answer in answers):
+        for answer in answers:
+            if (same := find_same(answer, texts)) is not None:
+                return FoundLabel(labels[texts.index(same)], "")
         text = _leave_out(text, texts, list(by_form))
     for find in (_find_bare, _find_boxed, _find_stated, _find_leading, _find_mentioned, _find_in_other_case):
         found = [by_form[form] for form in dict.fromkeys(find(text, list(by_form)))]
@@ -117,8 +133,8 @@ def _find_named(text: str, labels: Sequence[str]) -> list[str]:
 
 def _as_whole_word(form: str) -> str:
     """A pattern for the form unless it is part of a longer word, which in a joining script cannot be told, or number (`4.5`)."""
-    before = "" if _joins(form[:1]) else rf"(?<!{WORD_CHARACTER})" + r"(?<!\d[.,])" * form[:1].isdigit()
-    after = "" if _joins(form[-1:]) else rf"(?!{WORD_CHARACTER})" + r"(?![.,]\d)" * form[-1:].isdigit()
+    before = "" if _joins(form[:1]) else rf"(?<!{WORD_CHARACTER})" + _NOT_AFTER_DECIMAL * form[:1].isdigit()
+    after = "" if _joins(form[-1:]) else rf"(?!{WORD_CHARACTER})" + _NOT_BEFORE_DECIMALS * form[-1:].isdigit()
     return f"{before}{re.escape(form)}{after}"
 
 
@@ -148,34 +164,39 @@ def _find_bare(response: str, labels: Sequence[str]) -> list[str]:
     return [] if same is None else [same]
 
 
-def _find_text(response: str, texts: Sequence[str]) -> str | None:
-    """The option's text that is all of the response, or what it says that the answer is."""
-    said = _SAYS.match(response)
-    found = (find_same(text, texts) for text in (response, response[said.end() :] if said else ""))
-    return next((text for text in found if text is not None), None)
-
-
 def _leave_out(response: str, texts: Sequence[str], labels: Sequence[str]) -> str:
-    """The response without the texts of options that name a label, such as `Vitamin C` and `both A and B`. Of one that names
-    its own, as `B) ruler` does, the label stays.
+    """The response without the texts of options that name a label, such as `Vitamin C` and `both A and B`. Of one that begins
+    with its own, as `B) ruler` does, the label stays.
     """
     one = re.compile(_one_of(labels, is_word=True))
     left: dict[str, str] = {}
     for label, form in zip(labels, map(_collapse, texts), strict=False):
-        named = {match["label"] for match in one.finditer(form)} if len(form) > 2 else set()
-        if named:
-            left[form.casefold()] = label if label in named else _LEFT_OUT
-    words = "|".join(map(_as_whole_word, sorted(left, key=len, reverse=True)))
-    return re.sub(f"(?i:{words})", lambda m: left.get(m[0].casefold(), _LEFT_OUT), response) if left else response
+        if len(form) > 2 and one.search(form):
+            has_own = re.match(rf"[(\[]?{re.escape(label)}[)\].:]", form)
+            left[form.casefold()] = label if has_own else _LEFT_OUT
+    if not left:
+        return response
+    words = "|".join(map(re.escape, sorted(left, key=len, reverse=True)))
+
+    def replace(match: re.Match[str]) -> str:
+        """Boundaries are checked here, because their long lists of characters take long to compile for each row."""
+        before, after = response[: match.start()][-1:], response[match.end() :][:1]
+        is_part = (_WORD.match(before) and not _joins(match[0][:1])) or (
+            _WORD.match(after) and not _joins(match[0][-1:])
+        )
+        return match[0] if is_part else left.get(match[0].casefold(), _LEFT_OUT)
+
+    return re.sub(f"(?i:{words})", replace, response)
 
 
 def _find_boxed(response: str, labels: Sequence[str]) -> list[str]:
-    return [match["label"] for match in re.finditer(_BOX + _one_of(labels), response)]
+    """Not the article of `\\boxed{A candle}`."""
+    return [match["label"] for match in re.finditer(rf"{_BOX}{_one_of(labels)}(?!\s\w)", response)]
 
 
 def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    return _with_alternatives(rf"{_STATEMENT}[\s*(\[`\"'$]*{one}(?!{_RULED_OUT.pattern})", response, one)
+    return _with_alternatives(rf"{_STATEMENT}(?:[\s*(\[`\"']|{_DOLLAR})*{one}(?!{_RULED_OUT.pattern})", response, one)
 
 
 def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
@@ -211,7 +232,7 @@ def _find_mentioned(response: str, labels: Sequence[str]) -> list[str]:
     listed_after = re.compile(rf"[)\]*]?{_OR}[*(\[]?{one}")
     for match in re.finditer(_one_of(labels, is_word=True), response):
         before, after = response[max(0, match.start() - 20) : match.start()], response[match.end() :][:20]
-        is_enclosed = _OPENS.search(before) and _CLOSES.match(after)
+        is_enclosed = _OPENS.search(before) and _CLOSES.match(after) and not _IN_BRACES.search(before + match["label"])
         bracketed = is_enclosed or before.endswith(("(", "[", "*")) or after.startswith((")", "]", "*"))
         wordlike = match["label"].isdigit() or (match["label"] in ("A", "I") and not _is_joined(before, after))
         in_number = match["label"].isdigit() and _IN_NUMBER.search(before)

@@ -1,5 +1,6 @@
 """Tasks whose answer is one of several options."""
 
+import time
 from random import Random
 from typing import Any
 
@@ -79,6 +80,22 @@ def test_the_letter_in_an_options_text_is_not_its_label(response: str, right: bo
 def test_a_label_that_a_text_begins_with_is_found(response: str) -> None:
     example = BY_LABEL.read(row(question="How many?", choices=["A) 21", "B) 22"], answer="A"))
     assert answer(BY_LABEL, example, response).value == "correct"
+
+
+@pytest.mark.parametrize("response", ["The answer is 4", "Answer: 4.", "4", "The answer is 4, because it is 8"])
+def test_a_label_is_meant_where_the_text_of_another_option_is_the_same(response: str) -> None:
+    options = [{"label": str(n), "text": str(2 * n)} for n in range(1, 5)]
+    example = BY_LABEL.read(row(question="How many?", choices=options, answerKey="4"))
+    assert answer(BY_LABEL, example, response).value == "correct"
+
+
+def test_options_that_name_labels_are_left_out_quickly() -> None:
+    """Without a pattern for each row that takes long to compile."""
+    rows = [[f"A {n}th dog", f"A {n}th cat", "Vitamin C"] for n in range(40)]
+    started = time.process_time()
+    examples = [BY_LABEL.read(row(question="Which?", choices=choices, answer="B")) for choices in rows]
+    assert {answer(BY_LABEL, example, "B, not vitamin C").value for example in examples} == {"correct"}
+    assert time.process_time() - started < 1
 
 
 def test_an_instruction_stands_before_the_question_in_both_forms() -> None:
