@@ -7,9 +7,12 @@ import textwrap
 from pada_agent.core.lines import split_lines
 from pada_agent.core.syntax_trees import parse
 
-_FENCE = re.compile(
-    r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n(.*?)(?:\n[ \t]*```|```[ \t]*(?=\n|\Z)|\Z)", re.DOTALL | re.IGNORECASE
+_OPENING = r"```[ \t]*(?:(?:python3?|py)[ \t]*)?\n"
+_FENCES = (
+    re.compile(rf"{_OPENING}(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL | re.IGNORECASE),
+    re.compile(rf"{_OPENING}(.*?)(?:\n[ \t]*```|```[ \t]*(?=\n|\Z)|\Z)", re.DOTALL | re.IGNORECASE),
 )
+"""Closed on a line of its own; or else behind the last statement, where a docstring may also have a fence."""
 _CODE_LINE = re.compile(r"(?:async\s+def|def|class|import|from|@)\b|@")
 
 MAX_ATTEMPTS = 100
@@ -75,10 +78,14 @@ def extract_code(response: str, entry_point: str) -> str:
     defines it, else the first block, else the whole response. A fence may be left open. An indented function is moved to
     the left margin.
     """
-    blocks = [_move_to_margin(match[1], entry_point) for match in _FENCE.finditer(response)]
-    defining = [block for block in blocks if defines(block, entry_point)]
-    complete = [block for block in defining if parses(block)]
-    return (complete[-1:] or defining or blocks or [_move_to_margin(response, entry_point)])[0]
+    complete: dict[int, str] = {}
+    for pattern in _FENCES:
+        found = {match.start(): _move_to_margin(match[1], entry_point) for match in pattern.finditer(response)}
+        defining = {start: block for start, block in found.items() if defines(block, entry_point)}
+        complete = {start: block for start, block in defining.items() if parses(block)} | complete
+    if complete:
+        return complete[max(complete)]
+    return [*defining.values(), *found.values(), _move_to_margin(response, entry_point)][0]
 
 
 def _move_to_margin(code: str, name: str) -> str:

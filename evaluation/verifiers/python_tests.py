@@ -23,7 +23,7 @@ def call_tests(test: str, entry_point: str) -> str:
 
 def count_asserts(test: str, entry_point: str) -> int:
     """Number of assert statements that run, as far as the source tells: not those of functions and classes that nothing names."""
-    return sum(isinstance(node, ast.Assert) for node in _list_running(parse(call_tests(test, entry_point))))
+    return len({node for node in _list_running(parse(call_tests(test, entry_point))) if isinstance(node, ast.Assert)})
 
 
 def _list_running(tree: ast.Module) -> Iterator[ast.AST]:

@@ -90,6 +90,12 @@ def test_asserts_that_nothing_runs_are_refused(test: str) -> None:
         CODE.read(row(**{**DOUBLE, "test": test}))
 
 
+def test_an_assert_in_a_method_is_one_assert() -> None:
+    test = "class Case:\n    def run(self):\n        assert double(2) == 4\nCase().run()"
+    example = CODE.read(row(**{**DOUBLE, "test": test}))
+    assert CODE.verify_label(example).reason == "fewer than 2 asserts"
+
+
 def test_tests_that_prove_nothing_are_told() -> None:
     idle = "try:\n    assert double(1) == 2\nexcept AssertionError:\n    pass"
     (told,) = CODE.list_doubts([CODE.read(row(**DOUBLE)), CODE.read(row(**{**DOUBLE, "test": idle}))])
