@@ -93,8 +93,9 @@ class Sql(Task):
         return settled
 
     def find_form(self, rows: Sequence[RawRow]) -> Settled:
-        """Without columns of objects: Spider's `sql` is a parse tree, and its query is in `query`."""
-        trees = {name for row in rows for name, value in row.fields.items() if isinstance(value, Mapping)}
+        """Without a column of parse trees that is called like one of queries: Spider has `sql` for them beside `query`."""
+        names = () if "answer" in self.config.columns else self.fields["answer"]
+        trees = {name for name in names if all(isinstance(row.fields.get(name), Mapping) for row in rows)}
         plain = [
             row.model_copy(update={"fields": {n: v for n, v in row.fields.items() if n not in trees}}) for row in rows
         ]

@@ -72,6 +72,15 @@ def test_a_parse_tree_beside_the_query_is_passed_over_as_in_spiders_files(folder
     assert file.understood.unused == ("sql",)
 
 
+def test_one_object_among_queries_is_refused_alone(folder: Path) -> None:
+    rows = [row(folder, sql=QUERY, number=1), row(folder, sql={"select": []}, number=2)]
+    (file,) = read_files(task(folder), [rows])
+    assert [example.answer for example in file.examples] == [QUERY]
+    assert [problem.reason for problem in file.problems] == [
+        "field 'sql' is {'select': []}, but expected text, not dict"
+    ]
+
+
 def test_values_are_shown_where_settings_ask_for_them(folder: Path) -> None:
     prompt = task(folder, sample_values=2, instruction="SQL!").read(row(folder)).prompt
     assert prompt.startswith(
