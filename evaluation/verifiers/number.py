@@ -35,6 +35,7 @@ _MINUS_IN_WORDS = r"(?i:\b(?<!-)negative | (?:\A | (?<=\bis\s) | (?<=[=:(]) | (?
 _SPACED_SIGN = re.compile(r"\A\s*([-−–﹣－])(?:\s|\\[,;: !]){1,4}(?=\S)")
 _NUMBERED_HEADING = re.compile(r"\d{1,2}[.)]\s+[^\W\d]")
 _IRRATIONAL = re.compile(r"\\(?:sqrt|pi|[dtc]?frac|log|ln|sin|cos|tan|infty)(?![a-zA-Z])|[√π∞]")
+_EQUALS = re.compile(r"=|≈|\\approx(?![a-zA-Z])")
 _BRACES = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\[{}]|[{}]")
 _SCALES = {
     "hundred": 2,
@@ -247,7 +248,7 @@ def _join_groups(whole: str) -> str | None:
 
 def _read_box(boxed: str, mark: DecimalMark) -> Number | None:
     """`5`, also of `x = 5` and `5 apples or so`; none of `2\\sqrt{3}`, whose 3 is no answer."""
-    result = boxed.rpartition("=")[2]
+    result = _EQUALS.split(boxed)[-1]
     number = parse_number(boxed, mark) or parse_number(_join_sign(result), mark)
     return number or (None if _IRRATIONAL.search(to_plain(result)) else _find_last(boxed, mark))
 
