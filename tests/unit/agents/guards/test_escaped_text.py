@@ -50,6 +50,8 @@ def test_escapes_of_real_rows_belong_to_the_data(text: str) -> None:
         "<p>Ben &amp; Co</p>",
         "How is a &lt; written in HTML?",
         r"What does \u00e9 stand for in Unicode?",
+        r"```\nfind(\"x\")\n```",
+        r"^\d+\nEND$",
     ],
 )
 def test_escapes_that_a_row_is_about_stay(text: str) -> None:
