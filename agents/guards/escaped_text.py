@@ -40,7 +40,7 @@ _FORMS: Mapping[str, _Form] = {
 r"""Commands of LaTeX such as `\nu` and `\nVdash` are no escapes, and its lines end with `\\`."""
 _ABOUT_ESCAPES = re.compile(
     r"\b(?:html|xml|unicode|json|latex|regex(?:es|p)?|regular expressions?|escape(?:d| sequences?)|newlines?|line breaks?"
-    r"|python|java(?:script)?)\b|\b[A-Z]:\\|```|\\[dswDSW](?![a-z])",
+    r"|python|java(?:script)?)\b|\b[C-F]:\\|```|\\[dswDSW](?![a-z])",
     re.IGNORECASE,
 )
 """Subjects with escapes of their own, paths of Windows, code and patterns."""

@@ -13,6 +13,7 @@ from pada_agent.agents.guards.escaped_text import unescape_as_in
         (r"\ud83d\ude00 lost", "😀 lost"),
         (r"half \ud83d", "half \ufffd"),
         (r"First.\nThen \n- this", "First.\nThen \n- this"),
+        (r"Q:\nWhy?", "Q:\nWhy?"),
         (r"He said \"stop\" twice", 'He said "stop" twice'),
         ("Ben &amp; Co don&#39;t say &quot;no&quot;", 'Ben & Co don\'t say "no"'),
         ("two&nbsp;words", "two words"),
