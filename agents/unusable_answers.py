@@ -1,6 +1,7 @@
 """Summarizes LLM replies that could not be used: one line per kind of call instead of one per call. Pure functions."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from threading import Lock
 
 from pada_agent.core.records import BatchReport, Unusable
@@ -10,7 +11,8 @@ TRIES = 3
 """After this many calls of a kind without one usable reply, the model evidently does not answer in the required form."""
 
 TRIES_AT_ONCE = 10
-"""The same for batches that are made at the same time: if all of so many failed, those that are left are not begun."""
+"""The same for batches that are made at the same time: if at least so many that were begun first all failed, those that are left are not
+begun."""
 
 GENERATOR, JUDGE, SOLVER = "generator", "judge", "judge, answering rows itself,"
 """Kinds of calls, as messages name them."""
@@ -23,27 +25,41 @@ class AnswerCount:
         self._lock = Lock()
         self._usable = set[str]()
         """Kinds of calls with at least one usable answer."""
-        self._failed: dict[str, dict[str, str | None]] = {}
-        """The batches with an unusable answer, and their labels, by kind of call."""
+        self._labels: dict[str, dict[str, str | None]] = {}
+        """The batches that were begun and their labels, in this order, by kind of call."""
+        self._failed: dict[str, set[str]] = {}
+        """The batches with an unusable answer, by kind of call."""
 
-    def add(self, kind: str, batch_id: str, *, label: str | None, is_usable: bool) -> None:
-        """Note the answer to a call.
+    def begin(self, kind: str, batch_id: str, *, label: str | None) -> None:
+        """Note that a batch is asked for.
 
         Args:
             label: what the rows of the batch have in common. A model may refuse to write about one label, and write of others.
         """
         with self._lock:
+            self._labels.setdefault(kind, {}).setdefault(batch_id, label)
+
+    def end(self, kind: str, batch_id: str, *, is_usable: bool) -> None:
+        """Note the answer."""
+        with self._lock:
             if is_usable:
                 self._usable.add(kind)
             else:
-                self._failed.setdefault(kind, {})[batch_id] = label
+                self._failed.setdefault(kind, set()).add(batch_id)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether rows or ratings never came in a usable form, so that no more rows need to be written."""
+        """Whether rows or ratings never came in a usable form, so that no more rows need to be written.
+
+        What was begun first has to have failed: a prompt that is too long or filtered fails at once, while others are being answered.
+        """
         with self._lock:
-            failed = [batches for kind, batches in self._failed.items() if kind not in self._usable]
-        return any(len(b) >= TRIES_AT_ONCE and (None in b.values() or len(set(b.values())) > 1) for b in failed)
+            return any(self._is_hopeless(kind) for kind in self._failed.keys() - self._usable)
+
+    def _is_hopeless(self, kind: str) -> bool:
+        failed, begun = self._failed[kind], self._labels.get(kind, {})
+        labels = [label for _, label in takewhile(lambda batch: batch[0] in failed, begun.items())]
+        return len(labels) >= TRIES_AT_ONCE and (None in labels or len(set(labels)) > 1)
 
 
 def describe_unusable(kind: str, failures: Sequence[str], *, n_usable: int) -> str | None:

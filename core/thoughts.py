@@ -45,6 +45,12 @@ _THINKING_ALOUD = (
 )
 """How models begin to think in plain words, in the languages of the rows that they are asked about."""
 _BEGINS_TO_THINK = re.compile(rf"\W*(?:{'|'.join(_THINKING_ALOUD)})", re.IGNORECASE)
+_INTRODUCES_AN_ANSWER = re.compile(
+    r"(?![^\n]*(?:user|nutzer|utilisateur|usuario|пользовател|用户|ユーザー|사용자|think|thought|reasoning|思考|推理|推論))"
+    r"[^\n]{0,200}[:：!！][ \t]*\n\s*(?:```\w*\s*)?[\[{]",
+    re.IGNORECASE,
+)
+"""A first line such as `Let's start:`, with the answer below it. Thoughts say that they are some, or what the user wants."""
 _COMES_TO_AN_ANSWER = re.compile(
     r"(?<![\"'])(?:\b(?:answer|response|output|result|json|antwort|ausgabe|ergebnis|réponse|sortie|résultat|respuesta|salida|resultado"
     r"|ответ|результат)s?\b|(?:答案|回答|输出|結果|结果|答え|出力|답변|출력))[^\w\"']{0,5}(?:\n|[:：])",
@@ -77,7 +83,9 @@ def strip_thoughts(text: str) -> str:
 def is_unfinished_thought(text: str) -> bool:
     """Whether a text that was cut off thinks aloud in plain words and has not come to its answer."""
     begun = _BEGINS_TO_THINK.match(text)
-    return begun is not None and _COMES_TO_AN_ANSWER.search(text, begun.end()) is None
+    if begun is None or _INTRODUCES_AN_ANSWER.match(text):
+        return False
+    return _COMES_TO_AN_ANSWER.search(text, begun.end()) is None
 
 
 def take_answer(text: str) -> str:

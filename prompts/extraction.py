@@ -153,7 +153,14 @@ def _list_objects(value: Any, is_item: IsItem) -> list[Found]:
         return [found for part in value for found in _list_objects(part, is_item)]
     if not isinstance(value, dict) or not value:
         return []
-    return [("", value)] if is_item(value) else _unwrap(value, is_item)
+    return [("", value)] if is_item(value) and not _only_wraps(value, is_item) else _unwrap(value, is_item)
+
+
+def _only_wraps(value: dict[str, Any], is_item: IsItem) -> bool:
+    """Whether the only key, although it has the name of an item's field, is that of an item or of a list of them."""
+    (first, *others) = value.values()
+    parts = first if isinstance(first, list) else [first]
+    return not others and any(isinstance(part, dict) and is_item(part) for part in parts)
 
 
 def _unwrap(entry: dict[str, Any], is_item: IsItem) -> list[Found]:

@@ -16,7 +16,9 @@ _NUMBER = re.compile(r"\d{1,9}")
 """Without a sign: nothing is numbered below zero, and `sample-1` is the first."""
 _LEADING_INTEGER = re.compile(r"\s*(-?\d+)(?:\.0*)?\s*(?:$|[^\d.\s])")
 _DECIMAL = re.compile(r"\s*\d+\.\d+\s*")
-_OUT_OF = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d+)\b|\s*(\d+(?:\.\d+)?)\s*%", re.IGNORECASE)
+_OUT_OF = re.compile(
+    r"\s*(\d{1,9}(?:\.\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d{1,9})\b|\s*(\d{1,9}(?:\.\d+)?)\s*%", re.IGNORECASE
+)
 """`4/5`, `4 out of 5` or `80%`."""
 _NAMED_INTEGER = re.compile(
     r"(?:#|(?:samples?|rows?|items?|examples?|patterns?|questions?|numbers?|scores?|ratings?)\W{0,3})?(\d{1,9})[.:)]?",

@@ -6,7 +6,7 @@ from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Batch, BatchReport
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.batch_rounds import sum_up
-from pada_agent.graph.done_batches import find_done
+from pada_agent.graph.done_batches import DoneBatch, find_done
 from pada_agent.graph.spans import merge_by_stage, span_key
 from pada_agent.graph.state import PartialState, RoundState
 from pada_agent.graph.storing import put_rows
@@ -14,8 +14,13 @@ from pada_agent.graph.storing import put_rows
 
 def open_round(state: RoundState, adapters: Adapters) -> PartialState:
     """Finds the batches that still have to run."""
-    waiting = [batch for batch in read_planned(state, adapters) if find_done(batch, state, adapters) is None]
+    waiting = [batch for batch in read_planned(state, adapters) if not _is_made(find_done(batch, state, adapters))]
     return {"waiting": waiting, "n_rows": sum(batch.n_wanted for batch in waiting)}
+
+
+def _is_made(done: DoneBatch | None) -> bool:
+    """Whether a finished batch was asked for: not if the teacher seemed to be of no use then."""
+    return done is not None and bool(done.report.n_asked or done.report.n_written or done.report.unusable)
 
 
 def close_round(state: RoundState, adapters: Adapters) -> PartialState:

@@ -41,6 +41,7 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
     try:
         if answers.is_hopeless:  # further calls would be paid for in vain
             return started
+        answers.begin(GENERATOR, batch.id, label=find_label(batch, state, adapters))
         drafts = generate_drafts(
             batch,
             assignments,
@@ -56,10 +57,9 @@ def data_generation(state: BatchState, adapters: Adapters) -> PartialState:
         if attempt == 1:
             find_tally(state, adapters).add(batch.n_wanted, report_progress, step="written")
     started["n_asked"] = state.get("n_asked", 0) + count_missing(state)
+    answers.end(GENERATOR, batch.id, is_usable=not isinstance(drafts, NoReply))
     if isinstance(drafts, NoReply):
-        answers.add(GENERATOR, batch.id, label=find_label(batch, state, adapters), is_usable=False)
         return {**started, "unusable": note_unusable(state, GENERATOR, drafts.reason)}
-    answers.add(GENERATOR, batch.id, label=None, is_usable=True)
     return {**started, "drafts": drafts, "n_written": state.get("n_written", 0) + len(drafts)}
 
 
@@ -120,6 +120,9 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
     found: tuple[JudgeProbe, ...] = ()
     if quality.enabled:
         probes = draw_probes(state, adapters) if candidates else []
+        answers = find_answer_count(state, adapters)
+        if candidates:
+            answers.begin(JUDGE, batch.id, label=find_label(batch, state, adapters))
         rating = rate_batch(
             candidates,
             read_training(state, adapters).by_id,
@@ -131,8 +134,7 @@ def quality_control(state: BatchState, adapters: Adapters) -> PartialState:
             probes=probes,
         )
         if candidates:
-            answers, label = find_answer_count(state, adapters), find_label(batch, state, adapters)
-            answers.add(JUDGE, batch.id, label=label, is_usable=bool(rating.ratings))
+            answers.end(JUDGE, batch.id, is_usable=bool(rating.ratings))
         is_last = attempt >= quality.max_attempts
         decision = decide(candidates, rating, quality=quality, is_last_attempt=is_last)
         score, problems = rating.score, rating.problems

@@ -177,6 +177,24 @@ def test_once_a_teacher_gives_no_usable_answer_the_batches_that_are_left_are_not
     assert [r.n_asked for r in summary.batches] == [n_batches]
 
 
+def test_batches_that_were_not_asked_for_are_asked_for_on_resume(tmp_path: Path) -> None:
+    asked = Counter[bool]()
+
+    def run(*, works: bool) -> list[int]:
+        def answer(request: ChatRequest) -> str:
+            is_row = request.tags["prompt"] == WRITES[1]
+            asked[works] += is_row
+            return teach(request) if works or not is_row else "I am a teapot."
+
+        graph = build_graph(make_world(tmp_path, 60, answer).connect).compile()
+        settings = settle(generation=FROM_ROWS, quality={"max_regenerations": 0})
+        summary = graph.invoke({}, one_at_a_time(), context=settings)["summary"]
+        return [r.n_asked for r in summary.batches]
+
+    (n_asked,) = run(works=False)
+    assert run(works=True) == [60] and asked[True] == 60 - n_asked > 0
+
+
 def test_a_teacher_that_refuses_one_label_is_asked_for_the_others(tmp_path: Path) -> None:
     def answer(request: ChatRequest) -> str:
         is_refused = request.tags["prompt"] == WRITES[1] and "label: fruit" in request.messages[-1].content

@@ -61,16 +61,32 @@ def test_more_rounds_are_hopeless_where_rows_or_ratings_never_came() -> None:
     assert not are_hopeless([report(0, **{GENERATOR: 2})])
 
 
+def fail(count: AnswerCount, kind: str, batch_id: str, label: str | None = None) -> None:
+    count.begin(kind, batch_id, label=label)
+    count.end(kind, batch_id, is_usable=False)
+
+
 def test_batches_are_no_longer_begun_once_many_of_several_labels_failed_and_none_succeeded() -> None:
     count = AnswerCount()
     for n in range(30):
-        count.add(GENERATOR, f"b{n}", label="rude", is_usable=False)
-        count.add(JUDGE, "b0", label=None, is_usable=False)
+        fail(count, GENERATOR, f"b{n}", "rude")
+        fail(count, JUDGE, "b0")
     assert not count.is_hopeless, "one label may be refused, and one batch is no sign"
-    count.add(GENERATOR, "b30", label="polite", is_usable=False)
+    fail(count, GENERATOR, "b30", "polite")
     assert count.is_hopeless
-    count.add(GENERATOR, "b31", label=None, is_usable=True)
+    count.begin(GENERATOR, "b31", label="polite")
+    count.end(GENERATOR, "b31", is_usable=True)
     assert not count.is_hopeless
     for n in range(10):
-        count.add(JUDGE, f"b{n}", label=None, is_usable=False)
+        fail(count, JUDGE, f"b{n}")
     assert count.is_hopeless, "rows without labels"
+
+
+def test_batches_that_fail_at_once_say_nothing_while_earlier_ones_are_being_answered() -> None:
+    count = AnswerCount()
+    count.begin(GENERATOR, "slow", label=None)
+    for n in range(30):
+        fail(count, GENERATOR, f"too long {n}")
+    assert not count.is_hopeless
+    count.end(GENERATOR, "slow", is_usable=False)
+    assert count.is_hopeless

@@ -124,6 +124,10 @@ def test_what_is_open_can_be_closed(opener: str, closer: str) -> None:
         ("Bien, el usuario quiere tres filas. [{", True),
         ("Хорошо, пользователь просит три строки. [{", True),
         ("Вот три строки: [{", False),
+        ('Let\'s start!\n[{"row": 1}, {', False),
+        ('Bien, vamos a generar tres filas:\n\n[{"row": 1}, {', False),
+        ('好的，我们来写：\n[{"row": 1}, {', False),
+        ("Okay, the user wants rows like this:\n[{", True),
     ],
 )
 def test_a_text_that_was_cut_off_may_be_a_thought_in_plain_words(text: str, thinks: bool) -> None:
@@ -136,6 +140,7 @@ def test_a_text_that_was_cut_off_may_be_a_thought_in_plain_words(text: str, thin
         "Okay, " + "a " * 60_000,
         " " * 100_000 + "好的" * 40_000,
         "まず" + "あ" * 100_000,
+        "Let's see:" + "\n" * 100_000,
         "<think>" * 40_000,
         "</think>" * 40_000,
         "analysis" * 40_000,

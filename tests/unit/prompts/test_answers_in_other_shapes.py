@@ -53,6 +53,8 @@ SHAPES: dict[str, str] = {
     "escaped quotation marks": json.dumps(json.dumps(NUMBERED))[1:-1],
     "escaped quotation marks in a fence": f"```json\n{json.dumps(json.dumps(NUMBERED))[1:-1]}\n```",
     "full-width punctuation": json.dumps(NUMBERED).replace(":", "：").replace(",", "，"),
+    "a list under the name of a field": json.dumps({"question": NUMBERED}),
+    "objects under the name of a field": json.dumps([{"question": row} for row in NUMBERED]),
     "a list of its own beside its fields": json.dumps([{**row, "examples": [{"text": "x"}]} for row in NUMBERED]),
 }  # fmt: skip
 
@@ -89,6 +91,7 @@ def test_quoted_words_with_full_width_commas_stay_in_their_text() -> None:
         ("eight", 8),
         (8.6, 9),
         ({"score": 8, "why": "clear"}, 8),
+        ("8/" + "9" * 5000, 8),
         (0.8, None),
         ("0.8", None),
         ("12/10", None),
