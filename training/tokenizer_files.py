@@ -15,16 +15,19 @@ FILE = "tokenizer.json"
 CORRECTED = "splits_as_its_file"
 """Key among a tokenizer's settings, also where it is saved: without us, transformers would split texts in another way."""
 LIKE_GPT2 = {
-    *("default", "gpt-2", "phi-2", "jais", "trillion", "granite-docling", "exaone4", "mellum", "gigachat", "a.x-4.0")
+    *("default", "gpt-2", "mpt", "olmo", "phi-2", "jais", "trillion", "granite-docling", "exaone4", "mellum"),
+    *("gigachat", "a.x-4.0"),
 }
 """Names in GGUF files of the splitting that transformers does where it knows no other."""
 DIGIT_BY_DIGIT = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}
 """Names of the same splitting with each digit for itself, which transformers leaves out."""
 WHOLE_WORDS_FIRST = {
     *("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"),
-    *("minicpm5", "tekken", "youtu", "glm4"),
+    "tekken",
 }
 """Names of those where a word of the vocabulary is one token, even if no merges lead to it, which transformers leaves out too."""
+COMPOSING = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
+"""Splitting by architecture, where the model's own tokenizer composes characters first, and that of its copy does so again."""
 _VOCABULARIES: dict[str, dict[str, Any]] = {
     "BPE": {"vocab": {}, "merges": []},
     "WordLevel": {"vocab": {}},
@@ -83,8 +86,10 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
     Raises:
         TrainingError: nobody here knows it.
     """
-    names = (gguf.Keys.Tokenizer.MODEL, gguf.Keys.Tokenizer.PRE)
-    kind, splitting = (str(reader.fields[name].contents()) if name in reader.fields else "" for name in names)
+    names = (gguf.Keys.General.ARCHITECTURE, gguf.Keys.Tokenizer.MODEL, gguf.Keys.Tokenizer.PRE)
+    architecture, kind, splitting = (
+        str(reader.fields[name].contents()) if name in reader.fields else "" for name in names
+    )
     core = tokenizer.backend_tokenizer
     if "Metaspace" in str(core.pre_tokenizer):
         prefix = reader.fields.get(gguf.Keys.Tokenizer.ADD_PREFIX)
@@ -92,6 +97,8 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
         tokenizer.init_kwargs[CORRECTED] = True
     if kind != "gpt2" or not splitting or splitting in LIKE_GPT2:
         return
+    if COMPOSING.get(architecture) == splitting:
+        core.normalizer = normalizers.NFC()
     if splitting in DIGIT_BY_DIGIT:
         core.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -99,7 +106,7 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
         tokenizer.init_kwargs[CORRECTED] = True
     elif "Split" not in str(core.pre_tokenizer):
         raise TrainingError(
-            f"student file {file} splits texts into words in a way that is not known here ({names[1]}: {splitting}). Set"
+            f"student file {file} splits texts into words in a way that is not known here ({names[-1]}: {splitting}). Set"
             " student.model to the safetensors model that it was made from."
         )
     if splitting in WHOLE_WORDS_FIRST and not core.model.ignore_merges:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoConfig, AutoTokenizer
@@ -54,6 +55,33 @@ def test_kinds_of_layers_keep_angles_of_their_own(tmp_path: Path) -> None:
         assert (config["rope_theta"], config["rope_local_base_freq"]) == (1e6, 1e4)
         assert config.get("rope_scaling") == scaling
         assert AutoConfig.from_pretrained(student).rope_parameters["full_attention"] == whole
+
+
+def test_kinds_of_layers_keep_parts_of_their_own(tmp_path: Path) -> None:
+    """transformers 5 would give one that is named for the whole model to each kind of layer."""
+    rope: dict[str, dict[str, Any]] = {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    student = save_student(tmp_path)
+    (student / "config.json").write_text(json.dumps({"model_type": "lfm3", "rope_parameters": rope}))
+    before = AutoConfig.from_pretrained(student).rope_parameters
+    add_earlier_names(student, Student(source=str(student), model=None, tokenizer=None))
+    assert AutoConfig.from_pretrained(student).rope_parameters == before
+
+
+def test_phi_scaling_has_no_more_names_than_transformers_4_takes(tmp_path: Path) -> None:
+    factors = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 512}
+    scaling = {"type": "longrope", **factors}
+    student = save_student(tmp_path)
+    settings = {"model_type": "phi3", "rope_scaling": scaling, "original_max_position_embeddings": 64, **sizes}
+    (student / "config.json").write_text(json.dumps(settings))
+    before = AutoConfig.from_pretrained(student)
+    before.save_pretrained(student)
+    add_earlier_names(student, Student(source=str(student), model=None, tokenizer=None))
+    assert json.loads((student / "config.json").read_text())["rope_scaling"] == scaling
+    assert AutoConfig.from_pretrained(student).rope_parameters == before.rope_parameters
 
 
 def test_a_tokenizer_that_others_would_load_differently_is_told(tmp_path: Path) -> None:

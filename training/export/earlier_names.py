@@ -16,6 +16,12 @@ from pada_agent.training.tokenizer_files import CORRECTED, find_file
 SENTENCEPIECE = "tokenizer.model"
 """What llama.cpp's converter reads of the vocabularies of Gemma and others."""
 
+_COUNTED = {
+    "phi3": frozenset({"rope_type", "original_max_position_embeddings", "partial_rotary_factor"}),
+    "phimoe": frozenset({"rope_type", "partial_rotary_factor"}),
+}
+"""What these leave out of their scaling, by model type: transformers 4 refuses one with more names than it knows."""
+
 
 def add_earlier_names(folder: Path, student: Student) -> None:
     """Add them to the folder of a model that was made from `student`."""
@@ -37,14 +43,14 @@ def _name_as_before(config: dict[str, Any]) -> dict[str, Any]:
         named.setdefault("torch_dtype", named["dtype"])
     rope = config.get("rope_parameters") or {}
     whole, window = rope.get("full_attention") or rope, rope.get("sliding_attention") or {}
-    earlier = {
-        "rope_theta": whole.get("rope_theta"),
-        "rope_local_base_freq": window.get("rope_theta"),
-        "partial_rotary_factor": whole.get("partial_rotary_factor"),
-    }
+    earlier = {"rope_theta": whole.get("rope_theta"), "rope_local_base_freq": window.get("rope_theta")}
+    if whole is rope:  # transformers 5 would give it to all kinds of layers
+        earlier["partial_rotary_factor"] = whole.get("partial_rotary_factor")
     # For other models with several kinds of layers, transformers 5 would take it in place of all parameters
     if whole.get("rope_type", "default") != "default" and (whole is rope or config["model_type"] == "gemma3_text"):
-        earlier["rope_scaling"] = {name: value for name, value in whole.items() if name not in earlier}
+        left_out = _COUNTED.get(config["model_type"], frozenset())
+        scaling = {"type": whole["rope_type"], **whole} if left_out else whole
+        earlier["rope_scaling"] = {k: v for k, v in scaling.items() if k not in earlier and k not in left_out}
     for name, value in earlier.items():
         if value is not None:
             named.setdefault(name, value)

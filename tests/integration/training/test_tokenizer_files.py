@@ -97,13 +97,21 @@ def test_a_mistral_student_is_read_from_its_file_where_mistral_common_is_install
         ("llama-bpe", "xyz", ["xyz"]),
         ("gpt-2", "a\n\n1", ["a", "Ċ", "Ċ", "1"]),
         ("gpt-2", "xyz", ["x", "y", "z"]),
+        ("olmo", "a\n\n1", ["a", "Ċ", "Ċ", "1"]),
+        ("mpt", "xyz", ["x", "y", "z"]),
     ],
 )
 def test_a_gguf_student_splits_texts_as_llama_cpp(splitting: str, text: str, words: list[str], tmp_path: Path) -> None:
     file = save_gguf_student(tmp_path, splitting=splitting, words=["ĊĊ", "22", "xyz"], merges=["t h", "Ċ Ċ", "2 2"])
     tokenizer, facts = read_tokenizer(str(file))
     assert tokenizer.tokenize(text) == words
-    assert facts.splits_otherwise == (splitting != "gpt-2")
+    assert facts.splits_otherwise == (splitting not in ("gpt-2", "olmo", "mpt"))
+
+
+def test_a_qwen_gguf_composes_characters_as_its_own_tokenizer(tmp_path: Path) -> None:
+    """llama.cpp does not, but rows are read composed anyway. So nothing has to be computed again."""
+    tokenizer, facts = read_tokenizer(str(save_gguf_student(tmp_path, "qwen2", splitting="qwen2")))
+    assert tokenizer.tokenize("e\u0301") == tokenizer.tokenize("é") and not facts.splits_otherwise
 
 
 @pytest.mark.parametrize(
