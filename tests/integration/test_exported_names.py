@@ -36,6 +36,12 @@ def test_a_model_has_the_names_that_programs_for_transformers_4_read(tmp_path: P
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert settings["additional_special_tokens"] == ["<|pad|>"] and "extra_special_tokens" not in settings
     assert (out / "tokenizer.model").read_bytes() == b"pieces"
+    added = settings["added_tokens_decoder"]  # without which llama.cpp's converter would name them [PAD256] and so on
+    assert {number: token["content"] for number, token in added.items()} == {
+        "256": "<|start|>",
+        "257": "<|end|>",
+        "258": "<|pad|>",
+    }
     found = load_student(str(out), CPU)
     assert found.model.config.rope_parameters == rope and found.tokenizer.extra_special_tokens == ["<|pad|>"]
 

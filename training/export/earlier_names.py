@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pada_agent.training.students import Student
-from pada_agent.training.tokenizer_files import CORRECTED, find_file
+from pada_agent.training.tokenizer_files import CORRECTED, FILE, find_file
 
 SENTENCEPIECE = "tokenizer.model"
 """What llama.cpp's converter reads of the vocabularies of Gemma and others."""
@@ -29,6 +29,14 @@ def add_earlier_names(folder: Path, student: Student) -> None:
     _change(folder / "tokenizer_config.json", _name_tokenizer_as_before)
     if found := find_file(student.source, SENTENCEPIECE, student.revision):
         shutil.copyfile(found, folder / SENTENCEPIECE)
+        added = _read_added(folder / FILE)
+        _change(folder / "tokenizer_config.json", lambda settings: {"added_tokens_decoder": added, **settings})
+
+
+def _read_added(file: Path) -> dict[str, Any]:
+    """Tokens beside the vocabulary, by number. Where llama.cpp's converter reads `tokenizer.model`, it knows no others."""
+    tokens = json.loads(file.read_text(encoding="utf-8"))["added_tokens"] if file.is_file() else []
+    return {str(token["id"]): {name: value for name, value in token.items() if name != "id"} for token in tokens}
 
 
 def _change(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
