@@ -55,6 +55,7 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
         return whole
     if steps == _list_steps(whole.backend_tokenizer):  # settings beside the file change it
         return made
+    whole.padding_side = whole.init_kwargs["padding_side"] = made.padding_side
     vocabulary = whole.get_vocab()
     for role, token in made.special_tokens_map.items():  # some are defaults of its class
         if str(token) in vocabulary and getattr(whole, role, None) is None:

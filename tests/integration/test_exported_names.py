@@ -34,6 +34,7 @@ def test_a_model_has_the_names_that_programs_for_transformers_4_read(tmp_path: P
     assert (config["rope_theta"], config["rope_scaling"]) == (5e5, {"rope_type": "llama3", **scaling})
     assert config["torch_dtype"] == config["dtype"] == "float32"
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]  # otherwise `generate` refuses a third one
     assert settings["additional_special_tokens"] == ["<|pad|>"] and "extra_special_tokens" not in settings
     assert (out / "tokenizer.model").read_bytes() == b"pieces"
     added = settings["added_tokens_decoder"]  # without which llama.cpp's converter would name them [PAD256] and so on

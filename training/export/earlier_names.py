@@ -68,7 +68,8 @@ def _name_as_before(config: dict[str, Any]) -> dict[str, Any]:
 def _name_tokenizer_as_before(settings: dict[str, Any]) -> dict[str, Any]:
     named = {name: value for name, value in settings.items() if name != CORRECTED}
     if named.get("tokenizer_class") == "TokenizersBackend":
-        named["tokenizer_class"] = "PreTrainedTokenizerFast"
+        named["tokenizer_class"] = "PreTrainedTokenizerFast"  # of which transformers 4 expects further inputs
+        named.setdefault("model_input_names", ["input_ids", "attention_mask"])
     if isinstance(named.get("extra_special_tokens"), list):
         named["additional_special_tokens"] = named.pop("extra_special_tokens")
     return named

@@ -63,6 +63,8 @@ def test_a_student_splits_texts_as_its_own_file_says(kind: str, student: str, st
         assert found.decode(ids) == expected.decode(ids, skip_special_tokens=False)
     assert is_corrected(found) and read_tokenizer(str(folder))[1].splits_otherwise
     assert (found.eos_token, found.chat_template) == ("<|end|>", TEMPLATE)
+    found.save_pretrained(tmp_path)
+    assert load_tokenizer(str(folder), None).padding_side == ("left" if kind == "LlamaTokenizer" else "right")
 
 
 def test_a_tokenizer_that_is_built_as_its_file_says_is_taken_as_it_is(tmp_path: Path) -> None:
