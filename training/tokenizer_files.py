@@ -130,8 +130,7 @@ def _read_steps(file: Path) -> list[Any]:
     model = spec["model"]
     if model.get("type") not in _VOCABULARIES:
         return _list_steps(Tokenizer.from_file(str(file)))
-    kept = {name: model[name] for name in ("type", "unk_token", *_OF_MODEL) if name in model}
-    without = {**kept, **_VOCABULARIES[model["type"]]}  # which takes most of the time
+    without = {**model, **_VOCABULARIES[model["type"]]}  # which takes most of the time
     frame = {**spec, "model": without, "added_tokens": [], "post_processor": None}
     return _list_steps(Tokenizer.from_str(json.dumps(frame)))
 

@@ -78,6 +78,17 @@ def test_a_tokenizer_that_is_built_as_its_file_says_is_taken_as_it_is(tmp_path: 
     assert type(found) is Qwen2Tokenizer and not is_corrected(found)
 
 
+@pytest.mark.parametrize("kind", [models.WordPiece, models.WordLevel])
+def test_a_student_of_whole_words_is_taken_as_it_is(kind: Any, tmp_path: Path) -> None:
+    """Such as Chinese GPT-2 models with BERT's vocabulary."""
+    folder = save_tokenizer(tmp_path, "PreTrainedTokenizerFast", "gpt2")
+    core = Tokenizer(kind(vocab={"[UNK]": 0, "a": 1, "<|end|>": 2}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.save(str(folder / "tokenizer.json"))
+    found = load_tokenizer(str(folder), None)
+    assert found.tokenize("a b") == ["a", "[UNK]"] and not is_corrected(found)
+
+
 def test_a_mistral_student_is_read_from_its_file_where_mistral_common_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
