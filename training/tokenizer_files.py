@@ -36,7 +36,14 @@ _VOCABULARIES: dict[str, dict[str, Any]] = {
 """Empty ones of the kinds of models that may have one."""
 _OF_MODEL = ("byte_fallback", "ignore_merges", "fuse_unk", "continuing_subword_prefix", "end_of_word_suffix")
 """Settings of a model, beside its vocabulary, that decide about tokens."""
-_OF_BYTES = frozenset({"add_prefix_space", "trim_offsets", "use_regex"})
+_BESIDE = {
+    "add_prefix_space": "add_prefix_space",
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+"""Settings in `tokenizer_config.json` that count more than those of a step in `tokenizer.json`, whose names follow."""
+_OF_BYTES = frozenset({"add_prefix_space", "use_regex"})
 """Settings that the step from bytes to text has and ignores."""
 
 
@@ -53,7 +60,8 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     whole = PreTrainedTokenizerFast.from_pretrained(source, revision=revision)
     if not steps:  # of mistral-common, which vLLM brings along: it has no chat template
         return whole
-    if steps == _list_steps(whole.backend_tokenizer):  # settings beside the file change it
+    told = frozenset(_BESIDE[name] for name in _BESIDE if whole.init_kwargs.get(name) is not None)
+    if _list_steps(made.backend_tokenizer, told) == _list_steps(whole.backend_tokenizer, told):
         return made
     whole.padding_side = whole.init_kwargs["padding_side"] = made.padding_side
     vocabulary = whole.get_vocab()
@@ -135,23 +143,31 @@ def _read_steps(file: Path) -> list[Any]:
     return _list_steps(Tokenizer.from_str(json.dumps(frame)))
 
 
-def _list_steps(core: Any) -> list[Any]:
-    """What a tokenizer does from texts to tokens and back, apart from its vocabulary. Empty if it is of another library."""
+def _list_steps(core: Any, ignored: frozenset[str] = frozenset()) -> list[Any]:
+    """What a tokenizer does from texts to tokens and back, apart from its vocabulary. Empty if it is of another library.
+
+    `ignored` has the names of settings of steps that are left out.
+    """
     if core is None:
         return []
     steps = [core.normalizer, core.pre_tokenizer, core.decoder]
     described = [json.loads(step.__getstate__()) if step else None for step in steps]
     flags = [getattr(core.model, name, None) or None for name in _OF_MODEL]
     *to_tokens, to_text = described
-    return [type(core.model).__name__, *flags, *map(_reduce, to_tokens), _reduce(to_text, ignored=_OF_BYTES)]
+    return [
+        type(core.model).__name__,
+        *flags,
+        *(_reduce(step, ignored) for step in to_tokens),
+        _reduce(to_text, _OF_BYTES),
+    ]
 
 
-def _reduce(step: dict[str, Any] | None, ignored: frozenset[str] = frozenset({"trim_offsets"})) -> Any:
+def _reduce(step: dict[str, Any] | None, ignored: frozenset[str]) -> Any:
     """A step without what changes nothing, and in place of a sequence its parts. One part is as good as a sequence of it."""
     if step is None:
         return None
     parts = next((step[name] for name in ("normalizers", "pretokenizers", "decoders") if name in step), None)
     if parts is None:
-        return {name: value for name, value in step.items() if name not in ignored}
+        return {name: value for name, value in step.items() if name not in {"trim_offsets", *ignored}}
     reduced = [_reduce(part, ignored) for part in parts]
     return reduced if len(reduced) > 1 else next(iter(reduced), None)

@@ -78,6 +78,14 @@ def test_a_tokenizer_that_is_built_as_its_file_says_is_taken_as_it_is(tmp_path: 
     assert type(found) is Qwen2Tokenizer and not is_corrected(found)
 
 
+def test_settings_beside_the_file_count_more(tmp_path: Path) -> None:
+    folder = save_tokenizer(tmp_path, "GPT2Tokenizer", "gpt2", **BY_BYTES)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "add_prefix_space": True}))
+    found = load_tokenizer(str(folder), None)
+    assert found.tokenize("a") == ["Ġ", "a"] and not is_corrected(found)
+
+
 @pytest.mark.parametrize("kind", [models.WordPiece, models.WordLevel])
 def test_a_student_of_whole_words_is_taken_as_it_is(kind: Any, tmp_path: Path) -> None:
     """Such as Chinese GPT-2 models with BERT's vocabulary."""
