@@ -144,8 +144,8 @@ class ChatSpec(Record):
     """Whether the name of a control token in a row's text becomes that token."""
     thoughts: Literal["close", "open"] = "close"
     """What happens to a thought that the template opens where the assistant starts."""
-    rendering: Literal[1, 2] = 1
-    """Only tells results apart. 2 for students whose answers were once learned and read in another way: `TokenCounter.rendering` says which."""
+    rendering: Literal[1, 2, 3] = 1
+    """Only tells results apart. 2 or 3 for students whose answers were once learned and read in another way: `TokenCounter.rendering` says which."""
 
     @model_serializer(mode="wrap")
     def _leave_out_the_first(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

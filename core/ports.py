@@ -113,7 +113,7 @@ class TokenCounter(Protocol):
         ...
 
     @property
-    def rendering(self) -> Literal[1, 2]:
+    def rendering(self) -> Literal[1, 2, 3]:
         """Number of the rendering for `ChatSpec`.
 
         Raises:

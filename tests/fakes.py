@@ -98,7 +98,7 @@ def count_usage(request: ChatRequest, answer: str) -> Usage:
 class WordCounter:
     """A `TokenCounter` whose tokens are words, without any template around them."""
 
-    rendering: Literal[1, 2] = 1
+    rendering: Literal[1, 2, 3] = 1
     warnings: Sequence[str] = ()
 
     def __init__(self, context_tokens: int) -> None:

@@ -15,16 +15,19 @@ FILE = "tokenizer.json"
 CORRECTED = "splits_as_its_file"
 """Key among a tokenizer's settings, also where it is saved: without us, transformers would split texts in another way."""
 LIKE_GPT2 = {
-    *("default", "gpt-2", "phi-2", "jais", "trillion", "granite-docling", "exaone4", "mellum", "gigachat", "a.x-4.0")
+    *("default", "gpt-2", "mpt", "olmo", "phi-2", "jais", "trillion", "granite-docling", "exaone4", "mellum"),
+    *("gigachat", "a.x-4.0"),
 }
 """Names in GGUF files of the splitting that transformers does where it knows no other."""
 DIGIT_BY_DIGIT = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"}
 """Names of the same splitting with each digit for itself, which transformers leaves out."""
 WHOLE_WORDS_FIRST = {
     *("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"),
-    *("minicpm5", "tekken", "youtu", "glm4"),
+    "tekken",
 }
 """Names of those where a word of the vocabulary is one token, even if no merges lead to it, which transformers leaves out too."""
+COMPOSING = {"qwen2": "qwen2", "qwen35": "qwen35", "qwen35moe": "qwen35"}
+"""Splitting by architecture, where the model's own tokenizer composes characters first, and that of its copy does so again."""
 _VOCABULARIES: dict[str, dict[str, Any]] = {
     "BPE": {"vocab": {}, "merges": []},
     "WordLevel": {"vocab": {}},
@@ -33,7 +36,14 @@ _VOCABULARIES: dict[str, dict[str, Any]] = {
 """Empty ones of the kinds of models that may have one."""
 _OF_MODEL = ("byte_fallback", "ignore_merges", "fuse_unk", "continuing_subword_prefix", "end_of_word_suffix")
 """Settings of a model, beside its vocabulary, that decide about tokens."""
-_OF_BYTES = frozenset({"add_prefix_space", "trim_offsets", "use_regex"})
+_BESIDE = {
+    "add_prefix_space": "add_prefix_space",
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+"""Settings in `tokenizer_config.json` that count more than those of a step in `tokenizer.json`, whose names follow."""
+_OF_BYTES = frozenset({"add_prefix_space", "use_regex"})
 """Settings that the step from bytes to text has and ignores."""
 
 
@@ -50,8 +60,10 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
     whole = PreTrainedTokenizerFast.from_pretrained(source, revision=revision)
     if not steps:  # of mistral-common, which vLLM brings along: it has no chat template
         return whole
-    if steps == _list_steps(whole.backend_tokenizer):  # settings beside the file change it
+    told = frozenset(_BESIDE[name] for name in _BESIDE if whole.init_kwargs.get(name) is not None)
+    if _list_steps(made.backend_tokenizer, told) == _list_steps(whole.backend_tokenizer, told):
         return made
+    whole.padding_side = whole.init_kwargs["padding_side"] = made.padding_side
     vocabulary = whole.get_vocab()
     for role, token in made.special_tokens_map.items():  # some are defaults of its class
         if str(token) in vocabulary and getattr(whole, role, None) is None:
@@ -83,8 +95,10 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
     Raises:
         TrainingError: nobody here knows it.
     """
-    names = (gguf.Keys.Tokenizer.MODEL, gguf.Keys.Tokenizer.PRE)
-    kind, splitting = (str(reader.fields[name].contents()) if name in reader.fields else "" for name in names)
+    names = (gguf.Keys.General.ARCHITECTURE, gguf.Keys.Tokenizer.MODEL, gguf.Keys.Tokenizer.PRE)
+    architecture, kind, splitting = (
+        str(reader.fields[name].contents()) if name in reader.fields else "" for name in names
+    )
     core = tokenizer.backend_tokenizer
     if "Metaspace" in str(core.pre_tokenizer):
         prefix = reader.fields.get(gguf.Keys.Tokenizer.ADD_PREFIX)
@@ -92,6 +106,8 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
         tokenizer.init_kwargs[CORRECTED] = True
     if kind != "gpt2" or not splitting or splitting in LIKE_GPT2:
         return
+    if COMPOSING.get(architecture) == splitting:
+        core.normalizer = normalizers.NFC()
     if splitting in DIGIT_BY_DIGIT:
         core.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -99,7 +115,7 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
         tokenizer.init_kwargs[CORRECTED] = True
     elif "Split" not in str(core.pre_tokenizer):
         raise TrainingError(
-            f"student file {file} splits texts into words in a way that is not known here ({names[1]}: {splitting}). Set"
+            f"student file {file} splits texts into words in a way that is not known here ({names[-1]}: {splitting}). Set"
             " student.model to the safetensors model that it was made from."
         )
     if splitting in WHOLE_WORDS_FIRST and not core.model.ignore_merges:
@@ -122,29 +138,36 @@ def _read_steps(file: Path) -> list[Any]:
     model = spec["model"]
     if model.get("type") not in _VOCABULARIES:
         return _list_steps(Tokenizer.from_file(str(file)))
-    kept = {name: model[name] for name in ("type", "unk_token", *_OF_MODEL) if name in model}
-    without = {**kept, **_VOCABULARIES[model["type"]]}  # which takes most of the time
+    without = {**model, **_VOCABULARIES[model["type"]]}  # which takes most of the time
     frame = {**spec, "model": without, "added_tokens": [], "post_processor": None}
     return _list_steps(Tokenizer.from_str(json.dumps(frame)))
 
 
-def _list_steps(core: Any) -> list[Any]:
-    """What a tokenizer does from texts to tokens and back, apart from its vocabulary. Empty if it is of another library."""
+def _list_steps(core: Any, ignored: frozenset[str] = frozenset()) -> list[Any]:
+    """What a tokenizer does from texts to tokens and back, apart from its vocabulary. Empty if it is of another library.
+
+    `ignored` has the names of settings of steps that are left out.
+    """
     if core is None:
         return []
     steps = [core.normalizer, core.pre_tokenizer, core.decoder]
     described = [json.loads(step.__getstate__()) if step else None for step in steps]
     flags = [getattr(core.model, name, None) or None for name in _OF_MODEL]
     *to_tokens, to_text = described
-    return [type(core.model).__name__, *flags, *map(_reduce, to_tokens), _reduce(to_text, ignored=_OF_BYTES)]
+    return [
+        type(core.model).__name__,
+        *flags,
+        *(_reduce(step, ignored) for step in to_tokens),
+        _reduce(to_text, _OF_BYTES),
+    ]
 
 
-def _reduce(step: dict[str, Any] | None, ignored: frozenset[str] = frozenset({"trim_offsets"})) -> Any:
+def _reduce(step: dict[str, Any] | None, ignored: frozenset[str]) -> Any:
     """A step without what changes nothing, and in place of a sequence its parts. One part is as good as a sequence of it."""
     if step is None:
         return None
     parts = next((step[name] for name in ("normalizers", "pretokenizers", "decoders") if name in step), None)
     if parts is None:
-        return {name: value for name, value in step.items() if name not in ignored}
+        return {name: value for name, value in step.items() if name not in {"trim_offsets", *ignored}}
     reduced = [_reduce(part, ignored) for part in parts]
     return reduced if len(reduced) > 1 else next(iter(reduced), None)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoConfig, AutoTokenizer
@@ -33,8 +34,15 @@ def test_a_model_has_the_names_that_programs_for_transformers_4_read(tmp_path: P
     assert (config["rope_theta"], config["rope_scaling"]) == (5e5, {"rope_type": "llama3", **scaling})
     assert config["torch_dtype"] == config["dtype"] == "float32"
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]  # otherwise `generate` refuses a third one
     assert settings["additional_special_tokens"] == ["<|pad|>"] and "extra_special_tokens" not in settings
     assert (out / "tokenizer.model").read_bytes() == b"pieces"
+    added = settings["added_tokens_decoder"]  # without which llama.cpp's converter would name them [PAD256] and so on
+    assert {number: token["content"] for number, token in added.items()} == {
+        "256": "<|start|>",
+        "257": "<|end|>",
+        "258": "<|pad|>",
+    }
     found = load_student(str(out), CPU)
     assert found.model.config.rope_parameters == rope and found.tokenizer.extra_special_tokens == ["<|pad|>"]
 
@@ -54,6 +62,33 @@ def test_kinds_of_layers_keep_angles_of_their_own(tmp_path: Path) -> None:
         assert (config["rope_theta"], config["rope_local_base_freq"]) == (1e6, 1e4)
         assert config.get("rope_scaling") == scaling
         assert AutoConfig.from_pretrained(student).rope_parameters["full_attention"] == whole
+
+
+def test_kinds_of_layers_keep_parts_of_their_own(tmp_path: Path) -> None:
+    """transformers 5 would give one that is named for the whole model to each kind of layer."""
+    rope: dict[str, dict[str, Any]] = {
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    student = save_student(tmp_path)
+    (student / "config.json").write_text(json.dumps({"model_type": "lfm3", "rope_parameters": rope}))
+    before = AutoConfig.from_pretrained(student).rope_parameters
+    add_earlier_names(student, Student(source=str(student), model=None, tokenizer=None))
+    assert AutoConfig.from_pretrained(student).rope_parameters == before
+
+
+def test_phi_scaling_has_no_more_names_than_transformers_4_takes(tmp_path: Path) -> None:
+    factors = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "max_position_embeddings": 512}
+    scaling = {"type": "longrope", **factors}
+    student = save_student(tmp_path)
+    settings = {"model_type": "phi3", "rope_scaling": scaling, "original_max_position_embeddings": 64, **sizes}
+    (student / "config.json").write_text(json.dumps(settings))
+    before = AutoConfig.from_pretrained(student)
+    before.save_pretrained(student)
+    add_earlier_names(student, Student(source=str(student), model=None, tokenizer=None))
+    assert json.loads((student / "config.json").read_text())["rope_scaling"] == scaling
+    assert AutoConfig.from_pretrained(student).rope_parameters == before.rope_parameters
 
 
 def test_a_tokenizer_that_others_would_load_differently_is_told(tmp_path: Path) -> None:

@@ -178,4 +178,5 @@ def test_rows_that_were_once_split_in_another_way_have_results_of_their_own(
     file = save_gguf_student(tmp_path, splitting="smollm", words=["ĊĊ"], merges=["t h", "Ċ Ċ"])
     counter = count_tokens(compute, str(file), ChatSpec(), reading=2)
     assert counter.rendering == 2
+    assert count_tokens(compute, str(file), ChatSpec(template=LED), reading=2).rendering == 3
     assert counter.count_text("\n\n1") == 2

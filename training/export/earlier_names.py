@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pada_agent.training.students import Student
-from pada_agent.training.tokenizer_files import CORRECTED, find_file
+from pada_agent.training.tokenizer_files import CORRECTED, FILE, find_file
 
 SENTENCEPIECE = "tokenizer.model"
 """What llama.cpp's converter reads of the vocabularies of Gemma and others."""
+
+_COUNTED = {
+    "phi3": frozenset({"rope_type", "original_max_position_embeddings", "partial_rotary_factor"}),
+    "phimoe": frozenset({"rope_type", "partial_rotary_factor"}),
+}
+"""What these leave out of their scaling, by model type: transformers 4 refuses one with more names than it knows."""
 
 
 def add_earlier_names(folder: Path, student: Student) -> None:
@@ -23,6 +29,14 @@ def add_earlier_names(folder: Path, student: Student) -> None:
     _change(folder / "tokenizer_config.json", _name_tokenizer_as_before)
     if found := find_file(student.source, SENTENCEPIECE, student.revision):
         shutil.copyfile(found, folder / SENTENCEPIECE)
+        added = _read_added(folder / FILE)
+        _change(folder / "tokenizer_config.json", lambda settings: {"added_tokens_decoder": added, **settings})
+
+
+def _read_added(file: Path) -> dict[str, Any]:
+    """Tokens beside the vocabulary, by number. Where llama.cpp's converter reads `tokenizer.model`, it knows no others."""
+    tokens = json.loads(file.read_text(encoding="utf-8"))["added_tokens"] if file.is_file() else []
+    return {str(token["id"]): {name: value for name, value in token.items() if name != "id"} for token in tokens}
 
 
 def _change(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -37,14 +51,14 @@ def _name_as_before(config: dict[str, Any]) -> dict[str, Any]:
         named.setdefault("torch_dtype", named["dtype"])
     rope = config.get("rope_parameters") or {}
     whole, window = rope.get("full_attention") or rope, rope.get("sliding_attention") or {}
-    earlier = {
-        "rope_theta": whole.get("rope_theta"),
-        "rope_local_base_freq": window.get("rope_theta"),
-        "partial_rotary_factor": whole.get("partial_rotary_factor"),
-    }
+    earlier = {"rope_theta": whole.get("rope_theta"), "rope_local_base_freq": window.get("rope_theta")}
+    if whole is rope:  # transformers 5 would give it to all kinds of layers
+        earlier["partial_rotary_factor"] = whole.get("partial_rotary_factor")
     # For other models with several kinds of layers, transformers 5 would take it in place of all parameters
     if whole.get("rope_type", "default") != "default" and (whole is rope or config["model_type"] == "gemma3_text"):
-        earlier["rope_scaling"] = {name: value for name, value in whole.items() if name not in earlier}
+        left_out = _COUNTED.get(config["model_type"], frozenset())
+        scaling = {"type": whole["rope_type"], **whole} if left_out else whole
+        earlier["rope_scaling"] = {k: v for k, v in scaling.items() if k not in earlier and k not in left_out}
     for name, value in earlier.items():
         if value is not None:
             named.setdefault(name, value)
@@ -54,7 +68,8 @@ def _name_as_before(config: dict[str, Any]) -> dict[str, Any]:
 def _name_tokenizer_as_before(settings: dict[str, Any]) -> dict[str, Any]:
     named = {name: value for name, value in settings.items() if name != CORRECTED}
     if named.get("tokenizer_class") == "TokenizersBackend":
-        named["tokenizer_class"] = "PreTrainedTokenizerFast"
+        named["tokenizer_class"] = "PreTrainedTokenizerFast"  # of which transformers 4 expects further inputs
+        named.setdefault("model_input_names", ["input_ids", "attention_mask"])
     if isinstance(named.get("extra_special_tokens"), list):
         named["additional_special_tokens"] = named.pop("extra_special_tokens")
     return named

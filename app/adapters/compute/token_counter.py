@@ -27,8 +27,11 @@ class StudentTokenCounter:
         return self._facts.context_tokens
 
     @property
-    def rendering(self) -> Literal[1, 2]:
-        return 2 if self._facts.splits_otherwise else self._chats.rendering
+    def rendering(self) -> Literal[1, 2, 3]:
+        by_template = self._chats.rendering
+        if not self._facts.splits_otherwise:
+            return by_template
+        return 2 if by_template == 1 else 3
 
     @property
     def warnings(self) -> list[str]:

@@ -63,6 +63,8 @@ def test_a_student_splits_texts_as_its_own_file_says(kind: str, student: str, st
         assert found.decode(ids) == expected.decode(ids, skip_special_tokens=False)
     assert is_corrected(found) and read_tokenizer(str(folder))[1].splits_otherwise
     assert (found.eos_token, found.chat_template) == ("<|end|>", TEMPLATE)
+    found.save_pretrained(tmp_path)
+    assert load_tokenizer(str(folder), None).padding_side == ("left" if kind == "LlamaTokenizer" else "right")
 
 
 def test_a_tokenizer_that_is_built_as_its_file_says_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -74,6 +76,25 @@ def test_a_tokenizer_that_is_built_as_its_file_says_is_taken_as_it_is(tmp_path: 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     found = load_tokenizer(str(tmp_path), None)
     assert type(found) is Qwen2Tokenizer and not is_corrected(found)
+
+
+def test_settings_beside_the_file_count_more(tmp_path: Path) -> None:
+    folder = save_tokenizer(tmp_path, "GPT2Tokenizer", "gpt2", **BY_BYTES)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "add_prefix_space": True}))
+    found = load_tokenizer(str(folder), None)
+    assert found.tokenize("a") == ["Ġ", "a"] and not is_corrected(found)
+
+
+@pytest.mark.parametrize("kind", [models.WordPiece, models.WordLevel])
+def test_a_student_of_whole_words_is_taken_as_it_is(kind: Any, tmp_path: Path) -> None:
+    """Such as Chinese GPT-2 models with BERT's vocabulary."""
+    folder = save_tokenizer(tmp_path, "PreTrainedTokenizerFast", "gpt2")
+    core = Tokenizer(kind(vocab={"[UNK]": 0, "a": 1, "<|end|>": 2}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.save(str(folder / "tokenizer.json"))
+    found = load_tokenizer(str(folder), None)
+    assert found.tokenize("a b") == ["a", "[UNK]"] and not is_corrected(found)
 
 
 def test_a_mistral_student_is_read_from_its_file_where_mistral_common_is_installed(
@@ -97,13 +118,21 @@ def test_a_mistral_student_is_read_from_its_file_where_mistral_common_is_install
         ("llama-bpe", "xyz", ["xyz"]),
         ("gpt-2", "a\n\n1", ["a", "Ċ", "Ċ", "1"]),
         ("gpt-2", "xyz", ["x", "y", "z"]),
+        ("olmo", "a\n\n1", ["a", "Ċ", "Ċ", "1"]),
+        ("mpt", "xyz", ["x", "y", "z"]),
     ],
 )
 def test_a_gguf_student_splits_texts_as_llama_cpp(splitting: str, text: str, words: list[str], tmp_path: Path) -> None:
     file = save_gguf_student(tmp_path, splitting=splitting, words=["ĊĊ", "22", "xyz"], merges=["t h", "Ċ Ċ", "2 2"])
     tokenizer, facts = read_tokenizer(str(file))
     assert tokenizer.tokenize(text) == words
-    assert facts.splits_otherwise == (splitting != "gpt-2")
+    assert facts.splits_otherwise == (splitting not in ("gpt-2", "olmo", "mpt"))
+
+
+def test_a_qwen_gguf_composes_characters_as_its_own_tokenizer(tmp_path: Path) -> None:
+    """llama.cpp does not, but rows are read composed anyway. So nothing has to be computed again."""
+    tokenizer, facts = read_tokenizer(str(save_gguf_student(tmp_path, "qwen2", splitting="qwen2")))
+    assert tokenizer.tokenize("e\u0301") == tokenizer.tokenize("é") and not facts.splits_otherwise
 
 
 @pytest.mark.parametrize(
