@@ -74,6 +74,8 @@ def using(connect: Connect, settings: RunConfig) -> Iterator[Adapters]:
     finally:
         if adapters.users.leave(adapters.retire):
             adapters.close()
+        else:
+            adapters.users.close_when_idle(adapters.retire, adapters.close)
 
 
 @asynccontextmanager
@@ -89,6 +91,8 @@ async def using_async(connect: Connect, settings: RunConfig) -> AsyncIterator[Ad
     finally:
         if adapters.users.leave(adapters.retire):
             Thread(target=adapters.close, daemon=True).start()  # the pool may be full of what it has to end
+        else:
+            adapters.users.close_when_idle(adapters.retire, adapters.close)
 
 
 def _connect(connect: Connect, settings: RunConfig) -> Adapters:

@@ -58,7 +58,7 @@ def check_everything(settings: RunConfig, given: Mapping[str, Any], adapters: Ro
     findings = [
         *_check_machine(adapters.task),
         *check_settings(settings),
-        *_check_task_settings(settings.task, adapters.task, data),
+        *check_task_settings(settings.task, adapters.task, data),
         *data.findings,
         *check_amounts(settings, {name: len(file.examples) for name, file in data.files.items()}),
         *(lengths.findings if lengths else ()),
@@ -164,7 +164,7 @@ def _check_label_settings(settings: RunConfig) -> list[Finding]:
     return [warn(f"{name} does nothing, because {reason}") for name, is_idle, reason in idle if is_idle]
 
 
-def _check_task_settings(config: TaskConfig, task: Task, data: CheckedData) -> list[Finding]:
+def check_task_settings(config: TaskConfig, task: Task, data: CheckedData) -> list[Finding]:
     """Settings that the task does not read, as far as that is known. Without labels, values would be learned as they stand."""
     if config.label_values and not config.labels:
         labels = ", ".join(dict.fromkeys(config.label_values.values()))

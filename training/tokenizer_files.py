@@ -52,6 +52,8 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
 
     Code that comes with a model is never run, and nobody is asked for permission.
     """
+    if _is_saved_corrected(source, revision):
+        return PreTrainedTokenizerFast.from_pretrained(source, revision=revision)
     made = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
     file = find_file(source, FILE, revision)
     steps = _list_steps(getattr(made, "backend_tokenizer", None))
@@ -70,6 +72,15 @@ def load_tokenizer(source: str, revision: str | None) -> Any:
             setattr(whole, role, str(token))
     whole.init_kwargs[CORRECTED] = True
     return whole
+
+
+def _is_saved_corrected(source: str, revision: str | None) -> bool:
+    """Whether `is_corrected` was true of the tokenizer that was saved there, which is then whole."""
+    try:
+        settings = find_file(source, "tokenizer_config.json", revision)
+        return settings is not None and json.loads(settings.read_bytes()).get(CORRECTED) is True
+    except (OSError, ValueError, AttributeError):
+        return False  # transformers says what is wrong
 
 
 def find_file(source: str, name: str, revision: str | None) -> Path | None:

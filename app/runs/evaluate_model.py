@@ -25,6 +25,7 @@ from pada_agent.graph.data_check import check_data, refuse, tell_problems
 from pada_agent.graph.data_files import FileName, read_run_files
 from pada_agent.graph.jobs import make_predict_job
 from pada_agent.graph.node_binding import using
+from pada_agent.graph.run_check import check_task_settings
 from pada_agent.graph.storing import put_rows, read_output
 
 Split = Literal["validation", "test"]
@@ -100,7 +101,7 @@ def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[Fil
     """The files of the run, as far as they can be read, because how labels and numbers are read depends on all of them.
 
     Raises:
-        ConfigError, DatasetError: the split cannot be read.
+        ConfigError, DatasetError: the split cannot be read, or not as `task` says.
     """
     location = getattr(config.data, split)
     if not location:
@@ -108,7 +109,9 @@ def _read_files(config: RunConfig, split: Split, adapters: Adapters) -> dict[Fil
     files, problems = read_run_files(config, {}, datasets=adapters.datasets, task=adapters.task)
     own = [problem for problem in problems if split_slice(location)[0] in str(problem)]
     refuse(tell_problems(own if split in files else own or problems))
-    return check_data(config, files, adapters.task).files
+    data = check_data(config, files, adapters.task)
+    refuse(check_task_settings(config.task, adapters.task, data))
+    return data.files
 
 
 def _fit_limit(config: RunConfig, split: Split, files: Mapping[FileName, ReadFile], adapters: Adapters) -> int:

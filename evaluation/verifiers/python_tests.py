@@ -3,12 +3,17 @@
 import ast
 from collections.abc import Iterator
 
+from pada_agent.core.lines import split_lines
 from pada_agent.core.syntax_trees import parse
 from pada_agent.evaluation.verifiers.python_code import FunctionNode
 
 
 def call_tests(test: str, entry_point: str) -> str:
-    """The tests with a call of `check(candidate)`, and of each function `test_…()` that nothing calls, as pytest would."""
+    """The tests with a call of `check(candidate)`, and of each function `test_…()` that nothing calls, as pytest would.
+
+    `from solution import add` names a file that a package of tests has beside it. Here the function is there already.
+    """
+    test = _leave_out_import(test, entry_point)
     tree = parse(test)
     found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     named = {name for node in ast.walk(tree) if (name := _name_of(node))}
@@ -19,6 +24,19 @@ def call_tests(test: str, entry_point: str) -> str:
         if name.startswith("test") and name not in named and not _list_required(node.args)
     ]
     return "\n".join([test, *calls])
+
+
+def _leave_out_import(test: str, name: str) -> str:
+    """The tests without statements that import the function from a module. Another name that they give it is assigned."""
+    lines = split_lines(test)
+    for node in reversed(parse(test).body):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
+            others = [f"{alias.asname} = {alias.name}" for alias in node.names if alias.asname]
+            first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+            before = lines[first].encode()[: node.col_offset].decode()
+            after = lines[last].encode()[node.end_col_offset :].decode()
+            lines[first : last + 1] = [before + ("; ".join(others) or "pass") + after]
+    return "\n".join(lines)
 
 
 def count_asserts(test: str, entry_point: str) -> int:

@@ -2,14 +2,19 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
+from pada_agent.core.config import RunConfig
+from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.builder import build_graph
+from pada_agent.graph.users import Users
 from tests.fakes import ScriptedModel
 from tests.integration.graph_runs import THREAD, ask, fine_tunings, training_rows
 from tests.toy_world import ToyWorld, make_settings, teach
@@ -25,6 +30,25 @@ def test_strategy_review_waits_and_goes_on_with_the_edited_strategies(tmp_path: 
     kept[0]["strategy_name"] = "mine"
     summary = graph.invoke(Command(resume={"strategies": kept}), THREAD, context=settings)["summary"]
     assert [p.strategy.strategy_name for p in summary.patterns[0].patterns if p.strategy] == ["mine"]
+
+
+def test_a_run_that_waits_long_for_a_person_lets_go_of_worker_and_models_and_goes_on(tmp_path: Path) -> None:
+    world, closed = ToyWorld(tmp_path), Event()
+    made = {}
+
+    def connect(settings: RunConfig) -> Adapters:
+        if "now" not in made:
+            made["now"] = replace(
+                world.connect(settings), users=Users(idle_seconds=0.2), close=closed.set, retire=lambda: made.pop("now")
+            )
+        return made["now"]
+
+    graph = build_graph(connect).compile(checkpointer=InMemorySaver())
+    settings = make_settings(review={"data": True}, loop={"max_iterations": 1})
+    graph.invoke({}, THREAD, context=settings)
+    assert not closed.is_set() and made
+    assert closed.wait(10) and not made
+    assert graph.invoke(Command(resume="approve"), THREAD, context=settings)["summary"].stop_reason
 
 
 def test_data_review_drops_the_rows_a_person_refuses(tmp_path: Path) -> None:

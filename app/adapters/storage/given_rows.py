@@ -17,13 +17,30 @@ def to_plain(value: Any) -> Any:
         return {str(name): to_plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(inner) for inner in value]
-    if type(value).__name__ == "NAType":
+    if _is_empty_cell(value):
         return None
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+    if _is_of_numpy(value):
         width = _WIDTHS.get(str(value.dtype))
         opened = to_plain(value.tolist())
         return _shorten_all(opened, width) if width else opened
     return value
+
+
+def is_given(value: Any) -> bool:
+    """Whether NumPy or pandas put something into a value. A checkpoint refuses some of it, and restores arrays of texts as None."""
+    if isinstance(value, Mapping):
+        return any(map(is_given, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(is_given, value))
+    return _is_empty_cell(value) or _is_of_numpy(value)
+
+
+def _is_empty_cell(value: Any) -> bool:
+    return type(value).__name__ == "NAType"
+
+
+def _is_of_numpy(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "tolist")
 
 
 def _shorten_all(value: Any, width: Width) -> Any:

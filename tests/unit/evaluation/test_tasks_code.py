@@ -63,6 +63,9 @@ def test_rows_that_could_not_be_graded_are_refused(changes: dict[str, Any], mess
         "def helper(n):\n    assert double(n) == 2 * n\ndef check(candidate):\n    helper(2)",
         "class Case:\n    def run(self):\n        assert double(2) == 4\nCase().run()",
         "import asyncio\nasync def main():\n    assert double(2) == 4\nasyncio.run(main())",
+        "from solution import double\n\ndef test_one():\n    assert double(1) == 2",
+        "from solution import (\n    double as twice,\n    halve,\n)\nassert twice(1) == 2",
+        "import math; from .ä import double; assert double(1) == 2",
     ],
 )
 def test_asserts_in_functions_are_run_as_pytest_runs_them(test: str) -> None:

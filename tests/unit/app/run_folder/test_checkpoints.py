@@ -4,11 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from pada_agent.app.run_folder.checkpoints import THREAD_ID, open_checkpoints, read_state
+from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer, open_checkpoints, read_state
 from pada_agent.app.run_folder.versions import find_commit, find_version
 from pada_agent.core.errors import ArtifactError
 
@@ -60,3 +61,18 @@ def test_a_state_of_another_version_is_not_to_be_deleted(tmp_path: Path, read: o
     write_manifest(tmp_path, commit=find_commit())
     with pytest.raises(ArtifactError, match=r"If the file is damaged, delete it, then `pada resume"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [(np.int64(3), 3), (np.float32(0.1), 0.1), (np.bool_(True), True), (np.array([np.int64(1)], dtype=object), [1])],
+)
+def test_rows_with_numbers_of_numpy_are_saved_as_a_file_would_hold_them(cell: object, kept: object) -> None:
+    serializer = make_serializer()
+    saved = serializer.dumps_typed({"train": [{"text": "a", "label": cell}]})
+    assert serializer.loads_typed(saved) == {"train": [{"text": "a", "label": kept}]}
+
+
+def test_what_no_checkpoint_can_hold_is_still_refused() -> None:
+    with pytest.raises(TypeError, match="not msgpack serializable"):
+        make_serializer().dumps_typed({"train": [{"text": object()}]})

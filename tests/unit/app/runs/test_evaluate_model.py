@@ -118,6 +118,15 @@ def test_a_row_that_appears_twice_is_measured_once_as_in_a_run() -> None:
 
 
 @pytest.mark.usefixtures("compute")
+def test_settings_that_would_read_the_answers_in_another_way_are_refused_as_in_a_run() -> None:
+    config = parse_config(
+        {"data": {"validation": "memory:v"}, "task": {"label_values": {"yes": "granted"}}}, origin="test"
+    )
+    with pytest.raises(ConfigError, match=r"task.label_values does nothing, because task.labels is empty"):
+        evaluate_model.evaluate_model(config, adapter=None, split="validation", on_event=lambda _: None)
+
+
+@pytest.mark.usefixtures("compute")
 def test_rows_that_cannot_be_read_are_told_at_once_and_those_of_other_files_do_not_matter() -> None:
     with pytest.raises(DatasetError, match=r"memory:empty:2: no question \(2 rows like this: 2, 3\)"):
         measure_rows("empty")
