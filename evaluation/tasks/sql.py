@@ -20,7 +20,7 @@ from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
 from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
-from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_recounted, find_turned, follow
+from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
 from pada_agent.evaluation.tasks.sql_variations import Varied, find_named, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
@@ -340,6 +340,8 @@ def _find_slip(question: str, rough: str, sql: str) -> str | None:
         return f"the question has to name {dropped!r}, which the query looks for"
     if turned := find_turned(question, rough):
         return f"the question says {turned!r}, and the query looks for the opposite"
+    if added := find_added(question, rough):
+        return f"the question also says {added!r}, which the query does not look for"
     if wanted := find_recounted(question, rough, sql):
         return f"the question asks for {wanted}, and the query gives {'a number' if wanted == 'a list' else 'a list'}"
     return None

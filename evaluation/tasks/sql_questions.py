@@ -34,6 +34,7 @@ _HOW_MANY = re.compile(r"(?<!\w)how many(?=\s+(?!times\b)\w)", re.IGNORECASE)
 _NUMBER = re.compile(
     r"(?<!\w)(?:how (?:many|much)|numbers?|count(?:s|ed|ing)?|total|amounts?|sum)(?!\w)", re.IGNORECASE
 )
+_SECOND = re.compile(r"(?<!\w)and (?:what|which|who|where|when|why|how)(?!\w)", re.IGNORECASE)
 _COUNTS = re.compile(r"\s*select\s+count\s*\(", re.IGNORECASE)
 _LISTS = re.compile(r"(?:which|what\s+are)\b(?!.*\bhow many\b)", re.IGNORECASE | re.DOTALL)
 _BEGINNING = r"((?:(?:and|so|well|please|could you tell me|can you tell me|tell me)[ ,]+)?)"
@@ -125,6 +126,15 @@ def _recount(question: str, now: str) -> str | None:
         return f"{found[1]}how many {question[found.end(1) :].split(None, 1)[1]}"
     found = _WHAT_ARE.match(question)
     return found and f"{found[1]}how many {found[2]} are there{question[found.end() :]}"
+
+
+def find_added(question: str, rough: str) -> str | None:
+    """What the question asks for in addition: one more end of a scale, as in "the largest cities" for "the cities", or a second question."""
+    said, meant = _list_ends(question), _list_ends(rough)
+    if len(said) > len(meant):
+        return next((word for word in said if word not in meant), said[-1])
+    second = _SECOND.search(question)
+    return second.group() if second and not _SECOND.search(rough) else None
 
 
 def find_recounted(question: str, rough: str, sql: str) -> str | None:

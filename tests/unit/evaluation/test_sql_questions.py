@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_recounted, find_turned, follow
+from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
 
 
 @pytest.mark.parametrize(
@@ -152,3 +152,19 @@ def test_a_wording_that_counts_what_is_to_be_listed_is_found(
     question: str, rough: str, sql: str, wanted: str | None
 ) -> None:
     assert find_recounted(question, rough, sql) == wanted
+
+
+@pytest.mark.parametrize(
+    ("question", "rough", "added"),
+    [
+        ("what are the largest cities in iowa", "what are the cities in iowa", "largest"),
+        ("which state has the fewest lakes and the most people", "which state has the most people", "fewest"),
+        ("what is the longest of the longest rivers", "what is the longest river", "longest"),
+        ("what is the smallest city and what is its area", "what is the smallest city", "and what"),
+        ("what is the greatest city", "what is the largest city", None),
+        ("which cities are in iowa and ohio", "what are the cities in iowa and ohio", None),
+        ("where is it and how large is it", "tell me where it is and how large it is", None),
+    ],
+)
+def test_what_a_wording_asks_for_in_addition_is_found(question: str, rough: str, added: str | None) -> None:
+    assert find_added(question, rough) == added
