@@ -314,6 +314,8 @@ class Batch(Record):
     """The training example that each row is based on."""
     n_spare: int = 0
     """Number of rows, the last of `source_ids`, that are only needed in place of others."""
+    given: tuple[dict[str, str], ...] = ()
+    """For each row, the draft fields that code fixed, with a rough question in place of the question. Empty if the writer writes all of them."""
     contrast_ids: tuple[tuple[str, ...], ...] = ()
     """For each row, the training examples shown next to its source. Empty if none are shown."""
 

@@ -64,13 +64,11 @@ def assign_rows(
     task: Task,
     seed: int,
     n_demonstrations: int = 0,
-    vary_answers: bool = False,
 ) -> list[Assignment]:
     """The rows of the batch, each with what it must be written for. The same seed always gives the same result.
 
-    With `vary_answers`, code derives new correct answers for tasks that support it. In the pattern branch, a row for a
-    label of a closed set comes with `n_demonstrations` more training rows of that label. Rows of one label all target
-    the same mix-up.
+    In the pattern branch, a row for a label of a closed set comes with `n_demonstrations` more training rows of that
+    label. Rows of one label all target the same mix-up.
     """
     training = RowSet.of(training)
     sources = training.by_id
@@ -80,6 +78,8 @@ def assign_rows(
         source = sources[source_id]
         failure = failures.get(source_id) if batch.branch == "training_error" else None
         given = task.assign(source, relevant_confusions(source, confusions, task), Random(f"{seed}/{batch.id}"))
+        if batch.given:
+            given = {name: text for name, text in given.items() if name == TURNS} | batch.given[row]
         answer = nearest_wrong_answer(failure) if failure else None
         is_near = failure is not None and failure.verdict.value == "correct"
         contrasts = tuple(sources[i] for i in batch.contrast_ids[row]) if batch.contrast_ids else ()
@@ -90,22 +90,7 @@ def assign_rows(
             rng = Random(f"{seed}/{batch.id}/shown")
             assigned = demonstrate(assigned, training, n=n_demonstrations, task=task, rng=rng)
         assignments.append(assigned)
-    return _vary(assignments, training, batch, task=task, seed=seed) if vary_answers else assignments
-
-
-def _vary(
-    assignments: list[Assignment], training: Sequence[Example], batch: Batch, *, task: Task, seed: int
-) -> list[Assignment]:
-    """The rows with answers that code derived. Unchanged if it cannot derive all of them, because a call uses one prompt."""
-    changed = []
-    for assigned in assignments:
-        rng = Random(f"{seed}/{batch.id}/{assigned.row}/answer")
-        if (varied := task.vary_answer(assigned.source, training, rng)) is None:
-            return assignments
-        turns = {name: text for name, text in assigned.given.items() if name == TURNS}
-        given = turns | varied.fields | {ROUGH_QUESTION: varied.rough_question}
-        changed.append(assigned.model_copy(update={"given": given}))
-    return changed
+    return assignments
 
 
 def choose_recipe(batch: Batch, assignments: Sequence[Assignment], settings: GenerationConfig) -> Recipe:

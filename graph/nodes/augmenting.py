@@ -85,7 +85,8 @@ def unite(batches: Sequence[BatchReport], state: RunState, adapters: Adapters) -
     """Unite the rows of the iteration's batches, in the order of rounds.
 
     If two rows repeat each other, the earlier one stays. After each round, spare rows take the place of missing rows, as long as
-    no label gets much more than its share. The others wait until no more rows are requested.
+    no label gets much more than its share. The others wait until no more rows are requested, and so do near duplicates where one
+    word can change a question's meaning: they are right, but a student learns more from other questions.
     """
     n_wanted = state["plan"].n_pattern_rows + state["plan"].n_training_error_rows
     shares = find_shares(state, adapters)
@@ -96,7 +97,9 @@ def unite(batches: Sequence[BatchReport], state: RunState, adapters: Adapters) -
         for batch in own:
             accepted = adapters.store.read_rows(batch.accepted.key, Example)
             kept, again = split_repeats(accepted[: batch.n_requested], rows, state, adapters.task)
-            rows.extend(kept)
+            different, alike = _split_alike(kept, rows, state) if adapters.task.turns_on_a_word else (kept, [])
+            rows.extend(different)
+            waiting += alike
             repeated += again
             spare += accepted[batch.n_requested :]
         offered, _ = split_repeats(spare, rows, state, adapters.task)
@@ -180,6 +183,15 @@ def split_repeats(
         if (o := repeated.get(row.id))
     ]
     return [row for row in rows if row.id not in repeated], rejections
+
+
+def _split_alike(
+    rows: Sequence[Example], known: Sequence[Example], state: RunState
+) -> tuple[list[Example], list[Example]]:
+    """The rows that are no near duplicates of known rows or of each other, and those that are."""
+    threshold = state["settings"].generation.near_duplicate_rouge
+    alike = {overlap.example_id for overlap in find_duplicates(rows, known, threshold=threshold)}
+    return [row for row in rows if row.id not in alike], [row for row in rows if row.id in alike]
 
 
 def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:

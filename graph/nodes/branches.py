@@ -15,11 +15,13 @@ from pada_agent.agents.data_generation.batch_planning import (
 )
 from pada_agent.agents.data_generation.contrasts import find_contrasts, show_contrasts
 from pada_agent.agents.data_generation.quota import Quota
+from pada_agent.agents.data_generation.varied_answers import vary_answers
 from pada_agent.agents.guards.leak_guard import LeakGuard
 from pada_agent.agents.pattern_analysis.pattern_tracking import weigh_by_repair
 from pada_agent.core.records import Batch, Example, GuardedStrategy, ScoredRow
 from pada_agent.graph.adapters import Adapters
 from pada_agent.graph.nodes.oracle import take_held_back
+from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.row_division import divide_rows
 from pada_agent.graph.rows import kept_synthetic, read_protected, read_training
 from pada_agent.graph.state import BranchState, PartialState, RunState
@@ -91,13 +93,32 @@ def plan_patterns(
 ) -> list[Batch]:
     """Batches that follow strategies."""
     training = read_training(state, adapters)
-    return plan_pattern_batches(
+    batches = plan_pattern_batches(
         shares,
         training,
         describe_round(training, state, adapters, top_up=top_up),
         task=adapters.task,
         settings=state["settings"].generation,
         seed=state["settings"].seed,
+    )
+    return fix_answers(batches, state, adapters, top_up=top_up)
+
+
+def fix_answers(batches: list[Batch], state: BranchState, adapters: Adapters, *, top_up: int) -> list[Batch]:
+    """The batches with right answers that code makes, if the settings say so and the task can."""
+    settings = state["settings"]
+    if not settings.generation.vary_answers:
+        return batches
+    refs = kept_synthetic(settings, state["models"][state["plan"].diagnosed_model])
+    known = [*refs, state["new_rows"]] if top_up else refs
+    return vary_answers(
+        batches,
+        read_training(state, adapters),
+        [row for ref in known for row in adapters.store.read_rows(ref.key, Example)],
+        task=adapters.task,
+        seed=settings.seed,
+        threshold=settings.generation.near_duplicate_rouge,
+        report=report_progress,
     )
 
 
@@ -118,6 +139,7 @@ def plan_errors(
         fed=count_fed(state, adapters) if drawn else {},
         shares=share_labels(state, adapters, drawn=drawn) if settings.generation.balance_labels else None,
     )
+    batches = fix_answers(batches, state, adapters, top_up=top_up)
     if plan.training_successes is None:
         return batches
     successes = store.read_rows(plan.training_successes.key, Example)

@@ -266,7 +266,6 @@ def open_assignments(state: BatchState, adapters: Adapters) -> list[Assignment]:
         task=adapters.task,
         seed=state["settings"].seed,
         n_demonstrations=state["settings"].generation.n_demonstrations,
-        vary_answers=state["settings"].generation.vary_answers,
     )
     still_open = set(open_rows(state))
     return [a for a in every if a.row in still_open]

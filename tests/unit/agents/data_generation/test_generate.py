@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pada_agent.agents.data_generation.generate import assign_rows, generate_drafts
+from pada_agent.agents.data_generation.varied_answers import vary_answers
 from pada_agent.agents.guards.draft_checks import verify_drafts
 from pada_agent.agents.guards.guard import GuardContext
 from pada_agent.agents.guards.row_guards import ExactLabel, Repetition
@@ -338,7 +339,8 @@ def test_for_an_answer_that_code_made_only_the_question_is_asked(tmp_path: Path)
         strategy=GuardedStrategy(strategy=STRATEGY),
         source_ids=(source.id,),
     )
-    (assigned,) = assign_rows(batch, [source], {}, task=task, seed=0, vary_answers=True)
+    (varied,) = vary_answers([batch], [source], [], task=task, seed=0, threshold=0.85)
+    (assigned,) = assign_rows(varied, [source], {}, task=task, seed=0)
     assert assigned.given["query"] == "SELECT MAX(degrees) FROM thing"
     asked: list[str] = []
 
