@@ -229,7 +229,7 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
     if _ODD_NAME.search(name):
         yield f"{key}.model: {model.model} is not accepted here; expected a name without '..', '?', '#', '%' and backslashes"
     if provider == "local" and name not in catalogue():
-        yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}.{suggest(name, catalogue())}"
+        yield f"{key}.model: local:{name} is not in the catalog; there are: {', '.join(catalogue())}.{suggest(name, catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
     path = unquote(urlsplit(model.base_url or "").path)
@@ -268,7 +268,7 @@ def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
         if not _matches(name, policy.hub):
             yield f"{key}: {name} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
     else:
-        yield f"{key}: no such model in this server's workspace, nor in the catalogue: {', '.join(catalogue())}.{suggest(name, catalogue())}"
+        yield f"{key}: no such model in this server's workspace, nor in the catalog: {', '.join(catalogue())}.{suggest(name, catalogue())}"
 
 
 def _is_allowed_url(url: str, hosts: frozenset[str]) -> bool:

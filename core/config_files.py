@@ -220,7 +220,7 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
     if isinstance(values, list) and values and isinstance(values[0], dict):
         raise ConfigError(f"{path}: {_ROWS_FOUND}")
     raise ConfigError(
-        f"{path}: expected a mapping of settings, found {type(values).__name__}. Write each as `key: value`, with a space behind the"
+        f"{path}: expected a mapping of settings, found {type(values).__name__}. Write each as `key: value`, with a space after the"
         " colon."
     )
 

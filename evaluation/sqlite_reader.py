@@ -161,7 +161,7 @@ class SqliteReader:
                 return reply
             self.close()
             return {
-                "error": f"no result within {seconds:g} s" if reply.by == "time" else f"SQLite broke on it ({reply.by})"
+                "error": f"no result within {seconds:g} s" if reply.by == "time" else f"SQLite crashed ({reply.by})"
             }
 
     def _know(self, database: str) -> bool:

@@ -139,7 +139,7 @@ def test_a_crash_is_a_value(reader: SqliteReader, database: Path, monkeypatch: p
     process = reader._process
     assert process is not None
     monkeypatch.setattr(OwnProcess, "_send", lambda own, _: own._process.kill())
-    assert reader.query(database, "SELECT 1") == Failure(reason="SQLite broke on it (SIGKILL)")
+    assert reader.query(database, "SELECT 1") == Failure(reason="SQLite crashed (SIGKILL)")
     monkeypatch.undo()
     assert isinstance(reader.query(database, "SELECT 1"), Result) and reader._process is not process
 

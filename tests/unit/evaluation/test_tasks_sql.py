@@ -195,7 +195,9 @@ def test_a_database_in_settings_that_is_none_is_told_with_its_key(folder: Path) 
 def test_queries_without_rows_are_told(folder: Path) -> None:
     rows = [row(folder), row(folder, number=2, sql="SELECT title FROM book WHERE year = 1")]
     (read_in,) = read_all(task(folder), [rows])
-    assert read_in.understood.notes == ("1 queries give no rows: there any query without rows counts as right",)
+    assert read_in.understood.notes == (
+        "1 query returns no rows, so any query that returns none counts as right there",
+    )
     assert read_in.understood.unused == ()
 
 
