@@ -92,8 +92,8 @@ class ServerPolicy:
     allow_code: bool = False
     """Allow tasks that run programs written by a model or by the author of the rows."""
     allow_prompts: bool = False
-    """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory: one line
-    such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
+    """Allow prompt and chat templates in settings. They are rendered in a process of their own with limits on time and memory,
+    but many slow texts can still occupy a processor."""
     backends: frozenset[str] = frozenset({"local"})
     """Compute backends that settings may name."""
     stores: frozenset[str] = frozenset()
