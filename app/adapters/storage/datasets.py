@@ -1,4 +1,4 @@
-"""Rows from files or the dataset hub."""
+"""Rows from files or the Hugging Face hub."""
 
 import json
 import stat
