@@ -147,7 +147,9 @@ def _read_template(name: str, key: str, origin: str) -> str:
             f"{origin}: {key}: {_show(name)!r} is neither the text of a Jinja template nor a readable file ({why})"
         ) from exc
     if not is_template(text):
-        raise ConfigError(f"{origin}: {key}: {name}: holds no Jinja template: nothing in it is in {{{{ }}}} or {{% %}}")
+        raise ConfigError(
+            f"{origin}: {key}: {name}: contains no Jinja template: nothing in it is in {{{{ }}}} or {{% %}}"
+        )
     return text
 
 

@@ -109,7 +109,7 @@ class SqliteReader:
             SandboxError: the child process cannot be started.
         """
         if odd := next((c for c in sql if c == "\0" or "\ud800" <= c <= "\udfff"), None):
-            return Failure(reason=f"the query holds a character that no text has ({odd!r})")
+            return Failure(reason=f"the query contains an invalid character ({odd!r})")
         reply = self._ask({"database": str(database.absolute()), "sql": sql}, self._seconds)
         if "error" in reply:
             return Failure(reason=reply["error"])

@@ -66,7 +66,7 @@ def _list_garbled(examples: Sequence[Example], *, is_text: bool) -> list[str]:
 
 
 def _hold(found: Sequence[object]) -> str:
-    return f"{count(len(found), 'row')} {agree(len(found), 'holds', 'hold')}"
+    return f"{count(len(found), 'row')} {agree(len(found), 'contains', 'contain')}"
 
 
 def _find_garbled(text: str) -> tuple[str, str] | None:

@@ -226,7 +226,7 @@ def test_queries_without_rows_are_told(folder: Path) -> None:
         (QUERY, "I do not know", "wrong", "no query: a SELECT is expected"),
         (QUERY, "", "wrong", "no query: a SELECT is expected"),
         (QUERY, "SELECT load_extension('x')", "wrong", "not allowed: FUNCTION load_extension"),
-        (QUERY, "SELECT '\udc80'", "wrong", "the query holds a character that no text has ('\\udc80')"),
+        (QUERY, "SELECT '\udc80'", "wrong", "the query contains an invalid character ('\\udc80')"),
         ("SELECT avg(price) FROM book", "SELECT sum(price) / 3 FROM book", "correct", ""),
         ("SELECT title FROM book ORDER BY year", "SELECT title FROM book ORDER BY year", "correct", ""),
         (
