@@ -197,7 +197,7 @@ class ModelConfig(Settings):
     @classmethod
     def _check_names(cls, headers: dict[str, str]) -> dict[str, str]:
         if odd := [name for name in headers if not _HEADER_NAME.fullmatch(name)]:
-            raise ValueError(f"{odd[0]!r} is not the name of a header, as X-Team is")
+            raise ValueError(f"{odd[0]!r} is not the name of a header, such as X-Team")
         return headers
 
     @field_validator("extra")
