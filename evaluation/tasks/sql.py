@@ -21,7 +21,7 @@ from pada_agent.evaluation.tasks.instruction import instruct
 from pada_agent.evaluation.tasks.row_reader import RowReader
 from pada_agent.evaluation.tasks.sql_databases import Databases
 from pada_agent.evaluation.tasks.sql_nesting import Phrase, make_phrase, nest
-from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_turned, follow
+from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
 from pada_agent.evaluation.tasks.sql_variations import Varied, find_named, vary
 from pada_agent.evaluation.verifiers.sql_result import find_difference
 from pada_agent.evaluation.verifiers.sql_text import (
@@ -169,8 +169,8 @@ class Sql(Task):
     def vary_answer(self, source: Example, others: Sequence[Example], rng: Random) -> Variation:
         """A changed query that returns something and that the question can follow. If none is found, the row's own query.
 
-        Possible changes are other values, another column, the other end of a scale, the query of one of `others` in
-        place of a value, or this row's query in place of a value of theirs.
+        Possible changes are other values, another column, the other end of a scale, a list in place of its count or the
+        other way round, the query of one of `others` in place of a value, or this row's query in place of a value of theirs.
         """
         drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
         joined = [e for e in drawn if _database_of(e) == _database_of(source)]
@@ -342,4 +342,8 @@ def _find_slip(question: str, rough: str, sql: str) -> str | None:
         return f"the question has to name {dropped!r}, which the query looks for"
     if turned := find_turned(question, rough):
         return f"the question says {turned!r}, and the query looks for the opposite"
+    if added := find_added(question, rough):
+        return f"the question also says {added!r}, which the query does not look for"
+    if wanted := find_recounted(question, rough, sql):
+        return f"the question asks for {wanted}, and the query gives {'a number' if wanted == 'a list' else 'a list'}"
     return None

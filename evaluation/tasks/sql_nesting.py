@@ -134,7 +134,7 @@ def _find_name(question: str, place: Place, tables: Sequence[Table]) -> str:
     )
     value = r"\s+".join(map(re.escape, place.text.split()))
     found = re.search(
-        rf"(?<!\w)(?:(?:(?:the|an?)\s+)?(?:{kinds})\s+(?:of\s+|named\s+|called\s+)?{value}|(?:the\s+)?{value}\s+(?:{kinds})|{value})(?!\w)",
+        rf"(?<!\w)(?:(?:(?:the|an?)\s+)?(?:{kinds})\s+(?:of\s+|named\s+|called\s+)?{value}|(?:the\s+)?{value}(?:\s+(?:{kinds}))?)(?!\w)",
         question,
         re.IGNORECASE,
     )

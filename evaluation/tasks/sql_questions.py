@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from pada_agent.evaluation.tasks.sql_variations import (
     COMPARATIVES,
+    COUNTED,
     ENDS_OF_SCALES,
     EXTREMES,
+    LISTED,
     TURNED,
     as_pattern,
     as_words,
@@ -28,6 +30,26 @@ _END = re.compile(
     rf"(?<!\w)(?:{'|'.join(sorted(ENDS_OF_SCALES, key=len, reverse=True))})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE
 )
 _OTHER_END = re.compile(OTHER_ENDS, re.IGNORECASE)
+_HOW_MANY = re.compile(r"(?<!\w)how many(?=\s+(?!times\b)\w)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?<!\w)(?:how (?:many|much)|numbers?|count(?:s|ed|ing)?|total|amounts?|sum)(?!\w)", re.IGNORECASE
+)
+_SECOND = re.compile(r"(?<!\w)and (?:what|which|who|where|when|why|how)(?!\w)", re.IGNORECASE)
+_COUNTS = re.compile(r"\s*select\s+count\s*\(", re.IGNORECASE)
+_LISTS = re.compile(r"(?:which|what\s+are)\b(?!.*\bhow many\b)", re.IGNORECASE | re.DOTALL)
+_BEGINNING = r"((?:(?:and|so|well|please|could you tell me|can you tell me|tell me)[ ,]+)?)"
+_THINGS = r"(?:\w+\s+)?\w+(?<![suia])s"
+"""Nouns in the plural, with at most one word before them."""
+_WHICH = re.compile(
+    rf"{_BEGINNING}(?=(?:which|what)\s+{_THINGS}\s+(?:are|were|have|had|do|did|can|border|contain|cross|flow|run|traverse|pass|lie"
+    r"|hold|live|work|play|own|sell|buy|cost|earn|pay|wrote|write|won|win|made|make|took|take|gave|give|produce|use|belong|need"
+    r"|start|end|offer|serve|teach|study|attend|join|visit|order|rent|speak|exist)\b)",
+    re.IGNORECASE,
+)
+_WHAT_ARE = re.compile(
+    rf"{_BEGINNING}(?:what|which)\s+are\s+(?:all\s+)?the\s+({_THINGS})(?=\s+(?:in|on|at|with|without|from|that|which|whose|along)\b)",
+    re.IGNORECASE,
+)
 
 
 def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str | None:
@@ -39,11 +61,16 @@ def follow(question: str, sql: str, changes: Sequence[tuple[str, str]]) -> str |
     for was, now in changes:
         # in capitals: "Max" may also be a value
         is_end = was == was.upper() and TURNED.get(was.lower()) == now
-        made = _turn(question, sql, was) if is_end else _exchange(question, was, f"\0{len(placed)}\0")
+        if is_end:
+            made = _turn(question, sql, was)
+        elif {was, now} == {LISTED, COUNTED}:
+            made = _recount(question, now)
+        else:
+            made = _exchange(question, was, f"\0{len(placed)}\0")
+            placed.append(now)
         if made is None:
             return None
         question = made
-        placed += [] if is_end else [now]
     for place, text in enumerate(placed):  # at the end: a new value may hold an old one
         question = question.replace(f"\0{place}\0", text)
     return question
@@ -86,6 +113,35 @@ def _exchange(question: str, was: str, now: str) -> str | None:
         if n:
             return made if n == 1 else None
     return None
+
+
+def _recount(question: str, now: str) -> str | None:
+    """Ask "which rivers" in place of "how many rivers", or the other way round. None if the question is worded otherwise."""
+    if now == LISTED:
+        made, n = _HOW_MANY.subn("which", question)
+        return made if n == 1 and not _NUMBER.search(made) else None
+    if _NUMBER.search(question) or _END.search(question) or _OTHER_END.search(question):
+        return None
+    if found := _WHICH.match(question):
+        return f"{found[1]}how many {question[found.end(1) :].split(None, 1)[1]}"
+    found = _WHAT_ARE.match(question)
+    return found and f"{found[1]}how many {found[2]} are there{question[found.end() :]}"
+
+
+def find_added(question: str, rough: str) -> str | None:
+    """What the question asks for in addition: one more end of a scale, as in "the largest cities" for "the cities", or a second question."""
+    said, meant = _list_ends(question), _list_ends(rough)
+    if len(said) > len(meant):
+        return next((word for word in said if word not in meant), said[-1])
+    second = _SECOND.search(question)
+    return second.group() if second and not _SECOND.search(rough) else None
+
+
+def find_recounted(question: str, rough: str, sql: str) -> str | None:
+    """What a question asks for, "a number" or "a list", if the rough question and its query want the other. None if they agree."""
+    if _COUNTS.match(sql):
+        return "a list" if _HOW_MANY.search(rough) and not _NUMBER.search(question) else None
+    return "a number" if _LISTS.match(rough) and _HOW_MANY.search(question) else None
 
 
 def _turn(question: str, sql: str, was: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Derives queries from a query: other values, another column, the other end of a scale. Pure functions; SQLite later says which of them run.
+"""Derives queries from a query: other values, another column, the other end of a scale, a count. Pure functions; SQLite later says which of them run.
 
 A small writer that is asked for a query of its own copies the one it sees or invents columns. Code changes one thing at
 a time, uses only what the database has, and knows what it changed. The writer then only has to word the question.
@@ -27,6 +27,12 @@ COMPARATIVES = (
 )
 """The same for `>` and `<`."""
 ENDS_OF_SCALES = frozenset(word for pair in (*EXTREMES, *COMPARATIVES) for word in pair)
+LISTED, COUNTED = "LIST", "COUNT"
+"""What `change_count` was and is asked for: the things themselves, or their number."""
+_GATHERS = frozenset(
+    {"group", "order", "having", "limit", "offset", "union", "intersect", "except", "window", "with", "values"}
+)
+"""What may come behind a query's `FROM`, so that it does more than list what it finds."""
 COMPARISONS = frozenset({"=", "<", ">", "!", "like", "is"})
 SHARE_OF_MORE = 0.35
 """Probability that a query with one change gets a further kind of change, for each kind."""
@@ -65,6 +71,7 @@ def vary(sql: str, question: str, tables: Sequence[Table], *, list_rows: ListRow
         (2, lambda q: change_values(q, question, tables, list_rows=list_rows, rng=rng)),
         (1, lambda q: change_column(q, question, tables, rng=rng)),
         (1, lambda q: turn_end(q, question)),
+        (1, lambda q: change_count(q, tables)),
     ]
     varied = Varied(sql, ())
     while ways:
@@ -163,6 +170,31 @@ def turn_end(sql: str, question: str) -> Varied | None:
     if turned is None:
         return None
     return Varied(replace(sql, [(Place(token.start, token.end, token.text), turned)]), ((token.text.upper(), turned),))
+
+
+def change_count(sql: str, tables: Sequence[Table]) -> Varied | None:
+    """List what a query counts, or count what it lists. None if that is not one column of texts, or if rows are gathered in another way.
+
+    Numbers are left alone: `SELECT COUNT(id)` counts rows, and nobody wants a list of their numbers.
+    """
+    tokens = list(find_tokens(sql))
+    texts = [token.text.lower() for token in tokens]
+    if texts[:1] != ["select"] or not _GATHERS.isdisjoint(t.text.lower() for t in tokens if not t.depth):
+        return None
+    is_count = texts[1:3] == ["count", "("]
+    end_of_asked = next((i for i, text in enumerate(texts) if text == (")" if is_count else "from")), 0)
+    asked = tokens[3 if is_count else 1 : end_of_asked]
+    if not _is_column(asked) or (is_count and texts[end_of_asked + 1 : end_of_asked + 2] != ["from"]):
+        return None
+    column = asked[-1].text.strip('"`[]').lower()
+    found = [c for table in tables for c in table.columns if c.name.lower() == column]
+    if not found or any(map(_is_numeric, found)):
+        return None
+    text = sql[asked[0].start : asked[-1].end]
+    rest = sql[tokens[end_of_asked].end if is_count else asked[-1].end :]
+    made = text if is_count else f"COUNT({text})"
+    changes = ((COUNTED, LISTED) if is_count else (LISTED, COUNTED),)
+    return Varied(f"{sql[: tokens[1].start]}{made}{rest}", changes)
 
 
 def find_values(sql: str) -> list[Place]:
@@ -286,6 +318,12 @@ def _is_given(token: Token, tokens: Sequence[Token]) -> bool:
     if place >= 2 and tokens[place - 1].text == ".":
         place -= 2
     return place > 0 and tokens[place - 1].text.lower() in ("select", "distinct")
+
+
+def _is_column(tokens: Sequence[Token]) -> bool:
+    """Whether tokens are `name`, `table.name` or `DISTINCT name`, and nothing else."""
+    rest = [token for place, token in enumerate(tokens) if place or token.text.lower() != "distinct"]
+    return len(rest) in (1, 3) and all(_is_name(t) if place % 2 == 0 else t.text == "." for place, t in enumerate(rest))
 
 
 def _is_name(token: Token) -> bool:

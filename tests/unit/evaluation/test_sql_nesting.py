@@ -69,6 +69,12 @@ def test_a_query_takes_the_place_of_a_value_in_all_its_places() -> None:
     assert made and made[0].count(LARGEST) == 2 and "'texas'" not in made[0]
 
 
+@pytest.mark.parametrize("named", ["texas", "the texas", "the state of Texas", "the texas state"])
+def test_a_phrase_takes_the_place_of_all_words_that_name_a_value(named: str) -> None:
+    made = join(CAPITAL, f"the city that {named} has as capital", Phrase("the largest state", LARGEST, ("ohio",)))
+    assert made and made[1] == "the city that the largest state has as capital"
+
+
 def test_several_values_are_looked_for_in_a_list_and_never_counted_together() -> None:
     named = Phrase("the states that have a city", "SELECT DISTINCT state_name FROM city", ("ohio", "maine"))
     assert join(CAPITAL, "what is the capital of texas", named) == (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pada_agent.evaluation.tasks.sql_questions import find_dropped, find_turned, follow
+from pada_agent.evaluation.tasks.sql_questions import find_added, find_dropped, find_recounted, find_turned, follow
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,74 @@ def test_what_question_and_query_share_is_kept(question: str, dropped: str | Non
     rough = "what is the total area of the states that border iowa"
     sql = "SELECT SUM(state.area) FROM border_info, state WHERE border_info.state_name = 'iowa' AND state.area > 7"
     assert find_dropped(question, rough, sql) == dropped
+
+
+@pytest.mark.parametrize(
+    ("counting", "listing"),
+    [
+        ("how many states border iowa", "which states border iowa"),
+        ("How many rivers does it cross?", "which rivers does it cross?"),
+        ("tell me how many different lakes there are", "tell me which different lakes there are"),
+        ("how many times was it won", None),
+        ("how many lakes are in as many states as how many rivers", None),
+        ("what is the number of lakes", None),
+    ],
+)
+def test_a_question_for_a_number_becomes_one_for_a_list(counting: str, listing: str | None) -> None:
+    assert follow(counting, "SELECT COUNT(name) FROM lake", (("COUNT", "LIST"),)) == listing
+
+
+@pytest.mark.parametrize(
+    ("listing", "counting"),
+    [
+        ("what states border iowa", "how many states border iowa"),
+        ("Which small towns have a lake?", "how many small towns have a lake?"),
+        ("what are the major cities in iowa", "how many major cities are there in iowa"),
+        ("please tell me what are all the lakes that cross it", None),
+        ("tell me what are the lakes in iowa", "tell me how many lakes are there in iowa"),
+        ("what is the capital of iowa", None),
+        ("which class has a lake", None),
+        ("what are the populations of the states", None),
+        (
+            "what states border the largest state",
+            None,
+        ),  # "how many states border the largest" could be meant in two ways
+        ("name the lakes", None),
+        ("welche Seen sind in Iowa", None),
+    ],
+)
+def test_a_question_for_a_list_becomes_one_for_its_number(listing: str, counting: str | None) -> None:
+    assert follow(listing, "SELECT name FROM lake", (("LIST", "COUNT"),)) == counting
+
+
+@pytest.mark.parametrize(
+    ("question", "rough", "sql", "wanted"),
+    [
+        ("which lakes are in iowa", "how many lakes are in iowa", "SELECT COUNT(name) FROM lake", "a list"),
+        ("the number of lakes in iowa", "how many lakes are in iowa", "SELECT COUNT(name) FROM lake", None),
+        ("how many lakes are in iowa", "which lakes are in iowa", "SELECT name FROM lake", "a number"),
+        ("name the lakes in iowa", "which lakes are in iowa", "SELECT name FROM lake", None),
+        ("what is the population of iowa", "how many people live in iowa", "SELECT population FROM state", None),
+        ("how many people live in iowa", "what is the population of iowa", "SELECT population FROM state", None),
+    ],
+)
+def test_a_wording_that_counts_what_is_to_be_listed_is_found(
+    question: str, rough: str, sql: str, wanted: str | None
+) -> None:
+    assert find_recounted(question, rough, sql) == wanted
+
+
+@pytest.mark.parametrize(
+    ("question", "rough", "added"),
+    [
+        ("what are the largest cities in iowa", "what are the cities in iowa", "largest"),
+        ("which state has the fewest lakes and the most people", "which state has the most people", "fewest"),
+        ("what is the longest of the longest rivers", "what is the longest river", "longest"),
+        ("what is the smallest city and what is its area", "what is the smallest city", "and what"),
+        ("what is the greatest city", "what is the largest city", None),
+        ("which cities are in iowa and ohio", "what are the cities in iowa and ohio", None),
+        ("where is it and how large is it", "tell me where it is and how large it is", None),
+    ],
+)
+def test_what_a_wording_asks_for_in_addition_is_found(question: str, rough: str, added: str | None) -> None:
+    assert find_added(question, rough) == added

@@ -9,8 +9,11 @@ from pada_agent.core.records import Example
 from pada_agent.evaluation.sqlite_reader import Column, Table
 from pada_agent.evaluation.task import ROUGH_QUESTION
 from pada_agent.evaluation.tasks.sql_variations import (
+    COUNTED,
+    LISTED,
     Varied,
     change_column,
+    change_count,
     change_values,
     names,
     turn_end,
@@ -235,3 +238,45 @@ def test_tables_can_be_left_out_of_the_prompt(tmp_path: Path) -> None:
     make_database(tmp_path / "books.sqlite")
     prompt = task(tmp_path, show_tables=False).read(row(tmp_path)).prompt
     assert "CREATE TABLE" not in prompt and prompt.endswith("Which books are by Lem?")
+
+
+@pytest.mark.parametrize(
+    ("counting", "listing"),
+    [
+        ("SELECT COUNT(name) FROM city WHERE state = 'texas'", "SELECT name FROM city WHERE state = 'texas'"),
+        ("select count(DISTINCT state) from city", "select DISTINCT state from city"),
+        ("SELECT COUNT(city.name) FROM city", "SELECT city.name FROM city"),
+        (
+            "SELECT COUNT(name) FROM city WHERE area > (SELECT MAX(area) FROM city)",
+            "SELECT name FROM city WHERE area > (SELECT MAX(area) FROM city)",
+        ),
+    ],
+)
+def test_what_is_counted_can_be_listed_and_the_other_way_round(counting: str, listing: str) -> None:
+    assert change_count(counting, [CITY]) == Varied(listing, ((COUNTED, LISTED),))
+    back = change_count(listing, [CITY])
+    assert back and back.sql.lower() == counting.lower() and back.changes == ((LISTED, COUNTED),)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT COUNT(*) FROM city",
+        "SELECT COUNT(population) FROM city",  # a list of numbers
+        "SELECT COUNT(name), state FROM city",
+        "SELECT COUNT(name) / 2 FROM city",
+        "SELECT COUNT(name || state) FROM city",
+        "SELECT name, state FROM city",
+        "SELECT MAX(name) FROM city",
+        "SELECT name FROM city LIMIT 3",
+        "SELECT name FROM city ORDER BY area",
+        "SELECT state FROM city GROUP BY state",
+        "SELECT name FROM city UNION SELECT state FROM city",
+        "SELECT unknown FROM city",
+        "SELECT COUNT(name",
+        "SELECT",
+        "",
+    ],
+)
+def test_queries_that_gather_rows_otherwise_are_left_as_they_are(sql: str) -> None:
+    assert change_count(sql, [CITY]) is None
