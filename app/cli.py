@@ -223,7 +223,7 @@ def export(
         typer.Option(help="model: the merged model. data: the synthetic rows with provenance and a data card."),
     ] = "model",
     format: Annotated[
-        Literal["safetensors", "gguf"], typer.Option(help="gguf: only if the student is a GGUF file.")
+        Literal["safetensors", "gguf"], typer.Option(help="gguf needs a student that is a GGUF file.")
     ] = "safetensors",
     student: Annotated[
         str | None,

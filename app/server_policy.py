@@ -92,8 +92,8 @@ class ServerPolicy:
     allow_code: bool = False
     """Allow tasks that run programs written by a model or by the author of the rows."""
     allow_prompts: bool = False
-    """Templates in settings. Their sandbox keeps them from code and files, but not from using up time and memory: one line
-    such as `{{ (10**100000)**600 }}` stops the server for everybody, also after a restart."""
+    """Allow prompt and chat templates in settings. They are rendered in a process of their own with limits on time and memory,
+    but many slow texts can still occupy a processor."""
     backends: frozenset[str] = frozenset({"local"})
     """Compute backends that settings may name."""
     stores: frozenset[str] = frozenset()
@@ -229,7 +229,7 @@ def _check_model(key: str, model: ModelConfig, policy: ServerPolicy) -> Iterator
     if _ODD_NAME.search(name):
         yield f"{key}.model: {model.model} is not accepted here; expected a name without '..', '?', '#', '%' and backslashes"
     if provider == "local" and name not in catalogue():
-        yield f"{key}.model: local:{name} is not in the catalogue; there are: {', '.join(catalogue())}.{suggest(name, catalogue())}"
+        yield f"{key}.model: local:{name} is not in the catalog; there are: {', '.join(catalogue())}.{suggest(name, catalogue())}"
     if model.base_url is not None and not _is_allowed_url(model.base_url, policy.hosts):
         yield f"{key}.base_url: its host is not allowed here; the operator lists host:port in PADA_ALLOWED_HOSTS"
     path = unquote(urlsplit(model.base_url or "").path)
@@ -268,7 +268,7 @@ def _check_weights(key: str, name: str, policy: ServerPolicy) -> Iterator[str]:
         if not _matches(name, policy.hub):
             yield f"{key}: {name} may not be downloaded here; the operator lists hub ids in PADA_ALLOWED_HUB"
     else:
-        yield f"{key}: no such model in this server's workspace, nor in the catalogue: {', '.join(catalogue())}.{suggest(name, catalogue())}"
+        yield f"{key}: no such model in this server's workspace, nor in the catalog: {', '.join(catalogue())}.{suggest(name, catalogue())}"
 
 
 def _is_allowed_url(url: str, hosts: frozenset[str]) -> bool:

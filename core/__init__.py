@@ -1,1 +1,1 @@
-"""The ground every other room stands on: records, configuration, errors and ports."""
+"""What every other package builds on: records, configuration, errors and ports."""

@@ -147,7 +147,9 @@ def _read_template(name: str, key: str, origin: str) -> str:
             f"{origin}: {key}: {_show(name)!r} is neither the text of a Jinja template nor a readable file ({why})"
         ) from exc
     if not is_template(text):
-        raise ConfigError(f"{origin}: {key}: {name}: holds no Jinja template: nothing in it is in {{{{ }}}} or {{% %}}")
+        raise ConfigError(
+            f"{origin}: {key}: {name}: contains no Jinja template: nothing in it is in {{{{ }}}} or {{% %}}"
+        )
     return text
 
 
@@ -220,7 +222,7 @@ def read_yaml(path: Path, kind: type[Settings] = RunConfig) -> dict[str, Any]:
     if isinstance(values, list) and values and isinstance(values[0], dict):
         raise ConfigError(f"{path}: {_ROWS_FOUND}")
     raise ConfigError(
-        f"{path}: expected a mapping of settings, found {type(values).__name__}. Write each as `key: value`, with a space behind the"
+        f"{path}: expected a mapping of settings, found {type(values).__name__}. Write each as `key: value`, with a space after the"
         " colon."
     )
 

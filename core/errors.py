@@ -100,7 +100,7 @@ class NonFiniteLossError(TrainingError):
 
 
 class EvaluationError(PadaError, RuntimeError):
-    """Scoring itself broke; never a score of 0."""
+    """Scoring itself failed. That never counts as a score of 0."""
 
 
 class SandboxError(EvaluationError):

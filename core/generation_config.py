@@ -37,8 +37,8 @@ class GenerationConfig(Settings):
     (docs/adr/0018). Each label costs about 150 tokens a call. The prompt is then shorter, and does not show the student's wrong answers."""
     vary_answers: bool = True
     """For tasks whose correct answers can be built by code, let code vary the answers, so that the writer only words the questions. For `sql`, code
-    takes a training row's query, changes its values, a column or the direction (highest to lowest), and runs it on the database. If false, the
-    writer writes both, as in the paper and in the other published methods (docs/adr/0015)."""
+    takes a training row's query, changes its values, a column or the direction (highest to lowest), or turns a count into a list, and
+    runs it on the database. If false, the writer writes both, as in the paper and in the other published methods (docs/adr/0015)."""
     pattern_sources: Literal["near", "random"] = "near"
     """Training rows that a pattern's synthetic rows are based on, for tasks without a closed label set: `near` takes rows whose questions are
     closest to the pattern's failures, `random` takes any (paper)."""
@@ -73,10 +73,10 @@ class GenerationConfig(Settings):
     rows_per_call: int = Field(default=5, ge=1)
     """Number of rows the generator writes in one call (the paper's B). Our default: 5."""
     spare_rows: float = Field(default=0, ge=0, le=10)
-    """Number of spare rows that a call writes per row wanted, within `rows_per_call`. They take the place of rows that a check without a call refuses
-    (format, repetition, label likelihood, held-out rows); where no check takes a call, also of other calls' rows, up to half more than a
-    label's share. Those not needed are dropped. A spare row costs its own tokens, a call that replaces a refused row a whole prompt. Our default: 0, as in
-    the paper (measured in docs/adr/0018)."""
+    """Number of spare rows that a call writes per row wanted, within `rows_per_call`. They take the place of rows that a check without a
+    call rejects (format, repetition, label likelihood, held-out rows); where no check takes a call, also of other calls' rows, up to
+    one and a half times a label's share. Those not needed are dropped. A spare row costs its own tokens, a call that replaces a rejected
+    row costs a whole prompt. Our default: 0, as in the paper (measured in docs/adr/0018)."""
     temperature: float = Field(default=0.7, ge=0, le=2)
     """Sampling temperature of the generator (paper: 0.7)."""
     show_answer: bool = True

@@ -92,7 +92,7 @@ class LoraSpec(Record):
     """How PEFT draws the adapter's first weights: `default` (Kaiming uniform), `gaussian` or `orthogonal`, which needs an even rank. In all three
     the model answers as before until the first step."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
-    """Compute each layer's activations again in the backward pass instead of keeping them: far less memory, up to half more time, the same
+    """Compute each layer's activations again in the backward pass instead of keeping them: far less memory, up to 50% more time, the same
     adapter. `auto` does so on CPU for rows of more than 1,024 tokens, where it costs next to nothing."""
     epochs: float = Field(default=5, gt=0, le=10_000)
     """Number of passes over the training rows (paper: 5)."""

@@ -41,7 +41,7 @@ def check_address(url: str) -> str:
     if not re.match(r"https?://[^/]", url):
         raise ValueError("it must begin with http:// or https://, such as http://127.0.0.1:8000/v1")
     if re.search(r"[\s\x00-\x1f\x7f\"'<>]", url):
-        raise ValueError("an address without spaces, line breaks and quotation marks is expected")
+        raise ValueError("expected an address without spaces, line breaks or quotation marks")
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
@@ -197,14 +197,14 @@ class ModelConfig(Settings):
     @classmethod
     def _check_names(cls, headers: dict[str, str]) -> dict[str, str]:
         if odd := [name for name in headers if not _HEADER_NAME.fullmatch(name)]:
-            raise ValueError(f"{odd[0]!r} is not the name of a header, as X-Team is")
+            raise ValueError(f"{odd[0]!r} is not the name of a header, such as X-Team")
         return headers
 
     @field_validator("extra")
     @classmethod
     def _keep_what_is_ours(cls, extra: dict[str, Any]) -> dict[str, Any]:
         if ours := sorted(_OURS & extra.keys()):
-            raise ValueError(f"{ours[0]} is not accepted here: the run sets it itself, or could not read the answers")
+            raise ValueError(f"{ours[0]} is not accepted here: the run sets it, or could not read the answers")
         return extra
 
     @field_validator("header_envs")

@@ -78,7 +78,7 @@ def tell_adapter(name: str) -> str:
     """That a folder or hub id contains an adapter, and what to do about it."""
     source = name if Path(name).exists() else f"hub:{name}"
     return (
-        f"{name}: contains an adapter ({ADAPTER}), which is no model of its own and would be applied to one beside it."
+        f"{name}: contains an adapter ({ADAPTER}), which is not a complete model and would be applied to one beside it."
         f" Merge it with `pada export {source} --out FOLDER` and use that folder. If the weights beside it are merged already,"
         f" move {ADAPTER} out of the folder."
     )

@@ -87,7 +87,7 @@ def _find_problem(value: Any, kinds: tuple[Any, ...]) -> str:
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
         return "the number is too large: it has to fit in 64 bits"
     if isinstance(value, str) and "\0" in value:
-        return "the text holds a character with the code 0"
+        return "the text contains a null character"
     if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        return "the text holds half a character (a lone surrogate, such as \\ud800)"
+        return "the text contains half a character (a lone surrogate, such as \\ud800)"
     return ""

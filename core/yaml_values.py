@@ -156,7 +156,7 @@ def _count_values(node: Node, counted: dict[Node, int]) -> int:
         is_group = isinstance(node, MappingNode | SequenceNode)
         counted[node] = 1 + (sum(_count_values(n, counted) for n in inner) if is_group else 0)
     elif not counted[node]:
-        raise _ComposerError(None, None, "a list or mapping holds itself by an alias", node.start_mark)
+        raise _ComposerError(None, None, "a list or mapping contains itself through an alias", node.start_mark)
     return counted[node]
 
 

@@ -209,7 +209,7 @@ def _launch(spec: dict[str, Any], seconds: float) -> _Ran:
             tail = output.read().decode(errors="replace").strip()
         said = _read(reader)
     if not said:
-        raise SandboxError(f"the sandbox broke before the program started: {tail or 'no output'}")
+        raise SandboxError(f"the sandbox failed before the program started: {tail or 'no output'}")
     report_of = marshal.loads(said)
     status = report_of["status"]
     if status is None and not report_of["stopped"] and report_of["guards"]["seccomp"]:

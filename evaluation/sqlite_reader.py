@@ -109,7 +109,7 @@ class SqliteReader:
             SandboxError: the child process cannot be started.
         """
         if odd := next((c for c in sql if c == "\0" or "\ud800" <= c <= "\udfff"), None):
-            return Failure(reason=f"the query holds a character that no text has ({odd!r})")
+            return Failure(reason=f"the query contains an invalid character ({odd!r})")
         reply = self._ask({"database": str(database.absolute()), "sql": sql}, self._seconds)
         if "error" in reply:
             return Failure(reason=reply["error"])
@@ -161,7 +161,7 @@ class SqliteReader:
                 return reply
             self.close()
             return {
-                "error": f"no result within {seconds:g} s" if reply.by == "time" else f"SQLite broke on it ({reply.by})"
+                "error": f"no result within {seconds:g} s" if reply.by == "time" else f"SQLite crashed ({reply.by})"
             }
 
     def _know(self, database: str) -> bool:

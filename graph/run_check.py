@@ -209,9 +209,7 @@ def _is_set(group: BaseModel, name: str) -> bool:
 
 
 def _check_learning_rate(rate: float) -> list[Finding]:
-    message = (
-        f"lora.learning_rate is {rate:g}: above {MAX_LEARNING_RATE:g}, adapters learn nothing. Usual are 1e-5 to 1e-3"
-    )
+    message = f"lora.learning_rate is {rate:g}: above {MAX_LEARNING_RATE:g}, adapters learn nothing. Usual values are 1e-5 to 1e-3"
     return [warn(message)] if rate > MAX_LEARNING_RATE else []
 
 

@@ -306,7 +306,7 @@ def word_verdict(
         return f"No effect of {cause} is shown: {figures}.{flattery}"
     verdict = f"With {cause} the model is {'better' if c.verdict == 'gained' else 'worse'}: {figures}.{flattery}"
     if best and best != (c.after if c.verdict == "gained" else c.before):
-        verdict += f" The selection part of validation chose '{best}' all the same, so that is the model in best/."
+        verdict += f" The selection part of validation nevertheless chose '{best}', so that is the model in best/."
     if c.verdict == "gained" and (caveat := _word_steps(c, models)):
         return f"{verdict} {caveat}"
     return f"{verdict} One seed says something about these two models only; judging the method takes several."

@@ -200,11 +200,13 @@ class RunSummary(Record):
     @model_validator(mode="after")
     def _name_only_what_is_there(self) -> Self:
         if self.best_model not in {model.name for model in self.models}:
-            raise ValueError(f"best_model: {self.best_model!r} is none of its models")
+            raise ValueError(f"best_model: {self.best_model!r} is not one of its models")
         for found in self.patterns:
             known = {pair.pattern.id for pair in found.patterns}
             if other := next((o.pattern_id for o in found.outcomes if o.pattern_id not in known), None):
-                raise ValueError(f"patterns: an outcome of {other!r}, which is none of iteration {found.iteration}'s")
+                raise ValueError(
+                    f"patterns: an outcome of {other!r}, which is not one of iteration {found.iteration}'s patterns"
+                )
         return self
 
 

@@ -126,7 +126,7 @@ def split_as_llama_cpp(tokenizer: Any, reader: gguf.GGUFReader, file: Path) -> N
         tokenizer.init_kwargs[CORRECTED] = True
     elif "Split" not in str(core.pre_tokenizer):
         raise TrainingError(
-            f"student file {file} splits texts into words in a way that is not known here ({names[-1]}: {splitting}). Set"
+            f"student file {file} names a pre-tokenizer that is not supported here ({names[-1]}: {splitting}). Set"
             " student.model to the safetensors model that it was made from."
         )
     if splitting in WHOLE_WORDS_FIRST and not core.model.ignore_merges:

@@ -20,7 +20,7 @@ STAGE_WORDS = {
     "label": "wrong labels",
     "quality": "low quality",
     "unlikely": "unlikely labels",
-    "contamination": "too near to held-out rows",
+    "contamination": "too close to held-out rows",
     "verification": "wrong answers",
 }
 """How a message names a rejection stage, if not by its own name."""
@@ -127,7 +127,8 @@ def describe_shortfall(quotas: Sequence[Quota], lost: Mapping[str, int] | None =
 
 def _describe_lost(lost: Mapping[str, int]) -> str:
     most = sorted(((n, stage) for stage, n in lost.items() if n), key=lambda pair: (-pair[0], pair[1]))[:SHOWN_STAGES]
-    return "; most were refused as " + ", ".join(f"{STAGE_WORDS.get(s, s)} ({n})" for n, s in most) if most else ""
+    reasons = ", ".join(f"{STAGE_WORDS.get(s, s)} ({n})" for n, s in most)
+    return f"; rejected most often: {reasons}" if most else ""
 
 
 def _limit(quota: Quota, n: int) -> int:

@@ -62,7 +62,7 @@ def _ask(guard: Guard, candidates: Sequence[Example]) -> Mapping[str, Refusal]:
         check_returned(refusal, Refusal, by=f"The values of {by}")
     if unknown := found.keys() - {candidate.id for candidate in candidates}:
         raise PartError(
-            f"{by} refused {min(map(str, unknown))!r}, which is no row's id. Use the ids of the candidates as keys."
+            f"{by} rejected {min(map(str, unknown))!r}, which is not the id of a row. Use the ids of the candidates as keys."
         )
     return found
 

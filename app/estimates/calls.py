@@ -62,7 +62,7 @@ class Estimate(Record):
     n_judged: int = 0
     """Number of those answers that the judge rates, one call each. Zero if the task does not ask it."""
     n_top_ups: int = 0
-    """Number of rounds, in each iteration, that may replace refused rows. They are not counted."""
+    """Number of rounds, in each iteration, that may replace rejected rows. They are not counted."""
 
 
 def count_rows(config: RunConfig, datasets: DatasetSource) -> Counts:
@@ -198,7 +198,7 @@ def describe_rest(estimates: Sequence[Estimate]) -> list[str]:
         lines.append(f"Up to {n_judged:,} of the judge's calls rate the student's answers, one call each.")
     if any(usage.n_calls for estimate in estimates for usage in estimate.high.values()):
         n_top_ups = max(estimate.n_top_ups for estimate in estimates)
-        rounds = f"top-up rounds for refused rows (up to {n_top_ups} in each iteration: generation.max_top_ups), and "
+        rounds = f"top-up rounds for rejected rows (up to {n_top_ups} in each iteration: generation.max_top_ups), and "
         lines.append(f"Not counted: {rounds if n_top_ups else ''}calls repeated because a reply could not be read.")
     return lines
 

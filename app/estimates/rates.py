@@ -10,6 +10,7 @@ WRITTEN_TOKENS = 12_000.0
 """Tokens per second of a 1B student on an H100, trained and written, both from a first repetition (docs/benchmarks.md, G1 and G2)."""
 FORWARD_SHARE = 1 / 3
 """A training step costs about three forward passes."""
+ASSUMED = "a 1B student on an H100; a CPU is far slower: measure with --from, or give --tokens-per-second"
 ANSWER_TOKENS = 32
 """Length of an answer that the student writes, unless `student.max_new_tokens` is smaller."""
 LOAD_SECONDS = 30.0
@@ -57,7 +58,7 @@ def assume_rates(
     speed = tokens_per_second or TRAINED_TOKENS
     written = speed * WRITTEN_TOKENS / TRAINED_TOKENS
     n_written = 0 if is_choice else min(ANSWER_TOKENS, max_new_tokens or ANSWER_TOKENS)
-    source = "as given" if tokens_per_second else "a 1B student on an H100"
+    source = "as given" if tokens_per_second else ASSUMED
     return Rates(
         train_row_seconds=row_tokens / speed,
         predict_row_seconds=FORWARD_SHARE * row_tokens / speed + n_written / written,

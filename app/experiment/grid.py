@@ -264,7 +264,7 @@ def _list_too_large(grid: Grid, task: str, base: RunConfig, datasets: DatasetSou
         if size is not None and size > n_rows:
             yield f"sizes.{i}: {size}, but there are {n_rows} training rows (tasks.{task}: data.train: {data.train})"
         elif size is not None and size == n_own:
-            yield f"sizes.{i}: {size} is also what null stands for (tasks.{task}: data.train: {data.train}). Remove one"
+            yield f"sizes.{i}: {size} is also what null means (tasks.{task}: data.train: {data.train}). Remove one"
 
 
 def _list_equal_pairs(grid: Grid, cells: Sequence[Cell]) -> Iterator[str]:

@@ -90,7 +90,7 @@ opinion of a batch as the only gate, and no row made up for."""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "untouched": Method(about="the student as it came", settings={"loop.max_iterations": 0}, measured="untouched"),
+        "untouched": Method(about="the original student", settings={"loop.max_iterations": 0}, measured="untouched"),
         "vanilla": Method(
             about="fine-tuned on the training rows for the settings' own steps or epochs",
             settings={"loop.max_iterations": 0},
@@ -102,7 +102,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             measured="fine-tuned",
         ),
         "oracle": Method(
-            about="as many real rows in place of synthetic ones: the headroom",
+            about="as many real rows instead of synthetic ones: the headroom",
             settings={
                 **_ONLY_ERROR_BRANCH,
                 "generation.sources": "held_back",
@@ -116,7 +116,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "pada": Method(about="PaDA-Agent"),
         "pada_paper": Method(about="PaDA-Agent as published (arXiv 2510.18143)", settings=_PAPER),
         "pada_no_quota": Method(
-            about="PaDA-Agent that lets refused rows go",
+            about="PaDA-Agent without replacement of rejected rows",
             settings={"generation.max_top_ups": 0, "generation.spare_rows": 0},
         ),
         "pada_no_variations": Method(

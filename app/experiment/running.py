@@ -61,7 +61,7 @@ def run_experiment(
         cells = [without_test(c) for c in cells if c.is_oracle or c.measured != "augmented"]
     if not cells:
         raise ConfigError(
-            "nothing to run: --headroom leaves out arms whose rows an LLM writes, and all of these arms are such"
+            "nothing to run: --headroom leaves out arms whose rows an LLM writes, and these are all such arms"
         )
     folder = make_folder(Path(grid.runs_folder) / grid.name)
     with nullcontext() if part.is_given else layout.locked(folder), wiring.keep_warm():

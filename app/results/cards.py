@@ -81,7 +81,7 @@ def write_data_card(
         " `reason`: why the row was accepted, in the judge's words where there is a judge. `rating`: the mean of the judge's scores `adherence`,"
         " `utility` and `relevance`, 1 to 10; null where nothing was rated. Ratings are one LLM's opinion of another's rows;"
         " nothing was trained on them.\n\n"
-        f"## Limitations\n\n- Each row {_word_origin(is_synthetic, n_real)}: the license of the sources holds for it too.\n"
+        f"## Limitations\n\n- Each row {_word_origin(is_synthetic, n_real)}: the license of the sources applies to it, too.\n"
         f"{_list_limits(summary, config, is_synthetic=is_synthetic)}"
     )
 

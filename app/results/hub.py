@@ -112,10 +112,10 @@ def _lay_out_adapter(source: Path, folder: Path, *, license: str, base: str | No
     found = read_source(source)
     weights = found.adapter / WEIGHTS
     if not weights.is_file():
-        raise ArtifactError(f"{found.adapter}: holds no {WEIGHTS}.")
+        raise ArtifactError(f"{found.adapter}: contains no {WEIGHTS}.")
     name, commit = split_commit(base or found.student)
     if base is not None and not re.fullmatch(HUB_ID, name):
-        raise ConfigError(f"--base {base}: expected a hub id, as HuggingFaceTB/SmolLM2-135M-Instruct is")
+        raise ConfigError(f"--base {base}: expected a hub id, such as HuggingFaceTB/SmolLM2-135M-Instruct")
     student = name if base else _public_name(name)
     folder.mkdir()
     (folder / WEIGHTS).symlink_to(weights.resolve())

@@ -38,8 +38,8 @@ LLAMA_CPP = (
 """SmolLM2-135M, 5 prompts: 3 texts alike, 2 that part where logits lie within 0.04; all 5 alike with all tensors as F32."""
 
 OTHER_WEIGHTS = (
-    "This student has other weights than those that the adapter was trained on, so the merged model may answer otherwise than"
-    " the one that was measured."
+    "This student does not have the weights that the adapter was trained on, so the merged model may answer differently from the"
+    " one that was measured."
 )
 
 

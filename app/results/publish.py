@@ -71,7 +71,7 @@ def _read_scored(path: Path, model: ModelResult, measured: Metrics | None) -> li
     rows = layout.read_lines(path, ScoredRow)
     if measured and len(rows) < measured.n:
         raise ArtifactError(
-            f"{path}: holds {len(rows)} of {measured.n} rows; the file is damaged. Restore a copy of it."
+            f"{path}: contains {len(rows)} of {measured.n} rows; the file is damaged. Restore a copy of it."
         )
     return rows
 

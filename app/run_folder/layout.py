@@ -144,7 +144,7 @@ def _exists(path: Path) -> bool:
 
 def locate(folder: Path, name: str) -> str:
     """The absolute path of what a setting of the run in `folder` names, if that is in the folder that the run was started in. Any
-    other name, such as that of a hub model or of the catalogue, is returned unchanged."""
+    other name, such as that of a hub model or of the catalog, is returned unchanged."""
     started_in = None if name in catalogue() else _find_working_folder(folder)
     return str(started_in / name) if started_in and _exists(started_in / name) else name
 

@@ -26,7 +26,7 @@ ModelFiles = Mapping[str, Mapping[str, ModelFile]]
 
 
 def describe_models(config: RunConfig) -> dict[str, dict[str, ModelFile]]:
-    """The files of the student, the embedder and the teachers. Hub ids and names of the catalogue stand for themselves."""
+    """The files of the student, the embedder and the teachers. Hub ids and names of the catalog stand for themselves."""
     return {key: _describe(_list_files(path)) for key, path in _locate_models(config).items()}
 
 

@@ -35,13 +35,13 @@ def list_doubts(task: Task, examples: Sequence[Example]) -> list[str]:
         answer.removeprefix("-").removesuffix(".0").isdigit() and answer.endswith(".0") for answer in answers
     )
     if answers and n_decimals == len(answers):
-        notes.append("all answers end in .0: whole numbers that became decimals on the way?")
+        notes.append("all answers end in .0: were they whole numbers that became decimals on the way?")
     noisy = {answer: meant for answer in answers if (meant := find_meant(answer)) is not None}
     if noisy:
         answer, meant = next(iter(noisy.items()))
         n = sum(answer in noisy for answer in answers)
         notes.append(
-            f"{count(n, 'answer')} {agree(n, 'has', 'have')} digits left over from computing, such as {answer}:"
+            f"{count(n, 'answer')} {agree(n, 'has', 'have')} floating-point rounding errors, such as {answer}:"
             f" round {agree(n, 'it', 'them')} ({meant}?)"
         )
     return [*notes, *garbled, *task.list_doubts(examples)]
@@ -55,7 +55,7 @@ def _list_garbled(examples: Sequence[Example], *, is_text: bool) -> list[str]:
     notes = []
     if entities:
         meant = html.unescape(entities[0])
-        notes.append(f"{_hold(entities)} HTML entities, such as {entities[0]}: undo them ({meant!r}?)")
+        notes.append(f"{_hold(entities)} HTML entities, such as {entities[0]}: decode them ({meant!r}?)")
     if garbled:
         written, meant = garbled[0]
         notes.append(
@@ -66,7 +66,7 @@ def _list_garbled(examples: Sequence[Example], *, is_text: bool) -> list[str]:
 
 
 def _hold(found: Sequence[object]) -> str:
-    return f"{count(len(found), 'row')} {agree(len(found), 'holds', 'hold')}"
+    return f"{count(len(found), 'row')} {agree(len(found), 'contains', 'contain')}"
 
 
 def _find_garbled(text: str) -> tuple[str, str] | None:

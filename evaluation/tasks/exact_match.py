@@ -38,7 +38,7 @@ class ExactMatch(Task):
     first.
 
     With `config.labels`, the answer is one of a closed set, and rows look like those of `multiple_choice`. The student
-    still writes the label, and anything besides it is wrong.
+    still writes the label, and any text besides it makes the answer wrong.
     """
 
     name: ClassVar[str] = "exact_match"

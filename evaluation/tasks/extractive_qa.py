@@ -123,7 +123,7 @@ class ExtractiveQa(Task):
             return keep_turns(source, self._build(question, passage, [], example_id))
         span = find_span(answer, passage)
         if span is None:
-            return DraftProblem(reason=f"the answer '{answer}' does not stand word for word in the passage")
+            return DraftProblem(reason=f"the answer '{answer}' does not occur word for word in the passage")
         return keep_turns(source, self._build(question, passage, [span], example_id))
 
     def verify_label(self, example: Example) -> Verdict:
@@ -133,7 +133,7 @@ class ExtractiveQa(Task):
             return Verdict(example_id=example.id, value="unscored", reason=reason)
         if find_span(example.answer, example.reference["passage"]):
             return Verdict(example_id=example.id, value="correct", extracted=example.answer)
-        reason = f"'{example.answer}' does not stand word for word in the passage"
+        reason = f"'{example.answer}' does not occur word for word in the passage"
         return Verdict(example_id=example.id, value="wrong", extracted=example.answer, reason=reason)
 
     def gold(self, example: Example) -> str:

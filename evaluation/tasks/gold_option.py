@@ -200,8 +200,8 @@ def _refuse_codes(readable: Sequence[GoldSeen], others: Sequence[GoldSeen]) -> N
     named = any(find_gold(gold, "label") is not None for gold in readable)
     if strange is not None and first.closed and not named and len(numbers) <= len(first.options.labels):
         raise DatasetError(
-            f"{strange.where}: field {strange.field} is {strange.value!r}, which is no position, so {first.value!r} at"
-            f" {first.where} may be none either. {_way_out(strange)}"
+            f"{strange.where}: field {strange.field} is {strange.value!r}, which is not a position, so {first.value!r} at"
+            f" {first.where} may not be one either. {_way_out(strange)}"
         )
 
 

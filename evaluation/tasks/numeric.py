@@ -45,8 +45,8 @@ class Numeric(Task):
         {"question": "How many legs do six spiders have?", "answer": "6 * 8 = 48\\n#### 48"}
         {"question": "How many legs do six spiders have?", "answer": "48"}
 
-    The student is trained on `answer` as it stands, also when it comes as `messages`. Its gold is one number: the whole
-    answer, what stands behind `####`, or in `\\boxed{}`; a row with anything else is refused (`verifiers.number` says what
+    The student is trained on `answer` as it is, also when it comes as `messages`. Its gold is one number: the whole
+    answer, the number after `####`, or the content of `\\boxed{}`; any other row is refused (`verifiers.number` says what
     a number is). A column `final_answer`, if there, has to agree with it, and gives it where the answer marks none.
     """
 

@@ -11,6 +11,7 @@ from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError
 from pada_agent.core.raw_rows import RawRow, Settled
 from pada_agent.core.records import Confusion, Example, Prediction, Verdict
+from pada_agent.core.wording import agree
 from pada_agent.evaluation.rows.cells import to_nfc
 from pada_agent.evaluation.rows.forms import Fields
 from pada_agent.evaluation.sqlite_reader import MEMORY_BYTES, Failure, Result, SqliteReaders
@@ -93,7 +94,7 @@ class Sql(Task):
         return settled
 
     def find_form(self, rows: Sequence[RawRow]) -> Settled:
-        """Without a column of parse trees that is called like one of queries: Spider has `sql` for them beside `query`."""
+        """Ignores a column of parse trees that has the name of one with queries: in Spider, `sql` next to `query`."""
         names = () if "answer" in self.config.columns else self.fields["answer"]
         trees = {name for name in names if all(isinstance(row.fields.get(name), Mapping) for row in rows)}
         plain = [
@@ -260,7 +261,8 @@ class Sql(Task):
         results = [self._run_reference(_database_of(example), example.answer) for example in examples]
         n_empty = sum(isinstance(found, Result) and not found.rows for found in results)
         if n_empty:
-            notes.append(f"{n_empty} queries give no rows: there any query without rows counts as right")
+            found = agree(n_empty, "1 query returns", f"{n_empty:,} queries return")
+            notes.append(f"{found} no rows, so any query that returns none counts as right there")
         return notes
 
     def _find_problem(self, sql: str, example: Example, wanted: Result) -> str | None:

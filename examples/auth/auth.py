@@ -1,7 +1,7 @@
-"""Who may use the server, and what of it is theirs: tokens from the environment, one owner per thread.
+"""Who may use the server, and what belongs to whom: tokens from the environment, one owner per thread.
 
 `PADA_TOKENS="alice:<token>,bob:<token>"` names the users. A real deployment asks its identity provider in `authenticate`;
-the rest stays as it is.
+the rest stays the same.
 """
 
 import hmac
@@ -42,12 +42,12 @@ async def own_threads(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dic
 @auth.on.assistants.read
 @auth.on.assistants.search
 async def any_assistant(ctx: Auth.types.AuthContext, value: Any) -> bool:
-    """The graph is for everybody; assistants of one's own are not, for their settings would be everybody's."""
+    """Everybody may use the graph. Nobody may create an assistant, because everybody would see its settings."""
     del ctx, value
     return True
 
 
 @auth.on.store
 async def own_store(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
-    """Each user's items stand under the user's name."""
+    """Each user's items are stored under the user's name."""
     value["namespace"] = (ctx.user.identity, *(value.get("namespace") or ()))

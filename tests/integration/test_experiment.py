@@ -216,7 +216,7 @@ def refuse_other_rows(runs: list[Path]) -> None:
     with pytest.raises(ConfigError, match="test row 4 differs"):
         compare_runs(runs)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
-    with pytest.raises(ArtifactError, match=r"test\.jsonl: holds 2 of 4 rows"):
+    with pytest.raises(ArtifactError, match=r"test\.jsonl: contains 2 of 4 rows"):
         compare_runs(runs)
     ours = layout.read_lines(path, ScoredRow)
     with pytest.raises(ConfigError, match="2 and 1 test rows"):

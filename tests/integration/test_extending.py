@@ -93,7 +93,7 @@ def test_their_task_method_recipe_and_guard_make_a_run(found: tuple[ToyWorld, Ru
     assert prompts, "the recipe's own prompt is asked"
     assert summary.rows.accepted > 0 and summary.rows.rejected["address"] > 0
     refused = [r for b in world.read_reports(summary) for r in world.store.read_rows(b.rejected.key, Rejection)]
-    assert {r.reason for r in refused if r.stage == "address"} == {"holds a web address: write without one"}
+    assert {r.reason for r in refused if r.stage == "address"} == {"contains a web address: write without one"}
     assert all(r.example is None for r in refused if r.stage == "address"), "nobody may overrule it"
     assert all("https://" not in e.text for e in summary.accepted_samples)
 

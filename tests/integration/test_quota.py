@@ -64,7 +64,7 @@ def test_where_nothing_passes_the_rounds_end_and_the_shortfall_is_told(tmp_path:
     assert {b.top_up for b in world.read_reports(summary)} == {0, 1}
     (told,) = [w for w in summary.warnings if "join the training data" in w]
     assert told.startswith(f"iteration 1: 0 of {N_WANTED} synthetic rows join the training data")
-    assert told.endswith(f"; most were refused as low quality ({2 * N_WANTED})")
+    assert told.endswith(f"; rejected most often: low quality ({2 * N_WANTED})")
 
 
 def test_without_top_ups_what_is_refused_is_lost(tmp_path: Path) -> None:

@@ -153,4 +153,4 @@ def test_rows_that_are_not_needed_are_no_reason_for_missing_ones(tmp_path: Path)
     summary = run(world, max_top_ups=0)
     assert summary.rows.rejected["not needed"]
     (told,) = [w for w in summary.warnings if "join the training data" in w]
-    assert "not needed" not in told and "most were refused as duplicates" in told
+    assert "not needed" not in told and "rejected most often: duplicates" in told

@@ -198,9 +198,17 @@ def _commands(group: object, prefix: str) -> Iterator[tuple[str, typer.core.Type
 def _render_parameter(parameter: object) -> str:
     names = getattr(parameter, "opts", []) + getattr(parameter, "secondary_opts", [])
     is_option = any(name.startswith("-") for name in names)
-    metavar = getattr(parameter, "metavar", None) or ""
+    choices = getattr(getattr(parameter, "type_descriptor", None), "choices", None) or ()
+    metavar = getattr(parameter, "metavar", None) or (f"{{{','.join(choices)}}}" if choices else "")
     shown = ", ".join(names) if is_option else metavar or (getattr(parameter, "name", "") or "").upper()
     meaning = (getattr(parameter, "help", None) or "").replace("|", "\\|").replace("\n", " ")
+    default = getattr(parameter, "default", None)
+    if is_option and getattr(parameter, "required", False):
+        meaning += " Required."
+    elif is_option and isinstance(default, str) and default:
+        meaning += f" Default: `{default}`."
+    elif default is True:
+        meaning += f" Default: `{names[0]}`."
     return f"| `{shown}{' ' + metavar if is_option and metavar else ''}` | {meaning} |"
 
 

@@ -21,7 +21,7 @@ def describe_other_prompts(tokenizer: Any, encoder: ChatEncoder, examples: Seque
     row, found, expected = others[0]
     start = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(found, expected, strict=False))))
     return (
-        f"The model's chat template renders {len(others)} of {len(pairs)} prompts otherwise than the run: in row {row.id!r} it"
+        f"The model's chat template renders {len(others)} of {len(pairs)} prompts differently from the run: in row {row.id!r} it"
         f" writes {_cut(found, start)} where the run has {_cut(expected, start)}. Send the run's prompts as text, without the"
         " template: the student was trained on them."
     )
@@ -32,7 +32,7 @@ def describe_other_splitting(tokenizer: Any) -> str:
     if not is_corrected(tokenizer):
         return ""
     return (
-        "AutoTokenizer splits texts otherwise than the model's tokenizer.json, with which it was trained. Load its tokenizer with"
+        "AutoTokenizer splits texts differently from the model's tokenizer.json, with which it was trained. Load its tokenizer with"
         " PreTrainedTokenizerFast.from_pretrained."
     )
 

@@ -205,7 +205,7 @@ class LocalCompute:
         with self._log_file.open("rb") as log:
             log.seek(self._log_start)
             lines = split_lines(log.read().decode("utf-8", "replace").strip())[-5:]
-        return f"Its last words in {self._log_file}: {' | '.join(lines) or '(none)'}"
+        return f"The end of its log, {self._log_file}: {' | '.join(lines) or '(none)'}"
 
 
 def address_job(job: Job) -> str:

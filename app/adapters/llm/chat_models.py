@@ -224,7 +224,7 @@ class ChatModelAdapter:
         text = self._opening.redaction.mask_answer(join_surrogates(str(message.text)))
         reason = find_ending(message)
         if reason in BROKEN_OFF and not text.strip():
-            raise RetryableError(f"{self.name}: the provider broke the answer off ({reason})")
+            raise RetryableError(f"{self.name}: the provider cut the answer off ({reason})")
         refusal = self._opening.redaction.mask_answer(str(message.additional_kwargs.get("refusal") or ""))
         usage = self._count(message, request)
         is_refused = not text.strip() and (reason in FILTERED or bool(refusal))

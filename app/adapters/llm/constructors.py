@@ -49,7 +49,7 @@ def construct(config: ModelConfig, name: str, role: Role, **ours: Any) -> BaseCh
         is_extra = argument in config.extra
         setting = f"extra.{argument}" if is_extra else _SETTINGS.get(argument, argument)
         hint = suggest(argument, sorted(known)) if is_extra else ""
-        raise ConfigError(f"models.{role}.{setting}: {type(chat).__name__} does not know it. Leave it out.{hint}")
+        raise ConfigError(f"models.{role}.{setting}: {type(chat).__name__} has no such parameter. Leave it out.{hint}")
     return chat
 
 

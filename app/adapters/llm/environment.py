@@ -107,7 +107,7 @@ def check_proxies() -> None:
             is_address = False
         if not is_address or parts.scheme not in ("http", "https", *_SOCKS):
             raise ConfigError(
-                f"the environment variable {name} is not the address of a proxy, as http://127.0.0.1:3128 is."
+                f"the environment variable {name} is not the address of a proxy, such as http://127.0.0.1:3128."
                 f" Correct or unset it."
             )
         if parts.scheme in _SOCKS and find_spec("socksio") is None:

@@ -165,7 +165,9 @@ def translate_error(
         through = "" if redaction.hides_words or is_direct else describe_proxy(address and address.url)
         way = f" through the proxy of {through}" if through else ""
         advice = (
-            f"Set NO_PROXY{_find_host(address)} if it can be reached without." if through else "Is the server running?"
+            f"Set NO_PROXY{_find_host(address)} if it can be reached without a proxy."
+            if through
+            else "Is the server running?"
         )
         return RetryableError(f"{name}: no connection to {where}{way}. {advice}", no_connection=True)
     if isinstance(error, NoCredentialsError):
@@ -187,7 +189,7 @@ def translate_error(
                 f"{name}: {written_by_app}, the chat model that the application brought, raised {raised}; docs/embedding.md"
                 " says what it must accept."
             )
-        kind = "" if isinstance(error, BotoCoreError) else f"the answer of {where} was no chat completion: "
+        kind = "" if isinstance(error, BotoCoreError) else f"the answer from {where} was not a chat completion: "
         if isinstance(error, JSONDecodeError) and _WEB_PAGE.match(error.doc):
             setting = (address and address.source) or "base_url"
             page = f"{name}: {kind}it is a web page. Is {setting} right, down to /v1? It says: {failure.shown}"

@@ -1,4 +1,4 @@
-"""Rows from files or the dataset hub."""
+"""Rows from files or the Hugging Face hub."""
 
 import json
 import stat
@@ -120,7 +120,7 @@ class FileDatasets:
         try:
             return Path(location).expanduser()
         except RuntimeError as exc:
-            raise DatasetError(f"{location}: no such folder of a user") from exc
+            raise DatasetError(f"{location}: no such user, so there is no home folder to look in") from exc
 
     def _find_inside(self, location: str, workspace: Path) -> Path:
         path = find_inside(location, workspace)

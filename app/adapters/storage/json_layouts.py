@@ -24,7 +24,7 @@ def open_object(location: str, place: str, value: Any) -> Iterator[Placed]:
     if len(lists) > 1:
         names = ", ".join(map(repr, lists))
         raise DatasetError(
-            f"{location}: contains several lists of rows ({names}). One file holds the rows of one split: write each list to a"
+            f"{location}: contains several lists of rows ({names}). A file contains the rows of one split: write each list to a"
             " file of its own"
         )
     if lists:

@@ -142,7 +142,7 @@ def _parse(where: str, line: str) -> Any:
         _check_surrogates(value, line, 0, len(line))
     except (ValueError, RecursionError) as exc:
         if (n := count_objects(line, _DECODER)) > 1:
-            return RowError(where, f"this line holds {n} objects. {ONE_A_LINE}", "several objects")
+            return RowError(where, f"this line contains {n} objects. {ONE_A_LINE}", "several objects")
         return RowError(where, f"not valid JSON: {explain_json(exc, line)} {ONE_A_LINE}")
     return value
 

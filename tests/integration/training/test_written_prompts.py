@@ -106,7 +106,7 @@ def test_a_prompt_that_differs_is_named_with_both_texts() -> None:
     encoder = encode(PLAIN, {"system": "Short."})
     found = describe_other_prompts(make_tokenizer(encoder.fixed_template), encoder, [ROW, WITHOUT_SYSTEM])
     assert found == (
-        "The model's chat template renders 1 of 2 prompts otherwise than the run: in row 'r4' it writes"
+        "The model's chat template renders 1 of 2 prompts differently from the run: in row 'r4' it writes"
         r" 'system\nShort.<|end|>\n<|start|>user\nIs it <open>?<|end|>\n<|st' where the run has"
         r" 'user\nIs it <open>?<|end|>\n<|start|>assistant\n'. Send the run's prompts as text, without the template: the student"
         " was trained on them."

@@ -93,7 +93,7 @@ def test_a_prompt_is_given_as_text_or_as_the_file_that_holds_it(tmp_path: Path) 
         assert change_config(config, [f"prompts.quality_control={value}"]).prompts.quality_control == template
     file.write_text("Rate them.\n")
     for value, told in (
-        (str(file), "holds no Jinja template"),
+        (str(file), "contains no Jinja template"),
         ("no such.jinja", r"is neither the text of a Jinja template nor a readable file \(No such file or directory\)"),
     ):
         with pytest.raises(ConfigError, match=rf"^--set: prompts\.quality_control: .*{told}"):

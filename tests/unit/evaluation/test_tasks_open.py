@@ -166,8 +166,8 @@ def test_a_span_draft_keeps_the_passage() -> None:
 @pytest.mark.parametrize(
     ("draft", "reason"),
     [
-        ({"question": "Where?", "answer": "in the valley"}, "does not stand word for word in the passage"),
-        ({"question": "Where?", "answer": "spring"}, "does not stand word for word in the passage"),
+        ({"question": "Where?", "answer": "in the valley"}, "does not occur word for word in the passage"),
+        ({"question": "Where?", "answer": "spring"}, "does not occur word for word in the passage"),
         ({"question": "what feeds  the lake?", "answer": "springs"}, "the question is the source's own"),
         ({"question": "", "answer": "springs"}, "field 'question' is missing or empty"),
     ],

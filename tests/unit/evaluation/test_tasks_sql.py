@@ -195,7 +195,9 @@ def test_a_database_in_settings_that_is_none_is_told_with_its_key(folder: Path) 
 def test_queries_without_rows_are_told(folder: Path) -> None:
     rows = [row(folder), row(folder, number=2, sql="SELECT title FROM book WHERE year = 1")]
     (read_in,) = read_all(task(folder), [rows])
-    assert read_in.understood.notes == ("1 queries give no rows: there any query without rows counts as right",)
+    assert read_in.understood.notes == (
+        "1 query returns no rows, so any query that returns none counts as right there",
+    )
     assert read_in.understood.unused == ()
 
 
@@ -224,7 +226,7 @@ def test_queries_without_rows_are_told(folder: Path) -> None:
         (QUERY, "I do not know", "wrong", "no query: a SELECT is expected"),
         (QUERY, "", "wrong", "no query: a SELECT is expected"),
         (QUERY, "SELECT load_extension('x')", "wrong", "not allowed: FUNCTION load_extension"),
-        (QUERY, "SELECT '\udc80'", "wrong", "the query holds a character that no text has ('\\udc80')"),
+        (QUERY, "SELECT '\udc80'", "wrong", "the query contains an invalid character ('\\udc80')"),
         ("SELECT avg(price) FROM book", "SELECT sum(price) / 3 FROM book", "correct", ""),
         ("SELECT title FROM book ORDER BY year", "SELECT title FROM book ORDER BY year", "correct", ""),
         (

@@ -181,7 +181,7 @@ def test_without_test_rows_the_rows_that_choose_an_iteration_also_measure_its_ga
 def test_a_learning_rate_that_is_far_too_large_is_told() -> None:
     assert check(GOOD, lora={"learning_rate": 0.1}).warnings == []
     (told,) = check(GOOD, lora={"learning_rate": 2}).warnings
-    assert told == "lora.learning_rate is 2: above 0.1, adapters learn nothing. Usual are 1e-5 to 1e-3"
+    assert told == "lora.learning_rate is 2: above 0.1, adapters learn nothing. Usual values are 1e-5 to 1e-3"
 
 
 def test_a_student_that_cannot_be_loaded_is_a_finding_beside_the_others() -> None:

@@ -64,7 +64,7 @@ def test_a_published_model_that_did_worse_on_test_is_named(verdict: str, best: s
     summary = make_summary()
     tested = [c.model_copy(update={"verdict": verdict}) for c in summary.comparisons]
     words = word_verdict(tested, summary.models, best=best)
-    assert (f"chose '{best}' all the same, so that is the model in best/." in words) is is_told
+    assert (f"nevertheless chose '{best}', so that is the model in best/." in words) is is_told
 
 
 def test_a_gain_on_the_rows_that_chose_the_iteration_is_called_too_high() -> None:

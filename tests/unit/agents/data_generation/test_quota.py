@@ -109,5 +109,5 @@ def test_what_is_missing_is_told(owed: list[Quota], told: str | None) -> None:
 def test_a_shortfall_says_what_most_rows_were_refused_as() -> None:
     lost = {"quality": 0, "format": 12, "duplicate": 38, "contamination": 1, "label": 2}
     told = describe_shortfall([owe("'x'", 10, 4, 50)], lost)
-    assert told and told.endswith("; most were refused as duplicates (38), format (12), wrong labels (2)")
+    assert told and told.endswith("; rejected most often: duplicates (38), format (12), wrong labels (2)")
     assert describe_shortfall([owe("'x'", 10, 10, 50)], lost) is None

@@ -104,7 +104,7 @@ async def answer_later() -> dict[str, Refusal]:
             lambda rows: {rows[0].id: "too long"},
             r"values of Theirs\.check must return a value of type Refusal, not one of type str",
         ),
-        (lambda _: {"t1": Refusal(reason="too long")}, r"Theirs\.check refused 't1', which is no row's id"),
+        (lambda _: {"t1": Refusal(reason="too long")}, r"Theirs\.check rejected 't1', which is not the id of a row"),
     ],
 )
 def test_what_a_guard_must_not_return_is_one_error_with_its_name(

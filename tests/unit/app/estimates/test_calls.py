@@ -95,7 +95,7 @@ def test_answers_of_a_large_split_need_several_batches_of_verdicts() -> None:
     [
         (
             3,
-            "Not counted: top-up rounds for refused rows (up to 3 in each iteration: generation.max_top_ups), and calls",
+            "Not counted: top-up rounds for rejected rows (up to 3 in each iteration: generation.max_top_ups), and calls",
         ),
         (0, "Not counted: calls repeated because a reply could not be read."),
     ],

@@ -97,7 +97,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tasks": {"toy": {"config": "."}}}, "tasks.toy.config: .: is a folder. Name the YAML file"),
     ({"run": {"lora": {"rnk": 1}}}, "tasks.toy.config: {folder}/run.yaml: lora.rnk: there is no such setting"),
     ({"sizes": [4, 1000]}, "sizes.1: 1000, but there are 20 training rows (tasks.toy: data.train: memory:train)"),
-    ({"sizes": [20, None]}, "sizes.0: 20 is also what null stands for"),
+    ({"sizes": [20, None]}, "sizes.0: 20 is also what null means"),
     ({"sizes": [0]}, "sizes.0: Input should be greater than or equal to 1"),
     ({"compare": [pair("pada", "pada")]}, "compare.0: 'pada' is compared with itself"),
     ({"arms": ["pada", "le"], "compare": [pair("pada", "le"), pair("pada", "le")]}, "compare.1: 'pada' and 'le' are compared by compare.0"),

@@ -126,7 +126,7 @@ def test_what_a_setting_names_is_found_from_anywhere(tmp_path: Path, monkeypatch
     assert layout.locate(folder, "models") == str(tmp_path / "start" / "models")
     assert layout.locate(folder, "owner/name") == "owner/name"
     (tmp_path / "start" / "smollm2-135m-instruct").mkdir()
-    assert layout.locate(folder, "smollm2-135m-instruct") == "smollm2-135m-instruct"  # a name of the catalogue
+    assert layout.locate(folder, "smollm2-135m-instruct") == "smollm2-135m-instruct"  # a name of the catalog
 
 
 def test_a_summary_is_read_or_its_absence_explained(tmp_path: Path) -> None:

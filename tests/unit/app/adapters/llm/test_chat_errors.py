@@ -64,7 +64,7 @@ def test_what_is_wrong_with_an_address_is_found_out(
             Answer("<!DOCTYPE html><title>Open WebUI</title>"),
             r"it is a web page\. .*/v1\? It says: Open WebUI \(tried 4",
         ),
-        (Answer(""), r"was no chat completion: it is empty \(tried 9"),
+        (Answer(""), r"was not a chat completion: it is empty \(tried 9"),
         (Answer('{"id": "x", "object": "chat.completion", "choices": []}'), "it has no choices"),
     ],
 )

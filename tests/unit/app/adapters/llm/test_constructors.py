@@ -100,8 +100,12 @@ def test_cohere_is_given_key_and_timeout_under_its_own_names_and_the_limit_with_
     ("model", "settings", "words"),
     [
         ("ollama:m", {"extra": {"num_predct": 5}}, r"extra\.num_predct: ChatOllama .* Did you mean 'num_predict'\?"),
-        ("ollama:m", {"api_key_env": "OLLAMA_API_KEY"}, r"api_key_env: ChatOllama does not know it\. Leave it out\."),
-        ("xai:m", {}, "max_output_tokens: ChatXAI does not know it"),
+        (
+            "ollama:m",
+            {"api_key_env": "OLLAMA_API_KEY"},
+            r"api_key_env: ChatOllama has no such parameter\. Leave it out\.",
+        ),
+        ("xai:m", {}, "max_output_tokens: ChatXAI has no such parameter"),
     ],
 )
 def test_what_the_class_does_not_know_is_refused_by_the_settings_name(

@@ -318,7 +318,7 @@ def test_headers_are_checked_in_whichever_client_a_package_uses() -> None:
     [
         (httpx.ConnectError("refused"), "Is the server running?"),
         (httpx.ReadTimeout("slow"), "no answer in time"),
-        (KeyError("choices"), "no chat completion"),
+        (KeyError("choices"), "not a chat completion"),
     ],
 )
 def test_other_clients_errors_are_told_apart(error: Exception, words: str) -> None:

