@@ -46,7 +46,10 @@ def test_a_row_that_differs_in_one_word_joins_where_one_word_matters(
 def test_near_duplicates_join_only_where_no_other_rows_can_be_had(
     kind: type[ExactMatch], joining: list[str], spare: list[str], tmp_path: Path
 ) -> None:
-    settings, far = make_settings(generation={"balance_labels": False}), ask("far", "how long is the river that crosses iowa")
+    settings, far = (
+        make_settings(generation={"balance_labels": False}),
+        ask("far", "how long is the river that crosses iowa"),
+    )
     adapters = replace(ToyWorld(tmp_path).connect(settings), task=kind(TaskConfig(name="exact_match")))
     plan = IterationPlan(
         diagnosed_model="fine-tuned",
@@ -74,5 +77,3 @@ def test_near_duplicates_join_only_where_no_other_rows_can_be_had(
     assert [row.id for row in united.rows] == joining
     assert [row.id for row in united.spare] == spare
     assert "again" in {r.overlap.example_id for r in united.repeated if r.overlap}
-        rejection.text and rejection.overlap.example_id for rejection in united.repeated if rejection.overlap
-    }
