@@ -195,8 +195,9 @@ def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:
 
 def _owe_errors(state: RunState, rows: Sequence[Example]) -> Quota:
     plan, sources = state["plan"], state["settings"].generation.sources
-    if sources == "held_back":
-        return Quota(branch="held_back", name="the real rows", n_wanted=plan.n_training_error_rows, capacity=len(rows))
+    if sources == "held_back":  # all at once: there is nobody to ask for more
+        n_real = sum(row.provenance is not None and row.provenance.branch == "held_back" for row in rows)
+        return Quota(branch="held_back", name="the real rows", n_wanted=plan.n_training_error_rows, capacity=n_real)
     return Quota(
         branch="training_error",
         name="the training errors" if sources == "training_errors" else "the training rows",
