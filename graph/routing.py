@@ -17,7 +17,7 @@ def why_stop(state: RunState) -> str | None:
         return f"iteration limit of {loop.max_iterations} reached"
     if iteration - (best.iteration or 0) >= loop.patience:
         return f"no improvement on the selection part for {count(loop.patience, 'iteration')}"
-    if failures is None or failures.rows == 0:
+    if state["settings"].generation.pattern_share and (failures is None or failures.rows == 0):
         n_unscored = best.diagnosis.n_unscored if best.diagnosis else 0
         if n_unscored:
             return f"no errors to diagnose: {count(n_unscored, 'answer')} on the diagnosis part could not be scored, and no other is wrong"

@@ -188,7 +188,7 @@ def plan_call(
         about, fields, copied = task.about(sources), task.draft_fields_for(sources), {}
     together = _describe_together(assignments, task)
     label, shown = together["shared"].get("label"), list[ShownRows]()
-    is_plain = label in task.config.labels and TURNS not in together["shared"]
+    is_plain = label in task.config.labels and not together["shared"][TURNS]
     if is_plain and recipe.goes_on and settings.n_shown_labels:
         own = _real_rows(assignments)
         shown = show_labels(label, own, training, fields=list(fields), task=task, settings=settings, seed=seed)
@@ -250,7 +250,7 @@ def _describe_together(assignments: Sequence[Assignment], task: Task) -> dict[st
         return {"shared": {}, "real": [], "opposite": []}
     opposite = [a.counterexample for a in assignments if a.counterexample]
     return {
-        "shared": {"easily_mistaken_for": "", "definition_of_that": ""} | given,
+        "shared": {"easily_mistaken_for": "", "definition_of_that": "", TURNS: ""} | given,
         "real": [_show_written(e, assignments[0], task) for e in _real_rows(assignments)],
         "opposite": [_show_written(e, assignments[0], task) for e in _distinct(opposite)],
     }
@@ -266,8 +266,11 @@ def _distinct(examples: Sequence[Example]) -> list[Example]:
 
 
 def _show_written(example: Example, assignment: Assignment, task: Task) -> dict[str, str]:
-    """The fields that the writer has to write: all that are not given."""
-    return {name: text for name, text in task.show(example).items() if name not in assignment.given}
+    """The fields that the writer has to write: all that are not given. Before them, the earlier turns, unless they are the written rows' own."""
+    shown = dict(task.show(example))
+    turns = shown.pop(TURNS, "")
+    own = {TURNS: turns} if turns and turns != assignment.given.get(TURNS) else {}
+    return own | {name: text for name, text in shown.items() if name not in assignment.given}
 
 
 def _to_drafts(

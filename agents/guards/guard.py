@@ -12,6 +12,9 @@ from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, Overlap, Record, Rejection
 from pada_agent.evaluation.task import Task
 
+NOT_NEEDED = "not needed"
+"""Stage of rows that passed the checks so far and are not used, because there were enough without them."""
+
 
 @dataclass(frozen=True)
 class GuardContext:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, GuardedStrategy, NearText, Strategy
 from pada_agent.evaluation.row_set import RowSet
-from pada_agent.evaluation.row_texts import question_of
+from pada_agent.evaluation.row_texts import content_of, question_of
 from pada_agent.evaluation.text_units import Units, count_words, find_units, runs_of, units_of, weigh
 from pada_agent.evaluation.vectors import find_nearest
 
@@ -45,7 +45,11 @@ class SecretSentences(NamedTuple):
 
 
 class LeakGuard:
-    """Cuts what held-out rows say out of strategies. Text that also occurs in training rows is not secret."""
+    """Cuts what held-out rows say out of strategies. Text that also occurs in training rows is not secret.
+
+    Quotations are found from all that the analyst reads of a row: also its passage, its options and its earlier turns. Sentences that
+    mean the same are found from its question and answer.
+    """
 
     def __init__(
         self,
@@ -59,8 +63,8 @@ class LeakGuard:
         self._protected, self._training = RowSet.of(protected), RowSet.of(training)
         self._embedder = embedder if threshold is not None else None
         self._threshold = threshold or 1.0
-        self._secrets = {gram for text in _texts(protected) for gram in _ngrams(units_of(text), N_WORDS)}
-        for text in _texts(training):  # one after the other: all of their runs at once would take gigabytes
+        self._secrets = {gram for text in _whole_texts(protected) for gram in _ngrams(units_of(text), N_WORDS)}
+        for text in _whole_texts(training):  # one after the other: all of their runs at once would take gigabytes
             units = units_of(text)
             self._secrets.difference_update(*(_ngrams(units, n) for n in range(MIN_WORDS, N_WORDS + 1)))
         self._lengths = sorted({len(gram) for gram in self._secrets})
@@ -206,6 +210,17 @@ def _texts(examples: Iterable[Example]) -> Iterable[str]:
     for example in examples:
         yield question_of(example)
         yield example.answer
+
+
+def _whole_texts(examples: Iterable[Example]) -> Iterator[str]:
+    """All different texts that somebody who is shown these rows reads."""
+    known = set[str]()
+    for example in examples:
+        turns = [turn.content for turn in example.history]
+        for text in (*_texts([example]), content_of(example), example.system or "", *turns):
+            if text not in known:
+                known.add(text)
+                yield text
 
 
 def _ngrams(units: Units, n: int) -> set[Units]:

@@ -8,6 +8,9 @@ from pada_agent.agents.quality_control.rating import BatchRating
 from pada_agent.core.config import QualityConfig
 from pada_agent.core.records import Example, JudgeProbe, Rating, Record, Rejection
 
+WEAK_BATCH = "good enough on its own, but its batch is not"
+"""Part of the reason why a row with a good rating is rejected together with its batch (`quality.accept: batch`)."""
+
 
 class Decision(Record):
     """The outcome of one attempt at a batch."""
@@ -112,8 +115,11 @@ def _refuse(candidate: Example, rating: Rating | None, rated: BatchRating, quali
     if rating is None:
         reason = rated.unrated.get(candidate.id, "the judge did not rate it")
         return reject(candidate, "quality", reason, may_be_overruled=True)
-    low = _find_low(rating, quality) if rating.mean >= quality.threshold else ""
-    reason = f"{word_rating(rating)} ({low} is below {quality.floor})" if low else word_rating(rating)
+    reason = word_rating(rating)
+    if find_fault(rating, quality) is None:
+        reason += f" ({WEAK_BATCH}: mean {rated.score:.1f} is below {quality.threshold:g})"
+    elif rating.mean >= quality.threshold:
+        reason += f" ({_find_low(rating, quality)} is below {quality.floor})"
     return reject(candidate, "quality", reason, may_be_overruled=True).model_copy(update={"rating": rating})
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from pada_agent.agents.quality_control.acceptance import WEAK_BATCH
 from pada_agent.core.records import Feedback, Rejection
 
 MAX_DRAFT_CHARACTERS = 600
@@ -40,6 +41,8 @@ def _word(rejection: Rejection) -> str:
             rating = rejection.rating
             if rating is None:
                 return "it could not be rated: write it in plain form"
+            if WEAK_BATCH in rejection.reason:
+                return "nothing by itself, but the rows beside it were too weak: write another one that is as good"
             return rating.feedback or rating.reason or f"it was rated {rating.mean:.1f} of 10: write a better one"
         case _:
             return rejection.reason

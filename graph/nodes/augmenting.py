@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pada_agent.agents.data_generation.batch_planning import count_labels, share_rows
 from pada_agent.agents.data_generation.quota import Quota, count_vain_rounds, describe_shortfall, plan_round
 from pada_agent.agents.data_generation.spare_rows import choose_spare
-from pada_agent.agents.guards.guard import reject
+from pada_agent.agents.guards.guard import NOT_NEEDED, reject
 from pada_agent.agents.guards.row_guards import repeat_threshold
 from pada_agent.agents.unusable_answers import are_hopeless, describe_batches
 from pada_agent.core.errors import LeakageError
@@ -25,8 +25,8 @@ from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.state import PartialState, RunState
 from pada_agent.graph.storing import put_rows
 
-DUPLICATE, NOT_NEEDED = "duplicate", "not needed"
-"""Stages of accepted rows that do not join."""
+DUPLICATE = "duplicate"
+"""Stage of accepted rows that do not join because they repeat another one."""
 
 
 class United(NamedTuple):
@@ -207,8 +207,9 @@ def block_leaks(rows: Sequence[Example], protected: Sequence[Example]) -> None:
 
 def _owe_errors(state: RunState, rows: Sequence[Example]) -> Quota:
     plan, sources = state["plan"], state["settings"].generation.sources
-    if sources == "held_back":
-        return Quota(branch="held_back", name="the real rows", n_wanted=plan.n_training_error_rows, capacity=len(rows))
+    if sources == "held_back":  # all at once: there is nobody to ask for more
+        n_real = sum(row.provenance is not None and row.provenance.branch == "held_back" for row in rows)
+        return Quota(branch="held_back", name="the real rows", n_wanted=plan.n_training_error_rows, capacity=n_real)
     return Quota(
         branch="training_error",
         name="the training errors" if sources == "training_errors" else "the training rows",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+from pada_agent.agents.guards.guard import name_rejected
 from pada_agent.agents.quality_control.acceptance import explain_acceptance
 from pada_agent.agents.quality_control.rating_spread import RatingSpread, spread_ratings
 from pada_agent.core.progress import Progress
@@ -143,8 +144,8 @@ def compare_models(verdicts: dict[str, list[Verdict]], *, split: str) -> list[Co
 
 
 def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
-    """One accepted row per batch, up to N_SAMPLES."""
-    shown = []
+    """One row per batch that has joined, up to N_SAMPLES. Rows that repeat others or that a person dropped are not shown."""
+    shown, left_out = [], read_left_out(state, adapters)
     for batch, strategy in _sort_batches(state, adapters):
         rows, ratings = adapters.store.read_rows(batch.accepted.key, Example), read_ratings(batch, adapters)
         shown += [
@@ -153,9 +154,15 @@ def accepted_samples(state: RunState, adapters: Adapters) -> list[Sample]:
                 reason=explain_acceptance(ratings.get(r.id), decision=batch.decision),
                 strategy=strategy,
             )
-            for r in rows[:1]
+            for r in [row for row in rows if row.id not in left_out][:1]
         ]
     return shown[:N_SAMPLES]
+
+
+def read_left_out(state: RunState, adapters: Adapters) -> set[str]:
+    """Ids of the accepted rows that did not join."""
+    refs = state.get("left_out", {}).values()
+    return {i for ref in refs for r in adapters.store.read_rows(ref.key, Rejection) if (i := name_rejected(r))}
 
 
 def rejected_samples(state: RunState, adapters: Adapters) -> list[Sample]:

@@ -13,7 +13,8 @@ from pada_agent.graph.storing import put_rows
 def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     """Take as many held-back rows as would have been written, and report them as one batch.
 
-    They are drawn with the run's seed. Rows kept from earlier iterations are left out.
+    They are drawn with the run's seed. Rows kept from earlier iterations are left out, and those that earlier iterations tried in vain
+    come last: with the same rows again, the model would be the same.
     """
     n_wanted, iteration, store = state["plan"].n_training_error_rows, state["iteration"], adapters.store
     kept = kept_synthetic(state["settings"], state["models"][state["plan"].diagnosed_model])
@@ -21,7 +22,8 @@ def take_held_back(state: BranchState, adapters: Adapters) -> PartialState:
     held_back = state["data"].held_back
     pool = store.read_rows(held_back.key, Example) if held_back else []
     drawn = Random(f"oracle/{state['settings'].seed}").sample(pool, len(pool))
-    rows = [_label(e, iteration) for e in drawn if e.id not in used][:n_wanted]
+    first = (iteration - 1) * n_wanted % max(1, len(drawn))
+    rows = [_label(e, iteration) for e in [*drawn[first:], *drawn[:first]] if e.id not in used][:n_wanted]
     report = _report(rows, n_wanted, iteration, adapters)
     few = f"iteration {iteration}: only {len(rows)} of {n_wanted} real rows were left to take"
     nothing = put_rows(store, "planned", [])

@@ -8,7 +8,7 @@ from random import Random
 from pada_agent.agents.data_generation.generate import Assignment, assign_rows, generate_drafts
 from pada_agent.agents.data_generation.question_form import find_form
 from pada_agent.agents.guards.draft_checks import verify_drafts
-from pada_agent.agents.guards.guard import GuardContext
+from pada_agent.agents.guards.guard import NOT_NEEDED, GuardContext, reject
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, keep_ratings, read_probes
 from pada_agent.agents.quality_control.answer_verification import verify_answers
 from pada_agent.agents.quality_control.feedback import advise, remember
@@ -26,6 +26,9 @@ from pada_agent.graph.rows import read_known_rows, read_protected, read_training
 from pada_agent.graph.state import BatchState, PartialState, count_missing, open_rows
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.prompted_model import NoReply, PromptedModel
+
+SPARE = "its call had enough rows without it, so the judge has not seen it"
+"""Why a spare row is not used although it passed the checks before the judge."""
 
 BRANCHES: dict[Branch, str] = {"pattern": "generalization_branch", "training_error": "training_error_branch"}
 """The node that makes each branch's batches."""
@@ -83,8 +86,10 @@ def label_verification(state: BatchState, adapters: Adapters) -> PartialState:
         guards=[kind(context) for kind in adapters.guards],
         form=find_form(read_training(state, adapters), adapters.task) if settings.generation.match_form else None,
     )
-    n = count_missing(state) if settings.quality.enabled or settings.solves_rows else None
-    return {"candidates": list(result.candidates[:n]), **send_back(state, result.rejections)}
+    n = count_missing(state) if settings.quality.enabled or settings.solves_rows else len(result.candidates)
+    sent_back = send_back(state, result.rejections)
+    spare = [reject(row, NOT_NEEDED, SPARE, may_be_overruled=True) for row in result.candidates[n:]]
+    return {**sent_back, "candidates": list(result.candidates[:n]), "rejected": [*sent_back["rejected"], *spare]}
 
 
 def answer_verification(state: BatchState, adapters: Adapters) -> PartialState:

@@ -69,6 +69,7 @@ def test_a_run_whose_new_rows_a_person_drops_says_so(tmp_path: Path) -> None:
     dropped = [row["id"] for row in question["rows"]]
     summary = graph.invoke(Command(resume={"drop": dropped}), THREAD)["summary"]
     assert summary.stop_reason == "a person dropped all new rows"
+    assert summary.accepted_samples == (), "nobody sees them as accepted"
 
 
 @pytest.mark.parametrize("added_id", ["mine", "i9-s9", "a-r2", "i1-e"])

@@ -186,6 +186,31 @@ def test_the_oracle_takes_other_rows_in_every_round_and_says_when_they_run_out(t
     assert "iteration 1: only 5 of 9 real rows were left to take" in summary.warnings
 
 
+def test_the_oracle_takes_other_rows_after_a_round_that_did_not_help(tmp_path: Path) -> None:
+    loop, generation = {"max_iterations": 3, "patience": 3}, {"share": 0.34}
+    memory = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "held_back": HELD_BACK}
+    world = ToyWorld(tmp_path, memory=memory)
+    world.compute = AnimalCompute(tmp_path / "objects")
+    settings = apply_settings(settings_of("oracle"), {"loop": loop, "generation": generation}, origin="test")
+    summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
+    assert summary.best_model == "fine-tuned", "no round helped"
+    taken = [row.id for row in new_rows(summary, world)]
+    assert len(taken) == len(set(taken)) == 9
+
+
+def test_patterns_write_what_real_rows_beside_them_are_too_few_for(tmp_path: Path) -> None:
+    memory = {"train": TRAIN, "validation": VALIDATION, "test": TEST, "held_back": HELD_BACK[:2]}
+    world = ToyWorld(tmp_path, memory=memory)
+    settings = make_settings(
+        loop={"max_iterations": 1, "patience": 1},
+        data={"held_back": "memory:held_back"},
+        generation={"sources": "held_back"},
+    )
+    summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
+    branches = Counter(row.provenance.branch for row in new_rows(summary, world) if row.provenance)
+    assert branches == {"held_back": 2, "pattern": 7} and summary.rows.accepted == 9
+
+
 def test_rows_that_a_limit_leaves_over_are_to_spare(tmp_path: Path) -> None:
     settings = {"train_limit": 6, "train_shuffle": 0, "held_back": ""}
     base = make_settings(

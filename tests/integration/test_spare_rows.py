@@ -66,6 +66,20 @@ def test_with_rounds_left_they_join_only_where_a_label_is_behind(tmp_path: Path)
     assert max(labels.values()) <= 5, labels
 
 
+def test_spare_rows_that_no_judge_has_seen_are_counted_and_shown_as_well(tmp_path: Path) -> None:
+    world = ToyWorld(tmp_path, teacher=spoil("e-b1"))
+    settings = make_settings(loop={"max_iterations": 1, "patience": 1}, generation=ROOM)
+    summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
+    rejected = summary.rows.rejected
+    assert summary.rows.accepted == N_WANTED and rejected["not needed"] > 0 and rejected["duplicate"] > 0
+    assert summary.rows.written == N_WANTED + sum(rejected.values())
+    publish_run(summary, tmp_path, world.store)
+    lines = (tmp_path / "iterations" / "1" / "rejected.jsonl").read_text().splitlines()
+    assert len(lines) == sum(rejected.values())
+    told = [line for line in lines if "the judge has not seen it" in line]
+    assert len(told) == rejected["not needed"]
+
+
 def test_rows_that_are_not_needed_are_counted_and_shown_as_such(tmp_path: Path) -> None:
     world = ToyWorld(tmp_path)
     summary = run(world)
@@ -93,7 +107,7 @@ def test_a_check_that_takes_calls_sees_no_more_rows_than_are_wanted(tmp_path: Pa
         **{"quality": {"enabled": False, "max_regenerations": 0}, **paid},
     )
     summary = build_graph(world.connect).compile().invoke({}, context=settings)["summary"]
-    assert summary.rows.accepted == N_WANTED and "not needed" not in summary.rows.rejected
+    assert summary.rows.accepted == N_WANTED and summary.rows.solved in (0, N_WANTED)
     assert all(b.n_accepted <= b.n_requested for b in world.read_reports(summary))
 
 

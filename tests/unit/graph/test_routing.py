@@ -21,9 +21,17 @@ def measured(name: str, iteration: int, *, failures: int = 5, n_unscored: int = 
 
 
 def state_after(
-    iteration: int, *, best: int, failures: int = 5, n_unscored: int = 0, max_iterations: int = 3, patience: int = 1
+    iteration: int,
+    *,
+    best: int,
+    failures: int = 5,
+    n_unscored: int = 0,
+    max_iterations: int = 3,
+    patience: int = 1,
+    pattern_share: float = 0.5,
 ) -> RunState:
-    settings = RunConfig.model_validate({"loop": {"max_iterations": max_iterations, "patience": patience}})
+    loop = {"max_iterations": max_iterations, "patience": patience}
+    settings = RunConfig.model_validate({"loop": loop, "generation": {"pattern_share": pattern_share}})
     models = {str(i): measured(str(i), i, failures=failures, n_unscored=n_unscored) for i in range(iteration + 1)}
     return {"settings": settings, "iteration": iteration, "models": models, "best_model": str(best)}
 
@@ -39,6 +47,7 @@ def state_after(
         (state_after(3, best=3), "finish", "iteration limit of 3 reached"),
         (state_after(0, best=0, max_iterations=0), "finish", "iteration limit of 0 reached"),
         (state_after(0, best=0, failures=0), "finish", "no errors left to diagnose"),
+        (state_after(0, best=0, failures=0, pattern_share=0), "collect_errors", None),
         (
             state_after(0, best=0, failures=0, n_unscored=2),
             "finish",

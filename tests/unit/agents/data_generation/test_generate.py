@@ -197,6 +197,52 @@ def test_a_row_for_a_closed_label_is_shown_with_others_of_its_label_and_one_it_i
     assert '<row number="1">\nlabel: outages\n</row>' in prompt
 
 
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_the_turns_before_a_question_are_shown_to_its_writer_however_many_rows_a_call_has(n_rows: int) -> None:
+    task = make_task(TaskConfig(name="multiple_choice", labels={"accept": "agrees", "decline": "refuses"}))
+    said = [("yes please", "accept"), ("all right", "accept"), ("better not", "decline")]
+    training = [
+        task.read(
+            RawRow(
+                where=f"t{n}",
+                fields={
+                    "id": f"t{n}",
+                    "messages": [
+                        {"role": "user", "content": f"My order {n} is late"},
+                        {"role": "assistant", "content": f"Shall I cancel order {n}?"},
+                        {"role": "user", "content": reply},
+                        {"role": "assistant", "content": label},
+                    ],
+                },
+            )
+        )
+        for n, (reply, label) in enumerate(said, start=1)
+    ]
+    strategy = STRATEGY.model_copy(update={"confusions": (Confusion(gold="accept", predicted="decline", count=2),)})
+    sources = tuple(row.id for row in training[:n_rows])
+    batch = Batch(
+        id="b1", branch="pattern", iteration=1, strategy=GuardedStrategy(strategy=strategy), source_ids=sources
+    )
+    assignments = assign_rows(batch, training, {}, task=task, seed=0, n_demonstrations=3)
+    model = ScriptedModel(['[{"row": 1, "question": "go ahead"}]'])
+    generate_drafts(
+        batch,
+        assignments,
+        attempt=1,
+        feedback=[],
+        task=task,
+        generator=PromptedModel(model),
+        settings=GenerationConfig(n_shown_labels=4),
+        training=training,
+    )
+    (prompt,) = model.prompts
+    for assigned in assignments:
+        assert assigned.source.conversation.removesuffix(f"\nUser: {assigned.source.prompt}") in prompt
+    if n_rows == 1:  # a real row of another conversation is shown with its own
+        assert "- User: My order 2 is late\nAssistant: Shall I cancel order 2?; all right\n" in prompt
+        assert "- yes please\n" in prompt
+
+
 @pytest.mark.parametrize("branch", ["pattern", "training_error"])
 def test_real_rows_of_other_labels_are_shown_as_earlier_answers(branch: Branch) -> None:
     task = make_task(TaskConfig(name="multiple_choice", labels=LABELS))

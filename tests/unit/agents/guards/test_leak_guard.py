@@ -3,7 +3,7 @@
 import pytest
 
 from pada_agent.agents.guards.leak_guard import LeakGuard, slide_windows, split_passages
-from pada_agent.core.records import Example, Strategy
+from pada_agent.core.records import Example, Strategy, Turn
 from tests.toy_world import WordCountEmbedder
 
 SECRET = Example(id="v1", prompt="the purple walrus ordered seven lukewarm teas", answer="zoo desk")
@@ -50,6 +50,35 @@ def test_a_clean_strategy_passes_unchanged() -> None:
 def test_a_short_held_out_text_counts_as_a_whole() -> None:
     short = Example(id="v3", prompt="walrus wants tea now", answer="x")
     assert "walrus" not in LeakGuard([short], []).clear(make("e.g. Walrus wants tea now!")).strategy.generation_approach
+
+
+PASSAGE = "The quarry of Tolmin closed in 1954 after its kiln had burst."
+HELD_OUT = {
+    "its passage": Example(
+        id="v4", prompt=f"{PASSAGE}\n\nWhen did it close?", answer="1954", reference={"question": "When did it close?"}
+    ),
+    "a wrong option": Example(
+        id="v5",
+        prompt="Which was left?",
+        answer="a candle",
+        options=("a candle", "the quarry of Tolmin closed in 1954 after its kiln had burst"),
+        reference={"question": "Which was left?"},
+    ),
+    "an earlier turn": Example(
+        id="v6",
+        prompt="yes please",
+        answer="accept",
+        history=(Turn(role="user", content=PASSAGE), Turn(role="assistant", content="Shall I send a new one?")),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", HELD_OUT.values(), ids=HELD_OUT)
+def test_a_quotation_is_cut_whatever_part_of_a_held_out_row_it_is_from(row: Example) -> None:
+    approach = "Write about a place where the quarry of Tolmin closed in 1954 after its kiln had burst."
+    assert "Tolmin" not in LeakGuard([row], [KNOWN]).clear(make(approach)).strategy.generation_approach
+    known = row.model_copy(update={"id": "t2"})
+    assert LeakGuard([row], [known]).clear(make(approach)).redactions == (), "the writer sees it anyway"
 
 
 PARAPHRASE = "Seven lukewarm teas the purple walrus ordered."

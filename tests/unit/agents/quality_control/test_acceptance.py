@@ -3,6 +3,7 @@
 import pytest
 
 from pada_agent.agents.quality_control.acceptance import accept_unreviewed, decide, explain_acceptance, find_fault
+from pada_agent.agents.quality_control.feedback import advise
 from pada_agent.agents.quality_control.rating import BatchRating
 from pada_agent.core.config import QualityConfig
 from pada_agent.core.records import Example, Provenance, Rating
@@ -106,3 +107,19 @@ def test_the_reason_for_a_row_that_a_person_took_in_says_what_was_overruled() ->
     found = BatchRating(ratings=(rating(0, 5), rating(1, 4)))
     (refused, _) = decide(CANDIDATES, found, quality=QualityConfig(), is_last_attempt=True).rejected
     assert explain_acceptance(None, decision="", refused=refused) == "accepted in review; rated 5.0: because"
+
+
+def test_a_good_row_of_a_weak_batch_is_refused_for_its_batch_and_its_writer_is_told_so() -> None:
+    found = BatchRating(ratings=(rating(0, 9), rating(1, 3)))
+    decision = decide(CANDIDATES, found, quality=PAPER, is_last_attempt=False)
+    good, weak = decision.rejected
+    assert good.reason == "rated 9.0: because (good enough on its own, but its batch is not: mean 6.0 is below 7)"
+    assert weak.reason == "rated 3.0: because"
+    advice = {f.row: f.advice for f in advise(decision.rejected, {})}
+    assert advice[0].startswith("nothing by itself") and advice[1] == "mend it"
+
+
+def test_a_batch_whose_mean_is_the_threshold_passes() -> None:
+    scores = [(6, 6, 7), *[(7, 7, 7)] * 4, (7, 8, 8)]
+    found = BatchRating(ratings=tuple(rating(0, *three) for three in scores))
+    assert found.score == 7, "as fractions of two, it is 6.999999999999999"
