@@ -51,7 +51,7 @@ def make_strategies(rows: list[Example], n: int) -> list[GuardedStrategy]:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 80), st.integers(2, 10), st.integers(1, 8), st.integers(0, 5))
 def test_as_many_calls_are_estimated_as_a_run_plans(n_rows: int, n_patterns: int, size: int, seed: int) -> None:
-    config = configure(**{"generation.rows_per_call": size})
+    config = configure("pada", **{"generation.rows_per_call": size})
     task, rows = make_task(config.task), make_labelled_rows(config.task, N_TRAIN)
     n_pattern = round(n_rows * config.generation.pattern_share)
     planned, generation = Round(iteration=1, rows_per_call=size), config.generation

@@ -278,7 +278,8 @@ def test_a_run_that_resumes_says_that_it_does_not_read_changed_rows_again(world:
     assert f"the rows in {train} have changed. The run goes on with those that it has read" in told[0].data["detail"]
 
 
-def test_rows_that_changed_before_they_were_read_are_those_in_the_manifest(world: World, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("world")
+def test_rows_that_changed_before_they_were_read_are_those_in_the_manifest(tmp_path: Path) -> None:
     train = tmp_path / "train.jsonl"
     train.write_text('{"question": "a"}\n')
     config = RunConfig.model_validate({"name": "demo", "runs_folder": str(tmp_path), "data": {"train": str(train)}})
