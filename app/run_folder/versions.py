@@ -61,8 +61,9 @@ def tell_different(manifests: Iterable[Path]) -> str:
     nobody can say."""
     found: dict[str, list[str]] = {}
     for manifest in map(_read, manifests):
-        packages = manifest.get("packages")
-        for name in DECIDING if isinstance(packages, dict) else ():
+        if not isinstance(packages := manifest.get("packages"), dict):
+            continue
+        for name in DECIDING:
             if number := packages.get(name):
                 found.setdefault(name, []).append(_word(number, manifest.get("commit") if name == PACKAGE else None))
     several = {name: list(dict.fromkeys(words)) for name, words in found.items() if len(set(words)) > 1}
