@@ -30,7 +30,7 @@ from pada_agent.app.run_folder.ownership import check_folder
 from pada_agent.core.chat import ChatRequest, Role
 from pada_agent.core.compute_config import ComputeConfig, count_processes
 from pada_agent.core.config import BudgetConfig, ModelConfig, RunConfig, hash_config
-from pada_agent.core.errors import ModelUnavailableError, PadaError
+from pada_agent.core.errors import ConfigError, ModelUnavailableError, PadaError
 from pada_agent.core.jobs import TokenizerJob
 from pada_agent.core.ports import ArtifactStore, Compute, Embedder, LanguageModel, TokenCounter
 from pada_agent.core.progress import Progress
@@ -253,12 +253,22 @@ def open_counter(config: RunConfig) -> Iterator[TokenCounter]:
 
 
 def link_objects(folder: Path, shared: str) -> None:
-    """Link `objects` in the run's folder to the shared objects, so that all paths below the run's folder stay the same."""
-    make_folder(folder.parent / shared / "objects")
+    """Link `objects` in the run's folder to the shared objects, so that all paths below the run's folder stay the same.
+
+    Raises:
+        ConfigError: the run has begun with other objects. Jobs would leave their results where it does not look for them.
+    """
+    objects = folder / "objects"
+    wanted = make_folder(folder.parent / shared / "objects")
     make_folder(folder)
-    if not (folder / "objects").exists():
-        with explain_writing(folder / "objects"):
-            (folder / "objects").symlink_to(Path("..") / shared / "objects")
+    if not objects.exists():
+        with explain_writing(objects):
+            objects.symlink_to(Path("..") / shared / "objects")
+    if objects.resolve() != wanted.resolve():
+        raise ConfigError(
+            f"shared_folder: {folder} has begun with objects of its own or of another shared folder ({objects.resolve()}), so it cannot"
+            f" use those of {shared!r} now. Set it back, or start a run under another `name`."
+        )
 
 
 def _pin_student(config: RunConfig, store: ArtifactStore) -> str:

@@ -224,6 +224,11 @@ def _find_lost_answers(models: Iterable[ModelResult], why_unscored: Mapping[str,
         if n_unscored:
             why = f", the first: {reason}" if (reason := why_unscored.get(model.name)) else ""
             alarms.append(f"{n_unscored} of {n} answers of '{model.name}' could not be scored{why}")
+        if model.test and (n_lost_on_test := model.test.n_unscored):
+            alarms.append(
+                f"{n_lost_on_test} of {model.test.n} test answers of '{model.name}' could not be scored, and"
+                f" {agree(n_lost_on_test, 'counts', 'count')} as not correct"
+            )
         if model.iteration is not None and n_lost > n_unscored and n_lost >= MAX_WITHOUT_ANSWER * n:
             alarms.append(f"{n_lost} of {n} answers of '{model.name}' are out of format ({n_lost / n:.0%})")
         if model.n_cut_in_thought >= max(1, MAX_WITHOUT_ANSWER * n):

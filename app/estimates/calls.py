@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from pada_agent.app.estimates.writing import Writing, count_writer_calls
 from pada_agent.app.runs.rows_alone import make_task_alone
 from pada_agent.app.text import dollars
 from pada_agent.core.concurrency import MAX_WORKERS
@@ -17,6 +18,10 @@ from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.registry import find_task_kind
 from pada_agent.graph.data_check import check_run_data, refuse
 
+RANGE = (
+    "from few patterns and every batch accepted at once to many patterns and every batch rewritten as often as allowed"
+)
+"""Between what the figures lie."""
 BYTES_PER_TOKEN = 4
 BATCH_HOURS = 24
 """Time within which OpenAI and Anthropic promise to finish a batch."""
@@ -41,7 +46,8 @@ class Counts(Record):
 
 
 class Estimate(Record):
-    """A range: `low` if every batch passes at once, `high` if every batch uses all its regenerations.
+    """A range: `low` if every batch passes at once and errors have few patterns and labels, `high` if every batch uses all its regenerations and
+    they have many.
 
     Neither includes top-up rounds, or calls that are repeated because a reply could not be read.
     """
@@ -96,8 +102,8 @@ def estimate_run(config: RunConfig, counts: Counts) -> Estimate:
     return Estimate(
         counts=counts,
         n_synthetic=n_synthetic,
-        low=_count_calls(config, counts, n_synthetic, attempts=1, judged=few),
-        high=_count_calls(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated),
+        low=_count_calls(config, counts, n_synthetic, attempts=1, judged=few, most=False),
+        high=_count_calls(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated, most=True),
         n_batches=(
             _count_batches(config, counts, n_synthetic, attempts=1, judged=few),
             _count_batches(config, counts, n_synthetic, attempts=n_attempts, judged=all_rated),
@@ -153,7 +159,7 @@ def count_analyses(config: RunConfig, counts: Counts) -> tuple[int, int]:
 
 
 def count_writing(config: RunConfig, n_synthetic: int) -> int:
-    """Number of calls in which an iteration's rows are written, each once."""
+    """Number of calls in which an iteration's rows are written, each once, if every call were full: what `Rates.attempts` is a multiple of."""
     generation = config.generation
     return math.ceil(n_synthetic / generation.rows_per_call) * (generation.sources != "held_back")
 
@@ -175,7 +181,7 @@ def describe_estimate(estimate: Estimate) -> str:
         f"Rows: {c.train} training, {c.validation} validation, {c.test} test; about {c.tokens_per_row} tokens each.",
         f"Synthetic rows to request in each iteration: {estimate.n_synthetic}",
         f"Student: {estimate.training_sequences:,} sequences trained, {estimate.predictions:,} predicted, at most.",
-        "LLM use, from every batch accepted at once to every batch rewritten as often as allowed:",
+        f"LLM use, {RANGE}:",
         *describe_use([estimate.low], [estimate.high]),
         *describe_rest([estimate]),
         *([_describe_wait(estimate)] if estimate.n_batches[1] else []),
@@ -246,13 +252,16 @@ def _list_judged(config: RunConfig, counts: Counts, *, n_folds: int) -> list[int
 
 
 def _count_calls(
-    config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int]
+    config: RunConfig, counts: Counts, n_synthetic: int, *, attempts: int, judged: Sequence[int], most: bool
 ) -> dict[str, Usage]:
-    row, batch = counts.tokens_per_row, config.generation.rows_per_call
+    row = counts.tokens_per_row
     analysis, n_iterations = config.analysis, config.loop.max_iterations
     n_errors = _count_errors(config, counts)
     analyses, clusters = count_analyses(config, counts)
-    batches = count_writing(config, n_synthetic) * attempts
+    written = count_writer_calls(
+        config, n_synthetic, n_train=counts.train, n_errors=n_errors, row_tokens=row, most=most
+    )
+    each = row * written.n_rows / max(written.n_calls, 1)
     analyst = (
         _usage(config.models.analyst, analyses, analysis.errors_per_call * 2 * row, analysis.errors_per_call * 80),
         _usage(config.models.analyst, clusters, math.ceil(n_errors / max(clusters, 1)) * (2 * row + 80), 200),
@@ -260,8 +269,10 @@ def _count_calls(
     )
     one = {
         "analyst": sum(analyst, Usage()),
-        "generator": _usage(config.models.generator, batches, batch * row + _count_real(config, counts), batch * row),
-        "judge": _count_judging(config, n_synthetic, row_tokens=row, attempts=attempts),
+        "generator": _usage(
+            config.models.generator, written.n_calls * attempts, each + _count_real(config, counts), each
+        ),
+        "judge": _count_judging(config, written, row_tokens=row, attempts=attempts),
     }
     total = {role: sum([usage] * n_iterations, Usage()) for role, usage in one.items()}
     return {**total, "judge": total["judge"] + judge_answers(config, sum(judged), row_tokens=row)}
@@ -295,7 +306,7 @@ def _count_batches(config: RunConfig, counts: Counts, n_synthetic: int, *, attem
     """Analyses, categories and strategies; then, for each attempt, the rows, the judge's answers to them, and its ratings.
     Besides, the judge's verdicts on each evaluation of the student, as far as they are asked for at the same time.
     """
-    one = _count_calls(config, counts, n_synthetic, attempts=1, judged=())
+    one = _count_calls(config, counts, n_synthetic, attempts=1, judged=(), most=False)
     verdicts = sum(math.ceil(n / MAX_WORKERS) for n in judged) if config.models.judge.economy == "batch" else 0
     steps = {"analyst": 3, "generator": attempts, "judge": attempts * _count_judgements(config)}
     return verdicts + config.loop.max_iterations * sum(
@@ -308,13 +319,27 @@ def _count_judgements(config: RunConfig) -> int:
     return bool(_count_votes(config) and config.verification.share) + config.quality.enabled
 
 
-def _count_judging(config: RunConfig, n_synthetic: int, *, row_tokens: int, attempts: int) -> Usage:
-    """Ratings (including rows of known quality, if each costs a call) and independent solving."""
-    quality = config.quality
-    size = quality.rows_per_call or config.generation.rows_per_call
-    n_solved, n_rated = count_judging(config, n_synthetic, attempts=attempts)
-    rated = _usage(config.models.judge, n_rated, size * 2 * row_tokens, size * 80)
-    return rated + _usage(config.models.judge, n_solved, size * row_tokens, size * 80)
+def _count_judging(config: RunConfig, written: Writing, *, row_tokens: int, attempts: int) -> Usage:
+    """Ratings (including rows of known quality, if each costs a call) and independent solving. Each batch of rows is judged by itself."""
+    quality, verification, n_rows = config.quality, config.verification, written.n_rows
+    n_probes = math.ceil(n_rows * quality.probe_share) if quality.rows_per_call else 0
+    n_rated = (_count_chunks(written, n_rows, quality.rows_per_call) * attempts) * quality.enabled
+    n_known = math.ceil(n_probes / (quality.rows_per_call or 1)) * quality.enabled
+    n_votes = _count_votes(config) * attempts
+    n_solved = math.ceil(n_rows * verification.share)
+    n_chunks = _count_chunks(written, n_solved, verification.rows_per_call or quality.rows_per_call)
+    judge, rated, solved = config.models.judge, n_rows / max(n_rated / attempts, 1), n_solved / max(n_chunks, 1)
+    return (
+        _usage(judge, n_rated, rated * 2 * row_tokens, rated * 80)
+        + _usage(judge, n_known, n_probes / max(n_known, 1) * 2 * row_tokens, n_probes / max(n_known, 1) * 80)
+        + _usage(judge, n_chunks * n_votes, solved * row_tokens, solved * 80)
+    )
+
+
+def _count_chunks(written: Writing, n_rows: int, size: int | None) -> int:
+    """Number of calls that show the judge so many of the rows, at most `size` of a batch at once. None: whole batches."""
+    n_batches = min(written.n_calls, n_rows)
+    return max(n_batches, math.ceil(n_rows / size)) if size else n_batches
 
 
 def _count_votes(config: RunConfig) -> int:
@@ -322,9 +347,10 @@ def _count_votes(config: RunConfig) -> int:
     return config.verification.votes_for(is_choice=offers_choices(config)) if config.solves_rows else 0
 
 
-def _usage(model: ModelConfig, n_calls: int, row_tokens: int, output_tokens: int) -> Usage:
-    """`n_calls` calls, each with the instructions and `row_tokens` as input."""
-    n_in, n_out = n_calls * (PROMPT_TOKENS + row_tokens), n_calls * min(output_tokens, model.max_output_tokens)
+def _usage(model: ModelConfig, n_calls: int, row_tokens: float, output_tokens: float) -> Usage:
+    """`n_calls` calls, each with the instructions and `row_tokens` as input, on average."""
+    n_in = round(n_calls * (PROMPT_TOKENS + row_tokens))
+    n_out = round(n_calls * min(output_tokens, model.max_output_tokens))
     cost = (n_in * model.usd_per_million_input_tokens + n_out * model.usd_per_million_output_tokens) / 1e6
     cost *= ECONOMY_PRICE if model.economy else 1
     return Usage(n_calls=n_calls, input_tokens=n_in, output_tokens=n_out, cost_usd=cost)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pada_agent.app.adapters.storage.datasets import FileDatasets
 from pada_agent.app.estimates.calls import (
+    RANGE,
     Counts,
     Estimate,
     count_rows,
@@ -69,7 +70,7 @@ def describe_grid(path: Path, wishes: Wishes) -> str:
     return "\n".join(
         [
             f"{len(cells)} combinations of task, size, arm and seed, {len(plans)} runs.",
-            "LLM use, if no reply is shared between runs, from every batch accepted at once to every batch rewritten as often as allowed:",
+            f"LLM use, if no reply is shared between runs, {RANGE}:",
             *describe_use([e.low for e in estimates], [e.high for e in estimates]),
             *describe_rest(estimates),
             *tell_unpriced([plan.config for plan in plans], estimates),

@@ -7,11 +7,12 @@ from pathlib import Path
 from pada_agent.app.experiment.fixed_settings import find_scored_otherwise
 from pada_agent.app.report.tables import describe_comparison
 from pada_agent.app.results.publish import read_tested
-from pada_agent.app.run_folder.layout import load_run_config, load_summary
+from pada_agent.app.run_folder.layout import MANIFEST, load_run_config, load_summary
+from pada_agent.app.run_folder.versions import tell_different
 from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import Record, ScoredRow
-from pada_agent.core.wording import agree
+from pada_agent.core.wording import agree, count
 from pada_agent.evaluation.statistics import adjust_holm, compare_paired, word_difference
 from pada_agent.graph.summary import Comparison, ModelResult
 
@@ -31,6 +32,8 @@ class RunsCompared(Record):
     runs: tuple[ComparedRun, ...]
     comparisons: tuple[Comparison, ...]
     """Verdicts are after Holm's correction over all pairs."""
+    notes: tuple[str, ...] = ()
+    """What readers should know."""
 
 
 def compare_runs(folders: Sequence[Path]) -> RunsCompared:
@@ -52,7 +55,12 @@ def compare_runs(folders: Sequence[Path]) -> RunsCompared:
         ComparedRun(label=f"{folder}: {arm.name}", seed=summary.seed, arm=arm)
         for folder, summary, arm in zip(folders, summaries, best, strict=True)
     )
-    return RunsCompared(runs=runs, comparisons=tuple(_compare_pairs([run.label for run in runs], tested)))
+    notes = [tell_different(folder / MANIFEST for folder in folders), *map(_tell_unscored, runs)]
+    return RunsCompared(
+        runs=runs,
+        comparisons=tuple(_compare_pairs([run.label for run in runs], tested)),
+        notes=tuple(filter(None, notes)),
+    )
 
 
 def check_same_rows(first: Path, ours: Sequence[ScoredRow], other: Path, theirs: Sequence[ScoredRow]) -> None:
@@ -92,7 +100,8 @@ def describe_runs(compared: RunsCompared) -> str:
     corrected = f"Verdicts are corrected for {len(compared.comparisons)} comparisons (Holm); p-values are not.\n"
     adapters = "Each run is one adapter: the tests are about these adapters, not about methods.\n"
     tests = "\n".join(describe_comparison(c) for c in compared.comparisons)
-    return f"{table}\n\n{tests}\n\n{corrected * (len(compared.comparisons) > 1)}{adapters}"
+    notes = "".join(f"{note}\n" for note in compared.notes)
+    return f"{table}\n\n{tests}\n\n{corrected * (len(compared.comparisons) > 1)}{adapters}{notes}"
 
 
 def _compare_pairs(labels: Sequence[str], tested: Sequence[Sequence[ScoredRow]]) -> list[Comparison]:
@@ -109,6 +118,15 @@ def _compare_pairs(labels: Sequence[str], tested: Sequence[Sequence[ScoredRow]])
         )
         for (i, j), test, p_holm in zip(pairs, tests, adjust_holm([t.p_value for t in tests]), strict=True)
     ]
+
+
+def _tell_unscored(run: ComparedRun) -> str:
+    """Empty if all test answers were scored."""
+    n = run.arm.test.n_unscored if run.arm.test else 0
+    return (
+        f"{run.label}: {count(n, 'answer')} could not be scored, and {agree(n, 'counts', 'count')} as not correct."
+        * bool(n)
+    )
 
 
 def _to_row(run: ComparedRun) -> list[str]:

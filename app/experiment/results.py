@@ -8,7 +8,8 @@ from pydantic import Field
 from pada_agent.app.experiment.grid import Cell, PairEntry, group_cells
 from pada_agent.app.prerequisites import list_unpriced
 from pada_agent.app.results.publish import read_tested, read_validated
-from pada_agent.app.run_folder.layout import load_summary
+from pada_agent.app.run_folder.layout import MANIFEST, load_summary
+from pada_agent.app.run_folder.versions import tell_different
 from pada_agent.core.errors import ArtifactError
 from pada_agent.core.records import Record, Usage, Verdict
 from pada_agent.core.wording import count
@@ -49,6 +50,8 @@ class ArmOutcome(Record):
     """Accuracy on `split`, for each seed."""
     split: Split = "test"
     """`validation` if the runs had no test rows to read, as with `--headroom`."""
+    n_unscored: tuple[int, ...] = ()
+    """Number of answers on `split` that could not be scored and so count as not correct, for each seed."""
     test: MethodTest | None = None
     """Compared with the first fine-tuning of the same runs, on the same rows of `split`. None for arms without augmentation."""
     headroom: MethodTest | None = None
@@ -118,9 +121,9 @@ def collect_result(name: str, cells: Sequence[Cell], compare: Sequence[PairEntry
     pairs, groups = compare_pairs(compare, cells), group_cells(cells).values()
     measured = [measure_arm(group, n_tests=count_tests(groups)) for group in groups]
     outcomes = correct_for_number(merge_equal(measured))
-    return ExperimentResult(
-        name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(describe_limits(outcomes, pairs))
-    )
+    versions = tell_different(cell.folder / MANIFEST for cell in cells)
+    notes = [*describe_limits(outcomes, pairs), *([versions] if versions else [])]
+    return ExperimentResult(name=name, outcomes=tuple(outcomes), pairs=tuple(pairs), notes=tuple(notes))
 
 
 def count_tests(groups: Iterable[Sequence[Cell]]) -> int:
@@ -159,6 +162,7 @@ def measure_arm(cells: Sequence[Cell], *, n_tests: int = 1) -> ArmOutcome:
         is_chosen=augmented and any(sum(bool(model.iteration) for model in s.models) > 1 for s in summaries),
         accuracy=tuple(metrics.accuracy if metrics else 0.0 for metrics in measured),
         split=split,
+        n_unscored=tuple(metrics.n_unscored if metrics else 0 for metrics in measured),
         test=compare_with_plain(cells, summaries, models, split, n_tests=1 if first.is_oracle else n_tests)
         if augmented
         else None,
@@ -301,6 +305,11 @@ def describe_limits(outcomes: Sequence[ArmOutcome], pairs: Sequence[PairOutcome]
         f"{o.arm} on {place(o)}: {_span(o.n_joined)} rows of {_span(o.n_requested)} asked for joined the training rows, over all rounds."
         for o in outcomes
         if o.test and o.n_joined != o.n_requested
+    ]
+    notes += [
+        f"{o.arm} on {place(o)}: {_span(o.n_unscored)} {o.split} answers could not be scored, and count as not correct."
+        for o in outcomes
+        if any(o.n_unscored)
     ]
     if unpriced := sorted({role for o in outcomes for role in o.unpriced}):
         notes.append(f"No prices set for {', '.join(f'models.{role}' for role in unpriced)}, so cost is not known.")

@@ -1,6 +1,6 @@
 """A run's results as tables and sentences, for a terminal and other texts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pada_agent.agents.pattern_analysis.pattern_tracking import PatternOutcome
 from pada_agent.agents.quality_control.judge_calibration import JudgeCalibration
@@ -146,8 +146,12 @@ def _word_gates(judge: JudgeCalibration) -> str:
     )
 
 
-def describe_rows(summary: RunSummary) -> str:
-    """Added rows requested, written, accepted and rejected, with reasons."""
+def describe_rows(summary: RunSummary, unpriced: Sequence[str] = ()) -> str:
+    """Added rows requested, written, accepted and rejected, with reasons, and what each cost.
+
+    Args:
+        unpriced: roles that were asked, may cost money and have no price.
+    """
     rows, is_finished = summary.rows, summary.stop_reason != NOT_FINISHED
     if not rows.requested:
         return "Synthetic rows: none." if is_finished else "Synthetic rows: not counted yet."
@@ -155,7 +159,7 @@ def describe_rows(summary: RunSummary) -> str:
     filled = "" if rows.fill_rate is None else f" ({percent(rows.fill_rate)})"
     return (
         f"{_name_rows(summary)}, {rows.accepted} joined the training data{filled}{'' if is_finished else ' so far'}."
-        f" Not used: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each)
+        f" Not used: {reasons}." + describe_solving(summary) + describe_row_cost(rows.each, unpriced)
     )
 
 
@@ -175,11 +179,12 @@ def describe_pauses(elapsed_seconds: float, whole_seconds: float | None) -> str:
     return f" (over {duration(whole_seconds)}, with pauses)"
 
 
-def describe_row_cost(each: RowCost | None) -> str:
-    """The cost of a row. Empty if unknown."""
+def describe_row_cost(each: RowCost | None, unpriced: Sequence[str] = ()) -> str:
+    """The cost of a row, or the least that it can be without a price for some roles. Empty if unknown."""
     if each is None or not each.n_calls:
         return ""
-    money = f", ${each.cost_usd:.4f}" if each.cost_usd else ""
+    least = "at least " if {"generator", "judge"}.intersection(unpriced) else ""
+    money = f", {least}${each.cost_usd:.4f}" if each.cost_usd else ""
     return f" Each took {each.n_calls:.1f} calls and {each.n_tokens:,.0f} tokens of generator and judge{money}."
 
 

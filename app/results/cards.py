@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pada_agent.app.prerequisites import list_unpriced
 from pada_agent.app.report.tables import describe_comparison, describe_rows
 from pada_agent.app.text import align_columns, interval, percent
 from pada_agent.core.config import RunConfig
@@ -70,7 +71,7 @@ def write_data_card(
         f"# {summary.name}: {kind} rows\n\n"
         f"{n_rows} rows for the task `{summary.task}`, which pada-agent added to the training data of {_base_name(summary.student)}."
         f"{_describe_writing(n_by_branch, config)}{_describe_real(n_real, n_rows)}"
-        f" {describe_rows(summary)}\n\n{summary.verdict}\n\n"
+        f" {describe_rows(summary, list_unpriced(config, summary.usage))}\n\n{summary.verdict}\n\n"
         "## Columns\n\n"
         "`prompt` and `answer`: the turns that the student was trained on. `options`: answers to choose from, empty where it"
         " writes freely. `system` and `history`: the row's own system turn, null where it has none, and the turns before `prompt`,"

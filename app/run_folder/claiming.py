@@ -17,9 +17,13 @@ from pada_agent.core.config import RunConfig
 from pada_agent.core.config_files import flatten
 from pada_agent.core.damage import is_file
 from pada_agent.core.errors import ArtifactError, ConfigError, PadaError
+from pada_agent.core.wording import agree
 
 ERROR = "error.txt"
 """Exists as long as the run's last result is an error. Its settings may then be corrected in place."""
+
+PLACE = ("name", "runs_folder")
+"""Settings that name the run's folder."""
 
 _CHECKPOINTS = tuple(f"{layout.CHECKPOINTS}{end}" for end in ("", "-wal", "-shm"))
 _CALLS = tuple(f"{layout.CALLS}{end}" for end in ("", "-wal", "-shm"))
@@ -103,11 +107,16 @@ def change_settings(folder: Path, found: RunConfig, wanted: RunConfig) -> RunCon
     continues with.
 
     Raises:
-        ConfigError: it is finished.
+        ConfigError: it is finished, or the settings name another folder.
     """
     if layout.is_finished(folder):
         raise ConfigError(
             f"{folder}: this run is finished. Start another with `pada run`, under another `name` or --out."
+        )
+    if moved := [key for key in PLACE if getattr(found, key) != getattr(wanted, key)]:
+        raise ConfigError(
+            f"{folder}: {' and '.join(moved)} cannot be changed, because a run stays in its folder with all it has paid for."
+            f" Leave {agree(len(moved), 'it', 'them')} out, or start another run with `pada run`."
         )
     changed = find_changed(found, wanted)
     models = _find_other_models(folder, found, wanted)
@@ -194,15 +203,15 @@ def find_changed(found: RunConfig, wanted: RunConfig) -> list[str]:
     here, there = flatten(found.model_dump(mode="json")), flatten(wanted.model_dump(mode="json"))
     # Keys of a free mapping (task.columns, prompts) may be on one side only.
     keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
-    return [k for k in keys if k not in ("name", "runs_folder") and not k.startswith("budget.")]
+    return [k for k in keys if k not in PLACE and not k.startswith("budget.")]
 
 
 def _find_changes(folder: Path, found: RunConfig, wanted: RunConfig) -> list[str]:
     models = [f"the files of {key}" for key in _find_other_models(folder, found, wanted)]
-    return [*find_changed(found, wanted), *_find_other_rows(folder, wanted), *models]
+    return [*find_changed(found, wanted), *find_other_rows(folder, wanted), *models]
 
 
-def _find_other_rows(folder: Path, config: RunConfig) -> list[str]:
+def find_other_rows(folder: Path, config: RunConfig) -> list[str]:
     """Files whose rows are no longer those that the run was started with."""
     try:
         before = layout.Manifest.model_validate_json((folder / layout.MANIFEST).read_bytes()).data_sha256
@@ -279,6 +288,11 @@ def _lock(folder: Path, *, is_made: bool) -> IO[str]:
 
 def _write_records(folder: Path, config: RunConfig) -> None:
     write_atomically(folder / layout.CONFIG, layout.dump_config(config))
+    write_manifest(folder, config)
+
+
+def write_manifest(folder: Path, config: RunConfig) -> None:
+    """Record that the run starts now, with the files as they are."""
     machine = layout.describe_machine(config)
     write_atomically(folder / layout.MANIFEST, machine.model_dump_json(indent=2) + "\n")
 

@@ -19,7 +19,7 @@ from pada_agent.app.adapters.storage.slices import split_slice
 from pada_agent.app.run_folder.model_files import ModelFile, describe_models
 from pada_agent.app.run_folder.versions import find_commit, find_version, refuse_content, tell_other
 from pada_agent.core.config import RunConfig
-from pada_agent.core.config_files import find_local_names, load_config
+from pada_agent.core.config_files import expand_home, find_local_names, load_config
 from pada_agent.core.damage import is_file, refuse_unread, tell_no_locks
 from pada_agent.core.errors import ArtifactError, ConfigError
 from pada_agent.core.json_lines import read_json_lines
@@ -286,9 +286,17 @@ def describe_machine(config: RunConfig) -> Manifest:
 
 
 def hash_data(config: RunConfig) -> dict[str, str]:
-    """SHA-256 of the files with rows and of a task's databases, by location."""
+    """SHA-256 of the files with rows and of a task's databases, by location. Without those that cannot be read: whoever reads the rows explains
+    why."""
     data = config.data
     locations = (data.train, data.validation, data.test, data.held_back, config.task.database)
-    paths = {location: Path(split_slice(location)[0]).expanduser() for location in locations if location}
-    files = {location: path if path.is_file() else find_other_form(path) or path for location, path in paths.items()}
-    return {location: hash_file(path) for location, path in files.items() if path.is_file()}
+    hashed = {location: _hash_rows(Path(expand_home(split_slice(location)[0]))) for location in locations if location}
+    return {location: sha for location, sha in hashed.items() if sha}
+
+
+def _hash_rows(path: Path) -> str:
+    """Empty if this is no file, or one that may not be read."""
+    with suppress(OSError):
+        file = path if path.is_file() else find_other_form(path) or path
+        return hash_file(file) if file.is_file() else ""
+    return ""

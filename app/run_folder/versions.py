@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -12,6 +13,8 @@ from pada_agent.core.damage import is_no_json, word_damage
 from pada_agent.core.errors import ArtifactError
 
 PACKAGE = "pada-agent"
+DECIDING = (PACKAGE, "torch", "transformers", "peft", "xllamacpp", "scikit-learn")
+"""Packages whose version may change what a run measures."""
 REPOSITORY = "https://github.com/pada-agent/pada-agent"
 
 
@@ -51,6 +54,23 @@ def tell_other(manifest: Path) -> str:
     return (
         f"It was written by another version of pada-agent ({theirs}; this is {ours}).{report} Use that version{source}"
     )
+
+
+def tell_different(manifests: Iterable[Path]) -> str:
+    """That runs with these manifests, whose results are compared, were begun with different versions of programs. Empty if they were not, or if
+    nobody can say."""
+    found: dict[str, list[str]] = {}
+    for manifest in map(_read, manifests):
+        if not isinstance(packages := manifest.get("packages"), dict):
+            continue
+        for name in DECIDING:
+            if number := packages.get(name):
+                found.setdefault(name, []).append(_word(number, manifest.get("commit") if name == PACKAGE else None))
+    several = {name: list(dict.fromkeys(words)) for name, words in found.items() if len(set(words)) > 1}
+    if not several:
+        return ""
+    listed = "; ".join(f"{name} {' and '.join(words)}" for name, words in several.items())
+    return f"The runs were begun with different versions ({listed}), which may be the reason for a difference."
 
 
 def refuse_content(path: Path, error: ValueError, *, folder: Path, if_damaged: str) -> ArtifactError:

@@ -34,6 +34,9 @@ from pada_agent.graph.step_limit import DEFAULT_LIMIT, count_most_steps
 from pada_agent.graph.summary import RunSummary
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": THREAD_ID}}
+_OLD_ROWS = (
+    "The run goes on with those that it has read at its start. To use the new ones, start a run under another `name`."
+)
 _one_opens = Lock()
 """pydantic and LangChain parse the source of what a graph is made of, and CPython 3.11 fails where two threads make syntax trees
 ("AST constructor recursion depth mismatch")."""
@@ -154,8 +157,10 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
             held.enter_context(_stoppable(folder, config))
             _connect(config)
             graph = build_graph(wiring.connect).compile(checkpointer=saver)
-            for values in _read_states(graph.get_state(THREAD, subgraphs=True)):
+            state = graph.get_state(THREAD, subgraphs=True)
+            for values in _read_states(state):
                 check_objects(values, folder / "objects")
+        _compare_with_start(folder, config, state.values.get("settings"), on_event)
         _note_start(folder)
         with _say_how_to_go_on(folder):
             questions = _run_to_end(graph, config, record, answer)
@@ -165,6 +170,30 @@ def _drive(folder: Path, config: RunConfig, on_event: OnEvent, answer: Answer) -
     if questions:
         return RunOutcome(folder=folder, questions=questions)
     return RunOutcome(folder=folder, summary=layout.load_summary(folder))
+
+
+def _compare_with_start(folder: Path, config: RunConfig, begun_with: RunConfig | None, on_event: OnEvent) -> None:
+    """Tell of files with rows that are others now than when the run read them.
+
+    Args:
+        begun_with: the settings in the checkpoint. None if nothing has been read yet.
+
+    Raises:
+        ConfigError: the folder's settings are others than those in the checkpoint, which would be obeyed.
+    """
+    other_rows = claiming.find_other_rows(folder, config)
+    if begun_with is None:
+        if other_rows:
+            claiming.write_manifest(folder, config)
+        return
+    if changed := claiming.find_changed(begun_with, config):
+        raise ConfigError(
+            f"{folder / layout.CONFIG}: was changed after the run had begun with other settings ({', '.join(changed)})."
+            f" Restore the file, then change settings with: {layout.word_resume(folder)} --set A.B=C"
+        )
+    if other_rows:
+        told = f"Warning: {', '.join(other_rows)} have changed. {_OLD_ROWS}"
+        on_event(RunEvent(mode="custom", data=Progress(stage="resume", done=1, total=1, detail=told).model_dump()))
 
 
 def _note_start(folder: Path) -> None:

@@ -36,7 +36,7 @@ def describe_question(question: Question) -> str:
 
 
 def ask_on_terminal(show: Callable[[str], None], ask: Callable[[str], str] = input) -> Answer:
-    """An `Answer` that shows the question and asks until there is a decision."""
+    """An `Answer` that shows the question and asks until there is a decision. If the input ends (Ctrl-D), the run keeps waiting."""
 
     def answer(question: Question) -> Any:
         show(describe_question(question))
@@ -45,6 +45,10 @@ def ask_on_terminal(show: Callable[[str], None], ask: Callable[[str], str] = inp
                 return decide(question, ask(_PROMPTS[_kind(question)]))
             except ConfigError as exc:
                 show(str(exc))
+            except UnicodeDecodeError:
+                show("What was typed is not in the terminal's encoding.")
+            except EOFError:
+                return None
 
     return answer
 
@@ -153,7 +157,10 @@ def edit_items(question: Question) -> Any:
 
 
 def _open_editor(items: list[dict[str, Any]]) -> Any:
-    editor = shlex.split(os.environ.get("EDITOR") or "vi")
+    try:
+        editor = shlex.split(os.environ.get("EDITOR", "")) or ["vi"]
+    except ValueError as exc:
+        raise ConfigError(f"EDITOR: {os.environ['EDITOR']}: not a command ({exc})") from exc
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "items.json")
         path.write_text(json.dumps(items, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Questions about a database, answered by a query that is checked by running it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
@@ -112,7 +113,7 @@ class Sql(Task):
     def verify(self, example: Example, prediction: Prediction) -> Verdict:
         """Run the query. Any response gets a verdict, whatever it contains."""
         sql = extract_sql(prediction.response)
-        wanted = self._run_reference(_database_of(example), example.answer)
+        wanted = self._run_reference(self._database_of(example), example.answer)
         if isinstance(wanted, Failure):
             reason = f"the row's own query fails: {wanted.reason}"
             return Verdict(example_id=example.id, value="unscored", extracted=sql, reason=reason)
@@ -147,7 +148,7 @@ class Sql(Task):
 
     def about(self, examples: Sequence[Example]) -> str:
         """The description, and the tables of the databases in question."""
-        paths = list(dict.fromkeys(map(_database_of, examples))) or self._databases.list_fixed()
+        paths = list(dict.fromkeys(map(self._database_of, examples))) or self._databases.list_fixed()
         tables = [
             f"The tables of {path.name if len(paths) > 1 else 'the database'}:\n{self._databases.describe(path)}"
             for path in paths
@@ -160,7 +161,7 @@ class Sql(Task):
     def assign(self, source: Example, confusions: Sequence[Confusion], rng: Random) -> dict[str, str]:
         """Some values from the tables that the source is about, different ones for each row. A writer that sees none invents them."""
         del confusions
-        database = _database_of(source)
+        database = self._database_of(source)
         found = self._run_reference(database, source.answer)
         tables = found.tables if isinstance(found, Result) else ()
         values = self._databases.draw_values(database, tables, n=N_VALUES, rng=rng)
@@ -173,7 +174,7 @@ class Sql(Task):
         other way round, the query of one of `others` in place of a value, or this row's query in place of a value of theirs.
         """
         drawn = [others[i] for i in rng.sample(range(len(others)), min(MAX_OTHERS, len(others)))]
-        joined = [e for e in drawn if _database_of(e) == _database_of(source)]
+        joined = [e for e in drawn if self._database_of(e) == self._database_of(source)]
         for _ in range(MAX_TRIES):
             share = SHARE_JOINED if find_named(source.answer, _question_of(source)) else SHARE_JOINED_WITHOUT_VALUE
             base, varied = (
@@ -181,13 +182,13 @@ class Sql(Task):
             )
             if varied is None or (rough := follow(_question_of(base), base.answer, varied.changes)) is None:
                 continue
-            found = self._run_reference(_database_of(source), varied.sql)
-            if isinstance(found, Result) and not self._find_emptiness(_database_of(source), varied.sql, found):
+            found = self._run_reference(self._database_of(source), varied.sql)
+            if isinstance(found, Result) and not self._find_emptiness(self._database_of(source), varied.sql, found):
                 return Variation(fields={"query": varied.sql}, rough_question=rough)
         return Variation(fields={"query": source.answer}, rough_question=_question_of(source))
 
     def _change(self, source: Example, rng: Random) -> Varied | None:
-        database = _database_of(source)
+        database = self._database_of(source)
         own = self._run_reference(database, source.answer)
         read = own.tables if isinstance(own, Result) else ()
         tables = [table for table in self._databases.tables(database) if table.name in read]
@@ -196,7 +197,7 @@ class Sql(Task):
 
     def _join(self, source: Example, others: Sequence[Example], rng: Random) -> tuple[Example, Varied | None]:
         """The row whose value is replaced by another row's query, and the result. Tries the source's value first, then those of the others."""
-        database = _database_of(source)
+        database = self._database_of(source)
         tables, list_rows = self._databases.tables(database), partial(self._databases.list_rows, database)
         phrases = list(filter(None, map(self._phrase, others)))
         nested = nest(source.answer, _question_of(source), phrases, tables, list_rows=list_rows, rng=rng)
@@ -209,7 +210,7 @@ class Sql(Task):
 
     def _phrase(self, example: Example) -> Phrase | None:
         """What the question asks for, if that is one or more texts."""
-        found = self._run_reference(_database_of(example), example.answer)
+        found = self._run_reference(self._database_of(example), example.answer)
         return make_phrase(_question_of(example), example.answer, found.rows) if isinstance(found, Result) else None
 
     def compose(
@@ -234,15 +235,15 @@ class Sql(Task):
             if rough == _question_of(source):
                 return DraftProblem(reason=slip)
             question = rough
-        return keep_turns(source, self._build(question, sql, _database_of(source), example_id))
+        return keep_turns(source, self._build(question, sql, self._database_of(source), example_id))
 
     def verify_label(self, example: Example) -> Verdict:
         """The query must run, read a table, and return something that could also be different."""
-        found = self._run_reference(_database_of(example), example.answer)
+        found = self._run_reference(self._database_of(example), example.answer)
         problem = (
             found.reason
             if isinstance(found, Failure)
-            else self._find_emptiness(_database_of(example), example.answer, found)
+            else self._find_emptiness(self._database_of(example), example.answer, found)
         )
         return Verdict(
             example_id=example.id,
@@ -257,8 +258,10 @@ class Sql(Task):
 
     def list_doubts(self, examples: Sequence[Example]) -> list[str]:
         """What cannot be read in the databases, and reference queries that leave open what is right."""
-        notes = [note for path in dict.fromkeys(map(_database_of, examples)) for note in self._databases.notes(path)]
-        results = [self._run_reference(_database_of(example), example.answer) for example in examples]
+        notes = [
+            note for path in dict.fromkeys(map(self._database_of, examples)) for note in self._databases.notes(path)
+        ]
+        results = [self._run_reference(self._database_of(example), example.answer) for example in examples]
         n_empty = sum(isinstance(found, Result) and not found.rows for found in results)
         if n_empty:
             found = agree(n_empty, "1 query returns", f"{n_empty:,} queries return")
@@ -268,7 +271,7 @@ class Sql(Task):
     def _find_problem(self, sql: str, example: Example, wanted: Result) -> str | None:
         if not begins_as_query(sql):
             return "no query: a SELECT is expected"
-        found = self._readers.query(_database_of(example), sql)
+        found = self._readers.query(self._database_of(example), sql)
         if isinstance(found, Failure):
             return found.reason
         return find_difference(found, wanted, ordered=is_ordered(example.answer))
@@ -327,9 +330,20 @@ class Sql(Task):
             },
         )
 
+    def _database_of(self, example: Example) -> Path:
+        """The row's database.
 
-def _database_of(example: Example) -> Path:
-    return Path(example.reference["database"])
+        Raises:
+            DatasetError: it is no longer the file that the row was read with, so answers could not be compared with earlier ones.
+        """
+        path = Path(example.reference["database"])
+        with suppress(OSError):  # told by whoever opens it
+            if not self._databases.fingerprint(path).startswith(example.reference.get("database_sha256", "")):
+                raise DatasetError(
+                    f"{path}: the database has changed since its rows were read. Put it back as it was, or start a new run, which"
+                    " reads it again"
+                )
+        return path
 
 
 def _question_of(example: Example) -> str:

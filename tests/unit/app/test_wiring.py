@@ -57,3 +57,13 @@ def test_a_run_that_writes_nothing_needs_neither_keys_nor_an_encoder(
     with pytest.raises(ArtifactError, match="pada models pull all-mpnet-base-v2"):
         adapters.embedder.embed(["a text"])
     adapters.close()
+
+
+def test_a_run_that_has_begun_with_its_own_objects_does_not_share_others_later(tmp_path: Path) -> None:
+    """Its jobs would leave adapters where it does not look for them."""
+    wiring.link_objects(tmp_path / "first", "common")
+    wiring.link_objects(tmp_path / "first", "common")
+    (tmp_path / "own" / "objects").mkdir(parents=True)
+    for name, shared in (("own", "common"), ("first", "others")):
+        with pytest.raises(ConfigError, match=rf"shared_folder: \S*{name} has begun with objects"):
+            wiring.link_objects(tmp_path / name, shared)

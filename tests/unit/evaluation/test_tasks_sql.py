@@ -260,6 +260,21 @@ def test_what_cannot_be_compared_with_is_not_scored(folder: Path) -> None:
     assert (verdict.value, verdict.reason) == ("unscored", "the row's own query fails: unable to open database file")
 
 
+def test_answers_are_not_scored_on_another_database_than_the_rows_were_read_with(folder: Path) -> None:
+    """As when a run is resumed after the file was corrected: some of its models would be measured on either."""
+    example = read(folder)
+    assert answer(task(folder), example, QUERY).value == "correct"
+    with sqlite3.connect(folder / "books.sqlite") as changed:
+        changed.execute("UPDATE book SET title = 'Fiasco' WHERE id = 1")
+    changed.close()
+    for is_fixed in (True, False):
+        later = task(folder) if is_fixed else task(folder, database=str(folder))
+        with pytest.raises(DatasetError, match=r"books.sqlite: the database has changed since its rows were read"):
+            answer(later, example, QUERY)
+        with pytest.raises(DatasetError, match="has changed"):
+            later.verify_label(example)
+
+
 def compose(folder: Path, query: str, question: str = "Which ones?") -> Example | DraftProblem:
     draft = {"query": query, "question": question}
     return task(folder).compose(draft, source=read(folder), given={}, example_id="syn-1")

@@ -145,6 +145,14 @@ def test_an_alarm_about_answers_that_could_not_be_scored_says_why() -> None:
     assert alarm == "2 of 100 answers of 'fine-tuned' could not be scored, the first: the judge gave no decision"
 
 
+def test_test_answers_that_could_not_be_scored_raise_an_alarm_too() -> None:
+    """They count as not correct in the comparison that the verdict is about."""
+    measured = model("fine-tuned", 0, 0.6, low=0.5)
+    tested = measured.validation.model_copy(update={"n": 50, "n_unscored": 3})
+    (alarm,) = alarms(measured.model_copy(update={"test": tested}))
+    assert alarm == "3 of 50 test answers of 'fine-tuned' could not be scored, and count as not correct"
+
+
 def test_answers_that_are_cut_off_raise_an_alarm_from_five_percent() -> None:
     assert alarms(model("fine-tuned", 0, 0.6, low=0.5, n_cut_off=4)) == []
     (alarm,) = alarms(model("fine-tuned", 0, 0.6, low=0.5, n_cut_off=5))

@@ -28,9 +28,13 @@ def test_calls_by_role_from_smooth_to_rough() -> None:
     estimate = estimate_run(CONFIG, COUNTS)
     assert estimate.n_synthetic == 50
     assert estimate.low["analyst"].n_calls == 2 * (6 + 10 + 1)
-    assert (estimate.low["generator"].n_calls, estimate.high["generator"].n_calls) == (20, 80)
-    assert (estimate.low["judge"].n_calls, estimate.high["judge"].n_calls) == (40, 160), "answered, then rated"
-    assert estimate.high["judge"].cost_usd == (80 * 1000 * 1 + 80 * 750 * 1 + 160 * 400 * 2) / 1e6
+    assert estimate.low["generator"].n_calls == 2 * (5 + 5)
+    assert estimate.high["generator"].n_calls == 2 * 4 * (10 + 5), "25 rows for ten patterns, 25 from errors"
+    assert (estimate.low["judge"].n_calls, estimate.high["judge"].n_calls) == (40, 240), "answered, then rated"
+    n_shown = 2 * 4 * 50
+    tokens = 240 * 500 + n_shown * (1 + 2) * 50, n_shown * 2 * 80
+    assert (estimate.high["judge"].input_tokens, estimate.high["judge"].output_tokens) == tokens
+    assert estimate.high["judge"].cost_usd == (tokens[0] * 1 + tokens[1] * 2) / 1e6
 
 
 def test_the_judges_calls_for_single_rows_known_rows_and_solving() -> None:
@@ -50,7 +54,7 @@ def test_a_method_is_not_charged_for_what_it_does_not_ask() -> None:
     }
     rephrasing = apply_settings(CONFIG, find_method("auggpt").settings, origin="test")
     low = estimate_run(rephrasing, COUNTS).low
-    assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 20, 0)
+    assert (low["analyst"].n_calls, low["generator"].n_calls, low["judge"].n_calls) == (0, 100, 0), "one row a call"
 
 
 def test_the_students_work() -> None:
@@ -109,8 +113,8 @@ def test_what_no_figure_includes_is_said(n_top_ups: int, told: str) -> None:
 
 def test_in_words() -> None:
     text = describe_estimate(estimate_run(CONFIG, COUNTS))
-    assert "generator: 20 to 80 calls" in text
-    assert "judge: 40 to 160 calls, 35,000 to 140,000 tokens in, 16,000 to 64,000 out, $0.07 to 0.27" in text
+    assert "generator: 20 to 120 calls" in text
+    assert "judge: 40 to 240 calls, 35,000 to 180,000 tokens in, 16,000 to 64,000 out, $0.07 to 0.31" in text
 
 
 def economical(**economy: str) -> RunConfig:

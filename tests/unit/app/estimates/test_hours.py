@@ -94,7 +94,7 @@ def test_the_command_shows_hours_of_a_run_and_of_a_grid(tmp_path: Path) -> None:
     whole = CliRunner().invoke(app, ["estimate", str(grid), "--parallel", "3", "--call-seconds", "1"])
     assert whole.exit_code == 0, whole.output
     assert "6 combinations of task, size, arm and seed, 4 runs." in whole.stdout
-    assert "generator: 12 to 48 calls" in whole.stdout
+    assert "generator: 18 to 144 calls" in whole.stdout
     assert "An LLM call takes 1 s (analyst)" in whole.stdout
 
 

@@ -1,12 +1,13 @@
 """Which finished runs may be compared. Whole ones are compared in tests/integration/test_experiment.py."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pada_agent.app.experiment.compare_runs import compare_runs
+from pada_agent.app.experiment.compare_runs import compare_runs, describe_runs
 from pada_agent.app.run_folder import layout
 from pada_agent.core.config import RunConfig
 from pada_agent.core.errors import ArtifactError, ConfigError
@@ -16,9 +17,9 @@ from tests.unit.app.summaries import make_summary
 N_ROWS = 4
 
 
-def save_run(folder: Path, **changes: Any) -> Path:
+def save_run(folder: Path, *, n_unscored: int = 0, **changes: Any) -> Path:
     """A finished run with as little in its folder as a comparison needs."""
-    metrics = Metrics(n=N_ROWS, n_correct=2, accuracy=0.5, low=0.1, high=0.9)
+    metrics = Metrics(n=N_ROWS, n_correct=2, n_unscored=n_unscored, accuracy=0.5, low=0.1, high=0.9)
     summary = make_summary()
     models = tuple(model.model_copy(update={"test": metrics}) for model in summary.models)
     predictions = folder / "iterations" / "1" / "predictions"
@@ -88,3 +89,13 @@ def test_a_run_from_before_a_setting_existed_has_its_default(tmp_path: Path) -> 
     path.unlink()
     with pytest.raises(ArtifactError, match=r"a: not a run folder \(it has no config\.yaml\)"):
         compare_runs(folders)
+
+
+def test_a_comparison_tells_of_other_versions_and_of_answers_that_could_not_be_scored(tmp_path: Path) -> None:
+    folders = [save_run(tmp_path / "a", n_unscored=1), save_run(tmp_path / "b")]
+    for folder, version in zip(folders, ("0.1.0", "0.2.0"), strict=True):
+        (folder / "manifest.json").write_text(json.dumps({"packages": {"pada-agent": version}, "commit": ""}))
+    text = describe_runs(compare_runs(folders))
+    assert "begun with different versions (pada-agent 0.1.0 and 0.2.0)" in text
+    assert f"{folders[0]}: iteration 1: 1 answer could not be scored, and counts as not correct." in text
+    assert f"{folders[1]}: iteration 1: " not in text.partition("not about methods.")[2]

@@ -7,6 +7,7 @@ from pada_agent.app.report import charts, tables
 from pada_agent.app.report.data import SyntheticRow, describe_run, number_patterns, pick_evenly
 from pada_agent.app.report.document import render_report, write_report
 from pada_agent.app.report.reading import RunFiles
+from pada_agent.app.results.cards import write_data_card
 from pada_agent.app.run_folder.layout import dump_config
 from pada_agent.app.terminal.summary import render_summary
 from pada_agent.app.text import duration, show_unseen
@@ -19,10 +20,11 @@ from pada_agent.core.records import (
     Metrics,
     Prediction,
     ScoredRow,
+    Usage,
     Verdict,
 )
 from pada_agent.graph.batch_rounds import WrittenRows
-from pada_agent.graph.summary import IterationPatterns, PatternStrategy
+from pada_agent.graph.summary import IterationPatterns, PatternStrategy, RowCost
 from tests.unit.app.summaries import make_summary
 
 
@@ -30,6 +32,28 @@ def test_the_end_of_run_text() -> None:
     text = render_summary(make_summary(), Path("runs/demo"))
     expected = (Path(__file__).parents[3] / "cases" / "end_of_run.txt").read_text(encoding="utf-8")
     assert text == expected
+
+
+def test_what_a_run_cost_is_the_least_that_it_can_be_where_a_role_has_no_price(tmp_path: Path) -> None:
+    config = RunConfig()
+    judge = config.models.judge.model_copy(
+        update={"usd_per_million_input_tokens": 1, "usd_per_million_output_tokens": 2}
+    )
+    config = config.model_copy(update={"models": config.models.model_copy(update={"judge": judge})})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    rows = make_summary().rows.model_copy(update={"each": RowCost(n_calls=2, n_tokens=900, cost_usd=0.0004)})
+    usage = {"generator": Usage(n_calls=9, input_tokens=90, output_tokens=9), "judge": Usage(n_calls=3, cost_usd=0.25)}
+    summary = make_summary(rows=rows, usage=usage)
+    text = render_summary(summary, tmp_path)
+    for told in (
+        "generator: 9 calls, 90 tokens in, 9 out, cost not known",
+        "judge: 3 calls, 0 tokens in, 0 out, $0.25",
+        "all: 12 calls, 90 tokens in, 9 out, at least $0.25",
+        "900 tokens of generator and judge, at least $0.0004.",
+    ):
+        assert told in text
+    assert "judge, at least $0.0004." in write_data_card(summary, {"pattern": 2}, config)
+    assert "at least" not in render_summary(summary, tmp_path / "elsewhere"), "its settings are not known"
 
 
 def test_sections_without_content_are_left_out() -> None:

@@ -354,3 +354,15 @@ def test_a_copy_of_the_same_model_is_the_same_and_an_older_run_knows_no_files(tm
     (folder / "manifest.json").write_text(manifest.model_dump_json(exclude={"files_of_models"}))
     weights["student.model"].write_bytes(b"new weights")
     assert not claim(config).is_new
+
+
+@pytest.mark.parametrize("changes", [{"name": "other"}, {"runs_folder": "elsewhere"}, {"name": "other", "seed": 7}])
+def test_a_run_cannot_be_given_another_folder_where_nothing_of_it_lies(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    config = configure(tmp_path)
+    folder = claim(config).folder
+    pay(folder)
+    with pytest.raises(ConfigError, match=r"(name|runs_folder) cannot be changed"):
+        claiming.change_settings(folder, config, config.model_copy(update=changes))
+    assert layout.load_run_config(folder) == config

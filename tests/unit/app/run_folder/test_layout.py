@@ -272,3 +272,19 @@ def test_a_folder_that_cannot_be_written_to_is_one_clear_error(tmp_path: Path) -
     (tmp_path / ".lock").mkdir()
     with pytest.raises(ArtifactError, match=r"cannot be written to \(Is a directory\)"):
         layout.locked(tmp_path).__enter__()
+
+
+def test_rows_that_nobody_can_reach_are_left_to_whoever_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of a user who does not exist, and a file that may not be opened."""
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    data = {"train": "~nobody-of-that-name/rows.jsonl", "validation": str(tmp_path / "rows.jsonl")}
+    config = parse_config({"data": data}, origin="test")
+    assert list(layout.hash_data(config)) == [data["validation"]]
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(layout, "hash_file", refuse)
+    assert layout.hash_data(config) == {}

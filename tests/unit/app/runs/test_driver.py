@@ -23,6 +23,7 @@ from pada_agent.core.progress import Progress
 from pada_agent.core.records import Ref
 from pada_agent.graph.run_context import find_settings
 from pada_agent.graph.summary import RunSummary
+from tests.unit.app.claims import claim
 from tests.unit.app.summaries import make_summary
 
 
@@ -244,6 +245,50 @@ def test_another_budget_on_resume_loses_no_step(world: World, config: RunConfig,
     assert driver.resume_run(tmp_path / "demo", changed=lambda c: c.model_copy(update={"budget": richer})).summary
     assert world.visited == ["prepare", "work", "work", "finish"]
     assert load_run_config(tmp_path / "demo").budget == richer
+
+
+def test_settings_that_were_edited_in_the_run_s_folder_are_not_passed_over(
+    world: World, config: RunConfig, tmp_path: Path
+) -> None:
+    """The checkpoint's would be obeyed, and the report would show the others."""
+    world.work = fail
+    with pytest.raises(TrainingError):
+        driver.start_run(config, on_event=ignore)
+    written = tmp_path / "demo" / "config.yaml"
+    as_begun = written.read_text()
+    written.write_text(as_begun.replace("max_iterations: 3", "max_iterations: 9"))
+    with pytest.raises(ConfigError, match=r"config.yaml: was changed .* \(loop.max_iterations\)(.|\n)*--set"):
+        driver.resume_run(tmp_path / "demo", on_event=ignore)
+    written.write_text(as_begun)
+    world.work = lambda: "done"
+    assert driver.resume_run(tmp_path / "demo", on_event=ignore).summary
+
+
+def test_a_run_that_resumes_says_that_it_does_not_read_changed_rows_again(world: World, tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    train.write_text('{"question": "a"}\n')
+    values = {"name": "demo", "runs_folder": str(tmp_path), "data": {"train": str(train)}}
+    world.work = fail
+    with pytest.raises(TrainingError):
+        driver.start_run(RunConfig.model_validate(values), on_event=ignore)
+    train.write_text('{"question": "b"}\n')
+    world.work = lambda: "done"
+    told: list[RunEvent] = []
+    assert driver.resume_run(tmp_path / "demo", on_event=told.append).summary
+    assert f"the rows in {train} have changed. The run goes on with those that it has read" in told[0].data["detail"]
+
+
+@pytest.mark.usefixtures("world")
+def test_rows_that_changed_before_they_were_read_are_those_in_the_manifest(tmp_path: Path) -> None:
+    train = tmp_path / "train.jsonl"
+    train.write_text('{"question": "a"}\n')
+    config = RunConfig.model_validate({"name": "demo", "runs_folder": str(tmp_path), "data": {"train": str(train)}})
+    claim(config)
+    train.write_text('{"question": "b"}\n')
+    told: list[RunEvent] = []
+    assert driver.resume_run(tmp_path / "demo", on_event=told.append).summary
+    assert not any("have changed" in str(event.data) for event in told)
+    assert driver.start_run(config, on_event=ignore).summary, "it is the run with these rows"
 
 
 @pytest.mark.parametrize("error", [ConfigError("no key"), DatasetError("no such column"), ArtifactError("not pulled")])

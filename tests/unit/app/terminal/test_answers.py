@@ -116,3 +116,18 @@ def test_an_unreadable_answer_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ConfigError, match="not valid JSON"):
         answers.answer_from_file(tmp_path / "bad.json")
+
+
+def test_a_run_keeps_waiting_when_the_input_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-D, or bytes that are no text in the terminal's encoding."""
+    typed = iter([UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"), EOFError()])
+
+    def ask(_: str) -> str:
+        raise next(typed)
+
+    shown: list[str] = []
+    assert answers.ask_on_terminal(shown.append, ask)(STRATEGIES) is None
+    assert shown[1:] == ["What was typed is not in the terminal's encoding."]
+    monkeypatch.setenv("EDITOR", "my editor's")
+    with pytest.raises(ConfigError, match="EDITOR: my editor's: not a command"):
+        answers.edit_items(STRATEGIES)
