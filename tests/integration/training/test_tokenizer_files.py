@@ -163,7 +163,9 @@ def test_a_sentencepiece_gguf_begins_words_as_llama_cpp(prefix: bool | None, wor
 
 def test_a_gguf_student_whose_splitting_is_not_known_is_refused(tmp_path: Path) -> None:
     file = save_gguf_student(tmp_path, splitting="of-tomorrow")
-    with pytest.raises(TrainingError, match=r"tiny\.gguf splits .*ggml\.pre: of-tomorrow.* the safetensors model"):
+    with pytest.raises(
+        TrainingError, match=r"tiny\.gguf names a pre-tokenizer .*ggml\.pre: of-tomorrow.* the safetensors model"
+    ):
         convert_gguf(file)
     with pytest.raises(TrainingError, match="of-tomorrow"):
         read_gguf(file)
