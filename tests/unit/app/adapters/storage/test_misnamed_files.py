@@ -121,7 +121,7 @@ def test_a_wide_file_that_is_cut_off_names_its_encoding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["x" * 5000, "[{'q': 1}]" * 400, "~nobody-there/a.csv", "a\0b.csv"])
 def test_what_cannot_be_a_path_is_told_shortly(location: str) -> None:
-    with pytest.raises(DatasetError, match="no such (file|folder|user)") as caught:
+    with pytest.raises(DatasetError, match=r"no such (file|folder|user)") as caught:
         FileDatasets().read(location)
     assert len(str(caught.value)) < 500
 
