@@ -16,6 +16,12 @@ from pada_agent.evaluation.verifiers.text import (
 )
 
 _STATEMENT = r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be)?)[\"']?\s*[:=]?\s*(?i:option\s+|choice\s+)?"
+"""What may stand before a label. `option` alone may also begin a remark on one of the others (`B. Option A melts later`)."""
+_ASSERTION = (
+    r"(?i:\b(?:answer|option|choice)(?:\s+is|\s+would\s+be|[\"']?\s*[:=]))[\"']?\s*[:=]?\s*(?i:option\s+|choice\s+)?"
+)
+_CHOOSING = r"(?i:\b(?:choose|pick|select|go\s+with)\s+(?:answer|option|choice)\s+)[(\[*]*"
+_RIGHT = r"\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b"
 _BOX = r"(?:\\f?boxed\s*\{|(?i:<answer>))\s*(?:\\(?:text|math)[a-z]{0,2}\s*\{\s*)?[(\[*]*"
 """What marks an answer: `\\boxed{`, `\\boxed{\\text{`, `<answer>`."""
 _OPENS, _CLOSES = re.compile(r"(?:[{<>\"'“‘«「『【`$|]|\\\(\s?)$"), re.compile(r"[}<>\"'”’»」』】`$|]|\s?\\\)")
@@ -30,7 +36,7 @@ _LEFT_OUT = "□"
 _OR = r"\s*(?:or|and|/|,)\s*"
 _FILLER = (
     r"(?:(?:an?|the|any|about|as|to|be|is|it|this|that|of|look|looks|looking|like|seem|seems|sound|appear|appears|think|"
-    r"believe|say|call|considered|really|very|actually|clearly|exactly|quite|necessarily|particularly|option|choice)\s+){0,4}"
+    r"believe|say|call|considered|really|very|actually|clearly|exactly|quite|necessarily|particularly|choose|pick|select|go|with|option|choice)\s+){0,4}"
 )
 _NEGATED = re.compile(
     rf"\b(?:(?:not|never|neither|nor|cannot|\w{{2,6}}n['’]t)\s+{_FILLER}|no\s+|non(?:-|\s+)|n/)\W{{0,2}}$",
@@ -52,7 +58,7 @@ _NOT_AFTER_DECIMAL = r"(?<!\d[.,])(?<!\d[.,]\d/)(?<!\d[.,]\d out of )"
 """The 5 of `4.5`, `4.5/5` and `4.5 out of 5` is no label."""
 _NOT_BEFORE_DECIMALS = r"(?![.,](?!00?(?!\d))\d)"
 """The 4 of `4.5` is none either, but that of `4.0` is."""
-_LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|\s(?:is|seems)\s(?:the\s)?(?:correct|right|best|true|answer)\b))"
+_LEADING = rf"(?:[)\]*;!]|[.:](?!\d)|\s*$|(?={_ALONE}|{_RIGHT}))"
 _LEADING_IN_OTHER_CASE = r"[)\]]|[.:](?!\w)"
 _NAMING = re.compile(rf"[\"`”)*\]]*(?:$|[;!?]|[.:](?!\w)|{_ALONE}|\s(?:is|seems)\b)", re.MULTILINE)
 
@@ -67,11 +73,12 @@ class FoundLabel(NamedTuple):
 def find_label(response: str, labels: Sequence[str], texts: Sequence[str] = ()) -> FoundLabel:
     """The one label that the response settles on: `B`, `(B)`, `B.`, `B) text`, `The answer is B`, `答案是B`.
 
-    The most explicit form decides: a bare label or text, then `\\boxed{B}`, then "the answer is", then labels at the start of a line, then any mention
-    that is not ruled out (`not B`), and only then the second and third form in the other case (`Answer: b`, `b) text`). Two
-    different labels in the deciding form are ambiguous. `A`, `I` and digits are words in front of another word (`A ball`, `3 planets`), and
-    labels where any letter would be (`A, because …`, `I think it is A.`). "The answer is" and what rules a label out are
-    understood in English only.
+    The most explicit form decides: a bare label or text, then `\\boxed{B}`, then "the answer is" and "option B is right", then
+    a label at the start of a line, then "option B" if no line or several begin with a label, then any mention that is not
+    ruled out (`not B`), and only then the statement and the beginning of a line in the other case (`Answer: b`, `b) text`).
+    Two different labels in the deciding form are ambiguous. `A`, `I` and digits are words in front of another word (`A ball`,
+    `3 planets`), and labels where any letter would be (`A, because …`, `I think it is A.`). "The answer is" and what rules a
+    label out are understood in English only.
 
     Args:
         texts: the options' texts, in the order of their labels. The `C` of an option `Vitamin C` is no label.
@@ -85,7 +92,14 @@ def find_label(response: str, labels: Sequence[str], texts: Sequence[str] = ()) 
             if (same := find_same(answer, texts)) is not None:
                 return FoundLabel(labels[texts.index(same)], "")
         text = _leave_out(text, texts, list(by_form))
-    for find in (_find_bare, _find_boxed, _find_stated, _find_leading, _find_mentioned, _find_in_other_case):
+    for find in (
+        _find_bare,
+        _find_boxed,
+        _find_stated,
+        _find_leading_or_remarked,
+        _find_mentioned,
+        _find_in_other_case,
+    ):
         found = [by_form[form] for form in dict.fromkeys(find(text, list(by_form)))]
         if len(found) == 1:
             return FoundLabel(found[0], "")
@@ -196,12 +210,20 @@ def _find_boxed(response: str, labels: Sequence[str]) -> list[str]:
 
 def _find_stated(response: str, labels: Sequence[str]) -> list[str]:
     one = _one_of(labels)
-    return _with_alternatives(rf"{_STATEMENT}(?:[\s*(\[`\"']|{_DOLLAR})*{one}(?!{_RULED_OUT.pattern})", response, one)
+    asserted = rf"{_ASSERTION}(?:[\s*(\[`\"']|{_DOLLAR})*{one}(?!{_RULED_OUT.pattern})"
+    affirmed = rf"{_STATEMENT}[\s*(\[`\"']*{one}[)\]*`\"']*{_RIGHT}"
+    found = (_with_alternatives(form, response, one) for form in (asserted, affirmed, rf"{_CHOOSING}{one}"))
+    return next(filter(None, found), [])
 
 
-def _find_leading(response: str, labels: Sequence[str]) -> list[str]:
+def _find_leading_or_remarked(response: str, labels: Sequence[str]) -> list[str]:
+    """The label at the start of a line, unless several are listed there: a remark on an option says more than a list of all."""
     one = _one_of(labels)
-    return _with_alternatives(rf"(?m)^[\s*(\[]*{one}{_LEADING}", response, one)
+    leading = _with_alternatives(rf"(?m)^[\s*(\[]*{one}{_LEADING}", response, one)
+    if len(set(leading)) == 1:
+        return leading
+    remark = rf"{_STATEMENT}(?:[\s*(\[`\"']|{_DOLLAR})*{one}(?!{_RULED_OUT.pattern})"
+    return _with_alternatives(remark, response, one) or leading
 
 
 def _find_in_other_case(response: str, labels: Sequence[str]) -> list[str]:
@@ -217,10 +239,13 @@ def _find_in_other_case(response: str, labels: Sequence[str]) -> list[str]:
 
 
 def _with_alternatives(pattern: str, response: str, one: str) -> list[str]:
-    """The labels of all matches, and those joined to them by `or`, `and`, `/` or a comma."""
+    """The labels of all matches that are not ruled out before, and those joined to them by `or`, `and`, `/` or a comma."""
     joined = re.compile(rf"[)\]*`\"']*{_OR}[*(\[`\"']*{one}")
     found = []
     for match in re.finditer(pattern, response):
+        line = response.rfind("\n", 0, match.start("label")) + 1
+        if _is_negated(response[line:], match.start("label") - line):
+            continue
         alternative = joined.match(response, match.end())
         found += [match["label"], alternative["label"]] if alternative else [match["label"]]
     return found
