@@ -66,6 +66,7 @@ class Squad(ExtractiveQa):
     """
 
     name: ClassVar[str] = "squad"
+    is_official: ClassVar[bool] = True
 
 
 class SquadV2(ExtractiveQa):
@@ -79,4 +80,5 @@ class SquadV2(ExtractiveQa):
     """
 
     name: ClassVar[str] = "squad_v2"
+    is_official: ClassVar[bool] = True
     default_no_answer: ClassVar[str] = "no answer"

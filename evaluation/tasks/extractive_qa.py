@@ -19,6 +19,7 @@ from pada_agent.evaluation.verifiers.span import (
     exact_match,
     find_span,
     keep_answerable,
+    matches,
     normalize_span,
     token_f1,
     token_f1_or_none,
@@ -33,10 +34,11 @@ class ExtractiveQa(Task):
          "context": "The lake above the village is fed by two springs and freezes in most winters."}
 
     `answers` may also be a list of strings, or `answer` a single one. The student is trained on the first.
-    Exact match decides the verdict; F1 is reported as well.
+    Exact match decides the verdict, without case, articles and punctuation, unless these are all that makes an answer another
+    number, or an answer at all (`verifiers.span.matches`). F1 is reported as well.
 
     With `config.no_answer`, a question whose list of answers is empty has none: the student is told to say so in these
-    words, and the verdict is that of the official evaluation of SQuAD 2.0.
+    words, as in SQuAD 2.0.
     """
 
     name: ClassVar[str] = "extractive_qa"
@@ -52,6 +54,8 @@ class ExtractiveQa(Task):
     )
     default_instruction: ClassVar[str] = "Answer the question with the exact words of the passage, as few as possible."
     default_no_answer: ClassVar[str] = ""
+    is_official: ClassVar[bool] = False
+    """Whether the verdict is that of SQuAD's own evaluation, whatever punctuation it leaves out."""
 
     @property
     def no_answer(self) -> str:
@@ -71,8 +75,8 @@ class ExtractiveQa(Task):
         golds: list[str] = example.reference["answers"]
         found = prediction.response.strip()
         if self.no_answer:
-            return self._verify_with_none(example, found, keep_answerable(golds))
-        right = exact_match(found, golds)
+            return self._verify_with_none(example, found, keep_answerable(golds) if self.is_official else golds or [""])
+        right = self._matches(found, golds)
         return Verdict(
             example_id=example.id,
             value="correct" if right else "wrong",
@@ -84,7 +88,7 @@ class ExtractiveQa(Task):
     def _verify_with_none(self, example: Example, found: str, golds: list[str]) -> Verdict:
         """SQuAD 2.0: the right answer to a question without one is the empty string, which the student expresses in words."""
         said = "" if normalize_span(found) == normalize_span(self.no_answer) else found
-        right = exact_match(said, golds)
+        right = self._matches(said, golds)
         return Verdict(
             example_id=example.id,
             value="correct" if right else "wrong",
@@ -92,6 +96,9 @@ class ExtractiveQa(Task):
             reason="" if right else f"expected {self.gold(example)}",
             f1=token_f1_or_none(said, golds),
         )
+
+    def _matches(self, found: str, golds: list[str]) -> bool:
+        return exact_match(found, golds) if self.is_official else matches(found, golds)
 
     def draft_fields(self) -> dict[str, str]:
         none = f"; {self.no_answer}, if the passage does not answer the question" if self.no_answer else ""

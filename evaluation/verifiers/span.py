@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pada_agent.evaluation.rows.cells import INVISIBLE
-from pada_agent.evaluation.verifiers.text import JOINING, drop_invisible
+from pada_agent.evaluation.verifiers.number import DecimalMark, parse_number
+from pada_agent.evaluation.verifiers.text import JOINING, drop_invisible, normalize_text
 
 _LETTER = rf"(?![{JOINING}])[^\W\d]"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_AROUND = "\"'`. "
+"""What may stand around an answer of signs."""
 
 
 def normalize_span(text: str) -> str:
@@ -24,6 +27,23 @@ def normalize_span(text: str) -> str:
 
 def exact_match(response: str, golds: Sequence[str]) -> bool:
     return any(normalize_span(response) == normalize_span(gold) for gold in golds)
+
+
+def matches(response: str, golds: Sequence[str]) -> bool:
+    """Like `exact_match`, but not where only punctuation and articles tell the answers apart: `1.5` is not 15, `-5` is not 5, and an
+    answer `A` is neither `the` nor nothing.
+    """
+    return any(exact_match(response, [gold]) and not _differ(response, gold) for gold in golds)
+
+
+def _differ(response: str, gold: str) -> bool:
+    """Whether two answers that normalize to the same say something else."""
+    if not normalize_span(gold):
+        return normalize_text(response).strip(_AROUND) != normalize_text(gold).strip(_AROUND)
+    marks: tuple[DecimalMark, ...] = (".", ",")
+    read = [(parse_number(response, mark), parse_number(gold, mark)) for mark in marks]
+    values = [(one.value, other.value) for one, other in read if one is not None and other is not None]
+    return bool(values) and all(one != other for one, other in values)
 
 
 def token_f1(response: str, golds: Sequence[str]) -> float:

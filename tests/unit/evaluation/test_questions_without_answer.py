@@ -118,3 +118,36 @@ def test_a_span_of_a_japanese_passage_is_found() -> None:
     draft = {"question": "1?", "answer": "\u4eba\u53e3"}
     written = squad.compose(draft, source=source, given={}, example_id="s")
     assert not isinstance(written, DraftProblem) and written.answer == "\u4eba\u53e3"
+
+
+@pytest.mark.parametrize(
+    ("gold", "response", "value"),
+    [
+        ("1.5", "15", "wrong"),
+        ("1.5", "1.5.", "correct"),
+        ("1,5", "15", "wrong"),
+        ("1,5", "1.5", "correct"),
+        ("1,500", "1500", "correct"),
+        ("$1,500", "1500", "correct"),
+        ("-5", "5", "wrong"),
+        ("3.5%", "35", "wrong"),
+        ("10:30", "1030", "correct"),
+        ("the U.S.", "US", "correct"),
+        ("A", "a.", "correct"),
+        ("A", "the", "wrong"),
+        ("A", "", "wrong"),
+        ("A", "unbekannt", "wrong"),
+        ("+", "-", "wrong"),
+        ("+", "'+'", "correct"),
+    ],
+)
+def test_punctuation_and_articles_count_where_nothing_else_tells_answers_apart(
+    gold: str, response: str, value: str
+) -> None:
+    for task in (TaskConfig(name="extractive_qa"), TaskConfig(name="extractive_qa", no_answer="unbekannt")):
+        own = make_task(task)
+        example = own.read(row(question="How much?", context=f"It is {gold} today.", answers=[gold]))
+        assert answer(own, example, response).value == value
+    squad = make_task(TaskConfig(name="squad"))
+    example = squad.read(row(question="How much?", context=f"It is {gold} today.", answers=[gold]))
+    assert (answer(squad, example, response).value == "correct") == exact_match(response, [gold])
