@@ -262,10 +262,12 @@ def _find_last(text: str, mark: DecimalMark) -> Number | None:
 
 
 def _read_all(match: re.Match[str], mark: DecimalMark) -> Iterator[Number]:
-    """The number of a match; of a list such as `1,2,3` its members."""
+    """The number of a match; of a list such as `1,2,3` its members. `3,5` is one number, though not in a gold answer."""
     if match["skip"]:
         return
     number = _read(match, mark)
+    if number is None and match["number"] and match["number"].count(",") == 1:
+        number = _read(match, ",")
     if number is not None:
         yield number
     elif match["number"] and "," in match["number"]:
