@@ -62,7 +62,8 @@ class TaskConfig(Settings):
     """Task `sql`: show the student the database's tables before the question. Without them prompts are much shorter, and a student fine-tuned on a
     single database learns its tables from the rows."""
     query_seconds: float = Field(default=5, gt=0, le=600)
-    """Task `sql`: maximum time in seconds for one query; a query that takes longer counts as wrong. Our default: 5, the same as for programs."""
+    """Task `sql`: maximum processor time in seconds for one query; a query that takes longer counts as wrong. Our default: 5, the same as for
+    programs."""
     allow_unisolated_code: bool = False
     """Tasks that run programs: continue even if this machine cannot keep them away from your files, keys and network (not Linux, or Linux without
     Landlock or seccomp). Only use this on a machine that holds nothing worth protecting."""

@@ -29,6 +29,8 @@ MAX_PROCESSES = 64
 """Threads count too."""
 MAX_OPEN_FILES = 64
 TAIL_BYTES = 2000
+BUSY_SECONDS = 20.0
+"""Time in addition to the program's own for which it may wait for a processor that others use."""
 PATIENCE_SECONDS = 30.0
 """Time in addition to the program's own, so that its processes can start and end on a busy machine."""
 
@@ -52,6 +54,8 @@ class SandboxResult(Record):
     """The last 2000 bytes of stdout and stderr."""
     reason: str = ""
     """Why it is not ok, in words."""
+    is_undecided: bool = False
+    """Whether the machine was too busy to find out."""
     isolated: bool = False
     """Whether files, keys, other processes and the network were out of the program's reach, because Landlock and seccomp were in force."""
 
@@ -75,8 +79,9 @@ def run_program(
     - seccomp: no sockets, shared memory, mounts, or calls that reach other processes.
 
     All its processes together are limited to `memory_mb`, `MAX_PROCESSES`, `MAX_FOLDER_BYTES` and `timeout_seconds`,
-    and each has limits on CPU time, open files and file size. All of them are killed and reaped at the end. Leaving
-    early, for example by `sys.exit(0)`, is not ok.
+    and each has limits on CPU time, open files and file size. Time in which they could run but other processes have the
+    processor does not count, so that a right program does not fail on a busy machine; after `BUSY_SECONDS` more, the
+    result is undecided. All of them are killed and reaped at the end. Leaving early, for example by `sys.exit(0)`, is not ok.
 
     So that a program gets the same verdict every time, hashes of strings (the order of a set of words) and the seed of
     `random` are fixed.
@@ -143,6 +148,7 @@ def _run(code: str, tests: str, seconds: float, *, memory_mb: int, allow_unisola
         "allow_unisolated": allow_unisolated,
         "limits": {
             "seconds": seconds,
+            "patience_seconds": seconds + BUSY_SECONDS,
             "memory_bytes": memory_mb * 2**20,
             "n_processes": MAX_PROCESSES,
             "folder_bytes": MAX_FOLDER_BYTES,
@@ -170,6 +176,7 @@ def _run(code: str, tests: str, seconds: float, *, memory_mb: int, allow_unisola
         ok=ok,
         output_tail=ran.tail,
         reason="" if ok else _explain(ran, seconds, memory_mb),
+        is_undecided=ran.report["stopped"] == "busy",
         isolated=isolated,
     )
 
@@ -286,6 +293,7 @@ def remove_tree(root: Path) -> None:
 def _explain(ran: _Ran, seconds: float, memory_mb: int) -> str:
     reasons = {
         "time": f"no result within {seconds:g} s",
+        "busy": f"the machine is too busy: others have used the processor for {BUSY_SECONDS:g} s",
         "memory": f"took more than {memory_mb} MB together with its child processes",
         "processes": f"had more than {MAX_PROCESSES} processes and threads",
         "files": f"made more than {MAX_FILES} files, or wrote more than {MAX_FOLDER_BYTES // 2**20} MB",

@@ -19,7 +19,9 @@ MAX_ROWS = 10_000
 MAX_CHARACTERS = 4 * 2**20
 """Limit for all texts in a result together."""
 SECONDS_OF_GRACE = 2.0
-"""When its time is up, a query is asked to end. This much later, it is killed."""
+"""When its processor time is up, a query is asked to end. This much later, it is killed."""
+BUSY_SECONDS = 20.0
+"""Time in addition to its own for which a query may wait for a disk, or for a processor that others use."""
 SECONDS_TO_DESCRIBE = 60.0
 _WORKER = "pada_agent.evaluation.sqlite_worker"
 
@@ -42,6 +44,8 @@ class Failure(Record):
     """Why a query returned nothing: SQLite's message, or the limit that it exceeded."""
 
     reason: str
+    is_undecided: bool = False
+    """Whether the machine was too busy to find out."""
 
 
 class Column(Record):
@@ -77,7 +81,8 @@ class SqliteReader:
 
     SQLite's own authorizer lets a query read tables and call built-in functions. It cannot write, attach, set or load
     anything. The file is opened with `mode=ro&immutable=1`, so nothing is locked or written next to it. A progress
-    handler ends the query after `seconds`; rows, characters, memory and the length of values are limited.
+    handler ends the query after `seconds` of processor time, so that a right query does not fail on a busy machine; rows,
+    characters, memory and the length of values are limited.
 
     In this process, these limits would not always hold. Measured on SQLite 3.40 with a limit of 2 s: a single `instr`
     of long texts runs for 17 s without looking at the clock; `randomblob` over a cross join runs for 55 s and takes 2.9
@@ -94,7 +99,7 @@ class SqliteReader:
         """Nothing is started yet.
 
         Args:
-            seconds: time limit for one query.
+            seconds: limit of processor time for one query.
         """
         self._seconds = seconds
         self._lock = Lock()
@@ -112,7 +117,7 @@ class SqliteReader:
             return Failure(reason=f"the query contains an invalid character ({odd!r})")
         reply = self._ask({"database": str(database.absolute()), "sql": sql}, self._seconds)
         if "error" in reply:
-            return Failure(reason=reply["error"])
+            return Failure(reason=reply["error"], is_undecided=bool(reply.get("busy")))
         return Result.model_construct(  # unchecked: SQLite makes no other values, and there may be many
             n_columns=reply["n_columns"],
             rows=tuple(tuple(map(_read_value, row)) for row in reply["rows"]),
@@ -156,13 +161,11 @@ class SqliteReader:
             is_known = self._know(request["database"])
             running = self._process if self._process and self._process.is_running else None
             process = running if running and is_known else self._start()
-            reply = process.ask(request, seconds + SECONDS_OF_GRACE)
+            reply = process.ask({**request, "seconds": seconds}, seconds + SECONDS_OF_GRACE + BUSY_SECONDS)
             if not isinstance(reply, Ended):
                 return reply
             self.close()
-            return {
-                "error": f"no result within {seconds:g} s" if reply.by == "time" else f"SQLite crashed ({reply.by})"
-            }
+            return _explain_end(reply.by, seconds)
 
     def _know(self, database: str) -> bool:
         """Whether the child may read this file. If not, the next child will."""
@@ -179,7 +182,7 @@ class SqliteReader:
         self.close()
         limits = {
             "memory_bytes": MEMORY_BYTES,
-            "seconds": self._seconds,
+            "seconds_of_grace": SECONDS_OF_GRACE,
             "max_rows": MAX_ROWS,
             "max_characters": MAX_CHARACTERS,
             "databases": list(self._databases),
@@ -231,6 +234,13 @@ class SqliteReaders:
             yield reader
         finally:
             self._idle.put(reader)
+
+
+def _explain_end(by: str, seconds: float) -> dict[str, Any]:
+    """What a query gets whose process has ended, or was ended. The kernel ends one that is over its processor time."""
+    if by == "time":
+        return {"error": f"the machine is too busy: no result after {seconds + BUSY_SECONDS:g} s", "busy": True}
+    return {"error": f"no result within {seconds:g} s" if by == "SIGXCPU" else f"SQLite crashed ({by})"}
 
 
 def _read_value(value: Any) -> Value:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_SECONDS = 0.01
 LOOK_SHARE = 8
 """At most one part in this many of the time is spent on looking. On a machine with many processes, looks become rarer."""
@@ -23,13 +24,17 @@ class Stop(NamedTuple):
     """Why a program was stopped."""
 
     reason: str
-    """`time`, `memory`, `processes`, `files`, or `left` if pada itself is gone. Empty if the program ended by itself."""
+    """`time`, `memory`, `processes`, `files`, `busy` if the machine gave it too little time to tell, or `left` if pada itself is gone. Empty if
+    the program ended by itself."""
 
 
 class Limits(NamedTuple):
     """Limits for all processes of a program together."""
 
     seconds: float
+    """Time that they wait for a processor does not count, as long as they have used less than this of one."""
+    patience_seconds: float
+    """Time after which they are stopped even so."""
     memory_bytes: int
     n_processes: int
     """Threads count too."""
@@ -45,6 +50,8 @@ class ProcessFigures(NamedTuple):
     n_threads: int
     resident_bytes: int
     """Includes shared pages."""
+    used_seconds: float
+    """Processor time, with that of its children that have ended."""
 
 
 def watch(ended: int, lifeline: int, limits: Limits) -> Stop:
@@ -59,13 +66,24 @@ def watch(ended: int, lifeline: int, limits: Limits) -> Stop:
         if ended in ready:
             return Stop("")
         now = time.monotonic()
-        if reason := "left" if lifeline in ready else "time" if now - start > limits.seconds else find_excess(limits):
+        if reason := "left" if lifeline in ready else find_overtime(now - start, limits) or find_excess(limits):
             return Stop(reason)
         if now > folder_look:
             if is_folder_full(limits):
                 return Stop("files")
             folder_look = time.monotonic() + FOLDER_LOOK_SECONDS
         pause = max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - now))
+
+
+def find_overtime(seconds: float, limits: Limits) -> str:
+    """`time` if our descendants have had their time, `busy` if others have taken it for too long, otherwise empty."""
+    if seconds <= limits.seconds:
+        return ""
+    family = list_descendants()
+    waited = sum(_read_waiting(process.pid) for process in family)
+    if seconds - waited > limits.seconds or sum(process.used_seconds for process in family) > limits.seconds:
+        return "time"
+    return "busy" if seconds > limits.patience_seconds else ""
 
 
 def find_excess(limits: Limits) -> str:
@@ -161,7 +179,15 @@ def _list_processes() -> Iterator[ProcessFigures]:
         if name.isdecimal():
             with suppress(OSError, ValueError, IndexError):
                 fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
-                yield ProcessFigures(int(name), int(fields[1]), int(fields[17]), int(fields[21]) * PAGE_BYTES)
+                used = sum(map(int, fields[11:15])) / TICKS
+                yield ProcessFigures(int(name), int(fields[1]), int(fields[17]), int(fields[21]) * PAGE_BYTES, used)
+
+
+def _read_waiting(pid: int) -> float:
+    """Seconds for which a process could have run, but another had the processor. 0 if the kernel does not count them."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(_read(f"/proc/{pid}/schedstat").split()[1]) / 1e9
+    return 0.0
 
 
 def _proportional_bytes(process: ProcessFigures) -> int:

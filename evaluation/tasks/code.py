@@ -101,7 +101,7 @@ class Code(Task):
         cut = "; the response was cut off" if prediction.truncated and not result.ok else ""
         return Verdict(
             example_id=example.id,
-            value="correct" if result.ok else "wrong",
+            value="correct" if result.ok else "unscored" if result.is_undecided else "wrong",
             extracted=program,
             reason=result.reason + cut,
         )
@@ -175,7 +175,7 @@ class Code(Task):
             return Verdict(example_id=example.id, value="wrong", reason=f"fewer than {MIN_ASSERTS} asserts")
         verdict = self.verify(example, Prediction(example_id=example.id, response=example.answer))
         if verdict.value != "correct":
-            return verdict
+            return verdict.model_copy(update={"value": "wrong"})
         if self._run(_write_stub(example), reference).ok:
             reason = "the tests prove nothing: a function that returns None passes them too"
             return Verdict(example_id=example.id, value="wrong", extracted=verdict.extracted, reason=reason)

@@ -117,7 +117,10 @@ class Sql(Task):
         if isinstance(wanted, Failure):
             reason = f"the row's own query fails: {wanted.reason}"
             return Verdict(example_id=example.id, value="unscored", extracted=sql, reason=reason)
-        problem = self._find_problem(sql, example, wanted)
+        found = self._run(sql, example)
+        if isinstance(found, Failure) and found.is_undecided:
+            return Verdict(example_id=example.id, value="unscored", extracted=sql, reason=found.reason)
+        problem = self._find_problem(found, example, wanted)
         cut = "; the response was cut off" if problem and prediction.truncated else ""
         return Verdict(
             example_id=example.id,
@@ -268,10 +271,12 @@ class Sql(Task):
             notes.append(f"{found} no rows, so any query that returns none counts as right there")
         return notes
 
-    def _find_problem(self, sql: str, example: Example, wanted: Result) -> str | None:
+    def _run(self, sql: str, example: Example) -> Result | Failure:
         if not begins_as_query(sql):
-            return "no query: a SELECT is expected"
-        found = self._readers.query(self._database_of(example), sql)
+            return Failure(reason="no query: a SELECT is expected")
+        return self._readers.query(self._database_of(example), sql)
+
+    def _find_problem(self, found: Result | Failure, example: Example, wanted: Result) -> str | None:
         if isinstance(found, Failure):
             return found.reason
         return find_difference(found, wanted, ordered=is_ordered(example.answer))

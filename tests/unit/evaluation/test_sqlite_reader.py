@@ -1,10 +1,13 @@
 """What a query can do to a database, and to the machine: read, within limits."""
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +145,24 @@ def test_a_crash_is_a_value(reader: SqliteReader, database: Path, monkeypatch: p
     assert reader.query(database, "SELECT 1") == Failure(reason="SQLite crashed (SIGKILL)")
     monkeypatch.undo()
     assert isinstance(reader.query(database, "SELECT 1"), Result) and reader._process is not process
+
+
+def test_time_in_which_a_query_cannot_run_does_not_count(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = SqliteReader(seconds=0.1)
+    reader.query(database, "SELECT 1")
+    assert reader._process is not None
+    pid = reader._process._process.pid
+    with ThreadPoolExecutor(1) as pool:
+        os.kill(pid, signal.SIGSTOP)
+        asked = pool.submit(reader.query, database, "SELECT name FROM town")
+        time.sleep(0.1 + sqlite_reader.SECONDS_OF_GRACE + 0.2)
+        os.kill(pid, signal.SIGCONT)
+        assert isinstance(asked.result(), Result)
+        monkeypatch.setattr(sqlite_reader, "BUSY_SECONDS", -sqlite_reader.SECONDS_OF_GRACE)
+        os.kill(pid, signal.SIGSTOP)
+        found = reader.query(database, "SELECT name FROM town")
+    assert isinstance(found, Failure) and found.is_undecided and "the machine is too busy" in found.reason
+    reader.close()
 
 
 def test_the_child_ends_with_its_reader(database: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pada_agent.core.config import TaskConfig
 from pada_agent.core.errors import DatasetError, SandboxError
+from pada_agent.evaluation.sandbox import SandboxResult
 from pada_agent.evaluation.tasks import code
 from pada_agent.evaluation.tasks.registry import make_task
 from tests.unit.evaluation.cases import answer, row
@@ -131,3 +132,14 @@ def test_an_answer_is_not_ended_before_its_program(opening: str, behind: str) ->
     written = f"Here is the function:\n\n{opening}\ndef double(x):\n    return 2 * x\n```{behind}"
     ended = written[: min((at for stop in CODE.stop if (at := written.find(stop)) >= 0), default=None)]
     assert answer(CODE, example, ended).value == "correct"
+
+
+def test_a_program_that_a_busy_machine_did_not_run_is_not_scored_and_not_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    example = CODE.read(row(**DOUBLE))
+    busy = SandboxResult(ok=False, is_undecided=True, reason="the machine is too busy")
+    monkeypatch.setattr(code, "run_program", lambda *_, **__: busy)
+    verdict = answer(CODE, example, example.answer)
+    assert (verdict.value, verdict.reason) == ("unscored", "the machine is too busy")
+    assert CODE.verify_label(example).value == "wrong"

@@ -253,6 +253,15 @@ def test_a_wrong_query_that_was_cut_off_says_so(folder: Path) -> None:
     assert verdict.reason == "incomplete input; the response was cut off"
 
 
+def test_a_query_that_a_busy_machine_did_not_run_is_not_scored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example, own = read(folder), task(folder)
+    run = SqliteReader.query
+    busy = Failure(reason="the machine is too busy", is_undecided=True)
+    monkeypatch.setattr(SqliteReader, "query", lambda self, path, sql: run(self, path, sql) if sql == QUERY else busy)
+    verdict = answer(own, example, "SELECT title FROM book")
+    assert (verdict.value, verdict.reason) == ("unscored", "the machine is too busy")
+
+
 def test_what_cannot_be_compared_with_is_not_scored(folder: Path) -> None:
     example = read(folder)
     (folder / "books.sqlite").unlink()
