@@ -1,5 +1,6 @@
 """Reads all files of a run in the same way: rows become examples, with a report of how they were understood."""
 
+import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from pada_agent.evaluation.rows.forms import list_unused
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.tasks.gold_option import READINGS
 from pada_agent.evaluation.tasks.row_reader import RowReader
+
+_ANSWER = re.compile(r" \(answer \d+ of \d+\)$")
 
 
 class Understood(Record):
@@ -42,7 +45,7 @@ class ReadFile(NamedTuple):
     """File and line of each example."""
     understood: Understood
     expanded: bool = False
-    """Whether a row may have become several examples. Repeated greetings are then no mistake."""
+    """Whether a row may have become several examples. Repeated greetings are then no mistake, but repeated conversations are."""
     problems: tuple[DatasetError, ...] = ()
     """Why rows cannot be read, in order. `examples` has none of them."""
 
@@ -138,6 +141,11 @@ def _expand_turns(row: RawRow) -> list[RawRow]:
         )
         for k, end in enumerate(ends, start=1)
     ]
+
+
+def name_row(where: str) -> str:
+    """The place of the row that an example at this place was made of."""
+    return _ANSWER.sub("", where)
 
 
 def _is_learned(turn: Mapping[str, Any]) -> bool:

@@ -3,10 +3,11 @@ The order of a row's options makes no difference.
 """
 
 from collections.abc import Hashable, Sequence
+from itertools import groupby
 
 from pada_agent.core.records import Example
 from pada_agent.evaluation.rows.findings import Pair
-from pada_agent.evaluation.rows.reading import ReadFile
+from pada_agent.evaluation.rows.reading import ReadFile, name_row
 from pada_agent.evaluation.task import Task
 from pada_agent.evaluation.text_units import Units, signs_of
 
@@ -17,20 +18,20 @@ Asked = tuple[Units | str, ...]
 def drop_repeated(file: ReadFile, task: Task) -> tuple[ReadFile, list[Pair]]:
     """The file without rows that repeat an earlier row's question and answer, whatever their ids.
 
-    If rows became several examples, because every answer of a conversation is learned, repeated greetings are kept.
+    If rows became several examples, because every answer of a conversation is learned, only whole conversations count: other ones
+    may begin with the same greeting.
     """
-    if file.expanded:
-        return file, []
-    first: dict[str, str] = {}
+    first: dict[tuple[str, ...], str] = {}
     kept: list[tuple[Example, str]] = []
     repeated = []
-    for example, where in zip(file.examples, file.wheres, strict=True):
-        content = task.sort_options(example).model_dump_json(exclude={"id", "provenance"})
-        if content in first:
-            repeated.append(Pair(where=where, other=first[content]))
+    for place, made in groupby(zip(file.examples, file.wheres, strict=True), lambda pair: name_row(pair[1])):
+        pairs = list(made)
+        contents = tuple(task.sort_options(e).model_dump_json(exclude={"id", "provenance"}) for e, _ in pairs)
+        if contents in first:
+            repeated.append(Pair(where=place, other=first[contents]))
         else:
-            first[content] = where
-            kept.append((example, where))
+            first[contents] = place
+            kept += pairs
     return file._replace(examples=[e for e, _ in kept], wheres=[w for _, w in kept]), repeated
 
 
