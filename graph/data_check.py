@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pada_agent.core.config import DataConfig, RunConfig
 from pada_agent.core.errors import ConfigError, DatasetError, PadaError, RowError
 from pada_agent.core.ports import DatasetSource
+from pada_agent.core.records import Example
 from pada_agent.core.wording import agree, count
 from pada_agent.evaluation.rows.findings import ERRORS, Finding, Pair, list_pairs, stop, warn
 from pada_agent.evaluation.rows.label_counts import (
@@ -15,6 +16,7 @@ from pada_agent.evaluation.rows.label_counts import (
     check_training_labels,
     count_labels,
 )
+from pada_agent.evaluation.rows.passages import check_passages
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.repetition import (
     count_questions,
@@ -85,7 +87,7 @@ def check_data(
     kept, shared = _drop_shared(kept, data, task)
     labels = {name: count_labels(task, file.examples) for name, file in kept.items()}
     findings += shared + _check_labels(kept, labels, settings, further_down or {})
-    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept, files)
+    findings += _check_written_answers(kept, labels, task) + _check_sizes(kept, files) + _check_passages(kept)
     return CheckedData(kept, labels, findings)
 
 
@@ -216,6 +218,11 @@ def _check_written_answers(
     if "train" not in files or labels["train"]:
         return []
     return check_answers(_place("train", files["train"]), files["train"].examples, task)
+
+
+def _check_passages(files: Mapping[FileName, ReadFile]) -> list[Finding]:
+    rows: dict[str, Sequence[Example]] = {name: file.examples for name, file in files.items()}
+    return check_passages(rows, {name: _place(name, file) for name, file in files.items()})
 
 
 def _check_sizes(kept: Mapping[FileName, ReadFile], read: Mapping[FileName, ReadFile]) -> list[Finding]:

@@ -405,6 +405,55 @@ def test_greetings_of_conversations_repeat_rightly() -> None:
     assert leave_out_sizes(checked.findings) == []
 
 
+def test_a_conversation_that_is_there_twice_is_a_repeated_row_though_all_its_answers_are_learned() -> None:
+    first, other = chat("Hi", "Hello.", "Open?", "Yes."), chat("Hi", "Hello.", "Far?", "No.")
+    rows = {
+        "train": [first, other, chat("Late?", "No."), first, chat("Late?", "No.")],
+        "validation": [chat("0?", "a"), chat("1?", "b")],
+    }
+    checked = check(rows, task={"name": "exact_match", "turns": "all"})
+    assert [e.prompt for e in checked.files["train"].examples] == ["Hi", "Open?", "Hi", "Far?", "Late?"]
+    assert leave_out_sizes(checked.findings) == [
+        warn(
+            "memory:train: 2 rows repeat an earlier row (memory:train:4 = memory:train:1, memory:train:5 = memory:train:3)"
+            " and were dropped"
+        )
+    ]
+    (found,) = [
+        f
+        for f in check(rows, task={"name": "exact_match", "turns": "all"}, data={"on_duplicate": "error"}).findings
+        if f.stops
+    ]
+    assert "2 rows repeat an earlier row" in found.text
+
+
+def on_passages(first: int, n_passages: int, n_rows: int) -> Rows:
+    """Rows on the passages from `first` on, one after the other."""
+    return [
+        {"question": f"What is {first} {i}?", "context": f"Passage {first + i % n_passages}.", "answers": ["Passage"]}
+        for i in range(n_rows)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "told"),
+    [
+        ((0, 20, 20), (100, 20, 20), ()),
+        ((0, 20, 20), (100, 2, 6), ()),
+        ((0, 20, 20), (100, 10, 20), ("20 rows ask about 10 passages. ",)),
+        ((0, 20, 20), (18, 20, 20), ()),
+        ((0, 20, 20), (5, 20, 20), ("15 of 20 rows ask about passages that are also in the training rows",)),
+    ],
+)
+def test_rows_that_share_passages_are_told(
+    train: tuple[int, int, int], validation: tuple[int, int, int], told: tuple[str, ...]
+) -> None:
+    rows = {"train": on_passages(*train), "validation": on_passages(*validation)}
+    found = [f for f in check(rows, task={"name": "extractive_qa"}).findings if "passage" in f.text]
+    assert len(found) == len(told) and not any(f.stops for f in found)
+    assert all(f"memory:validation: {text}" in f.text for f, text in zip(found, told, strict=True))
+
+
 def test_one_error_tells_all_that_stops() -> None:
     with pytest.raises(LeakageError, match=r"^one\ntwo$"):
         refuse([stop("one", "leak"), warn("not this"), stop("two", "leak")])
