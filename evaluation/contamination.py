@@ -8,7 +8,6 @@ from pada_agent.core.ports import Embedder
 from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.repeats import RepeatIndex
 from pada_agent.evaluation.row_set import RowSet
-from pada_agent.evaluation.text_units import units_of
 
 
 def find_overlap(rows: Sequence[Example], protected: Sequence[Example]) -> list[Overlap]:
@@ -30,12 +29,12 @@ def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, thre
         if repeated := known.find_repeated(row, threshold):
             found.append(repeated)
             continue
-        units = units_of(known.texts.of(row))
-        if match := kept.find_first(units, threshold):
+        asked = known.texts.manner.asked(row)
+        if match := kept.find_first(asked, threshold):
             place, how = match
             found.append(Overlap(example_id=row.id, protected_id=kept_ids[place], kind="near", evidence=how))
         else:
-            kept.extend([units])
+            kept.extend([asked])
             kept_ids.append(row.id)
     return found
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.repeats import MIN_CONTAINED_WORDS
-from pada_agent.evaluation.row_texts import RowTexts
-from pada_agent.evaluation.text_units import Units, count_words, runs_of, units_of
+from pada_agent.evaluation.row_texts import RowTexts, read_asked
+from pada_agent.evaluation.text_units import Units, count_words, runs_of
 
 N_GRAM_WORDS = 13
 """Number of words in a row that count as a copy, as in GPT-3's contamination study (arXiv 2005.14165, appendix C)."""
@@ -21,16 +21,17 @@ class OverlapIndex:
     def __init__(self, protected: Sequence[Example], texts: RowTexts) -> None:
         self._protected = protected
         self._texts = texts
-        self._exact: dict[str, int] = {}
-        self._normalized: dict[Units, int] = {}
+        self._exact: dict[tuple[str, int], int] = {}
+        self._normalized: dict[tuple[Units, int], int] = {}
         self._units: list[Units] = []
         words: dict[str, str] = {}  # one object in memory for a word of many rows
         for place, row in enumerate(protected):
             text = texts.of(row)
-            units = tuple(words.setdefault(word, word) for word in units_of(text))
-            self._units.append(units)
-            self._exact.setdefault(text, place)
-            self._normalized.setdefault(units, place)
+            asked = read_asked(row, text)
+            asked = asked._replace(units=tuple(words.setdefault(word, word) for word in asked.units))
+            self._units.append(asked.units)
+            self._exact.setdefault((text, asked.key[1]), place)
+            self._normalized.setdefault(asked.key, place)
         self._index_runs()
 
     def _index_runs(self) -> None:
@@ -51,10 +52,11 @@ class OverlapIndex:
     def find(self, row: Example) -> Overlap | None:
         """The strictest kind of overlap that applies, or None."""
         text = self._texts.of(row)
-        units = units_of(text)
-        if (place := self._exact.get(text)) is not None:
+        asked = read_asked(row, text)
+        units = asked.units
+        if (place := self._exact.get((text, asked.key[1]))) is not None:
             return self._overlap(row, place, kind="exact", evidence=text)
-        if units and (place := self._normalized.get(units)) is not None:
+        if units and (place := self._normalized.get(asked.key)) is not None:
             return self._overlap(row, place, kind="normalized", evidence=text)
         if found := self._find_run(units):
             return self._overlap(row, found[0], kind="ngram", evidence=" ".join(found[1]))

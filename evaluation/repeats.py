@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,47 +15,72 @@ CONTAINED_SHARE = 0.95
 """Share of an older question's words that a new row must contain, in order, to count as a copy with something added (recall of ROUGE-L)."""
 
 
+class Asked(NamedTuple):
+    """What a row is compared by."""
+
+    units: Units
+    beside: int = 0
+    """Stands for what its words leave out: the turns before it, its passage, and operators and emoji. Short questions are compared only with
+    those that have the same, because "yes, please" says nothing without the turns, and `2 + 3` is not `2 - 3`."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the question is recognized by its words alone."""
+        return count_words(self.units) >= MIN_CONTAINED_WORDS
+
+    @property
+    def key(self) -> tuple[Units, int]:
+        """The same for rows that ask the same."""
+        return self.units, 0 if self.is_long else self.beside
+
+
 class RepeatIndex:
     """Index of texts by their words, so that only texts that share enough words with a new one are compared with it."""
 
-    def __init__(self, texts: Iterable[Units] = ()) -> None:
+    def __init__(self, texts: Iterable[Asked] = ()) -> None:
         self._texts: list[Units] = []
-        self._first_places: dict[Units, int] = {}
+        self._first_places: dict[tuple[Units, int], int] = {}
         self._words: dict[str, str] = {}
         """One object in memory for a word of many texts."""
         self._lengths = array("I")
         self._long = array("B")
-        """1 for texts that count as copied where they stand inside another."""
+        """1 for texts that count as copied where they stand inside another, and whatever is beside their words."""
+        self._beside = array("q")
         self._places: dict[str, array[int]] = {}
         """Texts by each of their words; the second `the` of a text is another word than the first."""
         self.extend(texts)
 
-    def extend(self, texts: Iterable[Units]) -> None:
+    def extend(self, texts: Iterable[Asked]) -> None:
         """Add texts."""
         for given in texts:
             place = len(self._texts)
-            text = tuple(self._words.setdefault(word, word) for word in given)
+            asked = Asked(tuple(self._words.setdefault(word, word) for word in given.units), given.beside)
+            text = asked.units
             self._texts.append(text)
-            self._first_places.setdefault(text, place)
+            self._first_places.setdefault(asked.key, place)
             self._lengths.append(len(text))
-            self._long.append(count_words(text) >= MIN_CONTAINED_WORDS)
+            self._long.append(asked.is_long)
+            self._beside.append(asked.beside)
             for word in _number(text):
                 self._places.setdefault(word, array("I")).append(place)
 
-    def find_first(self, new: Units, threshold: float | None) -> tuple[int, str] | None:
-        """Position of the first text that `new` repeats, and how it repeats it. None if there is none.
+    def find_first(self, asked: Asked, threshold: float | None) -> tuple[int, str] | None:
+        """Position of the first text that `asked` repeats, and how it repeats it. None if there is none.
 
         Args:
             threshold: ROUGE-L F score that counts as a repeat. None: only identical wording.
         """
         if threshold is None:
-            first = self._first_places.get(tuple(new))
+            first = self._first_places.get(asked.key)
             return None if first is None else (first, "the same words")
+        new = asked.units
         in_common = self._count_in_common(new)
         lengths = np.frombuffer(self._lengths, dtype=np.uint32).astype(np.int64)
         near = 2 * in_common >= threshold * (len(new) + lengths)
-        contained = (in_common >= CONTAINED_SHARE * lengths) & (np.frombuffer(self._long, dtype=np.uint8) > 0)
-        for place in np.flatnonzero(near | contained):
+        is_long = np.frombuffer(self._long, dtype=np.uint8) > 0
+        contained = (in_common >= CONTAINED_SHARE * lengths) & is_long
+        comparable = asked.is_long | is_long | (np.frombuffer(self._beside, dtype=np.int64) == asked.beside)
+        for place in np.flatnonzero((near | contained) & comparable):
             if how := describe_repeat(new, self._texts[place], threshold):
                 return int(place), how
         return None

@@ -12,7 +12,6 @@ from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.overlaps import OverlapIndex
 from pada_agent.evaluation.repeats import RepeatIndex
 from pada_agent.evaluation.row_texts import Manner, RowTexts
-from pada_agent.evaluation.text_units import units_of
 from pada_agent.evaluation.vectors import KeptVectors, Matrix, Nearest, embed_texts, find_nearest
 
 ValueT = TypeVar("ValueT")
@@ -72,7 +71,7 @@ class RowSet(Sequence[Example]):
         self._made.forget()
         self._made.get("texts", lambda: texts)
         if not texts.extend(new):
-            repeats.extend(units_of(texts.of(row)) for row in new)
+            repeats.extend(map(texts.manner.asked, new))
             self._made.get(("repeats", texts.manner), lambda: repeats)
 
     @property
@@ -95,10 +94,30 @@ class RowSet(Sequence[Example]):
         return self._kept.of(texts) if self._kept else embed_texts(embedder, texts)
 
     def find_near(self, rows: Sequence[Example], embedder: Embedder) -> list[Nearest]:
-        """For each of `rows`, the row in this set whose question is nearest. The set must not be empty."""
+        """For each of `rows`, the row in this set whose question is nearest. The set must not be empty.
+
+        Short questions are compared only with some (`Asked.beside`). Where there are none, the cosine is -1.
+        """
         texts = self.texts
         theirs = self.remember("vectors", lambda: self.embed([texts.of(row) for row in self], embedder))
-        return find_nearest(np.asarray(embedder.embed([texts.of(row) for row in rows])), theirs)
+        ours = np.asarray(embedder.embed([texts.of(row) for row in rows]))
+        found: dict[int, Nearest] = {}
+        for beside, places in self._group(rows).items():
+            among = np.arange(len(self)) if beside is None else self._list_comparable(beside)
+            found |= zip(places, _find_nearest_among(ours[places], theirs, among), strict=True)
+        return [found[i] for i in range(len(rows))]
+
+    def _group(self, rows: Sequence[Example]) -> dict[int | None, list[int]]:
+        """The positions of rows by what is beside their words. None for long questions, where it does not matter."""
+        groups: dict[int | None, list[int]] = {}
+        for place, asked in enumerate(map(self.texts.manner.asked, rows)):
+            groups.setdefault(None if asked.is_long else asked.beside, []).append(place)
+        return groups
+
+    def _list_comparable(self, beside: int) -> np.ndarray:
+        """The positions of the rows in this set that a short question with this beside its words is compared with."""
+        groups = self.remember("by what is beside", lambda: self._group(self))
+        return np.array(sorted([*groups.get(None, ()), *groups.get(beside, ())]), dtype=np.int64)
 
     def find_overlap(self, row: Example) -> Overlap | None:
         """The strictest kind of overlap between `row` and a row of this set, or None."""
@@ -112,18 +131,26 @@ class RowSet(Sequence[Example]):
                 wording.
         """
         manner = self.texts.manner
-        units = units_of(manner.of(row))
+        asked = manner.asked(row)
         for rows in self._chain():
-            if found := rows._index_repeats(rows.texts.narrow(manner)).find_first(units, threshold):
+            if found := rows._index_repeats(rows.texts.narrow(manner)).find_first(asked, threshold):
                 place, how = found
                 return Overlap(example_id=row.id, protected_id=rows._rows[place].id, kind="near", evidence=how)
         return None
 
     def _index_repeats(self, manner: Manner) -> RepeatIndex:
         """Index of this set's own rows, without those of `beyond`."""
-        make = partial(RepeatIndex, (units_of(manner.of(row)) for row in self._rows))
+        make = partial(RepeatIndex, map(manner.asked, self._rows))
         return self._made.get(("repeats", manner), make)
 
     def _chain(self) -> list["RowSet"]:
         """The sets that this one goes beyond, earliest first, followed by itself."""
         return [*(self._beyond._chain() if self._beyond else ()), self]
+
+
+def _find_nearest_among(ours: Matrix, theirs: Matrix, places: np.ndarray) -> list[Nearest]:
+    """Like `find_nearest`, but only some rows of `theirs` count. A cosine of -1 if there are none."""
+    if not len(places):
+        return [Nearest(0, -1.0)] * len(ours)
+    found = find_nearest(ours, theirs if len(places) == len(theirs) else theirs[places])
+    return [near._replace(place=int(places[near.place])) for near in found]

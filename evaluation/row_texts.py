@@ -8,7 +8,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from pada_agent.core.records import Example
-from pada_agent.evaluation.text_units import count_words, units_of
+from pada_agent.evaluation.repeats import Asked
+from pada_agent.evaluation.text_units import count_words, operators_of, units_of
 
 MIN_SHARED_WORDS = 8
 """A shorter beginning or end that all rows share is a turn of phrase, not an instruction."""
@@ -20,6 +21,13 @@ MIN_SHARING = 3
 def question_of(example: Example) -> str:
     """The text that a row is compared by."""
     return str(example.reference.get("question") or example.prompt)
+
+
+def read_asked(example: Example, text: str) -> Asked:
+    """What `text`, a row's question, is compared by. Earlier turns and its passage count without case and punctuation."""
+    turns, passage = [turn.content for turn in example.history], example.reference.get("passage", "")
+    beside = (*map(units_of, [*turns, str(passage)]), operators_of(text))
+    return Asked(units_of(text), hash(beside) if any(beside) else 0)
 
 
 class Extremes(NamedTuple):
@@ -72,8 +80,12 @@ class Manner(NamedTuple):
         own = text.removeprefix(self.opening).removesuffix(self.closing)
         return own if own.strip() else text
 
+    def asked(self, example: Example) -> Asked:
+        """The words to compare, and what they leave out."""
+        return read_asked(example, self.of(example))
+
     def whole(self, example: Example) -> str:
-        """The same, including what all rows share."""
+        """The text, including what all rows share."""
         question = question_of(example)
         return content_of(example) if question in self.fixed else question
 

@@ -38,6 +38,11 @@ _CLOSING_SIGNS = re.compile(r"['\".,;!?。、؟؛،।]+(?!\S)")
 UNSPACED = "".join(_UNSPACED.values())
 """Scripts without spaces between words, as ranges of a character class."""
 
+_OPERATOR = re.compile(
+    r"(?:(?<=[\d)])|(?<=\b[a-zA-Z]))\s*(?:\*\*|//|[-*/])\s*(?=[\d.(]|[a-zA-Z]\b)|(?<![\w)])-(?=[\d.(])|[+=<>^%&|]|!(?==)"
+)
+"""Signs of calculations and comparisons. A hyphen or slash between words, and stars around them, are none."""
+
 _ASCII_WORD, _ASCII_SIGN = re.compile(r"\w+", re.ASCII), re.compile(r"\w+|\S", re.ASCII)
 _SENTENCE_END = re.compile(r"(?<=[.!?؟।])(?<!\d\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)\s+|(?<=[。！？])\s*|\n+")
 
@@ -89,6 +94,17 @@ def signs_of(text: str) -> Units:
         text = unicodedata.normalize("NFKC", text.translate(_SPELLINGS))
     text = _CLOSING_SIGNS.sub("", _OPENING_SIGNS.sub("", text.casefold()))
     return tuple((_ASCII_SIGN if text.isascii() else _sign_pattern()).findall(text))
+
+
+def operators_of(text: str) -> Units:
+    """The signs that make the same words say something else: those of calculations and comparisons, and emoji."""
+    if text.isascii():
+        return tuple(found.strip() for found in _OPERATOR.findall(text))
+    text = unicodedata.normalize("NFKC", text.translate(_SPELLINGS))
+    pictures = (
+        character for character in text if unicodedata.category(character) in ("So", "Sm") and not character.isascii()
+    )
+    return (*(found.strip() for found in _OPERATOR.findall(text)), *pictures)
 
 
 def count_words(units: Sequence[str]) -> float:

@@ -8,7 +8,7 @@ from pada_agent.core.records import Example, Overlap
 from pada_agent.evaluation.overlaps import N_GRAM_WORDS
 from pada_agent.evaluation.repeats import CONTAINED_SHARE, MIN_CONTAINED_WORDS
 from pada_agent.evaluation.row_texts import MIN_SHARED_WORDS, MIN_SHARING, content_of, question_of
-from pada_agent.evaluation.text_units import Units, count_words, runs_of, units_of
+from pada_agent.evaluation.text_units import Units, count_words, operators_of, runs_of, units_of
 
 
 class PlainTexts:
@@ -59,10 +59,10 @@ def find_one_overlap(row: Example, protected: Sequence[Example], texts: PlainTex
     text = texts.of(row)
     units = units_of(text)
     for p in protected:
-        if texts.of(p) == text:
+        if texts.of(p) == text and may_be_same(row, p, texts):
             return Overlap(example_id=row.id, protected_id=p.id, kind="exact", evidence=text)
     for p in protected:
-        if units and units_of(texts.of(p)) == units:
+        if units and units_of(texts.of(p)) == units and may_be_same(row, p, texts):
             return Overlap(example_id=row.id, protected_id=p.id, kind="normalized", evidence=text)
     signatures = [(p.id, signature(units_of(texts.of(p)))) for p in protected]
     for n in sorted({len(run) for _, runs in signatures for run in runs}, reverse=True):
@@ -73,6 +73,16 @@ def find_one_overlap(row: Example, protected: Sequence[Example], texts: PlainTex
     return None
 
 
+def may_be_same(row: Example, other: Example, texts: PlainTexts) -> bool:
+    """Two short questions after different turns, or with other operators, are different questions."""
+    if operators_of(texts.of(row)) != operators_of(texts.of(other)):
+        return any(count_words(units_of(texts.of(one))) >= MIN_CONTAINED_WORDS for one in (row, other))
+    is_long = any(count_words(units_of(texts.of(one))) >= MIN_CONTAINED_WORDS for one in (row, other))
+    return is_long or [units_of(turn.content) for turn in row.history] == [
+        units_of(turn.content) for turn in other.history
+    ]
+
+
 def signature(units: Units) -> set[Units]:
     if MIN_CONTAINED_WORDS <= count_words(units) < N_GRAM_WORDS:
         return {units}
@@ -81,13 +91,15 @@ def signature(units: Units) -> set[Units]:
 
 def find_duplicates(new: Sequence[Example], existing: Sequence[Example], *, threshold: float) -> list[Overlap]:
     texts = PlainTexts(existing)
-    known = [(e.id, units_of(texts.of(e))) for e in existing]
+    known = list(existing)
     found: list[Overlap] = []
     for row in new:
         units = units_of(texts.of(row))
-        match = next(((i, how) for i, other in known if (how := repeats(units, other, threshold))), None)
+        comparable = [other for other in known if may_be_same(row, other, texts)]
+        hows = ((other.id, repeats(units, units_of(texts.of(other)), threshold)) for other in comparable)
+        match = next(((i, how) for i, how in hows if how), None)
         if match is None:
-            known.append((row.id, units))
+            known.append(row)
         else:
             found.append(Overlap(example_id=row.id, protected_id=match[0], kind="near", evidence=match[1]))
     return found

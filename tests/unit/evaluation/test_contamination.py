@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pada_agent.core.records import Example, Overlap
+from pada_agent.core.records import Example, Overlap, Turn
 from pada_agent.evaluation.contamination import find_duplicates, find_near, find_overlap
 from pada_agent.evaluation.repeats import rouge_l
 from pada_agent.evaluation.text_units import units_of
@@ -118,3 +118,84 @@ def test_a_row_in_other_words_is_found_by_its_vector_with_the_row_and_the_cosine
     assert "where is my parcel today" in found.evidence
     assert find_near([], held_out, embedder=WordCountEmbedder(), threshold=0.9) == []
     assert find_near(rows, [], embedder=WordCountEmbedder(), threshold=0.9) == []
+
+
+BOOKED, SOLD = "Shall I book the table for two at eight?", "Shall I sell the shares today?"
+
+
+def chat(id: str, before: str, question: str) -> Example:
+    history = (Turn(role="user", content="Hello"), Turn(role="assistant", content=before)) if before else ()
+    return Example(id=id, prompt=question, answer="", reference={"question": question}, history=history)
+
+
+@pytest.mark.parametrize("threshold", [0.85, None])
+@pytest.mark.parametrize(
+    ("new", "old", "is_same"),
+    [
+        ((BOOKED, "Yes, please."), (BOOKED, "yes please"), True),
+        ((BOOKED.upper(), "Yes, please."), (BOOKED, "yes please"), True),
+        ((SOLD, "Yes, please."), (BOOKED, "Yes, please."), False),
+        (("", "Yes, please."), (BOOKED, "Yes, please."), False),
+        ((BOOKED, "No, thank you."), (BOOKED, "Yes, please."), False),
+        ((SOLD, LONG), (BOOKED, LONG), True),
+        (("", LONG), (BOOKED, LONG), True),
+    ],
+)
+def test_a_short_question_is_the_same_only_after_the_same_turns(
+    new: tuple[str, str], old: tuple[str, str], is_same: bool, threshold: float | None
+) -> None:
+    row, known = chat("new", *new), chat("old", *old)
+    assert bool(find_overlap([row], [known])) == is_same
+    assert bool(find_duplicates([row], [known], threshold=threshold)) == is_same
+    assert bool(find_duplicates([known, row], [], threshold=threshold)) == is_same
+    assert bool(find_near([row], [known], embedder=WordCountEmbedder(), threshold=0.9)) == is_same
+
+
+def test_a_short_question_in_other_words_is_looked_for_after_the_same_turns() -> None:
+    held_out = [
+        chat("sold", SOLD, "today my parcel is where"),
+        chat("booked", BOOKED, "where is my parcel today"),
+        chat("long", SOLD, LONG),
+    ]
+    rows = [
+        chat("r1", BOOKED, "my parcel is where today"),
+        chat("r2", "", "my parcel is where today"),
+        chat("r3", BOOKED, LONG),
+    ]
+    found = find_near(rows, held_out, embedder=WordCountEmbedder(), threshold=0.9)
+    assert [(o.example_id, o.protected_id) for o in found] == [("r1", "booked"), ("r3", "long")]
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "is_same"),
+    [
+        ("What is 10 + 3?", "What is 10 - 3?", False),
+        ("What is 10+3?", "what is 10 + 3", True),
+        ("What is 10 - 3?", "What is 10 \u2212 3?", True),
+        ("a != b", "a == b", False),
+        ("(a) * b", "(a) / b", False),
+        ("a**b", "a*b", False),
+        ("What is -3?", "What is 3?", False),
+        ("Great service \U0001f60d", "Great service \U0001f621", False),
+        ("Is the re-opened shop in/out?", "Is the re opened shop in out?", True),
+        ("Hello - is **this** true?", "Hello, is this true?", True),
+    ],
+)
+def test_a_short_question_with_other_operators_or_emoji_is_another_one(new: str, old: str, is_same: bool) -> None:
+    row, known = example("new", new), example("old", old)
+    assert bool(find_overlap([row], [known])) == is_same
+    assert bool(find_duplicates([row], [known], threshold=0.85)) == is_same
+    assert bool(find_duplicates([row], [known], threshold=None)) == is_same
+    assert bool(find_near([row], [known], embedder=WordCountEmbedder(), threshold=0.9)) == is_same
+
+
+def test_a_short_question_on_another_passage_is_another_one() -> None:
+    def ask(id: str, passage: str, question: str) -> Example:
+        reference = {"question": question, "passage": passage}
+        return Example(id=id, prompt=f"{passage}\n\n{question}", answer="", reference=reference)
+
+    held_out = [ask("tower", "The tower is old.", "Who built it?"), ask("long", "The tower is old.", f"{LONG}?")]
+    rows = [ask("r1", "The bridge is new.", "Who built it?"), ask("r2", "the tower is old", "who built it")]
+    for found in (find_overlap(rows, held_out), find_duplicates(rows, held_out, threshold=0.85)):
+        assert [(o.example_id, o.protected_id) for o in found] == [("r2", "tower")]
+    assert find_overlap([ask("r3", "The bridge is new.", f"{LONG}?")], held_out)

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from pada_agent.core.records import Example
+from pada_agent.core.records import Example, Turn
 from pada_agent.evaluation.contamination import find_duplicates, find_overlap
 from pada_agent.evaluation.row_set import RowSet
 from tests.unit.evaluation import plain_comparison as plain
@@ -24,7 +24,8 @@ def draw_rows(rng: Random, name: str, n: int, kind: str) -> list[Example]:
     for i in range(n):
         length = rng.choice((0, 1, 2, 3, 8, 9, 14, 20)) if kind != "long" else rng.randint(13, 40)
         page = rng.randrange(len(BOOK))
-        text = " ".join(BOOK[page : page + length] if kind == "long" else rng.choices(words, k=length))
+        joint = rng.choice((" + ", " - ")) if kind == "sums" else " "
+        text = joint.join(BOOK[page : page + length] if kind == "long" else rng.choices(words, k=length))
         if kind in ("passages", "forms"):
             question = rng.choice(("Is it true?", "Who?", f"{text}?"))
             if kind == "forms":
@@ -37,11 +38,13 @@ def draw_rows(rng: Random, name: str, n: int, kind: str) -> list[Example]:
         if kind == "instructions":
             text = (PREAMBLE if rng.random() < 0.95 else PREAMBLE[:60]) + text + (ENDING if rng.random() < 0.9 else "")
         options = ("x", rng.choice("yz")) if kind == "options" else ()
-        rows.append(Example(id=f"{name}{i}", prompt=text, answer="", options=options))
+        turns = [Turn(role="user", content=rng.choice("AB")), Turn(role="assistant", content="x")]
+        history = tuple(turns * rng.randrange(3)) if kind == "chats" else ()
+        rows.append(Example(id=f"{name}{i}", prompt=text, answer="", options=options, history=history))
     return rows
 
 
-KINDS = ("few", "scripts", "long", "passages", "instructions", "options", "forms")
+KINDS = ("few", "scripts", "long", "passages", "instructions", "options", "forms", "chats", "sums")
 
 
 @pytest.mark.parametrize("kind", KINDS)
