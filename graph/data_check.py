@@ -20,10 +20,9 @@ from pada_agent.evaluation.rows.passages import check_passages
 from pada_agent.evaluation.rows.reading import ReadFile
 from pada_agent.evaluation.rows.repetition import (
     count_questions,
-    drop_places,
     drop_repeated,
+    drop_shared,
     find_contradictions,
-    find_shared,
 )
 from pada_agent.evaluation.rows.row_errors import tell_alike
 from pada_agent.evaluation.statistics import wilson_interval
@@ -170,13 +169,13 @@ def _drop_shared(
     for name, others in (("validation", ("test",)), ("train", ("validation", "test"))):
         if name not in kept:
             continue
-        pairs = find_shared(kept[name], [kept[other] for other in others if other in kept], task)
+        rest, pairs = drop_shared(kept[name], [kept[other] for other in others if other in kept], task)
         if not pairs:
             continue
         finding = _tell_shared(name, kept[name], pairs, data)
         findings.append(finding)
         if not finding.stops:
-            kept[name] = drop_places(kept[name], [pair.where for pair in pairs])
+            kept[name] = rest
     return kept, findings
 
 

@@ -2,7 +2,7 @@
 The order of a row's options makes no difference.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import groupby
 
 from pada_agent.core.records import Example
@@ -24,8 +24,7 @@ def drop_repeated(file: ReadFile, task: Task) -> tuple[ReadFile, list[Pair]]:
     first: dict[tuple[str, ...], str] = {}
     kept: list[tuple[Example, str]] = []
     repeated = []
-    for place, made in groupby(zip(file.examples, file.wheres, strict=True), lambda pair: name_row(pair[1])):
-        pairs = list(made)
+    for place, pairs in _list_rows(file):
         contents = tuple(task.sort_options(e).model_dump_json(exclude={"id", "provenance"}) for e, _ in pairs)
         if contents in first:
             repeated.append(Pair(where=place, other=first[contents]))
@@ -33,6 +32,16 @@ def drop_repeated(file: ReadFile, task: Task) -> tuple[ReadFile, list[Pair]]:
             first[contents] = place
             kept += pairs
     return file._replace(examples=[e for e, _ in kept], wheres=[w for _, w in kept]), repeated
+
+
+def _list_rows(file: ReadFile) -> Iterator[tuple[str, list[tuple[Example, str]]]]:
+    """The place of each row, and the examples that were made of it, each with its own place."""
+    pairs = zip(file.examples, file.wheres, strict=True)
+    if not file.expanded:
+        yield from ((where, [(example, where)]) for example, where in pairs)
+        return
+    for place, made in groupby(pairs, lambda pair: name_row(pair[1])):
+        yield place, list(made)
 
 
 def find_contradictions(file: ReadFile, task: Task, *, exactly: bool = False) -> list[Pair]:
@@ -56,8 +65,8 @@ def count_questions(file: ReadFile, task: Task) -> int:
     return len({_dump_asked(task.sort_options(example)) for example in file.examples})
 
 
-def find_shared(file: ReadFile, others: Sequence[ReadFile], task: Task) -> list[Pair]:
-    """Rows of `file` that also occur in `others`, ignoring case, white space and the punctuation around words.
+def drop_shared(file: ReadFile, others: Sequence[ReadFile], task: Task) -> tuple[ReadFile, list[Pair]]:
+    """The file without rows that also occur in `others`, ignoring case, white space and the punctuation around words, and these rows.
 
     Questions that follow different earlier turns, are asked about different passages, or have different options are not
     the same. System turns count for questions that a file asks with several of them, which then tell its rows apart.
@@ -73,14 +82,10 @@ def find_shared(file: ReadFile, others: Sequence[ReadFile], task: Task) -> list[
     for at in range(1, len(asked)):
         for key, where in list_keys(at):
             first.setdefault(key, where)
-    return [Pair(where=where, other=first[key]) for key, where in list_keys(0) if key in first]
-
-
-def drop_places(file: ReadFile, places: Sequence[str]) -> ReadFile:
-    """The file without the rows at these places."""
-    gone = set(places)
-    kept = [(e, w) for e, w in zip(file.examples, file.wheres, strict=True) if w not in gone]
-    return file._replace(examples=[e for e, _ in kept], wheres=[w for _, w in kept])
+    own = list_keys(0)
+    kept = [i for i, (key, _) in enumerate(own) if key not in first]
+    rest = file._replace(examples=[file.examples[i] for i in kept], wheres=[file.wheres[i] for i in kept])
+    return rest, [Pair(where=where, other=first[key]) for key, where in own if key in first]
 
 
 def _dump_asked(example: Example) -> str:

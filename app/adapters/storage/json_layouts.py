@@ -74,12 +74,15 @@ def _is_plain(column: Sequence[Any]) -> bool:
 
 
 def _open_article(place: str, row: Mapping[str, Any]) -> Iterator[Placed]:
-    """SQuAD's own files: the questions of an article's paragraphs, each with its passage."""
+    """SQuAD's own files: the questions of an article's paragraphs, each with its passage and a place of its own."""
     paragraphs = row.get("paragraphs")
     if not isinstance(paragraphs, list) or not all(isinstance(p, Mapping) for p in paragraphs):
         yield place, row
         return
-    for paragraph in paragraphs:
-        for question in paragraph.get("qas") or []:
-            context = {"title": row.get("title"), "context": paragraph.get("context")}
-            yield place, {**context, **question} if isinstance(question, Mapping) else question
+    for n, paragraph in enumerate(paragraphs, 1):
+        context = {"title": row.get("title"), "context": paragraph.get("context")}
+        for k, question in enumerate(paragraph.get("qas") or [], 1):
+            yield (
+                f"{place}.paragraphs[{n}].qas[{k}]",
+                {**context, **question} if isinstance(question, Mapping) else question,
+            )

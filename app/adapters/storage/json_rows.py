@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from itertools import chain, dropwhile, islice
+from itertools import chain, count, dropwhile, islice
 from typing import Any
 
 from pada_agent.app.adapters.storage.json_layouts import Placed, open_object
@@ -86,10 +86,14 @@ class _Scanner:
             raise self._refuse("there is something after the end of the array. Put all rows between one [ and one ]")
 
     def _read_members(self) -> Iterator[Placed]:
+        """The members of an array. Those that begin on the line of the one before are told apart by their number."""
         if self._take("]"):
             return
-        while True:
-            yield self._read_value()
+        before = ""
+        for number in count(1):
+            place, value = self._read_value()
+            yield (f"{place} (row {number})" if place == before else place), value
+            before = place
             if self._take("]"):
                 return
             if not self._take(","):

@@ -1,5 +1,7 @@
 """What rows have against them is told at once, by file and line; what would mean nothing stops."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -425,6 +427,12 @@ def test_a_conversation_that_is_there_twice_is_a_repeated_row_though_all_its_ans
         if f.stops
     ]
     assert "2 rows repeat an earlier row" in found.text
+
+
+def test_of_an_array_on_one_line_only_the_rows_of_another_file_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps([*GOOD["train"], GOOD["test"][0]]))
+    checked = check(GOOD, data={"train": str(tmp_path / "train.json"), "on_overlap": "drop"})
+    assert len(checked.files["train"].examples) == len(GOOD["train"])
 
 
 def on_passages(first: int, n_passages: int, n_rows: int) -> Rows:

@@ -94,11 +94,29 @@ def test_the_only_row_of_a_file_is_not_taken_apart(tmp_path: Path, row: dict[str
     assert read(tmp_path, "c.jsonl", json.dumps({"data": [row]})) == [{"data": [row]}], "lines are rows"
 
 
+def test_rows_on_one_line_of_an_array_have_places_of_their_own(tmp_path: Path) -> None:
+    location = write(tmp_path, "a.json", json.dumps(ROWS) + "\n")
+    assert [row.where for row in FileDatasets().read(location)] == [f"{location}:1", f"{location}:1 (row 2)"]
+    location = write(tmp_path, "b.json", '[{"q": 1}, {"q": 2},\n{"q": 3}, {"q": 4}]')
+    places = [row.where.removeprefix(f"{location}:") for row in FileDatasets().read(location)]
+    assert places == ["1", "1 (row 2)", "2", "2 (row 4)"]
+
+
 def test_squads_own_files_are_opened(tmp_path: Path) -> None:
     question = {"id": "1", "question": "Who?", "answers": [{"text": "Ann", "answer_start": 0}], "is_impossible": False}
     article = {"title": "T", "paragraphs": [{"context": "Ann did.", "qas": [question, {**question, "id": "2"}]}]}
     rows = read(tmp_path, "dev-v2.0.json", json.dumps({"version": "v2.0", "data": [article]}))
     assert rows == [{"title": "T", "context": "Ann did.", **question, "id": i} for i in ("1", "2")]
+
+
+def test_each_question_of_squads_own_files_has_a_place_of_its_own(tmp_path: Path) -> None:
+    """By its place a row is dropped from one split if it is in another."""
+    paragraph = {"context": "Ann did.", "qas": [{"question": f"Who {i}?", "answers": [{"text": "Ann"}]} for i in "ab"]}
+    path = tmp_path / "train-v2.0.json"
+    path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [paragraph] * 2}] * 2}))
+    wheres = [row.where for row in FileDatasets().read(str(path))]
+    assert wheres[:2] == [f"{path}:data[1].paragraphs[1].qas[{k}]" for k in (1, 2)]
+    assert len(set(wheres)) == len(wheres) == 8
 
 
 def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
@@ -120,7 +138,7 @@ def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
         ("a.json", '[\n{"a": 1}\n{"a": 2}\n]', r"a\.json:3: not valid JSON: expected a comma or the end of the array"),
         ("a.json", '[\n{"a": 1},\n]', r"a\.json:3: not valid JSON: "),
         ("a.json", '[{"a": 1}]\n[2]', r"a\.json:2: not valid JSON: there is something after the end of the array\. Put all rows"),
-        ("a.json", '[{"a": 1}, 2]', r"a\.json:1: expected an object with named fields, found a number"),
+        ("a.json", '[{"a": 1}, 2]', r"a\.json:1 \(row 2\): expected an object with named fields, found a number"),
         ("a.json", '[\n{"b": "\\ud83d\\ude00 \\\\ud",\n "a": "\\ud800"}]', r"a\.json:3: not valid JSON: at column 8, a text contains \\ud800, which is half of a character"),
         ("a.json", "[]", r"a\.json: has no rows"),
         ("a.json", "", r"a\.json: is empty"),
