@@ -18,7 +18,7 @@ MEMORY_BYTES = 512 * 2**20
 MAX_ROWS = 10_000
 MAX_CHARACTERS = 4 * 2**20
 """Limit for all texts in a result together."""
-SECONDS_OF_GRACE = 2.0
+SECONDS_OF_GRACE = 1.0
 """When its processor time is up, a query is asked to end. This much later, it is killed."""
 BUSY_SECONDS = 20.0
 """Time in addition to its own for which a query may wait for a disk, or for a processor that others use."""

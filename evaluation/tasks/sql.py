@@ -78,7 +78,7 @@ class Sql(Task):
         super().__init__(config)
         self._readers = SqliteReaders(seconds=config.query_seconds)
         self._databases = Databases(config.database, self._readers)
-        self._run_reference = lru_cache(maxsize=1024)(self._readers.query)
+        self._remember_result = lru_cache(maxsize=1024)(self._readers.query)
         self._find_clock = lru_cache(maxsize=1024)(self._readers.find_clock)
 
     def settle(self, files: Sequence[Sequence[RawRow]]) -> list[Settled]:
@@ -270,6 +270,12 @@ class Sql(Task):
             found = agree(n_empty, "1 query returns", f"{n_empty:,} queries return")
             notes.append(f"{found} no rows, so any query that returns none counts as right there")
         return notes
+
+    def _run_reference(self, database: Path, sql: str) -> Result | Failure:
+        """The result of a query that is asked for again and again. What a busy machine did not run is tried again."""
+        found = self._remember_result(database, sql)
+        is_undecided = isinstance(found, Failure) and found.is_undecided
+        return self._readers.query(database, sql) if is_undecided else found
 
     def _run(self, sql: str, example: Example) -> Result | Failure:
         if not begins_as_query(sql):

@@ -113,7 +113,7 @@ def test_a_query_that_fails_is_a_value_with_a_reason_and_the_next_one_is_answere
 ) -> None:
     before, started = database.read_bytes(), time.monotonic()
     assert reader.query(database, sql) == Failure(reason=reason)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert isinstance(reader.query(database, "SELECT 1"), Result)
     assert database.read_bytes() == before and sorted(p.name for p in database.parent.iterdir()) == [database.name]
 
