@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from itertools import chain, count, dropwhile, islice
+from itertools import chain, dropwhile, islice
 from typing import Any
 
 from pada_agent.app.adapters.storage.json_layouts import Placed, open_object
@@ -74,11 +74,11 @@ class _Scanner:
     def read(self) -> Iterator[Placed]:
         """The members of an array, or else the values that follow each other."""
         if self._take("["):
-            return self._read_array()
+            return _tell_apart(self._read_array())
         values = []
         while not self._at_end():
             values.append(self._read_value())
-        return open_object(self._location, *values[0]) if len(values) == 1 else iter(values)
+        return open_object(self._location, *values[0]) if len(values) == 1 else _tell_apart(values)
 
     def _read_array(self) -> Iterator[Placed]:
         yield from self._read_members()
@@ -86,14 +86,10 @@ class _Scanner:
             raise self._refuse("there is something after the end of the array. Put all rows between one [ and one ]")
 
     def _read_members(self) -> Iterator[Placed]:
-        """The members of an array. Those that begin on the line of the one before are told apart by their number."""
         if self._take("]"):
             return
-        before = ""
-        for number in count(1):
-            place, value = self._read_value()
-            yield (f"{place} (row {number})" if place == before else place), value
-            before = place
+        while True:
+            yield self._read_value()
             if self._take("]"):
                 return
             if not self._take(","):
@@ -130,6 +126,14 @@ class _Scanner:
     def _refuse(self, problem: str) -> DatasetError:
         line = self._first_line + self._text.count("\n", 0, self._place)
         return DatasetError(f"{self._location}:{line}: not valid JSON: {problem}")
+
+
+def _tell_apart(values: Iterable[Placed]) -> Iterator[Placed]:
+    """The values. The place of one that begins on the same line as the one before includes its number."""
+    before = ""
+    for number, (place, value) in enumerate(values, 1):
+        yield (f"{place} (row {number})" if place == before else place), value
+        before = place
 
 
 def _parses(line: str) -> bool:
