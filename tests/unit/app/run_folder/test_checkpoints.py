@@ -65,12 +65,32 @@ def test_a_state_of_another_version_is_not_to_be_deleted(tmp_path: Path, read: o
 
 @pytest.mark.parametrize(
     ("cell", "kept"),
-    [(np.int64(3), 3), (np.float32(0.1), 0.1), (np.bool_(True), True), (np.array([np.int64(1)], dtype=object), [1])],
+    [
+        (np.int64(3), 3),
+        (np.float32(0.1), 0.1),
+        (np.bool_(True), True),
+        (np.array([np.int64(1)], dtype=object), [1]),
+        (2**64 - 1, 2**64 - 1),
+        (2**64, "18446744073709551616"),
+        (-(2**63) - 1, "-9223372036854775809"),
+    ],
 )
-def test_rows_with_numbers_of_numpy_are_saved_as_a_file_would_hold_them(cell: object, kept: object) -> None:
+def test_rows_with_numbers_of_numpy_or_huge_ones_are_saved_as_a_file_would_hold_them(
+    cell: object, kept: object
+) -> None:
     serializer = make_serializer()
     saved = serializer.dumps_typed({"train": [{"text": "a", "label": cell}]})
     assert serializer.loads_typed(saved) == {"train": [{"text": "a", "label": kept}]}
+
+
+def test_what_a_larger_graph_keeps_beside_such_rows_comes_back_as_it_was() -> None:
+    serializer = make_serializer()
+    own = {"prices": {1: 2.5}, "vector": np.array([0.1, 0.2], dtype=np.float32)}
+    saved = serializer.dumps_typed({**own, "train": [{"text": "a", "label": np.int64(3)}]})
+    restored = serializer.loads_typed(saved)
+    assert restored["prices"] == own["prices"]
+    assert isinstance(restored["vector"], np.ndarray) and restored["vector"].dtype == np.float32
+    assert restored["vector"].tolist() == own["vector"].tolist()
 
 
 def test_what_no_checkpoint_can_hold_is_still_refused() -> None:
