@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer, open_checkpoints, read_state
 from pada_agent.app.run_folder.versions import find_commit, find_version
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Ref
 
 
 def save(path: Path, **values: object) -> None:
@@ -91,6 +93,19 @@ def test_what_a_larger_graph_keeps_beside_such_rows_comes_back_as_it_was() -> No
     assert restored["prices"] == own["prices"]
     assert isinstance(restored["vector"], np.ndarray) and restored["vector"].dtype == np.float32
     assert restored["vector"].tolist() == own["vector"].tolist()
+
+
+@dataclass(frozen=True)
+class Order:
+    """A class in the state of a larger graph."""
+
+    number: int
+
+
+def test_a_larger_graph_names_the_classes_of_its_own_state() -> None:
+    serializer = make_serializer().with_msgpack_allowlist([Order])
+    saved = serializer.dumps_typed({"order": Order(3), "best": Ref(key="k", rows=2), "label": np.int64(3)})
+    assert serializer.loads_typed(saved) == {"order": Order(3), "best": Ref(key="k", rows=2), "label": 3}
 
 
 def test_what_no_checkpoint_can_hold_is_still_refused() -> None:
