@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import NoReturn, TypeVar
+from weakref import WeakValueDictionary
 
 import psutil
 from langchain_core.language_models import BaseChatModel
@@ -45,7 +46,8 @@ PartT = TypeVar("PartT")
 
 
 _connections: dict[str, Adapters] = {}
-_budgets: dict[str, Budget] = {}
+_budgets: WeakValueDictionary[str, Budget] = WeakValueDictionary()
+"""For as long as a run's adapters are in use. A budget keeps the run's record of calls open."""
 _stopped: set[str] = set()
 """Runs that a signal has stopped. Nodes that still ask for adapters get none, so that no further call is paid for."""
 _lock = Lock()

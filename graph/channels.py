@@ -1,16 +1,16 @@
-"""How the channels of the state take updates. All reducers are idempotent merges, so a channel that a subgraph shares with its
-parent is never counted twice.
+"""How the channels of the state take updates, and values of a checkpoint. All reducers are idempotent merges, so a channel that a
+subgraph shares with its parent is never counted twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from langgraph.channels import BaseChannel, BinaryOperatorAggregate, LastValue
 from langgraph.types import Overwrite
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from pada_agent.core.errors import ConfigError
+from pada_agent.core.errors import ArtifactError, ConfigError
 
 ValueT = TypeVar("ValueT")
 
@@ -33,27 +33,17 @@ class Merged(BinaryOperatorAggregate[dict[str, ValueT]]):
     def update(self, values: Sequence[dict[str, ValueT]]) -> bool:
         for value in values:
             if not isinstance(value, dict | Overwrite):
-                self._read(value)  # refuses it
+                read_edit(self, value)  # refuses it
         changed = super().update(values)
         if changed:
-            self.value = self._read(self.value)
+            self.value = read_edit(self, self.value)
         return changed
 
-    def _read(self, value: Any) -> dict[str, ValueT]:
-        try:
-            found: dict[str, ValueT] = _find_reader(self.typ).validate_python(value)
-            return found
-        except ValidationError as exc:
-            problem = exc.errors()[0]
-            place = ".".join(map(str, (self.key, *problem["loc"])))
-            raise ConfigError(
-                f"{place}: {problem['msg'].rstrip('.')}. docs/embedding.md shows how to edit the state."
-            ) from exc
-
-
-@cache
-def _find_reader(kind: type[ValueT]) -> TypeAdapter[ValueT]:
-    return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True))
+    def from_checkpoint(self, checkpoint: dict[str, ValueT]) -> Self:
+        restored = super().from_checkpoint(checkpoint)
+        if restored.value:
+            restored.value = read_if_possible(restored)
+        return restored
 
 
 def unite(old: list[str], new: Sequence[str]) -> list[str]:
@@ -62,13 +52,92 @@ def unite(old: list[str], new: Sequence[str]) -> list[str]:
 
 
 class Same(LastValue[ValueT]):
-    """A channel that parallel nodes may all write the same value to, as happens when their events are streamed. None empties it."""
+    """A channel that parallel nodes may all write the same value to, as happens when their events are streamed. None empties it.
+
+    What a person writes with `update_state` becomes a record here.
+
+    Raises:
+        ConfigError: a value does not fit the channel; the state stays as it was.
+    """
 
     def update(self, values: Sequence[ValueT]) -> bool:
         changed = super().update(values[-1:])
         if self.value is None:
             self.value = type(self)(self.typ).value
+        elif changed:
+            self.value = read_edit(self, self.value)
         return changed
+
+    def from_checkpoint(self, checkpoint: ValueT) -> Self:
+        restored = super().from_checkpoint(checkpoint)
+        if restored.is_available():
+            restored.value = read_if_possible(restored)
+        return restored
+
+
+Kept = Merged[Any] | Same[Any]
+"""A channel whose values are those of its type."""
+
+
+def read_edit(channel: Kept, value: Any) -> Any:
+    """What a person wrote with `update_state`, which may be JSON, as records. What nodes write stays as it is.
+
+    Raises:
+        ConfigError: the value does not fit the channel.
+        ArtifactError: a branch gets it from a checkpoint that this version cannot read.
+    """
+    try:
+        return _find_reader(channel.typ).validate_python(value)
+    except ValidationError as exc:
+        raise ConfigError(f"{_name_problem(channel, exc)}. docs/embedding.md shows how to edit the state.") from exc
+    except AttributeError:  # of a validator that expects records
+        refuse_unread({channel.key: value}, {channel.key: channel})
+        raise
+
+
+def read_if_possible(channel: Kept) -> Any:
+    """The channel's value as records, where a checkpointer has restored them as mappings. As it is if that cannot be: somebody may
+    only want to look at it.
+    """
+    try:
+        return _read_anew(channel, channel.value)
+    except ValidationError:
+        return channel.value
+
+
+def refuse_unread(state: Mapping[str, Any], channels: Mapping[str, BaseChannel[Any, Any, Any]]) -> None:
+    """Check that the values are what this version writes. LangGraph restores even those records whose fields do not fit.
+
+    Raises:
+        ArtifactError: names the first place that is not.
+    """
+    for name, channel in channels.items():
+        if name in state and isinstance(channel, Merged | Same):
+            try:
+                _read_anew(channel, state[name])
+            except ValidationError as exc:
+                raise ArtifactError(
+                    f"the thread's checkpoint cannot be read by this version of pada-agent ({_name_problem(channel, exc)}). If another"
+                    " version wrote it, continue the thread with that one, or start the run again on a new thread."
+                ) from exc
+
+
+def _read_anew(channel: Kept, value: Any) -> Any:
+    """The value from what it consists of, because records that LangGraph has restored may hold anything."""
+    reader = _find_reader(channel.typ)
+    return reader.validate_python(reader.dump_python(value, warnings=False))
+
+
+def _name_problem(channel: Kept, exc: ValidationError) -> str:
+    problem = exc.errors()[0]
+    place = ".".join(map(str, (channel.key, *problem["loc"])))
+    return f"{place}: {problem['msg'].rstrip('.')}"
+
+
+@cache
+def _find_reader(kind: type[ValueT]) -> TypeAdapter[ValueT]:
+    is_record = isinstance(kind, type) and issubclass(kind, BaseModel)  # which has a configuration of its own
+    return TypeAdapter(kind, config=None if is_record else ConfigDict(coerce_numbers_to_str=True))
 
 
 def start_anew(

@@ -9,6 +9,8 @@ from pydantic_core import CoreSchema
 
 from pada_agent.core.config import PromptsConfig, RunConfig
 from pada_agent.core.settings import Settings
+from pada_agent.graph.channels import refuse_unread
+from pada_agent.graph.state import list_channels
 from pada_agent.prompts.rendering import check_overrides, template_text
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -53,7 +55,13 @@ class RunContext(RunConfig):
 
 
 def find_settings(state: Mapping[str, Any]) -> RunConfig:
-    """The run's settings, with the limits of the budget that the context of this call of the graph names. Only inside a node."""
+    """The run's settings, with the limits of the budget that the context of this call of the graph names. Only inside a node.
+
+    Raises:
+        ArtifactError: the state is from a checkpoint that this version cannot read.
+    """
+    if "batch" not in state:  # batches are in no checkpoint
+        refuse_unread(state, list_channels())
     settings: RunConfig = state["settings"]
     context: object = get_runtime().context
     if not isinstance(context, RunConfig):

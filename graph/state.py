@@ -4,9 +4,11 @@ What a person may want to see in Studio is part of the state. Anything large is 
 """
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any
 
-from langgraph.channels import EphemeralValue
+from langgraph.channels import BaseChannel, EphemeralValue
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
@@ -211,7 +213,7 @@ class AnalysisOutput(Reported, total=False):
     analyses: Annotated[dict[str, Ref], Merged]
     clusterings: Annotated[dict[str, Ref], Merged]
     patterns: Annotated[dict[str, list[ErrorPattern]], Merged]
-    drafted: list[Strategy]
+    drafted: Annotated[list[Strategy], Same]
 
 
 class AnalysisState(Given, AnalysisOutput, total=False):
@@ -260,8 +262,8 @@ class BranchState(Given, BranchOutput, total=False):
     """Private state of one branch of an iteration."""
 
     models: Annotated[dict[str, TrainedModel], Merged]
-    drafted: list[Strategy]
-    planned: Ref
+    drafted: Annotated[list[Strategy], Same]
+    planned: Annotated[Ref, Same]
     """The batches of the round, in the store."""
     new_rows: Annotated[Ref, Same]
     quotas: Annotated[dict[str, list[Quota]], Merged]
@@ -318,6 +320,14 @@ class BatchState(Given, BatchOutput, total=False):
     n_solved: int
     unusable: dict[str, list[str]]
     """What was wrong with replies that could not be used, by kind of call."""
+
+
+@cache
+def list_channels() -> Mapping[str, BaseChannel[Any, Any, Any]]:
+    """The channels that checkpoints keep, by name: those of the run, and those that only its branches have."""
+    from langgraph.graph import StateGraph
+
+    return {**StateGraph(BranchState).channels, **StateGraph(RunState).channels}
 
 
 def open_rows(state: BatchState) -> list[int]:

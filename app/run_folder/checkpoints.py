@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 import pada_agent.graph.state  # noqa: F401  its records count among the subclasses
 from pada_agent.app.adapters.llm.response_cache import open_unchanged
 from pada_agent.app.adapters.storage.artifacts import RESUME, ROWS, FileArtifactStore
-from pada_agent.app.adapters.storage.given_rows import is_given, to_plain
+from pada_agent.app.adapters.storage.given_rows import make_storable
 from pada_agent.app.run_folder import layout
 from pada_agent.app.run_folder.versions import tell_other
 from pada_agent.core.config import Settings
@@ -42,7 +42,7 @@ class DamagedCheckpoint(ArtifactError):
 
 class _Serializer(JsonPlusSerializer):
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-        return super().dumps_typed(to_plain(obj) if is_given(obj) else obj)
+        return super().dumps_typed(make_storable(obj))
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         try:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
+from typing import Any, NamedTuple
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.graph import StateGraph
-from langgraph.runtime import Runtime
+from langgraph.runtime import get_runtime
 
 from pada_agent.agents.guards.real_nearness import fit_similarity
 from pada_agent.core.config import RunConfig
@@ -21,17 +22,17 @@ from pada_agent.core.records import Example, Ref
 from pada_agent.evaluation.definition_rows import DefinitionRows, make_definition_rows
 from pada_agent.evaluation.rows.token_limits import explain_unlearnable
 from pada_agent.graph.adapters import Adapters, Connect
-from pada_agent.graph.channels import start_anew
+from pada_agent.graph.channels import refuse_unread, start_anew
 from pada_agent.graph.data_check import refuse
 from pada_agent.graph.data_files import SPLITS
 from pada_agent.graph.models import UNTOUCHED, TrainedModel
-from pada_agent.graph.node_binding import using
+from pada_agent.graph.node_binding import in_thread, using, using_async
 from pada_agent.graph.reporting import report_progress
 from pada_agent.graph.rows import read_protected, read_training
 from pada_agent.graph.run_check import RunCheck, check_everything
 from pada_agent.graph.run_context import RunContext, override_settings
 from pada_agent.graph.spans import span_key
-from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState
+from pada_agent.graph.state import DataSplits, PartialState, RunInput, RunState, list_channels
 from pada_agent.graph.step_limit import DEFAULT_LIMIT, check_step_limit
 from pada_agent.graph.storing import put_rows
 from pada_agent.prompts.rendering import check_overrides, check_recipe
@@ -40,34 +41,64 @@ MAX_CHANGED = 5
 """Maximum number of keys named in an error about other settings."""
 
 
-def make_prepare(connect: Connect):  # type: ignore[no-untyped-def]
-    """Make the first node. It is the only one that reads the run's context, which LangGraph does not keep when a run is resumed."""
+class Begun(NamedTuple):
+    """What is known of a run before its rows are read."""
 
-    def prepare(state: RunState, runtime: Runtime[RunConfig], config: RunnableConfig) -> PartialState:
-        """Read the rows, check them against each other, freeze the settings."""
-        started = time.time()
-        report_progress(Progress(stage="prepare", done=0, total=1))
-        given = find_given(state)
-        with naming_input(given):
-            settings = resolve_settings(state, given, runtime.context)
-            steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
-        with naming_input(given), using(connect, settings) as adapters:
-            checked = check_everything(settings, given, adapters)
-            refuse(checked.findings)
-            definitions = find_definitions(settings, checked, adapters)
-            data = store_splits(settings, checked, adapters, definitions.rows)
-        warnings = [*adapters.warnings, *checked.warnings, *definitions.warnings, *tell_raised(settings, data), *steps]
-        update = {
-            "settings": settings,
-            "data": data,
-            "iteration": 0,
-            "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
-            "warnings": warnings,
-            "spans": {span_key("prepare", "0"): (started, time.time())},
-        }
-        return start_anew(update, state, StateGraph(RunState).channels)
+    given: PartialState
+    """The graph's input."""
+    settings: RunConfig
+    warnings: list[str]
+    at: float
+    """In Unix seconds."""
 
-    return prepare
+
+def make_prepare(connect: Connect) -> RunnableLambda[Any, PartialState]:
+    """Make the first node, which reads the rows, checks them against each other and freezes the settings. It is the only one that reads
+    the run's context, which LangGraph does not keep when a run is resumed.
+    """
+
+    def prepare(state: RunState, config: RunnableConfig) -> PartialState:
+        begun = begin(state, config)
+        with naming_input(begun.given), using(connect, begun.settings) as adapters:
+            return read_rows(state, begun, adapters)
+
+    async def aprepare(state: RunState, config: RunnableConfig) -> PartialState:
+        begun = await in_thread(begin, state, config)
+        with naming_input(begun.given):
+            async with using_async(connect, begun.settings) as adapters:
+                return await in_thread(read_rows, state, begun, adapters)
+
+    return RunnableLambda(prepare, aprepare, name="prepare")
+
+
+def begin(state: RunState, config: RunnableConfig) -> Begun:
+    """Find the settings, and whether the run may take as many steps as it needs."""
+    started = time.time()
+    report_progress(Progress(stage="prepare", done=0, total=1))
+    given = find_given(state)
+    with naming_input(given):
+        settings = resolve_settings(state, given, get_runtime().context)
+        steps = check_step_limit(settings, config.get("recursion_limit", DEFAULT_LIMIT))
+    return Begun(given, settings, steps, started)
+
+
+def read_rows(state: RunState, begun: Begun, adapters: Adapters) -> PartialState:
+    """Read, check and store the rows, and return the state that the run begins with."""
+    settings = begun.settings
+    checked = check_everything(settings, begun.given, adapters)
+    refuse(checked.findings)
+    definitions = find_definitions(settings, checked, adapters)
+    data = store_splits(settings, checked, adapters, definitions.rows)
+    told = [*adapters.warnings, *checked.warnings, *definitions.warnings, *tell_raised(settings, data), *begun.warnings]
+    update = {
+        "settings": settings,
+        "data": data,
+        "iteration": 0,
+        "models": {UNTOUCHED: TrainedModel(name=UNTOUCHED, iteration=None)},
+        "warnings": told,
+        "spans": {span_key("prepare", "0"): (begun.at, time.time())},
+    }
+    return start_anew(update, state, StateGraph(RunState).channels)
 
 
 def find_given(state: RunState) -> PartialState:
@@ -96,6 +127,7 @@ def resolve_settings(state: RunState, given: PartialState, context: object) -> R
 
     Raises:
         ConfigError: the thread's run is finished, or was started with other settings.
+        ArtifactError: this version cannot read its checkpoint.
     """
     settings = state.get("settings")
     if settings is None:
@@ -104,6 +136,7 @@ def resolve_settings(state: RunState, given: PartialState, context: object) -> R
         raise ConfigError(
             "this thread's run is finished. Start another on a new thread, with another `name`: a run keeps its folder"
         )
+    refuse_unread(state, list_channels())
     wanted = read_settings(given, context, settings)
     if changed := find_changed(settings, wanted):
         raise ConfigError(
@@ -130,7 +163,7 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
         ConfigError: there are no settings at all, or the input is not valid.
         PromptError: a prompt is not a valid template.
     """
-    named = context.to_config() if isinstance(context, RunContext) else context
+    named = context.to_config() if isinstance(context, RunContext) else _leave_out_additions(context)
     if not isinstance(named, RunConfig):  # a larger graph's own context, or none
         if own is None and not given:
             raise ConfigError(
@@ -149,6 +182,13 @@ def read_settings(given: PartialState, context: object, own: RunConfig | None = 
     check_overrides(config.prompts.overrides())
     check_recipe(find_recipe(config.generation.template))
     return config
+
+
+def _leave_out_additions(context: object) -> object:
+    """The settings alone, where an application's own class adds to them what its other nodes read."""
+    if not isinstance(context, RunConfig) or type(context) is RunConfig:
+        return context
+    return RunConfig.model_validate(context.model_dump(include=set(RunConfig.model_fields), exclude_unset=True))
 
 
 def find_definitions(settings: RunConfig, checked: RunCheck, adapters: Adapters) -> DefinitionRows:

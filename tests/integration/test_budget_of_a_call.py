@@ -1,11 +1,14 @@
 """The budget in force is the one in the settings of the present call, whatever ran in the process or on the thread before."""
 
 import asyncio
+import gc
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -165,3 +168,17 @@ def test_a_thread_still_refuses_settings_that_differ_in_more_than_the_budget(app
         invoke(graph, {}, app.settings(budget={"max_calls": 5}))
     with pytest.raises(ConfigError, match="this thread has a run with other settings"):
         invoke(graph, {}, app.settings(budget={"max_calls": 500}, seed=1))
+
+
+@pytest.mark.parametrize("call", [invoke, ainvoke])
+def test_a_finished_run_leaves_no_file_open_in_a_process_that_goes_on(app: App, tmp_path: Path, call: Invoke) -> None:
+    assert call(app.open(), {}, app.settings())["summary"].verdict
+    end = time.monotonic() + 10
+    while (left := list_open_files(tmp_path)) and time.monotonic() < end:  # an async call closes in a thread of its own
+        time.sleep(0.02)
+    assert not left
+
+
+def list_open_files(folder: Path) -> list[str]:
+    gc.collect()
+    return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(folder))]

@@ -5,6 +5,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.runnables.schema import StreamEvent
@@ -20,10 +21,11 @@ from pada_agent.core.errors import (
     PromptError,
     SandboxError,
 )
+from pada_agent.core.raw_rows import RawRow
 from pada_agent.core.records import Example, Rating
 from pada_agent.evaluation.tasks.multiple_choice import MultipleChoice
 from pada_agent.graph.builder import build_graph
-from tests.fakes import ScriptedModel
+from tests.fakes import MemoryDatasets, ScriptedModel
 from tests.integration.graph_runs import THREAD, fine_tunings, run, training_rows
 from tests.toy_world import TEST, TRAIN, VALIDATION, ToyWorld, make_settings, say_fruit, teach
 
@@ -220,6 +222,27 @@ async def test_a_cancelled_run_closes_its_adapters(tmp_path: Path) -> None:
     graph = build_graph(lambda settings: replace(world.connect(settings), close=closed.set)).compile()
     task = asyncio.create_task(graph.ainvoke({}, context=make_settings()))
     await asyncio.wait_for(asked.wait(), 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(closed.wait, 5)
+
+
+async def test_a_run_that_is_cancelled_while_it_reads_its_rows_closes_its_adapters(tmp_path: Path) -> None:
+    reads, closed = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class SlowDatasets(MemoryDatasets):
+        def read(self, *arguments: Any, **options: Any) -> list[RawRow]:
+            loop.call_soon_threadsafe(reads.set)
+            closed.wait(30)
+            return super().read(*arguments, **options)
+
+    world = ToyWorld(tmp_path)
+    own: dict[str, Any] = {"datasets": SlowDatasets(world.memory), "close": closed.set}
+    graph = build_graph(lambda settings: replace(world.connect(settings), **own)).compile()
+    task = asyncio.create_task(graph.ainvoke({}, context=make_settings()))
+    await asyncio.wait_for(reads.wait(), 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

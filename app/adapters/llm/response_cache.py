@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Literal
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from pada_agent.app.adapters.llm.environment import Address
 from pada_agent.app.adapters.storage.artifacts import is_disk_full, tell_why_unwritten
@@ -96,6 +96,8 @@ def call_key(model: str, request: ChatRequest) -> str:
 class ResponseCache:
     """`llm_calls.sqlite`. Thread-safe; several processes may share a file. Requests contain no keys, so neither does the file.
 
+    It stays open until nobody refers to it: calls in flight are recorded after their run was closed.
+
     Args:
         shared: a second such file, for several runs. A reply that one of them has paid for is a hit for the others.
     """
@@ -117,6 +119,7 @@ class ResponseCache:
             raise ArtifactError(
                 f"{path}: the record of LLM calls cannot be opened ({exc}). Move it away to start a new one."
             ) from exc
+        finalize(self, self._db.close)
 
     @property
     def path(self) -> Path:

@@ -26,13 +26,21 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def is_given(value: Any) -> bool:
-    """Whether NumPy or pandas put something into a value. A checkpoint refuses some of it, and restores arrays of texts as None."""
+def make_storable(value: Any) -> Any:
+    """The same value for a checkpoint, which refuses some of what NumPy and pandas put into rows, and huge numbers such as hashes, and
+    restores arrays of texts as None.
+
+    Everything else stays as it is, because a larger graph keeps its own values in the same checkpoint: names that are no texts, arrays of
+    numbers.
+    """
     if isinstance(value, Mapping):
-        return any(map(is_given, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(is_given, value))
-    return _is_empty_cell(value) or _is_of_numpy(value)
+        return {name: make_storable(inner) for name, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(make_storable(inner) for inner in value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
+    is_foreign = _is_empty_cell(value) or (_is_of_numpy(value) and not _is_array_of_numbers(value))
+    return to_plain(value) if is_foreign else value
 
 
 def _is_empty_cell(value: Any) -> bool:
@@ -41,6 +49,10 @@ def _is_empty_cell(value: Any) -> bool:
 
 def _is_of_numpy(value: Any) -> bool:
     return hasattr(value, "dtype") and hasattr(value, "tolist")
+
+
+def _is_array_of_numbers(value: Any) -> bool:
+    return type(value).__name__ == "ndarray" and value.dtype.kind in "biufc"
 
 
 def _shorten_all(value: Any, width: Width) -> Any:

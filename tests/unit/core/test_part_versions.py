@@ -1,5 +1,6 @@
 """Results of one version of the code are told from those of another."""
 
+import importlib
 import linecache
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -70,14 +71,36 @@ def test_a_class_of_a_notebook_depends_on_its_methods(monkeypatch: pytest.Monkey
     first, again = run_cell(TASK), run_cell(TASK)
     assert find_version(first) == find_version(again) != find_version(run_cell(TASK.replace("1", "2")))
 
+    value = TASK.replace("class Mine:", "class Mine:\n    least = 1")
+    assert find_version(run_cell(value)) != find_version(run_cell(value.replace("least = 1", "least = 2")))
+
+
+@pytest.mark.parametrize("edited", ["task", "verifier"])
+def test_an_edited_module_counts_once_it_is_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str
+) -> None:
+    package = tmp_path / f"parts_with_edited_{edited}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name in ("task", "verifier"):
+        (package / f"{name}.py").write_text(TASK)
+    monkeypatch.syspath_prepend(tmp_path)
+    task, other = (importlib.import_module(f"{package.name}.{name}") for name in ("task", "verifier"))
+    before = find_version(task.Mine)
+    (package / f"{edited}.py").write_text(TASK.replace("1", "2  # another length"))
+    assert find_version(task.Mine) == before, "the code that runs is still the earlier one"
+    importlib.reload({"task": task, "verifier": other}[edited])
+    assert find_version(task.Mine) != before
+    for name in [name for name in sys.modules if name.partition(".")[0] == package.name]:
+        del sys.modules[name]
+
 
 @pytest.mark.parametrize(("file", "is_other"), [("verifiers/number.py", True), ("guards/leak_guard.py", False)])
 def test_a_built_in_task_depends_on_its_package_and_what_that_imports(
     monkeypatch: pytest.MonkeyPatch, file: str, is_other: bool
 ) -> None:
     def forget() -> None:
-        for kept in (part_versions._combine, part_versions._hash_rooms, part_versions._hash_files):
-            kept.cache_clear()
+        part_versions._hash_rooms.cache_clear()
 
     forget()
     before, read = find_version(Numeric), Path.read_bytes

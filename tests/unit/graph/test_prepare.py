@@ -22,6 +22,12 @@ class AppContext:
     user: str = "u"
 
 
+class AppSettings(RunConfig):
+    """The run's settings, and one that the application's own nodes read."""
+
+    target: float = 0.9
+
+
 class AppState(TypedDict, total=False):
     train: Any
     validation: Any
@@ -65,6 +71,7 @@ def test_blank_texts_of_the_input_are_not_given(tmp_path: Path, text: str) -> No
         (RunContext.model_validate({"budget": {"max_calls": 6}}), (6, 9)),
         (RunContext.model_validate({"budget": {"max_calls": None}, "seed": 7}), (None, 9)),
         (OWN, (5, 9)),
+        (AppSettings(target=0.5), (5, 9)),
     ],
 )
 def test_a_thread_s_settings_hold_for_what_a_new_start_does_not_name(context: Any, limits: tuple[Any, Any]) -> None:
@@ -98,6 +105,12 @@ def test_a_larger_graph_with_a_context_of_its_own_is_told_how_to_give_settings(
 ) -> None:
     with pytest.raises(ConfigError, match=r"no settings: pass context=.* needs context_schema=RunConfig"):
         put_into(tmp_path, kind).invoke({}, context=context)
+
+
+def test_the_context_of_a_larger_graph_may_add_fields_to_the_settings(tmp_path: Path) -> None:
+    settings = make_settings(loop={"max_iterations": 0}).model_dump(exclude_unset=True)
+    result = put_into(tmp_path, AppSettings).invoke({}, context={**settings, "target": 0.5})
+    assert [model.name for model in result["summary"].models] == ["untouched", "fine-tuned"]
 
 
 @pytest.mark.parametrize(

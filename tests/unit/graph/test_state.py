@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Overwrite
+from pydantic_core import to_jsonable_python
 
 from pada_agent.core.errors import ConfigError
 from pada_agent.core.records import GuardedStrategy
@@ -52,6 +53,8 @@ def test_edited_strategies_are_records_by_iteration(graph: Any, key: Any, wrap: 
         ),
         ({"strategies": {"first": [GUARDED]}}, r"expected the number of an iteration, such as 1\. docs"),
         ({"top_ups": {"1": "many"}}, r"top_ups\.1: Input should be a valid integer"),
+        ({"iteration": "first"}, r"iteration: Input should be a valid integer.*\. docs"),
+        ({"plan": {"n_pattern_rows": 1}}, r"plan\.diagnosed_model: Field required\. docs"),
     ],
 )
 def test_an_edit_of_another_form_is_refused_at_once(graph: Any, update: Any, problem: str) -> None:
@@ -60,18 +63,30 @@ def test_an_edit_of_another_form_is_refused_at_once(graph: Any, update: Any, pro
     assert graph.get_state(THREAD).values == {}
 
 
-def fork(folder: Path, strategies: list[Any]) -> Any:
-    """The result of a run that is forked with other strategies."""
+def fork(folder: Path, strategies: list[Any], *, sent_back: tuple[str, ...] = ()) -> Any:
+    """The result of a run that is forked with other strategies.
+
+    Args:
+        sent_back: values of the state that come back as JSON, unchanged. Studio shows all that a node wrote, and sends all of it.
+    """
     graph = build_graph(ToyWorld(folder).connect).compile(checkpointer=InMemorySaver())
     graph.invoke({}, THREAD, context=make_settings(loop={"max_iterations": 1}))
     before = next(s for s in graph.get_state_history(THREAD) if "generalization_branch" in s.next)
-    config = graph.update_state(before.config, {"strategies": {1: strategies}}, as_node="collect_errors")
+    unchanged = to_jsonable_python({key: before.values[key] for key in sent_back})
+    config = graph.update_state(before.config, {**unchanged, "strategies": {1: strategies}}, as_node="collect_errors")
     return graph.invoke(None, config)
 
 
 def test_a_fork_by_the_number_of_the_iteration_uses_the_edited_strategies(tmp_path: Path) -> None:
     result = fork(tmp_path, [GUARDED])
     assert [guarded.strategy.strategy_name for guarded in result["strategies"]["1"]] == ["mine"]
+    assert result["summary"].patterns[0].added[0].strategy_name == "mine"
+
+
+def test_a_fork_may_send_everything_that_the_node_wrote_back_as_json(tmp_path: Path) -> None:
+    result = fork(
+        tmp_path, [GUARDED], sent_back=("settings", "data", "iteration", "plan", "n_wanted", "models", "spans")
+    )
     assert result["summary"].patterns[0].added[0].strategy_name == "mine"
 
 

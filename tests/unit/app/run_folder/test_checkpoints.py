@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from pada_agent.app.run_folder.checkpoints import THREAD_ID, make_serializer, open_checkpoints, read_state
 from pada_agent.app.run_folder.versions import find_commit, find_version
 from pada_agent.core.errors import ArtifactError
+from pada_agent.core.records import Ref
 
 
 def save(path: Path, **values: object) -> None:
@@ -65,12 +67,45 @@ def test_a_state_of_another_version_is_not_to_be_deleted(tmp_path: Path, read: o
 
 @pytest.mark.parametrize(
     ("cell", "kept"),
-    [(np.int64(3), 3), (np.float32(0.1), 0.1), (np.bool_(True), True), (np.array([np.int64(1)], dtype=object), [1])],
+    [
+        (np.int64(3), 3),
+        (np.float32(0.1), 0.1),
+        (np.bool_(True), True),
+        (np.array([np.int64(1)], dtype=object), [1]),
+        (2**64 - 1, 2**64 - 1),
+        (2**64, "18446744073709551616"),
+        (-(2**63) - 1, "-9223372036854775809"),
+    ],
 )
-def test_rows_with_numbers_of_numpy_are_saved_as_a_file_would_hold_them(cell: object, kept: object) -> None:
+def test_rows_with_numbers_of_numpy_or_huge_ones_are_saved_as_a_file_would_hold_them(
+    cell: object, kept: object
+) -> None:
     serializer = make_serializer()
     saved = serializer.dumps_typed({"train": [{"text": "a", "label": cell}]})
     assert serializer.loads_typed(saved) == {"train": [{"text": "a", "label": kept}]}
+
+
+def test_what_a_larger_graph_keeps_beside_such_rows_comes_back_as_it_was() -> None:
+    serializer = make_serializer()
+    own = {"prices": {1: 2.5}, "vector": np.array([0.1, 0.2], dtype=np.float32)}
+    saved = serializer.dumps_typed({**own, "train": [{"text": "a", "label": np.int64(3)}]})
+    restored = serializer.loads_typed(saved)
+    assert restored["prices"] == own["prices"]
+    assert isinstance(restored["vector"], np.ndarray) and restored["vector"].dtype == np.float32
+    assert restored["vector"].tolist() == own["vector"].tolist()
+
+
+@dataclass(frozen=True)
+class Order:
+    """A class in the state of a larger graph."""
+
+    number: int
+
+
+def test_a_larger_graph_names_the_classes_of_its_own_state() -> None:
+    serializer = make_serializer().with_msgpack_allowlist([Order])
+    saved = serializer.dumps_typed({"order": Order(3), "best": Ref(key="k", rows=2), "label": np.int64(3)})
+    assert serializer.loads_typed(saved) == {"order": Order(3), "best": Ref(key="k", rows=2), "label": 3}
 
 
 def test_what_no_checkpoint_can_hold_is_still_refused() -> None:
